@@ -1,0 +1,76 @@
+"""Everything the core can ask for: a closed vocabulary.
+
+Effects are values. An effect never has an answer inside the same call; the answer is a new event.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bridge.core.messages import Publish, Receipt
+from bridge.core.requests import CloudRequest
+from bridge.core.sessions import SessionReport
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Send the PUBACK of an incoming message."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class CallCloud:
+    """Make one REST call; answered by ``CloudAnswered`` or ``CloudFailed``.
+
+    Attributes:
+        call_id: Chosen by the core, unique in this process.
+        request: What to send.
+        within_s: Seconds it may take altogether, waiting for the budget included.
+    """
+
+    call_id: int
+    request: CloudRequest
+    within_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Keep exactly these chargers subscribed on the stream, now and after every reconnect."""
+
+    charger_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    """Commit a report; answered by ``ReportSaved`` or ``ReportNotSaved``."""
+
+    report: SessionReport
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPublished:
+    """The broker acknowledged this revision of a report."""
+
+    key: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A log line.
+
+    Attributes:
+        level: How much an operator should care.
+        event: ``subsystem.happened``, a literal.
+        fields: Everything else; quantities end in their unit.
+    """
+
+    level: Level
+    event: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+Effect = Publish | Acknowledge | CallCloud | Watch | SaveReport | MarkPublished | Note

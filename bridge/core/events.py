@@ -1,0 +1,270 @@
+"""Everything that can happen to the core: a closed vocabulary.
+
+Adapters make events; :mod:`bridge.core.machine` takes them one at a time, each with the
+:class:`Moment` it arrived at. An event carries what was seen, never what it means.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bridge.core.ledger import StoredReport
+from bridge.core.messages import Publish, Receipt
+from bridge.core.sessions import SessionReport
+from bridge.errors import CloudError, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened, on both clocks.
+
+    Attributes:
+        wall: Aware UTC; may jump.
+        mono_s: Monotonic seconds; every duration is measured on it.
+        trusted: False while the wall clock cannot be believed (no RTC, before NTP).
+    """
+
+    wall: datetime
+    mono_s: float
+    trusted: bool = True
+
+
+# -- the observation source -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RawObservation:
+    """One observation as it came over the wire.
+
+    Attributes:
+        charger_id: ``mid`` of the frame; not yet checked.
+        id: Observation id.
+        data_type: The vendor's type code (1 to 7), or None when absent.
+        value: Text on the stream, JSON value on REST.
+        timestamp: Charger time as text.
+    """
+
+    charger_id: str
+    id: int
+    data_type: int | None
+    value: object
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The hub took our handshake; subscriptions follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """The hub connection ended or could not be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Observations arrived together."""
+
+    observations: tuple[RawObservation, ...]
+    source: str = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResponse:
+    """A charger answered a command, ours or somebody else's.
+
+    Attributes:
+        charger_id: ``serialNumber`` of the frame; not yet checked.
+        command_id: The vendor's *command* id (another number space than observation ids).
+        ticks: .NET ticks that name the command, or None when absent. Over 2**53: keep it an int.
+        accepted: ``wasAccepted``.
+        result_code: Data, not a verdict; None when absent.
+    """
+
+    charger_id: str
+    command_id: int | None
+    ticks: int | None
+    accepted: bool
+    result_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOddity:
+    """Something on the stream that was skipped and is counted.
+
+    Attributes:
+        kind: ``"unknown_target"``, ``"broken_frame"``, ``"bad_arguments"`` or ``"oversized"``.
+        detail: A short text, safe to log.
+    """
+
+    kind: str
+    detail: str
+
+
+# -- the cloud's REST interface ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CloudLink:
+    """The REST side changed its mind about the account.
+
+    Attributes:
+        state: ``"ok"``, ``"unavailable"``, ``"auth_failed"`` or ``"blocked"``.
+        detail: One sentence for the operator; empty when ok.
+    """
+
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudAnswered:
+    """A REST call was answered with a 2xx status.
+
+    Attributes:
+        call_id: The id of the :class:`~bridge.core.effects.CallCloud` it answers.
+        status: HTTP status.
+        body: The body, capped by the adapter.
+    """
+
+    call_id: int
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloudFailed:
+    """A REST call did not succeed."""
+
+    call_id: int
+    error: CloudError
+
+
+# -- MQTT --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConnected:
+    """The broker took us and granted our subscriptions.
+
+    Attributes:
+        session_present: False when the broker knows nothing of us: everything retained goes out
+            again.
+        protocol: ``"5"`` or ``"3.1.1"``.
+        receive_maximum: How many unacknowledged messages the broker takes.
+    """
+
+    session_present: bool
+    protocol: str
+    receive_maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class MqttDisconnected:
+    """The broker connection ended; nothing in flight will be acknowledged."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MqttMessage:
+    """Somebody published to a topic of ours.
+
+    Attributes:
+        topic: As received.
+        payload: As received, size already capped by the adapter.
+        receipt: For the acknowledgement.
+        retained: It was waiting at the broker as a retained message, or published as one.
+        duplicate: The DUP flag: delivered before.
+        expiry_s: MQTT 5 message expiry that is left, or None.
+        response_topic: MQTT 5 Response Topic, or None.
+        correlation: MQTT 5 Correlation Data, or None.
+    """
+
+    topic: str
+    payload: bytes
+    receipt: Receipt
+    retained: bool = False
+    duplicate: bool = False
+    expiry_s: int | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MqttAcked:
+    """The broker acknowledged a publication.
+
+    Attributes:
+        message: What was published.
+        reason_code: 0 success, 16 no matching subscribers, 128 and above refused.
+    """
+
+    message: Publish
+    reason_code: int
+
+
+# -- the store ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpened:
+    """The store is open; these reports are still owed."""
+
+    owed: tuple[StoredReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSaved:
+    """A report is committed.
+
+    Attributes:
+        stored: The row as it now stands.
+        changed: False when the very same content was there before.
+    """
+
+    stored: StoredReport
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportNotSaved:
+    """A report could not be committed; it is not accepted."""
+
+    report: SessionReport
+    error: StoreError
+
+
+# -- life --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The process is up; nothing is connected yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time that :meth:`Machine.deadline_s` named has come."""
+
+
+Event = (
+    StreamOpened
+    | StreamClosed
+    | Observed
+    | CommandResponse
+    | StreamOddity
+    | CloudLink
+    | CloudAnswered
+    | CloudFailed
+    | MqttConnected
+    | MqttDisconnected
+    | MqttMessage
+    | MqttAcked
+    | StoreOpened
+    | ReportSaved
+    | ReportNotSaved
+    | Started
+    | Tick
+)

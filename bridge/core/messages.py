@@ -1,0 +1,41 @@
+"""MQTT messages as values: what goes out, and what an acknowledgement needs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish at QoS 1.
+
+    Attributes:
+        topic: Built by :mod:`bridge.core.topics`.
+        payload: Empty with ``retained`` clears a topic.
+        retained: Retained messages of one topic are conflated: only the newest unsent one goes
+            out. Others are kept in order.
+        tag: Comes back in :class:`~bridge.core.events.MqttAcked`; empty when nobody waits.
+        user_properties: MQTT 5 only.
+        correlation: MQTT 5 Correlation Data, returned byte for byte.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool = True
+    tag: str = ""
+    user_properties: tuple[tuple[str, str], ...] = ()
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an adapter needs to acknowledge one incoming message; opaque to the core.
+
+    Attributes:
+        epoch: Number of the connection it came over. An acknowledgement of an older connection is
+            dropped: message ids start again and it would acknowledge another message.
+        message_id: Packet identifier, 0 at QoS 0.
+        qos: 0, 1 or 2.
+    """
+
+    epoch: int
+    message_id: int
+    qos: int

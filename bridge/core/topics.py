@@ -1,0 +1,153 @@
+"""Every topic name, built and parsed. No other file spells one.
+
+Rules:
+
+1. What we build holds only levels that passed :func:`is_level`: no ``/ + #``, no control
+   characters, not empty. An id or name from outside cannot grow into another topic.
+2. What we parse is either one of the shapes below or None. Nothing in between.
+"""
+
+import re
+from dataclasses import dataclass
+
+LONGEST_LEVEL = 64
+_LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
+
+
+def is_level(text: str) -> bool:
+    """Say whether a text may stand as one level of a topic we publish to."""
+    return _LEVEL.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SetTopic:
+    """``<base>/<id>/set/<command>``: somebody wants something done."""
+
+    charger_id: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetTopic:
+    """``<base>/<id>/get/<query>``: somebody wants to know something."""
+
+    charger_id: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAckTopic:
+    """``<base>/bridge/session/ack``: a consumer has a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReplayTopic:
+    """``<base>/bridge/session/replay``: a consumer wants reports again."""
+
+
+Incoming = SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topic tree under one base.
+
+    Attributes:
+        base: Without a slash at either end, e.g. ``"charger"`` or ``"home/garage/charger"``.
+        reply_prefixes: Further prefixes a Response Topic may lie under.
+    """
+
+    base: str = "charger"
+    reply_prefixes: tuple[str, ...] = ()
+
+    # -- what the bridge publishes --------------------------------------------------------
+
+    @property
+    def bridge_state(self) -> str:
+        """Retained, also the will: ``online`` or ``offline``."""
+        return f"{self.base}/bridge/state"
+
+    @property
+    def bridge_cloud(self) -> str:
+        """Retained: how we stand with the vendor's cloud."""
+        return f"{self.base}/bridge/cloud"
+
+    @property
+    def bridge_info(self) -> str:
+        """Retained: version, chargers, capabilities."""
+        return f"{self.base}/bridge/info"
+
+    @property
+    def bridge_health(self) -> str:
+        """Retained: one summary."""
+        return f"{self.base}/bridge/health"
+
+    def alert(self, kind: str) -> str:
+        """Retained, emptied when solved."""
+        return f"{self.base}/bridge/alert/{kind}"
+
+    def availability(self, charger_id: str) -> str:
+        """Retained: ``online`` or ``offline``."""
+        return f"{self.base}/{charger_id}/availability"
+
+    def observation(self, charger_id: str, name: str) -> str:
+        """The JSON document of one observation."""
+        return f"{self.base}/{charger_id}/observation/{name}"
+
+    def state(self, charger_id: str, name: str) -> str:
+        """The bare value of one observation, or a derived value."""
+        return f"{self.base}/{charger_id}/state/{name}"
+
+    def event(self, charger_id: str, kind: str) -> str:
+        """Not retained: something happened."""
+        return f"{self.base}/{charger_id}/event/{kind}"
+
+    def session(self, charger_id: str, which: str) -> str:
+        """``current`` and ``last`` are retained, ``report`` is not."""
+        return f"{self.base}/{charger_id}/session/{which}"
+
+    def result(self, charger_id: str, command: str) -> str:
+        """Not retained: the answer to a command or a query."""
+        return f"{self.base}/{charger_id}/result/{command}"
+
+    # -- what it listens to ---------------------------------------------------------------
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Every filter the bridge subscribes to."""
+        return (
+            f"{self.base}/+/set/+",
+            f"{self.base}/+/get/+",
+            f"{self.base}/bridge/session/ack",
+            f"{self.base}/bridge/session/replay",
+        )
+
+    def parse(self, topic: str) -> Incoming | None:
+        """Read a topic that arrived; None when it is not for us."""
+        if not topic.startswith(f"{self.base}/"):
+            return None
+        match topic[len(self.base) + 1 :].split("/"):
+            case ["bridge", "session", "ack"]:
+                return SessionAckTopic()
+            case ["bridge", "session", "replay"]:
+                return SessionReplayTopic()
+            case ["bridge", *_]:
+                return None
+            case [charger_id, "set", command]:
+                return SetTopic(charger_id, command)
+            case [charger_id, "get", query]:
+                return GetTopic(charger_id, query)
+            case _:
+                return None
+
+    def may_reply_to(self, topic: str) -> bool:
+        """Say whether a caller's Response Topic may be published to.
+
+        We publish with our own rights, so a caller may only name topics set aside for answers.
+        """
+        prefixes = (f"{self.base}/reply/", *self.reply_prefixes)
+        prefix = next((p for p in prefixes if topic.startswith(p)), None)
+        if prefix is None:
+            return False
+        rest = topic[len(prefix) :].split("/")
+        return len(topic) <= 4 * LONGEST_LEVEL and all(is_level(level) for level in rest)

@@ -1,0 +1,195 @@
+"""Every error of the project, named for what its catcher can do.
+
+::
+
+    BridgeError
+     ├── ConfigError          the operator mends the configuration (exit 78)
+     ├── DecodeError          a remote party sent bytes we cannot read: drop and count
+     ├── CommandRefused       answer the caller: the bridge says no, and why
+     ├── CloudError
+     │    ├── CloudRejected   the cloud understood and said no: answer the caller
+     │    ├── CloudUnavailable  nobody is to blame: retry what may be retried
+     │    │    └── OutcomeUnknown  it may have been carried out: look before repeating
+     │    ├── RateLimited     wait as long as told
+     │    ├── AuthFailed      credentials are wrong or revoked: retry slowly
+     │    └── Blocked         the vendor blocked us: be silent for hours
+     ├── LinkLost             a connection is gone: reconnect
+     └── StoreError
+          ├── StoreLocked     another process owns the store: stop (exit 75)
+          └── StoreFull       the quota or the disk is full: say so, take nothing new
+
+Facts are attributes, not only words. An error is raised or logged, never both.
+"""
+
+EXCERPT_CHARACTERS = 80
+
+
+class BridgeError(Exception):
+    """Base of everything this project raises on purpose."""
+
+
+class ConfigError(BridgeError):
+    """The configuration cannot be used; nothing was connected.
+
+    Attributes:
+        problems: One sentence per thing that is wrong, each starting with its path, e.g.
+            ``"mqtt.port: must be 1 to 65535, not 'abc'"``.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class DecodeError(BridgeError):
+    """A remote party sent something we cannot read.
+
+    Attributes:
+        source: Where it came from, e.g. ``"observation 109"``.
+        excerpt: The first characters of it, for a log line at debug level.
+    """
+
+    def __init__(self, reason: str, *, source: str, raw: object = "") -> None:
+        super().__init__(f"{source}: {reason}")
+        self.reason = reason
+        self.source = source
+        self.excerpt = repr(raw)[:EXCERPT_CHARACTERS]
+
+
+class CommandRefused(BridgeError):
+    """The bridge will not carry a command out; nothing was sent.
+
+    Attributes:
+        reason: One of the contract's refusal words, e.g. ``"invalid_value"``.
+        detail: A sentence that tells the caller what to do instead.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class CloudError(BridgeError):
+    """The vendor's cloud did not do what was asked.
+
+    Attributes:
+        status: HTTP status, or None when there was no answer.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CloudRejected(CloudError):
+    """The cloud understood the request and refused it.
+
+    Attributes:
+        code: The vendor's ``errorCode``, or None when it gave none.
+        reason: A snake_case word for it, e.g. ``"charger_disconnected"`` (410), or one derived
+            from the status, e.g. ``"forbidden"``.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str, code: int | None = None) -> None:
+        super().__init__(message, status=status)
+        self.code = code
+        self.reason = reason
+
+
+class CloudUnavailable(CloudError):
+    """No usable answer: refused connection, 5xx, or a local limit that leaves no room.
+
+    Attributes:
+        retry_after_s: How long the other side asked us to wait, or None.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, status=status)
+        self.retry_after_s = retry_after_s
+
+
+class OutcomeUnknown(CloudUnavailable):
+    """The request went out and no answer came: it may have been carried out."""
+
+
+class RateLimited(CloudError):
+    """429, or our own budget is spent.
+
+    Attributes:
+        retry_after_s: Seconds until another request of this kind may be sent.
+        local: True when our own budget said no and nothing was sent.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float, local: bool = False) -> None:
+        super().__init__(message, status=None if local else 429)
+        self.retry_after_s = retry_after_s
+        self.local = local
+
+
+class AuthFailed(CloudError):
+    """The account cannot be used.
+
+    Attributes:
+        credentials_wrong: True when the cloud named the user or password wrong (errorCode 100);
+            False when tokens are refused for another reason.
+        retry_after_s: Seconds until the next attempt is due.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        credentials_wrong: bool = False,
+        retry_after_s: float = 0.0,
+    ) -> None:
+        super().__init__(message, status=status)
+        self.credentials_wrong = credentials_wrong
+        self.retry_after_s = retry_after_s
+
+
+class Blocked(CloudError):
+    """The vendor blocked this address; every request makes it longer.
+
+    Attributes:
+        retry_after_s: Seconds of silence that are left.
+    """
+
+    def __init__(self, message: str, *, status: int | None, retry_after_s: float) -> None:
+        super().__init__(message, status=status)
+        self.retry_after_s = retry_after_s
+
+
+class LinkLost(BridgeError):
+    """A connection ended or could not be made.
+
+    Attributes:
+        retry_after_s: How long the other side asked us to stay away, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreError(BridgeError):
+    """The store could not do what was asked; nothing was accepted.
+
+    Attributes:
+        hint: What the operator can do about it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class StoreLocked(StoreError):
+    """Another process has this store open."""
+
+
+class StoreFull(StoreError):
+    """The quota or the disk is full."""

@@ -1,0 +1,167 @@
+"""What the operator decided, as frozen values with their defaults.
+
+One dataclass per section of the configuration file; reading and checking it is the work of
+:mod:`bridge.config`. These classes are plain data so that the core may hold them.
+"""
+
+from dataclasses import dataclass, field
+
+
+class Secret:
+    """A string that does not show itself: not in a log line, a traceback or a repr."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself, for the one place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class EaseeSettings:
+    """The vendor's cloud.
+
+    Attributes:
+        username: E-mail address, or phone number with country code.
+        password: From ``password_file`` or the environment, never from the YAML file itself.
+        chargers: Serials to serve; empty means every charger the account lists.
+        api_url: Base of the REST interface, without a path.
+        stream_url: The SignalR hub.
+        source: ``"stream"`` (polling only while the stream is down) or ``"poll"``.
+        poll_interval_s: Seconds between two reads of one charger while polling.
+    """
+
+    username: str
+    password: Secret
+    chargers: tuple[str, ...] = ()
+    api_url: str = "https://api.easee.com"
+    stream_url: str = "https://streams.easee.com/hubs/chargers"
+    source: str = "stream"
+    poll_interval_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """TLS towards the broker. Certificates and host names are always verified.
+
+    Attributes:
+        enabled: Use TLS.
+        ca_file: Authorities to trust instead of the system's.
+        cert_file: Client certificate, PEM.
+        key_file: Its key, PEM.
+        allow_plaintext: Permit MQTT without TLS to a host that is neither loopback nor private.
+    """
+
+    enabled: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    allow_plaintext: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """The broker.
+
+    Attributes:
+        version: ``"auto"`` (5, then 3.1.1 with a warning), ``"5"`` or ``"3.1.1"``.
+        base_topic: First level or levels of every topic, without a slash at either end.
+        keepalive_s: Seconds; a dead link is noticed within twice as long.
+        reply_prefixes: Topic prefixes, besides ``<base>/reply/``, under which an MQTT 5 Response
+            Topic is honoured.
+    """
+
+    host: str = "localhost"
+    port: int = 1883
+    version: str = "auto"
+    client_id: str = "charger-bridge"
+    username: str | None = None
+    password: Secret | None = None
+    base_topic: str = "charger"
+    keepalive_s: int = 20
+    reply_prefixes: tuple[str, ...] = ()
+    tls: TlsSettings = field(default_factory=TlsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """What is published.
+
+    Attributes:
+        json: ``<base>/<id>/observation/<name>`` documents.
+        scalar: ``<base>/<id>/state/<name>`` bare values of observations. Derived state is always
+            published.
+        personal_data: Publish RFID tags, positions and network names as they are instead of
+            hashed. They are never retained either way.
+    """
+
+    json: bool = True
+    scalar: bool = True
+    personal_data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSettings:
+    """What others may ask for.
+
+    Attributes:
+        allow: Command groups or single command names.
+        ttl_s: A command older than this is not carried out; at most 600.
+        max_current_a: No command may ask for more amperes.
+    """
+
+    allow: tuple[str, ...] = ("control", "access", "current")
+    ttl_s: int = 60
+    max_current_a: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where session reports are kept until they are delivered.
+
+    Attributes:
+        path: The SQLite file. Tokens are kept beside it.
+        max_mib: Quota in MiB.
+        keep_days: Settled reports older than this are removed.
+    """
+
+    path: str = "/var/lib/charger-bridge/bridge.db"
+    max_mib: int = 64
+    keep_days: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Logs go to standard error.
+
+    Attributes:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        format: ``json`` (one object a line) or ``console``.
+    """
+
+    level: str = "info"
+    format: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration."""
+
+    easee: EaseeSettings
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
+    commands: CommandSettings = field(default_factory=CommandSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    log: LogSettings = field(default_factory=LogSettings)
