@@ -1,0 +1,27 @@
+"""Retry as arithmetic: how long to wait, nothing else.
+
+Whether a thing may be retried is decided where its promise is kept; this says only when.
+"""
+
+# 2**20 times any first wait is longer than any longest wait; a larger exponent could overflow.
+LARGEST_EXPONENT = 20
+
+
+def reconnect_delay_s(failures: int, jitter: float, *, first_s: float, longest_s: float) -> float:
+    """Return how long to wait before the next attempt: exponential, with equal jitter.
+
+    Half of the wait is certain, so nobody hammers; the other half is drawn, so that many bridges
+    which lost the same server do not come back in step.
+
+    Args:
+        failures: How many attempts failed in a row, counting this one; at least 1.
+        jitter: A random number in [0, 1), drawn by the caller.
+        first_s: Ceiling of the first wait.
+        longest_s: Ceiling of every wait.
+
+    Returns:
+        Seconds, from half the ceiling up to the ceiling.
+    """
+    exponent = min(max(failures - 1, 0), LARGEST_EXPONENT)
+    ceiling = min(longest_s, first_s * 2.0**exponent)
+    return ceiling * (0.5 + jitter / 2)
