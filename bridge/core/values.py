@@ -1,0 +1,108 @@
+"""Values as text: one spelling for every payload, document and answer.
+
+Rules:
+
+1. Numbers are plain decimals. An exponent never leaves the bridge: a PLC or a shell script reads
+   ``0.00001``, not ``1e-05``.
+2. Times are ISO 8601 in UTC with ``Z``. A time without a zone is UTC (pyeasee reads it so).
+"""
+
+import hmac
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from bridge.errors import DecodeError
+
+Value = bool | int | float | str
+
+# A stamp outside these years comes from a charger without a clock, or from nobody's charger.
+FIRST_YEAR = 2000
+LAST_YEAR = 2100
+# Narrower than datetime.fromisoformat, which also takes weeks, commas and any separator. Stamps
+# with 0, 3, 6 and 7 fraction digits have been seen, with Z, with an offset, and naive.
+_ISO_8601 = re.compile(
+    r"2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?",
+    re.ASCII,
+)
+
+_encode_json = msgspec.json.Encoder().encode
+
+
+def scalar(value: Value | None) -> bytes:
+    """Spell a value as the bare payload of a topic: ``7``, ``6.053``, ``true``, ``null``, text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    return number(value)
+
+
+def json_value(value: Value | None) -> bytes:
+    """Spell a value as it stands in a JSON document."""
+    if not isinstance(value, str):
+        return number(value)
+    try:
+        return _encode_json(value)
+    except UnicodeEncodeError:  # half of a surrogate pair, which only a hostile sender produces
+        return _encode_json(scalar(value).decode())
+
+
+def number(value: bool | float | None) -> bytes:
+    """Spell everything that looks the same bare and in JSON: numbers, booleans and null."""
+    if value is None:
+        return b"null"
+    if value is True:
+        return b"true"
+    if value is False:
+        return b"false"
+    text = repr(value)
+    # repr of a finite float has an exponent below 1e-4 and from 1e16 on.
+    if "e" in text:
+        text = format(Decimal(text), "f")
+    return text.encode("ascii")
+
+
+def iso_utc(at: datetime) -> str:
+    """Spell a moment, e.g. ``2026-11-22T12:00:00Z``, with milli- or microseconds if it has any."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    fraction = at.microsecond
+    if not fraction:
+        return at.isoformat(timespec="seconds")[:-6] + "Z"
+    digits = "microseconds" if fraction % 1000 else "milliseconds"
+    return at.isoformat(timespec=digits)[:-6] + "Z"
+
+
+# Many observations share a second, and replays repeat stamps. Errors are not kept.
+@lru_cache(maxsize=1024)
+def read_utc(text: str) -> datetime:
+    """Read an ISO 8601 time: ``Z``, an offset or naive (UTC), up to nine fraction digits.
+
+    Raises:
+        DecodeError: It is none, or its year is not within 2000 to 2100.
+    """
+    if _ISO_8601.fullmatch(text) is None:
+        raise DecodeError("not an ISO 8601 time of this century", source="time", raw=text[:40])
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise DecodeError("no such time", source="time", raw=text) from exc
+    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise DecodeError("year not within 2000 to 2100", source="time", raw=text)
+    return at
+
+
+def hashed(text: str, salt: bytes) -> str:
+    """Stand in for personal data: equal for equal texts of one installation, else meaningless.
+
+    Args:
+        text: An RFID tag, a network name.
+        salt: This installation's own. Tags are short, so without a secret salt trying them all
+            would undo the hash.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    return "sha256:" + hmac.digest(salt, data, "sha256").hex()

@@ -1,0 +1,200 @@
+"""The topic reference: what is published, what is listened to, generated from the code's tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from bridge.core import enumerations
+from bridge.core.commands import CATALOGUE
+from bridge.core.derived import DERIVED, LED, TOUCH_BUTTON
+from bridge.core.enumerations import LED_MODE, OP_MODE, Labels
+from bridge.core.registry import REGISTRY, ObservationSpec
+from bridge.core.topics import Topics
+
+_RULES = """\
+Generated from the tables of the program: edit those. `charger-bridge topics --config FILE` prints
+it for a configuration.
+
+Every message has QoS 1. Times are ISO 8601 in UTC with `Z`. Numbers are plain decimals, booleans
+`true` and `false`, and what is not known is `null`. `measured_at` is the charger's time,
+`received_at` ours. A retained value is the newest by `measured_at`, whatever order things arrived
+in; values are published when they change, and all of them again after the broker lost them.
+
+With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user properties."""
+
+_PERSONAL = """\
+*Personal* marks personal data: never retained, and published as `sha256:` with a salted hash unless
+`publish.personal_data` is true. An empty text stays empty. *Auth removed* marks a JSON text that is
+retained without the fields that carry a tag or token; where that cannot be made sure of, it is not
+published. The type is the usual one; the type a message names wins. An id that is not listed is
+published as `observation_<id>`."""
+
+_TOUCH_BUTTON = (
+    "`enabled` or `disabled`; published once a confirmed command switched smart charging through "
+    "its setting: switched off there, the button is dead until smart charging is on again"
+)
+
+
+def topic_reference(topics: Topics) -> str:
+    """Write the reference of one topic tree as Markdown."""
+    parts = (
+        "# Topics",
+        _RULES,
+        "## What the bridge publishes",
+        _table(("topic", "retained", "payload"), _published(topics)),
+        "## What the bridge listens to",
+        _table(("topic", "payload"), _listened(topics)),
+        "## Derived state",
+        f"Retained, on {_code(topics.state('<id>', '<name>'))}, once something tells.",
+        _table(("name", "follows", "values"), _derived_rows()),
+        "## Observations",
+        _where(topics),
+        _PERSONAL,
+        _table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
+        "## Labels",
+        "`label` in the document is the word for a code, `null` where the code is not known.",
+        *(_labels(spec) for spec in _specs() if spec.labels and spec.id != LED),
+        "## The light strip (46)",
+        _table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
+        "## Commands",
+        f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
+        *_commands(),
+        "## Vendor command ids",
+        "They name what `foreign_command` events tell; another number space than observations.",
+        _codes(enumerations.COMMAND),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(topics: Topics) -> str:
+    document = _code(topics.observation("<id>", "<name>"))
+    bare = _code(topics.state("<id>", "<name>"))
+    return f"The JSON document is on {document}, the bare value on {bare}."
+
+
+def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
+    one = "<id>"
+    yield _code(topics.bridge_state), "yes, and will", "`online`, `offline`"
+    yield (
+        _code(topics.bridge_cloud),
+        "yes",
+        "`connected`, `degraded` (polling or partial), `disconnected`, `auth_failed`, `blocked`",
+    )
+    yield _code(topics.bridge_info), "yes", "JSON: version, started_at, chargers, capabilities"
+    yield _code(topics.bridge_health), "yes", "JSON: one summary"
+    yield (
+        _code(topics.alert("<kind>")),
+        "yes, emptied when solved",
+        "JSON: kind, message, hint, since",
+    )
+    yield (
+        _code(topics.availability(one)),
+        "yes",
+        "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within 20 min)",
+    )
+    yield (
+        _code(topics.observation(one, "<name>")),
+        "yes",
+        "JSON: id, name, value, label, unit, measured_at, received_at, source",
+    )
+    yield _code(topics.state(one, "<name>")), "yes", "the bare value, or derived state"
+    yield (
+        _code(topics.event(one, "<kind>")),
+        "no",
+        "JSON: `smart_button`, `authorization_requested`, `foreign_command`, `error`",
+    )
+    yield (
+        _code(topics.session(one, "current")),
+        "yes, emptied when it ends",
+        "JSON of the running session",
+    )
+    yield _code(topics.session(one, "last")), "yes", "JSON of the newest finished session"
+    yield (
+        _code(topics.session(one, "report")),
+        "no",
+        "JSON of every finished session, once or more with the same `key`",
+    )
+    yield _code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
+
+
+def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
+    meanings = (
+        "a command: a bare value, or JSON with value, id, ttl_s, expires_at; never retained",
+        "a query, answered on the result topic",
+        "the `key` of a session report that was taken",
+        'JSON `{"since": …, "charger": …}`: publish stored reports again',
+    )
+    named = (
+        f"{topics.base}/<id>/set/<command>",
+        f"{topics.base}/<id>/get/<query>",
+        *topics.subscriptions[2:],
+    )
+    return ((_code(topic), meaning) for topic, meaning in zip(named, meanings, strict=True))
+
+
+def _derived_rows() -> Iterator[tuple[str, str, str]]:
+    for topic in DERIVED:
+        values = topic.meaning
+        if topic.name == "op_mode":
+            values += ": " + ", ".join(_code(label) for label in OP_MODE.values())
+        yield _code(topic.name), ", ".join(map(str, topic.sources)), values
+    yield _code(TOUCH_BUTTON), "102 and confirmed settings", _TOUCH_BUTTON
+
+
+def _specs() -> Iterable[ObservationSpec]:
+    return REGISTRY.values()
+
+
+def _observation(spec: ObservationSpec) -> tuple[str, ...]:
+    mark = "personal" if spec.personal else "Auth removed" if spec.auth_field else ""
+    return (
+        str(spec.id),
+        _code(spec.name),
+        spec.kind.name.lower(),
+        spec.unit or "",
+        mark,
+        spec.description,
+    )
+
+
+def _labels(spec: ObservationSpec) -> str:
+    return f"### {spec.name} ({spec.id})\n\n{_codes(spec.labels)}"
+
+
+def _codes(labels: Labels) -> str:
+    return ", ".join(f"{code} {_code(label)}" for code, label in labels.items())
+
+
+def _led_rows() -> Iterator[tuple[str, ...]]:
+    for mode, group in groupby(LED_MODE.items(), key=lambda item: item[1]):
+        codes = [code for code, _ in group]
+        parts = (mode.meaning, mode.color, mode.pattern)
+        named = f"{codes[0]} to {codes[-1]}" if len(codes) > 1 else str(codes[0])
+        yield named, *(_code("null" if part is None else part) for part in parts)
+
+
+def _commands() -> Iterator[str]:
+    groups = dict.fromkeys(spec.group for spec in CATALOGUE.values())
+    for group in groups:
+        rows = (
+            (
+                _code(spec.name),
+                spec.payload,
+                spec.description + (" (*flash*)" if spec.flash else ""),
+            )
+            for spec in CATALOGUE.values()
+            if spec.group == group
+        )
+        yield f"### {group}\n\n" + _table(("command", "payload", "does"), rows)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_row(heads), _row(["---"] * len(heads)), *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

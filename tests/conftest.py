@@ -1,0 +1,68 @@
+"""What every test may ask for."""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from bridge.core.events import Moment
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci",
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the program does."""
+    return "asyncio"
+
+
+class FakeClock:
+    """A clock that moves only when told, and counts how long others slept."""
+
+    def __init__(self, wall: datetime = NOON) -> None:
+        self.wall = wall
+        self.mono_s = 1000.0
+        self.trusted = True
+        self.draw = 0.5
+        self.slept_s: list[float] = []
+
+    def now(self) -> Moment:
+        return Moment(self.wall, self.mono_s, self.trusted)
+
+    def jitter(self) -> float:
+        return self.draw
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.mono_s += seconds
+        self.wall += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that moves only when told."""
+    return FakeClock()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
