@@ -68,6 +68,20 @@ class Cloud(Protocol):
         """
         ...
 
+    async def negotiate(self, stream_url: str) -> tuple[str, bytes]:
+        """Ask the hub for a connection: the negotiate request of its protocol.
+
+        Args:
+            stream_url: The hub, without ``/negotiate``; its host is one of the configured ones.
+
+        Returns:
+            The access token that was used, and the response body, capped.
+
+        Raises:
+            CloudError: There is no negotiation to be had now.
+        """
+        ...
+
     async def close(self) -> None:
         """Close connections."""
         ...

@@ -236,12 +236,30 @@ class ReportNotSaved:
     error: StoreError
 
 
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The store cannot be used, or holds something the operator must know of.
+
+    Attributes:
+        message: What happened.
+        hint: What the operator can do about it.
+    """
+
+    message: str
+    hint: str
+
+
 # -- life --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """The process is up; nothing is connected yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The process was asked to end; what is yielded now is the last that goes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +283,8 @@ Event = (
     | StoreOpened
     | ReportSaved
     | ReportNotSaved
+    | StoreFailed
     | Started
+    | Stopping
     | Tick
 )

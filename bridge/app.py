@@ -1,0 +1,95 @@
+"""The composition: real adapters, one machine, one gateway, from start to clean stop."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import structlog
+
+import bridge
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cloud import EaseeCloud
+from bridge.adapters.mqtt import PahoLink
+from bridge.adapters.store import SqliteStore
+from bridge.adapters.stream import HubStream
+from bridge.core.events import StoreFailed, StoreOpened
+from bridge.core.machine import Machine
+from bridge.core.messages import Publish
+from bridge.errors import StoreError, StoreLocked
+from bridge.gateway import Gateway, Inbox
+from bridge.settings import Settings
+
+log = structlog.get_logger()
+
+TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
+SALT_BYTES = 32
+
+
+async def run(settings: Settings) -> int:
+    """Run the gateway until SIGTERM or SIGINT.
+
+    Returns:
+        The exit status: 0 after a clean stop, 75 when another process owns the store.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await serve(settings, stop)
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> int:
+    """Run the gateway until ``stop`` is set; see :func:`run`."""
+    clock = SystemClock()
+    inbox = Inbox()
+    path = Path(settings.store.path)
+    store = SqliteStore(path, max_mib=settings.store.max_mib)
+    try:
+        opened, salt = await _open(store)
+    except StoreLocked as error:
+        log.error("store.locked", error=str(error), hint=error.hint)
+        return os.EX_TEMPFAIL
+    machine = Machine(settings, version=bridge.__version__, salt=salt)
+    topics = machine.topics
+    cloud = EaseeCloud(
+        settings.easee, token_path=path.parent / TOKEN_FILE, clock=clock, emit=inbox.put
+    )
+    stream = None
+    if settings.easee.source == "stream":
+        stream = HubStream(settings.easee, cloud=cloud, clock=clock, emit=inbox.put)
+    link = PahoLink(
+        settings.mqtt,
+        will=Publish(topics.bridge_state, b"offline"),
+        subscriptions=topics.subscriptions,
+        clock=clock,
+        emit=inbox.put,
+        session_expiry_s=settings.commands.ttl_s,
+    )
+    log.info("bridge.started", version=bridge.__version__, store=str(path))
+    gateway = Gateway(
+        machine, inbox, link=link, cloud=cloud, stream=stream, store=store, clock=clock
+    )
+    try:
+        await gateway.run(stop, opened=opened)
+    finally:
+        await cloud.close()
+        await store.close()
+    log.info("bridge.stopped")
+    return os.EX_OK
+
+
+async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:
+    """Open the store; a store that cannot be opened does not keep the bridge from starting.
+
+    Raises:
+        StoreLocked: Another bridge runs on this store; two of them would answer twice.
+    """
+    try:
+        owed = await store.open()
+        return StoreOpened(owed), await store.salt()
+    except StoreLocked:
+        raise
+    except StoreError as error:
+        log.error("store.failed", error=str(error), hint=error.hint)
+        return StoreFailed(str(error), error.hint), os.urandom(SALT_BYTES)

@@ -1,0 +1,295 @@
+"""Routing, nothing else: an event goes to the room that owns it, effects come out.
+
+The machine is pure. :meth:`Machine.handle` takes one event and the moment it happened and yields
+what is to be done; :meth:`Machine.deadline_s` says when it wants a ``Tick``. Every rule lives in
+the room it is about.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import assert_never
+
+from bridge.core import rest
+from bridge.core.alerts import Alerts
+from bridge.core.commands import CATALOGUE, allowed
+from bridge.core.discovery import Discovery
+from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Watch
+from bridge.core.enumerations import command_name
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    CloudLink,
+    CommandResponse,
+    Event,
+    Moment,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    Observed,
+    ReportNotSaved,
+    ReportSaved,
+    Started,
+    Stopping,
+    StoreFailed,
+    StoreOpened,
+    StreamClosed,
+    StreamOddity,
+    StreamOpened,
+    Tick,
+)
+from bridge.core.fleet import Fleet
+from bridge.core.journal import Journal
+from bridge.core.ledger import Ledger
+from bridge.core.observations import REGISTRY, Observation
+from bridge.core.polling import Polling
+from bridge.core.requests import charger_list_request, observations_request
+from bridge.core.status import Status
+from bridge.core.topics import GetTopic, SessionAckTopic, SessionReplayTopic, SetTopic, Topics
+from bridge.errors import DecodeError
+from bridge.settings import Settings
+
+# Debug channels nobody polls for; everything else the registry knows is read in one call.
+POLLED_IDS = tuple(sorted(REGISTRY))
+READ_WITHIN_S = 30.0
+
+
+class Machine:
+    """The whole core behind two methods."""
+
+    def __init__(self, settings: Settings, *, version: str, salt: bytes) -> None:
+        self._settings = settings
+        self.topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+        self._alerts = Alerts(self.topics)
+        self._status = Status(self.topics, self._alerts, version, _capabilities(settings))
+        self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
+        self._discovery = Discovery(settings.easee.chargers)
+        self._polling = Polling(settings.easee.source, float(settings.easee.poll_interval_s))
+        self._ids = itertools.count(1)
+        self._journal = Journal(
+            self.topics,
+            settings.commands,
+            next_call_id=self._ids.__next__,
+            observe=self._observed,
+        )
+        self._ledger = Ledger(
+            self.topics, personal_data=settings.publish.personal_data, salt=salt
+        )
+        self._discovery_call: int | None = None
+        self._reads: dict[int, str] = {}
+
+    # -- the two methods --------------------------------------------------------------------
+
+    def handle(self, event: Event, now: Moment) -> Iterator[Effect]:
+        """Take one event and yield what follows from it."""
+        yield from self._route(event, now)
+        yield from self._due(now)
+
+    def deadline_s(self) -> float | None:
+        """Return the monotonic time at which a ``Tick`` is wanted, or None."""
+        wanted = (
+            self._discovery.deadline_s(),
+            self._polling.deadline_s(),
+            self._journal.deadline_s(),
+            self._status.deadline_s(),
+            self._fleet.deadline_s(),
+        )
+        return min((at for at in wanted if at is not None), default=None)
+
+    # -- routing ----------------------------------------------------------------------------
+
+    def _route(self, event: Event, now: Moment) -> Iterator[Effect]:  # noqa: C901, PLR0912, PLR0915 - one case per event
+        match event:
+            case Observed():
+                yield from self._observed(event, now)
+            case CommandResponse():
+                yield from self._responded(event, now)
+            case MqttMessage():
+                yield from self._message(event, now)
+            case MqttAcked():
+                yield from self._ledger.acked(event.message, event.reason_code)
+            case MqttConnected():
+                yield from self._mqtt_connected(event, now)
+            case MqttDisconnected(reason):
+                self._ledger.disconnected()
+                yield Note("warning", "mqtt.disconnected", {"reason": reason})
+            case StreamOpened():
+                self._status.cloud.stream_up = True
+                self._polling.stream_up(now.mono_s)
+                self._discovery.hint(now)
+            case StreamClosed():
+                self._status.cloud.stream_up = False
+                self._polling.stream_down(now.mono_s)
+            case StreamOddity():
+                yield from self._odd(event, now)
+            case CloudLink():
+                yield from self._status.rest_changed(event, now)
+            case CloudAnswered():
+                yield from self._answered(event, now)
+            case CloudFailed():
+                yield from self._failed(event, now)
+            case StoreOpened(owed):
+                self._status.store_ok = True
+                yield from self._alerts.clear("storage")
+                yield from self._ledger.opened(owed)
+            case StoreFailed(message, hint):
+                self._status.store_ok = False
+                yield from self._alerts.raise_("storage", message, hint, now)
+            case ReportSaved(stored, changed):
+                self._status.store_ok = True
+                yield from self._alerts.clear("storage")
+                yield from self._ledger.saved(stored, changed)
+            case ReportNotSaved(report, error):
+                self._status.store_ok = False
+                yield from self._alerts.raise_("storage", str(error), error.hint, now)
+                yield Note("error", "session.not_saved", {"charger_id": report.charger_id})
+            case Started():
+                self._status.started(now)
+                self._polling.stream_down(now.mono_s)
+                self._discovery.start(now)
+                yield from self._serve(self._settings.easee.chargers, now)
+            case Stopping():
+                yield from self._stopping(now)
+            case Tick():
+                pass
+            case _:
+                assert_never(event)
+
+    def _due(self, now: Moment) -> Iterator[Effect]:
+        """What time has brought, and what changed by the way."""
+        if self._discovery.take(now):
+            self._discovery_call = next(self._ids)
+            yield CallCloud(self._discovery_call, charger_list_request(), READ_WITHIN_S)
+        for charger_id in self._polling.due(now.mono_s):
+            call_id = next(self._ids)
+            self._reads[call_id] = charger_id
+            request = observations_request(charger_id, POLLED_IDS)
+            yield CallCloud(call_id, request, READ_WITHIN_S)
+        yield from self._journal.tick(now)
+        self._status.cloud.polling = self._polling.delivering(now.mono_s)
+        yield from self._fleet.availability(now)
+        yield from self._status.refresh(now)
+
+    # -- what the routes do when more than one room is concerned -----------------------------
+
+    def _observed(self, event: Observed, now: Moment) -> Iterator[Effect]:
+        for raw in event.observations:
+            for item in self._fleet.read(raw, now):
+                if isinstance(item, Observation):
+                    yield from self._apply(item, event.source, now)
+                else:
+                    yield item
+
+    def _apply(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
+        ours = self._journal.expects(observation.charger_id, observation.spec.id, now)
+        yield from self._fleet.apply(observation, source, now, ours=ours)
+        yield from self._journal.observed(observation, now)
+
+    def _responded(self, event: CommandResponse, now: Moment) -> Iterator[Effect]:
+        charger = self._fleet.chargers.get(event.charger_id)
+        if charger is None:
+            self._status.counters["responses_of_unknown_chargers"] += 1
+            return
+        if self._journal.matches(event, now):
+            yield from self._journal.responded(event, now)
+            return
+        self._status.counters["foreign_commands"] += 1
+        yield charger.announcer.foreign_command(event, command_name(event.command_id or 0), now)
+
+    def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        match self.topics.parse(event.topic):
+            case SetTopic() as target:
+                yield from self._journal.receive(event, target, self._fleet.chargers, now)
+            case GetTopic() as target:
+                yield from self._journal.query(event, target, self._fleet.chargers, now)
+            case SessionAckTopic() | SessionReplayTopic() | None:
+                yield Acknowledge(event.receipt)
+
+    def _mqtt_connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
+        self._status.mqtt_protocol = event.protocol
+        yield from self._status.publications(now)
+        if not event.session_present:
+            yield from self._fleet.publications(now)
+        yield from self._ledger.connected(event.session_present)
+
+    def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
+        self._status.counters[f"stream_{event.kind}"] += 1
+        self._discovery.hint(now)
+        yield Note("debug", "stream.oddity", {"kind": event.kind, "detail": event.detail})
+
+    def _answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
+        if self._journal.owns(event.call_id):
+            yield from self._journal.answered(event, now)
+        elif event.call_id == self._discovery_call:
+            yield from self._listed(event.body, now)
+        elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
+            yield from self._read(charger_id, event.body, now)
+
+    def _failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
+        wait_s = getattr(event.error, "retry_after_s", None)
+        if self._journal.owns(event.call_id):
+            yield from self._journal.failed(event, now)
+        elif event.call_id == self._discovery_call:
+            self._discovery.failed(now, wait_s)
+            yield Note("warning", "discovery.failed", {"error": str(event.error)})
+        elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
+            self._polling.failed(charger_id, now.mono_s, wait_s)
+            yield Note("warning", "poll.failed", {"error": str(event.error)})
+
+    def _read(self, charger_id: str, body: bytes, now: Moment) -> Iterator[Effect]:
+        try:
+            observations = rest.observations(body, charger_id)
+        except DecodeError as error:
+            self._polling.failed(charger_id, now.mono_s)
+            yield Note("warning", "poll.unreadable", {"error": str(error)})
+            return
+        self._polling.answered(charger_id, now.mono_s)
+        yield from self._observed(Observed(observations, "poll"), now)
+
+    def _listed(self, body: bytes, now: Moment) -> Iterator[Effect]:
+        try:
+            listed = rest.charger_list(body)
+        except DecodeError as error:
+            self._discovery.failed(now, None)
+            yield Note("warning", "discovery.unreadable", {"error": str(error)})
+            return
+        missing = self._discovery.listed(listed.charger_ids, now)
+        if missing:
+            yield from self._alerts.raise_(
+                "charger_not_listed",
+                f"the account does not list {', '.join(missing)}",
+                "check easee.chargers, or share the charger with this account",
+                now,
+            )
+        else:
+            yield from self._alerts.clear("charger_not_listed")
+        if not self._settings.easee.chargers:
+            yield from self._serve(listed.charger_ids, now)
+
+    def _serve(self, charger_ids: tuple[str, ...], now: Moment) -> Iterator[Effect]:
+        new = self._fleet.add(charger_ids)
+        if not new:
+            return
+        self._status.chargers = tuple(self._fleet.chargers)
+        self._polling.watch(self._status.chargers, now.mono_s)
+        yield Note("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
+        yield Watch(self._status.chargers)
+        yield self._status.info()
+
+    def _stopping(self, now: Moment) -> Iterator[Effect]:
+        self._status.cloud.stream_up = False
+        self._polling.stop()
+        yield from self._fleet.availability(now)
+
+
+def _capabilities(settings: Settings) -> dict[str, object]:
+    commands = sorted(
+        spec.name for spec in CATALOGUE.values() if allowed(spec, settings.commands.allow)
+    )
+    return {
+        "commands": commands,
+        "source": settings.easee.source,
+        "json": settings.publish.json,
+        "scalar": settings.publish.scalar,
+        "max_current_a": settings.commands.max_current_a,
+    }

@@ -1,0 +1,158 @@
+"""How the bridge itself is: ``bridge/state``, ``bridge/cloud``, ``bridge/info``, ``bridge/health``.
+
+Rules:
+
+1. ``bridge/cloud`` says what is, not what is hoped: ``connected`` only while the stream is open,
+   ``degraded`` while values come by polling or REST does not answer, ``disconnected`` otherwise.
+   ``auth_failed`` and ``blocked`` win over all of them: the operator has to act.
+2. ``bridge/health`` changes at once when its verdict changes, and at most once a minute otherwise.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import Effect, Note
+from bridge.core.events import CloudLink, Moment
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from bridge.core.values import iso_utc
+
+HEALTH_EVERY_S = 60.0
+
+
+@dataclass(slots=True)
+class CloudView:
+    """What is known of the vendor's cloud.
+
+    Attributes:
+        rest: State of the REST side, see :class:`~bridge.core.events.CloudLink`.
+        stream_up: The hub connection is open.
+        polling: Values are being read over REST, with success.
+    """
+
+    rest: str = "ok"
+    stream_up: bool = False
+    polling: bool = False
+
+    @property
+    def delivering(self) -> bool:
+        """True while observations can reach us by one way or the other."""
+        return self.stream_up or self.polling
+
+    @property
+    def word(self) -> str:
+        """The payload of ``bridge/cloud``."""
+        if self.rest in ("auth_failed", "blocked"):
+            return self.rest
+        if self.stream_up and self.rest == "ok":
+            return "connected"
+        return "degraded" if self.delivering else "disconnected"
+
+
+@dataclass(slots=True)
+class Status:
+    """The bridge's own topics.
+
+    Attributes:
+        version: Of the program.
+        capabilities: What this configuration offers, for ``bridge/info``.
+        cloud: What is known of the cloud; changed by the machine.
+        counters: How often what happened since the start; keys are snake_case.
+    """
+
+    topics: Topics
+    alerts: Alerts
+    version: str
+    capabilities: dict[str, object]
+    cloud: CloudView = field(default_factory=CloudView)
+    counters: Counter[str] = field(default_factory=Counter)
+    started_at: str = ""
+    mqtt_protocol: str | None = None
+    chargers: tuple[str, ...] = ()
+    online: int = 0
+    store_ok: bool = True
+    _word: str | None = None
+    _verdict: str | None = None
+    _health_due_s: float | None = None
+
+    def started(self, now: Moment) -> None:
+        """Remember when the process came up."""
+        self.started_at = iso_utc(now.wall)
+
+    def rest_changed(self, link: CloudLink, now: Moment) -> Iterator[Effect]:
+        """Take a new state of the REST side."""
+        self.cloud.rest = link.state
+        for state, kind, hint in (
+            ("auth_failed", "auth_failed", "check easee.username and the password, then restart"),
+            ("blocked", "blocked", "stop other programs that use this account; wait"),
+        ):
+            if link.state == state:
+                yield from self.alerts.raise_(kind, link.detail, hint, now)
+            else:
+                yield from self.alerts.clear(kind)
+        yield from self.refresh(now)
+
+    def refresh(self, now: Moment) -> Iterator[Effect]:
+        """Publish what changed: the cloud's word, and the health when it is due."""
+        word = self.cloud.word
+        if word != self._word:
+            yield Note("info", "cloud.state", {"state": word, "before": self._word})
+            self._word = word
+            yield Publish(self.topics.bridge_cloud, word.encode())
+        due = self._health_due_s is None or now.mono_s >= self._health_due_s
+        if self.verdict != self._verdict or due:
+            self._verdict = self.verdict
+            self._health_due_s = now.mono_s + HEALTH_EVERY_S
+            yield Publish(self.topics.bridge_health, self._health(now))
+
+    def deadline_s(self) -> float | None:
+        """When the health is to be published next."""
+        return self._health_due_s
+
+    def publications(self, now: Moment) -> Iterator[Publish]:
+        """Everything of the bridge itself again, ``online`` first."""
+        yield Publish(self.topics.bridge_state, b"online")
+        yield self.info()
+        yield Publish(self.topics.bridge_cloud, self.cloud.word.encode())
+        yield Publish(self.topics.bridge_health, self._health(now))
+        yield from self.alerts.publications()
+
+    def info(self) -> Publish:
+        """``bridge/info``: what this bridge is and offers."""
+        document = {
+            "version": self.version,
+            "started_at": self.started_at,
+            "chargers": self.chargers,
+            "capabilities": {**self.capabilities, "mqtt": self.mqtt_protocol},
+        }
+        return Publish(self.topics.bridge_info, msgspec.json.encode(document))
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``degraded`` (something is missing) or ``failed`` (the main job is not done)."""
+        if self.cloud.word in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
+            return "failed"
+        if self.cloud.word == "degraded" or self.alerts.kinds or self.online < len(self.chargers):
+            return "degraded"
+        return "ok"
+
+    def _health(self, now: Moment) -> bytes:
+        return msgspec.json.encode(
+            {
+                "verdict": self.verdict,
+                "at": iso_utc(now.wall),
+                "cloud": self.cloud.word,
+                "stream": self.cloud.stream_up,
+                "polling": self.cloud.polling,
+                "store": self.store_ok,
+                "clock_trusted": now.trusted,
+                "chargers": len(self.chargers),
+                "chargers_online": self.online,
+                "alerts": self.alerts.kinds,
+                "counters": dict(sorted(self.counters.items())),
+            }
+        )

@@ -1,0 +1,137 @@
+"""Everything at once, from nothing: broker, cloud, gateway, view."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from bridge.app import serve as serve_gateway
+from bridge.demo.board import Board
+from bridge.demo.broker import LOOPBACK, broker, usable_port
+from bridge.demo.view import FRAMES_PER_S, Screen
+from bridge.settings import (
+    CommandSettings,
+    EaseeSettings,
+    MqttSettings,
+    Secret,
+    Settings,
+    StoreSettings,
+)
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.server import serve as serve_cloud
+
+EVERY_GROUP = ("control", "access", "current", "device", "maintenance")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line chose.
+
+    Attributes:
+        chargers: How many simulated chargers.
+        broker: Host and port of a broker of one's own, or None for the embedded one.
+        duration_s: End by itself after so long; None: until Ctrl-C.
+        seed: Of the simulated world.
+        speed: How much faster than life cars come and go.
+    """
+
+    chargers: int = 3
+    broker: tuple[str, int] | None = None
+    duration_s: float | None = None
+    seed: int = 1
+    speed: float = 20.0
+
+
+async def run(options: DemoOptions) -> int:
+    """Run the demo until Ctrl-C, SIGTERM or its duration; return the exit status."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.duration_s is not None:
+        loop.call_later(options.duration_s, stop.set)
+    scenario = Scenario(chargers=options.chargers, seed=options.seed, speed=options.speed)
+    async with contextlib.AsyncExitStack() as stack:
+        host, port = await stack.enter_async_context(_broker(options.broker))
+        cloud = await stack.enter_async_context(serve_cloud(scenario))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="charger-bridge-demo-"))
+        settings = _settings(cloud.api_url, cloud.stream_url, host, port, Path(folder))
+        base = settings.mqtt.base_topic
+        screen = stack.enter_context(
+            Screen(Board(base), address=f"mqtt://{host}:{port}", hint=_try_this(host, port, base))
+        )
+        await stack.enter_async_context(_subscribed(host, port, f"{base}/#", screen))
+        async with asyncio.TaskGroup() as tasks:
+            gateway = tasks.create_task(serve_gateway(settings, stop))
+            while not stop.is_set():
+                screen.draw()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1 / FRAMES_PER_S):
+                        await stop.wait()
+        return gateway.result()
+
+
+@contextlib.asynccontextmanager
+async def _broker(own: tuple[str, int] | None) -> AsyncIterator[tuple[str, int]]:
+    if own is not None:
+        yield own
+        return
+    port = usable_port()
+    async with broker(port):
+        yield LOOPBACK, port
+
+
+def _settings(api_url: str, stream_url: str, host: str, port: int, folder: Path) -> Settings:
+    return Settings(
+        easee=EaseeSettings(
+            username="demo@example.com",
+            password=Secret("demo"),
+            api_url=api_url,
+            stream_url=stream_url,
+        ),
+        mqtt=MqttSettings(host=host, port=port, client_id=f"charger-bridge-demo-{os.getpid()}"),
+        commands=CommandSettings(allow=EVERY_GROUP),
+        store=StoreSettings(path=str(folder / "bridge.db")),
+    )
+
+
+def _try_this(host: str, port: int, base: str) -> str:
+    """Return a command line that works on this machine and makes something visible happen."""
+    topic = f"{base}/EH000001/set/pause"
+    if shutil.which("mosquitto_pub"):
+        return f"mosquitto_pub -h {host} -p {port} -t {topic} -m PRESS"
+    publisher = Path(sys.executable).with_name("amqtt_pub")
+    return f"{publisher} --url mqtt://{host}:{port} -q 1 -t {topic} -m PRESS"
+
+
+@contextlib.asynccontextmanager
+async def _subscribed(host: str, port: int, topics: str, screen: Screen) -> AsyncIterator[None]:
+    """Show every message under a filter, received as any other client would."""
+    loop = asyncio.get_running_loop()
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+
+    def on_connect(client: paho.Client, *_: object) -> None:
+        client.subscribe(topics, qos=1)
+
+    def on_message(_client: object, _userdata: object, message: paho.MQTTMessage) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closing: nobody looks any more
+            loop.call_soon_threadsafe(screen.take, message.topic, bytes(message.payload))
+
+    client.on_connect = on_connect
+    client.on_message = on_message
+    await asyncio.to_thread(client.connect, host, port)
+    client.loop_start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(client.disconnect)
+        await asyncio.to_thread(client.loop_stop)

@@ -1,0 +1,264 @@
+"""The one loop: sources -> core -> effects, and a clean end.
+
+Rules:
+
+1. Whatever happens becomes an event in the :class:`Inbox`; putting one there never blocks and
+   never raises. One pump takes events in order, asks the machine, and carries the effects out.
+2. Nothing is awaited in the pump: an effect that takes time is a task of the one TaskGroup, and its
+   answer is a new event.
+3. The pump gives the loop back after a few milliseconds however much is queued, so that commands,
+   pings and acknowledgements are never held up by a replay.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import assert_never
+
+import structlog
+
+from bridge.core.effects import (
+    Acknowledge,
+    CallCloud,
+    Effect,
+    MarkPublished,
+    Note,
+    SaveReport,
+    Watch,
+)
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    Event,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    ReportNotSaved,
+    ReportSaved,
+    Started,
+    Stopping,
+    StoreFailed,
+    StoreOpened,
+    Tick,
+)
+from bridge.core.machine import Machine
+from bridge.core.messages import Publish
+from bridge.core.outbox import Outbox
+from bridge.errors import CloudError, LinkLost, StoreError
+from bridge.ports import Clock, Cloud, MqttLink, ObservationStream, Store
+
+log = structlog.get_logger()
+
+# A replay of thousands of observations is taken in slices; 5 ms is well below what anybody who
+# waits for an answer can notice, and long enough to be worth the switch.
+LONGEST_STEP_S = 0.005
+# paho keeps what it is handed until the broker acknowledges; its memory is not our queue.
+WINDOW = 20
+FLUSH_WITHIN_S = 2.0
+STORE_RETRY_S = 30.0
+
+
+class Inbox:
+    """The events that wait for the machine, in order of arrival.
+
+    Adapters are made before the gateway that joins them, and need a place to put events from the
+    first moment; this is it.
+    """
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque()
+        self.wake: Callable[[], None] | None = None
+
+    def put(self, event: Event) -> None:
+        """Queue an event."""
+        self.events.append(event)
+        if self.wake is not None:
+            self.wake()
+
+
+class Gateway:
+    """Joins the machine to the outside world."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        inbox: Inbox,
+        *,
+        link: MqttLink,
+        cloud: Cloud,
+        stream: ObservationStream | None,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._machine = machine
+        self._link = link
+        self._cloud = cloud
+        self._stream = stream
+        self._store = store
+        self._clock = clock
+        self._outbox = Outbox(WINDOW)
+        self._inbox = inbox
+        self._scheduled = False
+        self._idle = asyncio.Event()
+        self._connected = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s: float | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self, stop: asyncio.Event, *, opened: StoreOpened | StoreFailed) -> None:
+        """Serve until ``stop`` is set, then say good-bye."""
+        self._inbox.wake = self._wake
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            sources = [tasks.create_task(self._link.run(), name="mqtt")]
+            if self._stream is not None:
+                sources.append(tasks.create_task(self._stream.run(), name="stream"))
+            if isinstance(opened, StoreFailed):
+                sources.append(tasks.create_task(self._reopen(), name="store"))
+            self._inbox.put(opened)
+            self._inbox.put(Started())
+            await stop.wait()
+            log.info("bridge.stopping")
+            self._inbox.put(Stopping())
+            await self._drained()
+            self._inbox.wake = None
+            await self._link.close(Publish(self._machine.topics.bridge_state, b"offline"))
+            for task in sources:
+                task.cancel()
+            self._tasks = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- the pump ---------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._scheduled = False
+        until_s = self._clock.now().mono_s + LONGEST_STEP_S
+        events = self._inbox.events
+        while events:
+            event = events.popleft()
+            now = self._clock.now()
+            try:
+                self._notice(event)
+                for effect in self._machine.handle(event, now):
+                    self._carry_out(effect)
+            except Exception:  # the border of the core: one event must not end the bridge
+                log.exception("core.event_failed", kind=type(event).__name__)
+            if now.mono_s > until_s and events:
+                self._wake()
+                break
+        self._flush()
+        self._arm()
+        unfinished = self._outbox.waiting + self._outbox.in_flight
+        if not events and not (self._connected and unfinished):
+            self._idle.set()
+
+    def _notice(self, event: Event) -> None:
+        """Keep the outbox in step with the connection."""
+        if isinstance(event, MqttAcked):
+            self._outbox.acked(event.message)
+        elif isinstance(event, MqttConnected):
+            self._connected = True
+            self._outbox.window = min(WINDOW, event.receive_maximum)
+        elif isinstance(event, MqttDisconnected):
+            self._connected = False
+            self._outbox.lost()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self._outbox.put(effect)
+            case Acknowledge(receipt):
+                self._link.acknowledge(receipt)
+            case Note(level, event, fields):
+                getattr(log, level)(event, **fields)
+            case CallCloud():
+                self._spawn(self._call(effect))
+            case SaveReport():
+                self._spawn(self._save(effect))
+            case MarkPublished():
+                self._spawn(self._mark(effect))
+            case Watch(charger_ids):
+                if self._stream is not None:
+                    self._stream.watch(charger_ids)
+            case _:
+                assert_never(effect)
+
+    def _flush(self) -> None:
+        """Hand over as much as the window allows."""
+        while self._connected and (message := self._outbox.take()) is not None:
+            try:
+                self._link.publish(message)
+            except LinkLost:
+                self._connected = False  # its MqttDisconnected is on the way
+                self._outbox.lost()
+            except ValueError as error:
+                log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
+                self._outbox.acked(message)
+
+    def _arm(self) -> None:
+        """Have a ``Tick`` come when the machine wants one."""
+        deadline_s = self._machine.deadline_s()
+        if deadline_s == self._timer_at_s and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at_s = deadline_s
+        if deadline_s is not None:
+            wait_s = max(0.0, deadline_s - self._clock.now().mono_s)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._inbox.put(Tick())
+
+    # -- effects that take time -----------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(work)
+
+    async def _call(self, effect: CallCloud) -> None:
+        try:
+            answer = await self._cloud.send(effect.request, within_s=effect.within_s)
+        except CloudError as error:
+            self._inbox.put(CloudFailed(effect.call_id, error))
+        else:
+            self._inbox.put(CloudAnswered(effect.call_id, answer.status, answer.body))
+
+    async def _save(self, effect: SaveReport) -> None:
+        try:
+            stored, changed = await self._store.save(effect.report)
+        except StoreError as error:
+            self._inbox.put(ReportNotSaved(effect.report, error))
+        else:
+            self._inbox.put(ReportSaved(stored, changed))
+
+    async def _mark(self, effect: MarkPublished) -> None:
+        try:
+            await self._store.mark_published(effect.key, effect.revision)
+        except StoreError as error:
+            self._inbox.put(StoreFailed(str(error), error.hint))
+
+    async def _reopen(self) -> None:
+        while True:
+            await self._clock.sleep(STORE_RETRY_S)
+            with contextlib.suppress(StoreError):
+                self._inbox.put(StoreOpened(await self._store.open()))
+                return
+
+    async def _drained(self) -> None:
+        """Wait until what was to be said is said and acknowledged, but not long."""
+        self._idle.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_WITHIN_S):
+                await self._idle.wait()

@@ -1,0 +1,189 @@
+"""The gateway as a process, a mosquitto, a simulated cloud, and a client that remembers."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+import yaml
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+PASSWORD = "canary-password-4711"
+TIMEOUT_S = 20.0
+
+
+@dataclass
+class Gateway:
+    """``charger-bridge run`` as a process of its own."""
+
+    config: Path
+    environ: dict[str, str]
+    process: asyncio.subprocess.Process | None = None
+    log: bytearray = field(default_factory=bytearray)
+    _reader: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bridge",
+            "run",
+            "--config",
+            str(self.config),
+            env=self.environ,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        while chunk := await self.process.stderr.read(65536):
+            self.log.extend(chunk)
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(TIMEOUT_S):
+            status = await self.process.wait()
+            await self._reader
+        return status
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log, parsed: every line is one JSON object."""
+        return [json.loads(line) for line in bytes(self.log).decode().splitlines()]
+
+
+@dataclass
+class Witness:
+    """An MQTT client that remembers everything under the base topic, in order."""
+
+    port: int
+    protocol: int = paho.MQTTv5
+    messages: list[tuple[str, bytes, bool]] = field(default_factory=list)
+    properties: dict[str, Any] = field(default_factory=dict)
+    retained: dict[str, bytes] = field(default_factory=dict)
+    _client: paho.Client | None = None
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self, filters: tuple[str, ...] = ("charger/#",)) -> None:
+        loop = asyncio.get_running_loop()
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=self.protocol)
+        granted = asyncio.Event()
+
+        def on_connect(client, *_):
+            client.subscribe([(topic, 1) for topic in filters])
+
+        def on_subscribe(*_):
+            loop.call_soon_threadsafe(granted.set)
+
+        def on_message(_client, _userdata, message):
+            loop.call_soon_threadsafe(self._take, message)
+
+        self._client.on_connect = on_connect
+        self._client.on_subscribe = on_subscribe
+        self._client.on_message = on_message
+        await asyncio.to_thread(self._client.connect, "127.0.0.1", self.port)
+        self._client.loop_start()
+        async with asyncio.timeout(TIMEOUT_S):
+            await granted.wait()
+
+    def _take(self, message) -> None:
+        self.messages.append((message.topic, message.payload, message.retain))
+        self.properties[message.topic] = message.properties
+        self.retained[message.topic] = message.payload
+        self._arrived.set()
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._client.disconnect)
+        await asyncio.to_thread(self._client.loop_stop)
+
+    def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, **mqtt5) -> None:
+        properties = None
+        if mqtt5:
+            properties = Properties(PacketTypes.PUBLISH)
+            for name, value in mqtt5.items():
+                setattr(properties, name, value)
+        self._client.publish(topic, payload, 1, retain, properties)
+
+    async def until(self, condition, what: str, timeout_s: float = TIMEOUT_S):
+        """Wait until a condition over the messages holds; return its value."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not (value := condition()):
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                return value
+        except TimeoutError:
+            tail = "\n".join(f"{t} {p[:120]!r}" for t, p, _ in self.messages[-25:])
+            pytest.fail(f"{what} did not happen within {timeout_s} s; last messages:\n{tail}")
+
+    async def value(self, topic: str, payload: bytes | str, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait until a topic's newest payload is this one."""
+        wanted = payload.encode() if isinstance(payload, str) else payload
+        await self.until(
+            lambda: self.retained.get(topic) == wanted, f"{topic} = {payload!r}", timeout_s
+        )
+
+    def results(self, charger_id: str, command: str) -> list[dict[str, Any]]:
+        """Every answer to a command so far."""
+        topic = f"charger/{charger_id}/result/{command}"
+        return [json.loads(payload) for name, payload, _ in self.messages if name == topic]
+
+    async def final(self, charger_id: str, command: str, count: int = 1) -> dict[str, Any]:
+        """Wait for the ``count``-th final answer to a command."""
+
+        def finals():
+            answers = [a for a in self.results(charger_id, command) if a["final"]]
+            return answers[count - 1 : count]
+
+        return (await self.until(finals, f"final answer to {command}", 45.0))[0]
+
+
+@contextlib.asynccontextmanager
+async def running(config: dict[str, Any], folder: Path, **environ: str) -> AsyncIterator[Gateway]:
+    """Run a gateway with this configuration; it must end cleanly and without a traceback."""
+    path = folder / "bridge.yaml"
+    path.write_text(yaml.safe_dump(config))
+    variables = {
+        "PATH": os.environ["PATH"],
+        "CHARGER_BRIDGE_EASEE__PASSWORD": PASSWORD,
+        **environ,
+    }
+    gateway = Gateway(path, variables)
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        status = await gateway.end()
+        text = bytes(gateway.log).decode()
+        assert "Traceback" not in text, text
+        assert PASSWORD not in text
+        assert status in (0, -signal.SIGKILL), text[-4000:]
+
+
+def configuration(api_url: str, stream_url: str, port: int, folder: Path) -> dict[str, Any]:
+    """Build the smallest configuration that runs."""
+    return {
+        "easee": {
+            "username": "someone@example.com",
+            "api_url": api_url,
+            "stream_url": stream_url,
+        },
+        "mqtt": {"host": "127.0.0.1", "port": port},
+        "commands": {
+            "allow": ["control", "access", "current", "device", "installer", "maintenance"]
+        },
+        "store": {"path": str(folder / "store" / "bridge.db")},
+        "log": {"level": "debug"},
+    }

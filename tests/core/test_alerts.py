@@ -1,0 +1,50 @@
+"""Alerts: open once, change words, close once."""
+
+import json
+
+from bridge.core.alerts import Alerts
+from bridge.core.events import Moment
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from tests.conftest import NOON
+
+NOW = Moment(NOON, 0.0)
+
+
+def published(effects):
+    """Keep what goes to the broker."""
+    return [effect for effect in effects if isinstance(effect, Publish)]
+
+
+def test_an_alert_is_published_once_and_emptied_when_solved():
+    """Raising twice publishes once; clearing empties the topic; clearing again does nothing."""
+    alerts = Alerts(Topics())
+
+    first = published(alerts.raise_("storage", "disk full", "free some space", NOW))
+    again = published(alerts.raise_("storage", "disk full", "free some space", NOW))
+    cleared = published(alerts.clear("storage"))
+    cleared_again = published(alerts.clear("storage"))
+
+    assert [message.topic for message in first] == ["charger/bridge/alert/storage"]
+    assert json.loads(first[0].payload) == {
+        "kind": "storage",
+        "message": "disk full",
+        "hint": "free some space",
+        "since": "2026-11-22T12:00:00Z",
+    }
+    assert again == []
+    assert cleared == [Publish("charger/bridge/alert/storage", b"")]
+    assert cleared_again == []
+
+
+def test_other_words_keep_the_time_of_the_first_alert():
+    """The alert tells since when, however often its words change."""
+    alerts = Alerts(Topics())
+    list(alerts.raise_("storage", "90 % full", "", NOW))
+
+    later = Moment(NOON.replace(hour=13), 3600.0)
+    (changed,) = published(alerts.raise_("storage", "95 % full", "", later))
+
+    assert json.loads(changed.payload)["since"] == "2026-11-22T12:00:00Z"
+    assert list(alerts.publications()) == [changed]
+    assert alerts.kinds == ("storage",)
