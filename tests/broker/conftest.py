@@ -1,0 +1,106 @@
+"""Brokers for the tests in this folder, and the link under test."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.mqtt import PahoLink
+from bridge.core.events import (
+    Event,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+)
+from bridge.core.messages import Publish
+from bridge.settings import MqttSettings
+from tests.mosquitto import Mosquitto, until
+
+STATE = "charger/bridge/state"
+OFFLINE = Publish(STATE, b"offline")
+ONLINE = Publish(STATE, b"online")
+FILTERS = ("charger/+/set/+", "charger/+/get/+")
+SET = "charger/EH123456/set/start"
+
+
+def a_free_port() -> int:
+    """Return a TCP port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Start brokers on ports of their own; they end with the test."""
+    started: list[Mosquitto] = []
+
+    def make(**options: object) -> Mosquitto:
+        broker = Mosquitto(tmp_path, a_free_port(), **options)
+        started.append(broker)
+        broker.start()
+        return broker
+
+    yield make
+    for broker in started:
+        broker.kill()
+
+
+@pytest.fixture
+def broker(make_broker) -> Mosquitto:
+    """A broker that lets everybody in."""
+    return make_broker()
+
+
+@dataclass
+class Link:
+    """A running link and what it emitted."""
+
+    link: PahoLink
+    events: list[Event] = field(default_factory=list)
+
+    def seen(self, kind: type) -> list:
+        """Return the events of one kind, oldest first."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def connected(self, times: int = 1, within_s: float = 5.0) -> MqttConnected:
+        """Wait until it was connected so many times."""
+        await until(lambda: len(self.seen(MqttConnected)) >= times, within_s)
+        return self.seen(MqttConnected)[times - 1]
+
+    async def disconnected(self, times: int = 1, within_s: float = 5.0) -> MqttDisconnected:
+        """Wait until it was disconnected so many times."""
+        await until(lambda: len(self.seen(MqttDisconnected)) >= times, within_s)
+        return self.seen(MqttDisconnected)[times - 1]
+
+    async def acked(self, times: int = 1) -> MqttAcked:
+        """Wait for so many acknowledgements."""
+        await until(lambda: len(self.seen(MqttAcked)) >= times)
+        return self.seen(MqttAcked)[times - 1]
+
+    async def message(self, times: int = 1) -> MqttMessage:
+        """Wait for so many messages."""
+        await until(lambda: len(self.seen(MqttMessage)) >= times)
+        return self.seen(MqttMessage)[times - 1]
+
+
+@contextlib.asynccontextmanager
+async def linked(port: int, **changes: object) -> AsyncIterator[Link]:
+    """Run a link to a loopback port; cancelled in the end, like a crash."""
+    filters = changes.pop("filters", FILTERS)
+    events: list[Event] = []
+    settings = replace(MqttSettings(host="127.0.0.1", port=port, client_id="bridge"), **changes)
+    link = PahoLink(
+        settings, will=OFFLINE, subscriptions=filters, clock=SystemClock(), emit=events.append
+    )
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(link.run())
+        yield Link(link, events)
+        running.cancel()

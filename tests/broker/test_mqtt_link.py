@@ -1,0 +1,356 @@
+"""The link against a real broker: what it promises while brokers come, go, lie and hang."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.mqtt import probe
+from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import LinkLost
+from bridge.settings import MqttSettings, Secret
+from tests.broker.conftest import FILTERS, OFFLINE, ONLINE, SET, STATE, a_free_port, linked
+from tests.mosquitto import outsider, until
+
+pytestmark = [pytest.mark.broker, pytest.mark.anyio]
+
+
+@pytest.mark.parametrize("version", ["auto", "5", "3.1.1"])
+async def test_messages_go_both_ways_and_are_acknowledged(broker, version):
+    """On either protocol a publication is acknowledged and a command arrives, once each."""
+    with outsider(broker.port, "charger/#") as other:
+        async with linked(broker.port, version=version) as it:
+            connected = await it.connected()
+            it.link.publish(ONLINE)
+            assert await it.acked() == MqttAcked(ONLINE, 0)
+            await until(lambda: other.payloads(STATE) == [b"online"])
+            other.publish(SET, b"PRESS")
+            message = await it.message()
+            it.link.acknowledge(message.receipt)
+
+    assert connected.protocol == ("3.1.1" if version == "3.1.1" else "5")
+    assert connected.session_present is False
+    assert (message.topic, message.payload, message.receipt.qos) == (SET, b"PRESS", 1)
+    assert (message.retained, message.duplicate) == (False, False)
+    assert len(it.seen(MqttMessage)) == 1
+
+
+async def test_properties_of_mqtt_5_go_both_ways(broker):
+    """Expiry, response topic and correlation arrive; user properties and correlation go out."""
+    answer = Publish(
+        "charger/EH123456/result/start",
+        b"{}",
+        retained=False,
+        user_properties=(("unit", "kW"), ("id", "120")),
+        correlation=b"\x00\xff",
+    )
+    async with (
+        linked(broker.port) as it,
+        linked(broker.port, client_id="caller", filters=("charger/EH123456/result/+",)) as caller,
+    ):
+        await it.connected()
+        await caller.connected()
+        with outsider(broker.port) as other:
+            other.publish(
+                SET,
+                b"1",
+                MessageExpiryInterval=30,
+                ResponseTopic="charger/reply/me",
+                CorrelationData=b"\x01\x02",
+            )
+        message = await it.message()
+        it.link.publish(answer)
+        received = await caller.message()
+
+    assert message.expiry_s in (29, 30)
+    assert (message.response_topic, message.correlation) == ("charger/reply/me", b"\x01\x02")
+    assert received.correlation == b"\x00\xff"
+
+
+async def test_retained_commands_are_marked_and_come_once(broker):
+    """Retained flags are seen, stored or live; a kept session is not sent them again."""
+    with outsider(broker.port) as other:
+        other.publish(SET, b"old", retain=True)
+        async with linked(broker.port) as it:
+            old = await it.message()
+            it.link.acknowledge(old.receipt)
+            other.publish(SET, b"live", retain=True)
+            live = await it.message(2)
+            it.link.acknowledge(live.receipt)
+            it.link.publish(ONLINE)  # whose acknowledgement tells that ours went out before
+            await it.acked()
+            it.link._up.drop("cut by the test")
+            again = await it.connected(2)
+            other.publish(SET, b"last")
+            last = await it.message(3)
+
+    assert [old.payload, live.payload, last.payload] == [b"old", b"live", b"last"]
+    assert [old.retained, live.retained, last.retained] == [True, True, False]
+    assert again.session_present is True
+
+
+async def test_nothing_arrives_before_connected_is_emitted(broker):
+    """Events are in order: the connection first, then what it brought."""
+    with outsider(broker.port) as other:
+        other.publish(SET, b"old", retain=True)
+        async with linked(broker.port) as it:
+            await it.message()
+
+    assert isinstance(it.events[0], MqttConnected)
+
+
+async def test_a_restarted_broker_is_found_again_within_five_seconds(broker):
+    """A polite restart and a power cut both heal by themselves, with one event for each loss."""
+    async with linked(broker.port) as it:
+        await it.connected()
+        broker.kill()
+        await it.disconnected()
+        broker.start()
+        forgotten = await it.connected(2, within_s=5)
+        broker.stop()
+        await it.disconnected(2)
+        broker.start()
+        kept = await it.connected(3, within_s=5)
+        it.link.publish(ONLINE)
+        await it.acked()
+
+    assert [type(event) for event in it.events[:5]] == [
+        MqttConnected,
+        MqttDisconnected,
+        MqttConnected,
+        MqttDisconnected,
+        MqttConnected,
+    ]
+    assert (forgotten.session_present, kept.session_present) == (False, True)
+
+
+async def test_commands_sent_while_away_are_kept_by_the_session(broker):
+    """After a short absence comes what was published meanwhile, and what was not acknowledged."""
+    with outsider(broker.port) as other:
+        async with linked(broker.port) as it:
+            await it.connected()
+            other.publish(SET, b"unacknowledged")
+            await it.message()
+            it.link._up.drop("cut by the test")
+            other.publish(SET, b"away")
+            await it.message(3)
+
+    first, again, away = it.seen(MqttMessage)
+    assert [first.payload, again.payload, away.payload] == [b"unacknowledged"] * 2 + [b"away"]
+    assert (first.duplicate, again.duplicate, away.duplicate) == (False, True, False)
+    assert first.receipt.epoch < again.receipt.epoch
+
+
+async def test_a_late_acknowledgement_does_not_acknowledge_another_message(broker):
+    """A receipt of an older connection is void, though message ids start again."""
+    with outsider(broker.port) as other:
+        async with linked(broker.port) as it:
+            await it.connected()
+            other.publish(SET, b"first")
+            first = await it.message()
+            broker.kill()
+            await it.disconnected()
+            broker.start()
+            await it.connected(2)
+            with outsider(broker.port) as second:
+                second.publish(SET, b"second")
+            fresh = await it.message(2)
+            assert fresh.receipt.message_id == first.receipt.message_id
+            it.link.acknowledge(first.receipt)
+            it.link._up.drop("cut by the test")
+            again = await it.message(3)
+
+    assert (again.payload, again.duplicate) == (b"second", True)
+
+
+async def test_a_half_open_broker_is_noticed_within_twice_the_keepalive(broker):
+    """A broker that just falls silent is taken for lost in 2 x keepalive and a little."""
+    async with linked(broker.port, keepalive_s=2) as it:
+        await it.connected()
+        broker.freeze()
+        lost = await it.disconnected(within_s=2 * 2 + 2.5)
+        broker.thaw()
+        await it.connected(2)
+
+    assert "nothing was heard" in lost.reason
+    assert len(it.seen(MqttDisconnected)) == 1
+
+
+async def test_a_denied_publication_is_told(make_broker, tmp_path):
+    """On MQTT 5 an access list that says no is a reason code, and the link stays up."""
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite charger/#\n")
+    broker = make_broker(listener=(f"acl_file {acl}",))
+    async with linked(broker.port) as it:
+        await it.connected()
+        it.link.publish(Publish("elsewhere/x", b"1"))
+        denied = await it.acked()
+        it.link.publish(ONLINE)
+        allowed = await it.acked(2)
+
+    assert (denied.reason_code, allowed.reason_code) == (135, 16)
+    assert not it.seen(MqttDisconnected)
+
+
+async def test_the_will_is_published_when_the_process_vanishes(broker):
+    """A connection that just ends leaves `offline`, retained."""
+    async with linked(broker.port) as it:
+        await it.connected()
+        it.link.publish(ONLINE)
+        await it.acked()
+    with outsider(broker.port, STATE) as other:
+        await until(lambda: other.messages)
+
+    assert other.messages == [(STATE, b"offline", True)]
+
+
+async def test_a_clean_end_says_goodbye_itself(broker):
+    """Closing publishes the farewell, waits for it, sends no will, and ends `run`."""
+    farewell = Publish(STATE, b"gone fishing")
+    with outsider(broker.port, STATE) as other:
+        async with linked(broker.port) as it:
+            await it.connected()
+            it.link.publish(ONLINE)
+            await it.link.close(farewell)
+            with pytest.raises(LinkLost):
+                it.link.publish(ONLINE)
+            await it.disconnected()
+        with outsider(broker.port) as later:
+            later.publish(STATE, b"a will would have come before this")
+        await until(lambda: len(other.messages) >= 3)
+
+    assert other.payloads(STATE)[:2] == [b"online", b"gone fishing"]
+    assert len(other.messages) == 3
+    assert isinstance(it.events[-1], MqttDisconnected)
+
+
+async def test_closing_ends_the_run_also_without_a_broker():
+    """A program that is told to stop does not wait for a broker that is not there."""
+    async with linked(a_free_port()) as it:
+        lost = await it.disconnected()
+        await it.link.close(OFFLINE)
+
+    assert "nothing listens" in lost.reason
+    assert len(it.events) == 1
+
+
+async def test_messages_that_can_never_be_sent_are_refused(make_broker):
+    """A hostile topic or an oversized message is an error here, and not a reconnect loop."""
+    broker = make_broker(listener=("max_packet_size 1000",))
+    fits = Publish("charger/a", b"x" * (1000 - 17))
+    async with linked(broker.port) as it:
+        with pytest.raises(LinkLost):
+            it.link.publish(ONLINE)
+        await it.connected()
+        for topic in ("", "a/\x00", "a/\x07", "a/+/b", "a/#", "a/\ud800", "a/\uffff", "x" * 65_536):
+            with pytest.raises(ValueError, match="topic"):
+                it.link.publish(Publish(topic, b"1"))
+        with pytest.raises(ValueError, match="1001 bytes"):
+            it.link.publish(Publish(fits.topic, fits.payload + b"x"))
+        it.link.publish(fits)
+        await it.acked()
+
+    assert not it.seen(MqttDisconnected)
+
+
+async def test_oversized_commands_are_dropped_acknowledged_and_named_once(broker):
+    """A payload no command has does not reach the core and does not come again."""
+    with outsider(broker.port) as other, capture_logs() as logs:
+        async with linked(broker.port) as it:
+            await it.connected()
+            other.publish(SET, b"x" * 65_537)
+            other.publish(SET, b"x" * 500_000)
+            other.publish(SET, b"x" * 65_536)
+            kept = await it.message()
+            it.link.acknowledge(kept.receipt)
+            it.link.publish(ONLINE)
+            await it.acked()
+            it.link._up.drop("cut by the test")
+            await it.connected(2)
+            other.publish(SET, b"next")
+            following = await it.message(2)
+
+    assert (len(kept.payload), following.payload) == (65_536, b"next")
+    assert [entry["topic"] for entry in logs if entry["event"] == "mqtt.message_dropped"] == [SET]
+
+
+@pytest.mark.parametrize("retain", [False, True])
+async def test_a_message_the_library_cannot_parse_does_not_cut_the_link_for_ever(broker, retain):
+    """A property paho takes for malformed costs one connection, also when it is retained."""
+    with outsider(broker.port) as other:
+        async with linked(broker.port) as it:
+            await it.connected()
+            other.publish(SET, b"1", retain=retain, UserProperty=[("note", "\ufeff")])
+            await it.disconnected()
+            await it.connected(2)
+            other.publish(SET, b"good")
+            message = await it.message()
+
+    assert message.payload == b"good"
+    assert len(it.seen(MqttConnected)) == 2
+
+
+async def test_a_second_client_with_the_same_id_is_not_fought(broker):
+    """Two links with one id slow down instead of throwing each other out for ever."""
+    async with linked(broker.port) as it:
+        await it.connected()
+        async with linked(broker.port) as twin:
+            await twin.connected()
+            await it.disconnected()
+            await it.connected(2)
+            await twin.disconnected()
+
+    assert len(it.seen(MqttConnected)) <= 3
+
+
+async def test_a_wrong_password_is_named_and_never_shown(make_broker, tmp_path):
+    """The operator reads which settings to check; the password is in no text."""
+    broker = make_broker(anonymous=False)
+    secret = Secret("hunter2-hunter2")
+    with capture_logs() as logs:
+        async with linked(broker.port, username="someone", password=secret) as it:
+            lost = await it.disconnected()
+
+    assert "mqtt.password_file" in lost.reason
+    assert "hunter2" not in f"{logs} {it.events}"
+
+
+async def test_a_broker_with_qos_0_only_is_used_as_it_is(make_broker):
+    """A broker that grants no QoS 1 is served at QoS 0, and says so in the log."""
+    broker = make_broker(listener=("max_qos 0",))
+    with outsider(broker.port, STATE) as other, capture_logs() as logs:
+        async with linked(broker.port) as it:
+            await it.connected()
+            it.link.publish(ONLINE)
+            await it.acked()
+            await until(lambda: other.payloads(STATE) == [b"online"])
+
+    assert "mqtt.only_qos_0" in [entry["event"] for entry in logs]
+
+
+async def test_a_probe_describes_the_broker_and_leaves_the_bridge_alone(broker):
+    """Checking a configuration connects, says what it found, and throws nobody out."""
+    settings = MqttSettings(host="127.0.0.1", port=broker.port, client_id="bridge")
+    async with linked(broker.port) as it:
+        await it.connected()
+        found = await probe(settings, subscriptions=FILTERS)
+        it.link.publish(ONLINE)
+        await it.acked()
+
+    assert found.startswith(f"MQTT 5 at 127.0.0.1:{broker.port}, without TLS, 2 subscriptions")
+    assert not it.seen(MqttDisconnected)
+
+
+async def test_a_probe_says_what_to_do_when_nobody_listens():
+    """A broker that is not there is named with the settings to look at."""
+    settings = MqttSettings(host="127.0.0.1", port=a_free_port())
+    with pytest.raises(LinkLost, match=r"nothing listens at 127.0.0.1:.*mqtt\.port"):
+        await probe(settings)
+
+
+async def test_acknowledging_without_a_connection_does_nothing():
+    """A receipt may outlive its connection."""
+    async with linked(a_free_port()) as it:
+        it.link.acknowledge(Receipt(1, 1, 1))
+        await it.disconnected()
+
+    assert len(it.events) == 1
