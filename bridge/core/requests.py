@@ -86,3 +86,110 @@ def checked(charger_id: str) -> str:
     if not is_serial(charger_id):
         raise CommandRefused("unknown_charger", "a charger id is 6 to 16 capitals and digits")
     return charger_id
+
+
+def charger_list_request() -> CloudRequest:
+    """Ask which chargers the account lists."""
+    return CloudRequest("GET", "/api/chargers", Endpoint.CHARGER_LIST)
+
+
+def observations_request(charger_id: str, ids: tuple[int, ...]) -> CloudRequest:
+    """Read the newest value of several observations of one charger in one call.
+
+    The path has no ``/api``: with it the answer is 404. The limit counts the account, not the
+    charger.
+
+    Args:
+        charger_id: The serial.
+        ids: Observation ids; without any the cloud answers 400.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    listed = ",".join(str(int(number)) for number in ids)
+    path = f"/state/{checked(charger_id)}/observations?ids={listed}"
+    return CloudRequest("GET", path, Endpoint.OBSERVATIONS)
+
+
+def site_request(charger_id: str) -> CloudRequest:
+    """Ask for the site and circuit a charger belongs to.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    return CloudRequest("GET", charger_path(charger_id, "site"), Endpoint.SITE, charger_id)
+
+
+def command_state_request(device: str, command_id: int, ticks: int) -> CloudRequest:
+    """Ask what became of a command; 404 until the cloud has a record of it.
+
+    Args:
+        device: Serial of the charger, as the command's answer named it.
+        command_id: The vendor's command id.
+        ticks: .NET ticks that name the command.
+
+    Raises:
+        CommandRefused: The device is not spelled like a serial.
+    """
+    path = f"/api/commands/{checked(device)}/{int(command_id)}/{int(ticks)}"
+    return CloudRequest("GET", path, Endpoint.OTHER, device)
+
+
+def charger_command_request(
+    charger_id: str, name: str, body: bytes | None = None, *, idempotent: bool = True
+) -> CloudRequest:
+    """Send a command to a charger.
+
+    Args:
+        charger_id: The serial.
+        name: The vendor's name of the command, a constant of this project.
+        body: JSON text; most commands have none.
+        idempotent: False for what must never be sent twice.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    path = charger_path(charger_id, "commands", name)
+    return CloudRequest(
+        "POST", path, Endpoint.CHARGER_COMMAND, charger_id, body, idempotent, command=True
+    )
+
+
+def charger_settings_request(charger_id: str, body: bytes) -> CloudRequest:
+    """Change settings of a charger.
+
+    Args:
+        charger_id: The serial.
+        body: JSON object of the keys to change, and no others.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    path = charger_path(charger_id, "settings")
+    return CloudRequest("POST", path, Endpoint.CHARGER_SETTINGS, charger_id, body, command=True)
+
+
+def charger_resource_request(
+    method: str, charger_id: str, resource: str, body: bytes | None = None
+) -> CloudRequest:
+    """Replace or delete something the cloud keeps for a charger, e.g. a charge plan.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    path = charger_path(charger_id, resource)
+    return CloudRequest(method, path, Endpoint.OTHER, charger_id, body, command=True)
+
+
+def circuit_request(site_id: int, circuit_id: int, resource: str, body: bytes) -> CloudRequest:
+    """Change the limits of a circuit.
+
+    Args:
+        site_id: As the site answer told it.
+        circuit_id: As the site answer told it.
+        resource: ``dynamicCurrent`` or ``settings``.
+        body: JSON object; the vendor wants all three phases in one call.
+    """
+    path = f"/api/sites/{int(site_id)}/circuits/{int(circuit_id)}/{resource}"
+    scope = f"{int(site_id)}/{int(circuit_id)}"
+    return CloudRequest("POST", path, Endpoint.CIRCUIT_SETTINGS, scope, body, command=True)

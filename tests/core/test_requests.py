@@ -28,6 +28,29 @@ def test_each_request_has_its_path_and_budget():
     )
 
 
+def test_writes_are_commands_with_their_own_budgets():
+    """What changes something names its budget and scope, and keeps the reserved share."""
+    reboot = requests.charger_command_request("EH123456", "reboot", idempotent=False)
+    settings = requests.charger_settings_request("EH123456", b"{}")
+    plan = requests.charger_resource_request("DELETE", "EH123456", "basic_charge_plan")
+    circuit = requests.circuit_request(7, 9, "dynamicCurrent", b"{}")
+
+    assert [(one.method, one.path, one.endpoint, one.scope) for one in (reboot, settings)] == [
+        (
+            "POST",
+            "/api/chargers/EH123456/commands/reboot",
+            Endpoint.CHARGER_COMMAND,
+            "EH123456",
+        ),
+        ("POST", "/api/chargers/EH123456/settings", Endpoint.CHARGER_SETTINGS, "EH123456"),
+    ]
+    assert (plan.method, plan.path) == ("DELETE", "/api/chargers/EH123456/basic_charge_plan")
+    assert circuit.path == "/api/sites/7/circuits/9/dynamicCurrent"
+    assert (circuit.endpoint, circuit.scope) == (Endpoint.CIRCUIT_SETTINGS, "7/9")
+    assert all(one.command for one in (reboot, settings, plan, circuit))
+    assert not reboot.idempotent
+
+
 @pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize(
     "hostile",

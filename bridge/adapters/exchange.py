@@ -1,0 +1,203 @@
+"""One HTTP request and its answer, within one time and one size; httpx's errors become ours.
+
+Rules:
+
+1. A token goes to a configured host only, over TLS unless that host is this machine. The URL is
+   checked as httpx understood it, because it tidies paths up: ``..`` would leave ``/api``.
+2. What is not certainly unsent may have been carried out: ``OutcomeUnknown``.
+3. Nothing is read past the cap. Compressed bodies are unpacked here, piece by piece: httpx unpacks
+   a piece whole, and 64 KiB of zeros packed are 64 MiB.
+4. No redirects, no proxies from the environment, no repeating: one request is one request.
+"""
+
+import asyncio
+import ipaddress
+import zlib
+from dataclasses import dataclass, field
+
+import httpx
+
+from bridge import __version__
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
+from bridge.settings import Secret
+
+# A library's own name got blocked after other people's login surge (easee_hass#629).
+USER_AGENT = f"charger-bridge/{__version__}"
+LARGEST_BODY = 1024 * 1024
+LARGEST_REFUSAL = 64 * 1024
+LONGEST_CONNECT_S = 10.0
+# Load balancers commonly drop an idle connection after 60 s; a request that goes out just then
+# ends as unknown. Half of that still spares most commands the TLS handshake.
+KEEP_IDLE_S = 30.0
+MOST_CONNECTIONS = 8
+GZIP_BITS = 16 + zlib.MAX_WBITS
+SUCCESS = range(200, 300)
+
+_Origin = tuple[str, str, int | None]
+
+# These say that no connection was had, so nothing was sent.
+_UNSENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        status: HTTP status; 0 while nothing came.
+        body: Unpacked, at most the cap. Not in the repr: logins are answered with tokens.
+        retry_after: The ``Retry-After`` header, or None.
+    """
+
+    status: int = 0
+    body: bytes = field(default=b"", repr=False)
+    retry_after: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Say whether the cloud took the request."""
+        return self.status in SUCCESS
+
+
+class Exchange:
+    """The one HTTP client of the process. TCP_NODELAY is set: asyncio does for every socket."""
+
+    def __init__(self, *urls: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._allowed = frozenset(_origin(httpx.URL(url)) for url in urls)
+        self._client = httpx.AsyncClient(
+            headers={
+                "User-Agent": USER_AGENT,
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+            },
+            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, keepalive_expiry=KEEP_IDLE_S),
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def send(
+        self,
+        method: str,
+        base: str,
+        path: str,
+        *,
+        within_s: float,
+        body: bytes | None = None,
+        token: Secret | None = None,
+    ) -> Reply:
+        """Send one request; return whatever was answered.
+
+        Args:
+            method: HTTP method.
+            base: URL of a configured host.
+            path: What follows it, with query; starts with a slash.
+            within_s: For everything together, the body included.
+            body: JSON text, or None.
+            token: Access token, or None.
+
+        Raises:
+            CloudRejected: ``invalid_url``: not sent, it would have gone somewhere else.
+            OutcomeUnknown: It may have been carried out, and no usable answer came.
+            CloudUnavailable: It was not sent.
+        """
+        target = self._checked(base, path)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.reveal()}"
+        # Name look-up with connecting, and the TLS handshake, may take this long each: a third
+        # leaves a refused connection distinguishable from a lost answer.
+        connect_s = min(LONGEST_CONNECT_S, within_s / 3)
+        timeout = httpx.Timeout(within_s, connect=connect_s, pool=connect_s)
+        reply = Reply()
+        try:
+            async with (
+                asyncio.timeout(within_s),
+                self._client.stream(
+                    method, target, content=body, headers=headers, timeout=timeout
+                ) as response,
+            ):
+                await _receive(response, reply)
+        except _UNSENT as exc:
+            raise CloudUnavailable(f"cannot connect to {target.host}: {_named(exc)}") from exc
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError, zlib.error) as exc:
+            # A refusal is complete with its status; a success is not without its body.
+            if reply.status == 0 or reply.ok:
+                raise OutcomeUnknown(
+                    f"no usable answer from {target.host}: {_named(exc)}",
+                    status=reply.status or None,
+                ) from exc
+        return reply
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def _checked(self, base: str, path: str) -> httpx.URL:
+        """Join base and path, and make sure that this is where they lead."""
+        try:
+            root = httpx.URL(base)
+            target = httpx.URL(base.rstrip("/") + path)
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise CloudRejected("not a URL", status=0, reason="invalid_url") from exc
+        if (
+            _origin(target) not in self._allowed
+            or target.userinfo
+            or not path.startswith("/")
+            or target.raw_path != root.raw_path.rstrip(b"/") + path.encode()
+            or (target.scheme != "https" and not _is_this_machine(target.host))
+        ):
+            raise CloudRejected("not a URL of the cloud", status=0, reason="invalid_url")
+        return target
+
+
+async def _receive(response: httpx.Response, reply: Reply) -> None:
+    """Fill in the reply, as far as it gets.
+
+    Raises:
+        OutcomeUnknown: It is a success whose body is too large or packed in an unknown way.
+    """
+    reply.retry_after = response.headers.get("Retry-After")
+    reply.status = response.status_code
+    packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+    largest = LARGEST_BODY if reply.ok else LARGEST_REFUSAL
+    unpacker = zlib.decompressobj(GZIP_BITS) if packing == "gzip" else None
+    if unpacker is None and packing != "identity":
+        _unusable(reply, "is packed in a way we did not ask for")
+        return
+    received = bytearray()
+    async for piece in response.aiter_raw():
+        room = largest - len(received) + 1
+        received += unpacker.decompress(piece, room) if unpacker else piece[:room]
+        if len(received) > largest:
+            _unusable(reply, "is too large")
+            break
+    reply.body = bytes(received[:largest])
+
+
+def _unusable(reply: Reply, why: str) -> None:
+    if reply.ok:
+        raise OutcomeUnknown(f"the answer {why}", status=reply.status)
+
+
+def _named(error: Exception) -> str:
+    """Say what happened in a few words; a timeout has none of its own."""
+    return str(error)[:120] or type(error).__name__
+
+
+def _origin(url: httpx.URL) -> _Origin:
+    return url.scheme, url.host, url.port
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

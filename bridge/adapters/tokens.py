@@ -1,0 +1,146 @@
+"""The token file: what must survive a restart so that the account is not logged in again.
+
+Rules:
+
+1. The file is ours alone: mode 0600, a regular file of our own user. Anything else is not read.
+2. It is replaced, never changed: written beside its place, synced, moved, and the folder synced.
+3. It belongs to one account at one cloud. A token of another one is never read, let alone sent.
+4. A refresh token is taken out of the file before it is used: after a crash in between nobody can
+   use it a second time, which the vendor would take for theft.
+
+The file also remembers until when the vendor's block of this address means silence. Deleting it
+while the program is stopped ends that silence early and costs one login.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from bridge.settings import EaseeSettings, Secret
+
+MODE = 0o600
+FOLDER_MODE = 0o700
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# Two tokens of some 2 KiB; whatever is longer was not written by us.
+LARGEST_FILE = 65_536
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """What is kept between two runs.
+
+    Attributes:
+        access: The newest access token, or None.
+        refresh: Its refresh token, or None when it is used up.
+        expires_at: Until when the access token is probably valid, by the wall clock; a hint.
+        blocked_until: End of the silence after a block, by the wall clock; None when not blocked.
+    """
+
+    access: Secret | None = None
+    refresh: Secret | None = None
+    expires_at: datetime | None = None
+    blocked_until: datetime | None = None
+
+
+def account_of(settings: EaseeSettings) -> str:
+    """Name an account at a cloud without telling who it is."""
+    name = f"{settings.api_url}\n{settings.username}"
+    return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
+
+
+class TokenFile:
+    """One account's tokens in one file. Blocking: call it from a thread."""
+
+    def __init__(self, path: Path, account: str) -> None:
+        self._path = path
+        self._account = account
+
+    def load(self) -> StoredTokens:
+        """Read what is there; nothing usable is an empty value and, unless new, a warning."""
+        try:
+            document = json.loads(_read_own(self._path))
+            if document["account"] != self._account:
+                reason = "of another account"
+            else:
+                return StoredTokens(
+                    access=_secret(document["access_token"]),
+                    refresh=_secret(document["refresh_token"]),
+                    expires_at=_moment(document["expires_at"]),
+                    blocked_until=_moment(document["blocked_until"]),
+                )
+        except FileNotFoundError:
+            return StoredTokens()
+        except OSError as exc:
+            reason = exc.strerror or "unreadable"
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            reason = "broken"
+        log.warning("tokens.ignored", path=str(self._path), reason=reason)
+        return StoredTokens()
+
+    def save(self, tokens: StoredTokens) -> None:
+        """Replace the file. Trouble is a warning: without it only a restart costs a login."""
+        document = {
+            "account": self._account,
+            "access_token": tokens.access.reveal() if tokens.access else None,
+            "refresh_token": tokens.refresh.reveal() if tokens.refresh else None,
+            "expires_at": tokens.expires_at.isoformat() if tokens.expires_at else None,
+            "blocked_until": tokens.blocked_until.isoformat() if tokens.blocked_until else None,
+        }
+        try:
+            _replace(self._path, json.dumps(document).encode())
+        except OSError as exc:
+            log.warning("tokens.not_saved", path=str(self._path), reason=exc.strerror)
+
+
+def _secret(value: object) -> Secret | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a token is text")
+    return Secret(value)
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a moment is text")
+    return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _read_own(path: Path) -> bytes:
+    """Read a file that is ours alone; a link, a foreign or an open file is an ``OSError``."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise PermissionError(0, "not a file of this user")
+        if found.st_mode & OTHERS:
+            raise PermissionError(0, "open to others; its mode must be 0600")
+        return file.read(LARGEST_FILE)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    # One of a run that was killed here. O_EXCL then makes sure that the new one is ours.
+    draft.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(draft, flags, MODE), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
