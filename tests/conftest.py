@@ -1,12 +1,18 @@
 """What every test may ask for."""
 
+import logging
 import os
 import socket
+import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
+from bridge import logs
 from bridge.core.events import Moment
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -66,3 +72,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@pytest.fixture
+def untouched_logging() -> Iterator[None]:
+    """Leave logging as it was found, and forget registered secrets."""
+    root = logging.getLogger()  # noqa: TID251 - to put it back
+    handlers, level = root.handlers[:], root.level
+    hooks = threading.excepthook, sys.unraisablehook
+    logs._vault = logs._Vault()
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    threading.excepthook, sys.unraisablehook = hooks
+    logs._vault = logs._Vault()

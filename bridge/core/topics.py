@@ -113,6 +113,11 @@ class Topics:
     # -- what it listens to ---------------------------------------------------------------
 
     @property
+    def session_replay(self) -> str:
+        """Where a consumer asks for stored reports again."""
+        return f"{self.base}/bridge/session/replay"
+
+    @property
     def subscriptions(self) -> tuple[str, ...]:
         """Every filter the bridge subscribes to."""
         return (

@@ -1,0 +1,94 @@
+# make demo    everything at once, without charger, account or broker
+# make test    install what the tests need, then run `make check`
+# make check   what CI checks, in the order that fails fastest
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SIGNALR := tests/acceptance/signalr
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml
+
+# Our environment first; the rest is for a shell that was started with nothing.
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+.DELETE_ON_ERROR:
+.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
+.PHONY: mosquitto
+
+demo: $(VENV)/.demo
+	@$(BIN)/charger-bridge demo $(ARGS)
+
+test: $(VENV)/.dev mosquitto $(SIGNALR)/node_modules/.package-lock.json
+	@$(MAKE) --no-print-directory check
+
+check: lint types imports mirror docs-check pytest
+
+lint:
+	ruff check .
+	ruff format --check .
+
+types:
+	mypy
+	mypy tools
+
+imports:
+	lint-imports
+
+mirror:
+	python tools/check_mirror.py
+
+docs-check:
+	python tools/gen_config.py --check
+	python tools/gen_topics.py --check
+
+pytest:
+	python -m pytest $(ARGS)
+
+coverage: $(VENV)/.dev
+	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+fmt: $(VENV)/.dev
+	ruff check --fix .
+	ruff format .
+
+docs: $(VENV)/.dev
+	python tools/gen_config.py
+	python tools/gen_topics.py
+
+# One resolution for all three: what runs is what was tested.
+lock: $(VENV)/.dev
+	$(LOCK) --extra demo --group build --group dev $(ARGS) -o requirements/dev.txt
+	$(LOCK) --extra demo --group build -c requirements/dev.txt -o requirements/demo.txt
+	$(LOCK) --group build -c requirements/dev.txt -o requirements/run.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .coverage $(SIGNALR)/node_modules
+
+# -- the environment: stamps, so that a second run starts at once ---------------------------------
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "No venv: on Debian and Raspberry Pi OS, apt install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made requirements/demo.txt pyproject.toml
+	@test -e $(VENV)/.dev || $(PIP) install --require-hashes -r requirements/demo.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+mosquitto:
+	@tools/need.sh mosquitto mosquitto
+
+$(SIGNALR)/node_modules/.package-lock.json: $(SIGNALR)/package-lock.json
+	@tools/need.sh npm npm && npm ci --silent --no-fund --no-audit --prefix $(SIGNALR)
+	@touch $@

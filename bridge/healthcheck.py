@@ -1,0 +1,68 @@
+"""Say from outside whether the running gateway is alive: ``python -m bridge.healthcheck``.
+
+The gateway writes its monotonic clock into a file every :data:`BEAT_EVERY_S` seconds, from the
+loop that does everything else. The file is young only while that loop turns, which a process
+table or a lock cannot show. The monotonic clock is the machine's, so both sides read the same one
+and a clock set by NTP changes nothing.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bridge.adapters.clock import SystemClock
+from bridge.ports import Clock
+from bridge.settings import StoreSettings
+
+ALIVE_FILE = "alive"
+BEAT_EVERY_S = 30.0
+# Three beats: one may be late on a busy machine, three are not.
+OLDEST_S = 95.0
+STORE_VARIABLE = "CHARGER_BRIDGE_STORE__PATH"
+
+
+def alive_path(store_path: Path, environ: Mapping[str, str]) -> Path:
+    """Name the file: in systemd's or the container's run-time folder, else beside the store.
+
+    A run-time folder is in memory: a beat there does not wear out an SD card.
+    """
+    folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return (Path(folder) if folder else store_path.parent) / ALIVE_FILE
+
+
+def beat(path: Path, mono_s: float) -> bool:
+    """Write a beat; return False when it could not be written, and never raise."""
+    try:
+        # In full: rounded up, a young beat would be from the future.
+        path.write_text(f"{mono_s!r}\n", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def verdict(path: Path, clock: Clock) -> str | None:
+    """Say what is wrong, or None when the last beat is young enough."""
+    try:
+        age_s = clock.now().mono_s - float(path.read_bytes()[:32])
+    except OSError as error:
+        return f"no beat in {path}: {error.strerror}"
+    except ValueError:
+        return f"no beat in {path}: it holds something else"
+    if not 0 <= age_s <= OLDEST_S:
+        return f"the last beat in {path} is {age_s:.0f} s old"
+    return None
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Check the file that is named, or the one the environment leads to."""
+    default = StoreSettings().path
+    store_path = Path(environ.get(STORE_VARIABLE) or default)
+    path = Path(argv[0]) if argv else alive_path(store_path, environ)
+    problem = verdict(path, SystemClock())
+    print(problem or "alive")  # noqa: T201 - the answer goes to whoever asked
+    return 1 if problem else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

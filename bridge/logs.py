@@ -1,0 +1,328 @@
+"""One pipeline for every log line: ours, libraries' and the interpreter's own complaints.
+
+Rules:
+
+1. No secret gets out. Values are hidden by the name of their key, by what they look like (a bearer
+   token, a JWT) and by what they are (every text given to :func:`register_secret`), before
+   anything is cut short.
+2. A line is one line. Control characters, terminal escapes and bidirectional overrides are
+   escaped, texts are cut at :data:`LONGEST_TEXT`, and a traceback appears at level debug only,
+   without the values of local variables: those of a failed login hold the password.
+3. Logging never fails its caller: a closed or full standard error loses lines, nothing else.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+
+from bridge.settings import LogSettings, Secret, Settings
+
+LONGEST_TEXT = 256
+# Deeper structures than a traceback's are not for logs.
+DEEPEST = 6
+MOST_ITEMS = 50
+HIDDEN = "***"
+
+Fields = MutableMapping[str, Any]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# They say at info what is our job to say, and at debug what nobody may see: httpcore prints
+# headers, paho prints payloads, websockets prints frames.
+_CAPPED: Final = (
+    "aiohttp", "amqtt", "asyncio", "httpcore", "httpx", "paho", "transitions", "websockets",
+)  # fmt: skip
+
+
+# -- secrets -----------------------------------------------------------------------------------
+
+_HIDDEN_WORDS: Final = frozenset(
+    {"password", "passwd", "secret", "token", "tokens", "authorization", "auth", "rfid", "cookie"}
+)
+_HIDDEN_NAMES: Final = frozenset({"pincode", "apikey", "privatekey", "idtag", "credentials"})
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
+_SHAPES: Final = r"(?i:bearer)\s+[^\s\"',;]+|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}"
+# Hiding every "a" would tell more than it hides.
+SHORTEST_SECRET = 4
+# Two tokens an hour: the last day's worth is still hidden.
+MOST_PASSING = 64
+
+
+class _Vault:
+    """The secrets that must not be written, and the pattern that finds them."""
+
+    def __init__(self) -> None:
+        self._lasting: set[str] = set()
+        self._passing: deque[str] = deque(maxlen=MOST_PASSING)
+        self._lock = threading.Lock()
+        self._pattern = re.compile(_SHAPES)
+
+    def add(self, text: str, *, passing: bool) -> None:
+        """Hide a text from now on."""
+        with self._lock:
+            if len(text) < SHORTEST_SECRET or text in self._lasting or text in self._passing:
+                return
+            if passing:
+                self._passing.append(text)
+            else:
+                self._lasting.add(text)
+            spellings = {s for known in (*self._lasting, *self._passing) for s in _spellings(known)}
+            longest_first = sorted(spellings, key=len, reverse=True)
+            self._pattern = re.compile("|".join((*map(re.escape, longest_first), _SHAPES)))
+
+    def hide(self, text: str) -> str:
+        """Replace every secret in a text."""
+        return self._pattern.sub(HIDDEN, text)
+
+
+def _spellings(secret: str) -> set[str]:
+    """List how a secret looks inside a URL, JSON or a repr."""
+    return {
+        secret,
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+        repr(secret)[1:-1],
+        repr(secret.encode("utf-8", "surrogatepass"))[2:-1],
+    }
+
+
+_vault = _Vault()
+
+
+def register_secret(text: str, *, passing: bool = False) -> None:
+    """Hide a text in everything that is logged from now on.
+
+    Args:
+        text: The secret. Shorter than four characters it is hidden by its key's name only.
+        passing: True for what is replaced over time, such as tokens; old ones are forgotten.
+    """
+    _vault.add(text, passing=passing)
+
+
+def register_secrets(settings: Settings) -> None:
+    """Hide every secret of a configuration."""
+    for secret in (settings.easee.password, settings.mqtt.password):
+        if isinstance(secret, Secret):
+            register_secret(secret.reveal())
+
+
+def redact(text: str) -> str:
+    """Return a text without secrets, for places that are not log lines."""
+    return _vault.hide(text)
+
+
+def _hides(name: str) -> bool:
+    """Say whether the value of a key is a secret by the key's name.
+
+    ``accessToken`` and ``rfid_tag`` are, ``token_path`` and ``authorization_required`` are not.
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    return bool(words) and (
+        words[-1] in _HIDDEN_WORDS or "rfid" in words or "".join(words) in _HIDDEN_NAMES
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
+def clean(value: object, depth: int = 0) -> Any:
+    """Make a value fit to be logged: secrets hidden, texts cut, structures bounded."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return _cut(_vault.hide(value))
+        case Mapping() if depth < DEEPEST:
+            return clean_fields(value, depth)
+        case list() | tuple() | set() | frozenset() | deque() if depth < DEEPEST:
+            return [clean(item, depth + 1) for item in list(value)[:MOST_ITEMS]]
+        case _:
+            return _cut(_vault.hide(_described(value)))
+
+
+def clean_fields(fields: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
+    """Clean named values, hiding those whose name says that they are secret."""
+    cleaned: dict[str, Any] = {}
+    for key, value in list(fields.items())[: MOST_ITEMS if depth else None]:
+        name = key if isinstance(key, str) else str(clean(key, DEEPEST))
+        hidden = _hides(name) and not isinstance(value, bool | None)
+        cleaned[_cut(_vault.hide(name))] = HIDDEN if hidden else clean(value, depth + 1)
+    return cleaned
+
+
+def _described(value: object) -> str:
+    """Return a value's repr whatever it does."""
+    try:
+        return str(value) if isinstance(value, BaseException) else repr(value)
+    except Exception:  # noqa: BLE001 - rule 3: somebody else's repr must not fail our caller
+        return f"<{type(value).__name__}>"
+
+
+# -- the steps of the pipeline -----------------------------------------------------------------
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what an error is; a group is replaced by what is in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(explain(inner) for inner in error.exceptions))
+    text = " ".join(_described(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _error_of(exc_info: object) -> BaseException | None:
+    match exc_info:
+        case BaseException():
+            return exc_info
+        case (_, BaseException() as error, _):
+            return error
+        case None | False:
+            return None
+        case _:
+            return sys.exc_info()[1]
+
+
+def _exceptions(tracebacks: bool) -> Callable[[Any, str, Fields], Fields]:
+    """Make the step that turns ``exc_info`` into text."""
+    transform = ExceptionDictTransformer(show_locals=False, max_frames=20)
+
+    def step(_logger: Any, _method: str, fields: Fields) -> Fields:
+        error = _error_of(fields.pop("exc_info", None))
+        if error is not None:
+            fields.setdefault("error", explain(error))
+            if tracebacks:
+                fields["exception"] = [
+                    f"{each['exc_type']}: {frame['filename']}:{frame['lineno']} {frame['name']}"
+                    for each in transform((type(error), error, error.__traceback__))
+                    for frame in each["frames"]
+                ]
+        return fields
+
+    return step
+
+
+_FIRST: Final = ("timestamp", "level", "event")
+
+
+def _clean_step(_logger: Any, _method: str, fields: Fields) -> Fields:
+    first = {name: fields[name] for name in _FIRST if name in fields}
+    return clean_fields(first | dict(fields))
+
+
+def _json(_logger: Any, _method: str, fields: Fields) -> str:
+    # ASCII only: what a terminal would obey or reorder arrives there as a \u escape.
+    return json.dumps(fields, ensure_ascii=True, default=_described)
+
+
+# Control characters, line separators, and what changes the direction of text (bidi).
+_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+
+
+def escape(text: str) -> str:
+    """Make a text harmless for a terminal and keep it on one line."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _console(_logger: Any, _method: str, fields: Fields) -> str:
+    frames = fields.pop("exception", [])
+    head = f"{fields['timestamp']} {fields['level']:<7} {escape(str(fields['event']))}"
+    pairs = (f"{escape(k)}={_worded(v)}" for k, v in fields.items() if k not in _FIRST)
+    lines = (" ".join((head, *pairs)), *(f"    {escape(str(frame))}" for frame in frames))
+    return "\n".join(lines)
+
+
+def _worded(value: object) -> str:
+    """Write a value for people: bare when it is one word, else quoted."""
+    text = escape(value if isinstance(value, str) else json.dumps(value, default=_described))
+    return (
+        text if text and not re.search(r"[\s\"=]", text) else json.dumps(text, ensure_ascii=False)
+    )
+
+
+class _Stderr:
+    """Writes lines to whatever standard error is at that moment; loses them rather than fail."""
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _FromLibraries(logging.Handler):
+    """Takes what libraries log with the standard library into our pipeline."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record of a library. Total."""
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a library's broken format string is not our failure
+            message = str(record.msg)
+        level = min(
+            (name for name in _LEVELS), key=lambda name: abs(_LEVELS[name] - record.levelno)
+        )
+        structlog.get_logger().log(
+            _LEVELS[level],
+            "library.message",
+            logger=record.name,
+            message=message,
+            exc_info=record.exc_info,
+        )
+
+
+def configure(settings: LogSettings) -> None:
+    """Send every log line of the process through the pipeline.
+
+    Args:
+        settings: Level and format.
+    """
+    level = _LEVELS[settings.level]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _exceptions(tracebacks=settings.level == "debug"),
+            _clean_step,
+            _json if settings.format == "json" else _console,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Stderr,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()  # noqa: TID251 - the one place that catches what libraries log
+    root.handlers[:] = [_FromLibraries()]
+    root.setLevel(level)
+    for name in _CAPPED:
+        capped = logging.getLogger(name)  # noqa: TID251 - as above
+        capped.setLevel(max(level, logging.WARNING))
+        capped.propagate = True
+    logging.captureWarnings(capture=True)
+
+
+def catch_strays() -> None:
+    """Log what the interpreter would print as a traceback: dead threads, failed finalizers."""
+    log = structlog.get_logger()
+
+    def thread_died(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread is not None else "?"
+        log.error("process.thread_died", thread=name, exc_info=args.exc_value)
+
+    def unraisable(args: Any) -> None:
+        log.warning("process.unraisable", where=str(args.err_msg), exc_info=args.exc_value)
+
+    threading.excepthook = thread_died
+    sys.unraisablehook = unraisable
