@@ -1,6 +1,7 @@
 """The composition: real adapters, one machine, one gateway, from start to clean stop."""
 
 import asyncio
+import functools
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,7 @@ from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.errors import StoreError, StoreLocked
 from bridge.gateway import Gateway, Inbox
+from bridge.healthcheck import alive_path, beat
 from bridge.settings import Settings
 
 log = structlog.get_logger()
@@ -67,8 +69,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         session_expiry_s=settings.commands.ttl_s,
     )
     log.info("bridge.started", version=bridge.__version__, store=str(path))
+    alive = alive_path(os.environ)
     gateway = Gateway(
-        machine, inbox, link=link, cloud=cloud, stream=stream, store=store, clock=clock
+        machine,
+        inbox,
+        link=link,
+        cloud=cloud,
+        stream=stream,
+        store=store,
+        clock=clock,
+        beat=None if alive is None else functools.partial(beat, alive),
     )
     try:
         await gateway.run(stop, opened=opened)
@@ -87,7 +97,8 @@ async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:
     """
     try:
         owed = await store.open()
-        return StoreOpened(owed), await store.salt()
+        opened = StoreOpened(owed, str(store.quarantined or ""), store.damaged)
+        return opened, await store.salt()
     except StoreLocked:
         raise
     except StoreError as error:

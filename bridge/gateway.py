@@ -57,6 +57,9 @@ LONGEST_STEP_S = 0.005
 WINDOW = 20
 FLUSH_WITHIN_S = 2.0
 STORE_RETRY_S = 30.0
+BEAT_EVERY_S = 30.0
+# The MQTT 5 reason code a broker would give to a message we do not even send.
+TOPIC_NAME_INVALID = 0x90
 
 
 class Inbox:
@@ -90,7 +93,21 @@ class Gateway:
         stream: ObservationStream | None,
         store: Store,
         clock: Clock,
+        beat: Callable[[float], object] | None = None,
     ) -> None:
+        """Join them; nothing runs yet.
+
+        Args:
+            machine: The core.
+            inbox: Where the adapters put their events.
+            link: To the broker.
+            cloud: REST.
+            stream: The push source, or None where values are polled.
+            store: The ledger's.
+            clock: Time.
+            beat: Called with the monotonic time every so often: a sign that this loop turns.
+        """
+        self._beat = beat
         self._machine = machine
         self._link = link
         self._cloud = cloud
@@ -114,6 +131,8 @@ class Gateway:
             sources = [tasks.create_task(self._link.run(), name="mqtt")]
             if self._stream is not None:
                 sources.append(tasks.create_task(self._stream.run(), name="stream"))
+            if self._beat is not None:
+                sources.append(tasks.create_task(self._beats(self._beat), name="beat"))
             if isinstance(opened, StoreFailed):
                 sources.append(tasks.create_task(self._reopen(), name="store"))
             self._inbox.put(opened)
@@ -200,7 +219,7 @@ class Gateway:
                 self._outbox.lost()
             except ValueError as error:
                 log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
-                self._outbox.acked(message)
+                self._inbox.put(MqttAcked(message, TOPIC_NAME_INVALID))
 
     def _arm(self) -> None:
         """Have a ``Tick`` come when the machine wants one."""
@@ -255,6 +274,11 @@ class Gateway:
             with contextlib.suppress(StoreError):
                 self._inbox.put(StoreOpened(await self._store.open()))
                 return
+
+    async def _beats(self, beat: Callable[[float], object]) -> None:
+        while True:
+            beat(self._clock.now().mono_s)
+            await self._clock.sleep(BEAT_EVERY_S)
 
     async def _drained(self) -> None:
         """Wait until what was to be said is said and acknowledged, but not long."""

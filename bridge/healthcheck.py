@@ -1,7 +1,7 @@
 """Say from outside whether the running gateway is alive: ``python -m bridge.healthcheck``.
 
-The gateway writes its monotonic clock into a file every :data:`BEAT_EVERY_S` seconds, from the
-loop that does everything else. The file is young only while that loop turns, which a process
+The gateway writes its monotonic clock into a file every 30 s, from the loop that does everything
+else. The file is young only while that loop turns, which a process
 table or a lock cannot show. The monotonic clock is the machine's, so both sides read the same one
 and a clock set by NTP changes nothing.
 """
@@ -13,22 +13,19 @@ from pathlib import Path
 
 from bridge.adapters.clock import SystemClock
 from bridge.ports import Clock
-from bridge.settings import StoreSettings
 
 ALIVE_FILE = "alive"
-BEAT_EVERY_S = 30.0
 # Three beats: one may be late on a busy machine, three are not.
 OLDEST_S = 95.0
-STORE_VARIABLE = "CHARGER_BRIDGE_STORE__PATH"
 
 
-def alive_path(store_path: Path, environ: Mapping[str, str]) -> Path:
-    """Name the file: in systemd's or the container's run-time folder, else beside the store.
+def alive_path(environ: Mapping[str, str]) -> Path | None:
+    """Name the file in systemd's or the container's run-time folder; None where there is none.
 
-    A run-time folder is in memory: a beat there does not wear out an SD card.
+    A run-time folder is in memory. Elsewhere a beat would wear out an SD card for nobody.
     """
     folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    return (Path(folder) if folder else store_path.parent) / ALIVE_FILE
+    return Path(folder) / ALIVE_FILE if folder else None
 
 
 def beat(path: Path, mono_s: float) -> bool:
@@ -56,10 +53,11 @@ def verdict(path: Path, clock: Clock) -> str | None:
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Check the file that is named, or the one the environment leads to."""
-    default = StoreSettings().path
-    store_path = Path(environ.get(STORE_VARIABLE) or default)
-    path = Path(argv[0]) if argv else alive_path(store_path, environ)
-    problem = verdict(path, SystemClock())
+    path = Path(argv[0]) if argv else alive_path(environ)
+    if path is None:
+        problem: str | None = "name the file, or set RUNTIME_DIRECTORY as the gateway has it"
+    else:
+        problem = verdict(path, SystemClock())
     print(problem or "alive")  # noqa: T201 - the answer goes to whoever asked
     return 1 if problem else 0
 

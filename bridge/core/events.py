@@ -210,9 +210,17 @@ class MqttAcked:
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened:
-    """The store is open; these reports are still owed."""
+    """The store is open.
+
+    Attributes:
+        owed: Reports the broker has not acknowledged, oldest first.
+        quarantined: Where a store that could not be read was moved to; empty when there was none.
+        damaged: How many rows fail their check and are left out.
+    """
 
     owed: tuple[StoredReport, ...]
+    quarantined: str = ""
+    damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ from bridge.core.events import (
 )
 from bridge.core.fleet import Fleet
 from bridge.core.journal import Journal
-from bridge.core.ledger import Ledger
+from bridge.core.ledger import REFUSED, Ledger
+from bridge.core.lifecycle import Command, State
+from bridge.core.messages import Publish
 from bridge.core.observations import REGISTRY, Observation
 from bridge.core.polling import Polling
 from bridge.core.requests import charger_list_request, observations_request
@@ -52,6 +54,7 @@ from bridge.settings import Settings
 # Debug channels nobody polls for; everything else the registry knows is read in one call.
 POLLED_IDS = tuple(sorted(REGISTRY))
 READ_WITHIN_S = 30.0
+SMART_CHARGING = "smart_charging"
 
 
 class Machine:
@@ -71,10 +74,9 @@ class Machine:
             settings.commands,
             next_call_id=self._ids.__next__,
             observe=self._observed,
+            settled=self._settled,
         )
-        self._ledger = Ledger(
-            self.topics, personal_data=settings.publish.personal_data, salt=salt
-        )
+        self._ledger = Ledger(self.topics, personal_data=settings.publish.personal_data, salt=salt)
         self._discovery_call: int | None = None
         self._reads: dict[int, str] = {}
 
@@ -106,8 +108,8 @@ class Machine:
                 yield from self._responded(event, now)
             case MqttMessage():
                 yield from self._message(event, now)
-            case MqttAcked():
-                yield from self._ledger.acked(event.message, event.reason_code)
+            case MqttAcked(message, reason_code):
+                yield from self._acked(message, reason_code, now)
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
             case MqttDisconnected(reason):
@@ -128,10 +130,8 @@ class Machine:
                 yield from self._answered(event, now)
             case CloudFailed():
                 yield from self._failed(event, now)
-            case StoreOpened(owed):
-                self._status.store_ok = True
-                yield from self._alerts.clear("storage")
-                yield from self._ledger.opened(owed)
+            case StoreOpened():
+                yield from self._store_opened(event, now)
             case StoreFailed(message, hint):
                 self._status.store_ok = False
                 yield from self._alerts.raise_("storage", message, hint, now)
@@ -185,6 +185,13 @@ class Machine:
         yield from self._fleet.apply(observation, source, now, ours=ours)
         yield from self._journal.observed(observation, now)
 
+    def _settled(self, command: Command, now: Moment) -> Iterator[Effect]:
+        """Take a command's end: one setting cannot be read back, and shows only here."""
+        took = command.state in (State.CONFIRMED, State.NOOP)
+        charger = self._fleet.chargers.get(command.charger_id)
+        if took and command.spec.name == SMART_CHARGING and charger is not None:
+            yield from charger.state.smart_charging_setting(command.argument, now)
+
     def _responded(self, event: CommandResponse, now: Moment) -> Iterator[Effect]:
         charger = self._fleet.chargers.get(event.charger_id)
         if charger is None:
@@ -208,9 +215,42 @@ class Machine:
     def _mqtt_connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
         self._status.mqtt_protocol = event.protocol
         yield from self._status.publications(now)
-        if not event.session_present:
-            yield from self._fleet.publications(now)
+        # Also when the broker remembers our session: a mosquitto that was killed restores an older
+        # store, says session_present, and has lost what was retained since.
+        yield from self._fleet.publications(now)
         yield from self._ledger.connected(event.session_present)
+
+    def _store_opened(self, event: StoreOpened, now: Moment) -> Iterator[Effect]:
+        self._status.store_ok = True
+        yield from self._alerts.clear("storage")
+        if event.quarantined:
+            yield from self._alerts.raise_(
+                "store_replaced",
+                f"the store could not be read; it was set aside as {event.quarantined}",
+                "keep that file; reports that were only in it are not published any more",
+                now,
+            )
+        if event.damaged:
+            yield from self._alerts.raise_(
+                "reports_damaged",
+                f"{event.damaged} stored reports fail their check and are not published",
+                "check the disk; they are stored again when the charger repeats them",
+                now,
+            )
+        yield from self._ledger.opened(event.owed)
+
+    def _acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+        if reason_code >= REFUSED:
+            self._status.counters["publications_refused"] += 1
+            yield from self._alerts.raise_(
+                "publication_refused",
+                f"the broker refuses {message.topic} (reason code {reason_code})",
+                "let this client write below its base topic in the broker's access list",
+                now,
+            )
+        elif "publication_refused" in self._alerts.kinds:
+            yield from self._alerts.clear("publication_refused")
+        yield from self._ledger.acked(message, reason_code)
 
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
         self._status.counters[f"stream_{event.kind}"] += 1

@@ -14,6 +14,7 @@ from pathlib import Path
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from bridge import logs
 from bridge.app import serve as serve_gateway
 from bridge.demo.board import Board
 from bridge.demo.broker import LOOPBACK, broker, usable_port
@@ -21,6 +22,7 @@ from bridge.demo.view import FRAMES_PER_S, Screen
 from bridge.settings import (
     CommandSettings,
     EaseeSettings,
+    LogSettings,
     MqttSettings,
     Secret,
     Settings,
@@ -28,7 +30,10 @@ from bridge.settings import (
 )
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve as serve_cloud
+from bridge.simulator.simulator import Simulator
 
+# Nobody who looks at a demo waits for the first car.
+FIRST_CARS_AFTER_S = (2.0, 4.0)
 EVERY_GROUP = ("control", "access", "current", "device", "maintenance")
 
 
@@ -59,17 +64,25 @@ async def run(options: DemoOptions) -> int:
         loop.add_signal_handler(number, stop.set)
     if options.duration_s is not None:
         loop.call_later(options.duration_s, stop.set)
+    logs.configure(LogSettings(level="error", format="console"))
+    logs.catch_strays()
     scenario = Scenario(chargers=options.chargers, seed=options.seed, speed=options.speed)
     async with contextlib.AsyncExitStack() as stack:
         host, port = await stack.enter_async_context(_broker(options.broker))
         cloud = await stack.enter_async_context(serve_cloud(scenario))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="charger-bridge-demo-"))
-        settings = _settings(cloud.api_url, cloud.stream_url, host, port, Path(folder))
+        # amqtt speaks 3.1.1, and takes 3 s to say so to a client that asks for 5.
+        version = "3.1.1" if options.broker is None else "auto"
+        name = f"charger-bridge-demo-{os.getpid()}"
+        mqtt = MqttSettings(host=host, port=port, version=version, client_id=name)
+        settings = _settings(cloud, mqtt, Path(folder))
         base = settings.mqtt.base_topic
         screen = stack.enter_context(
             Screen(Board(base), address=f"mqtt://{host}:{port}", hint=_try_this(host, port, base))
         )
         await stack.enter_async_context(_subscribed(host, port, f"{base}/#", screen))
+        for serial, after_s in zip(scenario.serials, FIRST_CARS_AFTER_S, strict=False):
+            loop.call_later(after_s, cloud.plug_in, serial)
         async with asyncio.TaskGroup() as tasks:
             gateway = tasks.create_task(serve_gateway(settings, stop))
             while not stop.is_set():
@@ -90,15 +103,15 @@ async def _broker(own: tuple[str, int] | None) -> AsyncIterator[tuple[str, int]]
         yield LOOPBACK, port
 
 
-def _settings(api_url: str, stream_url: str, host: str, port: int, folder: Path) -> Settings:
+def _settings(cloud: Simulator, mqtt: MqttSettings, folder: Path) -> Settings:
     return Settings(
         easee=EaseeSettings(
             username="demo@example.com",
             password=Secret("demo"),
-            api_url=api_url,
-            stream_url=stream_url,
+            api_url=cloud.api_url,
+            stream_url=cloud.stream_url,
         ),
-        mqtt=MqttSettings(host=host, port=port, client_id=f"charger-bridge-demo-{os.getpid()}"),
+        mqtt=mqtt,
         commands=CommandSettings(allow=EVERY_GROUP),
         store=StoreSettings(path=str(folder / "bridge.db")),
     )
@@ -106,7 +119,7 @@ def _settings(api_url: str, stream_url: str, host: str, port: int, folder: Path)
 
 def _try_this(host: str, port: int, base: str) -> str:
     """Return a command line that works on this machine and makes something visible happen."""
-    topic = f"{base}/EH000001/set/pause"
+    topic = f"{base}/EH000001/set/start"
     if shutil.which("mosquitto_pub"):
         return f"mosquitto_pub -h {host} -p {port} -t {topic} -m PRESS"
     publisher = Path(sys.executable).with_name("amqtt_pub")

@@ -14,8 +14,15 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 import yaml
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.server import serve
+from bridge.simulator.simulator import Simulator
+from tests.mosquitto import Mosquitto
 
 PASSWORD = "canary-password-4711"
 TIMEOUT_S = 20.0
@@ -66,23 +73,29 @@ class Gateway:
 
 @dataclass
 class Witness:
-    """An MQTT client that remembers everything under the base topic, in order."""
+    """An MQTT client that remembers everything under the base topic, in order.
+
+    ``retained`` holds the newest payload of each topic, ``passing`` the topics that somebody
+    published to without the retain flag.
+    """
 
     port: int
     protocol: int = paho.MQTTv5
     messages: list[tuple[str, bytes, bool]] = field(default_factory=list)
     properties: dict[str, Any] = field(default_factory=dict)
     retained: dict[str, bytes] = field(default_factory=dict)
+    passing: set[str] = field(default_factory=set)
     _client: paho.Client | None = None
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self, filters: tuple[str, ...] = ("charger/#",)) -> None:
         loop = asyncio.get_running_loop()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=self.protocol)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=self.protocol)
         granted = asyncio.Event()
 
         def on_connect(client, *_):
-            client.subscribe([(topic, 1) for topic in filters])
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            client.subscribe([(topic, options) for topic in filters])
 
         def on_subscribe(*_):
             loop.call_soon_threadsafe(granted.set)
@@ -100,6 +113,8 @@ class Witness:
 
     def _take(self, message) -> None:
         self.messages.append((message.topic, message.payload, message.retain))
+        if not message.retain:
+            self.passing.add(message.topic)
         self.properties[message.topic] = message.properties
         self.retained[message.topic] = message.payload
         self._arrived.set()
@@ -134,6 +149,15 @@ class Witness:
         await self.until(
             lambda: self.retained.get(topic) == wanted, f"{topic} = {payload!r}", timeout_s
         )
+
+    async def seen(self, topic: str, payload: str, *, after: int) -> int:
+        """Wait for a message behind the ``after``-th; return its place."""
+        wanted = (topic, payload.encode())
+
+        def places():
+            return [i + 1 for i, m in enumerate(self.messages) if i >= after and m[:2] == wanted]
+
+        return (await self.until(places, f"{topic} = {payload}", 30.0))[0]
 
     def results(self, charger_id: str, command: str) -> list[dict[str, Any]]:
         """Every answer to a command so far."""
@@ -187,3 +211,51 @@ def configuration(api_url: str, stream_url: str, port: int, folder: Path) -> dic
         "store": {"path": str(folder / "store" / "bridge.db")},
         "log": {"level": "debug"},
     }
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path, free_port: int):
+    """A mosquitto on a port of its own."""
+    broker = Mosquitto(tmp_path, free_port)
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+@dataclass
+class Setting:
+    """Broker, cloud and gateway, and a client that watches."""
+
+    cloud: Simulator
+    broker: Mosquitto
+    gateway: Gateway
+    witness: Witness
+    config: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture
+def stage(tmp_path: Path, mosquitto: Mosquitto):
+    """Build a whole setting, entered as ``async with stage(chargers=2) as setting``."""
+
+    @contextlib.asynccontextmanager
+    async def build(  # noqa: ANN202 - a context manager
+        *, change=None, online: bool = True, environ: dict[str, str] | None = None, **options: Any
+    ) -> AsyncIterator[Setting]:
+        scenario = Scenario(**{"traffic": False, "authorization_required": True, **options})
+        async with contextlib.AsyncExitStack() as stack:
+            cloud = await stack.enter_async_context(serve(scenario))
+            config = configuration(cloud.api_url, cloud.stream_url, mosquitto.port, tmp_path)
+            if change is not None:
+                change(config)
+            witness = Witness(mosquitto.port)
+            await witness.start()
+            stack.push_async_callback(witness.stop)
+            gateway = await stack.enter_async_context(running(config, tmp_path, **(environ or {})))
+            if online:
+                await witness.value("charger/bridge/cloud", "connected")
+                for serial in scenario.serials:
+                    await witness.value(f"charger/{serial}/availability", "online")
+            yield Setting(cloud, mosquitto, gateway, witness, config, tmp_path)
+
+    return build

@@ -1,0 +1,360 @@
+"""What somebody wrote to a ``set/`` topic: read, or refused with a sentence that helps.
+
+Rules:
+
+1. Total: any bytes give a :class:`Payload` or :class:`~bridge.errors.CommandRefused`.
+2. What is not understood completely is refused. The vendor answers 2xx to misspelled fields and
+   does nothing, so nobody behind us would notice.
+3. A sentence says what is allowed; it never repeats what was sent.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from bridge.errors import CommandRefused
+
+LARGEST_PAYLOAD_BYTES = 4096
+LONGEST_ID = 64
+# A weekly plan inside an envelope nests 6 deep; nothing we take nests deeper.
+DEEPEST = 8
+# Beyond every quantity of the catalogue, and far from where floats lose whole numbers.
+LARGEST_NUMBER = 1_000_000_000
+LEAST_CURRENT_A = 6
+LONGEST_MINUTES = 7 * 24 * 60
+
+_ENVELOPE: Final = frozenset({"value", "id", "ttl_s", "expires_at"})
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII
+)
+_WORDS: Final[Mapping[object, bool]] = {
+    "true": True, "on": True, "1": True, "false": False, "off": False, "0": False
+}  # fmt: skip
+_PRESSES: Final = frozenset({"press", "true", "on", "1"})
+_PHASES: Final = frozenset({"phase1", "phase2", "phase3"})
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A payload, read as far as it can be without knowing the command.
+
+    Attributes:
+        value: The bare value or the ``value`` key; an object of the command's own keys
+            (``{"amps": 16}``) where those were used; an empty object when nothing was given.
+        id: The caller's name for the command, or None.
+        ttl_s: Seconds the caller gives it, or None.
+        expires_at: UTC moment after which the caller does not want it any more, or None.
+    """
+
+    value: object
+    id: str | None = None
+    ttl_s: float | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A limit for one charger.
+
+    Attributes:
+        amps: Whole amperes.
+        minutes: How long it holds; 0 means until it is changed.
+        rounded: More than ``amps`` was asked for and the fraction was dropped.
+    """
+
+    amps: int
+    minutes: int = 0
+    rounded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """A limit for the three phases of a circuit, like :class:`Current`."""
+
+    amps: tuple[int, int, int]
+    minutes: int = 0
+    rounded: bool = False
+
+
+def read_payload(payload: bytes) -> Payload:
+    """Read the bytes of a command.
+
+    Args:
+        payload: ``16``, ``on``, ``PRESS``, a JSON scalar, or
+            ``{"value": …, "id": "…", "ttl_s": 30, "expires_at": "…Z"}``.
+
+    Raises:
+        CommandRefused: ``empty_payload`` or ``invalid_value``.
+    """
+    if len(payload) > LARGEST_PAYLOAD_BYTES:
+        refuse(f"a payload has at most {LARGEST_PAYLOAD_BYTES} bytes")
+    try:
+        text = payload.decode().strip(" \t\r\n")
+    except UnicodeDecodeError as exc:
+        raise CommandRefused("invalid_value", "a payload is UTF-8 text") from exc
+    if not text:
+        raise CommandRefused(
+            "empty_payload", "an empty payload is never a command: send a value, or PRESS"
+        )
+    value = _json_or_word(text)
+    _check(value)
+    return _envelope(value) if isinstance(value, dict) else Payload(value)
+
+
+def refuse(detail: str) -> NoReturn:
+    """Refuse a value.
+
+    Args:
+        detail: A sentence that says what is allowed.
+
+    Raises:
+        CommandRefused: ``invalid_value``.
+    """
+    raise CommandRefused("invalid_value", detail)
+
+
+# -- values, for the rows of the catalogue ------------------------------------------------------
+
+
+def press(value: object, _max_current_a: int) -> None:
+    """Read the payload of an action."""
+    if value == {} or (not isinstance(value, float) and _word(value) in _PRESSES):
+        return
+    refuse("an action takes PRESS, 1, true, on or {}")
+
+
+def boolean(value: object, _max_current_a: int) -> bool:
+    """Read a switch."""
+    state = None if isinstance(value, float) else _WORDS.get(_word(value))
+    if state is None:
+        refuse("a switch takes true or false (also on, off, 1, 0)")
+    return state
+
+
+def whole(low: int, high: int, unit: str) -> Callable[[object, int], int]:
+    """Make a reader of whole numbers within bounds."""
+
+    def read(value: object, _max_current_a: int) -> int:
+        number = _number(value)
+        if number is None or number != int(number) or not low <= number <= high:
+            refuse(f"a whole number from {low} to {high} {unit}".rstrip())
+        return int(number)
+
+    return read
+
+
+def choice(labels: Mapping[str, int]) -> Callable[[object, int], int]:
+    """Make a reader of labels; the vendor's number is taken too."""
+    numbers = sorted(set(labels.values()))
+
+    def read(value: object, _max_current_a: int) -> int:
+        number = _number(value)
+        chosen = labels.get(_word(value)) if number is None else number
+        if chosen not in numbers:
+            refuse(f"one of {', '.join(labels)} (or {numbers[0]} to {numbers[-1]})")
+        return int(chosen)
+
+    return read
+
+
+def charger_current(value: object, max_current_a: int) -> Current:
+    """Read ``16``, ``{"amps": 16, "minutes": 30}`` or ``{"value": 16, "minutes": 30}``."""
+    allowed = f"0 or {LEAST_CURRENT_A} to {max_current_a} A"
+    amps, minutes = value, 0
+    if isinstance(value, dict):
+        key = "value" if "value" in value else "amps"
+        only_keys(value, required={key}, optional={"minutes"}, shape='{"amps": …, "minutes": …}')
+        amps, minutes = value[key], _minutes(value.get("minutes", 0))
+    limit = _amps(amps, max_current_a, allowed)
+    if 0 < limit < LEAST_CURRENT_A:
+        refuse(f"a car cannot charge with less than {LEAST_CURRENT_A} A: {allowed}")
+    return Current(int(limit), minutes, rounded=limit != int(limit))
+
+
+def lasting_current(value: object, max_current_a: int) -> int:
+    """Read a limit that the charger stores: whole amperes."""
+    allowed = f"whole amperes from {LEAST_CURRENT_A} to {max_current_a}"
+    limit = _amps(value, max_current_a, allowed)
+    if limit < LEAST_CURRENT_A or limit != int(limit):
+        refuse(allowed)
+    return int(limit)
+
+
+def circuit_current(value: object, max_current_a: int) -> Phases:
+    """Read ``16`` (all phases) or ``{"phase1": …, "phase2": …, "phase3": …, "minutes": …}``.
+
+    All three phases are required: an omitted one was seen to become 0 (ioBroker.easee's README).
+    """
+    allowed = f"0 to {max_current_a} A for each phase"
+    phases, minutes = [value] * 3, 0
+    if isinstance(value, dict):
+        if "value" in value:
+            only_keys(value, required={"value"}, optional={"minutes"}, shape='{"value": …}')
+            phases = [value["value"]] * 3
+        else:
+            shape = '{"phase1": …, "phase2": …, "phase3": …, "minutes": …}, all three phases'
+            only_keys(value, required=_PHASES, optional={"minutes"}, shape=shape)
+            phases = [value[key] for key in sorted(_PHASES)]
+        minutes = _minutes(value.get("minutes", 0))
+    p1, p2, p3 = (_amps(phase, max_current_a, allowed) for phase in phases)
+    return Phases(
+        (int(p1), int(p2), int(p3)), minutes, rounded=any(p != int(p) for p in (p1, p2, p3))
+    )
+
+
+def lasting_circuit_current(value: object, max_current_a: int) -> Phases:
+    """Read limits that the circuit stores: whole amperes and no duration."""
+    phases = circuit_current(value, max_current_a)
+    if phases.rounded or (isinstance(value, dict) and "minutes" in value):
+        refuse(f"whole amperes from 0 to {max_current_a} for each phase, without minutes")
+    return phases
+
+
+def pairing_time(value: object, _max_current_a: int) -> int:
+    """Read how many seconds the charger waits for a tag; ``PRESS`` means a minute."""
+    if isinstance(value, dict) and value:
+        only_keys(value, required={"timeout"}, optional=(), shape='{"timeout": seconds}')
+        return whole(1, 600, "s")(value["timeout"], 0)
+    # A bare 1 is how some dashboards press a button, not a second of pairing.
+    if value == {} or (not isinstance(value, float) and _word(value) in _PRESSES):
+        return 60
+    return whole(2, 600, "s, or PRESS for 60 s")(value, 0)
+
+
+def only_keys(
+    value: Mapping[str, object], *, required: Iterable[str], optional: Iterable[str], shape: str
+) -> None:
+    """Check the keys of an object.
+
+    Raises:
+        CommandRefused: One is missing or unknown.
+    """
+    needed = set(required)
+    if not needed <= value.keys() or not value.keys() <= needed | set(optional):
+        refuse(f"the keys are {shape}")
+
+
+def is_moment(text: object) -> bool:
+    """Say whether this is a date and time with ``Z`` or an offset."""
+    return _moment(text) is not None
+
+
+# -- the smallest parts -------------------------------------------------------------------------
+
+
+def _json_or_word(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except RecursionError as exc:
+        raise CommandRefused("invalid_value", f"JSON nests at most {DEEPEST} deep") from exc
+    except ValueError as exc:
+        if text[0] in '{["':
+            raise CommandRefused("invalid_value", "this is no JSON and no bare value") from exc
+        return text
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        refuse("a key stands once in a JSON object")
+    return found
+
+
+def _no_constant(_name: str) -> NoReturn:
+    refuse("a number is finite")
+
+
+def _check(value: object, depth: int = 1) -> None:
+    """Refuse what JSON can carry and nobody downstream can: depth, infinity, half characters."""
+    match value:
+        case dict() | list() if depth > DEEPEST:
+            refuse(f"JSON nests at most {DEEPEST} deep")
+        case float() if not math.isfinite(value):
+            refuse("a number is finite")
+        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+            refuse("a text is made of whole characters")
+        case dict():
+            for key, item in value.items():
+                _check(key, depth + 1)
+                _check(item, depth + 1)
+        case list():
+            for item in value:
+                _check(item, depth + 1)
+
+
+def _envelope(given: dict[str, object]) -> Payload:
+    own = {key: item for key, item in given.items() if key not in _ENVELOPE}
+    if "value" in given:
+        value = {"value": given["value"], **own} if own else given["value"]
+    else:
+        value = own
+    return Payload(
+        value,
+        _id(given["id"]) if "id" in given else None,
+        _ttl_s(given["ttl_s"]) if "ttl_s" in given else None,
+        _expires_at(given["expires_at"]) if "expires_at" in given else None,
+    )
+
+
+def _id(value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_ID or not value.isprintable():
+        refuse(f"an id is a text of 1 to {LONGEST_ID} printable characters")
+    return value
+
+
+def _ttl_s(value: object) -> float:
+    number = _number(value)
+    if number is None or number <= 0:
+        refuse("ttl_s is a number of seconds above 0")
+    return float(number)
+
+
+def _expires_at(value: object) -> datetime:
+    moment = _moment(value)
+    if moment is None:
+        refuse('expires_at is a UTC time like "2026-11-22T12:00:00Z"')
+    return moment
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
+        return None
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(value: object) -> float | None:
+    """Return a number, or None for everything else. ``True`` is an int to Python, not to us."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is not None:
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if -LARGEST_NUMBER <= value <= LARGEST_NUMBER else None
+
+
+def _word(value: object) -> str:
+    """Return a bare word in lower case; JSON's ``true`` and ``1`` read like their texts."""
+    return value.lower() if isinstance(value, str) else str(value).lower()
+
+
+def _amps(value: object, max_current_a: int, allowed: str) -> float:
+    number = _number(value)
+    if number is None or number < 0:
+        refuse(allowed)
+    if number > max_current_a:
+        raise CommandRefused("over_limit", f"commands.max_current_a is {max_current_a}: {allowed}")
+    return number
+
+
+def _minutes(value: object) -> int:
+    number = _number(value)
+    if number is None or number != int(number) or not 0 <= number <= LONGEST_MINUTES:
+        refuse(f"minutes is a whole number from 0 (until changed) to {LONGEST_MINUTES}")
+    return int(number)

@@ -1,0 +1,86 @@
+"""What to do about a command that the cloud did not take: arithmetic, no state.
+
+Rules:
+
+1. What may have been carried out is not repeated, whatever it was.
+2. What was certainly not sent may be tried again, whatever it is.
+3. What was refused for being too early is repeated only if repeating is harmless.
+4. Nothing is tried again after its time, so waiting that long is giving up.
+"""
+
+from dataclasses import dataclass
+
+from bridge.errors import (
+    AuthFailed,
+    Blocked,
+    CloudError,
+    CloudRejected,
+    CloudUnavailable,
+    OutcomeUnknown,
+    RateLimited,
+)
+
+LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIn:
+    """Try again later."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Answer ``failed``.
+
+    Attributes:
+        reason: A snake_case word.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """It may have been carried out: wait for what the charger says."""
+
+
+def decide(
+    error: CloudError,
+    *,
+    idempotent: bool,
+    attempts: int,
+    left_s: float,
+    is_lookup: bool = False,
+) -> RetryIn | GiveUp | InDoubt:
+    """Say what follows from a failed call.
+
+    Args:
+        error: What went wrong.
+        idempotent: Sending it twice does the same as once.
+        attempts: How often it was tried, this time included; at least 1.
+        left_s: Seconds until its time is over.
+        is_lookup: The call only asked for something; it carried nothing out.
+    """
+    idempotent = idempotent or is_lookup
+    backoff_s = min(LONGEST_WAIT_S, 2.0 ** min(attempts - 1, 10))
+    match error:
+        case OutcomeUnknown() if not is_lookup:
+            return InDoubt()
+        case RateLimited(local=local):
+            wait_s = max(backoff_s, error.retry_after_s)
+            may_wait = (local or idempotent) and wait_s < left_s
+            return RetryIn(wait_s) if may_wait else GiveUp("rate_limited")
+        case CloudUnavailable():
+            wait_s = max(backoff_s, error.retry_after_s or 0.0)
+            may_wait = idempotent and wait_s < left_s
+            return RetryIn(wait_s) if may_wait else GiveUp("cloud_unavailable")
+        case AuthFailed():
+            return GiveUp("auth_failed")
+        case Blocked():
+            return GiveUp("blocked")
+        case CloudRejected():
+            return GiveUp(error.reason)
+        case _:
+            return GiveUp("cloud_error")

@@ -1,0 +1,403 @@
+"""One simulated charger: a car, an authorization, a session, and what it says about them.
+
+Rules:
+
+1. State is a few facts; what is shown follows from them through :mod:`presentation`.
+2. While it is away from its cloud (offline or rebooting) it says nothing and its values freeze.
+3. World seconds (``world_s``) drive what happens; ``at`` stamps it.
+"""
+
+import json
+import random
+from collections import deque
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from bridge.simulator.plans import SINGLE_PHASE, Plan, withheld
+from bridge.simulator.presentation import Facts, Limit, OpMode, Reason, present
+from bridge.simulator.readings import Value
+from bridge.simulator.sessions import (
+    AUTH_NONE,
+    AUTH_TAG,
+    Car,
+    Session,
+    finished_text,
+    started_text,
+)
+from bridge.simulator.telemetry import Telemetry
+from bridge.simulator.voice import Voice
+
+SESSIONS_KEPT = 1000
+# From the authorization to the contactor: the car's own handshake takes some seconds.
+DRAWS_AFTER_S = 4.0
+DEAUTHORIZES_FOR_S = 2.0
+REBOOTS_FOR_S = 30.0
+# The cloud notices a lost charger at once (250) and calls it offline (109 = 0) a little later.
+CALLED_OFFLINE_AFTER_S = 60.0
+DEFAULT_CIRCUIT_CURRENT_A = 40.0  # what an Easee Home falls back to at a restart
+REBOOT_BY_COMMAND = 20
+
+
+@dataclass(slots=True)
+class Charger(Voice):
+    """One charger.
+
+    Attributes:
+        rng: Its own randomness, so that chargers do not disturb each other.
+        primary: It leads its circuit.
+        pending_op_mode: 7 or 2.
+        world_s: World seconds lived.
+        settings: Settings that no observation reflects.
+        reject_next: Answer the next command with no.
+    """
+
+    rng: random.Random = field(kw_only=True)
+    primary: bool = True
+    pending_op_mode: int = int(OpMode.AWAITING_AUTHORIZATION)
+    world_s: float = 0.0
+    settings: dict[str, Value] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    sessions: deque[Session] = field(default_factory=lambda: deque(maxlen=SESSIONS_KEPT))
+    reject_next: bool = False
+    touch_alive: bool = True
+    online: bool = True
+    offline_since: datetime | None = None
+    offline_since_s: float = 0.0
+    car: Car | None = None
+    session: Session | None = None
+    next_session: int = 1
+    authorization: tuple[str, int] | None = None
+    meter_kwh: float = 0.0
+    taken_kwh: float = 0.0
+    failed: bool = False
+    overridden: bool = False
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    _draws_at_s: float | None = None
+    _deauthorizing_until_s: float | None = None
+    _pairing_until_s: float | None = None
+    _rebooting_until_s: float | None = None
+    _dynamic_until_s: float | None = None
+    _circuit_until_s: float | None = None
+
+    # -- facts -----------------------------------------------------------------------------
+
+    @property
+    def reachable(self) -> bool:
+        """The cloud hears it."""
+        return self.online and self._rebooting_until_s is None
+
+    @property
+    def authorization_required(self) -> bool:
+        """The cloud's switch (42) or the local one (15)."""
+        return self.flag(42) or self.flag(15)
+
+    @property
+    def must_authorize(self) -> bool:
+        """A car here would have to wait for an authorization."""
+        return self.authorization_required and self.authorization is None
+
+    @property
+    def waiting_for_authorization(self) -> bool:
+        """A car is here and waits for one."""
+        return self.car is not None and self.must_authorize and self.reachable
+
+    @property
+    def charging(self) -> bool:
+        """Current flows."""
+        return self.reachable and self.number(109) == OpMode.CHARGING
+
+    @property
+    def phases(self) -> int:
+        """How many phases the car draws from."""
+        wanted = self.car.phases if self.car is not None else 3
+        return 1 if self.number(38) == SINGLE_PHASE else wanted
+
+    @property
+    def session_kwh(self) -> float | None:
+        """Energy of the running session; None without one."""
+        if self.session is None:
+            return None
+        return round(self.meter_kwh - self.session.meter_start_kwh, 6)
+
+    def limit(self) -> Limit:
+        """Return the lowest of all limits; of equal ones the first."""
+        car_a = self.car.max_current_a if self.car is not None else 32.0
+        circuit_a = min(self.number(one) for one in (22, 23, 24))
+        dynamic_circuit_a = min(self.number(one) for one in (111, 112, 113))
+        limits = (
+            Limit(car_a, Reason.LIMITED_BY_CAR, Reason.CAR_NOT_CHARGING),
+            Limit(self.number(47), Reason.LIMITED_BY_CHARGER_MAX, Reason.CHARGER_MAX_TOO_LOW),
+            Limit(circuit_a, Reason.LIMITED_BY_CIRCUIT_MAX, Reason.CIRCUIT_MAX_TOO_LOW),
+            Limit(
+                self.number(48), Reason.LIMITED_BY_DYNAMIC_CHARGER, Reason.DYNAMIC_CHARGER_TOO_LOW
+            ),
+            Limit(
+                dynamic_circuit_a,
+                Reason.LIMITED_BY_DYNAMIC_CIRCUIT,
+                Reason.DYNAMIC_CIRCUIT_TOO_LOW,
+            ),
+        )
+        return min(limits, key=lambda limit: limit.amps)
+
+    def facts(self) -> Facts:
+        """Return everything the shown state depends on."""
+        return Facts(
+            car=self.car is not None,
+            full=self.car is not None and self.taken_kwh >= self.car.wants_kwh,
+            drawing=self._draws_at_s is not None and self.world_s >= self._draws_at_s,
+            must_authorize=self.must_authorize,
+            deauthorizing=self._deauthorizing_until_s is not None,
+            enabled=self.flag(31),
+            failed=self.failed,
+            withheld=not self.overridden and withheld(self.plans, self.at),
+            smart=self.flag(102),
+            pairing=self._pairing_until_s is not None,
+            primary=self.primary,
+            limit=self.limit(),
+            pending_op_mode=self.pending_op_mode,
+        )
+
+    # -- what happens to it ------------------------------------------------------------------
+
+    def plug_in(self, car: Car) -> None:
+        """Connect a car. A new connection resets the dynamic limit (and so ends a pause)."""
+        self.car = car
+        self.taken_kwh = 0.0
+        self.overridden = False
+        self.set_dynamic_current(self.number(47), 0)
+        for observation_id, value in ((103, True), (104, 32.0), (76, 1)):
+            self.change(observation_id, value)
+        self.show()
+
+    def unplug(self) -> None:
+        """Take the car away: the session ends and the authorization with it."""
+        if self.car is None:
+            return
+        self.car = None
+        self.authorization = None
+        self.overridden = False
+        self.end_session()
+        for observation_id, value in ((103, self.flag(30)), (104, -1.0), (76, 0)):
+            self.change(observation_id, value)
+        self.show()
+
+    def authorize(self, auth: str, reason: int) -> None:
+        """Let the waiting car charge; nothing happens when none waits."""
+        if not self.waiting_for_authorization:
+            return
+        self.authorization = (auth, reason)
+        self.show()
+
+    def deauthorize(self) -> None:
+        """Revoke the authorization; nothing happens when there is none."""
+        if self.authorization is None:
+            return
+        self.authorization = None
+        self.end_session()
+        self._deauthorizing_until_s = self.world_s + DEAUTHORIZES_FOR_S
+        self.show()
+
+    def show_tag(self, tag: str) -> None:
+        """Hold an RFID tag to the charger: pairs it, or authorizes a waiting car."""
+        if self._pairing_until_s is not None:
+            self._pairing_until_s = None
+            self.put(69, tag)
+            self.show()
+            return
+        self.put(128, tag)
+        self.put(108, bytes.fromhex(tag)[::-1].hex().upper())
+        self.authorize(tag, AUTH_TAG)
+
+    def touch(self) -> None:
+        """Touch the button: smart mode toggles, unless a setting made the button dead."""
+        if self.touch_alive:
+            self.put(102, not self.flag(102))
+            self.show()
+
+    def set_dynamic_current(self, amps: float, minutes: float) -> None:
+        """Set the volatile limit (48).
+
+        Args:
+            amps: 0 pauses.
+            minutes: World minutes until it falls back; 0: until something changes it.
+        """
+        self._dynamic_until_s = self.world_s + 60 * minutes if minutes else None
+        self.change(48, float(amps))
+        self.show()
+
+    def set_circuit_current(self, amps: tuple[float, float, float], minutes: float) -> None:
+        """Set the circuit's volatile limit (111 to 113); see :meth:`set_dynamic_current`."""
+        self._circuit_until_s = self.world_s + 60 * minutes if minutes else None
+        for observation_id, one in zip((111, 112, 113), amps, strict=True):
+            self.change(observation_id, one)
+        self.show()
+
+    def pair(self, timeout_s: float) -> None:
+        """Wait for an RFID tag to pair."""
+        self._pairing_until_s = self.world_s + timeout_s
+        self.show()
+
+    def set_plan(self, kind: str, plan: Plan | None) -> None:
+        """Store or (None) forget a schedule, and report it (62)."""
+        if plan is None:
+            self.plans.pop(kind, None)
+        else:
+            self.plans[kind] = plan
+        self.overridden = False
+        self.put(62, json.dumps(self.plans, separators=(",", ":")))
+        self.show()
+
+    def fail(self, code: int) -> None:
+        """Have an error (0: be well again)."""
+        self.failed = code != 0
+        self.put(119, code)
+        self.show()
+
+    # -- its link to the cloud ---------------------------------------------------------------
+
+    def go_offline(self, since: datetime | None = None) -> None:
+        """Lose the cloud. The cloud says so at once, and calls the charger offline later."""
+        if not self.online:
+            return
+        self.online = False
+        self.offline_since = since if since is not None else self.at
+        self.offline_since_s = self.world_s
+        self.cloud_put(250, False, since)
+        self.cloud_put(251, "SERVER_INITIATED_DISCONNECT", since)
+
+    def reconnect(self) -> None:
+        """Have the cloud again and report everything that is shown."""
+        self.online = True
+        self.offline_since = None
+        self.cloud_put(250, True)
+        self.put(11, 0)
+        self.show(everything=True)
+
+    def reboot(self) -> None:
+        """Restart: volatile limits are reset, and for a while there is silence."""
+        self.cloud_put(250, False)
+        self.cloud_put(251, "CLIENT_INITIATED_DISCONNECT")
+        self._rebooting_until_s = self.world_s + REBOOTS_FOR_S
+
+    def _booted(self) -> None:
+        self._rebooting_until_s = None
+        self._dynamic_until_s = None
+        self._circuit_until_s = None
+        self._draws_at_s = None
+        self.cloud_put(250, True)
+        self.put(89, REBOOT_BY_COMMAND)
+        self.put(80, int(self.number(80)))
+        self.put(48, self.number(47))
+        for observation_id in (111, 112, 113):
+            self.put(observation_id, DEFAULT_CIRCUIT_CURRENT_A)
+        self.show(everything=True)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def advance(self, seconds: float, at: datetime) -> None:
+        """Live on for some world seconds, up to the moment ``at``."""
+        self.world_s += seconds
+        self.at = at
+        if not self.online:
+            late = self.world_s - self.offline_since_s >= CALLED_OFFLINE_AFTER_S
+            if late and self.number(109) != OpMode.OFFLINE:
+                self.cloud_put(109, int(OpMode.OFFLINE))
+            return
+        if self._passed(self._rebooting_until_s):
+            self._booted()
+        if not self.reachable:
+            return
+        self._run_timers()
+        self._measure(seconds)
+        self.show()
+
+    def _measure(self, seconds: float) -> None:
+        target_a = self.limit().amps if self.charging else 0.0
+        energy_kwh = self.telemetry.draw(target_a, self.phases, seconds, self.rng)
+        self.meter_kwh += energy_kwh
+        self.taken_kwh += energy_kwh
+        for observation_id, value in self.telemetry.sent(
+            self.world_s,
+            self.rng,
+            phases=self.phases,
+            session_kwh=self.session_kwh,
+            meter_kwh=self.meter_kwh,
+        ):
+            self.put(observation_id, value)
+
+    def _run_timers(self) -> None:
+        if self._passed(self._dynamic_until_s):
+            self.set_dynamic_current(self.number(47), 0)
+        if self._passed(self._circuit_until_s):
+            first, second, third = (self.number(one) for one in (50, 51, 52))
+            self.set_circuit_current((first, second, third), 0)
+        if self._passed(self._deauthorizing_until_s):
+            self._deauthorizing_until_s = None
+        if self._passed(self._pairing_until_s):
+            self._pairing_until_s = None
+
+    def _passed(self, until_s: float | None) -> bool:
+        return until_s is not None and self.world_s >= until_s
+
+    # -- what is shown -------------------------------------------------------------------------
+
+    def show(self, *, everything: bool = False) -> None:
+        """Let sessions and shown state follow from the facts.
+
+        Args:
+            everything: Report them even where they did not change, as after an outage.
+        """
+        if not self.reachable:
+            return
+        self._follow_session()
+        shown = present(self.facts())
+        report = self.put if everything else self.change
+        report(46, shown.led)
+        report(96, shown.reason)
+        report(109, shown.op_mode)
+        report(100, shown.pilot)
+        if shown.op_mode != OpMode.CHARGING:
+            for observation_id, value in self.telemetry.ended():
+                self.put(observation_id, value)
+
+    def _follow_session(self) -> None:
+        if self.car is None or self.must_authorize:
+            self._draws_at_s = None
+            return
+        if self.session is None:
+            self.start_session()
+        if self._draws_at_s is None:
+            self._draws_at_s = self.world_s + DRAWS_AFTER_S
+
+    def start_session(self) -> None:
+        """Open a session and report it (223)."""
+        auth, reason = self.authorization or ("", AUTH_NONE)
+        session = Session(
+            self.next_session,
+            self.at.replace(microsecond=0),
+            round(self.meter_kwh, 6),
+            auth,
+            reason,
+        )
+        self.session = session
+        self.next_session += 1
+        self.put(223, started_text(session))
+
+    def end_session(self, stopped_at: datetime | None = None) -> None:
+        """Close the running session, if any, and report it (129)."""
+        if self.session is None:
+            return
+        finished = replace(
+            self.session,
+            stopped_at=stopped_at or self.at.replace(microsecond=0),
+            energy_kwh=self.session_kwh or 0.0,
+        )
+        self.session = None
+        self.report_session(finished)
+        self.put(121, finished.energy_kwh)
+        self.put(124, self.meter_kwh)
+
+    def report_session(self, finished: Session) -> None:
+        """Keep a finished session and report it (129)."""
+        self.sessions.append(finished)
+        self.put(129, finished_text(finished))

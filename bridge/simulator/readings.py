@@ -1,0 +1,135 @@
+"""Observations as the cloud keeps and sends them.
+
+Rules:
+
+1. On the hub a value is always text; booleans are ``1`` and ``0`` (evcc accepts nothing else).
+   Over REST the same value is typed JSON.
+2. Stamps have whole seconds. What the cloud itself stamps (250, 251) has milliseconds, a schedule
+   (62) microseconds (evcc#20791).
+"""
+
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bridge.core.registry import REGISTRY, DataType
+
+Value = bool | int | float | str
+
+MILLISECOND_IDS = frozenset({250, 251})
+MICROSECOND_IDS = frozenset({62})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The last word on one observation.
+
+    Attributes:
+        value: As Python holds it.
+        data_type: The vendor's type code.
+        measured_at: Charger time, UTC.
+    """
+
+    value: Value
+    data_type: int
+    measured_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One observation on its way to whoever is subscribed."""
+
+    charger_id: str
+    observation_id: int
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A charger's answer to a command, on its way to whoever is subscribed.
+
+    Attributes:
+        command_id: The vendor's command id.
+        ticks: Names the command.
+        sent_at: When the cloud took the command.
+        delivered_at: When the charger got it.
+        accepted: What it said.
+    """
+
+    charger_id: str
+    command_id: int
+    ticks: int
+    sent_at: datetime
+    delivered_at: datetime
+    accepted: bool
+
+
+def data_type_of(observation_id: int, value: Value) -> int:
+    """Return the type code an observation is sent with.
+
+    The registry decides; an id nobody has named goes by its value.
+    """
+    spec = REGISTRY.get(observation_id)
+    if spec is not None and spec.vendor_name:
+        return int(spec.kind)
+    if isinstance(value, bool):
+        return int(DataType.BOOLEAN)
+    if isinstance(value, int):
+        return int(DataType.INTEGER)
+    return int(DataType.DOUBLE if isinstance(value, float) else DataType.STRING)
+
+
+def fitted(data_type: int, value: Value) -> Value:
+    """Make a value what its type says; a double gets the noise of a float32, as on the wire."""
+    if data_type == DataType.DOUBLE and isinstance(value, int | float):
+        return float32(float(value))
+    if data_type == DataType.INTEGER and isinstance(value, float):
+        return round(value)
+    return value
+
+
+def float32(value: float) -> float:
+    """Round to the nearest float32: ``6.053`` becomes ``6.052999973297119``."""
+    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return rounded
+
+
+def wire_text(value: Value) -> str:
+    """Spell a value as the hub does."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def stamp(observation_id: int, at: datetime) -> str:
+    """Spell the charger's time of an observation."""
+    return utc_text(at, _precision(observation_id))
+
+
+def trimmed(observation_id: int, at: datetime) -> datetime:
+    """Cut a moment down to the precision the observation is stamped with."""
+    match _precision(observation_id):
+        case "microseconds":
+            return at
+        case "milliseconds":
+            return at.replace(microsecond=at.microsecond // 1000 * 1000)
+        case _:
+            return at.replace(microsecond=0)
+
+
+def utc_text(at: datetime, precision: str = "seconds") -> str:
+    """Spell a moment in ISO 8601 with ``Z``.
+
+    Args:
+        at: Aware.
+        precision: As ``datetime.isoformat`` takes it.
+    """
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _precision(observation_id: int) -> str:
+    if observation_id in MILLISECOND_IDS:
+        return "milliseconds"
+    return "microseconds" if observation_id in MICROSECOND_IDS else "seconds"

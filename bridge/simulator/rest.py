@@ -1,0 +1,394 @@
+"""The REST interface as a table: method, path, and what answers it.
+
+Everything here is a function from a :class:`Call` and the world to an ``Answer``; tokens, limits
+and sockets are the business of :mod:`server`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bridge.core.registry import REGISTRY
+from bridge.simulator import documents, plans, usage
+from bridge.simulator.charger import Charger
+from bridge.simulator.commands import amount, is_amps, is_minutes, is_number
+from bridge.simulator.problems import NOT_FOUND, Answer, forbidden, validation_error
+from bridge.simulator.readings import utc_text
+from bridge.simulator.seed import LATEST_FIRMWARE
+from bridge.simulator.world import ACCESS_LEVELS, CIRCUIT_SETTINGS, SITE_ID, World
+
+SCHEDULES = ("delayed", "daily", "weekly")
+MOST_SESSIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, taken apart.
+
+    Attributes:
+        match: The variable parts of the path.
+        query: Query parameters.
+        body: Raw.
+    """
+
+    match: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes = b""
+
+    def document(self) -> object:
+        """Return the JSON body; an empty object when there is none.
+
+        Raises:
+            ValueError: It is not JSON.
+        """
+        return json.loads(self.body) if self.body.strip() else {}
+
+    def fields(self) -> Mapping[str, object]:
+        """Return the JSON object of the body.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        document = self.document()
+        if not isinstance(document, dict):
+            raise ValueError("an object is expected")  # noqa: TRY004 - one error for a bad body
+        return document
+
+    def period(self) -> tuple[datetime, datetime]:
+        """Return the two moments of the path, else of the query.
+
+        Raises:
+            ValueError: They are none.
+        """
+        first, second = (self.match.get(key) or self.query.get(key, "") for key in ("from", "to"))
+        return _moment(first), _moment(second)
+
+
+Handler = Callable[[World, Call], Answer]
+OfCharger = Callable[[World, Charger, Call], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+def answer(route: Route, world: World, call: Call) -> Answer:
+    """Answer a call; what cannot be read is a 400."""
+    try:
+        return route.handler(world, call)
+    except (ValueError, RecursionError) as exc:
+        return validation_error({"$": [type(exc).__name__]})
+
+
+def _moment(text: str) -> datetime:
+    # A plus sign that nobody encoded arrives as a blank.
+    at = datetime.fromisoformat(text.replace(" ", "+"))
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _of_charger(handler: OfCharger) -> Handler:
+    def found(world: World, call: Call) -> Answer:
+        charger = world.chargers.get(call.match["id"])
+        return NOT_FOUND if charger is None else handler(world, charger, call)
+
+    return found
+
+
+def _reads(build: Callable[[World, Charger], object]) -> Handler:
+    return _of_charger(lambda world, charger, _: Answer(200, build(world, charger)))
+
+
+def _or_404(build: Callable[[Charger], object]) -> Handler:
+    def found(_: World, charger: Charger, __: Call) -> Answer:
+        document = build(charger)
+        return NOT_FOUND if document is None else Answer(200, document)
+
+    return _of_charger(found)
+
+
+def _of_site(build: Callable[[World], object]) -> Handler:
+    def found(world: World, call: Call) -> Answer:
+        return Answer(200, build(world)) if call.match["site"] == str(SITE_ID) else NOT_FOUND
+
+    return found
+
+
+# -- reads ---------------------------------------------------------------------------------------
+
+
+def _observations(_: World, charger: Charger, call: Call) -> Answer:
+    texts = [text for text in call.query.get("ids", "").split(",") if text.strip()]
+    if not texts:
+        return validation_error({"ids": ["The ids field is required."]})
+    return Answer(200, documents.observations(charger, [int(text) for text in texts]))
+
+
+def _history(_: World, charger: Charger, call: Call) -> Answer:
+    rows = usage.history(charger, int(call.match["observation"]), *call.period())
+    return Answer(200, {"measurements": rows})
+
+
+def _lifetime(_: World, charger: Charger, call: Call) -> Answer:
+    return Answer(200, {"measurements": usage.history(charger, 124, *call.period())})
+
+
+def _sessions(_: World, charger: Charger, call: Call) -> Answer:
+    return Answer(200, usage.between(charger, *call.period()))
+
+
+def _descending(_: World, charger: Charger, call: Call) -> Answer:
+    limit = min(MOST_SESSIONS, int(call.query.get("limit", "10")))
+    return Answer(200, usage.descending(charger, max(0, limit)))
+
+
+def _total(_: World, charger: Charger, call: Call) -> Answer:
+    return Answer(200, usage.total_kwh(charger, *call.period()))
+
+
+def _by_period(build: Callable[[Charger, str], object]) -> Handler:
+    def found(_: World, charger: Charger, call: Call) -> Answer:
+        period = call.match["period"]
+        return Answer(200, build(charger, period)) if period in usage.PERIODS else NOT_FOUND
+
+    return _of_charger(found)
+
+
+def _usage_hourly(_: World, charger: Charger, call: Call) -> Answer:
+    return Answer(200, usage.hourly_usage(charger, *call.period()))
+
+
+def _properties(_: World, __: Call) -> Answer:
+    return Answer(
+        200,
+        [
+            {"observationId": spec.id, "name": spec.vendor_name, "dataType": int(spec.kind)}
+            for spec in REGISTRY.values()
+        ],
+    )
+
+
+def _profile(_: World, __: Call) -> Answer:
+    return Answer(
+        200,
+        {
+            "userId": 4711,
+            "eMail": "someone@example.com",
+            "phoneNo": None,
+            "firstName": "Some",
+            "lastName": "One",
+            "userRole": 1,
+        },
+    )
+
+
+def _command_state(world: World, call: Call) -> Answer:
+    key = (call.match["device"], int(call.match["command"]), int(call.match["ticks"]))
+    record = world.commands.get(key)
+    # The record appears only when there is something to tell: until then it is a 404.
+    if record is None or (record.accepted is None and record.sent_at == world.now):
+        return NOT_FOUND
+    delivered_at = record.delivered_at
+    return Answer(
+        200,
+        {
+            "id": record.command_id,
+            "timestamp": utc_text(record.sent_at, "milliseconds"),
+            "deliveredAt": None if delivered_at is None else utc_text(delivered_at, "milliseconds"),
+            "wasAccepted": record.accepted,
+            "resultCode": world.result_code(record),
+            "comment": "",
+            "ticks": record.ticks,
+        },
+    )
+
+
+# -- writes --------------------------------------------------------------------------------------
+
+
+def _command(world: World, call: Call) -> Answer:
+    return world.command(call.match["id"], call.match["name"], call.fields())
+
+
+def _settings(world: World, call: Call) -> Answer:
+    return world.set_settings(call.match["id"], call.fields())
+
+
+def _set_access(world: World, call: Call) -> Answer:
+    level = call.document()
+    if not is_number(level) or amount(level) not in ACCESS_LEVELS:
+        return validation_error({"$": ["1, 2 or 3 is expected."]})
+    return world.set_access(call.match["id"], int(amount(level)))
+
+
+def _site_access(world: World, call: Call) -> Answer:
+    # Back to what the site says: an account is required.
+    return world.set_access(call.match["id"], 2)
+
+
+def _circuit_current(world: World, call: Call) -> Answer:
+    fields = call.fields()
+    phases = ("phase1", "phase2", "phase3")
+    # An omitted phase was seen to become 0.
+    problems = {
+        key: ["The value is not valid."]
+        for key in phases
+        if key in fields and not is_amps(fields[key])
+    }
+    if not is_minutes(fields.get("timeToLive")):
+        problems["timeToLive"] = ["The value is not valid."]
+    if problems:
+        return validation_error(problems)
+    first, second, third = (float(int(amount(fields.get(key)))) for key in phases)
+    minutes = amount(fields.get("timeToLive"))
+    return world.set_circuit_current(_circuit_id(call), (first, second, third), minutes)
+
+
+def _circuit_currents(world: World, call: Call) -> Answer:
+    members = world.circuit(_circuit_id(call))
+    if not members:
+        return NOT_FOUND
+    return Answer(200, {f"phase{n}": members[0].number(110 + n) for n in (1, 2, 3)})
+
+
+def _circuit_settings(world: World, call: Call) -> Answer:
+    members = world.circuit(_circuit_id(call))
+    if not members:
+        return NOT_FOUND
+    return Answer(
+        200,
+        documents.repeated(members[0], documents.CIRCUIT)
+        | {"allowOfflineMaxCircuitCurrent": True, "equalizerId": None, "masterChargerId": None},
+    )
+
+
+def _set_circuit_settings(world: World, call: Call) -> Answer:
+    fields = call.fields()
+    problems = {
+        key: ["The value is not valid."]
+        for key, value in fields.items()
+        if key in CIRCUIT_SETTINGS and value is not None and not is_amps(value)
+    }
+    if problems:
+        return validation_error(problems)
+    return world.set_circuit_settings(_circuit_id(call), fields)
+
+
+def _circuit_id(call: Call) -> int:
+    return int(call.match["circuit"])
+
+
+def _plan_read(kind: str) -> Handler:
+    return _or_404(lambda charger: charger.plans.get(kind))
+
+
+def _plan_write(kind: str) -> Handler:
+    def written(world: World, call: Call) -> Answer:
+        plan = dict(call.fields())
+        trouble = plans.problem(kind, plan)
+        if trouble is not None:
+            return validation_error({"$": [trouble]})
+        return world.set_plan(call.match["id"], kind, plan)
+
+    return written
+
+
+def _plan_delete(kind: str) -> Handler:
+    return lambda world, call: world.set_plan(call.match["id"], kind, None)
+
+
+def _plan_switch(kind: str, *, on: bool) -> Handler:
+    def switched(world: World, charger: Charger, call: Call) -> Answer:
+        plan = charger.plans.get(kind)
+        if plan is None:
+            # Switching off what is not there is fine; switching it on is not.
+            return NOT_FOUND if on else Answer(200)
+        return world.set_plan(call.match["id"], kind, plan | {"enabled": on})
+
+    return _of_charger(switched)
+
+
+def _schedules(_: World, charger: Charger) -> dict[str, object]:
+    running = next(
+        (kind for kind in SCHEDULES if plans.enabled(charger.plans.get(kind, {}))), "none"
+    )
+    return {"enabled": running, **{kind: charger.plans.get(kind) for kind in SCHEDULES}}
+
+
+# -- the table -----------------------------------------------------------------------------------
+
+_CHARGER = "/api/chargers/{id}"
+_SESSIONS = "/api/sessions/charger/{id}"
+_CIRCUIT = "/api/sites/{site}/circuits/{circuit}"
+_LIFETIME = "/api/chargers/lifetime-energy/{id}"
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health", lambda _, __: Answer(200)),
+    Route("GET", "/api/accounts/profile", _profile),
+    Route("GET", "/api/accounts/products", lambda world, _: Answer(200, [documents.site(world)])),
+    Route(
+        "GET",
+        "/api/chargers",
+        lambda world, _: Answer(200, [documents.entry(one) for one in world.chargers.values()]),
+    ),
+    Route("GET", _CHARGER, _reads(documents.one)),
+    Route("GET", f"{_CHARGER}/details", _reads(lambda _, one: documents.details(one))),
+    Route("GET", f"{_CHARGER}/config", _reads(lambda _, one: documents.config(one))),
+    Route(
+        "GET",
+        f"{_CHARGER}/site",
+        _reads(lambda world, one: documents.site(world, [world.circuit_of(one.id)])),
+    ),
+    # Retired on 2026-09-01: the vendor answers 404 now, and so does everything not in this table.
+    Route("GET", f"{_CHARGER}/state", lambda _, __: NOT_FOUND),
+    Route("GET", "/state/{id}/observations", _of_charger(_observations)),
+    Route("GET", "/firmware/{id}/latest", _reads(lambda _, __: {"version": LATEST_FIRMWARE})),
+    Route("GET", "/api/resources/observation_properties", _properties),
+    Route("GET", "/api/sites", lambda world, _: Answer(200, [documents.site(world)])),
+    Route("GET", "/api/sites/{site}", _of_site(documents.site)),
+    Route("GET", "/api/sites/{site}/state", _of_site(documents.site_state)),
+    Route("GET", f"{_CIRCUIT}/settings", _circuit_settings),
+    Route("POST", f"{_CIRCUIT}/settings", _set_circuit_settings),
+    Route("GET", f"{_CIRCUIT}/dynamicCurrent", _circuit_currents),
+    Route("POST", f"{_CIRCUIT}/dynamicCurrent", _circuit_current),
+    Route("POST", f"{_CIRCUIT}/rated_current", lambda _, __: forbidden("Installers only")),
+    Route("GET", f"{_CHARGER}/sessions/ongoing", _or_404(usage.ongoing)),
+    Route("GET", f"{_CHARGER}/sessions/latest", _or_404(usage.newest)),
+    Route("GET", f"{_SESSIONS}/sessions/descending", _of_charger(_descending)),
+    Route("GET", f"{_SESSIONS}/sessions/{{from}}/{{to}}", _of_charger(_sessions)),
+    Route("GET", f"{_SESSIONS}/total/{{from}}/{{to}}", _of_charger(_total)),
+    Route("GET", f"{_SESSIONS}/{{period}}", _by_period(usage.by_period)),
+    Route("GET", f"{_CHARGER}/usage/hourly/{{from}}/{{to}}", _of_charger(_usage_hourly)),
+    Route("GET", f"{_LIFETIME}/all", _of_charger(_lifetime)),
+    Route("GET", f"{_LIFETIME}/{{period}}", _by_period(usage.lifetime)),
+    Route("GET", f"{_CHARGER}/observations/{{observation}}/{{from}}/{{to}}", _of_charger(_history)),
+    Route("GET", "/api/commands/{device}/{command}/{ticks}", _command_state),
+    Route("POST", f"{_CHARGER}/commands/{{name}}", _command),
+    Route("POST", f"{_CHARGER}/settings", _settings),
+    Route("PUT", f"{_CHARGER}/access", _set_access),
+    Route("DELETE", f"{_CHARGER}/access", _site_access),
+    Route("GET", f"{_CHARGER}/schedules", _reads(_schedules)),
+    *(
+        Route(method, f"{_CHARGER}/{folder}{kind}", build(kind))
+        for folder, kind in (
+            ("", "basic_charge_plan"),
+            ("", "weekly_charge_plan"),
+            *(("schedules/", kind) for kind in SCHEDULES),
+        )
+        for method, build in (
+            ("GET", _plan_read),
+            ("POST", _plan_write),
+            ("DELETE", _plan_delete),
+        )
+    ),
+    *(
+        Route("POST", f"{_CHARGER}/schedules/{kind}/{word}", _plan_switch(kind, on=on))
+        for kind in SCHEDULES
+        for word, on in (("enable", True), ("disable", False))
+    ),
+)

@@ -1,0 +1,73 @@
+"""Cars and charging sessions, and how a charger words the latter (223 and 129)."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from bridge.simulator.readings import utc_text
+
+# AuthReason. 3 and 4 are published; 0 without authorization, 1 with a tag and 6 with a user were
+# seen in the field (evcc#15061, #32721).
+AUTH_NONE = 0
+AUTH_TAG = 1
+AUTH_OFFLINE_WHITELIST = 3
+AUTH_OFFLINE_ALLOW_ALL = 4
+AUTH_REMOTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Car:
+    """What is plugged in.
+
+    Attributes:
+        wants_kwh: Until it is full.
+        max_current_a: Per phase.
+        phases: 1 or 3.
+    """
+
+    wants_kwh: float = 18.0
+    max_current_a: float = 16.0
+    phases: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A charging session, running while ``stopped_at`` is None."""
+
+    number: int
+    started_at: datetime
+    meter_start_kwh: float
+    auth: str = ""
+    auth_reason: int = AUTH_NONE
+    stopped_at: datetime | None = None
+    energy_kwh: float = 0.0
+
+
+def started_text(session: Session) -> str:
+    """Spell a session that began as observation 223 does."""
+    return json.dumps(
+        {
+            "Id": session.number,
+            "MeterValue": session.meter_start_kwh,
+            "Start": utc_text(session.started_at, "milliseconds"),
+            "Auth": session.auth,
+            "AuthReason": session.auth_reason,
+        }
+    )
+
+
+def finished_text(session: Session) -> str:
+    """Spell a finished session as observation 129 does."""
+    stopped_at = session.stopped_at or session.started_at
+    return json.dumps(
+        {
+            "Id": session.number,
+            "Start": utc_text(session.started_at, "milliseconds"),
+            "Stop": utc_text(stopped_at, "milliseconds"),
+            "EnergyKwh": session.energy_kwh,
+            "MeterValueStart": session.meter_start_kwh,
+            "MeterValueStop": round(session.meter_start_kwh + session.energy_kwh, 6),
+            "Auth": session.auth,
+            "AuthReason": session.auth_reason,
+        }
+    )

@@ -1,0 +1,273 @@
+"""The handles of a running simulated cloud: what a test or a demo may do to it."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bridge.simulator.accounts import Accounts
+from bridge.simulator.hub import Hub
+from bridge.simulator.limits import Limits
+from bridge.simulator.problems import Answer, NoBody
+from bridge.simulator.readings import Reading, Update, Value, data_type_of
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.sessions import Car
+from bridge.simulator.world import World
+
+HUBS = ("/hubs/chargers", "/hubs/products")
+REQUESTS_KEPT = 10_000
+
+Now = Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class Seen:
+    """One request that arrived.
+
+    Attributes:
+        path: With the query.
+        body: Raw. Not in the repr: it may hold a password.
+        status: What it was answered with; 101 for a socket, 0 while it is not answered.
+        user_agent: What the client calls itself.
+        at: When.
+    """
+
+    method: str
+    path: str
+    body: bytes = field(repr=False)
+    user_agent: str
+    at: datetime
+    status: int = 0
+
+
+@dataclass(slots=True)
+class Prepared:
+    """An answer that waits for its request; see :meth:`Simulator.answer_next`."""
+
+    prefix: str
+    answer: Answer
+    times: int
+    execute: bool
+    delay_s: float
+
+
+class Simulator:
+    """A running simulated cloud.
+
+    Attributes:
+        world: The chargers.
+        accounts: Tokens.
+        hub: Who listens.
+        api_url: Base of the REST interface, without a path.
+        now: The wall clock.
+        limits: Who is told to wait.
+        blocked: Everybody is sent away.
+    """
+
+    def __init__(self, scenario: Scenario, now: Now) -> None:
+        self.scenario = scenario
+        self.world = World(scenario, now())
+        self.accounts = Accounts(scenario)
+        self.hub = Hub(scenario, self._replay)
+        self.api_url = ""
+        self.blocked = scenario.blocked
+        self.now = now
+        self._started_at = now()
+        self._revoked = False
+        self.limits = Limits() if scenario.rate_limits else Limits(())
+        self.prepared: list[Prepared] = []
+        self.seen: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
+        self.counted = 0
+
+    @property
+    def stream_url(self) -> str:
+        """The hub."""
+        return self.api_url + HUBS[0]
+
+    @property
+    def requests(self) -> list[Seen]:
+        """The requests so far, oldest first; the last ten thousand of them."""
+        return list(self.seen)
+
+    @property
+    def connections(self) -> int:
+        """How many clients the hub has greeted and still has."""
+        return len(self.hub.connections)
+
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """The chargers anybody is subscribed to."""
+        return frozenset().union(*(one.subscribed for one in self.hub.connections))
+
+    # -- handles -----------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Let the world live up to now and tell the listeners."""
+        now = self.now()
+        after_s = self.scenario.revoke_after_s
+        if (
+            after_s is not None
+            and not self._revoked
+            and (now - self._started_at).total_seconds() >= after_s
+        ):
+            self._revoked = True
+            self.revoke_tokens()
+        self.world.step(now)
+        self.tell()
+
+    def plug_in(self, charger_id: str, car: Car | None = None) -> None:
+        """Connect a car."""
+        self.live_to_now()
+        self.world.chargers[charger_id].plug_in(car or Car())
+        self.tell()
+
+    def unplug(self, charger_id: str) -> None:
+        """Take the car away; the session ends and is reported."""
+        self.live_to_now()
+        self.world.chargers[charger_id].unplug()
+        self.tell()
+
+    def show_tag(self, charger_id: str, tag: str) -> None:
+        """Hold an RFID tag (hexadecimal) to the charger."""
+        self.live_to_now()
+        self.world.chargers[charger_id].show_tag(tag)
+        self.tell()
+
+    def touch(self, charger_id: str) -> None:
+        """Touch the button."""
+        self.live_to_now()
+        self.world.chargers[charger_id].touch()
+        self.tell()
+
+    def fail(self, charger_id: str, code: int) -> None:
+        """Give a charger an error; 0 mends it."""
+        self.live_to_now()
+        self.world.chargers[charger_id].fail(code)
+        self.tell()
+
+    def set_offline(self, charger_id: str) -> None:
+        """Take the cloud away from a charger."""
+        self.live_to_now()
+        self.world.chargers[charger_id].go_offline()
+        self.tell()
+
+    def bring_back(self, charger_id: str, sessions: int | None = None) -> None:
+        """Give it back.
+
+        Args:
+            charger_id: The charger.
+            sessions: How many it ran meanwhile; None: as the scenario says.
+        """
+        self.live_to_now()
+        count = self.scenario.offline_sessions if sessions is None else sessions
+        self.world.bring_back(charger_id, count)
+        self.tell()
+
+    def add_charger(self, charger_id: str) -> None:
+        """Add a charger to the account."""
+        self.live_to_now()
+        self.world.add(charger_id)
+        self.tell()
+
+    def reject_next(self, charger_id: str) -> None:
+        """Let the charger refuse the next command it gets."""
+        self.world.chargers[charger_id].reject_next = True
+
+    def push(
+        self,
+        charger_id: str,
+        observation_id: int,
+        value: Value,
+        at: datetime | None = None,
+        data_type: int | None = None,
+    ) -> None:
+        """Send an observation as it is, true or not.
+
+        A known charger keeps it as its last word; an unknown one's goes to every connection.
+
+        Args:
+            charger_id: Need not exist.
+            observation_id: Need not exist.
+            value: A text goes out unchanged.
+            at: Charger time; None: now.
+            data_type: None: as the registry says.
+        """
+        self.live_to_now()
+        kind = data_type if data_type is not None else data_type_of(observation_id, value)
+        reading = Reading(value, kind, at if at is not None else self.now())
+        charger = self.world.chargers.get(charger_id)
+        if charger is not None:
+            charger.record(observation_id, reading)
+            self.tell()
+        else:
+            self.hub.tell_everybody(Update(charger_id, observation_id, reading))
+
+    def send_raw(self, text: str) -> None:
+        """Send a text to every hub connection, as it is; whole records end with 0x1E."""
+        self.hub.tell_all(text)
+
+    def silence(self, silent: bool) -> None:
+        """Let the hub be half-open: it takes everything and says nothing, not even pings."""
+        self.hub.silent = silent
+
+    def drop_connections(self) -> None:
+        """Cut every hub connection without a word."""
+        self.hub.drop_all()
+
+    def close_connections(self, error: str | None = None, *, allow_reconnect: bool = True) -> None:
+        """Say goodbye (type 7) on every hub connection."""
+        self.hub.close_all(error, allow_reconnect=allow_reconnect)
+
+    def revoke_tokens(self, *, refresh_too: bool = True) -> None:
+        """Make every access token invalid, and the refresh tokens unless told otherwise."""
+        self.accounts.revoke(refresh_too=refresh_too)
+
+    def block(self, blocked: bool = True) -> None:
+        """Answer everything with the text of an IP block."""
+        self.blocked = blocked
+
+    def answer_next(
+        self,
+        path_prefix: str,
+        status: int,
+        body: object = NoBody,
+        headers: Mapping[str, str] | None = None,
+        *,
+        times: int = 1,
+        execute: bool = False,
+        delay_s: float = 0.0,
+    ) -> None:
+        """Prepare the answer to the next request under a path.
+
+        Args:
+            path_prefix: E.g. ``"/api/chargers/EH000001/commands/"``.
+            status: HTTP status; 0 cuts the connection instead of answering.
+            body: JSON value, or bytes that go out as they are.
+            headers: Further headers.
+            times: For how many requests.
+            execute: Carry the request out all the same, and hide the true answer.
+            delay_s: Seconds to wait before answering.
+        """
+        answer = Answer(status, body, headers or {})
+        self.prepared.append(Prepared(path_prefix, answer, times, execute, delay_s))
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def live_to_now(self) -> None:
+        """Let the world live up to now, telling nobody yet."""
+        self.world.step(self.now())
+
+    def tell(self) -> None:
+        """Tell the listeners what happened."""
+        self.hub.tell(self.world.drain())
+
+    def _replay(self, charger_id: str) -> list[Update] | None:
+        charger = self.world.chargers.get(charger_id)
+        if charger is None:
+            return None
+        # Whatever is still on its way would come twice, and the older one second.
+        self.tell()
+        return [
+            Update(charger_id, observation_id, reading)
+            for observation_id, reading in sorted(charger.readings.items())
+        ]

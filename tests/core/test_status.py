@@ -1,0 +1,105 @@
+"""Status: the cloud's word is true, and the health changes with its verdict."""
+
+import json
+
+import pytest
+
+from bridge.core.alerts import Alerts
+from bridge.core.events import CloudLink, Moment
+from bridge.core.messages import Publish
+from bridge.core.status import HEALTH_EVERY_S, CloudView, Status
+from bridge.core.topics import Topics
+from tests.conftest import NOON
+
+
+def at(seconds):
+    """Build the moment so many seconds after noon."""
+    return Moment(NOON, float(seconds))
+
+
+@pytest.fixture
+def status():
+    """A status that has published once."""
+    topics = Topics()
+    status = Status(topics, Alerts(topics), "1.2.3", {"commands": ["start"]})
+    status.started(at(0))
+    list(status.refresh(at(0)))
+    return status
+
+
+def topics_of(effects):
+    """Name what was published."""
+    return [effect.topic for effect in effects if isinstance(effect, Publish)]
+
+
+@pytest.mark.parametrize(
+    ("rest", "stream_up", "polling", "word"),
+    [
+        ("ok", True, False, "connected"),
+        ("ok", True, True, "connected"),
+        ("unavailable", True, False, "degraded"),
+        ("ok", False, True, "degraded"),
+        ("ok", False, False, "disconnected"),
+        ("unavailable", False, False, "disconnected"),
+        ("auth_failed", True, False, "auth_failed"),
+        ("blocked", False, True, "blocked"),
+    ],
+)
+def test_the_clouds_word_says_what_is(rest, stream_up, polling, word):
+    """Every combination of REST, stream and polling has one word."""
+    assert CloudView(rest, stream_up, polling).word == word
+
+
+def test_the_cloud_topic_moves_only_when_the_word_does(status):
+    """Repeating what is known publishes nothing."""
+    status.cloud.stream_up = True
+
+    assert "charger/bridge/cloud" in topics_of(status.refresh(at(1)))
+    assert topics_of(status.refresh(at(2))) == []
+
+
+def test_health_goes_out_on_a_new_verdict_and_at_most_once_a_minute(status):
+    """A verdict is told at once; counters wait for the minute."""
+    status.cloud.stream_up = True
+    assert "charger/bridge/health" in topics_of(status.refresh(at(1)))
+
+    status.counters["observations"] += 1
+    assert topics_of(status.refresh(at(2))) == []
+    assert status.deadline_s() == 1 + HEALTH_EVERY_S
+    assert topics_of(status.refresh(at(1 + HEALTH_EVERY_S))) == ["charger/bridge/health"]
+
+
+@pytest.mark.parametrize("state", ["auth_failed", "blocked"])
+def test_what_needs_the_operator_is_an_alert_until_it_is_over(status, state):
+    """Wrong credentials and a block raise an alert; ok clears it."""
+    raised = topics_of(status.rest_changed(CloudLink(state, "says the cloud"), at(1)))
+    cleared = topics_of(status.rest_changed(CloudLink("ok"), at(2)))
+
+    assert f"charger/bridge/alert/{state}" in raised
+    assert f"charger/bridge/alert/{state}" in cleared
+    assert status.alerts.kinds == ()
+
+
+def test_the_verdict_is_ok_only_when_everything_is(status):
+    """A charger that is offline or an open alert degrades, a missing cloud fails."""
+    assert status.verdict == "failed"
+    status.cloud.stream_up = True
+    assert status.verdict == "ok"
+    status.chargers = ("EH123456",)
+    assert status.verdict == "degraded"
+    status.online = 1
+    assert status.verdict == "ok"
+    status.store_ok = False
+    assert status.verdict == "failed"
+
+
+def test_after_a_reconnect_everything_of_the_bridge_is_told_again(status):
+    """``online`` comes first, and the information names version and chargers."""
+    status.chargers = ("EH123456",)
+    told = {message.topic: message.payload for message in status.publications(at(3))}
+
+    assert next(iter(told)) == "charger/bridge/state"
+    assert told["charger/bridge/state"] == b"online"
+    info = json.loads(told["charger/bridge/info"])
+    assert (info["version"], info["chargers"]) == ("1.2.3", ["EH123456"])
+    assert info["started_at"] == "2026-11-22T12:00:00Z"

@@ -1,0 +1,22 @@
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+sys.modules["aiohttp"] = None
+from bridge.errors import BridgeError
+try:
+    import bridge.simulator.server
+except BridgeError as exc:
+    print(exc)
+"""
+
+
+def test_a_missing_aiohttp_is_explained():
+    """Without the extra there is one line that says what to install."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=30
+    )
+
+    assert "pip install charger-bridge[demo]" in done.stdout
+    assert done.stdout.count("\n") == 1
