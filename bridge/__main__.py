@@ -2,7 +2,7 @@
 
 import sys
 
-from bridge.cli import main as run_command
+from bridge.cli.main import main as run_command
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ import structlog
 
 import bridge
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cloud import EaseeCloud
-from bridge.adapters.mqtt import PahoLink
-from bridge.adapters.store import SqliteStore
-from bridge.adapters.stream import HubStream
+from bridge.adapters.cloud.client import EaseeCloud
+from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.stream.hub import HubStream
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish

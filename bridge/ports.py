@@ -7,11 +7,11 @@ through the ``emit`` function they are given, which never blocks and never raise
 from collections.abc import Callable
 from typing import Protocol
 
+from bridge.core.cloud.requests import CloudRequest
 from bridge.core.events import Event, Moment
-from bridge.core.ledger import StoredReport
 from bridge.core.messages import Publish, Receipt
-from bridge.core.requests import CloudRequest
-from bridge.core.sessions import SessionReport
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.reports import SessionReport
 
 Emit = Callable[[Event], None]
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from bridge.core import enumerations
-from bridge.core.commands import CATALOGUE
-from bridge.core.derived import DERIVED, LED, TOUCH_BUTTON
-from bridge.core.enumerations import LED_MODE, OP_MODE, Labels
-from bridge.core.registry import REGISTRY, ObservationSpec
+from bridge.core.chargers import enumerations
+from bridge.core.chargers.derived import DERIVED, LED, TOUCH_BUTTON
+from bridge.core.chargers.enumerations import LED_MODE, OP_MODE, Labels
+from bridge.core.chargers.registry import REGISTRY, ObservationSpec
+from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.topics import Topics
 
 _RULES = """\

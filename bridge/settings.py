@@ -1,7 +1,7 @@
 """What the operator decided, as frozen values with their defaults.
 
 One dataclass per section of the configuration file; reading and checking it is the work of
-:mod:`bridge.config`. These classes are plain data so that the core may hold them.
+:mod:`bridge.config.loading`. These classes are plain data so that the core may hold them.
 """
 
 from dataclasses import dataclass, field

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import logs
-from bridge.config import load
+from bridge.config.loading import load
 from bridge.settings import LogSettings
 
 CANARY = "correct horse/battery+staple"

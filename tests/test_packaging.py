@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import load
+from bridge.config.loading import load
 from bridge.settings import EaseeSettings, Secret, Settings
 
 ROOT = Path(__file__).parent.parent

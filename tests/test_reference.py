@@ -2,10 +2,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bridge.core.commands import CATALOGUE
-from bridge.core.derived import DERIVED
-from bridge.core.enumerations import LED_MODE
-from bridge.core.registry import REGISTRY
+from bridge.core.chargers.derived import DERIVED
+from bridge.core.chargers.enumerations import LED_MODE
+from bridge.core.chargers.registry import REGISTRY
+from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.topics import Topics
 from bridge.reference import topic_reference
 

@@ -1,8 +1,7 @@
 """Check that every module has a test file of its name, and every test file a module.
 
-``bridge/core/state.py`` is tested by ``tests/core/test_state.py``. A module that was split off
-another and kept its name in front, ``adapters/mqtt_tls.py`` beside ``adapters/mqtt.py``, may be
-tested with it, by ``tests/adapters/test_mqtt.py``.
+``bridge/core/chargers/state.py`` is tested by ``tests/core/chargers/test_state.py``. A package that
+has one door may be tested through it: ``bridge/cli`` by ``tests/cli/test_cli.py``.
 """
 
 import sys
@@ -43,20 +42,21 @@ def test_of(module: str) -> str:
     return str(path.with_name(f"test_{path.name}"))
 
 
-def homes_of(module: str, known: set[str]) -> list[str]:
-    """Name the test files a module may be tested in, its own first."""
-    path = Path(module)
-    words = path.stem.split("_")
-    stems = ("_".join(words[:count]) for count in range(len(words), 0, -1))
-    candidates = (path.with_name(f"{stem}.py") for stem in stems)
-    return [test_of(str(each)) for each in candidates if str(each) in known]
+def package_test_of(module: str) -> str:
+    """Name the test file of a module's package as a whole."""
+    folder = Path(module).parent
+    return str(folder / f"test_{folder.name}.py")
 
 
 def main() -> int:
     """Print what is missing on either side."""
     known, present = modules(), tests()
-    untested = sorted(name for name in known if not present & set(homes_of(name, known)))
-    strays = sorted(present - {test_of(name) for name in known})
+    untested = sorted(
+        name for name in known if not present & {test_of(name), package_test_of(name)}
+    )
+    strays = sorted(
+        present - {test_of(name) for name in known} - {package_test_of(name) for name in known}
+    )
     for name in untested:
         print(f"bridge/{name} has no tests/{test_of(name)}")
     for name in strays:

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from bridge.config_keys import BY_PATH, KEYS, REQUIRED, SECTIONS, Key
+from bridge.config.keys import BY_PATH, KEYS, REQUIRED, SECTIONS, Key
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.yaml"
@@ -25,7 +25,7 @@ EXAMPLE_HEAD = """\
 REFERENCE_HEAD = """\
 # Configuration
 
-<!-- Written by `make docs` from bridge/config_keys.py; do not edit. -->
+<!-- Written by `make docs` from bridge/config/keys.py; do not edit. -->
 
 One YAML file, given by `--config FILE`; [`config.example.yaml`](../config.example.yaml) has every
 key. `charger-bridge check --config FILE` tells every problem at once, each with the path of its

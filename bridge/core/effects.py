@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bridge.core.cloud.requests import CloudRequest
 from bridge.core.messages import Publish, Receipt
-from bridge.core.requests import CloudRequest
-from bridge.core.sessions import SessionReport
+from bridge.core.sessions.reports import SessionReport
 
 Level = Literal["debug", "info", "warning", "error"]
 

@@ -7,9 +7,9 @@ Adapters make events; :mod:`bridge.core.machine` takes them one at a time, each 
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridge.core.ledger import StoredReport
 from bridge.core.messages import Publish, Receipt
-from bridge.core.sessions import SessionReport
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.reports import SessionReport
 from bridge.errors import CloudError, StoreError
 
 

@@ -9,12 +9,18 @@ import itertools
 from collections.abc import Iterator
 from typing import assert_never
 
-from bridge.core import rest
 from bridge.core.alerts import Alerts
-from bridge.core.commands import CATALOGUE, allowed
-from bridge.core.discovery import Discovery
+from bridge.core.chargers.enumerations import command_name
+from bridge.core.chargers.fleet import Fleet
+from bridge.core.chargers.observations import REGISTRY, Observation
+from bridge.core.cloud import rest
+from bridge.core.cloud.discovery import Discovery
+from bridge.core.cloud.polling import Polling
+from bridge.core.cloud.requests import charger_list_request, observations_request
+from bridge.core.commands.catalogue import CATALOGUE, allowed
+from bridge.core.commands.journal import Journal
+from bridge.core.commands.lifecycle import Command, State
 from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Watch
-from bridge.core.enumerations import command_name
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
@@ -38,14 +44,8 @@ from bridge.core.events import (
     StreamOpened,
     Tick,
 )
-from bridge.core.fleet import Fleet
-from bridge.core.journal import Journal
-from bridge.core.ledger import REFUSED, Ledger
-from bridge.core.lifecycle import Command, State
 from bridge.core.messages import Publish
-from bridge.core.observations import REGISTRY, Observation
-from bridge.core.polling import Polling
-from bridge.core.requests import charger_list_request, observations_request
+from bridge.core.sessions.ledger import REFUSED, Ledger
 from bridge.core.status import Status
 from bridge.core.topics import GetTopic, SessionAckTopic, SessionReplayTopic, SetTopic, Topics
 from bridge.errors import DecodeError

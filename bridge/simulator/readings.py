@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.registry import REGISTRY, DataType
+from bridge.core.chargers.registry import REGISTRY, DataType
 
 Value = bool | int | float | str
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.registry import REGISTRY
+from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator import documents, plans, usage
 from bridge.simulator.charger import Charger
 from bridge.simulator.commands import amount, is_amps, is_minutes, is_number

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from bridge.core.registry import REGISTRY
+from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator.charger import Charger
 from bridge.simulator.readings import Reading, Value, data_type_of, fitted, trimmed
 from bridge.simulator.sessions import AUTH_TAG, Session, finished_text, started_text

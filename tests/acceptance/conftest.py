@@ -236,10 +236,10 @@ class Setting:
 
 @pytest.fixture
 def stage(tmp_path: Path, mosquitto: Mosquitto):
-    """Build a whole setting, entered as ``async with stage(chargers=2) as setting``."""
+    """Broker, cloud, gateway and witness, made by an async context manager."""
 
     @contextlib.asynccontextmanager
-    async def build(  # noqa: ANN202 - a context manager
+    async def build(
         *, change=None, online: bool = True, environ: dict[str, str] | None = None, **options: Any
     ) -> AsyncIterator[Setting]:
         scenario = Scenario(**{"traffic": False, "authorization_required": True, **options})

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.core.registry import REGISTRY
+from bridge.core.chargers.registry import REGISTRY
 from tests.acceptance.conftest import PASSWORD, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
@@ -226,6 +226,8 @@ async def test_access_modes_exclude_each_other_and_both_readbacks_follow(stage):
 async def test_everything_retained_is_back_after_the_broker_lost_its_memory(stage):
     """A broker that is killed and starts empty is told everything again."""
     async with stage(chargers=1) as s:
+        document = f"charger/{ONE}/observation/charger_op_mode"
+        await s.witness.until(lambda: document in s.witness.retained, "the first value")
         kept = {t: p for t, p in s.witness.retained.items() if p and t not in s.witness.passing}
         await s.witness.stop()
         s.broker.kill()
@@ -235,7 +237,6 @@ async def test_everything_retained_is_back_after_the_broker_lost_its_memory(stag
         await fresh.start()
         await fresh.until(lambda: kept.keys() <= fresh.retained.keys(), "all topics again", 30)
         await fresh.value("charger/bridge/state", "online")
-        document = f"charger/{ONE}/observation/charger_op_mode"
 
         assert (
             json.loads(fresh.retained[document])["measured_at"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt import PahoLink
+from bridge.adapters.mqtt.link import PahoLink
 from bridge.core.events import (
     Event,
     MqttAcked,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.mqtt import probe
+from bridge.adapters.mqtt.link import probe
 from bridge.core.events import MqttDisconnected, MqttMessage
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings

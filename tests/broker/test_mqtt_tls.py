@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bridge.adapters.mqtt import probe
+from bridge.adapters.mqtt.link import probe
 from bridge.core.messages import Publish
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings, Secret, TlsSettings

@@ -1,6 +1,6 @@
 import json
 
-from bridge.core.registry import REGISTRY
+from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator import documents
 from bridge.simulator.sessions import Car
 from tests.simulator.lab import FIRST

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bridge.core.registry import DataType
+from bridge.core.chargers.registry import DataType
 from bridge.simulator.readings import (
     data_type_of,
     fitted,

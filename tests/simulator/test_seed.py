@@ -1,7 +1,7 @@
 import json
 from datetime import timedelta
 
-from bridge.core.registry import REGISTRY
+from bridge.core.chargers.registry import REGISTRY
 from tests.simulator.lab import FIRST, NOON, SECOND, THIRD
 
 

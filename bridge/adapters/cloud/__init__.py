@@ -1,0 +1,1 @@
+"""The REST interface, by httpx. Start reading at :mod:`bridge.adapters.cloud.client`."""

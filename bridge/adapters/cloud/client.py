@@ -1,0 +1,343 @@
+"""The vendor's REST interface, logged in and within its limits.
+
+Rules:
+
+1. Every request passes the one budget, logins and negotiations included.
+2. A 401 is answered with another token and the same request again: it was not carried out. How
+   tokens are had is the account's matter.
+3. A block means silence, now and after a restart; what wants to be sent meanwhile fails here.
+4. What the operator should know about the account is told when it changes, not per request.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+
+from bridge.adapters.cloud.account import Account
+from bridge.adapters.cloud.exchange import Exchange, Reply
+from bridge.adapters.cloud.tokens import TokenFile, account_of
+from bridge.core.cloud import refusals, rest
+from bridge.core.cloud.budget import Budget
+from bridge.core.cloud.requests import CloudRequest, Endpoint, charger_list_request
+from bridge.core.events import CloudLink
+from bridge.errors import (
+    AuthFailed,
+    Blocked,
+    CloudRejected,
+    CloudUnavailable,
+    DecodeError,
+    RateLimited,
+)
+from bridge.ports import Clock, Emit
+from bridge.settings import EaseeSettings, Secret
+
+# The vendor says of its 503: try again in about a minute.
+UNAVAILABLE_WAIT_S = 60.0
+# What a block lasts when the answer names no time, counted from the last request.
+BLOCK_S = 24 * 3600.0
+LOGIN_WITHIN_S = 30.0
+NEGOTIATE_WITHIN_S = 30.0
+PROBE_WITHIN_S = 60.0
+# One lost request is weather; three in a row are told.
+TROUBLES_TO_TELL = 3
+# The token at hand, one from a refresh, one from a login; then it is not the token's fault.
+MOST_TOKENS = 4
+
+UNAUTHORIZED = 401
+TOO_MANY = 429
+SERVER_ERRORS = 500
+SERVICE_UNAVAILABLE = 503
+REDIRECTS = range(300, 400)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with a 2xx status.
+
+    Attributes:
+        status: HTTP status.
+        body: At most 1 MiB.
+    """
+
+    status: int
+    body: bytes
+
+
+class EaseeCloud:
+    """Implements :class:`bridge.ports.Cloud`.
+
+    Args:
+        settings: The account and where its cloud is.
+        token_path: Where tokens survive a restart, e.g. ``/var/lib/charger-bridge/tokens.json``.
+        clock: Time, jitter and waiting.
+        emit: Takes ``CloudLink`` events.
+        transport: Another way to send, for tests.
+    """
+
+    def __init__(
+        self,
+        settings: EaseeSettings,
+        *,
+        token_path: Path,
+        clock: Clock,
+        emit: Emit,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._api_url = settings.api_url
+        self._clock = clock
+        self._emit = emit
+        self._budget = Budget()
+        self._exchange = Exchange(settings.api_url, settings.stream_url, transport=transport)
+        self._account = Account(
+            settings,
+            tokens=TokenFile(token_path, account_of(settings)),
+            clock=clock,
+            post=self._post,
+        )
+        self._restored = False
+        self._link = ""
+        self._troubles = 0
+
+    async def send(self, request: CloudRequest, *, within_s: float) -> Answer:
+        """Send one request, waiting for the budget if that fits the time.
+
+        Args:
+            request: What to send.
+            within_s: For everything together: token, budget, connection, answer.
+
+        Raises:
+            CloudRejected: The cloud refuses it, redirects, or the path leads somewhere else.
+            OutcomeUnknown: It went out, and no usable answer came: nothing in time, or a 2xx whose
+                body is broken or over 1 MiB.
+            CloudUnavailable: It was not sent, or was answered with a 5xx.
+            RateLimited: 429, or the budget has no room in time (``local``).
+            AuthFailed: The account cannot be used now.
+            Blocked: The vendor blocked this address; nothing was sent unless ``status`` is set.
+        """
+        _, reply = await self._authorized(request, self._api_url, within_s)
+        return Answer(reply.status, reply.body)
+
+    async def negotiate(self, stream_url: str) -> tuple[str, bytes]:
+        """Ask the hub for a connection; see :class:`bridge.ports.Cloud`.
+
+        Raises:
+            CloudError: As :meth:`send`.
+        """
+        hub = urlsplit(stream_url)
+        query = "&".join(filter(None, (hub.query, "negotiateVersion=1")))
+        path = f"{hub.path.rstrip('/')}/negotiate?{query}"
+        request = CloudRequest("POST", path, Endpoint.NEGOTIATE, idempotent=False)
+        base = f"{hub.scheme}://{hub.netloc}"
+        token, reply = await self._authorized(request, base, NEGOTIATE_WITHIN_S)
+        return token.reveal(), reply.body
+
+    async def token(self, *, rejected: str | None = None) -> str:
+        """Return a valid access token; see :class:`bridge.ports.Cloud`.
+
+        Raises:
+            CloudError: There is none to be had now.
+        """
+        self._refuse_while_blocked()
+        token = await self._told(self._account.token(rejected=rejected))
+        return token.reveal()
+
+    async def probe(self) -> str:
+        """Try the account once and say in one line what came of it.
+
+        Raises:
+            CloudError: It does not work; the error says why.
+        """
+        answer = await self.send(charger_list_request(), within_s=PROBE_WITHIN_S)
+        try:
+            ids = rest.charger_list(answer.body).charger_ids
+        except DecodeError as exc:
+            raise CloudUnavailable(
+                f"{self._api_url} answers, but not like the Easee cloud ({exc})",
+                status=answer.status,
+            ) from exc
+        named = f": {', '.join(ids)}" if ids else ""
+        return f"logged in at {self._api_url}; the account lists {len(ids)} charger(s){named}"
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._account.close()
+        await self._exchange.close()
+
+    # -- one request --------------------------------------------------------------------------
+
+    async def _authorized(
+        self, request: CloudRequest, base: str, within_s: float
+    ) -> tuple[Secret, Reply]:
+        """Send a request with a token the cloud takes."""
+        deadline_s = self._clock.now().mono_s + within_s
+        rejected = None
+        for _ in range(MOST_TOKENS):
+            self._refuse_while_blocked()
+            token = await self._token_before(deadline_s, rejected)
+            await self._admit(request, deadline_s)
+            reply = await self._exchanged(request, base, deadline_s, request.body, token)
+            if reply.status != UNAUTHORIZED:
+                self._account.proven(token)
+                self._tell("ok")
+                if not reply.ok:
+                    self._reject(reply)
+                return token, reply
+            rejected = token.reveal()
+        raise CloudRejected("refused with every token", status=UNAUTHORIZED, reason="unauthorized")
+
+    async def _token_before(self, deadline_s: float, rejected: str | None) -> Secret:
+        left_s = deadline_s - self._clock.now().mono_s
+        try:
+            async with asyncio.timeout(left_s):
+                return await self._told(self._account.token(rejected=rejected))
+        except TimeoutError as exc:
+            raise CloudUnavailable("no token in time; the request was not sent") from exc
+
+    async def _told(self, wanted: Awaitable[Secret]) -> Secret:
+        try:
+            return await wanted
+        except AuthFailed as error:
+            self._tell("auth_failed", str(error))
+            raise
+
+    async def _post(self, path: str, body: bytes) -> Reply:
+        """Send a login or a refresh. The body is no part of the request, which has a repr."""
+        # Without a token no command can be sent either, so it may use what is kept for them.
+        request = CloudRequest("POST", path, Endpoint.LOGIN, idempotent=False, command=True)
+        deadline_s = self._clock.now().mono_s + LOGIN_WITHIN_S
+        await self._admit(request, deadline_s)
+        return await self._exchanged(request, self._api_url, deadline_s, body, None)
+
+    async def _admit(self, request: CloudRequest, deadline_s: float) -> None:
+        """Wait until the budget has room, if that is in time, and take it."""
+        while True:
+            self._refuse_while_blocked()
+            now_s = self._clock.now().mono_s
+            wait_s = self._budget.wait_s(request, now_s)
+            if wait_s <= 0:
+                self._budget.spend(request, now_s)
+                return
+            if now_s + wait_s >= deadline_s:
+                raise RateLimited(
+                    f"the request budget for {request.endpoint.value} is spent",
+                    retry_after_s=wait_s,
+                    local=True,
+                )
+            await self._clock.sleep(wait_s)
+
+    async def _exchanged(
+        self,
+        request: CloudRequest,
+        base: str,
+        deadline_s: float,
+        body: bytes | None,
+        token: Secret | None,
+    ) -> Reply:
+        """Send, and raise what is the same for every request: trouble, limits, blocks."""
+        started_s = self._clock.now().mono_s
+        if started_s >= deadline_s:
+            raise CloudUnavailable("no time left; the request was not sent")
+        try:
+            reply = await self._exchange.send(
+                request.method,
+                base,
+                request.path,
+                within_s=deadline_s - started_s,
+                body=body,
+                token=token,
+            )
+        except CloudUnavailable as error:
+            self._trouble(str(error))
+            raise
+        log.debug(
+            "cloud.answered",
+            method=request.method,
+            path=request.path,
+            status=reply.status,
+            elapsed_ms=round((self._clock.now().mono_s - started_s) * 1000),
+        )
+        if not reply.ok:
+            reply.body = self._account.scrubbed(reply.body)
+        await self._judge(request, reply)
+        return reply
+
+    async def _judge(self, request: CloudRequest, reply: Reply) -> None:
+        now = self._clock.now()
+        asked_s = refusals.retry_after_s(reply.retry_after, now.wall if now.trusted else None)
+        notice = refusals.block_notice(reply.status, reply.body)
+        if notice is not None:
+            await self._block(notice, reply.status, asked_s)
+        if reply.status == TOO_MANY:
+            wait_s = self._budget.pushed_back(request.endpoint, request.scope, now.mono_s, asked_s)
+            log.warning("cloud.pushed_back", endpoint=request.endpoint.value, retry_after_s=wait_s)
+            raise RateLimited("the cloud asks for fewer requests", retry_after_s=wait_s)
+        self._budget.accepted(request)
+        if reply.status >= SERVER_ERRORS:
+            if asked_s is None and reply.status == SERVICE_UNAVAILABLE:
+                asked_s = UNAVAILABLE_WAIT_S
+            message = f"the cloud is in trouble (status {reply.status})"
+            self._trouble(message)
+            raise CloudUnavailable(message, status=reply.status, retry_after_s=asked_s)
+        self._troubles = 0
+
+    def _reject(self, reply: Reply) -> NoReturn:
+        if reply.status in REDIRECTS:
+            raise CloudRejected("redirected", status=reply.status, reason="redirected")
+        problem = refusals.problem(reply.status, reply.body)
+        raise CloudRejected(
+            problem.message or problem.reason,
+            status=reply.status,
+            reason=problem.reason,
+            code=problem.code,
+        )
+
+    # -- what the operator should know --------------------------------------------------------
+
+    async def _block(self, notice: str, status: int, asked_s: float | None) -> NoReturn:
+        silence_s = BLOCK_S if asked_s is None else asked_s
+        self._budget.silence(self._clock.now().mono_s, silence_s)
+        await self._account.remember_block(silence_s)
+        message = self._blocked(f"the vendor blocked this address ({notice})", silence_s)
+        raise Blocked(message, status=status, retry_after_s=silence_s)
+
+    def _refuse_while_blocked(self) -> None:
+        """Raise ``Blocked`` while a block lasts, one of the last run included."""
+        if not self._restored:
+            self._restored = True
+            silence_s = self._account.restore()
+            if silence_s > 0:
+                self._budget.silence(self._clock.now().mono_s, silence_s)
+                self._blocked("the vendor blocked this address in an earlier run", silence_s)
+        left_s = self._budget.silent_for_s(self._clock.now().mono_s)
+        if left_s > 0:
+            raise Blocked(
+                "the vendor blocked this address; nothing is sent",
+                status=None,
+                retry_after_s=left_s,
+            )
+
+    def _blocked(self, why: str, silence_s: float) -> str:
+        until = self._clock.now().wall + timedelta(seconds=silence_s)
+        message = f"{why}; nothing is sent before {until:%Y-%m-%d %H:%M} UTC"
+        log.error("cloud.blocked", reason=why, silence_s=round(silence_s))
+        self._tell("blocked", message)
+        return message
+
+    def _trouble(self, detail: str) -> None:
+        self._troubles += 1
+        if self._troubles >= TROUBLES_TO_TELL:
+            self._tell("unavailable", detail)
+
+    def _tell(self, state: str, detail: str = "") -> None:
+        if state != self._link:
+            self._link = state
+            self._emit(CloudLink(state, detail))

@@ -1,0 +1,403 @@
+"""One MQTT connection: a paho client on the event loop, from dialling to the end.
+
+Rules:
+
+1. paho dials in a thread with no hooks set; its socket is then adopted by the loop, what is still
+   to be written is asked for, and only then the hooks are set. From there on paho is touched by
+   the loop's thread alone.
+2. A callback never lets anything out. An exception on the loop would make paho handle the same
+   packet again, for ever.
+3. One client, one connection. A used client remembers unacknowledged messages and would send all
+   of them at once on a reconnect, whatever the broker's Receive Maximum (paho#492).
+4. Whatever ends the connection resolves :attr:`Connection.lost`, once; paho itself reports one
+   loss twice.
+"""
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import paho.mqtt.client as paho
+import structlog
+from paho.mqtt.enums import LogLevel, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from bridge.adapters.mqtt import failures
+from bridge.adapters.mqtt.failures import AttemptFailed, Cause
+from bridge.adapters.mqtt.outbound import check_publish
+from bridge.adapters.mqtt.wire import (
+    ANSWER_DEADLINE_S,
+    Grant,
+    Wish,
+    close_socket,
+    connect,
+    new_client,
+    publish_properties,
+    read_grant,
+    read_message,
+    subscription,
+)
+from bridge.core.events import MqttMessage
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import LinkLost
+from bridge.settings import MqttSettings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# TCP, TLS and name resolution together; paho alone would wait 5 s for each address of the host.
+DIAL_DEADLINE_S = 15.0
+# Commands are a few hundred bytes; what is larger is nobody's command.
+LARGEST_PAYLOAD_BYTES = 65_536
+# How many topics whose messages were dropped are named in the log. The names are the sender's
+# choice: without a bound he would fill the log and the memory.
+DROPPED_TOPICS_NAMED = 32
+
+PROTOCOL_ERROR = 0x82
+KEEP_ALIVE_TIMEOUT = 0x8D
+
+
+class Connection:
+    """A connection that is being made, is up, or is over; never reused.
+
+    Args:
+        settings: The broker.
+        wish: What to ask for.
+        epoch: Number of this connection; goes into every receipt.
+        arrived: Called with each message; must not raise.
+        acked: Called with message id and reason code of each PUBACK; must not raise.
+
+    Attributes:
+        lost: Resolves to the reason, a sentence, when the connection is over.
+        poisoned: It ended because something arrived that paho cannot parse.
+        grant: What the broker granted; meaningful once :meth:`open` returned.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        wish: Wish,
+        *,
+        epoch: int,
+        arrived: Callable[[MqttMessage], None],
+        acked: Callable[[int, int], None],
+    ) -> None:
+        self.epoch = epoch
+        self.wish = wish
+        self.grant = Grant(session_present=False)
+        self.poisoned = False
+        self._settings = settings
+        self._arrived = arrived
+        self._acked = acked
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self._connack: asyncio.Future[tuple[ReasonCode, bool, Properties | None]]
+        self._connack = self._loop.create_future()
+        self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self._socket_error = ""
+        self._adopted = False
+        self._parting = False
+        self._dropped_topics: set[str] = set()
+        self._client = new_client(settings, wish)
+        self._client.on_log = self._on_log
+
+    # -- making it --------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Dial, adopt the socket and wait for CONNACK.
+
+        Raises:
+            AttemptFailed: There is no connection; nothing is left open.
+        """
+        try:
+            await self._dial()
+            self._adopt()
+            self.grant = self._granted(*await self._answer(self._connack))
+            self._client.on_log = None
+        except BaseException:
+            self.drop("the attempt was given up")
+            raise
+
+    async def subscribe(self, filters: tuple[str, ...]) -> None:
+        """Subscribe and check every answer.
+
+        Raises:
+            AttemptFailed: A filter was refused, it is named, or no answer came.
+        """
+        if not filters:
+            return
+        self._client.subscribe(subscription(self.wish, filters))
+        codes = await self._answer(self._suback)
+        for name, code in zip(filters, codes, strict=False):
+            if code.is_failure:
+                raise AttemptFailed(
+                    f"the broker refused the subscription {name!r} ({code}); "
+                    "allow it in the broker's access list"
+                )
+        if len(codes) < len(filters):
+            raise AttemptFailed(f"the broker did not answer the subscription {filters[-1]!r}")
+
+    async def _dial(self) -> None:
+        """Run paho's connect in a thread that nobody has to wait for.
+
+        Not ``asyncio.to_thread``: the loop waits for its threads when it closes, and a resolver
+        that hangs would hold up the end of the program. Whoever is late closes its own socket.
+        """
+        outcome: asyncio.Future[MQTTErrorCode | Exception] = self._loop.create_future()
+
+        def settle(result: MQTTErrorCode | Exception) -> None:
+            if outcome.done():
+                close_socket(self._client)
+            else:
+                outcome.set_result(result)
+
+        def work() -> None:
+            result: MQTTErrorCode | Exception
+            try:
+                result = connect(self._client, self._settings, self.wish)
+            except Exception as exc:  # noqa: BLE001 - a border: translated by dial_failure
+                result = exc
+            try:
+                self._loop.call_soon_threadsafe(settle, result)
+            except RuntimeError:  # the loop is closed, the program ends
+                close_socket(self._client)
+
+        threading.Thread(target=work, name=f"mqtt-dial-{self.epoch}", daemon=True).start()
+        try:
+            await self._first_of(outcome, DIAL_DEADLINE_S)
+            result = outcome.result() if outcome.done() else TimeoutError()
+        finally:
+            outcome.cancel()
+        if isinstance(result, Exception):
+            raise failures.dial_failure(result, self._settings) from result
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise failures.silent_close(self._settings, self._socket_error)
+
+    def _adopt(self) -> None:
+        """Let the loop watch paho's socket."""
+        client = self._client
+        sock = client.socket()
+        if sock is None:
+            raise failures.silent_close(self._settings, self._socket_error)
+        # Small packets one after the other wait 40 ms for each other otherwise (Nagle).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined] # paho types a socket too narrowly
+        client.on_connect = self._guarded(self._on_connect)
+        client.on_subscribe = self._guarded(self._on_subscribe)
+        client.on_message = self._guarded(self._on_message)
+        client.on_publish = self._guarded(self._on_publish)
+        client.on_disconnect = self._guarded(self._on_disconnect)
+        self._adopted = True
+        self._loop.add_reader(sock.fileno(), self._readable)
+        # paho may have asked for this in the thread, when no hook was there to hear it.
+        if client.want_write():
+            self._loop.add_writer(sock.fileno(), self._writable)
+        client.on_socket_register_write = self._guarded(self._on_want_write)
+        client.on_socket_unregister_write = self._guarded(self._on_no_write)
+        client.on_socket_close = self._guarded(self._on_socket_close)
+
+    async def _answer(self, answer: asyncio.Future[T]) -> T:
+        """Wait for what the broker has to answer, or say why it did not."""
+        within_s = ANSWER_DEADLINE_S if self._connack.done() else self.wish.connack_within_s
+        await self._first_of(answer, within_s)
+        if answer.done():
+            return answer.result()
+        if self._connack.done():
+            ended = self.lost.result() if self.lost.done() else "no SUBACK came"
+            raise AttemptFailed(ended, Cause.POISON if self.poisoned else Cause.OTHER)
+        if self.lost.done():
+            raise failures.silent_close(self._settings, self._socket_error)
+        raise failures.no_connack(self._settings, within_s)
+
+    def _granted(
+        self, code: ReasonCode, session_present: bool, properties: Properties | None
+    ) -> Grant:
+        if code.is_failure:
+            raise failures.connack_failure(code.value, str(code), self._settings)
+        return read_grant(session_present, properties)
+
+    async def _first_of(self, answer: asyncio.Future[Any], deadline_s: float) -> None:
+        """Wait for an answer, for the end of the connection, or for the deadline."""
+        awaited: set[asyncio.Future[Any]] = {answer, self.lost}
+        await asyncio.wait(awaited, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
+
+    # -- using it ---------------------------------------------------------------------------
+
+    def publish(self, message: Publish) -> int:
+        """Hand one message to the broker and return its message id.
+
+        Raises:
+            LinkLost: The connection is over; nothing was sent.
+            ValueError: The message can never be sent.
+        """
+        with_properties = self.wish.protocol == "5"
+        check_publish(
+            message,
+            properties=with_properties,
+            largest_packet_bytes=self.grant.largest_packet_bytes,
+        )
+        if self.lost.done():
+            raise LinkLost(self.lost.result())
+        info = self._client.publish(
+            message.topic,
+            message.payload,
+            min(1, self.grant.maximum_qos),
+            message.retained,
+            publish_properties(message) if with_properties else None,
+        )
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise LinkLost(f"not sent: {paho.error_string(info.rc)}")
+        return info.mid
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Send the PUBACK of a message that came over this connection."""
+        if receipt.epoch == self.epoch and receipt.qos > 0 and not self.lost.done():
+            self._client.ack(receipt.message_id, receipt.qos)
+
+    def keep_alive(self) -> None:
+        """Let paho look after the keepalive; to be called about once a second."""
+        self._run(self._client.loop_misc)
+
+    def say_goodbye(self) -> None:
+        """Send DISCONNECT, after which the broker does not publish the will."""
+        self._parting = True
+        if not self.lost.done():
+            self._run(self._client.disconnect)
+
+    def drop(self, reason: str) -> None:
+        """Close the socket as it is; the broker publishes the will. Idempotent."""
+        client = self._client
+        sock = client.socket()
+        if self._adopted and sock is not None and sock.fileno() >= 0:
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())
+        # paho's own cleaning, at collection, must not find a loop that watches another connection
+        # with the same file descriptor.
+        client.on_socket_close = None
+        client.on_socket_register_write = None
+        client.on_socket_unregister_write = None
+        client.on_log = None
+        close_socket(client)
+        self._lose(reason)
+
+    # -- the loop's side --------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        self._run(self._client.loop_read)
+        # What TLS has already taken off the socket does not wake the loop again.
+        sock = self._client.socket()
+        while isinstance(sock, ssl.SSLSocket) and sock.fileno() >= 0 and sock.pending():
+            self._run(self._client.loop_read)
+            sock = self._client.socket()
+
+    def _writable(self) -> None:
+        self._run(self._client.loop_write)
+
+    def _run(self, step: Callable[[], object]) -> None:
+        """Call into paho; an error in there ends this connection and nothing else."""
+        try:
+            step()
+        except Exception as exc:  # noqa: BLE001 - a border: the loop would call again, for ever
+            log.error("mqtt.client_failed", error=type(exc).__name__)
+            self.drop(f"the MQTT client failed ({type(exc).__name__})")
+
+    # -- paho's side ------------------------------------------------------------------------
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Wrap a callback so that nothing escapes from it."""
+
+        def call(*args: Any) -> None:
+            try:
+                callback(*args)
+            except Exception as exc:  # noqa: BLE001 - a border: see rule 2
+                failed = type(exc).__name__
+                log.error("mqtt.callback_failed", callback=callback.__name__, error=failed)
+
+        return call
+
+    def _on_log(self, _client: object, _data: object, level: int, text: str) -> None:
+        # The only public place where paho tells which socket error it met. Off after CONNACK.
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._socket_error = text
+
+    def _on_connect(
+        self,
+        _client: object,
+        _data: object,
+        flags: paho.ConnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if not self._connack.done():
+            self._connack.set_result((code, flags.session_present, properties))
+
+    def _on_subscribe(
+        self, _client: object, _data: object, _mid: int, codes: list[ReasonCode], _props: object
+    ) -> None:
+        if not self._suback.done():
+            self._suback.set_result(codes)
+
+    def _on_publish(
+        self, _client: object, _data: object, mid: int, code: ReasonCode, _props: object
+    ) -> None:
+        self._acked(mid, code.value)
+
+    def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        receipt = Receipt(self.epoch, message.mid, message.qos)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        if not topic or len(message.payload) > LARGEST_PAYLOAD_BYTES:
+            # Nobody could make anything of it, and unacknowledged it would come again for ever.
+            self.acknowledge(receipt)
+            self._note_dropped(topic, len(message.payload))
+            return
+        self._arrived(read_message(message, topic, receipt))
+
+    def _note_dropped(self, topic: str, size: int) -> None:
+        named = self._dropped_topics
+        if topic in named or len(named) >= DROPPED_TOPICS_NAMED:
+            return
+        named.add(topic)
+        log.warning("mqtt.message_dropped", topic=topic[:80], payload_bytes=size)
+
+    def _on_disconnect(
+        self,
+        _client: object,
+        _data: object,
+        flags: paho.DisconnectFlags,
+        code: ReasonCode,
+        _props: object,
+    ) -> None:
+        if self._parting:
+            self._lose("closed by us")
+        elif flags.is_disconnect_packet_from_server:
+            hint = failures.DISCONNECT_HINTS.get(code.value)
+            self._lose(f"the broker ended it ({code})" + (f": {hint}" if hint else ""))
+        elif code.value == PROTOCOL_ERROR:
+            self.poisoned = self._connack.done()
+            self._lose("the broker sent something that is not MQTT")
+        elif code.value == KEEP_ALIVE_TIMEOUT:
+            self._lose(f"nothing was heard from the broker for {self._client.keepalive} s")
+        else:
+            self._lose("the broker closed the connection")
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    def _on_want_write(self, _client: object, _data: object, sock: socket.socket) -> None:
+        self._loop.add_writer(sock.fileno(), self._writable)
+
+    def _on_no_write(self, _client: object, _data: object, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._loop.remove_writer(sock.fileno())
+
+    def _on_socket_close(self, _client: object, _data: object, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())

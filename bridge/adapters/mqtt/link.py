@@ -1,0 +1,353 @@
+"""The MQTT link: one connection after the other, for as long as the program runs.
+
+Rules:
+
+1. ``MqttConnected`` is emitted when the broker took us *and* granted every subscription; what
+   arrived before that is emitted right after it, in order.
+2. ``MqttDisconnected`` is emitted once for each ``MqttConnected``, and once for the first attempt
+   that fails before there ever was one, so that the core learns why nothing works. Further failed
+   attempts are only logged, and only when the reason is a new one.
+3. Nothing is kept across connections: what was not acknowledged belongs to the core's outbox.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any, Final
+
+import structlog
+
+from bridge.adapters.mqtt import failures
+from bridge.adapters.mqtt.connection import Connection
+from bridge.adapters.mqtt.dialect import Dialect
+from bridge.adapters.mqtt.failures import AttemptFailed, Cause
+from bridge.adapters.mqtt.wire import Wish
+from bridge.core.backoff import reconnect_delay_s
+from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import LinkLost
+from bridge.ports import Clock, Emit
+from bridge.settings import MqttSettings
+
+log = structlog.get_logger()
+
+# Half of it at least, so a restarted broker is found again within a second.
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+# While nobody is there an attempt costs next to nothing, and this bounds how long a broker is up
+# before we are back, however long it was away (fault F11 asks for 5 s).
+LONGEST_WAITS_S: Final = {Cause.UNREACHED: 5.0, Cause.SILENT: 5.0}
+# A connection that ended sooner counts as failed: a broker that accepts and kicks (two clients
+# with one id, an access list) would otherwise be visited every second for ever.
+SETTLED_AFTER_S = 30.0
+# paho's keepalive has whole seconds.
+KEEP_ALIVE_STEP_S = 1.0
+# How long a clean end may take: the last PUBACK, then DISCONNECT.
+FAREWELL_S = 2.0
+GOODBYE_S = 1.0
+# Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
+# published at QoS 0 in that moment, of which nobody promised anything beyond this.
+EARLY_MESSAGES = 256
+
+
+class PahoLink:
+    """Stays connected to one broker and hands messages both ways.
+
+    Used on one event loop. :meth:`close` comes before cancelling :meth:`run`; a run that is just
+    cancelled drops the connection, and the broker publishes the will.
+
+    Args:
+        settings: The broker.
+        will: What the broker publishes when we vanish.
+        subscriptions: Topic filters; all must be granted.
+        clock: Time, jitter, waiting.
+        emit: Takes events; never blocks, never raises.
+        session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        will: Publish,
+        subscriptions: tuple[str, ...],
+        clock: Clock,
+        emit: Emit,
+        session_expiry_s: int = 60,
+    ) -> None:
+        self._settings = settings
+        self._will = will
+        self._subscriptions = subscriptions
+        self._clock = clock
+        self._emit = emit
+        self._session_expiry_s = session_expiry_s
+        self._dialect = Dialect(settings.version)
+        self._epoch = 0
+        self._attempt: Connection | None = None
+        self._up: Connection | None = None
+        self._in_flight: dict[int, Publish] = {}
+        self._early: deque[MqttMessage] = deque()
+        self._sleeper: asyncio.Task[None] | None = None
+        self._farewell_id = 0
+        self._farewell_said: asyncio.Future[None] | None = None
+        self._closing = False
+        self._told_down = False
+        self._last_failure = ""
+        self._warned_old = False
+        self._qos = 1
+        self._poisoned = False
+        self._ever_poisoned = False
+
+    async def run(self) -> None:
+        """Stay connected until cancelled or closed, emitting what arrives."""
+        failed = 0
+        while not self._closing:
+            started_s = self._clock.now().mono_s
+            protocol = self._dialect.choose(started_s)
+            cause = Cause.OTHER
+            try:
+                reason = await self._one_connection(protocol)
+            except AttemptFailed as error:
+                if self._try_again_at_once(protocol, error):
+                    continue
+                cause = error.cause
+                failed += 1
+                self._note_failure(str(error))
+            else:
+                lived_s = self._clock.now().mono_s - started_s
+                failed = failed + 1 if lived_s < SETTLED_AFTER_S else 1
+                self._note_loss(reason, lived_s)
+            await self._pause(failed, cause)
+
+    def publish(self, message: Publish) -> None:
+        """Hand one message over; acknowledged by an ``MqttAcked`` event.
+
+        Raises:
+            LinkLost: There is no connection; nothing was sent.
+            ValueError: The message can never be sent (topic or size).
+        """
+        if self._up is None or self._closing:
+            raise LinkLost("there is no connection to the broker")
+        self._in_flight[self._up.publish(message)] = message
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Acknowledge an incoming message; does nothing for an older connection's receipt."""
+        if self._up is not None:
+            self._up.acknowledge(receipt)
+
+    async def close(self, farewell: Publish) -> None:
+        """Publish a last message, wait shortly for its acknowledgement, and disconnect.
+
+        :meth:`run` returns afterwards. Does not raise when there is no connection.
+        """
+        self._closing = True
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        connection = self._up
+        if connection is None:
+            if self._attempt is not None:
+                self._attempt.drop("closed by us")
+            return
+        self._farewell_said = asyncio.get_running_loop().create_future()
+        try:
+            self._farewell_id = connection.publish(farewell)
+        except (LinkLost, ValueError):
+            log.warning("mqtt.farewell_not_sent", topic=farewell.topic)
+        else:
+            said: set[asyncio.Future[Any]] = {self._farewell_said, connection.lost}
+            await asyncio.wait(said, timeout=FAREWELL_S, return_when=asyncio.FIRST_COMPLETED)
+        connection.say_goodbye()
+        await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
+        connection.drop("closed by us")
+
+    # -- one connection ---------------------------------------------------------------------
+
+    async def _one_connection(self, protocol: str) -> str:
+        """Make one connection, serve it, and return why it ended.
+
+        Raises:
+            AttemptFailed: It was never up.
+        """
+        self._epoch += 1
+        self._early.clear()
+        connection = Connection(
+            self._settings,
+            self._wish(protocol),
+            epoch=self._epoch,
+            arrived=self._arrived,
+            acked=self._acked,
+        )
+        self._attempt = connection
+        try:
+            await connection.open()
+            await connection.subscribe(self._subscriptions)
+            self._announce(connection)
+            await self._serve(connection)
+            return connection.lost.result()
+        finally:
+            connection.drop("stopped")
+            self._attempt = self._up = None
+            self._in_flight.clear()
+            if connection.poisoned:
+                self._poisoned = self._ever_poisoned = True
+
+    def _wish(self, protocol: str) -> Wish:
+        return Wish(
+            protocol,
+            self._settings.client_id,
+            will=self._will,
+            qos=self._qos,
+            session_expiry_s=self._session_expiry_s,
+            # A message paho cannot parse (it takes U+FEFF in a property for an error, though MQTT
+            # allows it) would be delivered again by the same session, and end every connection.
+            # The same message, retained, would come with the new subscription.
+            clean_start=self._poisoned,
+            want_retained=not self._ever_poisoned,
+            connack_within_s=self._dialect.patience_s(protocol),
+        )
+
+    def _announce(self, connection: Connection) -> None:
+        protocol, grant = connection.wish.protocol, connection.grant
+        self._dialect.succeeded(protocol)
+        if protocol == "3.1.1" and self._settings.version == "auto" and not self._warned_old:
+            self._warned_old = True
+            log.warning(
+                "mqtt.old_broker",
+                broker=failures.endpoint(self._settings),
+                protocol=protocol,
+                hint="it tells neither refused publications nor the age of a command",
+            )
+        log.info(
+            "mqtt.connected",
+            broker=failures.endpoint(self._settings),
+            protocol=protocol,
+            session_present=grant.session_present,
+            receive_maximum=grant.receive_maximum,
+            tls=self._settings.tls.enabled,
+        )
+        self._up = connection
+        self._poisoned = False
+        self._told_down = False
+        self._last_failure = ""
+        self._emit(MqttConnected(grant.session_present, protocol, grant.receive_maximum))
+        while self._early:
+            self._emit(self._early.popleft())
+
+    async def _serve(self, connection: Connection) -> None:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(self._keep_alive(connection), name="mqtt-keepalive")
+            await asyncio.wait({connection.lost})
+            keeper.cancel()
+
+    async def _keep_alive(self, connection: Connection) -> None:
+        while True:
+            await self._clock.sleep(KEEP_ALIVE_STEP_S)
+            connection.keep_alive()
+
+    def _arrived(self, message: MqttMessage) -> None:
+        if self._up is not None:
+            self._emit(message)
+        elif message.receipt.qos > 0 or len(self._early) < EARLY_MESSAGES:
+            self._early.append(message)
+
+    def _acked(self, message_id: int, reason_code: int) -> None:
+        said = self._farewell_said
+        if said is not None and not said.done() and message_id == self._farewell_id:
+            said.set_result(None)
+        message = self._in_flight.pop(message_id, None)
+        if message is not None:
+            self._emit(MqttAcked(message, reason_code))
+
+    # -- between connections ----------------------------------------------------------------
+
+    def _try_again_at_once(self, protocol: str, error: AttemptFailed) -> bool:
+        """Say whether another attempt, with something changed, is due without waiting."""
+        if error.cause is Cause.QOS and self._qos > 0:
+            self._qos = 0
+            log.warning("mqtt.only_qos_0", broker=failures.endpoint(self._settings))
+            return True
+        return self._dialect.failed(protocol, error.cause, self._clock.now().mono_s)
+
+    def _note_failure(self, reason: str) -> None:
+        if self._closing:
+            return
+        if reason != self._last_failure:
+            log.warning("mqtt.connect_failed", reason=reason)
+        self._last_failure = reason
+        self._tell_down(reason)
+
+    def _note_loss(self, reason: str, lived_s: float) -> None:
+        if self._closing:
+            log.info("mqtt.closed", lived_s=round(lived_s))
+        else:
+            log.warning("mqtt.disconnected", reason=reason, lived_s=round(lived_s))
+        self._tell_down(reason)
+
+    def _tell_down(self, reason: str) -> None:
+        if not self._told_down:
+            self._told_down = True
+            self._emit(MqttDisconnected(reason))
+
+    async def _pause(self, failed: int, cause: Cause) -> None:
+        if self._closing:
+            return
+        delay_s = reconnect_delay_s(
+            failed,
+            self._clock.jitter(),
+            first_s=FIRST_WAIT_S,
+            longest_s=LONGEST_WAITS_S.get(cause, LONGEST_WAIT_S),
+        )
+        async with asyncio.TaskGroup() as group:
+            self._sleeper = group.create_task(self._clock.sleep(delay_s), name="mqtt-back-off")
+        self._sleeper = None
+
+
+async def probe(settings: MqttSettings, *, subscriptions: tuple[str, ...] = ()) -> str:
+    """Connect once, subscribe, disconnect, and describe what was found in one line.
+
+    It has an id of its own, so that it does not throw out a running bridge.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
+    dialect = Dialect(settings.version)
+    while True:
+        protocol = dialect.choose(0.0)
+        wish = Wish(
+            protocol,
+            f"{settings.client_id}-check",
+            clean_start=True,
+            connack_within_s=dialect.patience_s(protocol),
+        )
+        connection = Connection(settings, wish, epoch=0, arrived=_ignore, acked=_ignore)
+        try:
+            await connection.open()
+            await connection.subscribe(subscriptions)
+        except AttemptFailed as error:
+            if not dialect.failed(protocol, error.cause, 0.0):
+                raise
+        else:
+            connection.say_goodbye()
+            await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
+            return _describe(settings, connection, len(subscriptions))
+        finally:
+            connection.drop("checked")
+
+
+def _describe(settings: MqttSettings, connection: Connection, subscriptions: int) -> str:
+    grant = connection.grant
+    facts = [
+        f"MQTT {connection.wish.protocol} at {failures.endpoint(settings)}",
+        "TLS verified" if settings.tls.enabled else "without TLS",
+        f"{subscriptions} subscriptions granted",
+    ]
+    if connection.wish.protocol != "5" and settings.version == "auto":
+        facts.append("the broker does not speak MQTT 5")
+    if grant.largest_packet_bytes is not None:
+        facts.append(f"packets up to {grant.largest_packet_bytes} bytes")
+    if grant.maximum_qos == 0:
+        facts.append("only QoS 0, so nothing is acknowledged")
+    return ", ".join(facts)
+
+
+def _ignore(*_: object) -> None:
+    """Take what a probe does not care for."""

@@ -1,0 +1,238 @@
+"""One connection to the hub, from the handshake to its end.
+
+Four tasks share it: one reads, one pings, one subscribes, and one only watches the silence, so
+that no write that blocks on a half-open socket can keep the silence from being noticed.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from bridge.core.cloud.hub import PING_EVERY_S, SILENCE_S, Keepalive
+from bridge.core.cloud.signalr import (
+    HANDSHAKE,
+    PING,
+    Close,
+    Completion,
+    Decoder,
+    HandshakeAnswer,
+    HubItem,
+    Ping,
+    grouped,
+    plain,
+    subscribe,
+)
+from bridge.core.events import CommandResponse, Observed, StreamOddity
+from bridge.errors import LinkLost
+from bridge.ports import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things on the hub may take.
+
+    Attributes:
+        open_s: TCP, TLS and the upgrade together.
+        handshake_s: From the upgrade to the hub's handshake answer; SignalR's own default is 15.
+        ping_every_s: We send something at least this often.
+        silence_s: A hub that sent nothing for this long is dead.
+        close_s: How long the closing of a socket may take.
+        burst: How many chargers are subscribed at once; each subscription is answered with the
+            replay of over 100 observations.
+        pause_s: Between two bursts.
+        refused_again_s: A refused subscription is tried again after this time.
+    """
+
+    open_s: float = 10.0
+    handshake_s: float = 15.0
+    ping_every_s: float = PING_EVERY_S
+    silence_s: float = SILENCE_S
+    close_s: float = 1.0
+    burst: int = 10
+    pause_s: float = 0.2
+    refused_again_s: float = 300.0
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is to be subscribed, shared with the connection of the day."""
+
+    charger_ids: tuple[str, ...] = ()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The hub answered a subscription.
+
+    Attributes:
+        charger_id: Whose.
+        error: None when it was taken.
+    """
+
+    charger_id: str
+    error: str | None
+
+
+HubReport = HandshakeAnswer | Observed | CommandResponse | StreamOddity | Subscribed
+
+
+class HubSocket(ClientConnection):
+    """A WebSocket that says when bytes arrive, before they make up a frame.
+
+    A large replay over a slow line may take longer than the silence we allow; it is not silence.
+    TCP_NODELAY needs no care: asyncio sets it.
+    """
+
+    on_bytes: Callable[[], None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the transport."""
+        if self.on_bytes is not None:
+            self.on_bytes()
+        super().data_received(data)
+
+
+class HubConnection:
+    """One hub connection, from the handshake to its end."""
+
+    def __init__(
+        self, limits: Limits, clock: Clock, watched: Watched, take: Callable[[HubReport], None]
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._watched = watched
+        self._take = take
+        self._decoder = Decoder()
+        self._keepalive = Keepalive(
+            self._mono_s(), ping_every_s=limits.ping_every_s, silence_s=limits.silence_s
+        )
+        self._opened = asyncio.Event()
+        self._opened_at_s: float | None = None
+        self._subscribed: set[str] = set()
+        self._calls: dict[str, str] = {}
+        self._call_ids = map(str, itertools.count())
+
+    @property
+    def lived_s(self) -> float | None:
+        """Seconds since the hub took our handshake, or None when it never did."""
+        return None if self._opened_at_s is None else self._mono_s() - self._opened_at_s
+
+    async def serve(self, socket: HubSocket) -> None:
+        """Serve the socket until it ends, which is always an error.
+
+        Raises:
+            LinkLost: Why it ended.
+        """
+        socket.on_bytes = self._heard
+        self._heard()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(socket), name="stream.read")
+                tasks.create_task(self._watch_silence(), name="stream.silence")
+                tasks.create_task(self._ping(socket), name="stream.ping")
+                tasks.create_task(self._subscribe(socket), name="stream.subscribe")
+        except ExceptionGroup as ended:
+            # The first one is the reason, the others follow from it.
+            raise ended.exceptions[0] from ended
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    async def _read(self, socket: HubSocket) -> None:
+        await self._send(socket, HANDSHAKE)
+        while True:
+            try:
+                data = await socket.recv(decode=False)
+            except ConnectionClosed as exc:
+                raise LinkLost(_why(exc)) from exc
+            self._heard()
+            for message in grouped(self._decoder.feed(data)):
+                self._handle(message)
+
+    async def _watch_silence(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.handshake_s):
+                await self._opened.wait()
+        if not self._opened.is_set():
+            raise LinkLost("the hub did not answer the handshake in time")
+        while (left_s := self._keepalive.dead_at_s - self._mono_s()) > 0:
+            await self._clock.sleep(left_s)
+        raise LinkLost(f"nothing came from the hub for {self._limits.silence_s:g} s")
+
+    async def _ping(self, socket: HubSocket) -> None:
+        await self._opened.wait()
+        while True:
+            left_s = self._keepalive.ping_at_s - self._mono_s()
+            if left_s > 0:
+                await self._clock.sleep(left_s)
+            else:
+                await self._send(socket, PING)
+
+    async def _subscribe(self, socket: HubSocket) -> None:
+        """Subscribe what is watched, what joins later, and again what was refused."""
+        await self._opened.wait()
+        while True:
+            self._watched.changed.clear()
+            missing = [id_ for id_ in self._watched.charger_ids if id_ not in self._subscribed]
+            for count, charger_id in enumerate(missing, start=1):
+                call_id = next(self._call_ids)
+                self._calls[call_id] = charger_id
+                self._subscribed.add(charger_id)
+                await self._send(socket, subscribe(charger_id, call_id))
+                if count % self._limits.burst == 0:
+                    await self._clock.sleep(self._limits.pause_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.refused_again_s):
+                    await self._watched.changed.wait()
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def _handle(self, message: HubItem) -> None:
+        match message:
+            case Observed() | CommandResponse() | StreamOddity():
+                self._take(message)
+            case HandshakeAnswer(None):
+                self._opened_at_s = self._mono_s()
+                self._take(message)
+                self._opened.set()
+            case HandshakeAnswer(error):
+                raise LinkLost(f"the hub refused the handshake: {error}")
+            case Completion(call_id, error):
+                charger_id = self._calls.pop(call_id, None)
+                if charger_id is None:
+                    return
+                if error is not None:
+                    self._subscribed.discard(charger_id)
+                self._take(Subscribed(charger_id, error))
+            case Close(error, allow_reconnect):
+                wish = "" if allow_reconnect else ", and wants no reconnect"
+                raise LinkLost(f"the hub closes: {error or 'no reason given'}{wish}")
+            case Ping():
+                pass
+
+    async def _send(self, socket: HubSocket, record: str) -> None:
+        try:
+            await socket.send(record)
+        except ConnectionClosed as exc:
+            raise LinkLost(_why(exc)) from exc
+        self._keepalive.sent(self._mono_s())
+
+    def _heard(self) -> None:
+        self._keepalive.heard(self._mono_s())
+
+    def _mono_s(self) -> float:
+        return self._clock.now().mono_s
+
+
+def _why(exc: ConnectionClosed) -> str:
+    """Say in words how a socket ended."""
+    if exc.rcvd is not None:
+        return f"the hub closed the connection: {exc.rcvd.code} {plain(exc.rcvd.reason)}".rstrip()
+    if exc.sent is not None:
+        return f"the hub broke the protocol: {exc.sent.code} {plain(exc.sent.reason)}".rstrip()
+    return "the connection broke"

@@ -1,0 +1,208 @@
+"""The push source of observations: the vendor's SignalR hub over a WebSocket.
+
+The protocol and every decision about time live in :mod:`bridge.core.cloud.signalr` and
+:mod:`bridge.core.cloud.hub`; this file owns the socket. Rules:
+
+1. Each attempt negotiates anew, with the token the cloud adapter holds then.
+2. Nothing the hub sends ends the process, and only a close, a refused handshake or silence ends a
+   connection.
+3. There is one retry, ours: the library's own reconnect, ping and proxy discovery stay off.
+"""
+
+import logging
+from typing import cast
+from urllib.parse import urlsplit
+
+import structlog
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from bridge import __version__
+from bridge.adapters.stream.connection import (
+    HubConnection,
+    HubReport,
+    HubSocket,
+    Limits,
+    Subscribed,
+    Watched,
+)
+from bridge.core.cloud.hub import failures_after, negotiation, retry_in_s, socket_url
+from bridge.core.cloud.refusals import retry_after_s
+from bridge.core.cloud.signalr import HandshakeAnswer
+from bridge.core.events import (
+    CommandResponse,
+    Event,
+    Observed,
+    StreamClosed,
+    StreamOddity,
+    StreamOpened,
+)
+from bridge.errors import BridgeError, LinkLost
+from bridge.ports import Clock, Cloud, Emit
+from bridge.settings import EaseeSettings
+
+log = structlog.get_logger()
+
+LARGEST_FRAME_BYTES = 4 << 20
+UNAUTHORIZED = 401
+# 403 and 429 at the upgrade are how a ban begins; without a Retry-After we stay away this long.
+PUSHED_BACK = frozenset({403, 429})
+PUSHED_BACK_S = 60.0
+DEFAULT_PORTS = {"ws": 80, "wss": 443}
+# At debug level the library logs every header it sends, the bearer token among them. A logger
+# outside the tree cannot be turned on by whoever configures the others.
+_MUTE = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001 - see above
+
+
+class HubStream:
+    """Keeps one hub connection after the other, for as long as it runs."""
+
+    def __init__(
+        self,
+        settings: EaseeSettings,
+        *,
+        cloud: Cloud,
+        clock: Clock,
+        emit: Emit,
+        limits: Limits | None = None,
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            settings: Where the hub is.
+            cloud: Negotiates and holds the token.
+            clock: Times back-off, pings and silence.
+            emit: Takes what arrives.
+            limits: Other limits than the usual ones, for tests.
+        """
+        self._settings = settings
+        self._cloud = cloud
+        self._clock = clock
+        self._emit = emit
+        self._limits = limits or Limits()
+        self._watched = Watched()
+        self._refused: dict[str, str] = {}
+        self._rejected_token: str | None = None
+        self._reason = ""
+
+    def watch(self, charger_ids: tuple[str, ...]) -> None:
+        """Subscribe exactly these chargers, now and after every reconnect.
+
+        The hub does not really unsubscribe (pyeasee gave up on it), so a charger that vanished is
+        only left out of the next connection; the core ignores what it does not know.
+        """
+        self._watched.charger_ids = charger_ids
+        self._watched.changed.set()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled, emitting what arrives."""
+        failures = 0
+        while True:
+            connection = HubConnection(self._limits, self._clock, self._watched, self._take)
+            lost = await self._attempt(connection)
+            failures = failures_after(connection.lived_s, failures)
+            asked_s: float | None = getattr(lost, "retry_after_s", None)
+            wait_s = retry_in_s(failures, self._clock.jitter(), asked_s)
+            self._lost(str(lost), failures, wait_s)
+            await self._clock.sleep(wait_s)
+
+    async def _attempt(self, connection: HubConnection) -> BridgeError:
+        """Make one connection, serve it until it ends, and return why it did."""
+        try:
+            if self._rejected_token is not None:
+                await self._cloud.token(rejected=self._rejected_token)
+                self._rejected_token = None
+            token, body = await self._cloud.negotiate(self._settings.stream_url)
+            url = socket_url(self._settings.stream_url, negotiation(body).connection_token)
+            socket = await self._upgrade(url, token)
+            try:
+                await connection.serve(socket)
+            finally:
+                await socket.close()
+        except BridgeError as error:
+            return error
+        except Exception as error:
+            log.warning("stream.failed", error=type(error).__name__)
+            log.debug("stream.failed_at", exc_info=True)
+            return LinkLost(f"unexpected {type(error).__name__}")
+        return LinkLost("the connection ended")
+
+    async def _upgrade(self, url: str, token: str) -> HubSocket:
+        """Open the WebSocket.
+
+        Raises:
+            LinkLost: It could not be opened. The URL is not named: it holds the connection token.
+        """
+        parts = urlsplit(url)
+        try:
+            socket = await connect(
+                url,
+                # Naming host and port makes the library refuse a redirect to another host, which
+                # would be sent our token.
+                host=parts.hostname,
+                port=parts.port or DEFAULT_PORTS[parts.scheme],
+                additional_headers={"Authorization": f"Bearer {token}"},
+                user_agent_header=f"charger-bridge/{__version__}",
+                proxy=None,
+                compression=None,
+                open_timeout=self._limits.open_s,
+                ping_interval=None,
+                close_timeout=self._limits.close_s,
+                max_size=LARGEST_FRAME_BYTES,
+                logger=_MUTE,
+                create_connection=HubSocket,
+            )
+        except InvalidStatus as exc:
+            raise self._refusal(exc, token) from exc
+        except TimeoutError as exc:
+            raise LinkLost("the hub did not answer the upgrade in time") from exc
+        except OSError as exc:
+            raise LinkLost(f"the hub cannot be reached: {exc.strerror or exc}") from exc
+        except (WebSocketException, ValueError) as exc:
+            raise LinkLost(f"the upgrade failed: {type(exc).__name__}") from exc
+        return cast("HubSocket", socket)
+
+    def _refusal(self, exc: InvalidStatus, token: str) -> LinkLost:
+        status = exc.response.status_code
+        now = self._clock.now()
+        asked_s = retry_after_s(
+            exc.response.headers.get("Retry-After"), now.wall if now.trusted else None
+        )
+        if status == UNAUTHORIZED:
+            self._rejected_token = token
+        elif status in PUSHED_BACK and asked_s is None:
+            asked_s = PUSHED_BACK_S
+        return LinkLost(f"the hub refused the upgrade: HTTP {status}", retry_after_s=asked_s)
+
+    # -- what a connection tells --------------------------------------------------------------
+
+    def _take(self, item: HubReport) -> None:
+        match item:
+            case HandshakeAnswer():
+                self._reason = ""
+                log.info("stream.connected", chargers=len(self._watched.charger_ids))
+                self._tell(StreamOpened())
+            case Subscribed(charger_id, None):
+                self._refused.pop(charger_id, None)
+                log.debug("stream.subscribed", charger_id=charger_id)
+            case Subscribed(charger_id, str(error)):
+                if self._refused.get(charger_id) != error:
+                    self._refused[charger_id] = error
+                    log.warning("stream.subscription_refused", charger_id=charger_id, reason=error)
+            case Observed() | CommandResponse() | StreamOddity():
+                self._tell(item)
+
+    def _lost(self, reason: str, failures: int, wait_s: float) -> None:
+        """Say once that there is no connection, and again when the reason is another."""
+        if reason == self._reason:
+            log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
+            return
+        self._reason = reason
+        log.warning("stream.lost", reason=reason, retry_in_s=round(wait_s, 1))
+        self._tell(StreamClosed(reason))
+
+    def _tell(self, event: Event) -> None:
+        try:
+            self._emit(event)
+        except Exception as error:  # noqa: BLE001 - a border: no consumer ends the stream
+            log.warning("stream.event_dropped", error=type(error).__name__)

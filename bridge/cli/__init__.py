@@ -1,0 +1,1 @@
+"""The command line. Start reading at :mod:`bridge.cli.main`."""

@@ -1,0 +1,58 @@
+"""What ``check`` looks at besides the configuration: the store's place, the cloud, the broker."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cloud.client import EaseeCloud
+from bridge.adapters.mqtt.link import probe
+from bridge.core.topics import Topics
+from bridge.errors import BridgeError
+from bridge.settings import Settings
+
+
+def store_problem(path: Path) -> str | None:
+    """Say what would keep the store from being opened, without creating anything."""
+    if path.is_dir():
+        return f"{path} is a folder; name a file in it"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return f"no permission to read and write {path}"
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"no permission to write in {folder}"
+    return None
+
+
+async def attempts(settings: Settings) -> AsyncIterator[tuple[str, str | BridgeError]]:
+    """Try the cloud and the broker once each; yield what was found, or what went wrong."""
+    for name, attempt in (("easee", _probe_cloud), ("mqtt", _probe_broker)):
+        try:
+            yield name, await attempt(settings)
+        except BridgeError as error:
+            yield name, error
+
+
+async def _probe_cloud(settings: Settings) -> str:
+    # Tokens of its own: a refresh token works once, and a running bridge may hold the stored one.
+    with tempfile.TemporaryDirectory(prefix="charger-bridge-check-") as folder:
+        cloud = EaseeCloud(
+            settings.easee,
+            token_path=Path(folder) / "tokens.json",
+            clock=SystemClock(),
+            emit=lambda _event: None,
+        )
+        try:
+            return await cloud.probe()
+        finally:
+            await cloud.close()
+
+
+async def _probe_broker(settings: Settings) -> str:
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    return await probe(settings.mqtt, subscriptions=topics.subscriptions)

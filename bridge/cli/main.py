@@ -1,0 +1,334 @@
+"""The commands of ``charger-bridge``: arguments in, exit status out.
+
+Rules:
+
+1. A command imports what it needs when it runs: ``--help`` and ``run`` stay fast.
+2. Standard output is for what was asked for, standard error for everything else.
+3. Every error is one line that says what to do, and becomes one of four statuses: 0 clean,
+   78 configuration, 75 worth a retry, 1 anything else.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, NoReturn
+
+import bridge
+from bridge.cli.options import add_fields, count, endpoint, given_fields, port, seconds
+from bridge.errors import AuthFailed, BridgeError, CloudError, ConfigError, LinkLost, StoreError
+from bridge.settings import LogSettings, Settings
+
+PROGRAM = "charger-bridge"
+FAILED = 1
+SIMULATOR_PORT = 8800
+DEMO_SPEED = 20.0
+
+Arguments = argparse.Namespace
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return the exit status."""
+    try:
+        arguments = _parser(argv).parse_args(argv)
+        status: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # Somebody closed our output, e.g. `| head`. Python would complain once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - a border: nothing leaves as a traceback
+        return _failed(error)
+    return status
+
+
+# -- errors ------------------------------------------------------------------------------------
+
+_STATUS: Final = (
+    (ConfigError, os.EX_CONFIG),
+    (StoreError, os.EX_TEMPFAIL),
+    (LinkLost, os.EX_TEMPFAIL),
+    (CloudError, os.EX_TEMPFAIL),
+)
+
+
+def _failed(error: BaseException) -> int:
+    """Tell an error and return its status."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            _complain(problem)
+    elif isinstance(error, BridgeError):
+        hint = getattr(error, "hint", "")
+        _complain(f"{error}; {hint}" if hint else str(error))
+    elif isinstance(error, OSError):
+        _complain(str(error))
+    else:
+        _complain(f"internal error: {type(error).__name__}: {error}")
+        _trace(error)
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
+
+
+def _trace(error: BaseException) -> None:
+    """Log where an unexpected error came from; the pipeline shows it at level debug only."""
+    import structlog  # noqa: PLC0415 - rule 1
+
+    if structlog.is_configured():
+        structlog.get_logger().debug("process.failed", exc_info=error)
+
+
+def _complain(text: str) -> None:
+    from bridge.logs import escape, redact  # noqa: PLC0415 - rule 1
+
+    print(f"{PROGRAM}: {escape(redact(text))}", file=sys.stderr)  # noqa: T201 - rule 2
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - rule 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with status 1 on a wrong command line: 2 means nothing to a service manager."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong in one line."""
+        self.exit(FAILED, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+# -- configuration -----------------------------------------------------------------------------
+
+
+def _load(arguments: Arguments, *, quiet: bool = True) -> tuple[Settings, tuple[str, ...]]:
+    """Load the configuration and its warnings; from now on logs hide its secrets.
+
+    Args:
+        arguments: The command line.
+        quiet: Log what went wrong only: for commands that answer and end.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    from bridge import logs  # noqa: PLC0415 - rule 1
+    from bridge.config import loading as config  # noqa: PLC0415 - rule 1
+
+    loaded = config.load_with_warnings(arguments.config, os.environ)
+    settings = loaded.settings
+    logs.register_secrets(settings)
+    at_info = quiet and settings.log.level == "info"
+    logs.configure(replace(settings.log, level="warning") if at_info else settings.log)
+    logs.catch_strays()
+    return settings, loaded.warnings
+
+
+def _prepare(arguments: Arguments, *, quiet: bool) -> tuple[Settings, tuple[str, ...]]:
+    """Do everything that comes before the first connection.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+    """
+    from bridge.cli.check import store_problem  # noqa: PLC0415 - rule 1
+
+    settings, warnings = _load(arguments, quiet=quiet)
+    problem = store_problem(Path(settings.store.path))
+    if problem is not None:
+        raise ConfigError((f"store.path: {problem}",))
+    return settings, warnings
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file; without it the environment and the defaults count",
+    )
+
+
+# -- run and check -----------------------------------------------------------------------------
+
+
+def _run(arguments: Arguments) -> int:
+    import structlog  # noqa: PLC0415 - rule 1
+
+    settings, warnings = _prepare(arguments, quiet=False)
+    for warning in warnings:
+        structlog.get_logger().warning("config.unwise", detail=warning)
+    from bridge import app  # noqa: PLC0415 - rule 1; a wrong configuration need not wait for it
+
+    return asyncio.run(app.run(settings))
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument(
+        "--connect", action="store_true", help="also log in once and connect to the broker once"
+    )
+
+
+def _check(arguments: Arguments) -> int:
+    settings, warnings = _prepare(arguments, quiet=True)
+    for warning in warnings:
+        _complain(f"warning: {warning}")
+    if arguments.connect:
+        status = asyncio.run(_connect(settings))
+        if status:
+            return status
+    _say("ok")
+    return 0
+
+
+async def _connect(settings: Settings) -> int:
+    """Try the cloud and the broker, each once and both in any case; return the worst status."""
+    from bridge.cli.check import attempts  # noqa: PLC0415 - rule 1
+
+    worst = 0
+    async for name, outcome in attempts(settings):
+        if isinstance(outcome, str):
+            _say(f"{name}: {outcome}")
+        else:
+            # A wrong password is not worth a retry; everything else is.
+            wrong = isinstance(outcome, AuthFailed) and outcome.credentials_wrong
+            worst = max(worst, os.EX_CONFIG if wrong else 0, _failed(outcome))
+    return worst
+
+
+# -- simulate and demo -------------------------------------------------------------------------
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--chargers", type=count, default=3, metavar="N", help="simulated chargers (default 3)")
+    add("--mqtt", type=endpoint, metavar="HOST:PORT", help="a broker of your own")
+    add("--duration", type=seconds, metavar="S", help="end by itself after S seconds")
+    add("--seed", type=int, default=1, help=argparse.SUPPRESS)
+    add("--speed", type=seconds, default=DEMO_SPEED, help=argparse.SUPPRESS)
+
+
+def _demo(arguments: Arguments) -> int:
+    from bridge.demo.run import DemoOptions, run  # noqa: PLC0415 - rule 1
+
+    options = DemoOptions(
+        chargers=arguments.chargers,
+        broker=arguments.mqtt,
+        duration_s=arguments.duration,
+        seed=arguments.seed,
+        speed=arguments.speed,
+    )
+    try:
+        return asyncio.run(run(options))
+    except ConnectionError as error:
+        if options.broker is None:
+            raise
+        host, number = options.broker
+        raise LinkLost(f"the broker at {host}:{number} does not answer: {error}") from error
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    from bridge.simulator.scenario import Scenario  # noqa: PLC0415 - rule 1
+
+    parser.add_argument("--port", type=port, default=SIMULATOR_PORT, help="0 for a free one")
+    add_fields(parser, Scenario)
+
+
+def _simulate(arguments: Arguments) -> int:
+    from bridge import logs  # noqa: PLC0415 - rule 1
+    from bridge.adapters.clock import SystemClock  # noqa: PLC0415 - rule 1
+    from bridge.simulator.scenario import Scenario  # noqa: PLC0415 - rule 1
+    from bridge.simulator.server import serve  # noqa: PLC0415 - rule 1
+
+    logs.configure(LogSettings("warning", "console"))
+    clock = SystemClock()
+    scenario = Scenario(**given_fields(arguments))
+
+    async def until_stopped() -> int:
+        # Before the line that says we are ready: whoever reads it may stop us at once.
+        stop = _stop_signal()
+        async with serve(scenario, now=lambda: clock.now().wall, port=arguments.port) as simulator:
+            _say(f"REST {simulator.api_url}/api hub {simulator.stream_url}")
+            await stop.wait()
+        return 0
+
+    return asyncio.run(until_stopped())
+
+
+def _stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT will set."""
+    import signal  # noqa: PLC0415 - rule 1
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+# -- sessions and topics -----------------------------------------------------------------------
+
+
+def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
+    from bridge.cli.sessions import add_arguments  # noqa: PLC0415 - rule 1
+
+    add_arguments(parser, _config_option)
+
+
+def _sessions(arguments: Arguments) -> int:
+    settings, _ = _load(arguments)
+    return int(arguments.sessions_run(settings, arguments))
+
+
+def _topics(arguments: Arguments) -> int:
+    from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
+    from bridge.reference import topic_reference  # noqa: PLC0415 - rule 1
+
+    settings, _ = _load(arguments)
+    _say(topic_reference(Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)))
+    return 0
+
+
+# -- the table ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+        help: One line for ``--help``.
+        arguments: Adds its options; called only when the command is used.
+        run: Carries it out and returns the exit status.
+    """
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Arguments], int]
+
+
+COMMANDS: Final = {
+    "run": Command("run the gateway in the foreground", _config_option, _run),
+    "check": Command(
+        "tell everything that is wrong with a configuration", _check_arguments, _check
+    ),
+    "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),
+    "simulate": Command("run only the simulated cloud", _simulate_arguments, _simulate),
+    "sessions": Command("list, export or replay session reports", _sessions_arguments, _sessions),
+    "topics": Command("print every topic of a configuration", _config_option, _topics),
+}
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Build the parser; only the command that is used gets its options."""
+    parser = _Parser(prog=PROGRAM, description="A gateway between MQTT and the Easee Cloud.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {bridge.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    used = next((word for word in argv if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(name, help=command.help, description=command.help)
+        added.set_defaults(run=command.run)
+        if name == used:
+            command.arguments(added)
+    return parser

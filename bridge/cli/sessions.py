@@ -1,0 +1,169 @@
+"""``charger-bridge sessions list|export|replay``: what the ledger holds, read from the store.
+
+Listing and exporting only read, also while a bridge is running. Replaying changes what is owed, so
+it needs the store for itself; a running bridge is asked over MQTT instead.
+"""
+
+import argparse
+import asyncio
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from bridge.adapters.store.sqlite import SqliteStore, read_reports
+from bridge.core.cloud.requests import is_serial
+from bridge.core.sessions.ledger import StoredReport, report_document
+from bridge.core.topics import Topics
+from bridge.core.values import iso_utc
+from bridge.errors import StoreError, StoreLocked
+from bridge.settings import Settings
+
+LIST_COLUMNS = "{:<24} {:<20} {:>10} {:>8}  {:<20} {}"
+# A cell that begins so is a formula to a spreadsheet, and a tag is whatever somebody wrote on it.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, add_config: Callable[[argparse.ArgumentParser], None]
+) -> None:
+    """Add ``list``, ``export`` and ``replay``."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, run, text in (
+        ("list", _list, "print one line per stored session"),
+        ("export", _export, "write the stored sessions as CSV or JSON"),
+        ("replay", _replay, "owe stored sessions again: they are published at the next start"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.set_defaults(sessions_run=run)
+        add_config(action)
+        action.add_argument("--since", type=_moment, metavar="TIME", help="ended then or later")
+        action.add_argument("--charger", type=_serial, metavar="SERIAL", help="only this charger")
+        if name == "export":
+            action.add_argument("--format", choices=("csv", "json"), default="csv")
+            action.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a date or time, not {text!r}") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _serial(text: str) -> str:
+    if not is_serial(text):
+        raise argparse.ArgumentTypeError(f"must be a serial, not {text!r}")
+    return text
+
+
+def _stored(settings: Settings, arguments: argparse.Namespace) -> Iterator[StoredReport]:
+    path = Path(settings.store.path)
+    return read_reports(path, since=arguments.since, charger_id=arguments.charger)
+
+
+def _list(settings: Settings, arguments: argparse.Namespace) -> int:
+    lines = [LIST_COLUMNS.format("key", "ended", "kWh", "revision", "auth reason", "published")]
+    for stored in _stored(settings, arguments):
+        shown = _cells(_document(stored, personal_data=False))
+        cells = (stored.key, shown["ended_at"], shown["energy_kwh"], str(stored.revision))
+        reason = shown["auth_reason_name"] or "-"
+        lines.append(LIST_COLUMNS.format(*cells, reason, "yes" if stored.published else "owed"))
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _export(settings: Settings, arguments: argparse.Namespace) -> int:
+    personal_data = settings.publish.personal_data
+    reports = _stored(settings, arguments)
+    documents = (_document(stored, personal_data=personal_data) for stored in reports)
+    text = _csv(documents) if arguments.format == "csv" else _json(documents)
+    with _output(arguments.output) as stream:
+        stream.write(text)
+    return 0
+
+
+def _document(stored: StoredReport, *, personal_data: bool) -> str:
+    """Return the document as it is published; the tag only where that is published as it is."""
+    report = stored.report if personal_data else replace(stored.report, auth="")
+    shown = replace(stored, report=report)
+    return report_document(shown, personal_data=True, salt=b"").decode()
+
+
+def _cells(document: str) -> dict[str, str]:
+    """Split a document into the cells of a row; numbers stay the text they are."""
+    found: dict[str, object] = json.loads(document, parse_float=str, parse_int=str)
+    return {name: _cell(value) for name, value in found.items()}
+
+
+def _csv(documents: Iterable[str]) -> str:
+    """Write a table that a spreadsheet opens; an empty cell is a value nobody knows."""
+    text = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for cells in map(_cells, documents):
+        if writer is None:
+            writer = csv.DictWriter(text, fieldnames=list(cells), lineterminator="\r\n")
+            writer.writeheader()
+        writer.writerow(cells)
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case _:
+            text = str(value)
+            return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _json(documents: Iterable[str]) -> str:
+    """Write a JSON array, one session a line."""
+    rows = ",\n".join(documents)
+    return f"[\n{rows}\n]\n" if rows else "[]\n"
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """Open what is written to. A new file is its owner's alone: sessions say who charged when."""
+    if path is None:
+        yield sys.stdout
+        return
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
+    path = Path(settings.store.path)
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}", hint="check store.path")
+    store = SqliteStore(path, max_mib=settings.store.max_mib)
+
+    async def owe() -> int:
+        try:
+            await store.open()
+        except StoreLocked as error:
+            topic = Topics(settings.mqtt.base_topic).session_replay
+            since = iso_utc(arguments.since) if arguments.since else "2026-01-01T00:00:00Z"
+            hint = f'ask the running bridge: publish {{"since":"{since}"}} to {topic}'
+            raise StoreLocked(str(error), hint=hint) from error
+        try:
+            owed = await store.mark_owed(since=arguments.since, charger_id=arguments.charger)
+        finally:
+            await store.close()
+        return len(owed)
+
+    count = asyncio.run(owe())
+    sys.stdout.write(f"{count} sessions will be published at the next start\n")
+    return 0

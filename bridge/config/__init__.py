@@ -1,0 +1,1 @@
+"""The configuration: file and environment in, frozen settings or every problem out."""

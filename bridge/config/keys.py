@@ -1,0 +1,272 @@
+"""Every key of the configuration, in one table.
+
+Loading, the environment variables, ``config.example.yaml`` and ``docs/configuration.md`` all come
+from :data:`KEYS`. Defaults are not repeated here: they stand in :mod:`bridge.settings`.
+"""
+
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Final
+
+from bridge.config.kinds import (
+    API_URL,
+    CLIENT_ID,
+    COMMANDS,
+    FILE,
+    HOST,
+    PREFIXES,
+    SERIALS,
+    STREAM_URL,
+    SWITCH,
+    TEXT,
+    TOPIC,
+    Kind,
+    choice,
+    whole,
+)
+from bridge.settings import Settings
+
+PREFIX = "CHARGER_BRIDGE_"
+
+
+class Required:
+    """The default of a key that has none."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Final = Required()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key.
+
+    Attributes:
+        path: Sections and name, e.g. ``"mqtt.tls.ca_file"``.
+        kind: What may stand behind it.
+        doc: Sentences for the operator: what it decides, and what to do.
+        unit: Of a quantity, else empty.
+        secret: Refused in the file; read from the environment or from the file that the key with
+            ``_file`` behind its name points to.
+        example: What ``config.example.yaml`` shows where the default is no help.
+    """
+
+    path: str
+    kind: Kind
+    doc: str
+    unit: str = ""
+    secret: bool = False
+    example: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.path.replace(".", "__").upper()
+
+    @property
+    def default(self) -> object:
+        """The default of the settings class, or ``REQUIRED``.
+
+        The name of a secret's file is no setting of its own: it defaults to None.
+        """
+        return _DEFAULTS.get(self.path)
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be left out without a value taking its place."""
+        return self.default is None
+
+
+def _defaults(section: type, prefix: str) -> dict[str, object]:
+    """Collect the defaults of a settings class and of the sections inside it."""
+    found: dict[str, object] = {}
+    for each in fields(section):
+        path = prefix + each.name
+        if isinstance(each.type, type) and is_dataclass(each.type):
+            found |= _defaults(each.type, f"{path}.")
+        else:
+            found[path] = REQUIRED if each.default is MISSING else each.default
+    return found
+
+
+_DEFAULTS: Final = _defaults(Settings, "")
+
+SECTIONS: Final = {
+    "easee": "The vendor's cloud.",
+    "mqtt": "The broker.",
+    "mqtt.tls": "TLS towards the broker. Certificates and host names are always verified.",
+    "publish": "What is published.",
+    "commands": "What others may ask for.",
+    "store": "Where session reports are kept until they are delivered.",
+    "log": "Logs go to standard error.",
+}
+
+KEYS: Final = (
+    Key(
+        "easee.username",
+        TEXT,
+        "E-mail address of the account, or its phone number with country code. Use an account of"
+        " its own that reaches only the chargers the bridge shall serve.",
+        example="someone@example.com",
+    ),
+    Key(
+        "easee.password",
+        TEXT,
+        "Password of the account. Never in this file: point password_file at a file that holds it,"
+        " or set the environment variable.",
+        secret=True,
+    ),
+    Key(
+        "easee.password_file",
+        FILE,
+        "File that holds the password of the account, e.g. a container or systemd secret. A line"
+        " break at its end is ignored. Make it readable by the bridge alone.",
+        example="/run/secrets/easee_password",
+    ),
+    Key(
+        "easee.chargers",
+        SERIALS,
+        "Serials of the chargers to serve. Empty: every charger the account lists.",
+    ),
+    Key(
+        "easee.api_url",
+        API_URL,
+        "Base of the REST interface. Change it only to use a simulated cloud.",
+    ),
+    Key(
+        "easee.stream_url",
+        STREAM_URL,
+        "The hub that pushes observations. Change it only to use a simulated cloud.",
+    ),
+    Key(
+        "easee.source",
+        choice("stream", "poll"),
+        "stream: observations are pushed, and read over REST only while the stream is down."
+        " poll: they are always read over REST, later and at the cost of the request budget.",
+    ),
+    Key(
+        "easee.poll_interval_s",
+        whole(10, 3600),
+        "Time between two reads of one charger while polling. The request budget may stretch it.",
+        unit="s",
+    ),
+    Key("mqtt.host", HOST, "Name or address of the broker."),
+    Key("mqtt.port", whole(1, 65535), "Port of the broker; usually 1883, with TLS 8883."),
+    Key(
+        "mqtt.version",
+        choice("auto", "5", "3.1.1"),
+        "Protocol version. auto: 5, and 3.1.1 with a warning when the broker is older.",
+    ),
+    Key(
+        "mqtt.client_id",
+        CLIENT_ID,
+        "Client identifier. Two programs with the same one throw each other off the broker.",
+    ),
+    Key("mqtt.username", TEXT, "User name at the broker; null for none."),
+    Key(
+        "mqtt.password",
+        TEXT,
+        "Password at the broker. Never in this file: point password_file at a file that holds it,"
+        " or set the environment variable.",
+        secret=True,
+    ),
+    Key(
+        "mqtt.password_file",
+        FILE,
+        "File that holds the password at the broker; null for none.",
+    ),
+    Key("mqtt.base_topic", TOPIC, "First level or levels of every topic."),
+    Key(
+        "mqtt.keepalive_s",
+        whole(2, 3600),
+        "A dead connection is noticed within twice this time. 5 or more except on loopback.",
+        unit="s",
+    ),
+    Key(
+        "mqtt.reply_prefixes",
+        PREFIXES,
+        "Topic prefixes, besides <base>/reply/, under which an MQTT 5 Response Topic is honoured."
+        " The bridge publishes there with its own rights, so keep them apart from everything else.",
+    ),
+    Key(
+        "mqtt.tls.enabled",
+        SWITCH,
+        "Use TLS. Needed for a broker that is neither loopback nor on a private network.",
+    ),
+    Key(
+        "mqtt.tls.ca_file",
+        FILE,
+        "PEM file with the authorities to trust; null for those of the system.",
+    ),
+    Key(
+        "mqtt.tls.cert_file",
+        FILE,
+        "PEM file with the client certificate; null for none. It needs key_file.",
+    ),
+    Key("mqtt.tls.key_file", FILE, "PEM file with the key of the client certificate."),
+    Key(
+        "mqtt.tls.allow_plaintext",
+        SWITCH,
+        "Permit MQTT without TLS to a host that is neither loopback nor private. Anyone on the way"
+        " can then read the broker's password and control the chargers.",
+    ),
+    Key(
+        "publish.json",
+        SWITCH,
+        "Publish <base>/<id>/observation/<name>: JSON with value, unit, times and source.",
+    ),
+    Key(
+        "publish.scalar",
+        SWITCH,
+        "Publish <base>/<id>/state/<name>: the bare value of each observation. Derived state is"
+        " published either way.",
+    ),
+    Key(
+        "publish.personal_data",
+        SWITCH,
+        "Publish RFID tags, positions and network names as they are instead of hashed. They are"
+        " never retained either way.",
+    ),
+    Key(
+        "commands.allow",
+        COMMANDS,
+        "Groups (control, access, current, device, installer, maintenance) or single commands that"
+        " are carried out; everything else is refused. An empty list makes the bridge read-only.",
+    ),
+    Key(
+        "commands.ttl_s",
+        whole(1, 600),
+        "A command that could not be sent within this time is answered expired, never carried out"
+        " late.",
+        unit="s",
+    ),
+    Key(
+        "commands.max_current_a",
+        whole(6, 80),
+        "No command may ask for more current. Not a replacement for the installer's limits.",
+        unit="A",
+    ),
+    Key(
+        "store.path",
+        FILE,
+        "The SQLite file. The cloud's tokens are kept beside it, so its folder must be readable by"
+        " the bridge alone; it is created that way.",
+    ),
+    Key("store.max_mib", whole(1, 10240), "Largest size of the store.", unit="MiB"),
+    Key(
+        "store.keep_days",
+        whole(1, 3650),
+        "Reports that were delivered are removed after this time. What is still owed is kept.",
+        unit="days",
+    ),
+    Key(
+        "log.level",
+        choice("debug", "info", "warning", "error"),
+        "Least important lines to write. Tracebacks appear at debug only.",
+    ),
+    Key("log.format", choice("json", "console"), "json: one object a line. console: for people."),
+)
+
+BY_PATH: Final = {key.path: key for key in KEYS}
+BY_VARIABLE: Final = {key.variable: key for key in KEYS}

@@ -1,0 +1,313 @@
+"""Turn a YAML file and the environment into settings, or into every problem at once.
+
+Rules:
+
+1. Precedence is environment, file, default. Every key of :mod:`bridge.config.keys` can be set in
+   both places, except secrets, which the file only points to.
+2. A problem is one sentence that starts with the path of its key. Nothing stops at the first one.
+3. No message holds a secret. Values are shown for keys that are not secret, short and escaped.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from bridge.config.file import Refused, Scalar, Section, Sequence, read_file, read_list
+from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
+from bridge.config.kinds import Unfit, shown
+from bridge.config.rules import ADVICE, RULES, shown_path
+from bridge.errors import ConfigError
+from bridge.settings import Secret, Settings, TlsSettings
+
+LARGEST_SECRET_BYTES = 4096
+LONGEST_NAME = 120
+MOST_HINTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used.
+
+    Attributes:
+        settings: The settings.
+        warnings: What an operator may want to change, a sentence each.
+    """
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the configuration.
+
+    Args:
+        path: The YAML file, or None for the environment alone.
+        environ: The environment.
+
+    Raises:
+        ConfigError: It cannot be used; holds every problem.
+    """
+    return load_with_warnings(path, environ).settings
+
+
+def load_with_warnings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """Read the configuration and say what looks unwise about it.
+
+    Raises:
+        ConfigError: It cannot be used; holds every problem.
+    """
+    reading = _Reading(environ, path.parent if path is not None else Path())
+    if path is not None:
+        document = read_file(path)
+        reading.problems.extend(document.problems)
+        reading.take_section("", document.root)
+    reading.take_environment()
+    reading.take_secrets()
+    reading.check()
+    if reading.problems:
+        raise ConfigError(tuple(reading.problems))
+    return Loaded(_settings(reading.values), tuple(reading.warnings))
+
+
+class _Reading:
+    """Values, problems and warnings while they are collected."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self.environ = environ
+        self.folder = folder
+        self.values: dict[str, Any] = {}
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._broken: set[str] = set()
+
+    def get(self, path: str) -> Any:
+        """Return a value or its default."""
+        return self.values.get(path, BY_PATH[path].default)
+
+    def refuse(self, path: str, sentence: str, origin: str = "") -> None:
+        """Note a problem of one key."""
+        self.problems.append(f"{path}: {sentence}{origin}")
+        self._broken.add(path)
+
+    def is_sound(self, *paths: str) -> bool:
+        """Say whether nothing is wrong with these keys so far."""
+        return self._broken.isdisjoint(paths)
+
+    # -- the file ---------------------------------------------------------------------------
+
+    def take_section(self, prefix: str, section: Section) -> None:
+        """Take every key of a section of the file."""
+        for name, node in section.entries.items():
+            path = f"{prefix}.{name}" if prefix else name
+            if path in SECTIONS:
+                self._take_subsection(path, node)
+            elif path not in BY_PATH:
+                self._unknown(path, node)
+            elif BY_PATH[path].secret:
+                self._take_inline_secret(BY_PATH[path], node)
+            else:
+                self._take_node(BY_PATH[path], node)
+
+    def _take_subsection(self, path: str, node: Any) -> None:
+        match node:
+            case Section():
+                self.take_section(path, node)
+            case Scalar(is_null=True) | Refused():
+                pass
+            case _:
+                self.refuse(path, "must be a section with keys of its own")
+
+    def _take_inline_secret(self, key: Key, node: Any) -> None:
+        if not (isinstance(node, Scalar) and node.is_null):
+            self.refuse(
+                key.path,
+                f"a secret must not stand in this file; put it into a file named by {key.path}_file"
+                f" or into the environment variable {key.variable}",
+            )
+
+    def _take_node(self, key: Key, node: Any) -> None:
+        match node:
+            case Scalar(is_null=True) if key.kind.many:
+                self.values[key.path] = ()
+            case Scalar(is_null=True) if key.nullable:
+                self.values[key.path] = None
+            case Scalar(is_null=True):
+                self.refuse(key.path, f"needs a value ({key.kind.text})")
+            case Scalar() if key.kind.many:
+                self.refuse(key.path, f"must be a {key.kind.text}, e.g. [{shown(node.text)}]")
+            case Scalar(plain=False) if key.kind.bare:
+                self.refuse(key.path, f"must stand without quotes ({key.kind.text})")
+            case Scalar():
+                self._take_scalar(key, node)
+            case Sequence(items=items) if key.kind.many:
+                self._take_items(key, items)
+            case Refused():
+                self._broken.add(key.path)
+            case _:
+                self.refuse(key.path, f"must be one value ({key.kind.text})")
+
+    def _take_scalar(self, key: Key, node: Scalar) -> None:
+        self._take(key, (node.text,), "")
+        switch = node.plain and node.text.lower() in _BOOLEANS
+        if switch and not key.kind.bare and self.is_sound(key.path):
+            self.refuse(key.path, f"must be {key.kind.text}; quote {node.text} if it is meant so")
+
+    def _take_items(self, key: Key, items: tuple[Any, ...]) -> None:
+        if all(isinstance(item, Scalar) and not item.is_null for item in items):
+            self._take(key, tuple(item.text for item in items), "")
+        else:
+            self.refuse(key.path, f"must be a flat {key.kind.text} without empty items")
+
+    def _unknown(self, path: str, node: Any) -> None:
+        names = SECTIONS if isinstance(node, Section) else BY_PATH
+        self.refuse(_printable(path), f"unknown key{self._nearest(path, names)}")
+
+    def _nearest(self, name: str, names: Iterable[str]) -> str:
+        # Searching is slow, and a file with more mistakes than this is another program's.
+        near = get_close_matches(name, names, n=1) if len(self.problems) < MOST_HINTS else []
+        return f"; did you mean {near[0]}?" if near else ""
+
+    # -- the environment --------------------------------------------------------------------
+
+    def take_environment(self) -> None:
+        """Take every variable of ours; unknown ones are problems."""
+        for name in sorted(name for name in self.environ if name.startswith(PREFIX)):
+            key = BY_VARIABLE.get(name)
+            if key is None:
+                self.refuse(_printable(name), f"unknown variable{self._nearest(name, BY_VARIABLE)}")
+            elif not key.secret:
+                self._take_variable(key, self.environ[name])
+
+    def _take_variable(self, key: Key, text: str) -> None:
+        origin = f" (from {key.variable})"
+        if key.kind.many:
+            listed = read_list(text) if text.lstrip().startswith("[") else _split(text)
+            if listed is None:
+                self.refuse(key.path, f"must be a {key.kind.text}, comma separated", origin)
+            else:
+                self._take(key, listed, origin)
+        elif not text and key.nullable:
+            self.values[key.path] = None
+        else:
+            self._take(key, (text,), origin)
+
+    def _take(self, key: Key, texts: tuple[str, ...], origin: str) -> None:
+        """Read the texts of one key, from wherever they came."""
+        try:
+            read = tuple(key.kind.read(text) for text in texts)
+        except Unfit as exc:
+            self.refuse(key.path, str(exc), origin)
+            return
+        if key.kind.many and len(set(read)) < len(read):
+            self.refuse(key.path, "names something twice", origin)
+        elif key.kind.many:
+            self.values[key.path] = read
+        elif key.kind.is_file:
+            folder = Path() if origin else self.folder
+            self.values[key.path] = str(folder / str(read[0]))
+        else:
+            self.values[key.path] = read[0]
+
+    # -- secrets ----------------------------------------------------------------------------
+
+    def take_secrets(self) -> None:
+        """Take each secret from the environment or from the file that is named for it."""
+        for key in KEYS:
+            if key.secret:
+                self._take_secret(key, BY_PATH[f"{key.path}_file"])
+
+    def _take_secret(self, key: Key, file_key: Key) -> None:
+        direct = self.environ.get(key.variable)
+        if direct and self.environ.get(file_key.variable):
+            self.refuse(key.path, f"set by {key.variable} and {file_key.variable}; keep one")
+        elif direct:
+            self._keep_secret(key, key.path, direct)
+        elif path := self.get(file_key.path):
+            self._take_secret_file(key, file_key, Path(path))
+
+    def _take_secret_file(self, key: Key, file_key: Key, path: Path) -> None:
+        try:
+            with path.open("rb") as stream:
+                mode = os.fstat(stream.fileno()).st_mode
+                raw = stream.read(LARGEST_SECRET_BYTES + 1)
+        except OSError as exc:
+            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {exc.strerror}")
+            return
+        try:
+            text = raw.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            self.refuse(file_key.path, f"{shown_path(path)} is not UTF-8 text")
+            return
+        if mode & stat.S_IROTH:
+            self.warnings.append(
+                f"{file_key.path}: every user of this machine can read {shown_path(path)};"
+                " chmod 0400 it unless a container keeps others out"
+            )
+        self._keep_secret(key, file_key.path, text)
+
+    def _keep_secret(self, key: Key, path: str, text: str) -> None:
+        if len(text.encode("utf-8", "surrogatepass")) > LARGEST_SECRET_BYTES:
+            self.refuse(path, f"the secret is longer than {LARGEST_SECRET_BYTES} bytes")
+            return
+        try:
+            key.kind.read(text)
+        except Unfit as exc:
+            self.refuse(path, f"the secret {exc}")
+            return
+        self.values[key.path] = Secret(text)
+
+    # -- what belongs together --------------------------------------------------------------
+
+    def check(self) -> None:
+        """Check what is required and what several keys mean together."""
+        for key in KEYS:
+            if key.default is REQUIRED and key.path not in self.values:
+                self._missing(key)
+        for paths, rule in RULES:
+            if self.is_sound(*paths):
+                self.problems.extend(rule(self.get))
+        for advice in ADVICE:
+            self.warnings.extend(advice(self.get))
+
+    def _missing(self, key: Key) -> None:
+        if not self.is_sound(key.path, f"{key.path}_file"):
+            return
+        if key.secret:
+            ways = f"set {key.path}_file or {key.variable}"
+        else:
+            ways = f"set it in the file or by {key.variable}"
+        self.refuse(key.path, f"required; {ways}")
+
+
+_BOOLEANS: Final = frozenset({"true", "false", "yes", "no", "on", "off"})
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    """Build the settings from checked values; what is missing takes its default."""
+
+    def given(section: str, known: type) -> dict[str, Any]:
+        names = (field.name for field in fields(known))
+        return {n: values[f"{section}.{n}"] for n in names if f"{section}.{n}" in values}
+
+    sections: dict[str, Any] = {}
+    for field in fields(Settings):
+        known = field.type
+        if not isinstance(known, type):  # pragma: no cover - annotations are real classes here
+            raise TypeError(field.name)
+        inner = given(field.name, known)
+        if field.name == "mqtt":
+            inner["tls"] = TlsSettings(**given("mqtt.tls", TlsSettings))
+        sections[field.name] = known(**inner)
+    return Settings(**sections)

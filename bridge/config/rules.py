@@ -1,0 +1,115 @@
+"""What several configuration keys mean together: rules that refuse, and advice.
+
+A rule is a generator of problems over the checked values, listed in :data:`RULES` with the keys
+that must be sound before it is asked, so that one mistake is told once.
+"""
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from bridge.config.kinds import is_private, shown
+from bridge.core.commands.catalogue import CATALOGUE
+
+STANDARD_PORT = 1883
+
+Get = Callable[[str], Any]
+
+
+def shown_path(path: Path) -> str:
+    """Show a path in a message, whole, without control characters."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+def _plaintext(get: Get) -> Iterator[str]:
+    if get("mqtt.tls.enabled") or get("mqtt.tls.allow_plaintext") or is_private(get("mqtt.host")):
+        return
+    yield (
+        f"mqtt.host: {get('mqtt.host')} is neither loopback nor private and TLS is off; set"
+        " mqtt.tls.enabled: true, or mqtt.tls.allow_plaintext: true to send passwords and commands"
+        " in the clear"
+    )
+
+
+def _client_certificate(get: Get) -> Iterator[str]:
+    cert_file, key_file = get("mqtt.tls.cert_file"), get("mqtt.tls.key_file")
+    if cert_file and not key_file:
+        yield "mqtt.tls.cert_file: needs mqtt.tls.key_file"
+    if key_file and not cert_file:
+        yield "mqtt.tls.key_file: needs mqtt.tls.cert_file"
+
+
+def _readable(path: str) -> Callable[[Get], Iterator[str]]:
+    def rule(get: Get) -> Iterator[str]:
+        if not (name := get(path)):
+            return
+        try:
+            with Path(name).open("rb") as stream:
+                stream.read(1)
+        except OSError as exc:
+            yield f"{path}: cannot read {shown_path(Path(name))}: {exc.strerror}"
+
+    return rule
+
+
+def _broker_login(get: Get) -> Iterator[str]:
+    if get("mqtt.password") and not get("mqtt.username"):
+        yield "mqtt.password: needs mqtt.username"
+
+
+def _reply_prefixes(get: Get) -> Iterator[str]:
+    base = f"{get('mqtt.base_topic')}/"
+    for prefix in get("mqtt.reply_prefixes"):
+        if prefix.startswith(f"{base}reply/"):
+            continue
+        if prefix.startswith(base) or base.startswith(prefix):
+            yield (
+                f"mqtt.reply_prefixes: {shown(prefix)} overlaps {shown(base)}: a caller could make"
+                " the bridge write over its own topics"
+            )
+
+
+def _commands(get: Get) -> Iterator[str]:
+    groups = sorted({spec.group for spec in CATALOGUE.values()})
+    for name in get("commands.allow"):
+        if name in groups or name in CATALOGUE:
+            continue
+        near = get_close_matches(name, (*groups, *CATALOGUE), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"groups are {', '.join(groups)}"
+        yield f"commands.allow: {shown(name)} is neither a group nor a command; {hint}"
+
+
+RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]] = (
+    (("mqtt.host", "mqtt.tls.enabled", "mqtt.tls.allow_plaintext"), _plaintext),
+    (("mqtt.tls.cert_file", "mqtt.tls.key_file"), _client_certificate),
+    (("mqtt.tls.ca_file",), _readable("mqtt.tls.ca_file")),
+    (("mqtt.tls.cert_file",), _readable("mqtt.tls.cert_file")),
+    (("mqtt.tls.key_file",), _readable("mqtt.tls.key_file")),
+    (("mqtt.username", "mqtt.password", "mqtt.password_file"), _broker_login),
+    (("mqtt.base_topic", "mqtt.reply_prefixes"), _reply_prefixes),
+    (("commands.allow",), _commands),
+)
+
+
+def _tls_unused(get: Get) -> Iterator[str]:
+    if get("mqtt.tls.enabled"):
+        return
+    for name in ("ca_file", "cert_file"):
+        if get(f"mqtt.tls.{name}"):
+            yield f"mqtt.tls.{name}: without effect while mqtt.tls.enabled is false"
+
+
+def _tls_port(get: Get) -> Iterator[str]:
+    if get("mqtt.tls.enabled") and get("mqtt.port") == STANDARD_PORT:
+        yield f"mqtt.port: {STANDARD_PORT} is usually the port without TLS; with TLS it is 8883"
+
+
+def _far_plaintext(get: Get) -> Iterator[str]:
+    plain = get("mqtt.tls.allow_plaintext") and not get("mqtt.tls.enabled")
+    if plain and not is_private(get("mqtt.host")):
+        yield "mqtt.tls.allow_plaintext: passwords and commands travel a foreign network in clear"
+
+
+ADVICE: Final = (_tls_unused, _tls_port, _far_plaintext)

@@ -1,0 +1,97 @@
+"""What happened at a charger, told once: the topics ``<base>/<id>/event/<kind>``.
+
+Rules:
+
+1. An announcement is not retained: who was not listening finds the state in the state topics.
+2. Only what is fresh is announced. A replay after a reconnect tells of the past, and a flow that
+   opened a gate for it would be wrong.
+3. A change that one of our own commands caused is no announcement.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+
+from bridge.core.chargers.observations import Observation, Value
+from bridge.core.events import CommandResponse, Moment
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from bridge.core.values import iso_utc
+
+SMART_CHARGING = 102
+ERROR_CODES = frozenset({119, 219})
+# Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
+FRESH = timedelta(minutes=2)
+
+
+class Announcer:
+    """What has been announced for one charger."""
+
+    def __init__(self, charger_id: str, topics: Topics) -> None:
+        self._charger_id = charger_id
+        self._topics = topics
+        self._last: dict[int, Value] = {}
+        self._waiting = False
+
+    def observed(self, observation: Observation, now: Moment, *, ours: bool) -> Iterator[Publish]:
+        """Take an observation that became the newest of its id.
+
+        Args:
+            observation: It.
+            now: When it arrived.
+            ours: True when a command of ours caused it.
+        """
+        number = observation.spec.id
+        if number != SMART_CHARGING and number not in ERROR_CODES:
+            return
+        before = self._last.get(number)
+        self._last[number] = observation.value
+        if before is None or before == observation.value or not _fresh(observation, now):
+            return
+        if number == SMART_CHARGING and not ours:
+            yield self._event("smart_button", observation.measured_at, now, value=observation.value)
+        elif number in ERROR_CODES and observation.value != 0:
+            yield self._event(
+                "error",
+                observation.measured_at,
+                now,
+                name=observation.spec.name,
+                code=observation.value,
+            )
+
+    def authorization(self, *, waiting: bool, at: datetime, now: Moment) -> Iterator[Publish]:
+        """Announce a car that waits for an authorization, once for as long as it waits."""
+        if waiting and not self._waiting:
+            yield self._event("authorization_requested", at, now)
+        self._waiting = waiting
+
+    def foreign_command(self, response: CommandResponse, name: str, now: Moment) -> Publish:
+        """Tell that the charger answered a command that none of ours was."""
+        return self._event(
+            "foreign_command",
+            None,
+            now,
+            command_id=response.command_id,
+            command=name,
+            accepted=response.accepted,
+            ticks=None if response.ticks is None else str(response.ticks),
+        )
+
+    def _event(self, kind: str, at: datetime | None, now: Moment, **facts: object) -> Publish:
+        document = {
+            "event": kind,
+            "charger_id": self._charger_id,
+            **facts,
+            "measured_at": None if at is None else iso_utc(at),
+            "received_at": iso_utc(now.wall),
+        }
+        return Publish(
+            self._topics.event(self._charger_id, kind),
+            msgspec.json.encode(document),
+            retained=False,
+        )
+
+
+def _fresh(observation: Observation, now: Moment) -> bool:
+    return not now.trusted or now.wall - observation.measured_at < FRESH

@@ -1,0 +1,205 @@
+"""State that people automate on, derived from observations: one function per topic.
+
+Rules:
+
+1. A function answers with the payload, or with None while nothing that was seen tells. What is
+   seen and not understood is ``null``.
+2. ``DERIVED`` says which observations a topic follows; it is recomputed when one of them moves and
+   never else. A derived topic is replaced, not retracted: by ``null`` if need be.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from bridge.core.chargers.enumerations import LED_MODE, NO_CURRENT_REASON, OP_MODE, LedMode
+from bridge.core.values import Value
+
+LOCAL_PRE_AUTHORIZE = 15
+OFFLINE_WHITELIST = 16
+OFFLINE_ALLOW_ALL = 17
+AUTHORIZATION_REQUIRED = 42
+OFFLINE_CHARGING_MODE = 45
+LED = 46
+REASON = 96
+SMART_CHARGING = 102
+OPERATING_MODE = 109
+CONNECTED_TO_CLOUD = 250
+
+OFFLINE = 0
+AWAITING_START = 2
+AWAITING_AUTHORIZATION = 7
+PENDING_AUTHORIZATION = 55
+
+TOUCH_BUTTON = "touch_button"
+
+
+class Readings(Protocol):
+    """The newest observations of one charger."""
+
+    def value(self, observation_id: int) -> Value | None:
+        """Return the newest value; None before the first."""
+        ...
+
+    def measured_at(self, observation_id: int) -> datetime | None:
+        """Return when it was measured; None before the first."""
+        ...
+
+
+def flag(readings: Readings, observation_id: int) -> bool | None:
+    """Read a switch; None when it was not seen or is neither on nor off."""
+    value = readings.value(observation_id)
+    return bool(value) if value in (0, 1) else None
+
+
+def awaiting_authorization(readings: Readings) -> bool | None:
+    """Say whether a car waits for somebody's permission; None before the first op mode.
+
+    Firmware since 2023 says so with op mode 7, older firmware with 2 and a reason.
+    """
+    mode = readings.value(OPERATING_MODE)
+    if mode is None:
+        return None
+    pending = readings.value(REASON) == PENDING_AUTHORIZATION
+    return mode == AWAITING_AUTHORIZATION or (mode == AWAITING_START and pending)
+
+
+def _op_mode(readings: Readings) -> bytes | None:
+    mode = readings.value(OPERATING_MODE)
+    if mode is None:
+        return None
+    if awaiting_authorization(readings):
+        mode = AWAITING_AUTHORIZATION
+    return _label(None if isinstance(mode, float) else OP_MODE.get(mode))
+
+
+def _no_current_reason(readings: Readings) -> bytes | None:
+    reason = readings.value(REASON)
+    if reason is None:
+        return None
+    return _label(None if isinstance(reason, float) else NO_CURRENT_REASON.get(reason))
+
+
+def _awaiting_authorization(readings: Readings) -> bytes | None:
+    waiting = awaiting_authorization(readings)
+    if waiting is None:
+        return None
+    return b"true" if waiting else b"false"
+
+
+def _led(part: Callable[[LedMode], str | None]) -> Callable[[Readings], bytes | None]:
+    def derive(readings: Readings) -> bytes | None:
+        code = readings.value(LED)
+        if code is None:
+            return None
+        mode = LED_MODE.get(code) if isinstance(code, int) else None
+        return _label(None if mode is None else part(mode))
+
+    return derive
+
+
+def _access_mode(readings: Readings) -> bytes | None:
+    """Tell who lets a car charge: the cloud's rule and the local one exclude each other.
+
+    While one replaces the other both may be seen true; then the later one is the new one.
+    """
+    cloud = flag(readings, AUTHORIZATION_REQUIRED)
+    local = flag(readings, LOCAL_PRE_AUTHORIZE)
+    if cloud and local:
+        cloud_at = readings.measured_at(AUTHORIZATION_REQUIRED)
+        local_at = readings.measured_at(LOCAL_PRE_AUTHORIZE)
+        local = cloud_at is not None and local_at is not None and local_at > cloud_at
+        cloud = not local
+    if cloud:
+        return b"cloud_authorization"
+    if local:
+        return b"local_authorization"
+    return None if cloud is None else b"open"
+
+
+# 45: whatever the two flags allow, it may allow less.
+_POLICY_BY_MODE: Final[Mapping[Value, bytes]] = {0: b"allow_all", 1: b"whitelist", 2: b"none"}
+
+
+def _offline_policy(readings: Readings) -> bytes | None:
+    """Tell who may charge while the charger is offline."""
+    mode = readings.value(OFFLINE_CHARGING_MODE)
+    ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
+    flags = _policy_of_flags(readings)
+    if flags is None:
+        return None if mode is None else ceiling or b"null"
+    if ceiling == b"none":
+        return b"none"
+    return b"whitelist" if (flags, ceiling) == (b"allow_all", b"whitelist") else flags
+
+
+def _policy_of_flags(readings: Readings) -> bytes | None:
+    everyone = flag(readings, OFFLINE_ALLOW_ALL)
+    listed = flag(readings, OFFLINE_WHITELIST)
+    if everyone:
+        return b"allow_all"
+    if listed:
+        return b"whitelist"
+    return None if everyone is None and listed is None else b"none"
+
+
+def _label(text: str | None) -> bytes:
+    return b"null" if text is None else text.encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One derived topic.
+
+    Attributes:
+        name: The last level of its topic.
+        sources: The observations it follows.
+        derive: Its payload, or None while there is none.
+        meaning: For the topic reference.
+    """
+
+    name: str
+    sources: tuple[int, ...]
+    derive: Callable[[Readings], bytes | None]
+    meaning: str
+
+
+DERIVED: Final = (
+    Derived(
+        "op_mode",
+        (OPERATING_MODE, REASON),
+        _op_mode,
+        "what the charger is doing; `awaiting_authorization` also for mode 2 with reason 55",
+    ),
+    Derived("no_current_reason", (REASON,), _no_current_reason, "why there is no or less current"),
+    Derived("led", (LED,), _led(lambda mode: mode.meaning), "what the light strip means"),
+    Derived("led_color", (LED,), _led(lambda mode: mode.color), "its color"),
+    Derived("led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion"),
+    Derived(
+        "awaiting_authorization",
+        (OPERATING_MODE, REASON),
+        _awaiting_authorization,
+        "`true` while a car waits for permission",
+    ),
+    Derived(
+        "access_mode",
+        (AUTHORIZATION_REQUIRED, LOCAL_PRE_AUTHORIZE),
+        _access_mode,
+        "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
+    ),
+    Derived(
+        "offline_policy",
+        (OFFLINE_WHITELIST, OFFLINE_ALLOW_ALL, OFFLINE_CHARGING_MODE),
+        _offline_policy,
+        "who may charge while offline: `none`, `whitelist` or `allow_all`",
+    ),
+)
+
+
+def _by_source() -> Mapping[int, tuple[Derived, ...]]:
+    ids = {source for derived in DERIVED for source in derived.sources}
+    return {i: tuple(derived for derived in DERIVED if i in derived.sources) for i in ids}
+
+
+BY_SOURCE: Final = _by_source()

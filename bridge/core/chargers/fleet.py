@@ -1,0 +1,204 @@
+"""The chargers that are served, and what an observation does to the one it belongs to.
+
+Rules:
+
+1. An observation of a charger that is not ours is counted and ignored: the hub goes on sending for
+   chargers that were unsubscribed (pyeasee notes that unsubscribing does not work).
+2. An undecodable value changes nothing. It is counted, logged once per observation id, and stays
+   in an alert until a good value of that id arrives.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bridge.core.chargers.announcements import Announcer
+from bridge.core.chargers.observations import Observation, decode
+from bridge.core.chargers.state import ChargerState
+from bridge.core.effects import Effect, Note, SaveReport
+from bridge.core.events import Moment, RawObservation
+from bridge.core.messages import Publish
+from bridge.core.sessions.reports import SessionBoard, read_report, read_start
+from bridge.core.status import Status
+from bridge.core.topics import Topics
+from bridge.errors import DecodeError
+from bridge.settings import PublishSettings
+
+SESSION_START = 223
+SESSION_FINISHED = 129
+NAMED_IN_ALERT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Charger:
+    """Everything held for one charger."""
+
+    state: ChargerState
+    board: SessionBoard
+    announcer: Announcer
+
+
+class Fleet:
+    """The chargers by serial."""
+
+    def __init__(
+        self, topics: Topics, publish: PublishSettings, salt: bytes, status: Status
+    ) -> None:
+        self._topics = topics
+        self._publish = publish
+        self._salt = salt
+        self._status = status
+        self._chargers: dict[str, Charger] = {}
+        self._link_ok = False
+        self._online: set[str] = set()
+        self._touched: set[str] = set()
+        # Heap of (monotonic deadline, charger id), one entry per charger in _expected.
+        self._silences: list[tuple[float, str]] = []
+        self._expected: set[str] = set()
+        self._undecodable: set[tuple[str, int]] = set()
+        self._logged: set[int] = set()
+
+    @property
+    def chargers(self) -> Mapping[str, Charger]:
+        """The chargers that are served."""
+        return self._chargers
+
+    def add(self, charger_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Serve these chargers too; return those that are new."""
+        new = tuple(i for i in charger_ids if i not in self._chargers)
+        for charger_id in new:
+            self._chargers[charger_id] = Charger(
+                ChargerState(charger_id, self._topics, self._publish, self._salt),
+                SessionBoard(charger_id, self._topics),
+                Announcer(charger_id, self._topics),
+            )
+        self._touched.update(new)
+        return new
+
+    def read(self, raw: RawObservation, now: Moment) -> Iterator[Effect | Observation]:
+        """Decode one observation; yield it, or what its failure leads to."""
+        counters = self._status.counters
+        counters["observations"] += 1
+        if raw.charger_id not in self._chargers:
+            counters["observations_of_unknown_chargers"] += 1
+            return
+        try:
+            observation = decode(raw)
+        except DecodeError as error:
+            counters["observations_undecodable"] += 1
+            yield from self._undecodable_value(raw, error, now)
+            return
+        if (raw.charger_id, raw.id) in self._undecodable:
+            self._undecodable.discard((raw.charger_id, raw.id))
+            yield from self._undecodable_alert(now)
+        yield observation
+
+    def apply(
+        self, observation: Observation, source: str, now: Moment, *, ours: bool
+    ) -> Iterator[Effect]:
+        """Take one decoded observation of a charger that is served."""
+        charger = self._chargers[observation.charger_id]
+        self._touched.add(observation.charger_id)
+        number = observation.spec.id
+        if number in (SESSION_START, SESSION_FINISHED):
+            yield from self._session(charger, observation, source, now)
+        before = charger.state.measured_at(number)
+        yield from charger.state.apply(observation, source, now)
+        if before is None or observation.measured_at >= before:
+            yield from charger.board.observed(observation)
+            yield from charger.announcer.observed(observation, now, ours=ours)
+            yield from charger.announcer.authorization(
+                waiting=charger.state.awaiting_authorization,
+                at=observation.measured_at,
+                now=now,
+            )
+
+    def availability(self, now: Moment) -> Iterator[Effect]:
+        """Publish who became available or ceased to be.
+
+        Only chargers that something happened to are looked at: those an observation came for,
+        those whose silence has lasted too long, and all of them when the cloud link changed. The
+        cost of an event must not grow with the number of chargers.
+        """
+        link_ok = self._status.cloud.delivering
+        if link_ok != self._link_ok:
+            self._link_ok = link_ok
+            self._touched.update(self._chargers)
+        while self._silences and self._silences[0][0] <= now.mono_s:
+            charger_id = heapq.heappop(self._silences)[1]
+            self._expected.discard(charger_id)
+            self._touched.add(charger_id)
+        for charger_id in self._touched:
+            state = self._chargers[charger_id].state
+            yield from state.availability(link_ok, now)
+            if state.available(link_ok, now):
+                self._online.add(charger_id)
+                self._expect_silence(charger_id, now)
+            else:
+                self._online.discard(charger_id)
+        self._touched.clear()
+        self._status.online = len(self._online)
+
+    def deadline_s(self) -> float | None:
+        """When to look again whether a charger fell silent; may be early, never late."""
+        return self._silences[0][0] if self._silences else None
+
+    def _expect_silence(self, charger_id: str, now: Moment) -> None:
+        """Keep one entry per available charger; a later deadline is found out when it is due."""
+        due_s = self._chargers[charger_id].state.deadline_s(now)
+        if due_s is not None and charger_id not in self._expected:
+            heapq.heappush(self._silences, (due_s, charger_id))
+            self._expected.add(charger_id)
+
+    def publications(self, now: Moment) -> Iterator[Publish]:
+        """Everything retained of every charger again."""
+        for charger in self._chargers.values():
+            yield from charger.state.publications(now)
+            yield from charger.board.publications()
+
+    def _session(
+        self, charger: Charger, observation: Observation, source: str, now: Moment
+    ) -> Iterator[Effect]:
+        text = str(observation.value)
+        try:
+            if observation.spec.id == SESSION_START:
+                start = read_start(text, charger_id=observation.charger_id)
+                yield from charger.board.started(start)
+            else:
+                report = read_report(
+                    text,
+                    charger_id=observation.charger_id,
+                    source=source,
+                    measured_at=observation.measured_at,
+                    received_at=now.wall,
+                )
+                yield from charger.board.finished(report)
+                yield SaveReport(report)
+        except DecodeError as error:
+            self._status.counters["session_payloads_unreadable"] += 1
+            yield Note("warning", "session.unreadable", {"error": str(error)})
+
+    def _undecodable_value(
+        self, raw: RawObservation, error: DecodeError, now: Moment
+    ) -> Iterator[Effect]:
+        if raw.id not in self._logged:
+            self._logged.add(raw.id)
+            yield Note("warning", "observation.undecodable", {"error": str(error)})
+        if (raw.charger_id, raw.id) not in self._undecodable:
+            self._undecodable.add((raw.charger_id, raw.id))
+            yield from self._undecodable_alert(now)
+
+    def _undecodable_alert(self, now: Moment) -> Iterator[Effect]:
+        if not self._undecodable:
+            yield from self._status.alerts.clear("undecodable")
+            return
+        named = [f"{charger}/{number}" for charger, number in sorted(self._undecodable)][
+            :NAMED_IN_ALERT
+        ]
+        more = len(self._undecodable) - len(named)
+        yield from self._status.alerts.raise_(
+            "undecodable",
+            f"values that could not be read: {', '.join(named)}{f' and {more} more' * (more > 0)}",
+            "the last good values stay; report the observation ids if this does not pass",
+            now,
+        )

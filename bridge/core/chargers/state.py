@@ -1,0 +1,315 @@
+"""What one charger last said, and what is published of it.
+
+Rules:
+
+1. The newest by the charger's own time wins, per observation id, whatever order things arrive in;
+   on equal stamps, which have whole seconds mostly, the later arrival wins (evcc#9047, evcc#10175).
+2. A stamp from the future is published as it is but does not outrank what is measured after it.
+3. A replay brings values, never life: liveness is the age of the newest measurement, not of the
+   newest message (evcc#10075). What the cloud says about the charger (250, 251) is no sign of life.
+4. Personal data is never retained. A retained text that carries an ``Auth`` field goes out without.
+5. Everything retained can be published again at any time, exactly as it was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from bridge.core.chargers import derived
+from bridge.core.chargers.observations import (
+    REGISTRY,
+    Observation,
+    ObservationSpec,
+    Value,
+    label_of,
+    spec_of,
+)
+from bridge.core.chargers.redaction import without_auth
+from bridge.core.effects import Effect, Note
+from bridge.core.events import Moment
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from bridge.core.values import hashed, iso_utc, json_value, scalar
+from bridge.settings import PublishSettings
+
+# More than two clocks differ by, less than anybody would call recent.
+FUTURE = timedelta(minutes=5)
+# An idle charger reports about every 15 minutes; a limit below 20 was tried and taken back (evcc
+# pull request 28362).
+SILENCE_S = 20 * 60.0
+CLOUD_MADE = frozenset({derived.CONNECTED_TO_CLOUD, 251})
+# The registry and as many unnamed ids as are worth holding; ids come from outside.
+MOST_IDS = len(REGISTRY) + 256
+
+
+@dataclass(slots=True)
+class _Held:
+    """The newest observation of one id.
+
+    Attributes:
+        ranked_at: What it is compared by: ``measured_at``, or our time if that lies in the future.
+    """
+
+    value: Value
+    measured_at: datetime
+    ranked_at: datetime
+    received_at: datetime
+    source: str
+
+
+class ChargerState:
+    """One charger: newest values, derived state, freshness, availability.
+
+    Attributes:
+        stale: How many observations came after a newer one of their id.
+    """
+
+    def __init__(
+        self, charger_id: str, topics: Topics, publish: PublishSettings, salt: bytes
+    ) -> None:
+        self.charger_id = charger_id
+        self.stale = 0
+        self._topics = topics
+        self._publish = publish
+        self._salt = salt
+        self._held: dict[int, _Held] = {}
+        self._derived: dict[str, bytes] = {}
+        self._switched_at: Moment | None = None
+        self._online: bool | None = None
+        # On the monotonic clock. The second pair is what came while the wall clock was not to be
+        # believed: when it arrived, and the newest stamp among it.
+        self._heard_s = float("-inf")
+        self._arrived_s = float("-inf")
+        self._unjudged_at: datetime | None = None
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def value(self, observation_id: int) -> Value | None:
+        """Return the newest value of an observation; None before the first."""
+        held = self._held.get(observation_id)
+        return None if held is None else held.value
+
+    def measured_at(self, observation_id: int) -> datetime | None:
+        """Return when the charger measured it; None before the first."""
+        held = self._held.get(observation_id)
+        return None if held is None else held.measured_at
+
+    @property
+    def awaiting_authorization(self) -> bool:
+        """Whether a car waits for somebody's permission."""
+        return derived.awaiting_authorization(self) is True
+
+    # -- observations -------------------------------------------------------------------------
+
+    def apply(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
+        """Take one observation and yield what follows from it.
+
+        Args:
+            observation: Of this charger.
+            source: ``"stream"`` or ``"poll"``.
+            now: When it arrived.
+        """
+        spec = observation.spec
+        self._hear(observation, source, now)
+        value = observation.value
+        if spec.auth_field:
+            stripped = without_auth(value)
+            if stripped is None:
+                yield self._note("observation.withheld", spec)
+                return
+            value = stripped
+        new = _Held(
+            value, observation.measured_at, _rank(observation.measured_at, now), now.wall, source
+        )
+        old = self._held.get(spec.id)
+        if old is None:
+            if len(self._held) >= MOST_IDS and spec.id not in REGISTRY:
+                yield self._note("observation.one_too_many", spec)
+                return
+        elif _outranked(new, old, now):
+            self.stale += 1
+            yield self._note("observation.stale", spec)
+            return
+        elif old.measured_at == new.measured_at and _same(old.value, value):
+            return
+        self._held[spec.id] = new
+        yield from self._messages(spec, new, bare=old is None or not _same(old.value, value))
+        if spec.id in derived.BY_SOURCE:
+            yield from self._derive(spec.id)
+        elif spec.id == derived.SMART_CHARGING:
+            yield from self._smart_charging_seen(old, new)
+
+    def smart_charging_setting(self, enabled: bool, now: Moment) -> Iterator[Effect]:
+        """Take note of a confirmed setting of smart charging: off kills the touch button."""
+        self._switched_at = None if enabled else now
+        yield from self._set_derived(derived.TOUCH_BUTTON, b"enabled" if enabled else b"disabled")
+
+    def _smart_charging_seen(self, old: _Held | None, new: _Held) -> Iterator[Effect]:
+        """Bring the button back when smart charging comes on after it was switched off."""
+        off = self._switched_at
+        if off is None or new.value is not True:
+            return
+        later = not off.trusted or new.measured_at > off.wall
+        if old.value is False if old is not None else later:
+            self._switched_at = None
+            yield from self._set_derived(derived.TOUCH_BUTTON, b"enabled")
+
+    def _derive(self, observation_id: int) -> Iterator[Effect]:
+        for topic in derived.BY_SOURCE[observation_id]:
+            payload = topic.derive(self)
+            if payload is None and topic.name in self._derived:
+                payload = b"null"  # it was known, and what is known now does not tell any more
+            if payload is not None:
+                yield from self._set_derived(topic.name, payload)
+
+    def _set_derived(self, name: str, payload: bytes) -> Iterator[Effect]:
+        if self._derived.get(name) != payload:
+            self._derived[name] = payload
+            yield Publish(self._topics.state(self.charger_id, name), payload)
+
+    def _note(self, event: str, spec: ObservationSpec) -> Note:
+        return Note("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def publications(self, now: Moment) -> Iterator[Publish]:
+        """Yield everything retained again, as after the broker lost its memory."""
+        for observation_id, held in self._held.items():
+            spec = spec_of(observation_id)
+            if not spec.personal:
+                yield from self._messages(spec, held, bare=True)
+        for name, payload in self._derived.items():
+            yield Publish(self._topics.state(self.charger_id, name), payload)
+        if self._online is not None:
+            yield self._availability(online=self._online and self._heard_lately(now))
+
+    def _messages(self, spec: ObservationSpec, held: _Held, *, bare: bool) -> Iterator[Publish]:
+        """Yield the document and, when asked for, the bare value of one observation."""
+        value, label = held.value, label_of(spec, held.value)
+        if spec.personal and value != "" and not self._publish.personal_data:
+            value, label = hashed(scalar(value).decode(), self._salt), None
+        measured_at = iso_utc(held.measured_at)
+        if self._publish.json:
+            head, unit = _frame(spec)
+            document = b"".join(
+                (
+                    head,
+                    json_value(value),
+                    b',"label":"%b"' % label.encode() if label else b',"label":null',
+                    unit,
+                    measured_at.encode(),
+                    b'","received_at":"',
+                    iso_utc(held.received_at).encode(),
+                    b'","source":"',
+                    held.source.encode(),
+                    b'"}',
+                )
+            )
+            topic = self._topics.observation(self.charger_id, spec.name)
+            yield Publish(topic, document, retained=not spec.personal)
+        if bare and self._publish.scalar:
+            yield Publish(
+                self._topics.state(self.charger_id, spec.name),
+                scalar(value),
+                retained=not spec.personal,
+                user_properties=(
+                    ("measured_at", measured_at),
+                    ("unit", spec.unit or ""),
+                    ("id", str(spec.id)),
+                ),
+            )
+
+    # -- availability -------------------------------------------------------------------------
+
+    def available(self, link_ok: bool, now: Moment) -> bool:
+        """Say whether the charger can be relied on: the bridge, the cloud and the charger itself.
+
+        Args:
+            link_ok: The bridge hears from the cloud.
+            now: For the age of what was heard.
+        """
+        return (
+            link_ok
+            and derived.flag(self, derived.CONNECTED_TO_CLOUD) is not False
+            and self.value(derived.OPERATING_MODE) != derived.OFFLINE
+            and self._heard_lately(now)
+        )
+
+    def availability(self, link_ok: bool, now: Moment) -> Iterator[Effect]:
+        """Publish the availability if it changed."""
+        online = self.available(link_ok, now)
+        if online != self._online:
+            self._online = online
+            yield self._availability(online=online)
+
+    def deadline_s(self, now: Moment) -> float | None:
+        """Return the monotonic second at which silence will make it unavailable.
+
+        None when it is silent already. The answer moves later with every observation, and earlier
+        only when the wall clock becomes trusted.
+        """
+        return self._last_heard_s(now) + SILENCE_S if self._heard_lately(now) else None
+
+    def _availability(self, *, online: bool) -> Publish:
+        payload = b"online" if online else b"offline"
+        return Publish(self._topics.availability(self.charger_id), payload)
+
+    def _heard_lately(self, now: Moment) -> bool:
+        return now.mono_s < self._last_heard_s(now) + SILENCE_S
+
+    def _hear(self, observation: Observation, source: str, now: Moment) -> None:
+        """Note a sign of life, moved back on the monotonic clock by the age of its stamp.
+
+        An age cannot be told while the wall clock is not trusted. Then arriving on the stream
+        counts, until the clock is trusted and the stamp can be judged.
+        """
+        if observation.spec.id in CLOUD_MADE:
+            return
+        measured_at = observation.measured_at
+        if now.trusted:
+            self._heard_s = max(self._heard_s, now.mono_s - _age_s(measured_at, now))
+        elif source == "stream":
+            self._arrived_s = now.mono_s
+            if self._unjudged_at is None or measured_at > self._unjudged_at:
+                self._unjudged_at = measured_at
+
+    def _last_heard_s(self, now: Moment) -> float:
+        if self._unjudged_at is None:
+            return self._heard_s
+        arrived_s = self._arrived_s
+        if now.trusted:
+            arrived_s = min(arrived_s, now.mono_s - _age_s(self._unjudged_at, now))
+        return max(self._heard_s, arrived_s)
+
+
+def _age_s(measured_at: datetime, now: Moment) -> float:
+    return max(0.0, (now.wall - measured_at).total_seconds())
+
+
+def _rank(measured_at: datetime, now: Moment) -> datetime:
+    """Choose what an observation is compared by."""
+    return now.wall if now.trusted and measured_at > now.wall + FUTURE else measured_at
+
+
+def _outranked(new: _Held, old: _Held, now: Moment) -> bool:
+    """Say whether what came is older than what is held.
+
+    A mark that lies in the future was set by a clock that has been put right since; it binds
+    nobody.
+    """
+    if new.ranked_at >= old.ranked_at:
+        return False
+    return not (now.trusted and old.ranked_at > now.wall + FUTURE)
+
+
+def _same(one: Value, other: Value) -> bool:
+    return one == other and type(one) is type(other)
+
+
+# The parts of a document that are the same every time.
+@lru_cache(maxsize=1024)
+def _frame(spec: ObservationSpec) -> tuple[bytes, bytes]:
+    head = f'{{"id":{spec.id},"name":"{spec.name}","value":'
+    unit = "null" if spec.unit is None else f'"{spec.unit}"'
+    return head.encode("ascii"), f',"unit":{unit},"measured_at":"'.encode("ascii")

@@ -1,0 +1,258 @@
+"""Reading what the vendor's REST interface answers. Total: nothing but ``DecodeError`` leaves.
+
+Rules:
+
+1. A body is somebody else's: every key may be missing, null or of another type. What cannot be
+   used is dropped where a list goes on without it, and refused where it was the point.
+2. Ids that are not spelled like a serial do not get in: they become topics and paths.
+3. Bodies of logins are never quoted, not even in an excerpt.
+
+The adapter caps bodies at 1 MiB before they come here. Shapes: Easee's OpenAPI of 2022, and what
+clients saw since. How the cloud says no is read in :mod:`bridge.core.cloud.refusals`.
+"""
+
+from dataclasses import dataclass
+
+from bridge.core.cloud.bodies import (
+    EXCERPT_BYTES,
+    flag,
+    has_serial,
+    integer,
+    parsed,
+    parsed_list,
+    parsed_object,
+)
+from bridge.core.events import RawObservation
+from bridge.errors import DecodeError
+from bridge.settings import Secret
+
+# An hour is what the vendor gives today, a day what it gave before. Anything shorter than the
+# lower bound would make us refresh without end, anything above the upper is a mistake.
+SHORTEST_LIFETIME_S = 60.0
+LONGEST_LIFETIME_S = 30 * 86_400.0
+# Twice what servers commonly take as one header.
+LONGEST_TOKEN = 16_384
+LARGEST_OBSERVATION_ID = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a login or a refresh brings.
+
+    Attributes:
+        access: Goes into the Authorization header.
+        refresh: Good for one refresh: the vendor rotates it.
+        lifetime_s: How long the access token is valid, from its arrival.
+    """
+
+    access: Secret
+    refresh: Secret
+    lifetime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChargerList:
+    """The chargers an account lists.
+
+    Attributes:
+        charger_ids: In the account's order, each once.
+        dropped: Entries without an id that is spelled like a serial.
+    """
+
+    charger_ids: tuple[str, ...]
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTicket:
+    """What the cloud gave for a command it took; the charger's answer carries the same numbers.
+
+    Attributes:
+        device: Serial of the charger, empty when the answer did not say.
+        command_id: The vendor's command id, or None when the answer did not say.
+        ticks: .NET ticks, over 2**53: never a float. None when the answer did not say.
+        accepted: The charger's verdict where the answer already brings it (some 200 bodies are a
+            command state instead of a ticket), else None.
+    """
+
+    device: str
+    command_id: int | None
+    ticks: int | None
+    accepted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandState:
+    """What became of a command, as the cloud remembers it.
+
+    Attributes:
+        accepted: ``wasAccepted``: the verdict, or None while there is none.
+        result_code: 1 sent, 2 expired, 3 executed, 4 rejected, by the 2022 documentation; samples
+            contradict it (0 with an accepted command, evcc#19914), so it is data, not a verdict.
+        ticks: As in the ticket, or None.
+    """
+
+    accepted: bool | None
+    result_code: int | None
+    ticks: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """Where a charger hangs.
+
+    Attributes:
+        charger_ids: Every charger on this circuit, the one asked for included.
+    """
+
+    site_id: int
+    circuit_id: int
+    charger_ids: tuple[str, ...]
+
+
+def token_pair(body: bytes) -> TokenPair:
+    """Read the answer to a login or a refresh.
+
+    Raises:
+        DecodeError: It holds no usable pair. Nothing of the body is in the error.
+    """
+    match parsed(body, "login", quote=False):
+        case {
+            "accessToken": str(access),
+            "refreshToken": str(refresh),
+            "expiresIn": int() | float() as lifetime_s,
+        } if _is_token(access) and _is_token(refresh):
+            # Bounded before it becomes a float: an int of any length may stand here.
+            bounded_s = min(max(lifetime_s, SHORTEST_LIFETIME_S), LONGEST_LIFETIME_S)
+            return TokenPair(Secret(access), Secret(refresh), float(bounded_s))
+        case _:
+            raise DecodeError("no token pair in the answer", source="login")
+
+
+def _is_token(text: str) -> bool:
+    """Say whether a text can stand in a header: visible ASCII only."""
+    return 0 < len(text) <= LONGEST_TOKEN and all("!" <= character <= "~" for character in text)
+
+
+def charger_list(body: bytes) -> ChargerList:
+    """Read ``GET /api/chargers``: a list of objects with an ``id``.
+
+    Raises:
+        DecodeError: It is no list.
+    """
+    entries = parsed_list(body, "charger list")
+    ids = [entry["id"] for entry in entries if has_serial(entry, "id")]
+    return ChargerList(tuple(dict.fromkeys(ids)), dropped=len(entries) - len(ids))
+
+
+def observations(body: bytes, charger_id: str) -> tuple[RawObservation, ...]:
+    """Read ``GET /state/{id}/observations``; entries that are no observation are left out.
+
+    The answer is ``{"observations": [{"id": 109, "value": 3, "dataType": 4, "timestamp": "…"}]}``
+    or the bare list. An observation the charger never made is absent, not null.
+
+    Args:
+        body: The body.
+        charger_id: The charger that was asked for; the answer does not repeat it.
+
+    Raises:
+        DecodeError: There is no list of observations, or nothing in it can be read.
+    """
+    document = parsed(body, "observations")
+    entries = document.get("observations") if isinstance(document, dict) else document
+    if not isinstance(entries, list):
+        raise DecodeError("no list", source="observations", raw=body[:EXCERPT_BYTES])
+    found = tuple(
+        RawObservation(
+            charger_id,
+            entry["id"],
+            integer(entry.get("dataType")),
+            entry["value"],
+            entry["timestamp"],
+        )
+        for entry in entries
+        if _is_observation(entry)
+    )
+    if entries and not found:
+        raise DecodeError("nothing readable", source="observations", raw=body[:EXCERPT_BYTES])
+    return found
+
+
+def _is_observation(entry: object) -> bool:
+    if not isinstance(entry, dict) or "value" not in entry:
+        return False
+    number = entry.get("id")
+    return (
+        type(number) is int
+        and 0 <= number <= LARGEST_OBSERVATION_ID
+        and isinstance(entry.get("timestamp"), str)
+    )
+
+
+def command_tickets(body: bytes) -> tuple[CommandTicket, ...]:
+    """Read the answer to a command or a settings call that the cloud took.
+
+    ``/commands/*`` answer one object, ``/settings`` a list with one per changed key. Nothing at
+    all, ``null``, ``[]`` and objects without ticks and verdict mean there was nothing to do: no
+    tickets.
+
+    Raises:
+        DecodeError: It is something else, e.g. a web page.
+    """
+    if not body.strip():
+        return ()
+    document = parsed(body, "command answer")
+    entries = document if isinstance(document, list) else [document]
+    tickets = [_ticket(entry, body) for entry in entries if entry is not None]
+    return tuple(ticket for ticket in tickets if ticket is not None)
+
+
+def _ticket(entry: object, body: bytes) -> CommandTicket | None:
+    if not isinstance(entry, dict):
+        raise DecodeError("no object", source="command answer", raw=body[:EXCERPT_BYTES])
+    ticks = integer(entry.get("ticks"))
+    accepted = flag(entry.get("wasAccepted"))
+    if ticks is None and accepted is None:
+        return None
+    device = entry["device"] if has_serial(entry, "device") else ""
+    command_id = integer(entry.get("commandId", entry.get("id")))
+    return CommandTicket(device, command_id, ticks, accepted)
+
+
+def command_state(body: bytes) -> CommandState:
+    """Read ``GET /api/commands/{device}/{commandId}/{ticks}``.
+
+    Raises:
+        DecodeError: It is no object.
+    """
+    document = parsed_object(body, "command state")
+    return CommandState(
+        accepted=flag(document.get("wasAccepted")),
+        result_code=integer(document.get("resultCode")),
+        ticks=integer(document.get("ticks")),
+    )
+
+
+def charger_site(body: bytes, charger_id: str) -> Circuit:
+    """Read ``GET /api/chargers/{id}/site``: find the circuit the charger hangs on.
+
+    Args:
+        body: A site: ``{"id": 7, "circuits": [{"id": 9, "siteId": 7, "chargers": [{"id": …}]}]}``.
+        charger_id: The charger to look for.
+
+    Raises:
+        DecodeError: No circuit of the answer has this charger.
+    """
+    site = parsed_object(body, "charger site")
+    circuits = site.get("circuits")
+    for circuit in circuits if isinstance(circuits, list) else ():
+        if not isinstance(circuit, dict) or not isinstance(circuit.get("chargers"), list):
+            continue
+        ids = tuple(entry["id"] for entry in circuit["chargers"] if has_serial(entry, "id"))
+        site_id = integer(circuit.get("siteId"))
+        if site_id is None:
+            site_id = integer(site.get("id"))
+        circuit_id = integer(circuit.get("id"))
+        if charger_id in ids and site_id is not None and circuit_id is not None:
+            return Circuit(site_id, circuit_id, ids)
+    raise DecodeError("the charger is on no circuit", source="charger site")

@@ -1,0 +1,1 @@
+"""What may be asked of a charger, and what became of it."""

@@ -1,0 +1,149 @@
+"""From an MQTT message to an order the journal can carry out, or a refusal.
+
+The order of the checks is the order in which a caller wants to hear of its mistakes: retained
+first, because such a message will come again and again; what the payload says last.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from bridge.core.cloud.requests import is_serial
+from bridge.core.commands.answers import Ask, correlation_text
+from bridge.core.commands.catalogue import CATALOGUE, CommandSpec, allowed
+from bridge.core.commands.payloads import LONGEST_ID, Payload, read_payload
+from bridge.core.events import Moment, MqttMessage
+from bridge.core.topics import GetTopic, SetTopic, Topics
+from bridge.errors import CommandRefused
+from bridge.settings import CommandSettings
+
+LONGEST_TTL_S = 600.0
+LONGEST_CORRELATION_BYTES = 1024
+
+# Charger, and the payload's id (text) or the correlation data (bytes).
+Name = tuple[str, str | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that may be carried out.
+
+    Attributes:
+        charger_id: Whom it is for.
+        spec: Its row of the catalogue.
+        argument: What its row read from the payload.
+        id: What the answer calls it, or None.
+        name: What it is remembered by, or None when the caller gave it no name.
+        ttl_s: Seconds it may wait from its arrival; 0 or less when its time is over.
+    """
+
+    charger_id: str
+    spec: CommandSpec[Any]
+    argument: Any
+    id: str | None
+    name: Name | None
+    ttl_s: float
+
+
+def ask_of(message: MqttMessage, topics: Topics) -> Ask:
+    """Find out where the sender of a message wants the answer."""
+    topic = message.response_topic
+    if topic is None or not topics.may_reply_to(topic):
+        return Ask()
+    return Ask(topic, message.correlation)
+
+
+def id_of(message: MqttMessage) -> str | None:
+    """Return what an answer calls the command: the caller's id, or printable Correlation Data."""
+    try:
+        given = read_payload(message.payload).id
+    except CommandRefused:
+        given = None
+    return correlation_text(message.correlation, LONGEST_ID) if given is None else given
+
+
+def admit(
+    message: MqttMessage,
+    target: SetTopic,
+    known: Container[str],
+    settings: CommandSettings,
+    now: Moment,
+) -> Order:
+    """Read a message to a ``set/`` topic.
+
+    Args:
+        message: As it arrived.
+        target: Its topic.
+        known: Chargers that are served.
+        settings: What is allowed.
+        now: When it arrived.
+
+    Raises:
+        CommandRefused: It is not carried out.
+    """
+    _check_addressee(message, target.charger_id, known)
+    try:
+        payload: Payload | CommandRefused = read_payload(message.payload)
+    except CommandRefused as refusal:
+        payload = refusal
+        if refusal.reason == "empty_payload":
+            raise
+    spec = CATALOGUE.get(target.command)
+    if spec is None:
+        raise CommandRefused("unknown_command", "the topic reference lists the commands")
+    if not allowed(spec, settings.allow):
+        raise CommandRefused(
+            "not_allowed", f"commands.allow names neither {spec.name} nor {spec.group}"
+        )
+    if isinstance(payload, CommandRefused):
+        raise payload
+    if len(message.correlation or b"") > LONGEST_CORRELATION_BYTES:
+        raise CommandRefused(
+            "invalid_value", f"Correlation Data has at most {LONGEST_CORRELATION_BYTES} bytes"
+        )
+    return Order(
+        target.charger_id,
+        spec,
+        spec.read(payload.value, settings.max_current_a),
+        id_of(message),
+        _name(target.charger_id, message, payload),
+        _ttl_s(payload, message, settings, now),
+    )
+
+
+def query_refusal(message: MqttMessage, target: GetTopic, known: Container[str]) -> CommandRefused:
+    """Say why a query is not answered. This version knows none."""
+    try:
+        _check_addressee(message, target.charger_id, known)
+    except CommandRefused as refusal:
+        return refusal
+    return CommandRefused("unknown_command", "this version answers no query of this name")
+
+
+def _check_addressee(message: MqttMessage, charger_id: str, known: Container[str]) -> None:
+    if message.retained:
+        raise CommandRefused("retained", "a command is never retained: publish without retain")
+    if charger_id not in known or not is_serial(charger_id):
+        raise CommandRefused("unknown_charger", "no charger of this name is served")
+
+
+def _name(charger_id: str, message: MqttMessage, payload: Payload) -> Name | None:
+    if payload.id is not None:
+        return charger_id, payload.id
+    if not message.correlation:
+        return None
+    is_long = len(message.correlation) > LONGEST_ID
+    return charger_id, sha256(message.correlation).digest() if is_long else message.correlation
+
+
+def _ttl_s(payload: Payload, message: MqttMessage, settings: CommandSettings, now: Moment) -> float:
+    """Return how long a command lives: the shortest wish, or else the configured time.
+
+    A wall clock that cannot be believed cannot judge ``expires_at``: it is then no wish.
+    """
+    wishes = [payload.ttl_s, message.expiry_s]
+    if payload.expires_at is not None and now.trusted:
+        wishes.append((payload.expires_at - now.wall).total_seconds())
+    told = [wish for wish in wishes if wish is not None]
+    return min(LONGEST_TTL_S, *(told or [settings.ttl_s]))

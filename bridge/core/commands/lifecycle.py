@@ -1,0 +1,165 @@
+"""The life of a command: one table, and the record that moves through it.
+
+Rules:
+
+1. Every change of state is a row of :data:`TRANSITIONS`. A step that is not in the table is a
+   mistake in this program and raises ``KeyError``.
+2. A state without a row is final. A command gets there once, so it has one final answer.
+3. There is no way from :data:`State.IN_DOUBT` back to :data:`State.WAITING`: what may have been
+   carried out is never sent again.
+"""
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bridge.core.cloud.rest import CommandTicket
+from bridge.core.commands.admission import Order
+from bridge.core.commands.answers import Ask
+from bridge.core.commands.catalogue import CommandSpec
+from bridge.core.events import Moment
+
+
+class State(enum.Enum):
+    """Where a command is. Those with an answer have the contract's word as value."""
+
+    RECEIVED = "received"
+    WAITING = "waiting"
+    SENT = "sent"
+    IN_DOUBT = "in_doubt"
+    ACCEPTED = "accepted"
+    CONFIRMED = "confirmed"
+    NOOP = "noop"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    UNCONFIRMED = "unconfirmed"
+    UNKNOWN = "unknown"
+
+
+class Step(enum.Enum):
+    """What happens to a command."""
+
+    REFUSE = "the bridge says no"
+    QUEUE = "the bridge takes it"
+    LATE = "its time runs out"
+    REPLACE = "a newer value takes its place"
+    SEND = "the request goes out"
+    RETRY = "nothing happened; there is time for another attempt"
+    TAKE = "the cloud takes it"
+    SKIP = "there is nothing to change"
+    DENY = "the cloud says no"
+    LOSE = "no answer comes from the cloud"
+    CONFIRM = "the charger has it"
+    REJECT = "the charger says no"
+    SILENCE = "30 s pass"
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
+    State.RECEIVED: {
+        Step.REFUSE: State.REFUSED,
+        Step.QUEUE: State.WAITING,
+        Step.LATE: State.EXPIRED,
+    },
+    State.WAITING: {
+        Step.SEND: State.SENT,
+        Step.LATE: State.EXPIRED,
+        Step.REPLACE: State.SUPERSEDED,
+        Step.DENY: State.FAILED,
+    },
+    State.SENT: {
+        Step.TAKE: State.ACCEPTED,
+        Step.SKIP: State.NOOP,
+        Step.CONFIRM: State.CONFIRMED,
+        Step.DENY: State.FAILED,
+        Step.RETRY: State.WAITING,
+        Step.LOSE: State.IN_DOUBT,
+    },
+    State.ACCEPTED: {
+        Step.CONFIRM: State.CONFIRMED,
+        Step.REJECT: State.REJECTED,
+        Step.SILENCE: State.UNCONFIRMED,
+    },
+    State.IN_DOUBT: {
+        Step.CONFIRM: State.CONFIRMED,
+        Step.REJECT: State.REJECTED,
+        Step.SILENCE: State.UNKNOWN,
+    },
+}
+
+FINAL: Final = frozenset(State) - TRANSITIONS.keys()
+# The charger may answer a command in these.
+UNDER_WAY: Final = frozenset({State.SENT, State.ACCEPTED, State.IN_DOUBT})
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """One command on its way.
+
+    Attributes:
+        order: What is to be done.
+        received: When it arrived.
+        expires_s: Monotonic time after which it is not sent.
+        asks: Who waits for the answer: one entry for every time it was asked for.
+        state: Where it is.
+        due_s: Monotonic time at which something is to be done about it.
+        not_before_s: Monotonic time before which it is not tried again.
+        attempts: How often it was tried, lookups included.
+        sent: When it was sent last, or None.
+        settled_s: Monotonic time of the final answer.
+        http_status: Of the newest answer from the cloud, or None.
+        devices: Chargers that may answer: all of the circuit for a circuit's limit.
+        tickets: What the cloud gave for it.
+        answered: Indices of tickets the charger has answered.
+        seen: Reflecting observations so far, as (alternative, observation id).
+        is_reflected: An alternative is complete.
+    """
+
+    order: Order
+    received: Moment
+    expires_s: float
+    asks: list[Ask]
+    state: State = State.RECEIVED
+    due_s: float = math.inf
+    not_before_s: float = 0.0
+    attempts: int = 0
+    sent: Moment | None = None
+    settled_s: float = math.inf
+    http_status: int | None = None
+    devices: frozenset[str] = frozenset()
+    tickets: tuple[CommandTicket, ...] = ()
+    answered: set[int] = field(default_factory=set)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+    is_reflected: bool = False
+
+    @property
+    def charger_id(self) -> str:
+        """Whom it is for."""
+        return self.order.charger_id
+
+    @property
+    def spec(self) -> CommandSpec[Any]:
+        """Its row of the catalogue."""
+        return self.order.spec
+
+    @property
+    def argument(self) -> Any:
+        """What its row read from the payload."""
+        return self.order.argument
+
+    def step(self, step: Step) -> None:
+        """Move on; raise ``KeyError`` where the table has no such step."""
+        self.state = TRANSITIONS[self.state][step]
+
+    def go(self, now: Moment, devices: frozenset[str]) -> None:
+        """Be sent: what an earlier attempt seemed to show counts no more."""
+        self.step(Step.SEND)
+        self.sent = now
+        self.due_s = math.inf
+        self.devices = devices
+        self.seen.clear()
+        self.is_reflected = False

@@ -1,0 +1,192 @@
+import asyncio
+import json
+
+import pytest
+
+from bridge.adapters.cloud.account import LOGIN_PATH, REFRESH_PATH, Account
+from bridge.adapters.cloud.exchange import Reply
+from bridge.adapters.cloud.tokens import TokenFile
+from bridge.errors import AuthFailed, Blocked, CloudUnavailable, OutcomeUnknown, RateLimited
+from bridge.settings import EaseeSettings, Secret
+
+pytestmark = pytest.mark.anyio
+
+
+def pair(number):
+    """Make the answer to a successful login or refresh."""
+    document = {"accessToken": f"a{number}", "refreshToken": f"r{number}", "expiresIn": 3600}
+    return Reply(200, json.dumps(document).encode())
+
+
+class Post:
+    """Answers logins and refreshes from a list, and remembers them."""
+
+    def __init__(self):
+        self.answers = []
+        self.paths = []
+        self.refreshes = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, path, body):
+        self.paths.append(path)
+        if path == REFRESH_PATH:
+            self.refreshes.append(json.loads(body)["refreshToken"])
+        await self.gate.wait()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def post():
+    """The cloud's side."""
+    return Post()
+
+
+@pytest.fixture
+async def account(post, clock, tmp_path):
+    """An account that was never logged in."""
+    made = Account(
+        EaseeSettings("someone@example.com", Secret("canary")),
+        tokens=TokenFile(tmp_path / "tokens.json", "account"),
+        clock=clock,
+        post=post,
+    )
+    assert made.restore() == 0
+    yield made
+    await made.close()
+
+
+STEPS = [
+    # what the refused token came from, was it accepted before, what follows
+    ("login", True, [REFRESH_PATH]),
+    ("refresh", True, [REFRESH_PATH]),
+    ("refresh", False, [LOGIN_PATH]),
+    ("login", False, []),
+]
+
+
+@pytest.mark.parametrize(("origin", "proven", "expected"), STEPS)
+async def test_what_follows_a_refused_token(account, post, origin, proven, expected):
+    """The table at the head of the module is what happens."""
+    post.answers = [pair(1), pair(2), pair(3)]
+    token = await account.token()
+    if origin == "refresh":
+        account.proven(token)
+        token = await account.token(rejected=token.reveal())
+    if proven:
+        account.proven(token)
+    asked = len(post.paths)
+    if expected:
+        assert await account.token(rejected=token.reveal()) != token
+    else:
+        with pytest.raises(AuthFailed):
+            await account.token(rejected=token.reveal())
+
+    assert post.paths[asked:] == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "refreshes"),
+    [
+        (CloudUnavailable("no connection"), ["r1", "r1"]),
+        (RateLimited("spent", retry_after_s=1, local=True), ["r1", "r1"]),
+        (Blocked("silent", status=None, retry_after_s=1), ["r1", "r1"]),
+        (CloudUnavailable("trouble", status=500), ["r1"]),
+        (OutcomeUnknown("lost"), ["r1"]),
+        (RateLimited("429", retry_after_s=1), ["r1"]),
+        (Blocked("blocked", status=403, retry_after_s=1), ["r1"]),
+    ],
+)
+async def test_a_refresh_token_is_kept_only_if_it_was_not_sent(
+    account, post, clock, error, refreshes
+):
+    """What may have reached the cloud is never sent a second time."""
+    post.answers = [pair(1), error, pair(2)]
+    await account.token()
+    clock.advance(3601)
+    with pytest.raises(type(error) if not isinstance(error, OutcomeUnknown) else CloudUnavailable):
+        await account.token()
+    clock.advance(120)
+    await account.token()
+
+    assert post.refreshes == refreshes
+    assert post.paths[-1] == (REFRESH_PATH if len(refreshes) == 2 else LOGIN_PATH)
+
+
+async def test_a_refresh_that_cannot_be_read_costs_a_login(account, post, clock):
+    """A page instead of tokens: the refresh token is spent, so the account logs in."""
+    post.answers = [pair(1), Reply(200, b"<html>"), pair(2)]
+    await account.token()
+    clock.advance(3601)
+    await account.token()
+
+    assert post.paths == [LOGIN_PATH, REFRESH_PATH, LOGIN_PATH]
+
+
+async def test_a_login_refused_for_another_reason_is_not_about_the_password(account, post):
+    """Say the status, quote nothing, and wait five minutes at least."""
+    post.answers = [Reply(403, b'{"errorCode": 7, "title": "canary"}')]
+    with pytest.raises(AuthFailed) as caught:
+        await account.token()
+
+    assert not caught.value.credentials_wrong
+    assert caught.value.retry_after_s == 450.0
+    assert str(caught.value) == ("the login was refused with status 403, code 7; next try in 8 min")
+
+
+async def test_outages_are_waited_out_longer_and_longer(account, post, clock):
+    """Logins in an outage come at growing, bounded intervals, and the count ends with success."""
+    waits = []
+    post.answers = [CloudUnavailable("x", status=500) for _ in range(6)] + [pair(1)]
+    for _ in range(6):
+        with pytest.raises(CloudUnavailable) as caught:
+            await account.token()
+        waits.append(caught.value.retry_after_s)
+        clock.advance(caught.value.retry_after_s)
+    assert waits == [7.5, 15.0, 30.0, 60.0, 67.5, 67.5]
+
+    assert (await account.token()).reveal() == "a1"
+
+
+async def test_a_time_the_cloud_names_is_waited(account, post):
+    """Retry-After of a failed login is longer than our own wait, so it counts."""
+    post.answers = [CloudUnavailable("x", status=503, retry_after_s=300.0)]
+    with pytest.raises(CloudUnavailable) as caught:
+        await account.token()
+
+    assert caught.value.retry_after_s == 300.0
+
+
+async def test_a_failed_early_refresh_leaves_the_old_token_in_use(account, post, clock):
+    """While the old token lives an outage of the login is nobody's problem."""
+    post.answers = [pair(1), CloudUnavailable("x")]
+    await account.token()
+    clock.advance(3000)
+    for _ in range(5):
+        assert (await account.token()).reveal() == "a1"
+        await asyncio.sleep(0.005)
+
+    assert post.paths == [LOGIN_PATH, REFRESH_PATH]
+
+
+async def test_closing_during_a_login_ends_it(account, post):
+    """Whoever waits for the token is told; nothing is left running."""
+    post.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(refused(account))
+        await asyncio.sleep(0.005)
+        await account.close()
+
+    assert isinstance(waiting.result(), CloudUnavailable)
+
+
+async def refused(account):
+    """Return the error a token is refused with."""
+    try:
+        await account.token()
+    except CloudUnavailable as error:
+        return error
+    return None

@@ -1,0 +1,100 @@
+"""What a connection does when paho or its own callbacks misbehave; no socket is opened here."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from bridge.adapters.mqtt.connection import Connection
+from bridge.adapters.mqtt.wire import Wish
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import LinkLost
+from bridge.settings import MqttSettings
+
+pytestmark = pytest.mark.anyio
+
+
+def connection(arrived=lambda _: None) -> Connection:
+    """Build a connection that is not open."""
+    return Connection(
+        MqttSettings(), Wish("5", "bridge"), epoch=3, arrived=arrived, acked=lambda *_: None
+    )
+
+
+async def test_an_error_in_a_callback_stays_in_it():
+    """A handler that raises ends neither the loop nor the connection."""
+
+    def explode(_message):
+        raise RuntimeError("boom")
+
+    it = connection(explode)
+    message = SimpleNamespace(
+        topic="a", payload=b"1", mid=1, qos=0, retain=False, dup=False, properties=None
+    )
+    it._guarded(it._on_message)(None, None, message)
+
+    assert not it.lost.done()
+
+
+async def test_an_error_inside_the_library_ends_the_connection_only():
+    """When paho itself fails, the connection is over, once, with a reason."""
+
+    def explode():
+        raise IndexError("boom")
+
+    it = connection()
+    it._run(explode)
+    it._run(explode)
+
+    assert it.lost.result() == "the MQTT client failed (IndexError)"
+
+
+async def test_nothing_is_sent_when_there_is_no_connection():
+    """A publication before or after the connection's life is told, not queued."""
+    it = connection()
+    with pytest.raises(LinkLost):
+        it.publish(Publish("charger/a", b"1"))
+    it.drop("over")
+    with pytest.raises(LinkLost, match="over"):
+        it.publish(Publish("charger/a", b"1"))
+    it.acknowledge(Receipt(3, 1, 1))
+    it.acknowledge(Receipt(2, 1, 1))
+
+
+async def test_a_connection_is_lost_once():
+    """Of two reports of one loss, which paho makes, only the first reason counts."""
+    it = connection()
+    flags = SimpleNamespace(is_disconnect_packet_from_server=False)
+    it._on_disconnect(None, None, flags, SimpleNamespace(value=0x8D), None)
+    it._on_disconnect(None, None, flags, SimpleNamespace(value=0x80), None)
+    it.drop("dropped")
+
+    assert "nothing was heard from the broker" in it.lost.result()
+
+
+async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):
+    """A connection given up while it was being made closes the socket that comes late."""
+    closed = []
+    dialling = asyncio.Event()
+    release = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def slow(*_):
+        loop.call_soon_threadsafe(dialling.set)
+        asyncio.run_coroutine_threadsafe(asyncio.wait_for(release, 5), loop).result()
+        return 0
+
+    monkeypatch.setattr("bridge.adapters.mqtt.connection.connect", slow)
+    monkeypatch.setattr("bridge.adapters.mqtt.connection.close_socket", closed.append)
+    it = connection()
+    async with asyncio.TaskGroup() as group:
+        opening = group.create_task(it.open())
+        await dialling.wait()
+        opening.cancel()
+    before = len(closed)
+    release.set_result(None)
+    async with asyncio.timeout(5):
+        while len(closed) == before:  # noqa: ASYNC110 - the thread has no event to set
+            await asyncio.sleep(0.01)
+
+    assert closed == [it._client] * 2

@@ -1,0 +1,83 @@
+"""A row is handed out exactly as it was written, or not at all."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapters.store.rows import from_row, lenient_text, time_text, to_row
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.reports import SessionReport
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants naive bounds
+counters = st.integers(0, 2**63 - 1)
+kwh = st.floats(-1e9, 1e9)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+rows = st.builds(
+    StoredReport,
+    key=texts,
+    revision=st.integers(1, 2**31),
+    report=st.builds(
+        SessionReport,
+        charger_id=texts,
+        session_id=st.none() | counters,
+        started_at=moments,
+        ended_at=moments,
+        energy_kwh=kwh,
+        meter_start_kwh=st.none() | kwh,
+        meter_stop_kwh=st.none() | kwh,
+        auth_reason=st.none() | counters,
+        auth=texts,
+        source=st.sampled_from(["stream", "poll", "backfill"]),
+        measured_at=moments,
+        received_at=moments,
+    ),
+    published=st.booleans(),
+)
+
+
+@given(rows)
+def test_a_row_comes_back_as_it_was_written(stored):
+    """Nothing is rounded, cut or reinterpreted."""
+    assert from_row(to_row(stored)) == stored
+
+
+@given(
+    rows,
+    st.integers(0, 15),
+    st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.binary()),
+)
+def test_a_row_with_one_other_column_is_not_handed_out(stored, column, value):
+    """A change of any column to anything is noticed."""
+    row = list(to_row(stored))
+    unchanged = repr(row[column]) == repr(value)  # -0.0 is not 0.0 here
+    row[column] = value
+
+    assert from_row(row) == (stored if unchanged else None)
+
+
+@given(moments, moments)
+def test_texts_of_moments_sort_as_moments_do(one, other):
+    """The file can be asked for what ended since."""
+    assert (time_text(one) < time_text(other)) == (one < other)
+
+
+def test_moments_are_kept_in_utc():
+    """The zone a moment came in does not matter."""
+    there = NOON.astimezone(timezone(timedelta(hours=5)))
+
+    assert time_text(there) == time_text(NOON)
+    report = SessionReport(
+        "EH123456", 1, there, there, 1.0, None, None, None, "", "stream", there, there
+    )
+    stored = StoredReport("k", 1, report)
+    assert from_row(to_row(stored)) == replace(stored, report=report)
+
+
+@given(st.binary())
+def test_any_bytes_can_be_read_as_a_text_column(data):
+    """A damaged text column stops no reading."""
+    assert lenient_text(data).encode("utf-8", "surrogateescape") == data

@@ -1,0 +1,195 @@
+"""One hub connection on virtual time, with the real limits and a socket in memory."""
+
+import asyncio
+
+import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
+
+from bridge.adapters.stream.connection import HubConnection, Limits, Subscribed, Watched
+from bridge.core.cloud.signalr import HANDSHAKE, PING, HandshakeAnswer, subscribe
+from bridge.core.events import Observed
+from bridge.errors import LinkLost
+from tests.conftest import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+UPDATE = (
+    b'{"type":1,"target":"ProductUpdate","arguments":[{"mid":"EH123456","dataType":4,'
+    b'"id":109,"timestamp":"2025-01-22T12:51:47Z","value":"3"}]}\x1e'
+)
+
+
+async def settle() -> None:
+    """Let every task run until it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class SteppedClock(FakeClock):
+    """Virtual time: sleepers wake when the test has moved the clock past them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        waking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.mono_s + seconds, waking))
+        await waking
+
+    async def run(self, seconds: float) -> None:
+        """Move on, stopping at every moment somebody waits for."""
+        end_s = self.mono_s + seconds
+        await settle()
+        while self.sleepers and min(at for at, _ in self.sleepers) <= end_s:
+            at_s, waking = min(self.sleepers, key=lambda sleeper: sleeper[0])
+            self.sleepers.remove((at_s, waking))
+            self.advance(at_s - self.mono_s)
+            if not waking.done():
+                waking.set_result(None)
+            await settle()
+        self.advance(end_s - self.mono_s)
+
+
+class FakeSocket:
+    """Remembers what was sent and when; delivers what the test puts in."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.on_bytes = None
+        self.sent: list[tuple[float, str]] = []
+        self.incoming: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+        self.stuck = False
+
+    async def send(self, record: str) -> None:
+        if self.stuck:
+            await asyncio.Event().wait()
+        self.sent.append((self.clock.mono_s - 1000.0, record))
+
+    async def recv(self, *, decode: bool) -> bytes:
+        item = await self.incoming.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+class Bench:
+    """A connection that runs, and everything around it."""
+
+    def __init__(self, chargers: tuple[str, ...] = ()) -> None:
+        self.clock = SteppedClock()
+        self.socket = FakeSocket(self.clock)
+        self.watched = Watched(chargers)
+        self.taken: list[object] = []
+        self.connection = HubConnection(Limits(), self.clock, self.watched, self.taken.append)
+        self.end: BaseException | None = None
+        self.ended_at_s: float | None = None
+
+    async def serve(self) -> None:
+        try:
+            await self.connection.serve(self.socket)
+        except LinkLost as error:
+            self.end = error
+            self.ended_at_s = self.clock.mono_s - 1000.0
+
+
+async def test_a_silent_hub_is_noticed_within_45_s_and_pinged_until_then():
+    """With the real figures: pings at 15 and 30 s, given up at 35 s."""
+    bench = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(bench.serve())
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        await bench.clock.run(60.0)
+
+    assert bench.socket.sent == [(0.0, HANDSHAKE), (15.0, PING), (30.0, PING)]
+    assert bench.ended_at_s == 35.0
+    assert str(bench.end) == "nothing came from the hub for 35 s"
+
+
+async def test_a_write_that_hangs_does_not_hide_the_silence():
+    """Half-open with full buffers: no send returns, and the end is still noticed."""
+    bench = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(bench.serve())
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        await settle()
+        bench.socket.stuck = True
+        await bench.clock.run(60.0)
+
+    assert bench.ended_at_s == 35.0
+
+
+async def test_bytes_put_the_end_off():
+    """Frames and loose bytes both count; afterwards the count starts anew."""
+    bench = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(bench.serve())
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        await bench.clock.run(30.0)
+        bench.socket.incoming.put_nowait(UPDATE)
+        await bench.clock.run(30.0)
+        bench.socket.on_bytes()
+        await bench.clock.run(60.0)
+
+    assert bench.ended_at_s == 95.0
+    assert [type(item) for item in bench.taken] == [HandshakeAnswer, Observed]
+
+
+async def test_a_refused_subscription_is_named_and_an_unknown_completion_is_not():
+    """Completions are matched to the charger by the id of the call."""
+    bench = Bench(("EH123456", "EH000002"))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(bench.serve())
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        await settle()
+        for record in (
+            b'{"type":3,"invocationId":"0","result":null}\x1e',
+            b'{"type":3,"invocationId":"1","error":"no"}\x1e{"type":3,"invocationId":"1"}\x1e',
+            b'{"type":3}\x1e{"type":6}\x1e',
+        ):
+            bench.socket.incoming.put_nowait(record)
+        await bench.clock.run(60.0)
+
+    assert bench.socket.sent[1:3] == [
+        (0.0, subscribe("EH123456", "0")),
+        (0.0, subscribe("EH000002", "1")),
+    ]
+    assert bench.taken[1:] == [Subscribed("EH123456", None), Subscribed("EH000002", "no")]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (ConnectionClosedError(None, None), "the connection broke"),
+        (
+            ConnectionClosedError(Close(1011, "a\nb"), None),
+            "the hub closed the connection: 1011 a?b",
+        ),
+        (
+            ConnectionClosedError(None, Close(1009, "too big")),
+            "the hub broke the protocol: 1009 too big",
+        ),
+    ],
+)
+async def test_the_end_of_a_socket_is_told_in_words(end, reason):
+    """Who ended it and why, fit for a log line."""
+    bench = Bench()
+    bench.socket.incoming.put_nowait(end)
+    await bench.serve()
+
+    assert str(bench.end) == reason
+    assert bench.connection.lived_s is None
+
+
+async def test_a_life_is_counted_from_the_handshake():
+    """Only the time the hub served us tells a good connection."""
+    bench = Bench()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(bench.serve())
+        await bench.clock.run(10.0)
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        await settle()
+        await bench.clock.run(5.0)
+        assert bench.connection.lived_s == 5.0
+        bench.socket.incoming.put_nowait(ConnectionClosedError(None, None))

@@ -1,0 +1,50 @@
+"""The clock: two hands that move, and a wall clock that is believed only with reason."""
+
+import pytest
+
+from bridge.adapters import clock as module
+from bridge.adapters.clock import BUILT_AT, SystemClock
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """A run-time folder of systemd-timesyncd that this test owns."""
+    monkeypatch.setattr(module, "TIMESYNC_RUNS", tmp_path)
+    monkeypatch.setattr(module, "TIMESYNC_DONE", tmp_path / "synchronized")
+    return tmp_path
+
+
+def test_both_hands_move_forward():
+    """The wall clock is aware, the monotonic one never goes back."""
+    clock = SystemClock()
+    one, two = clock.now(), clock.now()
+
+    assert two.mono_s >= one.mono_s
+    assert one.wall.tzinfo is not None
+    assert one.wall > BUILT_AT
+    assert 0 <= clock.jitter() < 1
+
+
+def test_a_clock_that_ntp_has_not_set_is_not_trusted(folder):
+    """Where timesyncd runs, it must have finished; its word is asked for again later."""
+    clock = SystemClock()
+    assert clock.now().trusted is False
+
+    (folder / "synchronized").touch()
+    clock._ask_at_s = 0.0
+    assert clock.now().trusted is True
+
+
+def test_a_clock_without_timesyncd_is_trusted_when_it_is_not_absurd(monkeypatch, tmp_path):
+    """Containers have no timesyncd; a time before this program was built is still wrong."""
+    monkeypatch.setattr(module, "TIMESYNC_RUNS", tmp_path / "missing")
+    assert SystemClock().now().trusted is True
+
+    monkeypatch.setattr(module, "BUILT_AT", BUILT_AT.replace(year=2090))
+    assert SystemClock().now().trusted is False
+
+
+@pytest.mark.anyio
+async def test_waiting_for_the_past_does_not_wait():
+    """A negative wait is none."""
+    await SystemClock().sleep(-5.0)

@@ -1,0 +1,434 @@
+"""What the command line promises: exit statuses, one-line errors, and quick help."""
+
+import csv
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import bridge
+from bridge import logs
+from bridge.adapters.store.sqlite import SqliteStore
+from bridge.cli import check as cli_check
+from bridge.cli import main as cli
+from bridge.cli import options as cli_options
+from bridge.cli.check import store_problem
+from bridge.cli.main import main
+from bridge.core.sessions.reports import SessionReport
+from bridge.errors import (
+    AuthFailed,
+    BridgeError,
+    CloudUnavailable,
+    ConfigError,
+    LinkLost,
+    StoreLocked,
+)
+from bridge.settings import LogSettings
+from bridge.simulator.scenario import Scenario
+
+ROOT = Path(__file__).parents[2]
+ENVIRON = {
+    "CHARGER_BRIDGE_EASEE__USERNAME": "someone@example.com",
+    "CHARGER_BRIDGE_EASEE__PASSWORD": "canary-77aa",
+}
+pytestmark = pytest.mark.usefixtures("untouched_logging")
+STARTED_AT = datetime(2026, 11, 20, 8, tzinfo=UTC)
+
+
+def command(*words: str, environ: dict[str, str] | None = None, timeout_s: float = 60.0):
+    """Run the command as a process of its own."""
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("CHARGER_BRIDGE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "bridge", *words],
+        cwd=ROOT,
+        env=bare | (environ or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A configuration that works, with its store in a folder of its own."""
+    for name in list(os.environ):
+        if name.startswith("CHARGER_BRIDGE_"):
+            monkeypatch.delenv(name)
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "config.yaml"
+    path.write_text("store: {path: data/bridge.db}\n")
+    return path
+
+
+def report(session_id: int, *, auth: str = "04AABBCC") -> SessionReport:
+    """One finished session."""
+    started_at = STARTED_AT + timedelta(hours=session_id)
+    return SessionReport(
+        charger_id="EH000001",
+        session_id=session_id,
+        started_at=started_at,
+        ended_at=started_at + timedelta(minutes=30),
+        energy_kwh=3.25,
+        meter_start_kwh=100.0,
+        meter_stop_kwh=103.25,
+        auth_reason=3,
+        auth=auth,
+        source="stream",
+        measured_at=started_at + timedelta(minutes=30),
+        received_at=started_at + timedelta(minutes=31),
+    )
+
+
+async def fill(path: Path, *reports: SessionReport) -> None:
+    """Put reports into a store, the first one published."""
+    logs.configure(LogSettings("error"))
+    store = SqliteStore(path, max_mib=8)
+    await store.open()
+    for number, each in enumerate(reports):
+        stored, _ = await store.save(each)
+        if number == 0:
+            await store.mark_published(stored.key, stored.revision)
+    await store.close()
+
+
+# -- as a process --------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_imports_no_adapter():
+    """`--help` is quick because nothing is imported that it does not need."""
+    shown = command("--help")
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bridge", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+
+    assert shown.returncode == 0
+    for name in cli.COMMANDS:
+        assert f"    {name} " in shown.stdout
+    for heavy in ("httpx", "paho", "websockets", "aiohttp", "amqtt", "yaml", "structlog"):
+        assert f" {heavy}\n" not in loaded
+
+
+def test_version_is_told():
+    """`--version` names the program and its version."""
+    shown = command("--version")
+
+    assert (shown.returncode, shown.stdout) == (0, f"charger-bridge {bridge.__version__}\n")
+
+
+def test_a_wrong_command_line_is_one_line_and_status_1():
+    """1 is anything else: 2 would mean nothing to a service manager."""
+    shown = command("rnu")
+
+    assert shown.returncode == 1
+    assert len(shown.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_a_wrong_configuration_is_status_78_and_every_problem_a_line(name, tmp_path):
+    """Nothing is connected, nothing is created, and no traceback is shown."""
+    path = tmp_path / "config.yaml"
+    path.write_text("mqtt: {port: abc}\nstore: {path: data/b.db, max_mib: 0}\n")
+    shown = command(name, "--config", str(path))
+
+    assert shown.returncode == os.EX_CONFIG
+    assert [line.split(": ")[1] for line in shown.stderr.splitlines()] == [
+        "mqtt.port",
+        "store.max_mib",
+        "easee.username",
+        "easee.password",
+    ]
+    assert not (tmp_path / "data").exists()
+
+
+def test_check_says_ok_and_leaves_no_trace(config, tmp_path):
+    """A right configuration is `ok`, and checking it creates nothing."""
+    shown = command("check", "--config", str(config), environ=ENVIRON)
+
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "ok\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_check_connect_tries_both_and_is_worth_a_retry(config, free_port):
+    """Neither cloud nor broker answers: both are told, and the status is 75."""
+    environ = ENVIRON | {
+        "CHARGER_BRIDGE_EASEE__API_URL": f"http://127.0.0.1:{free_port}",
+        "CHARGER_BRIDGE_MQTT__HOST": "127.0.0.1",
+        "CHARGER_BRIDGE_MQTT__PORT": str(free_port),
+        "CHARGER_BRIDGE_LOG__LEVEL": "debug",
+    }
+    shown = command("check", "--connect", "--config", str(config), environ=environ)
+
+    assert shown.returncode == os.EX_TEMPFAIL
+    told = [line for line in shown.stderr.splitlines() if line.startswith("charger-bridge: ")]
+    assert len(told) == 2
+    assert "canary" not in shown.stderr + shown.stdout
+
+
+def test_simulate_prints_its_urls_and_stops_at_once():
+    """One line when it is ready, status 0 on SIGTERM."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "simulate", "--port", "0", "--chargers", "2"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert "http://127.0.0.1:" in line
+        assert "/api" in line
+        assert "/hubs/chargers" in line
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# -- statuses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError(("a.b: no",)), 78),
+        (StoreLocked("in use", hint="stop the other one"), 75),
+        (LinkLost("no broker"), 75),
+        (CloudUnavailable("no cloud"), 75),
+        (BridgeError("no aiohttp"), 1),
+        (OSError(98, "address in use"), 1),
+        (ZeroDivisionError("oops"), 1),
+        (ExceptionGroup("tasks", [ExceptionGroup("inner", [LinkLost("gone")])]), 75),
+        (KeyboardInterrupt(), 0),
+    ],
+)
+def test_every_error_has_a_status_and_at_most_a_line(error, status, monkeypatch, capsys):
+    """What goes wrong says so in one line and never shows a traceback."""
+
+    def fail(_arguments: object) -> int:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "run", cli.Command("x", lambda _parser: None, fail))
+
+    assert main(["run"]) == status
+    written = capsys.readouterr().err
+    assert len(written.splitlines()) == (0 if status == 0 else 1)
+    assert "Traceback" not in written
+
+
+def test_a_hint_is_part_of_the_line(capsys):
+    """What the operator can do stands behind what went wrong."""
+    cli._failed(StoreLocked("the store is in use", hint="stop the other bridge"))
+
+    assert capsys.readouterr().err == (
+        "charger-bridge: the store is in use; stop the other bridge\n"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("wrong", "status"), [(True, 78), (False, 75)])
+async def test_a_wrong_password_is_not_worth_a_retry(wrong, status, monkeypatch, capsys):
+    """Bad credentials are configuration, everything else passes."""
+
+    async def refused(_settings: object) -> str:
+        raise AuthFailed("no", credentials_wrong=wrong)
+
+    async def fine(_settings: object) -> str:
+        return "MQTT 5"
+
+    monkeypatch.setattr(cli_check, "_probe_cloud", refused)
+    monkeypatch.setattr(cli_check, "_probe_broker", fine)
+
+    assert await cli._connect(None) == status
+    assert capsys.readouterr().out == "mqtt: MQTT 5\n"
+
+
+def test_the_store_is_checked_without_being_made(tmp_path):
+    """A folder, a file in the way: told before the gateway starts."""
+    (tmp_path / "file").write_text("")
+
+    assert store_problem(tmp_path / "new" / "er" / "b.db") is None
+    assert store_problem(tmp_path / "file") is None
+    assert "is a folder" in (store_problem(tmp_path) or "")
+    assert "is not a folder" in (store_problem(tmp_path / "file" / "b.db") or "")
+
+
+# -- options -------------------------------------------------------------------------------------
+
+
+def test_every_field_of_a_scenario_is_an_option():
+    """What a test can set in Python, a person can set on the command line."""
+    words = [
+        "simulate",
+        "--chargers",
+        "5",
+        "--no-traffic",
+        "--offline",
+        "1,EH000003",
+        "--offline-sessions",
+        "7",
+        "--token-ttl-s",
+        "60",
+        "--username",
+        "me",
+        "--blocked",
+    ]
+    arguments = cli._parser(words).parse_args(words)
+
+    assert Scenario(**cli_options.given_fields(arguments)) == Scenario(
+        chargers=5,
+        traffic=False,
+        offline=(1, "EH000003"),
+        offline_sessions=7,
+        token_ttl_s=60,
+        username="me",
+        blocked=True,
+    )
+    assert arguments.port == 8800
+
+
+def test_scenario_options_are_explained(capsys):
+    """The help of an option is the docstring of its field."""
+    with pytest.raises(SystemExit):
+        main(["simulate", "--help"])
+
+    assert "Answer 429 to every n-th REST request" in " ".join(capsys.readouterr().out.split())
+
+
+def test_demo_options():
+    """The demo takes the contract's options, with or without a scheme before the broker."""
+    words = ["demo", "--chargers", "2", "--mqtt", "mqtt://[::1]:1884", "--duration", "20"]
+    arguments = cli._parser(words).parse_args(words)
+
+    assert (arguments.chargers, arguments.mqtt, arguments.duration) == (2, ("::1", 1884), 20.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--chargers", "0"],
+        ["demo", "--duration", "-1"],
+        ["demo", "--duration", "nan"],
+        ["demo", "--mqtt", "localhost"],
+        ["demo", "--mqtt", "a b:1"],
+        ["simulate", "--port", "70000"],
+        ["sessions", "list", "--since", "yesterday"],
+        ["sessions", "list", "--charger", "../x"],
+    ],
+)
+def test_wrong_options_are_one_line(words, capsys):
+    """A wrong option is status 1 and one line that names it."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    assert ended.value.code == 1
+    written = capsys.readouterr().err
+    assert len(written.splitlines()) == 1
+    assert words[-2] in written
+
+
+# -- sessions and topics ---------------------------------------------------------------------------
+
+
+def test_topics_are_printed_for_the_configuration(config, capsys):
+    """The reference uses the base topic people chose."""
+    config.write_text("mqtt: {base_topic: garage}\n")
+
+    assert main(["topics", "--config", str(config)]) == 0
+    assert "garage/bridge/state" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_sessions_are_listed_without_tags(config, tmp_path, capsys):
+    """One line per session, and nobody's tag."""
+    await fill(tmp_path / "data/bridge.db", report(1), report(2))
+
+    assert _in_thread(["sessions", "list", "--config", str(config)]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == "EH000001-1"
+    assert first.endswith("yes")
+    assert second.endswith("owed")
+    assert "04AABBCC" not in first + second
+
+
+@pytest.mark.anyio
+async def test_sessions_are_exported_as_csv_and_json(config, tmp_path, capsys):
+    """The export has the fields of the report, a file that only its owner reads, and no tag."""
+    await fill(tmp_path / "data/bridge.db", report(1), report(2))
+    output = tmp_path / "sessions.json"
+    words = ["sessions", "export", "--config", str(config)]
+
+    assert _in_thread(words) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["key"] for row in rows] == ["EH000001-1", "EH000001-2"]
+    assert (rows[0]["energy_kwh"], rows[0]["offline"], rows[0]["auth"]) == ("3.25", "true", "")
+
+    since = (STARTED_AT + timedelta(hours=2)).isoformat()
+    assert _in_thread([*words, "--format", "json", "--output", str(output), "--since", since]) == 0
+    (document,) = json.loads(output.read_text())
+    assert (document["session_id"], document["energy_kwh"], document["auth"]) == (2, 3.25, None)
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+
+@pytest.mark.anyio
+async def test_a_tag_cannot_be_a_formula(config, tmp_path, capsys):
+    """Where tags are published as they are, a spreadsheet still shows them as text."""
+    config.write_text("store: {path: data/bridge.db}\npublish: {personal_data: true}\n")
+    await fill(tmp_path / "data/bridge.db", report(1, auth="=1+1"))
+
+    assert _in_thread(["sessions", "export", "--config", str(config)]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["auth"] == "'=1+1"
+
+
+@pytest.mark.anyio
+async def test_replayed_sessions_are_owed_again(config, tmp_path, capsys):
+    """After a replay a published session counts as owed."""
+    await fill(tmp_path / "data/bridge.db", report(1))
+
+    assert _in_thread(["sessions", "replay", "--config", str(config)]) == 0
+    assert capsys.readouterr().out.startswith("1 sessions will be published")
+    assert _in_thread(["sessions", "list", "--config", str(config)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("owed")
+
+
+@pytest.mark.anyio
+async def test_a_running_bridge_is_asked_over_mqtt_instead(config, tmp_path, capsys):
+    """While another process owns the store the answer names the topic."""
+    store = SqliteStore(tmp_path / "data/bridge.db", max_mib=8)
+    await store.open()
+    try:
+        assert _in_thread(["sessions", "replay", "--config", str(config)]) == os.EX_TEMPFAIL
+    finally:
+        await store.close()
+
+    assert "charger/bridge/session/replay" in capsys.readouterr().err
+
+
+def test_a_missing_store_is_told(config, capsys):
+    """Listing or replaying nothing says so and creates nothing."""
+    for action in ("list", "export", "replay"):
+        assert main(["sessions", action, "--config", str(config)]) == os.EX_TEMPFAIL
+        assert "there is no store" in capsys.readouterr().err
+
+
+def _in_thread(words: list[str]) -> int:
+    """Run a command that starts its own loop, from inside one."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only here
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(main, words).result()

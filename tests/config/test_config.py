@@ -1,0 +1,591 @@
+"""What the configuration promises: strict, complete, and silent about secrets."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.config.file import LARGEST_FILE_BYTES, read_text
+from bridge.config.keys import BY_PATH, KEYS, REQUIRED, SECTIONS
+from bridge.config.loading import load, load_with_warnings
+from bridge.errors import ConfigError
+from bridge.settings import Secret, Settings
+
+ENVIRON = {
+    "CHARGER_BRIDGE_EASEE__USERNAME": "someone@example.com",
+    "CHARGER_BRIDGE_EASEE__PASSWORD": "correct horse",
+}
+CANARY = "canary-5f2b9"
+
+
+def problems_of(text: str, folder: Path, environ: dict[str, str] | None = None) -> list[str]:
+    """Load a text and return what is wrong with it."""
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, ENVIRON if environ is None else environ)
+    return list(caught.value.problems)
+
+
+def settings_of(text: str, folder: Path, environ: dict[str, str] | None = None) -> Settings:
+    """Load a text that is right."""
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, ENVIRON | (environ or {}))
+
+
+# -- sources -------------------------------------------------------------------------------------
+
+
+def test_the_environment_alone_is_enough():
+    """Without a file the environment and the defaults make a configuration."""
+    settings = load(None, ENVIRON)
+
+    assert settings.easee.username == "someone@example.com"
+    assert settings.easee.password == Secret("correct horse")
+    assert settings.mqtt.host == "localhost"
+    assert settings.commands.allow == ("control", "access", "current")
+
+
+def test_an_empty_file_is_a_file_of_defaults(tmp_path):
+    """A file with nothing in it, or with empty sections, changes nothing."""
+    assert settings_of("", tmp_path) == load(None, ENVIRON)
+    assert settings_of("# nothing\n", tmp_path) == load(None, ENVIRON)
+    assert settings_of("mqtt:\npublish: {}\neasee: null\n", tmp_path) == load(None, ENVIRON)
+
+
+def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tmp_path):
+    """Precedence is environment, file, default."""
+    text = "mqtt: {host: broker, port: 1884}\n"
+    settings = settings_of(text, tmp_path, {"CHARGER_BRIDGE_MQTT__PORT": "1885"})
+
+    assert (settings.mqtt.host, settings.mqtt.port, settings.mqtt.keepalive_s) == (
+        "broker",
+        1885,
+        20,
+    )
+
+
+def test_every_field_of_the_settings_is_a_key_and_the_other_way_round():
+    """The table and the settings classes cannot drift apart."""
+
+    def paths(section: type, prefix: str = "") -> set[str]:
+        found = set()
+        for field in fields(section):
+            if is_dataclass(field.type):
+                found |= paths(field.type, f"{prefix}{field.name}.")
+            else:
+                found.add(prefix + field.name)
+        return found
+
+    files = {f"{key.path}_file" for key in KEYS if key.secret}
+    assert {key.path for key in KEYS} == paths(Settings) | files
+    assert {key.path.rpartition(".")[0] for key in KEYS} == set(SECTIONS)
+
+
+# What each key is set to, as text, and what the settings then hold.
+EVERY_KEY = {
+    "easee.username": ("+4712345678", "+4712345678"),
+    "easee.chargers": ("EH123456, EH654321", ("EH123456", "EH654321")),
+    "easee.api_url": ("http://127.0.0.1:8800/api", "http://127.0.0.1:8800"),
+    "easee.stream_url": (
+        "ws://localhost:8800/hubs/products",
+        "http://localhost:8800/hubs/products",
+    ),
+    "easee.source": ("poll", "poll"),
+    "easee.poll_interval_s": ("30", 30),
+    "mqtt.host": ("192.168.1.9", "192.168.1.9"),
+    "mqtt.port": ("8883", 8883),
+    "mqtt.version": ("3.1.1", "3.1.1"),
+    "mqtt.client_id": ("garage", "garage"),
+    "mqtt.username": ("bridge", "bridge"),
+    "mqtt.base_topic": ("home/garage", "home/garage"),
+    "mqtt.keepalive_s": ("5", 5),
+    "mqtt.reply_prefixes": ("[flows/answers, apps/replies/]", ("flows/answers/", "apps/replies/")),
+    "mqtt.tls.enabled": ("true", True),
+    "mqtt.tls.allow_plaintext": ("yes", True),
+    "publish.json": ("off", False),
+    "publish.scalar": ("FALSE", False),
+    "publish.personal_data": ("true", True),
+    "commands.allow": ("control,reboot", ("control", "reboot")),
+    "commands.ttl_s": ("600", 600),
+    "commands.max_current_a": ("6", 6),
+    "store.path": ("/data/bridge.db", "/data/bridge.db"),
+    "store.max_mib": ("1", 1),
+    "store.keep_days": ("3650", 3650),
+    "log.level": ("debug", "debug"),
+    "log.format": ("console", "console"),
+}
+FILES = {"easee.password_file", "mqtt.password_file"} | {
+    f"mqtt.tls.{name}_file" for name in ("ca", "cert", "key")
+}
+SECRETS = {"easee.password", "mqtt.password"}
+
+
+def held(settings: Settings, path: str) -> object:
+    """Walk to a field."""
+    found: object = settings
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def test_every_key_is_tried_below():
+    """The table of the next test names every key."""
+    assert set(EVERY_KEY) | FILES | SECRETS == set(BY_PATH)
+
+
+@pytest.mark.parametrize("path", EVERY_KEY)
+def test_every_key_can_be_set_by_its_variable(path):
+    """Each key has an environment variable of its name."""
+    text, value = EVERY_KEY[path]
+    variable = "CHARGER_BRIDGE_" + path.upper().replace(".", "__")
+
+    assert held(load(None, ENVIRON | {variable: text}), path) == value
+
+
+@pytest.mark.parametrize("path", sorted(EVERY_KEY))
+def test_every_key_can_be_set_in_the_file(path, tmp_path):
+    """Each key can be set in YAML, written as a person would write it."""
+    text, value = EVERY_KEY[path]
+    many = BY_PATH[path].kind.many
+    line = f"[{text.strip('[]')}]" if many else text
+    for name in reversed(path.split(".")):
+        line = f"{{{name}: {line}}}"
+
+    environ = {k: v for k, v in ENVIRON.items() if k != BY_PATH[path].variable}
+    assert held(load_text(line, tmp_path, environ), path) == value
+
+
+def load_text(text: str, folder: Path, environ: dict[str, str]) -> Settings:
+    """Load a text with exactly this environment."""
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, environ)
+
+
+@pytest.mark.parametrize("path", sorted(FILES - {"easee.password_file", "mqtt.password_file"}))
+def test_files_may_be_relative_to_the_configuration(path, tmp_path):
+    """A relative path in the file starts at the folder of the file."""
+    (tmp_path / "one.pem").write_text("x")
+    both = "cert_file: one.pem, key_file: one.pem" if "ca_" not in path else "ca_file: one.pem"
+    settings = settings_of(f"mqtt: {{tls: {{enabled: true, {both}}}}}", tmp_path)
+
+    assert held(settings, path) == str(tmp_path / "one.pem")
+
+
+def test_optional_values_can_be_taken_back():
+    """An empty variable means "none" where a key may be null, and an empty list for a list."""
+    environ = ENVIRON | {"CHARGER_BRIDGE_MQTT__USERNAME": "", "CHARGER_BRIDGE_COMMANDS__ALLOW": ""}
+    settings = load(None, environ)
+
+    assert settings.mqtt.username is None
+    assert settings.commands.allow == ()
+
+
+def test_a_list_with_every_item_commented_out_is_empty(tmp_path):
+    """`chargers:` with nothing behind it is the empty list."""
+    assert settings_of("easee:\n  chargers:\n  #- EH123456\n", tmp_path).easee.chargers == ()
+
+
+# -- every problem at once -------------------------------------------------------------------------
+
+
+def test_every_problem_is_told_at_once_and_begins_with_its_path(tmp_path):
+    """One run of `check` shows everything that has to be mended."""
+    text = """
+easee: {chargers: [EH123456, abc], poll_interval_s: 5}
+mqtt: {port: abc, tls: {enabled: maybe}}
+log: {colour: red}
+"""
+    found = problems_of(text, tmp_path, {"CHARGER_BRIDGE_STORE__MAX_MIB": "0"})
+
+    assert [problem.partition(":")[0] for problem in found] == [
+        "easee.chargers",
+        "easee.poll_interval_s",
+        "mqtt.port",
+        "mqtt.tls.enabled",
+        "log.colour",
+        "store.max_mib",
+        "easee.username",
+        "easee.password",
+    ]
+    assert "mqtt.port: must be 1 to 65535, not 'abc'" in found
+
+
+REFUSED = {
+    "mqtt: {port: 0}": "mqtt.port: must be 1 to 65535, not '0'",
+    "mqtt: {port: 65536}": "mqtt.port: must be 1 to 65535, not '65536'",
+    "mqtt: {port: true}": "mqtt.port: must be 1 to 65535, not 'true'",
+    "mqtt: {port: 1883.0}": "mqtt.port: must be 1 to 65535, not '1883.0'",
+    "mqtt: {port: 1_883}": "underscored",
+    "mqtt: {port: 01883}": "mqtt.port: must be 1 to 65535, not '01883'",
+    "mqtt: {port: 0123}": "octal",
+    "mqtt: {port: 31:23}": "sexagesimal",
+    "mqtt: {port: 0x75b}": "hexadecimal",
+    "mqtt: {port: ١٨٨٣}": "mqtt.port: must be 1 to 65535",
+    'mqtt: {port: "1883"}': "mqtt.port: must stand without quotes",
+    "mqtt: {port: null}": "mqtt.port: needs a value",
+    "mqtt: {port: [1883]}": "mqtt.port: must be one value",
+    "mqtt: {port: {a: b}}": "mqtt.port: must be one value",
+    "publish: {json: 1}": "publish.json: must be true or false, not '1'",
+    'publish: {json: "true"}': "publish.json: must stand without quotes",
+    "mqtt: {client_id: yes}": "mqtt.client_id: must be",
+    "mqtt: {client_id: a b}": "mqtt.client_id: must be",
+    "mqtt: {version: 4}": "mqtt.version: must be auto, 5 or 3.1.1, not '4'",
+    "mqtt: {base_topic: a/#}": "wildcards",
+    "mqtt: {base_topic: +/a}": "wildcards",
+    "mqtt: {base_topic: /a}": "start or end with /",
+    "mqtt: {base_topic: a/}": "start or end with /",
+    "mqtt: {base_topic: a//b}": "nor hold //",
+    "mqtt: {base_topic: $SYS}": "must not start with $",
+    'mqtt: {base_topic: "a\\0b"}': "control characters",
+    'mqtt: {base_topic: ""}': "must not be empty",
+    "mqtt: {reply_prefixes: [charger/EH123456/set]}": "overlaps",
+    "mqtt: {reply_prefixes: [charger]}": "overlaps",
+    "mqtt: {base_topic: a/b, reply_prefixes: [a]}": "overlaps",
+    "mqtt: {host: mqtt://broker}": "must be a host name or address alone",
+    "mqtt: {host: 'broker:1883'}": "must be a host name or address alone",
+    "mqtt: {host: a b}": "must be a host name or an IP address",
+    "mqtt: {host: 134744072}": "must be a host name or an IP address",
+    "mqtt: {host: 0x8080808}": "must be a host name or an IP address",
+    "mqtt: {host: broker.example.com}": "neither loopback nor private",
+    "mqtt: {host: 8.8.8.8}": "neither loopback nor private",
+    "mqtt: {host: '2001:db8::1'}": "neither loopback nor private",
+    "mqtt: {tls: {cert_file: /dev/null, enabled: true}}": "needs mqtt.tls.key_file",
+    "mqtt: {tls: {key_file: /dev/null, enabled: true}}": "needs mqtt.tls.cert_file",
+    "mqtt: {tls: {ca_file: none.pem}}": "mqtt.tls.ca_file: cannot read",
+    "mqtt: {tls: {insecure: true}}": "mqtt.tls.insecure: unknown key",
+    "mqtt: yes": "mqtt: must be a section",
+    "mqtt: [a]": "mqtt: must be a section",
+    "commands: {ttl_s: 601}": "commands.ttl_s: must be 1 to 600",
+    "commands: {max_current_a: 5}": "commands.max_current_a: must be 6 to 80",
+    "commands: {allow: [strat]}": "did you mean start?",
+    "commands: {allow: control}": "commands.allow: must be a list",
+    "commands: {allow: [[control]]}": "commands.allow: must be a flat list",
+    "commands: {allow: [control, control]}": "commands.allow: names something twice",
+    "easee: {api_url: http://api.easee.com}": "loopback",
+    "easee: {api_url: 'https://u:p@api.easee.com'}": "must not hold a user name",
+    "easee: {api_url: 'https://api.easee.com?x=1'}": "query",
+    "easee: {api_url: https://api.easee.com/v2}": "without a path",
+    "easee: {api_url: ftp://api.easee.com}": "must start with https://",
+    "easee: {api_url: 'https://api.easee.com:99999'}": "valid host and port",
+    "easee: {api_url: 'http://localhost.example.com'}": "loopback",
+    "easee: {stream_url: ws://streams.easee.com/hubs/chargers}": "must start with wss://",
+    "easee: {stream_url: https://streams.easee.com}": "path of the hub",
+    "easee: {stream_url: https://streams.easee.com/hubs/../x}": "path of the hub",
+    "easee: {chargers: [eh123456]}": "charger serials",
+    "easee: {chargers: ['EH12345/']}": "charger serials",
+    "easee: {source: both}": "must be stream or poll",
+    "log: {level: loud}": "must be debug, info, warning or error",
+    "log: {level: off}": "must be debug, info, warning or error",
+    "store: {max_mib: 10241}": "must be 1 to 10240",
+    "nonsense: 1": "nonsense: unknown key",
+    "esaee: {username: x}": "did you mean easee?",
+    "just words": "must hold sections",
+    "[a, b]": "must hold sections",
+    "mqtt: {port: 1883, port: 1884}": "mqtt.port: given twice",
+    "mqtt: {}\nmqtt: {}": "mqtt: given twice, in lines 1 and 2",
+    "mqtt: &a {port: 1883}": "anchors",
+    "mqtt: &a {port: 1883}\nstore: *a": "store: aliases",
+    "mqtt: {port: !!int 1883}": "mqtt.port: tags",
+    "mqtt: !!python/object:os.system {}": "mqtt: tags",
+    "<<: {port: 1}": "unknown key",
+    "mqtt: {port: 1}\n---\nmqtt: {}": "more than one document",
+    "mqtt: [unclosed": "not valid YAML",
+    "mqtt: {? [a, b] : c}": "a key must be a word",
+    "[" * 5000: "nested deeper",
+    "a: {b: {c: {d: {e: {f: {g: {h: 1}}}}}}}": "nested deeper",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_is_refused(text, tmp_path):
+    """Each of these is a mistake, and the message says which."""
+    assert any(REFUSED[text] in problem for problem in problems_of(text, tmp_path))
+
+
+ACCEPTED = {
+    "mqtt: {version: 5}": ("mqtt.version", "5"),
+    'mqtt: {version: "5"}': ("mqtt.version", "5"),
+    "mqtt: {version: 3.1.1}": ("mqtt.version", "3.1.1"),
+    "mqtt: {client_id: 0x10}": ("mqtt.client_id", "0x10"),
+    'mqtt: {client_id: "yes"}': ("mqtt.client_id", "yes"),
+    "mqtt: {host: nas.local}": ("mqtt.host", "nas.local"),
+    "mqtt: {host: mqtt.home.arpa}": ("mqtt.host", "mqtt.home.arpa"),
+    "mqtt: {host: mosquitto}": ("mqtt.host", "mosquitto"),
+    "mqtt: {host: 10.1.2.3}": ("mqtt.host", "10.1.2.3"),
+    "mqtt: {host: '::1'}": ("mqtt.host", "::1"),
+    "mqtt: {host: 'fd00::1'}": ("mqtt.host", "fd00::1"),
+    "mqtt: {host: a.example.com, tls: {enabled: true}}": ("mqtt.host", "a.example.com"),
+    "mqtt: {host: a.example.com, tls: {allow_plaintext: true}}": ("mqtt.host", "a.example.com"),
+    "mqtt: {base_topic: maison/garage à gauche}": ("mqtt.base_topic", "maison/garage à gauche"),
+    "mqtt: {reply_prefixes: [charger/reply/x]}": ("mqtt.reply_prefixes", ("charger/reply/x/",)),
+    "easee: {chargers: [123456]}": ("easee.chargers", ("123456",)),
+    "easee: {chargers: [12E456]}": ("easee.chargers", ("12E456",)),
+    "easee: {api_url: 'http://127.9.9.9:1/'}": ("easee.api_url", "http://127.9.9.9:1"),
+    "easee: {api_url: 'http://[::1]:80'}": ("easee.api_url", "http://[::1]:80"),
+    "easee: {stream_url: 'wss://S.example.com/hubs/chargers'}": (
+        "easee.stream_url",
+        "https://s.example.com/hubs/chargers",
+    ),
+    "commands: {allow: []}": ("commands.allow", ()),
+    "store: {path: data/b.db}": ("store.path", None),
+}
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_what_is_accepted(text, tmp_path):
+    """Each of these is what a person may reasonably write."""
+    path, value = ACCEPTED[text]
+    expected = str(tmp_path / "data/b.db") if value is None else value
+
+    assert held(settings_of(text, tmp_path), path) == expected
+
+
+def test_unknown_variables_are_errors():
+    """A misspelled variable is told, with the one that was meant, and never with its value."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, ENVIRON | {"CHARGER_BRIDGE_MQTT__PASWORD": CANARY})
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("CHARGER_BRIDGE_MQTT__PASWORD: unknown variable; did you mean")
+    assert CANARY not in problem
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
+    """Missing, too large, not text: each is one sentence."""
+    large, binary = tmp_path / "large.yaml", tmp_path / "binary.yaml"
+    large.write_text("#" * (LARGEST_FILE_BYTES + 1))
+    binary.write_bytes(b"\xff\xfe\x00")
+
+    for path in (tmp_path / "none.yaml", tmp_path, large, binary):
+        with pytest.raises(ConfigError) as caught:
+            load(path, ENVIRON)
+        assert caught.value.problems[0].startswith(f"{path}: ")
+
+
+@given(st.text(max_size=200))
+def test_no_text_ends_in_anything_but_a_document(text):
+    """Whatever a file holds, reading it ends, with a tree or with problems."""
+    document = read_text(text, name="file")
+
+    assert isinstance(document.problems, tuple)
+
+
+YAMLISH = st.lists(
+    st.sampled_from(
+        [
+            "mqtt",
+            "port",
+            ": ",
+            ":",
+            " ",
+            "\n",
+            "{",
+            "}",
+            "[",
+            "]",
+            ", ",
+            "&a ",
+            "*a ",
+            "!x ",
+            "- ",
+            "'",
+            '"',
+            "? ",
+            ">",
+            "%",
+            "#",
+            "---",
+            "...",
+            "\t",
+            "1",
+            "null",
+            "\x00",
+        ]
+    ),
+    max_size=40,
+).map("".join)
+
+
+def problems_or_nothing(path: Path | None, environ: dict[str, str]) -> tuple[str, ...]:
+    """Load, and return the problems; any error but ConfigError fails the test."""
+    try:
+        load(path, environ)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+@given(YAMLISH)
+def test_no_yaml_ends_in_anything_but_settings_or_a_config_error(tmp_path_factory, text):
+    """Broken YAML of every kind is a ConfigError, never another exception."""
+    path = tmp_path_factory.mktemp("yaml") / "config.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+
+    assert all(isinstance(problem, str) for problem in problems_or_nothing(path, ENVIRON))
+
+
+@given(st.sampled_from(KEYS), st.text(st.characters(exclude_characters="\0"), max_size=60))
+def test_no_variable_ends_in_anything_but_settings_or_a_config_error(key, text):
+    """Whatever a variable holds, it is a value or a problem of a key."""
+    problems = problems_or_nothing(None, ENVIRON | {key.variable: text})
+
+    assert all(problem.partition(":")[0] in BY_PATH for problem in problems)
+
+
+# -- secrets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", ["easee", "mqtt"])
+def test_a_secret_in_the_file_is_refused_and_not_repeated(section, tmp_path):
+    """The message names the two right places and holds nothing of the secret."""
+    (problem,) = problems_of(f"{section}: {{password: {CANARY}}}", tmp_path)
+
+    assert f"{section}.password_file" in problem
+    assert f"CHARGER_BRIDGE_{section.upper()}__PASSWORD" in problem
+    assert CANARY not in problem
+
+
+def test_a_secret_comes_from_its_file_without_the_line_break(tmp_path):
+    """A secret file may end in a line break, and its path is relative to the configuration."""
+    secret = tmp_path / "secret"
+    secret.write_text(f"{CANARY} \r\n")
+    secret.chmod(0o600)
+    text = "easee: {username: a@example.com, password_file: secret}\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+
+    loaded = load_with_warnings(path, {})
+
+    assert loaded.settings.easee.password == Secret(f"{CANARY} ")
+    assert loaded.warnings == ()
+
+
+def test_a_secret_file_can_be_named_by_a_variable_and_beaten_by_the_secret_itself(tmp_path):
+    """Environment before file, and the secret before the name of its file in the YAML."""
+    secret = tmp_path / "secret"
+    secret.write_text("from file")
+    environ = {
+        "CHARGER_BRIDGE_EASEE__USERNAME": "a",
+        "CHARGER_BRIDGE_EASEE__PASSWORD_FILE": str(secret),
+    }
+    assert load(None, environ).easee.password == Secret("from file")
+
+    text = f"easee: {{password_file: {tmp_path}/missing}}"
+    assert settings_of(text, tmp_path).easee.password == Secret("correct horse")
+
+
+def test_two_variables_for_one_secret_are_an_error(tmp_path):
+    """Nobody should have to know which of the two counts."""
+    environ = ENVIRON | {"CHARGER_BRIDGE_EASEE__PASSWORD_FILE": "/somewhere"}
+    with pytest.raises(ConfigError, match="keep one"):
+        load(None, environ)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "No such file"),
+        (b"", "must not be empty"),
+        (b"\n", "must not be empty"),
+        (b"one\ntwo\n", "control characters or line breaks"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"x" * 5000, "longer than 4096 bytes"),
+    ],
+)
+def test_a_secret_file_that_is_no_secret_is_a_problem(content, expected, tmp_path):
+    """Missing, empty or strange secret files are named, and their content is not."""
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    environ = {
+        "CHARGER_BRIDGE_EASEE__USERNAME": "a",
+        "CHARGER_BRIDGE_EASEE__PASSWORD_FILE": str(secret),
+    }
+    with pytest.raises(ConfigError) as caught:
+        load(None, environ)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("easee.password_file: ")
+    assert expected in problem
+    assert (str(secret) in problem) == (content in (None, b"\xff\xfe"))
+
+
+def test_a_secret_file_for_everybody_is_accepted_with_a_warning(tmp_path):
+    """Container secrets are 0444, so this is advice and not an error."""
+    secret = tmp_path / "secret"
+    secret.write_text("x" * 8)
+    secret.chmod(0o444)
+    environ = {
+        "CHARGER_BRIDGE_EASEE__USERNAME": "a",
+        "CHARGER_BRIDGE_EASEE__PASSWORD_FILE": str(secret),
+    }
+
+    (warning,) = load_with_warnings(None, environ).warnings
+
+    assert str(secret) in warning
+
+
+def test_a_broker_password_needs_a_user(tmp_path):
+    """MQTT 3.1.1 has no password without a user name."""
+    with pytest.raises(ConfigError, match=r"mqtt\.password: needs mqtt\.username"):
+        load(None, ENVIRON | {"CHARGER_BRIDGE_MQTT__PASSWORD": CANARY})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"easee: {{password: '{CANARY}', username: [}}",
+        f"easee: {{password: *{CANARY}}}",
+        f"easee: {{password: !{CANARY}!x y}}",
+        f"easee: {{password: &{CANARY} x}}",
+        f"easee: {{pasword: {CANARY}}}",
+        f"easee: {CANARY}",
+        f"easee: {{api_url: 'https://me:{CANARY}@api.easee.com'}}",
+        f"{CANARY} in the wrong place",
+        f'easee: {{password: "{CANARY}\\q"}}',
+        f"easee: {{password: @{CANARY}}}",
+    ],
+)
+def test_no_message_repeats_what_may_be_a_secret(text, tmp_path):
+    """A password that broke the file is not shown by the message about it."""
+    assert CANARY not in " ".join(problems_of(text, tmp_path))
+
+
+# -- advice --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("mqtt: {tls: {enabled: true}}", "mqtt.port"),
+        ("mqtt: {tls: {ca_file: /dev/null}}", "mqtt.tls.ca_file"),
+        ("mqtt: {host: 8.8.8.8, tls: {allow_plaintext: true}}", "mqtt.tls.allow_plaintext"),
+    ],
+)
+def test_what_is_unwise_is_said(text, path, tmp_path):
+    """Some configurations work and are probably not meant."""
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+
+    (warning,) = load_with_warnings(config, ENVIRON).warnings
+
+    assert warning.startswith(f"{path}: ")
+
+
+def test_required_keys_are_the_account():
+    """Only the account has no default."""
+    assert [key.path for key in KEYS if key.default is REQUIRED] == [
+        "easee.username",
+        "easee.password",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        load(None, {})
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "easee.username",
+        "easee.password",
+    ]

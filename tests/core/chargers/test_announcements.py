@@ -1,0 +1,79 @@
+"""Announcements: told once, only when fresh, never for what we did ourselves."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.chargers.announcements import Announcer
+from bridge.core.chargers.observations import Observation, spec_of
+from bridge.core.events import CommandResponse, Moment
+from bridge.core.topics import Topics
+from tests.conftest import NOON
+
+NOW = Moment(NOON, 0.0)
+ONE = "EH123456"
+
+
+def observation(number, value, age_s=1.0):
+    """Build an observation of this age."""
+    return Observation(ONE, spec_of(number), value, NOON - timedelta(seconds=age_s))
+
+
+@pytest.fixture
+def announcer():
+    """An announcer that has seen smart charging off and no error."""
+    announcer = Announcer(ONE, Topics())
+    for first in (observation(102, False, 600), observation(119, 0, 600)):
+        assert list(announcer.observed(first, NOW, ours=False)) == []
+    return announcer
+
+
+def test_a_touch_of_the_button_is_announced(announcer):
+    """Smart mode that moved without a command of ours is a press of the touch button."""
+    (message,) = announcer.observed(observation(102, True), NOW, ours=False)
+
+    assert message.topic == "charger/EH123456/event/smart_button"
+    assert message.retained is False
+    assert json.loads(message.payload)["value"] is True
+
+
+@pytest.mark.parametrize(
+    ("told", "ours"),
+    [
+        (observation(102, True), True),
+        (observation(102, True, 3600), False),
+        (observation(102, False), False),
+        (observation(120, 7.2), False),
+    ],
+)
+def test_what_is_ours_old_or_unchanged_is_not_announced(announcer, told, ours):
+    """Our own command, a replay, a repeat and telemetry are no press."""
+    assert list(announcer.observed(told, NOW, ours=ours)) == []
+
+
+def test_an_error_is_announced_when_it_appears_and_not_when_it_goes(announcer):
+    """A code other than 0 is news; going back to 0 is not."""
+    (message,) = announcer.observed(observation(119, 17), NOW, ours=False)
+
+    assert json.loads(message.payload)["code"] == 17
+    assert list(announcer.observed(observation(119, 0), NOW, ours=False)) == []
+
+
+def test_a_waiting_car_is_announced_once(announcer):
+    """One request per waiting car, another one for the next car."""
+    counts = [
+        len(list(announcer.authorization(waiting=waiting, at=NOON, now=NOW)))
+        for waiting in (False, True, True, False, True)
+    ]
+
+    assert counts == [0, 1, 0, 0, 1]
+
+
+def test_a_foreign_command_is_told_with_exact_ticks(announcer):
+    """Ticks do not fit a double; they go out as text."""
+    response = CommandResponse(ONE, 48, 639086870099692230, accepted=True, result_code=0)
+    message = announcer.foreign_command(response, "set_dynamic_charger_current", NOW)
+
+    assert json.loads(message.payload)["ticks"] == "639086870099692230"
+    assert message.topic == "charger/EH123456/event/foreign_command"

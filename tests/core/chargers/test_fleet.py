@@ -1,0 +1,154 @@
+"""The fleet: whose observation it is, what cannot be read, and who is there."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.alerts import Alerts
+from bridge.core.chargers.fleet import Fleet
+from bridge.core.chargers.observations import Observation
+from bridge.core.effects import Note, SaveReport
+from bridge.core.events import Moment, RawObservation
+from bridge.core.messages import Publish
+from bridge.core.status import Status
+from bridge.core.topics import Topics
+from bridge.core.values import iso_utc
+from bridge.settings import PublishSettings
+from tests.conftest import NOON
+
+ONE = "EH123456"
+TWO = "EH654321"
+SILENCE_S = 20 * 60
+
+
+def at(seconds):
+    """Build the moment so many seconds after noon."""
+    return Moment(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
+
+
+@pytest.fixture
+def status():
+    """A status whose stream is up."""
+    topics = Topics()
+    status = Status(topics, Alerts(topics), "1", {})
+    status.cloud.stream_up = True
+    return status
+
+
+@pytest.fixture
+def fleet(status):
+    """Two chargers nobody has heard of yet."""
+    fleet = Fleet(Topics(), PublishSettings(), b"salt", status)
+    assert fleet.add((ONE, TWO)) == (ONE, TWO)
+    return fleet
+
+
+def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind=None):
+    """Let an observation arrive; return the effects."""
+    measured_at = iso_utc(at(seconds if measured_s is None else measured_s).wall)
+    raw = RawObservation(charger_id, number, kind, value, measured_at)
+    effects = []
+    for item in fleet.read(raw, at(seconds)):
+        if isinstance(item, Observation):
+            effects += fleet.apply(item, "stream", at(seconds), ours=False)
+        else:
+            effects.append(item)
+    return effects
+
+
+def published(effects):
+    """Map topics to their newest payload."""
+    return {e.topic: e.payload for e in effects if isinstance(e, Publish)}
+
+
+def test_adding_a_charger_twice_adds_it_once(fleet):
+    """Only new serials are new."""
+    assert fleet.add((TWO, "EH000003")) == ("EH000003",)
+    assert list(fleet.chargers) == [ONE, TWO, "EH000003"]
+
+
+def test_an_observation_of_somebody_elses_charger_is_only_counted(fleet, status):
+    """The hub goes on sending for chargers nobody asked for."""
+    assert tell(fleet, "EH999999", 109, "3") == []
+    assert status.counters["observations_of_unknown_chargers"] == 1
+
+
+def test_a_charger_is_online_while_it_is_heard_and_offline_after_20_minutes(fleet, status):
+    """Silence takes a charger offline at its deadline, without any event of its own."""
+    tell(fleet, ONE, 120, "1.5", 0)
+    first = published(fleet.availability(at(0)))
+    due_s = fleet.deadline_s()
+    later = published(fleet.availability(at(SILENCE_S + 1)))
+
+    assert first[f"charger/{ONE}/availability"] == b"online"
+    assert first[f"charger/{TWO}/availability"] == b"offline"
+    assert due_s == 1000.0 + SILENCE_S
+    assert later == {f"charger/{ONE}/availability": b"offline"}
+    assert status.online == 0
+
+
+def test_news_before_the_silence_ends_moves_the_deadline(fleet):
+    """A charger that speaks in time stays online; the deadline is looked at again."""
+    tell(fleet, ONE, 120, "1.5", 0)
+    list(fleet.availability(at(0)))
+    tell(fleet, ONE, 120, "1.6", 600)
+    list(fleet.availability(at(600)))
+
+    assert published(fleet.availability(at(SILENCE_S + 1))) == {}
+    assert fleet.deadline_s() == 1000.0 + 600 + SILENCE_S
+
+
+def test_a_replay_brings_no_charger_to_life(fleet):
+    """Values with old stamps are shown, and say nothing about now."""
+    tell(fleet, ONE, 109, "3", 0, measured_s=-SILENCE_S - 60)
+
+    told = published(fleet.availability(at(0)))
+    assert told[f"charger/{ONE}/availability"] == b"offline"
+
+
+def test_without_the_cloud_nobody_is_available(fleet, status):
+    """A lost link takes every charger offline; its return brings back those that are heard."""
+    tell(fleet, ONE, 120, "1.5", 0)
+    list(fleet.availability(at(0)))
+    status.cloud.stream_up = False
+    lost = published(fleet.availability(at(1)))
+    status.cloud.stream_up = True
+    back = published(fleet.availability(at(2)))
+
+    assert lost == {f"charger/{ONE}/availability": b"offline"}
+    assert back == {f"charger/{ONE}/availability": b"online"}
+
+
+def test_noise_is_logged_once_per_id_and_stays_in_an_alert_until_it_is_good(fleet, status):
+    """Counted each time, logged once, named in an alert, cleared by a good value."""
+    first = tell(fleet, ONE, 120, "NaN", kind=3)
+    second = tell(fleet, TWO, 120, "inf", kind=3)
+    alert = json.loads(published(second)["charger/bridge/alert/undecodable"])
+    tell(fleet, ONE, 120, "1.5", 1)
+    cleared = published(tell(fleet, TWO, 120, "1.5", 1))
+
+    assert next(e.event for e in first if isinstance(e, Note)) == "observation.undecodable"
+    assert not [e for e in second if isinstance(e, Note)]
+    assert f"{ONE}/120, {TWO}/120" in alert["message"]
+    assert status.counters["observations_undecodable"] == 2
+    assert cleared["charger/bridge/alert/undecodable"] == b""
+
+
+def test_a_finished_session_is_saved_whatever_its_order(fleet):
+    """Two 129s with falling stamps are both reports: they are exempt from newest-wins."""
+    text = '{"Id":%d,"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z","EnergyKwh":1.5}'
+    newer = tell(fleet, ONE, 129, text % 8, 10)
+    older = tell(fleet, ONE, 129, text % 7, 11, measured_s=5)
+
+    saved = [e.report.session_id for e in newer + older if isinstance(e, SaveReport)]
+    assert saved == [8, 7]
+
+
+def test_a_session_text_nobody_can_read_is_counted_and_its_text_is_not_logged(fleet, status):
+    """A broken 129 saves nothing and shows nothing: a tag may be in it."""
+    effects = tell(fleet, ONE, 129, '{"Auth":"04AABBCC","Id":"x"')
+
+    assert not [e for e in effects if isinstance(e, SaveReport)]
+    assert status.counters["session_payloads_unreadable"] == 1
+    assert "04AABBCC" not in repr(effects)

@@ -1,0 +1,63 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.chargers.redaction import without_auth
+
+FINISHED = (
+    '{"Auth":"04CANARY5A6B80","AuthReason":3,"EnergyKwh":0.411273,"Id":435,'
+    '"MeterValueStart":1277.872637,"MeterValueStop":1278.28391,'
+    '"Start":"2025-01-22T12:51:47.000Z","Stop":"2025-01-22T13:05:38.000Z"}'
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_the_tag_goes_and_the_rest_stays():
+    """A session's text keeps every field and digit except the tag."""
+    assert without_auth(FINISHED) == FINISHED.replace('"Auth":"04CANARY5A6B80",', "")
+
+
+@pytest.mark.parametrize("key", ["Auth", "auth", "AUTH", "AuthToken", "authUser", " Auth"])
+def test_every_spelling_of_the_field_goes_at_any_depth(key):
+    """A tag does not stay because its field is spelled or nested differently."""
+    nested = json.dumps({"Id": 1, key: "T", "More": [{key: {"x": "T"}, "Start": 2}]})
+
+    assert without_auth(nested) == '{"Id":1,"More":[{"Start":2}]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "04CANARY",
+        '"Auth"',
+        "[1]",
+        "7",
+        '{"Auth":',
+        '{"a":NaN}',
+        '{"a":1e999}',
+        "[" * 100_000,
+        7,
+        True,
+    ],
+)
+def test_what_cannot_be_read_cannot_be_cleared(text):
+    """Anything that is no JSON object is withheld altogether."""
+    assert without_auth(text) is None
+
+
+@given(st.text() | JSON.map(json.dumps) | st.dictionaries(st.text(), JSON).map(json.dumps))
+def test_redaction_is_total(text):
+    """No text stops it, and what it lets through is a JSON object without the field."""
+    cleared = without_auth(text)
+
+    assert cleared is None or not any(
+        key.strip().lower().startswith("auth") and key.strip().lower() != "authreason"
+        for key in json.loads(cleared)
+    )

@@ -1,0 +1,127 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.cloud.refusals import Problem, block_notice, problem, retry_after_s
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+def body(document):
+    """Write JSON."""
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "expected"),
+    [
+        (
+            400,
+            body(
+                {
+                    "errorCode": 410,
+                    "errorCodeName": "ChargerDisconnected",
+                    "title": "No car",
+                    "detail": "[Empty in production]",
+                }
+            ),
+            Problem(410, "charger_disconnected", "No car"),
+        ),
+        (
+            400,
+            body({"title": "One or more.", "errors": {"phaseMode": ["must be 1 to 3", "x"]}}),
+            Problem(None, "validation_error", "One or more. phaseMode: must be 1 to 3"),
+        ),
+        (400, b"", Problem(None, "bad_request", "")),
+        (403, body({"errorCodeName": "x\ny"}), Problem(None, "forbidden", "")),
+        (404, body([1]), Problem(None, "not_found", "")),
+        (
+            405,
+            b"<html><h1>Not\x1b[0m allowed</h1>",
+            Problem(None, "method_not_allowed", "Not [0m allowed"),
+        ),
+        (418, body({"message": "tea"}), Problem(None, "http_418", "tea")),
+    ],
+)
+def test_a_refusal_is_named(status, raw, expected):
+    """The vendor's name comes first, the status otherwise, and text is one safe line."""
+    assert problem(status, raw) == expected
+
+
+@given(st.integers(min_value=300, max_value=599), st.binary(max_size=300))
+def test_any_refusal_is_read(status, raw):
+    """Nothing in a refused body raises, and what is kept can be logged."""
+    read = problem(status, raw)
+
+    assert read.reason.isidentifier()
+    assert len(read.message) <= 200
+    assert read.message.isprintable()
+    block_notice(status, raw)
+
+
+@pytest.mark.parametrize(
+    ("status", "raw"),
+    [
+        (403, b"Too many requests. Your IP 10.0.0.1 is now blocked, please contact support"),
+        (429, body({"message": "IP blocked for 24 h from the last request"})),
+        (403, body({"message": "Forbidden"})),
+    ],
+)
+def test_a_block_is_recognised(status, raw):
+    """The three texts that were seen mean a block."""
+    assert block_notice(status, raw)
+
+
+@pytest.mark.parametrize(
+    ("status", "raw"),
+    [
+        (403, body({"errorCode": 1, "title": "Forbidden", "status": 403})),
+        (403, b""),
+        (429, body({"message": "Forbidden"})),
+        (429, b"slow down"),
+        (403, b"this user is blocked from the charger"),
+        (400, b"your IP is blocked"),
+    ],
+)
+def test_another_refusal_is_no_block(status, raw):
+    """A refusal of one charger or one call does not silence everything."""
+    assert block_notice(status, raw) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "expected_s"),
+    [
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("1.5", 1.5),
+        ("999999999", 86_400.0),
+        ("Sun, 22 Nov 2026 12:01:00 GMT", 60.0),
+        ("Sun, 22 Nov 2026 11:00:00 GMT", 0.0),
+        ("Sun, 99 Nov 2026 11:00:00 GMT", None),
+        ("Sun, 22 Foo 2026 11:00:00 GMT", None),
+        ("-5", None),
+        ("soon", None),
+        ("٣", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_a_date_or_nothing(header, expected_s):
+    """Seconds and HTTP dates are read and capped at a day, garbage is None."""
+    assert retry_after_s(header, NOON) == expected_s
+
+
+def test_a_date_means_nothing_while_the_clock_is_not_believed():
+    """Without a trusted clock a date cannot be turned into a wait."""
+    assert retry_after_s("Sun, 22 Nov 2026 12:01:00 GMT", None) is None
+
+
+@given(st.text(max_size=60))
+def test_any_retry_after_is_sane(header):
+    """No header makes us wait less than nothing or longer than a day."""
+    wait_s = retry_after_s(header, NOON)
+
+    assert wait_s is None or 0 <= wait_s <= 86_400

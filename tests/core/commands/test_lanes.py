@@ -1,0 +1,54 @@
+import pytest
+
+from bridge.core.commands.admission import Order
+from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.commands.lanes import MOST_WAITING, MOST_WAITING_PER_CHARGER, Lanes
+from bridge.core.commands.lifecycle import Command
+from bridge.core.events import Moment
+from bridge.errors import CommandRefused
+from tests.conftest import NOON
+
+
+def _command(charger_id):
+    order = Order(charger_id, CATALOGUE["start"], None, None, None, 60.0)
+    return Command(order, Moment(NOON, 0.0), 60.0, [])
+
+
+def test_a_lane_is_first_come_first_served():
+    """Commands of one charger leave in the order they came; a retry goes first again."""
+    lanes = Lanes()
+    first, second = _command("A"), _command("A")
+    lanes.put(first)
+    lanes.put(second)
+    assert list(lanes.first(())) == [first]
+    lanes.remove(first)
+    assert list(lanes.first(())) == [second]
+    lanes.put_back(first)
+    assert list(lanes.first(())) == [first]
+
+
+def test_lanes_take_turns():
+    """A charger that was served goes behind the others; a busy one is passed over."""
+    lanes = Lanes()
+    for charger_id in ("A", "A", "B", "C"):
+        lanes.put(_command(charger_id))
+    lanes.served("A")
+    lanes.served("nobody")
+
+    assert [c.charger_id for c in lanes.first(())] == ["B", "C", "A"]
+    assert [c.charger_id for c in lanes.first({"C"})] == ["B", "A"]
+
+
+def test_lanes_are_bounded():
+    """A full lane is busy by itself, and all of them together are bounded too."""
+    lanes = Lanes()
+    for number in range(MOST_WAITING // MOST_WAITING_PER_CHARGER):
+        for _ in range(MOST_WAITING_PER_CHARGER):
+            lanes.check_room(f"C{number}")
+            lanes.put(_command(f"C{number}"))
+        with pytest.raises(CommandRefused, match="busy"):
+            lanes.check_room(f"C{number}")
+    with pytest.raises(CommandRefused, match="busy"):
+        lanes.check_room("another")
+    lanes.remove(next(lanes.first(())))
+    lanes.check_room("another")

@@ -1,0 +1,359 @@
+"""The machine: every event reaches its room, and what follows crosses rooms where it must."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.cloud.requests import Endpoint
+from bridge.core.effects import (
+    Acknowledge,
+    CallCloud,
+    MarkPublished,
+    Note,
+    SaveReport,
+    Watch,
+)
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    CloudLink,
+    CommandResponse,
+    Moment,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    Observed,
+    RawObservation,
+    ReportNotSaved,
+    ReportSaved,
+    Started,
+    Stopping,
+    StoreFailed,
+    StoreOpened,
+    StreamClosed,
+    StreamOddity,
+    StreamOpened,
+    Tick,
+)
+from bridge.core.machine import Machine
+from bridge.core.messages import Publish, Receipt
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.values import iso_utc
+from bridge.errors import CloudUnavailable, StoreFull
+from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
+from tests.conftest import NOON
+
+ONE = "EH123456"
+SESSION = (
+    '{"Auth":"04AA","AuthReason":3,"EnergyKwh":1.5,"Id":7,'
+    '"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z"}'
+)
+EVERYTHING = ("control", "access", "current", "device", "installer", "maintenance")
+
+
+class World:
+    """A machine, a clock, and what came out of it so far."""
+
+    def __init__(self, *chargers, source="stream"):
+        settings = Settings(
+            EaseeSettings("x@example.com", Secret("p"), chargers, source=source),
+            commands=CommandSettings(allow=EVERYTHING),
+        )
+        self.machine = Machine(settings, version="1.2.3", salt=b"salt")
+        self.seconds = 0.0
+        self.out = []
+
+    def take(self, *events):
+        """Let events happen now; return what follows."""
+        self.out = [effect for event in events for effect in self.machine.handle(event, self.now)]
+        return self.out
+
+    @property
+    def now(self):
+        return Moment(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
+
+    def published(self):
+        return {e.topic: e.payload for e in self.out if isinstance(e, Publish)}
+
+    def calls(self):
+        return [e for e in self.out if isinstance(e, CallCloud)]
+
+    def observe(self, number, value, *, data_type=None, age_s=0.0, charger_id=ONE):
+        stamp = iso_utc(self.now.wall - timedelta(seconds=age_s))
+        return self.take(Observed((RawObservation(charger_id, number, data_type, value, stamp),)))
+
+    def until_deadline(self):
+        """Let time pass until the machine wants to be asked, and ask it."""
+        self.seconds = max(self.seconds, self.machine.deadline_s() - 1000.0)
+        return self.take(Tick())
+
+
+@pytest.fixture
+def world():
+    """A started machine with one configured charger, stream and broker connected."""
+    world = World(ONE)
+    world.take(StoreOpened(()), Started(), StreamOpened(), MqttConnected(False, "5", 20))
+    return world
+
+
+def test_a_configured_charger_is_served_at_once_and_the_list_is_asked_for():
+    """The stream is told whom to watch before anything is connected."""
+    world = World(ONE)
+    world.take(Started())
+
+    assert Watch((ONE,)) in world.out
+    assert [c.request.endpoint for c in world.calls()] == [Endpoint.CHARGER_LIST]
+    assert world.published()[f"charger/{ONE}/availability"] == b"offline"
+
+
+def test_without_configuration_the_account_decides_and_new_chargers_are_noticed():
+    """A charger that appears in a later list is watched besides the first."""
+    world = World()
+    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"../evil"}]'))
+    assert Watch((ONE,)) in world.out
+
+    (call,) = _next_list(world)
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
+    assert Watch((ONE, "EH999999")) in world.out
+    info = json.loads(world.published()["charger/bridge/info"])
+    assert info["chargers"] == [ONE, "EH999999"]
+
+
+def _next_list(world):
+    """Let time pass until the account's list is asked for again."""
+    for _ in range(50):
+        world.until_deadline()
+        found = [c for c in world.calls() if c.request.endpoint is Endpoint.CHARGER_LIST]
+        if found:
+            return found
+    raise AssertionError("the list is never asked for again")
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", None])
+def test_a_list_that_cannot_be_had_is_asked_for_again_later(answer):
+    """HTML, nonsense and an outage are the same: try later, name the reason."""
+    world = World()
+    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
+    if answer is None:
+        world.take(CloudFailed(call.call_id, CloudUnavailable("down", retry_after_s=60.0)))
+    else:
+        world.take(CloudAnswered(call.call_id, 200, answer))
+
+    assert any(isinstance(e, Note) and e.event.startswith("discovery.") for e in world.out)
+    assert not world.calls()
+    assert _next_list(world)
+
+
+def test_a_configured_charger_the_account_does_not_know_is_an_alert():
+    """A typo in a serial is told where the operator looks."""
+    world = World(ONE)
+    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
+    world.take(CloudAnswered(call.call_id, 200, b"[]"))
+    assert ONE in world.published()["charger/bridge/alert/charger_not_listed"].decode()
+
+    (call,) = _next_list(world)
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+    assert world.published()["charger/bridge/alert/charger_not_listed"] == b""
+
+
+def test_an_observation_becomes_topics(world):
+    """Document, bare value, derived state and availability follow from one observation."""
+    world.observe(109, "3", data_type=4)
+    told = world.published()
+
+    assert told[f"charger/{ONE}/state/charger_op_mode"] == b"3"
+    assert told[f"charger/{ONE}/state/op_mode"] == b"charging"
+    assert told[f"charger/{ONE}/availability"] == b"online"
+    assert json.loads(told[f"charger/{ONE}/observation/charger_op_mode"])["label"] == "charging"
+
+
+def test_everything_is_told_again_on_every_connection(world):
+    """Also when the broker says it remembers the session: a killed one may have lost the rest."""
+    world.observe(109, "3", data_type=4)
+    world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20))
+    told = world.published()
+
+    assert told["charger/bridge/state"] == b"online"
+    assert told[f"charger/{ONE}/state/op_mode"] == b"charging"
+    assert told[f"charger/{ONE}/availability"] == b"online"
+
+
+def test_a_lost_stream_is_told_at_once_and_polled_after_a_minute(world):
+    """disconnected, then reads over REST, then degraded, then connected again."""
+    world.observe(109, "3", data_type=4)
+    world.take(StreamClosed("gone"))
+    assert world.published()["charger/bridge/cloud"] == b"disconnected"
+    assert world.published()[f"charger/{ONE}/availability"] == b"offline"
+
+    world.seconds = 61.0
+    world.take(Tick())
+    (read,) = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+    stamp = iso_utc(world.now.wall)
+    body = json.dumps({"observations": [{"id": 120, "value": 7.2, "timestamp": stamp}]})
+    world.take(CloudAnswered(read.call_id, 200, body.encode()))
+    assert world.published()["charger/bridge/cloud"] == b"degraded"
+    assert world.published()[f"charger/{ONE}/availability"] == b"online"
+    document = json.loads(world.published()[f"charger/{ONE}/observation/total_power"])
+    assert document["source"] == "poll"
+
+    world.take(StreamOpened())
+    assert world.published()["charger/bridge/cloud"] == b"connected"
+
+
+@pytest.mark.parametrize("failure", ["error", "html"])
+def test_a_read_that_fails_is_noted_and_not_repeated_at_once(failure):
+    """An outage or a page of HTML while polling leaves the pace to polling."""
+    world = World(ONE, source="poll")
+    world.take(Started())
+    (read,) = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+    if failure == "error":
+        world.take(CloudFailed(read.call_id, CloudUnavailable("down")))
+    else:
+        world.take(CloudAnswered(read.call_id, 200, b"<html>"))
+
+    assert any(isinstance(e, Note) and e.event.startswith("poll.") for e in world.out)
+    assert not [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+
+
+def test_a_session_is_saved_before_it_is_published_and_marked_after_the_puback(world):
+    """129 -> commit -> publish -> PUBACK -> mark: no step before its time."""
+    world.observe(129, SESSION, data_type=6)
+    (save,) = [e for e in world.out if isinstance(e, SaveReport)]
+    assert f"charger/{ONE}/session/report" not in world.published()
+
+    stored = StoredReport("EH123456-7", 1, save.report)
+    world.take(ReportSaved(stored, True))
+    (report,) = [e for e in world.out if isinstance(e, Publish) and e.topic.endswith("/report")]
+    assert json.loads(report.payload)["key"] == "EH123456-7"
+    assert b"04AA" not in report.payload
+
+    world.take(MqttAcked(report, 0))
+    assert MarkPublished("EH123456-7", 1) in world.out
+
+
+def test_trouble_with_the_store_is_an_alert_until_it_is_over(world):
+    """A report that cannot be committed, a store that fails, a store that was replaced."""
+    world.observe(129, SESSION, data_type=6)
+    (save,) = [e for e in world.out if isinstance(e, SaveReport)]
+    world.take(ReportNotSaved(save.report, StoreFull("no space", hint="free some")))
+    assert "free some" in world.published()["charger/bridge/alert/storage"].decode()
+    health = json.loads(world.published()["charger/bridge/health"])
+    assert (health["verdict"], health["store"]) == ("failed", False)
+
+    world.take(ReportSaved(StoredReport("k", 1, save.report), True))
+    assert world.published()["charger/bridge/alert/storage"] == b""
+    world.take(StoreFailed("gone", "mount it"))
+    assert "mount it" in world.published()["charger/bridge/alert/storage"].decode()
+    world.take(StoreOpened((), quarantined="/x/bridge.db.corrupt.1", damaged=2))
+    told = world.published()
+    assert told["charger/bridge/alert/storage"] == b""
+    assert "corrupt.1" in told["charger/bridge/alert/store_replaced"].decode()
+    assert "2 stored reports" in told["charger/bridge/alert/reports_damaged"].decode()
+
+
+def test_a_command_crosses_to_the_cloud_and_back(world):
+    """A message becomes a request, its answer an answer, the charger's word the final one."""
+    receipt = Receipt(1, 5, 1)
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", receipt))
+    assert Acknowledge(receipt) in world.out
+    (call,) = world.calls()
+    assert call.request.path == f"/api/chargers/{ONE}/commands/start_charging"
+
+    ticks = 638000000000000000
+    body = json.dumps({"device": ONE, "commandId": 25, "ticks": ticks}).encode()
+    world.take(CloudAnswered(call.call_id, 202, body))
+    assert _state(world) == "accepted"
+    world.take(CommandResponse(ONE, 25, ticks, True, 0))
+    assert _state(world) == "confirmed"
+
+
+def test_a_command_that_fails_in_the_cloud_is_answered(world):
+    """The failure of a call reaches the command it belongs to."""
+    world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", Receipt(1, 5, 1)))
+    (call,) = world.calls()
+    world.take(CloudFailed(call.call_id, CloudUnavailable("down", status=503)))
+
+    assert _state(world, "reboot") == "failed"
+
+
+def test_a_confirmed_setting_tells_that_the_touch_button_is_dead(world):
+    """Smart charging switched off through the setting shows only in our own command."""
+    world.take(MqttMessage(f"charger/{ONE}/set/smart_charging", b"false", Receipt(1, 5, 1)))
+    (call,) = world.calls()
+    assert call.request.path.endswith("/settings")
+    body = json.dumps([{"device": ONE, "commandId": 11, "ticks": 638000000000000000}]).encode()
+    world.take(CloudAnswered(call.call_id, 202, body))
+    world.take(CommandResponse(ONE, 11, 638000000000000000, True, 0))
+
+    assert world.published()[f"charger/{ONE}/state/touch_button"] == b"disabled"
+
+
+def test_a_response_to_nobodys_command_is_announced(world):
+    """Another controller acts on the charger: flows should know."""
+    world.take(CommandResponse(ONE, 48, 638000000000000000, True, 0))
+    assert f"charger/{ONE}/event/foreign_command" in world.published()
+
+    world.take(CommandResponse("EH999999", 48, 1, True, 0))
+    assert not [t for t in world.published() if "EH999999" in t]
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["charger/bridge/session/ack", "charger/bridge/session/replay", "charger/EH1/other", "x"],
+)
+def test_every_message_is_acknowledged(world, topic):
+    """What is not understood must not come again and again."""
+    receipt = Receipt(1, 9, 1)
+
+    assert Acknowledge(receipt) in world.take(MqttMessage(topic, b"{}", receipt))
+
+
+def test_a_query_gets_one_answer(world):
+    """Queries are answered like commands, also when the answer is no."""
+    receipt = Receipt(1, 9, 1)
+    world.take(MqttMessage(f"charger/{ONE}/get/horoscope", b"{}", receipt))
+
+    assert Acknowledge(receipt) in world.out
+    assert _state(world, "horoscope") == "refused"
+
+
+def test_a_refused_publication_is_an_alert_until_one_is_taken(world):
+    """An access list that shuts the bridge out is named, not suffered in silence."""
+    message = Publish("charger/x", b"1")
+    world.take(MqttAcked(message, 135))
+    assert "charger/x" in world.published()["charger/bridge/alert/publication_refused"].decode()
+    world.take(MqttAcked(message, 0))
+    assert world.published()["charger/bridge/alert/publication_refused"] == b""
+
+
+def test_oddities_and_the_clouds_state_are_told(world):
+    """What is skipped is counted; what needs the operator is an alert."""
+    world.take(StreamOddity("unknown_target", "SubscribeToMyProduct"))
+    world.take(CloudLink("auth_failed", "wrong password"))
+
+    assert world.published()["charger/bridge/cloud"] == b"auth_failed"
+    health = json.loads(world.published()["charger/bridge/health"])
+    assert health["counters"]["stream_unknown_target"] == 1
+
+
+def test_an_answer_to_a_call_nobody_made_changes_nothing(world):
+    """A late answer after its owner gave up is ignored."""
+    assert world.take(CloudAnswered(999, 200, b"")) == []
+    assert world.take(CloudFailed(999, CloudUnavailable("x"))) == []
+
+
+def test_the_last_word_is_offline(world):
+    """Stopping takes every charger offline, and asks nothing more of the cloud."""
+    world.observe(109, "3", data_type=4)
+    world.take(Stopping())
+
+    assert world.published()[f"charger/{ONE}/availability"] == b"offline"
+    assert not world.calls()
+
+
+def _state(world, command="start"):
+    """Return the newest answer's state."""
+    return json.loads(world.published()[f"charger/{ONE}/result/{command}"])["state"]

@@ -1,0 +1,314 @@
+"""The gateway: effects reach their adapters, the window is kept, the end is clean."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from bridge import gateway as module
+from bridge.adapters.clock import SystemClock
+from bridge.core.cloud.requests import charger_list_request
+from bridge.core.effects import Acknowledge, CallCloud, MarkPublished, Note, SaveReport, Watch
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    ReportNotSaved,
+    ReportSaved,
+    Started,
+    Stopping,
+    StoreFailed,
+    StoreOpened,
+    StreamOpened,
+    Tick,
+)
+from bridge.core.messages import Publish, Receipt
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.reports import SessionReport
+from bridge.core.topics import Topics
+from bridge.errors import CloudUnavailable, LinkLost, StoreError
+from bridge.gateway import Gateway, Inbox
+from tests.conftest import NOON
+
+pytestmark = pytest.mark.anyio
+
+REPORT = SessionReport(
+    "EH123456", 7, NOON, NOON + timedelta(hours=1), 1.5, None, None, 3, "", "stream", NOON, NOON
+)
+STORED = StoredReport("EH123456-7", 1, REPORT)
+FAREWELL = Publish("charger/bridge/state", b"offline")
+
+
+@dataclass
+class Script:
+    """A machine that answers events with prepared effects, and remembers what happened."""
+
+    effects: dict[type, list] = field(default_factory=dict)
+    events: list = field(default_factory=list)
+    deadline: float | None = None
+    topics: Topics = field(default_factory=Topics)
+
+    def handle(self, event, now):
+        self.events.append(event)
+        if isinstance(event, Tick):
+            self.deadline = None
+        yield from self.effects.get(type(event), [])
+
+    def deadline_s(self):
+        return self.deadline
+
+    def seen(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@dataclass
+class Outside:
+    """Every adapter in one: it remembers what it was asked for and answers as told."""
+
+    inbox: Inbox
+    acks: bool = True
+    failure: Exception | None = None
+    asked: list = field(default_factory=list)
+    published: list = field(default_factory=list)
+    unacked: int = 0
+    most_unacked: int = 0
+
+    async def run(self):
+        await asyncio.Event().wait()
+
+    def watch(self, charger_ids):
+        self.asked.append(charger_ids)
+
+    def publish(self, message):
+        if isinstance(self.failure, LinkLost | ValueError):
+            raise self.failure
+        self.published.append(message)
+        self.unacked += 1
+        self.most_unacked = max(self.most_unacked, self.unacked)
+        if self.acks:
+            asyncio.get_running_loop().call_soon(self._ack, message)
+
+    def _ack(self, message):
+        self.unacked -= 1
+        self.inbox.put(MqttAcked(message, 0))
+
+    def acknowledge(self, receipt):
+        self.asked.append(receipt)
+
+    async def close(self, farewell):
+        self.published.append(farewell)
+
+    async def send(self, request, *, within_s):
+        if self.failure:
+            raise self.failure
+        self.asked.append((request, within_s))
+        return CloudAnswered(0, 200, b"[]")
+
+    async def save(self, report):
+        if self.failure:
+            raise self.failure
+        return STORED, True
+
+    async def mark_published(self, key, revision):
+        if self.failure:
+            raise self.failure
+        self.asked.append((key, revision))
+
+    async def open(self):
+        return (STORED,)
+
+
+@contextlib.asynccontextmanager
+async def running(script, *, opened=None, beat=None, acks=True, failure=None):
+    """Run a gateway between a script and the outside; it ends cleanly with the block."""
+    inbox = Inbox()
+    outside = Outside(inbox, acks, failure)
+    gateway = Gateway(
+        script,
+        inbox,
+        link=outside,
+        cloud=outside,
+        stream=outside,
+        store=outside,
+        clock=SystemClock(),
+        beat=beat,
+    )
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(gateway.run(stop, opened=opened or StoreOpened(())))
+        await settled(lambda: script.seen(Started))
+        yield outside
+        stop.set()
+
+
+async def settled(condition):
+    """Let the loop turn until a condition holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the script sets no event
+            await asyncio.sleep(0)
+
+
+async def test_the_start_and_the_end_are_events_and_the_last_message_is_offline():
+    """StoreOpened, Started … Stopping; then the farewell goes out."""
+    script = Script()
+    async with running(script) as outside:
+        assert [type(e) for e in script.events] == [StoreOpened, Started]
+
+    assert type(script.events[-1]) is Stopping
+    assert outside.published == [FAREWELL]
+
+
+async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
+    """Calls, reports, marks, acknowledgements and subscriptions go where they belong."""
+    script = Script(
+        {
+            StreamOpened: [
+                CallCloud(5, charger_list_request(), 12.0),
+                SaveReport(REPORT),
+                MarkPublished("k", 2),
+                Acknowledge(Receipt(1, 2, 1)),
+                Watch(("EH123456",)),
+                Note("info", "test.noted", {"count": 1}),
+            ]
+        }
+    )
+    async with running(script) as outside:
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(ReportSaved) and script.seen(CloudAnswered))
+
+    assert script.seen(CloudAnswered) == [CloudAnswered(5, 200, b"[]")]
+    assert script.seen(ReportSaved) == [ReportSaved(STORED, True)]
+    assert (charger_list_request(), 12.0) in outside.asked
+    assert ("k", 2) in outside.asked
+    assert Receipt(1, 2, 1) in outside.asked
+    assert ("EH123456",) in outside.asked
+
+
+@pytest.mark.parametrize(
+    ("effect", "failure", "event"),
+    [
+        (CallCloud(5, charger_list_request()), CloudUnavailable("down"), CloudFailed),
+        (SaveReport(REPORT), StoreError("full", hint="h"), ReportNotSaved),
+        (MarkPublished("k", 2), StoreError("full", hint="h"), StoreFailed),
+    ],
+)
+async def test_a_failure_outside_is_an_event_too(effect, failure, event):
+    """Whatever an adapter raises of ours comes back as a value."""
+    script = Script({StreamOpened: [effect]})
+    async with running(script, failure=failure) as outside:
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(event))
+
+
+async def test_nothing_is_published_without_a_connection_and_all_of_it_afterwards():
+    """Messages wait in the outbox, at most the broker's Receive Maximum are in flight."""
+    values = [Publish(f"charger/x/state/{n}", b"1") for n in range(50)]
+    script = Script({StreamOpened: values})
+    async with running(script) as outside:
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(StreamOpened))
+        assert outside.published == []
+
+        outside.inbox.put(MqttConnected(False, "5", 7))
+        await settled(lambda: len(outside.published) == 50)
+        assert outside.most_unacked == 7
+
+
+async def test_what_was_in_flight_when_the_link_broke_goes_out_again():
+    """A publication without an acknowledgement is not lost with its connection."""
+    value = Publish("charger/x/state/y", b"1")
+    script = Script({StreamOpened: [value]})
+    async with running(script, acks=False) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.published == [value])
+        outside.inbox.put(MqttDisconnected("gone"))
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        await settled(lambda: outside.published == [value, value])
+        outside.inbox.put(MqttAcked(value, 0))
+
+
+async def test_a_link_that_breaks_under_a_publication_keeps_the_message():
+    """LinkLost in the middle of a flush puts everything back."""
+    value = Publish("charger/x/state/y", b"1")
+    script = Script({StreamOpened: [value]})
+    async with running(script, failure=LinkLost("gone")) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(StreamOpened))
+        assert outside.published == []
+        outside.failure = None
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        await settled(lambda: outside.published == [value])
+
+
+async def test_a_message_that_can_never_be_sent_is_answered_as_refused():
+    """Its owner learns it, and it does not hold up the rest."""
+    value = Publish("charger/x/state/y", b"1")
+    script = Script({StreamOpened: [value]})
+    async with running(script, failure=ValueError("too long")) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(MqttAcked))
+
+    assert script.seen(MqttAcked) == [MqttAcked(value, module.TOPIC_NAME_INVALID)]
+
+
+async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
+    """An exception while handling one event is logged, and the next event is handled."""
+
+    class Faulty(Script):
+        def handle(self, event, now):
+            if isinstance(event, StreamOpened):
+                raise RuntimeError("a mistake of ours")  # noqa: TRY004 - any error would do
+            yield from super().handle(event, now)
+
+    script = Faulty()
+    async with running(script) as outside:
+        outside.inbox.put(StreamOpened())
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        await settled(lambda: script.seen(MqttConnected))
+
+
+async def test_a_tick_comes_when_the_machine_wants_one():
+    """The deadline of the machine is kept without any other event."""
+    script = Script()
+    async with running(script) as outside:
+        script.deadline = SystemClock().now().mono_s + 0.02
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(Tick))
+
+
+async def test_a_long_burst_gives_the_loop_back_in_between(monkeypatch):
+    """However much is queued, others get their turn after a slice."""
+    monkeypatch.setattr(module, "LONGEST_STEP_S", -1.0)
+    script = Script()
+    async with running(script) as outside:
+        for _ in range(100):
+            outside.inbox.put(StreamOpened())
+        await asyncio.sleep(0)
+        early = len(script.seen(StreamOpened))
+        await settled(lambda: len(script.seen(StreamOpened)) == 100)
+
+    assert early < 100
+
+
+async def test_a_store_that_could_not_be_opened_is_tried_again(monkeypatch):
+    """The bridge runs without it, and takes it when it is back."""
+    monkeypatch.setattr(module, "STORE_RETRY_S", 0.0)
+    script = Script()
+    async with running(script, opened=StoreFailed("gone", "mount it")):
+        await settled(lambda: script.seen(StoreOpened))
+
+    assert script.seen(StoreOpened)[0].owed == (STORED,)
+
+
+async def test_the_loop_says_that_it_turns():
+    """The beat is called from the loop, with the monotonic clock."""
+    beats = []
+    async with running(Script(), beat=beats.append):
+        await settled(lambda: beats)
