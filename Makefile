@@ -13,6 +13,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-ver
 # Our environment first; the rest is for a shell that was started with nothing.
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 
+# Node trusts only its own list of authorities; a machine behind a proxy has more in the system's.
+export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
+
 .DELETE_ON_ERROR:
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: mosquitto
