@@ -25,6 +25,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
+# The longest anything is waited for before a test gives up. A test that passes never waits so long,
+# and a loaded machine may need much of it.
+PATIENCE_S = 30.0
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 

@@ -17,12 +17,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from tests.conftest import PATIENCE_S
+
 EXECUTABLE = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
 STARTED_WITHIN_S = 5.0
 POLL_S = 0.02
 
 
-async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], within_s: float = PATIENCE_S) -> None:
     """Wait until a condition holds, or fail."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - asks from outside; nobody would set an event

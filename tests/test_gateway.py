@@ -32,7 +32,7 @@ from bridge.core.sessions.reports import SessionReport
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, LinkLost, StoreError
 from bridge.gateway import Gateway, Inbox
-from tests.conftest import NOON
+from tests.conftest import NOON, PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -147,7 +147,7 @@ async def running(script, *, opened=None, beat=None, acks=True, failure=None):
 
 async def settled(condition):
     """Let the loop turn until a condition holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the script sets no event
             await asyncio.sleep(0)
 

@@ -25,7 +25,7 @@ from bridge.simulator.simulator import Simulator
 from tests.mosquitto import Mosquitto
 
 PASSWORD = "canary-password-4711"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 40.0
 
 
 @dataclass

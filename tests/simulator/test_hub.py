@@ -8,6 +8,7 @@ import pytest
 
 from bridge.simulator.hub import command_response, product_update
 from bridge.simulator.readings import Reading, Response, Update
+from tests.conftest import PATIENCE_S
 from tests.simulator.lab import FIRST, NOON, SECOND
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +32,7 @@ class Ears:
     async def hear(self) -> dict[str, object]:
         """Return the next record."""
         while not self.waiting:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 self.waiting = records(await self.socket.receive_str())
         return self.waiting.pop(0)
 
@@ -171,7 +172,7 @@ async def test_who_does_not_speak_the_protocol_is_sent_away(connect, text):
     async with connect() as client, listening(client, greet=False) as ears:
         await ears.socket.send_str(text)
         assert "error" in await ears.hear()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert (await ears.socket.receive()).type is aiohttp.WSMsgType.CLOSE
         assert client.simulator.connections == 0
 
@@ -185,7 +186,7 @@ async def test_a_quiet_hub_pings(connect):
 async def test_a_quiet_client_is_given_up(connect):
     """Who says nothing for too long loses the socket."""
     async with connect(client_timeout_s=0.05) as client, listening(client) as ears:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert (await ears.socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
@@ -204,7 +205,7 @@ async def test_raw_text_goes_out_as_it_is(connect):
     """Even half a record."""
     async with connect() as client, listening(client) as ears:
         client.simulator.send_raw('{"type":1,"tar')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await ears.socket.receive_str() == '{"type":1,"tar'
 
 
@@ -213,13 +214,13 @@ async def test_dropped_and_closed_connections_end(connect):
     async with connect() as client:
         async with listening(client) as ears:
             client.simulator.drop_connections()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 message = await ears.socket.receive()
             assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
         async with listening(client) as ears:
             client.simulator.close_connections("bye")
             assert await ears.hear() == {"type": 7, "error": "bye", "allowReconnect": True}
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await ears.socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 

@@ -7,6 +7,7 @@ import pytest
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import own_clock, serve
 from bridge.simulator.sessions import Car
+from tests.conftest import PATIENCE_S
 from tests.simulator.lab import FIRST
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +112,7 @@ async def test_a_running_server_answers_commands_by_itself():
         path = f"/api/chargers/{FIRST}/commands/start_charging"
         async with http.post(path, headers=headers) as answer:
             assert answer.status == 202
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while simulator.world.chargers[FIRST].number(109) != 6:  # noqa: ASYNC110 - only looking tells
                 await asyncio.sleep(0.01)
 

@@ -10,6 +10,7 @@ from bridge.adapters.mqtt.wire import Wish
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
+from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -93,7 +94,7 @@ async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):
         opening.cancel()
     before = len(closed)
     release.set_result(None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(closed) == before:  # noqa: ASYNC110 - the thread has no event to set
             await asyncio.sleep(0.01)
 

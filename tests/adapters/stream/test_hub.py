@@ -30,11 +30,11 @@ from bridge.core.events import (
 )
 from bridge.errors import Blocked, CloudUnavailable, RateLimited
 from bridge.settings import EaseeSettings, Secret
+from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
 END = "\x1e"
-BRIEF_S = 5.0
 
 
 def settings(port: int) -> EaseeSettings:
@@ -166,7 +166,7 @@ async def running(
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that happens soon."""
-    async with asyncio.timeout(BRIEF_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - what is waited for is a list, not an event
             await asyncio.sleep(0.005)
 
@@ -320,7 +320,7 @@ async def test_a_black_hole_is_left_in_time():
         await asyncio.sleep(1.0)
 
     async with running(Hub(script, idle), FakeCloud(), HastyClock(), limits) as (_, events):
-        await until(lambda: events.count(StreamOpened()) == 2)
+        await until(lambda: events.count(StreamOpened()) >= 2)
 
 
 @pytest.mark.parametrize("sign", ["ping", "websocket ping", "half a record"])
@@ -330,7 +330,7 @@ async def test_any_byte_is_a_sign_of_life(sign):
     async def script(connection):
         await connection.send("{}" + END)
         for _ in range(7):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
             if sign == "ping":
                 await connection.send('{"type":6}' + END)
             elif sign == "websocket ping":
@@ -342,7 +342,7 @@ async def test_any_byte_is_a_sign_of_life(sign):
 
     done: list[bool] = []
     cloud = FakeCloud()
-    async with running(Hub(script), cloud, SystemClock(), Limits(silence_s=0.5)) as (_, events):
+    async with running(Hub(script), cloud, SystemClock(), Limits(silence_s=2.0)) as (_, events):
         await until(lambda: done)
 
     assert events == [StreamOpened()]
