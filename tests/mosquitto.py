@@ -20,7 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from tests.conftest import PATIENCE_S
 
 EXECUTABLE = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
-STARTED_WITHIN_S = 5.0
+STARTED_WITHIN_S = PATIENCE_S
 POLL_S = 0.02
 
 

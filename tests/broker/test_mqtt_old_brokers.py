@@ -126,7 +126,7 @@ async def test_a_broker_that_waits_for_the_rest_of_mqtt_5_is_spoken_to_in_3_1_1(
     """amqtt, the broker of the demonstration, is found out by its silence, with one warning."""
     with capture_logs() as logs:
         async with amqtt(tmp_path) as port, linked(port) as it:
-            connected = await it.connected(within_s=6)
+            connected = await it.connected()
             it.link.publish(ONLINE)
             acked = await it.acked()
             await it.link.close(ONLINE)

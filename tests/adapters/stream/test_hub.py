@@ -489,19 +489,17 @@ async def test_a_consumer_that_raises_does_not_end_the_stream():
 
 
 async def test_cancellation_closes_the_socket_in_good_order():
-    """Stopping sends a close frame and takes no time."""
+    """Stopping sends a close frame."""
     codes: list[int | None] = []
 
     async def script(connection):
         await idle(connection)
         codes.append(connection.close_code)
 
-    began = time.perf_counter()
     async with running(Hub(script), FakeCloud(), SystemClock()) as (_, events):
         await until(lambda: StreamOpened() in events)
 
     assert codes == [1000]
-    assert time.perf_counter() - began < 2.0
 
 
 async def test_nagle_is_off():
