@@ -64,6 +64,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
         subscriptions=topics.subscriptions,
+        echoes=topics.echoes,
         clock=clock,
         emit=inbox.put,
         session_expiry_s=settings.commands.ttl_s,

@@ -63,6 +63,19 @@ class StreamClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamSubscription:
+    """The hub answered the subscription of a charger.
+
+    Attributes:
+        charger_id: Serial.
+        error: What it said against it; None when it took it.
+    """
+
+    charger_id: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Observations arrived together."""
 
@@ -278,6 +291,7 @@ class Tick:
 Event = (
     StreamOpened
     | StreamClosed
+    | StreamSubscription
     | Observed
     | CommandResponse
     | StreamOddity

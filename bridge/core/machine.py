@@ -16,7 +16,7 @@ from bridge.core.chargers.observations import REGISTRY, Observation
 from bridge.core.cloud import rest
 from bridge.core.cloud.discovery import Discovery
 from bridge.core.cloud.polling import Polling
-from bridge.core.cloud.requests import charger_list_request, observations_request
+from bridge.core.cloud.requests import charger_list_request, is_serial, observations_request
 from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.commands.journal import Journal
 from bridge.core.commands.lifecycle import Command, State
@@ -42,12 +42,23 @@ from bridge.core.events import (
     StreamClosed,
     StreamOddity,
     StreamOpened,
+    StreamSubscription,
     Tick,
 )
 from bridge.core.messages import Publish
 from bridge.core.sessions.ledger import REFUSED, Ledger
 from bridge.core.status import Status
-from bridge.core.topics import GetTopic, SessionAckTopic, SessionReplayTopic, SetTopic, Topics
+from bridge.core.topics import (
+    AlertTopic,
+    AvailabilityTopic,
+    BridgeStateTopic,
+    GetTopic,
+    SessionAckTopic,
+    SessionReplayTopic,
+    SetTopic,
+    Topics,
+    is_level,
+)
 from bridge.errors import DecodeError
 from bridge.settings import Settings
 
@@ -55,6 +66,11 @@ from bridge.settings import Settings
 POLLED_IDS = tuple(sorted(REGISTRY))
 READ_WITHIN_S = 30.0
 SMART_CHARGING = "smart_charging"
+NEVER_S = float("-inf")
+# The broker sends what it keeps right behind the subscription.
+ECHOES_WITHIN_S = 10.0
+# Two bridges with one base topic must not shout at each other all day.
+ASSERT_EVERY_S = 10.0
 
 
 class Machine:
@@ -78,6 +94,8 @@ class Machine:
         )
         self._ledger = Ledger(self.topics, personal_data=settings.publish.personal_data, salt=salt)
         self._discovery_call: int | None = None
+        self._connected_s = NEVER_S
+        self._asserted_s = NEVER_S
         self._reads: dict[int, str] = {}
 
     # -- the two methods --------------------------------------------------------------------
@@ -122,6 +140,10 @@ class Machine:
             case StreamClosed():
                 self._status.cloud.stream_up = False
                 self._polling.stream_down(now.mono_s)
+                self._status.cloud.refused.clear()
+                yield from self._alerts.clear("subscription_refused")
+            case StreamSubscription():
+                yield from self._subscribed(event, now)
             case StreamOddity():
                 yield from self._odd(event, now)
             case CloudLink():
@@ -209,11 +231,38 @@ class Machine:
                 yield from self._journal.receive(event, target, self._fleet.chargers, now)
             case GetTopic() as target:
                 yield from self._journal.query(event, target, self._fleet.chargers, now)
+            case AvailabilityTopic() | AlertTopic() | BridgeStateTopic() as topic:
+                yield from self._echo(event, topic, now)
+                yield Acknowledge(event.receipt)
             case SessionAckTopic() | SessionReplayTopic() | None:
                 yield Acknowledge(event.receipt)
 
+    def _echo(
+        self,
+        event: MqttMessage,
+        topic: AvailabilityTopic | AlertTopic | BridgeStateTopic,
+        now: Moment,
+    ) -> Iterator[Effect]:
+        """Put right what the broker keeps of an earlier run, or somebody else said of us."""
+        mono_s = now.mono_s
+        fresh = event.retained and mono_s - self._connected_s < ECHOES_WITHIN_S
+        match topic:
+            case AvailabilityTopic(charger_id):
+                unknown = is_serial(charger_id) and charger_id not in self._fleet.chargers
+                if fresh and unknown and event.payload == b"online":
+                    yield Publish(self.topics.availability(charger_id), b"offline")
+            case AlertTopic(kind):
+                if fresh and event.payload and is_level(kind) and kind not in self._alerts.kinds:
+                    yield Publish(self.topics.alert(kind), b"")
+            case BridgeStateTopic():
+                # The late will of a connection that was taken over, for instance.
+                if event.payload != b"online" and mono_s - self._asserted_s >= ASSERT_EVERY_S:
+                    self._asserted_s = mono_s
+                    yield Publish(self.topics.bridge_state, b"online")
+
     def _mqtt_connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
         self._status.mqtt_protocol = event.protocol
+        self._connected_s = now.mono_s
         yield from self._status.publications(now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
@@ -272,6 +321,7 @@ class Machine:
         elif event.call_id == self._discovery_call:
             self._discovery.failed(now, wait_s)
             yield Note("warning", "discovery.failed", {"error": str(event.error)})
+            yield from self._without_chargers(f"the list cannot be read: {event.error}", now)
         elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
             self._polling.failed(charger_id, now.mono_s, wait_s)
             yield Note("warning", "poll.failed", {"error": str(event.error)})
@@ -292,7 +342,10 @@ class Machine:
         except DecodeError as error:
             self._discovery.failed(now, None)
             yield Note("warning", "discovery.unreadable", {"error": str(error)})
+            yield from self._without_chargers(f"the list cannot be read: {error}", now)
             return
+        if listed.dropped:
+            yield Note("warning", "discovery.entries_dropped", {"count": listed.dropped})
         missing = self._discovery.listed(listed.charger_ids, now)
         if missing:
             yield from self._alerts.raise_(
@@ -305,6 +358,32 @@ class Machine:
             yield from self._alerts.clear("charger_not_listed")
         if not self._settings.easee.chargers:
             yield from self._serve(listed.charger_ids, now)
+            yield from self._without_chargers("the account lists none", now)
+
+    def _without_chargers(self, reason: str, now: Moment) -> Iterator[Effect]:
+        """Say that the main job is not done, unless it is."""
+        if self._fleet.chargers:
+            yield from self._alerts.clear("no_chargers")
+        else:
+            hint = "share a charger with this account, or name serials in easee.chargers"
+            yield from self._alerts.raise_("no_chargers", f"no charger: {reason}", hint, now)
+
+    def _subscribed(self, event: StreamSubscription, now: Moment) -> Iterator[Effect]:
+        """Take the hub's answer about one charger: without its values we are not whole."""
+        refused = self._status.cloud.refused
+        if event.error is not None and event.charger_id in self._fleet.chargers:
+            refused.add(event.charger_id)
+        else:
+            refused.discard(event.charger_id)
+        if not refused:
+            yield from self._alerts.clear("subscription_refused")
+        elif event.error is not None:
+            yield from self._alerts.raise_(
+                "subscription_refused",
+                f"the stream refuses {', '.join(sorted(refused))}: {event.error}",
+                "check that this account may see the charger; it is tried again by itself",
+                now,
+            )
 
     def _serve(self, charger_ids: tuple[str, ...], now: Moment) -> Iterator[Effect]:
         new = self._fleet.add(charger_ids)

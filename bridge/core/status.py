@@ -3,7 +3,8 @@
 Rules:
 
 1. ``bridge/cloud`` says what is, not what is hoped: ``connected`` only while the stream is open,
-   ``degraded`` while values come by polling or REST does not answer, ``disconnected`` otherwise.
+   ``degraded`` while values come by polling, the hub refuses a charger, or REST does not answer,
+   ``disconnected`` otherwise.
    ``auth_failed`` and ``blocked`` win over all of them: the operator has to act.
 2. ``bridge/health`` changes at once when its verdict changes, and at most once a minute otherwise.
 """
@@ -32,11 +33,13 @@ class CloudView:
         rest: State of the REST side, see :class:`~bridge.core.events.CloudLink`.
         stream_up: The hub connection is open.
         polling: Values are being read over REST, with success.
+        refused: Chargers whose subscription the hub refuses.
     """
 
     rest: str = "ok"
     stream_up: bool = False
     polling: bool = False
+    refused: set[str] = field(default_factory=set)
 
     @property
     def delivering(self) -> bool:
@@ -48,7 +51,7 @@ class CloudView:
         """The payload of ``bridge/cloud``."""
         if self.rest in ("auth_failed", "blocked"):
             return self.rest
-        if self.stream_up and self.rest == "ok":
+        if self.stream_up and self.rest == "ok" and not self.refused:
             return "connected"
         return "degraded" if self.delivering else "disconnected"
 
@@ -136,7 +139,9 @@ class Status:
         """``ok``, ``degraded`` (something is missing) or ``failed`` (the main job is not done)."""
         if self.cloud.word in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
             return "failed"
-        if self.cloud.word == "degraded" or self.alerts.kinds or self.online < len(self.chargers):
+        if self.cloud.word == "degraded" or self.alerts.kinds:
+            return "degraded"
+        if self.online < len(self.chargers) or not self.chargers:
             return "degraded"
         return "ok"
 

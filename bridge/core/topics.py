@@ -45,7 +45,34 @@ class SessionReplayTopic:
     """``<base>/bridge/session/replay``: a consumer wants reports again."""
 
 
-Incoming = SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic
+@dataclass(frozen=True, slots=True)
+class AvailabilityTopic:
+    """``<base>/<id>/availability``: what the broker keeps of us, or of an earlier us."""
+
+    charger_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTopic:
+    """``<base>/bridge/alert/<kind>``: likewise."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeStateTopic:
+    """``<base>/bridge/state``: likewise."""
+
+
+Incoming = (
+    SetTopic
+    | GetTopic
+    | SessionAckTopic
+    | SessionReplayTopic
+    | AvailabilityTopic
+    | AlertTopic
+    | BridgeStateTopic
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +154,11 @@ class Topics:
             f"{self.base}/bridge/session/replay",
         )
 
+    @property
+    def echoes(self) -> tuple[str, ...]:
+        """Our own retained topics that are listened to: what an earlier run left may be untrue."""
+        return (f"{self.base}/+/availability", self.alert("+"), self.bridge_state)
+
     def parse(self, topic: str) -> Incoming | None:
         """Read a topic that arrived; None when it is not for us."""
         if not topic.startswith(f"{self.base}/"):
@@ -136,8 +168,14 @@ class Topics:
                 return SessionAckTopic()
             case ["bridge", "session", "replay"]:
                 return SessionReplayTopic()
+            case ["bridge", "alert", kind]:
+                return AlertTopic(kind)
+            case ["bridge", "state"]:
+                return BridgeStateTopic()
             case ["bridge", *_]:
                 return None
+            case [charger_id, "availability"]:
+                return AvailabilityTopic(charger_id)
             case [charger_id, "set", command]:
                 return SetTopic(charger_id, command)
             case [charger_id, "get", query]:

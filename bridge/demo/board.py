@@ -60,7 +60,8 @@ class Board:
             return None
         self.newest.appendleft((topic, text))
         told = levels[0] == "bridge" and levels[-1] in ("state", "cloud")
-        if told or levels[1:2] in (["session"], ["result"], ["event"]) or _headline(levels):
+        happened = levels[1:2] in (["session"], ["result"], ["event"]) and levels[-1] != "current"
+        if told or happened or _headline(levels):
             return f"{topic} {text}"
         return None
 

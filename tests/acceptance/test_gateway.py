@@ -393,6 +393,20 @@ async def test_a_clean_stop_says_so(stage):
             await s.witness.value("charger/bridge/state", "offline")
 
 
+async def test_what_a_killed_gateway_left_is_not_taken_for_true(stage):
+    """After kill -9, a restart without the cloud says offline of chargers it does not know."""
+    async with stage(chargers=1) as s:
+        await s.gateway.end(signal.SIGKILL)
+        s.config["easee"]["api_url"] = "http://127.0.0.1:9"
+        s.config["easee"]["stream_url"] = "http://127.0.0.1:9/hubs/chargers"
+        assert s.witness.retained[f"charger/{ONE}/availability"] == b"online"
+        async with running(s.config, s.folder):
+            await s.witness.value(f"charger/{ONE}/availability", "offline")
+            await s.witness.until(
+                lambda: s.witness.retained.get("charger/bridge/alert/no_chargers"), "an alert"
+            )
+
+
 async def test_polling_serves_where_there_is_no_stream(stage):
     """With source poll, values come over REST and the cloud is said to be degraded."""
 

@@ -35,6 +35,7 @@ from bridge.core.events import (
     StreamClosed,
     StreamOddity,
     StreamOpened,
+    StreamSubscription,
     Tick,
 )
 from bridge.core.machine import Machine
@@ -309,6 +310,73 @@ def test_every_message_is_acknowledged(world, topic):
     receipt = Receipt(1, 9, 1)
 
     assert Acknowledge(receipt) in world.take(MqttMessage(topic, b"{}", receipt))
+
+
+def keeps(topic, payload):
+    """Build a message the broker kept of us."""
+    return MqttMessage(f"charger/{topic}", payload, Receipt(1, 9, 1), retained=True)
+
+
+def test_what_an_earlier_run_left_at_the_broker_is_put_right(world):
+    """A charger nobody serves is not online, and an alert nobody has is emptied."""
+    world.take(keeps("EH999999/availability", b"online"))
+    assert world.published() == {"charger/EH999999/availability": b"offline"}
+    world.take(keeps("bridge/alert/undecodable", b"{}"))
+    assert world.published() == {"charger/bridge/alert/undecodable": b""}
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        (f"{ONE}/availability", b"online"),
+        ("EH999999/availability", b"offline"),
+        ("nobody/availability", b"online"),
+        ("bridge/alert/undecodable", b""),
+        ("bridge/state", b"online"),
+    ],
+)
+def test_what_is_true_or_not_ours_is_left_alone(world, topic, payload):
+    """Only an untruth about us is answered."""
+    world.take(keeps(topic, payload))
+    assert world.published() == {}
+
+
+def test_echoes_count_only_right_after_a_connection(world):
+    """Later messages on our topics are not what an earlier run left."""
+    world.seconds = 60.0
+    world.take(keeps("EH999999/availability", b"online"))
+    assert "charger/EH999999/availability" not in world.published()
+
+
+def test_online_is_asserted_again_but_not_shouted(world):
+    """A late will of a connection that was taken over does not stay; two bridges do not fight."""
+    world.take(keeps("bridge/state", b"offline"))
+    assert world.published() == {"charger/bridge/state": b"online"}
+    world.take(keeps("bridge/state", b"offline"))
+    assert world.published() == {}
+
+
+def test_a_bridge_without_chargers_is_not_healthy():
+    """An empty list is told as an alert, and cleared by the first charger."""
+    world = World()
+    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
+    world.take(StreamOpened())
+    world.take(CloudAnswered(call.call_id, 200, b"[]"))
+    assert "no charger" in world.published()["charger/bridge/alert/no_chargers"].decode()
+
+    (call,) = _next_list(world)
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+    assert world.published()["charger/bridge/alert/no_chargers"] == b""
+
+
+def test_a_refused_subscription_is_told_until_it_is_taken(world):
+    """The hub says no to one charger: degraded and an alert, until it says yes."""
+    world.take(StreamSubscription(ONE, "access denied"))
+    assert world.published()["charger/bridge/cloud"] == b"degraded"
+    assert ONE in world.published()["charger/bridge/alert/subscription_refused"].decode()
+    world.take(StreamSubscription(ONE, None))
+    assert world.published()["charger/bridge/cloud"] == b"connected"
+    assert world.published()["charger/bridge/alert/subscription_refused"] == b""
 
 
 def test_a_query_gets_one_answer(world):

@@ -50,6 +50,11 @@ def test_the_clouds_word_says_what_is(rest, stream_up, polling, word):
     assert CloudView(rest, stream_up, polling).word == word
 
 
+def test_a_charger_the_hub_refuses_is_a_partial_connection():
+    """The stream is open and something is missing: degraded, not connected."""
+    assert CloudView(stream_up=True, refused={"EH123456"}).word == "degraded"
+
+
 def test_the_cloud_topic_moves_only_when_the_word_does(status):
     """Repeating what is known publishes nothing."""
     status.cloud.stream_up = True
@@ -60,6 +65,7 @@ def test_the_cloud_topic_moves_only_when_the_word_does(status):
 
 def test_health_goes_out_on_a_new_verdict_and_at_most_once_a_minute(status):
     """A verdict is told at once; counters wait for the minute."""
+    status.chargers = ("EH123456",)
     status.cloud.stream_up = True
     assert "charger/bridge/health" in topics_of(status.refresh(at(1)))
 
@@ -84,7 +90,7 @@ def test_the_verdict_is_ok_only_when_everything_is(status):
     """A charger that is offline or an open alert degrades, a missing cloud fails."""
     assert status.verdict == "failed"
     status.cloud.stream_up = True
-    assert status.verdict == "ok"
+    assert status.verdict == "degraded"  # nobody is served
     status.chargers = ("EH123456",)
     assert status.verdict == "degraded"
     status.online = 1

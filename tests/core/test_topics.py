@@ -5,6 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.topics import (
+    AlertTopic,
+    AvailabilityTopic,
+    BridgeStateTopic,
     GetTopic,
     SessionAckTopic,
     SessionReplayTopic,
@@ -24,6 +27,9 @@ TOPICS = Topics("charger", ("flows/answers/",))
         ("charger/bridge/session/ack", SessionAckTopic()),
         ("charger/bridge/session/replay", SessionReplayTopic()),
         ("charger/bridge/set/start", None),
+        ("charger/bridge/state", BridgeStateTopic()),
+        ("charger/bridge/alert/storage", AlertTopic("storage")),
+        ("charger/EH123456/availability", AvailabilityTopic("EH123456")),
         ("charger/EH123456/set", None),
         ("charger/EH123456/set/start/now", None),
         ("charger/EH123456/state/led", None),

@@ -122,15 +122,16 @@ class Connection:
             self.drop("the attempt was given up")
             raise
 
-    async def subscribe(self, filters: tuple[str, ...]) -> None:
-        """Subscribe and check every answer.
+    async def subscribe(self, filters: tuple[str, ...], echoes: tuple[str, ...] = ()) -> None:
+        """Subscribe and check every answer; see :func:`subscription`.
 
         Raises:
             AttemptFailed: A filter was refused, it is named, or no answer came.
         """
         if not filters:
             return
-        self._client.subscribe(subscription(self.wish, filters))
+        self._client.subscribe(subscription(self.wish, filters, echoes))
+        filters = (*filters, *echoes)
         codes = await self._answer(self._suback)
         for name, code in zip(filters, codes, strict=False):
             if code.is_failure:

@@ -59,6 +59,7 @@ class PahoLink:
         settings: The broker.
         will: What the broker publishes when we vanish.
         subscriptions: Topic filters; all must be granted.
+        echoes: Filters of our own retained topics; likewise.
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
@@ -70,6 +71,7 @@ class PahoLink:
         *,
         will: Publish,
         subscriptions: tuple[str, ...],
+        echoes: tuple[str, ...] = (),
         clock: Clock,
         emit: Emit,
         session_expiry_s: int = 60,
@@ -77,6 +79,7 @@ class PahoLink:
         self._settings = settings
         self._will = will
         self._subscriptions = subscriptions
+        self._echoes = echoes
         self._clock = clock
         self._emit = emit
         self._session_expiry_s = session_expiry_s
@@ -179,7 +182,7 @@ class PahoLink:
         self._attempt = connection
         try:
             await connection.open()
-            await connection.subscribe(self._subscriptions)
+            await connection.subscribe(self._subscriptions, self._echoes)
             self._announce(connection)
             await self._serve(connection)
             return connection.lost.result()

@@ -110,22 +110,27 @@ def close_socket(client: paho.Client) -> None:
 
 
 def subscription(
-    wish: Wish, filters: tuple[str, ...]
+    wish: Wish, filters: tuple[str, ...], echoes: tuple[str, ...] = ()
 ) -> list[tuple[str, int]] | list[tuple[str, SubscribeOptions]]:
-    """Build the argument of paho's subscribe, all filters in one packet."""
+    """Build the argument of paho's subscribe, all filters in one packet.
+
+    Args:
+        wish: What the connection asks for.
+        filters: Where others speak to us.
+        echoes: Our own topics: what the broker keeps of them is wanted at every connection.
+    """
     if wish.protocol != "5":
-        return [(name, wish.qos) for name in filters]
+        return [(name, wish.qos) for name in (*filters, *echoes)]
     # Retained commands are refused by the core; it must see the flag on live ones too, and is
     # spared the same ones again after each reconnect. What we publish is none of our business.
-    options = SubscribeOptions(
-        qos=wish.qos,
-        noLocal=True,
-        retainAsPublished=True,
-        retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-        if wish.want_retained
-        else SubscribeOptions.RETAIN_DO_NOT_SEND,
-    )
-    return [(name, options) for name in filters]
+    declined = None if wish.want_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+    once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if declined is None else declined
+    always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if declined is None else declined
+    return [
+        (name, SubscribeOptions(wish.qos, noLocal=True, retainAsPublished=True, retainHandling=how))
+        for names, how in ((filters, once), (echoes, always))
+        for name in names
+    ]
 
 
 def read_grant(session_present: bool, properties: Properties | None) -> Grant:

@@ -36,6 +36,7 @@ from bridge.core.events import (
     StreamClosed,
     StreamOddity,
     StreamOpened,
+    StreamSubscription,
 )
 from bridge.errors import BridgeError, LinkLost
 from bridge.ports import Clock, Cloud, Emit
@@ -185,10 +186,12 @@ class HubStream:
             case Subscribed(charger_id, None):
                 self._refused.pop(charger_id, None)
                 log.debug("stream.subscribed", charger_id=charger_id)
+                self._tell(StreamSubscription(charger_id, None))
             case Subscribed(charger_id, str(error)):
                 if self._refused.get(charger_id) != error:
                     self._refused[charger_id] = error
                     log.warning("stream.subscription_refused", charger_id=charger_id, reason=error)
+                    self._tell(StreamSubscription(charger_id, error))
             case Observed() | CommandResponse() | StreamOddity():
                 self._tell(item)
 

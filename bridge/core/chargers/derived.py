@@ -8,6 +8,7 @@ Rules:
    never else. A derived topic is replaced, not retracted: by ``null`` if need be.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,9 @@ PENDING_AUTHORIZATION = 55
 
 TOUCH_BUTTON = "touch_button"
 
+NO_CODE = -1
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
+
 
 class Readings(Protocol):
     """The newest observations of one charger."""
@@ -47,9 +51,23 @@ class Readings(Protocol):
         ...
 
 
+_WORDS: Final[Mapping[str, int]] = {"true": 1, "false": 0}
+
+
+def code(readings: Readings, observation_id: int) -> int | None:
+    """Read a number that stands for something; -1 when it is none, None before the first.
+
+    The message's type wins over the registry, so a code may come as text; it means the same.
+    """
+    value = readings.value(observation_id)
+    if isinstance(value, str):
+        value = _WORDS.get(value.lower(), int(value) if _DIGITS(value) else NO_CODE)
+    return NO_CODE if isinstance(value, float) else value
+
+
 def flag(readings: Readings, observation_id: int) -> bool | None:
     """Read a switch; None when it was not seen or is neither on nor off."""
-    value = readings.value(observation_id)
+    value = code(readings, observation_id)
     return bool(value) if value in (0, 1) else None
 
 
@@ -58,27 +76,25 @@ def awaiting_authorization(readings: Readings) -> bool | None:
 
     Firmware since 2023 says so with op mode 7, older firmware with 2 and a reason.
     """
-    mode = readings.value(OPERATING_MODE)
+    mode = code(readings, OPERATING_MODE)
     if mode is None:
         return None
-    pending = readings.value(REASON) == PENDING_AUTHORIZATION
+    pending = code(readings, REASON) == PENDING_AUTHORIZATION
     return mode == AWAITING_AUTHORIZATION or (mode == AWAITING_START and pending)
 
 
 def _op_mode(readings: Readings) -> bytes | None:
-    mode = readings.value(OPERATING_MODE)
+    mode = code(readings, OPERATING_MODE)
     if mode is None:
         return None
     if awaiting_authorization(readings):
         mode = AWAITING_AUTHORIZATION
-    return _label(None if isinstance(mode, float) else OP_MODE.get(mode))
+    return _label(OP_MODE.get(mode))
 
 
 def _no_current_reason(readings: Readings) -> bytes | None:
-    reason = readings.value(REASON)
-    if reason is None:
-        return None
-    return _label(None if isinstance(reason, float) else NO_CURRENT_REASON.get(reason))
+    reason = code(readings, REASON)
+    return None if reason is None else _label(NO_CURRENT_REASON.get(reason))
 
 
 def _awaiting_authorization(readings: Readings) -> bytes | None:
@@ -90,10 +106,10 @@ def _awaiting_authorization(readings: Readings) -> bytes | None:
 
 def _led(part: Callable[[LedMode], str | None]) -> Callable[[Readings], bytes | None]:
     def derive(readings: Readings) -> bytes | None:
-        code = readings.value(LED)
-        if code is None:
+        raw = code(readings, LED)
+        if raw is None:
             return None
-        mode = LED_MODE.get(code) if isinstance(code, int) else None
+        mode = LED_MODE.get(raw)
         return _label(None if mode is None else part(mode))
 
     return derive
@@ -124,7 +140,7 @@ _POLICY_BY_MODE: Final[Mapping[Value, bytes]] = {0: b"allow_all", 1: b"whitelist
 
 def _offline_policy(readings: Readings) -> bytes | None:
     """Tell who may charge while the charger is offline."""
-    mode = readings.value(OFFLINE_CHARGING_MODE)
+    mode = code(readings, OFFLINE_CHARGING_MODE)
     ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
     flags = _policy_of_flags(readings)
     if flags is None:

@@ -176,14 +176,22 @@ class Fleet:
                 yield SaveReport(report)
         except DecodeError as error:
             self._status.counters["session_payloads_unreadable"] += 1
-            yield Note("warning", "session.unreadable", {"error": str(error)})
+            facts = {"charger_id": observation.charger_id, "error": str(error)}
+            yield Note("warning", "session.unreadable", facts)
+            yield from self._status.alerts.raise_(
+                "session_unreadable",
+                f"{observation.charger_id} sent a session that cannot be read: {error}",
+                "look the session up in the vendor's app; report what firmware the charger has",
+                now,
+            )
 
     def _undecodable_value(
         self, raw: RawObservation, error: DecodeError, now: Moment
     ) -> Iterator[Effect]:
         if raw.id not in self._logged:
             self._logged.add(raw.id)
-            yield Note("warning", "observation.undecodable", {"error": str(error)})
+            facts = {"charger_id": raw.charger_id, "error": str(error)}
+            yield Note("warning", "observation.undecodable", facts)
         if (raw.charger_id, raw.id) not in self._undecodable:
             self._undecodable.add((raw.charger_id, raw.id))
             yield from self._undecodable_alert(now)

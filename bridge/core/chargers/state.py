@@ -13,7 +13,7 @@ Rules:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from bridge.core.chargers import derived
@@ -38,6 +38,7 @@ FUTURE = timedelta(minutes=5)
 # An idle charger reports about every 15 minutes; a limit below 20 was tried and taken back (evcc
 # pull request 28362).
 SILENCE_S = 20 * 60.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 CLOUD_MADE = frozenset({derived.CONNECTED_TO_CLOUD, 251})
 # The registry and as many unnamed ids as are worth holding; ids come from outside.
 MOST_IDS = len(REGISTRY) + 256
@@ -48,7 +49,8 @@ class _Held:
     """The newest observation of one id.
 
     Attributes:
-        ranked_at: What it is compared by: ``measured_at``, or our time if that lies in the future.
+        ranked_at: What it is compared by: ``measured_at``, or if that lies in the future what the
+            one before was compared by.
     """
 
     value: Value
@@ -119,10 +121,9 @@ class ChargerState:
                 yield self._note("observation.withheld", spec)
                 return
             value = stripped
-        new = _Held(
-            value, observation.measured_at, _rank(observation.measured_at, now), now.wall, source
-        )
         old = self._held.get(spec.id)
+        ranked_at = _rank(observation.measured_at, old, now)
+        new = _Held(value, observation.measured_at, ranked_at, now.wall, source)
         if old is None:
             if len(self._held) >= MOST_IDS and spec.id not in REGISTRY:
                 yield self._note("observation.one_too_many", spec)
@@ -232,7 +233,7 @@ class ChargerState:
         return (
             link_ok
             and derived.flag(self, derived.CONNECTED_TO_CLOUD) is not False
-            and self.value(derived.OPERATING_MODE) != derived.OFFLINE
+            and derived.code(self, derived.OPERATING_MODE) != derived.OFFLINE
             and self._heard_lately(now)
         )
 
@@ -287,9 +288,15 @@ def _age_s(measured_at: datetime, now: Moment) -> float:
     return max(0.0, (now.wall - measured_at).total_seconds())
 
 
-def _rank(measured_at: datetime, now: Moment) -> datetime:
-    """Choose what an observation is compared by."""
-    return now.wall if now.trusted and measured_at > now.wall + FUTURE else measured_at
+def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:
+    """Choose what an observation is compared by.
+
+    A stamp from the future is worth no more than the one before it: whatever was measured after
+    that will replace it, also what is on its way to us right now.
+    """
+    if not now.trusted or measured_at <= now.wall + FUTURE:
+        return measured_at
+    return _NEVER if old is None else min(old.ranked_at, now.wall)
 
 
 def _outranked(new: _Held, old: _Held, now: Moment) -> bool:

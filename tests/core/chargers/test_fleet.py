@@ -152,3 +152,4 @@ def test_a_session_text_nobody_can_read_is_counted_and_its_text_is_not_logged(fl
     assert not [e for e in effects if isinstance(e, SaveReport)]
     assert status.counters["session_payloads_unreadable"] == 1
     assert "04AABBCC" not in repr(effects)
+    assert "charger/bridge/alert/session_unreadable" in published(effects)

@@ -239,6 +239,16 @@ def test_a_stamp_from_the_future_does_not_bind_when_its_time_comes_near():
     )
 
 
+def test_a_value_on_its_way_is_not_hidden_by_a_stamp_from_the_future():
+    """What was measured a second before the wrong stamp arrived still replaces it."""
+    state = charger()
+    apply(state, seen(120, 7.1, -60))
+    apply(state, seen(120, 7.2, 3600))
+
+    assert published(apply(state, seen(120, 7.3, -1), now=later(1)))["state/total_power"] == b"7.3"
+    assert apply(state, seen(120, 7.0, -120))[0].event == "observation.stale"
+
+
 def test_a_mark_set_by_an_untrusted_clock_is_lifted_by_a_trusted_one():
     """What could not be judged at boot does not hide what comes after the time is known."""
     state = charger()

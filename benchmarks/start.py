@@ -1,0 +1,102 @@
+"""How long a start takes and how much memory the gateway needs: ``python -m benchmarks.start``.
+
+Runs the gateway as a process between a mosquitto and the simulated cloud, with 2 and with 50
+chargers, several times. Prints medians: process start to ``bridge/state online``, to ``bridge/cloud
+connected``, resident memory after every charger's replay was published, and beside them the bare
+import of the packages the gateway uses, in the same run, because machines differ and drift.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.server import serve
+from tests.acceptance.conftest import Gateway, Witness, configuration
+from tests.mosquitto import Mosquitto
+
+PORT = 28873
+# Not everything: mosquitto drops what a slow subscriber has not taken beyond 1,000 messages.
+WATCHED = ("charger/bridge/+", "charger/+/availability", "charger/+/state/op_mode")
+PACKAGES = "paho.mqtt.client, httpx, yaml, structlog, sqlite3, msgspec, websockets.asyncio.client"
+
+
+def import_s() -> float:
+    """Time an interpreter that only imports the packages."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {PACKAGES}"], check=True)
+    return time.perf_counter() - began
+
+
+def resident_mib(pid: int) -> float:
+    """Read a process's resident memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+async def once(chargers: int, folder: Path) -> tuple[float, float, float]:
+    """Start and stop one gateway; return seconds to online, to connected, and MiB."""
+    scenario = Scenario(chargers=chargers, traffic=False, rate_limits=False)
+    async with serve(scenario) as cloud:
+        config = configuration(cloud.api_url, cloud.stream_url, PORT, folder)
+        config["log"]["level"] = "info"
+        path = folder / "bridge.yaml"
+        path.write_text(yaml.safe_dump(config))
+        witness = Witness(PORT)
+        await witness.start(WATCHED)
+        environ = {"PATH": os.environ["PATH"], "CHARGER_BRIDGE_EASEE__PASSWORD": "p"}
+        gateway = Gateway(path, environ)
+        began = time.perf_counter()
+        await gateway.start()
+        await witness.value("charger/bridge/state", "online")
+        online_s = time.perf_counter() - began
+        await witness.value("charger/bridge/cloud", "connected")
+        connected_s = time.perf_counter() - began
+        for serial in scenario.serials:
+            await witness.value(f"charger/{serial}/availability", "online", 60.0)
+            topic = f"charger/{serial}/state/op_mode"
+            await witness.until(lambda topic=topic: topic in witness.retained, topic, 60.0)
+        await asyncio.sleep(1.0)
+        mib = resident_mib(gateway.process.pid)
+        await gateway.end()
+        await witness.stop()
+    return online_s, connected_s, mib
+
+
+def main() -> None:
+    """Run everything and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        broker = Mosquitto(folder, PORT)
+        broker.start()
+        try:
+            imports = [import_s() for _ in range(runs)]
+            print(f"bare import of the packages: {statistics.median(imports):.2f} s")
+            for chargers in (2, 50):
+                figures = [asyncio.run(once(chargers, folder)) for _ in range(runs)]
+                online_s, connected_s, mib = (
+                    statistics.median(column) for column in zip(*figures, strict=True)
+                )
+                ratio = online_s / statistics.median(imports)
+                print(
+                    f"{chargers:3d} chargers: online {online_s:.2f} s ({ratio:.2f} x import), "
+                    f"connected {connected_s:.2f} s, {mib:.1f} MiB resident"
+                )
+        finally:
+            broker.stop()
+
+
+if __name__ == "__main__":
+    main()
