@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -103,6 +104,10 @@ class Witness:
         def on_message(_client, _userdata, message):
             loop.call_soon_threadsafe(self._take, message)
 
+        def on_socket_open(_client, _userdata, sock):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        self._client.on_socket_open = on_socket_open
         self._client.on_connect = on_connect
         self._client.on_subscribe = on_subscribe
         self._client.on_message = on_message
