@@ -122,6 +122,7 @@ class Gateway:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s: float | None = None
         self._tasks: asyncio.TaskGroup | None = None
+        self._given_up: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event, *, opened: StoreOpened | StoreFailed) -> None:
         """Serve until ``stop`` is set, then say good-bye."""
@@ -143,7 +144,7 @@ class Gateway:
             await self._drained()
             self._inbox.wake = None
             await self._link.close(Publish(self._machine.topics.bridge_state, b"offline"))
-            for task in sources:
+            for task in (*sources, *self._given_up):
                 task.cancel()
             self._tasks = None
         if self._timer is not None:
@@ -198,7 +199,7 @@ class Gateway:
             case Note(level, event, fields):
                 getattr(log, level)(event, **fields)
             case CallCloud():
-                self._spawn(self._call(effect))
+                self._spawn(self._call(effect), given_up_at_stop=True)
             case SaveReport():
                 self._spawn(self._save(effect))
             case MarkPublished():
@@ -240,11 +241,22 @@ class Gateway:
 
     # -- effects that take time -----------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(
+        self, work: Coroutine[object, object, None], *, given_up_at_stop: bool = False
+    ) -> None:
+        """Start work on an effect.
+
+        Args:
+            work: What to do.
+            given_up_at_stop: It may last longer than a service manager waits. A commit may not.
+        """
         if self._tasks is None:
             work.close()
-        else:
-            self._tasks.create_task(work)
+            return
+        task = self._tasks.create_task(work)
+        if given_up_at_stop:
+            self._given_up.add(task)
+            task.add_done_callback(self._given_up.discard)
 
     async def _call(self, effect: CallCloud) -> None:
         try:

@@ -7,7 +7,7 @@ from bridge.core.chargers import enumerations
 from bridge.core.chargers.derived import DERIVED, LED, TOUCH_BUTTON
 from bridge.core.chargers.enumerations import LED_MODE, OP_MODE, Labels
 from bridge.core.chargers.registry import REGISTRY, ObservationSpec
-from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.topics import Topics
 
 _RULES = """\
@@ -34,8 +34,13 @@ _TOUCH_BUTTON = (
 )
 
 
-def topic_reference(topics: Topics) -> str:
-    """Write the reference of one topic tree as Markdown."""
+def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str:
+    """Write the reference of one topic tree as Markdown.
+
+    Args:
+        topics: The tree.
+        allow: ``commands.allow`` of a configuration, to mark what it refuses; None for none.
+    """
     parts = (
         "# Topics",
         _RULES,
@@ -57,7 +62,7 @@ def topic_reference(topics: Topics) -> str:
         _table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
         "## Commands",
         f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
-        *_commands(),
+        *_commands(allow),
         "## Vendor command ids",
         "They name what `foreign_command` events tell; another number space than observations.",
         _codes(enumerations.COMMAND),
@@ -172,14 +177,16 @@ def _led_rows() -> Iterator[tuple[str, ...]]:
         yield named, *(_code("null" if part is None else part) for part in parts)
 
 
-def _commands() -> Iterator[str]:
+def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
     groups = dict.fromkeys(spec.group for spec in CATALOGUE.values())
     for group in groups:
         rows = (
             (
                 _code(spec.name),
                 spec.payload,
-                spec.description + (" (*flash*)" if spec.flash else ""),
+                spec.description
+                + (" (*flash*)" if spec.flash else "")
+                + ("" if allow is None or allowed(spec, allow) else " (**not allowed here**)"),
             )
             for spec in CATALOGUE.values()
             if spec.group == group

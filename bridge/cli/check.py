@@ -8,9 +8,10 @@ from pathlib import Path
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.mqtt.link import probe
+from bridge.adapters.mqtt.tls import client_context
 from bridge.core.topics import Topics
-from bridge.errors import BridgeError
-from bridge.settings import Settings
+from bridge.errors import BridgeError, LinkLost
+from bridge.settings import Settings, TlsSettings
 
 
 def store_problem(path: Path) -> str | None:
@@ -24,8 +25,21 @@ def store_problem(path: Path) -> str | None:
         folder = folder.parent
     if not folder.is_dir():
         return f"{folder} is not a folder"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"no permission to write in {folder}"
+    try:
+        # The only question root gets an honest answer to. The file never has a name.
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"cannot write in {folder}: {error.strerror}"
+
+
+def tls_problem(tls: TlsSettings) -> str | None:
+    """Say what is wrong with the files for TLS towards the broker."""
+    try:
+        if tls.enabled:
+            client_context(tls)
+    except LinkLost as error:
+        return str(error)
     return None
 
 

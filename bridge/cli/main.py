@@ -131,12 +131,13 @@ def _prepare(arguments: Arguments, *, quiet: bool) -> tuple[Settings, tuple[str,
     Raises:
         ConfigError: The configuration cannot be used.
     """
-    from bridge.cli.check import store_problem  # noqa: PLC0415 - rule 1
+    from bridge.cli.check import store_problem, tls_problem  # noqa: PLC0415 - rule 1
 
     settings, warnings = _load(arguments, quiet=quiet)
-    problem = store_problem(Path(settings.store.path))
-    if problem is not None:
-        raise ConfigError((f"store.path: {problem}",))
+    store, tls = store_problem(Path(settings.store.path)), tls_problem(settings.mqtt.tls)
+    problems = ((f"store.path: {store}",) if store else ()) + ((tls,) if tls else ())
+    if problems:
+        raise ConfigError(problems)
     return settings, warnings
 
 
@@ -286,7 +287,8 @@ def _topics(arguments: Arguments) -> int:
     from bridge.reference import topic_reference  # noqa: PLC0415 - rule 1
 
     settings, _ = _load(arguments)
-    _say(topic_reference(Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)))
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    _say(topic_reference(topics, settings.commands.allow))
     return 0
 
 

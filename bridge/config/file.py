@@ -72,10 +72,12 @@ class Document:
     Attributes:
         root: The outermost section.
         problems: What is wrong with its form, a sentence each, starting with a path or file name.
+        is_read: False when it could not be read at all, so that nothing can be said of its keys.
     """
 
     root: Section
     problems: tuple[str, ...]
+    is_read: bool = True
 
 
 class _TooDeep(Exception):
@@ -170,7 +172,7 @@ def read_text(text: str, *, name: str) -> Document:
     except _TooDeep:
         return _unreadable(f"{name}: nested deeper than any key of ours")
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        return Document(Section({}), (*composer.problems, f"{name}: {_syntax(exc)}"))
+        return Document(Section({}), (*composer.problems, f"{name}: {_syntax(exc)}"), False)
     if isinstance(root, Scalar) and root.is_null:
         root = Section({})
     if not isinstance(root, Section):
@@ -203,7 +205,7 @@ def _root(composer: _Composer) -> Any:
 
 
 def _unreadable(problem: str) -> Document:
-    return Document(Section({}), (problem,))
+    return Document(Section({}), (problem,), is_read=False)
 
 
 def _syntax(exc: Exception) -> str:

@@ -87,6 +87,10 @@ def _read_switch(text: str) -> bool:
         raise Unfit(f"must be true or false, not {shown(text)}") from None
 
 
+# In the environment there are no switches, only texts, and 1 is the usual one.
+SWITCH_WORDS: Final = {"1": "true", "0": "false"}
+
+
 SWITCH: Final = Kind("true or false", _read_switch, bare=True)
 
 

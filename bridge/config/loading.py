@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from bridge.config.file import Refused, Scalar, Section, Sequence, read_file, read_list
 from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
-from bridge.config.kinds import Unfit, shown
+from bridge.config.kinds import SWITCH, SWITCH_WORDS, Unfit, shown
 from bridge.config.rules import ADVICE, RULES, shown_path
 from bridge.errors import ConfigError
 from bridge.settings import Secret, Settings, TlsSettings
@@ -64,6 +64,8 @@ def load_with_warnings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     if path is not None:
         document = read_file(path)
         reading.problems.extend(document.problems)
+        if not document.is_read:
+            raise ConfigError(tuple(reading.problems))
         reading.take_section("", document.root)
     reading.take_environment()
     reading.take_secrets()
@@ -192,20 +194,27 @@ class _Reading:
                 self._take(key, listed, origin)
         elif not text and key.nullable:
             self.values[key.path] = None
+        elif key.kind is SWITCH:
+            self._take(key, (SWITCH_WORDS.get(text, text),), origin)
         else:
             self._take(key, (text,), origin)
 
     def _take(self, key: Key, texts: tuple[str, ...], origin: str) -> None:
         """Read the texts of one key, from wherever they came."""
-        try:
-            read = tuple(key.kind.read(text) for text in texts)
-        except Unfit as exc:
-            self.refuse(key.path, str(exc), origin)
+        read: list[Any] = []
+        for text in texts:
+            try:
+                value = key.kind.read(text)
+            except Unfit as exc:
+                self.refuse(key.path, str(exc), origin)
+                continue
+            if value in read:
+                self.refuse(key.path, f"names {shown(text)} twice", origin)
+            read.append(value)
+        if not self.is_sound(key.path):
             return
-        if key.kind.many and len(set(read)) < len(read):
-            self.refuse(key.path, "names something twice", origin)
-        elif key.kind.many:
-            self.values[key.path] = read
+        if key.kind.many:
+            self.values[key.path] = tuple(read)
         elif key.kind.is_file:
             folder = Path() if origin else self.folder
             self.values[key.path] = str(folder / str(read[0]))

@@ -252,25 +252,25 @@ async def test_messages_that_can_never_be_sent_are_refused(make_broker):
     assert not it.seen(MqttDisconnected)
 
 
-async def test_oversized_commands_are_dropped_acknowledged_and_named_once(broker):
-    """A payload no command has does not reach the core and does not come again."""
+async def test_oversized_commands_are_cut_and_named_once(broker):
+    """A payload no command has reaches the core cut, still too long, and gets its answer there."""
     with outsider(broker.port) as other, capture_logs() as logs:
         async with linked(broker.port) as it:
             await it.connected()
             other.publish(SET, b"x" * 65_537)
             other.publish(SET, b"x" * 500_000)
-            other.publish(SET, b"x" * 65_536)
-            kept = await it.message()
-            it.link.acknowledge(kept.receipt)
+            for number in (1, 2):
+                it.link.acknowledge((await it.message(number)).receipt)
             it.link.publish(ONLINE)
             await it.acked()
             it.link._up.drop("cut by the test")
             await it.connected(2)
             other.publish(SET, b"next")
-            following = await it.message(2)
+            following = await it.message(3)
 
-    assert (len(kept.payload), following.payload) == (65_536, b"next")
-    assert [entry["topic"] for entry in logs if entry["event"] == "mqtt.message_dropped"] == [SET]
+    sizes = [len(message.payload) for message in it.seen(MqttMessage)]
+    assert (sizes, following.payload) == ([65_536, 65_536, 4], b"next")
+    assert [entry["topic"] for entry in logs if entry["event"] == "mqtt.message_cut"] == [SET]
 
 
 @pytest.mark.parametrize("retain", [False, True])

@@ -432,3 +432,31 @@ def _in_thread(words: list[str]) -> int:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(main, words).result()
+
+
+def test_check_finds_what_run_would_stumble_over(tmp_path, capsys, monkeypatch):
+    """A place nobody can write to and a certificate that is none are told before any connection."""
+    junk = tmp_path / "ca.pem"
+    junk.write_text("not a certificate")
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CHARGER_BRIDGE_STORE__PATH", "/proc/nowhere/bridge.db")
+    monkeypatch.setenv("CHARGER_BRIDGE_MQTT__TLS__ENABLED", "1")
+    monkeypatch.setenv("CHARGER_BRIDGE_MQTT__TLS__CA_FILE", str(junk))
+
+    assert main(["check"]) == os.EX_CONFIG
+    told = capsys.readouterr().err
+    assert "store.path: cannot write in /proc" in told
+    assert "mqtt.tls.ca_file" in told
+
+
+def test_topics_marks_what_this_configuration_refuses(tmp_path, capsys, monkeypatch):
+    """The reference is of this configuration: commands that are not allowed say so."""
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CHARGER_BRIDGE_COMMANDS__ALLOW", "start")
+
+    assert main(["topics"]) == 0
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| `st")]
+    marked = {row.split("`")[1]: "not allowed here" in row for row in rows}
+    assert (marked["start"], marked["stop"]) == (False, True)

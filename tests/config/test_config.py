@@ -265,7 +265,7 @@ REFUSED = {
     "commands: {allow: [strat]}": "did you mean start?",
     "commands: {allow: control}": "commands.allow: must be a list",
     "commands: {allow: [[control]]}": "commands.allow: must be a flat list",
-    "commands: {allow: [control, control]}": "commands.allow: names something twice",
+    "commands: {allow: [control, control]}": "commands.allow: names 'control' twice",
     "easee: {api_url: http://api.easee.com}": "loopback",
     "easee: {api_url: 'https://u:p@api.easee.com'}": "must not hold a user name",
     "easee: {api_url: 'https://api.easee.com?x=1'}": "query",

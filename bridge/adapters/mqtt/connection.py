@@ -53,9 +53,9 @@ T = TypeVar("T")
 DIAL_DEADLINE_S = 15.0
 # Commands are a few hundred bytes; what is larger is nobody's command.
 LARGEST_PAYLOAD_BYTES = 65_536
-# How many topics whose messages were dropped are named in the log. The names are the sender's
+# How many topics whose messages were cut are named in the log. The names are the sender's
 # choice: without a bound he would fill the log and the memory.
-DROPPED_TOPICS_NAMED = 32
+CUT_TOPICS_NAMED = 32
 
 PROTOCOL_ERROR = 0x82
 KEEP_ALIVE_TIMEOUT = 0x8D
@@ -101,7 +101,7 @@ class Connection:
         self._socket_error = ""
         self._adopted = False
         self._parting = False
-        self._dropped_topics: set[str] = set()
+        self._cut_topics: set[str] = set()
         self._client = new_client(settings, wish)
         self._client.on_log = self._on_log
 
@@ -352,19 +352,23 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        if not topic or len(message.payload) > LARGEST_PAYLOAD_BYTES:
+        if len(message.payload) > LARGEST_PAYLOAD_BYTES:
+            # Cut, it is still too long for a command, and gets the answer of one.
+            self._note_cut(topic, len(message.payload))
+            message.payload = bytes(message.payload[:LARGEST_PAYLOAD_BYTES])
+        if not topic:
             # Nobody could make anything of it, and unacknowledged it would come again for ever.
             self.acknowledge(receipt)
-            self._note_dropped(topic, len(message.payload))
+            log.warning("mqtt.message_dropped", payload_bytes=len(message.payload))
             return
         self._arrived(read_message(message, topic, receipt))
 
-    def _note_dropped(self, topic: str, size: int) -> None:
-        named = self._dropped_topics
-        if topic in named or len(named) >= DROPPED_TOPICS_NAMED:
+    def _note_cut(self, topic: str, size: int) -> None:
+        named = self._cut_topics
+        if topic in named or len(named) >= CUT_TOPICS_NAMED:
             return
         named.add(topic)
-        log.warning("mqtt.message_dropped", topic=topic[:80], payload_bytes=size)
+        log.warning("mqtt.message_cut", topic=topic[:80], payload_bytes=size)
 
     def _on_disconnect(
         self,
