@@ -14,7 +14,7 @@ from bridge.core.commands.answers import Ask, correlation_text
 from bridge.core.commands.catalogue import CATALOGUE, CommandSpec, allowed
 from bridge.core.commands.payloads import LONGEST_ID, Payload, read_payload
 from bridge.core.events import Moment, MqttMessage
-from bridge.core.topics import GetTopic, SetTopic, Topics
+from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
 
@@ -36,6 +36,9 @@ class Order:
         id: What the answer calls it, or None.
         name: What it is remembered by, or None when the caller gave it no name.
         ttl_s: Seconds it may wait from its arrival; 0 or less when its time is over.
+        value: The payload's value: what ``argument`` can be read from again after a restart.
+        digest: Hash of topic and payload.
+        is_dated: It says by itself when it is too late, so its age matters no more.
     """
 
     charger_id: str
@@ -44,6 +47,19 @@ class Order:
     id: str | None
     name: Name | None
     ttl_s: float
+    value: object = None
+    digest: str = ""
+    is_dated: bool = False
+
+    @property
+    def content(self) -> tuple[str, str]:
+        """What it does: two orders of one name must not differ in this."""
+        return self.spec.name, repr(self.argument)
+
+
+def digest_of(message: MqttMessage) -> str:
+    """Hash what a redelivery has in common with the first delivery."""
+    return sha256(message.topic.encode(errors="replace") + b"\0" + message.payload).hexdigest()
 
 
 def ask_of(message: MqttMessage, topics: Topics) -> Ask:
@@ -109,16 +125,11 @@ def admit(
         id_of(message),
         _name(target.charger_id, message, payload),
         _ttl_s(payload, message, settings, now),
+        payload.value,
+        digest_of(message),
+        # ttl_s counts from the arrival here and says nothing of the time before.
+        message.expiry_s is not None or (payload.expires_at is not None and now.trusted),
     )
-
-
-def query_refusal(message: MqttMessage, target: GetTopic, known: Container[str]) -> CommandRefused:
-    """Say why a query is not answered. This version knows none."""
-    try:
-        _check_addressee(message, target.charger_id, known)
-    except CommandRefused as refusal:
-        return refusal
-    return CommandRefused("unknown_command", "this version answers no query of this name")
 
 
 def _check_addressee(message: MqttMessage, charger_id: str, known: Container[str]) -> None:

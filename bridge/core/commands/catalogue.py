@@ -83,6 +83,14 @@ def _no_detail(_argument: object) -> str | None:
     return None
 
 
+def _no_limits(_argument: object) -> Mapping[int, float]:
+    return {}
+
+
+def _replaces_nothing(_argument: object, _name: str, _other: object) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class CommandSpec(Generic[A]):
     """One row of the catalogue.
@@ -101,6 +109,13 @@ class CommandSpec(Generic[A]):
         idempotent: Sending it twice does the same as once.
         energizes: Argument to whether it can start a charge or let one grow.
         flash: It wears the charger's flash memory.
+        limits: Argument to the current it asks for in A, by the observation that shows it.
+        reduces: It can only stop a charge; carried out even when the journal cannot be written.
+        replaces: Argument, name and argument of an earlier command that was not sent, to whether
+            this one takes its place.
+        skips_equal: Nothing is sent when the charger shows already what ``reflects`` expects.
+        is_paced: Not sent more often than every few seconds.
+        lags: It moves the dynamic current a moment after its answer.
         on_200: What an answer without a ticket means: nothing to change, done, wait for the
             charger, or that the body holds the observations asked for.
         side_effects: Argument to a sentence the answer carries, or None.
@@ -118,6 +133,12 @@ class CommandSpec(Generic[A]):
     idempotent: bool = True
     energizes: Callable[[A], bool] = _never
     flash: bool = False
+    limits: Callable[[A], Mapping[int, float]] = _no_limits
+    reduces: bool = False
+    replaces: Callable[[A, str, Any], bool] = _replaces_nothing
+    skips_equal: bool = False
+    is_paced: bool = False
+    lags: bool = False
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] = _no_detail
 
@@ -149,6 +170,9 @@ def _action(
     moves: tuple[int, ...] = (),
     idempotent: bool = True,
     energizes: bool = False,
+    reduces: bool = False,
+    replaces: tuple[str, ...] = (),
+    lags: bool = False,
 ) -> CommandSpec[None]:
     """Make the row of a command without an argument and without a body."""
     return CommandSpec(
@@ -165,6 +189,9 @@ def _action(
         moves=(*sorted({key for one in evidence for key in one}), *moves),
         idempotent=idempotent,
         energizes=_always if energizes else _never,
+        reduces=reduces,
+        replaces=lambda _argument, name, _other: name in replaces,
+        lags=lags,
     )
 
 
@@ -180,7 +207,8 @@ def _setting(
     response_ids: tuple[int, ...] = (),
     moves: tuple[int, ...] = (),
     energizes: Callable[[int], bool] = _never,
-    side_effects: Callable[[int], str | None] = _no_detail,
+    limits: Callable[[int], Mapping[int, float]] = _no_limits,
+    excludes: str = "",
 ) -> CommandSpec[int]:
     """Make the row of one key of the settings call; ``bool`` is an ``int`` and stays one."""
     return CommandSpec(
@@ -195,7 +223,10 @@ def _setting(
         moves=moves if observation_id is None else (observation_id, *moves),
         energizes=energizes,
         flash=True,
-        side_effects=side_effects,
+        limits=limits,
+        replaces=lambda on, name, other: bool(on and other) and name == excludes,
+        skips_equal=observation_id is not None,
+        side_effects=_excluding(excludes) if excludes else _no_detail,
     )
 
 
@@ -234,6 +265,8 @@ def _circuit_setting(name: str, description: str, key: str, first_id: int) -> Co
         moves=(first_id, first_id + 1, first_id + 2),
         energizes=lambda phases: any(phases.amps),
         flash=True,
+        limits=_phase_limits(first_id),
+        skips_equal=True,
         on_200="wait",
     )
 
@@ -252,8 +285,16 @@ def _rounded(argument: Current | Phases) -> str | None:
     return "the vendor takes whole amperes: rounded down" if argument.rounded else None
 
 
-def _excludes(other: str) -> Callable[[int], str | None]:
+def _excluding(other: str) -> Callable[[int], str | None]:
     return lambda on: f"{other} becomes false: the two exclude each other" if on else None
+
+
+def _phase_limits(first_id: int) -> Callable[[Phases], Mapping[int, float]]:
+    return lambda phases: {first_id + i: amps for i, amps in enumerate(phases.amps)}
+
+
+def _replaces_same(name: str) -> Callable[[object, str, object], bool]:
+    return lambda _argument, other, _other_argument: other == name
 
 
 def _smart_charging_request(place: Place, on: bool) -> CloudRequest:
@@ -276,25 +317,29 @@ AUTHORIZED: Final[Evidence] = {109: _is(3, 4, 6)}
 DEAUTHORIZED: Final[tuple[Evidence, ...]] = ({109: _is(7, 8)}, {109: _is(2), 96: _is(55)})
 PAUSED: Final[Evidence] = {48: _is(0)}
 RESUMED: Final[Evidence] = {48: _above_zero}
+STARTS: Final = ("start", "authorize")
 
 _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     # -- control
     _action("start", "control", "Authorize the waiting car, so that it charges.",
             "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True),
     _action("stop", "control", "End the charge and revoke the authorization.",
-            "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,)),
+            "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,),
+            reduces=True, replaces=STARTS),
     _action("authorize", "control", "The same as start.",
             "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True),
     _action("deauthorize", "control", "The same as stop.",
-            "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,)),
+            "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,),
+            reduces=True, replaces=STARTS),
     _action("pause", "control", "Hold the charge by a dynamic limit of 0 A; stays authorized.",
-            "pause_charging", (48,), evidence=(PAUSED,), moves=(96, 109, 46)),
+            "pause_charging", (48,), evidence=(PAUSED,), moves=(96, 109, 46),
+            reduces=True, replaces=("resume",)),
     _action("resume", "control", "Go on after a pause; the dynamic limit goes to its maximum.",
             "resume_charging", (48,), evidence=(RESUMED, CHARGING), moves=(96, 46),
-            energizes=True),
+            energizes=True, lags=True),
     _action("toggle", "control", "Start or stop, or pause or resume, whichever is due.",
             "toggle_charging", (25, 26, 48), moves=(48, 96, 109, 46),
-            idempotent=False, energizes=True),
+            idempotent=False, energizes=True, lags=True),
     _action("override_schedule", "control", "Charge now although a schedule says later.",
             "override_schedule", (63,), evidence=(CHARGING,), moves=(62, 96, 46),
             energizes=True),
@@ -306,11 +351,11 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     # -- access
     _setting("authorization_required", "access", "Charge only after the cloud authorized.",
              "authorizationRequired", 42, moves=(15,), energizes=lambda on: not on,
-             side_effects=_excludes("local_pre_authorize_enabled")),
+             excludes="local_pre_authorize_enabled"),
     _setting("local_pre_authorize_enabled", "access",
              "Charge at once for tags on the charger's own list.",
              "localPreAuthorizeEnabled", 15, moves=(42,), energizes=bool,
-             side_effects=_excludes("authorization_required")),
+             excludes="authorization_required"),
     _setting("local_authorize_offline_enabled", "access",
              "Offline: let tags on the charger's own list charge.",
              "localAuthorizeOfflineEnabled", 16, energizes=bool),
@@ -334,7 +379,9 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                     place.charger_id, "set_dynamic_charger_current",
                     _json({"amps": limit.amps, "minutes": limit.minutes})),
                 (48,), reflects=lambda limit: ({48: _is(limit.amps)},), moves=(48, 96, 109, 46),
-                energizes=lambda limit: limit.amps > 0, side_effects=_rounded),
+                energizes=lambda limit: limit.amps > 0, limits=lambda limit: {48: limit.amps},
+                replaces=_replaces_same("dynamic_charger_current"), skips_equal=True,
+                is_paced=True, side_effects=_rounded),
     CommandSpec("dynamic_circuit_current", "current",
                 "Limit the circuit, and with it every charger on it; volatile.",
                 f'{PHASES}, "minutes": 30}}', circuit_current,
@@ -345,13 +392,15 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 reflects=lambda limit: (
                     {111 + i: _is(amps) for i, amps in enumerate(limit.amps)},),
                 moves=(111, 112, 113, 96, 109, 46), energizes=lambda limit: any(limit.amps),
-                on_200="wait", side_effects=_rounded),
+                limits=_phase_limits(111), replaces=_replaces_same("dynamic_circuit_current"),
+                skips_equal=True, is_paced=True, on_200="wait", side_effects=_rounded),
     # -- device
     CommandSpec("lock_cable_permanently", "device", "Keep the cable locked without a car.",
                 SWITCH, boolean,
                 lambda place, on: charger_command_request(
                     place.charger_id, "lock_state", _json({"state": on})),
-                (30,), reflects=lambda on: ({30: _is(on)},), moves=(30, 103), flash=True),
+                (30,), reflects=lambda on: ({30: _is(on)},), moves=(30, 103), flash=True,
+                skips_equal=True),
     _setting("led_strip_brightness", "device", "Brightness of the LED strip.",
              "ledStripBrightness", 40, read=whole(0, 100, "%"), payload="0 to 100 %",
              response_ids=(40,)),
@@ -360,7 +409,8 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 choice(_labels(PHASE_MODE, 1, 2, 3)),
                 lambda place, mode: charger_command_request(
                     place.charger_id, "set_phase_mode", _json({"phaseMode": mode})),
-                (38,), reflects=lambda mode: ({38: _is(mode)},), moves=(38, 110), flash=True),
+                (38,), reflects=lambda mode: ({38: _is(mode)},), moves=(38, 110), flash=True,
+                skips_equal=True),
     _setting("enable_idle_current", "device", "Go on offering current when the car is full.",
              "enableIdleCurrent", 37, response_ids=(34,), energizes=bool),
     _setting("limit_to_single_phase_charging", "device", "Charge with one phase only.",
@@ -383,7 +433,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     _setting("max_charger_current", "installer", "Largest current of the charger; flash memory.",
              "maxChargerCurrent", 47, read=lasting_current,
              payload="6 to max_current_a A, whole amperes", response_ids=(47,),
-             energizes=_always),
+             energizes=_always, limits=lambda amps: {47: amps}),
     _circuit_setting("offline_max_circuit_current",
                      "Limit of the circuit while load balancing is out of reach; flash memory.",
                      "offlineMaxCircuitCurrent", 50),

@@ -1,18 +1,29 @@
-"""Commands that were named: the same name twice is one command.
+"""Commands that were taken before: the same name twice, or the same message twice.
 
-Names are remembered for a day, and 10,000 at most. A name belongs to one charger: callers count
-their correlation data from 1, and two chargers' first commands are not one.
+Rules:
+
+1. The same name twice is one command. Names are remembered for a day, and 10,000 at most. A name
+   belongs to one charger: callers count their correlation data from 1, and two chargers' first
+   commands are not one.
+2. What was refused is not remembered: nothing was done, and the next time the answer may be yes.
+3. A message that the broker delivers again (DUP) with the packet identifier, topic and payload of
+   one we have is that one. Without a session at the broker nothing is delivered again, and packet
+   identifiers start anew: then all of them are forgotten.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
-from bridge.core.commands.admission import Name
-from bridge.core.commands.lifecycle import Command
+from bridge.core.commands.admission import Name, digest_of
+from bridge.core.commands.lifecycle import Command, State
+from bridge.core.events import MqttMessage
 
 REMEMBERED_S = 24 * 3600.0
 MOST_REMEMBERED = 10_000
+# A session at the broker lives no longer than the longest time of a command, 600 s; the rest is
+# for a connection that died unnoticed.
+REDELIVERED_WITHIN_S = 900.0
+MOST_DELIVERIES = 2_000
 
 
 @dataclass(slots=True)
@@ -21,13 +32,13 @@ class Fate:
 
     Attributes:
         command: The command while it runs, then None.
-        content: Command name and argument: the same name with another content is a conflict.
+        content: Command and argument: the same name with another content is a conflict.
         answer: The final answer's document; empty while it runs.
         since_s: Monotonic time of its arrival.
     """
 
     command: Command | None
-    content: tuple[str, Any]
+    content: tuple[str, str]
     since_s: float
     answer: bytes = b""
 
@@ -47,16 +58,70 @@ class Memory:
     def begin(self, command: Command) -> None:
         """Remember a command that was taken, if it has a name."""
         name = command.order.name
-        if name is None:
+        if name is not None:
+            self._put(name, Fate(command, command.order.content, command.received.mono_s))
+
+    def recall(
+        self, name: Name | None, content: tuple[str, str], since_s: float, answer: bytes
+    ) -> None:
+        """Remember a command of an earlier process that has its final answer."""
+        if name is not None:
+            self._put(name, Fate(None, content, since_s, answer))
+
+    def settle(self, command: Command, answer: bytes) -> None:
+        """Keep the final answer and let go of the rest; forget what was refused."""
+        name = command.order.name
+        fate = None if name is None else self._fates.get(name)
+        if name is None or fate is None or fate.command is not command:
             return
-        content = (command.order.spec.name, command.order.argument)
-        self._fates[name] = Fate(command, content, command.received.mono_s)
+        if command.state is State.REFUSED:
+            del self._fates[name]
+        else:
+            fate.command = None
+            fate.answer = answer
+
+    def _put(self, name: Name, fate: Fate) -> None:
+        self._fates[name] = fate
         if len(self._fates) > MOST_REMEMBERED:
             self._fates.popitem(last=False)
 
-    def settle(self, command: Command, answer: bytes) -> None:
-        """Keep the final answer and let go of the rest."""
-        fate = None if command.order.name is None else self._fates.get(command.order.name)
-        if fate is not None and fate.command is command:
-            fate.command = None
-            fate.answer = answer
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that was taken.
+
+    Attributes:
+        command: What was made of it; None after a restart, when its end is known.
+        since_s: Monotonic time of its arrival.
+    """
+
+    command: Command | None
+    since_s: float
+
+
+class Deliveries:
+    """Messages that the broker may deliver again."""
+
+    def __init__(self) -> None:
+        self._taken: OrderedDict[tuple[str, int], Delivery] = OrderedDict()
+
+    def find(self, message: MqttMessage, mono_s: float) -> Delivery | None:
+        """Return the first delivery of a message, or None when this is the first."""
+        if not message.duplicate or message.retained or not message.receipt.message_id:
+            return None
+        found = self._taken.get((digest_of(message), message.receipt.message_id))
+        is_recent = found is not None and mono_s - found.since_s < REDELIVERED_WITHIN_S
+        return found if is_recent else None
+
+    def add(self, digest: str, message_id: int, command: Command | None, since_s: float) -> None:
+        """Remember a message that was taken."""
+        if not message_id:
+            return
+        self._taken[digest, message_id] = Delivery(command, since_s)
+        self._taken.move_to_end((digest, message_id))
+        if len(self._taken) > MOST_DELIVERIES:
+            self._taken.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all of them: the broker has no session of ours."""
+        self._taken.clear()

@@ -10,6 +10,7 @@ Rules:
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bridge.core.chargers.observations import Observation, Value
@@ -75,23 +76,42 @@ def take_response(command: Command, response: CommandResponse) -> bool:
     return len(command.answered) == len(tickets)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest value of an observation.
+
+    Attributes:
+        value: It.
+        measured_at: By the charger's clock.
+        arrived_s: Monotonic time at which it reached us.
+    """
+
+    value: Value
+    measured_at: datetime
+    arrived_s: float
+
+
 class Readings:
     """The newest value of every observation that may prove a command."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, int], tuple[datetime, Value]] = {}
+        self._held: dict[tuple[str, int], Reading] = {}
 
-    def changed(self, observation: Observation) -> bool:
+    def get(self, charger_id: str, number: int) -> Reading | None:
+        """Return the newest reading, or None before the first."""
+        return self._held.get((charger_id, number))
+
+    def changed(self, observation: Observation, mono_s: float = 0.0) -> bool:
         """Take an observation; say whether it is newer than, and other than, the one before."""
         key = (observation.charger_id, observation.spec.id)
         held = self._held.get(key)
-        if held is not None and observation.measured_at < held[0]:
+        if held is not None and observation.measured_at < held.measured_at:
             return False
-        self._held[key] = (observation.measured_at, observation.value)
+        self._held[key] = Reading(observation.value, observation.measured_at, mono_s)
         return (
             held is not None
-            and held[0] < observation.measured_at
-            and (held[1] != observation.value)
+            and held.measured_at < observation.measured_at
+            and held.value != observation.value
         )
 
 

@@ -7,6 +7,10 @@ Rules:
 2. A state without a row is final. A command gets there once, so it has one final answer.
 3. There is no way from :data:`State.IN_DOUBT` back to :data:`State.WAITING`: what may have been
    carried out is never sent again.
+4. :data:`State.LEAVING` is committed before the request goes out. A row that says so after a
+   restart may have been carried out, and is therefore in doubt.
+
+The diagram in ``docs/commands.md`` is drawn from the table.
 """
 
 import enum
@@ -20,6 +24,7 @@ from bridge.core.commands.admission import Order
 from bridge.core.commands.answers import Ask
 from bridge.core.commands.catalogue import CommandSpec
 from bridge.core.events import Moment
+from bridge.core.messages import Receipt
 
 
 class State(enum.Enum):
@@ -27,6 +32,7 @@ class State(enum.Enum):
 
     RECEIVED = "received"
     WAITING = "waiting"
+    LEAVING = "leaving"
     SENT = "sent"
     IN_DOUBT = "in_doubt"
     ACCEPTED = "accepted"
@@ -47,8 +53,9 @@ class Step(enum.Enum):
     REFUSE = "the bridge says no"
     QUEUE = "the bridge takes it"
     LATE = "its time runs out"
-    REPLACE = "a newer value takes its place"
-    SEND = "the request goes out"
+    REPLACE = "a newer one takes its place"
+    PICK = "its turn comes"
+    SEND = "that is on disk, and the request goes out"
     RETRY = "nothing happened; there is time for another attempt"
     TAKE = "the cloud takes it"
     SKIP = "there is nothing to change"
@@ -57,6 +64,7 @@ class Step(enum.Enum):
     CONFIRM = "the charger has it"
     REJECT = "the charger says no"
     SILENCE = "30 s pass"
+    RESTART = "the bridge starts again"
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
@@ -66,10 +74,19 @@ TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
         Step.LATE: State.EXPIRED,
     },
     State.WAITING: {
-        Step.SEND: State.SENT,
+        Step.PICK: State.LEAVING,
+        Step.SKIP: State.NOOP,
+        Step.REFUSE: State.REFUSED,
         Step.LATE: State.EXPIRED,
         Step.REPLACE: State.SUPERSEDED,
         Step.DENY: State.FAILED,
+        Step.RESTART: State.WAITING,
+    },
+    State.LEAVING: {
+        Step.SEND: State.SENT,
+        Step.REFUSE: State.REFUSED,
+        Step.LATE: State.EXPIRED,
+        Step.RESTART: State.IN_DOUBT,
     },
     State.SENT: {
         Step.TAKE: State.ACCEPTED,
@@ -78,22 +95,27 @@ TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
         Step.DENY: State.FAILED,
         Step.RETRY: State.WAITING,
         Step.LOSE: State.IN_DOUBT,
+        Step.RESTART: State.IN_DOUBT,
     },
     State.ACCEPTED: {
         Step.CONFIRM: State.CONFIRMED,
         Step.REJECT: State.REJECTED,
         Step.SILENCE: State.UNCONFIRMED,
+        Step.RESTART: State.ACCEPTED,
     },
     State.IN_DOUBT: {
         Step.CONFIRM: State.CONFIRMED,
         Step.REJECT: State.REJECTED,
         Step.SILENCE: State.UNKNOWN,
+        Step.RESTART: State.IN_DOUBT,
     },
 }
 
 FINAL: Final = frozenset(State) - TRANSITIONS.keys()
 # The charger may answer a command in these.
 UNDER_WAY: Final = frozenset({State.SENT, State.ACCEPTED, State.IN_DOUBT})
+# It keeps the chargers it concerns to itself in these.
+HOLDING: Final = frozenset({State.LEAVING, State.SENT})
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +127,10 @@ class Command:
         received: When it arrived.
         expires_s: Monotonic time after which it is not sent.
         asks: Who waits for the answer: one entry for every time it was asked for.
+        key: Of its row in the store.
+        seq: Its place in the order of arrival.
+        message_id: Packet identifier it arrived with: a redelivery carries the same one.
+        receipts: Messages to acknowledge, each once that version is on disk.
         state: Where it is.
         due_s: Monotonic time at which something is to be done about it.
         not_before_s: Monotonic time before which it is not tried again.
@@ -112,17 +138,30 @@ class Command:
         sent: When it was sent last, or None.
         settled_s: Monotonic time of the final answer.
         http_status: Of the newest answer from the cloud, or None.
-        devices: Chargers that may answer: all of the circuit for a circuit's limit.
+        devices: Chargers it concerns: all of the circuit for a circuit's limit.
         tickets: What the cloud gave for it.
         answered: Indices of tickets the charger has answered.
         seen: Reflecting observations so far, as (alternative, observation id).
         is_reflected: An alternative is complete.
+        look_at_s: Monotonic time at which the cloud is asked what became of it.
+        looks: How often that was done.
+        wrote_flash: It was sent and wears the charger's flash memory.
+        version: Raised by every change that belongs on disk.
+        durable: The newest version that is on disk; 0 for none.
+        caveat: A sentence every answer carries, or None.
+        answer: Document of the final answer; empty while there is none.
+        is_told: Everybody who waited has the final answer, as far as the broker says.
+        is_published: The final answer was handed over.
     """
 
     order: Order
     received: Moment
     expires_s: float
     asks: list[Ask]
+    key: str = ""
+    seq: int = 0
+    message_id: int = 0
+    receipts: list[tuple[int, Receipt]] = field(default_factory=list)
     state: State = State.RECEIVED
     due_s: float = math.inf
     not_before_s: float = 0.0
@@ -135,6 +174,15 @@ class Command:
     answered: set[int] = field(default_factory=set)
     seen: set[tuple[int, int]] = field(default_factory=set)
     is_reflected: bool = False
+    look_at_s: float = math.inf
+    looks: int = 0
+    wrote_flash: bool = False
+    version: int = 0
+    durable: int = 0
+    caveat: str | None = None
+    answer: bytes = b""
+    is_told: bool = False
+    is_published: bool = False
 
     @property
     def charger_id(self) -> str:

@@ -33,7 +33,8 @@ def reply(
         reason: Why not, or None.
         detail: A sentence; without one the state's, or what the command does besides.
     """
-    sentence = detail or DETAILS.get(command.state) or command.spec.side_effects(command.argument)
+    said = detail or DETAILS.get(command.state) or command.spec.side_effects(command.argument)
+    sentence = "; ".join(part for part in (said, command.caveat) if part) or None
     return Answer(
         id=command.order.id,
         command=command.spec.name,

@@ -3,11 +3,11 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.admission import admit, ask_of, id_of, query_refusal
+from bridge.core.commands.admission import admit, ask_of, id_of
 from bridge.core.commands.answers import Ask
 from bridge.core.events import Moment, MqttMessage
 from bridge.core.messages import Receipt
-from bridge.core.topics import GetTopic, SetTopic, Topics
+from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
 from tests.conftest import NOON
@@ -114,15 +114,6 @@ def test_answers_go_only_where_answers_belong():
         Ask()
     )
     assert ask_of(_message(), topics) == Ask()
-
-
-def test_queries_are_refused_with_a_reason():
-    """A query nobody answers says so, and so does one to nobody."""
-    target = GetTopic("EH123456", "history")
-
-    assert query_refusal(_message(), target, KNOWN).reason == "unknown_command"
-    assert query_refusal(_message(retained=True), target, KNOWN).reason == "retained"
-    assert query_refusal(_message(), GetTopic("X", "history"), KNOWN).reason == "unknown_charger"
 
 
 def test_a_deadline_is_judged_on_the_wall_clock_once():

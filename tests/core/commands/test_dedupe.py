@@ -1,9 +1,16 @@
 from bridge.core.commands import dedupe
-from bridge.core.commands.admission import Order
+from bridge.core.commands.admission import Order, digest_of
 from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.commands.dedupe import REMEMBERED_S, Memory
-from bridge.core.commands.lifecycle import Command
-from bridge.core.events import Moment
+from bridge.core.commands.dedupe import (
+    MOST_DELIVERIES,
+    REDELIVERED_WITHIN_S,
+    REMEMBERED_S,
+    Deliveries,
+    Memory,
+)
+from bridge.core.commands.lifecycle import Command, State
+from bridge.core.events import Moment, MqttMessage
+from bridge.core.messages import Receipt
 from tests.conftest import NOON
 
 
@@ -19,7 +26,7 @@ def test_a_name_leads_to_the_command_and_then_to_its_answer():
     assert memory.find(("EH123456", "a"), 1.0).command is one
     memory.settle(one, b"done")
     fate = memory.find(("EH123456", "a"), 2.0)
-    assert (fate.command, fate.answer, fate.content) == (None, b"done", ("start", None))
+    assert (fate.command, fate.answer, fate.content) == (None, b"done", ("start", "None"))
 
 
 def test_names_of_other_chargers_and_kinds_are_other_names():
@@ -55,3 +62,64 @@ def test_a_command_without_a_name_is_not_remembered():
     memory.settle(one, b"done")
 
     assert memory.find(None, 1.0) is None
+
+
+def test_what_was_refused_may_be_asked_for_again():
+    """A refusal is not kept under the name: nothing was done."""
+    memory, one = Memory(), _command(("EH123456", "a"))
+    memory.begin(one)
+    one.state = State.REFUSED
+    memory.settle(one, b"no")
+
+    assert memory.find(("EH123456", "a"), 1.0) is None
+
+
+def test_an_earlier_process_s_answer_is_remembered():
+    """What a row tells of a named command counts like what happened here."""
+    memory = Memory()
+    memory.recall(("EH123456", "a"), ("start", "None"), -3600.0, b"done")
+    memory.recall(None, ("start", "None"), 0.0, b"done")
+
+    assert memory.find(("EH123456", "a"), 0.0).answer == b"done"
+    assert memory.find(("EH123456", "a"), REMEMBERED_S - 3599.0) is None
+
+
+def _message(payload=b"PRESS", packet=7, **facts):
+    facts = {"duplicate": True} | facts
+    return MqttMessage("charger/EH123456/set/start", payload, Receipt(2, packet, 1), **facts)
+
+
+def test_a_message_is_recognised_when_the_broker_delivers_it_again():
+    """DUP, the same packet identifier, topic and payload: the same message, for a while."""
+    deliveries, one = Deliveries(), _command(None)
+    deliveries.add(digest_of(_message()), 7, one, 100.0)
+
+    assert deliveries.find(_message(), 200.0).command is one
+    for other in (
+        _message(duplicate=False),
+        _message(retained=True),
+        _message(b"on"),
+        _message(packet=8),
+        _message(packet=0),
+    ):
+        assert deliveries.find(other, 200.0) is None
+    assert deliveries.find(_message(), 100.0 + REDELIVERED_WITHIN_S) is None
+
+
+def test_without_a_session_nothing_is_delivered_again():
+    """Packet identifiers start anew with a session, so the old ones say nothing."""
+    deliveries = Deliveries()
+    deliveries.add(digest_of(_message()), 7, None, 100.0)
+    deliveries.clear()
+
+    assert deliveries.find(_message(), 101.0) is None
+
+
+def test_deliveries_are_bounded():
+    """However many messages come, only the newest are remembered; QoS 0 has no identifier."""
+    deliveries = Deliveries()
+    for packet in range(MOST_DELIVERIES + 2):
+        deliveries.add(digest_of(_message()), packet, None, 0.0)
+
+    assert deliveries.find(_message(packet=1), 1.0) is None
+    assert deliveries.find(_message(packet=2), 1.0) is not None

@@ -9,21 +9,21 @@ from bridge.errors import CommandRefused
 from tests.conftest import NOON
 
 
-def _command(charger_id):
+def _command(charger_id, seq=0):
     order = Order(charger_id, CATALOGUE["start"], None, None, None, 60.0)
-    return Command(order, Moment(NOON, 0.0), 60.0, [])
+    return Command(order, Moment(NOON, 0.0), 60.0, [], seq=seq)
 
 
 def test_a_lane_is_first_come_first_served():
     """Commands of one charger leave in the order they came; a retry goes first again."""
     lanes = Lanes()
-    first, second = _command("A"), _command("A")
+    first, second = _command("A", 1), _command("A", 2)
     lanes.put(first)
     lanes.put(second)
     assert list(lanes.first(())) == [first]
     lanes.remove(first)
     assert list(lanes.first(())) == [second]
-    lanes.put_back(first)
+    lanes.put(first)
     assert list(lanes.first(())) == [first]
 
 
@@ -52,3 +52,30 @@ def test_lanes_are_bounded():
         lanes.check_room("another")
     lanes.remove(next(lanes.first(())))
     lanes.check_room("another")
+
+
+def test_a_circuits_command_waits_in_the_lanes_of_all_its_chargers():
+    """It goes when it is the first everywhere, and nothing that came later goes before it."""
+    lanes = Lanes()
+    before, circuit, after = _command("B", 1), _command("A", 2), _command("B", 3)
+    for command in (before, after, circuit):
+        lanes.put(command)
+    lanes.put(circuit, {"A", "B"})
+    assert list(lanes.waiting("B")) == [before, circuit, after]
+    assert list(lanes.first(())) == [before]
+
+    lanes.remove(before)
+    assert list(lanes.first(())) == [circuit]
+    assert list(lanes.first({"B"})) == []
+    assert not lanes.may_go(after, ())
+    lanes.remove(circuit)
+    assert list(lanes.first(())) == [after]
+    assert list(lanes.waiting("A")) == []
+
+
+def test_what_is_ending_takes_room_too():
+    """Commands that left the lane and are not on disk yet count for its charger."""
+    lanes = Lanes()
+    lanes.check_room("A", MOST_WAITING_PER_CHARGER - 1)
+    with pytest.raises(CommandRefused, match="busy"):
+        lanes.check_room("A", MOST_WAITING_PER_CHARGER)

@@ -47,13 +47,33 @@ def test_what_may_have_been_carried_out_is_never_sent_again():
     reached = {State.IN_DOUBT, State.ACCEPTED}
     for _ in State:
         reached |= {to for state in reached for to in TRANSITIONS.get(state, {}).values()}
-    assert not reached & {State.WAITING, State.SENT}
+    assert not reached & {State.WAITING, State.LEAVING, State.SENT}
+
+
+def test_a_restart_sends_nothing_again_that_may_have_left():
+    """From leaving on, a new start leads to a state that has no way back to the cloud."""
+    after = {state: row[Step.RESTART] for state, row in TRANSITIONS.items() if Step.RESTART in row}
+
+    assert after == {
+        State.WAITING: State.WAITING,
+        State.LEAVING: State.IN_DOUBT,
+        State.SENT: State.IN_DOUBT,
+        State.ACCEPTED: State.ACCEPTED,
+        State.IN_DOUBT: State.IN_DOUBT,
+    }
+
+
+def test_nothing_is_sent_that_is_not_on_its_way_on_disk():
+    """The only way into sent is from leaving, which is committed first."""
+    ways = {state for state, row in TRANSITIONS.items() if State.SENT in row.values()}
+
+    assert ways == {State.LEAVING}
 
 
 def test_a_step_outside_the_table_is_a_mistake():
     """A final state cannot be left, so there is no second final answer."""
     one = _command()
-    for step in (Step.QUEUE, Step.SEND, Step.TAKE, Step.CONFIRM):
+    for step in (Step.QUEUE, Step.PICK, Step.SEND, Step.TAKE, Step.CONFIRM):
         one.step(step)
 
     assert one.state is State.CONFIRMED
@@ -65,6 +85,7 @@ def test_a_new_attempt_forgets_what_the_last_one_seemed_to_show():
     """What was seen during an attempt that failed is no proof of the next one."""
     one = _command()
     one.step(Step.QUEUE)
+    one.step(Step.PICK)
     one.seen.add((0, 109))
     one.is_reflected = True
     one.go(Moment(NOON, 5.0), frozenset({"EH123456"}))

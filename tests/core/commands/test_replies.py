@@ -30,10 +30,14 @@ def _command(*steps):
 @pytest.mark.parametrize(
     ("steps", "given", "shown"),
     [
-        ((Step.QUEUE, Step.SEND, Step.TAKE), None, "local_pre_authorize_enabled becomes false"),
+        (
+            (Step.QUEUE, Step.PICK, Step.SEND, Step.TAKE),
+            None,
+            "local_pre_authorize_enabled becomes false",
+        ),
         ((Step.QUEUE, Step.LATE), None, "its time ran out"),
-        ((Step.QUEUE, Step.SEND, Step.DENY), "the cloud said no", "the cloud said no"),
-        ((Step.QUEUE, Step.SEND, Step.DENY), "x" * 1000, "x" * 200),
+        ((Step.QUEUE, Step.PICK, Step.SEND, Step.DENY), "the cloud said no", "the cloud said no"),
+        ((Step.QUEUE, Step.PICK, Step.SEND, Step.DENY), "x" * 1000, "x" * 200),
     ],
 )
 def test_the_detail_is_what_helps_most(steps, given, shown):
@@ -44,9 +48,19 @@ def test_the_detail_is_what_helps_most(steps, given, shown):
     assert len(detail) <= 200
 
 
+def test_a_caveat_is_part_of_every_answer():
+    """What a caller must know of this command is told with whatever else is to be said."""
+    command = _command(Step.QUEUE, Step.LATE)
+    command.caveat = "the journal could not be written"
+
+    assert reply(command, NOW).detail == (
+        "its time ran out before it could be sent; the journal could not be written"
+    )
+
+
 def test_a_reply_names_the_first_ticket_that_has_ticks():
     """The answer carries the vendor's name for the command."""
-    command = _command(Step.QUEUE, Step.SEND, Step.TAKE)
+    command = _command(Step.QUEUE, Step.PICK, Step.SEND, Step.TAKE)
     command.tickets = (CommandTicket("", 42, None), CommandTicket("", 42, 7))
 
     answer = reply(command, NOW)

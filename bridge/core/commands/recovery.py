@@ -1,0 +1,124 @@
+"""Commands of an earlier process: what becomes of them.
+
+Rules:
+
+1. What waited goes on while its time is not over. Only a wall clock that can be believed says so;
+   without one it is expired.
+2. What was leaving or sent is in doubt: it is never sent again. What the charger reports, or the
+   cloud's record, proves it or not; where nothing could ever prove it, it is unknown at once.
+3. What has its final answer is remembered for the rest of its day. An answer that no broker
+   acknowledged is published again as it was.
+4. What was allowed then and is not allowed now is refused.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from bridge.core.commands.book import Book
+from bridge.core.commands.catalogue import allowed
+from bridge.core.commands.dedupe import REMEMBERED_S
+from bridge.core.commands.flow import Flow
+from bridge.core.commands.lanes import Lanes
+from bridge.core.commands.lifecycle import FINAL, Command, State, Step
+from bridge.core.commands.pages import Page, name_of, page_of, revived, state_of
+from bridge.core.commands.record import CommandRow
+from bridge.core.commands.witness import Witness
+from bridge.core.effects import Effect, Note
+from bridge.core.events import Moment
+from bridge.errors import CommandRefused, DecodeError
+from bridge.settings import CommandSettings
+
+
+class Recovery:
+    """Brings rows back to life."""
+
+    def __init__(
+        self, book: Book, lanes: Lanes, flow: Flow, witness: Witness, settings: CommandSettings
+    ) -> None:
+        self._book = book
+        self._lanes = lanes
+        self._flow = flow
+        self._witness = witness
+        self._settings = settings
+
+    def restore(self, rows: tuple[CommandRow, ...], now: Moment) -> Iterator[Effect]:
+        """Take the rows of the store, in any order."""
+        readable: list[tuple[CommandRow, Page]] = []
+        for row in rows:
+            try:
+                readable.append((row, page_of(row)))
+            except DecodeError as error:
+                yield _unreadable(error)
+        for row, page in sorted(readable, key=_arrival):
+            self._book.skip_seq(page.seq)
+            try:
+                state = state_of(row)
+                if state in FINAL:
+                    yield from self._recall(row, page, state, now)
+                else:
+                    command = revived(row, page, now)
+                    self._book.revive(command)
+                    yield from self._go_on(command, now)
+            except DecodeError as error:
+                yield _unreadable(error)
+
+    def _recall(self, row: CommandRow, page: Page, state: State, now: Moment) -> Iterator[Effect]:
+        """Remember a command that has its final answer."""
+        age_s = _age_s(row, now)
+        since_s = now.mono_s - age_s
+        if age_s < REMEMBERED_S:
+            if row.flash:
+                self._flow.wrote(row.charger_id, row.command, since_s)
+            if state is not State.REFUSED:
+                content = (row.command, page.argument)
+                self._book.memory.recall(name_of(row), content, since_s, row.answer)
+            self._book.deliveries.add(row.digest, page.message_id, None, since_s)
+        if not page.is_told:
+            command = revived(row, page, now)
+            command.answer = row.answer
+            yield from self._book.repeat(command)
+
+    def _go_on(self, command: Command, now: Moment) -> Iterator[Effect]:
+        """Decide about a command that has no final answer."""
+        if command.wrote_flash:
+            self._flow.wrote(command.charger_id, command.spec.name, command.received.mono_s)
+        if command.state is not State.WAITING:
+            command.step(Step.RESTART)
+            self._witness.watch(command, now, since_s=now.mono_s, is_restored=True)
+            self._book.scribe.touch(command)
+            if self._witness.request(command) is None:
+                yield from self._book.finish(command, Step.SILENCE, now)
+            return
+        command.sent = None
+        command.step(Step.RESTART)
+        try:
+            self._check(command)
+        except CommandRefused as refusal:
+            yield from self._book.finish(command, Step.REFUSE, now, refusal.reason, refusal.detail)
+            return
+        if command.expires_s <= now.mono_s:
+            yield from self._book.finish(command, Step.LATE, now)
+            return
+        command.due_s = command.expires_s
+        self._lanes.put(command)
+
+    def _check(self, command: Command) -> None:
+        spec = command.spec
+        if not allowed(spec, self._settings.allow):
+            raise CommandRefused(
+                "not_allowed", f"commands.allow does not name {spec.name} any more"
+            )
+        spec.read(command.order.value, self._settings.max_current_a)
+
+
+def _arrival(readable: tuple[CommandRow, Page]) -> int:
+    return readable[1].seq
+
+
+def _unreadable(error: DecodeError) -> Note:
+    return Note("error", "command.row_unreadable", {"error": str(error)})
+
+
+def _age_s(row: CommandRow, now: Moment) -> float:
+    """Return the age of a row; nothing is old by a clock that cannot be believed."""
+    return max(0.0, (now.wall - row.received_at) / timedelta(seconds=1)) if now.trusted else 0.0

@@ -1,0 +1,170 @@
+"""A journal on simulated time, with a store and a broker, for the tests of its parts."""
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from bridge.core.chargers.observations import Observation, spec_of
+from bridge.core.commands.journal import Journal
+from bridge.core.effects import CallCloud, Note, SaveCommand
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    CommandNotSaved,
+    CommandResponse,
+    CommandSaved,
+    Moment,
+    MqttMessage,
+)
+from bridge.core.messages import Publish, Receipt
+from bridge.core.topics import SetTopic, Topics
+from bridge.errors import StoreError
+from bridge.settings import CommandSettings
+from tests.conftest import NOON
+
+ID, OTHER = "EH123456", "EH999999"
+TICKS = 639086870099692230
+EVERYTHING = ("control", "access", "current", "device", "installer", "maintenance")
+SITE = json.dumps(
+    {"id": 7, "circuits": [{"id": 9, "siteId": 7, "chargers": [{"id": ID}, {"id": OTHER}]}]}
+).encode()
+
+
+def ticket(ticks=TICKS, command_id=25):
+    """The cloud's answer to a command that it took."""
+    return b'{"device":"EH123456","commandId":%d,"ticks":%d}' % (command_id, ticks)
+
+
+@dataclass
+class Bench:
+    """A journal on simulated time, with a store, and everything it asked for.
+
+    Attributes:
+        disk: ``ok`` commits at once, ``fails`` says no at once, ``hangs`` says nothing.
+        rows: What is committed, by key.
+        acks: The broker acknowledges answers.
+    """
+
+    allow: tuple = EVERYTHING
+    known: tuple = (ID, OTHER)
+    mono_s: float = 1000.0
+    jump_s: float = 0.0
+    trusted: bool = True
+    effects: list = field(default_factory=list)
+    read: list = field(default_factory=list)
+    foreign: list = field(default_factory=list)
+    disk: str = "ok"
+    acks: bool = True
+    rows: dict = field(default_factory=dict)
+    pending: list = field(default_factory=list)
+    flash_writes_per_day: int = 10
+
+    def __post_init__(self):
+        self.ids = itertools.count(1)
+        self.packets = itertools.count(1)
+        self.begin()
+
+    def begin(self):
+        """Start a journal, as a new process does."""
+        settings = CommandSettings(allow=self.allow, flash_writes_per_day=self.flash_writes_per_day)
+        self.journal = Journal(
+            Topics("charger"),
+            settings,
+            next_call_id=self.ids.__next__,
+            settled=lambda _command, _now: iter(()),
+            observe=self._observe,
+            foreign=self._foreign,
+        )
+        self.pending.clear()
+        self.journal.connected(self.now, session_present=False)
+        self.journal.stream(self.now, is_up=True)
+
+    def restart(self):
+        """Crash, and go on with what is on disk."""
+        self.begin()
+        return self.take(self.journal.opened(tuple(self.rows.values()), self.now))
+
+    def _observe(self, event, now):
+        self.read.append(event)
+        yield Note("debug", "test.observed")
+
+    def _foreign(self, response, now):
+        self.foreign.append(response)
+        yield Note("info", "test.foreign", {"command_id": response.command_id})
+
+    @property
+    def now(self):
+        wall = NOON + timedelta(seconds=self.mono_s - 1000.0 + self.jump_s)
+        return Moment(wall, self.mono_s, self.trusted)
+
+    def take(self, effects):
+        """Carry effects out as the store and the broker would; return all that followed."""
+        new = list(effects)
+        self.effects += new
+        for effect in tuple(new):
+            if isinstance(effect, SaveCommand):
+                self.pending.append(effect.row)
+                if self.disk != "hangs":
+                    new += self.commit()
+            elif isinstance(effect, Publish) and effect.tag and self.acks:
+                self.journal.acked(effect.tag, self.now)
+        return new
+
+    def commit(self):
+        """Let the store answer the oldest write."""
+        row = self.pending.pop(0)
+        if self.disk == "fails":
+            error = StoreError("no space", hint="free some")
+            return self.take(self.journal.not_saved(CommandNotSaved(row.key, error), self.now))
+        self.rows[row.key] = row
+        return self.take(self.journal.saved(CommandSaved(row.key, row.state), self.now))
+
+    def send(self, command="start", payload=b"PRESS", charger_id=ID, packet=None, **facts):
+        receipt = Receipt(1, next(self.packets) if packet is None else packet, 1)
+        topic = f"charger/{charger_id}/set/{command}"
+        message = MqttMessage(topic, payload, receipt, **facts)
+        target = SetTopic(charger_id, command)
+        return self.take(self.journal.receive(message, target, self.known, self.now))
+
+    def answer(self, call, body=b"", status=202):
+        event = CloudAnswered(call.call_id, status, body)
+        return self.take(self.journal.answered(event, self.now))
+
+    def fail(self, call, error):
+        return self.take(self.journal.failed(CloudFailed(call.call_id, error), self.now))
+
+    def respond(self, ticks=TICKS, command_id=25, charger_id=ID, accepted=True):
+        event = CommandResponse(charger_id, command_id, ticks, accepted, 0 if accepted else 4)
+        return self.take(self.journal.responded(event, self.now))
+
+    def observe(self, number, value, at_s=None, charger_id=ID):
+        at = self.now.wall if at_s is None else NOON + timedelta(seconds=at_s)
+        observation = Observation(charger_id, spec_of(number), value, at)
+        return self.take(self.journal.observed(observation, self.now))
+
+    def pass_s(self, seconds):
+        self.mono_s += seconds
+        return self.take(self.journal.tick(self.now))
+
+
+def calls_of(effects):
+    """The REST calls among effects."""
+    return [effect for effect in effects if isinstance(effect, CallCloud)]
+
+
+def call_of(effects):
+    """The one REST call among effects."""
+    (call,) = calls_of(effects)
+    return call
+
+
+def answers(effects, topic="charger/EH123456/result/"):
+    """The documents published below a topic."""
+    published = [e for e in effects if isinstance(e, Publish) and e.topic.startswith(topic)]
+    return [json.loads(effect.payload) for effect in published]
+
+
+def states(effects):
+    """The states that were told of the first charger's commands."""
+    return [answer["state"] for answer in answers(effects)]

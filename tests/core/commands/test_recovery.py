@@ -1,0 +1,218 @@
+from dataclasses import replace
+
+import pytest
+
+from bridge.core.commands.calls import Purpose
+from bridge.core.effects import Acknowledge, Note
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import CloudUnavailable, OutcomeUnknown
+from tests.core.commands.bench import (
+    ID,
+    SITE,
+    TICKS,
+    Bench,
+    answers,
+    call_of,
+    calls_of,
+    states,
+    ticket,
+)
+
+
+@pytest.fixture
+def bench():
+    """A fresh journal."""
+    return Bench()
+
+
+def _waiting(bench, command="pause", payload=b"PRESS"):
+    """Let a command wait behind another one, whose end does not matter here."""
+    bench.send("start", b'{"ttl_s":600}', charger_id=ID)
+    bench.send(command, payload)
+    (key,) = [key for key, row in bench.rows.items() if row.state == "waiting"]
+    bench.rows = {key: bench.rows[key]}
+
+
+def test_what_waited_goes_on_in_its_time(bench):
+    """A command that was not sent before the crash is sent after it, with what time is left."""
+    _waiting(bench, "toggle", b'{"ttl_s":20,"id":"t"}')
+    bench.mono_s += 8
+    call = call_of(bench.restart())
+
+    assert call.request.path.endswith("toggle_charging")
+    assert call.within_s == 12.0
+    assert states(bench.answer(call, b"")) == ["noop"]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "jump_s", "down_s"), [(True, 0, 61), (False, 0, 1), (True, -9, 1)]
+)
+def test_what_waited_too_long_or_nobody_knows_how_long_is_expired(bench, trusted, jump_s, down_s):
+    """Only a wall clock that can be believed says that there is time left."""
+    _waiting(bench)
+    bench.mono_s += down_s
+    bench.trusted, bench.jump_s = trusted, jump_s
+    effects = bench.restart()
+
+    assert states(effects) == ["expired"]
+    assert not calls_of(effects)
+
+
+@pytest.mark.parametrize("command", ["toggle", "reboot", "update_firmware", "rfid_pairing"])
+def test_what_may_have_left_is_not_sent_again(bench, command):
+    """A non-idempotent command that was leaving is unknown, at once and only once."""
+    bench.send(command)
+    effects = bench.restart()
+    if not states(effects):  # what could prove a pairing is nothing we ask for
+        effects = bench.pass_s(30)
+
+    assert states(effects) == ["unknown"]
+    assert not [c for c in calls_of(bench.effects[1:]) if c.request.method == "POST"][1:]
+    bench.pass_s(1)
+    assert not states(bench.restart())
+
+
+def test_what_may_have_left_is_looked_for(bench):
+    """A pause in doubt is proved by what the charger reports after the restart, never resent."""
+    bench.send("pause")
+    bench.mono_s += 2
+    assert not calls_of(bench.restart())
+    look = call_of(bench.pass_s(3))
+    assert look.request.path == f"/state/{ID}/observations?ids=48"
+    assert states(bench.observe(48, 0, at_s=1)) == ["confirmed"]
+
+
+def test_what_the_cloud_took_is_asked_for_by_its_ticks(bench):
+    """An accepted command goes on being awaited, by response or by the cloud's record."""
+    bench.answer(call_of(bench.send("toggle")), ticket(command_id=48))
+    bench.restart()
+    look = call_of(bench.pass_s(3))
+    assert look.request.path == f"/api/commands/{ID}/48/{TICKS}"
+    assert states(bench.fail(look, CloudUnavailable("404"))) == []
+    assert states(bench.respond(command_id=48)) == ["confirmed"]
+
+
+def test_in_doubt_stays_in_doubt(bench):
+    """Two crashes in a row change nothing: 30 s after the last start it is unknown."""
+    bench.fail(call_of(bench.send("pause")), OutcomeUnknown("timeout"))
+    bench.restart()
+    bench.mono_s += 10
+    bench.restart()
+    assert not states(bench.pass_s(29.9))
+    assert states(bench.pass_s(0.1)) == ["unknown"]
+
+
+def test_an_answer_that_nobody_has_is_told_again(bench):
+    """What the broker did not acknowledge is published once more, and then no more."""
+    bench.acks = False
+    bench.answer(
+        call_of(bench.send("start", response_topic="charger/reply/x", correlation=b"\x00")), b""
+    )
+    bench.acks = True
+    effects = bench.restart()
+
+    assert states(effects) == ["noop"]
+    (reply,) = [e for e in effects if isinstance(e, Publish) and e.topic == "charger/reply/x"]
+    assert reply.correlation == b"\x00"
+    bench.pass_s(1)
+    assert not states(bench.restart())
+
+
+def test_a_name_is_remembered_over_restarts_for_a_day(bench):
+    """The same id is answered from the store, conflicts with another content, and lapses."""
+    bench.answer(call_of(bench.send("toggle", b'{"id":"a"}')), b"")
+    bench.restart()
+    assert states(bench.send("toggle", b'{"id":"a"}')) == ["noop"]
+    assert answers(bench.send("reboot", b'{"id":"a"}'))[0]["reason"] == "conflict"
+    bench.mono_s += 24 * 3600 + 1
+    bench.restart()
+    assert calls_of(bench.send("toggle", b'{"id":"a"}'))
+
+
+def test_a_running_name_is_remembered_too(bench):
+    """Who repeats a command that was interrupted waits for its answer."""
+    bench.send("pause", b'{"id":"a"}')
+    bench.restart()
+    assert not calls_of(bench.send("pause", b'{"id":"a"}'))
+    assert states(bench.observe(48, 0)) == ["confirmed", "confirmed"]
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_message_that_is_delivered_again_after_the_crash_is_recognised(bench, is_over):
+    """The broker did not get our PUBACK: the same packet is acknowledged and nothing else."""
+    call = call_of(bench.send("toggle", packet=9))
+    if is_over:
+        bench.answer(call, b"")
+    bench.restart()
+    bench.journal.connected(bench.now, session_present=True)
+    effects = bench.send("toggle", packet=9, duplicate=True)
+
+    assert [e for e in effects if not isinstance(e, Note)] == [Acknowledge(Receipt(1, 9, 1))]
+
+
+def test_writes_of_flash_memory_are_counted_over_restarts():
+    """The daily number is a charger's, not a process's."""
+    bench = Bench(flash_writes_per_day=2)
+    for amps in (b"20", b"18"):
+        call = call_of(bench.send("max_charger_current", amps))
+        bench.answer(call, ticket(command_id=47))
+        bench.restart()
+        bench.pass_s(61)
+    assert answers(bench.send("max_charger_current", b"16"))[0]["reason"] == "flash_budget"
+    bench.pass_s(31)
+    bench.mono_s += 24 * 3600
+    bench.restart()
+    assert calls_of(bench.send("max_charger_current", b"16"))
+
+
+def test_what_is_not_allowed_any_more_is_refused(bench):
+    """A configuration that changed meanwhile counts for what was not sent."""
+    _waiting(bench, "reboot")
+    bench.allow = ("control",)
+    assert answers(bench.restart())[0]["reason"] == "not_allowed"
+
+    other = Bench()
+    _waiting(other, "dynamic_charger_current", b"32")
+    (row,) = other.rows.values()
+    other.rows[row.key] = replace(row, body=row.body.replace(b"32", b"33", 1))
+    assert answers(other.restart())[0]["reason"] == "over_limit"
+
+
+def test_a_row_that_cannot_be_read_is_noted_and_the_rest_goes_on(bench):
+    """One damaged row costs one command."""
+    _waiting(bench)
+    (row,) = bench.rows.values()
+    bench.rows |= {
+        "a": replace(row, key="a", body=b"{"),
+        "b": replace(row, key="b", command="explode"),
+    }
+    effects = bench.restart()
+
+    notes = [e for e in effects if isinstance(e, Note) and e.event == "command.row_unreadable"]
+    assert len(notes) == 2
+    assert call_of(effects).request.path.endswith("pause_charging")
+
+
+def test_the_order_of_arrival_is_kept_whatever_the_clock_did(bench):
+    """A wall clock that was put back between two commands does not turn them round."""
+    bench.send("override_schedule")
+    bench.send("start")
+    bench.jump_s = -5
+    bench.send("pause")
+    bench.rows = {key: row for key, row in bench.rows.items() if row.state == "waiting"}
+    bench.jump_s = 0
+    bench.disk = "ok"
+    first = call_of(bench.restart())
+    assert first.request.path.endswith("start_charging")
+    second = call_of(bench.answer(first, ticket()))
+    assert second.request.path.endswith("pause_charging")
+
+
+def test_a_circuits_command_still_concerns_the_whole_circuit(bench):
+    """After a restart any charger of the circuit may answer."""
+    bench.answer(call_of(bench.send("dynamic_circuit_current", b"10")), SITE, 200)
+    (call,) = [c for c in bench.journal._sender.calls.open if c.purpose is Purpose.SEND]
+    assert len(call.command.devices) == 2
+    bench.restart()
+
+    assert states(bench.respond(None, 22, charger_id="EH999999")) == ["confirmed"]

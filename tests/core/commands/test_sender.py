@@ -1,0 +1,266 @@
+import pytest
+
+from bridge.core.effects import Acknowledge, SaveCommand
+from bridge.core.events import CloudAnswered
+from bridge.core.messages import Receipt
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
+from tests.core.commands.bench import (
+    OTHER,
+    SITE,
+    Bench,
+    answers,
+    call_of,
+    calls_of,
+    states,
+    ticket,
+)
+
+
+@pytest.fixture
+def bench():
+    """A fresh journal."""
+    return Bench()
+
+
+def _path(effects):
+    return call_of(effects).request.path.rsplit("/", 1)[-1]
+
+
+def test_one_commit_comes_before_the_request_and_the_acknowledgement(bench):
+    """A command of an idle charger is written once, as leaving; then both go out."""
+    bench.disk = "hangs"
+    effects = bench.send("toggle", packet=7)
+    (save,) = [e for e in effects if isinstance(e, SaveCommand)]
+    assert save.row.state == "leaving"
+    assert not calls_of(effects)
+    effects = bench.commit()
+    assert Acknowledge(Receipt(1, 7, 1)) in effects
+    assert _path(effects) == "toggle_charging"
+
+
+@pytest.mark.parametrize("command", ["toggle", "pause"])
+def test_what_waited_is_written_again_before_it_leaves(bench, command):
+    """A command whose turn comes later is committed as leaving before its request."""
+    first = call_of(bench.send("start"))
+    bench.send(command)
+    assert {row.state for row in bench.rows.values()} == {"leaving", "waiting"}
+    bench.disk = "hangs"
+    effects = bench.answer(first, ticket())
+    assert "leaving" in [row.state for row in bench.pending if row.command == command]
+    assert not calls_of(effects)
+    bench.disk = "ok"
+    sent = []
+    while bench.pending:
+        sent += calls_of(bench.commit())
+    assert [call.request.path.rsplit("/", 1)[-1] for call in sent] == [f"{command}_charging"]
+
+
+def test_an_older_row_on_disk_lets_nothing_leave(bench):
+    """That it waits is on disk; that it leaves is not yet, so it does not."""
+    bench.disk = "hangs"
+    bench.send("start")
+    call = call_of(bench.commit())
+    bench.send("toggle")
+    bench.answer(call, b"")
+    sent = []
+    while bench.pending:
+        row = bench.pending[0]
+        made = calls_of(bench.commit())
+        assert not made or row.state == "leaving"
+        sent += made
+    assert len(sent) == 1
+
+
+def test_time_that_runs_out_on_the_way_to_disk_sends_nothing(bench):
+    """A commit that took too long ends the command, and it is acknowledged and answered."""
+    bench.disk = "hangs"
+    bench.send("start", b'{"ttl_s":1}')
+    bench.mono_s += 1
+    effects = bench.commit()
+    assert not calls_of(effects)
+    assert states(bench.commit()) == ["expired"]
+
+
+def test_a_tick_expires_what_is_still_on_its_way_to_disk(bench):
+    """The end does not wait for the store, only the answer does."""
+    bench.disk = "hangs"
+    bench.send("start", b'{"ttl_s":1}')
+    bench.pass_s(1)
+    assert not calls_of(bench.commit())
+    assert states(bench.commit()) == ["expired"]
+
+
+def test_a_circuit_keeps_all_its_chargers(bench):
+    """While a circuit's limit is under way, nothing is sent to any charger on it."""
+    lookup = call_of(bench.send("dynamic_circuit_current", b"10"))
+    bench.answer(lookup, SITE, 200)
+    limit = bench.effects[-1]
+    assert not calls_of(bench.send("start", charger_id=OTHER))
+    effects = bench.answer(limit, b"", 200)
+    assert call_of(effects).request.path == f"/api/chargers/{OTHER}/commands/start_charging"
+
+
+def test_a_circuit_waits_for_all_its_chargers(bench):
+    """A circuit's limit goes when nothing is under way for, or earlier than it at, any of them."""
+    busy = call_of(bench.send("start", charger_id=OTHER))
+    bench.send("pause", charger_id=OTHER)
+    effects = bench.answer(call_of(bench.send("dynamic_circuit_current", b"10")), SITE, 200)
+    assert not calls_of(effects)
+    pause = call_of(bench.answer(busy, ticket()))
+    assert pause.request.path.endswith("pause_charging")
+    bench.send("resume", charger_id=OTHER)
+    assert _path(bench.answer(pause, ticket())) == "dynamicCurrent"
+
+
+def test_the_newest_limit_counts(bench):
+    """Limits that wait behind a request are superseded by the newest, which is sent."""
+    first = call_of(bench.send("dynamic_charger_current", b"10"))
+    bench.send("dynamic_charger_current", b"12")
+    assert states(bench.send("dynamic_charger_current", b"14")) == ["superseded"]
+    assert states(bench.send("dynamic_charger_current", b"16")) == ["superseded"]
+    call = call_of(bench.answer(first, ticket(command_id=48)))
+
+    assert call.request.body == b'{"amps":16,"minutes":0}'
+
+
+def test_a_command_between_two_limits_keeps_them_apart(bench):
+    """A limit set before a start is what the car starts with, whatever follows."""
+    bench.send("smart_charging", b"on")
+    for command, payload in (
+        ("dynamic_charger_current", b"6"),
+        ("start", b"PRESS"),
+        ("dynamic_charger_current", b"16"),
+    ):
+        assert not states(bench.send(command, payload))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "ended"),
+    [
+        ("start", "stop", ["superseded"]),
+        ("authorize", "deauthorize", ["superseded"]),
+        ("start", "deauthorize", ["superseded"]),
+        ("resume", "pause", ["superseded"]),
+        ("stop", "start", []),
+        ("pause", "resume", []),
+        ("start", "pause", []),
+        ("resume", "stop", []),
+    ],
+)
+def test_a_stop_takes_the_place_of_a_start_and_never_the_other_way(bench, earlier, later, ended):
+    """What was to begin and is to end again does not begin; what was to end does end."""
+    bench.send("override_schedule")
+    bench.send(earlier)
+
+    assert states(bench.send(later)) == ended
+
+
+def test_a_start_that_left_is_not_superseded(bench):
+    """What is on its way is carried out, and the stop follows."""
+    call = call_of(bench.send("start"))
+    assert not states(bench.send("stop"))
+    assert _path(bench.answer(call, ticket())) == "stop_charging"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "ended"),
+    [
+        ((b"true",), (b"true",), ["superseded"]),
+        ((b"false",), (b"true",), []),
+        ((b"true",), (b"false",), []),
+    ],
+)
+def test_of_two_access_modes_the_later_one_counts(bench, earlier, later, ended):
+    """Both true and neither sent: the earlier one is superseded and says by what."""
+    bench.send("override_schedule")
+    bench.send("authorization_required", *earlier)
+    effects = bench.send("local_pre_authorize_enabled", *later)
+
+    assert states(effects) == ended
+    assert all("local_pre_authorize_enabled" in a["detail"] for a in answers(effects))
+
+
+def test_what_is_there_already_needs_no_request(bench):
+    """An equal limit is a noop, on disk and told, and nothing is sent."""
+    bench.observe(48, 16)
+    effects = bench.send("dynamic_charger_current", b'{"value":16,"id":"a"}')
+
+    assert states(effects) == ["noop"]
+    assert not calls_of(effects)
+    assert [row.state for row in bench.rows.values()] == ["noop"]
+    assert call_of(bench.send("dynamic_charger_current", b"20"))
+
+
+def test_flash_budget_is_answered_at_once_and_holds_up_nobody(bench):
+    """Whoever waits behind a refused setting goes on in the same moment."""
+    call = call_of(bench.send("max_charger_current", b"20"))
+    bench.send("max_charger_current", b"16")
+    bench.send("stop")
+    effects = bench.answer(call, ticket(command_id=47))
+
+    assert [(a["state"], a["reason"]) for a in answers(effects)] == [
+        ("accepted", None),
+        ("refused", "flash_budget"),
+    ]
+    assert _path(effects) == "stop_charging"
+
+
+def test_only_what_was_carried_out_counts_as_written(bench):
+    """A row says that flash memory was written when it was, and not when the cloud said no."""
+    rejected = CloudRejected("no", status=400, reason="bad_request")
+    bench.fail(call_of(bench.send("enabled", b"true")), rejected)
+    bench.answer(call_of(bench.send("enabled", b"false")), b"")
+    bench.fail(call_of(bench.send("smart_button_enabled", b"true")), OutcomeUnknown("timeout"))
+
+    assert [row.flash for row in bench.rows.values()] == [False, False, True]
+
+
+def test_a_limit_sent_right_behind_a_resume_stands_afterwards(bench):
+    """The resume's effect comes a second after its answer; the limit goes out behind it."""
+    bench.observe(48, 0)
+    resume = call_of(bench.send("resume"))
+    bench.send("dynamic_charger_current", b"10")
+    assert not calls_of(bench.answer(resume, ticket(command_id=48)))
+    assert not calls_of(bench.respond(command_id=48))
+    bench.pass_s(1)
+    call = call_of(bench.observe(48, 32))
+    assert call.request.body == b'{"amps":10,"minutes":0}'
+
+
+def test_a_limit_behind_a_resume_does_not_wait_for_ever(bench):
+    """An effect that is never seen is over after five seconds."""
+    resume = call_of(bench.send("resume"))
+    bench.send("dynamic_charger_current", b"10")
+    bench.answer(resume, ticket(command_id=48))
+    assert not calls_of(bench.pass_s(4.9))
+    assert calls_of(bench.pass_s(0.2))
+
+
+def test_commands_that_are_being_written_take_a_place_too(bench):
+    """Four requests at most are under way, those on their way to disk included."""
+    bench.known = tuple(f"EH00000{n}" for n in range(6))
+    bench.disk = "hangs"
+    for charger_id in bench.known:
+        bench.send(charger_id=charger_id)
+
+    assert [row.state for row in bench.pending] == ["leaving"] * 4 + ["waiting"] * 2
+
+
+def test_a_lookup_that_is_answered_after_the_end_is_harmless(bench):
+    """What the cloud says of a command that has its end changes nothing."""
+    bench.answer(call_of(bench.send("pause")), ticket(command_id=48))
+    look = call_of(bench.pass_s(20))
+    bench.respond(command_id=48)
+    assert bench.journal.owns(look.call_id)
+    event = CloudAnswered(look.call_id, 200, b'{"wasAccepted":false}')
+    assert bench.take(bench.journal.answered(event, bench.now)) == []
+    assert not bench.fail(look, CloudUnavailable("x"))
+
+
+def test_a_retry_keeps_its_place_and_its_row(bench):
+    """What goes back to wait is written as waiting, and still goes before what came later."""
+    call = call_of(bench.send("start"))
+    bench.send("pause")
+    bench.fail(call, CloudUnavailable("503", status=503))
+    assert [row.state for row in bench.rows.values()] == ["waiting", "waiting"]
+    assert _path(bench.pass_s(1)) == "start_charging"

@@ -1,0 +1,133 @@
+import pytest
+
+from bridge.core.commands.calls import MOST_LOOKS
+from bridge.core.events import Observed
+from bridge.errors import CloudUnavailable, OutcomeUnknown
+from tests.core.commands.bench import (
+    ID,
+    TICKS,
+    Bench,
+    answers,
+    call_of,
+    calls_of,
+    states,
+    ticket,
+)
+
+
+@pytest.fixture
+def deaf():
+    """A journal whose stream is down."""
+    bench = Bench()
+    bench.journal.stream(bench.now, is_up=False)
+    return bench
+
+
+def _looks(bench, seconds):
+    """Let time pass; return at which seconds the cloud was asked, and the paths."""
+    asked = []
+    for _ in range(10 * seconds):
+        bench.mono_s = round(bench.mono_s + 0.1, 6)
+        for call in calls_of(bench.take(bench.journal.tick(bench.now))):
+            asked.append((round(bench.mono_s - 1000, 1), call.request.path))
+            bench.fail(call, CloudUnavailable("404"))
+    return asked
+
+
+def test_the_cloud_is_asked_gently_while_the_charger_cannot_be_heard(deaf):
+    """Its record of the command is asked for a few times within the 30 s."""
+    deaf.answer(call_of(deaf.send()), ticket())
+    path = f"/api/commands/{ID}/25/{TICKS}"
+
+    assert _looks(deaf, 31) == [(2.0, path), (5.0, path), (11.0, path), (20.0, path)]
+    assert states(deaf.effects)[-1] == "unconfirmed"
+
+
+def test_it_is_asked_once_when_the_charger_could_be_heard_and_said_nothing():
+    """A response that was lost is found before the 30 s are over."""
+    bench = Bench()
+    bench.answer(call_of(bench.send()), ticket())
+
+    assert [at for at, _ in _looks(bench, 31)] == [20.0]
+
+
+@pytest.mark.parametrize(
+    ("record", "state"),
+    [
+        (b'{"wasAccepted":true,"resultCode":3}', ["confirmed"]),
+        (b'{"wasAccepted":false,"resultCode":4}', ["rejected"]),
+        (b'{"resultCode":1}', []),
+        (b"<html>", []),
+    ],
+)
+def test_the_clouds_record_is_the_chargers_word(deaf, record, state):
+    """Accepted or not as the record says; one that does not say changes nothing."""
+    deaf.answer(call_of(deaf.send()), ticket())
+    look = call_of(deaf.pass_s(2))
+
+    assert states(deaf.answer(look, record, 200)) == state
+
+
+def test_every_ticket_is_asked_for(deaf):
+    """A settings call with two tickets is confirmed by two records."""
+    body = b"[" + ticket(TICKS, 42) + b"," + ticket(TICKS + 1, 15) + b"]"
+    deaf.answer(call_of(deaf.send("authorization_required", b"true")), body)
+    yes = b'{"wasAccepted":true}'
+    first = call_of(deaf.pass_s(2))
+    assert states(deaf.answer(first, yes, 200)) == []
+    second = call_of(deaf.pass_s(0))
+    assert (first.request.path[-1], second.request.path[-1]) == (str(TICKS)[-1], str(TICKS + 1)[-1])
+    assert states(deaf.answer(second, yes, 200)) == ["confirmed"]
+
+
+def test_without_a_ticket_the_observations_are_read(deaf):
+    """After a lost answer what the charger shows is asked for, and goes the way of all values."""
+    deaf.fail(call_of(deaf.send("pause")), OutcomeUnknown("timeout"))
+    look = call_of(deaf.pass_s(2))
+    assert look.request.path == f"/state/{ID}/observations?ids=48"
+    body = b'{"observations":[{"id":48,"value":0,"timestamp":"2026-11-22T12:00:01Z"}]}'
+    deaf.answer(look, body, 200)
+    (event,) = deaf.read
+    assert isinstance(event, Observed)
+    assert states(deaf.observe(48, 0)) == ["confirmed"]
+
+
+def test_what_nothing_would_tell_is_not_asked_for(deaf):
+    """A toggle without a ticket leaves no trace that could be read."""
+    deaf.fail(call_of(deaf.send("toggle")), OutcomeUnknown("timeout"))
+
+    assert _looks(deaf, 31) == []
+    assert states(deaf.effects) == ["unknown"]
+
+
+def test_a_stream_that_is_lost_meanwhile_makes_us_ask_sooner():
+    """Two seconds after the charger became unheard."""
+    bench = Bench()
+    bench.answer(call_of(bench.send()), ticket())
+    bench.mono_s += 3
+    bench.journal.stream(bench.now, is_up=False)
+
+    assert calls_of(bench.pass_s(2))
+
+
+def test_asking_leaves_room_for_commands(deaf):
+    """Two questions at a time, and none of them keeps a charger waiting."""
+    deaf.known = tuple(f"EH00000{n}" for n in range(4))
+    for charger_id in deaf.known:
+        call = call_of(deaf.send(charger_id=charger_id))
+        deaf.answer(call, ticket(TICKS + call.call_id))
+    assert len(calls_of(deaf.pass_s(2))) == MOST_LOOKS
+    assert call_of(deaf.send("stop", charger_id=deaf.known[0]))
+    assert not calls_of(deaf.pass_s(0.5))
+    assert not calls_of(deaf.pass_s(1))
+
+
+def test_a_foreign_answer_in_our_midst_is_announced_once_ours_is_known():
+    """A response that came while our call was under way and is not ours is somebody else's."""
+    bench = Bench()
+    call = call_of(bench.send("pause"))
+    bench.respond(TICKS + 5, 63)
+    assert not bench.foreign
+    bench.answer(call, ticket(command_id=48))
+    assert [response.ticks for response in bench.foreign] == [TICKS + 5]
+    assert [a["state"] for a in answers(bench.effects)] == ["accepted"]
