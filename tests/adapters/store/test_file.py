@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.store.file import (
-    is_orphaned,
+    bounded,
+    is_empty,
     lock,
     make_directory,
     open_file,
@@ -17,7 +18,10 @@ from bridge.adapters.store.file import (
     transaction,
     translated,
 )
+from bridge.adapters.store.room import Room
 from bridge.errors import StoreError, StoreFull, StoreLocked
+
+ROOM = Room(Path("/"), max_pages=100)
 
 
 def sqlite_error(code: int, text: str = "disk I/O error") -> sqlite3.Error:
@@ -78,31 +82,43 @@ def test_a_directory_that_exists_is_left_as_it_is(tmp_path):
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(
-    ("main", "log_bytes", "orphaned"),
-    [(None, None, False), (None, 0, False), (None, 9, True), (b"", 9, True), (b"x", 9, False)],
-)
-def test_a_log_without_its_file_is_noticed(tmp_path, main, log_bytes, orphaned):
-    """SQLite would delete such a log, and what it holds, without a word."""
+@pytest.mark.parametrize(("content", "empty"), [(None, True), (b"", True), (b"x", False)])
+def test_nothing_and_a_file_with_nothing_are_the_same(tmp_path, content, empty):
+    """SQLite begins anew in either, without a word."""
     path = tmp_path / "bridge.db"
-    if main is not None:
-        path.write_bytes(main)
-    if log_bytes is not None:
-        Path(f"{path}-wal").write_bytes(b"w" * log_bytes)
+    if content is not None:
+        path.write_bytes(content)
 
-    assert is_orphaned(path) is orphaned
+    assert is_empty(path) is empty
+
+
+def test_a_check_that_takes_too_long_is_cut_short(tmp_path):
+    """A start does not wait for a slow disk; what was not checked is checked when it is read."""
+    db, _ = open_file(tmp_path / "bridge.db", ROOM)
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT sum(x) FROM n"
+    reached = []
+    with bounded(db, 0.01):
+        reached.append("before")
+        db.execute(endless).fetchone()
+        reached.append("after")
+    assert db.execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), bounded(db, 5.0):
+        db.execute("SELECT * FROM nowhere")
+    db.close()
+
+    assert reached == ["before"]
 
 
 def test_a_transaction_commits_all_or_nothing(tmp_path):
     """What a failing block wrote is gone."""
-    db = open_file(tmp_path / "bridge.db", 100)
+    db, _ = open_file(tmp_path / "bridge.db", ROOM)
     insert = "INSERT INTO meta VALUES (?, ?)"
     with transaction(db):
         db.execute(insert, ("kept", b""))
     with contextlib.suppress(sqlite3.IntegrityError), transaction(db):
         db.execute(insert, ("lost", b""))
         db.execute(insert, ("kept", b""))
-    names = [name for (name,) in db.execute("SELECT name FROM meta")]
+    names = [name for (name,) in db.execute("SELECT name FROM meta") if name != "version"]
     db.close()
 
     assert names == ["kept"]

@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import os
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.adapters.store import sqlite as store_module
+from bridge.adapters.store import worker as worker_module
 from bridge.adapters.store.sqlite import SqliteStore, read_reports
+from bridge.core.commands.record import CommandRow
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
 from bridge.errors import StoreError, StoreFull, StoreLocked
@@ -27,6 +26,7 @@ pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TAG = "04E1B2C3D4"
+FILES = {f"bridge.db{suffix}" for suffix in ("", "-wal", "-shm", ".lock", ".salt")}
 
 REPORT = SessionReport(
     charger_id="EH123456",
@@ -61,9 +61,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path, max_mib: int = 4) -> AsyncIterator[SqliteStore]:
+async def opened(path: Path, max_mib: int = 4, **limits: int) -> AsyncIterator[SqliteStore]:
     """Open a store, and close it whatever happens."""
-    store = SqliteStore(path, max_mib=max_mib)
+    store = SqliteStore(path, max_mib=max_mib, **limits)
     try:
         await store.open()
         yield store
@@ -74,7 +74,7 @@ async def opened(path: Path, max_mib: int = 4) -> AsyncIterator[SqliteStore]:
 async def owed(path: Path) -> tuple[StoredReport, ...]:
     """Open the store anew and return what it says is owed."""
     async with opened(path) as store:
-        return await store.open()
+        return (await store.open()).owed
 
 
 def edit(path: Path, statement: str, *values: object) -> None:
@@ -94,16 +94,35 @@ async def test_a_saved_report_is_there_after_reopening_exactly_as_it_was(path):
     assert await owed(path) == (StoredReport("EH123456-435", 1, REPORT),)
 
 
-async def test_a_published_report_is_not_owed_any_more(path):
-    """mark_published settles the revision it names and no other."""
+async def test_a_published_report_is_owed_until_it_is_settled(path):
+    """The broker's word counts for the revision it names, and is not the last one."""
     async with opened(path) as store:
         await store.save(numbered(1))
         await store.save(numbered(2))
-        await store.mark_published("EH123456-1", 1)
+        await store.mark_published("EH123456-1", 1, NOON)
         await store.mark_published("EH123456-2", 7)
         await store.mark_published("unknown", 1)
+    held = {row.key: (row.published, row.published_at) for row in await owed(path)}
+    assert held == {"EH123456-1": (True, NOON), "EH123456-2": (False, None)}
 
+    async with opened(path) as store:
+        await store.settle(("EH123456-1", "unknown"))
     assert [row.key for row in await owed(path)] == ["EH123456-2"]
+
+
+async def test_a_correction_is_not_settled_by_what_somebody_said_of_the_report_before(path):
+    """A key names no revision: a later one that never went out stays owed."""
+    fixed = replace(REPORT, energy_kwh=0.5, measured_at=NOON + 2 * HOUR)
+    async with opened(path) as store:
+        await store.save(REPORT)
+        await store.settle(("EH123456-435",))
+        assert (await store.open()).owed == ()
+        await store.save(fixed)
+        await store.settle(("EH123456-435",))
+        assert (await store.open()).owed == (StoredReport("EH123456-435", 2, fixed),)
+        await store.mark_published("EH123456-435", 2)
+        await store.settle(("EH123456-435",))
+        assert (await store.open()).owed == ()
 
 
 async def test_what_is_owed_comes_oldest_first(path):
@@ -176,8 +195,8 @@ async def test_many_at_once_are_committed_together(path, monkeypatch):
     """What is queued at the same time costs few commits and is answered one by one."""
     async with opened(path) as store:
         commits = []
-        real = store_module.transaction
-        monkeypatch.setattr(store_module, "transaction", lambda db: commits.append(1) or real(db))
+        real = worker_module.transaction
+        monkeypatch.setattr(worker_module, "transaction", lambda db: commits.append(1) or real(db))
         answers = await asyncio.gather(*(store.save(numbered(n)) for n in range(200)))
 
     assert [row.report.session_id for row, _ in answers] == list(range(200))
@@ -218,9 +237,10 @@ async def test_published_reports_can_be_owed_again(path):
         for report in (numbered(1), numbered(5), numbered(6, "EH000002")):
             row, _ = await store.save(report)
             await store.mark_published(row.key, 1)
+            await store.settle((row.key,))
         again = await store.mark_owed(since=NOON + timedelta(minutes=5), charger_id="EH123456")
         assert again == (StoredReport("EH123456-5", 1, numbered(5)),)
-        assert await store.open() == again
+        assert (await store.open()).owed == again
         assert len(await store.mark_owed()) == 3
 
 
@@ -271,7 +291,7 @@ async def test_a_second_opener_is_refused_and_told_who_has_it(path):
             await second.open()
         with pytest.raises(StoreError, match="not open"):
             await second.save(REPORT)
-    assert await second.open() == ()
+    assert (await second.open()).owed == ()
     await second.close()
 
 
@@ -313,7 +333,7 @@ async def test_only_the_owner_can_read_the_files(path):
         os.umask(before)
 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert set(modes) == {"bridge.db", "bridge.db-wal", "bridge.db-shm", "bridge.db.lock"}
+    assert set(modes) == FILES
     assert set(modes.values()) == {0o600}
 
 
@@ -328,148 +348,12 @@ async def test_a_store_that_others_could_read_is_closed_to_them(path):
 
 # -- crashes, damage, limits -----------------------------------------------------------------------
 
-WRITER = """
-import asyncio, sys, pathlib
-from dataclasses import replace
-sys.path.insert(0, sys.argv[2])
-from tests.adapters.store.test_sqlite import numbered
-from bridge.adapters.store.sqlite import SqliteStore
-
-async def main():
-    store = SqliteStore(pathlib.Path(sys.argv[1]), max_mib=16)
-    first = len(await store.open())
-    print("ready", flush=True)
-    async def one(number):
-        row, _ = await store.save(numbered(number))
-        print(row.key, flush=True)
-    for start in range(first, 100_000, 5):
-        await asyncio.gather(*(one(start + n) for n in range(5)))
-
-asyncio.run(main())
-"""
-
-
-def test_no_report_said_to_be_committed_is_lost_by_kill_9(path, tmp_path):
-    """What was answered before SIGKILL is there afterwards, over several kills."""
-    script = tmp_path / "writer.py"
-    script.write_text(WRITER)
-    told: set[str] = set()
-    for round_number in range(4):
-        with subprocess.Popen(
-            [sys.executable, str(script), str(path), str(Path(__file__).parents[3])],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as child:
-            while (line := child.stdout.readline()) and line.strip() != b"ready":
-                pass
-            time.sleep(0.05 + 0.037 * round_number)  # the moment of the kill
-            child.send_signal(signal.SIGKILL)
-            lines = child.stdout.read().decode().split("\n")[:-1]
-        told.update(key for key in lines if key.startswith("EH"))
-        kept = {row.key for row in read_reports(path)}
-        assert told <= kept
-
-    assert len(told) > 40
-    assert {row.key for row in asyncio.run(owed(path))} >= told
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "energy_kwh = 9999.0",
-        "published = 1",
-        "auth = CAST(x'FFFE' AS TEXT)",
-        "auth = x'00'",
-        "revision = 'x'",
-        "ended_at = 'never'",
-        "digest = x'00'",
-    ],
-)
-async def test_a_damaged_row_is_counted_and_never_handed_out(path, change):
-    """Whatever was changed behind our back, the row's hash tells."""
-    async with opened(path) as store:
-        await store.save(numbered(1))
-        await store.save(numbered(2))
-    edit(path, f"UPDATE report SET {change} WHERE key = 'EH123456-1'")
-
-    async with opened(path) as store:
-        assert store.damaged == 1
-        assert [row.key for row in await store.open()] == ["EH123456-2"]
-        assert [row.key for row in read_reports(path)] == ["EH123456-2"]
-        assert [row.key for row in await store.mark_owed()] == ["EH123456-2"]
-
-
-async def test_a_report_that_comes_again_replaces_its_damaged_row(path):
-    """The new row's revision is above the damaged one's, so a consumer takes it."""
-    async with opened(path) as store:
-        await store.save(REPORT)
-    edit(path, "UPDATE report SET energy_kwh = 1.0")
-
-    async with opened(path) as store:
-        assert await store.save(REPORT) == (StoredReport("EH123456-435", 2, REPORT), True)
-        await store.mark_published("EH123456-435", 2)
-        assert await store.open() == ()
-        assert store.damaged == 0
-
-
-@pytest.mark.parametrize("damage", ["text", "torn", "foreign", "orphaned"])
-async def test_a_file_that_is_no_store_is_moved_aside_and_said_so(path, damage):
-    """A start never fails over a broken file and never begins empty in silence."""
-    async with opened(path) as store:
-        for number in range(50):
-            await store.save(numbered(number))
-    if damage == "text":
-        path.write_bytes(b"this is no database\n" * 400)
-    elif damage == "torn":
-        content = path.read_bytes()
-        path.write_bytes(content[:4096] + b"\xff" * 4096 + content[8192:])
-    elif damage == "foreign":
-        path.unlink()
-        edit(path, "CREATE TABLE somebody_elses (x)")
-    else:
-        path.rename(f"{path}-wal")
-    before = {p.name for p in path.parent.iterdir()}
-
-    async with opened(path) as store:
-        assert store.quarantined == Path(f"{path}.corrupt.1")
-        await store.save(REPORT)
-    after = {p.name for p in path.parent.iterdir()}
-    assert any(name.startswith("bridge.db.corrupt.1") for name in after)
-    assert len(after) > len(before)
-
-    async with opened(path) as store:
-        assert store.quarantined is None
-        assert len(await store.open()) == 1
-
-
-def test_a_second_broken_file_does_not_overwrite_the_first(path):
-    """What is moved aside stays."""
-    for number in (1, 2):
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"broken %d\n" % number * 400)
-        asyncio.run(owed(path))
-
-    assert Path(f"{path}.corrupt.1").read_bytes().startswith(b"broken 1")
-    assert Path(f"{path}.corrupt.2").read_bytes().startswith(b"broken 2")
-
-
-async def test_a_store_of_a_newer_program_is_left_alone(path):
-    """A downgrade is refused with a hint; the file is not touched."""
-    await owed(path)
-    edit(path, "PRAGMA user_version = 999")
-    store = SqliteStore(path, max_mib=4)
-
-    with pytest.raises(StoreError, match="newer") as caught:
-        await store.open()
-    assert caught.value.hint
-    assert store.quarantined is None
-
 
 async def test_a_full_store_refuses_and_keeps_what_it_has(path):
     """The quota is an error with a hint, not a crash, and nothing accepted is lost."""
     refused: list[StoreFull] = []
     kept = 0
-    async with opened(path, max_mib=1) as store:
+    async with opened(path, max_mib=1, floor_bytes=0) as store:
         while not refused:
             answers = await asyncio.gather(
                 *(store.save(replace(numbered(kept + n), auth="x" * 400)) for n in range(50)),
@@ -477,7 +361,7 @@ async def test_a_full_store_refuses_and_keeps_what_it_has(path):
             )
             refused = [answer for answer in answers if isinstance(answer, StoreFull)]
             kept += len(answers) - len(refused)
-        assert len(await store.open()) == kept > 500
+        assert len((await store.open()).owed) == kept > 500
 
     assert "max_mib" in refused[0].hint
     assert path.stat().st_size <= 1024 * 1024
@@ -515,3 +399,146 @@ async def test_commits_are_synced_in_full(path):
         )
 
     assert settings == ["wal", 2, 1024]
+
+
+# -- room and age ---------------------------------------------------------------------------------
+
+
+async def test_a_disk_with_little_left_takes_nothing_new_and_lets_things_end(path):
+    """Below the floor a report is refused; one that is there is published, settled, corrected."""
+    async with opened(path) as store:
+        await store.save(REPORT)
+        await store.save_command(command(1))
+    async with opened(path, floor_bytes=2**62) as store:
+        with pytest.raises(StoreFull, match="disk") as caught:
+            await store.save(numbered(1))
+        with pytest.raises(StoreFull):
+            await store.save_command(command(2))
+        await store.save_command(command(1, answer=b"{}"))
+        await store.mark_published("EH123456-435", 1)
+        await store.settle(("EH123456-435",))
+        fixed = replace(REPORT, energy_kwh=0.5, measured_at=NOON + 2 * HOUR)
+        assert (await store.save(fixed))[1]
+        usage = await store.usage()
+
+    assert caught.value.hint
+    assert usage.used_share == 1.0
+    assert usage.free_bytes > 0
+
+
+async def test_settled_reports_make_room_before_anything_is_refused(path):
+    """History goes, oldest first; what is owed stays, however old."""
+    async with opened(path, max_mib=1, floor_bytes=0) as store:
+        for first in range(0, 1500, 50):
+            numbers = range(first, first + 50)
+            await asyncio.gather(
+                *(store.save(replace(numbered(n), auth="x" * 400)) for n in numbers)
+            )
+            await asyncio.gather(*(store.mark_published(f"EH123456-{n}", 1) for n in numbers))
+            if first > 100:
+                await store.settle(tuple(f"EH123456-{n}" for n in numbers))
+        assert (await store.usage()).used_share < 1.0
+        kept = [row.report.session_id for row in read_reports(path)]
+
+    assert kept[:150] == list(range(150))
+    assert kept[150] > 150
+    assert kept[-1] == 1499
+
+
+async def test_only_what_is_settled_and_old_is_forgotten(path):
+    """Age alone deletes nothing: what is owed or has no answer stays."""
+    async with opened(path) as store:
+        for number in (1, 2, 3):
+            await store.save(numbered(number))
+            await store.mark_published(f"EH123456-{number}", 1, NOON + number * HOUR)
+        await store.settle(("EH123456-1", "EH123456-3"))
+        await store.save_command(command(1))
+        await store.save_command(command(2, answer=b"{}"))
+        await store.save_command(command(3, answer=b"{}", received_at=NOON + 9 * HOUR))
+        limits = {"settled_before": NOON + 3 * HOUR, "commands_before": NOON + 8 * HOUR}
+        assert await store.forget(**limits) == 2
+        assert await store.forget(**limits) == 0
+        opened_again = await store.open()
+
+    assert [row.key for row in read_reports(path)] == ["EH123456-2", "EH123456-3"]
+    assert [row.key for row in opened_again.owed] == ["EH123456-2"]
+    assert [row.key for row in opened_again.commands] == ["1", "3"]
+
+
+async def test_a_report_is_as_old_as_the_newest_thing_heard_of_it(path):
+    """A charger whose clock is in the last century does not have its sessions forgotten at once."""
+    old = NOON - timedelta(days=9000)
+    dusty = replace(REPORT, started_at=old, ended_at=old + HOUR)
+    async with opened(path) as store:
+        row, _ = await store.save(dusty)
+        await store.mark_published(row.key, 1)
+        await store.settle((row.key,))
+
+        assert await store.forget(settled_before=NOON, commands_before=NOON) == 0
+        assert await store.forget(settled_before=NOON + 2 * HOUR, commands_before=NOON) == 1
+
+
+# -- commands and queries -------------------------------------------------------------------------
+
+
+def command(number: int, *, answer: bytes = b"", received_at: datetime = NOON) -> CommandRow:
+    """Make a command's row."""
+    expires_at = received_at + timedelta(minutes=1)
+    return CommandRow(
+        key=str(number),
+        charger_id="EH123456",
+        command="start",
+        name=f"id-{number}",
+        digest="d" * 64,
+        state="confirmed" if answer else "waiting",
+        received_at=received_at,
+        expires_at=expires_at,
+        body=b'{"value":true}',
+        answer=answer,
+        flash=number % 2 == 0,
+    )
+
+
+async def test_commands_come_back_as_they_were_left(path):
+    """The newest row of each key is there after reopening, oldest command first."""
+    later = command(1, received_at=NOON + HOUR)
+    async with opened(path) as store:
+        await store.save_command(later)
+        await store.save_command(command(2))
+        await store.save_command(command(2, answer=b"{}"))
+    store = SqliteStore(path, max_mib=4)
+    held = await store.open()
+    await store.close()
+
+    assert held.commands == (command(2, answer=b"{}"), later)
+
+
+async def test_a_command_does_not_wait_behind_a_thousand_reports(path):
+    """What somebody waits for is committed before what nobody does."""
+    done: list[str] = []
+
+    async def note(what: str, work) -> None:
+        await work
+        done.append(what)
+
+    async with opened(path) as store, asyncio.TaskGroup() as tasks:
+        for number in range(1000):
+            tasks.create_task(note("report", store.save(numbered(number))))
+        await asyncio.sleep(0)
+        tasks.create_task(note("command", store.save_command(command(1))))
+
+    assert done.index("command") < 300
+
+
+async def test_reports_are_read_by_charger_and_time(path):
+    """A query gets what ended between two moments, oldest first, and no more than it asked for."""
+    async with opened(path) as store:
+        for number in range(10):
+            await store.save(numbered(number, "EH000002" if number == 4 else "EH123456"))
+        between = {"since": NOON + timedelta(minutes=2), "until": NOON + timedelta(minutes=7)}
+        found = await store.reports(charger_id="EH123456", **between, limit=3)
+        assert [row.report.session_id for row in found] == [2, 3, 5]
+        everything = await store.reports(charger_id=None, since=None, until=None, limit=100)
+        assert len(everything) == 10
+    with pytest.raises(StoreError, match="not open"):
+        await store.reports(charger_id=None, since=None, until=None, limit=1)

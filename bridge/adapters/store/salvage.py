@@ -1,0 +1,133 @@
+"""What can be saved out of damaged files, and putting it where it belongs."""
+
+import contextlib
+import itertools
+import os
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from bridge.adapters.store import commands as command_rows
+from bridge.adapters.store import rows as report_rows
+from bridge.adapters.store.carving import carve
+from bridge.adapters.store.file import time_limit, transaction
+from bridge.adapters.store.room import CROWDED_SHARE, Room
+from bridge.adapters.store.schema import COMMAND_WIDTH, PAGE_BYTES, Row
+from bridge.adapters.store.wal import Frame, read_log
+from bridge.core.commands.record import CommandRow
+from bridge.core.sessions.ledger import StoredReport
+
+log = structlog.get_logger()
+
+SALVAGED_WITHIN_S = 2.0
+
+
+@dataclass(slots=True)
+class Finds:
+    """Intact rows, the newest state of each key, and the keys of damaged ones."""
+
+    reports: dict[str, StoredReport] = field(default_factory=dict)
+    commands: dict[str, CommandRow] = field(default_factory=dict)
+    broken: set[object] = field(default_factory=set)
+
+    @property
+    def damaged(self) -> int:
+        """How many keys were seen only damaged."""
+        return len(self.broken - self.reports.keys() - self.commands.keys())
+
+    def add(self, row: Row) -> None:
+        """Take a row as it was found; newest pages come first."""
+        if len(row) == COMMAND_WIDTH:
+            command = command_rows.from_row(row)
+            if command is None:
+                self.broken.add(row[0])
+                return
+            there = self.commands.get(command.key)
+            if there is None or (command.answer and not there.answer):
+                self.commands[command.key] = command
+            return
+        report = report_rows.from_row(row)
+        if report is None:
+            self.broken.add(row[0])
+        elif report.key not in self.reports or report_rows.is_newer(
+            report, self.reports[report.key]
+        ):
+            self.reports[report.key] = report
+
+
+def search(frames: tuple[Frame, ...]) -> Finds:
+    """Look through frames of a log."""
+    return _search(frames, -1, 0)
+
+
+def search_aside(aside: Path, frames: tuple[Frame, ...]) -> Finds:
+    """Look through a file that was set aside, its log, and frames of another log."""
+    frames = (*read_log(aside).frames, *frames)
+    try:
+        handle = os.open(aside, os.O_RDONLY)
+    except FileNotFoundError:
+        return search(frames)
+    try:
+        return _search(frames, handle, os.fstat(handle).st_size)
+    finally:
+        os.close(handle)
+
+
+def _search(frames: tuple[Frame, ...], handle: int, size: int) -> Finds:
+    finds = Finds()
+    newest = {frame.number: frame.page for frame in frames}
+
+    def page_of(number: int) -> bytes:
+        if (page := newest.get(number)) is not None:
+            return page
+        with contextlib.suppress(OSError, OverflowError):
+            return os.pread(handle, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+        return b""
+
+    with time_limit(SALVAGED_WITHIN_S) as is_late:
+        for image in itertools.chain(
+            (frame.page for frame in reversed(frames)),
+            map(page_of, range(size // PAGE_BYTES, 0, -1)),
+        ):
+            if is_late.is_set():
+                log.warning("store.salvage_cut_short", after_s=SALVAGED_WITHIN_S)
+                break
+            for row in carve(image, page_of):
+                finds.add(row)
+    return finds
+
+
+def salvage(db: sqlite3.Connection, room: Room, finds: Finds) -> int:
+    """Write what was found and is not there; return how many rows that are."""
+    with transaction(db):
+        reports = [one for one in finds.reports.values() if _is_news(db, one)]
+        owed = [one for one in reports if not one.settled]
+        held_commands = {one.key: one for one in command_rows.read_all(db)[0]}
+        commands = [
+            one
+            for one in finds.commands.values()
+            if one.key not in held_commands or not held_commands[one.key].answer
+        ]
+        report_rows.put(db, owed)
+        command_rows.put(db, commands)
+    settled = sorted(
+        (one for one in reports if one.settled), key=lambda one: one.report.received_at
+    )
+    count = len(owed) + len(commands)
+    with time_limit(SALVAGED_WITHIN_S) as is_late:
+        while settled and not is_late.is_set() and room.used_share(db) < CROWDED_SHARE:
+            newest, settled = (
+                settled[-report_rows.MOST_AT_ONCE :],
+                settled[: -report_rows.MOST_AT_ONCE],
+            )
+            with transaction(db):
+                report_rows.put(db, newest)
+            count += len(newest)
+    return count
+
+
+def _is_news(db: sqlite3.Connection, found: StoredReport) -> bool:
+    there = report_rows.find(db, found.key)
+    return there is None or report_rows.is_newer(found, there)

@@ -1,0 +1,93 @@
+"""Rows are found in the pages of a file by nothing but themselves."""
+
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.adapters.store import commands, rows
+from bridge.adapters.store.carving import carve
+from bridge.adapters.store.schema import COMMAND_WIDTH, MIGRATIONS, PAGE_BYTES, REPORT_WIDTH
+from tests.soak.load import command_of, report_of
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+def nowhere(_number: int) -> bytes:
+    """Find no page."""
+    return b""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> bytes:
+    """The bytes of a file with reports, and with commands that go on over several pages."""
+    path = tmp_path_factory.mktemp("carving") / "bridge.db"
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    for step in (*MIGRATIONS[0], *MIGRATIONS[1]):
+        if isinstance(step, str):
+            db.execute(step)
+    for number in range(40):
+        rows.save(db, report_of(number, energy_kwh=float(number)), lambda: None)
+    commands.put(db, (command_of(number, number % 4) for number in range(40)))
+    db.commit()
+    db.close()
+    return path.read_bytes()
+
+
+def pages(data: bytes) -> list[bytes]:
+    """Cut a file into pages."""
+    return [data[at : at + PAGE_BYTES] for at in range(0, len(data), PAGE_BYTES)]
+
+
+def test_every_row_is_found_exactly_as_it_was_written(data):
+    """Whole numbers stay energies, and a row longer than a page is put together."""
+
+    def page_of(number: int) -> bytes:
+        return data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
+
+    found = [row for page in pages(data) for row in carve(page, page_of)]
+    reports = [rows.from_row(row) for row in found if len(row) == REPORT_WIDTH]
+    held = [commands.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
+
+    expected = [report_of(number, energy_kwh=float(number)) for number in range(40)]
+    assert sorted((r.report for r in reports), key=lambda r: r.session_id) == expected
+    assert sorted(held, key=lambda row: row.key) == [command_of(n, n % 4) for n in range(40)]
+
+
+def test_a_row_whose_rest_is_gone_is_passed_over(data):
+    """Half a command is none."""
+    found = [row for page in pages(data) for row in carve(page, nowhere)]
+    held = [commands.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
+
+    assert len(held) == 38
+    assert None not in held
+
+
+@given(
+    st.integers(0, 40), st.lists(st.tuples(st.integers(0, PAGE_BYTES - 1), st.binary(max_size=9)))
+)
+def test_no_page_is_an_error_whatever_is_in_it(data, number, stretches):
+    """Damage is passed over, and what is found intact was once written."""
+    held = pages(data)
+    page = bytearray(held[number % len(held)])
+    for at, stretch in stretches:
+        page[at : at + len(stretch)] = stretch
+    for row in carve(bytes(page[:PAGE_BYTES]), nowhere):
+        if len(row) == COMMAND_WIDTH:
+            command = commands.from_row(row)
+            assert command is None or command in {command_of(n, n % 4) for n in range(40)}
+        else:
+            stored = rows.from_row(row)
+            number = -1 if stored is None else stored.report.session_id
+            assert stored is None or stored.report == report_of(number, energy_kwh=float(number))
+
+
+@given(st.binary(max_size=PAGE_BYTES))
+def test_what_is_no_page_holds_no_row(data):
+    """Anything may be in a file, and none of it passes for a row."""
+    for row in carve(data.ljust(PAGE_BYTES, data[:1] or b"\0"), lambda _number: data):
+        assert (commands if len(row) == COMMAND_WIDTH else rows).from_row(row) is None
+    assert list(carve(data[:100], nowhere)) == []

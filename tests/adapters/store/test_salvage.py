@@ -1,0 +1,84 @@
+"""The newest state of each row is saved, and nothing that is there already is put back."""
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.adapters.store import commands, rows
+from bridge.adapters.store.file import open_file, transaction
+from bridge.adapters.store.room import Room
+from bridge.adapters.store.salvage import Finds, salvage
+from bridge.core.sessions.ledger import StoredReport
+from tests.soak.load import command_of, report_of
+
+
+@pytest.fixture
+def room(tmp_path):
+    """Room enough."""
+    return Room(tmp_path, 1024, 0)
+
+
+@pytest.fixture
+def db(tmp_path, room):
+    """An empty store."""
+    db, _ = open_file(tmp_path / "bridge.db", room)
+    yield db
+    db.close()
+
+
+def stored(number: int, revision: int = 1, **state: bool) -> StoredReport:
+    """Make a row."""
+    return StoredReport(f"k{number}", revision, report_of(number), **state)
+
+
+def finds(*found) -> Finds:
+    """Find these, in this order."""
+    result = Finds()
+    for one in found:
+        is_report = isinstance(one, StoredReport)
+        result.add(rows.to_row(one) if is_report else commands.to_row(one))
+    return result
+
+
+def test_of_several_states_the_newest_is_taken(db, room):
+    """In whatever order they are found: a row only moves on."""
+    states = [stored(1), stored(1, 2), stored(1, 2, published=True), stored(1, published=True)]
+    salvage(db, room, finds(*states))
+
+    assert rows.find(db, "k1") == states[2]
+
+
+def test_a_command_that_is_answered_is_answered(db, room):
+    """Of those without an answer the one found first is the newest."""
+    found = finds(command_of(1, 1), command_of(1, 3), command_of(1, 0), command_of(2, 2))
+    found.add(commands.to_row(command_of(2, 1)))
+    salvage(db, room, found)
+
+    assert commands.read_all(db)[0] == (command_of(1, 3), command_of(2, 2))
+
+
+def test_what_is_there_and_newer_stays(db, room):
+    """Old pages hold old states; they change nothing."""
+    held = stored(1, 2, published=True, settled=True)
+    with transaction(db):
+        rows.put(db, (held,))
+        commands.put(db, (command_of(1, 3),))
+    count = salvage(db, room, finds(stored(1, 2, published=True), command_of(1, 1), stored(2)))
+
+    assert count == 1
+    assert rows.find(db, "k1") == held
+    assert commands.read_all(db)[0] == (command_of(1, 3),)
+
+
+def test_damaged_rows_are_counted_once_and_only_if_they_are_lost():
+    """A row that is damaged in one place and sound in another is not lost."""
+    found = finds(stored(1))
+    for one in (stored(1), stored(2), stored(2)):
+        row = list(rows.to_row(replace(one, revision=7)))
+        row[1] = 8
+        found.add(row)
+    command = list(commands.to_row(command_of(1, 0)))
+    command[5] = "odd"
+    found.add(command)
+
+    assert found.damaged == 2

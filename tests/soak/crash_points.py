@@ -1,0 +1,301 @@
+"""``make soak-crash N=50``: the gateway dies right before and right after each step of a command.
+
+The real gateway runs as a process between a real broker and the simulated cloud. It is started with
+one step at which it kills itself with SIGKILL, and is given a command. The next process, armed with
+the next step, has to finish it: every command gets one final answer, and ``toggle``, which must
+never be sent twice, reaches the cloud once at most.
+
+The steps are armed here, around the methods of the product; it has no hooks for this.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bridge.adapters.cloud.client import EaseeCloud
+from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.store.sqlite import SqliteStore
+from bridge.cli.main import main as charger_bridge
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.server import serve
+from bridge.simulator.simulator import Simulator
+from tests.acceptance.conftest import PASSWORD, Witness, configuration
+from tests.mosquitto import EXECUTABLE, Mosquitto
+from tests.soak.script import arguments, verdict
+
+CHARGER = "EH000001"
+# A step, how many times it happens before it counts, and whether death comes before or after it.
+STEPS = (
+    ("commit", 1),
+    ("acknowledge", 1),
+    ("commit", 2),
+    ("call", 1),
+    ("commit", 3),
+    ("answer", 1),
+    ("commit", 4),
+    ("answer", 2),
+)
+PointName = tuple[str, int, str]
+POINTS: tuple[PointName, ...] = tuple(
+    (step, nth, when) for step, nth in STEPS for when in ("before", "after")
+)
+COMMANDS = (("toggle", "PRESS"), ("dynamic_charger_current", None))
+STARTED_WITHIN_S = 30.0
+# Longer than a restart, so that it can still be carried out by the next process.
+LIFE = timedelta(seconds=20)
+# A command is reached or never; a final answer comes within its 60 s and 30 more.
+DIES_WITHIN_S = 4.0
+ANSWERED_WITHIN_S = 100.0
+
+
+# -- the gateway that kills itself -----------------------------------------------------------------
+
+
+class Point:
+    """One step at which the process ends."""
+
+    def __init__(self, step: str, nth: int, when: str) -> None:
+        self._step, self._left, self._when = step, nth, when
+
+    def reached(self, step: str) -> bool:
+        """Count a step that is about to happen; die before it if that is asked for."""
+        if step != self._step:
+            return False
+        self._left -= 1
+        if self._left == 0 and self._when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._left == 0
+
+    def done(self, *, is_it: bool) -> None:
+        """Die after the step, if it was the one."""
+        if is_it:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(point: Point, name: str) -> None:
+    """Put a point around everything that happens to the command of a name."""
+    save, send = SqliteStore.save_command, EaseeCloud.send
+    publish, acknowledge = PahoLink.publish, PahoLink.acknowledge
+
+    # What an earlier process left over is carried on too, and does not count.
+    has_come = threading.Event()
+
+    async def save_command(self, row):
+        if row.name.endswith(name):
+            has_come.set()
+        is_it = row.name.endswith(name) and point.reached("commit")
+        await save(self, row)
+        point.done(is_it=is_it)
+
+    async def send_request(self, request, *, within_s):
+        is_call = has_come.is_set() and request.command and request.method == "POST"
+        is_it = is_call and point.reached("call")
+        answer = await send(self, request, within_s=within_s)
+        point.done(is_it=is_it)
+        return answer
+
+    def publish_message(self, message):
+        is_it = name.encode() in message.payload and point.reached("answer")
+        publish(self, message)
+        if is_it:
+            # It is in the socket's buffer: as sent as a dying process can make it.
+            time.sleep(0.05)
+        point.done(is_it=is_it)
+
+    def acknowledge_message(self, receipt):
+        is_it = has_come.is_set() and point.reached("acknowledge")
+        acknowledge(self, receipt)
+        if is_it:
+            time.sleep(0.05)
+        point.done(is_it=is_it)
+
+    SqliteStore.save_command = save_command
+    EaseeCloud.send = send_request
+    PahoLink.publish = publish_message
+    PahoLink.acknowledge = acknowledge_message
+
+
+# -- the run ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """Everything around the gateway, and what was found out."""
+
+    cloud: Simulator
+    witness: Witness
+    config: Path
+    problems: list[str] = field(default_factory=list)
+    states: dict[PointName, Counter[str]] = field(default_factory=dict)
+    repeats: int = 0
+
+    async def start(self, *arming: str) -> asyncio.subprocess.Process:
+        """Start a gateway and wait until it is connected to both sides."""
+        seen = len(self.witness.messages)
+        with self.config.with_suffix(".log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.soak.crash_points",
+                "gateway",
+                str(self.config),
+                *arming,
+                env={**os.environ, "CHARGER_BRIDGE_EASEE__PASSWORD": PASSWORD},
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=log,
+            )
+        wanted = ("charger/bridge/cloud", b"connected")
+        await self.witness.until(
+            lambda: wanted in {m[:2] for m in self.witness.messages[seen:]},
+            "a start",
+            STARTED_WITHIN_S,
+        )
+        return process
+
+    def finals(self, command: str, name: str) -> list[dict[str, Any]]:
+        """Return the final answers to a command so far."""
+        answers = self.witness.results(CHARGER, command)
+        return [one for one in answers if one["final"] and one["id"] == name]
+
+    def calls(self, command: str, since: int) -> int:
+        """Count what reached the cloud."""
+        last = {"toggle": "/commands/toggle_charging"}.get(command, "/settings")
+        return sum(
+            one.method == "POST" and one.path.startswith(f"/api/chargers/{CHARGER}{last}")
+            for one in self.cloud.requests[since:]
+        )
+
+    async def check(self, point: PointName, command: str, name: str, since: int) -> None:
+        """Wait for the end of a command that was under way when the gateway died."""
+        where = f"{'/'.join(map(str, point))} {command} {name}"
+        try:
+            await self.witness.until(
+                lambda: self.finals(command, name), f"{where}: a final answer", ANSWERED_WITHIN_S
+            )
+        except pytest.fail.Exception:
+            self.problems.append(f"{where}: no final answer")
+            return
+        await asyncio.sleep(0.2)
+        finals = self.finals(command, name)
+        states = {one["state"] for one in finals}
+        self.repeats += len(finals) - 1
+        self.states.setdefault(point, Counter()).update(states)
+        if len(states) > 1:
+            self.problems.append(f"{where}: final answers {sorted(states)}")
+        calls = self.calls(command, since)
+        if command == "toggle" and calls > 1:
+            self.problems.append(f"{where}: sent {calls} times")
+
+
+async def torment(
+    rounds: int, folder: Path, port: int, points: tuple[PointName, ...] = POINTS
+) -> tuple[list[str], str]:
+    """Die that often at each point; return what was wrong, and a table."""
+    began_s = time.perf_counter()
+    broker = Mosquitto(folder, port)
+    broker.start()
+    reached: Counter[PointName] = Counter()
+    try:
+        scenario = Scenario(
+            traffic=False, authorization_required=False, chargers=1, rate_limits=False
+        )
+        async with serve(scenario) as cloud:
+            cloud.plug_in(CHARGER)
+            witness = Witness(port)
+            await witness.start()
+            config = folder / "bridge.yaml"
+            settings = configuration(cloud.api_url, cloud.stream_url, port, folder)
+            # Named: a command the broker hands over again must not wait for the account's list.
+            settings["easee"]["chargers"] = [CHARGER]
+            config.write_text(yaml.safe_dump(settings))
+            run = Run(cloud, witness, config)
+            pending: tuple[PointName, str, str, int] | None = None
+            schedule = [*(points * rounds), None]
+            for number, point in enumerate(schedule):
+                name = f"crash-{number:05}"
+                arming = (name, *map(str, point)) if point else ()
+                process = await run.start(*arming)
+                if pending is not None:
+                    await run.check(*pending)
+                    pending = None
+                if point is not None:
+                    command, value = COMMANDS[number // len(points) % len(COMMANDS)]
+                    since = len(cloud.requests)
+                    at = datetime.now(UTC) + LIFE  # noqa: TID251 - a flow reads its own clock
+                    payload = {
+                        "value": value or 10 + number % 6,
+                        "id": name,
+                        "expires_at": f"{at:%FT%TZ}",
+                    }
+                    witness.publish(f"charger/{CHARGER}/set/{command}", json.dumps(payload))
+                    pending = point, command, name, since
+                    try:
+                        async with asyncio.timeout(DIES_WITHIN_S):
+                            await process.wait()
+                        reached[point] += 1
+                    except TimeoutError:
+                        process.kill()
+                else:
+                    process.terminate()
+                await process.wait()
+            await witness.stop()
+    finally:
+        broker.kill()
+    table = [
+        f"{'/'.join(map(str, point)):24} died {reached[point]:4} of {rounds:4}   "
+        + ", ".join(f"{n} {state}" for state, n in sorted(run.states.get(point, {}).items()))
+        for point in points
+    ]
+    if sum(reached.values()) < len(points) * rounds // 2:
+        run.problems.append("most points were never reached: the run says nothing")
+    table.append(
+        f"{sum(reached.values())} deaths at {len(reached)} points, {run.repeats} answers repeated,"
+        f" {len(run.problems)} problems, in {time.perf_counter() - began_s:.0f} s"
+    )
+    return run.problems, "\n".join(table)
+
+
+def free_port() -> int:
+    """Return a TCP port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def gateway(config: str, name: str = "", *point: str) -> int:
+    """Be the gateway that dies."""
+    if point:
+        step, nth, when = point
+        arm(Point(step, int(nth), when), name)
+    return charger_bridge(["run", "--config", config])
+
+
+def main() -> int:
+    """Run from the command line: ``python -m tests.soak.crash_points N``."""
+    if sys.argv[1] == "gateway":
+        return gateway(*sys.argv[2:])
+    if not EXECUTABLE:
+        sys.stdout.write("mosquitto is not installed\n")
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        problems, table = asyncio.run(torment(arguments()[0], Path(folder), free_port()))
+    return verdict(problems, table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
