@@ -12,6 +12,7 @@ Rules:
 import enum
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from bridge.errors import CommandRefused
 
@@ -118,6 +119,57 @@ def site_request(charger_id: str) -> CloudRequest:
         CommandRefused: The id is not spelled like a serial.
     """
     return CloudRequest("GET", charger_path(charger_id, "site"), Endpoint.SITE, charger_id)
+
+
+def sessions_request(charger_id: str, since: datetime, until: datetime) -> CloudRequest:
+    """Ask for the finished sessions of a period.
+
+    Args:
+        charger_id: The serial.
+        since: Aware; the vendor compares it with the time the car was connected.
+        until: Aware.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    path = f"/api/sessions/charger/{checked(charger_id)}/sessions/{_level(since)}/{_level(until)}"
+    return CloudRequest("GET", path, Endpoint.SESSIONS, charger_id)
+
+
+def history_request(
+    charger_id: str, observation_id: int, since: datetime, until: datetime
+) -> CloudRequest:
+    """Ask for the values of one observation over time.
+
+    Args:
+        charger_id: The serial.
+        observation_id: Which one.
+        since: Aware.
+        until: Aware.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    levels = ("observations", str(int(observation_id)), _level(since), _level(until))
+    return CloudRequest("GET", charger_path(charger_id, *levels), Endpoint.OTHER, charger_id)
+
+
+def plan_request(charger_id: str, resource: str) -> CloudRequest:
+    """Ask for a plan the cloud keeps for a charger; 404 when there is none.
+
+    Args:
+        charger_id: The serial.
+        resource: ``schedules``, ``basic_charge_plan`` or ``weekly_charge_plan``.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    return CloudRequest("GET", charger_path(charger_id, resource), Endpoint.OTHER, charger_id)
+
+
+def _level(at: datetime) -> str:
+    """Spell a moment as a level of a path: whole seconds, no offset whose plus would be a blank."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def command_state_request(device: str, command_id: int, ticks: int) -> CloudRequest:

@@ -1,0 +1,335 @@
+"""Asking the cloud for sessions that did not reach us: when, for which period, and what is missing.
+
+The stream repeats only the newest report of a charger. What came while we were away is known to the
+cloud's REST interface alone, which lacks the ``auth_reason``; the stream may bring that later.
+
+Rules:
+
+1. A charger is looked up at the start, after the stream opened, once a day, when a number is
+   missing, and after a report could not be stored. Shortly after, not at once: the stream repeats
+   what it has, which is worth more.
+2. The endpoint takes 10 requests an hour for each charger. Backfill keeps to 6 of them, so that
+   somebody who asks is answered too, and asks for one charger at a time.
+3. A look goes back to 48 hours before the newest session we know, further where a number is
+   missing, and never beyond what retention keeps: what was removed must not come again.
+4. What a look did not bring is named in an alert until it comes or its neighbours are forgotten.
+5. Nothing is asked while the wall clock is not trusted: the period would be a wrong one.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain
+
+from bridge.core.alerts import Alerts
+from bridge.core.cloud.requests import sessions_request
+from bridge.core.cloud.session_list import session_list
+from bridge.core.effects import CallCloud, Effect, Note, ReadReports, SaveReport
+from bridge.core.events import CloudAnswered, CloudFailed, Moment, ReportsNotRead, ReportsRead
+from bridge.core.sessions.gaps import Gap, Known, gaps, spelled
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.numbers import SLACK, reconciled
+from bridge.core.sessions.reports import SessionReport
+from bridge.errors import DecodeError
+
+OVERLAP = timedelta(hours=48)
+# After a store was lost: far enough for a bill of last month, one request for each charger.
+AFTER_DAMAGE = timedelta(days=31)
+# A session of this minute is still being written down.
+AHEAD = timedelta(minutes=1)
+SETTLING_S = 5.0
+# A burst of offline sessions comes in any order; what is missing may be on its way.
+PATIENCE_S = 60.0
+MOST_AN_HOUR = 6
+HOUR_S = 3600.0
+CLOSEST_S = 30.0
+SPACING_S = 2.0
+DAY_S = 86_400.0
+FIRST_RETRY_S = 60.0
+LONGEST_RETRY_S = 3600.0
+WITHIN_S = 30.0
+LOST_AFTER_S = 120.0
+UNTRUSTED_RETRY_S = 60.0
+# A look that fails so often in a row finds nothing; what is missing is then named.
+FAILURES_TO_TELL = 3
+# Of one charger: half a year of five a day. Gaps are looked for among the newest.
+MOST_KNOWN = 1_000
+MOST_READ = 20_000
+NAMED_IN_ALERT = 10
+NEVER = float("inf")
+GAP_ALERT = "session_gap"
+
+
+@dataclass(slots=True)
+class _Book:
+    """What is known of one charger's sessions.
+
+    Attributes:
+        known: Stored sessions with a number, by key.
+        newest: End of the newest stored session, or None.
+        loaded: The store was read.
+        due_s: When to look next.
+        asked_s: When it was looked lately, oldest first.
+        deep: Rows of this charger may be lost.
+        back_to: A report that could not be stored began then, or None.
+        sought: Missing numbers that a look did not bring.
+    """
+
+    known: dict[str, Known] = field(default_factory=dict)
+    newest: datetime | None = None
+    loaded: bool = False
+    due_s: float = NEVER
+    asked_s: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_AN_HOUR))
+    failures: int = 0
+    deep: bool = False
+    back_to: datetime | None = None
+    sought: set[int] = field(default_factory=set)
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A request that is under way."""
+
+    charger_id: str
+    started_s: float
+
+
+class Backfill:
+    """Looks sessions up in the cloud and tells which are missing."""
+
+    def __init__(self, alerts: Alerts, next_id: Callable[[], int], *, keep_days: int) -> None:
+        """Start without chargers.
+
+        Args:
+            alerts: Where missing numbers are named.
+            next_id: Draws the number of a call or a read.
+            keep_days: Retention of settled reports.
+        """
+        self._alerts = alerts
+        self._next_id = next_id
+        self._keep = timedelta(days=keep_days)
+        self._books: dict[str, _Book] = {}
+        self._reads: dict[int, str] = {}
+        # By call id; never more than one.
+        self._looks: dict[int, _Look] = {}
+        self._free_s = float("-inf")
+        self._store_open = False
+        self._damaged = False
+
+    # -- what others ask ---------------------------------------------------------------------
+
+    def owns_call(self, call_id: int) -> bool:
+        """Say whether a REST call is ours."""
+        return call_id in self._looks
+
+    def owns_read(self, read_id: int) -> bool:
+        """Say whether a read of the store is ours."""
+        return read_id in self._reads
+
+    def deadline_s(self) -> float | None:
+        """Return the monotonic time at which :meth:`tick` has something to do, or None."""
+        for look in self._looks.values():
+            return look.started_s + LOST_AFTER_S
+        due_s = min((book.due_s for book in self._books.values()), default=NEVER)
+        return None if due_s == NEVER else max(due_s, self._free_s)
+
+    # -- what happens ------------------------------------------------------------------------
+
+    def serve(self, charger_ids: Iterable[str]) -> Iterator[Effect]:
+        """Look after these chargers too."""
+        for charger_id in charger_ids:
+            self._books.setdefault(charger_id, _Book(deep=self._damaged))
+        yield from self._load()
+
+    def store_opened(self, *, damaged: bool) -> Iterator[Effect]:
+        """Take note that the store can be read.
+
+        Args:
+            damaged: Rows were lost; the cloud may still know them.
+        """
+        self._store_open = True
+        if damaged:
+            self._damaged = True
+            for book in self._books.values():
+                book.loaded, book.deep = False, True
+        yield from self._load()
+
+    def stream_opened(self, mono_s: float) -> None:
+        """Take note that we may have missed something until now."""
+        for book in self._books.values():
+            self._want(book, mono_s + SETTLING_S)
+
+    def saved(self, stored: StoredReport, now: Moment) -> Iterator[Effect]:
+        """Take a committed report."""
+        book = self._books.get(stored.report.charger_id)
+        if book is not None and self._enter(book, stored):
+            yield from self._count(book, now)
+
+    def refused(self, report: SessionReport, mono_s: float) -> None:
+        """Take note that a report could not be stored: the cloud still has it."""
+        book = self._books.get(report.charger_id)
+        if book is not None:
+            began = book.back_to
+            book.back_to = report.started_at if began is None else min(began, report.started_at)
+            self._want(book, mono_s + LONGEST_RETRY_S)
+
+    def read(self, event: ReportsRead, now: Moment) -> Iterator[Effect]:
+        """Take what is stored of a charger."""
+        book = self._books[self._reads.pop(event.read_id)]
+        book.loaded = True
+        for stored in event.reports[-MOST_KNOWN:]:
+            self._enter(book, stored)
+        self._want(book, now.mono_s + SETTLING_S)
+        yield from self._count(book, now)
+
+    def not_read(self, event: ReportsNotRead) -> None:
+        """Take note that the store could not be read; it is tried again when it opens."""
+        del self._reads[event.read_id]
+        self._store_open = False
+
+    def answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
+        """Take the cloud's list; what is in it is stored, or was there before."""
+        charger_id, book = self._done(event.call_id, now)
+        try:
+            found = session_list(event.body, charger_id, received_at=now.wall)
+        except DecodeError as error:
+            yield from self._put_off(charger_id, book, str(error), None, now)
+            return
+        reports, strange = reconciled(found.reports, book.known.values())
+        book.failures, book.back_to, book.deep = 0, None, False
+        book.due_s = now.mono_s + DAY_S
+        # What will be missing when these are stored: no second look would find it.
+        after = chain(book.known.values(), _known(reports))
+        book.sought.update(number for gap in gaps(after) for number in gap.numbers)
+        facts = {"charger_id": charger_id, "sessions": len(reports), "unreadable": found.dropped}
+        yield Note("info", "session.backfilled", facts)
+        if strange:
+            facts = {"charger_id": charger_id, "sessions": strange}
+            yield Note("warning", "session.numbers_disagree", facts)
+        for report in reports:
+            yield SaveReport(report)
+        yield from self._tell(now)
+
+    def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
+        """Take note that the cloud did not answer; ask again later."""
+        charger_id, book = self._done(event.call_id, now)
+        wait_s = getattr(event.error, "retry_after_s", None)
+        yield from self._put_off(charger_id, book, str(event.error), wait_s, now)
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Ask for the next charger that is due."""
+        for call_id, look in tuple(self._looks.items()):
+            if now.mono_s < look.started_s + LOST_AFTER_S:
+                return
+            charger_id, book = self._done(call_id, now)
+            yield from self._put_off(charger_id, book, "no answer", None, now)
+        if now.mono_s < self._free_s or not self._books:
+            return
+        charger_id, book = min(self._books.items(), key=lambda item: item[1].due_s)
+        if now.mono_s < book.due_s:
+            return
+        if not now.trusted:
+            self._free_s = now.mono_s + UNTRUSTED_RETRY_S
+            return
+        call_id = self._next_id()
+        self._looks[call_id] = _Look(charger_id, now.mono_s)
+        book.due_s = NEVER
+        book.asked_s.append(now.mono_s)
+        until = now.wall + AHEAD
+        request = sessions_request(charger_id, min(self._since(book, now), until), until)
+        yield CallCloud(call_id, request, WITHIN_S)
+
+    # -- how ---------------------------------------------------------------------------------
+
+    def _load(self) -> Iterator[Effect]:
+        """Read what is stored of the chargers that are new."""
+        if not self._store_open:
+            return
+        reading = set(self._reads.values())
+        for charger_id, book in self._books.items():
+            if not book.loaded and charger_id not in reading:
+                read_id = self._next_id()
+                self._reads[read_id] = charger_id
+                yield ReadReports(read_id, charger_id, limit=MOST_READ)
+
+    def _want(self, book: _Book, due_s: float) -> None:
+        if not book.loaded:
+            return
+        if book.asked_s:
+            due_s = max(due_s, book.asked_s[-1] + CLOSEST_S)
+        if len(book.asked_s) == MOST_AN_HOUR:
+            due_s = max(due_s, book.asked_s[0] + HOUR_S)
+        book.due_s = min(book.due_s, due_s)
+
+    def _since(self, book: _Book, now: Moment) -> datetime:
+        wanted = [(book.newest or now.wall) - OVERLAP]
+        wanted.extend(gap.after - SLACK for gap in book.gaps)
+        if book.back_to is not None:
+            wanted.append(book.back_to - SLACK)
+        if book.deep:
+            wanted.append(now.wall - AFTER_DAMAGE)
+        return max(min(wanted), now.wall - self._keep + SLACK)
+
+    def _done(self, call_id: int, now: Moment) -> tuple[str, _Book]:
+        look = self._looks.pop(call_id)
+        self._free_s = now.mono_s + SPACING_S
+        return look.charger_id, self._books[look.charger_id]
+
+    def _put_off(
+        self, charger_id: str, book: _Book, why: str, wait_s: float | None, now: Moment
+    ) -> Iterator[Effect]:
+        book.failures += 1
+        retry_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(book.failures - 1, 10))
+        book.due_s = now.mono_s + max(retry_s, wait_s or 0.0)
+        facts = {"charger_id": charger_id, "error": why, "failures": book.failures}
+        yield Note("warning", "session.backfill_failed", facts)
+        missing = {number for gap in book.gaps for number in gap.numbers}
+        if book.failures >= FAILURES_TO_TELL and not missing <= book.sought:
+            book.sought |= missing
+            yield from self._tell(now)
+
+    def _enter(self, book: _Book, stored: StoredReport) -> bool:
+        """Enter a stored session; say whether it is a new one."""
+        report = stored.report
+        if book.newest is None or report.ended_at > book.newest:
+            book.newest = report.ended_at
+        if report.session_id is None or stored.key in book.known:
+            return False
+        book.known[stored.key] = Known(report.session_id, report.started_at, report.ended_at)
+        book.sought.discard(report.session_id)
+        if len(book.known) > MOST_KNOWN:
+            del book.known[min(book.known, key=lambda key: book.known[key].ended_at)]
+        return True
+
+    def _count(self, book: _Book, now: Moment) -> Iterator[Effect]:
+        """Find out what is missing now."""
+        before, book.gaps = book.gaps, gaps(book.known.values())
+        if any(number not in book.sought for gap in book.gaps for number in gap.numbers):
+            self._want(book, now.mono_s + PATIENCE_S)
+        if book.gaps != before:
+            yield from self._tell(now)
+
+    def _tell(self, now: Moment) -> Iterator[Effect]:
+        missing = {
+            charger_id: numbers
+            for charger_id, book in sorted(self._books.items())
+            if (numbers := book.sought & {n for gap in book.gaps for n in gap.numbers})
+        }
+        if not missing:
+            yield from self._alerts.clear(GAP_ALERT)
+            return
+        first = list(missing.items())[:NAMED_IN_ALERT]
+        named = [f"{charger_id}: {spelled(numbers)}" for charger_id, numbers in first]
+        more = len(missing) - len(named)
+        yield from self._alerts.raise_(
+            GAP_ALERT,
+            f"sessions nobody reported: {'; '.join(named)}{f' and {more} chargers' * (more > 0)}",
+            "look the numbers up in the Easee app; the charger may still bring them",
+            now,
+        )
+
+
+def _known(reports: Iterable[SessionReport]) -> Iterator[Known]:
+    return (Known(one.session_id or 0, one.started_at, one.ended_at) for one in reports)

@@ -1,0 +1,89 @@
+"""Which session numbers are missing between those we know.
+
+Rules:
+
+1. A charger counts its sessions, and the numbers strictly increase. So a number between two known
+   ones that nobody told us of is a session we did not get. What came before the first we ever
+   stored is not ours to miss.
+2. A counter that falls was reset (the charger was replaced), and one that jumps by more than
+   :data:`LARGEST_GAP` was set: neither is a gap.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+LARGEST_GAP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A session that is stored.
+
+    Attributes:
+        number: The charger's counter.
+    """
+
+    number: int
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers nobody told us of.
+
+    Attributes:
+        first: The lowest.
+        last: The highest.
+        after: End of the known session before: they began later.
+        before: Start of the known session after: they ended earlier.
+    """
+
+    first: int
+    last: int
+    after: datetime
+    before: datetime
+
+    @property
+    def numbers(self) -> range:
+        """All of them."""
+        return range(self.first, self.last + 1)
+
+
+def gaps(known: Iterable[Known]) -> tuple[Gap, ...]:
+    """Find what is missing, oldest first."""
+    rows = sorted(known, key=lambda one: (one.ended_at, one.number))
+    numbers = {one.number for one in rows}
+    found: list[Gap] = []
+    for before, after in pairwise(rows):
+        missing = range(before.number + 1, after.number)
+        if len(missing) <= LARGEST_GAP:
+            found.extend(
+                Gap(run.start, run.stop - 1, before.ended_at, after.started_at)
+                for run in _runs(number for number in missing if number not in numbers)
+            )
+    return tuple(found)
+
+
+def spelled(numbers: Iterable[int]) -> str:
+    """Spell numbers as people do: ``437, 440-442``."""
+    return ", ".join(
+        str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}"
+        for run in _runs(sorted(numbers))
+    )
+
+
+def _runs(ascending: Iterable[int]) -> Iterator[range]:
+    """Join neighbours."""
+    run: range | None = None
+    for number in ascending:
+        if run is not None and number == run.stop:
+            run = range(run.start, number + 1)
+            continue
+        if run is not None:
+            yield run
+        run = range(number, number + 1)
+    if run is not None:
+        yield run

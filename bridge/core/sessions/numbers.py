@@ -1,0 +1,70 @@
+"""Do the charger and the cloud mean the same by a session's number?
+
+As far as anybody has seen they do, and nobody has promised it. If they did not, every session would
+be billed twice: once under the charger's number and once under the cloud's.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from bridge.core.sessions.gaps import Known
+from bridge.core.sessions.reports import SAME_COUNTER_WITHIN, SAME_START_WITHIN, SessionReport
+
+# Times of the two sources differ by seconds; two sessions that begin and end so close together
+# are one.
+SLACK = timedelta(minutes=5)
+
+
+def reconciled(
+    reports: Iterable[SessionReport], known: Iterable[Known]
+) -> tuple[list[SessionReport], int]:
+    """Check that the cloud means by its numbers what the charger means.
+
+    Where one of its sessions is a known one with another number, the cloud counts differently: such
+    a one gets the charger's number, and the others are left out, for they would be billed twice.
+
+    Returns:
+        What can be used, and how many were renamed or left out.
+    """
+    book = _ByTime(known)
+    paired = [(report, book.named_otherwise(report)) for report in reports]
+    if all(number is None for _, number in paired):
+        return [report for report, _ in paired], 0
+    usable = [replace(one, session_id=number) for one, number in paired if number is not None]
+    return usable, len(paired)
+
+
+class _ByTime:
+    """Known sessions, found by their number or by when they began."""
+
+    def __init__(self, known: Iterable[Known]) -> None:
+        self._by_number: dict[int, list[Known]] = defaultdict(list)
+        self._by_minute: dict[int, list[Known]] = defaultdict(list)
+        for one in known:
+            self._by_number[one.number].append(one)
+            self._by_minute[_minute(one.started_at)].append(one)
+
+    def named_otherwise(self, report: SessionReport) -> int | None:
+        """Return the other number under which this session is known, or None."""
+        for one in self._by_number.get(report.session_id or 0, ()):
+            if abs(one.started_at - report.started_at) <= SAME_COUNTER_WITHIN:
+                return None
+        minute = _minute(report.started_at)
+        near = (one for at in (-1, 0, 1) for one in self._by_minute.get(minute + at, ()))
+        return next((one.number for one in near if _same_times(one, report)), None)
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp() // SAME_START_WITHIN.total_seconds())
+
+
+def _same_times(known: Known, report: SessionReport) -> bool:
+    # A charger serves one car at a time, so two sessions never overlap.
+    if known.started_at > report.ended_at or report.started_at > known.ended_at:
+        return False
+    return (
+        abs(known.started_at - report.started_at) <= SAME_START_WITHIN
+        and abs(known.ended_at - report.ended_at) <= SLACK
+    )

@@ -1,0 +1,101 @@
+"""Publishing stored reports again, page by page: a year of them must not fill the memory.
+
+Rules:
+
+1. One wish at a time, :data:`MOST_WISHES` at most wait. Pages are read as the broker takes what was
+   read before.
+2. A page begins where the last one ended. Reports that ended in the very same moment are told apart
+   by their keys; a page of nothing but known ones ends the replay only when it is the last.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from bridge.core.effects import Effect, Note, ReadReports
+from bridge.core.events import ReportsNotRead, ReportsRead
+from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.wishes import ReplayWish
+
+PAGE = 200
+# The next page is read when no more than this is left to hand over.
+REFILL_AT = 50
+MOST_WISHES = 8
+
+
+class Replay:
+    """Reads what somebody wants again, in pages."""
+
+    def __init__(self, next_read_id: Callable[[], int], *, page: int = PAGE) -> None:
+        """Start with nothing asked for.
+
+        Args:
+            next_read_id: Draws the number of a read.
+            page: Most reports read at once.
+        """
+        self._next_read_id = next_read_id
+        self._page = page
+        self._wishes: deque[ReplayWish] = deque()
+        self._since: datetime | None = None
+        self._seen: set[str] = set()
+        self._limit = page
+        self._reading: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many wishes are not fulfilled, the one under way included."""
+        return len(self._wishes)
+
+    def ask(self, wish: ReplayWish) -> bool:
+        """Take a wish; False when too many wait or the same one does already."""
+        if len(self._wishes) >= MOST_WISHES or wish in self._wishes:
+            return False
+        self._wishes.append(wish)
+        if len(self._wishes) == 1:
+            self._begin()
+        return True
+
+    def due(self, backlog: int) -> Iterator[Effect]:
+        """Read the next page when little is left of the last.
+
+        Args:
+            backlog: How many reports wait to be handed over.
+        """
+        if self._wishes and self._reading is None and backlog <= REFILL_AT:
+            self._reading = self._next_read_id()
+            charger_id = self._wishes[0].charger_id
+            yield ReadReports(self._reading, charger_id, self._since, limit=self._limit)
+
+    def owns(self, read_id: int) -> bool:
+        """Say whether a read is ours."""
+        return read_id == self._reading
+
+    def read(self, event: ReportsRead) -> tuple[StoredReport, ...]:
+        """Take a page; return those of it that were not there before."""
+        self._reading = None
+        fresh = tuple(one for one in event.reports if one.key not in self._seen)
+        if len(event.reports) < self._limit:
+            self._end()
+            return fresh
+        last = event.reports[-1].report.ended_at
+        if last == self._since and not fresh:
+            self._limit += self._page  # a whole page ended in one moment: look further
+        self._seen = {one.key for one in event.reports if one.report.ended_at == last}
+        self._since = last
+        return fresh
+
+    def not_read(self, event: ReportsNotRead) -> Iterator[Effect]:
+        """Give a wish up: whoever asked can ask again."""
+        self._reading = None
+        yield Note("warning", "session.replay_failed", {"error": str(event.error)})
+        self._end()
+
+    def _begin(self) -> None:
+        self._since = self._wishes[0].since
+        self._seen = set()
+        self._limit = self._page
+
+    def _end(self) -> None:
+        self._wishes.popleft()
+        if self._wishes:
+            self._begin()

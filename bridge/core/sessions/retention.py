@@ -1,0 +1,75 @@
+"""What the store need not keep, and how full it is.
+
+Rules:
+
+1. Only what is settled is removed, once a day, when it is older than ``store.keep_days``; and only
+   while the wall clock is trusted: one that stands in the future would remove everything.
+2. From 80 per cent on the operator is warned, from 95 again: settled reports then make room for new
+   ones. At 100 nothing is taken, and the cloud is asked again later. What is owed is never removed.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import Effect, Note, TendStore
+from bridge.core.events import Moment, StoreTended
+
+FIRST_S = 60.0
+MEASURE_EVERY_S = 600.0
+FORGET_EVERY_S = 86_400.0
+# A command's answer is remembered for a day, so that a repetition of it is recognised.
+COMMANDS_KEPT = timedelta(hours=24)
+ALERT = "storage_filling"
+
+_LEVELS = (
+    (1.0, "the store is full: new session reports are not taken"),
+    (0.95, "the store is nearly full: settled reports make room for new ones"),
+    (0.8, "the store is filling up"),
+)
+_HINT = "raise store.max_mib or lower store.keep_days, and let consumers acknowledge reports"
+
+
+class Retention:
+    """Decides when the store is tidied and what is said of its size."""
+
+    def __init__(self, alerts: Alerts, *, keep_days: int) -> None:
+        self._alerts = alerts
+        self._keep = timedelta(days=keep_days)
+        self._due_s: float | None = None
+        self._forget_s = float("-inf")
+        self._level: str | None = None
+
+    def opened(self, mono_s: float) -> None:
+        """The store is open: look at it soon."""
+        self._due_s = mono_s + FIRST_S
+
+    def deadline_s(self) -> float | None:
+        """When the store is looked at next, or None while it is not open."""
+        return self._due_s
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Ask the store to tidy up and to measure itself, when that is due."""
+        if self._due_s is None or now.mono_s < self._due_s:
+            return
+        self._due_s = now.mono_s + MEASURE_EVERY_S
+        if now.trusted and now.mono_s >= self._forget_s:
+            self._forget_s = now.mono_s + FORGET_EVERY_S
+            yield TendStore(now.wall - self._keep, now.wall - COMMANDS_KEPT)
+        else:
+            yield TendStore()
+
+    def tended(self, event: StoreTended, now: Moment) -> Iterator[Effect]:
+        """Take the store's word and warn where it is filling up."""
+        if event.forgotten:
+            yield Note("info", "store.forgot", {"rows": event.forgotten})
+        share = event.used_share
+        words = next((words for least, words in _LEVELS if share >= least), None)
+        if words == self._level:
+            return
+        self._level = words
+        if words is None:
+            yield from self._alerts.clear(ALERT)
+        else:
+            message = f"{words} ({share:.0%} used, {event.free_bytes >> 20} MiB free)"
+            yield from self._alerts.raise_(ALERT, message, _HINT, now)

@@ -1,0 +1,385 @@
+"""The parts of the room work together: accepted, delivered, settled, and nothing forgotten."""
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import (
+    Acknowledge,
+    CallCloud,
+    MarkPublished,
+    Note,
+    ReadReports,
+    SaveReport,
+    SettleReports,
+    TendStore,
+)
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    Moment,
+    MqttMessage,
+    ReportNotSaved,
+    ReportSaved,
+    ReportsNotRead,
+    ReportsRead,
+    StoreOpened,
+    StoreTended,
+)
+from bridge.core.messages import Publish, Receipt
+from bridge.core.sessions.bookkeeping import Bookkeeping, Standing
+from bridge.core.sessions.delivery import SETTLE_S
+from bridge.core.sessions.ledger import StoredReport, find_row, merged
+from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
+from bridge.errors import CloudUnavailable, StoreError, StoreFull
+from bridge.settings import EaseeSettings, Secret, Settings
+from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, row
+
+RECEIPT = Receipt(1, 5, 1)
+SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
+
+
+class Room:
+    """The room, a clock, and what came out of it."""
+
+    def __init__(self, *rows):
+        topics = Topics()
+        self.alerts = Alerts(topics)
+        next_id = itertools.count(1).__next__
+        self.room = Bookkeeping(topics, SETTINGS, self.alerts, salt=b"salt", next_id=next_id)
+        self.now = Moment(NOON + 100 * HOUR, 5000.0)
+        self.take(self.room.opened(StoreOpened(rows), self.now))
+
+    def take(self, effects):
+        """Let something happen and time be looked at, as the machine does."""
+        return [*effects, *self.room.tick(self.now)]
+
+    def wait(self, seconds):
+        self.now = Moment(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
+        return self.take([])
+
+    def message(self, topic, payload, *, retained=False):
+        message = MqttMessage("x", payload, RECEIPT, retained=retained)
+        return self.take(self.room.message(message, topic, self.now))
+
+    def saved(self, stored, changed=True):
+        return self.take(self.room.saved(ReportSaved(stored, changed), self.now))
+
+
+def published(effects):
+    """Return the reports that go out."""
+    return [e for e in effects if isinstance(e, Publish) and e.topic.endswith("/report")]
+
+
+def test_from_committed_to_settled():
+    """Commit, publish, PUBACK, mark, and after the settle window done with."""
+    room = Room()
+    room.take(room.room.connected(room.now))
+    (report,) = published(room.saved(row(1)))
+    assert room.room.standing == Standing(1, 0, 0, 0)
+    assert room.take(room.room.acked(report, 0, room.now)) == [MarkPublished(f"{ONE}-1", 1)]
+    assert room.room.standing == Standing(0, 1, 0, 0)
+    room.wait(SETTLE_S / 2)
+
+    for _ in range(2):
+        assert room.room.deadline_s() <= room.now.mono_s + SETTLE_S / 2
+    assert room.take([]) == []
+    assert SettleReports((f"{ONE}-1",)) in room.wait(SETTLE_S / 2)
+    assert room.room.standing == Standing(0, 0, 0, 0)
+
+
+def test_a_consumer_s_acknowledgement_settles_and_is_acknowledged_itself():
+    """The message must not come again and again."""
+    room = Room(row(1))
+    room.take(room.room.connected(room.now))
+
+    assert room.message(SessionAckTopic(), b"EH123456-1") == [
+        Acknowledge(RECEIPT),
+        SettleReports((f"{ONE}-1",)),
+    ]
+
+
+@pytest.mark.parametrize("topic", [SessionAckTopic(), SessionReplayTopic()])
+@pytest.mark.parametrize(("payload", "retained"), [(b"{", False), (b"{}", True), (b"", False)])
+def test_what_cannot_be_read_or_is_retained_changes_nothing_and_is_noted(topic, payload, retained):
+    """A retained acknowledgement would be said again at every start."""
+    room = Room(row(1))
+    room.take(room.room.connected(room.now))
+    ack, note = room.message(topic, payload, retained=retained)
+
+    assert ack == Acknowledge(RECEIPT)
+    assert isinstance(note, Note)
+    assert note.event == "session.message_ignored"
+
+
+def test_a_replay_reads_the_store_and_publishes_again():
+    """What was settled long ago goes out once more."""
+    room = Room()
+    room.take(room.room.connected(room.now))
+    _, read = room.message(SessionReplayTopic(), b'{"since":"2026-11-22T12:00:00Z"}')
+    assert (read.charger_id, read.since) == (None, NOON)
+    settled = row(1, published=True, settled=True)
+    effects = room.take(room.room.reports_read(ReportsRead(read.read_id, (settled,)), room.now))
+
+    assert [message.tag for message in published(effects)] == [f"report:{ONE}-1:1"]
+
+
+def test_a_replay_that_waits_already_is_not_asked_for_twice():
+    """Impatience costs a line in the log."""
+    room = Room()
+    room.message(SessionReplayTopic(), b"{}")
+
+    assert [type(e) for e in room.message(SessionReplayTopic(), b"{}")] == [Acknowledge, Note]
+
+
+def test_a_replay_that_cannot_be_read_is_given_up():
+    """The store is in trouble; whoever asked can ask again."""
+    room = Room()
+    _, read = room.message(SessionReplayTopic(), b"{}")
+    event = ReportsNotRead(read.read_id, StoreError("gone"))
+
+    assert [e.event for e in room.take(room.room.reports_not_read(event, room.now))] == [
+        "session.replay_failed"
+    ]
+
+
+def test_a_report_that_cannot_be_committed_is_an_alert_and_is_tried_again():
+    """In a minute, and at once when the store is well again; nothing is said of it before."""
+    room = Room()
+    room.take(room.room.connected(room.now))
+    event = ReportNotSaved(REPORT, StoreFull("no space", hint="free some"))
+    effects = room.take(room.room.not_saved(event, room.now))
+    assert "storage" in room.alerts.kinds
+    assert published(effects) == []
+    assert room.room.standing.unsaved == 1
+    assert room.wait(59) == []
+    assert SaveReport(REPORT) in room.wait(1)
+
+    again = room.take(room.room.not_saved(event, room.now))
+    assert not [e for e in again if isinstance(e, Note)]
+    assert SaveReport(REPORT) in room.take(room.room.opened(StoreOpened(()), room.now))
+
+
+def test_the_cloud_is_asked_for_what_did_not_reach_us():
+    """Charger served, store read, stream open, cloud asked, sessions saved."""
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room.take(room.room.reports_read(ReportsRead(read.read_id, (row(1),)), room.now))
+    room.room.stream_opened(room.now)
+    (call,) = [e for e in room.wait(6) if isinstance(e, CallCloud)]
+    assert room.room.owns(call.call_id)
+    body = (
+        b'[{"id":2,"carConnected":"2026-11-22T13:00:00Z",'
+        b'"carDisconnected":"2026-11-22T14:00:00Z","kiloWattHours":1}]'
+    )
+    effects = room.take(room.room.answered(CloudAnswered(call.call_id, 200, body), room.now))
+
+    assert [e.report.session_id for e in effects if isinstance(e, SaveReport)] == [2]
+    assert not room.room.owns(call.call_id)
+
+
+def test_a_cloud_that_does_not_answer_is_noted():
+    """And asked again later."""
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room.take(room.room.reports_read(ReportsRead(read.read_id, ()), room.now))
+    (call,) = [e for e in room.wait(6) if isinstance(e, CallCloud)]
+    event = CloudFailed(call.call_id, CloudUnavailable("down"))
+
+    (note,) = room.take(room.room.failed(event, room.now))
+    assert note.event == "session.backfill_failed"
+
+
+def test_a_store_that_could_not_be_read_is_read_again_when_it_opens():
+    """Backfill waits for it."""
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    event = ReportsNotRead(read.read_id, StoreError("gone"))
+    assert room.take(room.room.reports_not_read(event, room.now)) == []
+
+    effects = room.take(room.room.opened(StoreOpened((), damaged=1), room.now))
+    assert [type(e) for e in effects] == [ReadReports]
+
+
+def test_rows_nobody_waits_for_any_more_change_nothing():
+    """A read whose asker gave up is answered late."""
+    room = Room()
+    late = ReportsRead(99, (row(1),))
+
+    assert room.take(room.room.reports_read(late, room.now)) == []
+    gone = ReportsNotRead(99, StoreError("gone"))
+    assert room.take(room.room.reports_not_read(gone, room.now)) == []
+
+
+def test_the_store_is_tended_and_its_size_told():
+    """Retention has its turn."""
+    room = Room()
+    assert [type(e) for e in room.wait(60)] == [TendStore]
+    room.take(room.room.tended(StoreTended(0.9, 2**30), room.now))
+
+    assert room.alerts.kinds == ("storage_filling",)
+
+
+def test_without_a_connection_everything_waits():
+    """And goes out when there is one."""
+    room = Room(row(1))
+    room.take(room.room.connected(room.now))
+    room.room.disconnected()
+    assert published(room.saved(row(2, charger_id="EH999999"))) == []
+
+    assert len(published(room.take(room.room.connected(room.now)))) == 2
+
+
+class Life(RuleBasedStateMachine):
+    """Charger, store, broker, consumer and cloud, each of which may fail, in any order.
+
+    What the store committed reaches the consumer in its newest revision, whatever happens, also
+    over crashes of the bridge; what it did not commit is not said to anybody.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.now = Moment(NOON + 1000 * HOUR, 1e6)
+        self.rows = {}
+        self.flying = []
+        self.broker = []  # what the broker took and may lose
+        self.consumed = {}
+        self.full = False
+        self.begin()
+
+    def begin(self):
+        alerts, next_id = Alerts(Topics()), itertools.count(1).__next__
+        self.room = Bookkeeping(Topics(), SETTINGS, alerts, salt=b"s", next_id=next_id)
+        unsettled = tuple(o for o in self.rows.values() if not o.settled)
+        self.do(self.room.opened(StoreOpened(unsettled), self.now))
+        self.do(self.room.serve((ONE,)))
+        self.do(self.room.connected(self.now))
+
+    def do(self, effects):
+        work = [*effects, *self.room.tick(self.now)]
+        for effect in work:
+            match effect:
+                case Publish(tag=tag) if tag:
+                    _, key, revision = tag.split(":")
+                    assert self.rows[key].revision >= int(revision)
+                    self.flying.append(effect)
+                case SaveReport(report):
+                    self.save(report)
+                case MarkPublished(key, revision) if self.rows[key].revision == revision:
+                    self.rows[key] = replace(self.rows[key], published=True)
+                case SettleReports(keys):
+                    for key in keys:
+                        assert self.consumed.get(key, 0) >= self.rows[key].revision
+                        self.rows[key] = replace(self.rows[key], settled=True)
+                case ReadReports(read_id):
+                    found = tuple(sorted(self.rows.values(), key=lambda o: o.report.ended_at))
+                    self.do(self.room.reports_read(ReportsRead(read_id, found), self.now))
+                case CallCloud(call_id):
+                    error = CloudUnavailable("down")
+                    self.do(self.room.failed(CloudFailed(call_id, error), self.now))
+
+    def save(self, report):
+        if self.full:
+            event = ReportNotSaved(report, StoreFull("full"))
+            self.do(self.room.not_saved(event, self.now))
+            return
+        key, held = find_row(report, self.same(report))
+        if held is None:
+            stored = StoredReport(key, 1, report)
+        else:
+            content = merged(held.report, report)
+            changed = content is not held.report
+            stored = StoredReport(key, held.revision + 1, content) if changed else held
+        self.rows[key] = stored
+        self.do(self.room.saved(ReportSaved(stored, stored is not held), self.now))
+
+    def same(self, report):
+        return [o for o in self.rows.values() if o.report.session_id == report.session_id]
+
+    @rule(number=st.integers(1, 6), kwh=st.integers(1, 3), known=st.booleans())
+    def a_report_comes(self, number, kwh, known):
+        report = replace(
+            row(number).report,
+            energy_kwh=float(kwh),
+            measured_at=self.now.wall,
+            source="stream" if known else "backfill",
+            auth_reason=3 if known else None,
+            auth="",
+        )
+        self.save(report)
+
+    @rule()
+    def the_store_fills_or_has_room_again(self):
+        self.full = not self.full
+
+    @precondition(lambda self: self.flying)
+    @rule(code=st.sampled_from([0, 0, 0, 16, 135]))
+    def the_broker_answers(self, code):
+        message = self.flying.pop(0)
+        if code == 0:
+            self.broker.append((message, self.now.mono_s))
+        self.do(self.room.acked(message, code, self.now))
+
+    @precondition(lambda self: self.broker)
+    @rule(speaks=st.booleans())
+    def the_consumer_gets_one(self, speaks):
+        key = self.deliver(self.broker.pop(0)[0])
+        if speaks:
+            payload = b'{"key":"%b","revision":%d}' % (key.encode(), self.consumed[key])
+            message = MqttMessage("x", payload, RECEIPT)
+            self.do(self.room.message(message, SessionAckTopic(), self.now))
+
+    def deliver(self, message):
+        _, key, revision = message.tag.split(":")
+        self.consumed[key] = max(self.consumed.get(key, 0), int(revision))
+        return key
+
+    @rule()
+    def the_broker_is_killed(self):
+        self.broker.clear()
+        self.flying.clear()
+        self.room.disconnected()
+        self.do(self.room.connected(self.now))
+
+    @rule()
+    def the_bridge_is_killed(self):
+        self.flying.clear()
+        self.begin()
+
+    @rule(minutes=st.integers(0, 60))
+    def time_passes(self, minutes):
+        seconds = minutes * 60.0
+        wall, mono_s = self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds
+        self.now = Moment(wall, mono_s)
+        for message, since_s in self.broker:
+            if mono_s - since_s >= SETTLE_S:
+                self.deliver(message)
+        self.broker = [one for one in self.broker if mono_s - one[1] < SETTLE_S]
+        self.do([])
+
+    @rule()
+    def somebody_wants_everything_again(self):
+        self.do(self.room.message(MqttMessage("x", b"{}", RECEIPT), SessionReplayTopic(), self.now))
+
+    def teardown(self):
+        """Let the trouble end: every row reaches the consumer and is settled."""
+        self.full = False
+        self.the_broker_is_killed()
+        for _ in range(3):
+            while self.flying:
+                self.the_broker_answers(code=0)
+            self.time_passes(minutes=46)
+        for key, stored in self.rows.items():
+            assert stored.settled
+            assert self.consumed[key] == stored.revision
+        assert self.room.standing == Standing(0, 0, 0, 0)
+
+
+TestLife = Life.TestCase
+TestLife.settings = hypothesis_settings(stateful_step_count=40)

@@ -1,0 +1,47 @@
+"""A cloud that counts differently from the charger must not bill anybody twice."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from bridge.core.sessions.gaps import Known
+from bridge.core.sessions.numbers import reconciled
+from tests.core.sessions.rows import HOUR, NOON, REPORT
+
+KNOWN = [Known(435, NOON, NOON + HOUR), Known(436, NOON + 2 * HOUR, NOON + 3 * HOUR)]
+LISTED = replace(REPORT, started_at=NOON + timedelta(seconds=7), source="backfill")
+
+
+def test_where_both_count_alike_everything_is_used():
+    """Seconds of difference do not matter, new numbers are new sessions."""
+    new = replace(LISTED, session_id=437, started_at=NOON + 5 * HOUR, ended_at=NOON + 6 * HOUR)
+
+    assert reconciled([LISTED, new], KNOWN) == ([LISTED, new], 0)
+    assert reconciled([LISTED], []) == ([LISTED], 0)
+
+
+def test_where_the_cloud_counts_differently_the_charger_s_number_stands():
+    """Known sessions are recognised by their times; what is not known is left out."""
+    other = replace(LISTED, session_id=90_001)
+    new = replace(LISTED, session_id=90_003, started_at=NOON + 5 * HOUR, ended_at=NOON + 6 * HOUR)
+
+    assert reconciled([other, new], KNOWN) == ([LISTED], 2)
+
+
+def test_sessions_that_began_in_the_same_minute_are_two():
+    """Somebody unplugged and plugged in again: they do not overlap."""
+    first = Known(435, NOON, NOON + timedelta(seconds=20))
+    second = replace(
+        LISTED,
+        session_id=436,
+        started_at=NOON + timedelta(seconds=50),
+        ended_at=NOON + timedelta(seconds=80),
+    )
+
+    assert reconciled([second], [first]) == ([second], 0)
+
+
+def test_a_counter_that_came_round_is_no_other_way_of_counting():
+    """The same number months later is a new session of a replaced charger."""
+    later = replace(LISTED, started_at=NOON + 5000 * HOUR, ended_at=NOON + 5001 * HOUR)
+
+    assert reconciled([later], KNOWN) == ([later], 0)
