@@ -1,6 +1,7 @@
 # make demo    everything at once, without charger, account or broker
 # make test    install what the tests need, then run `make check`
 # make check   what CI checks, in the order that fails fastest
+# make soak-…  the same promises for as long as you like: soak-kill N=1000, soak-power N=10000, …
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +19,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
-.PHONY: mosquitto
+.PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
@@ -45,12 +46,37 @@ mirror:
 docs-check:
 	python tools/gen_config.py --check
 	python tools/gen_topics.py --check
+	python tools/gen_states.py --check
 
 pytest:
 	python -m pytest $(ARGS)
 
 coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# Longer runs of what `make pytest` checks for seconds; SEED repeats one.
+
+soak-kill: $(VENV)/.dev
+	python -m tests.soak.kill $(or $(N),1000) $(SEED)
+
+soak-power: $(VENV)/.dev
+	python -m tests.soak.power $(or $(N),10000) $(SEED)
+
+soak-damage: $(VENV)/.dev
+	python -m tests.soak.damage $(or $(N),3000) $(SEED)
+
+soak-faults: $(VENV)/.dev
+	python -m tests.soak.faults $(or $(N),200)
+
+soak-wear: $(VENV)/.dev
+	python -m tests.soak.wear
+
+soak-full: $(VENV)/.dev
+	python -m tests.soak.full
+
+# N times at each of sixteen points.
+soak-crash: $(VENV)/.dev mosquitto
+	python -m tests.soak.crash_points $(or $(N),50)
 
 fmt: $(VENV)/.dev
 	ruff check --fix .
@@ -59,6 +85,11 @@ fmt: $(VENV)/.dev
 docs: $(VENV)/.dev
 	python tools/gen_config.py
 	python tools/gen_topics.py
+	python tools/gen_states.py
+
+# Long runs; `make test` does short ones. N says how often.
+soak-broker: $(VENV)/.dev mosquitto
+	python -m tests.soak.broker $(or $(N),100) $(SEED)
 
 # One resolution for all three: what runs is what was tested.
 lock: $(VENV)/.dev

@@ -1,6 +1,7 @@
 """The composition: real adapters, one machine, one gateway, from start to clean stop."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -11,12 +12,15 @@ import structlog
 import bridge
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
+from bridge.adapters.cloud.tokens import account_of
 from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.roster import RosterFile
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.adapters.stream.hub import HubStream
-from bridge.core.events import StoreFailed, StoreOpened
+from bridge.core.events import Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
+from bridge.core.storage import store_opened
 from bridge.errors import StoreError, StoreLocked
 from bridge.gateway import Gateway, Inbox
 from bridge.healthcheck import alive_path, beat
@@ -25,6 +29,7 @@ from bridge.settings import Settings
 log = structlog.get_logger()
 
 TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
+ROSTER_FILE = "chargers.json"
 SALT_BYTES = 32
 
 
@@ -46,7 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
     clock = SystemClock()
     inbox = Inbox()
     path = Path(settings.store.path)
-    store = SqliteStore(path, max_mib=settings.store.max_mib)
+    store = SqliteStore(path, max_mib=settings.store.max_mib, emit=inbox.put)
     try:
         opened, salt = await _open(store)
     except StoreLocked as error:
@@ -69,6 +74,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         emit=inbox.put,
         session_expiry_s=settings.commands.ttl_s,
     )
+    roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
     log.info("bridge.started", version=bridge.__version__, store=str(path))
     alive = alive_path(os.environ)
     gateway = Gateway(
@@ -79,10 +85,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         stream=stream,
         store=store,
         clock=clock,
+        remember=roster.save,
         beat=None if alive is None else functools.partial(beat, alive),
     )
     try:
-        await gateway.run(stop, opened=opened)
+        await gateway.run(stop, opened=opened, started=Started(roster.load()))
     finally:
         await cloud.close()
         await store.close()
@@ -97,11 +104,13 @@ async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:
         StoreLocked: Another bridge runs on this store; two of them would answer twice.
     """
     try:
-        owed = await store.open()
-        opened = StoreOpened(owed, str(store.quarantined or ""), store.damaged)
-        return opened, await store.salt()
+        opened = await store.open()
+        return store_opened(opened), await store.salt()
     except StoreLocked:
         raise
     except StoreError as error:
         log.error("store.failed", error=str(error), hint=error.hint)
-        return StoreFailed(str(error), error.hint), os.urandom(SALT_BYTES)
+        salt = os.urandom(SALT_BYTES)
+        with contextlib.suppress(StoreError):
+            salt = await store.salt()  # there is a copy beside a store that once was open
+        return StoreFailed(str(error), error.hint), salt

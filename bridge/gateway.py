@@ -24,27 +24,38 @@ from bridge.core.effects import (
     Effect,
     MarkPublished,
     Note,
+    ReadReports,
+    Remember,
+    SaveCommand,
     SaveReport,
+    SettleReports,
+    TendStore,
     Watch,
 )
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
+    CommandNotSaved,
+    CommandSaved,
     Event,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     ReportNotSaved,
     ReportSaved,
+    ReportsNotRead,
+    ReportsRead,
     Started,
     Stopping,
     StoreFailed,
     StoreOpened,
+    StoreTended,
     Tick,
 )
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.outbox import Outbox
+from bridge.core.storage import store_opened
 from bridge.errors import CloudError, LinkLost, StoreError
 from bridge.ports import Clock, Cloud, MqttLink, ObservationStream, Store
 
@@ -60,6 +71,9 @@ STORE_RETRY_S = 30.0
 BEAT_EVERY_S = 30.0
 # The MQTT 5 reason code a broker would give to a message we do not even send.
 TOPIC_NAME_INVALID = 0x90
+
+
+NOTHING_REMEMBERED = Started()
 
 
 class Inbox:
@@ -94,6 +108,7 @@ class Gateway:
         store: Store,
         clock: Clock,
         beat: Callable[[float], object] | None = None,
+        remember: Callable[[tuple[str, ...]], None] | None = None,
     ) -> None:
         """Join them; nothing runs yet.
 
@@ -105,9 +120,11 @@ class Gateway:
             stream: The push source, or None where values are polled.
             store: The ledger's.
             clock: Time.
+            remember: Keeps the account's serials for the next start; called in a thread.
             beat: Called with the monotonic time every so often: a sign that this loop turns.
         """
         self._beat = beat
+        self._remember = remember
         self._machine = machine
         self._link = link
         self._cloud = cloud
@@ -124,7 +141,13 @@ class Gateway:
         self._tasks: asyncio.TaskGroup | None = None
         self._given_up: set[asyncio.Task[None]] = set()
 
-    async def run(self, stop: asyncio.Event, *, opened: StoreOpened | StoreFailed) -> None:
+    async def run(
+        self,
+        stop: asyncio.Event,
+        *,
+        opened: StoreOpened | StoreFailed,
+        started: Started = NOTHING_REMEMBERED,
+    ) -> None:
         """Serve until ``stop`` is set, then say good-bye."""
         self._inbox.wake = self._wake
         async with asyncio.TaskGroup() as tasks:
@@ -137,7 +160,7 @@ class Gateway:
             if isinstance(opened, StoreFailed):
                 sources.append(tasks.create_task(self._reopen(), name="store"))
             self._inbox.put(opened)
-            self._inbox.put(Started())
+            self._inbox.put(started)
             await stop.wait()
             log.info("bridge.stopping")
             self._inbox.put(Stopping())
@@ -190,7 +213,7 @@ class Gateway:
             self._connected = False
             self._outbox.lost()
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case per effect
         match effect:
             case Publish():
                 self._outbox.put(effect)
@@ -204,6 +227,17 @@ class Gateway:
                 self._spawn(self._save(effect))
             case MarkPublished():
                 self._spawn(self._mark(effect))
+            case SaveCommand():
+                self._spawn(self._save_command(effect))
+            case SettleReports(keys):
+                self._spawn(self._settle(keys))
+            case ReadReports():
+                self._spawn(self._read_reports(effect))
+            case TendStore():
+                self._spawn(self._tend(effect))
+            case Remember(charger_ids):
+                if self._remember is not None:
+                    self._spawn(asyncio.to_thread(self._remember, charger_ids))
             case Watch(charger_ids):
                 if self._stream is not None:
                     self._stream.watch(charger_ids)
@@ -274,17 +308,58 @@ class Gateway:
         else:
             self._inbox.put(ReportSaved(stored, changed))
 
+    async def _save_command(self, effect: SaveCommand) -> None:
+        try:
+            await self._store.save_command(effect.row)
+        except StoreError as error:
+            self._inbox.put(CommandNotSaved(effect.row.key, error))
+        else:
+            self._inbox.put(CommandSaved(effect.row.key, effect.row.state))
+
     async def _mark(self, effect: MarkPublished) -> None:
         try:
-            await self._store.mark_published(effect.key, effect.revision)
+            at = self._clock.now().wall
+            await self._store.mark_published(effect.key, effect.revision, at)
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
+
+    async def _settle(self, keys: tuple[str, ...]) -> None:
+        try:
+            await self._store.settle(keys)
+        except StoreError as error:
+            self._inbox.put(StoreFailed(str(error), error.hint))
+
+    async def _read_reports(self, effect: ReadReports) -> None:
+        try:
+            found = await self._store.reports(
+                charger_id=effect.charger_id,
+                since=effect.since,
+                until=effect.until,
+                limit=effect.limit,
+            )
+        except StoreError as error:
+            self._inbox.put(ReportsNotRead(effect.read_id, error))
+        else:
+            self._inbox.put(ReportsRead(effect.read_id, found))
+
+    async def _tend(self, effect: TendStore) -> None:
+        forgotten = 0
+        try:
+            if effect.settled_before is not None and effect.commands_before is not None:
+                forgotten = await self._store.forget(
+                    settled_before=effect.settled_before, commands_before=effect.commands_before
+                )
+            usage = await self._store.usage()
+        except StoreError as error:
+            self._inbox.put(StoreFailed(str(error), error.hint))
+        else:
+            self._inbox.put(StoreTended(usage.used_share, usage.free_bytes, forgotten))
 
     async def _reopen(self) -> None:
         while True:
             await self._clock.sleep(STORE_RETRY_S)
             with contextlib.suppress(StoreError):
-                self._inbox.put(StoreOpened(await self._store.open()))
+                self._inbox.put(store_opened(await self._store.open()))
                 return
 
     async def _beats(self, beat: Callable[[float], object]) -> None:

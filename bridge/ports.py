@@ -5,13 +5,16 @@ through the ``emit`` function they are given, which never blocks and never raise
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from bridge.core.cloud.requests import CloudRequest
+from bridge.core.commands.record import CommandRow
 from bridge.core.events import Event, Moment
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.storage import OpenedStore, StoreUsage
 
 Emit = Callable[[Event], None]
 
@@ -125,10 +128,14 @@ class MqttLink(Protocol):
 
 
 class Store(Protocol):
-    """Durable reports. Every method that returns has committed."""
+    """Durable reports and commands. Every method that returns has committed.
 
-    async def open(self) -> tuple[StoredReport, ...]:
-        """Open or create the store and return what is still owed, oldest first.
+    A store that fails while it is in use mends itself: it emits ``StoreFailed`` when it begins to
+    and ``StoreOpened``, without commands, when it is well again.
+    """
+
+    async def open(self) -> OpenedStore:
+        """Open or create the store and return what it holds.
 
         Raises:
             StoreError: It cannot be opened; ``StoreLocked`` when another process has it.
@@ -143,11 +150,78 @@ class Store(Protocol):
         """
         ...
 
-    async def mark_published(self, key: str, revision: int) -> None:
+    async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
         """Note that the broker acknowledged this revision.
+
+        Args:
+            key: Of the report.
+            revision: A newer one stays owed.
+            at: When, wall clock, UTC.
 
         Raises:
             StoreError: It is not noted; the report will go out again.
+        """
+        ...
+
+    async def settle(self, keys: tuple[str, ...]) -> None:
+        """Owe these reports no more: a consumer has them, or the settle window passed.
+
+        Raises:
+            StoreError: It is not noted; they may go out again.
+        """
+        ...
+
+    async def save_command(self, row: CommandRow) -> None:
+        """Commit a command, in the place of the row with its key.
+
+        Raises:
+            StoreError: It is not committed; ``StoreFull`` when there is no room for a new one.
+        """
+        ...
+
+    async def reports(
+        self,
+        *,
+        charger_id: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> tuple[StoredReport, ...]:
+        """Read stored reports, oldest end first.
+
+        Args:
+            charger_id: Only this charger's.
+            since: Only sessions that ended then or later.
+            until: Only sessions that ended before.
+            limit: No more than this many.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        ...
+
+    async def forget(self, *, settled_before: datetime, commands_before: datetime) -> int:
+        """Delete what is settled and old; what is owed or without an answer is never deleted.
+
+        To be called only while the wall clock is trusted.
+
+        Args:
+            settled_before: Settled reports of which nothing was heard since.
+            commands_before: Answered commands received earlier.
+
+        Returns:
+            How many rows are gone.
+
+        Raises:
+            StoreError: Perhaps not all of it is done.
+        """
+        ...
+
+    async def usage(self) -> StoreUsage:
+        """Say how full the store is.
+
+        Raises:
+            StoreError: It cannot be read.
         """
         ...
 

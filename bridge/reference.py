@@ -8,6 +8,7 @@ from bridge.core.chargers.derived import DERIVED, LED, TOUCH_BUTTON
 from bridge.core.chargers.enumerations import LED_MODE, OP_MODE, Labels
 from bridge.core.chargers.registry import REGISTRY, ObservationSpec
 from bridge.core.commands.catalogue import CATALOGUE, allowed
+from bridge.core.questions import QUESTIONS
 from bridge.core.topics import Topics
 
 _RULES = """\
@@ -63,6 +64,9 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
         "## Commands",
         f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
         *_commands(allow),
+        "## Queries",
+        _asked(topics),
+        _table(("query", "payload", "`value`"), _queries()),
         "## Vendor command ids",
         "They name what `foreign_command` events tell; another number space than observations.",
         _codes(enumerations.COMMAND),
@@ -74,6 +78,14 @@ def _where(topics: Topics) -> str:
     document = _code(topics.observation("<id>", "<name>"))
     bare = _code(topics.state("<id>", "<name>"))
     return f"The JSON document is on {document}, the bare value on {bare}."
+
+
+def _asked(topics: Topics) -> str:
+    asked, told = _code(f"{topics.base}/<id>/get/<query>"), _code(topics.result("<id>", "<query>"))
+    return (
+        f"On {asked}, answered once on {told} like a command, with the data in `value`. They cost"
+        " request budget: `refused` with `busy` when it is spent."
+    )
 
 
 def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
@@ -116,7 +128,10 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     yield (
         _code(topics.session(one, "report")),
         "no",
-        "JSON of every finished session, once or more with the same `key`",
+        (
+            "JSON of every finished session, once or more with the same `key`; a higher `revision`"
+            " says that its content changed"
+        ),
     )
     yield _code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
 
@@ -125,8 +140,11 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
     meanings = (
         "a command: a bare value, or JSON with value, id, ttl_s, expires_at; never retained",
         "a query, answered on the result topic",
-        "the `key` of a session report that was taken",
-        'JSON `{"since": …, "charger": …}`: publish stored reports again',
+        (
+            "the `key` of a session report that was taken, bare, or JSON"
+            ' `{"key": …, "revision": …}`, or a list of these: it is settled and not sent again'
+        ),
+        'JSON `{"since": …, "charger": …}`, either may be left out: publish stored reports again',
     )
     named = (
         f"{topics.base}/<id>/set/<command>",
@@ -192,6 +210,11 @@ def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
             if spec.group == group
         )
         yield f"### {group}\n\n" + _table(("command", "payload", "does"), rows)
+
+
+def _queries() -> Iterator[tuple[str, str, str]]:
+    for question in QUESTIONS.values():
+        yield _code(question.name), question.payload, question.description
 
 
 def _code(text: str) -> str:

@@ -105,11 +105,16 @@ class PublishSettings:
             published.
         personal_data: Publish RFID tags, positions and network names as they are instead of
             hashed. They are never retained either way.
+        require_subscriber: A session report that the broker had no subscriber for stays owed.
+        require_acknowledgement: A session report goes out again and again until a consumer
+            acknowledges its key; time alone does not settle it.
     """
 
     json: bool = True
     scalar: bool = True
     personal_data: bool = False
+    require_subscriber: bool = True
+    require_acknowledgement: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +125,14 @@ class CommandSettings:
         allow: Command groups or single command names.
         ttl_s: A command older than this is not carried out; at most 600.
         max_current_a: No command may ask for more amperes.
+        flash_writes_per_day: Settings that wear a charger's flash memory are sent so often in
+            24 h, per charger.
     """
 
     allow: tuple[str, ...] = ("control", "access", "current")
     ttl_s: int = 60
     max_current_a: int = 32
+    flash_writes_per_day: int = 10
 
 
 @dataclass(frozen=True, slots=True)

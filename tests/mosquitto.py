@@ -90,6 +90,10 @@ class Mosquitto:
         """End it like a power cut."""
         self._end(signal.SIGKILL)
 
+    def write_down(self) -> None:
+        """Have it write its memory to its store now, as it does every half hour by itself."""
+        self._signal(signal.SIGUSR1)
+
     def freeze(self) -> None:
         """Make it a half-open peer: its kernel answers, it does not."""
         self._signal(signal.SIGSTOP)

@@ -8,6 +8,7 @@ import pytest
 
 from bridge import app
 from bridge.adapters.store.sqlite import SqliteStore
+from bridge.core.events import StoreFailed, StoreOpened
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, StoreSettings
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +35,21 @@ async def test_a_second_bridge_on_the_same_store_ends_with_75(tmp_path, free_por
         assert await app.serve(settings(path, free_port), asyncio.Event()) == os.EX_TEMPFAIL
     finally:
         await first.close()
+
+
+async def test_the_salt_stays_the_same_when_the_store_cannot_be_opened(tmp_path):
+    """Hashes of tags do not change with the state of a disk."""
+    path = tmp_path / "bridge.db"
+    store = SqliteStore(path, max_mib=8)
+    opened, salt = await app._open(store)
+    assert isinstance(opened, StoreOpened)
+    await store.close()
+    path.unlink()
+    path.mkdir()
+
+    failed, again = await app._open(SqliteStore(path, max_mib=8))
+    assert isinstance(failed, StoreFailed)
+    assert again == salt
 
 
 @pytest.mark.parametrize("usable", [True, False])

@@ -10,25 +10,43 @@ import pytest
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
 from bridge.core.cloud.requests import charger_list_request
-from bridge.core.effects import Acknowledge, CallCloud, MarkPublished, Note, SaveReport, Watch
+from bridge.core.commands.record import CommandRow
+from bridge.core.effects import (
+    Acknowledge,
+    CallCloud,
+    MarkPublished,
+    Note,
+    ReadReports,
+    SaveCommand,
+    SaveReport,
+    SettleReports,
+    TendStore,
+    Watch,
+)
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
+    CommandNotSaved,
+    CommandSaved,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     ReportNotSaved,
     ReportSaved,
+    ReportsNotRead,
+    ReportsRead,
     Started,
     Stopping,
     StoreFailed,
     StoreOpened,
+    StoreTended,
     StreamOpened,
     Tick,
 )
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.storage import OpenedStore, StoreUsage
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, LinkLost, StoreError
 from bridge.gateway import Gateway, Inbox
@@ -40,6 +58,7 @@ REPORT = SessionReport(
     "EH123456", 7, NOON, NOON + timedelta(hours=1), 1.5, None, None, 3, "", "stream", NOON, NOON
 )
 STORED = StoredReport("EH123456-7", 1, REPORT)
+ROW = CommandRow("k1", "EH123456", "start", "", "d", "waiting", NOON, NOON, b"{}", b"", flash=False)
 FAREWELL = Publish("charger/bridge/state", b"offline")
 
 
@@ -113,13 +132,37 @@ class Outside:
             raise self.failure
         return STORED, True
 
-    async def mark_published(self, key, revision):
+    async def mark_published(self, key, revision, at):
         if self.failure:
             raise self.failure
         self.asked.append((key, revision))
 
-    async def open(self):
+    async def save_command(self, row):
+        if self.failure:
+            raise self.failure
+        self.asked.append(row.key)
+
+    async def settle(self, keys):
+        if self.failure:
+            raise self.failure
+        self.asked.append(keys)
+
+    async def reports(self, *, charger_id, since, until, limit):
+        if self.failure:
+            raise self.failure
+        self.asked.append((charger_id, since, until, limit))
         return (STORED,)
+
+    async def forget(self, *, settled_before, commands_before):
+        return 3
+
+    async def usage(self):
+        if self.failure:
+            raise self.failure
+        return StoreUsage(0.5, 1024)
+
+    async def open(self):
+        return OpenedStore((STORED,))
 
 
 @contextlib.asynccontextmanager
@@ -169,7 +212,11 @@ async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
             StreamOpened: [
                 CallCloud(5, charger_list_request(), 12.0),
                 SaveReport(REPORT),
+                SaveCommand(ROW),
                 MarkPublished("k", 2),
+                SettleReports(("k",)),
+                ReadReports(7, "EH123456", None, NOON, 9),
+                TendStore(NOON, NOON),
                 Acknowledge(Receipt(1, 2, 1)),
                 Watch(("EH123456",)),
                 Note("info", "test.noted", {"count": 1}),
@@ -178,12 +225,18 @@ async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
     )
     async with running(script) as outside:
         outside.inbox.put(StreamOpened())
-        await settled(lambda: script.seen(ReportSaved) and script.seen(CloudAnswered))
+        kinds = (ReportSaved, CloudAnswered, ReportsRead, StoreTended)
+        await settled(lambda: all(map(script.seen, kinds)))
 
     assert script.seen(CloudAnswered) == [CloudAnswered(5, 200, b"[]")]
     assert script.seen(ReportSaved) == [ReportSaved(STORED, True)]
+    assert script.seen(CommandSaved) == [CommandSaved("k1", "waiting")]
     assert (charger_list_request(), 12.0) in outside.asked
     assert ("k", 2) in outside.asked
+    assert ("k",) in outside.asked
+    assert script.seen(ReportsRead) == [ReportsRead(7, (STORED,))]
+    assert ("EH123456", None, NOON, 9) in outside.asked
+    assert script.seen(StoreTended) == [StoreTended(0.5, 1024, 3)]
     assert Receipt(1, 2, 1) in outside.asked
     assert ("EH123456",) in outside.asked
 
@@ -192,8 +245,12 @@ async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
     ("effect", "failure", "event"),
     [
         (CallCloud(5, charger_list_request()), CloudUnavailable("down"), CloudFailed),
+        (SaveCommand(ROW), StoreError("full", hint="h"), CommandNotSaved),
         (SaveReport(REPORT), StoreError("full", hint="h"), ReportNotSaved),
         (MarkPublished("k", 2), StoreError("full", hint="h"), StoreFailed),
+        (SettleReports(("k",)), StoreError("full", hint="h"), StoreFailed),
+        (ReadReports(7), StoreError("gone", hint="h"), ReportsNotRead),
+        (TendStore(), StoreError("gone", hint="h"), StoreFailed),
     ],
 )
 async def test_a_failure_outside_is_an_event_too(effect, failure, event):

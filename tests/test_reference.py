@@ -6,6 +6,7 @@ from bridge.core.chargers.derived import DERIVED
 from bridge.core.chargers.enumerations import LED_MODE
 from bridge.core.chargers.registry import REGISTRY
 from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.questions import QUESTIONS
 from bridge.core.topics import Topics
 from bridge.reference import topic_reference
 
@@ -13,13 +14,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_reference_names_everything():
-    """Every observation, derived topic, LED meaning and command is in the topic reference."""
+    """Every observation, derived topic, LED meaning, command and query is in the reference."""
     text = topic_reference(Topics())
     names = [
         *(spec.name for spec in REGISTRY.values()),
         *(topic.name for topic in DERIVED),
         *(mode.meaning for mode in LED_MODE.values()),
         *CATALOGUE,
+        *QUESTIONS,
     ]
 
     assert [name for name in names if f"`{name}`" not in text] == []

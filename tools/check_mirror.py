@@ -13,13 +13,14 @@ TESTS = ROOT / "tests"
 
 # Vocabularies and protocols: values without behaviour, used by every other test.
 WITHOUT_TESTS = {
+    "core/commands/record.py",
     "core/effects.py",
     "core/events.py",
     "core/messages.py",
     "ports.py",
 }
 # Tests of the house as a whole; the folders hold scenarios, not mirrors.
-SCENARIOS = {"acceptance", "broker", "simulation"}
+SCENARIOS = {"acceptance", "broker", "simulation", "soak"}
 WITHOUT_MODULES = {"test_packaging.py"}
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from bridge.adapters.store.salt import read_salt
 from bridge.adapters.store.sqlite import SqliteStore, read_reports
 from bridge.core.cloud.requests import is_serial
 from bridge.core.sessions.ledger import StoredReport, report_document
@@ -26,7 +27,7 @@ from bridge.core.values import iso_utc
 from bridge.errors import StoreError, StoreLocked
 from bridge.settings import Settings
 
-LIST_COLUMNS = "{:<24} {:<20} {:>10} {:>8}  {:<20} {}"
+LIST_COLUMNS = "{:<24} {:<20} {:>10} {:>8}  {:<20} {:<8}  {}"
 # A cell that begins so is a formula to a spreadsheet, and a tag is whatever somebody wrote on it.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -71,31 +72,45 @@ def _stored(settings: Settings, arguments: argparse.Namespace) -> Iterator[Store
 
 
 def _list(settings: Settings, arguments: argparse.Namespace) -> int:
-    lines = [LIST_COLUMNS.format("key", "ended", "kWh", "revision", "auth reason", "published")]
+    heads = ("key", "ended", "kWh", "revision", "auth reason", "source", "state")
+    lines = [LIST_COLUMNS.format(*heads)]
     for stored in _stored(settings, arguments):
-        shown = _cells(_document(stored, personal_data=False))
+        report = stored.report
+        shown = _cells(_document(replace(stored, report=replace(report, auth="")), None))
         cells = (stored.key, shown["ended_at"], shown["energy_kwh"], str(stored.revision))
         reason = shown["auth_reason_name"] or "-"
-        lines.append(LIST_COLUMNS.format(*cells, reason, "yes" if stored.published else "owed"))
+        lines.append(LIST_COLUMNS.format(*cells, reason, report.source, _state(stored)))
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
+def _state(stored: StoredReport) -> str:
+    if stored.settled:
+        return "settled"
+    return "published" if stored.published else "owed"
+
+
 def _export(settings: Settings, arguments: argparse.Namespace) -> int:
     personal_data = settings.publish.personal_data
-    reports = _stored(settings, arguments)
-    documents = (_document(stored, personal_data=personal_data) for stored in reports)
+    salt = None if personal_data else read_salt(Path(settings.store.path)) or b""
+    documents = (_document(stored, salt) for stored in _stored(settings, arguments))
     text = _csv(documents) if arguments.format == "csv" else _json(documents)
     with _output(arguments.output) as stream:
         stream.write(text)
     return 0
 
 
-def _document(stored: StoredReport, *, personal_data: bool) -> str:
-    """Return the document as it is published; the tag only where that is published as it is."""
-    report = stored.report if personal_data else replace(stored.report, auth="")
-    shown = replace(stored, report=report)
-    return report_document(shown, personal_data=True, salt=b"").decode()
+def _document(stored: StoredReport, salt: bytes | None) -> str:
+    """Return the document as it is published.
+
+    Args:
+        stored: The row.
+        salt: For hashing the tag; None shows it as it is. Without a salt a hash would hide
+            nothing, so then it is left out.
+    """
+    if salt == b"":
+        stored = replace(stored, report=replace(stored.report, auth=""))
+    return report_document(stored, personal_data=salt is None, salt=salt or b"").decode()
 
 
 def _cells(document: str) -> dict[str, str]:
@@ -155,8 +170,10 @@ def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
             await store.open()
         except StoreLocked as error:
             topic = Topics(settings.mqtt.base_topic).session_replay
-            since = iso_utc(arguments.since) if arguments.since else "2026-01-01T00:00:00Z"
-            hint = f'ask the running bridge: publish {{"since":"{since}"}} to {topic}'
+            since = iso_utc(arguments.since) if arguments.since else None
+            wish = {"since": since, "charger": arguments.charger}
+            payload = json.dumps({key: value for key, value in wish.items() if value is not None})
+            hint = f"ask the running bridge: publish {payload} to {topic}"
             raise StoreLocked(str(error), hint=hint) from error
         try:
             owed = await store.mark_owed(since=arguments.since, charger_id=arguments.charger)

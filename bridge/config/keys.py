@@ -229,6 +229,21 @@ KEYS: Final = (
         " never retained either way.",
     ),
     Key(
+        "publish.require_subscriber",
+        SWITCH,
+        "A session report that nobody was subscribed to stays owed, and is tried again until"
+        " somebody is. Only an MQTT 5 broker tells; with 3.1.1 its acknowledgement always counts."
+        " Set it to false where nothing is meant to take session reports.",
+    ),
+    Key(
+        "publish.require_acknowledgement",
+        SWITCH,
+        "Only a consumer's acknowledgement on <base>/bridge/session/ack settles a session report;"
+        " without one it goes out again every 45 minutes. The way to be sure where every report"
+        " counts: a broker can lose what it took. False: 45 minutes of unbroken connection settle"
+        " it too.",
+    ),
+    Key(
         "commands.allow",
         COMMANDS,
         "Groups (control, access, current, device, installer, maintenance) or single commands that"
@@ -246,6 +261,13 @@ KEYS: Final = (
         whole(6, 80),
         "No command may ask for more current. Not a replacement for the installer's limits.",
         unit="A",
+    ),
+    Key(
+        "commands.flash_writes_per_day",
+        whole(0, 1000),
+        "The installer's limits wear a charger's flash memory: they are sent so often in 24 hours,"
+        " per charger, and other settings ten times as often; then the answer is refused,"
+        " flash_budget.",
     ),
     Key(
         "store.path",

@@ -5,9 +5,11 @@ Effects are values. An effect never has an answer inside the same call; the answ
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from bridge.core.cloud.requests import CloudRequest
+from bridge.core.commands.record import CommandRow
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.reports import SessionReport
 
@@ -44,6 +46,13 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep in mind which chargers the account lists, for the next start."""
+
+    charger_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveReport:
     """Commit a report; answered by ``ReportSaved`` or ``ReportNotSaved``."""
 
@@ -56,6 +65,55 @@ class MarkPublished:
 
     key: str
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettleReports:
+    """These reports are done with: a consumer has them, or the broker has written them down."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReports:
+    """Read stored reports; answered by ``ReportsRead`` or ``ReportsNotRead``.
+
+    Attributes:
+        read_id: Chosen by the core, unique in this process.
+        charger_id: Only this charger's, or None for all.
+        since: Only sessions that ended then or later, or None.
+        until: Only sessions that ended before, or None.
+        limit: At most so many.
+    """
+
+    read_id: int
+    charger_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TendStore:
+    """Remove what need not be kept, and measure what is left; answered by ``StoreTended``.
+
+    Attributes:
+        settled_before: Settled reports that ended before this go; None: nothing is removed.
+        commands_before: Commands that got their final answer before this go, likewise.
+    """
+
+    settled_before: datetime | None = None
+    commands_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCommand:
+    """Commit a command; answered by ``CommandSaved`` or ``CommandNotSaved``.
+
+    There is never more than one of a key without an answer.
+    """
+
+    row: CommandRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +131,17 @@ class Note:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
-Effect = Publish | Acknowledge | CallCloud | Watch | SaveReport | MarkPublished | Note
+Effect = (
+    Publish
+    | Acknowledge
+    | CallCloud
+    | Watch
+    | Remember
+    | SaveReport
+    | MarkPublished
+    | SettleReports
+    | ReadReports
+    | TendStore
+    | SaveCommand
+    | Note
+)

@@ -7,6 +7,7 @@ Adapters make events; :mod:`bridge.core.machine` takes them one at a time, each 
 from dataclasses import dataclass
 from datetime import datetime
 
+from bridge.core.commands.record import CommandRow
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
@@ -223,17 +224,23 @@ class MqttAcked:
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened:
-    """The store is open.
+    """The store is open, or well again; see :class:`~bridge.core.storage.OpenedStore`.
 
     Attributes:
-        owed: Reports the broker has not acknowledged, oldest first.
+        owed: Reports that are not settled, oldest end first.
         quarantined: Where a store that could not be read was moved to; empty when there was none.
         damaged: How many rows fail their check and are left out.
+        commands: An earlier process's, oldest first; empty when the store became well again.
+        salvaged: How many rows were saved out of damaged parts.
+        incomplete: What was committed last may be missing.
     """
 
     owed: tuple[StoredReport, ...]
     quarantined: str = ""
     damaged: int = 0
+    commands: tuple[CommandRow, ...] = ()
+    salvaged: int = 0
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +265,63 @@ class ReportNotSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportsRead:
+    """Stored reports were read.
+
+    Attributes:
+        read_id: Of the :class:`~bridge.core.effects.ReadReports` it answers.
+        reports: Oldest end first.
+    """
+
+    read_id: int
+    reports: tuple[StoredReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsNotRead:
+    """Stored reports could not be read."""
+
+    read_id: int
+    error: StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTended:
+    """The store was tidied and measured.
+
+    Attributes:
+        used_share: Of its quota, see :class:`~bridge.core.storage.StoreUsage`.
+        free_bytes: What the filesystem has left for us.
+        forgotten: How many rows were removed.
+    """
+
+    used_share: float
+    free_bytes: int
+    forgotten: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSaved:
+    """A command is committed.
+
+    Attributes:
+        key: Of its row.
+        state: Of its row; the command may have moved on since.
+    """
+
+    key: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandNotSaved:
+    """A command could not be committed."""
+
+    key: str
+    error: StoreError
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFailed:
     """The store cannot be used, or holds something the operator must know of.
 
@@ -275,7 +339,13 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The process is up; nothing is connected yet."""
+    """The process is up; nothing is connected yet.
+
+    Attributes:
+        remembered: The chargers the account listed when we last asked it.
+    """
+
+    remembered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +375,11 @@ Event = (
     | StoreOpened
     | ReportSaved
     | ReportNotSaved
+    | ReportsRead
+    | ReportsNotRead
+    | StoreTended
+    | CommandSaved
+    | CommandNotSaved
     | StoreFailed
     | Started
     | Stopping

@@ -17,15 +17,18 @@ from bridge.core.cloud import rest
 from bridge.core.cloud.discovery import Discovery
 from bridge.core.cloud.polling import Polling
 from bridge.core.cloud.requests import charger_list_request, is_serial, observations_request
+from bridge.core.commands.access import ACCESS_IDS, AccessWatch
 from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.commands.journal import Journal
 from bridge.core.commands.lifecycle import Command, State
-from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Watch
+from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Remember, Watch
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
     CloudLink,
+    CommandNotSaved,
     CommandResponse,
+    CommandSaved,
     Event,
     Moment,
     MqttAcked,
@@ -35,10 +38,13 @@ from bridge.core.events import (
     Observed,
     ReportNotSaved,
     ReportSaved,
+    ReportsNotRead,
+    ReportsRead,
     Started,
     Stopping,
     StoreFailed,
     StoreOpened,
+    StoreTended,
     StreamClosed,
     StreamOddity,
     StreamOpened,
@@ -46,7 +52,10 @@ from bridge.core.events import (
     Tick,
 )
 from bridge.core.messages import Publish
-from bridge.core.sessions.ledger import REFUSED, Ledger
+from bridge.core.queries import Queries
+from bridge.core.questions import QUESTIONS, Privacy
+from bridge.core.sessions.bookkeeping import Bookkeeping
+from bridge.core.sessions.delivery import REFUSED
 from bridge.core.status import Status
 from bridge.core.topics import (
     AlertTopic,
@@ -90,10 +99,22 @@ class Machine:
             settings.commands,
             next_call_id=self._ids.__next__,
             observe=self._observed,
+            foreign=self._foreign,
             settled=self._settled,
         )
-        self._ledger = Ledger(self.topics, personal_data=settings.publish.personal_data, salt=salt)
+        self._access = AccessWatch(self._alerts)
+        self._sessions = Bookkeeping(
+            self.topics, settings, self._alerts, salt=salt, next_id=self._ids.__next__
+        )
+        self._status.reports = lambda: self._sessions.standing
+        self._queries = Queries(
+            self.topics,
+            Privacy(settings.publish.personal_data, salt),
+            next_id=self._ids.__next__,
+            observe=self._observed,
+        )
         self._discovery_call: int | None = None
+        self._remembered: tuple[str, ...] = ()
         self._connected_s = NEVER_S
         self._asserted_s = NEVER_S
         self._reads: dict[int, str] = {}
@@ -113,6 +134,8 @@ class Machine:
             self._journal.deadline_s(),
             self._status.deadline_s(),
             self._fleet.deadline_s(),
+            self._sessions.deadline_s(),
+            self._queries.deadline_s(),
         )
         return min((at for at in wanted if at is not None), default=None)
 
@@ -124,6 +147,14 @@ class Machine:
                 yield from self._observed(event, now)
             case CommandResponse():
                 yield from self._responded(event, now)
+            case CommandSaved():
+                self._status.store_ok = True
+                yield from self._alerts.clear("storage")
+                yield from self._journal.saved(event, now)
+            case CommandNotSaved(_, error):
+                self._status.store_ok = False
+                yield from self._alerts.raise_("storage", str(error), error.hint, now)
+                yield from self._journal.not_saved(event, now)
             case MqttMessage():
                 yield from self._message(event, now)
             case MqttAcked(message, reason_code):
@@ -131,15 +162,19 @@ class Machine:
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
             case MqttDisconnected(reason):
-                self._ledger.disconnected()
+                self._sessions.disconnected()
+                self._journal.disconnected()
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
                 self._polling.stream_up(now.mono_s)
                 self._discovery.hint(now)
+                self._sessions.stream_opened(now)
+                self._journal.stream(now, is_up=True)
             case StreamClosed():
                 self._status.cloud.stream_up = False
                 self._polling.stream_down(now.mono_s)
+                self._journal.stream(now, is_up=False)
                 self._status.cloud.refused.clear()
                 yield from self._alerts.clear("subscription_refused")
             case StreamSubscription():
@@ -154,22 +189,26 @@ class Machine:
                 yield from self._failed(event, now)
             case StoreOpened():
                 yield from self._store_opened(event, now)
+            case ReportsRead() | ReportsNotRead():
+                yield from self._reports_read(event, now)
+            case StoreTended():
+                yield from self._sessions.tended(event, now)
             case StoreFailed(message, hint):
                 self._status.store_ok = False
                 yield from self._alerts.raise_("storage", message, hint, now)
-            case ReportSaved(stored, changed):
+            case ReportSaved():
                 self._status.store_ok = True
                 yield from self._alerts.clear("storage")
-                yield from self._ledger.saved(stored, changed)
-            case ReportNotSaved(report, error):
+                yield from self._sessions.saved(event, now)
+            case ReportNotSaved():
                 self._status.store_ok = False
-                yield from self._alerts.raise_("storage", str(error), error.hint, now)
-                yield Note("error", "session.not_saved", {"charger_id": report.charger_id})
-            case Started():
+                yield from self._sessions.not_saved(event, now)
+            case Started(remembered):
                 self._status.started(now)
+                self._remembered = remembered
                 self._polling.stream_down(now.mono_s)
                 self._discovery.start(now)
-                yield from self._serve(self._settings.easee.chargers, now)
+                yield from self._serve(self._settings.easee.chargers or remembered, now)
             case Stopping():
                 yield from self._stopping(now)
             case Tick():
@@ -188,6 +227,8 @@ class Machine:
             request = observations_request(charger_id, POLLED_IDS)
             yield CallCloud(call_id, request, READ_WITHIN_S)
         yield from self._journal.tick(now)
+        yield from self._sessions.tick(now)
+        yield from self._queries.tick(now)
         self._status.cloud.polling = self._polling.delivering(now.mono_s)
         yield from self._fleet.availability(now)
         yield from self._status.refresh(now)
@@ -205,6 +246,9 @@ class Machine:
     def _apply(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
         ours = self._journal.expects(observation.charger_id, observation.spec.id, now)
         yield from self._fleet.apply(observation, source, now, ours=ours)
+        if observation.spec.id in ACCESS_IDS:
+            state = self._fleet.chargers[observation.charger_id].state
+            yield from self._access.observed(observation.charger_id, state, now)
         yield from self._journal.observed(observation, now)
 
     def _settled(self, command: Command, now: Moment) -> Iterator[Effect]:
@@ -219,22 +263,28 @@ class Machine:
         if charger is None:
             self._status.counters["responses_of_unknown_chargers"] += 1
             return
-        if self._journal.matches(event, now):
-            yield from self._journal.responded(event, now)
-            return
+        yield from self._journal.responded(event, now)
+
+    def _foreign(self, event: CommandResponse, now: Moment) -> Iterator[Effect]:
+        """Announce a response that none of our commands caused."""
+        charger = self._fleet.chargers.get(event.charger_id)
         self._status.counters["foreign_commands"] += 1
-        yield charger.announcer.foreign_command(event, command_name(event.command_id or 0), now)
+        if charger is not None:
+            name = command_name(event.command_id or 0)
+            yield charger.announcer.foreign_command(event, name, now)
 
     def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
         match self.topics.parse(event.topic):
             case SetTopic() as target:
                 yield from self._journal.receive(event, target, self._fleet.chargers, now)
             case GetTopic() as target:
-                yield from self._journal.query(event, target, self._fleet.chargers, now)
+                yield from self._queries.receive(event, target, self._fleet.chargers, now)
+            case (SessionAckTopic() | SessionReplayTopic()) as target:
+                yield from self._sessions.message(event, target, now)
             case AvailabilityTopic() | AlertTopic() | BridgeStateTopic() as topic:
                 yield from self._echo(event, topic, now)
                 yield Acknowledge(event.receipt)
-            case SessionAckTopic() | SessionReplayTopic() | None:
+            case None:
                 yield Acknowledge(event.receipt)
 
     def _echo(
@@ -267,7 +317,8 @@ class Machine:
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
         yield from self._fleet.publications(now)
-        yield from self._ledger.connected(event.session_present)
+        yield from self._sessions.connected(now)
+        self._journal.connected(now, session_present=event.session_present)
 
     def _store_opened(self, event: StoreOpened, now: Moment) -> Iterator[Effect]:
         self._status.store_ok = True
@@ -275,18 +326,36 @@ class Machine:
         if event.quarantined:
             yield from self._alerts.raise_(
                 "store_replaced",
-                f"the store could not be read; it was set aside as {event.quarantined}",
-                "keep that file; reports that were only in it are not published any more",
+                f"the store was damaged; it was set aside as {event.quarantined},"
+                f" and {event.salvaged} rows of it were saved",
+                "check the disk, and keep that file; what is missing is looked up in the cloud",
+                now,
+            )
+        elif event.incomplete:
+            yield from self._alerts.raise_(
+                "store_incomplete",
+                f"a part of the store was gone or damaged; {event.salvaged} rows of it were saved",
+                "check the disk; what is missing is looked up in the cloud",
                 now,
             )
         if event.damaged:
             yield from self._alerts.raise_(
                 "reports_damaged",
-                f"{event.damaged} stored reports fail their check and are not published",
-                "check the disk; they are stored again when the charger repeats them",
+                f"{event.damaged} stored rows fail their check and are not used",
+                "check the disk; what is missing is looked up in the cloud",
                 now,
             )
-        yield from self._ledger.opened(event.owed)
+        yield from self._sessions.opened(event, now)
+        yield from self._journal.opened(event.commands, now)
+
+    def _reports_read(self, event: ReportsRead | ReportsNotRead, now: Moment) -> Iterator[Effect]:
+        asks: Queries | Bookkeeping = (
+            self._queries if self._queries.owns(event.read_id) else self._sessions
+        )
+        if isinstance(event, ReportsRead):
+            yield from asks.reports_read(event, now)
+        else:
+            yield from asks.reports_not_read(event, now)
 
     def _acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
         if reason_code >= REFUSED:
@@ -299,7 +368,8 @@ class Machine:
             )
         elif "publication_refused" in self._alerts.kinds:
             yield from self._alerts.clear("publication_refused")
-        yield from self._ledger.acked(message, reason_code)
+        yield from self._sessions.acked(message, reason_code, now)
+        self._journal.acked(message.tag, now)
 
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
         self._status.counters[f"stream_{event.kind}"] += 1
@@ -309,6 +379,10 @@ class Machine:
     def _answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
         if self._journal.owns(event.call_id):
             yield from self._journal.answered(event, now)
+        elif self._sessions.owns(event.call_id):
+            yield from self._sessions.answered(event, now)
+        elif self._queries.owns(event.call_id):
+            yield from self._queries.answered(event, now)
         elif event.call_id == self._discovery_call:
             yield from self._listed(event.body, now)
         elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
@@ -318,6 +392,10 @@ class Machine:
         wait_s = getattr(event.error, "retry_after_s", None)
         if self._journal.owns(event.call_id):
             yield from self._journal.failed(event, now)
+        elif self._sessions.owns(event.call_id):
+            yield from self._sessions.failed(event, now)
+        elif self._queries.owns(event.call_id):
+            yield from self._queries.failed(event, now)
         elif event.call_id == self._discovery_call:
             self._discovery.failed(now, wait_s)
             yield Note("warning", "discovery.failed", {"error": str(event.error)})
@@ -358,6 +436,9 @@ class Machine:
             yield from self._alerts.clear("charger_not_listed")
         if not self._settings.easee.chargers:
             yield from self._serve(listed.charger_ids, now)
+            if listed.charger_ids != self._remembered:
+                self._remembered = listed.charger_ids
+                yield Remember(listed.charger_ids)
             yield from self._without_chargers("the account lists none", now)
 
     def _without_chargers(self, reason: str, now: Moment) -> Iterator[Effect]:
@@ -393,10 +474,12 @@ class Machine:
         self._polling.watch(self._status.chargers, now.mono_s)
         yield Note("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
         yield Watch(self._status.chargers)
+        yield from self._sessions.serve(new)
         yield self._status.info()
 
     def _stopping(self, now: Moment) -> Iterator[Effect]:
         self._status.cloud.stream_up = False
+        yield from self._journal.stop(now)
         self._polling.stop()
         yield from self._fleet.availability(now)
 
@@ -407,6 +490,7 @@ def _capabilities(settings: Settings) -> dict[str, object]:
     )
     return {
         "commands": commands,
+        "queries": tuple(QUESTIONS),
         "source": settings.easee.source,
         "json": settings.publish.json,
         "scalar": settings.publish.scalar,

@@ -10,7 +10,7 @@ Rules:
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -65,6 +65,7 @@ class Status:
         capabilities: What this configuration offers, for ``bridge/info``.
         cloud: What is known of the cloud; changed by the machine.
         counters: How often what happened since the start; keys are snake_case.
+        reports: Tells how many session reports are where.
     """
 
     topics: Topics
@@ -78,6 +79,7 @@ class Status:
     chargers: tuple[str, ...] = ()
     online: int = 0
     store_ok: bool = True
+    reports: Callable[[], object] = lambda: None
     _word: str | None = None
     _verdict: str | None = None
     _health_due_s: float | None = None
@@ -158,6 +160,7 @@ class Status:
                 "chargers": len(self.chargers),
                 "chargers_online": self.online,
                 "alerts": self.alerts.kinds,
+                "reports": self.reports(),
                 "counters": dict(sorted(self.counters.items())),
             }
         )

@@ -89,7 +89,7 @@ def report(session_id: int, *, auth: str = "04AABBCC") -> SessionReport:
 
 
 async def fill(path: Path, *reports: SessionReport) -> None:
-    """Put reports into a store, the first one published."""
+    """Put reports into a store, the first one published, the third settled."""
     logs.configure(LogSettings("error"))
     store = SqliteStore(path, max_mib=8)
     await store.open()
@@ -97,6 +97,8 @@ async def fill(path: Path, *reports: SessionReport) -> None:
         stored, _ = await store.save(each)
         if number == 0:
             await store.mark_published(stored.key, stored.revision)
+        if number == 2:
+            await store.settle((stored.key,))
     await store.close()
 
 
@@ -355,12 +357,14 @@ def test_topics_are_printed_for_the_configuration(config, capsys):
 @pytest.mark.anyio
 async def test_sessions_are_listed_without_tags(config, tmp_path, capsys):
     """One line per session, and nobody's tag."""
-    await fill(tmp_path / "data/bridge.db", report(1), report(2))
+    await fill(tmp_path / "data/bridge.db", report(1), report(2), report(3))
+    words = ["sessions", "list", "--config", str(config)]
 
-    assert _in_thread(["sessions", "list", "--config", str(config)]) == 0
-    _, first, second = capsys.readouterr().out.splitlines()
+    assert _in_thread([*words, "--charger", "EH000001"]) == 0
+    _, first, second, third = capsys.readouterr().out.splitlines()
+    assert third.endswith("settled")
     assert first.split()[0] == "EH000001-1"
-    assert first.endswith("yes")
+    assert first.endswith("stream    published")
     assert second.endswith("owed")
     assert "04AABBCC" not in first + second
 
@@ -375,12 +379,14 @@ async def test_sessions_are_exported_as_csv_and_json(config, tmp_path, capsys):
     assert _in_thread(words) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["key"] for row in rows] == ["EH000001-1", "EH000001-2"]
-    assert (rows[0]["energy_kwh"], rows[0]["offline"], rows[0]["auth"]) == ("3.25", "true", "")
+    assert (rows[0]["energy_kwh"], rows[0]["offline"]) == ("3.25", "true")
+    assert rows[0]["auth"].startswith("sha256:")
 
     since = (STARTED_AT + timedelta(hours=2)).isoformat()
     assert _in_thread([*words, "--format", "json", "--output", str(output), "--since", since]) == 0
     (document,) = json.loads(output.read_text())
-    assert (document["session_id"], document["energy_kwh"], document["auth"]) == (2, 3.25, None)
+    assert (document["session_id"], document["energy_kwh"]) == (2, 3.25)
+    assert document["auth"] == rows[1]["auth"]
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
@@ -416,7 +422,18 @@ async def test_a_running_bridge_is_asked_over_mqtt_instead(config, tmp_path, cap
     finally:
         await store.close()
 
-    assert "charger/bridge/session/replay" in capsys.readouterr().err
+    assert "publish {} to charger/bridge/session/replay" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_without_its_salt_a_tag_is_left_out(config, tmp_path, capsys):
+    """A hash that anybody can try all tags against would hide nothing."""
+    await fill(tmp_path / "data/bridge.db", report(1))
+    (tmp_path / "data/bridge.db.salt").unlink()
+
+    assert _in_thread(["sessions", "export", "--config", str(config)]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["auth"] == ""
 
 
 def test_a_missing_store_is_told(config, capsys):

@@ -1,6 +1,7 @@
 """The machine: every event reaches its room, and what follows crosses rooms where it must."""
 
 import json
+from collections import deque
 from datetime import timedelta
 
 import pytest
@@ -11,14 +12,20 @@ from bridge.core.effects import (
     CallCloud,
     MarkPublished,
     Note,
+    ReadReports,
+    Remember,
+    SaveCommand,
     SaveReport,
+    SettleReports,
     Watch,
 )
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
     CloudLink,
+    CommandNotSaved,
     CommandResponse,
+    CommandSaved,
     Moment,
     MqttAcked,
     MqttConnected,
@@ -28,10 +35,13 @@ from bridge.core.events import (
     RawObservation,
     ReportNotSaved,
     ReportSaved,
+    ReportsNotRead,
+    ReportsRead,
     Started,
     Stopping,
     StoreFailed,
     StoreOpened,
+    StoreTended,
     StreamClosed,
     StreamOddity,
     StreamOpened,
@@ -42,7 +52,7 @@ from bridge.core.machine import Machine
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.values import iso_utc
-from bridge.errors import CloudUnavailable, StoreFull
+from bridge.errors import CloudUnavailable, RateLimited, StoreError, StoreFull
 from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
 from tests.conftest import NOON
 
@@ -64,11 +74,23 @@ class World:
         )
         self.machine = Machine(settings, version="1.2.3", salt=b"salt")
         self.seconds = 0.0
+        self.disk_error = None
         self.out = []
 
     def take(self, *events):
-        """Let events happen now; return what follows."""
-        self.out = [effect for event in events for effect in self.machine.handle(event, self.now)]
+        """Let events happen now, commands be committed at once; return what follows."""
+        self.out = []
+        waiting = deque(events)
+        while waiting:
+            for effect in self.machine.handle(waiting.popleft(), self.now):
+                self.out.append(effect)
+                if isinstance(effect, SaveCommand):
+                    row = effect.row
+                    waiting.append(
+                        CommandSaved(row.key, row.state)
+                        if self.disk_error is None
+                        else CommandNotSaved(row.key, self.disk_error)
+                    )
         return self.out
 
     @property
@@ -95,7 +117,9 @@ class World:
 def world():
     """A started machine with one configured charger, stream and broker connected."""
     world = World(ONE)
-    world.take(StoreOpened(()), Started(), StreamOpened(), MqttConnected(False, "5", 20))
+    world.take(StoreOpened(()), Started())
+    (read,) = [effect for effect in world.out if isinstance(effect, ReadReports)]
+    world.take(ReportsRead(read.read_id, ()), StreamOpened(), MqttConnected(False, "5", 20))
     return world
 
 
@@ -121,6 +145,19 @@ def test_without_configuration_the_account_decides_and_new_chargers_are_noticed(
     assert Watch((ONE, "EH999999")) in world.out
     info = json.loads(world.published()["charger/bridge/info"])
     assert info["chargers"] == [ONE, "EH999999"]
+
+
+def test_remembered_chargers_are_served_before_the_cloud_answers():
+    """A restart knows its chargers at once; a list that changed is remembered anew, once."""
+    world = World()
+    (call,) = [c for c in world.take(Started((ONE,))) if isinstance(c, CallCloud)]
+    assert Watch((ONE,)) in world.out
+
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
+    assert Remember((ONE, "EH999999")) in world.out
+    (call,) = _next_list(world)
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
+    assert not [e for e in world.out if isinstance(e, Remember)]
 
 
 def _next_list(world):
@@ -235,6 +272,55 @@ def test_a_session_is_saved_before_it_is_published_and_marked_after_the_puback(w
     assert MarkPublished("EH123456-7", 1) in world.out
 
 
+def test_a_consumer_s_word_settles_a_report_and_the_health_tells_where_reports_are(world):
+    """The acknowledgement topic reaches the ledger; who looks at the health can see the debts."""
+    world.observe(129, SESSION, data_type=6)
+    (save,) = [e for e in world.out if isinstance(e, SaveReport)]
+    world.take(ReportSaved(StoredReport("EH123456-7", 1, save.report), True))
+    world.seconds += 61
+    world.take(Tick())
+    health = json.loads(world.published()["charger/bridge/health"])
+    counts = {"pending": 1, "published": 0, "set_aside": 0, "unsaved": 0}
+    assert health["reports"] == counts
+
+    receipt = Receipt(1, 9, 1)
+    world.take(MqttMessage("charger/bridge/session/ack", b"EH123456-7", receipt))
+    assert Acknowledge(receipt) in world.out
+    assert SettleReports(("EH123456-7",)) in world.out
+
+
+def test_sessions_that_did_not_reach_us_are_looked_up_in_the_cloud(world):
+    """Store read, cloud asked, answer saved; a failure is noted."""
+    call = _looked_up(world)
+    body = (
+        b'[{"id":8,"carConnected":"2026-11-22T08:00:00Z",'
+        b'"carDisconnected":"2026-11-22T09:00:00Z","kiloWattHours":2}]'
+    )
+    world.take(CloudAnswered(call.call_id, 200, body))
+    assert [e.report.session_id for e in world.out if isinstance(e, SaveReport)] == [8]
+
+    world.take(StreamClosed("gone"), StreamOpened())
+    world.take(CloudFailed(_looked_up(world).call_id, CloudUnavailable("down")))
+    assert "session.backfill_failed" in [e.event for e in world.out if isinstance(e, Note)]
+
+
+def _looked_up(world):
+    """Let time pass until the sessions are looked up."""
+    for _ in range(50):
+        world.until_deadline()
+        found = [c for c in world.calls() if c.request.endpoint is Endpoint.SESSIONS]
+        if found:
+            return found[0]
+    raise AssertionError("the sessions are never looked up")
+
+
+def test_a_store_that_fills_up_is_told_of(world):
+    """Long before it is full."""
+    world.take(StoreTended(0.85, 2**30))
+
+    assert "filling up" in world.published()["charger/bridge/alert/storage_filling"].decode()
+
+
 def test_trouble_with_the_store_is_an_alert_until_it_is_over(world):
     """A report that cannot be committed, a store that fails, a store that was replaced."""
     world.observe(129, SESSION, data_type=6)
@@ -252,7 +338,9 @@ def test_trouble_with_the_store_is_an_alert_until_it_is_over(world):
     told = world.published()
     assert told["charger/bridge/alert/storage"] == b""
     assert "corrupt.1" in told["charger/bridge/alert/store_replaced"].decode()
-    assert "2 stored reports" in told["charger/bridge/alert/reports_damaged"].decode()
+    assert "2 stored rows" in told["charger/bridge/alert/reports_damaged"].decode()
+    world.take(StoreOpened((), salvaged=4, incomplete=True))
+    assert "4 rows" in world.published()["charger/bridge/alert/store_incomplete"].decode()
 
 
 def test_a_command_crosses_to_the_cloud_and_back(world):
@@ -290,6 +378,57 @@ def test_a_confirmed_setting_tells_that_the_touch_button_is_dead(world):
     world.take(CommandResponse(ONE, 11, 638000000000000000, True, 0))
 
     assert world.published()[f"charger/{ONE}/state/touch_button"] == b"disabled"
+
+
+def test_a_commands_row_that_is_not_taken_is_an_alert_until_one_is(world):
+    """Storage trouble that a command finds is told like that of a report, and refused."""
+    world.disk_error = StoreFull("no space", hint="free some")
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    assert "free some" in world.published()["charger/bridge/alert/storage"].decode()
+    assert _state(world) == "refused"
+
+    world.disk_error = None
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 6, 1)))
+    assert world.published()["charger/bridge/alert/storage"] == b""
+    assert world.calls()
+
+
+def test_a_command_of_an_earlier_process_goes_on(world):
+    """Rows of the store come with its opening, and nothing is sent any more after the stop."""
+    world.take(Stopping())
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    assert not world.calls()
+    (row,) = {e.row.key: e.row for e in world.out if isinstance(e, SaveCommand)}.values()
+
+    other = World(ONE)
+    other.take(StoreOpened((), commands=(row,)), Started())
+    assert [c for c in other.calls() if c.request.path.endswith("start_charging")]
+
+
+def test_a_message_that_waited_at_the_broker_is_not_trusted(world):
+    """After a resumed session a start without a time of its own is refused, a stop is not."""
+    world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    assert json.loads(world.published()[f"charger/{ONE}/result/start"])["reason"] == "age_unknown"
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 6, 1)))
+    assert world.calls()
+
+
+def test_surprising_access_while_offline_is_an_alert(world):
+    """Restricted access that everybody passes while the charger is offline is told."""
+    for number, value in ((42, "true"), (15, "false"), (16, "false"), (17, "true")):
+        world.observe(number, value, data_type=2)
+
+    assert ONE in world.published()["charger/bridge/alert/access_open_offline"].decode()
+
+
+def test_a_setting_that_moves_without_us_is_announced(world):
+    """Somebody else changed a setting: an event says which."""
+    world.observe(42, "true", data_type=2, age_s=5.0)
+    world.observe(42, "false", data_type=2)
+
+    event = json.loads(world.published()[f"charger/{ONE}/event/foreign_command"])
+    assert (event["setting"], event["value"]) == ("authorization_required", False)
 
 
 def test_a_response_to_nobodys_command_is_announced(world):
@@ -386,6 +525,33 @@ def test_a_query_gets_one_answer(world):
 
     assert Acknowledge(receipt) in world.out
     assert _state(world, "horoscope") == "refused"
+
+
+def test_a_query_is_answered_from_the_cloud_and_the_store(world):
+    """The answers of both reach the query that asked, and a failure too."""
+    receipt = Receipt(1, 9, 1)
+    world.take(MqttMessage(f"charger/{ONE}/get/sessions", b"", receipt))
+    (call,) = world.calls()
+    (read,) = [e for e in world.out if isinstance(e, ReadReports)]
+    world.take(ReportsNotRead(read.read_id, StoreError("gone")))
+    world.take(CloudAnswered(call.call_id, 200, b"[]"))
+    assert json.loads(world.published()[f"charger/{ONE}/result/sessions"])["value"] == []
+
+    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", receipt))
+    (call,) = world.calls()
+    world.take(CloudFailed(call.call_id, RateLimited("spent", retry_after_s=5.0, local=True)))
+    assert _state(world, "observations") == "refused"
+
+
+def test_a_fresh_read_makes_the_topics_fresh(world):
+    """What a query reads is published as if it had been polled."""
+    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", Receipt(1, 9, 1)))
+    (call,) = world.calls()
+    body = {"observations": [{"id": 109, "value": 3, "timestamp": iso_utc(world.now.wall)}]}
+    world.take(CloudAnswered(call.call_id, 200, json.dumps(body).encode()))
+
+    assert world.published()[f"charger/{ONE}/state/op_mode"] == b"charging"
+    assert _state(world, "observations") == "confirmed"
 
 
 def test_a_refused_publication_is_an_alert_until_one_is_taken(world):

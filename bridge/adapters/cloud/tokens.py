@@ -14,21 +14,14 @@ while the program is stopped ends that silence early and costs one login.
 
 import hashlib
 import json
-import os
-import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from bridge.adapters.private_file import read_own, replace
 from bridge.settings import EaseeSettings, Secret
-
-MODE = 0o600
-FOLDER_MODE = 0o700
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# Two tokens of some 2 KiB; whatever is longer was not written by us.
-LARGEST_FILE = 65_536
 
 log = structlog.get_logger()
 
@@ -66,7 +59,7 @@ class TokenFile:
     def load(self) -> StoredTokens:
         """Read what is there; nothing usable is an empty value and, unless new, a warning."""
         try:
-            document = json.loads(_read_own(self._path))
+            document = json.loads(read_own(self._path))
             if document["account"] != self._account:
                 reason = "of another account"
             else:
@@ -95,7 +88,7 @@ class TokenFile:
             "blocked_until": tokens.blocked_until.isoformat() if tokens.blocked_until else None,
         }
         try:
-            _replace(self._path, json.dumps(document).encode())
+            replace(self._path, json.dumps(document).encode())
         except OSError as exc:
             log.warning("tokens.not_saved", path=str(self._path), reason=exc.strerror)
 
@@ -114,33 +107,3 @@ def _moment(value: object) -> datetime | None:
     if not isinstance(value, str):
         raise TypeError("a moment is text")
     return datetime.fromisoformat(value).astimezone(UTC)
-
-
-def _read_own(path: Path) -> bytes:
-    """Read a file that is ours alone; a link, a foreign or an open file is an ``OSError``."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise PermissionError(0, "not a file of this user")
-        if found.st_mode & OTHERS:
-            raise PermissionError(0, "open to others; its mode must be 0600")
-        return file.read(LARGEST_FILE)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    # One of a run that was killed here. O_EXCL then makes sure that the new one is ours.
-    draft.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(draft, flags, MODE), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -20,6 +20,8 @@ from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
 
 SMART_CHARGING = 102
+# Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
+SETTINGS = frozenset({15, 16, 17, 22, 23, 24, 30, 31, 37, 38, 42, 43, 44, 45, 47, 50, 51, 52})
 ERROR_CODES = frozenset({119, 219})
 # Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
 FRESH = timedelta(minutes=2)
@@ -43,7 +45,7 @@ class Announcer:
             ours: True when a command of ours caused it.
         """
         number = observation.spec.id
-        if number != SMART_CHARGING and number not in ERROR_CODES:
+        if number != SMART_CHARGING and number not in ERROR_CODES | SETTINGS:
             return
         before = self._last.get(number)
         self._last[number] = observation.value
@@ -51,6 +53,14 @@ class Announcer:
             return
         if number == SMART_CHARGING and not ours:
             yield self._event("smart_button", observation.measured_at, now, value=observation.value)
+        elif number in SETTINGS and not ours:
+            yield self._event(
+                "foreign_command",
+                observation.measured_at,
+                now,
+                setting=observation.spec.name,
+                value=observation.value,
+            )
         elif number in ERROR_CODES and observation.value != 0:
             yield self._event(
                 "error",
@@ -67,7 +77,11 @@ class Announcer:
         self._waiting = waiting
 
     def foreign_command(self, response: CommandResponse, name: str, now: Moment) -> Publish:
-        """Tell that the charger answered a command that none of ours was."""
+        """Tell that the charger answered a command that none of ours was.
+
+        A setting that moves without a command of ours is told by the same kind of event, with
+        ``setting`` and ``value`` instead of the command.
+        """
         return self._event(
             "foreign_command",
             None,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.cloud import tokens as module
+from bridge.adapters import private_file as module
 from bridge.adapters.cloud.tokens import StoredTokens, TokenFile, account_of
 from bridge.settings import EaseeSettings, Secret
 

@@ -52,6 +52,17 @@ def test_what_is_ours_old_or_unchanged_is_not_announced(announcer, told, ours):
     assert list(announcer.observed(told, NOW, ours=ours)) == []
 
 
+def test_a_setting_that_somebody_else_moved_is_told():
+    """An access setting or a lasting limit that moves fresh, and not by us, is foreign."""
+    announcer = Announcer(ONE, Topics())
+    assert list(announcer.observed(observation(42, True, 600), NOW, ours=False)) == []
+    assert list(announcer.observed(observation(42, False), NOW, ours=True)) == []
+    (message,) = announcer.observed(observation(42, True, 0.0), NOW, ours=False)
+
+    assert message.topic == "charger/EH123456/event/foreign_command"
+    assert json.loads(message.payload)["setting"] == "authorization_required"
+
+
 def test_an_error_is_announced_when_it_appears_and_not_when_it_goes(announcer):
     """A code other than 0 is news; going back to 0 is not."""
     (message,) = announcer.observed(observation(119, 17), NOW, ours=False)

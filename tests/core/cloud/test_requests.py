@@ -1,3 +1,5 @@
+from datetime import timedelta, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,12 +7,16 @@ from hypothesis import strategies as st
 from bridge.core.cloud import requests
 from bridge.core.cloud.requests import Endpoint
 from bridge.errors import CommandRefused
+from tests.conftest import NOON
 
 BUILDERS = [
     lambda text: requests.charger_path(text, "commands", "reboot"),
     lambda text: requests.observations_request(text, (109,)).path,
     lambda text: requests.site_request(text).path,
     lambda text: requests.command_state_request(text, 48, 638_000_000_000_000_001).path,
+    lambda text: requests.sessions_request(text, NOON, NOON).path,
+    lambda text: requests.history_request(text, 44, NOON, NOON).path,
+    lambda text: requests.plan_request(text, "schedules").path,
 ]
 
 
@@ -26,6 +32,21 @@ def test_each_request_has_its_path_and_budget():
     assert requests.command_state_request("EH123456", 48, 638_000_000_000_000_001).path == (
         "/api/commands/EH123456/48/638000000000000001"
     )
+
+
+def test_reads_of_a_period_spell_it_so_that_no_path_breaks():
+    """UTC with Z and whole seconds: a plus sign would arrive as a blank."""
+    since = NOON.astimezone(timezone(timedelta(hours=1))) + timedelta(microseconds=5)
+    sessions = requests.sessions_request("EH123456", since, NOON + timedelta(hours=2))
+    history = requests.history_request("EH123456", 44, NOON, NOON + timedelta(hours=2))
+    period = "2026-11-22T12:00:00Z/2026-11-22T14:00:00Z"
+
+    assert sessions.path == f"/api/sessions/charger/EH123456/sessions/{period}"
+    assert (sessions.endpoint, sessions.scope) == (Endpoint.SESSIONS, "EH123456")
+    assert history.path == f"/api/chargers/EH123456/observations/44/{period}"
+    plan = requests.plan_request("EH123456", "schedules")
+    assert (plan.method, plan.path) == ("GET", "/api/chargers/EH123456/schedules")
+    assert not any(one.command for one in (sessions, history, plan))
 
 
 def test_writes_are_commands_with_their_own_budgets():

@@ -1,0 +1,42 @@
+"""The roster: serials come back after a restart, and nothing else does."""
+
+import json
+
+import pytest
+
+from bridge.adapters.private_file import replace
+from bridge.adapters.roster import RosterFile
+
+
+def test_serials_come_back(tmp_path):
+    """What the account listed is known at the next start, to the same account only."""
+    RosterFile(tmp_path / "chargers.json", "me").save(("EH123456", "EH654321"))
+
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == ("EH123456", "EH654321")
+    assert RosterFile(tmp_path / "chargers.json", "you").load() == ()
+    assert RosterFile(tmp_path / "missing.json", "me").load() == ()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'{"account": "me"}', b"[" * 20_000, b"\xff"]
+)
+def test_a_broken_roster_is_an_empty_one(tmp_path, content):
+    """The file is a hint; whatever it holds, the start goes on."""
+    replace(tmp_path / "chargers.json", content)
+
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == ()
+
+
+def test_what_is_no_serial_is_left_out(tmp_path):
+    """A path or a number in the file does not become a charger."""
+    document = {"account": "me", "chargers": ["../x", 7, None, "EH123456"]}
+    replace(tmp_path / "chargers.json", json.dumps(document).encode())
+
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == ("EH123456",)
+
+
+def test_a_roster_that_cannot_be_written_is_no_error(tmp_path):
+    """A full disk costs the hint, not the bridge."""
+    (tmp_path / "file").touch()
+
+    RosterFile(tmp_path / "file" / "chargers.json", "me").save(("EH123456",))
