@@ -9,6 +9,7 @@ The protocol and every decision about time live in :mod:`bridge.core.cloud.signa
 3. There is one retry, ours: the library's own reconnect, ping and proxy discovery stay off.
 """
 
+import asyncio
 import logging
 from typing import cast
 from urllib.parse import urlsplit
@@ -100,12 +101,26 @@ class HubStream:
         failures = 0
         while True:
             connection = HubConnection(self._limits, self._clock, self._watched, self._take)
-            lost = await self._attempt(connection)
+            lost = await self._contained(connection)
             failures = failures_after(connection.lived_s, failures)
             asked_s: float | None = getattr(lost, "retry_after_s", None)
             wait_s = retry_in_s(failures, self._clock.jitter(), asked_s)
             self._lost(str(lost), failures, wait_s)
             await self._clock.sleep(wait_s)
+
+    async def _contained(self, connection: HubConnection) -> BridgeError:
+        """Attempt in a task of its own: what ends there must not end us.
+
+        With Python 3.11.2, which Debian 12 has, closing a socket whose peer reads no more leaves a
+        cancellation behind that nobody asked for. Unnoticed it would end the stream for good.
+        """
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        try:
+            return await loop.create_task(self._attempt(connection), name="stream-attempt")
+        except asyncio.CancelledError:
+            if this is not None and this.cancelling():
+                raise
+            return LinkLost("the connection could not be closed in order")
 
     async def _attempt(self, connection: HubConnection) -> BridgeError:
         """Make one connection, serve it until it ends, and return why it did."""
