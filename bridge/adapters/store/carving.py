@@ -8,26 +8,36 @@ Source: the SQLite file format, https://www.sqlite.org/fileformat2.html, section
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from bridge.adapters.store.schema import (
     COMMAND_WIDTH,
+    DIGEST_PLACE,
     PAGE_BYTES,
+    PUBLISHED_PLACE,
     REPORT_WIDTH,
     REPORT_WIDTH_1,
     Row,
     lenient_text,
 )
 
+# Inner pages and indices. A page that says it is anything else may be a damaged one of ours.
+WITHOUT_ROWS = frozenset({0x02, 0x05, 0x0A})
 LEAF_HEADER_BYTES = 8
+MOST_CELLS = (PAGE_BYTES - LEAF_HEADER_BYTES) // 2
+# Of a number of several bytes all but the last have this bit.
+CONTINUED = 0x80
 # A payload longer than this goes on in overflow pages.
 MOST_LOCAL = PAGE_BYTES - 35
 LEAST_LOCAL = (PAGE_BYTES - 12) * 32 // 255 - 23
 OVERFLOW_BYTES = PAGE_BYTES - 4
 # A command's body and answer are a few KiB at most.
 MOST_PAYLOAD = 1024 * 1024
-WIDTHS = frozenset({REPORT_WIDTH_1, REPORT_WIDTH, COMMAND_WIDTH})
+# Where a report says that it is settled; one of version 1 that was published is.
+SETTLED_PLACES: Final = {REPORT_WIDTH_1: PUBLISHED_PLACE, REPORT_WIDTH: DIGEST_PLACE + 1}
+# How long the head of a row can be: a byte for each column, more for a few long ones.
+HEADER_SIZES: Final = range(COMMAND_WIDTH + 1, 2 * REPORT_WIDTH)
 # The energies of a report: a whole number is stored as an integer, and is a float all the same.
 REAL_PLACES = range(6, 9)
 # Record format: what the serial types up to 9 are in bytes, and how whole numbers are read.
@@ -42,25 +52,39 @@ PageOf = Callable[[int], bytes]
 GARBAGE = (IndexError, ValueError, struct.error, OverflowError)
 
 
-def carve(image: bytes, page_of: PageOf) -> Iterator[Row]:
-    """Yield every row in a page that has the width of one of ours, intact or not.
+def carve(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
+    """Yield the rows in a page that have the width of one of ours, intact or not.
 
     Args:
         image: A page of any kind: what is no row of ours is passed over.
         page_of: Finds the page of a number, where a long row goes on; empty when there is none.
+        settled: Only settled reports, or only what is not one. Which is seen before the row is
+            read and hashed: in a large store most rows are history.
     """
-    if len(image) < PAGE_BYTES:
+    if len(image) < PAGE_BYTES or image[0] in WITHOUT_ROWS:
         return
     (count,) = struct.unpack_from(">H", image, 3)
-    last = min(LEAF_HEADER_BYTES + 2 * count, PAGE_BYTES - 1)
-    for at in range(LEAF_HEADER_BYTES, last, 2):
-        (cell,) = struct.unpack_from(">H", image, at)
+    for cell in struct.unpack_from(f">{min(count, MOST_CELLS)}H", image, LEAF_HEADER_BYTES):
         try:
-            row = _record(_payload(image, cell, page_of))
+            if _is_wanted(image, cell, settled=settled):
+                yield _record(_payload(image, cell, page_of))
         except GARBAGE:
             continue
-        if row is not None:
-            yield row
+
+
+def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
+    """Look at the types of a row's columns: they say how many there are, and if it is settled."""
+    for _ in range(2):  # its length and its number
+        while image[at] >= CONTINUED:
+            at += 1
+        at += 1
+    if image[at] not in HEADER_SIZES:
+        return False
+    types = _types(image[at + 1 : at + image[at]])
+    place = SETTLED_PLACES.get(len(types))
+    if place is None:
+        return not settled and len(types) == COMMAND_WIDTH
+    return settled == (types[place] == TRUE_TYPE)
 
 
 def _payload(image: bytes, cell: int, page_of: PageOf) -> bytes:
@@ -82,14 +106,9 @@ def _payload(image: bytes, cell: int, page_of: PageOf) -> bytes:
     return bytes(payload[:length])
 
 
-def _record(payload: bytes) -> Row | None:
-    header_end, at = _varint(payload, 0)
-    types = []
-    while at < header_end:
-        serial_type, at = _varint(payload, at)
-        types.append(serial_type)
-    if len(types) not in WIDTHS:
-        return None
+def _record(payload: bytes) -> Row:
+    at = payload[0]
+    types = _types(payload[1:at])
     row: list[object] = []
     for serial_type in types:
         size = _size(serial_type)
@@ -103,6 +122,16 @@ def _record(payload: bytes) -> Row | None:
             if isinstance(whole := row[place], int):
                 row[place] = float(whole)
     return row
+
+
+def _types(header: bytes) -> Sequence[int]:
+    if header.isascii():
+        return header  # each number is one byte
+    types, at = [], 0
+    while at < len(header):
+        serial_type, at = _varint(header, at)
+        types.append(serial_type)
+    return types
 
 
 def _size(serial_type: int) -> int:
@@ -130,6 +159,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     for place in range(at, at + 8):
         byte = data[place]
         number = number << 7 | byte & 0x7F
-        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+        if byte < CONTINUED:
             return number, place + 1
     return number << 8 | data[at + 8], at + 9

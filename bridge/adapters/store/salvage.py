@@ -1,9 +1,9 @@
 """What can be saved out of damaged files, and putting it where it belongs."""
 
 import contextlib
-import itertools
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,11 @@ class Finds:
     def damaged(self) -> int:
         """How many keys were seen only damaged."""
         return len(self.broken - self.reports.keys() - self.commands.keys())
+
+    def add_all(self, rows: Iterable[Row]) -> None:
+        """Take rows as they were found."""
+        for row in rows:
+            self.add(row)
 
     def add(self, row: Row) -> None:
         """Take a row as it was found; newest pages come first."""
@@ -86,16 +91,19 @@ def _search(frames: tuple[Frame, ...], handle: int, size: int) -> Finds:
             return os.pread(handle, PAGE_BYTES, (number - 1) * PAGE_BYTES)
         return b""
 
+    def images() -> Iterator[bytes]:
+        yield from (frame.page for frame in reversed(frames))
+        yield from map(page_of, range(size // PAGE_BYTES, 0, -1))
+
+    # What is owed is worth waiting for; history is only as far as there is time.
+    for image in images():
+        finds.add_all(carve(image, page_of, settled=False))
     with time_limit(SALVAGED_WITHIN_S) as is_late:
-        for image in itertools.chain(
-            (frame.page for frame in reversed(frames)),
-            map(page_of, range(size // PAGE_BYTES, 0, -1)),
-        ):
+        for image in images():
             if is_late.is_set():
                 log.warning("store.salvage_cut_short", after_s=SALVAGED_WITHIN_S)
                 break
-            for row in carve(image, page_of):
-                finds.add(row)
+            finds.add_all(carve(image, page_of, settled=True))
     return finds
 
 

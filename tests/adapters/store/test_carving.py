@@ -20,6 +20,11 @@ def nowhere(_number: int) -> bytes:
     return b""
 
 
+def everything(page: bytes, page_of) -> list:
+    """Carve what is owed, then what is settled."""
+    return [row for settled in (False, True) for row in carve(page, page_of, settled=settled)]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> bytes:
     """The bytes of a file with reports, and with commands that go on over several pages."""
@@ -30,7 +35,9 @@ def data(tmp_path_factory) -> bytes:
         if isinstance(step, str):
             db.execute(step)
     for number in range(40):
-        rows.save(db, report_of(number, energy_kwh=float(number)), lambda: None)
+        row, _ = rows.save(db, report_of(number, energy_kwh=float(number)), lambda: None)
+        if number % 3 == 0:
+            rows.settle(db, (row.key,))
     commands.put(db, (command_of(number, number % 4) for number in range(40)))
     db.commit()
     db.close()
@@ -48,7 +55,7 @@ def test_every_row_is_found_exactly_as_it_was_written(data):
     def page_of(number: int) -> bytes:
         return data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
 
-    found = [row for page in pages(data) for row in carve(page, page_of)]
+    found = [row for page in pages(data) for row in everything(page, page_of)]
     reports = [rows.from_row(row) for row in found if len(row) == REPORT_WIDTH]
     held = [commands.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
 
@@ -57,9 +64,18 @@ def test_every_row_is_found_exactly_as_it_was_written(data):
     assert sorted(held, key=lambda row: row.key) == [command_of(n, n % 4) for n in range(40)]
 
 
+def test_what_is_settled_is_told_before_it_is_read(data):
+    """Every third report of the file; commands are never history."""
+    found = [row for page in pages(data) for row in carve(page, nowhere, settled=True)]
+    held = [rows.from_row(row) for row in found]
+
+    assert sorted(row.report.session_id for row in held) == list(range(0, 40, 3))
+    assert all(row.settled for row in held)
+
+
 def test_a_row_whose_rest_is_gone_is_passed_over(data):
     """Half a command is none."""
-    found = [row for page in pages(data) for row in carve(page, nowhere)]
+    found = [row for page in pages(data) for row in everything(page, nowhere)]
     held = [commands.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
 
     assert len(held) == 38
@@ -75,7 +91,7 @@ def test_no_page_is_an_error_whatever_is_in_it(data, number, stretches):
     page = bytearray(held[number % len(held)])
     for at, stretch in stretches:
         page[at : at + len(stretch)] = stretch
-    for row in carve(bytes(page[:PAGE_BYTES]), nowhere):
+    for row in everything(bytes(page[:PAGE_BYTES]), nowhere):
         if len(row) == COMMAND_WIDTH:
             command = commands.from_row(row)
             assert command is None or command in {command_of(n, n % 4) for n in range(40)}
@@ -88,6 +104,6 @@ def test_no_page_is_an_error_whatever_is_in_it(data, number, stretches):
 @given(st.binary(max_size=PAGE_BYTES))
 def test_what_is_no_page_holds_no_row(data):
     """Anything may be in a file, and none of it passes for a row."""
-    for row in carve(data.ljust(PAGE_BYTES, data[:1] or b"\0"), lambda _number: data):
+    for row in everything(data.ljust(PAGE_BYTES, data[:1] or b"\0"), lambda _number: data):
         assert (commands if len(row) == COMMAND_WIDTH else rows).from_row(row) is None
-    assert list(carve(data[:100], nowhere)) == []
+    assert everything(data[:100], nowhere) == []
