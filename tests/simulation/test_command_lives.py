@@ -307,12 +307,18 @@ class Lives(RuleBasedStateMachine):
         for command in self._unwritten():
             for number in self.askers[command.key]:
                 self.askings[number].is_spoilt = True
+        # Whoever used the same id was told the same.
+        names = {asking.name for asking in self.askings if asking.is_spoilt and asking.name}
         for asking in self.askings:
+            asking.is_spoilt |= asking.name in names
             # What was refused is not on disk, and judged anew if the broker delivers it again.
             refused = any(final["state"] == "refused" for final in asking.finals)
             # How old a row is, is told by the wall clock: one that jumped hides a redelivery.
             jumped = asking.jump_s != bench.jump_s
             asking.is_spoilt |= (refused or jumped) and not asking.is_known
+        # What never was on disk leaves no trace, and its key is free again.
+        for key in self.sendings.keys() - bench.rows.keys():
+            del self.sendings[key]
         self.open_calls.clear()
         bench.mono_s += down_s
         bench.begin()
@@ -321,12 +327,12 @@ class Lives(RuleBasedStateMachine):
         self._reconnected(session, lost)
 
     def _unwritten(self):
-        """Yield commands whose end was told, or that were sent, without being on disk."""
+        """Yield commands of which something was promised or told that is not on disk."""
         book = self.bench.journal._book
-        told = list(book._told)
-        owed = list(book.scribe._owed.values()) + list(book.scribe._changed)
-        owed += [write.command for write in book.scribe._writes.values()]
-        for command in {*told, *owed}:
+        scribe = book.scribe
+        yield from scribe._owed.values()
+        writes = [write.command for write in scribe._writes.values()]
+        for command in {*book._told, *scribe._changed, *writes}:
             is_out = command.is_published or command.caveat or command.durable == 0
             if is_out and command.durable < command.version:
                 yield command
