@@ -9,7 +9,6 @@ import random
 import shutil
 import sqlite3
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from bridge.core.storage import OpenedStore
 from tests.soak.disk import Disk
 from tests.soak.load import report_of
 from tests.soak.power import History, Life, State
-from tests.soak.script import arguments, memory, quiet, verdict
+from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop
 
 STARTED_WITHIN_S = 5.0
 A_BASE_LASTS = 60
@@ -230,6 +229,7 @@ async def torment(count: int, seed: int, folder: Path) -> tuple[list[str], str]:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the store did not start
             wrong, word = [f"not started: {exc!r}"], "not started"
         words[word] += 1
+        progress(number, count, len(problems))
         problems += [f"{number}: {harm.__name__} {victim.name}: {one}" for one in wrong]
     told = ", ".join(f"{words[word]} {word}" for word in sorted(words))
     seconds = time.perf_counter() - started_s
@@ -243,8 +243,8 @@ def main() -> int:
     """Run from the command line: ``python -m tests.soak.damage N [SEED]``."""
     count, seed = arguments()
     quiet()
-    with tempfile.TemporaryDirectory(dir=memory()) as folder:
-        problems, summary = asyncio.run(torment(count, seed, Path(folder)))
+    with workshop(memory()) as folder:
+        problems, summary = asyncio.run(torment(count, seed, folder))
     return verdict(problems, summary)
 
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bridge.core.events import Event, StoreFailed, StoreOpened
 from bridge.errors import StoreError
 from tests.soak.disk import SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, Disk, watched
 from tests.soak.load import command_of, report_of
-from tests.soak.script import arguments, memory, quiet, verdict
+from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop
 
 MAX_MIB = 1
 STEPS = 25
@@ -138,6 +137,7 @@ async def torment(count: int, folder: Path, *, step: int = 1) -> tuple[list[str]
             problems += [f"{kind} {first} with {code} x {times}: {one}" for one in wrong]
             if not fault.hits:
                 break  # the life is shorter than that
+        progress(FAULTS.index((kind, code, times)) + 1, len(FAULTS), len(problems))
     return problems, (
         f"{lives} lives, {hits} failed writes and syncs; {len(problems)} problems,"
         f" in {time.perf_counter() - started_s:.0f} s"
@@ -148,8 +148,8 @@ def main() -> int:
     """Run from the command line: ``python -m tests.soak.faults N``."""
     count, _ = arguments()
     quiet()
-    with tempfile.TemporaryDirectory(dir=memory()) as folder:
-        problems, summary = asyncio.run(torment(count, Path(folder)))
+    with workshop(memory()) as folder:
+        problems, summary = asyncio.run(torment(count, folder))
     return verdict(problems, summary)
 
 

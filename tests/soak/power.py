@@ -12,7 +12,6 @@ import random
 import shutil
 import sqlite3
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -33,7 +32,7 @@ from bridge.core.commands.record import CommandRow
 from bridge.core.sessions.ledger import StoredReport
 from tests.soak.disk import Disk, Platter, watched
 from tests.soak.load import LIVES, NOON, command_of, corrected, report_of
-from tests.soak.script import arguments, memory, quiet, verdict
+from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop
 
 CUTS_A_LIFE = 12
 # Then another store begins: a new one, or one of the first version.
@@ -139,7 +138,7 @@ class Life:
         if held is not None:
             history = self.histories[held.key]
             place = history.ask(replace(held, settled=True))
-            await self.store.settle((held.key,))
+            await self.store.settle(((held.key, held.revision),))
             self._told(history, place)
 
     async def _command(self) -> None:
@@ -154,15 +153,32 @@ class Life:
     async def _forget(self) -> None:
         before = NOON + timedelta(minutes=7 * self.rng.randrange(1, self.next_number + 2))
         places = []
-        for history in self.histories.values():
+        last, tied = self._last()
+        for key, history in self.histories.items():
             row = history.states[-1]
-            if isinstance(row, StoredReport) and row.settled:
+            if isinstance(row, StoredReport) and row.settled and key not in last:
                 newest = max(row.report.ended_at, row.report.received_at, NOON)
                 if newest < before:
-                    places.append((history, history.ask(None)))
+                    place = history.ask(None)
+                    if key not in tied:
+                        places.append((history, place))
         await self.store.forget(settled_before=before, commands_before=NOON)
         for history, place in places:
             self._told(history, place)
+
+    def _last(self) -> tuple[set[str], set[str]]:
+        """Say what is kept for being its charger's last, and of what one of several is."""
+        states = [history.states[-1] for history in self.histories.values()]
+        held = [row for row in states if isinstance(row, StoredReport)]
+        last: set[str] = set()
+        tied: set[str] = set()
+        for charger_id in {row.report.charger_id for row in held}:
+            own = [row for row in held if row.report.charger_id == charger_id]
+            for time_of in (lambda row: row.report.ended_at, lambda row: row.report.measured_at):
+                newest = max(map(time_of, own))
+                keys = {row.key for row in own if time_of(row) == newest}
+                (tied if len(keys) > 1 else last).update(keys)
+        return last, tied
 
 
 async def check(folder: Path, life: Life, writes: int) -> list[str]:
@@ -230,6 +246,7 @@ async def torment(cuts: int, seed: int, folder: Path) -> tuple[list[str], str]:
                 f"life {lives}, write {moment}: {one}" for one in await check(after, life, moment)
             ]
             done += 1
+            progress(done, cuts, len(problems))
         # Life goes on with what the last cut left.
         _lay_out(here, content, salt)
         histories = await _as_found(here)
@@ -304,8 +321,8 @@ def main() -> int:
     """Run from the command line: ``python -m tests.soak.power N [SEED]``."""
     cuts, seed = arguments()
     quiet()
-    with tempfile.TemporaryDirectory(dir=memory()) as folder:
-        problems, summary = asyncio.run(torment(cuts, seed, Path(folder)))
+    with workshop(memory()) as folder:
+        problems, summary = asyncio.run(torment(cuts, seed, folder))
     return verdict(problems, summary)
 
 
