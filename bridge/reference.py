@@ -24,10 +24,11 @@ With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user pr
 
 _PERSONAL = """\
 *Personal* marks personal data: never retained, and published as `sha256:` with a salted hash unless
-`publish.personal_data` is true. An empty text stays empty. *Auth removed* marks a JSON text that is
-retained without the fields that carry a tag or token; where that cannot be made sure of, it is not
-published. The type is the usual one; the type a message names wins. An id that is not listed is
-published as `observation_<id>`."""
+`publish.personal_data` is true. An empty text stays empty; as a bare value it is an empty message,
+so a broker keeps nothing of it, and who comes later finds no value. *Auth removed* marks a JSON
+text that is retained without the fields that carry a tag or token; where that cannot be made sure
+of, it is not published. The type is the usual one; the type a message names wins. An id that is
+not listed is published as `observation_<id>`."""
 
 _TOUCH_BUTTON = (
     "`enabled` or `disabled`; published once a confirmed command switched smart charging through "
@@ -106,7 +107,11 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     yield (
         _code(topics.availability(one)),
         "yes",
-        "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within 20 min)",
+        (
+            "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within"
+            f" 20 min). Counts only while {_code(topics.bridge_state)} is `online`: a bridge that"
+            " was killed cannot take it back"
+        ),
     )
     yield (
         _code(topics.observation(one, "<name>")),
@@ -124,7 +129,11 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "yes, emptied when it ends",
         "JSON of the running session",
     )
-    yield _code(topics.session(one, "last")), "yes", "JSON of the newest finished session"
+    yield (
+        _code(topics.session(one, "last")),
+        "yes",
+        "JSON of the newest finished session, with its `key` and `revision`",
+    )
     yield (
         _code(topics.session(one, "report")),
         "no",

@@ -23,12 +23,24 @@ def test_the_tag_goes_and_the_rest_stays():
     assert without_auth(FINISHED) == FINISHED.replace('"Auth":"04CANARY5A6B80",', "")
 
 
-@pytest.mark.parametrize("key", ["Auth", "auth", "AUTH", "AuthToken", "authUser", " Auth"])
+@pytest.mark.parametrize(
+    "key",
+    ["Auth", "auth", "AUTH", "AuthToken", "authUser", " Auth", "IdToken", "RfidTag", "OCPPIdTag"],
+)
 def test_every_spelling_of_the_field_goes_at_any_depth(key):
     """A tag does not stay because its field is spelled or nested differently."""
     nested = json.dumps({"Id": 1, key: "T", "More": [{key: {"x": "T"}, "Start": 2}]})
 
     assert without_auth(nested) == '{"Id":1,"More":[{"Start":2}]}'
+
+
+def test_what_repeats_the_tag_goes_with_it():
+    """A tag does not stay because it is told a second time under another name."""
+    text = json.dumps(
+        {"Auth": "04CANARY", "Who": "x-04canary", "All": ["04CANARY", 7], "Id": 4, "On": True}
+    )
+
+    assert without_auth(text) == '{"All":[7],"Id":4,"On":true}'
 
 
 @pytest.mark.parametrize(
