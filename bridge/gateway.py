@@ -229,8 +229,8 @@ class Gateway:
                 self._spawn(self._mark(effect))
             case SaveCommand():
                 self._spawn(self._save_command(effect))
-            case SettleReports(keys):
-                self._spawn(self._settle(keys))
+            case SettleReports(reports):
+                self._spawn(self._settle(reports))
             case ReadReports():
                 self._spawn(self._read_reports(effect))
             case TendStore():
@@ -323,9 +323,9 @@ class Gateway:
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
 
-    async def _settle(self, keys: tuple[str, ...]) -> None:
+    async def _settle(self, reports: tuple[tuple[str, int], ...]) -> None:
         try:
-            await self._store.settle(keys)
+            await self._store.settle(reports)
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
 

@@ -163,8 +163,11 @@ class Store(Protocol):
         """
         ...
 
-    async def settle(self, keys: tuple[str, ...]) -> None:
+    async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
         """Owe these reports no more: a consumer has them, or the settle window passed.
+
+        Args:
+            reports: Key and revision of each; a newer revision stays owed.
 
         Raises:
             StoreError: It is not noted; they may go out again.

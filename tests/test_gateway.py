@@ -142,10 +142,10 @@ class Outside:
             raise self.failure
         self.asked.append(row.key)
 
-    async def settle(self, keys):
+    async def settle(self, reports):
         if self.failure:
             raise self.failure
-        self.asked.append(keys)
+        self.asked.append(reports)
 
     async def reports(self, *, charger_id, since, until, limit):
         if self.failure:
@@ -214,7 +214,7 @@ async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
                 SaveReport(REPORT),
                 SaveCommand(ROW),
                 MarkPublished("k", 2),
-                SettleReports(("k",)),
+                SettleReports((("k", 1),)),
                 ReadReports(7, "EH123456", None, NOON, 9),
                 TendStore(NOON, NOON),
                 Acknowledge(Receipt(1, 2, 1)),
@@ -233,7 +233,7 @@ async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
     assert script.seen(CommandSaved) == [CommandSaved("k1", "waiting")]
     assert (charger_list_request(), 12.0) in outside.asked
     assert ("k", 2) in outside.asked
-    assert ("k",) in outside.asked
+    assert (("k", 1),) in outside.asked
     assert script.seen(ReportsRead) == [ReportsRead(7, (STORED,))]
     assert ("EH123456", None, NOON, 9) in outside.asked
     assert script.seen(StoreTended) == [StoreTended(0.5, 1024, 3)]
@@ -248,7 +248,7 @@ async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
         (SaveCommand(ROW), StoreError("full", hint="h"), CommandNotSaved),
         (SaveReport(REPORT), StoreError("full", hint="h"), ReportNotSaved),
         (MarkPublished("k", 2), StoreError("full", hint="h"), StoreFailed),
-        (SettleReports(("k",)), StoreError("full", hint="h"), StoreFailed),
+        (SettleReports((("k", 1),)), StoreError("full", hint="h"), StoreFailed),
         (ReadReports(7), StoreError("gone", hint="h"), ReportsNotRead),
         (TendStore(), StoreError("gone", hint="h"), StoreFailed),
     ],

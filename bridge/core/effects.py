@@ -69,9 +69,13 @@ class MarkPublished:
 
 @dataclass(frozen=True, slots=True)
 class SettleReports:
-    """These reports are done with: a consumer has them, or the broker has written them down."""
+    """These reports are done with: a consumer has them, or the broker has written them down.
 
-    keys: tuple[str, ...]
+    Attributes:
+        reports: Key and revision of each. A newer revision stays owed.
+    """
+
+    reports: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ from bridge.core.queries import Queries
 from bridge.core.questions import QUESTIONS, Privacy
 from bridge.core.sessions.bookkeeping import Bookkeeping
 from bridge.core.sessions.delivery import REFUSED
+from bridge.core.sessions.ledger import StoredReport
 from bridge.core.status import Status
 from bridge.core.topics import (
     AlertTopic,
@@ -200,9 +201,11 @@ class Machine:
                 self._status.store_ok = True
                 yield from self._alerts.clear("storage")
                 yield from self._sessions.saved(event, now)
+                yield from self._recorded(event.stored)
             case ReportNotSaved():
                 self._status.store_ok = False
                 yield from self._sessions.not_saved(event, now)
+                yield from self._fleet.recorded(event.report)
             case Started(remembered):
                 self._status.started(now)
                 self._remembered = remembered
@@ -354,8 +357,13 @@ class Machine:
         )
         if isinstance(event, ReportsRead):
             yield from asks.reports_read(event, now)
+            for stored in event.reports[-1:]:
+                yield from self._recorded(stored)
         else:
             yield from asks.reports_not_read(event, now)
+
+    def _recorded(self, stored: StoredReport) -> Iterator[Effect]:
+        yield from self._fleet.recorded(stored.report, (stored.key, stored.revision))
 
     def _acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
         if reason_code >= REFUSED:

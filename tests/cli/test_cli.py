@@ -98,7 +98,7 @@ async def fill(path: Path, *reports: SessionReport) -> None:
         if number == 0:
             await store.mark_published(stored.key, stored.revision)
         if number == 2:
-            await store.settle((stored.key,))
+            await store.settle(((stored.key, stored.revision),))
     await store.close()
 
 

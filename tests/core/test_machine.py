@@ -272,6 +272,33 @@ def test_a_session_is_saved_before_it_is_published_and_marked_after_the_puback(w
     assert MarkPublished("EH123456-7", 1) in world.out
 
 
+def test_the_last_session_is_shown_when_it_is_stored_and_again_after_a_restart(world):
+    """Its topic names the row, also when the broker lost it and the cloud says nothing."""
+    world.observe(129, SESSION, data_type=6)
+    (save,) = [e for e in world.out if isinstance(e, SaveReport)]
+    assert f"charger/{ONE}/session/last" not in world.published()
+    stored = StoredReport("EH123456-7", 3, save.report, published=True, settled=True)
+    world.take(ReportSaved(stored, False))
+    last = json.loads(world.published()[f"charger/{ONE}/session/last"])
+    assert (last["key"], last["revision"]) == ("EH123456-7", 3)
+
+    restarted = World(ONE)
+    restarted.take(StoreOpened(()), Started())
+    (read,) = [effect for effect in restarted.out if isinstance(effect, ReadReports)]
+    restarted.take(ReportsRead(read.read_id, (stored,)))
+    assert json.loads(restarted.published()[f"charger/{ONE}/session/last"]) == last
+
+
+def test_a_session_the_store_refuses_is_shown_all_the_same(world):
+    """A full disk does not hide that a session ended; what is not stored has no key."""
+    world.observe(129, SESSION, data_type=6)
+    (save,) = [e for e in world.out if isinstance(e, SaveReport)]
+    world.take(ReportNotSaved(save.report, StoreFull("full", hint="h")))
+
+    last = json.loads(world.published()[f"charger/{ONE}/session/last"])
+    assert (last["key"], last["session_id"]) == (None, 7)
+
+
 def test_a_consumer_s_word_settles_a_report_and_the_health_tells_where_reports_are(world):
     """The acknowledgement topic reaches the ledger; who looks at the health can see the debts."""
     world.observe(129, SESSION, data_type=6)
@@ -286,7 +313,7 @@ def test_a_consumer_s_word_settles_a_report_and_the_health_tells_where_reports_a
     receipt = Receipt(1, 9, 1)
     world.take(MqttMessage("charger/bridge/session/ack", b"EH123456-7", receipt))
     assert Acknowledge(receipt) in world.out
-    assert SettleReports(("EH123456-7",)) in world.out
+    assert SettleReports((("EH123456-7", 1),)) in world.out
 
 
 def test_sessions_that_did_not_reach_us_are_looked_up_in_the_cloud(world):

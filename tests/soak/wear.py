@@ -60,7 +60,7 @@ async def _day(store: SqliteStore, day: int) -> None:
     for number in range(day * SESSIONS_A_DAY, (day + 1) * SESSIONS_A_DAY):
         row, _ = await store.save(report_of(number))
         await store.mark_published(row.key, 1, NOON)
-        await store.settle((row.key,))
+        await store.settle(((row.key, 1),))
     for number in range(day * COMMANDS_A_DAY, (day + 1) * COMMANDS_A_DAY):
         for step in range(len(LIVES)):
             await store.save_command(command_of(number, step))

@@ -36,6 +36,16 @@ _MARKS: Final = ", ".join("?" * REPORT_WIDTH)
 # An update in place keeps its page and its place in the index: less is written.
 PUT: Final = f"{_INSERT} ({_MARKS}) ON CONFLICT (key) DO UPDATE SET {overwritten(SELECT)}"
 
+# The cloud tells a charger's last report again at every connection, for years if nobody charges
+# there. Without its row it would be a new one each time. Last by the charger's clock, and by when
+# it said so: a burst of sessions comes in any order.
+_NOT_THE_LAST: Final = (
+    "EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
+    " AND (later.ended_at, later.rowid) > (report.ended_at, report.rowid))"
+    " AND EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
+    " AND (later.measured_at, later.rowid) > (report.measured_at, report.rowid))"
+)
+
 
 # -- rows --------------------------------------------------------------------------------------
 
@@ -173,17 +183,14 @@ def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime
         put(db, (replace(stored, published=True, published_at=at),))
 
 
-def settle(db: sqlite3.Connection, keys: Iterable[str]) -> None:
-    """Owe these no more.
+def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
+    """Owe these no more, each by key and revision.
 
-    A second or later revision that was never published stays owed: it can have been committed
-    after somebody took the one before it, and who settles has only a key.
+    A newer revision stays owed: it can have been committed after somebody took the one before it.
     """
-    for key in keys:
+    for key, revision in reports:
         stored = find(db, key)
-        if stored is None or stored.settled:
-            continue
-        if stored.published or stored.revision == 1:
+        if stored is not None and stored.revision == revision and not stored.settled:
             put(db, (replace(stored, settled=True),))
 
 
@@ -205,7 +212,7 @@ def forget(db: sqlite3.Connection, settled_before: datetime) -> int:
     The newest of a report's times counts: a charger's clock can be years behind, and so could ours.
     """
     found = db.execute(
-        f"{SELECT_NUMBERED} WHERE settled = 1"
+        f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST}"
         " AND max(ended_at, received_at, coalesce(published_at, '')) < ? LIMIT ?",
         (time_text(settled_before), MOST_AT_ONCE),
     ).fetchall()
@@ -215,7 +222,7 @@ def forget(db: sqlite3.Connection, settled_before: datetime) -> int:
 def shed(db: sqlite3.Connection, most: int = MOST_AT_ONCE) -> int:
     """Delete the oldest settled reports, whatever their age; return how many."""
     found = db.execute(
-        f"{SELECT_NUMBERED} WHERE settled = 1 ORDER BY rowid LIMIT ?", (most,)
+        f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST} ORDER BY rowid LIMIT ?", (most,)
     ).fetchall()
     return _delete(db, found)
 

@@ -126,13 +126,16 @@ class SqliteStore:
         """
         await self._ask(lambda db: report_rows.mark_published(db, key, revision, at))
 
-    async def settle(self, keys: tuple[str, ...]) -> None:
-        """Owe these reports no more.
+    async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
+        """Owe these reports no more; a newer revision of one stays owed.
+
+        Args:
+            reports: Key and revision of each.
 
         Raises:
             StoreError: It is not noted; they may go out again.
         """
-        await self._ask(lambda db: report_rows.settle(db, keys))
+        await self._ask(lambda db: report_rows.settle(db, reports))
 
     async def mark_owed(
         self, *, since: datetime | None = None, charger_id: str | None = None

@@ -18,7 +18,14 @@ from bridge.core.chargers.state import ChargerState
 from bridge.core.effects import Effect, Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
-from bridge.core.sessions.reports import SessionBoard, read_report, read_start
+from bridge.core.sessions.reports import (
+    UNNAMED,
+    Name,
+    SessionBoard,
+    SessionReport,
+    read_report,
+    read_start,
+)
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.errors import DecodeError
@@ -155,6 +162,12 @@ class Fleet:
         for charger in self._chargers.values():
             yield from charger.state.publications(now)
             yield from charger.board.publications()
+
+    def recorded(self, report: SessionReport, name: Name = UNNAMED) -> Iterator[Publish]:
+        """Show a session that was stored, or could not be, as the last one if it is."""
+        charger = self._chargers.get(report.charger_id)
+        if charger is not None:
+            yield from charger.board.recorded(report, name)
 
     def _session(
         self, charger: Charger, observation: Observation, source: str, now: Moment

@@ -254,13 +254,13 @@ class Delivery:
         if not self._connected:
             return
         kept = []
-        for key, (_, since_s) in self._published.items():
+        for stored, since_s in self._published.values():
             if since_s + SETTLE_S > mono_s:
                 break
-            kept.append(key)
+            kept.append(stored)
         if self._require_acknowledgement:
-            for key in kept:
-                self._owe_again(key)
+            for stored in kept:
+                self._owe_again(stored.key)
         else:
             yield from self._settle(kept)
         due = [i for i, lane in self._probing.items() if lane.not_before_s <= mono_s]
@@ -272,29 +272,31 @@ class Delivery:
 
     def taken(self, reports: Iterable[Taken], mono_s: float) -> Iterator[Effect]:
         """Take a consumer's word that it has these; what is not known or newer is left alone."""
-        meant = [one.key for one in reports if self._means_current(one)]
+        meant = [stored for one in reports if (stored := self._meant(one)) is not None]
         self._room = min(BURST, self._room + len(meant))
         yield from self._settle(meant)
         yield from self._fill(mono_s)
 
-    def _means_current(self, taken: Taken) -> bool:
+    def _meant(self, taken: Taken) -> StoredReport | None:
+        """Return what is not settled and a consumer's word can mean, or None."""
         if (published := self._published.get(taken.key)) is not None:
-            revision, may_have_it = published[0].revision, True
+            stored, may_have_it = published[0], True
         elif (debt := self._debts.get(taken.key)) is not None:
-            revision, may_have_it = debt.stored.revision, debt.handed
+            stored, may_have_it = debt.stored, debt.handed
         else:
-            return False
-        return may_have_it if taken.revision is None else taken.revision == revision
+            return None
+        is_meant = may_have_it if taken.revision is None else taken.revision == stored.revision
+        return stored if is_meant else None
 
-    def _settle(self, keys: list[str]) -> Iterator[Effect]:
-        keys = list(dict.fromkeys(keys))
-        for key in keys:
+    def _settle(self, settled: Iterable[StoredReport]) -> Iterator[Effect]:
+        reports = list(dict.fromkeys((stored.key, stored.revision) for stored in settled))
+        for key, _ in reports:
             self._published.pop(key, None)
             debt = self._debts.pop(key, None)
             if debt is not None:
                 self._lanes[debt.stored.report.charger_id].set_aside.pop(key, None)
-        for start in range(0, len(keys), MOST_SETTLED_AT_ONCE):
-            yield SettleReports(tuple(keys[start : start + MOST_SETTLED_AT_ONCE]))
+        for start in range(0, len(reports), MOST_SETTLED_AT_ONCE):
+            yield SettleReports(tuple(reports[start : start + MOST_SETTLED_AT_ONCE]))
 
     # -- debts -------------------------------------------------------------------------------
 

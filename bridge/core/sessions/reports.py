@@ -3,7 +3,8 @@
 Rules:
 
 1. A report that cannot be read is refused as a whole: half a billing record is none. What bills
-   nobody (``Auth``, ``AuthReason``, the meters) may be missing; unknown keys are ignored.
+   nobody (``Auth``, ``AuthReason``, the meters) may be missing; unknown keys are ignored. Keys are
+   read in any case; what is spelled as documented wins, and two other spellings must agree.
 2. A session is named by the charger's own counter. The start only tells a reset counter apart:
    sources disagree on it by seconds, and the counter of a replaced charger starts again.
 3. A retained topic never holds the tag, not even hashed.
@@ -33,6 +34,9 @@ MOST_ENERGY_KWH = 100_000.0
 LARGEST_COUNTER = 2**63 - 1
 
 Field = bool | float | str | datetime | None
+# Of a stored report, or of one that is not stored.
+Name = tuple[str, int] | tuple[None, None]
+UNNAMED: Name = (None, None)
 
 BACKFILL = "backfill"
 DISCONNECTED = 1
@@ -112,9 +116,12 @@ class _Report(msgspec.Struct, rename="pascal"):
     auth: str | None = None
 
 
-# Not strict: a number spelled as text is still that number.
-_START = msgspec.json.Decoder(_Start, strict=False)
-_REPORT = msgspec.json.Decoder(_Report, strict=False)
+_AUTH = "Auth"
+# The documented names by how they are found.
+_NAMES: dict[type, dict[str, str]] = {
+    kind: {one.encode_name.lower(): one.encode_name for one in msgspec.structs.fields(kind)}
+    for kind in (_Start, _Report)
+}
 
 
 def read_start(text: str, *, charger_id: str) -> SessionStart:
@@ -124,7 +131,7 @@ def read_start(text: str, *, charger_id: str) -> SessionStart:
         DecodeError: It is not one. The error holds nothing of the text: a tag may be in it.
     """
     source = "observation 223"
-    raw = _read(_START, text, source)
+    raw = _read(_Start, text, source)
     return SessionStart(
         charger_id=charger_id,
         session_id=raw.id,
@@ -151,7 +158,7 @@ def read_report(
         DecodeError: It is not one. The error holds nothing of the text: a tag may be in it.
     """
     origin = "observation 129"
-    raw = _read(_REPORT, text, origin)
+    raw = _read(_Report, text, origin)
     started_at = _time(raw.start, "Start", origin)
     ended_at = _time(raw.stop, "Stop", origin)
     if ended_at < started_at:
@@ -172,13 +179,40 @@ def read_report(
     )
 
 
-def _read(decoder: msgspec.json.Decoder[_T], text: str, source: str) -> _T:
+def _read(kind: type[_T], text: str, source: str) -> _T:
     try:
-        return decoder.decode(text)
+        document = msgspec.json.decode(text)
+        if isinstance(document, dict):
+            document = _as_documented(document, _NAMES[kind], source)
+        # Not strict: a number spelled as text is still that number.
+        return msgspec.convert(document, kind, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as exc:
         # msgspec names the key and the types, never the value; a codec error shows the text.
         reason = "not UTF-8" if isinstance(exc, UnicodeError) else str(exc)
         raise DecodeError(reason, source=source) from None
+
+
+def _as_documented(
+    found: dict[str, object], names: dict[str, str], source: str
+) -> dict[str, object]:
+    """Return what is known of a document, under the documented names.
+
+    Raises:
+        DecodeError: Two spellings of a name say different things.
+    """
+    document: dict[str, object] = {}
+    for key, value in found.items():
+        name = names.get(key.lower())
+        if name is None or name in found:
+            continue
+        if name in document and document[name] != value:
+            raise DecodeError(f"{name} is there twice", source=source)
+        document[name] = value
+    document.update((name, found[name]) for name in names.values() if name in found)
+    auth = document.get(_AUTH)
+    if isinstance(auth, int) and not isinstance(auth, bool):
+        document[_AUTH] = str(auth)  # a tag of digits
+    return document
 
 
 def _time(text: str, key: str, source: str) -> datetime:
@@ -284,10 +318,22 @@ def report_fields(report: SessionReport) -> tuple[tuple[str, Field], ...]:
     )
 
 
-def last_document(report: SessionReport) -> bytes:
-    """Write ``session/last``: as the report, without the tag and our own time."""
+def last_document(report: SessionReport, name: Name = UNNAMED) -> bytes:
+    """Write ``session/last``: as the report, without the tag and our own time.
+
+    Args:
+        report: The session.
+        name: Key and revision of its row; unnamed while the store takes nothing.
+    """
+    key, revision = name
     return document(
-        (*report_fields(report), ("source", report.source), ("measured_at", report.measured_at))
+        (
+            ("key", key),
+            ("revision", revision),
+            *report_fields(report),
+            ("source", report.source),
+            ("measured_at", report.measured_at),
+        )
     )
 
 
@@ -326,7 +372,8 @@ class SessionBoard:
     """``session/current`` and ``session/last`` of one charger.
 
     A session runs from its 223, or from when charging is seen without one, until its 129 comes,
-    or a later session is known of, or the cable is unplugged.
+    or a later session is known of, or the cable is unplugged. The last one is shown when it is
+    stored, so that its key and its revision can be told, whoever told of it and when.
     """
 
     def __init__(self, charger_id: str, topics: Topics) -> None:
@@ -338,6 +385,8 @@ class SessionBoard:
         self._unplugged_at: datetime | None = None
         self._energy: tuple[datetime, float] | None = None
         self._last: SessionReport | None = None
+        # What is shown as the last, under which name.
+        self._record: tuple[SessionReport, Name] | None = None
         # None until it is known whether a session runs: what an earlier process published stands.
         self._shown: bytes | None = None
 
@@ -352,18 +401,30 @@ class SessionBoard:
             yield from self._show()
 
     def finished(self, report: SessionReport) -> Iterator[Publish]:
-        """Take a 129, in whatever order they come."""
+        """Take a 129, in whatever order they come; it is shown when it is :meth:`recorded`."""
         if self._replaces_last(report):
-            shown = None if self._last is None else last_document(self._last)
             self._last = report
-            if last_document(report) != shown:
-                yield Publish(self._last_topic, last_document(report))
         if self._start is not None:
             over = self._is_over(self._start) or same_session(self._start, report)
         else:
             over = self._seen_at is not None and report.ended_at >= self._seen_at
         if over:
             yield from self._end()
+
+    def recorded(self, report: SessionReport, name: Name = UNNAMED) -> Iterator[Publish]:
+        """Take a report as it is stored, also one of an earlier process.
+
+        Args:
+            report: What is known of the session.
+            name: Its key and revision; unnamed when it could not be stored.
+        """
+        yield from self.finished(report)
+        if not self._is_newer_record(report, name):
+            return
+        shown = None if self._record is None else last_document(*self._record)
+        self._record = report, name
+        if last_document(report, name) != shown:
+            yield Publish(self._last_topic, last_document(report, name))
 
     def observed(self, observation: Measured) -> Iterator[Publish]:
         """Take any observation; the op mode and the energy of the session matter."""
@@ -381,8 +442,8 @@ class SessionBoard:
         """Everything retained again, an empty ``current`` too: the broker may hold an old one."""
         if self._shown is not None:
             yield Publish(self._current_topic, self._shown)
-        if self._last is not None:
-            yield Publish(self._last_topic, last_document(self._last))
+        if self._record is not None:
+            yield Publish(self._last_topic, last_document(*self._record))
 
     @property
     def _running(self) -> bool:
@@ -421,6 +482,18 @@ class SessionBoard:
         if same_session(last, report):
             return supersedes(report, last)
         return report.ended_at > last.ended_at
+
+    def _is_newer_record(self, report: SessionReport, name: Name) -> bool:
+        if self._record is None:
+            return True
+        held, (held_key, held_revision) = self._record
+        key, revision = name
+        if key is not None and key == held_key:
+            return (revision or 0) >= (held_revision or 0)
+        if not same_session(held, report):
+            return report.ended_at > held.ended_at
+        # Of one session, what is stored counts more than what is not.
+        return held_key is None and (key is not None or supersedes(report, held))
 
     def _end(self) -> Iterator[Publish]:
         self._start = self._seen_at = None

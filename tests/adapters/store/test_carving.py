@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> bytes:
     for number in range(40):
         row, _ = rows.save(db, report_of(number, energy_kwh=float(number)), lambda: None)
         if number % 3 == 0:
-            rows.settle(db, (row.key,))
+            rows.settle(db, ((row.key, 1),))
     commands.put(db, (command_of(number, number % 4) for number in range(40)))
     db.commit()
     db.close()

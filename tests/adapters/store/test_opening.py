@@ -82,7 +82,7 @@ def fill(path: Path, *, crash: bool = False) -> None:
             save(db, report(number), lambda: None)
             if number % 2:
                 mark_published(db, f"EH123456-{number}", 1, NOON)
-                settle(db, (f"EH123456-{number}",))
+                settle(db, ((f"EH123456-{number}", 1),))
     with transaction(db):
         put_commands(db, (command(1), command(2, "sent"), command(3, "confirmed", b"{}")))
     if crash:

@@ -106,22 +106,24 @@ async def test_a_published_report_is_owed_until_it_is_settled(path):
     assert held == {"EH123456-1": (True, NOON), "EH123456-2": (False, None)}
 
     async with opened(path) as store:
-        await store.settle(("EH123456-1", "unknown"))
+        await store.settle((("EH123456-1", 1), ("unknown", 1)))
     assert [row.key for row in await owed(path)] == ["EH123456-2"]
 
 
 async def test_a_correction_is_not_settled_by_what_somebody_said_of_the_report_before(path):
-    """A key names no revision: a later one that never went out stays owed."""
+    """Who settles names a revision: a later one stays owed, whether it went out or not."""
     fixed = replace(REPORT, energy_kwh=0.5, measured_at=NOON + 2 * HOUR)
     async with opened(path) as store:
         await store.save(REPORT)
-        await store.settle(("EH123456-435",))
+        await store.settle((("EH123456-435", 1),))
         assert (await store.open()).owed == ()
         await store.save(fixed)
-        await store.settle(("EH123456-435",))
+        await store.settle((("EH123456-435", 1),))
         assert (await store.open()).owed == (StoredReport("EH123456-435", 2, fixed),)
         await store.mark_published("EH123456-435", 2)
-        await store.settle(("EH123456-435",))
+        await store.settle((("EH123456-435", 1),))
+        assert [row.revision for row in (await store.open()).owed] == [2]
+        await store.settle((("EH123456-435", 2),))
         assert (await store.open()).owed == ()
 
 
@@ -237,7 +239,7 @@ async def test_published_reports_can_be_owed_again(path):
         for report in (numbered(1), numbered(5), numbered(6, "EH000002")):
             row, _ = await store.save(report)
             await store.mark_published(row.key, 1)
-            await store.settle((row.key,))
+            await store.settle(((row.key, 1),))
         again = await store.mark_owed(since=NOON + timedelta(minutes=5), charger_id="EH123456")
         assert again == (StoredReport("EH123456-5", 1, numbered(5)),)
         assert (await store.open()).owed == again
@@ -416,7 +418,7 @@ async def test_a_disk_with_little_left_takes_nothing_new_and_lets_things_end(pat
             await store.save_command(command(2))
         await store.save_command(command(1, answer=b"{}"))
         await store.mark_published("EH123456-435", 1)
-        await store.settle(("EH123456-435",))
+        await store.settle((("EH123456-435", 1),))
         fixed = replace(REPORT, energy_kwh=0.5, measured_at=NOON + 2 * HOUR)
         assert (await store.save(fixed))[1]
         usage = await store.usage()
@@ -436,7 +438,7 @@ async def test_settled_reports_make_room_before_anything_is_refused(path):
             )
             await asyncio.gather(*(store.mark_published(f"EH123456-{n}", 1) for n in numbers))
             if first > 100:
-                await store.settle(tuple(f"EH123456-{n}" for n in numbers))
+                await store.settle(tuple((f"EH123456-{n}", 1) for n in numbers))
         assert (await store.usage()).used_share < 1.0
         kept = [row.report.session_id for row in read_reports(path)]
 
@@ -451,7 +453,7 @@ async def test_only_what_is_settled_and_old_is_forgotten(path):
         for number in (1, 2, 3):
             await store.save(numbered(number))
             await store.mark_published(f"EH123456-{number}", 1, NOON + number * HOUR)
-        await store.settle(("EH123456-1", "EH123456-3"))
+        await store.settle((("EH123456-1", 1), ("EH123456-3", 1)))
         await store.save_command(command(1))
         await store.save_command(command(2, answer=b"{}"))
         await store.save_command(command(3, answer=b"{}", received_at=NOON + 9 * HOUR))
@@ -472,10 +474,31 @@ async def test_a_report_is_as_old_as_the_newest_thing_heard_of_it(path):
     async with opened(path) as store:
         row, _ = await store.save(dusty)
         await store.mark_published(row.key, 1)
-        await store.settle((row.key,))
+        await store.settle(((row.key, 1),))
+
+        await store.save(REPORT)
 
         assert await store.forget(settled_before=NOON, commands_before=NOON) == 0
         assert await store.forget(settled_before=NOON + 2 * HOUR, commands_before=NOON) == 1
+
+
+@pytest.mark.parametrize("last", [1, 3])
+async def test_what_a_charger_said_last_is_no_news_after_years(path, last):
+    """The cloud tells it again at every connection: its row stays, of each charger one or two."""
+    chargers = ("EH123456", "EH999999")
+    async with opened(path) as store:
+        for charger_id in chargers:
+            for number in (1, 2, 3):
+                heard_at = NOON + HOUR * (9 if number == last else number)
+                report = replace(numbered(number, charger_id), measured_at=heard_at)
+                row, _ = await store.save(report)
+                await store.settle(((row.key, 1),))
+        await store.forget(settled_before=NOON + timedelta(days=999), commands_before=NOON)
+        kept = [(row.report.charger_id, row.report.session_id) for row in read_reports(path)]
+        told = [await store.save(row.report) for row in read_reports(path)]
+
+    assert sorted(kept) == [(one, number) for one in chargers for number in sorted({last, 3})]
+    assert all(row.settled and not changed for row, changed in told)
 
 
 # -- commands and queries -------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_from_committed_to_settled():
     for _ in range(2):
         assert room.room.deadline_s() <= room.now.mono_s + SETTLE_S / 2
     assert room.take([]) == []
-    assert SettleReports((f"{ONE}-1",)) in room.wait(SETTLE_S / 2)
+    assert SettleReports(((f"{ONE}-1", 1),)) in room.wait(SETTLE_S / 2)
     assert room.room.standing == Standing(0, 0, 0, 0)
 
 
@@ -101,7 +101,7 @@ def test_a_consumer_s_acknowledgement_settles_and_is_acknowledged_itself():
 
     assert room.message(SessionAckTopic(), b"EH123456-1") == [
         Acknowledge(RECEIPT),
-        SettleReports((f"{ONE}-1",)),
+        SettleReports(((f"{ONE}-1", 1),)),
     ]
 
 
@@ -273,10 +273,11 @@ class Life(RuleBasedStateMachine):
                     self.save(report)
                 case MarkPublished(key, revision) if self.rows[key].revision == revision:
                     self.rows[key] = replace(self.rows[key], published=True)
-                case SettleReports(keys):
-                    for key in keys:
-                        assert self.consumed.get(key, 0) >= self.rows[key].revision
-                        self.rows[key] = replace(self.rows[key], settled=True)
+                case SettleReports(reports):
+                    for key, revision in reports:
+                        assert self.consumed.get(key, 0) >= revision
+                        if self.rows[key].revision == revision:
+                            self.rows[key] = replace(self.rows[key], settled=True)
                 case ReadReports(read_id):
                     found = tuple(sorted(self.rows.values(), key=lambda o: o.report.ended_at))
                     self.do(self.room.reports_read(ReportsRead(read_id, found), self.now))

@@ -216,7 +216,7 @@ def test_the_settle_window_is_as_long_as_promised_and_on_one_connection():
     assert desk.delivery.deadline_s() == desk.now_s + SETTLE_S
     assert desk.tick(SETTLE_S - 1) == []
 
-    assert desk.tick(1) == [SettleReports((f"{ONE}-1",))]
+    assert desk.tick(1) == [SettleReports(((f"{ONE}-1", 1),))]
     assert desk.delivery.unsettled == 0
     assert desk.delivery.deadline_s() is None
     assert keys(desk.reconnect()) == []
@@ -237,7 +237,7 @@ def test_many_are_settled_in_commits_of_a_sane_size():
     desk = Desk(*(row(n) for n in range(1, 251)))
     desk.ack_all()
 
-    assert [len(effect.keys) for effect in desk.tick(SETTLE_S)] == [100, 100, 50]
+    assert [len(effect.reports) for effect in desk.tick(SETTLE_S)] == [100, 100, 50]
 
 
 def test_what_was_not_acknowledged_goes_out_again_and_a_superseded_revision_stays_behind():
@@ -258,7 +258,7 @@ def test_where_an_acknowledgement_is_required_only_a_consumer_settles():
         desk.ack(desk.sent[-1])
         assert keys(desk.tick(SETTLE_S)) == [f"{ONE}-1"]
 
-    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports((f"{ONE}-1",))]
+    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
 
 
 def test_what_the_broker_never_had_goes_before_what_it_had():
@@ -296,11 +296,11 @@ def test_a_consumer_s_word_settles_at_once():
     """Also before the broker's acknowledgement reached us."""
     desk = Desk(row(1), row(2))
 
-    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports((f"{ONE}-1",))]
+    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
     assert keys(desk.ack(desk.sent[0])) == [f"{ONE}-2"]
     desk.ack(desk.sent[-1])
     twice = desk.taken([Taken(f"{ONE}-2", 1), Taken(f"{ONE}-2")])
-    assert twice == [SettleReports((f"{ONE}-2",))]
+    assert twice == [SettleReports(((f"{ONE}-2", 1),))]
     assert (desk.delivery.owed, desk.delivery.unsettled) == (0, 0)
     assert keys(desk.reconnect()) == []
 
@@ -504,9 +504,9 @@ class Life(RuleBasedStateMachine):
             elif isinstance(effect, MarkPublished):
                 self.mark(effect.key, effect.revision, published=True)
             elif isinstance(effect, SettleReports):
-                for key in effect.keys:
-                    assert self.consumed.get(key, 0) >= self.rows[key].revision
-                    self.mark(key, self.rows[key].revision, settled=True)
+                for key, revision in effect.reports:
+                    assert self.consumed.get(key, 0) >= revision
+                    self.mark(key, revision, settled=True)
 
     def mark(self, key, revision, **facts):
         if self.rows[key].revision == revision:

@@ -132,13 +132,38 @@ def test_every_time_form_that_was_seen_is_read_as_utc(text, expected):
         {"Id": 4.5},
         {"Id": True},
         {"AuthReason": "why"},
-        {"Auth": 5},
+        {"Auth": True},
+        {"Auth": 1.5},
+        {"Auth": ["04"]},
     ],
 )
 def test_half_a_billing_record_is_refused(change):
     """A value that makes no sense refuses the report."""
     with pytest.raises(DecodeError):
         read({**FINISHED, **change})
+
+
+@pytest.mark.parametrize("respell", [str.lower, str.upper, lambda key: key[:1].lower() + key[1:]])
+def test_keys_are_read_in_any_case(respell):
+    """A firmware that spells its keys differently costs no report and no start."""
+    assert read({respell(key): value for key, value in FINISHED.items()}) == REPORT
+    text = json.dumps({respell(key): value for key, value in BEGUN.items()})
+    assert read_start(text, charger_id=ID) == START
+
+
+def test_a_documented_key_wins_and_other_spellings_must_agree():
+    """What the documentation names is meant; between two strangers nobody guesses."""
+    assert read({"id": "a-guid", "ENERGYKWH": 99, **FINISHED}) == REPORT
+    rest = {key: value for key, value in FINISHED.items() if key != "EnergyKwh"}
+    assert read({**rest, "energyKwh": 0.411273, "ENERGYKWH": 0.411273}) == REPORT
+    with pytest.raises(DecodeError, match="EnergyKwh is there twice"):
+        read({**rest, "energyKwh": 0.411273, "ENERGYKWH": 99})
+
+
+def test_a_tag_of_digits_is_its_text():
+    """A tag that was written as a number is the same tag."""
+    assert read({**FINISHED, "Auth": 4123456789}).auth == "4123456789"
+    assert read({**FINISHED, "Auth": 10**25}).auth == "1" + 25 * "0"
 
 
 @pytest.mark.parametrize("key", ["Start", "Stop", "EnergyKwh"])
@@ -248,6 +273,7 @@ def test_reasons_have_names():
 TOPICS = Topics("charger")
 CURRENT = f"charger/{ID}/session/current"
 LAST = f"charger/{ID}/session/last"
+NAME = ("EH123456-435", 1)
 
 
 @dataclass(frozen=True)
@@ -281,6 +307,11 @@ def running(messages: list[Publish]) -> object:
     return json.loads(message.payload) if message.payload else None
 
 
+def told(board: SessionBoard, report: SessionReport) -> list[Publish]:
+    """Let a 129 come and be stored."""
+    return [*board.finished(report), *board.recorded(report, NAME)]
+
+
 def test_a_start_shows_the_running_session_without_the_tag(board):
     """session/current is set by a 223, holds no tag, and is not repeated."""
     (message,) = board.started(START)
@@ -297,18 +328,39 @@ def test_a_start_shows_the_running_session_without_the_tag(board):
 def test_a_report_ends_its_session_and_becomes_the_last(board):
     """session/last is the finished session without tag, and session/current is emptied."""
     list(board.started(START))
-    last, current = board.finished(REPORT)
+    current, last = told(board, REPORT)
 
     assert last == Publish(
         LAST,
-        b'{"charger_id":"EH123456","session_id":435,"started_at":"2025-01-22T12:51:47Z",'
+        b'{"key":"EH123456-435","revision":1,"charger_id":"EH123456","session_id":435,"started_at":"2025-01-22T12:51:47Z",'
         b'"ended_at":"2025-01-22T13:05:38Z","energy_kwh":0.411273,"meter_start_kwh":1277.872637,'
         b'"meter_stop_kwh":1278.28391,"auth_reason":3,"auth_reason_name":"offline_whitelist",'
         b'"offline":true,"source":"stream","measured_at":"2025-01-22T13:05:38Z"}',
     )
     assert current == Publish(CURRENT, b"")
-    assert list(board.finished(REPORT)) == []
+    assert told(board, REPORT) == []
     assert list(board.started(START)) == []
+
+
+def test_what_cannot_be_stored_is_shown_without_a_key_until_it_is(board):
+    """A full disk hides no session; what is not stored does not replace its stored self."""
+    (unnamed,) = board.recorded(REPORT)
+    assert json.loads(unnamed.payload)["key"] is None
+    fixed = replace(REPORT, energy_kwh=0.5)
+    assert [m.payload for m in board.recorded(fixed)] == [last_document(fixed)]
+    (named,) = board.recorded(REPORT, NAME)
+    assert (json.loads(named.payload)["key"], json.loads(named.payload)["revision"]) == NAME
+
+    assert list(board.recorded(replace(REPORT, energy_kwh=9.0))) == []
+    assert list(board.publications()) == [named]
+
+
+def test_an_older_revision_is_not_shown_over_a_newer_one(board):
+    """The store is read while reports are saved: what was read first may arrive last."""
+    fixed = replace(REPORT, energy_kwh=0.5)
+    assert len(list(board.recorded(fixed, ("EH123456-435", 2)))) == 1
+
+    assert list(board.recorded(REPORT, NAME)) == []
 
 
 def test_whole_numbers_print_without_a_fraction():
@@ -332,7 +384,7 @@ def test_an_older_report_leaves_the_running_session_alone(board):
     """A late report of the session before changes session/last only."""
     list(board.started(replace(START, session_id=436, started_at=ENDED + HOUR)))
 
-    assert [m.topic for m in board.finished(REPORT)] == [LAST]
+    assert [m.topic for m in told(board, REPORT)] == [LAST]
 
 
 def test_a_report_of_a_later_session_ends_an_older_one(board):
@@ -364,8 +416,8 @@ def test_an_unannounced_session_ends_with_the_report_that_covers_it(board):
     list(board.observed(seen(109, 3, STARTED)))
     earlier = replace(REPORT, session_id=434, ended_at=STARTED - HOUR, started_at=STARTED - HOUR)
 
-    assert [m.topic for m in board.finished(earlier)] == [LAST]
-    assert [m.topic for m in board.finished(REPORT)] == [LAST, CURRENT]
+    assert [m.topic for m in told(board, earlier)] == [LAST]
+    assert [m.topic for m in told(board, REPORT)] == [CURRENT, LAST]
 
 
 def test_an_old_op_mode_does_not_revive_a_finished_session(board):
@@ -380,7 +432,7 @@ def test_unplugging_ends_the_session_before_its_report_comes(board):
     list(board.started(START))
     assert running(list(board.observed(seen(109, 1, ENDED)))) is None
     assert list(board.started(START)) == []
-    assert [m.topic for m in board.finished(REPORT)] == [LAST]
+    assert [m.topic for m in told(board, REPORT)] == [LAST]
 
 
 def test_a_start_that_is_over_leaves_the_running_session_alone(board):
@@ -408,7 +460,7 @@ def test_other_op_modes_change_nothing(board):
 
 def test_nothing_is_emptied_before_it_is_known_that_no_session_runs(board):
     """After a restart what an earlier process published stands until something is known."""
-    assert [m.topic for m in board.finished(REPORT)] == [LAST]
+    assert [m.topic for m in told(board, REPORT)] == [LAST]
     assert list(board.observed(seen(121, 3.0, ENDED))) == []
     assert running(list(board.started(START))) is None
 
@@ -423,28 +475,29 @@ def test_any_order_of_reports_ends_on_the_newest(order):
         )
         for n in range(5)
     ]
-    shown = [m for n in order for m in board.finished(reports[n])]
+    shown = [m for n in order for m in board.recorded(reports[n], (f"{ID}-{n}", 1))]
 
-    assert shown[-1] == Publish(LAST, last_document(reports[4]))
+    assert shown[-1] == Publish(LAST, last_document(reports[4], (f"{ID}-4", 1)))
 
 
 def test_a_corrected_report_replaces_the_last_and_a_backfilled_one_does_not(board):
     """What the charger says of a session later counts; the cloud's copy does not."""
-    list(board.finished(REPORT))
+    told(board, REPORT)
     fixed = replace(REPORT, energy_kwh=0.5, measured_at=ENDED + HOUR)
 
-    assert [m.topic for m in board.finished(fixed)] == [LAST]
+    assert [m.topic for m in board.recorded(fixed)] == []
+    assert [m.topic for m in board.recorded(fixed, ("EH123456-435", 2))] == [LAST]
     assert list(board.finished(REPORT)) == []
-    assert list(board.finished(replace(fixed, energy_kwh=9.0, source="backfill"))) == []
+    assert list(board.recorded(replace(fixed, energy_kwh=9.0, source="backfill"))) == []
 
 
 def test_everything_known_is_published_again(board):
     """After the broker lost it, both topics go out again, an emptied one too."""
     assert list(board.publications()) == []
     list(board.started(START))
-    list(board.finished(REPORT))
+    told(board, REPORT)
 
     assert list(board.publications()) == [
         Publish(CURRENT, b""),
-        Publish(LAST, last_document(REPORT)),
+        Publish(LAST, last_document(REPORT, NAME)),
     ]
