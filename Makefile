@@ -1,6 +1,7 @@
 # make demo    everything at once, without charger, account or broker
 # make test    install what the tests need, then run `make check`
 # make check   what CI checks, in the order that fails fastest
+# make bench   what docs/performance.md says, measured again: about half an hour
 # make soak-…  the same promises for as long as you like: soak-kill N=1000, soak-power N=10000, …
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
+.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 
 demo: $(VENV)/.demo
@@ -77,6 +78,12 @@ soak-full: $(VENV)/.dev
 # N times at each of sixteen points.
 soak-crash: $(VENV)/.dev mosquitto
 	python -m tests.soak.crash_points $(or $(N),50)
+
+# One figure of docs/performance.md each; benchmarks/results has them as JSON.
+BENCHMARKS := throughput commands start drain
+
+bench: $(VENV)/.dev mosquitto
+	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit; done
 
 fmt: $(VENV)/.dev
 	ruff check --fix .

@@ -1,0 +1,100 @@
+"""What the chargers of a benchmark say: the same records, in the same order, for every contender.
+
+Every record has a value and a stamp of its own, so nobody may drop one as unchanged. Records that
+follow each other come from different chargers, as in a fleet: caches that only help a replay do not
+help here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from bridge.core.chargers.derived import BY_SOURCE
+from bridge.core.chargers.registry import REGISTRY, DataType, ObservationSpec
+
+RECORD_END = b"\x1e"
+FINAL = 0x80
+TEXT = 0x1
+LONGEST_SHORT = 125
+LONGEST_MIDDLE = 0xFFFF
+# Numbers without labels, from which nothing else follows: one observation, one message.
+PLAIN: tuple[ObservationSpec, ...] = tuple(
+    sorted(
+        (
+            spec
+            for spec in REGISTRY.values()
+            if spec.kind in (DataType.DOUBLE, DataType.INTEGER)
+            and not (spec.labels or spec.personal or spec.id in BY_SOURCE)
+        ),
+        key=lambda spec: spec.id,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How many chargers, and how many different observations each of them sends."""
+
+    chargers: int = 50
+    observations: int = 100
+
+    @property
+    def serials(self) -> tuple[str, ...]:
+        """Their serials."""
+        return tuple(f"EH{100_000 + number}" for number in range(self.chargers))
+
+    @property
+    def topics(self) -> int:
+        """How many observations make up a round: one of everything."""
+        return self.chargers * self.observations
+
+    def specs(self) -> tuple[ObservationSpec, ...]:
+        """Return the rows of the registry that are sent."""
+        return PLAIN[: self.observations]
+
+
+def value_of(spec: ObservationSpec, turn: int) -> str:
+    """Spell the value of a round, as it is sent and as it is published."""
+    return f"{turn}.5" if spec.kind is DataType.DOUBLE else str(turn)
+
+
+def records(fleet: Fleet, turns: range, ending_at: datetime) -> Iterator[bytes]:
+    """Word rounds of observations, a millisecond apart, the last one measured at ``ending_at``."""
+    count = len(turns) * fleet.topics
+    at = ending_at.astimezone(UTC) - timedelta(milliseconds=count)
+    step = timedelta(milliseconds=1)
+    for turn in turns:
+        for spec in fleet.specs():
+            value = value_of(spec, turn)
+            for serial in fleet.serials:
+                at += step
+                stamp = at.isoformat(timespec="milliseconds")[:-6]
+                yield (
+                    f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":"{serial}",'
+                    f'"dataType":{spec.kind.value},"id":{spec.id},"timestamp":"{stamp}Z",'
+                    f'"value":"{value}"}}]}}\x1e'
+                ).encode()
+
+
+def framed(payload: bytes) -> bytes:
+    """Put a text into a WebSocket frame, as a server sends it."""
+    size = len(payload)
+    if size <= LONGEST_SHORT:
+        head = bytes((FINAL | TEXT, size))
+    elif size <= LONGEST_MIDDLE:
+        head = bytes((FINAL | TEXT, 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((FINAL | TEXT, 127)) + size.to_bytes(8, "big")
+    return head + payload
+
+
+def frames(texts: Iterator[bytes], each: int) -> Iterator[bytes]:
+    """Put so many records into a frame."""
+    held: list[bytes] = []
+    for text in texts:
+        held.append(text)
+        if len(held) == each:
+            yield framed(b"".join(held))
+            held.clear()
+    if held:
+        yield framed(b"".join(held))
