@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -15,6 +16,7 @@ from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.cloud.tokens import account_of
 from bridge.adapters.mqtt.link import PahoLink
 from bridge.adapters.roster import RosterFile
+from bridge.adapters.service_manager import ServiceManager
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.adapters.stream.hub import HubStream
 from bridge.core.events import Started, StoreFailed, StoreOpened
@@ -25,6 +27,7 @@ from bridge.errors import StoreError, StoreLocked
 from bridge.gateway import Gateway, Inbox
 from bridge.healthcheck import alive_path, beat
 from bridge.settings import Settings
+from bridge.watchdog import Signs, Watchdog
 
 log = structlog.get_logger()
 
@@ -41,14 +44,28 @@ async def run(settings: Settings) -> int:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    manager = ServiceManager(os.environ)
+
+    def end() -> None:
+        manager.stopping()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return await serve(settings, stop)
+        loop.add_signal_handler(number, end)
+    # Nobody stops it: the end of the process must not hang either.
+    return await serve(settings, stop, Watchdog(manager))
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> int:
-    """Run the gateway until ``stop`` is set; see :func:`run`."""
+async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | None = None) -> int:
+    """Run the gateway until ``stop`` is set; see :func:`run`.
+
+    Args:
+        settings: The configuration.
+        stop: Set to end it.
+        watchdog: May end the process; None where the process is not ours.
+    """
     clock = SystemClock()
+    signs = Signs(clock)
     inbox = Inbox()
     path = Path(settings.store.path)
     store = SqliteStore(path, max_mib=settings.store.max_mib, emit=inbox.put)
@@ -64,7 +81,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
     )
     stream = None
     if settings.easee.source == "stream":
-        stream = HubStream(settings.easee, cloud=cloud, clock=clock, emit=inbox.put)
+        stream = HubStream(
+            settings.easee,
+            cloud=cloud,
+            clock=clock,
+            emit=inbox.put,
+            promise=functools.partial(signs.promise, "stream"),
+        )
     link = PahoLink(
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
@@ -73,10 +96,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         clock=clock,
         emit=inbox.put,
         session_expiry_s=settings.commands.ttl_s,
+        promise=functools.partial(signs.promise, "mqtt"),
     )
     roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
     log.info("bridge.started", version=bridge.__version__, store=str(path))
-    alive = alive_path(os.environ)
     gateway = Gateway(
         machine,
         inbox,
@@ -86,8 +109,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         store=store,
         clock=clock,
         remember=roster.save,
-        beat=None if alive is None else functools.partial(beat, alive),
+        beat=_beat(watchdog),
+        signs=signs,
     )
+    if watchdog is not None:
+        watchdog.start()
     try:
         await gateway.run(stop, opened=opened, started=Started(roster.load()))
     finally:
@@ -95,6 +121,21 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         await store.close()
     log.info("bridge.stopped")
     return os.EX_OK
+
+
+def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
+    """Make what is called while all is well: one listener in this process, one outside."""
+    alive = alive_path(os.environ)
+    if watchdog is None and alive is None:
+        return None
+
+    def say(mono_s: float) -> None:
+        if watchdog is not None:
+            watchdog.beat()
+        if alive is not None:
+            beat(alive, mono_s)
+
+    return say
 
 
 async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:

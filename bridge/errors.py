@@ -14,6 +14,7 @@
      │    ├── AuthFailed      credentials are wrong or revoked: retry slowly
      │    └── Blocked         the vendor blocked us: be silent for hours
      ├── LinkLost             a connection is gone: reconnect
+     ├── PartFailed           a part of the process is gone: end, be started again (exit 75)
      └── StoreError
           ├── StoreLocked     another process owns the store: stop (exit 75)
           └── StoreFull       the quota or the disk is full: say so, take nothing new
@@ -173,6 +174,10 @@ class LinkLost(BridgeError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class PartFailed(BridgeError):
+    """A part of the process ended that never should; what is left would be half alive."""
 
 
 class StoreError(BridgeError):

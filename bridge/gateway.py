@@ -12,8 +12,9 @@ Rules:
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import assert_never
 
 import structlog
@@ -56,8 +57,9 @@ from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.outbox import Outbox
 from bridge.core.storage import store_opened
-from bridge.errors import CloudError, LinkLost, StoreError
+from bridge.errors import CloudError, LinkLost, PartFailed, StoreError
 from bridge.ports import Clock, Cloud, MqttLink, ObservationStream, Store
+from bridge.watchdog import Signs
 
 log = structlog.get_logger()
 
@@ -68,7 +70,12 @@ LONGEST_STEP_S = 0.005
 WINDOW = 20
 FLUSH_WITHIN_S = 2.0
 STORE_RETRY_S = 30.0
-BEAT_EVERY_S = 30.0
+BEAT_EVERY_S = 10.0
+# How long a piece of work may take before it counts as stuck. An SD card at its end takes minutes;
+# a request has a deadline of its own, and then some for what comes around it.
+STORE_WITHIN_S = 300.0
+CLOUD_SPARE_S = 120.0
+PUMP_WITHIN_S = 60.0
 # The MQTT 5 reason code a broker would give to a message we do not even send.
 TOPIC_NAME_INVALID = 0x90
 
@@ -108,6 +115,7 @@ class Gateway:
         store: Store,
         clock: Clock,
         beat: Callable[[float], object] | None = None,
+        signs: Signs | None = None,
         remember: Callable[[tuple[str, ...]], None] | None = None,
     ) -> None:
         """Join them; nothing runs yet.
@@ -121,9 +129,11 @@ class Gateway:
             store: The ledger's.
             clock: Time.
             remember: Keeps the account's serials for the next start; called in a thread.
-            beat: Called with the monotonic time every so often: a sign that this loop turns.
+            beat: Called with the monotonic time every so often, while nothing is overdue.
+            signs: Where everybody promises to be heard of again.
         """
         self._beat = beat
+        self._signs = signs or Signs(clock)
         self._remember = remember
         self._machine = machine
         self._link = link
@@ -152,11 +162,15 @@ class Gateway:
         self._inbox.wake = self._wake
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            sources = [tasks.create_task(self._link.run(), name="mqtt")]
+            endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run}
             if self._stream is not None:
-                sources.append(tasks.create_task(self._stream.run(), name="stream"))
+                endless["stream"] = self._stream.run
             if self._beat is not None:
-                sources.append(tasks.create_task(self._beats(self._beat), name="beat"))
+                endless["beat"] = functools.partial(self._beats, self._beat)
+            sources = [
+                tasks.create_task(self._part(name, work, stop), name=name)
+                for name, work in endless.items()
+            ]
             if isinstance(opened, StoreFailed):
                 sources.append(tasks.create_task(self._reopen(), name="store"))
             self._inbox.put(opened)
@@ -201,6 +215,7 @@ class Gateway:
         unfinished = self._outbox.waiting + self._outbox.in_flight
         if not events and not (self._connected and unfinished):
             self._idle.set()
+        self._signs.promise("pump", PUMP_WITHIN_S)
 
     def _notice(self, event: Event) -> None:
         """Keep the outbox in step with the connection."""
@@ -222,7 +237,8 @@ class Gateway:
             case Note(level, event, fields):
                 getattr(log, level)(event, **fields)
             case CallCloud():
-                self._spawn(self._call(effect), given_up_at_stop=True)
+                within_s = effect.within_s + CLOUD_SPARE_S
+                self._spawn(self._call(effect), "cloud", within_s, given_up_at_stop=True)
             case SaveReport():
                 self._spawn(self._save(effect))
             case MarkPublished():
@@ -237,7 +253,7 @@ class Gateway:
                 self._spawn(self._tend(effect))
             case Remember(charger_ids):
                 if self._remember is not None:
-                    self._spawn(asyncio.to_thread(self._remember, charger_ids))
+                    self._spawn(asyncio.to_thread(self._remember, charger_ids), "roster")
             case Watch(charger_ids):
                 if self._stream is not None:
                     self._stream.watch(charger_ids)
@@ -275,19 +291,45 @@ class Gateway:
 
     # -- effects that take time -----------------------------------------------------------------
 
+    async def _part(
+        self, name: str, work: Callable[[], Awaitable[None]], stop: asyncio.Event
+    ) -> None:
+        """Run what must not end before the gateway does.
+
+        Raises:
+            PartFailed: It did. Without it we would be half alive.
+        """
+        try:
+            await work()
+        except Exception as exc:
+            log.exception("part.failed", part=name)
+            raise PartFailed(f"{name} failed: {type(exc).__name__}") from exc
+        if not stop.is_set():
+            raise PartFailed(f"{name} ended by itself")
+
     def _spawn(
-        self, work: Coroutine[object, object, None], *, given_up_at_stop: bool = False
+        self,
+        work: Coroutine[object, object, None],
+        name: str = "store",
+        within_s: float = STORE_WITHIN_S,
+        *,
+        given_up_at_stop: bool = False,
     ) -> None:
         """Start work on an effect.
 
         Args:
             work: What to do.
+            name: Who is waited for.
+            within_s: Longer than this, and it counts as stuck.
             given_up_at_stop: It may last longer than a service manager waits. A commit may not.
         """
         if self._tasks is None:
             work.close()
             return
         task = self._tasks.create_task(work)
+        sign = f"{name} {id(task)}"
+        self._signs.promise(sign, within_s)
+        task.add_done_callback(lambda _: self._signs.kept(sign))
         if given_up_at_stop:
             self._given_up.add(task)
             task.add_done_callback(self._given_up.discard)
@@ -363,8 +405,19 @@ class Gateway:
                 return
 
     async def _beats(self, beat: Callable[[float], object]) -> None:
+        told: tuple[str, ...] = ()
+        before: tuple[str, ...] = ()
         while True:
-            beat(self._clock.now().mono_s)
+            # Twice in a row: after a long stop everything is late once.
+            overdue = self._signs.overdue()
+            stuck = tuple(sorted({name.split()[0] for name in overdue if name in before}))
+            if stuck and stuck != told:
+                log.error("part.stuck", parts=stuck)
+                told = stuck
+            before = overdue
+            if not overdue:
+                beat(self._clock.now().mono_s)
+            self._inbox.put(Tick())  # what is asked of the pump
             await self._clock.sleep(BEAT_EVERY_S)
 
     async def _drained(self) -> None:

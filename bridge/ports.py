@@ -17,6 +17,12 @@ from bridge.core.sessions.reports import SessionReport
 from bridge.core.storage import OpenedStore, StoreUsage
 
 Emit = Callable[[Event], None]
+# Called with seconds: the caller will be heard of again within them, or is stuck.
+Promise = Callable[[float], object]
+
+
+def nobody_waits(_within_s: float) -> None:
+    """Be the :data:`Promise` of an adapter that nobody watches."""
 
 
 class Clock(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
@@ -48,8 +49,9 @@ from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
 from bridge.core.storage import OpenedStore, StoreUsage
 from bridge.core.topics import Topics
-from bridge.errors import CloudUnavailable, LinkLost, StoreError
+from bridge.errors import CloudUnavailable, LinkLost, PartFailed, StoreError
 from bridge.gateway import Gateway, Inbox
+from bridge.watchdog import Signs
 from tests.conftest import NOON, PATIENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -166,7 +168,7 @@ class Outside:
 
 
 @contextlib.asynccontextmanager
-async def running(script, *, opened=None, beat=None, acks=True, failure=None):
+async def running(script, *, opened=None, beat=None, acks=True, failure=None, signs=None):
     """Run a gateway between a script and the outside; it ends cleanly with the block."""
     inbox = Inbox()
     outside = Outside(inbox, acks, failure)
@@ -179,6 +181,7 @@ async def running(script, *, opened=None, beat=None, acks=True, failure=None):
         store=outside,
         clock=SystemClock(),
         beat=beat,
+        signs=signs,
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -369,3 +372,64 @@ async def test_the_loop_says_that_it_turns():
     beats = []
     async with running(Script(), beat=beats.append):
         await settled(lambda: beats)
+
+
+async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
+    """A broken promise is named on the second look, and no beat is heard until it is kept."""
+    monkeypatch.setattr(module, "BEAT_EVERY_S", 0.001)
+    signs = Signs(SystemClock())
+    signs.promise("store 1", -1.0)
+    beats = []
+    with capture_logs() as lines:
+        async with running(Script(), beat=beats.append, signs=signs):
+            await settled(lambda: any(line["event"] == "part.stuck" for line in lines))
+            assert beats == []
+            signs.kept("store 1")
+            await settled(lambda: len(beats) > 3)
+
+    assert [line["parts"] for line in lines if line["event"] == "part.stuck"] == [("store",)]
+
+
+async def test_work_that_takes_time_is_promised_until_it_is_done():
+    """A commit has its time, and one that returned is not waited for any more."""
+    signs = Signs(SystemClock())
+    script = Script({Tick: [SaveReport(REPORT)]})
+    hold = asyncio.Event()
+    async with running(script, signs=signs) as outside:
+
+        async def save(report):
+            await hold.wait()
+            return STORED, True
+
+        outside.save = save
+        outside.inbox.put(Tick())
+        await settled(lambda: any(name.startswith("store") for name in signs._due_s))
+        hold.set()
+        await settled(lambda: set(signs._due_s) == {"pump"})
+        assert script.seen(ReportSaved)
+
+
+@pytest.mark.parametrize("ending", ["return", "error"])
+async def test_a_part_that_ends_ends_the_gateway(ending):
+    """Without its link the gateway would be half alive: it ends, with an error worth a restart."""
+    inbox = Inbox()
+    outside = Outside(inbox)
+
+    async def run():
+        if ending == "error":
+            raise KeyError("a defect")
+
+    outside.run = run
+    gateway = Gateway(
+        Script(),
+        inbox,
+        link=outside,
+        cloud=outside,
+        stream=None,
+        store=outside,
+        clock=SystemClock(),
+    )
+    with pytest.raises(ExceptionGroup) as ended:
+        await gateway.run(asyncio.Event(), opened=StoreOpened(()))
+
+    assert ended.group_contains(PartFailed, match="mqtt")

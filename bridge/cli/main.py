@@ -19,7 +19,15 @@ from typing import Final, NoReturn
 
 import bridge
 from bridge.cli.options import add_fields, count, endpoint, given_fields, port, seconds
-from bridge.errors import AuthFailed, BridgeError, CloudError, ConfigError, LinkLost, StoreError
+from bridge.errors import (
+    AuthFailed,
+    BridgeError,
+    CloudError,
+    ConfigError,
+    LinkLost,
+    PartFailed,
+    StoreError,
+)
 from bridge.settings import LogSettings, Settings
 
 PROGRAM = "charger-bridge"
@@ -53,6 +61,7 @@ _STATUS: Final = (
     (StoreError, os.EX_TEMPFAIL),
     (LinkLost, os.EX_TEMPFAIL),
     (CloudError, os.EX_TEMPFAIL),
+    (PartFailed, os.EX_TEMPFAIL),
 )
 
 

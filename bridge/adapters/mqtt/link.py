@@ -25,7 +25,7 @@ from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost
-from bridge.ports import Clock, Emit
+from bridge.ports import Clock, Emit, Promise, nobody_waits
 from bridge.settings import MqttSettings
 
 log = structlog.get_logger()
@@ -44,6 +44,8 @@ KEEP_ALIVE_STEP_S = 1.0
 # How long a clean end may take: the last PUBACK, then DISCONNECT.
 FAREWELL_S = 2.0
 GOODBYE_S = 1.0
+# The longest pause, and an attempt with each of its deadlines, twice over.
+HEARD_WITHIN_S = 180.0
 # Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
 # published at QoS 0 in that moment, of which nobody promised anything beyond this.
 EARLY_MESSAGES = 256
@@ -63,6 +65,7 @@ class PahoLink:
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
+        promise: Told when it will be heard of again.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class PahoLink:
         clock: Clock,
         emit: Emit,
         session_expiry_s: int = 60,
+        promise: Promise = nobody_waits,
     ) -> None:
         self._settings = settings
         self._will = will
@@ -83,6 +87,7 @@ class PahoLink:
         self._clock = clock
         self._emit = emit
         self._session_expiry_s = session_expiry_s
+        self._promise = promise
         self._dialect = Dialect(settings.version)
         self._epoch = 0
         self._attempt: Connection | None = None
@@ -104,6 +109,7 @@ class PahoLink:
         """Stay connected until cancelled or closed, emitting what arrives."""
         failed = 0
         while not self._closing:
+            self._promise(HEARD_WITHIN_S)
             started_s = self._clock.now().mono_s
             protocol = self._dialect.choose(started_s)
             cause = Cause.OTHER
@@ -245,6 +251,7 @@ class PahoLink:
         while True:
             await self._clock.sleep(KEEP_ALIVE_STEP_S)
             connection.keep_alive()
+            self._promise(HEARD_WITHIN_S)
 
     def _arrived(self, message: MqttMessage) -> None:
         if self._up is not None:

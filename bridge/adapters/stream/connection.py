@@ -98,16 +98,27 @@ class HubSocket(ClientConnection):
         super().data_received(data)
 
 
+def _nobody_asks() -> None:
+    """Be told of a sign of life that nobody waits for."""
+
+
 class HubConnection:
     """One hub connection, from the handshake to its end."""
 
     def __init__(
-        self, limits: Limits, clock: Clock, watched: Watched, take: Callable[[HubReport], None]
+        self,
+        limits: Limits,
+        clock: Clock,
+        watched: Watched,
+        take: Callable[[HubReport], None],
+        *,
+        alive: Callable[[], None] = _nobody_asks,
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._watched = watched
         self._take = take
+        self._alive = alive
         self._decoder = Decoder()
         self._keepalive = Keepalive(
             self._mono_s(), ping_every_s=limits.ping_every_s, silence_s=limits.silence_s
@@ -167,6 +178,7 @@ class HubConnection:
     async def _ping(self, socket: HubSocket) -> None:
         await self._opened.wait()
         while True:
+            self._alive()
             left_s = self._keepalive.ping_at_s - self._mono_s()
             if left_s > 0:
                 await self._clock.sleep(left_s)

@@ -40,12 +40,14 @@ from bridge.core.events import (
     StreamSubscription,
 )
 from bridge.errors import BridgeError, LinkLost
-from bridge.ports import Clock, Cloud, Emit
+from bridge.ports import Clock, Cloud, Emit, Promise, nobody_waits
 from bridge.settings import EaseeSettings
 
 log = structlog.get_logger()
 
 LARGEST_FRAME_BYTES = 4 << 20
+# A new token, a negotiation and an upgrade with all their deadlines, and then as long again.
+HEARD_WITHIN_S = 300.0
 UNAUTHORIZED = 401
 # 403 and 429 at the upgrade are how a ban begins; without a Retry-After we stay away this long.
 PUSHED_BACK = frozenset({403, 429})
@@ -67,6 +69,7 @@ class HubStream:
         clock: Clock,
         emit: Emit,
         limits: Limits | None = None,
+        promise: Promise = nobody_waits,
     ) -> None:
         """Connect nothing yet.
 
@@ -76,12 +79,14 @@ class HubStream:
             clock: Times back-off, pings and silence.
             emit: Takes what arrives.
             limits: Other limits than the usual ones, for tests.
+            promise: Told when it will be heard of again.
         """
         self._settings = settings
         self._cloud = cloud
         self._clock = clock
         self._emit = emit
         self._limits = limits or Limits()
+        self._promise = promise
         self._watched = Watched()
         self._refused: dict[str, str] = {}
         self._rejected_token: str | None = None
@@ -100,13 +105,20 @@ class HubStream:
         """Stay connected until cancelled, emitting what arrives."""
         failures = 0
         while True:
-            connection = HubConnection(self._limits, self._clock, self._watched, self._take)
+            self._promise(HEARD_WITHIN_S)
+            connection = HubConnection(
+                self._limits, self._clock, self._watched, self._take, alive=self._still_here
+            )
             lost = await self._contained(connection)
             failures = failures_after(connection.lived_s, failures)
             asked_s: float | None = getattr(lost, "retry_after_s", None)
             wait_s = retry_in_s(failures, self._clock.jitter(), asked_s)
             self._lost(str(lost), failures, wait_s)
+            self._promise(wait_s + HEARD_WITHIN_S)
             await self._clock.sleep(wait_s)
+
+    def _still_here(self) -> None:
+        self._promise(HEARD_WITHIN_S)
 
     async def _contained(self, connection: HubConnection) -> BridgeError:
         """Attempt in a task of its own: what ends there must not end us.

@@ -1,0 +1,57 @@
+"""Telling the service manager how we are: systemd's notification socket, and nothing else.
+
+The protocol is a datagram of ``NAME=value`` lines to the socket that ``NOTIFY_SOCKET`` names. Where
+there is none (a container, a terminal) every call does nothing. Source: sd_notify(3).
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+MICROSECONDS: Final = 1_000_000
+# systemd asks for a sign of life at least twice as often as it looks.
+FEEDS_PER_PERIOD: Final = 2
+
+
+class ServiceManager:
+    """Whoever started us, as far as the environment tells."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._environ = environ
+
+    def ready(self) -> bool:
+        """Say that the configuration is read and the loop turns."""
+        return self._tell("READY=1")
+
+    def stopping(self) -> bool:
+        """Say that we end because we were asked to."""
+        return self._tell("STOPPING=1")
+
+    def alive(self) -> bool:
+        """Feed the service manager's own watchdog."""
+        return self._tell("WATCHDOG=1")
+
+    @property
+    def feed_every_s(self) -> float | None:
+        """How often :meth:`alive` is wanted, or None when nobody waits for it."""
+        text = self._environ.get("WATCHDOG_USEC", "")
+        meant = self._environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        if not meant or not (text.isascii() and text.isdecimal()) or not int(text):
+            return None
+        return int(text) / MICROSECONDS / FEEDS_PER_PERIOD
+
+    def _tell(self, line: str) -> bool:
+        """Send one line; return False when there is nobody, and never raise or wait."""
+        if self._address[:1] not in ("/", "@"):
+            return False
+        # An @ stands for the NUL byte of a name that is in no file system.
+        address = f"\0{self._address[1:]}" if self._address[0] == "@" else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.setblocking(False)
+                manager.sendto(line.encode(), address)
+        except (OSError, ValueError):
+            return False
+        return True

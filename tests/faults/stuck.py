@@ -1,0 +1,105 @@
+"""A gateway in which something stands still: ``python -m tests.faults.stuck WHAT FOLDER``.
+
+It runs as the installed program does, with a watchdog that waits for parts of a second instead of
+a minute. WHAT names what gets stuck after the start: ``loop``, ``store``, ``task``, or ``nothing``.
+"""
+
+import asyncio
+import functools
+import sys
+import time
+from pathlib import Path
+
+from bridge import app, gateway, logs
+from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.store.worker import Urgency
+from bridge.core.effects import TendStore
+from bridge.core.events import Tick
+from bridge.core.machine import Machine
+from bridge.settings import (
+    EaseeSettings,
+    LogSettings,
+    MqttSettings,
+    Secret,
+    Settings,
+    StoreSettings,
+)
+from bridge.watchdog import Signs, Watchdog
+
+NOBODY = "http://127.0.0.1:9"
+FOR_EVER_S = 3600.0
+SHORT_S = 0.5
+
+
+class ShortSigns(Signs):
+    """Nobody may be silent for longer than half a second."""
+
+    def promise(self, name: str, within_s: float) -> None:
+        super().promise(name, min(within_s, SHORT_S))
+
+
+class CuriousMachine(Machine):
+    """Asks the store how full it is whenever anything happens."""
+
+    def handle(self, event, now):
+        yield from super().handle(event, now)
+        if isinstance(event, Tick):
+            yield TendStore()
+
+
+def hang_in_the_store() -> None:
+    """Have the worker's thread hang in the next question it is asked."""
+
+    async def usage(self):
+        return await self._ask(lambda _: time.sleep(FOR_EVER_S), Urgency.UPKEEP)
+
+    SqliteStore.usage = usage
+    app.Machine = CuriousMachine
+
+
+def hang_in_a_task() -> None:
+    """Have the link wait for something that never comes."""
+
+    async def run(self):
+        self._promise(SHORT_S)
+        await asyncio.sleep(FOR_EVER_S)
+
+    PahoLink.run = run
+
+
+async def alive(self) -> None:
+    """Be a link that has nobody to talk to, and says so every now and then."""
+    while not self._closing:
+        self._promise(SHORT_S)
+        await asyncio.sleep(SHORT_S / 10)
+
+
+async def run(what: str, folder: Path) -> int:
+    """Run the gateway; after a while the loop hangs, if that is what was asked for."""
+    if what == "loop":
+        asyncio.get_running_loop().call_later(SHORT_S, time.sleep, FOR_EVER_S)
+    settings = Settings(
+        EaseeSettings("x@example.com", Secret("p"), (), NOBODY, NOBODY, "poll"),
+        mqtt=MqttSettings(host="127.0.0.1", port=9),
+        store=StoreSettings(path=str(folder / "bridge.db")),
+    )
+    return await app.run(settings)
+
+
+def main(what: str, folder: str) -> int:
+    """Make it impatient, and let it run into what was asked for."""
+    logs.configure(LogSettings())
+    gateway.BEAT_EVERY_S = SHORT_S / 10
+    app.Watchdog = functools.partial(Watchdog, every_s=SHORT_S / 5, looks=10)
+    app.Signs = ShortSigns
+    PahoLink.run = alive
+    if what == "store":
+        hang_in_the_store()
+    elif what == "task":
+        hang_in_a_task()
+    return asyncio.run(run(what, Path(folder)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
