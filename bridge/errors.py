@@ -22,6 +22,8 @@
 Facts are attributes, not only words. An error is raised or logged, never both.
 """
 
+import math
+
 EXCERPT_CHARACTERS = 80
 
 
@@ -136,7 +138,7 @@ class AuthFailed(CloudError):
     Attributes:
         credentials_wrong: True when the cloud named the user or password wrong (errorCode 100);
             False when tokens are refused for another reason.
-        retry_after_s: Seconds until the next attempt is due.
+        retry_after_s: Seconds until the next attempt is due; 0 where none will be made.
     """
 
     def __init__(
@@ -150,6 +152,13 @@ class AuthFailed(CloudError):
         super().__init__(message, status=status)
         self.credentials_wrong = credentials_wrong
         self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """Say what is wrong, and when it is tried again where it is."""
+        why = super().__str__()
+        if self.retry_after_s <= 0:
+            return why
+        return f"{why}; next try in {math.ceil(self.retry_after_s / 60)} min"
 
 
 class Blocked(CloudError):

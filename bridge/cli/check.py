@@ -10,7 +10,7 @@ from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.mqtt.link import probe
 from bridge.adapters.mqtt.tls import client_context
 from bridge.core.topics import Topics
-from bridge.errors import BridgeError, LinkLost
+from bridge.errors import AuthFailed, BridgeError, LinkLost
 from bridge.settings import Settings, TlsSettings
 
 
@@ -49,6 +49,8 @@ async def attempts(settings: Settings) -> AsyncIterator[tuple[str, str | BridgeE
         try:
             yield name, await attempt(settings)
         except BridgeError as error:
+            if isinstance(error, AuthFailed):
+                error.retry_after_s = 0.0  # here nothing is tried again
             yield name, error
 
 

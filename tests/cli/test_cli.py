@@ -247,7 +247,7 @@ async def test_a_wrong_password_is_not_worth_a_retry(wrong, status, monkeypatch,
     """Bad credentials are configuration, everything else passes."""
 
     async def refused(_settings: object) -> str:
-        raise AuthFailed("no", credentials_wrong=wrong)
+        raise AuthFailed("no", credentials_wrong=wrong, retry_after_s=1800.0)
 
     async def fine(_settings: object) -> str:
         return "MQTT 5"
@@ -256,7 +256,10 @@ async def test_a_wrong_password_is_not_worth_a_retry(wrong, status, monkeypatch,
     monkeypatch.setattr(cli_check, "_probe_broker", fine)
 
     assert await cli._connect(None) == status
-    assert capsys.readouterr().out == "mqtt: MQTT 5\n"
+    told = capsys.readouterr()
+    assert told.out == "mqtt: MQTT 5\n"
+    assert "no" in told.err
+    assert "next try" not in told.err
 
 
 def test_the_store_is_checked_without_being_made(tmp_path):

@@ -26,7 +26,6 @@ Durations are monotonic. The wall clock is only asked how old the tokens of the 
 
 import asyncio
 import json
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -370,7 +369,7 @@ class Account:
         match self._hold.error:
             case AuthFailed() as error:
                 raise AuthFailed(
-                    f"{error}; next try in {math.ceil(left_s / 60)} min",
+                    error.args[0],
                     status=error.status,
                     credentials_wrong=error.credentials_wrong,
                     retry_after_s=left_s,
