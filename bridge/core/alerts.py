@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -10,6 +11,10 @@ from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
+
+# Worth knowing, and nothing that the bridge fails to do: the rest means trouble, an unknown kind
+# included, and ``bridge/health`` counts it.
+ADVICE: Final = frozenset({"access_open_offline", "access_nobody_offline"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,11 @@ class Alerts:
     def kinds(self) -> tuple[str, ...]:
         """The kinds that are open, oldest first."""
         return tuple(self._open)
+
+    @property
+    def has_trouble(self) -> bool:
+        """True while an alert is open that is more than advice."""
+        return not self._open.keys() <= ADVICE
 
     def raise_(self, kind: str, message: str, hint: str, now: Moment) -> Iterator[Effect]:
         """Open an alert, or change the words of an open one."""

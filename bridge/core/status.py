@@ -141,7 +141,7 @@ class Status:
         """``ok``, ``degraded`` (something is missing) or ``failed`` (the main job is not done)."""
         if self.cloud.word in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
             return "failed"
-        if self.cloud.word == "degraded" or self.alerts.kinds:
+        if self.cloud.word == "degraded" or self.alerts.has_trouble:
             return "degraded"
         if self.online < len(self.chargers) or not self.chargers:
             return "degraded"

@@ -2,7 +2,7 @@
 
 import json
 
-from bridge.core.alerts import Alerts
+from bridge.core.alerts import ADVICE, Alerts
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
@@ -48,3 +48,15 @@ def test_other_words_keep_the_time_of_the_first_alert():
     assert json.loads(changed.payload)["since"] == "2026-11-22T12:00:00Z"
     assert list(alerts.publications()) == [changed]
     assert alerts.kinds == ("storage",)
+
+
+def test_advice_is_no_trouble():
+    """What an operator chose and should know of does not make the bridge unwell; the rest does."""
+    alerts = Alerts(Topics())
+    for kind in ADVICE:
+        list(alerts.raise_(kind, "known", "nothing", NOW))
+    assert not alerts.has_trouble
+    list(alerts.raise_("nobody_has_heard_of_it", "oh", "look", NOW))
+    assert alerts.has_trouble
+    list(alerts.clear("nobody_has_heard_of_it"))
+    assert not alerts.has_trouble
