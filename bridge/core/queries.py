@@ -70,7 +70,7 @@ class _Query:
     due_s: float
     waiting: dict[int, str] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
-    http_status: int | None = None
+    statuses: list[int] = field(default_factory=list)
 
 
 class Queries:
@@ -160,12 +160,13 @@ class Queries:
 
     def answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
         """Take a part that the cloud gave."""
-        self._owners[event.call_id].http_status = event.status
+        self._owners[event.call_id].statuses.append(event.status)
         yield from self._came(event.call_id, event.body, now)
 
     def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
         """Take note that the cloud gave none."""
-        self._owners[event.call_id].http_status = event.error.status
+        if event.error.status is not None:
+            self._owners[event.call_id].statuses.append(event.error.status)
         yield from self._came(event.call_id, event.error, now)
 
     def reports_read(self, event: ReportsRead, now: Moment) -> Iterator[Effect]:
@@ -192,6 +193,8 @@ class Queries:
             found = query.question.answer(query.charger_id, query.wish, query.parts, self._privacy)
         except BridgeError as error:
             state, reason = _verdict(error)
+            status = getattr(error, "status", None)
+            query.statuses = [] if status is None else [status]
             yield from self._answer(query, now, state, reason=reason, detail=str(error))
             return
         if found.observations:
@@ -222,7 +225,8 @@ class Queries:
             at=now,
             reason=reason,
             detail=detail and detail[:LONGEST_DETAIL],
-            http_status=query.http_status,
+            # Of several parts the best one counts: without any plan all are 404, and that is said.
+            http_status=min(query.statuses, default=None),
         )
         document = answer.document()
         if found is not None:

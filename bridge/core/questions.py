@@ -325,7 +325,8 @@ def _schedule(_: str, __: Wish, parts: Parts, ___: Privacy) -> Found:
         missing = isinstance(part, CloudRejected) and part.status == NOT_FOUND
         body = b"" if missing else _body(part)
         plans[resource] = parsed(body, resource) if body.strip() else None
-    return Found(msgspec.json.encode(plans))
+    found = any(plan is not None for plan in plans.values())
+    return Found(msgspec.json.encode(plans), None if found else "there is no plan")
 
 
 def _list(documents: list[bytes]) -> bytes:

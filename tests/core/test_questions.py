@@ -224,6 +224,14 @@ def test_a_schedule_shows_the_vendor_s_plans_and_null_where_there_is_none():
     assert value == {PLANS[0]: {"enabled": "none"}, PLANS[1]: None, PLANS[2]: None}
 
 
+def test_no_schedule_at_all_is_said():
+    """Without any plan the answer is an object of nulls, and a sentence."""
+    value, detail = answer("schedule", dict.fromkeys(PLANS, GONE))
+
+    assert set(value.values()) == {None}
+    assert detail == "there is no plan"
+
+
 def test_a_schedule_that_could_not_be_read_is_not_said_to_be_empty():
     """Down is not none."""
     parts = {PLANS[0]: b"{}", PLANS[1]: CloudUnavailable("down"), PLANS[2]: GONE}
