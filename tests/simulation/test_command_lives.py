@@ -42,6 +42,7 @@ FAILURES = [
     OutcomeUnknown("timeout"),
     RateLimited("429", retry_after_s=3.0),
     RateLimited("budget", retry_after_s=2.0, local=True),
+    RateLimited("budget", retry_after_s=90.0, local=True),
     CloudRejected("no", status=400, reason="bad_request"),
     Blocked("ban", status=403, retry_after_s=9.0),
 ]
@@ -145,14 +146,16 @@ class Lives(RuleBasedStateMachine):
         charger_id=CHARGERS,
         which=INDEX,
         ttl_s=st.sampled_from([1, 5, 60, None]),
-        name=st.sampled_from(["a", "b", None, None, None]),
+        named=st.sampled_from([("a", None), (None, "a"), ("b", None), *3 * [(None, None)]]),
     )
-    def ask(self, command, charger_id, which, ttl_s, name):
-        """Somebody publishes a command."""
+    def ask(self, command, charger_id, which, ttl_s, named):
+        """Somebody publishes a command, with an id, with Correlation Data or without either."""
+        given, data = named
+        name = given or data
         values = COMMANDS[command]
         fields = {"value": values[which % len(values)]}
         fields |= {} if ttl_s is None else {"ttl_s": ttl_s}
-        fields |= {} if name is None else {"id": name}
+        fields |= {} if given is None else {"id": given}
         number = len(self.askings)
         receipt = Receipt(self.epoch, number + 1, 1)
         topic = f"charger/{charger_id}/set/{command}"
@@ -161,6 +164,7 @@ class Lives(RuleBasedStateMachine):
             json.dumps(fields).encode(),
             receipt,
             response_topic=f"charger/reply/{number}",
+            correlation=data and data.encode(),
         )
         target = SetTopic(charger_id, command)
         asking = Asking(number, message, target, name and (charger_id, name), ttl_s or 60)
@@ -209,13 +213,14 @@ class Lives(RuleBasedStateMachine):
                     Receipt(self.epoch, old.receipt.message_id, 1),
                     duplicate=True,
                     response_topic=old.response_topic,
+                    correlation=old.correlation,
                 )
                 self._deliver(asking, message)
 
     # -- what the cloud and the chargers do --------------------------------------------------------
 
     @precondition(lambda self: self.open_calls)
-    @rule(index=INDEX, what=st.sampled_from(["ticket", "", "<x>", "state"]))
+    @rule(index=INDEX, what=st.sampled_from(["ticket", "", "[]", "<x>", "state"]))
     def answer(self, index, what):
         """The cloud answers a call."""
         call = self._pick(index)

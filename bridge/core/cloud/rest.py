@@ -33,6 +33,7 @@ LONGEST_LIFETIME_S = 30 * 86_400.0
 # Twice what servers commonly take as one header.
 LONGEST_TOKEN = 16_384
 LARGEST_OBSERVATION_ID = 2**31 - 1
+OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +194,12 @@ def command_tickets(body: bytes) -> tuple[CommandTicket, ...]:
     """Read the answer to a command or a settings call that the cloud took.
 
     ``/commands/*`` answer one object, ``/settings`` a list with one per changed key. Nothing at
-    all, ``null``, ``[]`` and objects without ticks and verdict mean there was nothing to do: no
-    tickets.
+    all, ``null``, ``[]`` and ``{}`` hold no tickets; what that means, :func:`says_nothing_to_do`
+    tells. Keys are read in either case: other parts of the vendor's interface write them with
+    a capital.
 
     Raises:
-        DecodeError: It is something else, e.g. a web page.
+        DecodeError: It is something else: a web page, or an object without ticks and verdict.
     """
     if not body.strip():
         return ()
@@ -210,13 +212,31 @@ def command_tickets(body: bytes) -> tuple[CommandTicket, ...]:
 def _ticket(entry: object, body: bytes) -> CommandTicket | None:
     if not isinstance(entry, dict):
         raise DecodeError("no object", source="command answer", raw=body[:EXCERPT_BYTES])
+    entry = {f"{key[:1].lower()}{key[1:]}": item for key, item in entry.items()}
     ticks = integer(entry.get("ticks"))
     accepted = flag(entry.get("wasAccepted"))
     if ticks is None and accepted is None:
-        return None
+        if not entry:
+            return None
+        source = "command answer"
+        raise DecodeError("neither ticks nor a verdict", source=source, raw=body[:EXCERPT_BYTES])
     device = entry["device"] if has_serial(entry, "device") else ""
     command_id = integer(entry.get("commandId", entry.get("id")))
     return CommandTicket(device, command_id, ticks, accepted)
+
+
+def says_nothing_to_do(status: int, body: bytes) -> bool:
+    """Say whether an answer without a ticket means that there was nothing to change.
+
+    200 is an end: done, or so already. 202 says that something goes to the charger, unless the
+    list of what goes there is empty or its ticks are 0. A 202 that says nothing was taken all the
+    same: what the charger does will tell.
+
+    Args:
+        status: A 2xx.
+        body: What :func:`command_tickets` read without finding ticks or a verdict in it.
+    """
+    return status == OK or body.strip() not in (b"", b"null", b"{}")
 
 
 def command_state(body: bytes) -> CommandState:

@@ -12,7 +12,7 @@ from typing import Any
 from bridge.core.cloud.requests import is_serial
 from bridge.core.commands.answers import Ask, correlation_text
 from bridge.core.commands.catalogue import CATALOGUE, CommandSpec, allowed
-from bridge.core.commands.payloads import LONGEST_ID, Payload, read_payload
+from bridge.core.commands.payloads import LONGEST_ID, Payload, id_in, read_payload
 from bridge.core.events import Moment, MqttMessage
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
@@ -21,7 +21,8 @@ from bridge.settings import CommandSettings
 LONGEST_TTL_S = 600.0
 LONGEST_CORRELATION_BYTES = 1024
 
-# Charger, and the payload's id (text) or the correlation data (bytes).
+# Charger, and what its caller calls the command: a text, whether it came as the payload's id or as
+# Correlation Data, or bytes where Correlation Data is no such text.
 Name = tuple[str, str | bytes]
 
 
@@ -72,10 +73,7 @@ def ask_of(message: MqttMessage, topics: Topics) -> Ask:
 
 def id_of(message: MqttMessage) -> str | None:
     """Return what an answer calls the command: the caller's id, or printable Correlation Data."""
-    try:
-        given = read_payload(message.payload).id
-    except CommandRefused:
-        given = None
+    given = id_in(message.payload)
     return correlation_text(message.correlation, LONGEST_ID) if given is None else given
 
 
@@ -122,7 +120,7 @@ def admit(
         target.charger_id,
         spec,
         spec.read(payload.value, settings.max_current_a),
-        id_of(message),
+        correlation_text(message.correlation, LONGEST_ID) if payload.id is None else payload.id,
         _name(target.charger_id, message, payload),
         _ttl_s(payload, message, settings, now),
         payload.value,
@@ -142,10 +140,23 @@ def _check_addressee(message: MqttMessage, charger_id: str, known: Container[str
 def _name(charger_id: str, message: MqttMessage, payload: Payload) -> Name | None:
     if payload.id is not None:
         return charger_id, payload.id
-    if not message.correlation:
+    return named_by(charger_id, message.correlation)
+
+
+def named_by(charger_id: str, correlation: bytes | None) -> Name | None:
+    """Return what Correlation Data names: the same as a payload's id, where it is such a text.
+
+    Args:
+        charger_id: Whose command.
+        correlation: As received; what is too long to be an id is known by its hash.
+    """
+    if not correlation:
         return None
-    is_long = len(message.correlation) > LONGEST_ID
-    return charger_id, sha256(message.correlation).digest() if is_long else message.correlation
+    text = correlation_text(correlation, LONGEST_ID)
+    if text is not None:
+        return charger_id, text
+    is_long = len(correlation) > LONGEST_ID
+    return charger_id, sha256(correlation).digest() if is_long else correlation
 
 
 def _ttl_s(payload: Payload, message: MqttMessage, settings: CommandSettings, now: Moment) -> float:

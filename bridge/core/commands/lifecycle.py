@@ -94,6 +94,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
         Step.CONFIRM: State.CONFIRMED,
         Step.DENY: State.FAILED,
         Step.RETRY: State.WAITING,
+        Step.LATE: State.EXPIRED,
         Step.LOSE: State.IN_DOUBT,
         Step.RESTART: State.IN_DOUBT,
     },

@@ -16,7 +16,7 @@ import msgspec
 
 from bridge.core.cloud.requests import is_serial
 from bridge.core.cloud.rest import CommandTicket
-from bridge.core.commands.admission import Name, Order
+from bridge.core.commands.admission import Name, Order, named_by
 from bridge.core.commands.answers import Ask
 from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.commands.lifecycle import FINAL, Command, State
@@ -144,7 +144,7 @@ def name_of(row: CommandRow) -> Name | None:
         return row.charger_id, text
     try:
         if kind == "data":
-            return row.charger_id, bytes.fromhex(text)
+            return named_by(row.charger_id, bytes.fromhex(text))
     except ValueError as exc:
         raise DecodeError("unreadable name", source=f"command {row.key}", raw=row.name) from exc
     raise DecodeError("no name of ours", source=f"command {row.key}", raw=row.name)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeGuard
 
 from bridge.errors import CommandRefused
 
@@ -104,6 +104,25 @@ def read_payload(payload: bytes) -> Payload:
     value = _json_or_word(text)
     _check(value)
     return _envelope(value) if isinstance(value, dict) else Payload(value)
+
+
+def id_in(payload: bytes) -> str | None:
+    """Return the id in the bytes of a command, also where the rest of them is refused.
+
+    Args:
+        payload: Anything.
+
+    Returns:
+        The id; None where there is none, or none that may be repeated in an answer.
+    """
+    if len(payload) > LARGEST_PAYLOAD_BYTES:
+        return None
+    try:
+        given = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    found = given.get("id") if isinstance(given, dict) else None
+    return found if _is_id(found) else None
 
 
 def refuse(detail: str) -> NoReturn:
@@ -295,16 +314,20 @@ def _envelope(given: dict[str, object]) -> Payload:
         value = own
     return Payload(
         value,
-        _id(given["id"]) if "id" in given else None,
-        _ttl_s(given["ttl_s"]) if "ttl_s" in given else None,
-        _expires_at(given["expires_at"]) if "expires_at" in given else None,
+        None if given.get("id") is None else _id(given["id"]),
+        None if given.get("ttl_s") is None else _ttl_s(given["ttl_s"]),
+        None if given.get("expires_at") is None else _expires_at(given["expires_at"]),
     )
 
 
 def _id(value: object) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_ID or not value.isprintable():
+    if not _is_id(value):
         refuse(f"an id is a text of 1 to {LONGEST_ID} printable characters")
     return value
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_ID and value.isprintable()
 
 
 def _ttl_s(value: object) -> float:

@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from bridge.core.cloud.requests import CloudRequest, site_request
-from bridge.core.cloud.rest import Circuit, charger_site, command_tickets, observations
+from bridge.core.cloud.rest import (
+    Circuit,
+    charger_site,
+    command_tickets,
+    observations,
+    says_nothing_to_do,
+)
 from bridge.core.commands.book import Book
 from bridge.core.commands.calls import (
     MOST_CALLS,
@@ -27,7 +33,7 @@ from bridge.core.commands.catalogue import Place
 from bridge.core.commands.flow import Deny, Flow, Hold, Skip
 from bridge.core.commands.lanes import Lanes
 from bridge.core.commands.lifecycle import FINAL, HOLDING, Command, State, Step
-from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, decide
+from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, TooLate, Verdict, decide
 from bridge.core.commands.witness import Observe, Witness
 from bridge.core.effects import CallCloud, Effect, Note
 from bridge.core.events import CloudAnswered, CloudFailed, Moment, Observed
@@ -176,9 +182,11 @@ class Sender:
             case Purpose.LOOK:
                 yield from self._witness.looked(command, call.request, event.body, now)
             case Purpose.SEND:
+                if command.state is not State.SENT:
+                    return  # the charger's own word was taken for it
                 command.http_status = event.status
                 self._flow.answered(command, now)
-                yield from self._taken(command, event.body, now)
+                yield from self._taken(command, event, now)
                 yield from self._witness.sort_early(command.charger_id, now)
 
     def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
@@ -187,7 +195,8 @@ class Sender:
         if call is None or call.purpose is Purpose.LOOK:
             return
         command, error = call.command, event.error
-        if command.state not in FINAL:
+        awaited = State.SENT if call.purpose is Purpose.SEND else State.WAITING
+        if command.state is awaited:
             command.http_status = error.status
             verdict = decide(
                 error,
@@ -216,7 +225,13 @@ class Sender:
                 yield from self._judge(call.command, InDoubt(), "no answer", now)
                 yield from self._witness.sort_early(call.command.charger_id, now)
 
-    def _unsent(self, command: Command, verdict: RetryIn | GiveUp | InDoubt, now: Moment) -> None:
+    def doubt(self, command: Command, now: Moment) -> Iterator[Effect]:
+        """Go on without the cloud's answer: the charger has spoken, and the answer is overdue."""
+        self._flow.answered(command, now)
+        yield from self._judge(command, InDoubt(), "the charger answered before the cloud", now)
+        yield from self._witness.sort_early(command.charger_id, now)
+
+    def _unsent(self, command: Command, verdict: Verdict, now: Moment) -> None:
         """Take back what was counted for a sending that came to nothing."""
         if isinstance(verdict, InDoubt):
             self._flow.answered(command, now)
@@ -233,9 +248,10 @@ class Sender:
                 self._lanes.remove(command)
                 yield from self._book.finish(command, Step.DENY, now, "no_circuit", error.reason)
 
-    def _taken(self, command: Command, body: bytes, now: Moment) -> Iterator[Effect]:
+    def _taken(self, command: Command, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
         """Go on from a 2xx answer to a command."""
-        if command.spec.on_200 == "read":
+        body, on_200 = event.body, command.spec.on_200
+        if on_200 == "read":
             yield from self._read(command, body, now)
             return
         try:
@@ -246,10 +262,10 @@ class Sender:
             yield Note("warning", "command.answer_unreadable", {"error": str(error)})
             tickets, is_empty = (), False
         command.tickets = tickets
-        if is_empty and command.spec.on_200 != "wait":
-            if command.spec.on_200 == "confirmed":
-                yield from self._book.finish(command, Step.CONFIRM, now)
-                return
+        if is_empty and on_200 == "confirmed":
+            yield from self._book.finish(command, Step.CONFIRM, now)
+            return
+        if is_empty and on_200 == "noop" and says_nothing_to_do(event.status, body):
             command.wrote_flash = False
             self._flow.not_carried_out(command)
             yield from self._book.finish(command, Step.SKIP, now)
@@ -276,7 +292,7 @@ class Sender:
         yield from self._book.finish(command, Step.CONFIRM, now)
 
     def _judge(
-        self, command: Command, verdict: RetryIn | GiveUp | InDoubt, detail: str, now: Moment
+        self, command: Command, verdict: Verdict, detail: str, now: Moment
     ) -> Iterator[Effect]:
         """Go on from a call that failed."""
         if isinstance(verdict, RetryIn):
@@ -289,10 +305,13 @@ class Sender:
             facts: dict[str, object] = {"in_s": verdict.wait_s, "error": detail}
             facts |= {"charger_id": command.charger_id, "command": command.spec.name}
             yield Note("info", "command.retried", facts)
-        elif isinstance(verdict, GiveUp):
+        elif isinstance(verdict, GiveUp | TooLate):
             if command.state is State.WAITING:
                 self._lanes.remove(command)
-            yield from self._book.finish(command, Step.DENY, now, verdict.reason, detail)
+            if isinstance(verdict, TooLate):
+                yield from self._book.finish(command, Step.LATE, now, detail=detail)
+            else:
+                yield from self._book.finish(command, Step.DENY, now, verdict.reason, detail)
         else:
             command.step(Step.LOSE)
             since = now if command.sent is None else command.sent

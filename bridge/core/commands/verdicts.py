@@ -6,6 +6,8 @@ Rules:
 2. What was certainly not sent may be tried again, whatever it is.
 3. What was refused for being too early is repeated only if repeating is harmless.
 4. Nothing is tried again after its time, so waiting that long is giving up.
+5. Our own budget is no answer of the cloud: what it holds back waits, and expires at once where it
+   would have to wait beyond its time. Whoever stands behind it must not wait for nothing.
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from bridge.errors import (
     RateLimited,
 )
 
+SHORTEST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 
 
@@ -42,8 +45,16 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class TooLate:
+    """Answer ``expired``: it would have to wait beyond its time, and not because of the cloud."""
+
+
+@dataclass(frozen=True, slots=True)
 class InDoubt:
     """It may have been carried out: wait for what the charger says."""
+
+
+Verdict = RetryIn | GiveUp | TooLate | InDoubt
 
 
 def decide(
@@ -53,7 +64,7 @@ def decide(
     attempts: int,
     left_s: float,
     is_lookup: bool = False,
-) -> RetryIn | GiveUp | InDoubt:
+) -> Verdict:
     """Say what follows from a failed call.
 
     Args:
@@ -68,9 +79,12 @@ def decide(
     match error:
         case OutcomeUnknown() if not is_lookup:
             return InDoubt()
-        case RateLimited(local=local):
+        case RateLimited(local=True):
+            wait_s = max(SHORTEST_WAIT_S, error.retry_after_s)
+            return RetryIn(wait_s) if wait_s < left_s else TooLate()
+        case RateLimited():
             wait_s = max(backoff_s, error.retry_after_s)
-            may_wait = (local or idempotent) and wait_s < left_s
+            may_wait = idempotent and wait_s < left_s
             return RetryIn(wait_s) if may_wait else GiveUp("rate_limited")
         case CloudUnavailable():
             wait_s = max(backoff_s, error.retry_after_s or 0.0)

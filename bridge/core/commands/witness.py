@@ -34,6 +34,9 @@ from bridge.core.events import CommandResponse, Moment, Observed
 from bridge.errors import CommandRefused, DecodeError
 
 MOST_EARLY: Final = 16
+# The cloud's answer and the charger's are milliseconds apart, in either order. A request that still
+# hangs so long after the charger answered need not be waited for.
+EARLY_S: Final = 3.0
 # Seconds after the cloud took it. Most answers are there within one.
 LOOK_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
 # After a restart the stream needs some seconds to come up and replay.
@@ -70,6 +73,8 @@ class Witness:
         if in_flight is not None and (command is None or not is_exact(response, command)):
             early = self._early.setdefault(in_flight.charger_id, [])
             early.append(response)
+            if response.command_id in in_flight.spec.response_ids:
+                in_flight.due_s = min(in_flight.due_s, now.mono_s + EARLY_S)
             if len(early) > MOST_EARLY:
                 yield from self._foreign(early.pop(0), now)
         elif command is None:

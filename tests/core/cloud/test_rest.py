@@ -190,6 +190,10 @@ def test_observations_of_which_none_can_be_read_are_refused():
             body({"id": 25, "wasAccepted": False, "resultCode": 4}),
             (CommandTicket("", 25, None, accepted=False),),
         ),
+        (
+            body({"Device": ID, "CommandId": 48, "Ticks": TICKS, "Extra": 1}),
+            (CommandTicket(ID, 48, TICKS),),
+        ),
     ],
 )
 def test_command_answers_become_tickets(raw, tickets):

@@ -76,12 +76,13 @@ def test_the_shortest_wish_counts(payload, expiry_s, trusted, ttl_s):
         (b"PRESS", None, None, None),
         (b"PRESS", b"", None, None),
         (b'{"id":"a"}', b"b", "a", "a"),
-        (b"PRESS", b"b", "b", b"b"),
+        (b"PRESS", b"b", "b", "b"),
         (b"PRESS", b"\xff", None, b"\xff"),
+        (b"PRESS", b"a\n", None, b"a\n"),
     ],
 )
 def test_a_command_is_named_by_id_or_correlation_data(payload, correlation, shown, name):
-    """The payload's id comes before Correlation Data, and without either there is no name."""
+    """The payload's id comes first, and the same text names the same however it came."""
     order = _admit(_message(payload, correlation=correlation))
 
     assert order.id == shown
@@ -99,6 +100,17 @@ def test_long_correlation_data_makes_a_short_name():
 def test_a_refusal_names_the_command_where_it_can():
     """The id of a payload that is refused for its value is still returned."""
     assert id_of(_message(b'{"id":"a","value":"x"}')) == "a"
+    for payload in (
+        b'{"id":"a","ttl_s":0}',
+        b'{"id":"a","expires_at":"soon"}',
+        b'{"id":"a","value":1,"value":2}',
+        b'{"id":"a","value":NaN}',
+        b'{"id":"a","value":[[[[[[[[[]]]]]]]]]}',
+    ):
+        assert id_of(_message(payload, correlation=b"c")) == "a"
+    for payload in (b'{"id":7}', b'["id"]', b'{"id":"a', b'{"id":"a\\n"}', b'{"id":"%065d"}' % 1):
+        assert id_of(_message(payload)) is None
+    assert id_of(_message(b'{"id":"a","value":"%05000d"}' % 1)) is None
     assert id_of(_message(b"\xff", correlation=b"c")) == "c"
     assert id_of(_message(b"\xff")) is None
 

@@ -76,7 +76,7 @@ def test_other_peoples_tags_are_ignored(bench):
 def test_what_was_put_off_is_written_before_the_end(bench):
     """A clean stop leaves no answer to be repeated, and sends nothing more."""
     bench.send("start", b'{"ttl_s":600}')
-    bench.answer(call_of(bench.send("pause", charger_id=OTHER)), b"")
+    bench.answer(call_of(bench.send("pause", charger_id=OTHER)), b"[]")
     bench.send("stop")
     effects = bench.take(bench.journal.stop(bench.now))
     assert [e.row.charger_id for e in effects if isinstance(e, SaveCommand)] == [OTHER]
@@ -99,7 +99,7 @@ def test_who_asks_between_the_end_and_its_answer_is_answered_too(bench):
     """A repetition that arrives while the end is being written gets the same answer once."""
     bench.disk = "hangs"
     bench.send("start", b'{"id":"a"}')
-    bench.answer(call_of(bench.commit()), b"")
+    bench.answer(call_of(bench.commit()), b"[]")
     bench.send("start", b'{"id":"a"}', response_topic="charger/reply/b")
     assert states(bench.commit()) == []
     effects = bench.commit()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.commands.calls import GRACE_S
+from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.effects import Acknowledge, CallCloud, Note, SaveCommand
 from bridge.core.events import CloudAnswered, CloudFailed, Observed
 from bridge.core.messages import Publish, Receipt
@@ -124,10 +125,133 @@ def test_silence_ends_after_30_s(bench):
     assert not states(bench.pass_s(100))
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", ticket(ticks=0)])
-def test_an_answer_without_a_ticket_is_nothing_to_do(bench, body):
-    """202 with an empty body, an empty list or ticks 0 means there was nothing to change."""
-    assert states(bench.answer(call_of(bench.send()), body)) == ["noop"]
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (202, b"[]"),
+        (202, ticket(ticks=0)),
+        (200, b""),
+        (200, b"[]"),
+        (200, b"null"),
+        (200, b"{}"),
+        (200, ticket(ticks=0)),
+    ],
+)
+def test_an_answer_without_a_ticket_is_nothing_to_do(bench, status, body):
+    """200 without a word, and a list without an entry, mean there was nothing to change."""
+    assert states(bench.answer(call_of(bench.send()), body, status)) == ["noop"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (202, b""),
+        (202, b" \n"),
+        (202, b"null"),
+        (202, b"{}"),
+        (202, b'{"queued":true}'),
+        (202, b"[7]"),
+        (202, b"<html>"),
+        (204, b""),
+        (200, b'{"id":25,"resultCode":1}'),
+        (200, b"OK"),
+    ],
+)
+def test_an_answer_that_is_not_understood_is_no_end(bench, status, body):
+    """The cloud took it and said nothing we know: the charger's word counts, or its silence."""
+    assert states(bench.answer(call_of(bench.send()), body, status)) == ["accepted"]
+    assert states(bench.respond()) == ["confirmed"]
+    assert states(bench.answer(call_of(bench.send("stop")), body, status)) == ["accepted"]
+    assert states(bench.pass_s(20)) + states(bench.pass_s(10)) == ["unconfirmed"]
+
+
+def test_a_ticket_in_capitals_is_a_ticket(bench):
+    """Keys with a capital and keys nobody knows are read past, and the ticks are told."""
+    body = b'{"Device":"EH123456","CommandId":25,"Ticks":%d,"Extra":[1]}' % TICKS
+    (answer,) = answers(bench.answer(call_of(bench.send()), body))
+
+    assert (answer["state"], answer["ticks"]) == ("accepted", str(TICKS))
+    assert states(bench.respond()) == ["confirmed"]
+
+
+def test_a_charger_that_answers_before_the_cloud_is_believed(bench):
+    """Where the request still hangs some seconds after the charger's word, that word is the end."""
+    call = call_of(bench.send())
+    assert not states(bench.respond())
+    assert not states(bench.pass_s(2.9))
+    (answer,) = answers(bench.pass_s(0.1))
+    assert (answer["state"], answer["http_status"]) == ("confirmed", None)
+    assert not bench.answer(call, ticket())
+    bench.pass_s(1)
+    assert bench.journal.deadline_s() is None
+
+
+def test_a_charger_that_refuses_before_the_cloud_answers_is_believed(bench):
+    """A no counts like a yes, and a failure of the request afterwards changes nothing."""
+    call = call_of(bench.send("toggle"))
+    bench.respond(command_id=call_id_of("toggle"), accepted=False)
+
+    assert states(bench.pass_s(3)) == ["rejected"]
+    assert not bench.fail(call, OutcomeUnknown("timeout"))
+
+
+def test_somebody_elses_early_response_ends_nothing(bench):
+    """A response with another command's id does not cut the wait for the cloud short."""
+    call = call_of(bench.send())
+    bench.respond(TICKS + 1, command_id=1)
+    assert not bench.pass_s(5)
+    assert states(bench.answer(call, ticket())) == ["accepted"]
+
+
+def call_id_of(name):
+    """The vendor's id of a command."""
+    return CATALOGUE[name].response_ids[0]
+
+
+def test_our_own_budget_makes_a_command_wait(bench):
+    """What our budget holds back is sent when there is room, whatever it is."""
+    local = RateLimited("the budget is spent", retry_after_s=20.0, local=True)
+    assert not states(bench.fail(call_of(bench.send("toggle")), local))
+    assert not calls_of(bench.pass_s(19.9))
+
+    assert call_of(bench.pass_s(0.1)).request.path.endswith("toggle_charging")
+
+
+def test_what_the_budget_holds_back_beyond_its_time_is_expired(bench):
+    """It was never sent, so it expires; at once, for a stop may wait behind it."""
+    local = RateLimited("the request budget is spent", retry_after_s=61.0, local=True)
+    call = call_of(bench.send("authorization_required", b"on"))
+    bench.send("stop")
+    effects = bench.fail(call, local)
+
+    (answer,) = answers(effects)
+    assert (answer["state"], answer["reason"], answer["http_status"]) == ("expired", None, None)
+    assert "budget" in answer["detail"]
+    assert call_of(effects).request.path.endswith("stop_charging")
+
+
+def test_an_id_and_the_same_correlation_data_are_one_name(bench):
+    """The same name in either place is carried out once and answered twice, each its own way."""
+    asked = {"response_topic": "charger/reply/x"}
+    call = call_of(bench.send("toggle", b'{"id":"a"}', **asked))
+    again = bench.send("toggle", correlation=b"a", **asked)
+    assert not calls_of(again)
+    effects = bench.answer(call, b"[]")
+    assert [e.correlation for e in effects if getattr(e, "topic", "") == "charger/reply/x"] == [
+        None,
+        b"a",
+    ]
+    (conflict,) = answers(bench.send("start", correlation=b"a"))
+    assert conflict["reason"] == "conflict"
+
+
+def test_the_id_names_a_command_that_has_both(bench):
+    """Request libraries draw new Correlation Data for every message: the id outlives it."""
+    first = bench.send("toggle", b'{"id":"a"}', correlation=b"1")
+    assert calls_of(first)
+    bench.answer(call_of(first), b"[]")
+    assert states(bench.send("toggle", b'{"id":"a"}', correlation=b"2")) == ["noop"]
+    assert calls_of(bench.send("toggle", correlation=b"1"))
 
 
 def test_what_has_no_charger_behind_it_is_confirmed_by_the_cloud(bench):
@@ -359,7 +483,7 @@ def test_four_calls_at_most(bench):
     calls = [calls_of(bench.send(charger_id=charger_id)) for charger_id in bench.known]
     assert [len(made) for made in calls] == [1, 1, 1, 1, 0, 0]
     bench.send(charger_id=bench.known[0])
-    following = call_of(bench.answer(calls[0][0], b""))
+    following = call_of(bench.answer(calls[0][0], b"[]"))
     assert following.request.scope == bench.known[4]
 
 
@@ -378,7 +502,7 @@ def test_what_waited_too_long_expires(bench):
     assert bench.journal.deadline_s() == 1005.0
     effects = bench.pass_s(5)
     assert states(effects) == ["expired"]
-    assert not calls_of(bench.answer(call, b""))
+    assert not calls_of(bench.answer(call, b"[]"))
 
 
 def test_an_event_that_comes_before_the_tick_sends_nothing_late(bench):
@@ -386,7 +510,7 @@ def test_an_event_that_comes_before_the_tick_sends_nothing_late(bench):
     call = call_of(bench.send("pause"))
     bench.send("resume", b'{"ttl_s":5}')
     bench.mono_s += 5
-    assert not calls_of(bench.answer(call, b""))
+    assert not calls_of(bench.answer(call, b"[]"))
     assert states(bench.pass_s(0)) == ["expired"]
 
 
@@ -694,7 +818,7 @@ def test_a_refusal_that_is_delivered_again_stays_one(bench):
 
 def test_without_a_session_a_packet_identifier_means_another_message(bench):
     """After a clean start the broker counts from 1 again."""
-    bench.answer(call_of(bench.send("stop", packet=1)), b"")
+    bench.answer(call_of(bench.send("stop", packet=1)), b"[]")
     bench.journal.connected(bench.now, session_present=False)
 
     assert calls_of(bench.send("stop", packet=1, duplicate=True))

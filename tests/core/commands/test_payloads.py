@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands.payloads import Payload, read_payload
+from bridge.core.commands.payloads import Payload, id_in, read_payload
 from bridge.errors import CommandRefused
 
 LIKE_JSON = st.recursive(
@@ -75,7 +75,6 @@ def test_an_empty_payload_is_never_a_command(payload):
         b'{"\\ud800":1}',
         b'{"id":""}',
         b'{"id":5}',
-        b'{"id":null}',
         b'{"id":"a\\u0000"}',
         json.dumps({"id": "x" * 65}).encode(),
         b'{"ttl_s":0}',
@@ -109,3 +108,17 @@ def test_reading_raises_nothing_but_a_refusal(payload):
     except CommandRefused:
         return
     assert read.id is None or read.id.encode()
+
+
+@pytest.mark.parametrize("key", ["id", "ttl_s", "expires_at"])
+def test_null_is_as_good_as_nothing(key):
+    """Flows that fill in every key of the envelope leave some of them null."""
+    assert read_payload(b'{"value":16,"%b":null}' % key.encode()) == Payload(16)
+
+
+@given(st.binary(max_size=64) | st.text().map(lambda text: json.dumps({"id": text}).encode()))
+def test_an_id_is_found_or_not_and_nothing_raises(payload):
+    """Whatever the bytes are, what is found may stand in an answer."""
+    found = id_in(payload)
+
+    assert found is None or (1 <= len(found) <= 64 and found.isprintable())

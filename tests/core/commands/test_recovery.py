@@ -41,7 +41,7 @@ def test_what_waited_goes_on_in_its_time(bench):
 
     assert call.request.path.endswith("toggle_charging")
     assert call.within_s == 12.0
-    assert states(bench.answer(call, b"")) == ["noop"]
+    assert states(bench.answer(call, b"[]")) == ["noop"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_answer_that_nobody_has_is_told_again(bench):
     """What the broker did not acknowledge is published once more, and then no more."""
     bench.acks = False
     bench.answer(
-        call_of(bench.send("start", response_topic="charger/reply/x", correlation=b"\x00")), b""
+        call_of(bench.send("start", response_topic="charger/reply/x", correlation=b"\x00")), b"[]"
     )
     bench.acks = True
     effects = bench.restart()
@@ -120,7 +120,7 @@ def test_an_answer_that_nobody_has_is_told_again(bench):
 
 def test_a_name_is_remembered_over_restarts_for_a_day(bench):
     """The same id is answered from the store, conflicts with another content, and lapses."""
-    bench.answer(call_of(bench.send("toggle", b'{"id":"a"}')), b"")
+    bench.answer(call_of(bench.send("toggle", b'{"id":"a"}')), b"[]")
     bench.restart()
     assert states(bench.send("toggle", b'{"id":"a"}')) == ["noop"]
     assert answers(bench.send("reboot", b'{"id":"a"}'))[0]["reason"] == "conflict"
@@ -142,7 +142,7 @@ def test_a_message_that_is_delivered_again_after_the_crash_is_recognised(bench, 
     """The broker did not get our PUBACK: the same packet is acknowledged and nothing else."""
     call = call_of(bench.send("toggle", packet=9))
     if is_over:
-        bench.answer(call, b"")
+        bench.answer(call, b"[]")
     bench.restart()
     bench.journal.connected(bench.now, session_present=True)
     effects = bench.send("toggle", packet=9, duplicate=True)

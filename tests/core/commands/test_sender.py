@@ -61,7 +61,7 @@ def test_an_older_row_on_disk_lets_nothing_leave(bench):
     bench.send("start")
     call = call_of(bench.commit())
     bench.send("toggle")
-    bench.answer(call, b"")
+    bench.answer(call, b"[]")
     sent = []
     while bench.pending:
         row = bench.pending[0]
@@ -209,7 +209,7 @@ def test_only_what_was_carried_out_counts_as_written(bench):
     """A row says that flash memory was written when it was, and not when the cloud said no."""
     rejected = CloudRejected("no", status=400, reason="bad_request")
     bench.fail(call_of(bench.send("enabled", b"true")), rejected)
-    bench.answer(call_of(bench.send("enabled", b"false")), b"")
+    bench.answer(call_of(bench.send("enabled", b"false")), b"[]")
     bench.fail(call_of(bench.send("smart_button_enabled", b"true")), OutcomeUnknown("timeout"))
 
     assert [row.flash for row in bench.rows.values()] == [False, False, True]

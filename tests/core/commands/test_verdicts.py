@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, decide
+from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, TooLate, decide
 from bridge.errors import (
     AuthFailed,
     Blocked,
@@ -22,6 +22,7 @@ ERRORS = [
     RateLimited("429", retry_after_s=20.0),
     RateLimited("429", retry_after_s=0.0),
     RateLimited("budget", retry_after_s=20.0, local=True),
+    RateLimited("budget", retry_after_s=60.0, local=True),
     AuthFailed("401"),
     Blocked("403", status=403, retry_after_s=3600.0),
 ]
@@ -41,6 +42,7 @@ ERRORS = [
                 RetryIn(20.0),
                 RetryIn(2.0),
                 RetryIn(20.0),
+                TooLate(),
                 GiveUp("auth_failed"),
                 GiveUp("blocked"),
             ],
@@ -53,6 +55,7 @@ ERRORS = [
                 GiveUp("rate_limited"),
                 GiveUp("rate_limited"),
                 RetryIn(20.0),
+                TooLate(),
                 GiveUp("auth_failed"),
                 GiveUp("blocked"),
             ],
