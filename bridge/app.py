@@ -93,6 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
         will=Publish(topics.bridge_state, b"offline"),
         subscriptions=topics.subscriptions,
         echoes=topics.echoes,
+        loopback=(topics.bridge_heartbeat,),
         clock=clock,
         emit=inbox.put,
         session_expiry_s=settings.commands.ttl_s,

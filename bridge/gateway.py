@@ -26,6 +26,7 @@ from bridge.core.effects import (
     MarkPublished,
     Note,
     ReadReports,
+    Reconnect,
     Remember,
     SaveCommand,
     SaveReport,
@@ -47,6 +48,7 @@ from bridge.core.events import (
     ReportsNotRead,
     ReportsRead,
     Started,
+    StoodStill,
     Stopping,
     StoreFailed,
     StoreOpened,
@@ -71,6 +73,9 @@ WINDOW = 20
 FLUSH_WITHIN_S = 2.0
 STORE_RETRY_S = 30.0
 BEAT_EVERY_S = 10.0
+# The beat has the pump turn at least so often. Less is a busy machine; what waits in a socket then
+# counts as having just arrived.
+STOOD_STILL_S = BEAT_EVERY_S + 5.0
 # How long a piece of work may take before it counts as stuck. An SD card at its end takes minutes;
 # a request has a deadline of its own, and then some for what comes around it.
 STORE_WITHIN_S = 300.0
@@ -145,6 +150,7 @@ class Gateway:
         self._inbox = inbox
         self._scheduled = False
         self._idle = asyncio.Event()
+        self._turned_s = clock.now().mono_s
         self._connected = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s: float | None = None
@@ -196,7 +202,10 @@ class Gateway:
 
     def _pump(self) -> None:
         self._scheduled = False
-        until_s = self._clock.now().mono_s + LONGEST_STEP_S
+        turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
+        if self._beat is not None and self._turned_s - turned_s > STOOD_STILL_S:
+            self._inbox.events.appendleft(StoodStill(self._turned_s - turned_s))
+        until_s = self._turned_s + LONGEST_STEP_S
         events = self._inbox.events
         while events:
             event = events.popleft()
@@ -254,6 +263,8 @@ class Gateway:
             case Remember(charger_ids):
                 if self._remember is not None:
                     self._spawn(asyncio.to_thread(self._remember, charger_ids), "roster")
+            case Reconnect(reason):
+                self._link.reconnect(reason)
             case Watch(charger_ids):
                 if self._stream is not None:
                     self._stream.watch(charger_ids)

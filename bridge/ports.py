@@ -128,6 +128,10 @@ class MqttLink(Protocol):
         """Acknowledge an incoming message; does nothing for an older connection's receipt."""
         ...
 
+    def reconnect(self, reason: str) -> None:
+        """Give up the connection and make a new one; does nothing where there is none."""
+        ...
+
     async def close(self, farewell: Publish) -> None:
         """Publish a last message, wait shortly for its acknowledgement, and disconnect."""
         ...

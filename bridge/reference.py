@@ -100,6 +100,14 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     yield _code(topics.bridge_info), "yes", "JSON: version, started_at, chargers, capabilities"
     yield _code(topics.bridge_health), "yes", "JSON: one summary"
     yield (
+        _code(topics.bridge_heartbeat),
+        "no",
+        (
+            "JSON: client_id, at, count, about every 10 s; the bridge listens to it itself, and"
+            " makes a new connection when it stops coming back"
+        ),
+    )
+    yield (
         _code(topics.alert("<kind>")),
         "yes, emptied when solved",
         "JSON: kind, message, hint, since",

@@ -18,6 +18,7 @@ from bridge.core.effects import (
     MarkPublished,
     Note,
     ReadReports,
+    Reconnect,
     SaveCommand,
     SaveReport,
     SettleReports,
@@ -32,11 +33,13 @@ from bridge.core.events import (
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
+    MqttMessage,
     ReportNotSaved,
     ReportSaved,
     ReportsNotRead,
     ReportsRead,
     Started,
+    StoodStill,
     Stopping,
     StoreFailed,
     StoreOpened,
@@ -119,6 +122,9 @@ class Outside:
 
     def acknowledge(self, receipt):
         self.asked.append(receipt)
+
+    def reconnect(self, reason):
+        self.asked.append(reason)
 
     async def close(self, farewell):
         self.published.append(farewell)
@@ -433,3 +439,29 @@ async def test_a_part_that_ends_ends_the_gateway(ending):
         await gateway.run(asyncio.Event(), opened=StoreOpened(()))
 
     assert ended.group_contains(PartFailed, match="mqtt")
+
+
+async def test_a_link_that_is_no_use_is_made_anew():
+    """The core's wish for another connection reaches the link with its reason."""
+    async with running(Script({Tick: [Reconnect("it is deaf")]})) as outside:
+        outside.inbox.put(Tick())
+        await settled(lambda: "it is deaf" in outside.asked)
+
+
+async def test_standing_still_is_told_before_what_waited_meanwhile():
+    """After a long stop the machine hears of it first, then of what lay in the sockets."""
+    clock = SystemClock()
+    script = Script()
+    async with running(script, beat=bool) as outside:
+        the_gateway = outside.inbox.wake.__self__
+        message = MqttMessage("charger/EH123456/set/start", b"PRESS", Receipt(1, 1, 1))
+        outside.inbox.put(message)
+        the_gateway._turned_s = clock.now().mono_s - 600.0
+        await settled(lambda: message in script.events)
+        (still,) = script.seen(StoodStill)
+
+        assert 600.0 <= still.seconds < 601.0
+        assert script.events.index(still) < script.events.index(message)
+        outside.inbox.put(Tick())
+        await settled(lambda: isinstance(script.events[-1], Tick))
+        assert len(script.seen(StoodStill)) == 1

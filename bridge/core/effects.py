@@ -46,6 +46,17 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Give up the connection to the broker and make a new one.
+
+    Attributes:
+        reason: A sentence for the log.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remember:
     """Keep in mind which chargers the account lists, for the next start."""
 
@@ -140,6 +151,7 @@ Effect = (
     | Acknowledge
     | CallCloud
     | Watch
+    | Reconnect
     | Remember
     | SaveReport
     | MarkPublished

@@ -167,11 +167,13 @@ class MqttConnected:
             again.
         protocol: ``"5"`` or ``"3.1.1"``.
         receive_maximum: How many unacknowledged messages the broker takes.
+        loopback: Whether it lets us hear our own heartbeat; None when it was not asked.
     """
 
     session_present: bool
     protocol: str
     receive_maximum: int
+    loopback: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +351,19 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class StoodStill:
+    """The process did nothing for a while: it was stopped, or the machine was.
+
+    What comes next may have waited in a socket all that time, and nobody can tell.
+
+    Attributes:
+        seconds: At most this long.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The process was asked to end; what is yielded now is the last that goes out."""
 
@@ -382,6 +397,7 @@ Event = (
     | CommandNotSaved
     | StoreFailed
     | Started
+    | StoodStill
     | Stopping
     | Tick
 )

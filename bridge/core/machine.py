@@ -6,7 +6,9 @@ the room it is about.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import assert_never
 
 from bridge.core.alerts import Alerts
@@ -41,6 +43,7 @@ from bridge.core.events import (
     ReportsNotRead,
     ReportsRead,
     Started,
+    StoodStill,
     Stopping,
     StoreFailed,
     StoreOpened,
@@ -51,6 +54,7 @@ from bridge.core.events import (
     StreamSubscription,
     Tick,
 )
+from bridge.core.loopback import Loopback
 from bridge.core.messages import Publish
 from bridge.core.queries import Queries
 from bridge.core.questions import QUESTIONS, Privacy
@@ -63,6 +67,7 @@ from bridge.core.topics import (
     AvailabilityTopic,
     BridgeStateTopic,
     GetTopic,
+    HeartbeatTopic,
     SessionAckTopic,
     SessionReplayTopic,
     SetTopic,
@@ -77,6 +82,8 @@ POLLED_IDS = tuple(sorted(REGISTRY))
 READ_WITHIN_S = 30.0
 SMART_CHARGING = "smart_charging"
 NEVER_S = float("-inf")
+# After the process stood still, what was in its sockets is read within this time.
+LATE_WITHIN_S = 5.0
 # The broker sends what it keeps right behind the subscription.
 ECHOES_WITHIN_S = 10.0
 # Two bridges with one base topic must not shout at each other all day.
@@ -104,6 +111,14 @@ class Machine:
             settled=self._settled,
         )
         self._access = AccessWatch(self._alerts)
+        self._loopback = Loopback(
+            self.topics,
+            self._alerts,
+            client_id=settings.mqtt.client_id,
+            keepalive_s=settings.mqtt.keepalive_s,
+        )
+        self._late_until_s = NEVER_S
+        self._late_by_s = 0.0
         self._sessions = Bookkeeping(
             self.topics, settings, self._alerts, salt=salt, next_id=self._ids.__next__
         )
@@ -135,6 +150,7 @@ class Machine:
             self._journal.deadline_s(),
             self._status.deadline_s(),
             self._fleet.deadline_s(),
+            self._loopback.deadline_s(),
             self._sessions.deadline_s(),
             self._queries.deadline_s(),
         )
@@ -165,6 +181,7 @@ class Machine:
             case MqttDisconnected(reason):
                 self._sessions.disconnected()
                 self._journal.disconnected()
+                self._loopback.disconnected()
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
@@ -212,6 +229,9 @@ class Machine:
                 self._polling.stream_down(now.mono_s)
                 self._discovery.start(now)
                 yield from self._serve(self._settings.easee.chargers or remembered, now)
+            case StoodStill(seconds):
+                self._late_until_s, self._late_by_s = now.mono_s + LATE_WITHIN_S, seconds
+                yield Note("warning", "bridge.stood_still", {"seconds": round(seconds)})
             case Stopping():
                 yield from self._stopping(now)
             case Tick():
@@ -229,6 +249,7 @@ class Machine:
             self._reads[call_id] = charger_id
             request = observations_request(charger_id, POLLED_IDS)
             yield CallCloud(call_id, request, READ_WITHIN_S)
+        yield from self._loopback.tick(now)
         yield from self._journal.tick(now)
         yield from self._sessions.tick(now)
         yield from self._queries.tick(now)
@@ -279,7 +300,11 @@ class Machine:
     def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
         match self.topics.parse(event.topic):
             case SetTopic() as target:
+                event = self._aged(event, now)
                 yield from self._journal.receive(event, target, self._fleet.chargers, now)
+            case HeartbeatTopic():
+                yield from self._loopback.returned(event, now)
+                yield Acknowledge(event.receipt)
             case GetTopic() as target:
                 yield from self._queries.receive(event, target, self._fleet.chargers, now)
             case (SessionAckTopic() | SessionReplayTopic()) as target:
@@ -289,6 +314,13 @@ class Machine:
                 yield Acknowledge(event.receipt)
             case None:
                 yield Acknowledge(event.receipt)
+
+    def _aged(self, event: MqttMessage, now: Moment) -> MqttMessage:
+        """Shorten the life of a command that may have waited in our socket while we stood still."""
+        if now.mono_s >= self._late_until_s:
+            return event
+        left_s = event.expiry_s if event.expiry_s is not None else self._settings.commands.ttl_s
+        return replace(event, expiry_s=max(0, math.floor(left_s - self._late_by_s)))
 
     def _echo(
         self,
@@ -316,6 +348,8 @@ class Machine:
     def _mqtt_connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
         self._status.mqtt_protocol = event.protocol
         self._connected_s = now.mono_s
+        self._late_until_s = NEVER_S
+        yield from self._loopback.connected(event, now)
         yield from self._status.publications(now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
@@ -366,6 +400,9 @@ class Machine:
         yield from self._fleet.recorded(stored.report, (stored.key, stored.revision))
 
     def _acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+        self._loopback.acked(message, now)
+        if message.topic == self.topics.bridge_heartbeat:
+            return  # refused, it is missed, and that has an alert of its own
         if reason_code >= REFUSED:
             self._status.counters["publications_refused"] += 1
             yield from self._alerts.raise_(

@@ -9,6 +9,7 @@ Rules:
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 LONGEST_LEVEL = 64
 _LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
@@ -64,6 +65,11 @@ class BridgeStateTopic:
     """``<base>/bridge/state``: likewise."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeartbeatTopic:
+    """``<base>/bridge/heartbeat``: what we said ourselves, if the broker works."""
+
+
 Incoming = (
     SetTopic
     | GetTopic
@@ -72,7 +78,16 @@ Incoming = (
     | AvailabilityTopic
     | AlertTopic
     | BridgeStateTopic
+    | HeartbeatTopic
 )
+
+
+_BRIDGE: Final[dict[str, Incoming]] = {
+    "session/ack": SessionAckTopic(),
+    "session/replay": SessionReplayTopic(),
+    "state": BridgeStateTopic(),
+    "heartbeat": HeartbeatTopic(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +123,11 @@ class Topics:
     def bridge_health(self) -> str:
         """Retained: one summary."""
         return f"{self.base}/bridge/health"
+
+    @property
+    def bridge_heartbeat(self) -> str:
+        """Not retained: goes round once in a while, see :mod:`bridge.core.loopback`."""
+        return f"{self.base}/bridge/heartbeat"
 
     def alert(self, kind: str) -> str:
         """Retained, emptied when solved."""
@@ -164,16 +184,10 @@ class Topics:
         if not topic.startswith(f"{self.base}/"):
             return None
         match topic[len(self.base) + 1 :].split("/"):
-            case ["bridge", "session", "ack"]:
-                return SessionAckTopic()
-            case ["bridge", "session", "replay"]:
-                return SessionReplayTopic()
             case ["bridge", "alert", kind]:
                 return AlertTopic(kind)
-            case ["bridge", "state"]:
-                return BridgeStateTopic()
-            case ["bridge", *_]:
-                return None
+            case ["bridge", *rest]:
+                return _BRIDGE.get("/".join(rest))
             case [charger_id, "availability"]:
                 return AvailabilityTopic(charger_id)
             case [charger_id, "set", command]:

@@ -96,10 +96,16 @@ class Link:
 async def linked(port: int, **changes: object) -> AsyncIterator[Link]:
     """Run a link to a loopback port; cancelled in the end, like a crash."""
     filters = changes.pop("filters", FILTERS)
+    loopback = changes.pop("loopback", ())
     events: list[Event] = []
     settings = replace(MqttSettings(host="127.0.0.1", port=port, client_id="bridge"), **changes)
     link = PahoLink(
-        settings, will=OFFLINE, subscriptions=filters, clock=SystemClock(), emit=events.append
+        settings,
+        will=OFFLINE,
+        subscriptions=filters,
+        loopback=loopback,
+        clock=SystemClock(),
+        emit=events.append,
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(link.run())

@@ -191,6 +191,54 @@ async def test_a_denied_publication_is_told(make_broker, tmp_path):
     assert not it.seen(MqttDisconnected)
 
 
+HEARTBEAT = "charger/bridge/heartbeat"
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_the_bridge_hears_itself_where_it_may(broker, version):
+    """A heartbeat goes round, on either protocol; what else we publish does not come back on 5."""
+    async with linked(broker.port, version=version, loopback=(HEARTBEAT,)) as it:
+        connected = await it.connected()
+        it.link.publish(Publish(SET, b"PRESS", retained=False))
+        it.link.publish(Publish(HEARTBEAT, b"1", retained=False))
+        await until(lambda: [m for m in it.seen(MqttMessage) if m.topic == HEARTBEAT])
+
+    assert connected.loopback
+    assert [m.topic for m in it.seen(MqttMessage)] == [SET, HEARTBEAT][version == "5" :]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("may", ["read", "write"])
+async def test_an_access_list_can_make_us_deaf(make_broker, tmp_path, version, may):
+    """Mosquitto grants the subscription all the same: only the missing heartbeat tells."""
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic readwrite charger/EH123456/#\ntopic {may} {HEARTBEAT}\n")
+    broker = make_broker(listener=(f"acl_file {acl}",))
+    async with linked(broker.port, version=version, loopback=(HEARTBEAT,)) as it:
+        connected = await it.connected()
+        it.link.publish(Publish(HEARTBEAT, b"1", retained=False))
+        await it.acked()
+        with outsider(broker.port) as flow:
+            flow.publish(SET, b"later")
+        await it.message()
+
+    assert connected.loopback
+    assert [m.topic for m in it.seen(MqttMessage)] == [SET]
+    assert not it.seen(MqttDisconnected)
+
+
+async def test_a_connection_that_is_no_use_is_made_anew(broker):
+    """The core may give it up; without one, or while closing, there is nothing to give up."""
+    async with linked(broker.port) as it:
+        await it.connected()
+        it.link.reconnect("it is deaf")
+        lost = await it.disconnected()
+        it.link.reconnect("again")
+        await it.connected(2)
+
+    assert lost.reason == "it is deaf"
+
+
 async def test_the_will_is_published_when_the_process_vanishes(broker):
     """A connection that just ends leaves `offline`, retained."""
     async with linked(broker.port) as it:

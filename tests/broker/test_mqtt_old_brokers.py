@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.anyio]
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
 CONNACK_311 = b"\x20\x02\x00\x00"
 SUBACK_DENIED = b"\x90\x05\x00\x01\x00\x01\x87"  # the first filter granted, the second not
+SUBACK_DEAF = b"\x90\x06\x00\x01\x00\x01\x01\x87"  # only the third, our own, not
 SUBACK_311 = b"\x90\x04\x00\x01\x01\x01"
 
 
@@ -198,6 +199,21 @@ async def test_a_refused_subscription_is_named():
         lost = await it.disconnected()
 
     assert "refused the subscription 'charger/+/get/+' (Not authorized)" in lost.reason
+
+
+async def test_a_refused_heartbeat_costs_nothing_but_the_heartbeat():
+    """Everything else was granted: the connection is up, and says that it cannot hear itself."""
+
+    async def play(script, level):
+        script.say(CONNACK_5)
+        await script.packet()
+        script.say(SUBACK_DEAF)
+        await script.until_closed()
+
+    async with scripted(play) as port, linked(port, loopback=("charger/bridge/heartbeat",)) as it:
+        connected = await it.connected()
+
+    assert connected.loopback is False
 
 
 async def test_a_broker_that_says_why_it_hangs_up_is_quoted():

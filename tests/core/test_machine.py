@@ -13,6 +13,7 @@ from bridge.core.effects import (
     MarkPublished,
     Note,
     ReadReports,
+    Reconnect,
     Remember,
     SaveCommand,
     SaveReport,
@@ -38,6 +39,7 @@ from bridge.core.events import (
     ReportsNotRead,
     ReportsRead,
     Started,
+    StoodStill,
     Stopping,
     StoreFailed,
     StoreOpened,
@@ -439,6 +441,57 @@ def test_a_message_that_waited_at_the_broker_is_not_trusted(world):
     assert json.loads(world.published()[f"charger/{ONE}/result/start"])["reason"] == "age_unknown"
     world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 6, 1)))
     assert world.calls()
+
+
+@pytest.mark.parametrize("expiry_s", [None, 500])
+def test_what_waited_while_we_stood_still_has_lost_that_time(world, expiry_s):
+    """After ten minutes every command that lay in the socket is too old, whatever it switches."""
+    world.take(StoodStill(600.0))
+    for number, command in enumerate(("start", "stop", "pause"), start=1):
+        topic = f"charger/{ONE}/set/{command}"
+        world.take(MqttMessage(topic, b"PRESS", Receipt(1, number, 1), expiry_s=expiry_s))
+        assert _state(world, command) == "expired"
+    assert not world.calls()
+
+    world.take(MqttConnected(False, "5", 20))
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(2, 1, 1)))
+    assert world.calls()
+
+
+def test_a_command_outlives_a_short_stop_that_leaves_it_time(world):
+    """What is certainly still within its time is carried out, and later ones are not doubted."""
+    world.take(StoodStill(20.0))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 1, 1)))
+    assert len(world.calls()) == 1
+
+    world = World(ONE)
+    world.take(StoreOpened(()), Started(), StoodStill(600.0))
+    world.seconds += 6
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 1, 1)))
+    assert [c for c in world.calls() if c.request.path.endswith("stop_charging")]
+
+
+def test_the_heartbeat_goes_round_and_is_missed(world):
+    """It is published when the link may hear it; one that stays away costs the connection."""
+    world.take(MqttConnected(False, "5", 20, loopback=True))
+    heartbeat = world.published()["charger/bridge/heartbeat"]
+    message = MqttMessage("charger/bridge/heartbeat", heartbeat, Receipt(1, 0, 0))
+    world.take(message)
+    assert Acknowledge(message.receipt) in world.out
+    for _ in range(50):
+        if any(isinstance(effect, Reconnect) for effect in world.until_deadline()):
+            break
+    assert any(isinstance(effect, Reconnect) for effect in world.out)
+
+
+def test_a_refused_heartbeat_has_one_alert_and_not_two(world):
+    """The broker that refuses it is not said to refuse publications in general."""
+    world.take(MqttConnected(False, "5", 20, loopback=True))
+    (heartbeat,) = [
+        e for e in world.out if isinstance(e, Publish) and e.topic == "charger/bridge/heartbeat"
+    ]
+    world.take(MqttAcked(heartbeat, 135))
+    assert "charger/bridge/alert/publication_refused" not in world.published()
 
 
 def test_surprising_access_while_offline_is_an_alert(world):

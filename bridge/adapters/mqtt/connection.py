@@ -122,15 +122,23 @@ class Connection:
             self.drop("the attempt was given up")
             raise
 
-    async def subscribe(self, filters: tuple[str, ...], echoes: tuple[str, ...] = ()) -> None:
+    async def subscribe(
+        self,
+        filters: tuple[str, ...],
+        echoes: tuple[str, ...] = (),
+        loopback: tuple[str, ...] = (),
+    ) -> bool:
         """Subscribe and check every answer; see :func:`subscription`.
+
+        Returns:
+            Whether we may hear ourselves; without it the connection is good all the same.
 
         Raises:
             AttemptFailed: A filter was refused, it is named, or no answer came.
         """
         if not filters:
-            return
-        self._client.subscribe(subscription(self.wish, filters, echoes))
+            return False
+        self._client.subscribe(subscription(self.wish, filters, echoes, loopback))
         filters = (*filters, *echoes)
         codes = await self._answer(self._suback)
         for name, code in zip(filters, codes, strict=False):
@@ -141,6 +149,8 @@ class Connection:
                 )
         if len(codes) < len(filters):
             raise AttemptFailed(f"the broker did not answer the subscription {filters[-1]!r}")
+        heard = codes[len(filters) :]
+        return len(heard) == len(loopback) and not any(code.is_failure for code in heard)
 
     async def _dial(self) -> None:
         """Run paho's connect in a thread that nobody has to wait for.

@@ -62,6 +62,7 @@ class PahoLink:
         will: What the broker publishes when we vanish.
         subscriptions: Topic filters; all must be granted.
         echoes: Filters of our own retained topics; likewise.
+        loopback: Topics on which we want to hear ourselves; may be refused.
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
@@ -75,6 +76,7 @@ class PahoLink:
         will: Publish,
         subscriptions: tuple[str, ...],
         echoes: tuple[str, ...] = (),
+        loopback: tuple[str, ...] = (),
         clock: Clock,
         emit: Emit,
         session_expiry_s: int = 60,
@@ -84,6 +86,7 @@ class PahoLink:
         self._will = will
         self._subscriptions = subscriptions
         self._echoes = echoes
+        self._loopback = loopback
         self._clock = clock
         self._emit = emit
         self._session_expiry_s = session_expiry_s
@@ -143,6 +146,11 @@ class PahoLink:
         if self._up is not None:
             self._up.acknowledge(receipt)
 
+    def reconnect(self, reason: str) -> None:
+        """Give up the connection and make a new one; does nothing where there is none."""
+        if self._up is not None and not self._closing:
+            self._up.drop(reason)
+
     async def close(self, farewell: Publish) -> None:
         """Publish a last message, wait shortly for its acknowledgement, and disconnect.
 
@@ -188,8 +196,9 @@ class PahoLink:
         self._attempt = connection
         try:
             await connection.open()
-            await connection.subscribe(self._subscriptions, self._echoes)
-            self._announce(connection)
+            wanted = self._subscriptions, self._echoes, self._loopback
+            heard = await connection.subscribe(*wanted)
+            self._announce(connection, loopback=heard if self._loopback else None)
             await self._serve(connection)
             return connection.lost.result()
         finally:
@@ -214,7 +223,7 @@ class PahoLink:
             connack_within_s=self._dialect.patience_s(protocol),
         )
 
-    def _announce(self, connection: Connection) -> None:
+    def _announce(self, connection: Connection, *, loopback: bool | None) -> None:
         protocol, grant = connection.wish.protocol, connection.grant
         self._dialect.succeeded(protocol)
         if protocol == "3.1.1" and self._settings.version == "auto" and not self._warned_old:
@@ -237,7 +246,7 @@ class PahoLink:
         self._poisoned = False
         self._told_down = False
         self._last_failure = ""
-        self._emit(MqttConnected(grant.session_present, protocol, grant.receive_maximum))
+        self._emit(MqttConnected(grant.session_present, protocol, grant.receive_maximum, loopback))
         while self._early:
             self._emit(self._early.popleft())
 

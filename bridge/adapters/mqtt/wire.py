@@ -110,7 +110,10 @@ def close_socket(client: paho.Client) -> None:
 
 
 def subscription(
-    wish: Wish, filters: tuple[str, ...], echoes: tuple[str, ...] = ()
+    wish: Wish,
+    filters: tuple[str, ...],
+    echoes: tuple[str, ...] = (),
+    loopback: tuple[str, ...] = (),
 ) -> list[tuple[str, int]] | list[tuple[str, SubscribeOptions]]:
     """Build the argument of paho's subscribe, all filters in one packet.
 
@@ -118,19 +121,22 @@ def subscription(
         wish: What the connection asks for.
         filters: Where others speak to us.
         echoes: Our own topics: what the broker keeps of them is wanted at every connection.
+        loopback: Topics on which we want to hear ourselves, as long as somebody is there to hear.
     """
     if wish.protocol != "5":
-        return [(name, wish.qos) for name in (*filters, *echoes)]
+        heard = [(name, 0) for name in loopback]
+        return [(name, wish.qos) for name in (*filters, *echoes)] + heard
     # Retained commands are refused by the core; it must see the flag on live ones too, and is
     # spared the same ones again after each reconnect. What we publish is none of our business.
     declined = None if wish.want_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
     once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if declined is None else declined
     always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if declined is None else declined
+    ours = SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
     return [
         (name, SubscribeOptions(wish.qos, noLocal=True, retainAsPublished=True, retainHandling=how))
         for names, how in ((filters, once), (echoes, always))
         for name in names
-    ]
+    ] + [(name, ours) for name in loopback]
 
 
 def read_grant(session_present: bool, properties: Properties | None) -> Grant:

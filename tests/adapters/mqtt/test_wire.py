@@ -28,6 +28,15 @@ def test_subscriptions_ask_for_what_the_core_needs_to_know():
     }
 
 
+def test_our_own_heartbeat_is_heard_and_waits_nowhere():
+    """QoS 0 and with our own messages: it needs no session, no window and no acknowledgement."""
+    heartbeat = ("charger/bridge/heartbeat",)
+    *_, (name, options) = subscription(Wish("5", "bridge"), FILTERS, (), heartbeat)
+
+    assert (name, options.QoS, options.noLocal, options.retainHandling) == (*heartbeat, 0, False, 2)
+    assert subscription(Wish("3.1.1", "b"), FILTERS, (), heartbeat)[-1] == (*heartbeat, 0)
+
+
 def test_a_poisoned_link_declines_retained_messages():
     """After something that could not be parsed, retained messages are not asked for."""
     asked = subscription(Wish("5", "bridge", want_retained=False), FILTERS)
