@@ -126,9 +126,10 @@ def page_of(row: CommandRow) -> Page:
     """
     try:
         return msgspec.json.decode(row.body, type=Page)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         source = f"command {row.key}"
-        raise DecodeError("unreadable body", source=source, raw=row.body[:80]) from exc
+        # Not chained: a codec error holds the whole body.
+        raise DecodeError("unreadable body", source=source, raw=row.body[:80]) from None
 
 
 def name_of(row: CommandRow) -> Name | None:

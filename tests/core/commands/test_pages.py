@@ -96,6 +96,7 @@ def test_what_was_leaving_counts_as_sent_when_it_arrived():
         {"name": "nonsense"},
         {"name": "data:xyz"},
         {"body": b"{"},
+        {"body": b'{"argument":"\x8e"}'},
         {"body": b'{"asks":7}'},
         {"body": b'{"value":{"amps":"many"}}'},
     ],
