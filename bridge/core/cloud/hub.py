@@ -31,6 +31,9 @@ FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 600.0
 QUICK_RETRIES = 2
 SLOW_FLOOR_S = 30.0
+# SignalR's own has 22 characters, Azure's some 50. It becomes a part of a URL, up to nine bytes of
+# it for each character, and servers commonly take 8 KiB.
+LONGEST_TOKEN = 512
 # A connection that lived this long was a good one: the next failure counts as the first.
 GOOD_CONNECTION_S = 60.0
 
@@ -59,16 +62,17 @@ def negotiation(body: bytes) -> Negotiation:
     source = "negotiation"
     try:
         answer = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as exc:
-        raise DecodeError("not JSON", source=source) from exc
+    except (ValueError, RecursionError):
+        # Not chained: a codec error holds the whole body, and with it the token.
+        raise DecodeError("not JSON", source=source) from None
     match answer:
         case {"error": error} if error is not None:
             raise DecodeError(f"refused: {plain(error)}", source=source)
         case {"url": url} if url is not None:
             raise DecodeError("redirected to another host", source=source)
-        case {"connectionToken": str(token)} if token:
+        case {"connectionToken": str(token)} if 0 < len(token) <= LONGEST_TOKEN:
             return Negotiation(token)
-        case {"connectionId": str(token)} if token:
+        case {"connectionId": str(token)} if 0 < len(token) <= LONGEST_TOKEN:
             return Negotiation(token)
         case _:
             raise DecodeError("no connection id", source=source)

@@ -38,6 +38,7 @@ def test_both_versions_of_a_negotiation_are_read(answer, token):
         V0 | {"url": "https://evil.example/hub", "accessToken": "x"},
         V0 | {"connectionId": 5},
         V0 | {"connectionId": ""},
+        V0 | {"connectionId": "a" * 513},
         {},
         [],
         None,
@@ -47,6 +48,15 @@ def test_a_negotiation_that_names_no_connection_of_ours_is_an_error(answer):
     """An error, a redirection and nonsense are refused by name."""
     with pytest.raises(DecodeError):
         negotiation(json.dumps(answer).encode())
+
+
+def test_an_unreadable_negotiation_is_not_kept():
+    """The body holds a token; the error holds neither, nor does what it came from."""
+    with pytest.raises(DecodeError) as caught:
+        negotiation(b'{"connectionToken":"canary\xff"}')
+
+    assert caught.value.__cause__ is None
+    assert "canary" not in str(caught.value) + caught.value.excerpt
 
 
 @given(st.binary(max_size=100))
