@@ -21,6 +21,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .DELETE_ON_ERROR:
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
+.PHONY: fuzz
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
@@ -85,6 +86,10 @@ BENCHMARKS := throughput commands start drain
 bench: $(VENV)/.dev mosquitto
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit; done
 
+# Every border, N inputs each, guided by coverage; TARGET names some, SEED repeats a run.
+fuzz: $(VENV)/.fuzz
+	python -m tests.fuzz.guided $(or $(N),1000000) $(TARGET)
+
 fmt: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
@@ -103,10 +108,11 @@ lock: $(VENV)/.dev
 	$(LOCK) --extra demo --group build --group dev $(ARGS) -o requirements/dev.txt
 	$(LOCK) --extra demo --group build -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage $(SIGNALR)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 
@@ -125,6 +131,10 @@ $(VENV)/.demo: $(VENV)/.made requirements/demo.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@$(PIP) install --require-hashes -r requirements/fuzz.txt
 	@touch $@
 
 mosquitto:

@@ -20,7 +20,16 @@ WITHOUT_TESTS = {
     "ports.py",
 }
 # Tests of the house as a whole; the folders hold scenarios, not mirrors.
-SCENARIOS = {"acceptance", "benchmarks", "broker", "faults", "simulation", "soak"}
+SCENARIOS = {
+    "acceptance",
+    "benchmarks",
+    "broker",
+    "faults",
+    "fuzz",
+    "security",
+    "simulation",
+    "soak",
+}
 WITHOUT_MODULES = {"test_packaging.py"}
 
 

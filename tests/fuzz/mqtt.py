@@ -1,0 +1,170 @@
+"""The borders towards the broker."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from bridge.adapters.mqtt.connection import Connection
+from bridge.adapters.mqtt.outbound import check_publish
+from bridge.adapters.mqtt.wire import Wish, read_message
+from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.commands.payloads import read_payload
+from bridge.core.events import (
+    MqttMessage,
+)
+from bridge.core.messages import Publish, Receipt
+from bridge.core.sessions.wishes import read_ack, read_replay
+from bridge.errors import CommandRefused, DecodeError
+from bridge.settings import MqttSettings
+from tests.fuzz.core import ONE, answers, parts, shake, text_of
+
+
+def topic(data: bytes) -> None:
+    """Topic router: any topic and payload lands in one room or in none."""
+    where, payload, flags = parts(data, 3)
+    message = MqttMessage(
+        where.decode("utf-8", "ignore"), payload, Receipt(1, 1, 1), retained=flags[:1] == b"r"
+    )
+    shake(message)
+
+
+def payload(data: bytes) -> None:
+    """Command payload: a value that its command takes, or a refusal that repeats nothing."""
+    with contextlib.suppress(CommandRefused):
+        read = read_payload(data)
+        for spec in CATALOGUE.values():
+            with contextlib.suppress(CommandRefused):
+                spec.read(read.value, 32)
+
+
+NAMES = sorted(CATALOGUE)
+QUERIES = ("observations", "history", "sessions", "schedule")
+
+
+def command(data: bytes) -> None:
+    """A message to a command or query: one final answer at most, and none to foreign topics."""
+    choice, payload, response, correlation = parts(data, 4)
+    number = choice[0] if choice else 0
+    kind, name = ("set", NAMES[number % len(NAMES)])
+    if number >= 0xF0:
+        kind, name = ("get", QUERIES[number % len(QUERIES)])
+    message = MqttMessage(
+        f"charger/{ONE}/{kind}/{name}",
+        payload,
+        Receipt(1, 1, 1),
+        retained=choice[1:2] == b"r",
+        duplicate=choice[1:2] == b"d",
+        response_topic=response.decode("utf-8", "ignore") or None,
+        correlation=correlation or None,
+    )
+    final = answers(shake(message, settle=True))
+    assert len(final) <= 1, final
+    if message.retained:
+        assert final[0]["reason"] == "retained"
+
+
+class Wire:
+    """A socket that delivers what it is given and takes everything."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def recv(self, size: int) -> bytes:
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def fileno(self) -> int:
+        return -1
+
+    def pending(self) -> int:
+        return len(self._data)
+
+    def close(self) -> None:
+        self._data = b""
+
+
+LOOP = asyncio.new_event_loop()
+
+
+def packets(data: bytes) -> None:
+    """MQTT packets and their properties: whatever a broker sends, through the library to us."""
+    arrived: list[MqttMessage] = []
+    failed: list[Exception] = []
+
+    async def make() -> Connection:
+        ignore: Callable[..., None] = lambda *_: None  # noqa: E731 - two words
+        settings, wish = MqttSettings(host="localhost"), Wish("5", "bridge")
+        return Connection(settings, wish, epoch=1, arrived=arrived.append, acked=ignore)
+
+    connection = LOOP.run_until_complete(make())
+
+    def watched(callback: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any) -> None:
+            try:
+                callback(*args)
+            except Exception as error:  # noqa: BLE001 - what is looked for
+                failed.append(error)
+
+        return call
+
+    client = connection._client
+    client._sock = wire = Wire(data)
+    client.on_connect = watched(connection._on_connect)
+    client.on_subscribe = watched(connection._on_subscribe)
+    client.on_message = watched(connection._on_message)
+    client.on_publish = watched(connection._on_publish)
+    client.on_disconnect = watched(connection._on_disconnect)
+    while client._sock is wire and wire.pending():
+        before = wire.pending()
+        with contextlib.suppress(Exception):  # Connection._run ends the connection then
+            client.loop_read()
+        if wire.pending() == before:
+            break
+    client._sock = None
+    assert not failed, failed
+    for message in arrived[:3]:
+        shake(message)
+
+
+def properties(data: bytes) -> None:
+    """MQTT 5 properties as the library reads them, of a message that is a command."""
+    found = Properties(PacketTypes.PUBLISH)
+    try:
+        found.unpack(bytes([min(len(data), 127)]) + data[:127])
+    except Exception:  # noqa: BLE001 - Connection._run ends the connection then
+        return
+    message = MQTTMessage(1, b"")
+    message.payload, message.qos, message.properties = b"16", 1, found
+    where = f"charger/{ONE}/set/dynamic_charger_current"
+    shake(read_message(message, where, Receipt(1, 1, 1)))
+
+
+def publication(data: bytes) -> None:
+    """What we publish: sendable, or refused before the library sees it."""
+    where, key, value, correlation = parts(data, 4)
+    message = Publish(
+        text_of(where),
+        b"",
+        user_properties=((text_of(key), text_of(value)),),
+        correlation=correlation,
+    )
+    with contextlib.suppress(ValueError):
+        check_publish(message, properties=True, largest_packet_bytes=None)
+        assert not set(message.topic) & set("+#\0")
+
+
+def consumer(data: bytes) -> None:
+    """What consumers of reports say: an acknowledgement, a replay, or an error that is named."""
+    for read in (read_ack, read_replay):
+        with contextlib.suppress(DecodeError):
+            read(data)
+    for last in ("ack", "replay"):
+        shake(MqttMessage(f"charger/bridge/session/{last}", data, Receipt(1, 1, 1)))
