@@ -5,7 +5,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -23,10 +23,12 @@ from bridge.core.events import Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.storage import store_opened
+from bridge.core.tally import Tally
 from bridge.errors import StoreError, StoreLocked
 from bridge.gateway import Gateway, Inbox
 from bridge.healthcheck import alive_path, beat
-from bridge.settings import Settings
+from bridge.ports import Backlog, Clock
+from bridge.settings import HttpSettings, Settings
 from bridge.watchdog import Signs, Watchdog
 
 log = structlog.get_logger()
@@ -101,6 +103,7 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
     )
     roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
     log.info("bridge.started", version=bridge.__version__, store=str(path))
+    tally = Tally(topics) if settings.http.enabled else None
     gateway = Gateway(
         machine,
         inbox,
@@ -112,11 +115,14 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
         remember=roster.save,
         beat=_beat(watchdog),
         signs=signs,
+        tally=tally,
     )
+    web = None if tally is None else _web(settings.http, tally, gateway.backlog, clock)
+    services = {} if web is None else {"http": web}
     if watchdog is not None:
         watchdog.start()
     try:
-        await gateway.run(stop, opened=opened, started=Started(roster.load()))
+        await gateway.run(stop, opened=opened, started=Started(roster.load()), services=services)
     finally:
         await cloud.close()
         await store.close()
@@ -137,6 +143,17 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
             beat(alive, mono_s)
 
     return say
+
+
+def _web(
+    settings: HttpSettings, tally: Tally, backlog: Backlog, clock: Clock
+) -> Callable[[], Awaitable[None]]:
+    """Make the web server; who does not want one pays nothing for it."""
+    from bridge.adapters.http import health, metrics  # noqa: PLC0415 - 3 MB most do not need
+    from bridge.adapters.http.server import HttpServer  # noqa: PLC0415 - likewise
+
+    routes = health.routes(tally) | metrics.routes(tally, bridge.__version__, backlog)
+    return HttpServer(settings, routes, clock).run
 
 
 async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:

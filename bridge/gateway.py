@@ -14,7 +14,8 @@ import asyncio
 import contextlib
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import assert_never
 
 import structlog
@@ -59,8 +60,9 @@ from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.outbox import Outbox
 from bridge.core.storage import store_opened
+from bridge.core.tally import Tally
 from bridge.errors import CloudError, LinkLost, PartFailed, StoreError
-from bridge.ports import Clock, Cloud, MqttLink, ObservationStream, Store
+from bridge.ports import Backlog, Clock, Cloud, MqttLink, ObservationStream, Store
 from bridge.watchdog import Signs
 
 log = structlog.get_logger()
@@ -86,6 +88,7 @@ TOPIC_NAME_INVALID = 0x90
 
 
 NOTHING_REMEMBERED = Started()
+NO_SERVICES: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
 
 
 class Inbox:
@@ -122,6 +125,7 @@ class Gateway:
         beat: Callable[[float], object] | None = None,
         signs: Signs | None = None,
         remember: Callable[[tuple[str, ...]], None] | None = None,
+        tally: Tally | None = None,
     ) -> None:
         """Join them; nothing runs yet.
 
@@ -136,7 +140,9 @@ class Gateway:
             remember: Keeps the account's serials for the next start; called in a thread.
             beat: Called with the monotonic time every so often, while nothing is overdue.
             signs: Where everybody promises to be heard of again.
+            tally: Counts what happens, where somebody wants to know.
         """
+        self._tally = tally
         self._beat = beat
         self._signs = signs or Signs(clock)
         self._remember = remember
@@ -163,12 +169,20 @@ class Gateway:
         *,
         opened: StoreOpened | StoreFailed,
         started: Started = NOTHING_REMEMBERED,
+        services: Mapping[str, Callable[[], Awaitable[None]]] = NO_SERVICES,
     ) -> None:
-        """Serve until ``stop`` is set, then say good-bye."""
+        """Serve until ``stop`` is set, then say good-bye.
+
+        Args:
+            stop: Set when it is time to go.
+            opened: What became of the store.
+            started: What an earlier run remembered.
+            services: Run beside the sources, by name, until cancelled.
+        """
         self._inbox.wake = self._wake
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run}
+            endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run, **services}
             if self._stream is not None:
                 endless["stream"] = self._stream.run
             if self._beat is not None:
@@ -192,6 +206,11 @@ class Gateway:
             self._tasks = None
         if self._timer is not None:
             self._timer.cancel()
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits for the broker."""
+        return self._outbox
 
     # -- the pump ---------------------------------------------------------------------------
 
@@ -228,6 +247,8 @@ class Gateway:
 
     def _notice(self, event: Event) -> None:
         """Keep the outbox in step with the connection."""
+        if self._tally is not None:
+            self._tally.event(event)
         if isinstance(event, MqttAcked):
             self._outbox.acked(event.message)
         elif isinstance(event, MqttConnected):
@@ -238,6 +259,8 @@ class Gateway:
             self._outbox.lost()
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case per effect
+        if self._tally is not None:
+            self._tally.effect(effect)
         match effect:
             case Publish():
                 self._outbox.put(effect)

@@ -41,6 +41,20 @@ class Clock(Protocol):
         ...
 
 
+class Backlog(Protocol):
+    """What waits for the broker, for whoever watches the bridge."""
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not sent yet."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are sent and not acknowledged."""
+        ...
+
+
 class CloudAnswer(Protocol):
     """The answer to a REST call that the cloud took."""
 

@@ -151,6 +151,25 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The bridge's own web server: health, metrics and the status page. Nothing can be changed.
+
+    Attributes:
+        enabled: Serve it.
+        host: Address to listen on; who reaches it sees what the chargers do.
+        port: Port to listen on.
+        names: Host names it may be asked by, besides addresses, localhost and ``host``.
+        page: Serve the status page too.
+    """
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8480
+    names: tuple[str, ...] = ()
+    page: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """Logs go to standard error.
 
@@ -172,4 +191,5 @@ class Settings:
     publish: PublishSettings = field(default_factory=PublishSettings)
     commands: CommandSettings = field(default_factory=CommandSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)

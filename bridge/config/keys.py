@@ -13,6 +13,7 @@ from bridge.config.kinds import (
     COMMANDS,
     FILE,
     HOST,
+    HOSTS,
     PREFIXES,
     SERIALS,
     STREAM_URL,
@@ -99,6 +100,7 @@ SECTIONS: Final = {
     "publish": "What is published.",
     "commands": "What others may ask for.",
     "store": "Where session reports are kept until they are delivered.",
+    "http": "A web server of the bridge's own: health, metrics, a page to look at; read-only.",
     "log": "Logs go to standard error.",
 }
 
@@ -282,6 +284,25 @@ KEYS: Final = (
         "Reports that were delivered are removed after this time. What is still owed is kept.",
         unit="days",
     ),
+    Key(
+        "http.enabled",
+        SWITCH,
+        "Serve /healthz for supervisors and /metrics for Prometheus.",
+    ),
+    Key(
+        "http.host",
+        HOST,
+        "Address to listen on. There is no password: whoever reaches it sees when the chargers are"
+        " used. Another machine should come through a proxy that asks for one.",
+    ),
+    Key("http.port", whole(1, 65535), "Port to listen on."),
+    Key(
+        "http.names",
+        HOSTS,
+        "Host names it may be asked by, besides addresses, localhost and http.host. Any other name"
+        " is refused, so that a page from elsewhere cannot read it.",
+    ),
+    Key("http.page", SWITCH, "Serve the status page at / too."),
     Key(
         "log.level",
         choice("debug", "info", "warning", "error"),

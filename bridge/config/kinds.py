@@ -247,11 +247,12 @@ def _read_host(text: str) -> str:
     if is_host(text):
         return text
     if "://" in text or re.fullmatch(r"[^:]+:[0-9]+", text):
-        raise Unfit("must be a host name or address alone; the port has its own key, mqtt.port")
+        raise Unfit("must be a host name or address alone; the port has its own key")
     raise Unfit(f"must be a host name or an IP address, not {shown(text)}")
 
 
 HOST: Final = Kind("host name or IP address", _read_host)
+HOSTS: Final = Kind("list of host names", _read_host, many=True)
 
 _PLAIN_SCHEMES: Final = {"http": "https", "ws": "wss"}
 # One spelling inside: negotiation is an HTTP request, and the socket's scheme follows from it.

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.config.kinds import is_private, shown
+from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.commands.catalogue import CATALOGUE
 
 STANDARD_PORT = 1883
@@ -112,4 +112,14 @@ def _far_plaintext(get: Get) -> Iterator[str]:
         yield "mqtt.tls.allow_plaintext: passwords and commands travel a foreign network in clear"
 
 
-ADVICE: Final = (_tls_unused, _tls_port, _far_plaintext)
+def _open_page(get: Get) -> Iterator[str]:
+    if get("http.enabled") and not is_loopback(get("http.host")):
+        yield "http.host: there is no password; whoever reaches it sees when the chargers are used"
+
+
+def _page_unused(get: Get) -> Iterator[str]:
+    if get("http.page") and not get("http.enabled"):
+        yield "http.page: without effect while http.enabled is false"
+
+
+ADVICE: Final = (_tls_unused, _tls_port, _far_plaintext, _open_page, _page_unused)

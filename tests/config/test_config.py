@@ -118,6 +118,11 @@ EVERY_KEY = {
     "store.path": ("/data/bridge.db", "/data/bridge.db"),
     "store.max_mib": ("1", 1),
     "store.keep_days": ("3650", 3650),
+    "http.enabled": ("true", True),
+    "http.host": ("0.0.0.0", "0.0.0.0"),
+    "http.port": ("9000", 9000),
+    "http.names": ("pi.lan,garage", ("pi.lan", "garage")),
+    "http.page": ("true", True),
     "log.level": ("debug", "debug"),
     "log.format": ("console", "console"),
 }

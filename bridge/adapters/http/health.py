@@ -1,0 +1,49 @@
+"""``/healthz``: the bridge, the broker, the cloud and the store, each apart and all together.
+
+Rules:
+
+1. A part is well when it does its job now. ``/healthz/<part>`` answers 200 or 503 for one of them.
+2. ``/healthz`` is 503 as soon as one part is not well. It is for eyes and alarms; a supervisor
+   that restarts what is unhealthy asks ``/healthz/bridge``, because no restart mends a cloud.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from bridge.adapters.http.server import JSON, Handler, Reply
+from bridge.core.tally import Tally
+
+PATH = "/healthz"
+# Values reach us by one way or the other.
+DELIVERING: Final = ("connected", "degraded")
+
+PARTS: Final[Mapping[str, Callable[[Tally], tuple[bool, str]]]] = {
+    # The loop that answers here is the one that does everything else.
+    "bridge": lambda _tally: (True, "running"),
+    "broker": lambda tally: (tally.broker_up, "connected" if tally.broker_up else "disconnected"),
+    "cloud": lambda tally: (tally.cloud in DELIVERING, tally.cloud or "starting"),
+    "store": lambda tally: (tally.store_ok, "ok" if tally.store_ok else "failed"),
+}
+
+
+def routes(tally: Tally) -> dict[str, Handler]:
+    """Return the paths and what answers them."""
+
+    def everything() -> Reply:
+        return _reply({name: look(tally) for name, look in PARTS.items()})
+
+    def only(name: str) -> Handler:
+        return lambda: _reply({name: PARTS[name](tally)})
+
+    return {PATH: everything} | {f"{PATH}/{name}": only(name) for name in PARTS}
+
+
+def _reply(found: Mapping[str, tuple[bool, str]]) -> Reply:
+    well = all(ok for ok, _ in found.values())
+    document = {
+        "ok": well,
+        "parts": {name: {"ok": ok, "state": state} for name, (ok, state) in found.items()},
+    }
+    return Reply(msgspec.json.encode(document), JSON, 200 if well else 503)

@@ -1,0 +1,113 @@
+"""``/metrics``: what the tally counted, as Prometheus reads it.
+
+The library that spells the format is imported when the server is switched on, and not before.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from bridge.adapters.http.server import Handler, Reply
+from bridge.core.tally import COUNTERS, Tally
+from bridge.ports import Backlog
+
+PATH = "/metrics"
+PREFIX = "charger_bridge_"
+CLOUD_STATES = ("connected", "degraded", "disconnected", "auth_failed", "blocked")
+
+
+class TallyCollector(Collector):
+    """Reads the tally when somebody asks."""
+
+    def __init__(self, tally: Tally, version: str, backlog: Backlog) -> None:
+        self._tally = tally
+        self._version = version
+        self._backlog = backlog
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric with its samples."""
+        yield InfoMetricFamily("charger_bridge", "The program.", {"version": self._version})
+        yield from self._counters()
+        yield from self._gauges()
+        yield self._latency()
+
+    def _counters(self) -> Iterator[Metric]:
+        families = {
+            name: CounterMetricFamily(PREFIX + name, metric.help, labels=metric.labels)
+            for name, metric in COUNTERS.items()
+        }
+        for (name, labels), count in sorted(self._tally.counts.items()):
+            families[name].add_metric(labels, count)
+        for name, metric in COUNTERS.items():
+            # What never happened is 0, not absent, wherever that can be said.
+            if not metric.labels and (name, ()) not in self._tally.counts:
+                families[name].add_metric((), 0)
+        yield from families.values()
+
+    def _gauges(self) -> Iterator[Metric]:
+        tally, health = self._tally, self._tally.health
+        yield _gauge("broker_up", "The broker has us.", tally.broker_up)
+        yield _gauge("stream_up", "The hub has us.", tally.stream_up)
+        yield _gauge("store_ok", "The store takes what it is given.", tally.store_ok)
+        cloud = GaugeMetricFamily(
+            f"{PREFIX}cloud_state", "1 for the state of bridge/cloud.", labels=("state",)
+        )
+        for state in CLOUD_STATES:
+            cloud.add_metric((state,), float(state == tally.cloud))
+        yield cloud
+        yield _gauge("chargers", "Chargers served.", health.get("chargers"))
+        yield _gauge("chargers_online", "Chargers that are online.", health.get("chargers_online"))
+        alerts = health.get("alerts")
+        yield _gauge("alerts", "Open alerts.", len(alerts) if isinstance(alerts, list) else 0)
+        yield _gauge("clock_trusted", "The wall clock is believed.", health.get("clock_trusted"))
+        yield from self._store_gauges(health)
+        yield _gauge("mqtt_waiting", "Messages that wait for the broker.", self._backlog.waiting)
+        yield _gauge("mqtt_in_flight", "Messages without PUBACK.", self._backlog.in_flight)
+
+    def _store_gauges(self, health: Mapping[str, object]) -> Iterator[Metric]:
+        reports = GaugeMetricFamily(
+            f"{PREFIX}session_reports", "Session reports that are not done with.", labels=("where",)
+        )
+        standing = health.get("reports")
+        for where, count in standing.items() if isinstance(standing, dict) else ():
+            reports.add_metric((where,), count)
+        yield reports
+        if self._tally.used_share is not None:
+            yield _gauge("store_used_ratio", "Of the store's quota.", self._tally.used_share)
+        if self._tally.free_bytes is not None:
+            text = "What the store's filesystem has left."
+            yield _gauge("store_free_bytes", text, self._tally.free_bytes)
+
+    def _latency(self) -> Metric:
+        histogram = HistogramMetricFamily(
+            f"{PREFIX}answer_seconds", "From a command's arrival to its final answer."
+        )
+        buckets = [
+            ("+Inf" if bound is None else str(bound), count)
+            for bound, count in self._tally.command_s.cumulative()
+        ]
+        histogram.add_metric((), buckets, self._tally.command_s.sum_s)
+        return histogram
+
+
+def routes(tally: Tally, version: str, backlog: Backlog) -> dict[str, Handler]:
+    """Return the path and what answers it."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    registry.register(TallyCollector(tally, version, backlog))
+    return {PATH: lambda: Reply(generate_latest(registry), CONTENT_TYPE_LATEST)}
+
+
+def _gauge(name: str, text: str, value: object) -> GaugeMetricFamily:
+    number = float(value) if isinstance(value, bool | int | float) else 0.0
+    return GaugeMetricFamily(PREFIX + name, text, value=number)

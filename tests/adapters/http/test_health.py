@@ -1,0 +1,45 @@
+"""What supervisors are told."""
+
+import json
+
+from bridge.adapters.http.health import PARTS, routes
+from bridge.core.events import MqttConnected, MqttDisconnected, StoreOpened
+from bridge.core.messages import Publish
+from bridge.core.tally import Tally
+from bridge.core.topics import Topics
+
+
+def well():
+    """Make a tally of a bridge whose every part is at work."""
+    tally = Tally(Topics())
+    tally.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
+    tally.event(StoreOpened(()))
+    tally.effect(Publish("charger/bridge/cloud", b"connected"))
+    return tally
+
+
+def test_all_is_well():
+    """With every part at work the answer is 200 and names each of them."""
+    reply = routes(well())["/healthz"]()
+    document = json.loads(reply.body)
+    assert (reply.status, document["ok"], set(document["parts"])) == (200, True, set(PARTS))
+
+
+def test_one_part_fails_and_the_others_stay_well():
+    """A broker that is gone makes the whole 503, and of the parts only its own."""
+    tally = well()
+    tally.event(MqttDisconnected("gone"))
+    found = {path: handler().status for path, handler in routes(tally).items()}
+    assert found == {
+        "/healthz": 503,
+        "/healthz/bridge": 200,
+        "/healthz/broker": 503,
+        "/healthz/cloud": 200,
+        "/healthz/store": 200,
+    }
+
+
+def test_a_bridge_that_has_just_started_is_not_well_yet():
+    """Before anything was connected only the bridge itself is well."""
+    found = {path: handler().status for path, handler in routes(Tally(Topics())).items()}
+    assert [path for path, status in found.items() if status == 200] == ["/healthz/bridge"]

@@ -1,0 +1,63 @@
+"""What Prometheus reads."""
+
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
+from bridge.core.events import MqttConnected, Observed, StoreTended
+from bridge.core.messages import Publish
+from bridge.core.outbox import Outbox
+from bridge.core.tally import COUNTERS, Tally
+from bridge.core.topics import Topics
+
+
+def samples(tally):
+    """Render the metrics and read them with Prometheus' own parser."""
+    text = routes(tally, "1.2.3", Outbox())["/metrics"]().body.decode()
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_was_counted_is_read_back():
+    """Prometheus' own parser finds every number where it belongs."""
+    tally = Tally(Topics())
+    tally.event(Observed((), "poll"))
+    tally.event(Observed((None, None), "stream"))
+    tally.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
+    tally.event(StoreTended(0.5, 4096))
+    tally.effect(Publish("charger/bridge/cloud", b"degraded"))
+    tally.effect(
+        Publish(
+            "charger/bridge/health",
+            b'{"chargers":3,"chargers_online":2,"alerts":["a"],"clock_trusted":true,'
+            b'"reports":{"pending":1,"published":2}}',
+        )
+    )
+    found = samples(tally)
+    assert found[f"{PREFIX}observations_total", "stream"] == 2
+    assert found[f"{PREFIX}mqtt_connections_total",] == 1
+    assert [found[f"{PREFIX}cloud_state", state] for state in CLOUD_STATES] == [0, 1, 0, 0, 0]
+    assert found[f"{PREFIX}session_reports", "published"] == 2
+    assert (found[f"{PREFIX}chargers_online",], found[f"{PREFIX}alerts",]) == (2, 1)
+    assert (found[f"{PREFIX}store_used_ratio",], found[f"{PREFIX}store_free_bytes",]) == (0.5, 4096)
+    assert found["charger_bridge_info", "1.2.3"] == 1
+
+
+def test_what_never_happened_is_zero():
+    """A counter without labels exists from the start, so that a rate can be asked for."""
+    found = samples(Tally(Topics()))
+    for name, metric in COUNTERS.items():
+        if not metric.labels:
+            assert found[f"{PREFIX}{name}_total",] == 0
+
+
+def test_the_documentation_names_every_counter():
+    """Who writes an alarm finds each counter with its meaning in the documentation."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    for name, metric in COUNTERS.items():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        assert f"| `{name}` | {labels} | {metric.help} |" in page

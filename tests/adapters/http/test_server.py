@@ -1,0 +1,156 @@
+"""The web server against real sockets."""
+
+import asyncio
+import contextlib
+
+import httpx
+import pytest
+
+from bridge.adapters.http import server as module
+from bridge.adapters.http.server import Feed, HttpServer, Reply
+from bridge.settings import HttpSettings
+
+pytestmark = pytest.mark.anyio
+
+
+def broken():
+    """Fail as a view with a mistake does."""
+    raise RuntimeError("canary-4711")
+
+
+async def ticks():
+    """Send three pieces."""
+    for number in range(3):
+        yield f"data: {number}\n\n".encode()
+
+
+ROUTES = {
+    "/": lambda: Reply(b"hello\n"),
+    "/broken": broken,
+    "/feed": lambda: Feed(ticks()),
+}
+
+
+@contextlib.asynccontextmanager
+async def serving(clock, free_port, **settings):
+    """Run a server; yield its URL."""
+    found = HttpServer(HttpSettings(port=free_port, **settings), ROUTES, clock)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(found.run())
+        await found.listening.wait()
+        yield f"http://127.0.0.1:{free_port}"
+        task.cancel()
+
+
+async def ask(port, text):
+    """Send bytes and return everything that comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def test_a_page_arrives_with_its_guards(clock, free_port):
+    """An answer has its body, its length and the headers that keep others out."""
+    async with serving(clock, free_port) as url, httpx.AsyncClient() as client:
+        found = await client.get(f"{url}/?x=1")
+        head = await client.head(url)
+    assert (found.status_code, found.text) == (200, "hello\n")
+    assert {name: found.headers[name] for name, _ in module.SAFE} == dict(module.SAFE)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "6")
+
+
+@pytest.mark.parametrize(
+    ("case", "status"),
+    [
+        (("GET", "/nowhere", "127.0.0.1"), 404),
+        (("GET", "/%2e%2e/etc/passwd", "127.0.0.1"), 404),
+        (("POST", "/", "127.0.0.1"), 405),
+        (("GET", "/", "evil.example"), 421),
+        (("GET", "/", "evil.example:8480"), 421),
+        (("GET", "/", "localhost"), 200),
+        (("GET", "/", "[::1]:8480"), 200),
+        (("GET", "/", "192.168.1.20:8480"), 200),
+        (("GET", "/", "Pi.Lan"), 200),
+    ],
+)
+async def test_what_is_not_for_us_is_refused(clock, free_port, case, status):
+    """Only GET and HEAD, only our paths, and only by a name that is ours."""
+    async with (
+        serving(clock, free_port, names=("pi.lan",)) as url,
+        httpx.AsyncClient() as client,
+    ):
+        method, path, host = case
+        found = await client.request(method, url + path, headers={"host": host})
+    assert found.status_code == status
+
+
+async def test_a_mistake_in_a_view_stays_inside(clock, free_port):
+    """An error is a 500 that says nothing of it, and the next request is answered."""
+    async with serving(clock, free_port) as url, httpx.AsyncClient() as client:
+        found = await client.get(f"{url}/broken")
+        after = await client.get(url)
+    assert (found.status_code, "canary" in found.text, after.status_code) == (500, False, 200)
+
+
+async def test_a_feed_comes_piece_by_piece(clock, free_port):
+    """A feed is sent as it comes, and ends the connection when it is over."""
+    async with serving(clock, free_port) as url, httpx.AsyncClient() as client:
+        found = await client.get(f"{url}/feed")
+    assert found.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert found.headers["content-type"] == "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: -1\r\n\r\n",
+    ],
+)
+async def test_nonsense_is_refused_and_the_next_one_served(clock, free_port, text):
+    """What is no request gets a 4xx or nothing, and costs nobody else anything."""
+    async with serving(clock, free_port) as url:
+        found = await ask(free_port, text)
+        assert found == b"" or found.startswith(b"HTTP/1.1 4")
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 200
+
+
+async def test_silent_clients_lose_their_places(clock, free_port, monkeypatch):
+    """Clients that connect and say nothing are thrown out, so that others get in."""
+    monkeypatch.setattr(module, "REQUEST_WITHIN_S", 0.2)
+    async with serving(clock, free_port) as url:
+        silent = [
+            await asyncio.open_connection("127.0.0.1", free_port)
+            for _ in range(module.MOST_CONNECTIONS + 3)
+        ]
+        for reader, _ in silent:
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 200
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_port_that_is_taken_is_tried_again(clock, free_port):
+    """The bridge goes on without its page, and has it as soon as the port is free."""
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", free_port)
+    freed = []
+
+    async def sleep(seconds):
+        freed.append(seconds)
+        taken.close()
+        await taken.wait_closed()
+
+    clock.sleep = sleep
+    async with serving(clock, free_port) as url, httpx.AsyncClient() as client:
+        assert (await client.get(url)).status_code == 200
+    assert freed == [module.RETRY_S]
