@@ -58,7 +58,7 @@ coverage: $(VENV)/.dev
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
 
-soak-kill: $(VENV)/.dev
+soak-kill: $(VENV)/.dev mosquitto
 	python -m tests.soak.kill $(or $(N),1000) $(SEED)
 
 soak-power: $(VENV)/.dev

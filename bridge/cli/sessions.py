@@ -115,12 +115,22 @@ def _document(stored: StoredReport, salt: bytes | None) -> str:
 
 def _cells(document: str) -> dict[str, str]:
     """Split a document into the cells of a row; numbers stay the text they are."""
-    found: dict[str, object] = json.loads(document, parse_float=str, parse_int=str)
+    found: dict[str, object] = json.loads(document, parse_float=_Number, parse_int=_Number)
     return {name: _cell(value) for name, value in found.items()}
 
 
+class _Number(str):
+    """A number as it was spelled."""
+
+    __slots__ = ()
+
+
 def _csv(documents: Iterable[str]) -> str:
-    """Write a table that a spreadsheet opens; an empty cell is a value nobody knows."""
+    """Write a table that a spreadsheet opens; an empty cell is a value nobody knows.
+
+    UTF-8 without a byte order mark: all but a tag shown in plain is ASCII, and a mark would become
+    a part of the first column's name for every other reader.
+    """
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     for cells in map(_cells, documents):
@@ -137,6 +147,8 @@ def _cell(value: object) -> str:
             return ""
         case bool():
             return "true" if value else "false"
+        case _Number():
+            return str(value)  # a negative one is no formula
         case _:
             text = str(value)
             return f"'{text}" if text.startswith(FORMULA) else text

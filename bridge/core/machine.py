@@ -364,7 +364,8 @@ class Machine:
             yield from self._alerts.raise_(
                 "store_replaced",
                 f"the store was damaged; it was set aside as {event.quarantined},"
-                f" and {event.salvaged} rows of it were saved",
+                f" and {event.salvaged} rows of it were saved"
+                f"{'; not all of it could be looked through' * event.incomplete}",
                 "check the disk, and keep that file; what is missing is looked up in the cloud",
                 now,
             )

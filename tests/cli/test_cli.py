@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -402,6 +403,16 @@ async def test_a_tag_cannot_be_a_formula(config, tmp_path, capsys):
     assert _in_thread(["sessions", "export", "--config", str(config)]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["auth"] == "'=1+1"
+
+
+@pytest.mark.anyio
+async def test_a_negative_number_is_no_formula(config, tmp_path, capsys):
+    """What a spreadsheet shall add up stays a number."""
+    await fill(tmp_path / "data/bridge.db", replace(report(1), meter_start_kwh=-0.25))
+
+    assert _in_thread(["sessions", "export", "--config", str(config)]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["meter_start_kwh"] == "-0.25"
 
 
 @pytest.mark.anyio

@@ -29,10 +29,11 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def progress(done: int, count: int, problems: int = 0) -> None:
+def progress(done: int, count: int, problems: int | None = None) -> None:
     """Say how far a run is, ten times in all."""
     if done * TOLD_TIMES // count != (done - 1) * TOLD_TIMES // count:
-        say(f"{done} of {count}, {problems} problems")
+        found = "" if problems is None else f", {problems} problems"
+        say(f"{done} of {count}{found}")
 
 
 def quiet() -> None:

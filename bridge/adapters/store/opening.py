@@ -86,6 +86,7 @@ def _open(path: Path, room: Room, *, again: bool) -> tuple[sqlite3.Connection, O
         is_cut = is_gone or bool(lost) or held_log.committed > taken
         is_cut = is_cut or (not held_log.is_log and not again and _was_in_use(db))
         finds = search(lost) if aside is None else search_aside(aside, lost)
+        is_cut = is_cut or finds.is_cut_short
         opened = _take_over(db, room, finds, in_doubt=is_cut or aside is not None)
         moved_to = "" if aside is None else str(keep_aside(path))
         opened = replace(opened, quarantined=moved_to, incomplete=is_cut)

@@ -11,7 +11,7 @@ import structlog
 
 from bridge.adapters.store import commands as command_rows
 from bridge.adapters.store import rows as report_rows
-from bridge.adapters.store.carving import carve
+from bridge.adapters.store.carving import PageOf, carve
 from bridge.adapters.store.file import time_limit, transaction
 from bridge.adapters.store.room import CROWDED_SHARE, Room
 from bridge.adapters.store.schema import COMMAND_WIDTH, PAGE_BYTES, Row
@@ -22,15 +22,22 @@ from bridge.core.sessions.ledger import StoredReport
 log = structlog.get_logger()
 
 SALVAGED_WITHIN_S = 2.0
+# What is owed is worth waiting for, but a bridge starts within 5 s whatever is in the file.
+OWED_WITHIN_S = 2.0
 
 
 @dataclass(slots=True)
 class Finds:
-    """Intact rows, the newest state of each key, and the keys of damaged ones."""
+    """Intact rows, the newest state of each key, and the keys of damaged ones.
+
+    Attributes:
+        is_cut_short: There was no time to look for everything that may be owed.
+    """
 
     reports: dict[str, StoredReport] = field(default_factory=dict)
     commands: dict[str, CommandRow] = field(default_factory=dict)
     broken: set[object] = field(default_factory=set)
+    is_cut_short: bool = False
 
     @property
     def damaged(self) -> int:
@@ -95,16 +102,23 @@ def _search(frames: tuple[Frame, ...], handle: int, size: int) -> Finds:
         yield from (frame.page for frame in reversed(frames))
         yield from map(page_of, range(size // PAGE_BYTES, 0, -1))
 
-    # What is owed is worth waiting for; history is only as far as there is time.
-    for image in images():
-        finds.add_all(carve(image, page_of, settled=False))
-    with time_limit(SALVAGED_WITHIN_S) as is_late:
-        for image in images():
-            if is_late.is_set():
-                log.warning("store.salvage_cut_short", after_s=SALVAGED_WITHIN_S)
-                break
-            finds.add_all(carve(image, page_of, settled=True))
+    finds.is_cut_short = not _look(finds, images(), page_of, OWED_WITHIN_S, settled=False)
+    if not finds.is_cut_short:
+        _look(finds, images(), page_of, SALVAGED_WITHIN_S, settled=True)
     return finds
+
+
+def _look(
+    finds: Finds, images: Iterator[bytes], page_of: PageOf, within_s: float, *, settled: bool
+) -> bool:
+    """Look through pages for as long as there is time; say whether that was long enough."""
+    with time_limit(within_s) as is_late:
+        for image in images:
+            if is_late.is_set():
+                log.warning("store.salvage_cut_short", after_s=within_s, settled=settled)
+                return False
+            finds.add_all(carve(image, page_of, settled=settled))
+    return True
 
 
 def salvage(db: sqlite3.Connection, room: Room, finds: Finds) -> int:

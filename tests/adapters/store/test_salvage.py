@@ -1,13 +1,16 @@
 """The newest state of each row is saved, and nothing that is there already is put back."""
 
+import contextlib
+import threading
 from dataclasses import replace
 
 import pytest
 
 from bridge.adapters.store import commands, rows
+from bridge.adapters.store import salvage as module
 from bridge.adapters.store.file import open_file, transaction
 from bridge.adapters.store.room import Room
-from bridge.adapters.store.salvage import Finds, salvage
+from bridge.adapters.store.salvage import Finds, salvage, search_aside
 from bridge.core.sessions.ledger import StoredReport
 from tests.soak.load import command_of, report_of
 
@@ -82,3 +85,19 @@ def test_damaged_rows_are_counted_once_and_only_if_they_are_lost():
     found.add(command)
 
     assert found.damaged == 2
+
+
+def test_a_file_without_end_is_not_looked_through_to_the_end(tmp_path, monkeypatch):
+    """A bridge starts within seconds whatever it finds, and says that it did not see everything."""
+    aside = tmp_path / "bridge.db.damaged"
+    aside.write_bytes(bytes(64 * 4096))
+    assert not search_aside(aside, ()).is_cut_short
+
+    @contextlib.contextmanager
+    def no_time(_seconds):
+        is_late = threading.Event()
+        is_late.set()
+        yield is_late
+
+    monkeypatch.setattr(module, "time_limit", no_time)
+    assert search_aside(aside, ()).is_cut_short
