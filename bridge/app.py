@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 import bridge
+from bridge.adapters.announced import AnnouncedFile
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.cloud.tokens import account_of
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 
 TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
 ROSTER_FILE = "chargers.json"
+ANNOUNCED_FILE = "announced.json"
 SALT_BYTES = 32
 
 
@@ -93,7 +95,7 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
     link = PahoLink(
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
-        subscriptions=topics.subscriptions,
+        subscriptions=machine.subscriptions,
         echoes=topics.echoes,
         loopback=(topics.bridge_heartbeat,),
         clock=clock,
@@ -102,6 +104,7 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
         promise=functools.partial(signs.promise, "mqtt"),
     )
     roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
+    announced = AnnouncedFile(path.parent / ANNOUNCED_FILE, settings.mqtt)
     log.info("bridge.started", version=bridge.__version__, store=str(path))
     tally = Tally(topics) if settings.http.enabled else None
     gateway = Gateway(
@@ -113,6 +116,7 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
         store=store,
         clock=clock,
         remember=roster.save,
+        remember_announced=announced.save,
         beat=_beat(watchdog),
         signs=signs,
         tally=tally,
@@ -122,7 +126,8 @@ async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | No
     if watchdog is not None:
         watchdog.start()
     try:
-        await gateway.run(stop, opened=opened, started=Started(roster.load()), services=services)
+        started = Started(roster.load(), announced.load())
+        await gateway.run(stop, opened=opened, started=started, services=services)
     finally:
         await cloud.close()
         await store.close()

@@ -29,6 +29,7 @@ from bridge.core.effects import (
     ReadReports,
     Reconnect,
     Remember,
+    RememberAnnounced,
     SaveCommand,
     SaveReport,
     SettleReports,
@@ -56,6 +57,7 @@ from bridge.core.events import (
     StoreTended,
     Tick,
 )
+from bridge.core.homeassistant.record import Announced
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.outbox import Outbox
@@ -126,6 +128,7 @@ class Gateway:
         signs: Signs | None = None,
         remember: Callable[[tuple[str, ...]], None] | None = None,
         tally: Tally | None = None,
+        remember_announced: Callable[[Mapping[str, Announced]], None] | None = None,
     ) -> None:
         """Join them; nothing runs yet.
 
@@ -138,6 +141,7 @@ class Gateway:
             store: The ledger's.
             clock: Time.
             remember: Keeps the account's serials for the next start; called in a thread.
+            remember_announced: Keeps what the broker holds of descriptions, likewise.
             beat: Called with the monotonic time every so often, while nothing is overdue.
             signs: Where everybody promises to be heard of again.
             tally: Counts what happens, where somebody wants to know.
@@ -146,6 +150,9 @@ class Gateway:
         self._beat = beat
         self._signs = signs or Signs(clock)
         self._remember = remember
+        self._remember_announced = remember_announced
+        self._to_keep: Mapping[str, Announced] | None = None
+        self._is_keeping = False
         self._machine = machine
         self._link = link
         self._cloud = cloud
@@ -288,6 +295,11 @@ class Gateway:
                     self._spawn(asyncio.to_thread(self._remember, charger_ids), "roster")
             case Reconnect(reason):
                 self._link.reconnect(reason)
+            case RememberAnnounced(announced):
+                self._to_keep = announced
+                if not self._is_keeping and self._remember_announced is not None:
+                    self._is_keeping = True
+                    self._spawn(self._keep_announced(self._remember_announced), "announced")
             case Watch(charger_ids):
                 if self._stream is not None:
                     self._stream.watch(charger_ids)
@@ -417,6 +429,13 @@ class Gateway:
             self._inbox.put(ReportsNotRead(effect.read_id, error))
         else:
             self._inbox.put(ReportsRead(effect.read_id, found))
+
+    async def _keep_announced(self, keep: Callable[[Mapping[str, Announced]], None]) -> None:
+        """Write what is to be kept, one after the other: the newest is the last."""
+        while (announced := self._to_keep) is not None:
+            self._to_keep = None
+            await asyncio.to_thread(keep, announced)
+        self._is_keeping = False
 
     async def _tend(self, effect: TendStore) -> None:
         forgotten = 0

@@ -183,6 +183,23 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HomeAssistantSettings:
+    """Discovery by Home Assistant, and by others that read the same messages.
+
+    Attributes:
+        enabled: Describe every charger.
+        discovery_prefix: What Home Assistant looks under.
+        form: ``"device"`` (one message per charger) or ``"component"`` (one per entity).
+        status_topic: Where Home Assistant says that it came up.
+    """
+
+    enabled: bool = False
+    discovery_prefix: str = "homeassistant"
+    form: str = "device"
+    status_topic: str = "homeassistant/status"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration."""
 
@@ -193,3 +210,4 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    homeassistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)

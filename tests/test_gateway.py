@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from bridge.core.effects import (
     Note,
     ReadReports,
     Reconnect,
+    RememberAnnounced,
     SaveCommand,
     SaveReport,
     SettleReports,
@@ -47,6 +49,7 @@ from bridge.core.events import (
     StreamOpened,
     Tick,
 )
+from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
@@ -174,7 +177,16 @@ class Outside:
 
 
 @contextlib.asynccontextmanager
-async def running(script, *, opened=None, beat=None, acks=True, failure=None, signs=None):
+async def running(
+    script,
+    *,
+    opened=None,
+    beat=None,
+    acks=True,
+    failure=None,
+    signs=None,
+    remember_announced=None,
+):
     """Run a gateway between a script and the outside; it ends cleanly with the block."""
     inbox = Inbox()
     outside = Outside(inbox, acks, failure)
@@ -188,6 +200,7 @@ async def running(script, *, opened=None, beat=None, acks=True, failure=None, si
         clock=SystemClock(),
         beat=beat,
         signs=signs,
+        remember_announced=remember_announced,
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -268,6 +281,26 @@ async def test_a_failure_outside_is_an_event_too(effect, failure, event):
     async with running(script, failure=failure) as outside:
         outside.inbox.put(StreamOpened())
         await settled(lambda: script.seen(event))
+
+
+async def test_what_was_announced_is_kept_in_order():
+    """Two writes never overlap, and the newest is the last one that is written."""
+    written, busy = [], threading.Lock()
+
+    def keep(announced):
+        assert busy.acquire(blocking=False)
+        written.append(announced)
+        busy.release()
+
+    all_of_them = [{f"t{n}/config": Announced("EH123456")} for n in range(20)]
+    script = Script({StreamOpened: [RememberAnnounced(one) for one in all_of_them]})
+    async with running(script, remember_announced=keep) as outside:
+        for _ in range(3):
+            outside.inbox.put(StreamOpened())
+        await settled(lambda: len(script.seen(StreamOpened)) == 3)
+
+    assert written
+    assert written[-1] == all_of_them[-1]
 
 
 async def test_nothing_is_published_without_a_connection_and_all_of_it_afterwards():

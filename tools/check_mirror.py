@@ -16,6 +16,7 @@ WITHOUT_TESTS = {
     "core/commands/record.py",
     "core/effects.py",
     "core/events.py",
+    "core/homeassistant/record.py",
     "core/messages.py",
     "ports.py",
 }

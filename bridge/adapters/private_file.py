@@ -17,8 +17,13 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 LARGEST_FILE = 65_536
 
 
-def read_own(path: Path) -> bytes:
-    """Read a file that is ours alone; a link, a foreign or an open file is an ``OSError``."""
+def read_own(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
+    """Read a file that is ours alone; a link, a foreign or an open file is an ``OSError``.
+
+    Args:
+        path: The file.
+        largest: Bytes that are read of it; the rest is not ours.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
@@ -26,7 +31,7 @@ def read_own(path: Path) -> bytes:
             raise PermissionError(0, "not a file of this user")
         if found.st_mode & OTHERS:
             raise PermissionError(0, "open to others; its mode must be 0600")
-        return file.read(LARGEST_FILE)
+        return file.read(largest)
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -102,6 +102,7 @@ SECTIONS: Final = {
     "store": "Where session reports are kept until they are delivered.",
     "http": "A web server of the bridge's own: health, metrics, a page to look at; read-only.",
     "log": "Logs go to standard error.",
+    "homeassistant": "Discovery by Home Assistant; docs/home-assistant.md tells what appears.",
 }
 
 KEYS: Final = (
@@ -309,6 +310,28 @@ KEYS: Final = (
         "Least important lines to write. Tracebacks appear at debug only.",
     ),
     Key("log.format", choice("json", "console"), "json: one object a line. console: for people."),
+    Key(
+        "homeassistant.enabled",
+        SWITCH,
+        "Describe every charger to Home Assistant, so that it appears there by itself. Switched off"
+        " again, the bridge takes the descriptions away.",
+    ),
+    Key(
+        "homeassistant.discovery_prefix",
+        TOPIC,
+        "What Home Assistant looks under; the same as its MQTT integration says.",
+    ),
+    Key(
+        "homeassistant.form",
+        choice("device", "component"),
+        "device: one message per charger, for Home Assistant 2024.11 and newer. component: one per"
+        " entity, for older ones and for openHAB.",
+    ),
+    Key(
+        "homeassistant.status_topic",
+        TOPIC,
+        "Where Home Assistant says that it came up; everything is described again then.",
+    ),
 )
 
 BY_PATH: Final = {key.path: key for key in KEYS}

@@ -81,6 +81,11 @@ def _commands(get: Get) -> Iterator[str]:
         yield f"commands.allow: {shown(name)} is neither a group nor a command; {hint}"
 
 
+def _readable_by_home_assistant(get: Get) -> Iterator[str]:
+    if get("homeassistant.enabled") and not get("publish.scalar"):
+        yield "homeassistant.enabled: needs publish.scalar: true, whose topics the entities read"
+
+
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]] = (
     (("mqtt.host", "mqtt.tls.enabled", "mqtt.tls.allow_plaintext"), _plaintext),
     (("mqtt.tls.cert_file", "mqtt.tls.key_file"), _client_certificate),
@@ -90,6 +95,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]]
     (("mqtt.username", "mqtt.password", "mqtt.password_file"), _broker_login),
     (("mqtt.base_topic", "mqtt.reply_prefixes"), _reply_prefixes),
     (("commands.allow",), _commands),
+    (("homeassistant.enabled", "publish.scalar"), _readable_by_home_assistant),
 )
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from bridge.core.cloud.requests import CloudRequest
 from bridge.core.commands.record import CommandRow
+from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.reports import SessionReport
 
@@ -61,6 +62,13 @@ class Remember:
     """Keep in mind which chargers the account lists, for the next start."""
 
     charger_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RememberAnnounced:
+    """Keep in mind which descriptions the broker holds, by topic, so that they can be removed."""
+
+    announced: Mapping[str, Announced]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,7 @@ Effect = (
     | Watch
     | Reconnect
     | Remember
+    | RememberAnnounced
     | SaveReport
     | MarkPublished
     | SettleReports

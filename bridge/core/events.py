@@ -4,10 +4,12 @@ Adapters make events; :mod:`bridge.core.machine` takes them one at a time, each 
 :class:`Moment` it arrived at. An event carries what was seen, never what it means.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bridge.core.commands.record import CommandRow
+from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
@@ -345,9 +347,11 @@ class Started:
 
     Attributes:
         remembered: The chargers the account listed when we last asked it.
+        announced: What the broker keeps of descriptions an earlier process wrote, by topic.
     """
 
     remembered: tuple[str, ...] = ()
+    announced: Mapping[str, Announced] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

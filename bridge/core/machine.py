@@ -54,6 +54,7 @@ from bridge.core.events import (
     StreamSubscription,
     Tick,
 )
+from bridge.core.homeassistant.announcer import Announcer
 from bridge.core.loopback import Loopback
 from bridge.core.messages import Publish
 from bridge.core.queries import Queries
@@ -81,6 +82,7 @@ from bridge.settings import Settings
 POLLED_IDS = tuple(sorted(REGISTRY))
 READ_WITHIN_S = 30.0
 SMART_CHARGING = "smart_charging"
+FIRMWARE = 80
 NEVER_S = float("-inf")
 # After the process stood still, what was in its sockets is read within this time.
 LATE_WITHIN_S = 5.0
@@ -129,11 +131,17 @@ class Machine:
             next_id=self._ids.__next__,
             observe=self._observed,
         )
+        self._announcer = Announcer(settings, self.topics, version=version, salt=salt)
         self._discovery_call: int | None = None
         self._remembered: tuple[str, ...] = ()
         self._connected_s = NEVER_S
         self._asserted_s = NEVER_S
         self._reads: dict[int, str] = {}
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Every filter the bridge subscribes to, besides its own retained topics."""
+        return self.topics.subscriptions + self._announcer.subscriptions
 
     # -- the two methods --------------------------------------------------------------------
 
@@ -153,6 +161,7 @@ class Machine:
             self._loopback.deadline_s(),
             self._sessions.deadline_s(),
             self._queries.deadline_s(),
+            self._announcer.deadline_s(),
         )
         return min((at for at in wanted if at is not None), default=None)
 
@@ -182,6 +191,7 @@ class Machine:
                 self._sessions.disconnected()
                 self._journal.disconnected()
                 self._loopback.disconnected()
+                self._announcer.disconnected()
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
@@ -223,7 +233,8 @@ class Machine:
                 self._status.store_ok = False
                 yield from self._sessions.not_saved(event, now)
                 yield from self._fleet.recorded(event.report)
-            case Started(remembered):
+            case Started(remembered, announced):
+                self._announcer.started(announced)
                 self._status.started(now)
                 self._remembered = remembered
                 self._polling.stream_down(now.mono_s)
@@ -253,6 +264,7 @@ class Machine:
         yield from self._journal.tick(now)
         yield from self._sessions.tick(now)
         yield from self._queries.tick(now)
+        yield from self._announcer.tick(now)
         self._status.cloud.polling = self._polling.delivering(now.mono_s)
         yield from self._fleet.availability(now)
         yield from self._status.refresh(now)
@@ -270,6 +282,8 @@ class Machine:
     def _apply(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
         ours = self._journal.expects(observation.charger_id, observation.spec.id, now)
         yield from self._fleet.apply(observation, source, now, ours=ours)
+        if observation.spec.id == FIRMWARE:
+            self._announcer.firmware(observation.charger_id, str(observation.value), now)
         if observation.spec.id in ACCESS_IDS:
             state = self._fleet.chargers[observation.charger_id].state
             yield from self._access.observed(observation.charger_id, state, now)
@@ -298,6 +312,9 @@ class Machine:
             yield charger.announcer.foreign_command(event, name, now)
 
     def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        if self._announcer.hears(event.topic, event.payload, now):
+            yield Acknowledge(event.receipt)
+            return
         match self.topics.parse(event.topic):
             case SetTopic() as target:
                 event = self._aged(event, now)
@@ -356,6 +373,7 @@ class Machine:
         yield from self._fleet.publications(now)
         yield from self._sessions.connected(now)
         self._journal.connected(now, session_present=event.session_present)
+        self._announcer.connected(now)
 
     def _store_opened(self, event: StoreOpened, now: Moment) -> Iterator[Effect]:
         self._status.store_ok = True
@@ -416,6 +434,7 @@ class Machine:
             yield from self._alerts.clear("publication_refused")
         yield from self._sessions.acked(message, reason_code, now)
         self._journal.acked(message.tag, now)
+        yield from self._announcer.acked(message, reason_code)
 
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
         self._status.counters[f"stream_{event.kind}"] += 1
@@ -471,6 +490,7 @@ class Machine:
         if listed.dropped:
             yield Note("warning", "discovery.entries_dropped", {"count": listed.dropped})
         missing = self._discovery.listed(listed.charger_ids, now)
+        self._announcer.listed(listed, now, decides=not self._settings.easee.chargers)
         if missing:
             yield from self._alerts.raise_(
                 "charger_not_listed",
@@ -521,6 +541,7 @@ class Machine:
         yield Note("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
         yield Watch(self._status.chargers)
         yield from self._sessions.serve(new)
+        self._announcer.serve(new, now)
         yield self._status.info()
 
     def _stopping(self, now: Moment) -> Iterator[Effect]:

@@ -208,3 +208,24 @@ class Topics:
             return False
         rest = topic[len(prefix) :].split("/")
         return len(topic) <= 4 * LONGEST_LEVEL and all(is_level(level) for level in rest)
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAssistantTopics:
+    """Where Home Assistant looks for descriptions, and says that it came up.
+
+    Attributes:
+        prefix: First level or levels, without a slash at either end.
+        status: Where its birth message comes.
+    """
+
+    prefix: str = "homeassistant"
+    status: str = "homeassistant/status"
+
+    def device(self, node: str) -> str:
+        """Retained: one device with everything it has."""
+        return f"{self.prefix}/device/{node}/config"
+
+    def component(self, platform: str, node: str, key: str) -> str:
+        """Retained: one entity."""
+        return f"{self.prefix}/{platform}/{node}/{key}/config"

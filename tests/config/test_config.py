@@ -125,6 +125,10 @@ EVERY_KEY = {
     "http.page": ("true", True),
     "log.level": ("debug", "debug"),
     "log.format": ("console", "console"),
+    "homeassistant.enabled": ("true", True),
+    "homeassistant.discovery_prefix": ("ha/discovery", "ha/discovery"),
+    "homeassistant.form": ("component", "component"),
+    "homeassistant.status_topic": ("ha/status", "ha/status"),
 }
 FILES = {"easee.password_file", "mqtt.password_file"} | {
     f"mqtt.tls.{name}_file" for name in ("ca", "cert", "key")
@@ -583,6 +587,16 @@ def test_what_is_unwise_is_said(text, path, tmp_path):
     (warning,) = load_with_warnings(config, ENVIRON).warnings
 
     assert warning.startswith(f"{path}: ")
+
+
+def test_home_assistant_needs_the_bare_values(tmp_path):
+    """Its entities read the state topics; without them it would show nothing."""
+    text = "homeassistant: {enabled: true}\npublish: {scalar: false}\n"
+
+    assert problems_of(text, tmp_path) == [
+        "homeassistant.enabled: needs publish.scalar: true, whose topics the entities read"
+    ]
+    assert settings_of("homeassistant: {enabled: true}\n", tmp_path).homeassistant.enabled
 
 
 def test_required_keys_are_the_account():

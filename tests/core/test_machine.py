@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.cloud.requests import Endpoint
+from bridge.core.cloud.requests import Endpoint, charger_list_request
 from bridge.core.effects import (
     Acknowledge,
     CallCloud,
@@ -55,7 +55,13 @@ from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.values import iso_utc
 from bridge.errors import CloudUnavailable, RateLimited, StoreError, StoreFull
-from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
+from bridge.settings import (
+    CommandSettings,
+    EaseeSettings,
+    HomeAssistantSettings,
+    Secret,
+    Settings,
+)
 from tests.conftest import NOON
 
 ONE = "EH123456"
@@ -69,10 +75,11 @@ EVERYTHING = ("control", "access", "current", "device", "installer", "maintenanc
 class World:
     """A machine, a clock, and what came out of it so far."""
 
-    def __init__(self, *chargers, source="stream"):
+    def __init__(self, *chargers, source="stream", **sections):
         settings = Settings(
             EaseeSettings("x@example.com", Secret("p"), chargers, source=source),
             commands=CommandSettings(allow=EVERYTHING),
+            **sections,
         )
         self.machine = Machine(settings, version="1.2.3", salt=b"salt")
         self.seconds = 0.0
@@ -671,3 +678,52 @@ def test_the_last_word_is_offline(world):
 def _state(world, command="start"):
     """Return the newest answer's state."""
     return json.loads(world.published()[f"charger/{ONE}/result/{command}"])["state"]
+
+
+def test_chargers_are_described_to_home_assistant_and_again_after_its_birth():
+    """Firmware, list, connection, acknowledgement and birth message reach the announcer."""
+    world = World(ONE, homeassistant=HomeAssistantSettings(enabled=True))
+    topic = f"homeassistant/device/charger_{ONE}/config"
+    assert world.machine.subscriptions[-1] == "homeassistant/status"
+    world.take(StoreOpened(()), Started(), MqttConnected(False, "5", 20))
+    world.observe(80, "347", data_type=4)
+    world.seconds = 10.0
+    world.take(Tick())
+    (message,) = [e for e in world.out if isinstance(e, Publish) and e.topic == topic]
+    assert json.loads(message.payload)["device"]["sw_version"] == "347"
+    world.take(MqttAcked(message, 0))
+    receipt = Receipt(1, 5, 1)
+    assert world.take(MqttMessage("homeassistant/status", b"online", receipt)) == [
+        Acknowledge(receipt)
+    ]
+    world.seconds = 20.0
+    world.take(Tick())
+
+    assert topic in world.published()
+
+
+def test_a_charger_that_left_the_account_leaves_home_assistant():
+    """Three lists without it, and its description is emptied."""
+    world = World(homeassistant=HomeAssistantSettings(enabled=True))
+    lists = [[ONE, "EH654321"], ["EH654321"], ["EH654321"], ["EH654321"]]
+    waiting = deque((StoreOpened(()), Started(), MqttConnected(False, "5", 20)))
+    said = []
+    while lists or waiting or world.machine._announcer.deadline_s() is not None:
+        effects = world.take(waiting.popleft()) if waiting else world.until_deadline()
+        for effect in effects:
+            if isinstance(effect, Publish):
+                waiting.append(MqttAcked(effect, 0))
+                said += [effect.payload] if f"charger_{ONE}" in effect.topic else []
+            elif lists and getattr(effect, "request", None) == charger_list_request():
+                body = json.dumps([{"id": one} for one in lists.pop(0)]).encode()
+                waiting.append(CloudAnswered(effect.call_id, 200, body))
+
+    assert len(said) == 2
+    assert json.loads(said[0])["device"]["serial_number"] == ONE
+    assert said[1] == b""
+
+
+def test_without_home_assistant_its_birth_is_nobodys(world):
+    """Switched off, nothing of it is listened to and nothing is said."""
+    assert world.machine.subscriptions == world.machine.topics.subscriptions
+    assert not [t for t in world.published() if t.startswith("homeassistant/")]

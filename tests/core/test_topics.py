@@ -9,6 +9,7 @@ from bridge.core.topics import (
     AvailabilityTopic,
     BridgeStateTopic,
     GetTopic,
+    HomeAssistantTopics,
     SessionAckTopic,
     SessionReplayTopic,
     SetTopic,
@@ -83,3 +84,11 @@ def test_a_level_never_grows_into_another_topic(text):
 def test_a_caller_may_only_be_answered_where_answers_belong(topic, allowed):
     """A Response Topic cannot make the bridge publish a command or elsewhere with its rights."""
     assert TOPICS.may_reply_to(topic) is allowed
+
+
+def test_home_assistant_is_told_where_it_looks():
+    """Device and entity topics lie below the prefix and end as discovery wants them."""
+    places = HomeAssistantTopics("ha", "ha/status")
+
+    assert places.device("charger_EH123456") == "ha/device/charger_EH123456/config"
+    assert places.component("sensor", "n", "k") == "ha/sensor/n/k/config"

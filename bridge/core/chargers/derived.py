@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from bridge.core.chargers.enumerations import LED_MODE, NO_CURRENT_REASON, OP_MODE, LedMode
+from bridge.core.chargers.enumerations import (
+    LED_COLORS,
+    LED_MEANING,
+    LED_MODE,
+    LED_PATTERNS,
+    NO_CURRENT_REASON,
+    OP_MODE,
+    LedMode,
+)
 from bridge.core.values import Value
 
 LOCAL_PRE_AUTHORIZE = 15
@@ -33,7 +41,9 @@ AWAITING_START = 2
 AWAITING_AUTHORIZATION = 7
 PENDING_AUTHORIZATION = 55
 
+SWITCH_VALUES = ("true", "false")
 TOUCH_BUTTON = "touch_button"
+TOUCH_BUTTON_VALUES = ("enabled", "disabled")
 
 NO_CODE = -1
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
@@ -173,12 +183,14 @@ class Derived:
         sources: The observations it follows.
         derive: Its payload, or None while there is none.
         meaning: For the topic reference.
+        values: Every payload it can have besides ``null``.
     """
 
     name: str
     sources: tuple[int, ...]
     derive: Callable[[Readings], bytes | None]
     meaning: str
+    values: tuple[str, ...]
 
 
 DERIVED: Final = (
@@ -187,28 +199,44 @@ DERIVED: Final = (
         (OPERATING_MODE, REASON),
         _op_mode,
         "what the charger is doing; `awaiting_authorization` also for mode 2 with reason 55",
+        tuple(OP_MODE.values()),
     ),
-    Derived("no_current_reason", (REASON,), _no_current_reason, "why there is no or less current"),
-    Derived("led", (LED,), _led(lambda mode: mode.meaning), "what the light strip means"),
-    Derived("led_color", (LED,), _led(lambda mode: mode.color), "its color"),
-    Derived("led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion"),
+    Derived(
+        "no_current_reason",
+        (REASON,),
+        _no_current_reason,
+        "why there is no or less current",
+        tuple(NO_CURRENT_REASON.values()),
+    ),
+    Derived(
+        "led",
+        (LED,),
+        _led(lambda mode: mode.meaning),
+        "what the light strip means",
+        tuple(dict.fromkeys(LED_MEANING.values())),
+    ),
+    Derived("led_color", (LED,), _led(lambda mode: mode.color), "its color", LED_COLORS),
+    Derived("led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion", LED_PATTERNS),
     Derived(
         "awaiting_authorization",
         (OPERATING_MODE, REASON),
         _awaiting_authorization,
         "`true` while a car waits for permission",
+        SWITCH_VALUES,
     ),
     Derived(
         "access_mode",
         (AUTHORIZATION_REQUIRED, LOCAL_PRE_AUTHORIZE),
         _access_mode,
         "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
+        ("open", "cloud_authorization", "local_authorization"),
     ),
     Derived(
         "offline_policy",
         (OFFLINE_WHITELIST, OFFLINE_ALLOW_ALL, OFFLINE_CHARGING_MODE),
         _offline_policy,
         "who may charge while offline: `none`, `whitelist` or `allow_all`",
+        ("none", "whitelist", "allow_all"),
     ),
 )
 

@@ -11,7 +11,8 @@ The adapter caps bodies at 1 MiB before they come here. Shapes: Easee's OpenAPI 
 clients saw since. How the cloud says no is read in :mod:`bridge.core.cloud.refusals`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from bridge.core.cloud.bodies import (
     EXCERPT_BYTES,
@@ -58,10 +59,12 @@ class ChargerList:
     Attributes:
         charger_ids: In the account's order, each once.
         dropped: Entries without an id that is spelled like a serial.
+        products: The vendor's product code by serial, where the list tells.
     """
 
     charger_ids: tuple[str, ...]
     dropped: int
+    products: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,11 @@ def charger_list(body: bytes) -> ChargerList:
         DecodeError: It is no list.
     """
     entries = parsed_list(body, "charger list")
-    ids = [entry["id"] for entry in entries if has_serial(entry, "id")]
-    return ChargerList(tuple(dict.fromkeys(ids)), dropped=len(entries) - len(ids))
+    known = [entry for entry in entries if has_serial(entry, "id")]
+    ids = tuple(dict.fromkeys(entry["id"] for entry in known))
+    codes = ((entry["id"], integer(entry.get("productCode"))) for entry in known)
+    products = {serial: code for serial, code in codes if code is not None}
+    return ChargerList(ids, dropped=len(entries) - len(known), products=products)
 
 
 def observations(body: bytes, charger_id: str) -> tuple[RawObservation, ...]:

@@ -105,3 +105,15 @@ def test_every_derived_topic_names_its_sources():
         "access_mode": (42, 15),
         "offline_policy": (16, 17, 45),
     }
+
+
+@pytest.mark.parametrize("topic", DERIVED, ids=lambda topic: topic.name)
+def test_every_derived_topic_names_all_its_values(topic):
+    """Whatever the observations say, the payload is one of the words that are announced."""
+    codes = [*range(-2, 110), True, False, "x"]
+    for source in topic.sources:
+        for first in codes:
+            for second in (0, 1, 2, 55, True, False):
+                readings = {**dict.fromkeys(topic.sources, second), source: first}
+                payload = topic.derive(Readings(readings))
+                assert payload is None or payload.decode() in (*topic.values, "null")

@@ -140,6 +140,14 @@ def test_chargers_that_are_no_serials_are_dropped_and_counted():
 
     assert listed.charger_ids == ("EH2222222", ID)
     assert listed.dropped == 4
+    assert listed.products == {}
+
+
+def test_the_charger_list_tells_products_where_it_does():
+    """A product code is a number or digits; anything else is not known."""
+    entries = [{"id": ID, "productCode": 1}, {"id": "EH2222222", "productCode": "x"}]
+
+    assert rest.charger_list(body(entries)).products == {ID: 1}
 
 
 def test_observations_keep_their_json_values():

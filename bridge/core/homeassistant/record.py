@@ -1,0 +1,17 @@
+"""What the broker keeps of our descriptions, as a value that survives a restart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """One retained message that describes a charger, or a part of it.
+
+    Attributes:
+        charger_id: Whom it describes.
+        components: Platform by key; empty for a message about one entity.
+    """
+
+    charger_id: str
+    components: Mapping[str, str] = field(default_factory=dict)
