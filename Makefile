@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SIGNALR := tests/acceptance/signalr
+PEERS := benchmarks/peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml
@@ -19,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench
+.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench peers
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: fuzz
 
@@ -90,6 +91,9 @@ bench: $(VENV)/.dev mosquitto
 fuzz: $(VENV)/.fuzz
 	python -m tests.fuzz.guided $(or $(N),1000000) $(TARGET)
 
+# Node-RED and mqtt.js, for comparison; without them the benchmarks leave them out.
+peers: $(PEERS)/node_modules/.package-lock.json
+
 fmt: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
@@ -112,7 +116,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 
@@ -140,6 +144,6 @@ $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
 mosquitto:
 	@tools/need.sh mosquitto mosquitto
 
-$(SIGNALR)/node_modules/.package-lock.json: $(SIGNALR)/package-lock.json
-	@tools/need.sh npm npm && npm ci --silent --no-fund --no-audit --prefix $(SIGNALR)
+%/node_modules/.package-lock.json: %/package-lock.json
+	@tools/need.sh npm npm && npm ci --silent --no-fund --no-audit --prefix $*
 	@touch $@

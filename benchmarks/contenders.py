@@ -4,6 +4,7 @@ A contender is a row: how its process is started, and what its topics are called
 programs of their own, all talk to the same hub and the same broker, one after the other.
 """
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from pathlib import Path
 import yaml
 
 from benchmarks.records import Fleet, value_of
-from benchmarks.stage import FOLDER, Generator, Process, compiled
+from benchmarks.stage import FOLDER, Generator, Process, compiled, free_port
 from tests.acceptance.conftest import configuration
 from tests.mosquitto import Mosquitto
+
+PEERS = FOLDER / "peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,12 @@ class Contender:
         start: Makes its process; None where this machine lacks something it needs.
         by_name: Its topics end in the observation's name; otherwise in the number.
         share: How much of the load it gets, so that nobody waits for the slow ones.
-        npm: It needs what ``npm ci`` installs in ``benchmarks/peers``.
     """
 
     name: str
     start: Callable[[Place], Process | None]
     by_name: bool = False
     share: float = 1.0
-    npm: bool = False
 
     def wanted(self, fleet: Fleet, turn: int) -> dict[str, bytes]:
         """Say what every topic must hold after a round."""
@@ -97,11 +98,39 @@ def _c_floor(place: Place) -> Process | None:
     return Process([program, "forward", *place.ports, str(place.window)])
 
 
-def _node(script: str) -> Callable[[Place], Process]:
-    def start(place: Place) -> Process:
-        return Process(["node", str(FOLDER / "peers" / script), *place.ports])
+def peers_installed() -> bool:
+    """Say whether Node.js and what ``make peers`` installs are there."""
+    return shutil.which("node") is not None and (PEERS / "node_modules/node-red").exists()
 
-    return start
+
+def node_red(flow: str, folder: Path, environ: dict[str, str]) -> Process | None:
+    """Run a flow of ``benchmarks/peers``, with what it reads from the environment."""
+    if not peers_installed():
+        return None
+    settings = ["--settings", str(PEERS / "settings.js"), "--userDir", str(folder)]
+    program = str(PEERS / "node_modules/node-red/red.js")
+    shutil.copy(PEERS / flow, folder / flow)
+    command = ["node", program, *settings, str(folder / flow)]
+    return Process(command, {"UI_PORT": str(free_port()), **environ})
+
+
+def _node_red(place: Place) -> Process | None:
+    environ = {
+        "HUB_URL": f"ws://127.0.0.1:{place.hub.port}/hubs/chargers?id=c",
+        "MQTT_PORT": str(place.broker.port),
+        "CHARGERS": str(place.hub.fleet.chargers),
+    }
+    return node_red("forward.flow.json", place.folder, environ)
+
+
+def _mqtt_js(place: Place) -> Process | None:
+    if not peers_installed():
+        return None
+    return Process(["node", str(PEERS / "forward.mjs"), *place.ports])
+
+
+def _pyeasee(place: Place) -> Process:
+    return Process([sys.executable, str(PEERS / "pyeasee_aiomqtt.py"), *place.ports])
 
 
 GATEWAY = Contender("gateway", _gateway(json=False), by_name=True)
@@ -111,3 +140,6 @@ PYTHON_FLOOR_PROPERTIES = Contender(
     "Python floor, the gateway's packets", _python_floor("--properties"), by_name=True
 )
 C_FLOOR = Contender("C floor", _c_floor)
+MQTT_JS = Contender("mqtt.js and ws script", _mqtt_js, share=0.5)
+NODE_RED = Contender("Node-RED flow", _node_red, share=0.25)
+PYEASEE = Contender("pyeasee and aiomqtt", _pyeasee, share=0.1)

@@ -31,6 +31,11 @@ PING_EVERY_S = 10.0
 TOKEN = {"accessToken": "t", "refreshToken": "r", "expiresIn": 86400, "tokenType": "Bearer"}
 
 
+def charger(serial: str) -> dict[str, object]:
+    """Word one entry of the charger list, with what pyeasee cannot do without."""
+    return {"id": serial, "name": serial, "productCode": 1, "levelOfAccess": 1}
+
+
 def say(document: dict[str, object]) -> None:
     """Answer with one line."""
     sys.stdout.write(json.dumps(document) + "\n")
@@ -155,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self._open()
         elif self.path.split("?")[0] == "/api/chargers":
-            self._answer([{"id": serial, "name": serial} for serial in self.server.fleet.serials])
+            self._answer([charger(serial) for serial in self.server.fleet.serials])
         else:
             self._answer([])
 

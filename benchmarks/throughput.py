@@ -27,6 +27,9 @@ ROWS = (
     contenders.PYTHON_FLOOR_PROPERTIES,
     contenders.GATEWAY,
     contenders.GATEWAY_JSON,
+    contenders.MQTT_JS,
+    contenders.NODE_RED,
+    contenders.PYEASEE,
 )
 SIZES = (50, 1)
 # By records a frame, contender and figure: what stage.summary makes of the runs.
@@ -117,13 +120,21 @@ def measure(rows: tuple[Contender, ...], load: Load, times: int) -> dict[str, di
 
 
 def figures(found: dict[str, dict[str, list[Run]]]) -> Figures:
-    """Condense the runs."""
+    """Condense the runs; ratios are taken within a turn, because machines drift."""
     return {
         each: {
             name: {
                 "observations_s": stage.summary([one.observations_s for one in runs]),
                 "messages_s": stage.summary([one.messages_s for one in runs]),
                 "cpu_us": stage.summary([one.cpu_us for one in runs]),
+                "messages_to_floor": stage.ratios(
+                    [one.messages_s for one in runs],
+                    [one.messages_s for one in by_name.get(contenders.PYTHON_FLOOR.name, runs)],
+                ),
+                "observations_to_floor": stage.ratios(
+                    [one.observations_s for one in runs],
+                    [one.messages_s for one in by_name.get(contenders.PYTHON_FLOOR.name, runs)],
+                ),
             }
             for name, runs in by_name.items()
         }
@@ -133,21 +144,19 @@ def figures(found: dict[str, dict[str, list[Run]]]) -> Figures:
 
 def show(condensed: Figures) -> None:
     """Print a table for each size of frame."""
-    heads = ("", "observations/s", "low", "high", "messages/s", "to the floor", "CPU µs")
+    heads = ("", "messages/s", "low", "high", "to the floor", "observations/s", "", "CPU µs")
     for each, by_name in condensed.items():
-        floor = by_name.get(contenders.PYTHON_FLOOR.name)
-        rows = []
-        for name, row in by_name.items():
-            rate = row["observations_s"]["median"]
-            rows.append(
-                (
-                    name,
-                    *(f"{row['observations_s'][key]:,.0f}" for key in ("median", "low", "high")),
-                    f"{row['messages_s']['median']:,.0f}",
-                    f"{rate / floor['observations_s']['median']:.2f}" if floor else "",
-                    f"{row['cpu_us']['median']:.1f}",
-                )
+        rows = [
+            (
+                name,
+                *(f"{row['messages_s'][key]:,.0f}" for key in ("median", "low", "high")),
+                f"{row['messages_to_floor']['median']:.2f}",
+                f"{row['observations_s']['median']:,.0f}",
+                f"{row['observations_to_floor']['median']:.2f}",
+                f"{row['cpu_us']['median']:.1f}",
             )
+            for name, row in by_name.items()
+        ]
         print(f"\n{each} records a frame")
         print(stage.table(heads, rows), flush=True)
 
