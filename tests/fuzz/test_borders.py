@@ -26,6 +26,7 @@ FOUND = [
 def alone(monkeypatch):
     """Drop log lines, there would be thousands; begin each input with a new core."""
     monkeypatch.setattr(core.CORE, "most", 1)
+    monkeypatch.setattr(core.CORE, "every", 1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     yield
     structlog.reset_defaults()
