@@ -291,14 +291,40 @@ def _sessions(arguments: Arguments) -> int:
     return int(arguments.sessions_run(settings, arguments))
 
 
+def _topics_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument(
+        "--format",
+        choices=TOPIC_FORMATS,
+        default="text",
+        help="text, or acl: an access list for mosquitto (default text)",
+    )
+
+
 def _topics(arguments: Arguments) -> int:
+    settings, _ = _load(arguments)
+    _say(TOPIC_FORMATS[arguments.format](settings))
+    return 0
+
+
+def _topics_text(settings: Settings) -> str:
     from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
     from bridge.reference import topic_reference  # noqa: PLC0415 - rule 1
 
-    settings, _ = _load(arguments)
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    _say(topic_reference(topics, settings.commands.allow))
-    return 0
+    return topic_reference(topics, settings.commands.allow)
+
+
+def _topics_acl(settings: Settings) -> str:
+    from bridge.acl import mosquitto_acl  # noqa: PLC0415 - rule 1
+
+    return mosquitto_acl(settings)
+
+
+TOPIC_FORMATS: Final[dict[str, Callable[[Settings], str]]] = {
+    "text": _topics_text,
+    "acl": _topics_acl,
+}
 
 
 # -- the table ---------------------------------------------------------------------------------
@@ -327,7 +353,7 @@ COMMANDS: Final = {
     "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),
     "simulate": Command("run only the simulated cloud", _simulate_arguments, _simulate),
     "sessions": Command("list, export or replay session reports", _sessions_arguments, _sessions),
-    "topics": Command("print every topic of a configuration", _config_option, _topics),
+    "topics": Command("print every topic of a configuration", _topics_arguments, _topics),
 }
 
 

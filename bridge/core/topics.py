@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST_LEVEL = 64
+# What is told of sessions; see Topics.session.
+SESSIONS: Final = ("current", "last", "report")
 _LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
 
 
@@ -150,14 +152,51 @@ class Topics:
         return f"{self.base}/{charger_id}/event/{kind}"
 
     def session(self, charger_id: str, which: str) -> str:
-        """``current`` and ``last`` are retained, ``report`` is not."""
+        """One of :data:`SESSIONS`: ``current`` and ``last`` are retained, ``report`` is not."""
         return f"{self.base}/{charger_id}/session/{which}"
 
     def result(self, charger_id: str, command: str) -> str:
         """Not retained: the answer to a command or a query."""
         return f"{self.base}/{charger_id}/result/{command}"
 
+    @property
+    def publications(self) -> tuple[str, ...]:
+        """Filters of everything the bridge publishes, but for answers on Response Topics."""
+        return (
+            self.bridge_state,
+            self.bridge_cloud,
+            self.bridge_info,
+            self.bridge_health,
+            self.bridge_heartbeat,
+            self.alert("+"),
+            self.availability("+"),
+            self.observation("+", "+"),
+            self.state("+", "+"),
+            self.event("+", "+"),
+            # Not "+": bridge/session/ack is a consumer's.
+            *(self.session("+", which) for which in SESSIONS),
+            self.result("+", "+"),
+        )
+
+    @property
+    def answer_prefixes(self) -> tuple[str, ...]:
+        """Under which a Response Topic may lie."""
+        return (f"{self.base}/reply/", *self.reply_prefixes)
+
     # -- what it listens to ---------------------------------------------------------------
+
+    def command(self, charger_id: str, name: str) -> str:
+        """Where somebody says what is to be done."""
+        return f"{self.base}/{charger_id}/set/{name}"
+
+    def query(self, charger_id: str, name: str) -> str:
+        """Where somebody asks."""
+        return f"{self.base}/{charger_id}/get/{name}"
+
+    @property
+    def session_ack(self) -> str:
+        """Where a consumer says that it has a report."""
+        return f"{self.base}/bridge/session/ack"
 
     @property
     def session_replay(self) -> str:
@@ -168,10 +207,10 @@ class Topics:
     def subscriptions(self) -> tuple[str, ...]:
         """Every filter the bridge subscribes to."""
         return (
-            f"{self.base}/+/set/+",
-            f"{self.base}/+/get/+",
-            f"{self.base}/bridge/session/ack",
-            f"{self.base}/bridge/session/replay",
+            self.command("+", "+"),
+            self.query("+", "+"),
+            self.session_ack,
+            self.session_replay,
         )
 
     @property
@@ -202,8 +241,7 @@ class Topics:
 
         We publish with our own rights, so a caller may only name topics set aside for answers.
         """
-        prefixes = (f"{self.base}/reply/", *self.reply_prefixes)
-        prefix = next((p for p in prefixes if topic.startswith(p)), None)
+        prefix = next((p for p in self.answer_prefixes if topic.startswith(p)), None)
         if prefix is None:
             return False
         rest = topic[len(prefix) :].split("/")

@@ -1,0 +1,54 @@
+"""The access list says what the program does, and no more."""
+
+from dataclasses import replace
+
+from bridge.acl import BRIDGE, mosquitto_acl, roles
+from bridge.core.topics import Topics
+from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
+
+SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
+
+
+def test_the_bridge_may_not_command_itself():
+    """It listens to commands and to nobody's answers, and publishes to none of them."""
+    bridge, *_ = roles(SETTINGS)
+
+    assert set(Topics().subscriptions).isdisjoint(bridge.write)
+    assert {*Topics().subscriptions, *Topics().echoes} <= set(bridge.read)
+
+
+def test_only_what_is_allowed_may_be_sent():
+    """An access list of a narrow configuration is narrow: two commands, one charger."""
+    settings = replace(
+        SETTINGS,
+        easee=replace(SETTINGS.easee, chargers=("EH123456",)),
+        commands=CommandSettings(allow=("start", "stop")),
+    )
+    _, automation, reader = roles(settings)
+
+    assert [one for one in automation.write if "/set/" in one] == [
+        "charger/EH123456/set/start",
+        "charger/EH123456/set/stop",
+    ]
+    assert reader.write == ()
+
+
+def test_the_users_are_three_whatever_the_bridge_is_called():
+    """A bridge that logs in under the name of another role does not share its rights."""
+    for name in (None, "automation", "reader", "somebody"):
+        mqtt = MqttSettings(host="localhost", username=name)
+        users = [role.user for role in roles(replace(SETTINGS, mqtt=mqtt))]
+
+        assert len(set(users)) == 3
+        assert users[0] == ("somebody" if name == "somebody" else BRIDGE)
+
+
+def test_the_list_is_about_the_configured_tree():
+    """Base topic and reply prefixes of the configuration are in it, and no other ones."""
+    mqtt = MqttSettings(host="localhost", base_topic="home/ev", reply_prefixes=("answers/",))
+    text = mosquitto_acl(replace(SETTINGS, mqtt=mqtt))
+    lines = [line for line in text.splitlines() if line.startswith("topic ")]
+
+    assert "topic write answers/#" in lines
+    assert "topic readwrite home/ev/bridge/state" in lines
+    assert all(" home/ev/" in line or line.endswith(" answers/#") for line in lines)
