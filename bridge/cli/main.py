@@ -207,6 +207,24 @@ async def _connect(settings: Settings) -> int:
     return worst
 
 
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("charger-bridge-doctor.zip"),
+        metavar="FILE",
+        help="the bundle (default charger-bridge-doctor.zip)",
+    )
+
+
+def _doctor(arguments: Arguments) -> int:
+    settings, warnings = _load(arguments)
+    from bridge.cli import doctor  # noqa: PLC0415 - rule 1
+
+    return doctor.run(settings, warnings, arguments.output)
+
+
 # -- simulate and demo -------------------------------------------------------------------------
 
 
@@ -349,6 +367,11 @@ COMMANDS: Final = {
     "run": Command("run the gateway in the foreground", _config_option, _run),
     "check": Command(
         "tell everything that is wrong with a configuration", _check_arguments, _check
+    ),
+    "doctor": Command(
+        "say what is wrong, and pack a bundle without secrets for whoever helps",
+        _doctor_arguments,
+        _doctor,
     ),
     "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),
     "simulate": Command("run only the simulated cloud", _simulate_arguments, _simulate),

@@ -11,7 +11,9 @@ Rules:
 """
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import structlog
@@ -328,6 +330,55 @@ async def probe(settings: MqttSettings, *, subscriptions: tuple[str, ...] = ()) 
     Raises:
         LinkLost: It did not work; the text says what to do.
     """
+    async with _visit(settings, subscriptions, _ignore) as connection:
+        return _describe(settings, connection, len(subscriptions))
+
+
+async def overheard(
+    settings: MqttSettings, filters: tuple[str, ...], *, quiet_s: float = 1.0
+) -> dict[str, bytes]:
+    """Read what the broker keeps, as somebody who just came in would.
+
+    Args:
+        settings: The broker.
+        filters: What to read.
+        quiet_s: Nothing for so long means that that was all.
+
+    Returns:
+        Payloads by topic.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
+    found: dict[str, bytes] = {}
+    news = asyncio.Event()
+    receipts: list[Receipt] = []
+
+    def arrived(message: MqttMessage) -> None:
+        found[message.topic] = message.payload
+        receipts.append(message.receipt)
+        news.set()
+
+    async with _visit(settings, filters, arrived) as connection:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(quiet_s):
+                    await news.wait()
+                news.clear()
+                while receipts:
+                    connection.acknowledge(receipts.pop())
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _visit(
+    settings: MqttSettings, filters: tuple[str, ...], arrived: Callable[[MqttMessage], None]
+) -> AsyncIterator[Connection]:
+    """Connect once with an id of its own, subscribe, and leave.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
     dialect = Dialect(settings.version)
     while True:
         protocol = dialect.choose(0.0)
@@ -337,19 +388,22 @@ async def probe(settings: MqttSettings, *, subscriptions: tuple[str, ...] = ()) 
             clean_start=True,
             connack_within_s=dialect.patience_s(protocol),
         )
-        connection = Connection(settings, wish, epoch=0, arrived=_ignore, acked=_ignore)
+        connection = Connection(settings, wish, epoch=0, arrived=arrived, acked=_ignore)
         try:
             await connection.open()
-            await connection.subscribe(subscriptions)
+            await connection.subscribe(filters)
         except AttemptFailed as error:
+            connection.drop("checked")
             if not dialect.failed(protocol, error.cause, 0.0):
                 raise
-        else:
+            continue
+        try:
+            yield connection
             connection.say_goodbye()
             await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
-            return _describe(settings, connection, len(subscriptions))
         finally:
             connection.drop("checked")
+        return
 
 
 def _describe(settings: MqttSettings, connection: Connection, subscriptions: int) -> str:

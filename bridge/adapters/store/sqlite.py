@@ -224,6 +224,29 @@ def _not_open() -> StoreError:
     return StoreError("the store is not open", hint="see why it could not be opened")
 
 
+def read_decisions(path: Path, most: int) -> list[tuple[str, str, str, str]]:
+    """Read what became of the newest commands, while a bridge may be running.
+
+    Args:
+        path: The store's file.
+        most: At most so many.
+
+    Returns:
+        Arrival, charger, command and state of each, newest first.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
+    with _reading(path) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] <= 1:
+            return []  # made before commands were kept
+        return db.execute(
+            "SELECT received_at, charger_id, command, state FROM command"
+            " ORDER BY received_at DESC LIMIT ?",
+            (most,),
+        ).fetchall()
+
+
 def read_reports(
     path: Path,
     *,
@@ -242,12 +265,23 @@ def read_reports(
     Raises:
         StoreError: There is no store, or it cannot be read.
     """
+    with _reading(path) as db:
+        yield from report_rows.select(db, since=since, until=until, charger_id=charger_id)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
+    """Open the store for reading only.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
     if not path.exists():
         raise StoreError(f"there is no store at {path}", hint="check store.path")
     try:
         uri = f"file:{quote(str(path))}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
             db.text_factory = lenient_text
-            yield from report_rows.select(db, since=since, until=until, charger_id=charger_id)
+            yield db
     except sqlite3.Error as exc:
         raise translated(exc) from exc

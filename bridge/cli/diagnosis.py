@@ -1,0 +1,208 @@
+"""What is wrong, in plain words, from what was found. Pure: facts in, findings out.
+
+Rules:
+
+1. A finding says what is wrong and what to do, worst first. Nothing found is said too.
+2. What could not be looked at is a finding of its own, and no reason to stop looking.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+
+class Severity(IntEnum):
+    """How bad it is; the lowest comes first."""
+
+    BROKEN = 0
+    WORRYING = 1
+    GOOD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        severity: How bad.
+        what: A sentence.
+        todo: What to do about it; empty when nothing.
+    """
+
+    severity: Severity
+    what: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What the store holds.
+
+    Attributes:
+        used_bytes: Size of the file and what belongs to it.
+        quota_bytes: Its limit.
+        free_bytes: What its filesystem has left.
+        reports: Session reports in it.
+        owed: Of them, those that nobody has settled.
+        mode: Permissions of the file.
+    """
+
+    used_bytes: int
+    quota_bytes: int
+    free_bytes: int
+    reports: int
+    owed: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that was looked at; what failed is a text in ``errors``.
+
+    Attributes:
+        base: The base topic.
+        warnings: What the configuration's reader advises.
+        broker: What the broker offers, in one line; empty when it was not reached.
+        retained: What the broker keeps below ``<base>/bridge/``, by the rest of the topic.
+        skew_s: How far our clock is ahead of the cloud's; None when nobody knows.
+        store: What the store holds; None when it could not be read.
+        open_files: Files with secrets that others may read, with their mode.
+        errors: By what was tried (``broker``, ``cloud``, ``store``): what went wrong.
+    """
+
+    base: str
+    warnings: tuple[str, ...] = ()
+    broker: str = ""
+    retained: Mapping[str, str] = field(default_factory=dict)
+    skew_s: float | None = None
+    store: StoreFacts | None = None
+    open_files: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+# A command's expires_at is judged by our clock; a quarter of the usual 60 s is trouble.
+SKEW_S = 15.0
+ALMOST_FULL = 0.8
+LITTLE_SPACE_BYTES = 100 * 1024 * 1024
+OTHERS = 0o077
+
+
+def findings(facts: Facts) -> tuple[Finding, ...]:
+    """Say what is wrong, worst first; a single good finding when nothing is."""
+    found = [finding for look in LOOKS for finding in look(facts)]
+    return tuple(sorted(found, key=lambda finding: finding.severity)) or (
+        Finding(Severity.GOOD, "nothing is wrong that could be seen from here"),
+    )
+
+
+def _unreached(facts: Facts) -> Iterator[Finding]:
+    for name, error in facts.errors.items():
+        yield Finding(Severity.BROKEN, f"{name}: {error}", _UNREACHED.get(name, ""))
+
+
+_UNREACHED: Final = {
+    "broker": "check mqtt.host and mqtt.port, and that the broker runs",
+    "cloud": "check this machine's internet connection and its name server",
+    "store": "",
+}
+
+
+def _running(facts: Facts) -> Iterator[Finding]:
+    if "broker" in facts.errors:
+        return
+    state = facts.retained.get("state")
+    if state is None:
+        yield Finding(
+            Severity.BROKEN,
+            f"no bridge has ever been seen at {facts.base}/bridge/state",
+            "start it with this configuration; check mqtt.base_topic",
+        )
+    elif state != "online":
+        yield Finding(
+            Severity.BROKEN,
+            f"the bridge is not connected to this broker ({facts.base}/bridge/state is {state})",
+            "see whether its service runs and what its log says last",
+        )
+
+
+_CLOUD: Final = {
+    "auth_failed": (Severity.BROKEN, "check easee.username and the password, then restart"),
+    "blocked": (Severity.BROKEN, "stop other programs that use this account, then wait"),
+    "disconnected": (Severity.BROKEN, "check the internet connection; values are stale"),
+    "degraded": (Severity.WORRYING, "values arrive late; it mends itself when the stream is back"),
+}
+
+
+def _cloud(facts: Facts) -> Iterator[Finding]:
+    word = facts.retained.get("cloud", "")
+    if facts.retained.get("state") == "online" and word in _CLOUD:
+        severity, todo = _CLOUD[word]
+        yield Finding(severity, f"the bridge says that the cloud is {word}", todo)
+
+
+def _alerts(facts: Facts) -> Iterator[Finding]:
+    for topic, payload in sorted(facts.retained.items()):
+        if topic.startswith("alert/"):
+            try:
+                alert = json.loads(payload)
+                message, hint = str(alert["message"]), str(alert["hint"])
+            except (ValueError, TypeError, KeyError):
+                message, hint = f"{facts.base}/bridge/{topic} cannot be read", ""
+            yield Finding(Severity.WORRYING, f"alert {topic[6:]}: {message}", hint)
+
+
+def _clock(facts: Facts) -> Iterator[Finding]:
+    if facts.skew_s is not None and abs(facts.skew_s) > SKEW_S:
+        way = "ahead" if facts.skew_s > 0 else "behind"
+        yield Finding(
+            Severity.BROKEN,
+            f"this machine's clock is {abs(facts.skew_s):.0f} s {way} of the cloud's",
+            "switch on NTP; commands with expires_at are judged by this clock",
+        )
+
+
+def _store(facts: Facts) -> Iterator[Finding]:
+    store = facts.store
+    if store is None:
+        return
+    if store.used_bytes > ALMOST_FULL * store.quota_bytes:
+        share = store.used_bytes / store.quota_bytes
+        yield Finding(
+            Severity.WORRYING,
+            f"the store uses {share:.0%} of store.max_mib",
+            "raise store.max_mib, or lower store.keep_days",
+        )
+    if store.free_bytes < LITTLE_SPACE_BYTES:
+        free = store.free_bytes // 1024 // 1024
+        yield Finding(Severity.WORRYING, f"the store's disk has {free} MiB left", "make room")
+    if store.owed:
+        yield Finding(
+            Severity.WORRYING,
+            f"{store.owed} of {store.reports} session reports are not settled",
+            f"normal within 45 minutes of a session; else see who reads {facts.base}/+/session/"
+            f"report and whether he acknowledges on {facts.base}/bridge/session/ack",
+        )
+
+
+def _modes(facts: Facts) -> Iterator[Finding]:
+    for path, mode in facts.open_files.items():
+        yield Finding(Severity.BROKEN, f"others may read {path} (mode {mode:04o})", "chmod 600")
+
+
+def _advice(facts: Facts) -> Iterator[Finding]:
+    for warning in facts.warnings:
+        yield Finding(Severity.WORRYING, warning)
+
+
+LOOKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
+    _unreached,
+    _running,
+    _cloud,
+    _clock,
+    _modes,
+    _store,
+    _alerts,
+    _advice,
+)

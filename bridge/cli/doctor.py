@@ -1,0 +1,207 @@
+"""``charger-bridge doctor``: look at everything, say what is wrong, and pack it for somebody else.
+
+Rules:
+
+1. It looks and changes nothing: a running bridge is not disturbed, nobody logs in, no request of
+   the account's budget is spent.
+2. What cannot be reached is a finding, not an end.
+3. Nothing secret gets into the bundle: values of secret keys are not written at all, everything
+   else passes the redaction of the logs, and only topics of the bridge itself are read.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+import stat
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import bridge
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cloud.skew import clock_skew_s
+from bridge.adapters.mqtt.link import overheard, probe
+from bridge.adapters.store.sqlite import read_decisions, read_reports
+from bridge.cli.diagnosis import OTHERS, Facts, Finding, Severity, StoreFacts, findings
+from bridge.config.keys import KEYS
+from bridge.core.topics import Topics
+from bridge.errors import CloudError, LinkLost, StoreError
+from bridge.logs import redact
+from bridge.settings import Secret, Settings
+
+MIB = 1024 * 1024
+NEWEST_DECISIONS = 50
+ASK_WITHIN_S = 5.0
+LARGEST_ANSWER = MIB
+# Whose versions explain behaviour.
+LIBRARIES = (
+    "h11", "httpx", "msgspec", "paho-mqtt", "prometheus-client", "pyyaml", "structlog",
+    "websockets",
+)  # fmt: skip
+
+
+async def examine(settings: Settings, warnings: tuple[str, ...]) -> tuple[Facts, dict[str, str]]:
+    """Look at everything.
+
+    Returns:
+        The facts, and further texts for the bundle by file name.
+    """
+    facts = Facts(settings.mqtt.base_topic, warnings, open_files=_open_files(settings))
+    errors: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    try:
+        facts = replace(facts, **await _broker(settings))
+    except LinkLost as error:
+        errors["broker"] = str(error)
+    try:
+        skew_s = await clock_skew_s(settings.easee.api_url, SystemClock())
+        facts = replace(facts, skew_s=skew_s)
+    except CloudError as error:
+        errors["cloud"] = str(error)
+    try:
+        store, texts["commands.txt"] = await asyncio.to_thread(_store, settings)
+        facts = replace(facts, store=store)
+    except (StoreError, OSError) as error:
+        errors["store"] = str(error)
+    if settings.http.enabled:
+        for path in ("/healthz", "/metrics"):
+            texts[f"{path[1:]}.txt"] = await asyncio.to_thread(_ask, settings, path)
+    return replace(facts, errors=errors), texts
+
+
+async def _broker(settings: Settings) -> dict[str, Any]:
+    """Read what the broker offers and what it keeps of the bridge.
+
+    Raises:
+        LinkLost: It cannot be reached.
+    """
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    offers = await probe(settings.mqtt, subscriptions=topics.subscriptions)
+    prefix = f"{topics.base}/bridge/"
+    kept = await overheard(settings.mqtt, (f"{prefix}#",))
+    retained = {
+        topic.removeprefix(prefix): payload.decode(errors="replace")
+        for topic, payload in sorted(kept.items())
+    }
+    return {"broker": offers, "retained": retained}
+
+
+def _store(settings: Settings) -> tuple[StoreFacts, str]:
+    """Read what the store holds, also while a bridge has it.
+
+    Raises:
+        StoreError, OSError: It cannot be read.
+    """
+    path = Path(settings.store.path)
+    reports = owed = 0
+    for stored in read_reports(path):
+        reports += 1
+        owed += not stored.settled
+    beside = (path, path.with_name(f"{path.name}-wal"))
+    facts = StoreFacts(
+        used_bytes=sum(each.stat().st_size for each in beside if each.exists()),
+        quota_bytes=settings.store.max_mib * MIB,
+        free_bytes=shutil.disk_usage(path.parent).free,
+        reports=reports,
+        owed=owed,
+        mode=stat.S_IMODE(path.stat().st_mode),
+    )
+    return facts, "".join(
+        f"{' '.join(decision)}\n" for decision in read_decisions(path, NEWEST_DECISIONS)
+    )
+
+
+def _ask(settings: Settings, path: str) -> str:
+    """Ask the running bridge's own web server; an error is the answer."""
+    url = f"http://{settings.http.host}:{settings.http.port}{path}"
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=ASK_WITHIN_S) as answer:
+            return str(answer.read(LARGEST_ANSWER), "utf-8", "replace")
+    except OSError as error:
+        return f"{url}: {error}\n"
+
+
+def _open_files(settings: Settings) -> dict[str, int]:
+    """Find what holds secrets or tags and is open to others."""
+    store = Path(settings.store.path)
+    beside = store.parent.glob(f"{store.name}*") if store.parent.is_dir() else ()
+    files = (*beside, store.parent / "tokens.json")
+    modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in files if path.is_file()}
+    return {path: mode for path, mode in modes.items() if mode & OTHERS}
+
+
+# -- the bundle --------------------------------------------------------------------------------
+
+
+def effective(settings: Settings) -> dict[str, object]:
+    """List every key with its value; a secret is only said to be set or not."""
+    found: dict[str, object] = {}
+    for key in KEYS:
+        value: object = settings
+        for name in key.path.split("."):
+            value = getattr(value, name, None)
+        if key.secret or isinstance(value, Secret):
+            value = "(set)" if value is not None else "(not set)"
+        elif key.path == "easee.username":
+            value = f"***@{str(value).rpartition('@')[2]}" if "@" in str(value) else "***"
+        found[key.path] = value
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Tell what runs here."""
+    held = {found.name.lower(): found.version for found in distributions()}
+    return {
+        "charger-bridge": bridge.__version__,
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        **{name: held.get(name, "?") for name in LIBRARIES},
+    }
+
+
+def report(found: tuple[Finding, ...]) -> str:
+    """Write findings for people, one line each."""
+    marks = {Severity.BROKEN: "✗", Severity.WORRYING: "!", Severity.GOOD: "✓"}
+    return "".join(
+        f"{marks[each.severity]} {each.what}{f'; {each.todo}' if each.todo else ''}\n"
+        for each in found
+    )
+
+
+def pack(path: Path, settings: Settings, facts: Facts, texts: Mapping[str, str]) -> None:
+    """Write the bundle, for its owner alone.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    files = {
+        "report.txt": report(findings(facts)),
+        "configuration.json": json.dumps(effective(settings), indent=1),
+        "versions.json": json.dumps(versions(), indent=1),
+        "facts.json": json.dumps(asdict(facts), indent=1),
+        **texts,
+    }
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with (
+        os.fdopen(os.open(path, flags, 0o600), "wb") as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle,
+    ):
+        for name, text in files.items():
+            bundle.writestr(name, redact(text))
+
+
+def run(settings: Settings, warnings: tuple[str, ...], output: Path) -> int:
+    """Look, tell, pack; return 0 when nothing is broken, else 1."""
+    facts, texts = asyncio.run(examine(settings, warnings))
+    found = findings(facts)
+    sys.stdout.write(redact(report(found)))
+    pack(output, settings, facts, texts)
+    sys.stdout.write(f"bundle: {output} (no secrets in it; look before you send it)\n")
+    return 1 if found[0].severity is Severity.BROKEN else 0
