@@ -8,6 +8,8 @@ Rules:
    at once. The worker opens it again by itself, waiting longer each time.
 3. Without room nothing new is taken. The worker tries by itself whether there is room again.
 4. Whoever listens is told once that something is wrong and once that it is over.
+5. What is committed is under the store's name: a file that was deleted or replaced meanwhile is
+   written anew; see :mod:`bridge.adapters.store.rescue`.
 """
 
 import asyncio
@@ -35,6 +37,7 @@ from bridge.adapters.store.file import (
     translated,
 )
 from bridge.adapters.store.opening import close_store, held, open_store
+from bridge.adapters.store.rescue import Identity, identity, rescue
 from bridge.adapters.store.room import CROWDED_SHARE, Room
 from bridge.adapters.store.salt import keep_salt
 from bridge.core.events import Event, StoreFailed
@@ -138,6 +141,7 @@ class Worker:
         self._retry_s = first_retry_s
         self._jobs = Jobs()
         self._db: sqlite3.Connection | None = None
+        self._file: Identity | None = None
         self._trouble: StoreError | None = None
         self._reopened: OpenedStore | None = None
         self._thread: threading.Thread | None = None
@@ -198,6 +202,7 @@ class Worker:
 
     def _open(self, *, again: bool = False) -> OpenedStore:
         self._db, opened = open_store(self._path, self._room, again=again)
+        self._file = identity(self._path)
         with contextlib.suppress(sqlite3.OperationalError), transaction(self._db):
             keep_salt(self._db, self._path)
         return opened
@@ -224,6 +229,10 @@ class Worker:
             return
         if not jobs:
             return
+        if not self._is_in_place():
+            for job in jobs:
+                job.failed(self._trouble or StoreError("the store's file is gone"))
+            return
         try:
             with transaction(self._db):
                 results = [job.action(self._db) for job in jobs]
@@ -233,6 +242,23 @@ class Worker:
             for job, result in zip(jobs, results, strict=True):
                 job.done(result)
             self._make_room()
+
+    def _is_in_place(self) -> bool:
+        """See to it that what is committed is found under the store's name."""
+        db = self._db
+        try:
+            if db is None or identity(self._path) == self._file:
+                return db is not None
+            rescue(db, self._path)
+            self._db = None
+            opened = self._open(again=True)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+            self._in_trouble(translated(exc))
+            return False
+        salvaged = len(opened.owed) + len(opened.commands)
+        told = replace(opened, incomplete=True, salvaged=salvaged)
+        self._tell(store_opened(told, again=True))
+        return True
 
     def _failed(self, jobs: list[Job], exc: Exception) -> None:
         error = translated(exc)
@@ -303,8 +329,8 @@ class Worker:
         Raises:
             StoreError: Nothing can be written, or there is no room.
         """
-        if self._db is None:
-            raise StoreError("the store is closed")
+        if not self._is_in_place() or self._db is None:
+            raise self._trouble or StoreError("the store is closed")
         self._room.require(self._db)
         with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', x'')")
