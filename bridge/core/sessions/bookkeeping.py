@@ -28,6 +28,13 @@ from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.errors import DecodeError
 from bridge.settings import Settings
 
+RESTLESS_ALERT = "reports_unsettled"
+_RESTLESS = (
+    "session reports go out again at every connection: none of the last ones to the broker held"
+    " for 45 minutes, and no consumer acknowledges"
+)
+_RESTLESS_HINT = "acknowledge keys on bridge/session/ack, or find out why the connection breaks"
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -109,6 +116,8 @@ class Bookkeeping:
             return
         self._touched = True
         yield from self._delivery.tick(now.mono_s)
+        if RESTLESS_ALERT in self._alerts.kinds and not self._delivery.is_restless:
+            yield from self._alerts.clear(RESTLESS_ALERT)
         yield from self._backfill.tick(now)
         yield from self._retention.tick(now)
         yield from self._unsaved.tick(now.mono_s)
@@ -196,6 +205,8 @@ class Bookkeeping:
         """Take a new connection to the broker."""
         self._touched = True
         yield from self._delivery.connected(now.mono_s)
+        if self._delivery.is_restless:
+            yield from self._alerts.raise_(RESTLESS_ALERT, _RESTLESS, _RESTLESS_HINT, now)
 
     def disconnected(self) -> None:
         """Take note that it ended."""

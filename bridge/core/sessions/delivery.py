@@ -44,6 +44,8 @@ NO_SUBSCRIBERS = 0x10
 TAG = "report:"
 # mosquitto writes its memory every 30 minutes; half as much again for one that is late.
 SETTLE_S = 45 * 60.0
+# So many connections in a row that did not hold for that long: time will settle nothing here.
+RESTLESS = 20
 # Somebody who restarts is back within seconds; somebody who is not installed never comes.
 FIRST_PROBE_S = 5.0
 LONGEST_PROBE_S = 300.0
@@ -145,6 +147,7 @@ class Delivery:
         self._probing: dict[str, _Lane] = {}
         self._room = float(BURST)
         self._paced_s = 0.0
+        self._repeated = 0
 
     # -- what others ask ---------------------------------------------------------------------
 
@@ -162,6 +165,11 @@ class Delivery:
     def refused(self) -> int:
         """How many are set aside because the broker refuses them."""
         return sum(len(lane.set_aside) for lane in self._lanes.values())
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether reports go out again and again because no connection holds and nobody speaks."""
+        return self._repeated >= RESTLESS and bool(self._published or self._debts)
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -217,6 +225,7 @@ class Delivery:
             lane.unheard = 0
             self._try_again(charger_id, lane)
         if again:
+            self._repeated += 1
             yield Note("info", "session.sent_again", {"reports": again})
         yield from self._fill(mono_s)
 
@@ -290,6 +299,8 @@ class Delivery:
 
     def _settle(self, settled: Iterable[StoredReport]) -> Iterator[Effect]:
         reports = list(dict.fromkeys((stored.key, stored.revision) for stored in settled))
+        if reports:
+            self._repeated = 0
         for key, _ in reports:
             self._published.pop(key, None)
             debt = self._debts.pop(key, None)

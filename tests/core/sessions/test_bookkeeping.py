@@ -34,7 +34,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.bookkeeping import Bookkeeping, Standing
-from bridge.core.sessions.delivery import SETTLE_S
+from bridge.core.sessions.delivery import RESTLESS, SETTLE_S
 from bridge.core.sessions.ledger import StoredReport, find_row, merged
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.errors import CloudUnavailable, StoreError, StoreFull
@@ -103,6 +103,22 @@ def test_a_consumer_s_acknowledgement_settles_and_is_acknowledged_itself():
         Acknowledge(RECEIPT),
         SettleReports(((f"{ONE}-1", 1),)),
     ]
+
+
+def test_a_link_that_never_holds_is_told_of_until_something_settles():
+    """Time settles nothing there: somebody has to acknowledge, and has to know that."""
+    room = Room(row(1))
+    alert = "charger/bridge/alert/reports_unsettled"
+    for _ in range(RESTLESS + 1):
+        out = room.take(room.room.connected(room.now))
+        (report,) = published(out)
+        room.take(room.room.acked(report, 0, room.now))
+        room.wait(SETTLE_S / 2)
+        room.room.disconnected()
+    (told,) = [e for e in out if getattr(e, "topic", "") == alert]
+    assert b"acknowledge" in told.payload
+
+    assert Publish(alert, b"") in room.message(SessionAckTopic(), b"EH123456-1")
 
 
 @pytest.mark.parametrize("topic", [SessionAckTopic(), SessionReplayTopic()])
