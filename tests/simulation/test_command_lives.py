@@ -407,7 +407,8 @@ class Lives(RuleBasedStateMachine):
                 assert asking.finals, asking
         named = defaultdict(set)
         for key, row in bench.rows.items():
-            if row.name and self.sendings[key]:
+            # One that was refused after an attempt that came to nothing may be asked for again.
+            if row.name and self.sendings[key] and row.state != "refused":
                 named[row.charger_id, row.name].add(key)
         if not any(asking.is_spoilt for asking in self.askings):
             assert all(len(keys) == 1 for keys in named.values())

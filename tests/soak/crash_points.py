@@ -48,12 +48,20 @@ STEPS = (
     ("answer", 1),
     ("commit", 4),
     ("answer", 2),
+    ("commit", 5),
 )
 PointName = tuple[str, int, str]
 POINTS: tuple[PointName, ...] = tuple(
     (step, nth, when) for step, nth in STEPS for when in ("before", "after")
 )
-COMMANDS = (("toggle", "PRESS"), ("dynamic_charger_current", None))
+# A command, its payload, and whether it has to wait: then its first commit says so, and its second
+# that it leaves.
+COMMANDS = (
+    ("toggle", "PRESS", False),
+    ("dynamic_charger_current", None, False),
+    ("toggle", "PRESS", True),
+)
+IN_FRONT = "override_schedule"
 STARTED_WITHIN_S = 30.0
 # Longer than a restart, so that it can still be carried out by the next process.
 LIFE = timedelta(seconds=20)
@@ -194,6 +202,8 @@ class Run:
         states = {one["state"] for one in finals}
         self.repeats += len(finals) - 1
         self.states.setdefault(point, Counter()).update(states)
+        sys.stdout.write(f"{where}: {', '.join(sorted(states))}\n")
+        sys.stdout.flush()
         if len(states) > 1:
             self.problems.append(f"{where}: final answers {sorted(states)}")
         calls = self.calls(command, since)
@@ -233,7 +243,9 @@ async def torment(
                     await run.check(*pending)
                     pending = None
                 if point is not None:
-                    command, value = COMMANDS[number // len(points) % len(COMMANDS)]
+                    command, value, waits = COMMANDS[number // len(points) % len(COMMANDS)]
+                    if waits:
+                        witness.publish(f"charger/{CHARGER}/set/{IN_FRONT}", "PRESS")
                     since = len(cloud.requests)
                     at = datetime.now(UTC) + LIFE  # noqa: TID251 - a flow reads its own clock
                     payload = {

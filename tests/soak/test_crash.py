@@ -8,8 +8,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
 
 async def test_a_toggle_survives_the_death_of_the_gateway_once(tmp_path, free_port):
-    """Killed before the request is on disk and right behind it: one answer, one request at most."""
-    points = (("commit", 2, "before"), ("call", 1, "after"))
+    """Killed before the PUBACK, before the next commit, behind the request: one answer each.
+
+    Before the PUBACK the broker keeps the message in our MQTT 5 session and delivers it again.
+    """
+    points = (("acknowledge", 1, "before"), ("commit", 2, "before"), ("call", 1, "after"))
     problems, table = await crash_points.torment(1, tmp_path, free_port, points)
 
     assert problems == [], table
