@@ -42,6 +42,8 @@ from bridge.core.events import (
     CommandNotSaved,
     CommandSaved,
     Event,
+    LaneClosed,
+    LaneOpened,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -56,6 +58,7 @@ from bridge.core.events import (
     StoreOpened,
     StoreTended,
     Tick,
+    ValuesAcked,
 )
 from bridge.core.homeassistant.record import Announced
 from bridge.core.machine import Machine
@@ -63,6 +66,7 @@ from bridge.core.messages import Publish
 from bridge.core.outbox import Outbox
 from bridge.core.storage import store_opened
 from bridge.core.tally import Tally
+from bridge.core.telemetry import Telemetry
 from bridge.errors import CloudError, LinkLost, PartFailed, StoreError
 from bridge.ports import Backlog, Clock, Cloud, MqttLink, ObservationStream, Store
 from bridge.watchdog import Signs
@@ -160,6 +164,7 @@ class Gateway:
         self._store = store
         self._clock = clock
         self._outbox = Outbox(WINDOW)
+        self._telemetry = Telemetry(self._outbox)
         self._inbox = inbox
         self._scheduled = False
         self._idle = asyncio.Event()
@@ -217,7 +222,17 @@ class Gateway:
     @property
     def backlog(self) -> Backlog:
         """What waits for the broker."""
-        return self._outbox
+        return self
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not sent yet."""
+        return self._outbox.waiting + self._telemetry.waiting
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are sent and not acknowledged."""
+        return self._outbox.in_flight + self._telemetry.in_flight
 
     # -- the pump ---------------------------------------------------------------------------
 
@@ -247,17 +262,24 @@ class Gateway:
                 break
         self._flush()
         self._arm()
-        unfinished = self._outbox.waiting + self._outbox.in_flight
-        if not events and not (self._connected and unfinished):
+        if not events and not (self._connected and self.waiting + self.in_flight):
             self._idle.set()
         self._signs.promise("pump", PUMP_WITHIN_S)
 
     def _notice(self, event: Event) -> None:
-        """Keep the outbox in step with the connection."""
+        """Keep the outboxes in step with the connections."""
         if self._tally is not None:
             self._tally.event(event)
-        if isinstance(event, MqttAcked):
+        if isinstance(event, ValuesAcked):
+            self._telemetry.acked(event.messages)
+            self._telemetry.returned(event.returned)
+        elif isinstance(event, MqttAcked):
             self._outbox.acked(event.message)
+            self._telemetry.acked((event.message,))
+        elif isinstance(event, LaneOpened):
+            self._telemetry.opened(event.receive_maximum)
+        elif isinstance(event, LaneClosed):
+            self._telemetry.closed(in_doubt=event.in_doubt)
         elif isinstance(event, MqttConnected):
             self._connected = True
             self._outbox.window = min(WINDOW, event.receive_maximum)
@@ -269,6 +291,8 @@ class Gateway:
         if self._tally is not None:
             self._tally.effect(effect)
         match effect:
+            case Publish(telemetry=True):
+                self._telemetry.put(effect)
             case Publish():
                 self._outbox.put(effect)
             case Acknowledge(receipt):
@@ -307,7 +331,9 @@ class Gateway:
                 assert_never(effect)
 
     def _flush(self) -> None:
-        """Hand over as much as the window allows."""
+        """Hand over as much as the windows allow."""
+        if batch := self._telemetry.take():
+            self._link.publish_values(batch)
         while self._connected and (message := self._outbox.take()) is not None:
             try:
                 self._link.publish(message)

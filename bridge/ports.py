@@ -4,7 +4,7 @@ An adapter implements one of them; tests put a twin in its place. Adapters push 
 through the ``emit`` function they are given, which never blocks and never raises.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -135,6 +135,14 @@ class MqttLink(Protocol):
         Raises:
             LinkLost: There is no connection; nothing was sent.
             ValueError: The message can never be sent (topic or size).
+        """
+        ...
+
+    def publish_values(self, messages: Sequence[Publish]) -> None:
+        """Hand values over to their own connection, between ``LaneOpened`` and ``LaneClosed``.
+
+        Acknowledged by ``ValuesAcked`` events; refused ones by ``MqttAcked``. What is handed over
+        too late is not sent.
         """
         ...
 

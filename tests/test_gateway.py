@@ -32,6 +32,8 @@ from bridge.core.events import (
     CloudFailed,
     CommandNotSaved,
     CommandSaved,
+    LaneClosed,
+    LaneOpened,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -48,6 +50,7 @@ from bridge.core.events import (
     StoreTended,
     StreamOpened,
     Tick,
+    ValuesAcked,
 )
 from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
@@ -101,6 +104,7 @@ class Outside:
     failure: Exception | None = None
     asked: list = field(default_factory=list)
     published: list = field(default_factory=list)
+    batches: list = field(default_factory=list)
     unacked: int = 0
     most_unacked: int = 0
 
@@ -118,6 +122,12 @@ class Outside:
         self.most_unacked = max(self.most_unacked, self.unacked)
         if self.acks:
             asyncio.get_running_loop().call_soon(self._ack, message)
+
+    def publish_values(self, messages):
+        self.batches.append(list(messages))
+        if self.acks:
+            answer = ValuesAcked(tuple(messages))
+            asyncio.get_running_loop().call_soon(self.inbox.put, answer)
 
     def _ack(self, message):
         self.unacked -= 1
@@ -329,6 +339,43 @@ async def test_what_was_in_flight_when_the_link_broke_goes_out_again():
         outside.inbox.put(MqttConnected(False, "5", 20))
         await settled(lambda: outside.published == [value, value])
         outside.inbox.put(MqttAcked(value, 0))
+
+
+async def test_values_go_over_their_own_connection_while_there_is_one():
+    """They leave together; what the other side refuses comes back over the main connection."""
+    values = [Publish(f"charger/x/state/{n}", b"1", telemetry=True) for n in range(50)]
+    script = Script({StreamOpened: values})
+    async with running(script, acks=False) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(LaneOpened(1000))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.batches)
+        assert (outside.batches, outside.published) == ([values], [])
+
+        outside.inbox.put(ValuesAcked(tuple(values[:40]), tuple(values[40:49])))
+        outside.inbox.put(MqttAcked(values[49], 0x97))
+        await settled(lambda: outside.published)
+        assert outside.published == values[40:49]
+        outside.acks = True
+        for value in values[40:49]:
+            outside.inbox.put(MqttAcked(value, 0))
+
+
+async def test_without_a_connection_of_their_own_values_go_with_everything_else():
+    """A lane that closes hands over what it had."""
+    values = [Publish(f"charger/x/state/{n}", b"1", telemetry=True) for n in range(5)]
+    script = Script({StreamOpened: values})
+    async with running(script) as outside:
+        outside.acks = False
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(LaneOpened(2))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.batches == [values[:2]])
+        outside.acks = True
+        outside.inbox.put(LaneClosed(in_doubt=True))
+        await settled(lambda: outside.published == values[2:])
+        outside.inbox.put(LaneClosed(in_doubt=False))
+        await settled(lambda: outside.published == [*values[2:], *values[:2]])
 
 
 async def test_a_link_that_breaks_under_a_publication_keeps_the_message():

@@ -223,6 +223,44 @@ class MqttAcked:
     reason_code: int
 
 
+@dataclass(frozen=True, slots=True)
+class LaneOpened:
+    """Values have a connection of their own.
+
+    What an earlier one had in flight has arrived by now or never will: the broker ended it when it
+    took this one, which has the same client id.
+
+    Attributes:
+        receive_maximum: How many unacknowledged messages the broker takes on it.
+    """
+
+    receive_maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneClosed:
+    """Values have no connection of their own, now or any more.
+
+    Attributes:
+        in_doubt: What was in flight may still arrive. Told again without doubt when it cannot.
+    """
+
+    in_doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesAcked:
+    """The broker acknowledged values on their own connection.
+
+    Attributes:
+        messages: Done with.
+        returned: Not allowed there, perhaps on the other connection.
+    """
+
+    messages: tuple[Publish, ...]
+    returned: tuple[Publish, ...] = ()
+
+
 # -- the store ---------------------------------------------------------------------------------
 
 
@@ -391,6 +429,9 @@ Event = (
     | MqttDisconnected
     | MqttMessage
     | MqttAcked
+    | LaneOpened
+    | LaneClosed
+    | ValuesAcked
     | StoreOpened
     | ReportSaved
     | ReportNotSaved

@@ -32,6 +32,8 @@ from bridge.core.events import (
     CommandResponse,
     CommandSaved,
     Event,
+    LaneClosed,
+    LaneOpened,
     Moment,
     MqttAcked,
     MqttConnected,
@@ -53,6 +55,7 @@ from bridge.core.events import (
     StreamOpened,
     StreamSubscription,
     Tick,
+    ValuesAcked,
 )
 from bridge.core.homeassistant.announcer import Announcer
 from bridge.core.loopback import Loopback
@@ -185,6 +188,10 @@ class Machine:
                 yield from self._message(event, now)
             case MqttAcked(message, reason_code):
                 yield from self._acked(message, reason_code, now)
+            case ValuesAcked():
+                pass  # the outbox knows what to do
+            case LaneOpened() | LaneClosed():
+                yield from self._status.lane_changed(is_open=isinstance(event, LaneOpened))
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
             case MqttDisconnected(reason):

@@ -15,6 +15,9 @@ class Publish:
         tag: Comes back in :class:`~bridge.core.events.MqttAcked`; empty when nobody waits.
         user_properties: MQTT 5 only.
         correlation: MQTT 5 Correlation Data, returned byte for byte.
+        telemetry: A value among many, which may go over the connection for values. Always
+            retained, and its topic is built of levels that passed
+            :func:`~bridge.core.topics.is_level`.
     """
 
     topic: str
@@ -23,6 +26,7 @@ class Publish:
     tag: str = ""
     user_properties: tuple[tuple[str, str], ...] = ()
     correlation: bytes | None = None
+    telemetry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

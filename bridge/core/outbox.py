@@ -77,6 +77,17 @@ class Outbox:
             if len(self._queued) > MOST_WAITING and self._events:
                 self._drop_oldest_event()
 
+    def holds(self, topic: str) -> bool:
+        """Say whether something retained of a topic waits or is in flight."""
+        return topic in self._in_flight or topic in self._latest
+
+    def withdraw(self) -> list[Publish]:
+        """Give up the telemetry that waits, in order; what waits behind its own topic stays."""
+        given_up = [message for message in self._latest.values() if message.telemetry]
+        for message in given_up:
+            del self._latest[message.topic]
+        return given_up
+
     def take(self) -> Publish | None:
         """Return the next message to send, now in flight, or None when there is none to send."""
         if len(self._in_flight) >= self.window:

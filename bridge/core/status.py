@@ -65,6 +65,7 @@ class Status:
         capabilities: What this configuration offers, for ``bridge/info``.
         cloud: What is known of the cloud; changed by the machine.
         counters: How often what happened since the start; keys are snake_case.
+        has_lane: Values have a connection to the broker of their own.
         reports: Tells how many session reports are where.
     """
 
@@ -76,6 +77,7 @@ class Status:
     counters: Counter[str] = field(default_factory=Counter)
     started_at: str = ""
     mqtt_protocol: str | None = None
+    has_lane: bool = False
     chargers: tuple[str, ...] = ()
     online: int = 0
     store_ok: bool = True
@@ -100,6 +102,12 @@ class Status:
             else:
                 yield from self.alerts.clear(kind)
         yield from self.refresh(now)
+
+    def lane_changed(self, *, is_open: bool) -> Iterator[Effect]:
+        """Take note of a connection for values that came or went."""
+        if is_open != self.has_lane:
+            self.has_lane = is_open
+            yield self.info()
 
     def refresh(self, now: Moment) -> Iterator[Effect]:
         """Publish what changed: the cloud's word, and the health when it is due."""
@@ -132,7 +140,11 @@ class Status:
             "version": self.version,
             "started_at": self.started_at,
             "chargers": self.chargers,
-            "capabilities": {**self.capabilities, "mqtt": self.mqtt_protocol},
+            "capabilities": {
+                **self.capabilities,
+                "mqtt": self.mqtt_protocol,
+                "telemetry_connection": self.has_lane,
+            },
         }
         return Publish(self.topics.bridge_info, msgspec.json.encode(document))
 

@@ -35,6 +35,7 @@ from bridge.core.events import (
     StreamClosed,
     StreamOddity,
     StreamOpened,
+    ValuesAcked,
 )
 from bridge.core.messages import Publish
 from bridge.core.questions import QUESTIONS
@@ -159,6 +160,8 @@ class Tally:
                 self._count("observations", source, by=len(observations))
             case MqttAcked(_, reason_code):
                 self._count("mqtt_acknowledged", "refused" if reason_code >= REFUSED else "ok")
+            case ValuesAcked(messages):
+                self._count("mqtt_acknowledged", "ok", by=len(messages))
             case MqttMessage():
                 self._count("mqtt_received")
             case MqttConnected():

@@ -113,7 +113,8 @@ async def test_a_restarted_broker_is_found_again_within_five_seconds(broker):
         it.link.publish(ONLINE)
         await it.acked()
 
-    assert [type(event) for event in it.events[:5]] == [
+    met = [type(e) for e in it.events if isinstance(e, MqttConnected | MqttDisconnected)]
+    assert met == [
         MqttConnected,
         MqttDisconnected,
         MqttConnected,

@@ -69,6 +69,19 @@ def test_an_acknowledgement_of_something_else_changes_nothing():
     assert outbox.in_flight == 1
 
 
+def test_telemetry_that_waits_can_be_taken_back():
+    """It may go another way, in its order; what is in flight or waits behind that may not."""
+    outbox = Outbox()
+    first, second, third = (Publish(t, b"1", telemetry=True) for t in "abc")
+    for message in (first, value("state", 1), second, third):
+        outbox.put(message)
+    outbox.take()
+
+    assert outbox.withdraw() == [second, third]
+    assert [outbox.holds(t) for t in ("a", "b", "state")] == [True, False, True]
+    assert take_all(outbox) == [value("state", 1)]
+
+
 def test_queued_messages_go_before_values_and_cannot_starve_them():
     """Results and events go first, and after some of them a value gets its turn."""
     outbox = Outbox()

@@ -109,3 +109,12 @@ def test_after_a_reconnect_everything_of_the_bridge_is_told_again(status):
     info = json.loads(told["charger/bridge/info"])
     assert (info["version"], info["chargers"]) == ("1.2.3", ["EH123456"])
     assert info["started_at"] == "2026-11-22T12:00:00Z"
+
+
+def test_a_connection_for_values_is_told_when_it_comes_or_goes(status):
+    """``bridge/info`` says whether values have a connection of their own, and is not repeated."""
+    told = [list(status.lane_changed(is_open=flag)) for flag in (False, True, True, False)]
+
+    assert [len(publications) for publications in told] == [0, 1, 0, 1]
+    assert b'"telemetry_connection":true' in told[1][0].payload
+    assert b'"telemetry_connection":false' in told[3][0].payload

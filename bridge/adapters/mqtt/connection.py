@@ -32,6 +32,7 @@ from bridge.adapters.mqtt.outbound import check_publish
 from bridge.adapters.mqtt.wire import (
     ANSWER_DEADLINE_S,
     Grant,
+    Route,
     Wish,
     close_socket,
     connect,
@@ -262,6 +263,17 @@ class Connection:
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise LinkLost(f"not sent: {paho.error_string(info.rc)}")
         return info.mid
+
+    @property
+    def route(self) -> Route | None:
+        """Where it goes, or None when it is over."""
+        sock = self._client.socket()
+        if not isinstance(sock, socket.socket):
+            return None
+        try:
+            return Route(sock.family, sock.getpeername(), getattr(sock, "context", None))
+        except OSError:
+            return None
 
     def acknowledge(self, receipt: Receipt) -> None:
         """Send the PUBACK of a message that came over this connection."""

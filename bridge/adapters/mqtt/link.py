@@ -13,7 +13,7 @@ Rules:
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -22,6 +22,7 @@ from bridge.adapters.mqtt import failures
 from bridge.adapters.mqtt.connection import Connection
 from bridge.adapters.mqtt.dialect import Dialect
 from bridge.adapters.mqtt.failures import AttemptFailed, Cause
+from bridge.adapters.mqtt.lane import Lane
 from bridge.adapters.mqtt.wire import Wish
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
@@ -94,6 +95,7 @@ class PahoLink:
         self._session_expiry_s = session_expiry_s
         self._promise = promise
         self._dialect = Dialect(settings.version)
+        self._lane = Lane(settings, clock=clock, emit=emit)
         self._epoch = 0
         self._attempt: Connection | None = None
         self._up: Connection | None = None
@@ -143,6 +145,10 @@ class PahoLink:
             raise LinkLost("there is no connection to the broker")
         self._in_flight[self._up.publish(message)] = message
 
+    def publish_values(self, messages: Sequence[Publish]) -> None:
+        """Hand values over to their own connection; acknowledged by ``ValuesAcked`` events."""
+        self._lane.publish(messages)
+
     def acknowledge(self, receipt: Receipt) -> None:
         """Acknowledge an incoming message; does nothing for an older connection's receipt."""
         if self._up is not None:
@@ -161,6 +167,7 @@ class PahoLink:
         self._closing = True
         if self._sleeper is not None:
             self._sleeper.cancel()
+        self._lane.close()
         connection = self._up
         if connection is None:
             if self._attempt is not None:
@@ -255,8 +262,19 @@ class PahoLink:
     async def _serve(self, connection: Connection) -> None:
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(self._keep_alive(connection), name="mqtt-keepalive")
+            values = group.create_task(self._serve_values(connection), name="mqtt-values")
             await asyncio.wait({connection.lost})
             keeper.cancel()
+            values.cancel()
+
+    async def _serve_values(self, connection: Connection) -> None:
+        """Keep a second connection, where the broker is one that makes it worth while."""
+        if connection.wish.protocol != "5":
+            await self._lane.serve(None, without="the broker speaks only MQTT 3.1.1")
+        elif connection.grant.maximum_qos == 0:
+            await self._lane.serve(None, without="the broker takes only QoS 0")
+        else:
+            await self._lane.serve(connection.route)
 
     async def _keep_alive(self, connection: Connection) -> None:
         while True:

@@ -1,7 +1,8 @@
 """What we say to a broker and hear from it, in paho's terms: translation only."""
 
+import ssl
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -60,6 +61,21 @@ class Grant:
     receive_maximum: int = NO_RECEIVE_MAXIMUM
     largest_packet_bytes: int | None = None
     maximum_qos: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the main connection went.
+
+    Attributes:
+        family: Of its socket.
+        address: Of its peer.
+        tls: Its context, or None without TLS.
+    """
+
+    family: int
+    address: Any
+    tls: ssl.SSLContext | None
 
 
 def new_client(settings: MqttSettings, wish: Wish) -> paho.Client:

@@ -167,7 +167,7 @@ class ChargerState:
     def _set_derived(self, name: str, payload: bytes) -> Iterator[Effect]:
         if self._derived.get(name) != payload:
             self._derived[name] = payload
-            yield Publish(self._topics.state(self.charger_id, name), payload)
+            yield Publish(self._topics.state(self.charger_id, name), payload, telemetry=True)
 
     def _note(self, event: str, spec: ObservationSpec) -> Note:
         return Note("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
@@ -181,7 +181,7 @@ class ChargerState:
             if not spec.personal:
                 yield from self._messages(spec, held, bare=True)
         for name, payload in self._derived.items():
-            yield Publish(self._topics.state(self.charger_id, name), payload)
+            yield Publish(self._topics.state(self.charger_id, name), payload, telemetry=True)
         if self._online is not None:
             yield self._availability(online=self._online and self._heard_lately(now))
 
@@ -208,7 +208,7 @@ class ChargerState:
                 )
             )
             topic = self._topics.observation(self.charger_id, spec.name)
-            yield Publish(topic, document, retained=not spec.personal)
+            yield Publish(topic, document, retained=not spec.personal, telemetry=not spec.personal)
         if bare and self._publish.scalar:
             yield Publish(
                 self._topics.state(self.charger_id, spec.name),
@@ -219,6 +219,7 @@ class ChargerState:
                     ("unit", spec.unit or ""),
                     ("id", str(spec.id)),
                 ),
+                telemetry=not spec.personal,
             )
 
     # -- availability -------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def test_an_observation_becomes_a_document_and_a_bare_value():
             b'{"id":109,"name":"charger_op_mode","value":3,"label":"charging","unit":null,'
             b'"measured_at":"2026-11-22T11:59:58Z","received_at":"2026-11-22T12:00:00Z",'
             b'"source":"stream"}',
+            telemetry=True,
         ),
         Publish(
             "charger/EH000001/state/charger_op_mode",
@@ -77,9 +78,10 @@ def test_an_observation_becomes_a_document_and_a_bare_value():
                 ("unit", ""),
                 ("id", "109"),
             ),
+            telemetry=True,
         ),
-        Publish("charger/EH000001/state/op_mode", b"charging"),
-        Publish("charger/EH000001/state/awaiting_authorization", b"false"),
+        Publish("charger/EH000001/state/op_mode", b"charging", telemetry=True),
+        Publish("charger/EH000001/state/awaiting_authorization", b"false", telemetry=True),
     ]
 
 

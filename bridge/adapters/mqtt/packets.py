@@ -1,0 +1,260 @@
+"""The few MQTT 5 packets a publisher needs, as bytes.
+
+Rules:
+
+1. Reading is total: what is not what it should be raises :class:`Malformed` and nothing else. The
+   library that would do this better panics on text that is not UTF-8, past every ``except
+   Exception``; so the tests use it as the judge, and the program does without.
+2. Nothing is kept that nobody asks for: reason strings and properties of others are skipped.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.core.messages import Publish
+
+CONNACK: Final = 0x20
+PUBACK: Final = 0x40
+PINGRESP: Final = 0xD0
+DISCONNECT: Final = 0xE0
+PINGREQ: Final = b"\xc0\x00"
+
+# QoS 1, and QoS 1 retained.
+_PUBLISH: Final = {False: 0x32, True: 0x33}
+_USER_PROPERTY: Final = 0x26
+# In a variable byte integer: another byte follows.
+_MORE: Final = 0x80
+_CLEAN_START: Final = 0x02
+_HAS_PASSWORD: Final = 0x40
+_HAS_USERNAME: Final = 0x80
+
+_ID_BYTES: Final = 2
+# Flags, reason code, and the length of no properties.
+_SHORTEST_CONNACK: Final = 3
+
+NORMAL: Final = 0x00
+MALFORMED_PACKET: Final = 0x81
+PROTOCOL_ERROR: Final = 0x82
+
+
+class Malformed(ValueError):
+    """These bytes are not the packet they claim to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnAck:
+    """What a CONNACK says that concerns a publisher.
+
+    Attributes:
+        reason_code: 0x80 and above: no.
+        session_present: The broker kept a session.
+        receive_maximum: How many unacknowledged messages it takes.
+        maximum_qos: 0 or 1 where it takes no more.
+        retain_available: It keeps retained messages.
+        largest_packet_bytes: It takes no larger ones, or None.
+        client_id: The one it gave us; empty when it took ours.
+        keepalive_s: The one it wants us to use, or None.
+    """
+
+    reason_code: int
+    session_present: bool = False
+    receive_maximum: int = 65_535
+    maximum_qos: int = 2
+    retain_available: bool = True
+    largest_packet_bytes: int | None = None
+    client_id: str = ""
+    keepalive_s: int | None = None
+
+
+# -- writing ------------------------------------------------------------------------------------
+
+
+def connect(
+    client_id: str,
+    *,
+    username: str | None,
+    password: str | None,
+    keepalive_s: int,
+    largest_packet_bytes: int,
+) -> bytes:
+    """Introduce a client that starts clean and leaves no will."""
+    flags = _CLEAN_START
+    rest = _text(client_id)
+    if username is not None:
+        flags |= _HAS_USERNAME
+        rest += _text(username)
+    if password is not None:
+        flags |= _HAS_PASSWORD
+        rest += _text(password)
+    properties = struct.pack("!BI", 0x27, largest_packet_bytes)
+    head = struct.pack("!BBHB", 5, flags, keepalive_s, len(properties))
+    return _packet(0x10, b"\x00\x04MQTT" + head + properties + rest)
+
+
+def publish(message: Publish, packet_id: int) -> bytes:
+    """Publish at QoS 1, with the user properties."""
+    topic = message.topic.encode()
+    properties = b"".join(
+        [
+            b"\x26%b%b" % (_text(key), _text(value))  # 0x26: user property
+            for key, value in message.user_properties
+        ]
+    )
+    return _packet(
+        _PUBLISH[message.retained],
+        b"%b%b%b%b%b%b"
+        % (
+            len(topic).to_bytes(2, "big"),
+            topic,
+            packet_id.to_bytes(2, "big"),
+            _varint(len(properties)),
+            properties,
+            message.payload,
+        ),
+    )
+
+
+def disconnect(reason_code: int) -> bytes:
+    """End a connection in order."""
+    return bytes((DISCONNECT, 1, reason_code))
+
+
+def _packet(kind: int, body: bytes) -> bytes:
+    return b"%c%b%b" % (kind, _varint(len(body)), body)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(2, "big") + data
+
+
+def _varint(value: int) -> bytes:
+    """Spell a variable byte integer: seven bits in each byte, the lowest first."""
+    if value < _MORE:
+        return _ONE_BYTE[value]
+    spelled = bytearray()
+    while value >= _MORE:
+        spelled.append(value & 0x7F | _MORE)
+        value >>= 7
+    spelled.append(value)
+    return bytes(spelled)
+
+
+_ONE_BYTE: Final = tuple(bytes((value,)) for value in range(_MORE))
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def split(data: bytes, at: int) -> tuple[int, bytes, int] | None:
+    """Take one packet off a stream.
+
+    Args:
+        data: The stream.
+        at: Where the packet begins.
+
+    Returns:
+        Its first byte, its body, and where the next one begins; None when it is not all there.
+
+    Raises:
+        Malformed: Its length is none.
+    """
+    if at >= len(data):
+        return None
+    read = _read_varint(data, at + 1)
+    if read is None:
+        return None
+    size, start = read
+    if len(data) - start < size:
+        return None
+    return data[at], data[start : start + size], start + size
+
+
+def puback(body: bytes) -> tuple[int, int]:
+    """Read packet identifier and reason code.
+
+    Raises:
+        Malformed: It is too short.
+    """
+    if len(body) < _ID_BYTES:
+        raise Malformed("a PUBACK without a packet identifier")
+    return body[0] << 8 | body[1], body[2] if len(body) > _ID_BYTES else 0
+
+
+def connack(body: bytes) -> ConnAck:
+    """Read the answer to a CONNECT.
+
+    Raises:
+        Malformed: It is none.
+    """
+    if len(body) < _SHORTEST_CONNACK:
+        raise Malformed("a CONNACK that is too short")
+    found: dict[int, int | str | None] = {}
+    read = _read_varint(body, 2)
+    if read is None or read[0] + read[1] != len(body):
+        raise Malformed("a CONNACK whose properties do not fill it")
+    at = read[1]
+    while at < len(body):
+        name = body[at]
+        found[name], at = _property(name, body, at + 1)
+    known = {_FIELDS[name]: value for name, value in found.items() if name in _FIELDS}
+    answer = ConnAck(body[1], session_present=bool(body[0] & 1), **known)  # type: ignore[arg-type]
+    if answer.receive_maximum == 0 or answer.largest_packet_bytes == 0:
+        raise Malformed("a limit of nothing")
+    return answer
+
+
+def disconnect_reason(body: bytes) -> int:
+    """Read why the broker hangs up; without a reason code it is 0."""
+    return body[0] if body else NORMAL
+
+
+# Properties of a CONNACK: those of a fixed size, and what is read of them.
+_SIZES: Final = {0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x27: 4, 0x24: 1, 0x25: 1, 0x28: 1, 0x29: 1}
+_SIZES[0x2A] = 1
+_TEXTS: Final = frozenset({0x12, 0x15, 0x16, 0x1A, 0x1C, 0x1F})
+_FIELDS: Final = {
+    0x12: "client_id",
+    0x13: "keepalive_s",
+    0x21: "receive_maximum",
+    0x24: "maximum_qos",
+    0x25: "retain_available",
+    0x27: "largest_packet_bytes",
+}
+
+
+def _property(name: int, data: bytes, at: int) -> tuple[int | str | None, int]:
+    """Read one property; return its value, if it is of use, and where the next one begins."""
+    if (size := _SIZES.get(name)) is not None:
+        if len(data) - at < size:
+            raise Malformed("a property that is cut off")
+        return int.from_bytes(data[at : at + size], "big"), at + size
+    if name in _TEXTS:
+        raw, at = _read_text(data, at)
+        return raw.decode("utf-8", "replace"), at
+    if name == _USER_PROPERTY:
+        return None, _read_text(data, _read_text(data, at)[1])[1]
+    raise Malformed(f"property {name:#x} in a CONNACK")
+
+
+def _read_text(data: bytes, at: int) -> tuple[bytes, int]:
+    size = int.from_bytes(data[at : at + 2], "big")
+    end = at + 2 + size
+    if len(data) < end:
+        raise Malformed("a text that is cut off")
+    return data[at + 2 : end], end
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int] | None:
+    """Read a variable byte integer; return it and where it ends, or None if more bytes follow."""
+    value = 0
+    for shift in range(0, 28, 7):
+        if at >= len(data):
+            return None
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < _MORE:
+            return value, at
+    raise Malformed("a length of more than four bytes")
