@@ -21,6 +21,7 @@ from bridge.core.events import (
     StreamClosed,
     StreamOddity,
     StreamOpened,
+    ValuesAcked,
 )
 from bridge.core.messages import Publish
 from bridge.core.tally import COUNTERS, LATENCY_S, UNKNOWN, Latency, Tally
@@ -57,6 +58,7 @@ def test_every_count_has_the_labels_of_its_row(tally):
         MqttConnected(session_present=False, protocol="5", receive_maximum=20),
         MqttAcked(message, 0),
         MqttAcked(message, 135),
+        ValuesAcked((message, message)),
         MqttDisconnected("gone"),
         StreamOpened(),
         StreamOddity("unknown_target", "x"),
@@ -72,6 +74,7 @@ def test_every_count_has_the_labels_of_its_row(tally):
     }
     assert tally.counts["observations", ("stream",)] == 2
     assert tally.counts["mqtt_acknowledged", ("refused",)] == 1
+    assert tally.counts["mqtt_acknowledged", ("ok",)] == 3
     assert tally.counts["cloud_rate_limited", ()] == 1
     assert tally.counts["cloud_requests", ("charger_list",)] == 1
 
