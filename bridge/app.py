@@ -6,11 +6,13 @@ import functools
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 import bridge
+from bridge import logs
 from bridge.adapters.announced import AnnouncedFile
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
@@ -20,12 +22,13 @@ from bridge.adapters.roster import RosterFile
 from bridge.adapters.service_manager import ServiceManager
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.adapters.stream.hub import HubStream
-from bridge.core.events import Started, StoreFailed, StoreOpened
+from bridge.config.reload import change
+from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.storage import store_opened
 from bridge.core.tally import Tally
-from bridge.errors import StoreError, StoreLocked
+from bridge.errors import ConfigError, StoreError, StoreLocked
 from bridge.gateway import Gateway, Inbox
 from bridge.healthcheck import alive_path, beat
 from bridge.ports import Backlog, Clock
@@ -40,8 +43,22 @@ ANNOUNCED_FILE = "announced.json"
 SALT_BYTES = 32
 
 
-async def run(settings: Settings) -> int:
-    """Run the gateway until SIGTERM or SIGINT.
+Reread = Callable[[], Settings]
+
+
+@dataclass(slots=True)
+class Running:
+    """The configuration that is in force."""
+
+    settings: Settings
+
+
+async def run(settings: Settings, reread: Reread | None = None) -> int:
+    """Run the gateway until SIGTERM or SIGINT; SIGHUP has the configuration read again.
+
+    Args:
+        settings: The configuration.
+        reread: Reads it again, or raises ``ConfigError``; None where that cannot be done.
 
     Returns:
         The exit status: 0 after a clean stop, 75 when another process owns the store.
@@ -56,21 +73,31 @@ async def run(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    inbox = Inbox()
+    if reread is not None:
+        reloading = functools.partial(_reload, Running(settings), reread, inbox, manager)
+        loop.add_signal_handler(signal.SIGHUP, reloading)
     # Nobody stops it: the end of the process must not hang either.
-    return await serve(settings, stop, Watchdog(manager))
+    return await serve(settings, stop, Watchdog(manager), inbox)
 
 
-async def serve(settings: Settings, stop: asyncio.Event, watchdog: Watchdog | None = None) -> int:
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    watchdog: Watchdog | None = None,
+    inbox: Inbox | None = None,
+) -> int:
     """Run the gateway until ``stop`` is set; see :func:`run`.
 
     Args:
         settings: The configuration.
         stop: Set to end it.
         watchdog: May end the process; None where the process is not ours.
+        inbox: Where events are put; None makes one.
     """
     clock = SystemClock()
     signs = Signs(clock)
-    inbox = Inbox()
+    inbox = inbox or Inbox()
     path = Path(settings.store.path)
     store = SqliteStore(path, max_mib=settings.store.max_mib, emit=inbox.put)
     try:
@@ -148,6 +175,23 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
             beat(alive, mono_s)
 
     return say
+
+
+def _reload(running: Running, reread: Reread, inbox: Inbox, manager: ServiceManager) -> None:
+    """Read the configuration again, and take it or say why not. A file of 256 KiB at most."""
+    manager.reloading(SystemClock().now().mono_s)
+    try:
+        changed = change(running.settings, reread())
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("config.refused", problem=problem)
+        inbox.put(NotReconfigured(error.problems))
+    else:
+        running.settings = changed.settings
+        logs.configure(changed.settings.log)
+        log.info("config.reloaded", taken=changed.taken, waiting=changed.waiting)
+        inbox.put(Reconfigured(changed.settings, changed.waiting))
+    manager.ready()
 
 
 def _web(

@@ -25,6 +25,14 @@ class ServiceManager:
         """Say that the configuration is read and the loop turns."""
         return self._tell("READY=1")
 
+    def reloading(self, mono_s: float) -> bool:
+        """Say that the configuration is read again; :meth:`ready` follows when that is over.
+
+        Args:
+            mono_s: Now, on the machine's monotonic clock, as systemd 253 and newer want it.
+        """
+        return self._tell(f"RELOADING=1\nMONOTONIC_USEC={round(mono_s * MICROSECONDS)}")
+
     def stopping(self) -> bool:
         """Say that we end because we were asked to."""
         return self._tell("STOPPING=1")

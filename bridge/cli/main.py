@@ -169,8 +169,21 @@ def _run(arguments: Arguments) -> int:
     for warning in warnings:
         structlog.get_logger().warning("config.unwise", detail=warning)
     from bridge import app  # noqa: PLC0415 - rule 1; a wrong configuration need not wait for it
+    from bridge.config import loading as config  # noqa: PLC0415 - rule 1
 
-    return asyncio.run(app.run(settings))
+    def reread() -> Settings:
+        """Read the configuration again.
+
+        Raises:
+            ConfigError: It cannot be used now.
+        """
+        from bridge.logs import register_secrets  # noqa: PLC0415 - rule 1
+
+        again = config.load(arguments.config, os.environ)
+        register_secrets(again)
+        return again
+
+    return asyncio.run(app.run(settings, reread))
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:

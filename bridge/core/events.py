@@ -14,6 +14,7 @@ from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
 from bridge.errors import CloudError, StoreError
+from bridge.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +407,30 @@ class StoodStill:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The operator changed the configuration, and it can be used.
+
+    Attributes:
+        settings: What is in force from now on.
+        waiting: Keys that changed and need a restart.
+    """
+
+    settings: Settings
+    waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotReconfigured:
+    """The operator changed the configuration, and it cannot be used.
+
+    Attributes:
+        problems: What is wrong with it, a sentence each.
+    """
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The process was asked to end; what is yielded now is the last that goes out."""
 
@@ -442,6 +467,8 @@ Event = (
     | CommandNotSaved
     | StoreFailed
     | Started
+    | Reconfigured
+    | NotReconfigured
     | StoodStill
     | Stopping
     | Tick

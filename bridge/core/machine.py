@@ -39,7 +39,9 @@ from bridge.core.events import (
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
+    NotReconfigured,
     Observed,
+    Reconfigured,
     ReportNotSaved,
     ReportSaved,
     ReportsNotRead,
@@ -247,6 +249,15 @@ class Machine:
                 self._polling.stream_down(now.mono_s)
                 self._discovery.start(now)
                 yield from self._serve(self._settings.easee.chargers or remembered, now)
+            case Reconfigured(settings, waiting):
+                yield from self._reconfigured(settings, waiting, now)
+            case NotReconfigured(problems):
+                yield from self._alerts.raise_(
+                    "configuration",
+                    f"the changed configuration is not used: {'; '.join(problems)}",
+                    "mend the file and reload again; the bridge goes on with the old one",
+                    now,
+                )
             case StoodStill(seconds):
                 self._late_until_s, self._late_by_s = now.mono_s + LATE_WITHIN_S, seconds
                 yield Note("warning", "bridge.stood_still", {"seconds": round(seconds)})
@@ -550,6 +561,24 @@ class Machine:
         yield from self._sessions.serve(new)
         self._announcer.serve(new, now)
         yield self._status.info()
+
+    def _reconfigured(
+        self, settings: Settings, waiting: tuple[str, ...], now: Moment
+    ) -> Iterator[Effect]:
+        self._settings = settings
+        self._journal.allow(settings.commands)
+        self._announcer.allow(settings.commands, now)
+        self._status.capabilities = _capabilities(settings)
+        yield self._status.info()
+        if waiting:
+            yield from self._alerts.raise_(
+                "configuration",
+                f"these keys changed and wait for a restart: {', '.join(waiting)}",
+                "restart the bridge",
+                now,
+            )
+        else:
+            yield from self._alerts.clear("configuration")
 
     def _stopping(self, now: Moment) -> Iterator[Effect]:
         self._status.cloud.stream_up = False

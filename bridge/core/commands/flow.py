@@ -75,6 +75,10 @@ class Flow:
         self._lagging: dict[str, float] = {}
         self._writes: dict[str, deque[tuple[float, str]]] = {}
 
+    def allow(self, flash_writes_per_day: int) -> None:
+        """Count by another limit from now on."""
+        self._most_writes = flash_writes_per_day
+
     def judge(self, command: Command, now: Moment) -> Hold | Skip | Deny | None:
         """Say what is to become of a command whose turn it is; None when it goes."""
         spec = command.spec

@@ -100,6 +100,11 @@ class Journal:
         # math.nan: something changed since it was last worked out.
         self._deadline_s: float | None = None
 
+    def allow(self, settings: CommandSettings) -> None:
+        """Judge by these settings whatever comes from now on; what was taken goes on."""
+        self._settings = settings
+        self._flow.allow(settings.flash_writes_per_day)
+
     # -- what others ask ---------------------------------------------------------------------
 
     def owns(self, call_id: int) -> bool:

@@ -27,7 +27,7 @@ from bridge.core.homeassistant.entities import entities
 from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish
 from bridge.core.topics import HomeAssistantTopics, Topics
-from bridge.settings import Settings
+from bridge.settings import CommandSettings, Settings
 
 # Long enough for the first observations to arrive, so that one message says everything.
 SETTLE_S = 3.0
@@ -114,6 +114,11 @@ class Announcer:
         if decides and not self._is_settled:
             self._is_settled = True
             self._want(now.mono_s + SETTLE_S)
+
+    def allow(self, commands: CommandSettings, now: Moment) -> None:
+        """Offer what is allowed from now on."""
+        self._commands = commands
+        self._want(now.mono_s)
 
     def firmware(self, charger_id: str, release: str, now: Moment) -> None:
         """Take the release a charger runs."""

@@ -1,0 +1,49 @@
+"""What of a changed configuration takes effect while the bridge runs.
+
+Rules:
+
+1. :data:`RELOADABLE` names the sections that can change: who may command what, and what is logged.
+   The others are woven into connections and files; for them the bridge is restarted.
+2. A configuration is taken as a whole or not at all: one that cannot be used changes nothing.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bridge.config.keys import KEYS
+from bridge.settings import Settings
+
+RELOADABLE: Final = ("commands", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A configuration beside the one that is in force.
+
+    Attributes:
+        settings: What is in force from now on.
+        taken: Keys that changed and take effect.
+        waiting: Keys that changed and wait for a restart.
+    """
+
+    settings: Settings
+    taken: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+def change(running: Settings, wanted: Settings) -> Change:
+    """Compare what is in force with what was read."""
+    changed = [key.path for key in KEYS if _value(running, key.path) != _value(wanted, key.path)]
+    parts = {name: getattr(wanted, name) for name in RELOADABLE}
+    return Change(
+        replace(running, **parts),
+        tuple(path for path in changed if path.split(".")[0] in RELOADABLE),
+        tuple(path for path in changed if path.split(".")[0] not in RELOADABLE),
+    )
+
+
+def _value(settings: Settings, path: str) -> object:
+    found: object = settings
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
