@@ -9,11 +9,9 @@ nothing unless told to. The oracle knows what was committed and what arrived.
 import asyncio
 import contextlib
 import json
-import logging
 import random
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -21,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import paho.mqtt.client as paho
-import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -47,6 +44,7 @@ from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, Store
 from tests.mosquitto import Mosquitto, until
 from tests.soak.load import CHARGERS, report_of
 from tests.soak.oracle import LIVE_WITHIN_S, Oracle
+from tests.soak.script import arguments, progress, quiet, verdict, workshop
 
 SERIALS = tuple(f"EH{number:06}" for number in range(CHARGERS))
 # Everything of the run goes out again after the last kill, paced.
@@ -276,8 +274,9 @@ async def soak(kills: int, seed: int, folder: Path) -> Run:
             consumer.come()
             await until(lambda: bridge.up, LIVE_WITHIN_S)
             gone = 0
-            for _ in range(kills):
+            for number in range(1, kills + 1):
                 gone += await _life(rng, bridge, broker, consumer)
+                progress(number, kills)
             await _calm(bridge, oracle)
             connections, remembered = bridge.connections, bridge.remembered
     finally:
@@ -325,26 +324,14 @@ async def _calm(bridge, oracle) -> None:
         await until(lambda: not oracle.missing, DRAINED_WITHIN_S)
 
 
-def say(text: str) -> None:
-    """Tell whoever started this."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def main(argv: list[str]) -> int:
-    """Run it: kills, and optionally a seed."""
-    kills = int(argv[0]) if argv else 100
-    seed = int(argv[1]) if len(argv) > 1 else random.randrange(10**6)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    say(f"seed {seed}")
-    with tempfile.TemporaryDirectory() as folder:
-        run = asyncio.run(soak(kills, seed, Path(folder)))
-    say(run.line())
-    problems = run.oracle.problems(kill=kills)
-    for problem in problems:
-        say(problem)
-    return 1 if problems else 0
+def main() -> int:
+    """Run from the command line: ``python -m tests.soak.broker N [SEED]``."""
+    kills, seed = arguments()
+    quiet()
+    with workshop() as folder:
+        run = asyncio.run(soak(kills, seed, folder))
+    return verdict(run.oracle.problems(kill=kills), run.line())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

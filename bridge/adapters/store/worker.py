@@ -208,6 +208,7 @@ class Worker:
         return opened
 
     def _close(self) -> None:
+        self._is_in_place()  # the last moment at which a file that lost its name can be saved
         db, self._db = self._db, None
         if db is not None:
             close_store(db)

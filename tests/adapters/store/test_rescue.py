@@ -97,6 +97,17 @@ async def test_a_folder_that_is_gone_is_said_and_its_rows_come_back_with_it(path
     assert numbers(path) == [1, 2]
 
 
+async def test_a_file_that_goes_before_the_end_is_written_anew_at_the_end(path):
+    """Nothing was written after it was deleted; what it held is there all the same."""
+    store = store_of(path, [])
+    await store.open()
+    await store.save(report_of(1))
+    remove_all(path)
+    await store.close()
+
+    assert numbers(path) == [1]
+
+
 def test_a_name_means_one_file_at_a_time(path):
     """A new file of the same name is another, and none is none."""
     path.parent.mkdir()
