@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIGNALR := tests/acceptance/signalr
 PEERS := benchmarks/peers
+HASS := .acceptance/homeassistant
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml
@@ -20,6 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
+.PHONY: acceptance acceptance-homeassistant
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench peers
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: fuzz
@@ -56,6 +58,12 @@ pytest:
 
 coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# The real programs that are too large for `make test`, each in an environment of its own.
+acceptance: acceptance-homeassistant
+
+acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)/.made
+	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
 
@@ -146,4 +154,9 @@ mosquitto:
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	@tools/need.sh npm npm && npm ci --silent --no-fund --no-audit --prefix $*
+	@touch $@
+
+$(HASS)/.made: tests/acceptance/home_assistant/requirements.txt | $(VENV)/.dev
+	@$(BIN)/uv venv --quiet --python $(BIN)/python $(HASS)
+	@$(BIN)/uv pip install --quiet --python $(HASS)/bin/python -r $<
 	@touch $@

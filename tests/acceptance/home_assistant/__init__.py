@@ -1,0 +1,1 @@
+"""A real Home Assistant, headless, and what is asked of it."""

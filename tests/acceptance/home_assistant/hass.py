@@ -1,0 +1,166 @@
+"""Home Assistant as a process: set up over its own API, read and switched over REST."""
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import websockets
+
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = ROOT / ".acceptance" / "homeassistant"
+PYTHON = FOLDER / "bin" / "python"
+HASS = FOLDER / "bin" / "hass"
+# Its first start makes a database and reads 500 MB of modules, on a machine that does other things.
+STARTED_WITHIN_S = 180.0
+PATIENCE_S = 60.0
+POLL_S = 0.2
+USER = "someone"
+CONFIGURATION = """\
+homeassistant: {{name: Test, time_zone: UTC, unit_system: metric}}
+http: {{server_host: 127.0.0.1, server_port: {port}}}
+logger: {{default: warning}}
+"""
+
+
+@dataclass
+class HomeAssistant:
+    """One installation in a folder of its own."""
+
+    folder: Path
+    port: int
+    token: str = ""
+    process: asyncio.subprocess.Process | None = None
+    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it warned of since its last start."""
+        return (self.folder / "home-assistant.log").read_text()
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.folder.mkdir(exist_ok=True)
+        text = CONFIGURATION.format(port=self.port)
+        (self.folder / "configuration.yaml").write_text(text)
+        self.process = await asyncio.create_subprocess_exec(
+            str(HASS),
+            "--skip-pip",
+            "-c",
+            str(self.folder),
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(STARTED_WITHIN_S):
+            while not await self._answers():
+                assert self.process.returncode is None, self.log
+                await asyncio.sleep(POLL_S)
+
+    async def _answers(self) -> bool:
+        try:
+            if not self.token:
+                found = await self.client.get(f"{self.url}/api/onboarding")
+                return found.status_code == 200
+            found = await self.client.get(f"{self.url}/api/config", headers=self._headers)
+            return found.status_code == 200 and found.json()["state"] == "RUNNING"
+        except httpx.TransportError:
+            return False
+
+    async def stop(self) -> None:
+        """End it the polite way."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await self.process.wait()
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+
+    async def set_up(self, broker_port: int) -> None:
+        """Make a user, log in, and add the broker as a person would."""
+        client_id = f"{self.url}/"
+        person = {"name": USER, "username": USER, "password": "throw-away", "language": "en"}
+        answer = await self.client.post(
+            f"{self.url}/api/onboarding/users", json=person | {"client_id": client_id}
+        )
+        grant = {"grant_type": "authorization_code", "code": answer.json()["auth_code"]}
+        tokens = await self.client.post(
+            f"{self.url}/auth/token", data=grant | {"client_id": client_id}
+        )
+        # Good for half an hour, which is longer than any test.
+        self.token = tokens.json()["access_token"]
+        async with asyncio.timeout(STARTED_WITHIN_S):
+            while not await self._answers():  # noqa: ASYNC110 - another process
+                await asyncio.sleep(POLL_S)
+        flows = "/api/config/config_entries/flow"
+        flow = await self._post(flows, {"handler": "mqtt", "show_advanced_options": False})
+        broker = {"broker": "127.0.0.1", "port": broker_port}
+        done = await self._post(f"{flows}/{flow['flow_id']}", broker)
+        assert done["type"] == "create_entry", done
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    async def _post(self, path: str, body: object) -> Any:
+        answer = await self.client.post(self.url + path, json=body, headers=self._headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def call(self, service: str, entity_id: str, **data: object) -> None:
+        """Call a service on an entity, e.g. ``switch.turn_on``."""
+        path = "/api/services/" + service.replace(".", "/")
+        await self._post(path, {"entity_id": entity_id, **data})
+
+    async def states(self) -> dict[str, dict[str, Any]]:
+        """Every entity that has a state, by entity id."""
+        answer = await self.client.get(f"{self.url}/api/states", headers=self._headers)
+        return {state["entity_id"]: state for state in answer.json()}
+
+    async def registry(self, what: str = "entity") -> list[dict[str, Any]]:
+        """What its registry of entities or devices holds."""
+        address = self.url.replace("http", "ws", 1) + "/api/websocket"
+        async with websockets.connect(address, max_size=None) as socket:
+            await socket.recv()
+            await socket.send(json.dumps({"type": "auth", "access_token": self.token}))
+            await socket.recv()
+            await socket.send(json.dumps({"id": 1, "type": f"config/{what}_registry/list"}))
+            return json.loads(await socket.recv())["result"]
+
+    async def registered(self, condition: Any) -> dict[str, dict[str, Any]]:
+        """Wait until a condition over its MQTT entities by unique id holds; return them."""
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    listed = [e for e in await self.registry() if e["platform"] == "mqtt"]
+                    found = {entity["unique_id"]: entity for entity in listed}
+                    if condition(found):
+                        return found
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"its registry holds {sorted(found)}") from None
+
+    async def until(self, condition: Any, what: str) -> Any:
+        """Wait until a condition over the states holds, and return its value."""
+        states: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    states = await self.states()
+                    if value := condition(states):
+                        return value
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            shown = {key: state["state"] for key, state in states.items()}
+            raise AssertionError(f"{what} did not happen: {shown}") from None

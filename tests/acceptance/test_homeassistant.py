@@ -1,0 +1,265 @@
+"""Home Assistant takes what it is told: every entity, its templates, and what it is used for.
+
+`make acceptance-homeassistant` installs it; without it these tests are skipped.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+
+import pytest
+import yaml
+
+from bridge.core.chargers.registry import REGISTRY
+from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.homeassistant.documents import Facts, describe
+from bridge.core.homeassistant.entities import LONGEST_STATE, entities
+from bridge.core.topics import HomeAssistantTopics, Topics
+from bridge.settings import CommandSettings
+from tests.acceptance.conftest import Witness
+from tests.acceptance.home_assistant.hass import HASS, PYTHON, ROOT, HomeAssistant
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.acceptance,
+    pytest.mark.skipif(not HASS.exists(), reason="make acceptance-homeassistant installs it"),
+]
+
+ONE, TWO = "EH000001", "EH000002"
+GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
+JUDGE = ROOT / "tests" / "acceptance" / "home_assistant" / "judge.py"
+SINGLE = "locked_1_phase"
+
+
+def single_messages(allow):
+    """Describe a charger in the form that every version knows: document by topic."""
+    topics, commands = Topics(), CommandSettings(allow=allow)
+    return describe(
+        Facts(ONE, 1, "347"),
+        entities(ONE, topics, commands),
+        form="component",
+        topics=topics,
+        places=HomeAssistantTopics(),
+        version="1.2.3",
+    ).documents
+
+
+def expected(config):
+    """Say what each payload of an entity's topic has to become, by payload."""
+    name = config["state_topic"].rsplit("/", 1)[1]
+    labels = {spec.name: spec.labels for spec in REGISTRY.values()}.get(name, {})
+    options = config.get("options", [])
+    match config:
+        case {"event_types": [kind]}:
+            event = {"event": kind, "value": True}
+            return {json.dumps(event): {"event_type": kind} | event}
+        case {"min": low, "max": high}:
+            return {str(low): str(low), str(high): str(high), str(high + 1): "None", "null": "None"}
+        case _ if options and labels:
+            known = {str(code): label for code, label in labels.items() if label in options}
+            return known | {"null": "None", "9999": "None"}
+        case _ if options:
+            return {option: option for option in options} | {"null": "None"}
+        case {"device_class": "lock"}:
+            return {"true": "OFF", "false": "ON", "null": "None"}
+        case {"state_topic": topic} if topic.endswith("/op_mode"):
+            return {"null": "None", "offline": "None"}
+        case {"state_topic": topic} if "/session/" in topic:
+            return {"": "None"}
+        case {"value_template": template} if "'true'" in template:
+            return {"true": "ON", "false": "OFF", "null": "None"}
+        case _:
+            return {"": "None", "x" * 999: "x" * LONGEST_STATE, "0": "0"}
+
+
+async def judged(asked):
+    """Have Home Assistant's own schemas and templates look at descriptions."""
+    process = await asyncio.create_subprocess_exec(
+        str(PYTHON),
+        str(JUDGE),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, complaints = await process.communicate(json.dumps(asked).encode())
+    assert process.returncode == 0, complaints.decode()
+    return json.loads(output)
+
+
+@pytest.mark.parametrize("allow", [GROUPS, ()], ids=["everything", "nothing"])
+async def test_its_own_schemas_take_every_entity(allow):
+    """No unknown key, no unit or state class it refuses, and each payload becomes what it means."""
+    messages = single_messages(allow)
+    wanted = {t: expected(c) for t, c in messages.items() if "value_template" in c}
+    asked = [
+        {"topic": topic, "config": config, "payloads": list(wanted.get(topic, {}))}
+        for topic, config in messages.items()
+    ]
+    found = await judged(asked)
+
+    assert found["problems"] == []
+    for topic, texts in wanted.items():
+        for payload, text in texts.items():
+            got = found["rendered"][topic][payload]
+            assert (json.loads(got) if isinstance(text, dict) else got) == text, topic
+
+
+async def test_the_judge_refuses_what_is_wrong():
+    """A wrong unit, an unknown key and a missing topic are found: the test above can fail."""
+    topic = f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config"
+    good = single_messages(())[topic]
+    wrong = [good | {"unit_of_measurement": "A"}, good | {"colour": "red"}, {"name": "x"}]
+    wrong.append(good | {"device_class": "energy", "unit_of_measurement": "kWh"})
+    found = await judged([{"topic": topic, "config": c, "payloads": []} for c in wrong])
+
+    assert len(found["problems"]) == len(wrong)
+
+
+@contextlib.asynccontextmanager
+async def at_home(stage, tmp_path, **how):
+    """Run everything: broker, cloud, gateway and Home Assistant, which knows the broker."""
+
+    def change(config):
+        config["homeassistant"] = {"enabled": True, "form": "component"}
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with stage(change=change, **how) as s:
+        home = HomeAssistant(tmp_path / "hass", port)
+        await home.start()
+        try:
+            await home.set_up(s.broker.port)
+            yield s, home
+        finally:
+            await home.stop()
+            await home.client.aclose()
+
+
+def id_of(known, charger_id, key):
+    """Look an entity up by charger and key."""
+    return known[f"charger_{charger_id}_{key}"]["entity_id"]
+
+
+async def all_there(home, chargers):
+    """Wait until every entity of these chargers is known and the enabled ones are available."""
+    own = entities(ONE, Topics(), CommandSettings(allow=GROUPS))
+    enabled = {e.key for e in own if e.config.get("enabled_by_default", True)}
+    wanted = {f"charger_{c}_{e.key}" for c in chargers for e in own}
+    known = await home.registered(lambda found: found.keys() == wanted)
+    shown = {id_of(known, c, key) for c in chargers for key in enabled}
+
+    def available(states):
+        return shown <= {key for key, s in states.items() if s["state"] != "unavailable"}
+
+    await home.until(available, "every enabled entity is available")
+    return known
+
+
+def complaints(home):
+    """What it had against our messages since it started."""
+    return [line for line in home.log.splitlines() if "mqtt" in line.lower() or ONE in line]
+
+
+def answered(watcher, topic):
+    """Say whether a description came behind the birth message."""
+    heard = [(name, payload) for name, payload, _ in watcher.messages]
+    birth = ("homeassistant/status", b"online")
+    return birth in heard and topic in [name for name, _ in heard[heard.index(birth) :]]
+
+
+async def reconfigured(s, **sections):
+    """Run the gateway again with another configuration."""
+    assert await s.gateway.end() == 0
+    for name, section in sections.items():
+        s.config[name] |= section
+    s.gateway.config.write_text(yaml.safe_dump(s.config))
+    await s.gateway.start()
+
+
+async def test_a_life_with_home_assistant(stage, tmp_path):  # noqa: PLR0915 - a long story
+    """Every entity appears, tells the truth, switches the charger, comes back and goes away."""
+    async with at_home(stage, tmp_path, chargers=2) as (s, home):
+        known = await all_there(home, (ONE, TWO))
+        devices = [d for d in await home.registry("device") if d["manufacturer"] == "Easee"]
+        assert {d["serial_number"] for d in devices} == {ONE, TWO}
+        assert {d["model"] for d in devices} == {"Easee Home"}
+        assert all(d["sw_version"] for d in devices)
+
+        def entity(key):
+            return id_of(known, ONE, key)
+
+        async def shows(key, state):
+            await home.until(lambda all_: all_[entity(key)]["state"] == state, f"{key} is {state}")
+
+        # What the charger says is what Home Assistant shows.
+        await shows("sensor_op_mode", "disconnected")
+        await shows("binary_sensor_car_connected", "off")
+        firmware = s.witness.retained[f"charger/{ONE}/state/software_release"].decode()
+        await shows("sensor_software_release", firmware)
+        states = await home.states()
+        assert states[entity("update_firmware")]["attributes"]["installed_version"] == firmware
+        assert states[entity("sensor_lifetime_energy")]["attributes"]["state_class"] == (
+            "total_increasing"
+        )
+
+        # A car comes: an event, and a button that is answered by the charger.
+        s.cloud.plug_in(ONE)
+        await shows("sensor_op_mode", "awaiting_authorization")
+        await shows("binary_sensor_awaiting_authorization", "on")
+        asked = (await home.states())[entity("event_authorization_requested")]
+        assert re.match("20[0-9][0-9]-", asked["state"])
+        await home.call("button.press", entity("button_start"))
+        await shows("sensor_op_mode", "charging")
+        assert (await s.witness.final(ONE, "start"))["state"] == "confirmed"
+        await home.until(
+            lambda all_: float(all_[entity("sensor_total_power")]["state"]) > 1, "power flows"
+        )
+
+        # Numbers, switches and selects move when the charger confirmed.
+        await home.call("number.set_value", entity("number_dynamic_charger_current"), value=10)
+        await shows("number_dynamic_charger_current", "10")
+        assert (await s.witness.final(ONE, "dynamic_charger_current"))["state"] == "confirmed"
+        await home.call("switch.turn_off", entity("switch_authorization_required"))
+        await shows("switch_authorization_required", "off")
+        assert (await s.witness.final(ONE, "authorization_required"))["state"] == "confirmed"
+        await home.call(
+            "select.select_option", entity("select_phase_mode"), option="locked_1_phase"
+        )
+        await shows("select_phase_mode", SINGLE)
+        await home.call("number.set_value", entity("number_led_strip_brightness"), value=40)
+        await shows("number_led_strip_brightness", "40")
+        await home.call("button.press", entity("button_pause"))
+        await shows("number_dynamic_charger_current", "0")
+
+        # The touch button is an event, and a charger without its cloud is not available.
+        s.cloud.touch(ONE)
+        await home.until(
+            lambda all_: all_[entity("event_smart_button")]["state"].startswith("20"), "a touch"
+        )
+        s.cloud.set_offline(ONE)
+        await shows("sensor_op_mode", "unavailable")
+        await shows("button_start", "unavailable")
+        assert (await home.states())[id_of(known, TWO, "sensor_op_mode")]["state"] == "disconnected"
+        s.cloud.bring_back(ONE)
+        await shows("binary_sensor_car_connected", "on")
+
+        # It restarts: its birth is answered, and everything is there again.
+        described = f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config"
+        watcher = Witness(s.broker.port)
+        await watcher.start((described, "homeassistant/status"))
+        assert complaints(home) == []
+        await home.stop()
+        await home.start()
+        await watcher.until(lambda: answered(watcher, described), "its birth is answered")
+        await watcher.stop()
+        assert (await all_there(home, (ONE, TWO))).keys() == known.keys()
+        assert complaints(home) == []
+
+        # A charger leaves, then everything.
+        await reconfigured(s, easee={"chargers": [ONE]})
+        await all_there(home, (ONE,))
+        await reconfigured(s, homeassistant={"enabled": False})
+        await home.registered(lambda found: not found)
