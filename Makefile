@@ -23,6 +23,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .DELETE_ON_ERROR:
 .PHONY: acceptance acceptance-homeassistant
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench peers
+.PHONY: soak-memory soak-stop
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: fuzz
 
@@ -101,6 +102,14 @@ fuzz: $(VENV)/.fuzz
 
 # Node-RED and mqtt.js, for comparison; without them the benchmarks leave them out.
 peers: $(PEERS)/node_modules/.package-lock.json
+
+# N real minutes, 60 N simulated ones: memory, descriptors, threads, tasks.
+soak-memory: $(VENV)/.dev mosquitto
+	python -m tests.soak.memory $(or $(N),10) $(SEED)
+
+# Stopped for N seconds.
+soak-stop: $(VENV)/.dev mosquitto
+	python -m tests.soak.stop $(or $(N),600)
 
 fmt: $(VENV)/.dev
 	ruff check --fix .

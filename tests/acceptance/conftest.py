@@ -35,6 +35,7 @@ class Gateway:
 
     config: Path
     environ: dict[str, str]
+    program: str = "bridge"
     process: asyncio.subprocess.Process | None = None
     log: bytearray = field(default_factory=bytearray)
     _reader: asyncio.Task[None] | None = None
@@ -43,7 +44,7 @@ class Gateway:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bridge",
+            self.program,
             "run",
             "--config",
             str(self.config),
@@ -180,7 +181,9 @@ class Witness:
 
 
 @contextlib.asynccontextmanager
-async def running(config: dict[str, Any], folder: Path, **environ: str) -> AsyncIterator[Gateway]:
+async def running(
+    config: dict[str, Any], folder: Path, *, program: str = "bridge", **environ: str
+) -> AsyncIterator[Gateway]:
     """Run a gateway with this configuration; it must end cleanly and without a traceback."""
     path = folder / "bridge.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -189,7 +192,7 @@ async def running(config: dict[str, Any], folder: Path, **environ: str) -> Async
         "CHARGER_BRIDGE_EASEE__PASSWORD": PASSWORD,
         **environ,
     }
-    gateway = Gateway(path, variables)
+    gateway = Gateway(path, variables, program)
     await gateway.start()
     try:
         yield gateway
