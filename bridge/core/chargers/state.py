@@ -5,6 +5,7 @@ Rules:
 1. The newest by the charger's own time wins, per observation id, whatever order things arrive in;
    on equal stamps, which have whole seconds mostly, the later arrival wins (evcc#9047, evcc#10175).
 2. A stamp from the future is published as it is but does not outrank what is measured after it.
+   Where all stamps seem to lie there it is our clock that is slow, and their own order counts.
 3. A replay brings values, never life: liveness is the age of the newest measurement, not of the
    newest message (evcc#10075). What the cloud says about the charger (250, 251) is no sign of life.
 4. Personal data is never retained. A retained text that carries an ``Auth`` field goes out without.
@@ -51,6 +52,7 @@ class _Held:
     Attributes:
         ranked_at: What it is compared by: ``measured_at``, or if that lies in the future what the
             one before was compared by.
+        judged: The wall clock could be believed when it came.
     """
 
     value: Value
@@ -58,6 +60,7 @@ class _Held:
     ranked_at: datetime
     received_at: datetime
     source: str
+    judged: bool
 
 
 class ChargerState:
@@ -123,7 +126,7 @@ class ChargerState:
             value = stripped
         old = self._held.get(spec.id)
         ranked_at = _rank(observation.measured_at, old, now)
-        new = _Held(value, observation.measured_at, ranked_at, now.wall, source)
+        new = _Held(value, observation.measured_at, ranked_at, now.wall, source, now.trusted)
         if old is None:
             if len(self._held) >= MOST_IDS and spec.id not in REGISTRY:
                 yield self._note("observation.one_too_many", spec)
@@ -297,18 +300,31 @@ def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:
     """
     if not now.trusted or measured_at <= now.wall + FUTURE:
         return measured_at
-    return _NEVER if old is None else min(old.ranked_at, now.wall)
+    if old is None:
+        return _NEVER
+    mark = _mark(old, now)
+    return mark if old.judged else min(mark, now.wall)
+
+
+def _mark(old: _Held, now: Moment) -> datetime:
+    """Return what the next one must not be older than; a stamp whose time has come is good."""
+    is_past = now.trusted and old.measured_at <= now.wall
+    return old.measured_at if is_past else old.ranked_at
 
 
 def _outranked(new: _Held, old: _Held, now: Moment) -> bool:
     """Say whether what came is older than what is held.
 
-    A mark that lies in the future was set by a clock that has been put right since; it binds
-    nobody.
+    A mark that lies in the future and was set by a clock nobody could believe binds nobody. Where
+    both lie there, our own clock may be slow: their order is right all the same.
     """
-    if new.ranked_at >= old.ranked_at:
-        return False
-    return not (now.trusted and old.ranked_at > now.wall + FUTURE)
+    if now.trusted:
+        horizon = now.wall + FUTURE
+        if min(new.measured_at, old.measured_at) > horizon:
+            return new.measured_at < old.measured_at
+        if not old.judged and _mark(old, now) > horizon:
+            return False
+    return new.ranked_at < _mark(old, now)
 
 
 def _same(one: Value, other: Value) -> bool:

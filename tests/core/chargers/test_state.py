@@ -251,6 +251,20 @@ def test_a_value_on_its_way_is_not_hidden_by_a_stamp_from_the_future():
     assert apply(state, seen(120, 7.0, -120))[0].event == "observation.stale"
 
 
+def test_a_slow_clock_does_not_turn_the_order_round():
+    """Where all stamps seem to come from the future, the newest of them still wins."""
+    state = charger()
+    slow = Moment(NOON - timedelta(hours=1), NOW.mono_s)
+    apply(state, seen(120, 7.0, -7200), seen(120, 7.1, -60))
+    apply(state, seen(120, 7.3), seen(120, 7.2, -30), now=slow)
+    assert state.value(120) == 7.3
+
+    apply(state, seen(120, 7.0, -7200), now=slow)
+    assert state.value(120) == 7.3
+    apply(state, seen(120, 7.2, -30), now=later(60))
+    assert state.value(120) == 7.3
+
+
 def test_a_mark_set_by_an_untrusted_clock_is_lifted_by_a_trusted_one():
     """What could not be judged at boot does not hide what comes after the time is known."""
     state = charger()
