@@ -17,6 +17,8 @@ from bridge.core.events import Moment, StoreTended
 
 FIRST_S = 60.0
 MEASURE_EVERY_S = 600.0
+# While somebody is warned: the warning must not outlast what it warns of.
+WARNED_EVERY_S = 30.0
 FORGET_EVERY_S = 86_400.0
 # A command's answer is remembered for a day, so that a repetition of it is recognised.
 COMMANDS_KEPT = timedelta(hours=24)
@@ -65,6 +67,8 @@ class Retention:
             yield Note("info", "store.forgot", {"rows": event.forgotten})
         share = event.used_share
         words = next((words for least, words in _LEVELS if share >= least), None)
+        if words is not None and self._due_s is not None:
+            self._due_s = min(self._due_s, now.mono_s + WARNED_EVERY_S)
         if words == self._level:
             return
         self._level = words

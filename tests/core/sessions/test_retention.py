@@ -12,6 +12,7 @@ from bridge.core.sessions.retention import (
     FIRST_S,
     FORGET_EVERY_S,
     MEASURE_EVERY_S,
+    WARNED_EVERY_S,
     Retention,
 )
 from bridge.core.topics import Topics
@@ -87,6 +88,18 @@ def test_each_level_is_told_and_its_end_too():
         "the store is nearly full: settled reports make room for new ones (96% used, 7 MiB free)",
         "",
     ]
+
+
+def test_a_warning_does_not_outlast_what_it_warns_of():
+    """While somebody is warned the store is measured often; afterwards seldom again."""
+    retention = make()
+    list(retention.tick(at(FIRST_S)))
+    list(retention.tended(StoreTended(1.0, MIB), at(FIRST_S)))
+    assert retention.deadline_s() == FIRST_S + WARNED_EVERY_S
+
+    list(retention.tick(at(FIRST_S + WARNED_EVERY_S)))
+    list(retention.tended(StoreTended(0.1, MIB), at(FIRST_S + WARNED_EVERY_S)))
+    assert retention.deadline_s() == FIRST_S + WARNED_EVERY_S + MEASURE_EVERY_S
 
 
 def test_what_was_forgotten_is_noted():
