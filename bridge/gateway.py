@@ -32,6 +32,7 @@ from bridge.core.effects import (
     RememberAnnounced,
     SaveCommand,
     SaveReport,
+    SendDenied,
     SettleReports,
     TendStore,
     Watch,
@@ -274,8 +275,8 @@ class Gateway:
             self._telemetry.acked(event.messages)
             self._telemetry.returned(event.returned)
         elif isinstance(event, MqttAcked):
-            self._outbox.acked(event.message)
-            self._telemetry.acked((event.message,))
+            self._outbox.acked(event.message, event.reason_code)
+            self._telemetry.refused(event.message, event.reason_code)
         elif isinstance(event, LaneOpened):
             self._telemetry.opened(event.receive_maximum)
         elif isinstance(event, LaneClosed):
@@ -314,6 +315,8 @@ class Gateway:
                 self._spawn(self._read_reports(effect))
             case TendStore():
                 self._spawn(self._tend(effect))
+            case SendDenied():
+                self._outbox.send_denied()
             case Remember(charger_ids):
                 if self._remember is not None:
                     self._spawn(asyncio.to_thread(self._remember, charger_ids), "roster")

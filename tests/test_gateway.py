@@ -23,6 +23,7 @@ from bridge.core.effects import (
     RememberAnnounced,
     SaveCommand,
     SaveReport,
+    SendDenied,
     SettleReports,
     TendStore,
     Watch,
@@ -545,3 +546,17 @@ async def test_standing_still_is_told_before_what_waited_meanwhile():
         outside.inbox.put(Tick())
         await settled(lambda: isinstance(script.events[-1], Tick))
         assert len(script.seen(StoodStill)) == 1
+
+
+async def test_a_value_the_broker_refuses_is_sent_again_on_demand():
+    """The outbox keeps it, and the effect lets it stand in line once more."""
+    value = Publish("charger/EH123456/state/op_mode", b"charging")
+    script = Script({StreamOpened: [value], Tick: [SendDenied()]})
+    async with running(script, acks=False) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.published == [value])
+        outside.inbox.put(MqttAcked(value, 0x87))
+        outside.inbox.put(Tick())
+        await settled(lambda: outside.published == [value, value])
+        outside.inbox.put(MqttAcked(value, 0))

@@ -140,6 +140,11 @@ class SaveCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class SendDenied:
+    """Send once more what the broker refused and nothing newer has replaced."""
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A log line.
 
@@ -168,5 +173,6 @@ Effect = (
     | ReadReports
     | TendStore
     | SaveCommand
+    | SendDenied
     | Note
 )

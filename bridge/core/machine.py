@@ -23,6 +23,7 @@ from bridge.core.commands.access import ACCESS_IDS, AccessWatch
 from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.commands.journal import Journal
 from bridge.core.commands.lifecycle import Command, State
+from bridge.core.denied import Denied
 from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Remember, Watch
 from bridge.core.events import (
     CloudAnswered,
@@ -62,10 +63,10 @@ from bridge.core.events import (
 from bridge.core.homeassistant.announcer import Announcer
 from bridge.core.loopback import Loopback
 from bridge.core.messages import Publish
+from bridge.core.outbox import REFUSED
 from bridge.core.queries import Queries
 from bridge.core.questions import QUESTIONS, Privacy
 from bridge.core.sessions.bookkeeping import Bookkeeping
-from bridge.core.sessions.delivery import REFUSED
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.status import Status
 from bridge.core.topics import (
@@ -105,6 +106,7 @@ class Machine:
         self.topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         self._alerts = Alerts(self.topics)
         self._status = Status(self.topics, self._alerts, version, _capabilities(settings))
+        self._denied = Denied(self._alerts)
         self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
         self._discovery = Discovery(settings.easee.chargers)
         self._polling = Polling(settings.easee.source, float(settings.easee.poll_interval_s))
@@ -167,6 +169,7 @@ class Machine:
             self._sessions.deadline_s(),
             self._queries.deadline_s(),
             self._announcer.deadline_s(),
+            self._denied.deadline_s(),
         )
         return min((at for at in wanted if at is not None), default=None)
 
@@ -190,8 +193,8 @@ class Machine:
                 yield from self._message(event, now)
             case MqttAcked(message, reason_code):
                 yield from self._acked(message, reason_code, now)
-            case ValuesAcked():
-                pass  # the outbox knows what to do
+            case ValuesAcked(messages):
+                yield from self._denied.taken(messages)
             case LaneOpened() | LaneClosed():
                 yield from self._status.lane_changed(is_open=isinstance(event, LaneOpened))
             case MqttConnected():
@@ -283,6 +286,7 @@ class Machine:
         yield from self._sessions.tick(now)
         yield from self._queries.tick(now)
         yield from self._announcer.tick(now)
+        yield from self._denied.tick(now)
         self._status.cloud.polling = self._polling.delivering(now.mono_s)
         yield from self._fleet.availability(now)
         yield from self._status.refresh(now)
@@ -440,16 +444,9 @@ class Machine:
         self._loopback.acked(message, now)
         if message.topic == self.topics.bridge_heartbeat:
             return  # refused, it is missed, and that has an alert of its own
+        yield from self._denied.acked(message, reason_code, now)
         if reason_code >= REFUSED:
             self._status.counters["publications_refused"] += 1
-            yield from self._alerts.raise_(
-                "publication_refused",
-                f"the broker refuses {message.topic} (reason code {reason_code})",
-                "let this client write below its base topic in the broker's access list",
-                now,
-            )
-        elif "publication_refused" in self._alerts.kinds:
-            yield from self._alerts.clear("publication_refused")
         yield from self._sessions.acked(message, reason_code, now)
         self._journal.acked(message.tag, now)
         yield from self._announcer.acked(message, reason_code)

@@ -9,6 +9,8 @@ Rules:
    counted; a message with a tag is somebody's to deliver and is never dropped.
 4. A lost connection puts what was in flight back to the front, unless a newer value of the same
    retained topic waits already.
+5. A retained message the broker refuses is kept until a newer one takes its place, and can be sent
+   again.
 
 Every operation takes constant time, except :meth:`Outbox.lost`, which takes what was in flight.
 """
@@ -21,6 +23,10 @@ from bridge.core.messages import Publish
 # paho ignores its own limits after a reconnect: 1,000 queued were 1,000 in flight at once where
 # the broker had granted 20. So it is never handed more than this.
 WINDOW = 20
+# MQTT 5: from here on a reason code says no.
+REFUSED = 0x80
+# Topic name invalid, packet too large, payload format invalid: the next time it is the same.
+IN_VAIN = frozenset({0x90, 0x95, 0x99})
 # A day without a broker at one event every 17 s; about 2 MB.
 MOST_WAITING = 5_000
 # Results and reports go first, but a flood of them must not starve the values.
@@ -42,6 +48,7 @@ class Outbox:
         # Retained, by topic: next in line, and those whose topic is in flight.
         self._latest: OrderedDict[str, Publish] = OrderedDict()
         self._behind: dict[str, Publish] = {}
+        self._denied: dict[str, Publish] = {}
         # The others: by a serial number, in order per topic, topics in turn, events by age.
         self._serials = itertools.count()
         self._queued: dict[int, Publish] = {}
@@ -68,6 +75,7 @@ class Outbox:
         after a reconnect, and does not know what is still here.
         """
         if message.retained:
+            self._denied.pop(message.topic, None)
             line = self._behind if message.topic in self._in_flight else self._latest
             line[message.topic] = message
         elif self._queued.get(self._tagged.get(message.tag, -1)) != message:
@@ -78,8 +86,8 @@ class Outbox:
                 self._drop_oldest_event()
 
     def holds(self, topic: str) -> bool:
-        """Say whether something retained of a topic waits or is in flight."""
-        return topic in self._in_flight or topic in self._latest
+        """Say whether something retained of a topic waits, is in flight or was refused."""
+        return topic in self._in_flight or topic in self._latest or topic in self._denied
 
     def withdraw(self) -> list[Publish]:
         """Give up the telemetry that waits, in order; what waits behind its own topic stays."""
@@ -107,14 +115,32 @@ class Outbox:
             self._behind[topic] = held
         return message
 
-    def acked(self, message: Publish) -> None:
-        """Note that a message is done with; one that is not in flight is ignored."""
+    def acked(self, message: Publish, reason_code: int = 0) -> None:
+        """Note that a message is done with; one that is not in flight is ignored.
+
+        Args:
+            message: It.
+            reason_code: The broker's. A retained message that is refused is kept.
+        """
         topic = message.topic
         held = self._in_flight.get(topic)
         if held is None or (held is not message and held != message):
             return
         del self._in_flight[topic]
+        if topic not in self._behind:
+            self.refused(message, reason_code)
         self._free(topic)
+
+    def refused(self, message: Publish, reason_code: int) -> None:
+        """Keep a retained message that is refused and of which there is nothing newer."""
+        if message.retained and reason_code >= REFUSED and reason_code not in IN_VAIN:
+            self._denied[message.topic] = message
+
+    def send_denied(self) -> None:
+        """Let what the broker refused stand in line again."""
+        denied, self._denied = self._denied, {}
+        for message in denied.values():
+            self.put(message)
 
     def lost(self) -> None:
         """Put what is in flight back to the front: the connection is gone."""

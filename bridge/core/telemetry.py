@@ -77,6 +77,14 @@ class Telemetry:
                 if topic in self._behind:
                     self.put(self._behind.pop(topic))
 
+    def refused(self, message: Publish, reason_code: int) -> None:
+        """Let the main connection try later what this one was refused."""
+        topic = message.topic
+        if self._in_flight.get(topic) is message:
+            if topic not in self._behind:
+                self._main.refused(message, reason_code)
+            self.acked((message,))
+
     def returned(self, messages: Iterable[Publish]) -> None:
         """Send these over the main connection, unless they are out of date."""
         for message in messages:

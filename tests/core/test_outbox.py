@@ -44,6 +44,42 @@ def test_a_newer_value_takes_the_place_of_the_one_that_waits():
     assert take_all(outbox) == [value("a", 2), value("b", 1)]
 
 
+def test_a_refused_value_can_be_sent_again():
+    """It is kept; an event that is refused, and a value that never can be sent, are not."""
+    outbox = Outbox()
+    for message, reason_code in (
+        (value("a", 1), 0x87),
+        (event("b", 1), 0x87),
+        (value("c", 1), 0x90),
+    ):
+        outbox.put(message)
+        assert outbox.take() == message
+        outbox.acked(message, reason_code)
+    assert take_all(outbox) == []
+
+    outbox.send_denied()
+    assert take_all(outbox) == [value("a", 1)]
+    outbox.send_denied()
+    assert take_all(outbox) == []
+
+
+def test_a_refused_value_never_comes_after_a_newer_one():
+    """What was put since takes its place, whether it waits, was sent, or stood behind it."""
+    outbox = Outbox()
+    outbox.put(value("a", 1))
+    outbox.take()
+    outbox.put(value("a", 2))
+    outbox.acked(value("a", 1), 0x87)
+    outbox.send_denied()
+    assert take_all(outbox) == [value("a", 2)]
+
+    outbox.put(value("a", 3))
+    outbox.acked(outbox.take(), 0x87)
+    outbox.put(value("a", 4))
+    outbox.send_denied()
+    assert take_all(outbox) == [value("a", 4)]
+
+
 def test_a_newer_value_waits_for_the_acknowledgement_of_the_older():
     """Two values of one topic are never in flight together."""
     outbox = Outbox()

@@ -57,6 +57,35 @@ def test_a_slow_broker_gets_the_newest_value_of_each_topic():
     assert telemetry.take() == [value("a", 999), value("b", 999)]
 
 
+def test_a_value_that_is_refused_is_tried_over_the_main_connection_later():
+    """It is kept there, and a newer one of its topic goes there too and takes its place."""
+    main, telemetry = boxes(10)
+    telemetry.put(value("a", 1))
+    (sent,) = telemetry.take()
+    telemetry.refused(sent, 0x97)
+    main.send_denied()
+    assert main.take() == value("a", 1)
+    main.acked(value("a", 1), 0x97)
+
+    telemetry.put(value("a", 2))
+    assert telemetry.take() == []
+    main.send_denied()
+    assert (main.take(), main.waiting) == (value("a", 2), 0)
+
+
+def test_a_refused_value_with_a_newer_one_behind_it_is_given_up():
+    """What waits behind it goes out in its place."""
+    main, telemetry = boxes(10)
+    telemetry.put(value("a", 1))
+    (sent,) = telemetry.take()
+    telemetry.put(value("a", 2))
+    telemetry.refused(sent, 0x97)
+
+    assert telemetry.take() == [value("a", 2)]
+    main.send_denied()
+    assert main.take() is None
+
+
 def test_no_more_is_in_flight_than_the_broker_takes():
     """The Receive Maximum holds, and so does our own bound."""
     for granted, window in ((1, 1), (20, 20), (65_535, LARGEST_WINDOW)):

@@ -32,14 +32,13 @@ from datetime import datetime
 
 from bridge.core.effects import Effect, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
+from bridge.core.outbox import REFUSED
 from bridge.core.sessions.ledger import StoredReport, report_document
 from bridge.core.topics import Topics
 
 # More would only sit in the broker's queue, and after a crash go out twice.
 WINDOW = 10
 MOST_REFUSALS = 3
-# MQTT 5: from here on a reason code says no.
-REFUSED = 0x80
 NO_SUBSCRIBERS = 0x10
 TAG = "report:"
 # mosquitto writes its memory every 30 minutes; half as much again for one that is late.
