@@ -26,6 +26,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: fuzz
+.PHONY: simulate-faults
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
@@ -85,6 +86,10 @@ soak-wear: $(VENV)/.dev
 
 soak-full: $(VENV)/.dev
 	python -m tests.soak.full
+
+# Simulated hours of bad networks; SEED says which is the first. docs/simulation.md
+simulate-faults: $(VENV)/.dev
+	python -m tests.simulation.play $(or $(SEEDS),200) $(or $(SEED),1) $(ARGS)
 
 # N times at each of sixteen points.
 soak-crash: $(VENV)/.dev mosquitto

@@ -1,0 +1,237 @@
+"""A simulated disk, and a store of the gateway's on it.
+
+What is committed survives everything; what is not when the process dies is committed or not, as
+chance has it, and nobody was told. One thing is written at a time, in order.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+
+from bridge.adapters.cloud.tokens import StoredTokens
+from bridge.core.commands.record import CommandRow
+from bridge.core.events import Event, StoreFailed
+from bridge.core.sessions.ledger import StoredReport, find_row, merged
+from bridge.core.sessions.reports import SessionReport
+from bridge.core.storage import OpenedStore, StoreUsage, store_opened
+from bridge.errors import StoreError, StoreFull
+from tests.simulation.engine import SimulatedClock, Timeline
+
+T = TypeVar("T")
+HINT = "check the disk"
+# What a commit takes: an SSD, a good card, a card that tidies up.
+USUAL_S = (0.002, 0.002, 0.02, 0.3)
+# The program takes a longer one for failed.
+TOO_LONG_S = 4.5
+
+
+@dataclass(slots=True)
+class Disk:
+    """What is written down, and how the disk is.
+
+    Attributes:
+        state: ``ok``, ``fails`` (nothing can be written or read) or ``full`` (no new rows).
+        slow_s: What every commit takes longer.
+        troubles_s: When it failed, was full or took too long, so that somebody was told so.
+        commits: How many there were.
+        accepted: Told of every report that is committed, before anybody else is.
+        at_commit: Done once, in the middle of the next commit.
+        written: Told of every command that is committed for the first time.
+    """
+
+    timeline: Timeline
+    rng: random.Random
+    reports: dict[str, StoredReport] = field(default_factory=dict)
+    commands: dict[str, CommandRow] = field(default_factory=dict)
+    tokens: StoredTokens = field(default_factory=StoredTokens)
+    roster: tuple[str, ...] = ()
+    state: str = "ok"
+    slow_s: float = 0.0
+    troubles_s: list[float] = field(default_factory=list)
+    commits: int = 0
+    free_s: float = 0.0
+    accepted: Callable[[StoredReport], None] = lambda _stored: None
+    at_commit: Callable[[], object] | None = None
+    written: Callable[[CommandRow], None] = lambda _row: None
+
+    def held(self) -> OpenedStore:
+        """Return what a store finds when it is opened."""
+        owed = sorted(
+            (one for one in self.reports.values() if not one.settled),
+            key=lambda one: one.report.ended_at,
+        )
+        return OpenedStore(tuple(owed), tuple(self.commands.values()))
+
+    def load(self) -> StoredTokens:
+        """Read the token file."""
+        return self.tokens
+
+    def save(self, tokens: StoredTokens) -> None:
+        """Replace the token file."""
+        if self.state == "ok":
+            self.tokens = tokens
+
+
+class SimulatedStore:
+    """Implements :class:`bridge.ports.Store` for one process."""
+
+    def __init__(self, disk: Disk, clock: SimulatedClock, emit: Callable[[Event], None]) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._emit = emit
+        self._failing = False
+        self.dead = False
+
+    async def open(self) -> OpenedStore:
+        if self._disk.state == "fails":
+            self._disk.troubles_s.append(self._disk.timeline.now_s)
+            raise StoreError("the disk cannot be read", hint=HINT)
+        return self._disk.held()
+
+    async def _commit(self, change: Callable[[], T]) -> T:
+        """Wait for the disk's turn, change what is on it, and wait until it says so."""
+        disk = self._disk
+        begin_s = max(disk.free_s, disk.timeline.now_s)
+        done_s = disk.free_s = begin_s + disk.slow_s + disk.rng.choice(USUAL_S)
+        share = disk.rng.random()
+        if done_s - disk.timeline.now_s > TOO_LONG_S:
+            disk.troubles_s.append(disk.timeline.now_s)
+        if disk.at_commit is not None:
+            act, disk.at_commit = disk.at_commit, None
+            disk.timeline.later(disk.rng.random() * (done_s - disk.timeline.now_s), act)
+        await self._clock.sleep((done_s - disk.timeline.now_s) * share)
+        self._check()
+        result = change()
+        disk.commits += 1
+        await self._clock.sleep(done_s - disk.timeline.now_s)
+        return result
+
+    def _check(self) -> None:
+        disk = self._disk
+        if disk.state != "fails":
+            return
+        disk.troubles_s.append(disk.timeline.now_s)
+        if not self._failing:
+            self._failing = True
+            self._emit(StoreFailed("the disk failed", HINT))
+        raise StoreError("the disk failed", hint=HINT)
+
+    def mended(self) -> None:
+        """Take note that the disk works again: the store opens itself."""
+        if self._failing and not self.dead:
+            self._failing = False
+            self._emit(store_opened(self._disk.held(), again=True))
+
+    def _require_room(self) -> None:
+        if self._disk.state == "full":
+            self._disk.troubles_s.append(self._disk.timeline.now_s)
+            raise StoreFull("the disk is full", hint=HINT)
+
+    # -- reports ---------------------------------------------------------------------------------
+
+    async def save(self, report: SessionReport) -> tuple[StoredReport, bool]:
+        return await self._commit(lambda: self._save(report))
+
+    def _save(self, report: SessionReport) -> tuple[StoredReport, bool]:
+        reports = self._disk.reports
+        alike = [
+            one
+            for one in reports.values()
+            if (one.report.charger_id, one.report.session_id)
+            == (report.charger_id, report.session_id)
+        ]
+        key, held = find_row(report, alike)
+        if held is None:
+            self._require_room()
+            stored = StoredReport(key, 1, report)
+        elif (content := merged(held.report, report)) is held.report:
+            return held, False
+        else:
+            stored = StoredReport(key, held.revision + 1, content)
+        reports[key] = stored
+        self._disk.accepted(stored)
+        return stored, True
+
+    async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
+        await self._commit(lambda: self._mark(key, revision, at))
+
+    def _mark(self, key: str, revision: int, at: datetime | None) -> None:
+        held = self._disk.reports[key]
+        if held.revision == revision:
+            self._disk.reports[key] = replace(held, published=True, published_at=at)
+
+    async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
+        await self._commit(lambda: self._settle(reports))
+
+    def _settle(self, reports: tuple[tuple[str, int], ...]) -> None:
+        for key, revision in reports:
+            held = self._disk.reports.get(key)
+            if held is not None and held.revision == revision:
+                self._disk.reports[key] = replace(held, settled=True)
+
+    async def reports(
+        self,
+        *,
+        charger_id: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> tuple[StoredReport, ...]:
+        await self._clock.sleep(0.005)
+        self._check()
+        found = sorted(
+            (
+                one
+                for one in self._disk.reports.values()
+                if (charger_id is None or one.report.charger_id == charger_id)
+                and (since is None or one.report.ended_at >= since)
+                and (until is None or one.report.ended_at < until)
+            ),
+            key=lambda one: one.report.ended_at,
+        )
+        return tuple(found[:limit])
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def save_command(self, row: CommandRow) -> None:
+        await self._commit(lambda: self._save_command(row))
+
+    def _save_command(self, row: CommandRow) -> None:
+        if row.key not in self._disk.commands:
+            self._require_room()
+            self._disk.written(row)
+        self._disk.commands[row.key] = row
+
+    # -- upkeep ----------------------------------------------------------------------------------
+
+    async def forget(self, *, settled_before: datetime, commands_before: datetime) -> int:
+        return await self._commit(lambda: self._forget(settled_before, commands_before))
+
+    def _forget(self, settled_before: datetime, commands_before: datetime) -> int:
+        disk = self._disk
+        reports = [
+            key
+            for key, one in disk.reports.items()
+            if one.settled and one.report.ended_at < settled_before
+        ]
+        commands = [
+            key
+            for key, row in disk.commands.items()
+            if row.answer and row.received_at < commands_before
+        ]
+        for key in reports:
+            del disk.reports[key]
+        for key in commands:
+            del disk.commands[key]
+        return len(reports) + len(commands)
+
+    async def usage(self) -> StoreUsage:
+        await self._clock.sleep(0.005)
+        self._check()
+        is_full = self._disk.state == "full"
+        return StoreUsage(1.0 if is_full else 0.1, 0 if is_full else 2**30)
+
+    async def close(self) -> None:
+        await self._clock.sleep(0.01)

@@ -1,0 +1,93 @@
+"""The gateway's link to a simulated broker."""
+
+import asyncio
+from collections.abc import Callable
+
+from bridge.core.backoff import reconnect_delay_s
+from bridge.core.events import Event, MqttAcked, MqttConnected, MqttDisconnected
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import LinkLost
+from tests.simulation.broker import RECEIVE_MAXIMUM, Broker, Wire
+from tests.simulation.engine import SimulatedClock
+
+
+class SimulatedLink:
+    """Implements :class:`bridge.ports.MqttLink` on a simulated broker."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        clock: SimulatedClock,
+        emit: Callable[[Event], None],
+        latency_s: Callable[[], float],
+    ) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._emit = emit
+        self._latency_s = latency_s
+        self._wire: Wire | None = None
+        self._lost: asyncio.Future[str] | None = None
+        self._told_down = False
+        self._closing = False
+
+    async def run(self) -> None:
+        failed = 0
+        while not self._closing:
+            await self._clock.sleep(self._latency_s())
+            started_s = self._clock.now().mono_s
+            try:
+                self._broker.connect(self._made)
+            except LinkLost as error:
+                failed += 1
+                reason = str(error)
+            else:
+                assert self._lost is not None
+                reason = await self._lost
+                failed = failed + 1 if self._clock.now().mono_s - started_s < 30 else 1
+            self._wire = None
+            if not self._told_down:
+                self._told_down = True
+                self._emit(MqttDisconnected(reason))
+            wait_s = reconnect_delay_s(failed, self._clock.jitter(), first_s=1.0, longest_s=5.0)
+            await self._clock.sleep(wait_s)
+
+    def _made(self, wire: Wire, present: bool) -> None:
+        lost = self._lost = asyncio.get_running_loop().create_future()
+        self._wire = wire
+        self._told_down = False
+        wire.deliver = self._emit
+        wire.acked = lambda message, reason: self._emit(MqttAcked(message, reason))
+
+        def ended(reason: str) -> None:
+            if not lost.done():
+                lost.set_result(reason)
+
+        wire.lost = ended
+        self._emit(MqttConnected(present, self._broker.protocol, RECEIVE_MAXIMUM, loopback=True))
+
+    def publish(self, message: Publish) -> None:
+        wire = self._wire
+        if wire is None or not wire.open:
+            raise LinkLost("there is no connection to the broker")
+        self._broker.up(wire, lambda: self._broker.received(wire, message))
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        wire = self._wire
+        if wire is None or receipt.epoch != wire.epoch:
+            return
+        mid = receipt.message_id
+        self._broker.up(wire, lambda: self._broker.acknowledged(wire, mid))
+
+    def reconnect(self, reason: str) -> None:
+        if self._wire is not None and self._wire.open:
+            self._broker.dropped_by_us(self._wire, reason)
+
+    async def close(self, farewell: Publish) -> None:
+        self._closing = True
+        wire = self._wire
+        if wire is None or not wire.open:
+            return
+        self.publish(farewell)
+        await self._clock.sleep(0.2)
+        self._broker.up(wire, lambda: self._broker.goodbye(wire))
+        await self._clock.sleep(0.2)

@@ -1,0 +1,78 @@
+"""Years of bad networks, one seed after the other.
+
+``python -m tests.simulation.play SEEDS [FIRST]`` plays so many runs; ``--seed N`` plays one again
+and says everything that happened. See docs/simulation.md.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections import Counter
+from dataclasses import asdict
+
+from tests.simulation.options import FAULTS, draw
+from tests.simulation.oracle import Violation
+from tests.simulation.simulation import HOUR_S, Simulation
+
+
+def say(text: str) -> None:
+    """Tell whoever started this."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def explained(simulation: Simulation, why: BaseException, longest_hours: float) -> str:
+    """Say what a failed run was like, and how to play it again."""
+    lines = [f"seed {simulation.options.seed} broke a promise: {type(why).__name__}: {why}"]
+    lines += [f"  {key} = {value}" for key, value in asdict(simulation.options).items()]
+    lines += [
+        f"  {at_s - 1000:10.3f}  {event}  {str(detail)[:300]}"
+        for at_s, event, detail in simulation.events
+    ]
+    lines.append(
+        f"again: python -m tests.simulation.play --seed {simulation.options.seed}"
+        f" --hours {longest_hours:g}"
+    )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Play many runs and say how they went."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.play")
+    parser.add_argument("seeds", nargs="?", type=int, default=200)
+    parser.add_argument("first", nargs="?", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="play this one again and say everything")
+    parser.add_argument("--hours", type=float, default=6.0, help="the longest run")
+    parser.add_argument("--keep-going", action="store_true", help="play on after a failure")
+    wanted = parser.parse_args()
+    first, count = (wanted.seed, 1) if wanted.seed is not None else (wanted.first, wanted.seeds)
+    fired: Counter[str] = Counter()
+    began_s, simulated_s, failed = time.perf_counter(), 0.0, 0
+    for number, seed in enumerate(range(first, first + count), start=1):
+        options = draw(seed, longest_hours=wanted.hours)
+        simulation = Simulation(options, verbose=wanted.seed is not None)
+        try:
+            simulation.run()
+        except (Violation, Exception) as why:  # noqa: BLE001 - whatever it is, the seed is told
+            failed += 1
+            say(explained(simulation, why, wanted.hours))
+            if not isinstance(why, Violation):
+                say("".join(traceback.format_exception(why)))
+            if not wanted.keep_going:
+                break
+        fired += simulation.fired
+        simulated_s += simulation.timeline.now_s - 1000
+        if number % 20 == 0 or number == count:
+            spent_s = time.perf_counter() - began_s
+            say(
+                f"{number} seeds, {failed} failed, {simulated_s / HOUR_S:.0f} simulated hours in"
+                f" {spent_s:.0f} s: {simulated_s / HOUR_S / spent_s:.1f} an hour of each second",
+            )
+    names = sorted({*FAULTS, *fired})
+    say("faults: " + ", ".join(f"{name} {fired[name]}" for name in names))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""One life of the gateway's process: the program's own parts on simulated adapters.
+
+The machine, the gateway's loop and outbox, the REST client with its account and budget, and the
+hub's connection are the real ones. Simulated are the clock, the way to the broker, the store's
+disk, the HTTP transport and the hub's socket.
+"""
+
+import asyncio
+import random
+from pathlib import Path
+
+from bridge.adapters.cloud.client import EaseeCloud
+from bridge.core.events import Started, StoreFailed, StoreOpened
+from bridge.core.machine import Machine
+from bridge.core.storage import store_opened
+from bridge.errors import StoreError
+from bridge.gateway import Gateway, Inbox
+from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
+from tests.simulation.broker import Broker
+from tests.simulation.cloud import API_URL, STREAM_URL, Transport, Vendor
+from tests.simulation.disk import Disk, SimulatedStore
+from tests.simulation.engine import SimulatedClock, SimulatedLoop, Timeline
+from tests.simulation.hub import SimulatedStream
+from tests.simulation.link import SimulatedLink
+from tests.simulation.options import Options
+
+ALLOW = ("control", "access", "current", "device", "maintenance")
+SALT = b"salt"
+
+
+def settings_of(options: Options, chargers: list[str]) -> Settings:
+    """Return the configuration of a run."""
+    return Settings(
+        EaseeSettings(
+            "x@example.com",
+            Secret("p"),
+            () if options.listed else tuple(chargers),
+            API_URL,
+            STREAM_URL,
+            "poll" if options.poll else "stream",
+        ),
+        MqttSettings(),
+        commands=CommandSettings(allow=ALLOW),
+    )
+
+
+class Process:
+    """The gateway from its start to its end, however that comes.
+
+    Attributes:
+        number: Counted from 1.
+        store: Its store.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        options: Options,
+        *,
+        timeline: Timeline,
+        clock: SimulatedClock,
+        rng: random.Random,
+        broker: Broker,
+        vendor: Vendor,
+        disk: Disk,
+    ) -> None:
+        self.number = number
+        self._timeline = timeline
+        self._clock = clock
+        self._rng = rng
+        self._broker = broker
+        self._vendor = vendor
+        self._disk = disk
+        self._settings = settings_of(options, list(vendor.world.chargers))
+        self._stop: asyncio.Event | None = None
+        self.inbox = Inbox()
+        self.store = SimulatedStore(disk, clock, self.inbox.put)
+        self.machine = Machine(self._settings, version="simulated", salt=SALT)
+        self.gateway: Gateway | None = None
+
+    def run(self) -> None:
+        """Live. Raises whatever ends it before its time."""
+        loop = SimulatedLoop(self._timeline)
+        try:
+            loop.run(self._main())
+        finally:
+            self.store.dead = True
+
+    def stop(self) -> None:
+        """Ask it to end, as a service manager does."""
+        if self._stop is not None:
+            self._stop.set()
+
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        opened: StoreOpened | StoreFailed
+        try:
+            opened = store_opened(await self.store.open())
+        except StoreError as error:
+            opened = StoreFailed(str(error), error.hint)
+        cloud = EaseeCloud(
+            self._settings.easee,
+            token_path=Path("/nowhere/tokens.json"),
+            clock=self._clock,
+            emit=self.inbox.put,
+            transport=Transport(self._vendor),
+        )
+        cloud._account._tokens = self._disk  # type: ignore[assignment]
+        stream = None
+        if self._settings.easee.source == "stream":
+            stream = SimulatedStream(
+                self._settings.easee, cloud=cloud, clock=self._clock, emit=self.inbox.put
+            )
+            stream.vendor = self._vendor
+        link = SimulatedLink(
+            self._broker, self._clock, self.inbox.put, lambda: self._rng.uniform(0.01, 0.1)
+        )
+        self.gateway = Gateway(
+            self.machine,
+            self.inbox,
+            link=link,
+            cloud=cloud,
+            stream=stream,
+            store=self.store,
+            clock=self._clock,
+            remember=self._remember,
+            beat=lambda _mono_s: None,
+        )
+        try:
+            await self.gateway.run(self._stop, opened=opened, started=Started(self._disk.roster))
+        finally:
+            await cloud.close()
+            await self.store.close()
+
+    def _remember(self, charger_ids: tuple[str, ...]) -> None:
+        self._disk.roster = charger_ids

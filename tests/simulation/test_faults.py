@@ -1,0 +1,193 @@
+"""Two hundred lives of the bridge in a bad world, and the proof that the world can find a fault.
+
+``make simulate-faults SEEDS=10000`` plays more of them; docs/simulation.md tells what they are.
+"""
+
+import functools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from bridge.core.chargers import state
+from bridge.core.cloud.budget import Budget
+from bridge.core.commands import admission, journal, sender
+from bridge.core.commands.verdicts import RetryIn
+from bridge.core.effects import Acknowledge
+from bridge.core.outbox import Outbox
+from bridge.core.sessions.delivery import Delivery
+from bridge.errors import OutcomeUnknown
+from tests.simulation.options import FAULTS, draw
+from tests.simulation.oracle import Violation
+from tests.simulation.play import explained
+from tests.simulation.simulation import Simulation
+
+SEEDS = 200
+CHUNK = 20
+MOST_SEEDS = 15
+LONGEST_HOURS = 0.15
+
+
+@functools.cache
+def played(first):
+    """Play some seeds; return which faults came, and what is to be said of the first failure."""
+    fired = Counter()
+    for seed in range(first, first + CHUNK):
+        simulation = Simulation(draw(seed, longest_hours=LONGEST_HOURS))
+        try:
+            simulation.run()
+        except Exception as why:  # noqa: BLE001 - whatever it is, the seed is told
+            return fired, explained(simulation, why, LONGEST_HOURS)
+        fired += simulation.fired
+    return fired, None
+
+
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
+def test_every_promise_holds_in_a_bad_world(first):
+    """Whatever goes wrong, nothing untrue is said, nothing is lost, and all comes right again."""
+    _, failure = played(first)
+
+    assert failure is None, failure
+
+
+def test_every_fault_comes():
+    """A fault that never fires proves nothing."""
+    fired = Counter()
+    for first in range(1, SEEDS + 1, CHUNK):
+        fired += played(first)[0]
+
+    assert not {*FAULTS, "frames_cut"} - fired.keys()
+
+
+# -- what earlier runs found -----------------------------------------------------------------------
+
+
+def troubled(seed, **faults):
+    """Make options with these faults only, each so often in an hour."""
+    return replace(
+        draw(seed, longest_hours=0.5), hours=0.5, poll=False, protocol="5", faults=faults
+    )
+
+
+@pytest.mark.parametrize(
+    ("faults", "seeds"),
+    [
+        pytest.param(
+            {"clock_jump": 8, "old_burst": 20, "hub_reorders": 20}, (1, 2, 3), id="slow_clock"
+        ),
+        pytest.param({"broker_refuses": 12}, (1, 2, 3), id="refused_values_given_up"),
+        pytest.param({"disk_full": 6}, (1, 2, 3), id="warning_outlasts_the_full_disk"),
+    ],
+)
+def test_what_was_found_stays_mended(faults, seeds):
+    """Each fault that once broke a promise, alone and often."""
+    for seed in seeds:
+        Simulation(troubled(seed, **faults)).run()
+
+
+# -- the simulation can fail -----------------------------------------------------------------------
+
+
+def _acknowledges_at_once(patch):
+    """The broker may forget a command before it is on disk."""
+    receive = journal.Journal.receive
+
+    def hasty(self, message, *rest):
+        yield Acknowledge(message.receipt)
+        yield from receive(self, message, *rest)
+
+    patch.setattr(journal.Journal, "receive", hasty)
+
+
+def _last_arrival_wins(patch):
+    """Values are ordered by their arrival."""
+    patch.setattr(state, "_outranked", lambda *_: False)
+
+
+def _stamps_itself(patch):
+    """The time of arrival is published as the time of measurement."""
+    apply = state.ChargerState.apply
+
+    def made_up(self, observation, source, now):
+        yield from apply(self, replace(observation, measured_at=now.wall), source, now)
+
+    patch.setattr(state.ChargerState, "apply", made_up)
+
+
+def _repeats_what_may_have_run(patch):
+    """A command without an answer is sent again, whatever it is."""
+    decide = sender.decide
+
+    def careless(error, **facts):
+        is_unknown = isinstance(error, OutcomeUnknown)
+        return RetryIn(1.0) if is_unknown and facts["left_s"] > 1 else decide(error, **facts)
+
+    patch.setattr(sender, "decide", careless)
+
+
+def _lives_for_ever(patch):
+    """Nobody looks at the time of a command."""
+    patch.setattr(admission, "_ttl_s", lambda *_: 600.0)
+
+
+def _obeys_retained(patch):
+    """A retained command is as good as any."""
+    patch.setattr(admission, "_check_addressee", lambda *_: None)
+
+
+def _forgets_what_was_under_way(patch):
+    """A lost connection takes what was in flight with it."""
+    lost = Outbox.lost
+
+    def forgetful(self):
+        self._in_flight.clear()
+        lost(self)
+
+    patch.setattr(Outbox, "lost", forgetful)
+
+
+def _believes_the_broker(patch):
+    """What a broker acknowledged is never sent again."""
+    connected = Delivery.connected
+
+    def trusting(self, mono_s):
+        self._published.clear()
+        yield from connected(self, mono_s)
+
+    patch.setattr(Delivery, "connected", trusting)
+
+
+def _has_no_budget(patch):
+    """Requests go out as they come."""
+    patch.setattr(Budget, "wait_s", lambda *_: 0.0)
+
+
+MUTANTS = {
+    _acknowledges_at_once: {"killed": 60, "power_cut": 20},
+    _last_arrival_wins: {"old_burst": 20},
+    _stamps_itself: {},
+    _repeats_what_may_have_run: {"rest_lost_answer": 120},
+    _lives_for_ever: {"rest_429": 60, "rest_5xx": 60},
+    _obeys_retained: {},
+    _forgets_what_was_under_way: {"mqtt_drop": 60, "mqtt_late": 20},
+    _believes_the_broker: {"broker_killed": 20, "consumer_away": 10},
+    _has_no_budget: {"rest_429": 60},
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__.strip("_"))
+def test_a_mistake_is_found(mutant, monkeypatch):
+    """Each of these mistakes breaks a promise within a few seeds."""
+    mutant(monkeypatch)
+    for seed in range(1, MOST_SEEDS + 1):
+        options = replace(
+            troubled(seed, **MUTANTS[mutant]),
+            commands_per_hour=200.0,
+            sessions_per_hour=6.0,
+        )
+        try:
+            Simulation(options).run()
+        except Violation:
+            return
+
+    pytest.fail("nobody noticed")
