@@ -18,6 +18,8 @@ def store_problem(path: Path) -> str | None:
     """Say what would keep the store from being opened, without creating anything."""
     if path.is_dir():
         return f"{path} is a folder; name a file in it"
+    if path.is_symlink():
+        return f"{path} is a link; name the file itself"
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         return f"no permission to read and write {path}"
     folder = path.absolute().parent

@@ -4,6 +4,7 @@ A rule is a generator of problems over the checked values, listed in :data:`RULE
 that must be sound before it is asked, so that one mistake is told once.
 """
 
+import stat
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -128,4 +129,18 @@ def _page_unused(get: Get) -> Iterator[str]:
         yield "http.page: without effect while http.enabled is false"
 
 
-ADVICE: Final = (_tls_unused, _tls_port, _far_plaintext, _open_page, _page_unused)
+def _shared_folder(get: Get) -> Iterator[str]:
+    """Warn of a folder where anybody may put a file of the store's name, or take ours away."""
+    folder = Path(get("store.path")).parent
+    try:
+        mode = folder.stat().st_mode
+    except OSError:  # it is made with the store, for the bridge alone
+        return
+    if mode & stat.S_IWOTH:
+        yield (
+            f"store.path: every user of this machine can write in {shown_path(folder)}; tokens and"
+            " sessions belong in a folder of the bridge's own"
+        )
+
+
+ADVICE: Final = (_shared_folder, _tls_unused, _tls_port, _far_plaintext, _open_page, _page_unused)

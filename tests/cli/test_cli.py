@@ -271,6 +271,8 @@ def test_the_store_is_checked_without_being_made(tmp_path):
     assert store_problem(tmp_path / "file") is None
     assert "is a folder" in (store_problem(tmp_path) or "")
     assert "is not a folder" in (store_problem(tmp_path / "file" / "b.db") or "")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert "is a link" in (store_problem(tmp_path / "link") or "")
 
 
 # -- options -------------------------------------------------------------------------------------

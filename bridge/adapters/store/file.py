@@ -80,8 +80,20 @@ def sync_directory(directory: Path) -> None:
 
 
 def private(path: str) -> int:
-    """Open a file that only its owner may read, creating it if need be."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Open a file that only its owner may read, creating it if need be.
+
+    Raises:
+        StoreError: A link stands there. It could lead to any file of ours, and the lock's would be
+            emptied; SQLite's side files would not lie beside the store either.
+        OSError: It cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        if exc.errno != errno.ELOOP:
+            raise
+        hint = "remove it, and let store.path name the file itself in a folder of the bridge's own"
+        raise StoreError(f"{path} is a link", hint=hint) from None
     if os.fstat(handle).st_mode & 0o077:
         os.fchmod(handle, 0o600)
     return handle
@@ -131,7 +143,8 @@ def open_file(path: Path, room: Room) -> tuple[sqlite3.Connection, int]:
     is_new = not path.exists()
     for suffix in SIDECARS:
         # SQLite makes its side files as readable as the file itself.
-        if not suffix or Path(f"{path}{suffix}").exists():
+        beside = Path(f"{path}{suffix}")
+        if not suffix or beside.exists() or beside.is_symlink():
             os.close(private(f"{path}{suffix}"))
     if is_new:
         sync_directory(path.parent)
