@@ -23,9 +23,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve
 from bridge.simulator.simulator import Simulator
+from tests import canaries
+from tests.canaries import PASSWORD as PASSWORD  # noqa: PLC0414 - the tests of this room take it here
 from tests.mosquitto import Mosquitto
 
-PASSWORD = "canary-password-4711"
 TIMEOUT_S = 40.0
 
 
@@ -128,6 +129,8 @@ class Witness:
     async def stop(self) -> None:
         await asyncio.to_thread(self._client.disconnect)
         await asyncio.to_thread(self._client.loop_stop)
+        heard = ((topic, f"{topic} {payload!r}".encode()) for topic, payload, _ in self.messages)
+        assert [(topic, found) for topic, said in heard if (found := canaries.found_in(said))] == []
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, **mqtt5) -> None:
         properties = None
@@ -200,7 +203,8 @@ async def running(
         status = await gateway.end()
         text = bytes(gateway.log).decode()
         assert "Traceback" not in text, text
-        assert PASSWORD not in text
+        assert canaries.found_in(bytes(gateway.log)) == []
+        assert canaries.leaks_on_disk(folder) == []
         assert status in (0, -signal.SIGKILL), text[-4000:]
 
 
