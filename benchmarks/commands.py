@@ -1,25 +1,28 @@
 """What the journal costs a command: ``python -m benchmarks.commands``.
 
-One command at a time, published to answered, through the gateway (journal on disk, full sync,
-``accepted`` received) and through a bare paho and httpx script without a journal, in turn, against
-the same mosquitto and the same simulated cloud. Prints median and 99th percentile in milliseconds
-and the ratios, and writes them as JSON with ``--json FILE``.
+One command at a time, published to answered, in turn, against the same mosquitto and the same
+simulated cloud: through the gateway (journal on disk, full sync, ``accepted`` received), through a
+bare paho and httpx script without a journal, and through a Node-RED flow and an mqtt.js script,
+both as shipped and with TCP_NODELAY; the broker has it on. Prints median and 99th percentile in
+milliseconds and the ratios. About two minutes.
 """
 
-import argparse
 import asyncio
 import contextlib
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import yaml
 
-from benchmarks import bare_script
+from benchmarks import bare_script, stage
+from benchmarks.contenders import PEERS, node_red, peers_installed
+from benchmarks.stage import Process
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve
 from tests.acceptance.conftest import Gateway, Witness, configuration
@@ -30,7 +33,35 @@ PORT = 28875
 CHARGERS = 40
 COMMAND = "dynamic_charger_current"
 ROUNDS = 5
-WATCHED = ("charger/bridge/+", "charger/+/result/+", "bare/#")
+NAMES = {
+    "charger": "gateway",
+    "bare": "bare script",
+    "flow": "Node-RED flow",
+    "flow-nodelay": "Node-RED flow, TCP_NODELAY",
+    "script": "mqtt.js script",
+    "script-nodelay": "mqtt.js script, TCP_NODELAY",
+}
+WATCHED = ("charger/bridge/+", "+/+/result/+", "+/ready")
+
+
+def peers(api_url: str, folder: Path) -> Iterator[tuple[str, Process]]:
+    """Make what others would use, by the first level of their topics."""
+    yield "bare", Process([sys.executable, bare_script.__file__, str(PORT), api_url])
+    if not peers_installed():
+        return
+    account = {"userName": "x", "password": "y"}
+    answer = httpx.post(f"{api_url}/api/accounts/login", json=account, trust_env=False)
+    token = answer.json()["accessToken"]
+    for name, nodelay in (("flow", {}), ("flow-nodelay", {"NODELAY": "1"})):
+        environ = {"COMMANDS": f"{name}/+/set/+", "READY": f"{name}/ready", **nodelay}
+        environ |= {"MQTT_PORT": str(PORT), "API_URL": api_url, "TOKEN": token}
+        (folder / name).mkdir()
+        process = node_red("answer.flow.json", folder / name, environ)
+        if process is not None:
+            yield name, process
+    for name, nodelay in (("script", []), ("script-nodelay", ["nodelay"])):
+        arguments = [str(PORT), api_url, token, name, *nodelay]
+        yield name, Process(["node", str(PEERS / "answer.mjs"), *arguments])
 
 
 async def ask(witness: Witness, base: str, charger_id: str, amps: int) -> float:
@@ -56,8 +87,8 @@ async def settled(witness: Witness, count: int) -> None:
 
 
 async def measure(folder: Path, commands: int) -> dict[str, list[float]]:
-    """Run both in turn and return the seconds of every command."""
-    took: dict[str, list[float]] = {"charger": [], "bare": []}
+    """Run all of them in turn and return the seconds of every command."""
+    took: dict[str, list[float]] = {"charger": []}
     scenario = Scenario(chargers=CHARGERS, traffic=False, rate_limits=False, command_latency_s=0.0)
     async with contextlib.AsyncExitStack() as stack:
         cloud = await stack.enter_async_context(serve(scenario))
@@ -72,13 +103,12 @@ async def measure(folder: Path, commands: int) -> dict[str, list[float]]:
         gateway = Gateway(path, environ)
         await gateway.start()
         stack.push_async_callback(gateway.end)
-        script = await asyncio.create_subprocess_exec(
-            sys.executable, bare_script.__file__, str(PORT), cloud.api_url
-        )
-        stack.push_async_callback(script.wait)
-        stack.callback(script.terminate)
+        for name, process in await asyncio.to_thread(list, peers(cloud.api_url, folder)):
+            stack.enter_context(process)
+            took[name] = []
         await witness.value("charger/bridge/cloud", "connected")
-        await witness.value("bare/ready", "1")
+        for name in list(took)[1:]:
+            await witness.value(f"{name}/ready", "1")
         await asyncio.sleep(5.0)  # let the first replay of the hub pass
         done = 0
         for turn in range(ROUNDS):
@@ -92,17 +122,27 @@ async def measure(folder: Path, commands: int) -> dict[str, list[float]]:
     return took
 
 
-def figures(seconds: list[float]) -> tuple[float, float]:
-    """Return median and 99th percentile in milliseconds."""
-    ordered = sorted(seconds)
-    return 1e3 * statistics.median(ordered), 1e3 * ordered[int(len(ordered) * 0.99)]
+def figures(took: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return median and 99th percentile in milliseconds, and the gateway's ratio to them."""
+    condensed = {
+        NAMES[base]: {
+            "median_ms": 1e3 * statistics.median(seconds),
+            "p99_ms": 1e3 * stage.percentile(seconds, 0.99),
+            "commands": len(seconds),
+        }
+        for base, seconds in took.items()
+    }
+    ours = condensed[NAMES["charger"]]
+    for row in condensed.values():
+        row["gateway_to_median"] = ours["median_ms"] / row["median_ms"]
+        row["gateway_to_p99"] = ours["p99_ms"] / row["p99_ms"]
+    return condensed
 
 
 def main() -> None:
     """Run everything and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = stage.arguments(__doc__, "commands")
     parser.add_argument("--commands", type=int, default=40, help="in each of 5 rounds")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         broker = Mosquitto(Path(name), PORT)
@@ -111,13 +151,12 @@ def main() -> None:
             took = asyncio.run(measure(Path(name), arguments.commands))
         finally:
             broker.stop()
-    ours, bare = figures(took["charger"]), figures(took["bare"])
-    print(f"gateway      median {ours[0]:6.2f} ms   p99 {ours[1]:6.2f} ms")
-    print(f"bare script  median {bare[0]:6.2f} ms   p99 {bare[1]:6.2f} ms")
-    print(f"ratio        median {ours[0] / bare[0]:6.2f}      p99 {ours[1] / bare[1]:6.2f}")
-    if arguments.json:
-        table = {"gateway_ms": ours, "bare_ms": bare, "commands": len(took["charger"])}
-        arguments.json.write_text(json.dumps(table, indent=2) + "\n")
+    condensed = figures(took)
+    heads = ("ms", "median", "p99", "gateway to it", "p99")
+    keys = ("median_ms", "p99_ms", "gateway_to_median", "gateway_to_p99")
+    rows = [(name, *(f"{row[key]:.2f}" for key in keys)) for name, row in condensed.items()]
+    print(stage.table(heads, rows))
+    stage.write(arguments.json, {"contenders": condensed})
 
 
 if __name__ == "__main__":

@@ -69,13 +69,16 @@ class Contender:
         }
 
 
-def _gateway(*, json: bool) -> Callable[[Place], Process]:
+def _gateway(*, json: bool, everything: bool = False) -> Callable[[Place], Process]:
     def start(place: Place) -> Process:
         config = configuration(
             place.hub.url, f"{place.hub.url}/hubs/chargers", place.broker.port, place.folder
         )
         config["publish"] = {"json": json, "scalar": True}
         config["log"]["level"] = "info"
+        if everything:
+            config["http"] = {"enabled": True, "port": free_port()}
+            config["homeassistant"] = {"enabled": True}
         path = place.folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "bridge", "run", "--config", str(path)]
@@ -135,6 +138,9 @@ def _pyeasee(place: Place) -> Process:
 
 GATEWAY = Contender("gateway", _gateway(json=False), by_name=True)
 GATEWAY_JSON = Contender("gateway, JSON and scalar", _gateway(json=True), by_name=True, share=0.5)
+GATEWAY_EVERYTHING = Contender(
+    "gateway, everything on", _gateway(json=True, everything=True), by_name=True
+)
 PYTHON_FLOOR = Contender("Python floor", _python_floor(), by_name=True)
 PYTHON_FLOOR_PROPERTIES = Contender(
     "Python floor, the gateway's packets", _python_floor("--properties"), by_name=True

@@ -85,12 +85,8 @@ def forward(hub: socket.socket, broker: socket.socket, window: int, *, propertie
                 data = broker.recv(CHUNK)
                 if not data:
                     return
-                acks += data
-                at = 0
-                while len(acks) - at > 1 and len(acks) - at >= 2 + acks[at + 1]:
-                    in_flight -= acks[at] >> 4 == 4  # noqa: PLR2004 - PUBACK
-                    at += 2 + acks[at + 1]
-                acks = acks[at:]
+                count, acks = acknowledged(acks + data)
+                in_flight -= count
             else:
                 data = hub.recv(CHUNK)
                 if not data:
@@ -108,6 +104,15 @@ def forward(hub: socket.socket, broker: socket.socket, window: int, *, propertie
         if listening != (not waiting):
             listening = not waiting
             ready.modify(hub, select.POLLIN if listening else 0)
+
+
+def acknowledged(data: bytes) -> tuple[int, bytes]:
+    """Count the acknowledgements; return what is not whole yet too."""
+    at, count, size = 0, 0, len(data)
+    while size - at > 1 and size - at >= 2 + data[at + 1]:
+        count += data[at] >> 4 == 4  # noqa: PLR2004 - PUBACK
+        at += 2 + data[at + 1]
+    return count, data[at:]
 
 
 def cut(held: bytearray) -> list[bytes]:

@@ -96,9 +96,13 @@ class Generator:
 
     def order(self, **order: float) -> dict:
         """Have rounds sent and wait until the kernel has taken the last frame."""
+        self.begin(**order)
+        return self.answer()
+
+    def begin(self, **order: float) -> None:
+        """Have rounds sent; :meth:`answer` comes when the kernel has taken the last frame."""
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return self.answer()
 
     def answer(self) -> dict:
         """Wait for its next line."""
@@ -122,6 +126,7 @@ class Judge:
     Attributes:
         values: The newest payload of every topic.
         at_ns: When it came, in nanoseconds of the monotonic clock.
+        log: Every message with its moment, in order, if that was asked for.
     """
 
     def __init__(self, port: int, *filters: str, name: str = "judge") -> None:
@@ -130,6 +135,7 @@ class Judge:
         self._held = bytearray()
         self.values: dict[str, bytes] = {}
         self.at_ns: dict[str, int] = {}
+        self.log: list[tuple[str, bytes, int]] | None = None
         self._socket.sendall(connect_packet(name))
         if filters:
             self.subscribe(*filters)
@@ -187,8 +193,10 @@ class Judge:
             begin, shift = begin + 1, shift + 7
             if body[begin - 1] < 128:  # noqa: PLR2004 - a varint ends
                 break
-        self.values[topic] = bytes(body[begin + length :])
+        self.values[topic] = payload = bytes(body[begin + length :])
         self.at_ns[topic] = at_ns
+        if self.log is not None:
+            self.log.append((topic, payload, at_ns))
 
     def close(self) -> None:
         """Hang up."""
@@ -236,9 +244,9 @@ def last_arrival_ns(port: int, judge: Judge, marks: list[str], wanted: Mapping[s
     judge.until(there(judge, marks), "the last values")
     at_ns = max(judge.at_ns[topic] for topic in marks)
     asked_ns = time.monotonic_ns()
-    levels = next(iter(wanted)).split("/")
-    everything = "/".join((levels[0], "+", levels[2], "+"))
-    with Judge(port, everything, name="check") as check:
+    kinds = {topic.split("/")[2] for topic in wanted}
+    everything = [f"charger/+/{kind}/+" for kind in sorted(kinds)]
+    with Judge(port, *everything, name="check") as check:
         known = there(check, list(wanted))
         check.until(lambda: len(check.values) >= len(wanted), "every topic is retained")
         if not known():
@@ -313,11 +321,6 @@ def compiled(source: str, folder: Path) -> str | None:
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def median(values: list[float]) -> float:
-    """Return the middle one."""
-    return statistics.median(values)
-
-
 def percentile(values: list[float], share: float) -> float:
     """Return the value that so large a share is not above."""
     ordered = sorted(values)
@@ -326,7 +329,12 @@ def percentile(values: list[float], share: float) -> float:
 
 def summary(values: list[float]) -> dict[str, float]:
     """Return what is kept of several runs."""
-    return {"median": median(values), "low": min(values), "high": max(values), "runs": len(values)}
+    return {
+        "median": statistics.median(values),
+        "low": min(values),
+        "high": max(values),
+        "runs": len(values),
+    }
 
 
 def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:

@@ -1,0 +1,131 @@
+"""What an observation costs as the fleet grows: ``python -m benchmarks.fleet``.
+
+The core alone, in a process of its own for each size: bytes of the hub are decoded, the machine
+takes them, and what it wants published is counted. 10, 100, 1,000 and 10,000 chargers in turn,
+several times over; each gets a round of 100 observations first, so that every charger is there, and
+memory is read then. After that the same number of observations for all of them, ten a frame, each
+from another charger. Prints microseconds of processor time an observation, and resident
+memory per charger above what the smallest fleet's process takes. About three minutes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from itertools import islice
+
+from benchmarks import stage
+from benchmarks.records import Fleet, records
+from bridge.core.cloud.signalr import Decoder, grouped
+from bridge.core.events import Event, Moment, MqttConnected, Started, StreamOpened
+from bridge.core.machine import Machine
+from bridge.core.messages import Publish
+from bridge.settings import EaseeSettings, Secret, Settings
+
+SIZES = (10, 100, 1_000, 10_000)
+OBSERVATIONS = 100
+EACH = 10
+MODULE = "benchmarks.fleet"
+
+
+def machine_of(fleet: Fleet) -> Machine:
+    """Make a core that serves the fleet."""
+    easee = EaseeSettings(
+        username="someone@example.com", password=Secret("p"), chargers=fleet.serials
+    )
+    return Machine(Settings(easee=easee), version="0", salt=b"salt")
+
+
+class Bench:
+    """One core, fed with the bytes of a hub."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.messages = 0
+        self._machine = machine_of(fleet)
+        self._decoder = Decoder()
+        self._now = datetime.now(UTC)  # noqa: TID251 - a script has no clock to be given
+        self._moment = Moment(self._now, 1000.0, trusted=True)
+        for event in (Started(), MqttConnected(False, "5", 1000), StreamOpened()):
+            self._handle(event)
+
+    def feed(self, first: int, turns: int, most: int | None = None) -> float:
+        """Take rounds; return seconds of processor time an observation."""
+        made = islice(records(self.fleet, range(first, first + turns), self._now), most)
+        texts, count, took_s = list(islice(made, EACH)), 0, 0.0
+        while texts:
+            count += len(texts)
+            frame = b"".join(texts)
+            began = time.process_time()
+            for item in grouped(self._decoder.feed(frame)):
+                self._handle(item)
+            took_s += time.process_time() - began
+            texts = list(islice(made, EACH))
+        return took_s / count
+
+    def _handle(self, event: Event) -> None:
+        for effect in self._machine.handle(event, self._moment):
+            self.messages += isinstance(effect, Publish)
+
+
+def one(chargers: int, observations: int) -> dict[str, float]:
+    """Measure one size in this process."""
+    before = stage.memory_kib(os.getpid())
+    bench = Bench(Fleet(chargers, OBSERVATIONS))
+    bench.feed(1, 1)
+    resident_kib = stage.memory_kib(os.getpid()) - before
+    turns = -(-observations // bench.fleet.topics)
+    messages = bench.messages
+    cost_s = bench.feed(2, turns, observations)
+    return {
+        "cost_us": 1e6 * cost_s,
+        "kib_per_charger": resident_kib / chargers,
+        "messages": bench.messages - messages,
+    }
+
+
+def main() -> None:
+    """Measure every size in turn and print."""
+    parser = stage.arguments(__doc__, "fleet")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--observations", type=int, default=100_000)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--one", type=int, help="measure this size here and print JSON")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options.one, options.observations)))
+        return
+    found: dict[int, list[dict[str, float]]] = {}
+    for _ in range(options.times):
+        for size in options.sizes:
+            order = [sys.executable, "-m", MODULE, "--one", str(size)]
+            order += ["--observations", str(options.observations)]
+            answer = subprocess.run(order, check=True, capture_output=True)
+            found.setdefault(size, []).append(json.loads(answer.stdout))
+    base = [run["cost_us"] for run in found[options.sizes[0]]]
+    condensed = {}
+    for size, runs in found.items():
+        costs = [run["cost_us"] for run in runs]
+        condensed[str(size)] = {
+            "cost_us": stage.summary(costs),
+            "to_smallest": stage.ratios(costs, base),
+            "kib_per_charger": stage.summary([run["kib_per_charger"] for run in runs]),
+        }
+    rows = [
+        (
+            size,
+            *(f"{row['cost_us'][key]:.1f}" for key in ("median", "low", "high")),
+            f"{row['to_smallest']['median']:.2f}",
+            f"{row['kib_per_charger']['median']:.1f}",
+        )
+        for size, row in condensed.items()
+    ]
+    heads = ("chargers", "µs", "low", "high", "to the smallest", "KiB a charger")
+    print(stage.table(heads, rows))
+    stage.write(options.json, {"observations_each": OBSERVATIONS, "fleets": condensed})
+
+
+if __name__ == "__main__":
+    main()
