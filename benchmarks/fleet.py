@@ -13,11 +13,11 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from benchmarks import stage
-from benchmarks.records import Fleet, records
+from benchmarks.records import Fleet, records, span
 from bridge.core.cloud.signalr import Decoder, grouped
 from bridge.core.events import Event, Moment, MqttConnected, Started, StreamOpened
 from bridge.core.machine import Machine
@@ -46,14 +46,17 @@ class Bench:
         self.messages = 0
         self._machine = machine_of(fleet)
         self._decoder = Decoder()
-        self._now = datetime.now(UTC)  # noqa: TID251 - a script has no clock to be given
-        self._moment = Moment(self._now, 1000.0, trusted=True)
+        now = datetime.now(UTC)  # noqa: TID251 - a script has no clock to be given
+        self._measured_until = now - timedelta(minutes=10)
+        self._moment = Moment(now, 1000.0, trusted=True)
         for event in (Started(), MqttConnected(False, "5", 1000), StreamOpened()):
             self._handle(event)
 
     def feed(self, first: int, turns: int, most: int | None = None) -> float:
         """Take rounds; return seconds of processor time an observation."""
-        made = islice(records(self.fleet, range(first, first + turns), self._now), most)
+        rounds = range(first, first + turns)
+        made = islice(records(self.fleet, rounds, self._measured_until), most)
+        self._measured_until += span(self.fleet, rounds)
         texts, count, took_s = list(islice(made, EACH)), 0, 0.0
         while texts:
             count += len(texts)

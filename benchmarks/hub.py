@@ -23,7 +23,7 @@ import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from benchmarks.records import RECORD_END, Fleet, framed, frames, records
+from benchmarks.records import RECORD_END, Fleet, framed, frames, records, span
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CLOSE, PING, PONG = 0x8, 0x9, 0xA
@@ -103,12 +103,15 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.fleet = fleet
         self.client: Client | None = None
+        self._measured_until = datetime.min.replace(tzinfo=UTC)
 
     def send(self, order: dict[str, float]) -> dict[str, object]:
         """Carry out one order."""
         turns = range(int(order["first"]), int(order["last"]) + 1)
         now = datetime.now(UTC)  # noqa: TID251 - the cloud has a clock of its own
-        made = list(frames(records(self.fleet, turns, now), int(order["each"])))
+        begin = max(self._measured_until, now - span(self.fleet, turns))
+        self._measured_until = begin + span(self.fleet, turns)
+        made = list(frames(records(self.fleet, turns, begin), int(order["each"])))
         client, pace_s = self.client, order.get("pace_s", 0.0)
         if client is None:
             raise RuntimeError("nobody is connected")

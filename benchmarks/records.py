@@ -17,6 +17,8 @@ FINAL = 0x80
 TEXT = 0x1
 LONGEST_SHORT = 125
 LONGEST_MIDDLE = 0xFFFF
+# A million of them stay within the minutes that two clocks may differ by.
+STEP = timedelta(microseconds=100)
 # Numbers without labels, from which nothing else follows: one observation, one message.
 PLAIN: tuple[ObservationSpec, ...] = tuple(
     sorted(
@@ -58,17 +60,24 @@ def value_of(spec: ObservationSpec, turn: int) -> str:
     return f"{turn}.5" if spec.kind is DataType.DOUBLE else str(turn)
 
 
-def records(fleet: Fleet, turns: range, ending_at: datetime) -> Iterator[bytes]:
-    """Word rounds of observations, a millisecond apart, the last one measured at ``ending_at``."""
-    count = len(turns) * fleet.topics
-    at = ending_at.astimezone(UTC) - timedelta(milliseconds=count)
-    step = timedelta(milliseconds=1)
+def span(fleet: Fleet, turns: range) -> timedelta:
+    """Return how far the stamps of these rounds lie apart."""
+    return len(turns) * fleet.topics * STEP
+
+
+def records(fleet: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
+    """Word rounds of observations, measured one after the other from a moment on.
+
+    Whoever keeps the newest value drops a round whose stamps are older than the one before, so the
+    caller lets each begin where the last one ended.
+    """
+    at = after.astimezone(UTC)
     for turn in turns:
         for spec in fleet.specs():
             value = value_of(spec, turn)
             for serial in fleet.serials:
-                at += step
-                stamp = at.isoformat(timespec="milliseconds")[:-6]
+                at += STEP
+                stamp = at.isoformat(timespec="microseconds")[:-6]
                 yield (
                     f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":"{serial}",'
                     f'"dataType":{spec.kind.value},"id":{spec.id},"timestamp":"{stamp}Z",'

@@ -12,7 +12,7 @@ def test_a_gateway_fills_a_broker_that_forgot():
     """After the broker lost everything, everything that was retained is there again."""
     whole_s, work_s, wanted = replay.gateway_s(Fleet(2, 3), window=20)
 
-    assert 0 < work_s <= whole_s
+    assert 0 <= work_s <= whole_s
     assert len(wanted) >= 2 * 2 * 3
 
 
