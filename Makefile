@@ -25,7 +25,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench peers
 .PHONY: soak-memory soak-stop
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
-.PHONY: fuzz
+.PHONY: audit fuzz sbom
 .PHONY: simulate-faults
 
 demo: $(VENV)/.demo
@@ -116,6 +116,16 @@ soak-memory: $(VENV)/.dev mosquitto
 soak-stop: $(VENV)/.dev mosquitto
 	python -m tests.soak.stop $(or $(N),600)
 
+# 0: all looked up and nothing known; 1: something known; 75: the service could not be asked.
+audit: $(VENV)/.audit
+	@PATH="$(CURDIR)/$(VENV)/audit/bin:$$PATH" python tools/audit.py
+
+# What a released bridge consists of, as CycloneDX, from its lock file.
+sbom: $(VENV)/.audit
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements requirements/run.txt \
+		--pyproject pyproject.toml --output-reproducible --validate -o dist/charger-bridge.cdx.json
+
 fmt: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
@@ -135,6 +145,7 @@ lock: $(VENV)/.dev
 	$(LOCK) --extra demo --group build -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/run.txt
 	$(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
+	$(LOCK:pyproject.toml=) --group audit -o requirements/audit.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -161,6 +172,13 @@ $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
 	@$(PIP) install --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+# Apart from the rest: forty packages that only look at the others.
+$(VENV)/.audit: $(VENV)/.made requirements/audit.txt
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet \
+		install --require-hashes -r requirements/audit.txt
 	@touch $@
 
 mosquitto:
