@@ -189,7 +189,8 @@ class Journal:
                 command.receipts.append((command.version, message.receipt))
             return
         self._check_age(order, message, now)
-        self._lanes.check_room(order.charger_id, self._book.ending(order.charger_id))
+        ending = self._book.ending(order.charger_id)
+        self._lanes.check_room(order.charger_id, ending, reduces=order.spec.reduces)
         seq = self._book.next_seq()
         key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{order.charger_id}"
         command = Command(order, now, now.mono_s + order.ttl_s, [ask], key, seq)

@@ -7,6 +7,7 @@ Rules:
    and goes when it is the first in each.
 3. Lanes take turns. A flooded one holds up nobody but itself.
 4. Both a lane and all of them together are bounded; beyond that the answer is ``busy``.
+5. Some places are kept for what can only stop a charge: somebody else's flood must not take them.
 """
 
 from bisect import insort
@@ -18,6 +19,8 @@ from bridge.errors import CommandRefused
 
 MOST_WAITING_PER_CHARGER = 20
 MOST_WAITING = 200
+KEPT_PER_CHARGER = 4
+KEPT = 20
 
 
 class Lanes:
@@ -27,21 +30,23 @@ class Lanes:
         self._lanes: OrderedDict[str, list[Command]] = OrderedDict()
         self._places: dict[Command, frozenset[str]] = {}
 
-    def check_room(self, charger_id: str, ending: int = 0) -> None:
+    def check_room(self, charger_id: str, ending: int = 0, *, reduces: bool = False) -> None:
         """Say no where no more may wait.
 
         Args:
             charger_id: Whose lane.
             ending: Commands of this charger that left the lane and whose end is being written.
+            reduces: It can only stop a charge, so the places that are kept for it count too.
 
         Raises:
             CommandRefused: ``busy``.
         """
-        if len(self.waiting(charger_id)) + ending >= MOST_WAITING_PER_CHARGER:
+        kept = KEPT_PER_CHARGER if reduces else 0
+        if len(self.waiting(charger_id)) + ending >= MOST_WAITING_PER_CHARGER + kept:
             raise CommandRefused(
                 "busy", f"{MOST_WAITING_PER_CHARGER} commands wait for this charger"
             )
-        if len(self._places) >= MOST_WAITING:
+        if len(self._places) >= MOST_WAITING + (KEPT if reduces else 0):
             raise CommandRefused("busy", f"{MOST_WAITING} commands wait")
 
     def put(self, command: Command, chargers: Iterable[str] = ()) -> None:

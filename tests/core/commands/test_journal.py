@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bridge.core.commands.calls import GRACE_S
 from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.commands.lanes import KEPT_PER_CHARGER, MOST_WAITING_PER_CHARGER
 from bridge.core.effects import Acknowledge, CallCloud, Note, SaveCommand
 from bridge.core.events import CloudAnswered, CloudFailed, Observed
 from bridge.core.messages import Publish, Receipt
@@ -808,7 +809,7 @@ def test_a_message_that_is_delivered_again_is_carried_out_once(bench):
 
 def test_a_refusal_that_is_delivered_again_stays_one(bench):
     """Its caller was told no; nothing is carried out behind that."""
-    for _ in range(22):
+    for _ in range(2 + MOST_WAITING_PER_CHARGER + KEPT_PER_CHARGER):
         bench.send("stop")
     assert answers(bench.send("stop", packet=99))[0]["reason"] == "busy"
     bench.pass_s(60)

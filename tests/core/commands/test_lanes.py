@@ -2,7 +2,12 @@ import pytest
 
 from bridge.core.commands.admission import Order
 from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.commands.lanes import MOST_WAITING, MOST_WAITING_PER_CHARGER, Lanes
+from bridge.core.commands.lanes import (
+    KEPT_PER_CHARGER,
+    MOST_WAITING,
+    MOST_WAITING_PER_CHARGER,
+    Lanes,
+)
 from bridge.core.commands.lifecycle import Command
 from bridge.core.events import Moment
 from bridge.errors import CommandRefused
@@ -52,6 +57,20 @@ def test_lanes_are_bounded():
         lanes.check_room("another")
     lanes.remove(next(lanes.first(())))
     lanes.check_room("another")
+
+
+def test_a_flood_leaves_room_to_stop():
+    """Where everything else is busy some stops still find a place, and those are bounded too."""
+    lanes = Lanes()
+    for _ in range(MOST_WAITING_PER_CHARGER):
+        lanes.put(_command("A"))
+    for _ in range(KEPT_PER_CHARGER):
+        with pytest.raises(CommandRefused, match="busy"):
+            lanes.check_room("A")
+        lanes.check_room("A", reduces=True)
+        lanes.put(_command("A"))
+    with pytest.raises(CommandRefused, match="busy"):
+        lanes.check_room("A", reduces=True)
 
 
 def test_a_circuits_command_waits_in_the_lanes_of_all_its_chargers():
