@@ -39,6 +39,8 @@ from bridge.core.events import (
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
+    Observed,
+    RawObservation,
     ReportNotSaved,
     ReportSaved,
     ReportsNotRead,
@@ -377,6 +379,25 @@ async def test_without_a_connection_of_their_own_values_go_with_everything_else(
         await settled(lambda: outside.published == values[2:])
         outside.inbox.put(LaneClosed(in_doubt=False))
         await settled(lambda: outside.published == [*values[2:], *values[:2]])
+
+
+async def test_observations_that_wait_are_taken_together_but_not_too_many():
+    """What is done once for an event is done once for a burst, in order, and in bounded steps."""
+    raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(250)]
+    script = Script()
+    async with running(script) as outside:
+        for raw in raws:
+            outside.inbox.put(Observed((raw,)))
+        outside.inbox.put(Observed((raws[0],), "poll"))
+        outside.inbox.put(StreamOpened())
+        outside.inbox.put(Observed((raws[1],)))
+        await settled(lambda: script.events[-1:] == [Observed((raws[1],))])
+
+    found = [e for e in script.events if isinstance(e, Observed | StreamOpened)]
+    sizes = [len(e.observations) for e in found[:4]]
+    assert sizes == [module.MOST_TOGETHER, module.MOST_TOGETHER, 50, 1]
+    assert [raw for event in found[:3] for raw in event.observations] == raws
+    assert [type(e) for e in found[4:]] == [StreamOpened, Observed]
 
 
 async def test_a_link_that_breaks_under_a_publication_keeps_the_message():

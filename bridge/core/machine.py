@@ -20,7 +20,7 @@ from bridge.core.cloud.discovery import Discovery
 from bridge.core.cloud.polling import Polling
 from bridge.core.cloud.requests import charger_list_request, is_serial, observations_request
 from bridge.core.commands.access import ACCESS_IDS, AccessWatch
-from bridge.core.commands.catalogue import CATALOGUE, allowed
+from bridge.core.commands.catalogue import CATALOGUE, WATCHED, allowed
 from bridge.core.commands.journal import Journal
 from bridge.core.commands.lifecycle import Command, State
 from bridge.core.denied import Denied
@@ -295,21 +295,24 @@ class Machine:
 
     def _observed(self, event: Observed, now: Moment) -> Iterator[Effect]:
         for raw in event.observations:
-            for item in self._fleet.read(raw, now):
-                if isinstance(item, Observation):
-                    yield from self._apply(item, event.source, now)
-                else:
-                    yield item
+            effects: list[Effect] = []
+            observation = self._fleet.read(raw, now, effects)
+            if observation is not None:
+                effects += self._apply(observation, event.source, now)
+            yield from effects
 
-    def _apply(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
-        ours = self._journal.expects(observation.charger_id, observation.spec.id, now)
-        yield from self._fleet.apply(observation, source, now, ours=ours)
-        if observation.spec.id == FIRMWARE:
+    def _apply(self, observation: Observation, source: str, now: Moment) -> list[Effect]:
+        number = observation.spec.id
+        ours = number in WATCHED and self._journal.expects(observation.charger_id, number, now)
+        effects = self._fleet.apply(observation, source, now, ours=ours)
+        if number == FIRMWARE:
             self._announcer.firmware(observation.charger_id, str(observation.value), now)
-        if observation.spec.id in ACCESS_IDS:
+        if number in ACCESS_IDS:
             state = self._fleet.chargers[observation.charger_id].state
-            yield from self._access.observed(observation.charger_id, state, now)
-        yield from self._journal.observed(observation, now)
+            effects += self._access.observed(observation.charger_id, state, now)
+        if number in WATCHED or self._journal.is_busy:
+            effects += self._journal.observed(observation, now)
+        return effects
 
     def _settled(self, command: Command, now: Moment) -> Iterator[Effect]:
         """Take a command's end: one setting cannot be read back, and shows only here."""

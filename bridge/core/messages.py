@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+
+# A struct, not a dataclass: one is made for every value, in a sixth of the time.
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """Publish at QoS 1.
 
     Attributes:

@@ -204,6 +204,8 @@ class Tally:
         match effect:
             case Publish(topic, payload, retained):
                 self._count("mqtt_publications", "true" if retained else "false")
+                if effect.telemetry:
+                    return
                 if topic == self._topics.bridge_health:
                     self._health = payload
                 elif topic == self._topics.bridge_cloud:

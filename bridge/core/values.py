@@ -22,6 +22,9 @@ Value = bool | int | float | str
 # A stamp outside these years comes from a charger without a clock, or from nobody's charger.
 FIRST_YEAR = 2000
 LAST_YEAR = 2100
+# How long a time is in our spelling.
+WHOLE_SECONDS = len("2026-11-22T12:00:00Z")
+SPELLED_FRACTIONS = tuple(WHOLE_SECONDS + len(f) for f in (".000", ".000000"))
 # Narrower than datetime.fromisoformat, which also takes weeks, commas and any separator. Stamps
 # with 0, 3, 6 and 7 fraction digits have been seen, with Z, with an offset, and naive.
 _ISO_8601 = re.compile(
@@ -74,6 +77,14 @@ def iso_utc(at: datetime) -> str:
         return at.isoformat(timespec="seconds")[:-6] + "Z"
     digits = "microseconds" if fraction % 1000 else "milliseconds"
     return at.isoformat(timespec=digits)[:-6] + "Z"
+
+
+def is_canonical(text: str) -> bool:
+    """Say whether a time that :func:`read_utc` reads is spelled as :func:`iso_utc` spells it."""
+    if text[-1] != "Z" or text[10] != "T" or text[11:13] == "24":
+        return False
+    size = len(text)
+    return size == WHOLE_SECONDS or (size in SPELLED_FRACTIONS and text[-4:-1] != "000")
 
 
 # Many observations share a second, and replays repeat stamps. Errors are not kept.

@@ -31,6 +31,9 @@ from bridge.core.events import CommandResponse, Observed, StreamOddity
 from bridge.errors import LinkLost
 from bridge.ports import Clock
 
+# About a hundred observations: a millisecond's work, ten on a Raspberry Pi.
+SLICE_BYTES = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -156,14 +159,21 @@ class HubConnection:
 
     async def _read(self, socket: HubSocket) -> None:
         await self._send(socket, HANDSHAKE)
+        unshared = 0
         while True:
             try:
                 data = await socket.recv(decode=False)
             except ConnectionClosed as exc:
                 raise LinkLost(_why(exc)) from exc
             self._heard()
-            for message in grouped(self._decoder.feed(data)):
-                self._handle(message)
+            for start in range(0, len(data), SLICE_BYTES):
+                for message in grouped(self._decoder.feed(data[start : start + SLICE_BYTES])):
+                    self._handle(message)
+                unshared += min(len(data) - start, SLICE_BYTES)
+                if unshared >= SLICE_BYTES:
+                    # Others have their turn, and what was read is handled before more is.
+                    unshared = 0
+                    await asyncio.sleep(0)
 
     async def _watch_silence(self) -> None:
         with suppress(TimeoutError):

@@ -23,6 +23,7 @@ SMART_CHARGING = 102
 # Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
 SETTINGS = frozenset({15, 16, 17, 22, 23, 24, 30, 31, 37, 38, 42, 43, 44, 45, 47, 50, 51, 52})
 ERROR_CODES = frozenset({119, 219})
+ANNOUNCED = SETTINGS | ERROR_CODES | {SMART_CHARGING}
 # Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
 FRESH = timedelta(minutes=2)
 
@@ -45,7 +46,7 @@ class Announcer:
             ours: True when a command of ours caused it.
         """
         number = observation.spec.id
-        if number != SMART_CHARGING and number not in ERROR_CODES | SETTINGS:
+        if number not in ANNOUNCED:
             return
         before = self._last.get(number)
         self._last[number] = observation.value

@@ -12,13 +12,15 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bridge.core.chargers.announcements import Announcer
+from bridge.core.chargers import derived
+from bridge.core.chargers.announcements import ANNOUNCED, Announcer
 from bridge.core.chargers.observations import Observation, decode
 from bridge.core.chargers.state import ChargerState
 from bridge.core.effects import Effect, Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
 from bridge.core.sessions.reports import (
+    SHOWN,
     UNNAMED,
     Name,
     SessionBoard,
@@ -34,6 +36,9 @@ from bridge.settings import PublishSettings
 SESSION_START = 223
 SESSION_FINISHED = 129
 NAMED_IN_ALERT = 10
+# Nearly all observations are none of these, and nobody else need look at them.
+AVAILABILITY_IDS = frozenset({derived.CONNECTED_TO_CLOUD, derived.OPERATING_MODE})
+TOLD_IDS = frozenset({derived.OPERATING_MODE, derived.REASON}) | SHOWN | ANNOUNCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Fleet:
         self._status = status
         self._chargers: dict[str, Charger] = {}
         self._link_ok = False
+        self._trusted = True
         self._online: set[str] = set()
         self._touched: set[str] = set()
         # Heap of (monotonic deadline, charger id), one entry per charger in _expected.
@@ -82,54 +88,66 @@ class Fleet:
         self._touched.update(new)
         return new
 
-    def read(self, raw: RawObservation, now: Moment) -> Iterator[Effect | Observation]:
-        """Decode one observation; yield it, or what its failure leads to."""
+    def read(self, raw: RawObservation, now: Moment, effects: list[Effect]) -> Observation | None:
+        """Decode one observation.
+
+        Args:
+            raw: It.
+            now: When it arrived.
+            effects: What follows from success or failure is added to them.
+
+        Returns:
+            The observation, or None when it is not ours or cannot be read.
+        """
         counters = self._status.counters
         counters["observations"] += 1
         if raw.charger_id not in self._chargers:
             counters["observations_of_unknown_chargers"] += 1
-            return
+            return None
         try:
             observation = decode(raw)
         except DecodeError as error:
             counters["observations_undecodable"] += 1
-            yield from self._undecodable_value(raw, error, now)
-            return
-        if (raw.charger_id, raw.id) in self._undecodable:
+            effects += self._undecodable_value(raw, error, now)
+            return None
+        if self._undecodable and (raw.charger_id, raw.id) in self._undecodable:
             self._undecodable.discard((raw.charger_id, raw.id))
-            yield from self._undecodable_alert(now)
-        yield observation
+            effects += self._undecodable_alert(now)
+        return observation
 
     def apply(
         self, observation: Observation, source: str, now: Moment, *, ours: bool
-    ) -> Iterator[Effect]:
+    ) -> list[Effect]:
         """Take one decoded observation of a charger that is served."""
         charger = self._chargers[observation.charger_id]
-        self._touched.add(observation.charger_id)
+        state = charger.state
         number = observation.spec.id
+        if number in AVAILABILITY_IDS or not state.is_online:
+            self._touched.add(observation.charger_id)
+        effects: list[Effect] = []
         if number in (SESSION_START, SESSION_FINISHED):
-            yield from self._session(charger, observation, source, now)
-        before = charger.state.measured_at(number)
-        yield from charger.state.apply(observation, source, now)
-        if before is None or observation.measured_at >= before:
-            yield from charger.board.observed(observation)
-            yield from charger.announcer.observed(observation, now, ours=ours)
-            yield from charger.announcer.authorization(
-                waiting=charger.state.awaiting_authorization,
-                at=observation.measured_at,
-                now=now,
+            effects += self._session(charger, observation, source, now)
+        before = state.measured_at(number)
+        effects += state.apply(observation, source, now)
+        if number in TOLD_IDS and (before is None or observation.measured_at >= before):
+            effects += charger.board.observed(observation)
+            effects += charger.announcer.observed(observation, now, ours=ours)
+            effects += charger.announcer.authorization(
+                waiting=state.awaiting_authorization, at=observation.measured_at, now=now
             )
+        return effects
 
     def availability(self, now: Moment) -> Iterator[Effect]:
         """Publish who became available or ceased to be.
 
-        Only chargers that something happened to are looked at: those an observation came for,
-        those whose silence has lasted too long, and all of them when the cloud link changed. The
-        cost of an event must not grow with the number of chargers.
+        Only chargers that something happened to are looked at: those an observation came for
+        that may change it, those whose silence has lasted too long, and all of them when the cloud
+        link changed or the wall clock. The cost of an event must not grow with their number.
         """
         link_ok = self._status.cloud.delivering
-        if link_ok != self._link_ok:
+        if link_ok != self._link_ok or now.trusted != self._trusted:
             self._link_ok = link_ok
+            self._trusted = now.trusted
             self._touched.update(self._chargers)
         while self._silences and self._silences[0][0] <= now.mono_s:
             charger_id = heapq.heappop(self._silences)[1]
@@ -138,7 +156,7 @@ class Fleet:
         for charger_id in self._touched:
             state = self._chargers[charger_id].state
             yield from state.availability(link_ok, now)
-            if state.available(link_ok, now):
+            if state.is_online:
                 self._online.add(charger_id)
                 self._expect_silence(charger_id, now)
             else:
@@ -157,7 +175,7 @@ class Fleet:
             heapq.heappush(self._silences, (due_s, charger_id))
             self._expected.add(charger_id)
 
-    def publications(self, now: Moment) -> Iterator[Publish]:
+    def publications(self, now: Moment) -> Iterator[Effect]:
         """Everything retained of every charger again."""
         for charger in self._chargers.values():
             yield from charger.state.publications(now)

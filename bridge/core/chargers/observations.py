@@ -12,7 +12,6 @@ Rules:
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from struct import Struct
 from typing import Final
@@ -25,7 +24,7 @@ from bridge.core.chargers.registry import ObservationSpec as ObservationSpec  # 
 from bridge.core.chargers.registry import spec_of as spec_of  # noqa: PLC0414 - likewise
 from bridge.core.events import RawObservation
 from bridge.core.values import Value as Value  # noqa: PLC0414 - likewise
-from bridge.core.values import number, read_utc
+from bridge.core.values import is_canonical, number, read_utc
 from bridge.errors import DecodeError
 
 LONGEST_TEXT_BYTES = 64 * 1024
@@ -40,8 +39,8 @@ FLOAT32_MAX = 3.4028234663852886e38
 FLOAT32_NORMAL = 1.1754943508222875e-38
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+# A struct, not a dataclass: one is made for every observation, in a sixth of the time.
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """One decoded observation.
 
     Attributes:
@@ -49,12 +48,17 @@ class Observation:
         spec: What is known of this id.
         value: In the vendor's unit. Kept out of the repr: it may be an RFID tag.
         measured_at: When the charger measured it, UTC.
+        stamp: The same as :func:`~bridge.core.values.iso_utc` spells it, where it came like that.
     """
 
     charger_id: str
     spec: ObservationSpec
-    value: Value = field(repr=False)
+    value: Value
     measured_at: datetime
+    stamp: str = ""
+
+    def __repr__(self) -> str:
+        return f"Observation({self.charger_id!r}, {self.spec.name}, {self.measured_at})"
 
     @property
     def label(self) -> str | None:
@@ -80,7 +84,9 @@ def decode(raw: RawObservation) -> Observation:
     if spec.always_text:
         read = _text
     try:
-        return Observation(raw.charger_id, spec, read(raw.value), read_utc(raw.timestamp))
+        measured_at = read_utc(raw.timestamp)
+        stamp = raw.timestamp if is_canonical(raw.timestamp) else ""
+        return Observation(raw.charger_id, spec, read(raw.value), measured_at, stamp)
     except _Unreadable as exc:
         shown = "" if spec.personal or spec.auth_field else raw.value
         raise DecodeError(str(exc), source=f"observation {raw.id}", raw=shown) from None

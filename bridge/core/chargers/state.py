@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+import msgspec
+
 from bridge.core.chargers import derived
 from bridge.core.chargers.observations import (
     REGISTRY,
@@ -45,8 +47,7 @@ CLOUD_MADE = frozenset({derived.CONNECTED_TO_CLOUD, 251})
 MOST_IDS = len(REGISTRY) + 256
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(msgspec.Struct, gc=False):
     """The newest observation of one id.
 
     Attributes:
@@ -76,6 +77,8 @@ class ChargerState:
         self.charger_id = charger_id
         self.stale = 0
         self._topics = topics
+        self._observation_topic = topics.observation(charger_id, "")
+        self._state_topic = topics.state(charger_id, "")
         self._publish = publish
         self._salt = salt
         self._held: dict[int, _Held] = {}
@@ -105,10 +108,15 @@ class ChargerState:
         """Whether a car waits for somebody's permission."""
         return derived.awaiting_authorization(self) is True
 
+    @property
+    def is_online(self) -> bool:
+        """Whether it was available when that was last asked."""
+        return self._online is True
+
     # -- observations -------------------------------------------------------------------------
 
-    def apply(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
-        """Take one observation and yield what follows from it.
+    def apply(self, observation: Observation, source: str, now: Moment) -> list[Effect]:
+        """Take one observation and return what follows from it.
 
         Args:
             observation: Of this charger.
@@ -121,28 +129,29 @@ class ChargerState:
         if spec.auth_field:
             stripped = without_auth(value)
             if stripped is None:
-                yield self._note("observation.withheld", spec)
-                return
+                return [self._note("observation.withheld", spec)]
             value = stripped
+        measured_at = observation.measured_at
         old = self._held.get(spec.id)
-        ranked_at = _rank(observation.measured_at, old, now)
-        new = _Held(value, observation.measured_at, ranked_at, now.wall, source, now.trusted)
+        ranked_at = _rank(measured_at, old, now)
+        new = _Held(value, measured_at, ranked_at, now.wall, source, now.trusted)
         if old is None:
             if len(self._held) >= MOST_IDS and spec.id not in REGISTRY:
-                yield self._note("observation.one_too_many", spec)
-                return
+                return [self._note("observation.one_too_many", spec)]
         elif _outranked(new, old, now):
             self.stale += 1
-            yield self._note("observation.stale", spec)
-            return
-        elif old.measured_at == new.measured_at and _same(old.value, value):
-            return
+            return [self._note("observation.stale", spec)]
+        elif old.measured_at == measured_at and _same(old.value, value):
+            return []
         self._held[spec.id] = new
-        yield from self._messages(spec, new, bare=old is None or not _same(old.value, value))
+        is_other = old is None or not _same(old.value, value)
+        effects: list[Effect] = []
+        self._add_messages(effects, spec, new, bare=is_other, stamp=observation.stamp)
         if spec.id in derived.BY_SOURCE:
-            yield from self._derive(spec.id)
+            effects += self._derive(spec.id)
         elif spec.id == derived.SMART_CHARGING:
-            yield from self._smart_charging_seen(old, new)
+            effects += self._smart_charging_seen(old, new)
+        return effects
 
     def smart_charging_setting(self, enabled: bool, now: Moment) -> Iterator[Effect]:
         """Take note of a confirmed setting of smart charging: off kills the touch button."""
@@ -170,59 +179,77 @@ class ChargerState:
     def _set_derived(self, name: str, payload: bytes) -> Iterator[Effect]:
         if self._derived.get(name) != payload:
             self._derived[name] = payload
-            yield Publish(self._topics.state(self.charger_id, name), payload, telemetry=True)
+            yield Publish(self._state_topic + name, payload, telemetry=True)
 
     def _note(self, event: str, spec: ObservationSpec) -> Note:
         return Note("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
 
     # -- messages -----------------------------------------------------------------------------
 
-    def publications(self, now: Moment) -> Iterator[Publish]:
+    def publications(self, now: Moment) -> Iterator[Effect]:
         """Yield everything retained again, as after the broker lost its memory."""
         for observation_id, held in self._held.items():
             spec = spec_of(observation_id)
             if not spec.personal:
-                yield from self._messages(spec, held, bare=True)
+                messages: list[Effect] = []
+                self._add_messages(messages, spec, held, bare=True)
+                yield from messages
         for name, payload in self._derived.items():
-            yield Publish(self._topics.state(self.charger_id, name), payload, telemetry=True)
+            yield Publish(self._state_topic + name, payload, telemetry=True)
         if self._online is not None:
             yield self._availability(online=self._online and self._heard_lately(now))
 
-    def _messages(self, spec: ObservationSpec, held: _Held, *, bare: bool) -> Iterator[Publish]:
-        """Yield the document and, when asked for, the bare value of one observation."""
-        value, label = held.value, label_of(spec, held.value)
+    def _add_messages(
+        self,
+        messages: list[Effect],
+        spec: ObservationSpec,
+        held: _Held,
+        *,
+        bare: bool,
+        stamp: str = "",
+    ) -> None:
+        """Add the document and, when asked for, the bare value of one observation.
+
+        Args:
+            messages: What to add to.
+            spec: Of the observation.
+            held: It.
+            bare: Add the bare value too.
+            stamp: ``held.measured_at`` spelled, if it is known.
+        """
+        value = held.value
+        label = label_of(spec, value) if spec.labels else None
         if spec.personal and value != "" and not self._publish.personal_data:
             value, label = hashed(scalar(value).decode(), self._salt), None
-        measured_at = iso_utc(held.measured_at)
+        measured_at = stamp or iso_utc(held.measured_at)
+        frame = _frame(spec.id)
         if self._publish.json:
-            head, unit = _frame(spec)
-            document = b"".join(
-                (
-                    head,
-                    json_value(value),
-                    b',"label":"%b"' % label.encode() if label else b',"label":null',
-                    unit,
-                    measured_at.encode(),
-                    b'","received_at":"',
-                    iso_utc(held.received_at).encode(),
-                    b'","source":"',
-                    held.source.encode(),
-                    b'"}',
+            document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
+                frame.head,
+                json_value(value),
+                b'"%b"' % label.encode() if label else b"null",
+                frame.unit,
+                measured_at.encode(),
+                iso_utc(held.received_at).encode(),
+                held.source.encode(),
+            )
+            messages.append(
+                Publish(
+                    self._observation_topic + spec.name,
+                    document,
+                    retained=not spec.personal,
+                    telemetry=not spec.personal,
                 )
             )
-            topic = self._topics.observation(self.charger_id, spec.name)
-            yield Publish(topic, document, retained=not spec.personal, telemetry=not spec.personal)
         if bare and self._publish.scalar:
-            yield Publish(
-                self._topics.state(self.charger_id, spec.name),
-                scalar(value),
-                retained=not spec.personal,
-                user_properties=(
-                    ("measured_at", measured_at),
-                    ("unit", spec.unit or ""),
-                    ("id", str(spec.id)),
-                ),
-                telemetry=not spec.personal,
+            messages.append(
+                Publish(
+                    self._state_topic + spec.name,
+                    scalar(value),
+                    retained=not spec.personal,
+                    user_properties=(("measured_at", measured_at), *frame.properties),
+                    telemetry=not spec.personal,
+                )
             )
 
     # -- availability -------------------------------------------------------------------------
@@ -331,9 +358,27 @@ def _same(one: Value, other: Value) -> bool:
     return one == other and type(one) is type(other)
 
 
-# The parts of a document that are the same every time.
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is the same in every message of an observation.
+
+    Attributes:
+        head: Of its document, up to the value.
+        unit: In its document, up to the stamp.
+        properties: The user properties of its bare value, without the stamp.
+    """
+
+    head: bytes
+    unit: bytes
+    properties: tuple[tuple[str, str], ...]
+
+
 @lru_cache(maxsize=1024)
-def _frame(spec: ObservationSpec) -> tuple[bytes, bytes]:
-    head = f'{{"id":{spec.id},"name":"{spec.name}","value":'
+def _frame(observation_id: int) -> _Frame:
+    spec = spec_of(observation_id)
     unit = "null" if spec.unit is None else f'"{spec.unit}"'
-    return head.encode("ascii"), f',"unit":{unit},"measured_at":"'.encode("ascii")
+    return _Frame(
+        f'{{"id":{spec.id},"name":"{spec.name}","value":'.encode("ascii"),
+        f',"unit":{unit},"measured_at":"'.encode("ascii"),
+        (("unit", spec.unit or ""), ("id", str(spec.id))),
+    )

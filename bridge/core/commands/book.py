@@ -12,8 +12,9 @@ Rules:
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
+
+import msgspec
 
 from bridge.core.commands.catalogue import WATCHED
 from bridge.core.commands.dedupe import Deliveries, Memory
@@ -189,7 +190,7 @@ class Book:
         self._told[command] = set(tags)
         self._tags.update(dict.fromkeys(tags, command))
         for message, tag in zip(messages, tags, strict=True):
-            yield replace(message, tag=tag)
+            yield msgspec.structs.replace(message, tag=tag)
 
     def acked(self, tag: str, mono_s: float) -> bool:
         """Note that the broker has an answer, or refuses it for good; False when it is not ours."""

@@ -260,10 +260,15 @@ class Journal:
         yield from self._witness.responded(response, now)
         yield from self._work(now)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any command is under way: then every observation is of interest."""
+        return bool(self._book.live) or self._book.scribe.is_busy
+
     def observed(self, observation: Observation, now: Moment) -> Iterator[Effect]:
         """Take an observation that may reflect a command."""
         yield from self._witness.observed(observation, now)
-        if self._book.live or self._book.scribe.is_busy:
+        if self.is_busy:
             yield from self._work(now)
 
     def acked(self, tag: str, now: Moment) -> None:

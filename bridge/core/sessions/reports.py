@@ -368,6 +368,10 @@ class Measured(Protocol):
         ...
 
 
+# The op mode and the energy of the session.
+SHOWN = frozenset({109, 121})
+
+
 class SessionBoard:
     """``session/current`` and ``session/last`` of one charger.
 

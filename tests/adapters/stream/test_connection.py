@@ -1,12 +1,19 @@
 """One hub connection on virtual time, with the real limits and a socket in memory."""
 
 import asyncio
+import itertools
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
-from bridge.adapters.stream.connection import HubConnection, Limits, Subscribed, Watched
+from bridge.adapters.stream.connection import (
+    SLICE_BYTES,
+    HubConnection,
+    Limits,
+    Subscribed,
+    Watched,
+)
 from bridge.core.cloud.signalr import HANDSHAKE, PING, HandshakeAnswer, subscribe
 from bridge.core.events import Observed
 from bridge.errors import LinkLost
@@ -134,6 +141,32 @@ async def test_bytes_put_the_end_off():
 
     assert bench.ended_at_s == 95.0
     assert [type(item) for item in bench.taken] == [HandshakeAnswer, Observed]
+
+
+async def test_a_large_frame_is_read_in_slices_between_which_others_have_their_turn():
+    """Megabytes in one frame hold up no ping, no command and no acknowledgement."""
+    bench = Bench()
+    turns: list[int] = []
+
+    async def other() -> None:
+        while True:
+            turns.append(len(bench.taken))
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(bench.serve())
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        await settle()
+        waiting = tasks.create_task(other())
+        bench.socket.incoming.put_nowait(UPDATE * 5_000)
+        while sum(len(e.observations) for e in bench.taken[1:]) < 5_000:  # noqa: ASYNC110 - the connection sets no event
+            await asyncio.sleep(0)
+        waiting.cancel()
+        serving.cancel()
+
+    longest = SLICE_BYTES // len(UPDATE) + 1
+    assert max(len(event.observations) for event in bench.taken[1:]) <= longest
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 1
 
 
 async def test_a_refused_subscription_is_named_and_an_unknown_completion_is_not():

@@ -7,7 +7,6 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import Fleet
-from bridge.core.chargers.observations import Observation
 from bridge.core.effects import Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
@@ -49,11 +48,9 @@ def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind
     measured_at = iso_utc(at(seconds if measured_s is None else measured_s).wall)
     raw = RawObservation(charger_id, number, kind, value, measured_at)
     effects = []
-    for item in fleet.read(raw, at(seconds)):
-        if isinstance(item, Observation):
-            effects += fleet.apply(item, "stream", at(seconds), ours=False)
-        else:
-            effects.append(item)
+    observation = fleet.read(raw, at(seconds), effects)
+    if observation is not None:
+        effects += fleet.apply(observation, "stream", at(seconds), ours=False)
     return effects
 
 
