@@ -1,7 +1,7 @@
 # make demo    everything at once, without charger, account or broker
 # make test    install what the tests need, then run `make check`
 # make check   what CI checks, in the order that fails fastest
-# make bench   what docs/performance.md says, measured again: about half an hour
+# make bench   what docs/performance.md says, measured again: about forty minutes
 # make soak-…  the same promises for as long as you like: soak-kill N=1000, soak-power N=10000, …
 
 PYTHON ?= python3
@@ -22,7 +22,8 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
 .PHONY: acceptance acceptance-homeassistant
-.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean bench peers
+.PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
+.PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop
 .PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz sbom
@@ -100,6 +101,11 @@ BENCHMARKS := throughput latency commands replay fleet memory start drain
 
 bench: $(VENV)/.dev mosquitto
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit; done
+	python -m benchmarks.throughput --window 20 --json benchmarks/results/throughput-window-20.json
+
+# The tables of docs/performance.md, from what `make bench` left.
+bench-report: $(VENV)/.dev
+	python -m benchmarks.report
 
 # Every border, N inputs each, guided by coverage; TARGET names some, SEED repeats a run.
 fuzz: $(VENV)/.fuzz

@@ -7,7 +7,6 @@ machine's, the ratio is ours. Beyond the first :data:`~bridge.core.sessions.deli
 a drain is paced on purpose, so more of them measure the pace.
 """
 
-import argparse
 import asyncio
 import json
 import logging
@@ -23,6 +22,7 @@ import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from benchmarks import stage
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.core.sessions.delivery import WINDOW
 from bridge.core.sessions.ledger import StoredReport, report_document
@@ -126,7 +126,7 @@ async def drained(port: int, backlog: list[StoredReport], folder: Path) -> float
 
 async def main() -> None:
     """Measure, several times, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = stage.arguments(__doc__, "drain")
     parser.add_argument("--reports", type=int, default=600)
     parser.add_argument("--chargers", type=int, default=50)
     parser.add_argument("--times", type=int, default=3)
@@ -146,6 +146,8 @@ async def main() -> None:
             broker.kill()
     bridge, script = statistics.median(ours), statistics.median(theirs)
     print(f"bare publisher {script:.0f}/s, bridge {bridge:.0f}/s, ratio {bridge / script:.2f}")
+    table = {"gateway": stage.summary(ours), "bare": stage.summary(theirs)}
+    stage.write(options.json, {"reports_s": table, "to_bare": stage.ratios(ours, theirs)})
 
 
 if __name__ == "__main__":

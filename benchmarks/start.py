@@ -6,11 +6,9 @@ connected``, resident memory after every charger's replay was published, and bes
 import of the packages the gateway uses, in the same run, because machines differ and drift.
 """
 
-import argparse
 import asyncio
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks import stage
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve
 from tests.acceptance.conftest import Gateway, Witness, configuration
@@ -27,7 +26,9 @@ from tests.mosquitto import Mosquitto
 PORT = 28873
 # Not everything: mosquitto drops what a slow subscriber has not taken beyond 1,000 messages.
 WATCHED = ("charger/bridge/+", "charger/+/availability", "charger/+/state/op_mode")
-PACKAGES = "paho.mqtt.client, httpx, yaml, structlog, sqlite3, msgspec, websockets.asyncio.client"
+PACKAGES = (
+    "paho.mqtt.client, httpx, yaml, structlog, sqlite3, msgspec, mqtt5, websockets.asyncio.client"
+)
 
 
 def import_s() -> float:
@@ -74,28 +75,36 @@ async def once(chargers: int, folder: Path) -> tuple[float, float, float]:
 
 def main() -> None:
     """Run everything and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = stage.arguments(__doc__, "start")
     parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
+    options = parser.parse_args()
+    runs, table = options.runs, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         broker = Mosquitto(folder, PORT)
         broker.start()
         try:
-            imports = [import_s() for _ in range(runs)]
-            print(f"bare import of the packages: {statistics.median(imports):.2f} s")
             for chargers in (2, 50):
-                figures = [asyncio.run(once(chargers, folder)) for _ in range(runs)]
-                online_s, connected_s, mib = (
-                    statistics.median(column) for column in zip(*figures, strict=True)
-                )
-                ratio = online_s / statistics.median(imports)
+                imports, figures = [], []
+                for _ in range(runs):
+                    imports.append(import_s())
+                    figures.append(asyncio.run(once(chargers, folder)))
+                online, connected, mib = (list(column) for column in zip(*figures, strict=True))
+                table[str(chargers)] = row = {
+                    "import_s": stage.summary(imports),
+                    "online_s": stage.summary(online),
+                    "to_import": stage.ratios(online, imports),
+                    "connected_s": stage.summary(connected),
+                    "resident_mib": stage.summary(mib),
+                }
+                import_, online_, ratio, connected_, mib_ = (one["median"] for one in row.values())
                 print(
-                    f"{chargers:3d} chargers: online {online_s:.2f} s ({ratio:.2f} x import), "
-                    f"connected {connected_s:.2f} s, {mib:.1f} MiB resident"
+                    f"{chargers:3d} chargers: online {online_:.2f} s ({ratio:.2f} x the bare import"
+                    f" of {import_:.2f} s), connected {connected_:.2f} s, {mib_:.1f} MiB resident"
                 )
         finally:
             broker.stop()
+    stage.write(options.json, {"starts": table})
 
 
 if __name__ == "__main__":
