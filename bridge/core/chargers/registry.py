@@ -96,11 +96,11 @@ _LABELS: Final[Mapping[int, Labels]] = {
 }
 
 # Whom it belongs to, where it stands, which networks are around: none of a broker's business.
-# 60 is a signed form of 129, and nobody has published where in it the tag is.
-PERSONAL_IDS: Final = frozenset({25, 36, 60, 69, 81, 108, 128, 140, 241})
+PERSONAL_IDS: Final = frozenset({25, 36, 69, 81, 108, 128, 140, 241})
 
-# These carry an Auth field, which is taken out.
-AUTH_FIELD_IDS: Final = frozenset({129, 223})
+# 129 and 223 carry an Auth field, which is taken out. 60 is a signed form of 129 that nobody has
+# described; it is expected to carry one too, and is not published where it cannot be read.
+AUTH_FIELD_IDS: Final = frozenset({60, 129, 223})
 
 # An ICCID has 19 or 20 digits and overflows 64 bits; a site id as text stays text.
 ALWAYS_TEXT_IDS: Final = frozenset({26, 81})

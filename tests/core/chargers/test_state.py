@@ -296,7 +296,7 @@ def test_no_tag_is_said_to_be_none():
     assert published(apply(charger(), seen(128, "")))["state/user_id_token"] == b""
 
 
-@pytest.mark.parametrize("number", [129, 223])
+@pytest.mark.parametrize("number", [60, 129, 223])
 @pytest.mark.parametrize("plain", [False, True])
 def test_sessions_are_retained_without_their_tag(number, plain):
     """The tag inside a session never reaches a retained topic, whatever the operator wants."""
