@@ -15,7 +15,7 @@ from typing import Final
 
 from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.questions import QUESTIONS
-from bridge.core.topics import Topics
+from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import Settings
 
 BRIDGE: Final = "charger-bridge"
@@ -60,19 +60,22 @@ def roles(settings: Settings) -> tuple[Role, Role, Role]:
     shown = topics.publications
     replies = tuple(f"{prefix}#" for prefix in topics.answer_prefixes)
     name = settings.mqtt.username
+    own = settings.homeassistant
+    places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
+    described, born = (places.publications, (places.status,)) if own.enabled else ((), ())
     return (
         Role(
             # One user of two blocks would have the rights of both.
             BRIDGE if name in (None, AUTOMATION, READER) else str(name),
             "The bridge itself. No other user should have these rights.",
-            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat),
-            (*shown, *replies),
+            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born),
+            (*shown, *replies, *described),
         ),
         Role(
             AUTOMATION,
             "Flows and dashboards that command. Delete what they need not.",
-            (*shown, *replies),
-            tuple(_asked(topics, settings)),
+            (*shown, *replies, *described),
+            (*_asked(topics, settings), *born),
         ),
         Role(READER, "Whoever only looks.", shown),
     )

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 from bridge.acl import BRIDGE, mosquitto_acl, roles
 from bridge.core.topics import Topics
-from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
+from bridge.settings import (
+    CommandSettings,
+    EaseeSettings,
+    HomeAssistantSettings,
+    MqttSettings,
+    Secret,
+    Settings,
+)
 
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
 
@@ -52,3 +59,17 @@ def test_the_list_is_about_the_configured_tree():
     assert "topic write answers/#" in lines
     assert "topic readwrite home/ev/bridge/state" in lines
     assert all(" home/ev/" in line or line.endswith(" answers/#") for line in lines)
+
+
+def test_home_assistant_has_its_place_only_where_it_is_used():
+    """The bridge may describe, Home Assistant may read that and say that it came up."""
+    on = replace(SETTINGS, homeassistant=HomeAssistantSettings(enabled=True))
+    bridge, automation, reader = roles(on)
+    described = {"homeassistant/device/+/config", "homeassistant/+/+/+/config"}
+
+    assert described <= set(bridge.write)
+    assert "homeassistant/status" in bridge.read
+    assert described <= set(automation.read)
+    assert "homeassistant/status" in automation.write
+    assert "homeassistant" not in mosquitto_acl(SETTINGS)
+    assert not [one for one in reader.read if "homeassistant" in one]

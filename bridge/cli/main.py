@@ -328,7 +328,8 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=TOPIC_FORMATS,
         default="text",
-        help="text, or acl: an access list for mosquitto (default text)",
+        help="text; acl: an access list for mosquitto; openhab: things and items; csv: a tag list"
+        " (default text)",
     )
 
 
@@ -352,9 +353,23 @@ def _topics_acl(settings: Settings) -> str:
     return mosquitto_acl(settings)
 
 
+def _topics_openhab(settings: Settings) -> str:
+    from bridge.openhab import things_and_items  # noqa: PLC0415 - rule 1
+
+    return things_and_items(settings)
+
+
+def _topics_csv(settings: Settings) -> str:
+    from bridge.tags import tag_list  # noqa: PLC0415 - rule 1
+
+    return tag_list(settings)
+
+
 TOPIC_FORMATS: Final[dict[str, Callable[[Settings], str]]] = {
     "text": _topics_text,
     "acl": _topics_acl,
+    "openhab": _topics_openhab,
+    "csv": _topics_csv,
 }
 
 

@@ -260,6 +260,11 @@ class HomeAssistantTopics:
     prefix: str = "homeassistant"
     status: str = "homeassistant/status"
 
+    @property
+    def publications(self) -> tuple[str, ...]:
+        """Filters of everything that is described, in both forms."""
+        return (self.device("+"), self.component("+", "+", "+"))
+
     def device(self, node: str) -> str:
         """Retained: one device with everything it has."""
         return f"{self.prefix}/device/{node}/config"

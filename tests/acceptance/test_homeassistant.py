@@ -19,18 +19,36 @@ from bridge.core.homeassistant.entities import LONGEST_STATE, entities
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings
 from tests.acceptance.conftest import Witness
-from tests.acceptance.home_assistant.hass import HASS, PYTHON, ROOT, HomeAssistant
+from tests.acceptance.home_assistant.hass import ROOT, HomeAssistant, binary
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.acceptance,
-    pytest.mark.skipif(not HASS.exists(), reason="make acceptance-homeassistant installs it"),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
+
+# The one knows messages about single entities only, the other both forms.
+OLDER, NEWER = "2024.3", "2025.2"
+
+
+def needs(version):
+    """Skip a test where this version is not installed."""
+    return pytest.mark.skipif(
+        not binary(version, "hass").exists(), reason="make acceptance-homeassistant installs it"
+    )
+
+
+def installed(*versions):
+    """Run a test with each of these versions that is installed."""
+    return pytest.mark.parametrize(
+        "version", [pytest.param(version, marks=needs(version)) for version in versions]
+    )
+
 
 ONE, TWO = "EH000001", "EH000002"
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 JUDGE = ROOT / "tests" / "acceptance" / "home_assistant" / "judge.py"
 SINGLE = "locked_1_phase"
+TOPIC = {
+    "device": f"homeassistant/device/charger_{ONE}/config",
+    "component": f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config",
+}
 
 
 def single_messages(allow):
@@ -74,10 +92,10 @@ def expected(config):
             return {"": "None", "x" * 999: "x" * LONGEST_STATE, "0": "0"}
 
 
-async def judged(asked):
+async def judged(version, asked):
     """Have Home Assistant's own schemas and templates look at descriptions."""
     process = await asyncio.create_subprocess_exec(
-        str(PYTHON),
+        str(binary(version, "python")),
         str(JUDGE),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -88,8 +106,9 @@ async def judged(asked):
     return json.loads(output)
 
 
+@installed(OLDER, NEWER)
 @pytest.mark.parametrize("allow", [GROUPS, ()], ids=["everything", "nothing"])
-async def test_its_own_schemas_take_every_entity(allow):
+async def test_its_own_schemas_take_every_entity(allow, version):
     """No unknown key, no unit or state class it refuses, and each payload becomes what it means."""
     messages = single_messages(allow)
     wanted = {t: expected(c) for t, c in messages.items() if "value_template" in c}
@@ -97,7 +116,7 @@ async def test_its_own_schemas_take_every_entity(allow):
         {"topic": topic, "config": config, "payloads": list(wanted.get(topic, {}))}
         for topic, config in messages.items()
     ]
-    found = await judged(asked)
+    found = await judged(version, asked)
 
     assert found["problems"] == []
     for topic, texts in wanted.items():
@@ -106,29 +125,30 @@ async def test_its_own_schemas_take_every_entity(allow):
             assert (json.loads(got) if isinstance(text, dict) else got) == text, topic
 
 
-async def test_the_judge_refuses_what_is_wrong():
+@installed(OLDER, NEWER)
+async def test_the_judge_refuses_what_is_wrong(version):
     """A wrong unit, an unknown key and a missing topic are found: the test above can fail."""
     topic = f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config"
     good = single_messages(())[topic]
     wrong = [good | {"unit_of_measurement": "A"}, good | {"colour": "red"}, {"name": "x"}]
     wrong.append(good | {"device_class": "energy", "unit_of_measurement": "kWh"})
-    found = await judged([{"topic": topic, "config": c, "payloads": []} for c in wrong])
+    found = await judged(version, [{"topic": topic, "config": c, "payloads": []} for c in wrong])
 
     assert len(found["problems"]) == len(wrong)
 
 
 @contextlib.asynccontextmanager
-async def at_home(stage, tmp_path, **how):
+async def at_home(stage, tmp_path, version, form, **how):
     """Run everything: broker, cloud, gateway and Home Assistant, which knows the broker."""
 
     def change(config):
-        config["homeassistant"] = {"enabled": True, "form": "component"}
+        config["homeassistant"] = {"enabled": True, "form": form}
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with stage(change=change, **how) as s:
-        home = HomeAssistant(tmp_path / "hass", port)
+        home = HomeAssistant(version, tmp_path / "hass", port)
         await home.start()
         try:
             await home.set_up(s.broker.port)
@@ -143,9 +163,9 @@ def id_of(known, charger_id, key):
     return known[f"charger_{charger_id}_{key}"]["entity_id"]
 
 
-async def all_there(home, chargers):
+async def all_there(home, chargers, allow=GROUPS):
     """Wait until every entity of these chargers is known and the enabled ones are available."""
-    own = entities(ONE, Topics(), CommandSettings(allow=GROUPS))
+    own = entities(ONE, Topics(), CommandSettings(allow=allow))
     enabled = {e.key for e in own if e.config.get("enabled_by_default", True)}
     wanted = {f"charger_{c}_{e.key}" for c in chargers for e in own}
     known = await home.registered(lambda found: found.keys() == wanted)
@@ -179,9 +199,16 @@ async def reconfigured(s, **sections):
     await s.gateway.start()
 
 
-async def test_a_life_with_home_assistant(stage, tmp_path):  # noqa: PLR0915 - a long story
+@pytest.mark.parametrize(
+    ("version", "form"),
+    [
+        pytest.param(OLDER, "component", marks=needs(OLDER)),
+        pytest.param(NEWER, "device", marks=needs(NEWER)),
+    ],
+)
+async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # noqa: PLR0915 - a long story
     """Every entity appears, tells the truth, switches the charger, comes back and goes away."""
-    async with at_home(stage, tmp_path, chargers=2) as (s, home):
+    async with at_home(stage, tmp_path, version, form, chargers=2) as (s, home):
         known = await all_there(home, (ONE, TWO))
         devices = [d for d in await home.registry("device") if d["manufacturer"] == "Easee"]
         assert {d["serial_number"] for d in devices} == {ONE, TWO}
@@ -247,7 +274,7 @@ async def test_a_life_with_home_assistant(stage, tmp_path):  # noqa: PLR0915 - a
         await shows("binary_sensor_car_connected", "on")
 
         # It restarts: its birth is answered, and everything is there again.
-        described = f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config"
+        described = TOPIC[form]
         watcher = Witness(s.broker.port)
         await watcher.start((described, "homeassistant/status"))
         assert complaints(home) == []
@@ -258,8 +285,35 @@ async def test_a_life_with_home_assistant(stage, tmp_path):  # noqa: PLR0915 - a
         assert (await all_there(home, (ONE, TWO))).keys() == known.keys()
         assert complaints(home) == []
 
-        # A charger leaves, then everything.
+        # Commands are no longer allowed, a charger leaves, then everything.
+        await reconfigured(s, commands={"allow": ["control"]})
+        await all_there(home, (ONE, TWO), ("control",))
         await reconfigured(s, easee={"chargers": [ONE]})
-        await all_there(home, (ONE,))
+        await all_there(home, (ONE,), ("control",))
         await reconfigured(s, homeassistant={"enabled": False})
         await home.registered(lambda found: not found)
+
+
+@needs(NEWER)
+async def test_a_change_of_form_keeps_every_entity(stage, tmp_path):
+    """There and back, each entity is the same one to Home Assistant, so names and history stay."""
+    async with at_home(stage, tmp_path, NEWER, "component", chargers=1) as (s, home):
+        before = await all_there(home, (ONE,))
+        for form in ("device", "component"):
+            await reconfigured(s, homeassistant={"form": form})
+            await s.witness.value("charger/bridge/cloud", "connected")
+            watcher = Witness(s.broker.port)
+            await watcher.start(("homeassistant/#",))
+            other = TOPIC["component" if form == "device" else "device"]
+            await watcher.until(
+                lambda w=watcher, new=TOPIC[form], old=other: (
+                    w.retained.get(new) and not w.retained.get(old)
+                ),
+                f"the {form} form",
+            )
+            await watcher.stop()
+            after = await all_there(home, (ONE,))
+            assert {key: e["id"] for key, e in after.items()} == {
+                key: e["id"] for key, e in before.items()
+            }
+        assert complaints(home) == []

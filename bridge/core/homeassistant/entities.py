@@ -179,7 +179,7 @@ class _Charger:
     def control(self, command: str, control: Control, max_current_a: int) -> Entity:
         config: dict[str, object] = {
             "name": control.name,
-            "command_topic": f"{self.topics.base}/{self.charger_id}/set/{command}",
+            "command_topic": self.topics.command(self.charger_id, command),
             "retain": False,
             "qos": 1,
         }
@@ -214,7 +214,7 @@ class _Charger:
             "title": "Easee firmware",
         }
         if is_installable:
-            config["command_topic"] = f"{self.topics.base}/{self.charger_id}/set/update_firmware"
+            config["command_topic"] = self.topics.command(self.charger_id, "update_firmware")
             config |= {"payload_install": "PRESS", "retain": False, "qos": 1}
         return _entity("update", "firmware", config)
 

@@ -12,9 +12,6 @@ import httpx
 import websockets
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDER = ROOT / ".acceptance" / "homeassistant"
-PYTHON = FOLDER / "bin" / "python"
-HASS = FOLDER / "bin" / "hass"
 # Its first start makes a database and reads 500 MB of modules, on a machine that does other things.
 STARTED_WITHIN_S = 180.0
 PATIENCE_S = 60.0
@@ -27,10 +24,16 @@ logger: {{default: warning}}
 """
 
 
+def binary(version: str, name: str) -> Path:
+    """Tell where a program of an installed version is, if it is."""
+    return ROOT / ".acceptance" / f"home-assistant-{version}" / "bin" / name
+
+
 @dataclass
 class HomeAssistant:
     """One installation in a folder of its own."""
 
+    version: str
     folder: Path
     port: int
     token: str = ""
@@ -52,7 +55,7 @@ class HomeAssistant:
         text = CONFIGURATION.format(port=self.port)
         (self.folder / "configuration.yaml").write_text(text)
         self.process = await asyncio.create_subprocess_exec(
-            str(HASS),
+            str(binary(self.version, "hass")),
             "--skip-pip",
             "-c",
             str(self.folder),
