@@ -452,7 +452,7 @@ class Machine:
             self._status.counters["publications_refused"] += 1
         yield from self._sessions.acked(message, reason_code, now)
         self._journal.acked(message.tag, now)
-        yield from self._announcer.acked(message, reason_code)
+        yield from self._announcer.acked(message, reason_code, now)
 
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
         self._status.counters[f"stream_{event.kind}"] += 1

@@ -13,6 +13,7 @@ from bridge.core.homeassistant.announcer import (
     BIRTH_FIRST_S,
     BIRTH_SPREAD_S,
     GONE_AFTER_LISTS,
+    HANDED_OVER_S,
     MIGRATE,
     SETTLE_S,
     Announcer,
@@ -61,7 +62,7 @@ class Broker:
                 elif effect.retained:
                     self.retained.pop(effect.topic, None)
                 if acknowledge:
-                    waiting += self.announcer.acked(effect, self.reason_code)
+                    waiting += self.announcer.acked(effect, self.reason_code, self.now)
 
     def connect(self):
         self.announcer.connected(self.now)
@@ -308,9 +309,12 @@ def test_each_step_waits_for_the_one_before():
     handed = list(later.log)
     assert {message.payload for message in handed} == {MIGRATE}
     for message in handed[:-1]:
-        later.take(later.announcer.acked(message, 0))
-    assert later.log == handed
-    later.take(later.announcer.acked(handed[-1], 0))
+        later.take(later.announcer.acked(message, 0, later.now))
+    assert later.announcer.deadline_s() is None
+    later.take(later.announcer.acked(handed[-1], 0, later.now))
+    assert later.announcer.deadline_s() == later.now.mono_s + HANDED_OVER_S
+    assert list(later.announcer.tick(later.now)) == []
+    later.run()
     assert later.log[len(handed)].topic == DEVICE.format(ONE)
     assert later.kept.keys() == {DEVICE.format(ONE)}
 
@@ -324,7 +328,7 @@ def test_a_lost_connection_starts_the_steps_again():
     later.seconds = SETTLE_S
     later.take(later.announcer.tick(later.now), acknowledge=False)
     later.announcer.disconnected()
-    assert list(later.announcer.acked(later.log[0], 0)) == []
+    assert list(later.announcer.acked(later.log[0], 0, later.now)) == []
     later.connect()
 
     assert later.kept.keys() == {DEVICE.format(ONE)}
