@@ -58,6 +58,7 @@ docs-check:
 	python tools/gen_config.py --check
 	python tools/gen_topics.py --check
 	python tools/gen_states.py --check
+	python tools/gen_faults.py --check
 
 pytest:
 	python -m pytest $(ARGS)
@@ -143,6 +144,7 @@ docs: $(VENV)/.dev
 	python tools/gen_config.py
 	python tools/gen_topics.py
 	python tools/gen_states.py
+	python tools/gen_faults.py
 
 # Long runs; `make test` does short ones. N says how often.
 soak-broker: $(VENV)/.dev mosquitto

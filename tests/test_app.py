@@ -26,6 +26,7 @@ def settings(path: Path, port: int) -> Settings:
     )
 
 
+@pytest.mark.fault("F9")
 async def test_a_second_bridge_on_the_same_store_ends_with_75(tmp_path, free_port):
     """Two bridges would answer every command twice: the second one leaves."""
     path = tmp_path / "bridge.db"
@@ -53,6 +54,7 @@ async def test_the_salt_stays_the_same_when_the_store_cannot_be_opened(tmp_path)
 
 
 @pytest.mark.parametrize("usable", [True, False])
+@pytest.mark.fault("F7")
 async def test_the_bridge_starts_and_stops_with_nothing_reachable(tmp_path, free_port, usable):
     """No cloud, no broker, not even a store: it waits, and ends with 0 when asked."""
     path = tmp_path / "bridge.db"

@@ -518,6 +518,7 @@ async def test_work_that_takes_time_is_promised_until_it_is_done():
 
 
 @pytest.mark.parametrize("ending", ["return", "error"])
+@pytest.mark.fault("F20")
 async def test_a_part_that_ends_ends_the_gateway(ending):
     """Without its link the gateway would be half alive: it ends, with an error worth a restart."""
     inbox = Inbox()

@@ -51,7 +51,9 @@ def test_the_example_holds_the_defaults():
     assert load(ROOT / "config.example.yaml", environ) == Settings(easee=account)
 
 
-@pytest.mark.parametrize("tool", ["gen_config.py", "gen_states.py", "gen_topics.py"])
+@pytest.mark.parametrize(
+    "tool", ["gen_config.py", "gen_faults.py", "gen_states.py", "gen_topics.py"]
+)
 def test_generated_documents_are_current(tool):
     """What is generated was generated from the tables as they are."""
     checked = subprocess.run(

@@ -201,16 +201,16 @@ FAULTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Proof:
     """One test that shows something."""
 
     path: str
     name: str
 
 
-def marks() -> dict[str, list[Test]]:
+def marks() -> dict[str, list[Proof]]:
     """Read which test shows which fault, without importing any."""
-    found: dict[str, list[Test]] = defaultdict(list)
+    found: dict[str, list[Proof]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         if "node_modules" in path.parts:
             continue
@@ -218,7 +218,7 @@ def marks() -> dict[str, list[Test]]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 for number in _numbers(node):
-                    found[number].append(Test(place, node.name))
+                    found[number].append(Proof(place, node.name))
     return found
 
 
@@ -229,7 +229,7 @@ def _numbers(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
                 yield from (str(one.value) for one in arguments if isinstance(one, ast.Constant))
 
 
-def problems(shown: dict[str, list[Test]], makefile: str) -> Iterator[str]:
+def problems(shown: dict[str, list[Proof]], makefile: str) -> Iterator[str]:
     """Name what does not fit together."""
     for number in sorted(shown.keys() - FAULTS.keys()):
         yield f"{shown[number][0].name} shows {number}, which is not in the table"
@@ -245,13 +245,13 @@ def problems(shown: dict[str, list[Test]], makefile: str) -> Iterator[str]:
                 yield f"{number} names make {target}, which there is not"
 
 
-def page(shown: dict[str, list[Test]]) -> str:
+def page(shown: dict[str, list[Proof]]) -> str:
     """Write the page."""
     rows = [_row(number, row, shown.get(number, [])) for number, row in FAULTS.items()]
     return "\n".join([HEAD, "| | fault | what holds | shown by |", "|---|---|---|---|", *rows, ""])
 
 
-def _row(number: str, row: Row, tests: list[Test]) -> str:
+def _row(number: str, row: Row, tests: list[Proof]) -> str:
     by = [f"[{test.name.removeprefix('test_')}](../{test.path})" for test in tests]
     by += [f"`make {target}`" for target in row.targets]
     by += [f"*Not shown:* {text}" for text in (row.reason, row.gap) if text]

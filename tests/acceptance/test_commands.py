@@ -50,6 +50,7 @@ async def test_what_is_there_already_costs_no_request(stage):
         assert len(sent(s, ONE, "set_dynamic_charger_current")) == 1
 
 
+@pytest.mark.fault("F21")
 async def test_a_flood_for_one_charger_keeps_nobody_else_waiting(stage):
     """Every message is answered once, few are sent, and the other charger answers in time."""
     async with stage(chargers=2) as s:
@@ -72,6 +73,7 @@ async def test_a_flood_for_one_charger_keeps_nobody_else_waiting(stage):
         assert len(sent(s, ONE, "set_dynamic_charger_current")) < 60
 
 
+@pytest.mark.fault("F1")
 async def test_a_killed_bridge_sends_nothing_twice_and_answers_all_the_same(stage):
     """SIGKILL behind the request: a toggle is verified or unknown, and its id stays known."""
     async with stage(chargers=1, command_latency_s=3.0) as s:

@@ -79,6 +79,7 @@ async def test_both_spellings_of_pending_authorization_mean_the_same(stage, op_m
         await s.witness.value(f"{STATE}/led_pattern", "flashing")
 
 
+@pytest.mark.fault("F32")
 async def test_the_newest_by_the_chargers_clock_wins(stage):
     """A value that arrives late and is older changes nothing; a newer one does."""
     async with stage(chargers=1) as s:
@@ -109,6 +110,7 @@ async def test_a_value_that_cannot_be_read_replaces_nothing(stage):
         await s.witness.value(alert, b"")
 
 
+@pytest.mark.fault("F31")
 async def test_hostile_frames_and_ids_change_nothing(stage):
     """Broken frames, unknown targets and foreign serials are survived without a reconnect."""
     async with stage(chargers=1) as s:
@@ -223,6 +225,7 @@ async def test_access_modes_exclude_each_other_and_both_readbacks_follow(stage):
         await s.witness.value(f"{STATE}/local_pre_authorize_enabled", "true")
 
 
+@pytest.mark.fault("F11")
 async def test_everything_retained_is_back_after_the_broker_lost_its_memory(stage):
     """A broker that is killed and starts empty is told everything again."""
     async with stage(chargers=1) as s:
@@ -246,6 +249,7 @@ async def test_everything_retained_is_back_after_the_broker_lost_its_memory(stag
         await s.witness.start()
 
 
+@pytest.mark.fault("F29")
 async def test_the_hub_may_come_and_go_and_tokens_may_be_revoked(stage):
     """A dropped hub and revoked tokens are healed without a restart, with few logins."""
     async with stage(chargers=1) as s:
@@ -380,6 +384,7 @@ async def test_no_secret_and_no_tag_is_anywhere(stage):
         ]
 
 
+@pytest.mark.fault("F37")
 async def test_a_clean_stop_says_so(stage):
     """SIGTERM publishes offline and ends with status 0; kill -9 leaves it to the will."""
     async with stage(chargers=1) as s:
@@ -422,6 +427,7 @@ async def test_polling_serves_where_there_is_no_stream(stage):
         assert s.cloud.connections == 0
 
 
+@pytest.mark.fault("F29")
 async def test_wrong_credentials_are_told_and_not_tried_again_soon(stage):
     """One login, an alert that says what to do, bridge/cloud auth_failed, and patience."""
     async with stage(chargers=1, online=False, username="x@example.com", password="other") as s:

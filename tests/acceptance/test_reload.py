@@ -19,6 +19,7 @@ def reload(s, text=None, **changes):
     s.gateway.process.send_signal(signal.SIGHUP)
 
 
+@pytest.mark.fault("F39")
 async def test_a_changed_file_takes_effect_without_a_restart(stage):
     """What is allowed changes at once; a bad file changes nothing, and is said to be bad."""
     async with stage(chargers=1) as s:

@@ -32,6 +32,7 @@ async def offline_reports(witness, count, after=0):
     return offline(witness, after)
 
 
+@pytest.mark.fault("F30")
 async def test_sessions_that_ran_while_nobody_listened_are_looked_up(stage):
     """The stream repeats only the newest of a burst; the cloud's list brings the others."""
     async with stage(chargers=1) as s:

@@ -62,6 +62,7 @@ async def flood(port, topic, values):
     return count
 
 
+@pytest.mark.fault("F21")
 async def test_a_sustained_flood_keeps_no_other_charger_waiting(stage):
     """Commands of another charger are answered while 1,000 a second come in for the first."""
     async with stage(chargers=2, authorization_required=False) as s, aside(s, TWO) as calm:
@@ -104,6 +105,7 @@ async def test_a_flood_makes_its_own_charger_busy_and_no_other(stage):
     assert len(posted(s, ONE)) <= 60  # what the vendor takes in a minute
 
 
+@pytest.mark.fault("F22")
 async def test_a_thousand_retained_commands_run_none_and_delay_nothing(stage):
     """What is retained on command topics is refused one by one, and the bridge comes up."""
     async with contextlib.AsyncExitStack() as stack:
@@ -175,6 +177,7 @@ class Cable:
 
 
 @pytest.mark.parametrize("payload", ["PRESS", '{"id":"again"}'])
+@pytest.mark.fault("F23")
 async def test_what_a_broker_delivers_again_runs_once(stage, payload):
     """The connection is cut behind the commit and before the PUBACK: one request, one answer."""
     cable = Cable(None)

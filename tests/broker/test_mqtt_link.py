@@ -66,6 +66,7 @@ async def test_properties_of_mqtt_5_go_both_ways(broker):
     assert received.correlation == b"\x00\xff"
 
 
+@pytest.mark.fault("F22")
 async def test_retained_commands_are_marked_and_come_once(broker):
     """Retained flags are seen, stored or live; a kept session is not sent them again."""
     with outsider(broker.port) as other:
@@ -98,6 +99,7 @@ async def test_nothing_arrives_before_connected_is_emitted(broker):
     assert isinstance(it.events[0], MqttConnected)
 
 
+@pytest.mark.fault("F11")
 async def test_a_restarted_broker_is_found_again_within_five_seconds(broker):
     """A polite restart and a power cut both heal by themselves, with one event for each loss."""
     async with linked(broker.port) as it:
@@ -124,6 +126,7 @@ async def test_a_restarted_broker_is_found_again_within_five_seconds(broker):
     assert (forgotten.session_present, kept.session_present) == (False, True)
 
 
+@pytest.mark.fault("F23")
 async def test_commands_sent_while_away_are_kept_by_the_session(broker):
     """After a short absence comes what was published meanwhile, and what was not acknowledged."""
     with outsider(broker.port) as other:
@@ -163,6 +166,7 @@ async def test_a_late_acknowledgement_does_not_acknowledge_another_message(broke
     assert (again.payload, again.duplicate) == (b"second", True)
 
 
+@pytest.mark.fault("F14")
 async def test_a_half_open_broker_is_noticed(broker):
     """A broker that just falls silent is taken for lost, by the keepalive of the protocol."""
     async with linked(broker.port, keepalive_s=2) as it:
@@ -176,6 +180,7 @@ async def test_a_half_open_broker_is_noticed(broker):
     assert len(it.seen(MqttDisconnected)) == 1
 
 
+@pytest.mark.fault("F17")
 async def test_a_denied_publication_is_told(make_broker, tmp_path):
     """On MQTT 5 an access list that says no is a reason code, and the link stays up."""
     acl = tmp_path / "acl"
@@ -210,6 +215,7 @@ async def test_the_bridge_hears_itself_where_it_may(broker, version):
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 @pytest.mark.parametrize("may", ["read", "write"])
+@pytest.mark.fault("F17")
 async def test_an_access_list_can_make_us_deaf(make_broker, tmp_path, version, may):
     """Mosquitto grants the subscription all the same: only the missing heartbeat tells."""
     acl = tmp_path / "acl"
@@ -282,6 +288,7 @@ async def test_closing_ends_the_run_also_without_a_broker():
     assert len(it.events) == 1
 
 
+@pytest.mark.fault("F18")
 async def test_messages_that_can_never_be_sent_are_refused(make_broker):
     """A hostile topic or an oversized message is an error here, and not a reconnect loop."""
     broker = make_broker(listener=("max_packet_size 1000",))
@@ -301,6 +308,7 @@ async def test_messages_that_can_never_be_sent_are_refused(make_broker):
     assert not it.seen(MqttDisconnected)
 
 
+@pytest.mark.fault("F19")
 async def test_oversized_commands_are_cut_and_named_once(broker):
     """A payload no command has reaches the core cut, still too long, and gets its answer there."""
     with outsider(broker.port) as other, capture_logs() as logs:
@@ -338,6 +346,7 @@ async def test_a_message_the_library_cannot_parse_does_not_cut_the_link_for_ever
     assert len(it.seen(MqttConnected)) == 2
 
 
+@pytest.mark.fault("F16")
 async def test_a_second_client_with_the_same_id_is_not_fought(broker):
     """Two links with one id slow down instead of throwing each other out for ever."""
     async with linked(broker.port) as it:

@@ -102,6 +102,7 @@ async def test_a_verified_broker_is_used_as_any_other(make_broker, tmp_path, aut
         (lambda ours: ours.issue_cert("localhost", not_after=LONG_AGO), "has expired"),
     ],
 )
+@pytest.mark.fault("F35")
 async def test_a_wrong_server_gets_no_connect(tmp_path, authority, leaf, hint):
     """Not one byte of CONNECT goes to a server that is not verified, and the reason is named."""
     async with impostor(leaf(authority)) as (port, heard):

@@ -140,6 +140,7 @@ def test_a_wrong_command_line_is_one_line_and_status_1():
 
 
 @pytest.mark.parametrize("name", ["run", "check"])
+@pytest.mark.fault("F39")
 def test_a_wrong_configuration_is_status_78_and_every_problem_a_line(name, tmp_path):
     """Nothing is connected, nothing is created, and no traceback is shown."""
     path = tmp_path / "config.yaml"

@@ -509,6 +509,7 @@ def test_two_variables_for_one_secret_are_an_error(tmp_path):
         (b"x" * 5000, "longer than 4096 bytes"),
     ],
 )
+@pytest.mark.fault("F39")
 def test_a_secret_file_that_is_no_secret_is_a_problem(content, expected, tmp_path):
     """Missing, empty or strange secret files are named, and their content is not."""
     secret = tmp_path / "secret"

@@ -75,6 +75,7 @@ def test_one_that_stops_coming_back_makes_a_new_connection(clock):
     assert bench.tick(1000) == []
 
 
+@pytest.mark.fault("F17")
 def test_one_that_never_came_back_is_an_alert_and_no_storm_of_connections(clock):
     """An access list is not changed by connecting again; when it is changed, the alert goes."""
     bench = Bench(clock)

@@ -451,6 +451,7 @@ def test_a_message_that_waited_at_the_broker_is_not_trusted(world):
 
 
 @pytest.mark.parametrize("expiry_s", [None, 500])
+@pytest.mark.fault("F38")
 def test_what_waited_while_we_stood_still_has_lost_that_time(world, expiry_s):
     """After ten minutes every command that lay in the socket is too old, whatever it switches."""
     world.take(StoodStill(600.0))

@@ -40,6 +40,7 @@ def events(street, name):
     return [line for line in street.gateway.lines if line["event"] == name]
 
 
+@pytest.mark.fault("F11")
 async def test_a_broker_line_that_fails_in_every_way_is_made_anew(street):
     """Half closed, corrupted, reset: what the charger reports afterwards arrives each time."""
     async with street() as s:
@@ -58,6 +59,7 @@ async def test_a_broker_line_that_fails_in_every_way_is_made_anew(street):
         assert s.witness.retained["charger/bridge/state"] == b"online"
 
 
+@pytest.mark.fault("F31")
 async def test_a_hub_line_that_fails_is_made_anew(street):
     """A corrupted frame and a reset cost a connection each, and no newer value."""
     async with street() as s:
@@ -74,6 +76,7 @@ async def test_a_hub_line_that_fails_is_made_anew(street):
         assert set(s.hub.fired) >= {"corrupt", "reset"}
 
 
+@pytest.mark.fault("F27")
 async def test_a_lost_answer_of_the_cloud_is_never_asked_for_twice(street):
     """Toggle, and the line falls silent behind the request: one request, one final answer."""
     async with street(change=brisk) as s:
@@ -93,6 +96,7 @@ async def test_a_lost_answer_of_the_cloud_is_never_asked_for_twice(street):
         assert s.rest.fired["blackhole"]
 
 
+@pytest.mark.fault("F27")
 async def test_an_answer_that_is_cut_short_is_found_out_at_the_charger(street):
     """The cloud did it and nobody heard so: the charger's own word confirms it, once."""
     async with street() as s:

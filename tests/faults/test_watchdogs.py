@@ -43,6 +43,7 @@ async def ended(process):
 @pytest.mark.parametrize(
     ("what", "parts"), [("loop", None), ("store", "store"), ("task", "mqtt")], ids=str
 )
+@pytest.mark.fault("F20")
 async def test_what_is_stuck_ends_the_process_for_its_service_manager(what, parts, tmp_path):
     """A loop, a store thread, a task: status 75, and the log says what and where."""
     async with gateway(what, tmp_path) as process:
@@ -70,6 +71,7 @@ async def said(listener):
         return await asyncio.get_running_loop().sock_recv(listener, 64)
 
 
+@pytest.mark.fault("F38")
 async def test_a_stopped_process_is_not_taken_for_a_stuck_one(tmp_path):
     """After SIGSTOP for longer than the watchdog's patience, SIGCONT finds it alive and well."""
     with manager(tmp_path) as listener:

@@ -6,6 +6,8 @@ import tracemalloc
 from collections import deque
 from datetime import timedelta
 
+import pytest
+
 from bridge.core.effects import CallCloud, MarkPublished, ReadReports, SaveReport, TendStore
 from bridge.core.events import (
     CloudFailed,
@@ -123,6 +125,7 @@ def _held_bytes():
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.fault("F13")
 def test_three_days_without_a_broker_cost_only_the_reports_and_all_of_them_arrive():
     """50 chargers: values are conflated, events bounded, reports kept, each charger in order."""
     simulation = Simulation()

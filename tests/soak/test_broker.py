@@ -11,6 +11,7 @@ KILLS = 3
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.fault("F12")
 async def test_a_killed_broker_loses_nothing_for_good(seed, tmp_path):
     """With a consumer that acknowledges and with one that does not, SIGKILL after SIGKILL."""
     run = await soak(KILLS, seed, tmp_path)

@@ -7,6 +7,7 @@ from tests.soak import crash_points
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
 
+@pytest.mark.fault("F3")
 async def test_a_toggle_survives_the_death_of_the_gateway_once(tmp_path, free_port):
     """Killed before the PUBACK, before the next commit, behind the request: one answer each.
 

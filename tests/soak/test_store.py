@@ -33,6 +33,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.fault("F2")
 async def test_a_power_cut_loses_nothing_that_was_told(folder):
     """Whatever was not synced is lost, in any part and order; what was told is there."""
     problems, summary = await power.torment(120, 3, folder)
@@ -40,6 +41,7 @@ async def test_a_power_cut_loses_nothing_that_was_told(folder):
     assert problems == [], summary
 
 
+@pytest.mark.fault("F2")
 async def test_a_store_that_does_not_sync_is_found_out(folder, monkeypatch):
     """The power cuts are real ones: without full sync they lose what was told."""
     prepare = store_file._prepare
@@ -55,6 +57,7 @@ async def test_a_store_that_does_not_sync_is_found_out(folder, monkeypatch):
     assert any("must be one of" in one for one in problems)
 
 
+@pytest.mark.fault("F8")
 async def test_a_damaged_store_starts_and_hands_out_nothing_wrong(tmp_path):
     """Whatever was done to a file: it starts, says what is missing, and goes on."""
     problems, summary = await damage.torment(60, 2, tmp_path)
@@ -70,6 +73,7 @@ async def test_a_store_that_believes_its_files_is_found_out(tmp_path, monkeypatc
     assert any("nobody said so" in one for one in problems)
 
 
+@pytest.mark.fault("F6")
 async def test_failing_writes_and_syncs_are_survived(folder):
     """Some of the first writes and syncs fail, once and a few times in a row."""
     problems, summary = await faults.torment(64, folder, step=21)
@@ -88,6 +92,7 @@ async def test_a_store_that_does_not_open_again_is_found_out(folder, monkeypatch
 
 
 @pytest.mark.skipif(not full.is_permitted(), reason="needs the permission to mount")
+@pytest.mark.fault("F5")
 def test_a_small_disk_is_filled_and_freed(tmp_path):
     """While it is full nothing is taken and that is said; afterwards all is well by itself."""
     ended = subprocess.run(
@@ -97,6 +102,7 @@ def test_a_small_disk_is_filled_and_freed(tmp_path):
     assert ended.returncode == 0, ended.stdout
 
 
+@pytest.mark.fault("F1")
 def test_a_killed_bridge_loses_nothing_it_accepted():
     """SIGKILL at random moments: every accepted report arrives, every command is answered once."""
     ended = subprocess.run(

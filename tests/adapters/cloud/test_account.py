@@ -137,6 +137,7 @@ async def test_a_login_refused_for_another_reason_is_not_about_the_password(acco
     assert str(caught.value) == ("the login was refused with status 403, code 7; next try in 8 min")
 
 
+@pytest.mark.fault("F26")
 async def test_outages_are_waited_out_longer_and_longer(account, post, clock):
     """Logins in an outage come at growing, bounded intervals, and the count ends with success."""
     waits = []

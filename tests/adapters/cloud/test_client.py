@@ -230,6 +230,7 @@ async def test_an_expired_token_is_refreshed_before_it_is_sent(make, easee, cloc
     assert easee.tokens_seen == ["canary-access-1", "canary-access-2"]
 
 
+@pytest.mark.fault("F10")
 async def test_a_jump_of_the_wall_clock_changes_nothing(make, easee, clock):
     """Lifetimes are monotonic: neither a jump ahead nor one back causes a request."""
     cloud = make()
@@ -241,6 +242,7 @@ async def test_a_jump_of_the_wall_clock_changes_nothing(make, easee, clock):
     assert easee.paths == [LOGIN, START.path, START.path, START.path]
 
 
+@pytest.mark.fault("F29")
 async def test_a_401_is_refreshed_and_replayed_once(make, easee):
     """A revoked token costs one refresh, and the request is sent again."""
     cloud = make()
@@ -295,6 +297,7 @@ async def test_tokens_that_are_always_refused_end_in_a_long_wait(make, easee, cl
     assert [event.state for event in cloud.events] == ["ok", "auth_failed", "ok"]
 
 
+@pytest.mark.fault("F29")
 async def test_wrong_credentials_stop_everything_for_half_an_hour(make, easee, clock):
     """Error code 100 is told with what to do about it, and nothing is sent in between."""
     cloud = make(password=Secret("wrong"))
@@ -476,6 +479,7 @@ async def test_a_token_file_that_cannot_be_written_is_no_reason_to_stop(make, tm
 # -- limits ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F25")
 async def test_a_429_is_obeyed_by_its_group_only(make, easee, clock):
     """The time that was named passes without a request of this kind; others go on."""
     cloud = make()
@@ -581,6 +585,7 @@ async def test_a_block_during_login_is_a_block(make, easee):
     ("status", "headers", "wait_s"),
     [(500, {}, None), (502, {}, None), (503, {}, 60.0), (504, {"Retry_After": "9"}, 9.0)],
 )
+@pytest.mark.fault("F26")
 async def test_trouble_of_the_cloud_is_unavailable(make, easee, status, headers, wait_s):
     """5xx is nobody's fault; 503 means about a minute unless it says otherwise."""
     cloud = make()
@@ -601,6 +606,7 @@ async def test_a_lost_answer_is_an_unknown_outcome(make, easee):
     assert easee.paths == [LOGIN, START.path]
 
 
+@pytest.mark.fault("F24")
 async def test_nothing_is_sent_after_its_time(make, easee, clock):
     """When the token took all the time there was, the request stays here."""
     cloud = make()

@@ -22,6 +22,7 @@ def connection(arrived=lambda _: None) -> Connection:
     )
 
 
+@pytest.mark.fault("F20")
 async def test_an_error_in_a_callback_stays_in_it():
     """A handler that raises ends neither the loop nor the connection."""
 
@@ -37,6 +38,7 @@ async def test_an_error_in_a_callback_stays_in_it():
     assert not it.lost.done()
 
 
+@pytest.mark.fault("F20")
 async def test_an_error_inside_the_library_ends_the_connection_only():
     """When paho itself fails, the connection is over, once, with a reason."""
 

@@ -31,6 +31,7 @@ def test_a_file_and_its_log_are_moved_together(path):
     assert unfinished(path) is None
 
 
+@pytest.mark.fault("F4")
 def test_a_move_that_was_broken_off_is_finished(path):
     """The log of a file that is gone is moved after it, and a fresh file's is left alone."""
     Path(f"{path}.damaged").write_bytes(b"x")

@@ -348,6 +348,7 @@ class Died(BaseException):
 
 @pytest.mark.parametrize("harm", ["head", "orphan"])
 @pytest.mark.parametrize("step", range(12))
+@pytest.mark.fault("F4")
 def test_a_process_that_dies_while_it_saves_rows_loses_none(path, monkeypatch, harm, step):
     """Before each file that is moved and each commit: the next process goes on from there."""
     fill(path, crash=harm == "orphan")

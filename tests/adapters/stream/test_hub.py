@@ -297,6 +297,7 @@ async def test_every_reconnect_negotiates_anew_with_a_fresh_token():
     assert clock.waits_s == [1.0, 2.0]
 
 
+@pytest.mark.fault("F30")
 async def test_a_silent_hub_is_left():
     """A hub that says nothing more is noticed, reported and replaced."""
     hub, clock = Hub(idle), HastyClock()
@@ -310,6 +311,7 @@ async def test_a_silent_hub_is_left():
     assert took_s >= 0.3
 
 
+@pytest.mark.fault("F30")
 async def test_a_black_hole_is_left_in_time():
     """A peer that stops reading and answering cannot hold us in a close or a write."""
     limits = Limits(silence_s=0.3, ping_every_s=0.05, close_s=0.2)

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ def test_no_window_ever_holds_more_than_its_limit(wanted):
 
 @settings(max_examples=10)
 @given(st.floats(min_value=0.05, max_value=2.0))
+@pytest.mark.fault("F21")
 def test_a_flood_never_exceeds_a_limit(step_s):
     """Asking all the time for everything keeps every limit and the one for everything."""
     budget = Budget()
@@ -131,6 +133,7 @@ def test_one_request_tries_after_a_429():
     assert budget.wait_s(one, 30.0) == 0
 
 
+@pytest.mark.fault("F25")
 def test_a_429_without_a_time_waits_longer_each_time():
     """Unnamed waits grow, and end at an hour."""
     budget = Budget()

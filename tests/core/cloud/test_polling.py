@@ -171,6 +171,7 @@ def test_one_read_at_a_time():
     assert polling.due(LOST_AFTER_S) == ("EH000001",)
 
 
+@pytest.mark.fault("F26")
 def test_failures_are_asked_again_less_and_less_often():
     """The wait doubles up to 15 minutes, and one success ends it."""
     polling = Polling("poll", 60)

@@ -109,6 +109,7 @@ def test_another_refusal_is_no_block(status, raw):
         (None, None),
     ],
 )
+@pytest.mark.fault("F25")
 def test_retry_after_is_seconds_a_date_or_nothing(header, expected_s):
     """Seconds and HTTP dates are read and capped at a day, garbage is None."""
     assert retry_after_s(header, NOON) == expected_s

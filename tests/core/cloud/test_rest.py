@@ -86,6 +86,7 @@ def test_a_recursion_bomb_is_refused(read):
 
 
 @pytest.mark.parametrize("read", READERS)
+@pytest.mark.fault("F28")
 def test_a_page_is_refused(read):
     """A web page with status 200 is not an answer."""
     with pytest.raises(DecodeError):

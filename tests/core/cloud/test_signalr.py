@@ -284,6 +284,7 @@ def test_arbitrary_input_never_raises(data):
     st.sampled_from([*map(record, MIXED), record(response()), record(update(value=[1]))]),
     st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=4)), min_size=1, max_size=6),
 )
+@pytest.mark.fault("F31")
 def test_mutated_frames_never_raise(frame, mutations):
     """A valid frame with bytes replaced is read, or counted, and reading goes on."""
     mutated = bytearray(frame)

@@ -128,6 +128,7 @@ def test_answers_go_only_where_answers_belong():
     assert ask_of(_message(), topics) == Ask()
 
 
+@pytest.mark.fault("F10")
 def test_a_deadline_is_judged_on_the_wall_clock_once():
     """``expires_at`` is turned into seconds at arrival; from then on the clock may jump."""
     late = Moment(NOON + timedelta(seconds=9), 109.0)

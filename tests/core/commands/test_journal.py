@@ -496,6 +496,7 @@ def test_beyond_20_waiting_the_answer_is_busy(bench):
     assert answers(effects[21])[0]["reason"] == "busy"
 
 
+@pytest.mark.fault("F24")
 def test_what_waited_too_long_expires(bench):
     """A command whose time ends in the queue is never sent, and says so in time."""
     call = call_of(bench.send("pause"))
@@ -506,6 +507,7 @@ def test_what_waited_too_long_expires(bench):
     assert not calls_of(bench.answer(call, b"[]"))
 
 
+@pytest.mark.fault("F24")
 def test_an_event_that_comes_before_the_tick_sends_nothing_late(bench):
     """The time is looked at right before the sending, not only when a tick comes."""
     call = call_of(bench.send("pause"))
@@ -838,6 +840,7 @@ def test_without_a_session_a_packet_identifier_means_another_message(bench):
         ("dynamic_charger_current", b"10"),
     ],
 )
+@pytest.mark.fault("F5")
 def test_without_a_store_a_charge_can_still_be_stopped(bench, disk, command, payload):
     """What reduces is carried out, acknowledged, and says that nothing was written down."""
     bench.observe(48, 16)

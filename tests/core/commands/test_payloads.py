@@ -89,6 +89,7 @@ def test_an_empty_payload_is_never_a_command(payload):
         '{"expires_at":"٢٠٢٦-11-22T12:00:00Z"}'.encode(),
     ],
 )
+@pytest.mark.fault("F19")
 def test_a_hostile_payload_is_an_invalid_value(payload):
     """Broken, deep, ambiguous, infinite and overlong payloads are refused with a sentence."""
     with pytest.raises(CommandRefused) as refused:

@@ -59,6 +59,7 @@ def test_what_waited_too_long_or_nobody_knows_how_long_is_expired(bench, trusted
 
 
 @pytest.mark.parametrize("command", ["toggle", "reboot", "update_firmware", "rfid_pairing"])
+@pytest.mark.fault("F3")
 def test_what_may_have_left_is_not_sent_again(bench, command):
     """A non-idempotent command that was leaving is unknown, at once and only once."""
     bench.send(command)

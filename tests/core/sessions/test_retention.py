@@ -3,6 +3,8 @@
 import json
 from datetime import timedelta
 
+import pytest
+
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Note, TendStore
 from bridge.core.events import Moment, StoreTended
@@ -57,6 +59,7 @@ def test_once_a_day_what_is_settled_and_old_is_forgotten():
     assert list(retention.tick(now)) == [TendStore(now.wall - kept, now.wall - COMMANDS_KEPT)]
 
 
+@pytest.mark.fault("F10")
 def test_nothing_is_forgotten_while_the_clock_is_not_trusted():
     """A clock that stands in the future would remove everything; the size is still measured."""
     retention = make()

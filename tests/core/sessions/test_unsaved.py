@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from bridge.core.effects import SaveReport
 from bridge.core.sessions.unsaved import MOST, RETRY_S, Unsaved
 from tests.core.sessions.rows import REPORT
 
 
+@pytest.mark.fault("F7")
 def test_what_was_refused_is_tried_again_and_comes_back_when_refused_again():
     """Once a minute, all of it."""
     unsaved = Unsaved()
