@@ -128,11 +128,16 @@ class HubStream:
         """
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
         try:
-            return await loop.create_task(self._attempt(connection), name="stream-attempt")
+            ended = await loop.create_task(self._attempt(connection), name="stream-attempt")
         except asyncio.CancelledError:
             if this is not None and this.cancelling():
                 raise
             return LinkLost("the connection could not be closed in order")
+        if this is not None and this.cancelling():
+            # Its connection broke in the same moment: for a TaskGroup errors come before a
+            # cancellation, and we would go on for ever.
+            raise asyncio.CancelledError
+        return ended
 
     async def _attempt(self, connection: HubConnection) -> BridgeError:
         """Make one connection, serve it until it ends, and return why it did."""

@@ -504,6 +504,51 @@ async def test_cancellation_closes_the_socket_in_good_order():
     assert codes == [1000]
 
 
+class BreakingSocket:
+    """A socket that breaks when it is told to."""
+
+    on_bytes = None
+
+    def __init__(self) -> None:
+        self.broken = asyncio.Event()
+        self.is_read = asyncio.Event()
+
+    async def send(self, _text: str) -> None: ...
+
+    async def recv(self, *, decode: bool) -> bytes:
+        self.is_read.set()
+        await self.broken.wait()
+        raise ConnectionClosed(None, None)
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_stop_in_the_moment_the_connection_breaks_is_a_stop(turns):
+    """Whichever is noticed first, the stream ends: a cancellation that is lost is a hanging end."""
+    socket = BreakingSocket()
+
+    class Stream(HubStream):
+        async def _upgrade(self, _url, _token):
+            return socket
+
+    stream = Stream(settings(1), cloud=FakeCloud(), clock=HastyClock(), emit=lambda _event: None)
+    task = asyncio.get_running_loop().create_task(stream.run())
+    await socket.is_read.wait()
+    socket.broken.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    socket.broken.clear()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=1.0)
+    try:
+        assert done
+        assert task.cancelled()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 async def test_nagle_is_off():
     """Small records are not held back by the kernel."""
     async with running(Hub(idle), FakeCloud(), SystemClock()) as (stream, events):
