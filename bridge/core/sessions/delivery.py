@@ -15,8 +15,9 @@ Rules:
    order; at most :data:`WINDOW` of all chargers. What the broker had before comes after what it
    never had.
 5. A report the broker refuses three times is set aside. It is tried again when a connection is
-   made anew, and once after the broker took the last of its charger's others. So it never holds up
-   the rest, is never forgotten, and refusals alone never keep the wire busy.
+   made anew, once after the broker took the last of its charger's others, and every
+   :data:`SET_ASIDE_S`. So it never holds up the rest, is never forgotten, and refusals alone never
+   keep the wire busy.
 6. "No matching subscribers" (16) is no delivery where a subscriber is required: that charger's
    reports wait, and its oldest one tries less and less often, until somebody is there.
 7. A drain is paced: a broker's queue for a slow or absent consumer is short, and what does not fit
@@ -25,6 +26,7 @@ Rules:
 """
 
 import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -39,6 +41,8 @@ from bridge.core.topics import Topics
 # More would only sit in the broker's queue, and after a crash go out twice.
 WINDOW = 10
 MOST_REFUSALS = 3
+# An access list is mended without a new connection.
+SET_ASIDE_S = 300.0
 NO_SUBSCRIBERS = 0x10
 TAG = "report:"
 # mosquitto writes its memory every 30 minutes; half as much again for one that is late.
@@ -144,6 +148,7 @@ class Delivery:
         self._ready: OrderedDict[str, None] = OrderedDict()
         self._in_flight: dict[str, StoredReport] = {}
         self._probing: dict[str, _Lane] = {}
+        self._again_s = math.inf
         self._room = float(BURST)
         self._paced_s = 0.0
         self._repeated = 0
@@ -177,6 +182,8 @@ class Delivery:
         wanted = [lane.not_before_s for lane in self._probing.values()]
         if self._published:
             wanted.append(next(iter(self._published.values()))[1] + SETTLE_S)
+        if self._again_s < math.inf:
+            wanted.append(self._again_s)
         if self._ready and self._room < 1:
             wanted.append(self._paced_s + PACE_S)
         return min(wanted, default=None)
@@ -220,9 +227,9 @@ class Delivery:
         again = len(self._published)
         for key in list(self._published):
             self._owe_again(key)
-        for charger_id, lane in self._lanes.items():
+        for lane in self._lanes.values():
             lane.unheard = 0
-            self._try_again(charger_id, lane)
+        self._try_all_again()
         if again:
             self._repeated += 1
             yield Note("info", "session.sent_again", {"reports": again})
@@ -249,7 +256,7 @@ class Delivery:
         if not self._is_current(stored):
             pass
         elif reason_code >= REFUSED:
-            yield from self._was_refused(lane, stored, reason_code)
+            yield from self._was_refused(lane, stored, reason_code, mono_s)
         elif reason_code == NO_SUBSCRIBERS and self._require_subscriber:
             self._was_unheard(lane, stored, mono_s)
         else:
@@ -271,6 +278,8 @@ class Delivery:
                 self._owe_again(stored.key)
         else:
             yield from self._settle(kept)
+        if self._again_s <= mono_s:
+            self._try_all_again()
         due = [i for i, lane in self._probing.items() if lane.not_before_s <= mono_s]
         for charger_id in due:
             self._listen_again(charger_id)
@@ -369,18 +378,26 @@ class Delivery:
         self._probing[stored.report.charger_id] = lane
         self._queue(stored)
 
-    def _was_refused(self, lane: _Lane, stored: StoredReport, reason_code: int) -> Iterator[Effect]:
+    def _was_refused(
+        self, lane: _Lane, stored: StoredReport, reason_code: int, mono_s: float
+    ) -> Iterator[Effect]:
         debt = self._debts[stored.key]
         debt.refusals += 1
         if debt.refusals < MOST_REFUSALS:
             self._queue(stored)
             return
         lane.set_aside[stored.key] = None
+        self._again_s = min(self._again_s, mono_s + SET_ASIDE_S)
         yield Note(
             "error",
             "ledger.report_refused",
             {"key": stored.key, "reason_code": reason_code, "refusals": debt.refusals},
         )
+
+    def _try_all_again(self) -> None:
+        self._again_s = math.inf
+        for charger_id, lane in self._lanes.items():
+            self._try_again(charger_id, lane)
 
     def _try_again(self, charger_id: str, lane: _Lane) -> None:
         """Let what was set aside stand in line for one more attempt: it may be mended."""

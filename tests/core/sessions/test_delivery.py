@@ -17,6 +17,7 @@ from bridge.core.sessions.delivery import (
     PACE_S,
     REPORTS_A_SECOND,
     SETTLE_S,
+    SET_ASIDE_S,
     WINDOW,
     Delivery,
     Taken,
@@ -438,6 +439,22 @@ def test_a_refused_report_is_tried_again_on_a_new_connection_or_with_new_content
     new = desk.save(row(1, revision=2), changed=True)
     assert keys(new) == [f"{ONE}-1"]
     assert desk.delivery.refused == 0
+
+
+def test_a_refused_report_is_tried_again_while_the_connection_lasts():
+    """An access list is mended without a new connection; a refusal then costs one message."""
+    desk = Desk(row(1))
+    for _ in range(MOST_REFUSALS):
+        desk.ack(desk.sent[-1], REFUSAL)
+    assert desk.delivery.deadline_s() == desk.now_s + SET_ASIDE_S
+    assert keys(desk.tick(SET_ASIDE_S - 1)) == []
+
+    for _ in range(2):
+        assert keys(desk.tick(SET_ASIDE_S)) == [f"{ONE}-1"]
+        assert keys(desk.ack(desk.sent[-1], REFUSAL)) == []
+    assert keys(desk.tick(SET_ASIDE_S)) == [f"{ONE}-1"]
+    desk.ack(desk.sent[-1])
+    assert (desk.delivery.owed, desk.delivery.refused) == (0, 0)
 
 
 def test_a_refused_report_that_a_consumer_has_anyway_is_done_with():
