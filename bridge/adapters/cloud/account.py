@@ -152,7 +152,10 @@ class Account:
         if stored.blocked_until is None:
             return 0.0
         silence_s = (stored.blocked_until - now.wall).total_seconds()
-        return min(max(silence_s, 0.0), refusals.LONGEST_RETRY_AFTER_S)
+        longest_s = refusals.LONGEST_RETRY_AFTER_S
+        if stored.blocked_s is not None:
+            longest_s = min(stored.blocked_s, longest_s)
+        return min(max(silence_s, 0.0), longest_s)
 
     async def token(self, *, rejected: str | None = None) -> Secret:
         """Return an access token; see :class:`bridge.ports.Cloud`."""
@@ -176,7 +179,7 @@ class Account:
     async def remember_block(self, silence_s: float) -> None:
         """Keep the end of a block where the next run finds it."""
         until = self._clock.now().wall + timedelta(seconds=silence_s)
-        await self._save(replace(self._stored, blocked_until=until))
+        await self._save(replace(self._stored, blocked_until=until, blocked_s=silence_s))
 
     def scrubbed(self, body: bytes) -> bytes:
         """Take our secrets out of what the other side wrote, before any of it is cut or kept."""

@@ -35,12 +35,15 @@ class StoredTokens:
         refresh: Its refresh token, or None when it is used up.
         expires_at: Until when the access token is probably valid, by the wall clock; a hint.
         blocked_until: End of the silence after a block, by the wall clock; None when not blocked.
+        blocked_s: How long that silence is altogether: no clock can make it longer. None when not
+            known.
     """
 
     access: Secret | None = None
     refresh: Secret | None = None
     expires_at: datetime | None = None
     blocked_until: datetime | None = None
+    blocked_s: float | None = None
 
 
 def account_of(settings: EaseeSettings) -> str:
@@ -68,6 +71,7 @@ class TokenFile:
                     refresh=_secret(document["refresh_token"]),
                     expires_at=_moment(document["expires_at"]),
                     blocked_until=_moment(document["blocked_until"]),
+                    blocked_s=_seconds(document.get("blocked_s")),
                 )
         except FileNotFoundError:
             return StoredTokens()
@@ -86,6 +90,7 @@ class TokenFile:
             "refresh_token": tokens.refresh.reveal() if tokens.refresh else None,
             "expires_at": tokens.expires_at.isoformat() if tokens.expires_at else None,
             "blocked_until": tokens.blocked_until.isoformat() if tokens.blocked_until else None,
+            "blocked_s": tokens.blocked_s,
         }
         try:
             replace(self._path, json.dumps(document).encode())
@@ -107,3 +112,11 @@ def _moment(value: object) -> datetime | None:
     if not isinstance(value, str):
         raise TypeError("a moment is text")
     return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("seconds are a number")
+    return float(value)

@@ -566,6 +566,19 @@ async def test_a_block_is_silence_across_restarts(make, easee, clock, refusal, s
     assert [event.state for event in gateway.events] == ["blocked", "ok"]
 
 
+async def test_no_clock_makes_a_block_longer_than_it_was(make, easee, clock):
+    """A restart before the clock is set waits as long as was named, and not for a day."""
+    easee.script(START.path, answer(403, {"message": "IP blocked"}, Retry_After="300"))
+    with pytest.raises(Blocked):
+        await make().send(START, within_s=30)
+
+    clock.wall -= timedelta(days=500)
+    clock.trusted = False
+    with pytest.raises(Blocked) as silent:
+        await make().send(READ, within_s=30)
+    assert silent.value.retry_after_s == 300
+
+
 async def test_a_block_during_login_is_a_block(make, easee):
     """A blocked login is no matter of credentials."""
     easee.script(LOGIN, answer(403, {"message": "Forbidden"}))
