@@ -95,6 +95,7 @@ class Broker:
         consumer_subscribed: The broker keeps a queue for it.
         consumer_back_s: When it subscribed last.
         wire: The gateway's connection as the broker sees it.
+        lane: Its connection for values.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Broker:
         self.consumer_subscribed = True
         self.consumer_back_s = 0.0
         self.wire: Wire | None = None
+        self.lane: Wire | None = None
         self._epochs = 0
         self._gone_s: float | None = None
         self._serving = False
@@ -154,6 +156,9 @@ class Broker:
         if not self.is_up:
             return
         self.is_up = False
+        if self.lane is not None:
+            lane, self.lane = self.lane, None
+            self._cut(lane, "the broker went away")
         if self.wire is not None:
             wire, self.wire = self.wire, None
             self._cut(wire, "the broker went away")
@@ -233,6 +238,8 @@ class Broker:
 
     def gateway_died(self) -> None:
         """Take the end of the gateway's process: its socket closes."""
+        if self.lane is not None:
+            self.lane.open = False
         wire, self.wire = self.wire, None
         if wire is not None:
             wire.open = False
@@ -262,6 +269,41 @@ class Broker:
         if self.is_up:
             self._keep(self._topics.bridge_state, b"offline", retained=True, local=False)
 
+    # -- the connection for values ---------------------------------------------------------------
+
+    def connect_lane(self) -> Wire:
+        """Take a connection for values; an older one is over for certain.
+
+        Raises:
+            LinkLost: Nobody is there.
+        """
+        if not self.is_up:
+            raise LinkLost("connection refused")
+        self.lane = Wire(0)
+        return self.lane
+
+    def up_lane(self, wire: Wire, message: Publish) -> None:
+        """Let a value go up; it may arrive although the gateway gave its connection up."""
+        at_s = max(wire.up_s, self._timeline.now_s + wire.lag_s + self._rng.uniform(0.002, 0.05))
+        wire.up_s = at_s
+
+        def come() -> None:
+            if wire is self.lane and self.is_up:
+                self._take_value(wire, message)
+
+        self._timeline.later(at_s - self._timeline.now_s, come)
+
+    def _take_value(self, wire: Wire, message: Publish) -> None:
+        reason = self._refusal(message)
+        if not reason:
+            self._keep(message.topic, message.payload, retained=message.retained, local=True)
+        self._down(wire, lambda: wire.acked(message, reason))
+
+    def end_lane(self, reason: str) -> None:
+        """Let the gateway lose its connection for values; what is on the way may still come."""
+        if self.lane is not None:
+            self._cut(self.lane, reason)
+
     # -- what comes from the gateway -----------------------------------------------------------
 
     def up(self, wire: Wire, arrive: Callable[[], None]) -> None:
@@ -287,10 +329,8 @@ class Broker:
 
     def received(self, wire: Wire, message: Publish) -> None:
         """Take a publication of the gateway's, and acknowledge it."""
-        reason = 0
-        if self.refuses is not None and message.topic.startswith(self.refuses):
-            reason = NOT_AUTHORIZED if self.protocol == "5" else 0
-        else:
+        reason = self._refusal(message)
+        if not reason:
             self._keep(message.topic, message.payload, retained=message.retained, local=True)
             if message.topic == self._topics.bridge_heartbeat and not wire.deaf:
                 heard = MqttMessage(message.topic, message.payload, Receipt(wire.epoch, 0, 0))
@@ -298,6 +338,10 @@ class Broker:
             if message.topic.endswith("/session/report") and not self.consumer_subscribed:
                 reason = NO_SUBSCRIBERS if self.protocol == "5" else 0
         self._down(wire, lambda: wire.acked(message, reason))
+
+    def _refusal(self, message: Publish) -> int:
+        refused = self.refuses is not None and message.topic.startswith(self.refuses)
+        return NOT_AUTHORIZED if refused and self.protocol == "5" else 0
 
     def acknowledged(self, wire: Wire, mid: int) -> None:
         """Take a PUBACK."""

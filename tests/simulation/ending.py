@@ -17,7 +17,7 @@ CONVERGE_WITHIN_S = 60.0
 # A command that came last may wait a minute, and then half a one for its charger.
 ANSWER_WITHIN_S = 100.0
 HEARD_WITHIN_S = 5.0
-POLLED_WITHIN_S = 75.0
+POLLED_WITHIN_S = 130.0
 # A consumer that subscribes anew is found by the next report that tries, after 5 minutes at most.
 PROBED_WITHIN_S = 330.0
 

@@ -162,6 +162,7 @@ class SimulatedClock:
     Attributes:
         offset_s: How far the wall clock is off.
         synchronized: The machine says that its clock was set.
+        was_unset: It was not, once.
         jumps: How often it jumped.
     """
 
@@ -170,6 +171,7 @@ class SimulatedClock:
         self._rng = rng
         self.offset_s = 0.0
         self.synchronized = True
+        self.was_unset = False
         self.jumps = 0
         # It is asked several times at each moment.
         self._read: tuple[float, float, bool] | None = None

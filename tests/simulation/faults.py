@@ -62,6 +62,17 @@ def _mqtt_late(sim: "Simulation", rng: random.Random) -> bool:
     return True
 
 
+def _values_drop(sim: "Simulation", rng: random.Random) -> bool:
+    """End the connection for values, with something still on its way."""
+    lane = sim.broker.lane
+    if lane is None or not lane.open:
+        return False
+    lane.lag_s = rng.uniform(0.1, 10.0)
+    sim.touch(rng)
+    sim.timeline.later(rng.uniform(0.0, 1.0), lambda: sim.broker.end_lane("reset by peer"))
+    return True
+
+
 def _broker_stops(remembers: str) -> Fault:
     def fault(sim: "Simulation", rng: random.Random) -> bool:
         if not sim.broker.is_up:
@@ -321,6 +332,7 @@ def _clock_unset(sim: "Simulation", rng: random.Random) -> bool:
         return False
     sim.clock.jumps += 1
     sim.clock.synchronized = False
+    sim.clock.was_unset = True
     sim.clock.offset_s = rng.choice((-5e7, -600.0, 0.0))
     sim.timeline.later(rng.uniform(20, 300), sim.set_clock)
     return True
@@ -331,6 +343,7 @@ TABLE: Mapping[str, Fault] = {
     "mqtt_half_open": _mqtt_half_open,
     "mqtt_late": _mqtt_late,
     "broker_deaf": _broker_deaf,
+    "values_drop": _values_drop,
     "broker_restart": _broker_stops("all"),
     "broker_killed": _broker_stops("written"),
     "broker_forgets": _broker_stops("nothing"),

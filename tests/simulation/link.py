@@ -1,7 +1,7 @@
 """The gateway's link to a simulated broker."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import Event, MqttAcked, MqttConnected, MqttDisconnected
@@ -9,6 +9,7 @@ from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost
 from tests.simulation.broker import RECEIVE_MAXIMUM, Broker, Wire
 from tests.simulation.engine import SimulatedClock
+from tests.simulation.lane import SimulatedLane
 
 
 class SimulatedLink:
@@ -29,6 +30,7 @@ class SimulatedLink:
         self._lost: asyncio.Future[str] | None = None
         self._told_down = False
         self._closing = False
+        self._lane = SimulatedLane(broker, clock, emit)
 
     async def run(self) -> None:
         failed = 0
@@ -42,7 +44,13 @@ class SimulatedLink:
                 reason = str(error)
             else:
                 assert self._lost is not None
+                values = None
+                if self._broker.protocol == "5":
+                    loop = asyncio.get_running_loop()
+                    values = loop.create_task(self._lane.run(), name="values")
                 reason = await self._lost
+                if values is not None:
+                    values.cancel()
                 failed = failed + 1 if self._clock.now().mono_s - started_s < 30 else 1
             self._wire = None
             if not self._told_down:
@@ -70,6 +78,9 @@ class SimulatedLink:
         if wire is None or not wire.open:
             raise LinkLost("there is no connection to the broker")
         self._broker.up(wire, lambda: self._broker.received(wire, message))
+
+    def publish_values(self, messages: Sequence[Publish]) -> None:
+        self._lane.publish(messages)
 
     def acknowledge(self, receipt: Receipt) -> None:
         wire = self._wire

@@ -14,6 +14,7 @@ FAULTS = {
     "mqtt_half_open": (0.5, 3.0),
     "mqtt_late": (1.0, 6.0),
     "broker_deaf": (0.5, 3.0),
+    "values_drop": (1.0, 12.0),
     "broker_restart": (0.5, 3.0),
     "broker_killed": (0.2, 2.0),
     "broker_forgets": (0.2, 2.0),

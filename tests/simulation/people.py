@@ -92,6 +92,7 @@ class People:
 
     Attributes:
         life: Number of the gateway's process.
+        troubles_s: When the disk did not work.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class People:
         self._amps = dict.fromkeys(chargers, 5)
         self._once_s: dict[tuple[str, str], float] = {}
         self.life = 0
+        self.troubles_s: list[float] = []
         self.askings: list[Asking] = []
         self._by_name: dict[str, Asking] = {}
         self._left: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -267,19 +269,22 @@ class People:
         asking = self._by_name.get(row.name.partition(":")[2])
         if asking is None or asking.is_spoilt or asking.acked_s is None or asking.finals:
             return
-        if asking.acked_s - asking.deliveries[0][0] > TOO_LONG_S:
+        since_s, until_s = asking.deliveries[0][0], asking.acked_s
+        if until_s - since_s > TOO_LONG_S:
             return  # a disk that hangs counts as one that failed
+        if any(since_s <= at_s <= until_s for at_s in self.troubles_s):
+            return  # what it was for is said in the answers, or it was refused
         self._oracle.fail(f"acknowledged before it was on the disk: {asking}")
 
     # -- trouble ---------------------------------------------------------------------------------
 
-    def process_died(self, troubles_s: list[float]) -> None:
+    def process_died(self) -> None:
         """Excuse what a process took with it that it could not write down."""
         for asking in self.askings:
             if not asking.deliveries or asking.is_spoilt:
                 continue
             since_s = asking.deliveries[0][0]
-            had_trouble = any(at_s >= since_s - 30 for at_s in troubles_s)
+            had_trouble = any(at_s >= since_s - 30 for at_s in self.troubles_s)
             refused = any(f["state"] == "refused" for f in asking.finals.values())
             # What was refused is not on disk, and judged anew where the broker delivers it again.
             asking.is_spoilt = had_trouble or (refused and asking.acked_s is None)
