@@ -20,7 +20,10 @@ Every message has QoS 1. Times are ISO 8601 in UTC with `Z`. Numbers are plain d
 `received_at` ours. A retained value is the newest by `measured_at`, whatever order things arrived
 in; values are published when they change, and all of them again after the broker lost them.
 
-With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user properties."""
+With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user properties.
+
+With `homeassistant.enabled` there are also retained descriptions below
+`homeassistant.discovery_prefix`, and `homeassistant.status_topic` is listened to."""
 
 _PERSONAL = """\
 *Personal* marks personal data: never retained, and published as `sha256:` with a salted hash unless

@@ -73,4 +73,6 @@ async def _probe_cloud(settings: Settings) -> str:
 
 async def _probe_broker(settings: Settings) -> str:
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    return await probe(settings.mqtt, subscriptions=topics.subscriptions)
+    own = settings.homeassistant
+    births = (own.status_topic,) if own.enabled else ()
+    return await probe(settings.mqtt, subscriptions=topics.subscriptions + births)

@@ -1,5 +1,6 @@
 """What the command line promises: exit statuses, one-line errors, and quick help."""
 
+import asyncio
 import csv
 import io
 import json
@@ -22,6 +23,7 @@ from bridge.cli import main as cli
 from bridge.cli import options as cli_options
 from bridge.cli.check import store_problem
 from bridge.cli.main import main
+from bridge.core.machine import Machine
 from bridge.core.sessions.reports import SessionReport
 from bridge.errors import (
     AuthFailed,
@@ -31,7 +33,13 @@ from bridge.errors import (
     LinkLost,
     StoreLocked,
 )
-from bridge.settings import LogSettings
+from bridge.settings import (
+    EaseeSettings,
+    HomeAssistantSettings,
+    LogSettings,
+    Secret,
+    Settings,
+)
 from bridge.simulator.scenario import Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -482,6 +490,37 @@ def test_check_finds_what_run_would_stumble_over(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().err
     assert "store.path: cannot write in /proc" in told
     assert "mqtt.tls.ca_file" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("openhab", "// Things and items"), ("csv", "charger,tag,"), ("acl", "# Access list")],
+)
+def test_topics_are_written_for_others(name, first, config, capsys):
+    """Each format prints its own text, and nothing of the account."""
+    assert main(["topics", "--config", str(config), "--format", name]) == 0
+    text = capsys.readouterr().out
+
+    assert text.startswith(first)
+    assert "someone@example.com" not in text
+
+
+def test_the_broker_check_asks_for_what_run_would_subscribe_to(monkeypatch):
+    """A broker that refuses Home Assistant's status topic is found out before the start."""
+    asked = []
+
+    async def probe(_mqtt, *, subscriptions):
+        asked.append(subscriptions)
+        return "fine"
+
+    monkeypatch.setattr(cli_check, "probe", probe)
+    settings = Settings(EaseeSettings("x@example.com", Secret("p")))
+    on = replace(settings, homeassistant=HomeAssistantSettings(enabled=True))
+    for one in (settings, on):
+        assert asyncio.run(cli_check._probe_broker(one)) == "fine"
+
+    assert asked[1] == (*asked[0], "homeassistant/status")
+    assert asked[1] == Machine(on, version="1", salt=b"").subscriptions
 
 
 def test_topics_marks_what_this_configuration_refuses(tmp_path, capsys, monkeypatch):
