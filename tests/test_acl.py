@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from bridge.acl import BRIDGE, mosquitto_acl, roles
+from bridge.core.machine import Machine
 from bridge.core.topics import Topics
 from bridge.settings import (
     CommandSettings,
@@ -73,3 +74,12 @@ def test_home_assistant_has_its_place_only_where_it_is_used():
     assert "homeassistant/status" in automation.write
     assert "homeassistant" not in mosquitto_acl(SETTINGS)
     assert not [one for one in reader.read if "homeassistant" in one]
+
+
+def test_the_rights_are_those_the_program_asks_for():
+    """Every filter it subscribes to, Home Assistant's among them, is one it may read."""
+    on = replace(SETTINGS, homeassistant=HomeAssistantSettings(enabled=True))
+    for settings in (SETTINGS, on):
+        machine = Machine(settings, version="1", salt=b"salt")
+
+        assert set(machine.subscriptions) <= set(roles(settings)[0].read)
