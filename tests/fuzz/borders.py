@@ -7,7 +7,7 @@ that is not one of :mod:`bridge.errors`, or something that got out and may not. 
 
 from collections.abc import Callable
 
-from tests.fuzz import cloud, disk, mqtt
+from tests.fuzz import cloud, disk, http, mqtt
 
 BORDERS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
@@ -28,6 +28,7 @@ BORDERS: dict[str, Callable[[bytes], None]] = {
         cloud.refusal,
         cloud.retry_after,
         cloud.url,
+        http.http_request,
         disk.configuration,
         disk.environment,
         disk.command_row,

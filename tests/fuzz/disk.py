@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bridge import logs
+from bridge.adapters.announced import AnnouncedFile
 from bridge.adapters.cloud.tokens import TokenFile
 from bridge.adapters.roster import RosterFile
 from bridge.adapters.store import commands as command_rows
@@ -22,7 +23,7 @@ from bridge.core.events import (
     StoreOpened,
 )
 from bridge.errors import ConfigError
-from bridge.settings import Secret
+from bridge.settings import MqttSettings, Secret
 from tests.fuzz.core import NOON, ONE, any_of, parts, shake, text_of
 
 CONFIG_FD = os.memfd_create("config")
@@ -59,7 +60,9 @@ def environment(data: bytes) -> None:
     name, value = parts(data, 2)
     number = name[0] if name else 0
     known = VARIABLES[number % len(VARIABLES)]
-    variable = known if len(name) < 2 else f"CHARGER_BRIDGE_{text_of(name)}"
+    variable = (
+        known if len(name) < 2 else f"CHARGER_BRIDGE_{text_of(name[:LONGEST_VARIABLE_BYTES])}"
+    )
     given = text_of(value[:LONGEST_VARIABLE_BYTES]).replace("\0", "")
     if variable.endswith("_FILE"):
         given = "/dev/null/" + given
@@ -142,6 +145,8 @@ def own_files(data: bytes) -> None:
         stored = TokenFile(STEM, "account").load()
         assert stored.access is None or isinstance(stored.access, Secret)
         assert all(map(is_serial, RosterFile(STEM, "account").load()))
+        announced = AnnouncedFile(STEM, MqttSettings(host="account", port=1883)).load()
+        assert all(isinstance(topic, str) for topic in announced)
     finally:
         STEM.unlink()
 

@@ -107,6 +107,13 @@ def _topics() -> Iterator[bytes]:
         yield _cut(f"charger/bridge/{tail}".encode(), b"offline", b"r")
 
 
+CHUNKED = (
+    b"POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+)
+EXPECTING = (
+    b"GET / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 5\r\n"
+    b"Expect: 100-continue\r\n\r\n12345"
+)
 BASIC = [b"", b"null", b"[]", b"{}", b"0", b'"x"', b"\xff\xfe", b"{", b"<html>"]
 SEEDS: dict[str, list[bytes]] = {
     "topic": list(_topics()),
@@ -137,6 +144,13 @@ SEEDS: dict[str, list[bytes]] = {
     "refusal": [_json(PROBLEM), b"Your IP is now blocked", b"<html><b>502</b></html>"],
     "retry_after": [b"120", b"0.5", b"Sun, 22 Nov 2026 12:00:10 GMT", b"-1", b"1e9"],
     "url": [b"/api/chargers/EH123456", b"/../x", b"//host/x", b"/a?b=c#d", b"/%2F", b"/@h"],
+    "http_request": [
+        b"GET /healthz HTTP/1.1\r\nHost: localhost:8480\r\n\r\n",
+        b"HEAD /healthz?x=1 HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        CHUNKED,
+        EXPECTING,
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ],
     "configuration": [
         CONFIG, b"a: &b [*b, *b]", b"x: !!python/object:os.system [1]", b"<<: {a: 1}",
     ],
@@ -202,6 +216,9 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "65,535 levels", b"charger" + b"/a" * 32_764
     yield "a topic of 65,535 bytes", b"charger/" + b"E" * 65_500 + b"/set/start"
     yield "100,000 keys", b"{" + b",".join(b'"%d":1' % n for n in range(100_000)) + b"}"
+    yield "1,000 requests", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+    yield "a header without an end", b"GET / HTTP/1.1\r\nA: " + b"a" * 10_000_000
+    yield "100,000 headers", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000
     yield "100,000 records", b'{"type":6}\x1e' * 100_000
 
 

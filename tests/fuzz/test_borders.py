@@ -14,7 +14,7 @@ from tests.fuzz import core
 from tests.fuzz.borders import BORDERS
 from tests.fuzz.seeds import BASIC, BOMBS, SEEDS, WORDS, dictionary
 
-# On a slow machine ten times as long; what is not bounded takes minutes.
+# Of processor time: what is not bounded takes minutes, and a loaded machine is no defect.
 SLOWEST_S = 10.0
 # Inputs that once broke a promise.
 FOUND = [
@@ -69,9 +69,9 @@ def test_bombs_are_bounded_in_time_and_memory(bomb):
     """No depth, length, number or repetition makes any border work long or keep much."""
     content = BOMBS[bomb]
     for name, border in BORDERS.items():
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         border(content)
-        assert time.perf_counter() - started_s < SLOWEST_S, name
+        assert time.process_time() - started_s < SLOWEST_S, name
 
 
 @pytest.mark.parametrize(("name", "content"), FOUND)

@@ -68,11 +68,11 @@ def problems(folder: Path, text: str, **environ: str) -> list[str]:
 )  # fmt: skip
 def test_what_yaml_would_make_something_else_of_is_refused(tmp_path, text):
     """Each trap is a problem with a path or a place, found at once, and repeats no control code."""
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     found = problems(tmp_path, text)
 
     assert found
-    assert time.perf_counter() - started_s < 20.0
+    assert time.process_time() - started_s < 20.0
     assert all(one.isprintable() and len(one) < 1000 for one in found)
 
 
