@@ -163,6 +163,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: Arguments) -> int:
+    from bridge import lean  # noqa: PLC0415 - rule 1
+
+    lean.load_libraries()
     import structlog  # noqa: PLC0415 - rule 1
 
     settings, warnings = _prepare(arguments, quiet=False)
@@ -183,6 +186,7 @@ def _run(arguments: Arguments) -> int:
         register_secrets(again)
         return again
 
+    lean.settle()
     return asyncio.run(app.run(settings, reread))
 
 
