@@ -176,7 +176,7 @@ FAULTS: Final = {
     ),
     "F36": Row(
         "No descriptor or memory to be had",
-        "it waits for one; a thousand connections leave none behind",
+        "it waits for one; a hundred connections leave none behind",
         ("soak-memory",),
         gap="the kernel's out-of-memory killer, which is F1",
     ),

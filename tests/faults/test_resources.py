@@ -1,11 +1,13 @@
 """What the machine withholds: names, descriptors, trust, time to end."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import resource
 import signal
 import socket
+import sqlite3
 import ssl
 import time
 from contextlib import asynccontextmanager
@@ -18,6 +20,7 @@ from bridge import app
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.store.sqlite import SqliteStore
 from bridge.core.events import MqttConnected, MqttDisconnected
 from bridge.core.messages import Publish
 from bridge.errors import CloudUnavailable
@@ -167,6 +170,32 @@ async def test_a_cloud_that_is_not_who_it_says_gets_nothing(tmp_path, monkeypatc
 
     assert b"".join(heard) == b""
     assert "certificate" in str(refused.value).lower()
+
+
+@pytest.mark.fault("F7")
+@pytest.mark.acceptance
+async def test_without_a_store_values_flow_and_a_charge_can_be_lowered(street, tmp_path):
+    """A store that must not be touched is an alert; starting is refused, lowering is not."""
+    path = tmp_path / "store" / "bridge.db"
+    store = SqliteStore(path, max_mib=8)
+    await store.open()
+    await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 999")
+        newer.execute("UPDATE meta SET value = 999 WHERE name = 'version'")
+        newer.commit()
+    async with street() as s:
+        await s.shows("7.5")
+        await s.witness.until(
+            lambda: s.witness.retained.get("charger/bridge/alert/storage"), "the alert"
+        )
+        s.witness.publish(f"charger/{ONE}/set/start", "PRESS")
+        refused = await s.witness.final(ONE, "start")
+        s.witness.publish(f"charger/{ONE}/set/dynamic_charger_current", "6")
+        taken = await s.witness.final(ONE, "dynamic_charger_current")
+
+    assert (refused["state"], refused["reason"]) == ("refused", "storage")
+    assert taken["state"] == "confirmed"
 
 
 @pytest.mark.fault("F37")
