@@ -82,12 +82,14 @@ class SimulatedStore:
         self._clock = clock
         self._emit = emit
         self._failing = False
+        self._is_open = False
         self.dead = False
 
     async def open(self) -> OpenedStore:
         if self._disk.state == "fails":
             self._disk.troubles_s.append(self._disk.timeline.now_s)
             raise StoreError("the disk cannot be read", hint=HINT)
+        self._is_open = True
         return self._disk.held()
 
     async def _commit(self, change: Callable[[], T]) -> T:
@@ -110,6 +112,9 @@ class SimulatedStore:
 
     def _check(self) -> None:
         disk = self._disk
+        if not self._is_open:
+            disk.troubles_s.append(disk.timeline.now_s)
+            raise StoreError("the store is not open", hint=HINT)
         if disk.state != "fails":
             return
         disk.troubles_s.append(disk.timeline.now_s)
