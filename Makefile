@@ -28,7 +28,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop
-.PHONY: mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
+.PHONY: soak-flood mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz sbom
 .PHONY: simulate-faults
 
@@ -88,6 +88,9 @@ soak-faults: $(VENV)/.dev
 
 soak-wear: $(VENV)/.dev
 	python -m tests.soak.wear
+
+soak-flood: $(VENV)/.dev
+	python -m tests.soak.flood $(or $(N),500000)
 
 soak-full: $(VENV)/.dev
 	python -m tests.soak.full
