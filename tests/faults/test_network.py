@@ -54,9 +54,9 @@ async def test_a_broker_line_that_fails_in_every_way_is_made_anew(street):
         await s.witness.value(f"charger/{ONE}/state/total_power", "3.5")
         s.mqtt.reset()
         await s.shows("4.5")
+        await s.witness.value("charger/bridge/state", "online")
 
         assert set(s.mqtt.fired) >= {"half_close", "corrupt", "reset"}
-        assert s.witness.retained["charger/bridge/state"] == b"online"
 
 
 @pytest.mark.fault("F31")
