@@ -164,7 +164,8 @@ KEYS: Final = (
     Key(
         "mqtt.client_id",
         CLIENT_ID,
-        "Client identifier. Two programs with the same one throw each other off the broker.",
+        "Client identifier. Two programs with the same one throw each other off the broker. "
+        "A second connection, for values, adds -telemetry to it.",
     ),
     Key("mqtt.username", TEXT, "User name at the broker; null for none."),
     Key(

@@ -99,7 +99,9 @@ class Lane:
                 failed = FAILED_AS_REFUSED if self._refused else failed
                 self._tell(reason)
             await self._pause(failed)
-        self._tell(without)
+        if without and without != self._told:
+            log.info("mqtt.lane_not_wanted", reason=without)
+        self._told = without
         await self._settle()
 
     def publish(self, messages: Sequence[Publish]) -> None:
@@ -265,6 +267,6 @@ class Lane:
 
     def _tell(self, reason: str) -> None:
         """Say once why values go over the main connection."""
-        if reason and reason != self._told:
+        if reason != self._told:
             log.warning("mqtt.lane_missing", reason=reason, hint="values go with everything else")
         self._told = reason

@@ -332,7 +332,7 @@ async def test_without_a_route_it_says_why_once_and_ends():
         await lane.serve(None, without="the broker speaks only MQTT 3.1.1")
         await lane.serve(None, without="the broker speaks only MQTT 3.1.1")
 
-    assert [line["event"] for line in logs] == ["mqtt.lane_missing"]
+    assert [line["event"] for line in logs] == ["mqtt.lane_not_wanted"]
 
 
 async def test_an_unexpected_error_ends_the_attempt_and_not_the_bridge(monkeypatch):
