@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.core.cloud.rest import ChargerList
 from bridge.core.effects import RememberAnnounced
@@ -18,10 +20,19 @@ from bridge.core.homeassistant.announcer import (
     SETTLE_S,
     Announcer,
 )
+from bridge.core.homeassistant.documents import Facts, describe
+from bridge.core.homeassistant.entities import entities
 from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish
-from bridge.core.topics import Topics
-from bridge.settings import EaseeSettings, HomeAssistantSettings, Secret, Settings
+from bridge.core.outbox import Outbox
+from bridge.core.topics import HomeAssistantTopics, Topics
+from bridge.settings import (
+    CommandSettings,
+    EaseeSettings,
+    HomeAssistantSettings,
+    Secret,
+    Settings,
+)
 from tests.conftest import NOON
 
 ONE, TWO = "EH123456", "EH654321"
@@ -369,3 +380,134 @@ def test_a_control_is_emptied_in_the_component_form():
     assert f"homeassistant/button/charger_{ONE}/button_start/config" in emptied
     assert f"homeassistant/button/charger_{ONE}/button_pause/config" not in emptied
     assert MIGRATE not in {m.payload for m in later.log}
+
+
+# -- any story ------------------------------------------------------------------------------------
+
+
+class Life:
+    """One process after another at one broker, with the real outbox in between."""
+
+    def __init__(self):
+        self.file, self.retained = {}, {}
+        self.seconds = 0.0
+        self.start((ONE,), "device", "control", enabled=True)
+
+    @property
+    def now(self):
+        return Moment(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
+
+    def start(self, chargers, form, group, *, enabled):
+        """Run a new process with this configuration; the one before is gone as by a power cut."""
+        self.outbox, self.up = Outbox(), False
+        self.wanted = {}
+        own = HomeAssistantSettings(enabled=enabled, form=form)
+        easee = EaseeSettings("x@example.com", Secret("p"), chargers)
+        settings = replace(
+            Settings(easee, homeassistant=own), commands=CommandSettings(allow=(group,))
+        )
+        self.announcer = Announcer(settings, Topics(), version="1", salt=b"salt")
+        self.announcer.started(self.file)
+        self.announcer.serve(chargers, self.now)
+        for charger_id in chargers if enabled else ():
+            self.wanted |= describe(
+                Facts(charger_id),
+                entities(charger_id, Topics(), settings.commands),
+                form=form,
+                topics=Topics(),
+                places=HomeAssistantTopics(),
+                version="1",
+            ).documents
+
+    def connect(self):
+        if not self.up:
+            self.up = True
+            self.announcer.connected(self.now)
+
+    def disconnect(self):
+        if self.up:
+            self.up = False
+            self.outbox.lost()
+            self.announcer.disconnected()
+
+    def carry(self, effects):
+        for effect in effects:
+            if isinstance(effect, RememberAnnounced):
+                self.file = dict(effect.announced)
+            elif isinstance(effect, Publish):
+                self.outbox.put(effect)
+
+    def flow(self, count, *, acknowledged=True):
+        """Let so many messages reach the broker; without its answers the connection is lost."""
+        for _ in range(count):
+            message = self.outbox.take() if self.up else None
+            if message is None:
+                break
+            if message.retained and message.payload:
+                self.retained[message.topic] = message.payload
+            elif message.retained:
+                self.retained.pop(message.topic, None)
+            if acknowledged:
+                self.outbox.acked(message)
+                self.carry(self.announcer.acked(message, 0, self.now))
+        if not acknowledged:
+            self.disconnect()
+
+    def wait(self):
+        """Let time pass until something is due."""
+        deadline_s = self.announcer.deadline_s()
+        if deadline_s is not None:
+            self.seconds = max(self.seconds, deadline_s - 1000.0)
+            self.carry(self.announcer.tick(self.now))
+
+    def come_to_rest(self):
+        """Stay connected until nothing is left to do."""
+        self.connect()
+        while self.announcer.deadline_s() is not None or self.outbox.waiting:
+            self.wait()
+            self.flow(1000)
+
+
+START = st.tuples(
+    st.just("start"),
+    st.sampled_from([(ONE,), (TWO,), (ONE, TWO)]),
+    st.sampled_from(["device", "component"]),
+    st.sampled_from(["control", "current"]),
+    st.booleans(),
+)
+FLOW = st.tuples(st.just("flow"), st.integers(1, 250), st.booleans())
+PLAIN = st.sampled_from([("wait",), ("connect",), ("disconnect",), ("birth",), ("come_to_rest",)])
+# What a process lives through, and then another one.
+CHAPTER = st.tuples(START, st.lists(st.one_of(FLOW, PLAIN), max_size=6))
+STORY = st.lists(CHAPTER, max_size=5).map(
+    lambda chapters: [step for start, lived in chapters for step in (start, *lived)]
+)
+
+
+@given(STORY)
+def test_whatever_happens_the_broker_ends_with_what_is_wanted(steps):
+    """Through crashes, lost answers and changed configurations nothing is left and nothing missing.
+
+    At no moment does the broker keep a topic that the file does not know.
+    """
+    life = Life()
+    for step in steps:
+        match step:
+            case ("flow", count, acknowledged):
+                life.flow(count, acknowledged=acknowledged)
+            case ("start", chargers, form, group, enabled):
+                life.start(chargers, form, group, enabled=enabled)
+            case ("birth",):
+                life.announcer.hears("homeassistant/status", b"online", life.now)
+            case (name,):
+                getattr(life, name)()
+        assert life.retained.keys() <= life.file.keys()
+    life.come_to_rest()
+
+    assert life.retained.keys() == life.wanted.keys() == life.file.keys()
+    for topic, document in life.wanted.items():
+        found = json.loads(life.retained[topic])
+        components = found.pop("components", {})
+        alive = {key: c for key, c in components.items() if c.keys() != {"platform"}}
+        assert alive == document.get("components", {})
+        assert found == {key: part for key, part in document.items() if key != "components"}
