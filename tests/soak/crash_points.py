@@ -68,6 +68,7 @@ LIFE = timedelta(seconds=20)
 # A command is reached or never; a final answer comes within its 60 s and 30 more.
 DIES_WITHIN_S = 4.0
 ANSWERED_WITHIN_S = 100.0
+SIDE_BY_SIDE = 6
 
 
 # -- the gateway that kills itself -----------------------------------------------------------------
@@ -141,15 +142,37 @@ def arm(point: Point, name: str) -> None:
 
 
 @dataclass
+class Outcome:
+    """What became of the lives of one or several runs.
+
+    Attributes:
+        problems: What was wrong.
+        reached: How often the gateway died at each point.
+        states: The final answers of the commands it died under.
+        repeats: Answers that came again.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    reached: Counter[PointName] = field(default_factory=Counter)
+    states: Counter[tuple[PointName, str]] = field(default_factory=Counter)
+    repeats: int = 0
+
+    def add(self, other: "Outcome") -> None:
+        """Count another run too."""
+        self.problems += other.problems
+        self.reached += other.reached
+        self.states += other.states
+        self.repeats += other.repeats
+
+
+@dataclass
 class Run:
     """Everything around the gateway, and what was found out."""
 
     cloud: Simulator
     witness: Witness
     config: Path
-    problems: list[str] = field(default_factory=list)
-    states: dict[PointName, Counter[str]] = field(default_factory=dict)
-    repeats: int = 0
+    outcome: Outcome
 
     async def start(self, *arming: str) -> asyncio.subprocess.Process:
         """Start a gateway and wait until it is connected to both sides."""
@@ -195,30 +218,66 @@ class Run:
                 lambda: self.finals(command, name), f"{where}: a final answer", ANSWERED_WITHIN_S
             )
         except pytest.fail.Exception:
-            self.problems.append(f"{where}: no final answer")
+            self.outcome.problems.append(f"{where}: no final answer")
             return
         await asyncio.sleep(0.2)
         finals = self.finals(command, name)
         states = {one["state"] for one in finals}
-        self.repeats += len(finals) - 1
-        self.states.setdefault(point, Counter()).update(states)
+        self.outcome.repeats += len(finals) - 1
+        self.outcome.states.update((point, state) for state in states)
         sys.stdout.write(f"{where}: {', '.join(sorted(states))}\n")
         sys.stdout.flush()
         if len(states) > 1:
-            self.problems.append(f"{where}: final answers {sorted(states)}")
+            self.outcome.problems.append(f"{where}: final answers {sorted(states)}")
         calls = self.calls(command, since)
         if command == "toggle" and calls > 1:
-            self.problems.append(f"{where}: sent {calls} times")
+            self.outcome.problems.append(f"{where}: sent {calls} times")
 
 
 async def torment(
-    rounds: int, folder: Path, port: int, points: tuple[PointName, ...] = POINTS
+    rounds: int, folder: Path, points: tuple[PointName, ...] = POINTS, *, side_by_side: int = 1
 ) -> tuple[list[str], str]:
-    """Die that often at each point; return what was wrong, and a table."""
+    """Die that often at each point; return what was wrong, and a table.
+
+    Args:
+        rounds: How often at each point.
+        folder: For everything that is written.
+        points: Where.
+        side_by_side: So many runs at a time, each with a broker and a cloud of its own: most of a
+            life is waiting.
+    """
     began_s = time.perf_counter()
+    total = Outcome()
+    shares = [rounds // side_by_side + (i < rounds % side_by_side) for i in range(side_by_side)]
+    async with asyncio.TaskGroup() as tasks:
+        runs = []
+        for number, share in enumerate(shares):
+            (place := folder / str(number)).mkdir()
+            runs.append(tasks.create_task(_torment(share, place, free_port(), points)))
+    for run in runs:
+        total.add(run.result())
+    table = [
+        f"{'/'.join(map(str, point)):24} died {total.reached[point]:4} of {rounds:4}   "
+        + ", ".join(
+            f"{n} {state}" for (at, state), n in sorted(total.states.items()) if at == point
+        )
+        for point in points
+    ]
+    if sum(total.reached.values()) < len(points) * rounds // 2:
+        total.problems.append("most points were never reached: the run says nothing")
+    table.append(
+        f"{sum(total.reached.values())} deaths at {len(total.reached)} points, {total.repeats}"
+        f" answers repeated, {len(total.problems)} problems,"
+        f" in {time.perf_counter() - began_s:.0f} s"
+    )
+    return total.problems, "\n".join(table)
+
+
+async def _torment(rounds: int, folder: Path, port: int, points: tuple[PointName, ...]) -> Outcome:
+    """Run one gateway after the other against one broker and one cloud."""
     broker = Mosquitto(folder, port)
     broker.start()
-    reached: Counter[PointName] = Counter()
+    outcome = Outcome()
     try:
         scenario = Scenario(
             traffic=False, authorization_required=False, chargers=1, rate_limits=False
@@ -232,7 +291,7 @@ async def torment(
             # Named: a command the broker hands over again must not wait for the account's list.
             settings["easee"]["chargers"] = [CHARGER]
             config.write_text(yaml.safe_dump(settings))
-            run = Run(cloud, witness, config)
+            run = Run(cloud, witness, config, outcome)
             pending: tuple[PointName, str, str, int] | None = None
             schedule = [*(points * rounds), None]
             for number, point in enumerate(schedule):
@@ -258,7 +317,7 @@ async def torment(
                     try:
                         async with asyncio.timeout(DIES_WITHIN_S):
                             await process.wait()
-                        reached[point] += 1
+                        outcome.reached[point] += 1
                     except TimeoutError:
                         process.kill()
                 else:
@@ -267,18 +326,7 @@ async def torment(
             await witness.stop()
     finally:
         broker.kill()
-    table = [
-        f"{'/'.join(map(str, point)):24} died {reached[point]:4} of {rounds:4}   "
-        + ", ".join(f"{n} {state}" for state, n in sorted(run.states.get(point, {}).items()))
-        for point in points
-    ]
-    if sum(reached.values()) < len(points) * rounds // 2:
-        run.problems.append("most points were never reached: the run says nothing")
-    table.append(
-        f"{sum(reached.values())} deaths at {len(reached)} points, {run.repeats} answers repeated,"
-        f" {len(run.problems)} problems, in {time.perf_counter() - began_s:.0f} s"
-    )
-    return run.problems, "\n".join(table)
+    return outcome
 
 
 def free_port() -> int:
@@ -305,7 +353,9 @@ def main() -> int:
         sys.stdout.write("mosquitto is not installed\n")
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        problems, table = asyncio.run(torment(arguments()[0], Path(folder), free_port()))
+        problems, table = asyncio.run(
+            torment(arguments()[0], Path(folder), side_by_side=SIDE_BY_SIDE)
+        )
     return verdict(problems, table)
 
 
