@@ -285,7 +285,8 @@ class ChargerState:
 
     def _availability(self, *, online: bool) -> Publish:
         payload = b"online" if online else b"offline"
-        return Publish(self._topics.availability(self.charger_id), payload)
+        # The way of the values: who reads "online" finds what was published before it.
+        return Publish(self._topics.availability(self.charger_id), payload, telemetry=True)
 
     def _heard_lately(self, now: Moment) -> bool:
         return now.mono_s < self._last_heard_s(now) + SILENCE_S

@@ -498,3 +498,11 @@ def test_a_silent_charger_is_not_published_as_online_again():
     list(state.availability(True, NOW))
 
     assert published(state.publications(later(SILENCE_S)))["availability"] == b"offline"
+
+
+def test_availability_goes_the_way_of_the_values():
+    """One connection carries both, so whoever reads ``online`` finds the values before it."""
+    state = charger()
+    effects = [*apply(state, seen(109, 3)), *state.availability(True, NOW)]
+    published_ways = {e.topic.split("/")[2]: e.telemetry for e in effects if isinstance(e, Publish)}
+    assert published_ways == {"observation": True, "state": True, "availability": True}
