@@ -18,6 +18,7 @@ from itertools import islice
 
 from benchmarks import stage
 from benchmarks.records import Fleet, records, span
+from bridge import lean
 from bridge.core.cloud.signalr import Decoder, grouped
 from bridge.core.events import Event, Moment, MqttConnected, Started, StreamOpened
 from bridge.core.machine import Machine
@@ -73,6 +74,7 @@ class Bench:
 
 def one(chargers: int, observations: int) -> dict[str, float]:
     """Measure one size in this process."""
+    lean.settle()  # as the program does once it has started
     before = stage.memory_kib(os.getpid())
     bench = Bench(Fleet(chargers, OBSERVATIONS))
     bench.feed(1, 1)
