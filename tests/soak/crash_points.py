@@ -35,7 +35,7 @@ from bridge.simulator.server import serve
 from bridge.simulator.simulator import Simulator
 from tests.acceptance.conftest import PASSWORD, Witness, configuration
 from tests.mosquitto import EXECUTABLE, Mosquitto
-from tests.soak.script import arguments, verdict
+from tests.soak.script import arguments, say, verdict
 
 CHARGER = "EH000001"
 # A step, how many times it happens before it counts, and whether death comes before or after it.
@@ -69,6 +69,7 @@ LIFE = timedelta(seconds=20)
 DIES_WITHIN_S = 4.0
 ANSWERED_WITHIN_S = 100.0
 SIDE_BY_SIDE = 6
+LINES_SHOWN = 30
 
 
 # -- the gateway that kills itself -----------------------------------------------------------------
@@ -177,7 +178,8 @@ class Run:
     async def start(self, *arming: str) -> asyncio.subprocess.Process:
         """Start a gateway and wait until it is connected to both sides."""
         seen = len(self.witness.messages)
-        with self.config.with_suffix(".log").open("ab") as log:
+        written = self.config.with_suffix(".log")
+        with written.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -190,11 +192,16 @@ class Run:
                 stderr=log,
             )
         wanted = ("charger/bridge/cloud", b"connected")
-        await self.witness.until(
-            lambda: wanted in {m[:2] for m in self.witness.messages[seen:]},
-            "a start",
-            STARTED_WITHIN_S,
-        )
+        try:
+            await self.witness.until(
+                lambda: wanted in {m[:2] for m in self.witness.messages[seen:]},
+                "a start",
+                STARTED_WITHIN_S,
+            )
+        except pytest.fail.Exception:
+            tail = written.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
+            say("\n".join([f"no start ({arming}), status {process.returncode}:", *tail]))
+            raise
         return process
 
     def finals(self, command: str, name: str) -> list[dict[str, Any]]:
