@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SIGNALR := tests/acceptance/signalr
+ASYNCAPI := tests/acceptance/asyncapi
 PEERS := benchmarks/peers
 HASS := .acceptance/home-assistant
 pyenv = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) python$(1))
@@ -24,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
-.PHONY: acceptance acceptance-homeassistant
+.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop
@@ -59,6 +60,7 @@ docs-check:
 	python tools/gen_topics.py --check
 	python tools/gen_states.py --check
 	python tools/gen_faults.py --check
+	python tools/gen_schemas.py --check
 
 pytest:
 	python -m pytest $(ARGS)
@@ -67,10 +69,13 @@ coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # The real programs that are too large for `make test`, each in an environment of its own.
-acceptance: acceptance-homeassistant
+acceptance: acceptance-homeassistant acceptance-asyncapi
 
 acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
+
+acceptance-asyncapi: $(VENV)/.dev $(ASYNCAPI)/node_modules/.package-lock.json
+	python -m pytest tests/acceptance/test_asyncapi.py $(ARGS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
 
@@ -148,6 +153,7 @@ docs: $(VENV)/.dev
 	python tools/gen_topics.py
 	python tools/gen_states.py
 	python tools/gen_faults.py
+	python tools/gen_schemas.py
 
 # Long runs; `make test` does short ones. N says how often.
 soak-broker: $(VENV)/.dev mosquitto
@@ -163,7 +169,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 

@@ -332,8 +332,8 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=TOPIC_FORMATS,
         default="text",
-        help="text; acl: an access list for mosquitto; openhab: things and items; csv: a tag list"
-        " (default text)",
+        help="text; acl: an access list for mosquitto; openhab: things and items; csv: a tag list;"
+        " asyncapi: an AsyncAPI 3 document; schema: JSON Schema of every payload (default text)",
     )
 
 
@@ -369,11 +369,28 @@ def _topics_csv(settings: Settings) -> str:
     return tag_list(settings)
 
 
+def _topics_asyncapi(settings: Settings) -> str:
+    from bridge.asyncapi import asyncapi_yaml  # noqa: PLC0415 - rule 1
+    from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
+
+    return asyncapi_yaml(Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes))
+
+
+def _topics_schema(settings: Settings) -> str:
+    from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
+    from bridge.schemas import as_text, schema_bundle  # noqa: PLC0415 - rule 1
+
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    return as_text(schema_bundle(topics))
+
+
 TOPIC_FORMATS: Final[dict[str, Callable[[Settings], str]]] = {
     "text": _topics_text,
     "acl": _topics_acl,
     "openhab": _topics_openhab,
     "csv": _topics_csv,
+    "asyncapi": _topics_asyncapi,
+    "schema": _topics_schema,
 }
 
 

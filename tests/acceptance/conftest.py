@@ -25,9 +25,11 @@ from bridge.simulator.server import serve
 from bridge.simulator.simulator import Simulator
 from tests import canaries
 from tests.canaries import PASSWORD as PASSWORD  # noqa: PLC0414 - the tests of this room take it here
+from tests.judge import Judge
 from tests.mosquitto import Mosquitto
 
 TIMEOUT_S = 40.0
+JUDGE = Judge()
 
 
 @dataclass
@@ -79,7 +81,8 @@ class Witness:
     """An MQTT client that remembers everything under the base topic, in order.
 
     ``retained`` holds the newest payload of each topic, ``passing`` the topics that somebody
-    published to without the retain flag.
+    published to without the retain flag, ``said`` the topics we published to
+    ourselves. What the bridge published is held against its schema when the witness stops.
     """
 
     port: int
@@ -88,6 +91,7 @@ class Witness:
     properties: dict[str, Any] = field(default_factory=dict)
     retained: dict[str, bytes] = field(default_factory=dict)
     passing: set[str] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
     _client: paho.Client | None = None
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -129,8 +133,15 @@ class Witness:
     async def stop(self) -> None:
         await asyncio.to_thread(self._client.disconnect)
         await asyncio.to_thread(self._client.loop_stop)
+        others = ((topic, payload) for topic, payload, _ in self.messages if self._is_told(topic))
+        assert JUDGE.problems(others) == []
         heard = ((topic, f"{topic} {payload!r}".encode()) for topic, payload, _ in self.messages)
         assert [(topic, found) for topic, said in heard if (found := canaries.found_in(said))] == []
+
+    def _is_told(self, topic: str) -> bool:
+        """Say whether a message is the bridge's: neither ours nor on a topic it listens to."""
+        known = JUDGE.message(topic)
+        return topic not in self.said and (known is None or known.published)
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, **mqtt5) -> None:
         properties = None
@@ -138,6 +149,7 @@ class Witness:
             properties = Properties(PacketTypes.PUBLISH)
             for name, value in mqtt5.items():
                 setattr(properties, name, value)
+        self.said.add(topic)
         self._client.publish(topic, payload, 1, retain, properties)
 
     async def until(self, condition, what: str, timeout_s: float = TIMEOUT_S):

@@ -494,7 +494,13 @@ def test_check_finds_what_run_would_stumble_over(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("openhab", "// Things and items"), ("csv", "charger,tag,"), ("acl", "# Access list")],
+    [
+        ("openhab", "// Things and items"),
+        ("csv", "charger,tag,"),
+        ("acl", "# Access list"),
+        ("asyncapi", "asyncapi: 3.0.0"),
+        ("schema", "{"),
+    ],
 )
 def test_topics_are_written_for_others(name, first, config, capsys):
     """Each format prints its own text, and nothing of the account."""
