@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIGNALR := tests/acceptance/signalr
 ASYNCAPI := tests/acceptance/asyncapi
+NODERED := tests/acceptance/nodered
 PEERS := benchmarks/peers
 HASS := .acceptance/home-assistant
 pyenv = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) python$(1))
@@ -25,7 +26,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
-.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi
+.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-nodered
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop
@@ -69,13 +70,16 @@ coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # The real programs that are too large for `make test`, each in an environment of its own.
-acceptance: acceptance-homeassistant acceptance-asyncapi
+acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-nodered
 
 acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
 
 acceptance-asyncapi: $(VENV)/.dev $(ASYNCAPI)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_asyncapi.py $(ARGS)
+
+acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock.json
+	python -m pytest tests/acceptance/test_nodered.py $(ARGS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
 
@@ -169,7 +173,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 
