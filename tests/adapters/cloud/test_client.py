@@ -427,7 +427,7 @@ async def test_a_new_pair_is_on_the_disk_before_it_is_used(make, easee, tmp_path
             assert request.headers["Authorization"] == on_disk[-1]
         return await serve(easee, request)
 
-    cloud._exchange._client._transport = httpx.MockTransport(look)
+    cloud._exchange._transport = httpx.MockTransport(look)
     await cloud.send(START, within_s=30)
     easee.access = easee.refresh = "revoked"
     easee.script(START.path, answer(401))

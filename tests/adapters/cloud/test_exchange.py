@@ -227,16 +227,6 @@ async def test_a_redirect_is_not_followed():
     assert sent == ["api.easee.com"]
 
 
-async def test_proxies_of_the_environment_are_not_used(monkeypatch):
-    """A proxy variable does not get the password."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    client = Exchange(API)
-
-    assert client._client._mounts == {}
-    await client.close()
-
-
 @pytest.fixture
 async def server():
     """Start servers made of one function each, and stop them."""
@@ -269,6 +259,40 @@ async def drip(writer):
         writer.write(b" ")
         await writer.drain()
         await asyncio.sleep(0.02)
+
+
+async def test_proxies_of_the_environment_are_not_used(monkeypatch, server):
+    """A proxy variable does not get the password."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    async def hello(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    url = await server(hello)
+    client = Exchange(url)
+    reply = await client.send("GET", url, "/x", within_s=5)
+    await client.close()
+
+    assert reply.body == b"ok"
+
+
+async def test_cookies_are_not_kept():
+    """What one answer sets is not sent with the next request: each stands alone."""
+    seen = []
+
+    def handler(request):
+        seen.append(request.headers.get("Cookie"))
+        return httpx.Response(200, headers={"Set-Cookie": "a=b"}, stream=Pieces())
+
+    client = exchange(handler)
+    for _ in range(2):
+        await client.send("GET", API, "/api/x", within_s=5)
+
+    assert seen == [None, None]
 
 
 @pytest.mark.fault("F27")
@@ -317,7 +341,7 @@ async def test_small_requests_do_not_wait_for_acknowledgements(server):
     url = await server(hello)
     client = Exchange(url)
     await client.send("GET", url, "/x", within_s=5)
-    connection = client._client._transport._pool.connections[0]
+    connection = client._transport._pool.connections[0]
     stream = connection._connection._network_stream
     sock = stream.get_extra_info("socket")
 
