@@ -62,7 +62,8 @@ COMMANDS = (
     ("toggle", "PRESS", True),
 )
 IN_FRONT = "override_schedule"
-STARTED_WITHIN_S = 30.0
+# Six of them start at once, on whatever machine this is.
+STARTED_WITHIN_S = 120.0
 # Longer than a restart, so that it can still be carried out by the next process.
 LIFE = timedelta(seconds=20)
 # A command is reached or never; a final answer comes within its 60 s and 30 more.
