@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from bridge.core.commands.book import Book
-from bridge.core.commands.catalogue import allowed
+from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.commands.dedupe import REMEMBERED_S
 from bridge.core.commands.flow import Flow
 from bridge.core.commands.lanes import Lanes
@@ -72,7 +72,13 @@ class Recovery:
             if state is not State.REFUSED:
                 content = (row.command, page.argument)
                 self._book.memory.recall(name_of(row), content, since_s, row.answer)
-            self._book.deliveries.add(row.digest, page.message_id, None, since_s)
+            # That the broker has the answer of an earlier connection says that it had our PUBACK
+            # before it: only one that restored an older memory delivers the message again, and its
+            # packet identifier may name another one by now. What must not run twice is guarded
+            # against the former, everything else is taken for the latter.
+            spec = CATALOGUE.get(row.command)
+            if not page.is_told or spec is None or not spec.idempotent:
+                self._book.deliveries.add(row.digest, page.message_id, None, since_s)
         if not page.is_told:
             command = revived(row, page, now)
             command.answer = row.answer

@@ -138,6 +138,22 @@ def test_a_running_name_is_remembered_too(bench):
     assert states(bench.observe(48, 0)) == ["confirmed", "confirmed"]
 
 
+def test_a_packet_identifier_that_comes_round_is_another_message(bench):
+    """Told means that the broker has our PUBACK: the same packet later is somebody's new wish.
+
+    Found by the simulation, seed 301786: the message was delivered, the bridge killed at once, and
+    the next one took it for an old one of the same content, and answered nobody.
+    """
+    first = bench.send("pause", packet=9)
+    bench.answer(call_of(first), b"[]")
+    bench.pass_s(2)
+    bench.restart()
+    bench.journal.connected(bench.now, session_present=True)
+    effects = bench.send("pause", packet=9, duplicate=True)
+
+    assert states(bench.answer(call_of(effects), b"[]")) == ["noop"]
+
+
 @pytest.mark.parametrize("is_over", [True, False])
 def test_a_message_that_is_delivered_again_after_the_crash_is_recognised(bench, is_over):
     """The broker did not get our PUBACK: the same packet is acknowledged and nothing else."""
