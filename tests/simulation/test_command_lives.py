@@ -109,6 +109,9 @@ class Lives(RuleBasedStateMachine):
                 asking = self.askings[int(effect.topic.rsplit("/", 1)[1])]
                 if document["final"]:
                     asking.finals.append(document)
+                    # The broker acknowledges it at once, and reads one connection in order: what
+                    # was acknowledged to it before, it knows.
+                    asking.is_known |= asking.is_acked
             elif isinstance(effect, CallCloud):
                 self._called(effect)
             elif isinstance(effect, SaveCommand):
