@@ -15,6 +15,7 @@ Rules:
    an outage of the vendor. Nothing is taken away before it is known which chargers there are.
 """
 
+import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -72,6 +73,7 @@ class Announcer:
         # Whether the chargers are known well enough to say that one is none of ours.
         self._is_settled = bool(settings.easee.chargers) or not self._is_on
         self._kept: dict[str, Announced] = {}
+        # Digests: a device's description is 80 KB, and only whether it changed is ever asked.
         self._sent: dict[str, bytes] = {}
         self._retired: dict[str, dict[str, str]] = {}
         self._migrated: set[str] = set()
@@ -207,8 +209,8 @@ class Announcer:
 
     def _plan(self) -> list[Step]:
         """Work out what the broker should hold, and the way there in three steps."""
-        documents: dict[str, Mapping[str, object]] = {}
         wanted: dict[str, Announced] = {}
+        new: Step = []
         present = self._facts.keys() - self._gone if self._is_on else set()
         for charger_id in sorted(present):
             description = describe(
@@ -219,10 +221,10 @@ class Announcer:
                 places=self._places,
                 version=self._version,
             )
-            documents |= description.documents
+            # One charger after the other: as objects, fifty descriptions are megabytes.
+            new += self._announcements(description.documents, description.announced)
             wanted |= description.announced
         old = [t for t, kept in self._kept.items() if t not in wanted and self._may_go(kept)]
-        new = self._announcements(documents, wanted)
         for message in new:
             self._kept[message.topic] = wanted[message.topic]
         return [self._handing_over(old, wanted), new, [Publish(topic, b"") for topic in old]]
@@ -255,7 +257,7 @@ class Announcer:
             now_there = wanted[topic].components
             retired |= {key: before[key] for key in before.keys() - now_there.keys()}
             payload = encoded(document, {k: p for k, p in retired.items() if k not in now_there})
-            if self._sent.get(topic) != payload:
+            if self._sent.get(topic) != _digest(payload):
                 step.append(Publish(topic, payload))
         return step
 
@@ -276,10 +278,14 @@ class Announcer:
         if message.payload == MIGRATE:
             return
         if message.payload:
-            self._sent[message.topic] = message.payload
+            self._sent[message.topic] = _digest(message.payload)
             return
         self._kept.pop(message.topic, None)
         self._sent.pop(message.topic, None)
         if all(payload for _topic, payload in self._awaited):
             yield RememberAnnounced(dict(self._kept))
             yield Note("info", "homeassistant.removed", {"left": len(self._kept)})
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).digest()

@@ -1,5 +1,6 @@
 """When Home Assistant is told, and when what it was told is taken back."""
 
+import gc
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -132,6 +133,17 @@ def test_nothing_is_written_twice(broker):
     assert broker.run() == []
     broker.announcer.firmware(ONE, "348", broker.now)
     assert len(broker.run()) == 1
+
+
+def test_what_the_broker_has_is_not_kept_here_too(broker):
+    """Once a description is acknowledged its text is not held: 80 KB for every charger."""
+    seen, waiting = set(), [broker.announcer]
+    while waiting:
+        held = waiting.pop()
+        if id(held) not in seen and not isinstance(held, type):
+            seen.add(id(held))
+            assert not (isinstance(held, bytes) and len(held) > 1000)
+            waiting += gc.get_referents(held)
 
 
 def test_a_stranger_is_ignored(broker):
