@@ -257,9 +257,8 @@ class Gateway:
             now = self._clock.now()
             try:
                 self._notice(event)
-                if not isinstance(event, ValuesAcked):
-                    for effect in self._machine.handle(event, now):
-                        self._carry_out(effect)
+                for effect in self._machine.handle(event, now):
+                    self._carry_out(effect)
             except Exception:  # the border of the core: one event must not end the bridge
                 log.exception("core.event_failed", kind=type(event).__name__)
             if now.mono_s > until_s and events:

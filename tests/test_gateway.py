@@ -359,6 +359,7 @@ async def test_values_go_over_their_own_connection_while_there_is_one():
         outside.inbox.put(MqttAcked(values[49], 0x97))
         await settled(lambda: outside.published)
         assert outside.published == values[40:49]
+        assert script.seen(ValuesAcked)
         outside.acks = True
         for value in values[40:49]:
             outside.inbox.put(MqttAcked(value, 0))

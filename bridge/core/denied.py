@@ -31,6 +31,11 @@ class Denied:
         self._told: set[str] = set()
         self._due_s: float | None = None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything is refused that another connection's word could end."""
+        return bool(self._kept)
+
     def deadline_s(self) -> float | None:
         """Return when what is refused is sent again, or None."""
         return self._due_s

@@ -154,6 +154,8 @@ class Machine:
 
     def handle(self, event: Event, now: Moment) -> Iterator[Effect]:
         """Take one event and yield what follows from it."""
+        if isinstance(event, ValuesAcked) and not self._denied.is_kept:
+            return  # nothing follows, and these come with every batch of values
         yield from self._route(event, now)
         yield from self._due(now)
 

@@ -49,6 +49,7 @@ from bridge.core.events import (
     StreamOpened,
     StreamSubscription,
     Tick,
+    ValuesAcked,
 )
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish, Receipt
@@ -648,6 +649,17 @@ def test_a_refused_publication_is_an_alert_until_one_is_taken(world):
     world.take(MqttAcked(message, 135))
     assert "charger/x" in world.published()["charger/bridge/alert/publication_refused"].decode()
     world.take(MqttAcked(message, 0))
+    assert world.published()["charger/bridge/alert/publication_refused"] == b""
+
+
+def test_a_refused_value_that_its_own_connection_takes_ends_the_alert(world):
+    """And a batch of values has no other consequence."""
+    refused = Publish("charger/EH123456/state/op_mode", b"charging", telemetry=True)
+    assert world.take(ValuesAcked((refused,))) == []
+    world.take(MqttAcked(refused, 135))
+    assert world.published()["charger/bridge/alert/publication_refused"] != b""
+
+    world.take(ValuesAcked((refused,)))
     assert world.published()["charger/bridge/alert/publication_refused"] == b""
 
 

@@ -76,6 +76,9 @@ def troubled(seed, **faults):
             {"clock_jump": 20, "old_burst": 40, "hub_reorders": 20}, (1, 2), id="slow_clock"
         ),
         pytest.param({"broker_refuses": 30}, (1, 2), id="refused_values_given_up"),
+        pytest.param(
+            {"broker_refuses": 30, "broker_killed": 30}, (1,), id="refused_and_taken_elsewhere"
+        ),
         pytest.param({"disk_full": 6}, (1, 2, 3), id="warning_outlasts_the_full_disk"),
     ],
 )
