@@ -26,7 +26,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
-.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-nodered
+.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-nodered acceptance-page
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop
@@ -70,7 +70,7 @@ coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # The real programs that are too large for `make test`, each in an environment of its own.
-acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-nodered
+acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-nodered acceptance-page
 
 acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
@@ -80,6 +80,11 @@ acceptance-asyncapi: $(VENV)/.dev $(ASYNCAPI)/node_modules/.package-lock.json
 
 acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_nodered.py $(ARGS)
+
+# Leaves the pictures in docs/images.
+acceptance-page: $(VENV)/.dev mosquitto
+	@tools/need.sh chromium chromium
+	IMAGES=docs/images python -m pytest tests/acceptance/test_page.py $(ARGS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
 

@@ -26,6 +26,7 @@ from bridge.config.reload import change
 from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
+from bridge.core.page import StatusPage
 from bridge.core.storage import store_opened
 from bridge.core.tally import Tally
 from bridge.errors import ConfigError, StoreError, StoreLocked
@@ -133,7 +134,8 @@ async def serve(
     roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
     announced = AnnouncedFile(path.parent / ANNOUNCED_FILE, settings.mqtt)
     log.info("bridge.started", version=bridge.__version__, store=str(path))
-    tally = Tally(topics) if settings.http.enabled else None
+    page = StatusPage(topics) if settings.http.page else None
+    tally = Tally(topics, page) if settings.http.enabled else None
     gateway = Gateway(
         machine,
         inbox,
@@ -198,10 +200,12 @@ def _web(
     settings: HttpSettings, tally: Tally, backlog: Backlog, clock: Clock
 ) -> Callable[[], Awaitable[None]]:
     """Make the web server; who does not want one pays nothing for it."""
-    from bridge.adapters.http import health, metrics  # noqa: PLC0415 - 3 MB most do not need
+    from bridge.adapters.http import health, metrics, page  # noqa: PLC0415 - 3 MB most do not need
     from bridge.adapters.http.server import HttpServer  # noqa: PLC0415 - likewise
 
     routes = health.routes(tally) | metrics.routes(tally, bridge.__version__, backlog)
+    if tally.page is not None:
+        routes |= page.routes(tally.page, clock)
     return HttpServer(settings, routes, clock).run
 
 

@@ -38,6 +38,7 @@ from bridge.core.events import (
     ValuesAcked,
 )
 from bridge.core.messages import Publish
+from bridge.core.page import StatusPage
 from bridge.core.questions import QUESTIONS
 from bridge.core.topics import Topics
 from bridge.errors import RateLimited
@@ -132,10 +133,12 @@ class Tally:
         used_share: Of the store's quota; None while it was not measured.
         free_bytes: What its filesystem has left; likewise.
         cloud: The word of ``bridge/cloud``; empty before the first.
+        page: What the status page shows; None where nobody looks.
     """
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, page: StatusPage | None = None) -> None:
         self._topics = topics
+        self.page = page
         self.counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self.command_s = Latency()
         self.broker_up = False
@@ -155,6 +158,8 @@ class Tally:
 
     def event(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Take one event."""
+        if self.page is not None:
+            self.page.event(event)
         match event:
             case Observed(observations, source):
                 self._count("observations", source, by=len(observations))
@@ -201,6 +206,8 @@ class Tally:
 
     def effect(self, effect: Effect) -> None:
         """Take one effect."""
+        if self.page is not None:
+            self.page.effect(effect)
         match effect:
             case Publish(topic, payload, retained):
                 self._count("mqtt_publications", "true" if retained else "false")
