@@ -344,7 +344,8 @@ def _outranked(new: _Held, old: _Held, now: Moment) -> bool:
     """Say whether what came is older than what is held.
 
     A mark that lies in the future and was set by a clock nobody could believe binds nobody. Where
-    both lie there, our own clock may be slow: their order is right all the same.
+    both lie there, our own clock may be slow: their order is right all the same. What has the very
+    stamp of the one before a future one is that one again, and was not measured after it.
     """
     if now.trusted:
         horizon = now.wall + FUTURE
@@ -352,7 +353,8 @@ def _outranked(new: _Held, old: _Held, now: Moment) -> bool:
             return new.measured_at < old.measured_at
         if not old.judged and _mark(old, now) > horizon:
             return False
-    return new.ranked_at < _mark(old, now)
+    mark = _mark(old, now)
+    return new.ranked_at < mark or new.measured_at == mark < old.measured_at
 
 
 def _same(one: Value, other: Value) -> bool:

@@ -267,6 +267,19 @@ def test_a_slow_clock_does_not_turn_the_order_round():
     assert state.value(120) == 7.3
 
 
+def test_an_old_value_that_comes_again_does_not_replace_what_a_slow_clock_held_for_future():
+    """The value before it, brought again by a burst, was not measured after it; a later one was."""
+    state = charger()
+    slow = Moment(NOON - timedelta(hours=1), NOW.mono_s)
+    apply(state, seen(120, 7.0, -7200), now=NOW)
+    apply(state, seen(120, 7.3), now=slow)
+
+    assert apply(state, seen(120, 7.0, -7200), now=slow)[0].event == "observation.stale"
+    assert state.value(120) == 7.3
+    apply(state, seen(120, 7.1, -7199), now=slow)
+    assert state.value(120) == 7.1
+
+
 def test_a_mark_set_by_an_untrusted_clock_is_lifted_by_a_trusted_one():
     """What could not be judged at boot does not hide what comes after the time is known."""
     state = charger()
