@@ -48,6 +48,8 @@ FAILED_AS_REFUSED: Final = 12
 MAY_NOT_PUBLISH: Final = "the broker's access list does not let its client id publish"
 MESSAGE_TOO_LARGE: Final = 0x95
 CLIENT_ID_NOT_VALID: Final = 0x85
+# Why a clean end ends.
+CLOSED: Final = "closed by us"
 
 
 class _AnotherId(LinkLost):
@@ -118,7 +120,8 @@ class Lane:
     def close(self) -> None:
         """End it in order; what is not acknowledged yet is given up."""
         if self._up is not None:
-            self._up.drop("closed by us", packets.NORMAL)
+            self._told = CLOSED  # nothing is missing at a clean end
+            self._up.drop(CLOSED, packets.NORMAL)
 
     # -- one connection -----------------------------------------------------------------------
 
