@@ -246,6 +246,15 @@ def mosquitto(tmp_path: Path, free_port: int):
     broker.kill()
 
 
+@pytest.fixture
+def patient_broker(mosquitto: Mosquitto):
+    """Let the broker queue without end: what it drops itself is not what is tested."""
+    mosquitto.stop()
+    with mosquitto._config.open("a") as config:
+        config.write("max_queued_messages 0\n")
+    mosquitto.start()
+
+
 @dataclass
 class Setting:
     """Broker, cloud and gateway, and a client that watches."""

@@ -16,6 +16,7 @@ from tests.acceptance.chromium import BINARY, browsing
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.acceptance,
+    pytest.mark.usefixtures("patient_broker"),
     pytest.mark.skipif(BINARY is None, reason="make acceptance-page installs Chromium"),
 ]
 

@@ -13,21 +13,16 @@ from tests.acceptance.conftest import Witness
 from tests.conftest import PATIENCE_S
 from tests.mosquitto import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.acceptance,
+    pytest.mark.usefixtures("patient_broker"),
+]
 
 ONE, TWO = "EH000001", "EH000002"
 FLOOD = 1_000
 FLOOD_S = 3
 SLICE_S = 0.05
-
-
-@pytest.fixture(autouse=True)
-def _patient_broker(mosquitto):
-    """Let the broker queue without end: what it drops itself is not what is tested."""
-    mosquitto.stop()
-    with mosquitto._config.open("a") as config:
-        config.write("max_queued_messages 0\n")
-    mosquitto.start()
 
 
 def posted(stage, charger_id):
