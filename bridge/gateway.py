@@ -66,6 +66,7 @@ from bridge.core.homeassistant.record import Announced
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
 from bridge.core.outbox import Outbox
+from bridge.core.pace import Pace
 from bridge.core.storage import store_opened
 from bridge.core.tally import Tally
 from bridge.core.telemetry import Telemetry
@@ -83,6 +84,8 @@ MOST_TOGETHER = 100
 # paho keeps what it is handed until the broker acknowledges; its memory is not our queue.
 WINDOW = 20
 FLUSH_WITHIN_S = 2.0
+# How long values wait that are held back for their readers' sake.
+PACED_S = 0.01
 STORE_RETRY_S = 30.0
 BEAT_EVERY_S = 10.0
 # The beat has the pump turn at least so often. Less is a busy machine; what waits in a socket then
@@ -169,6 +172,8 @@ class Gateway:
         self._clock = clock
         self._outbox = Outbox(WINDOW)
         self._telemetry = Telemetry(self._outbox)
+        self._pace = Pace()
+        self._is_paced = False
         self._inbox = inbox
         self._scheduled = False
         self._idle = asyncio.Event()
@@ -282,6 +287,7 @@ class Gateway:
             self._telemetry.refused(event.message, event.reason_code)
         elif isinstance(event, LaneOpened):
             self._telemetry.opened(event.receive_maximum)
+            self._pace.granted(event.receive_maximum)
         elif isinstance(event, LaneClosed):
             self._telemetry.closed(in_doubt=event.in_doubt)
         elif isinstance(event, MqttConnected):
@@ -338,8 +344,13 @@ class Gateway:
 
     def _flush(self) -> None:
         """Hand over as much as the windows allow."""
-        if batch := self._telemetry.take():
+        room = self._pace.room(self._clock.now().mono_s)
+        if batch := self._telemetry.take(room):
+            self._pace.spent(len(batch))
             self._link.publish_values(batch)
+        if len(batch) == room and self._telemetry.waiting and not self._is_paced:
+            self._is_paced = True
+            asyncio.get_running_loop().call_later(PACED_S, self._go_on)
         while self._connected and (message := self._outbox.take()) is not None:
             try:
                 self._link.publish(message)
@@ -349,6 +360,12 @@ class Gateway:
             except ValueError as error:
                 log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
                 self._inbox.put(MqttAcked(message, TOPIC_NAME_INVALID))
+
+    def _go_on(self) -> None:
+        """Send what had to wait for its time."""
+        self._is_paced = False
+        if self._tasks is not None:
+            self._wake()
 
     def _arm(self) -> None:
         """Have a ``Tick`` come when the machine wants one."""

@@ -58,11 +58,15 @@ class Telemetry:
         else:
             self._main.put(message)
 
-    def take(self) -> list[Publish]:
-        """Return what may be sent over the own connection now; it is in flight from here on."""
+    def take(self, most: int = LARGEST_WINDOW) -> list[Publish]:
+        """Return what may be sent over the own connection now; it is in flight from here on.
+
+        Args:
+            most: No more than this many.
+        """
         waiting, in_flight = self._waiting, self._in_flight
         batch = []
-        for _ in range(min(self._window - len(in_flight), len(waiting))):
+        for _ in range(min(self._window - len(in_flight), len(waiting), most)):
             topic, message = waiting.popitem(last=False)
             in_flight[topic] = message
             batch.append(message)

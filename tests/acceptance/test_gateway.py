@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import stat
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -410,6 +411,22 @@ async def test_what_a_killed_gateway_left_is_not_taken_for_true(stage):
             await s.witness.until(
                 lambda: s.witness.retained.get("charger/bridge/alert/no_chargers"), "an alert"
             )
+
+
+async def test_a_consumer_misses_nothing_of_a_start(stage):
+    """Eight chargers say everything at once; mosquitto as shipped drops none of it for a reader."""
+    async with stage(chargers=8) as s:
+        serials = [f"EH00000{number}" for number in range(1, 9)]
+
+        def values():
+            found = Counter(
+                topic.split("/")[1] for topic in s.witness.retained if "/state/" in topic
+            )
+            counts = {found[serial] for serial in serials}
+            return len(counts) == 1 and counts
+
+        (count,) = await s.witness.until(values, "as many values of each charger")
+        assert count > 100
 
 
 async def test_polling_serves_where_there_is_no_stream(stage):
