@@ -60,6 +60,7 @@ docs-check:
 	python tools/gen_config.py --check
 	python tools/gen_topics.py --check
 	python tools/gen_states.py --check
+	python tools/gen_leds.py --check
 	python tools/gen_faults.py --check
 	python tools/gen_schemas.py --check
 
@@ -161,6 +162,7 @@ docs: $(VENV)/.dev
 	python tools/gen_config.py
 	python tools/gen_topics.py
 	python tools/gen_states.py
+	python tools/gen_leds.py
 	python tools/gen_faults.py
 	python tools/gen_schemas.py
 
