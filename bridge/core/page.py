@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from bridge.core.chargers.state import CLOUD_MADE
 from bridge.core.effects import Effect
 from bridge.core.events import Event, MqttConnected, MqttDisconnected, Observed
 from bridge.core.messages import Publish
@@ -95,7 +96,8 @@ class StatusPage:
             case Observed(observations):
                 for raw in observations:
                     shown = self._chargers.get(raw.charger_id)
-                    if shown is not None:
+                    # What the cloud says of a charger is no sign of life.
+                    if shown is not None and raw.id not in CLOUD_MADE:
                         self._hear(shown, raw.timestamp)
             case _:
                 pass

@@ -137,6 +137,8 @@ def test_the_age_is_that_of_the_newest_value(page):
     times = ("2026-11-22T12:00:05Z", "2026-11-22T12:00:01Z", "yesterday")
     page.event(Observed(tuple(RawObservation(ONE, 120, 3, "1", at) for at in times)))
     page.event(Observed((RawObservation("EH999999", 120, 3, "1", times[0]),)))
+    # What the cloud says of a charger (250) is no sign of life.
+    page.event(Observed((RawObservation(ONE, 250, 2, "false", "2026-11-22T23:00:00Z"),)))
     page.event(MqttDisconnected("gone"))
     assert page.heard() == {ONE: times[0]}
     assert StatusPage(Topics()).heard() == {}
