@@ -4,10 +4,31 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
-from amqtt.broker import Broker
+from bridge.errors import BridgeError
+
+try:
+    from amqtt.broker import Broker
+    from amqtt.session import Session
+except ImportError as exc:
+    raise BridgeError("the demo's broker needs amqtt: pip install charger-bridge[demo]") from exc
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 1883
+
+
+class DiscreetBroker(Broker):  # type: ignore[misc]  # amqtt has no types
+    """A broker that tells a client only what the client subscribed to.
+
+    amqtt 0.12.1 greets every client with what is retained under *anybody's* subscription. The
+    demo's own view subscribes to everything, so each client would get a thousand messages first.
+    """
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        held = self._subscriptions.get(subscription[0], ())
+        if any(subscriber is session for subscriber, _ in held):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 def usable_port() -> int:
@@ -28,7 +49,7 @@ async def broker(port: int) -> AsyncIterator[None]:
     Args:
         port: From :func:`usable_port`.
     """
-    embedded = Broker(
+    embedded = DiscreetBroker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{port}"}},
             "plugins": {

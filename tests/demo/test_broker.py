@@ -1,0 +1,54 @@
+"""The embedded broker, met by other clients."""
+
+import contextlib
+import sys
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from bridge.demo.broker import LOOPBACK, broker
+from bridge.errors import BridgeError
+from tests.mosquitto import until
+
+pytestmark = pytest.mark.anyio
+
+
+@contextlib.contextmanager
+def listening(port, topics):
+    """A client of MQTT 3.1.1 and the topics it received, oldest first."""
+    heard = []
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda client, *_: client.subscribe(topics, qos=1)
+    client.on_message = lambda _client, _data, message: heard.append(message.topic)
+    client.connect_async(LOOPBACK, port)
+    client.loop_start()
+    try:
+        yield client, heard
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+async def test_a_client_gets_only_what_it_subscribed_to(free_port):
+    """Nothing that is retained for somebody else's subscription reaches a new client."""
+    async with broker(free_port):
+        with listening(free_port, "a/#") as (everyone, all_topics):
+            for name in ("a/one", "a/two", "a/three"):
+                everyone.publish(name, b"1", 1, retain=True)
+            await until(lambda: len(all_topics) == 3)
+            with listening(free_port, "a/two") as (_, heard):
+                await until(lambda: heard)
+                everyone.publish("a/two", b"2", 1)
+                await until(lambda: len(heard) > 1)
+
+    assert heard == ["a/two", "a/two"]
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    """Where the extra was not installed, one line says what to install."""
+    monkeypatch.setitem(sys.modules, "amqtt.broker", None)
+    monkeypatch.delitem(sys.modules, "bridge.demo.broker")
+
+    with pytest.raises(BridgeError, match=r"pip install charger-bridge\[demo\]"):
+        __import__("bridge.demo.broker")
