@@ -16,6 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.conftest import PATIENCE_S
 
+# What the browser says of a question to a page that went away meanwhile.
+NAVIGATED = -32000
 BINARY = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--headless",
@@ -30,6 +32,10 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 _LISTENING = re.compile(rb"DevTools listening on ws://([^/]+)/")
+
+
+class Replaced(Exception):
+    """Another page stands where the one was that was asked."""
 
 
 @dataclass
@@ -57,6 +63,8 @@ class Tab:
         future = self._answers[number] = asyncio.get_running_loop().create_future()
         await self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
         message = await asyncio.wait_for(future, PATIENCE_S)
+        if message.get("error", {}).get("code") == NAVIGATED:
+            raise Replaced(method)
         assert "error" not in message, message
         return message["result"]
 
@@ -88,8 +96,10 @@ class Tab:
             look();
         }})"""
         async with asyncio.timeout(PATIENCE_S):
-            while not await self.ask(careful):
-                pass
+            while True:
+                with contextlib.suppress(Replaced):
+                    if await self.ask(careful):
+                        return
 
     async def look(self, *, width: int, height: int, dark: bool, still: bool = True) -> None:
         """Choose the screen and the person's wishes."""
