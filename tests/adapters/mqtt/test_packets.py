@@ -10,6 +10,10 @@ from bridge.adapters.mqtt.packets import ConnAck, Malformed
 from bridge.core.messages import Publish
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+# What is published to has no wildcard: the other client refuses it.
+TOPICS = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="+#"), min_size=1, max_size=40
+)
 PAYLOADS = st.one_of(
     st.binary(max_size=60),
     st.integers(100, 20_000).map(bytes),
@@ -46,7 +50,7 @@ def test_connect_is_what_another_client_would_send(client_id, username, password
 
 
 @given(
-    WORDS.filter(bool),
+    TOPICS,
     PAYLOADS,
     st.booleans(),
     st.integers(1, 65_535),
