@@ -96,7 +96,7 @@ async def measure(folder: Path, commands: int) -> dict[str, list[float]]:
         config["log"]["level"] = "info"
         path = folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
-        witness = Witness(PORT)
+        witness = Witness(PORT, judges=False)  # it watches the peers too
         await witness.start(WATCHED)
         stack.push_async_callback(witness.stop)
         environ = {"PATH": os.environ["PATH"], "CHARGER_BRIDGE_EASEE__PASSWORD": "p"}
