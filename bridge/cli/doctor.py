@@ -144,9 +144,7 @@ def effective(settings: Settings) -> dict[str, object]:
     """List every key with its value; a secret is only said to be set or not."""
     found: dict[str, object] = {}
     for key in KEYS:
-        value: object = settings
-        for name in key.path.split("."):
-            value = getattr(value, name, None)
+        value = key.of(settings)
         if key.secret or isinstance(value, Secret):
             value = "(set)" if value is not None else "(not set)"
         elif key.path == "easee.username":

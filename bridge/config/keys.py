@@ -73,6 +73,13 @@ class Key:
         """
         return _DEFAULTS.get(self.path)
 
+    def of(self, settings: Settings) -> object:
+        """Return its value; None for a secret's file, which is no setting of its own."""
+        found: object = settings
+        for name in self.path.split("."):
+            found = getattr(found, name, None)
+        return found
+
     @property
     def nullable(self) -> bool:
         """Whether it may be left out without a value taking its place."""

@@ -33,17 +33,10 @@ class Change:
 
 def change(running: Settings, wanted: Settings) -> Change:
     """Compare what is in force with what was read."""
-    changed = [key.path for key in KEYS if _value(running, key.path) != _value(wanted, key.path)]
+    changed = [key.path for key in KEYS if key.of(running) != key.of(wanted)]
     parts = {name: getattr(wanted, name) for name in RELOADABLE}
     return Change(
         replace(running, **parts),
         tuple(path for path in changed if path.split(".")[0] in RELOADABLE),
         tuple(path for path in changed if path.split(".")[0] not in RELOADABLE),
     )
-
-
-def _value(settings: Settings, path: str) -> object:
-    found: object = settings
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    return found

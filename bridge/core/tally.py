@@ -38,6 +38,7 @@ from bridge.core.events import (
     ValuesAcked,
 )
 from bridge.core.messages import Publish
+from bridge.core.outbox import REFUSED
 from bridge.core.page import StatusPage
 from bridge.core.questions import QUESTIONS
 from bridge.core.topics import Topics
@@ -45,8 +46,6 @@ from bridge.errors import RateLimited
 
 # Somebody may ask for anything; the number of labels stays ours.
 UNKNOWN = "other"
-# MQTT 5 reason codes from here on mean no.
-REFUSED = 0x80
 # Upper bounds in seconds; the contract's final answer comes within 30 s, one that waited for its
 # turn later.
 LATENCY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

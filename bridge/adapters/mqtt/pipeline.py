@@ -22,6 +22,7 @@ from bridge.adapters.mqtt.failures import AttemptFailed
 from bridge.adapters.mqtt.packets import ConnAck, Malformed
 from bridge.adapters.mqtt.wire import Grant
 from bridge.core.messages import Publish
+from bridge.core.outbox import REFUSED
 from bridge.core.telemetry import LARGEST_WINDOW
 from bridge.settings import MqttSettings
 
@@ -29,7 +30,6 @@ log = structlog.get_logger()
 
 # The broker has nothing to tell us that is longer; its reason strings are cut at this.
 LARGEST_ANSWER_BYTES: Final = 4_096
-REFUSED: Final = 0x80
 NOT_AUTHORIZED: Final = 0x87
 # What a PUBLISH of ours holds besides topic and payload: fixed header, lengths, id, properties.
 FRAME_BYTES: Final = 12

@@ -28,6 +28,7 @@ from bridge.core.homeassistant.documents import Facts, describe, encoded
 from bridge.core.homeassistant.entities import entities
 from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish
+from bridge.core.outbox import REFUSED
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings, Settings
 
@@ -39,7 +40,6 @@ BIRTH_SPREAD_S = 4.0
 # It unloads 200 entities in about a second on a fast machine.
 HANDED_OVER_S = 5.0
 GONE_AFTER_LISTS = 3
-REFUSED = 128
 BIRTH = b"online"
 MIGRATE: Final = b'{"migrate_discovery":true}'
 
