@@ -13,9 +13,10 @@ from pathlib import Path
 import yaml
 
 from benchmarks.records import Fleet, value_of
-from benchmarks.stage import FOLDER, Generator, Process, compiled, free_port
+from benchmarks.stage import FOLDER, Generator, Process, compiled
 from tests.acceptance.conftest import configuration
 from tests.mosquitto import Mosquitto
+from tests.ports import unused_port
 
 PEERS = FOLDER / "peers"
 
@@ -77,7 +78,7 @@ def _gateway(*, json: bool, everything: bool = False) -> Callable[[Place], Proce
         config["publish"] = {"json": json, "scalar": True}
         config["log"]["level"] = "info"
         if everything:
-            config["http"] = {"enabled": True, "port": free_port()}
+            config["http"] = {"enabled": True, "port": unused_port()}
             config["homeassistant"] = {"enabled": True}
         path = place.folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -114,7 +115,7 @@ def node_red(flow: str, folder: Path, environ: dict[str, str]) -> Process | None
     program = str(PEERS / "node_modules/node-red/red.js")
     shutil.copy(PEERS / flow, folder / flow)
     command = ["node", program, *settings, str(folder / flow)]
-    return Process(command, {"UI_PORT": str(free_port()), **environ})
+    return Process(command, {"UI_PORT": str(unused_port()), **environ})
 
 
 def _node_red(place: Place) -> Process | None:

@@ -10,7 +10,6 @@ a drain is paced on purpose, so more of them measure the pace.
 import asyncio
 import json
 import logging
-import socket
 import statistics
 import tempfile
 import time
@@ -28,6 +27,7 @@ from bridge.core.sessions.delivery import WINDOW
 from bridge.core.sessions.ledger import StoredReport, report_document
 from tests.core.sessions.rows import REPORT
 from tests.mosquitto import Mosquitto
+from tests.ports import unused_port
 from tests.soak.broker import bridged
 from tests.soak.oracle import Oracle
 
@@ -135,10 +135,8 @@ async def main() -> None:
     backlog = rows(options.reports, options.chargers)
     ours, theirs = [], []
     for _ in range(options.times):
-        with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            probe.close()
+        with tempfile.TemporaryDirectory() as name:
+            port = unused_port()
             broker = Mosquitto(Path(name), port)
             broker.start()
             theirs.append(await bare(port, backlog))

@@ -28,6 +28,7 @@ from typing import Self
 from benchmarks.records import Fleet
 from benchmarks.wire import connect_packet, subscribe_packet
 from tests.mosquitto import Mosquitto
+from tests.ports import unused_port
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -43,13 +44,6 @@ class GaveUp(Exception):
     """Something did not happen within :data:`PATIENCE_S`."""
 
 
-def free_port() -> int:
-    """Find a TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def broker(window: int = WINDOW, *lines: str) -> Iterator[Mosquitto]:
     """Run a mosquitto that queues without limit and counts once a second.
@@ -60,7 +54,7 @@ def broker(window: int = WINDOW, *lines: str) -> Iterator[Mosquitto]:
     """
     options = (f"max_inflight_messages {window}", "max_queued_messages 0", "sys_interval 1", *lines)
     with tempfile.TemporaryDirectory() as name:
-        one = Mosquitto(Path(name), free_port(), listener=options)
+        one = Mosquitto(Path(name), unused_port(), listener=options)
         one.start()
         try:
             yield one

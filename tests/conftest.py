@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from bridge import logs
 from bridge.core.events import Moment
+from tests.ports import unused_port
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
@@ -71,10 +71,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    return unused_port()
 
 
 @pytest.fixture

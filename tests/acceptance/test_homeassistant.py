@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import re
-import socket
 
 import pytest
 import yaml
@@ -20,6 +19,7 @@ from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings
 from tests.acceptance.conftest import Witness
 from tests.acceptance.home_assistant.hass import ROOT, HomeAssistant, binary
+from tests.ports import unused_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
@@ -144,9 +144,7 @@ async def at_home(stage, tmp_path, version, form, **how):
     def change(config):
         config["homeassistant"] = {"enabled": True, "form": form}
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     async with stage(change=change, **how) as s:
         home = HomeAssistant(version, tmp_path / "hass", port)
         await home.start()

@@ -2,13 +2,13 @@
 
 import asyncio
 import functools
-import socket
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import TIMEOUT_S
+from tests.ports import unused_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
@@ -18,9 +18,7 @@ ONE = "EH000001"
 @pytest.fixture
 def served(stage):
     """Make a stage whose gateway has its web server on, and the server's URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
 
     def change(config):
         config["http"] = {"enabled": True, "port": port}

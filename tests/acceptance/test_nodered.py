@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import TIMEOUT_S, Witness
 from tests.conftest import PATIENCE_S
+from tests.ports import unused_port
 
 FOLDER = Path(__file__).parent / "nodered"
 PROGRAM = FOLDER / "node_modules" / "node-red" / "red.js"
@@ -78,13 +78,6 @@ async def node_red(setting, name, ui_port, **environ):
         assert b"[error]" not in said, said.decode()
 
 
-def _port():
-    """Return a TCP port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def acknowledged(witness):
     """Return the keys that somebody acknowledged."""
     topic = "charger/bridge/session/ack"
@@ -117,7 +110,7 @@ async def test_high_house_load_pauses_and_low_load_resumes(stage):
     async with stage(chargers=1, authorization_required=False) as s:
         s.cloud.plug_in(ONE)
         await s.witness.value(f"charger/{ONE}/state/op_mode", "charging")
-        async with node_red(s, "house-load", _port(), CHARGER=ONE, EVERY_S="0"):
+        async with node_red(s, "house-load", unused_port(), CHARGER=ONE, EVERY_S="0"):
             s.witness.publish("home/power_w", "9500")
             await confirmed(s, "pause")
             s.witness.publish("home/power_w", "7000")  # between the limits: nothing
@@ -131,7 +124,7 @@ async def test_cheap_hours_pause_and_resume(stage):
     async with stage(chargers=1, authorization_required=False) as s:
         s.cloud.plug_in(ONE)
         await s.witness.value(f"charger/{ONE}/state/op_mode", "charging")
-        async with node_red(s, "cheap-hours", _port(), CHARGER=ONE, HOURS="0"):
+        async with node_red(s, "cheap-hours", unused_port(), CHARGER=ONE, HOURS="0"):
             await confirmed(s, "pause")
 
 
@@ -140,7 +133,7 @@ async def test_offline_sessions_are_written_and_acknowledged(stage):
     async with stage(chargers=1) as s:
         path = s.folder / "sessions.jsonl"
         s.cloud.set_offline(ONE)
-        async with node_red(s, "offline-sessions", _port(), FILE=str(path)):
+        async with node_red(s, "offline-sessions", unused_port(), FILE=str(path)):
             s.cloud.bring_back(ONE, sessions=2)
             await s.witness.until(lambda: len(acknowledged(s.witness)) >= 2, "two acknowledgements")
             keys = acknowledged(s.witness)
@@ -152,7 +145,7 @@ async def test_offline_sessions_are_written_and_acknowledged(stage):
 
 async def test_the_page_shows_every_charger(stage):
     """The page is made of retained topics: it is complete although nothing changes."""
-    port = _port()
+    port = unused_port()
 
     def page():
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/chargers", timeout=5) as answer:

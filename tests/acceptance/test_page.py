@@ -6,12 +6,12 @@ browser these tests are skipped.
 
 import functools
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.chromium import BINARY, browsing
+from tests.ports import unused_port
 
 pytestmark = [
     pytest.mark.anyio,
@@ -46,9 +46,7 @@ def strip(charger_id, color, pattern):
 @pytest.fixture
 def served(stage):
     """Make a stage whose gateway shows its page, and the page's URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
 
     def change(config):
         config["http"] = {"enabled": True, "page": True, "port": port}

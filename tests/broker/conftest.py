@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from bridge.core.messages import Publish
 from bridge.settings import MqttSettings
 from tests.conftest import PATIENCE_S
 from tests.mosquitto import Mosquitto, until
+from tests.ports import unused_port
 
 STATE = "charger/bridge/state"
 OFFLINE = Publish(STATE, b"offline")
@@ -30,21 +30,13 @@ FILTERS = ("charger/+/set/+", "charger/+/get/+")
 SET = "charger/EH123456/set/start"
 
 
-def a_free_port() -> int:
-    """Return a TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.fixture
 def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Start brokers on ports of their own; they end with the test."""
     started: list[Mosquitto] = []
 
     def make(**options: object) -> Mosquitto:
-        broker = Mosquitto(tmp_path, a_free_port(), **options)
+        broker = Mosquitto(tmp_path, unused_port(), **options)
         started.append(broker)
         broker.start()
         return broker

@@ -8,8 +8,9 @@ from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttM
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings, Secret
-from tests.broker.conftest import FILTERS, OFFLINE, ONLINE, SET, STATE, a_free_port, linked
+from tests.broker.conftest import FILTERS, OFFLINE, ONLINE, SET, STATE, linked
 from tests.mosquitto import outsider, until
+from tests.ports import unused_port
 
 pytestmark = [pytest.mark.broker, pytest.mark.anyio]
 
@@ -280,7 +281,7 @@ async def test_a_clean_end_says_goodbye_itself(broker):
 
 async def test_closing_ends_the_run_also_without_a_broker():
     """A program that is told to stop does not wait for a broker that is not there."""
-    async with linked(a_free_port()) as it:
+    async with linked(unused_port()) as it:
         lost = await it.disconnected()
         await it.link.close(OFFLINE)
 
@@ -400,14 +401,14 @@ async def test_a_probe_describes_the_broker_and_leaves_the_bridge_alone(broker):
 
 async def test_a_probe_says_what_to_do_when_nobody_listens():
     """A broker that is not there is named with the settings to look at."""
-    settings = MqttSettings(host="127.0.0.1", port=a_free_port())
+    settings = MqttSettings(host="127.0.0.1", port=unused_port())
     with pytest.raises(LinkLost, match=r"nothing listens at 127.0.0.1:.*mqtt\.port"):
         await probe(settings)
 
 
 async def test_acknowledging_without_a_connection_does_nothing():
     """A receipt may outlive its connection."""
-    async with linked(a_free_port()) as it:
+    async with linked(unused_port()) as it:
         it.link.acknowledge(Receipt(1, 1, 1))
         await it.disconnected()
 

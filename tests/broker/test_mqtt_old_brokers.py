@@ -14,8 +14,9 @@ from bridge.adapters.mqtt.link import probe
 from bridge.core.events import MqttDisconnected, MqttMessage
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
-from tests.broker.conftest import ONLINE, SET, a_free_port, linked
+from tests.broker.conftest import ONLINE, SET, linked
 from tests.mosquitto import until
+from tests.ports import unused_port
 
 pytestmark = [pytest.mark.broker, pytest.mark.anyio]
 
@@ -100,7 +101,7 @@ async def refuses_5_in_mqtt_5(script: Script, level: int) -> None:
 @contextlib.asynccontextmanager
 async def amqtt(folder: Path) -> AsyncIterator[int]:
     """Run amqtt, which speaks only 3.1.1, and takes MQTT 5 properties for a very long client id."""
-    port = a_free_port()
+    port = unused_port()
     config = folder / "amqtt.yaml"
     config.write_text(
         f"listeners: {{default: {{type: tcp, bind: '127.0.0.1:{port}'}}}}\n"

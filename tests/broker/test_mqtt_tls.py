@@ -15,7 +15,8 @@ from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings, Secret, TlsSettings
-from tests.broker.conftest import a_free_port, linked
+from tests.broker.conftest import linked
+from tests.ports import unused_port
 
 pytestmark = [pytest.mark.broker, pytest.mark.anyio]
 
@@ -156,4 +157,4 @@ async def test_files_that_cannot_be_used_are_named(tmp_path, setting):
     for path, hint in ((tmp_path / "absent.pem", "no such file"), (broken, "no usable")):
         tls = TlsSettings(enabled=True, **{setting: str(path)})
         with pytest.raises(LinkLost, match=rf"mqtt\.tls\.{setting}.*{hint}"):
-            await probe(MqttSettings(host="localhost", port=a_free_port(), tls=tls))
+            await probe(MqttSettings(host="localhost", port=unused_port(), tls=tls))

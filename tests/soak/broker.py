@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import random
-import socket
 import sys
 import threading
 import time
@@ -42,6 +41,7 @@ from bridge.errors import CloudUnavailable
 from bridge.gateway import Gateway, Inbox
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, StoreSettings
 from tests.mosquitto import Mosquitto, until
+from tests.ports import unused_port
 from tests.soak.load import CHARGERS, report_of
 from tests.soak.oracle import LIVE_WITHIN_S, Oracle
 from tests.soak.script import arguments, progress, quiet, verdict, workshop
@@ -262,9 +262,7 @@ async def soak(kills: int, seed: int, folder: Path) -> Run:
     """Kill a broker so many times while reports flow; return what became of them."""
     rng = random.Random(seed)
     oracle = Oracle()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     broker = Mosquitto(folder, port)
     broker.start()
     consumer = Consumer(port, oracle, speaks=seed % 2 == 1)

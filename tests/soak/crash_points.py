@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -35,6 +34,7 @@ from bridge.simulator.server import serve
 from bridge.simulator.simulator import Simulator
 from tests.acceptance.conftest import PASSWORD, Witness, configuration
 from tests.mosquitto import EXECUTABLE, Mosquitto
+from tests.ports import unused_port
 from tests.soak.script import arguments, say, verdict
 
 CHARGER = "EH000001"
@@ -261,7 +261,7 @@ async def torment(
         runs = []
         for number, share in enumerate(shares):
             (place := folder / str(number)).mkdir()
-            runs.append(tasks.create_task(_torment(share, place, free_port(), points)))
+            runs.append(tasks.create_task(_torment(share, place, unused_port(), points)))
     for run in runs:
         total.add(run.result())
     table = [
@@ -335,14 +335,6 @@ async def _torment(rounds: int, folder: Path, port: int, points: tuple[PointName
     finally:
         broker.kill()
     return outcome
-
-
-def free_port() -> int:
-    """Return a TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def gateway(config: str, name: str = "", *point: str) -> int:

@@ -126,9 +126,9 @@ class _Shim:
     """The VFS in between. It is made once and stays: SQLite may call it as long as the process."""
 
     def __init__(self) -> None:
-        self.library = _library()
+        self.sqlite = _library()
         self.disk: Disk | None = None
-        self.original = self.library.sqlite3_vfs_find(None)
+        self.original = self.sqlite.sqlite3_vfs_find(None)
         self.vfs = _Vfs()
         ctypes.memmove(addressof(self.vfs), self.original, ctypes.sizeof(_Vfs))
         self.vfs.zName = b"bridge-test-disk"
@@ -227,12 +227,12 @@ def watched(folder: Path) -> Iterator[Disk]:
         _shim.append(_Shim())
     shim = _shim[0]
     disk = shim.disk = Disk(folder)
-    shim.library.sqlite3_vfs_register(addressof(shim.vfs), 1)
+    shim.sqlite.sqlite3_vfs_register(addressof(shim.vfs), 1)
     try:
         yield disk
     finally:
-        shim.library.sqlite3_vfs_register(cast(shim.original, c_void_p), 1)
-        shim.library.sqlite3_vfs_unregister(addressof(shim.vfs))
+        shim.sqlite.sqlite3_vfs_register(cast(shim.original, c_void_p), 1)
+        shim.sqlite.sqlite3_vfs_unregister(addressof(shim.vfs))
         shim.disk = None
 
 

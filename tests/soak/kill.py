@@ -15,7 +15,6 @@ import os
 import random
 import select
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -40,6 +39,7 @@ from bridge.errors import CloudUnavailable
 from bridge.gateway import Gateway, Inbox
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings
 from tests.mosquitto import EXECUTABLE, Mosquitto
+from tests.ports import unused_port
 from tests.soak.load import NOON
 from tests.soak.oracle import Oracle
 from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop
@@ -432,9 +432,7 @@ def torment(kills: int, seed: int, folder: Path) -> tuple[list[str], str]:
     random.seed(seed)
     started_s = time.perf_counter()
     path = folder / "bridge.db"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     broker = Mosquitto(folder, port)
     broker.start()
     try:

@@ -7,29 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.sessions.ledger import StoredReport, find_row, merged, report_document
-from bridge.core.sessions.reports import SessionReport
 from bridge.core.values import hashed
+from tests.core.sessions.rows import HOUR, REPORT, TAG
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 SALT = b"salt"
-TAG = "04E1B2C3D4"
-
-REPORT = SessionReport(
-    charger_id="EH123456",
-    session_id=435,
-    started_at=NOON,
-    ended_at=NOON + HOUR,
-    energy_kwh=0.411273,
-    meter_start_kwh=1277.872637,
-    meter_stop_kwh=1278.28391,
-    auth_reason=3,
-    auth=TAG,
-    source="stream",
-    measured_at=NOON + HOUR,
-    received_at=NOON + HOUR,
-)
-
 
 # -- the document -------------------------------------------------------------------------------
 
