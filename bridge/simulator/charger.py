@@ -31,6 +31,8 @@ SESSIONS_KEPT = 1000
 # From the authorization to the contactor: the car's own handshake takes some seconds.
 DRAWS_AFTER_S = 4.0
 DEAUTHORIZES_FOR_S = 2.0
+# The cloud's word on a tag that it does not know.
+VERIFIES_FOR_S = 3.0
 REBOOTS_FOR_S = 30.0
 # The cloud notices a lost charger at once (250) and calls it offline (109 = 0) a little later.
 CALLED_OFFLINE_AFTER_S = 60.0
@@ -46,6 +48,7 @@ class Charger(Voice):
         rng: Its own randomness, so that chargers do not disturb each other.
         primary: It leads its circuit.
         pending_op_mode: 7 or 2.
+        tags_known: The cloud knows the tags that are shown.
         world_s: World seconds lived.
         settings: Settings that no observation reflects.
         reject_next: Answer the next command with no.
@@ -54,6 +57,7 @@ class Charger(Voice):
     rng: random.Random = field(kw_only=True)
     primary: bool = True
     pending_op_mode: int = int(OpMode.AWAITING_AUTHORIZATION)
+    tags_known: bool = True
     world_s: float = 0.0
     settings: dict[str, Value] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
@@ -75,6 +79,7 @@ class Charger(Voice):
     _draws_at_s: float | None = None
     _deauthorizing_until_s: float | None = None
     _pairing_until_s: float | None = None
+    _verifying_until_s: float | None = None
     _rebooting_until_s: float | None = None
     _dynamic_until_s: float | None = None
     _circuit_until_s: float | None = None
@@ -147,6 +152,7 @@ class Charger(Voice):
             drawing=self._draws_at_s is not None and self.world_s >= self._draws_at_s,
             must_authorize=self.must_authorize,
             deauthorizing=self._deauthorizing_until_s is not None,
+            verifying=self._verifying_until_s is not None,
             enabled=self.flag(31),
             failed=self.failed,
             withheld=not self.overridden and withheld(self.plans, self.at),
@@ -198,7 +204,10 @@ class Charger(Voice):
         self.show()
 
     def show_tag(self, tag: str) -> None:
-        """Hold an RFID tag to the charger: pairs it, or authorizes a waiting car."""
+        """Hold an RFID tag to the charger: pairs it, or authorizes a waiting car.
+
+        A tag that the cloud does not know changes nothing but the light, for a moment.
+        """
         if self._pairing_until_s is not None:
             self._pairing_until_s = None
             self.put(69, tag)
@@ -206,7 +215,11 @@ class Charger(Voice):
             return
         self.put(128, tag)
         self.put(108, bytes.fromhex(tag)[::-1].hex().upper())
-        self.authorize(tag, AUTH_TAG)
+        if self.tags_known or self.flag(15):
+            self.authorize(tag, AUTH_TAG)
+        elif self.waiting_for_authorization:
+            self._verifying_until_s = self.world_s + VERIFIES_FOR_S
+            self.show()
 
     def touch(self) -> None:
         """Touch the button: smart mode toggles, unless a setting made the button dead."""
@@ -335,6 +348,8 @@ class Charger(Voice):
             self._deauthorizing_until_s = None
         if self._passed(self._pairing_until_s):
             self._pairing_until_s = None
+        if self._passed(self._verifying_until_s):
+            self._verifying_until_s = None
 
     def _passed(self, until_s: float | None) -> bool:
         return until_s is not None and self.world_s >= until_s

@@ -5,8 +5,8 @@ Rules:
 1. The four are one function of the facts, so they cannot disagree. The first row of ``ROWS`` whose
    condition holds is shown.
 2. LED codes are those of the vendor's enumeration: 18/19 idle, 23/24 white (normal), 21/22 blue
-   (smart mode), 25 flashing white while authorization is pending, 16 red on an error, 29 pairing.
-   No code says offline, so nothing here does.
+   (smart mode), 25 flashing white while authorization is pending, 26 while a tag is looked up, 16
+   red on an error, 29 pairing. No code says offline, so nothing here does.
 3. A limit below 6 A is no current at all: IEC 61851 has no smaller offer.
 """
 
@@ -42,6 +42,7 @@ class Led(enum.IntEnum):
     CONNECTED = 23
     CHARGING = 24
     AWAITING_AUTHORIZATION = 25
+    VERIFYING = 26
     PAIRING = 29
 
 
@@ -91,6 +92,7 @@ class Facts:
         drawing: It has closed its contactor.
         must_authorize: Authorization is required and not given.
         deauthorizing: It was just taken away.
+        verifying: The cloud is asked about a tag.
         enabled: Setting 31.
         failed: The charger has an error.
         withheld: A schedule says not now.
@@ -106,6 +108,7 @@ class Facts:
     drawing: bool
     must_authorize: bool
     deauthorizing: bool
+    verifying: bool
     enabled: bool
     failed: bool
     withheld: bool
@@ -147,6 +150,14 @@ ROWS = (
         Led.IDLE_PRIMARY,
     ),
     _Row(lambda f: f.deauthorizing, OpMode.DEAUTHORIZING, Reason.PENDING_AUTHORIZATION, "B"),
+    _Row(
+        lambda f: f.must_authorize and f.verifying,
+        OpMode.AWAITING_AUTHORIZATION,
+        Reason.PENDING_AUTHORIZATION,
+        "B",
+        Led.VERIFYING,
+        Led.VERIFYING,
+    ),
     _Row(
         lambda f: f.must_authorize,
         OpMode.AWAITING_AUTHORIZATION,

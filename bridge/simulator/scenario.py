@@ -44,6 +44,9 @@ class Scenario:
             wants a tag from its own list.
         authorize_after_s: World seconds after which somebody else authorizes a waiting car through
             the cloud. None leaves it waiting for you.
+        tags_known: The cloud knows every tag that is shown and authorizes the waiting car. False:
+            it knows none, and the car goes on waiting for you. A charger that goes by a list of
+            its own takes them all.
         pending_op_mode: Op mode while authorization is pending: 7, or 2 as older firmware says.
         token_ttl_s: Life of an access token.
         refresh_ttl_s: Life of a refresh token.
@@ -70,6 +73,7 @@ class Scenario:
     traffic: bool = True
     authorization_required: bool | None = None
     authorize_after_s: float | None = None
+    tags_known: bool = True
     pending_op_mode: int = 7
     token_ttl_s: int = 3600
     refresh_ttl_s: int = 86_400

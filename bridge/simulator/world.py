@@ -108,6 +108,7 @@ class World:
             rng=random.Random(f"{self.scenario.seed}:{charger_id}"),  # noqa: S311 - a toy world
             primary=index % CHARGERS_PER_CIRCUIT == 0,
             pending_op_mode=self.scenario.pending_op_mode,
+            tags_known=self.scenario.tags_known,
         )
         seed(charger, index, authorization=self._authorization(index))
         self.chargers[charger_id] = charger

@@ -130,6 +130,10 @@ class Witness:
             self.passing.add(message.topic)
         self.properties[message.topic] = message.properties
         self.retained[message.topic] = message.payload
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
         self._arrived.set()
 
     async def stop(self) -> None:

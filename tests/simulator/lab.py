@@ -20,12 +20,12 @@ THIRD = "EH000003"
 # Written down apart from the module: which LED codes may be seen with which op mode.
 LEDS = {
     1: {18, 19, 29},
-    2: {21, 23, 25},
+    2: {21, 23, 25, 26},
     3: {22, 24},
     4: {21, 23},
     5: {16},
     6: {21, 23},
-    7: {25},
+    7: {25, 26},
     8: {21, 23},
 }
 

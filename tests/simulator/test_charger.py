@@ -130,6 +130,33 @@ def test_a_tag_is_read_and_authorizes(lab):
     assert json.loads(values(told, 223)[0])["AuthReason"] == 1
 
 
+def test_a_tag_that_the_cloud_does_not_know_authorizes_nothing(lab):
+    """It is told and looked up, and the car waits on until somebody authorizes it."""
+    bench = lab(tags_known=False)
+    charger = bench.first
+    charger.plug_in(Car())
+    bench.happened()
+    charger.show_tag("0411223344")
+    assert values(bench.happened(), 128) == ["0411223344"]
+    assert shown(charger) == (7, 26, 55)
+
+    bench.wait(10)
+    assert shown(charger) == (7, 25, 55)
+    charger.authorize("somebody", 6)
+    assert charger.session is not None
+
+
+def test_the_chargers_own_list_does_not_ask_the_cloud(lab):
+    """Local authorization takes a tag that the cloud does not know."""
+    bench = lab(tags_known=False, authorization_required=False)
+    bench.first.change(15, True)
+    bench.first.plug_in(Car())
+    bench.first.show_tag("0411223344")
+
+    assert bench.first.session is not None
+    assert bench.first.session.auth == "0411223344"
+
+
 def test_pairing_takes_a_tag(lab):
     """In pairing mode the tag is told as paired and authorizes nothing."""
     bench = lab()

@@ -17,6 +17,7 @@ def facts(**changes) -> Facts:
         "drawing": True,
         "must_authorize": False,
         "deauthorizing": False,
+        "verifying": False,
         "enabled": True,
         "failed": False,
         "withheld": False,
@@ -37,6 +38,7 @@ def facts(**changes) -> Facts:
         ({"car": False, "pairing": True}, 1, 29, 50, "A"),
         ({"must_authorize": True}, 7, 25, 55, "B"),
         ({"must_authorize": True, "pending_op_mode": 2}, 2, 25, 55, "B"),
+        ({"must_authorize": True, "verifying": True}, 7, 26, 55, "B"),
         ({"must_authorize": True, "deauthorizing": True}, 8, 23, 55, "B"),
         ({"enabled": False}, 2, 23, 53, "B"),
         ({"withheld": True}, 2, 23, 54, "B"),
@@ -66,6 +68,7 @@ def test_each_situation_is_shown_as_the_vendor_does(changes, op_mode, led, reaso
                 "drawing",
                 "must_authorize",
                 "deauthorizing",
+                "verifying",
                 "enabled",
                 "failed",
                 "withheld",
@@ -79,8 +82,8 @@ def test_each_situation_is_shown_as_the_vendor_does(changes, op_mode, led, reaso
     st.sampled_from([2, 7]),
 )
 def test_led_and_op_mode_never_disagree(flags, limit, pending):
-    """Whatever the facts, the LED is one that the op mode allows, and 55 goes with 25 or 8."""
+    """Whatever the facts, the LED is one that the op mode allows, and 55 goes with 25, 26 or 8."""
     shown = present(facts(**flags, limit=limit, pending_op_mode=pending))
 
     assert shown.led in LEDS[shown.op_mode]
-    assert (shown.led == 25) == (shown.reason == 55 and shown.op_mode != 8)
+    assert (shown.led in (25, 26)) == (shown.reason == 55 and shown.op_mode != 8)
