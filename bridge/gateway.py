@@ -257,13 +257,19 @@ class Gateway:
             self._inbox.events.appendleft(StoodStill(self._turned_s - turned_s))
         until_s = self._turned_s + LONGEST_STEP_S
         events = self._inbox.events
+        tally, put_value = self._tally, self._telemetry.put
         while events:
             event = _next(events)
             now = self._clock.now()
             try:
                 self._notice(event)
                 for effect in self._machine.handle(event, now):
-                    self._carry_out(effect)
+                    if tally is not None:
+                        tally.effect(effect)
+                    if isinstance(effect, Publish) and effect.telemetry:  # nearly all
+                        put_value(effect)
+                    else:
+                        self._carry_out(effect)
             except Exception:  # the border of the core: one event must not end the bridge
                 log.exception("core.event_failed", kind=type(event).__name__)
             if now.mono_s > until_s and events:
@@ -298,11 +304,8 @@ class Gateway:
             self._outbox.lost()
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case per effect
-        if self._tally is not None:
-            self._tally.effect(effect)
+        """Do what the core wants, except for values."""
         match effect:
-            case Publish(telemetry=True):
-                self._telemetry.put(effect)
             case Publish():
                 self._outbox.put(effect)
             case Acknowledge(receipt):

@@ -89,6 +89,8 @@ POLLED_IDS = tuple(sorted(REGISTRY))
 READ_WITHIN_S = 30.0
 SMART_CHARGING = "smart_charging"
 FIRMWARE = 80
+# Observations that somebody besides their charger wants to know of.
+FOLLOWED = WATCHED | ACCESS_IDS | {FIRMWARE}
 NEVER_S = float("-inf")
 # After the process stood still, what was in its sockets is read within this time.
 LATE_WITHIN_S = 5.0
@@ -296,17 +298,31 @@ class Machine:
     # -- what the routes do when more than one room is concerned -----------------------------
 
     def _observed(self, event: Observed, now: Moment) -> Iterator[Effect]:
-        for raw in event.observations:
-            effects: list[Effect] = []
-            observation = self._fleet.read(raw, now, effects)
-            if observation is not None:
-                effects += self._apply(observation, event.source, now)
+        """Take observations: one after the other, and what follows from all of them at once."""
+        effects: list[Effect] = []
+        fleet, source = self._fleet, event.source
+        # Observations end what it waits for; only commands begin anything.
+        is_busy = self._journal.is_busy
+        try:
+            for raw in event.observations:
+                observation = fleet.read(raw, now, effects)
+                if observation is None:
+                    continue
+                if is_busy or raw.id in FOLLOWED:
+                    self._apply(observation, source, now, effects)
+                else:
+                    fleet.apply(observation, source, now, effects, ours=False)
+        finally:
+            # Also what came before an error: it is held, and would not be published again.
             yield from effects
 
-    def _apply(self, observation: Observation, source: str, now: Moment) -> list[Effect]:
+    def _apply(
+        self, observation: Observation, source: str, now: Moment, effects: list[Effect]
+    ) -> None:
+        """Take one that others than its charger may wait for."""
         number = observation.spec.id
         ours = number in WATCHED and self._journal.expects(observation.charger_id, number, now)
-        effects = self._fleet.apply(observation, source, now, ours=ours)
+        self._fleet.apply(observation, source, now, effects, ours=ours)
         if number == FIRMWARE:
             self._announcer.firmware(observation.charger_id, str(observation.value), now)
         if number in ACCESS_IDS:
@@ -314,7 +330,6 @@ class Machine:
             effects += self._access.observed(observation.charger_id, state, now)
         if number in WATCHED or self._journal.is_busy:
             effects += self._journal.observed(observation, now)
-        return effects
 
     def _settled(self, command: Command, now: Moment) -> Iterator[Effect]:
         """Take a command's end: one setting cannot be read back, and shows only here."""

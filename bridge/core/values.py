@@ -68,6 +68,8 @@ def number(value: bool | float | None) -> bytes:
     return text.encode("ascii")
 
 
+# All values of a frame share when it came.
+@lru_cache(maxsize=256)
 def iso_utc(at: datetime) -> str:
     """Spell a moment, e.g. ``2026-11-22T12:00:00Z``, with milli- or microseconds if it has any."""
     if at.tzinfo is not UTC:
@@ -79,21 +81,22 @@ def iso_utc(at: datetime) -> str:
     return at.isoformat(timespec=digits)[:-6] + "Z"
 
 
-def is_canonical(text: str) -> bool:
-    """Say whether a time that :func:`read_utc` reads is spelled as :func:`iso_utc` spells it."""
-    if text[-1] != "Z" or text[10] != "T" or text[11:13] == "24":
-        return False
-    size = len(text)
-    return size == WHOLE_SECONDS or (size in SPELLED_FRACTIONS and text[-4:-1] != "000")
-
-
-# Many observations share a second, and replays repeat stamps. Errors are not kept.
-@lru_cache(maxsize=1024)
 def read_utc(text: str) -> datetime:
     """Read an ISO 8601 time: ``Z``, an offset or naive (UTC), up to nine fraction digits.
 
     Raises:
         DecodeError: It is none, or its year is not within 2000 to 2100.
+    """
+    return read_stamp(text)[0]
+
+
+# Many observations share a second, and replays repeat stamps. Errors are not kept.
+@lru_cache(maxsize=1024)
+def read_stamp(text: str) -> tuple[datetime, str]:
+    """Read a time, and return with it how :func:`iso_utc` spells it.
+
+    Raises:
+        DecodeError: As :func:`read_utc`.
     """
     if _ISO_8601.fullmatch(text) is None:
         raise DecodeError("not an ISO 8601 time of this century", source="time", raw=text[:40])
@@ -101,10 +104,19 @@ def read_utc(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError as exc:
         raise DecodeError("no such time", source="time", raw=text) from exc
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     if not FIRST_YEAR <= at.year <= LAST_YEAR:
         raise DecodeError("year not within 2000 to 2100", source="time", raw=text)
-    return at
+    return at, text if _is_canonical(text) else iso_utc(at)
+
+
+def _is_canonical(text: str) -> bool:
+    """Say whether a time that can be read is spelled as :func:`iso_utc` spells it."""
+    if text[-1] != "Z" or text[10] != "T" or text[11:13] == "24":
+        return False
+    size = len(text)
+    return size == WHOLE_SECONDS or (size in SPELLED_FRACTIONS and text[-4:-1] != "000")
 
 
 def hashed(text: str, salt: bytes) -> str:

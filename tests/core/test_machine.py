@@ -740,3 +740,15 @@ def test_without_home_assistant_its_birth_is_nobodys(world):
     """Switched off, nothing of it is listened to and nothing is said."""
     assert world.machine.subscriptions == world.machine.topics.subscriptions
     assert not [t for t in world.published() if t.startswith("homeassistant/")]
+
+
+def test_an_error_among_observations_takes_nothing_from_those_before_it(world):
+    """What the core holds of them by then is published: nobody would repeat it."""
+    stamp = iso_utc(world.now.wall)
+    good = RawObservation(ONE, 120, 3, "7.4", stamp)
+    impossible = RawObservation(ONE, 124, 3, "1", None)
+
+    with pytest.raises(TypeError):
+        world.take(Observed((good, impossible)))
+
+    assert f"charger/{ONE}/state/total_power" in world.published()

@@ -10,6 +10,7 @@ Rules:
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from bridge.core.messages import Publish
@@ -29,7 +30,13 @@ _CLEAN_START: Final = 0x02
 _HAS_PASSWORD: Final = 0x40
 _HAS_USERNAME: Final = 0x80
 
+_TWO_BYTES: Final = struct.Struct("!H").pack
 _ID_BYTES: Final = 2
+# A PUBACK without reason code or properties: type, length, packet identifier.
+_PLAIN_PUBACK: Final = struct.Struct("!HH")
+_YES: Final = PUBACK << 8 | _ID_BYTES
+# Units and ids are short and come with every value of theirs; a stamp is another one each time.
+LONGEST_KEPT: Final = 16
 # Flags, reason code, and the length of no properties.
 _SHORTEST_CONNACK: Final = 3
 
@@ -95,23 +102,26 @@ def connect(
 def publish(message: Publish, packet_id: int) -> bytes:
     """Publish at QoS 1, with the user properties."""
     topic = message.topic.encode()
-    properties = b"".join(
-        [
-            b"\x26%b%b" % (_text(key), _text(value))  # 0x26: user property
-            for key, value in message.user_properties
+    properties = b""
+    if message.user_properties:
+        spelled = [
+            _kept_property(pair) if len(pair[1]) <= LONGEST_KEPT else _user_property(pair)
+            for pair in message.user_properties
         ]
-    )
-    return _packet(
+        properties = b"".join(spelled)
+    length = _varint(len(properties))
+    payload = message.payload
+    size = 2 + len(topic) + _ID_BYTES + len(length) + len(properties) + len(payload)
+    # One piece of formatting: this is written for every value.
+    return b"%c%b%b%b%b%b%b%b" % (
         _PUBLISH[message.retained],
-        b"%b%b%b%b%b%b"
-        % (
-            len(topic).to_bytes(2, "big"),
-            topic,
-            packet_id.to_bytes(2, "big"),
-            _varint(len(properties)),
-            properties,
-            message.payload,
-        ),
+        _varint(size),
+        _TWO_BYTES(len(topic)),
+        topic,
+        _TWO_BYTES(packet_id),
+        length,
+        properties,
+        payload,
     )
 
 
@@ -120,28 +130,38 @@ def disconnect(reason_code: int) -> bytes:
     return bytes((DISCONNECT, 1, reason_code))
 
 
+def _user_property(pair: tuple[str, str]) -> bytes:
+    key, value = pair[0].encode(), pair[1].encode()
+    return b"%c%b%b%b%b" % (
+        _USER_PROPERTY,
+        _TWO_BYTES(len(key)),
+        key,
+        _TWO_BYTES(len(value)),
+        value,
+    )
+
+
+_kept_property = lru_cache(maxsize=1024)(_user_property)
+
+
 def _packet(kind: int, body: bytes) -> bytes:
     return b"%c%b%b" % (kind, _varint(len(body)), body)
 
 
 def _text(text: str) -> bytes:
     data = text.encode()
-    return len(data).to_bytes(2, "big") + data
+    return _TWO_BYTES(len(data)) + data
 
 
+@lru_cache(maxsize=1024)
 def _varint(value: int) -> bytes:
     """Spell a variable byte integer: seven bits in each byte, the lowest first."""
-    if value < _MORE:
-        return _ONE_BYTE[value]
     spelled = bytearray()
     while value >= _MORE:
         spelled.append(value & 0x7F | _MORE)
         value >>= 7
     spelled.append(value)
     return bytes(spelled)
-
-
-_ONE_BYTE: Final = tuple(bytes((value,)) for value in range(_MORE))
 
 
 # -- reading ------------------------------------------------------------------------------------
@@ -169,6 +189,25 @@ def split(data: bytes, at: int) -> tuple[int, bytes, int] | None:
     if len(data) - start < size:
         return None
     return data[at], data[start : start + size], start + size
+
+
+def plain_pubacks(data: bytes, at: int) -> tuple[list[int], int]:
+    """Take all acknowledgements in a row that say nothing but yes.
+
+    Args:
+        data: The stream.
+        at: Where a packet begins.
+
+    Returns:
+        Their packet identifiers, and where the first packet begins that is something else.
+    """
+    whole = (len(data) - at) // _PLAIN_PUBACK.size
+    found: list[int] = []
+    for head, packet_id in _PLAIN_PUBACK.iter_unpack(data[at : at + whole * _PLAIN_PUBACK.size]):
+        if head != _YES:
+            break
+        found.append(packet_id)
+    return found, at + len(found) * _PLAIN_PUBACK.size
 
 
 def puback(body: bytes) -> tuple[int, int]:

@@ -152,16 +152,26 @@ class Pipeline(asyncio.Protocol):
 
     def _read(self, data: bytes, done: list[Publish], refused: list[tuple[Publish, int]]) -> None:
         at = 0
-        while not self.lost.done() and (packet := packets.split(data, at)) is not None:
+        sent, free_ids = self._sent, self._free_ids
+        while not self.lost.done():
+            # Nearly all there is to be read.
+            acknowledged, at = packets.plain_pubacks(data, at)
+            for packet_id in acknowledged:
+                if (message := sent.pop(packet_id, None)) is not None:
+                    free_ids.append(packet_id)
+                    done.append(message)
+            packet = packets.split(data, at)
+            if packet is None:
+                break
             kind, body, at = packet
             if kind != packets.PUBACK:
                 self._take(kind, body)
                 continue
             packet_id, code = packets.puback(body)
-            message = self._sent.pop(packet_id, None)
+            message = sent.pop(packet_id, None)
             if message is None:
                 continue
-            self._free_ids.append(packet_id)
+            free_ids.append(packet_id)
             if code < REFUSED:
                 done.append(message)
             else:

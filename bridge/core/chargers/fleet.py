@@ -39,6 +39,7 @@ NAMED_IN_ALERT = 10
 # Nearly all observations are none of these, and nobody else need look at them.
 AVAILABILITY_IDS = frozenset({derived.CONNECTED_TO_CLOUD, derived.OPERATING_MODE})
 TOLD_IDS = frozenset({derived.OPERATING_MODE, derived.REASON}) | SHOWN | ANNOUNCED
+SESSION_IDS = frozenset({SESSION_START, SESSION_FINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +117,41 @@ class Fleet:
         return observation
 
     def apply(
-        self, observation: Observation, source: str, now: Moment, *, ours: bool
-    ) -> list[Effect]:
-        """Take one decoded observation of a charger that is served."""
+        self,
+        observation: Observation,
+        source: str,
+        now: Moment,
+        effects: list[Effect],
+        *,
+        ours: bool,
+    ) -> None:
+        """Take one decoded observation of a charger that is served.
+
+        Args:
+            observation: It.
+            source: ``"stream"`` or ``"poll"``.
+            now: When it arrived.
+            effects: What follows from it is added to them.
+            ours: A command of ours may be why it came.
+        """
         charger = self._chargers[observation.charger_id]
         state = charger.state
         number = observation.spec.id
         if number in AVAILABILITY_IDS or not state.is_online:
             self._touched.add(observation.charger_id)
-        effects: list[Effect] = []
-        if number in (SESSION_START, SESSION_FINISHED):
+        if number in SESSION_IDS:
             effects += self._session(charger, observation, source, now)
+        if number not in TOLD_IDS:
+            state.apply(observation, source, now, effects)
+            return
         before = state.measured_at(number)
-        effects += state.apply(observation, source, now)
-        if number in TOLD_IDS and (before is None or observation.measured_at >= before):
+        state.apply(observation, source, now, effects)
+        if before is None or observation.measured_at >= before:
             effects += charger.board.observed(observation)
             effects += charger.announcer.observed(observation, now, ours=ours)
             effects += charger.announcer.authorization(
                 waiting=state.awaiting_authorization, at=observation.measured_at, now=now
             )
-        return effects
 
     def availability(self, now: Moment) -> Iterator[Effect]:
         """Publish who became available or ceased to be.

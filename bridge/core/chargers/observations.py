@@ -24,7 +24,7 @@ from bridge.core.chargers.registry import ObservationSpec as ObservationSpec  # 
 from bridge.core.chargers.registry import spec_of as spec_of  # noqa: PLC0414 - likewise
 from bridge.core.events import RawObservation
 from bridge.core.values import Value as Value  # noqa: PLC0414 - likewise
-from bridge.core.values import is_canonical, number, read_utc
+from bridge.core.values import number, read_stamp
 from bridge.errors import DecodeError
 
 LONGEST_TEXT_BYTES = 64 * 1024
@@ -34,6 +34,8 @@ HIGHEST_ID = 2**31 - 1
 HIGHEST_INTEGER = 2**63 - 1
 # Up to here every whole number is exact as a double.
 EXACT_DOUBLE = 2.0**53
+# A float32 keeps six digits whatever they are: a text of so few has no noise to be undone.
+CLEAN_TEXT = len("1234.56")
 FLOAT32_MAX = 3.4028234663852886e38
 # Below this a float32 loses digits.
 FLOAT32_NORMAL = 1.1754943508222875e-38
@@ -48,7 +50,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         spec: What is known of this id.
         value: In the vendor's unit. Kept out of the repr: it may be an RFID tag.
         measured_at: When the charger measured it, UTC.
-        stamp: The same as :func:`~bridge.core.values.iso_utc` spells it, where it came like that.
+        stamp: The same as :func:`~bridge.core.values.iso_utc` spells it; empty when nobody has.
     """
 
     charger_id: str
@@ -84,9 +86,7 @@ def decode(raw: RawObservation) -> Observation:
     if spec.always_text:
         read = _text
     try:
-        measured_at = read_utc(raw.timestamp)
-        stamp = raw.timestamp if is_canonical(raw.timestamp) else ""
-        return Observation(raw.charger_id, spec, read(raw.value), measured_at, stamp)
+        return Observation(raw.charger_id, spec, read(raw.value), *read_stamp(raw.timestamp))
     except _Unreadable as exc:
         shown = "" if spec.personal or spec.auth_field else raw.value
         raise DecodeError(str(exc), source=f"observation {raw.id}", raw=shown) from None
@@ -171,6 +171,13 @@ def _double(value: object) -> int | float:
         raise _Unreadable("not a finite number")
     if double.is_integer() and abs(double) < EXACT_DOUBLE:
         return int(double)
+    if (
+        isinstance(value, str)
+        and len(value) <= CLEAN_TEXT
+        and "e" not in value
+        and "E" not in value
+    ):
+        return double
     return _without_float32_noise(double)
 
 

@@ -69,6 +69,7 @@ class ChargerState:
 
     Attributes:
         stale: How many observations came after a newer one of their id.
+        is_online: Whether it was available when that was last asked.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class ChargerState:
         self._held: dict[int, _Held] = {}
         self._derived: dict[str, bytes] = {}
         self._switched_at: Moment | None = None
+        self.is_online = False
+        # The same, and None before it was asked for the first time.
         self._online: bool | None = None
         # On the monotonic clock. The second pair is what came while the wall clock was not to be
         # believed: when it arrived, and the newest stamp among it.
@@ -108,50 +111,55 @@ class ChargerState:
         """Whether a car waits for somebody's permission."""
         return derived.awaiting_authorization(self) is True
 
-    @property
-    def is_online(self) -> bool:
-        """Whether it was available when that was last asked."""
-        return self._online is True
-
     # -- observations -------------------------------------------------------------------------
 
-    def apply(self, observation: Observation, source: str, now: Moment) -> list[Effect]:
-        """Take one observation and return what follows from it.
+    def apply(
+        self, observation: Observation, source: str, now: Moment, effects: list[Effect]
+    ) -> None:
+        """Take one observation.
 
         Args:
             observation: Of this charger.
             source: ``"stream"`` or ``"poll"``.
             now: When it arrived.
+            effects: What follows from it is added to them.
         """
         spec = observation.spec
-        self._hear(observation, source, now)
+        number = spec.id
+        measured_at = observation.measured_at
+        if number not in CLOUD_MADE:
+            self._hear(measured_at, source, now)
         value = observation.value
         if spec.auth_field:
             stripped = without_auth(value)
             if stripped is None:
-                return [self._note("observation.withheld", spec)]
+                effects.append(self._note("observation.withheld", spec))
+                return
             value = stripped
-        measured_at = observation.measured_at
-        old = self._held.get(spec.id)
-        ranked_at = _rank(measured_at, old, now)
+        old = self._held.get(number)
+        is_past = now.trusted and measured_at <= now.wall
+        ranked_at = measured_at if is_past else _rank(measured_at, old, now)
         new = _Held(value, measured_at, ranked_at, now.wall, source, now.trusted)
+        is_same = False
         if old is None:
-            if len(self._held) >= MOST_IDS and spec.id not in REGISTRY:
-                return [self._note("observation.one_too_many", spec)]
-        elif _outranked(new, old, now):
-            self.stale += 1
-            return [self._note("observation.stale", spec)]
-        elif old.measured_at == measured_at and _same(old.value, value):
-            return []
-        self._held[spec.id] = new
-        is_other = old is None or not _same(old.value, value)
-        effects: list[Effect] = []
-        self._add_messages(effects, spec, new, bare=is_other, stamp=observation.stamp)
-        if spec.id in derived.BY_SOURCE:
-            effects += self._derive(spec.id)
-        elif spec.id == derived.SMART_CHARGING:
+            if len(self._held) >= MOST_IDS and number not in REGISTRY:
+                effects.append(self._note("observation.one_too_many", spec))
+                return
+        else:
+            # Nearly always it is newer than the one before, and neither is from the future.
+            if not (is_past and old.measured_at < measured_at) and _outranked(new, old, now):
+                self.stale += 1
+                effects.append(self._note("observation.stale", spec))
+                return
+            is_same = _same(old.value, value)
+            if is_same and old.measured_at == measured_at:
+                return
+        self._held[number] = new
+        self._add_messages(effects, spec, new, bare=not is_same, stamp=observation.stamp)
+        if number in derived.BY_SOURCE:
+            effects += self._derive(number)
+        elif number == derived.SMART_CHARGING:
             effects += self._smart_charging_seen(old, new)
-        return effects
 
     def smart_charging_setting(self, enabled: bool, now: Moment) -> Iterator[Effect]:
         """Take note of a confirmed setting of smart charging: off kills the touch button."""
@@ -223,32 +231,29 @@ class ChargerState:
             value, label = hashed(scalar(value).decode(), self._salt), None
         measured_at = stamp or iso_utc(held.measured_at)
         frame = _frame(spec.id)
+        spelled = scalar(value)
+        retained = not spec.personal
         if self._publish.json:
             document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
                 frame.head,
-                json_value(value),
+                json_value(value) if isinstance(value, str) else spelled,
                 b'"%b"' % label.encode() if label else b"null",
                 frame.unit,
                 measured_at.encode(),
                 iso_utc(held.received_at).encode(),
                 held.source.encode(),
             )
-            messages.append(
-                Publish(
-                    self._observation_topic + spec.name,
-                    document,
-                    retained=not spec.personal,
-                    telemetry=not spec.personal,
-                )
-            )
+            topic = self._observation_topic + spec.name
+            messages.append(Publish(topic, document, retained=retained, telemetry=retained))
         if bare and self._publish.scalar:
+            properties = (("measured_at", measured_at), *frame.properties)
             messages.append(
                 Publish(
                     self._state_topic + spec.name,
-                    scalar(value),
-                    retained=not spec.personal,
-                    user_properties=(("measured_at", measured_at), *frame.properties),
-                    telemetry=not spec.personal,
+                    spelled,
+                    retained=retained,
+                    user_properties=properties,
+                    telemetry=retained,
                 )
             )
 
@@ -272,7 +277,7 @@ class ChargerState:
         """Publish the availability if it changed."""
         online = self.available(link_ok, now)
         if online != self._online:
-            self._online = online
+            self._online = self.is_online = online
             yield self._availability(online=online)
 
     def deadline_s(self, now: Moment) -> float | None:
@@ -291,17 +296,16 @@ class ChargerState:
     def _heard_lately(self, now: Moment) -> bool:
         return now.mono_s < self._last_heard_s(now) + SILENCE_S
 
-    def _hear(self, observation: Observation, source: str, now: Moment) -> None:
+    def _hear(self, measured_at: datetime, source: str, now: Moment) -> None:
         """Note a sign of life, moved back on the monotonic clock by the age of its stamp.
 
         An age cannot be told while the wall clock is not trusted. Then arriving on the stream
         counts, until the clock is trusted and the stamp can be judged.
         """
-        if observation.spec.id in CLOUD_MADE:
-            return
-        measured_at = observation.measured_at
         if now.trusted:
-            self._heard_s = max(self._heard_s, now.mono_s - _age_s(measured_at, now))
+            heard_s = now.mono_s - _age_s(measured_at, now)
+            if heard_s > self._heard_s:
+                self._heard_s = heard_s
         elif source == "stream":
             self._arrived_s = now.mono_s
             if self._unjudged_at is None or measured_at > self._unjudged_at:
@@ -317,7 +321,8 @@ class ChargerState:
 
 
 def _age_s(measured_at: datetime, now: Moment) -> float:
-    return max(0.0, (now.wall - measured_at).total_seconds())
+    age_s = (now.wall - measured_at).total_seconds()
+    return age_s if age_s > 0.0 else 0.0
 
 
 def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:

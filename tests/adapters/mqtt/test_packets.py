@@ -135,6 +135,22 @@ def test_an_acknowledgement_is_read_with_or_without_a_reason(number, code, reaso
     assert packets.puback(packets.split(written, 0)[1]) == (number, code[1])
 
 
+PLAIN = st.integers(1, 65_535).map(lambda number: mqtt5.PubAckPacket(number).write())
+OTHERS = st.sampled_from([b"\xd0\x00", b"\x40\x03\x00\x07\x87", b"\x40\x04\x00\x08\x10\x00"])
+
+
+@given(st.lists(PLAIN | OTHERS), st.binary(max_size=5))
+def test_acknowledgements_in_a_row_are_the_same_as_one_by_one(whole, rest):
+    """Taking many at once ends where the first packet is that needs a look of its own."""
+    data = b"\x00\x00" + b"".join(whole) + rest
+    expected, at = [], 2
+    while data[at : at + 2] == b"\x40\x02" and (packet := packets.split(data, at)) is not None:
+        expected.append(packets.puback(packet[1])[0])
+        at = packet[2]
+
+    assert packets.plain_pubacks(data, 2) == (expected, at)
+
+
 @given(st.binary(max_size=12), st.integers(0, 3))
 def test_splitting_is_total(data, at):
     """Any bytes are a packet, not all of one yet, or malformed."""

@@ -50,7 +50,7 @@ def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind
     effects = []
     observation = fleet.read(raw, at(seconds), effects)
     if observation is not None:
-        effects += fleet.apply(observation, "stream", at(seconds), ours=False)
+        fleet.apply(observation, "stream", at(seconds), effects, ours=False)
     return effects
 
 

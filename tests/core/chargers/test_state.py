@@ -40,7 +40,10 @@ def later(seconds, *, trusted=True):
 
 def apply(state, *observations, now=NOW, source="stream"):
     """Apply observations and collect what follows."""
-    return [effect for one in observations for effect in state.apply(one, source, now)]
+    effects = []
+    for one in observations:
+        state.apply(one, source, now, effects)
+    return effects
 
 
 def published(effects):
@@ -150,7 +153,7 @@ def test_an_unnamed_id_is_published_by_number():
 def test_ids_from_outside_do_not_fill_the_memory():
     """However many ids are made up, a bounded number is held, and named ones always fit."""
     state = charger()
-    effects = [e for n in range(1000, 3000) for e in state.apply(seen(n, 1), "stream", NOW)]
+    effects = apply(state, *(seen(n, 1) for n in range(1000, 3000)))
 
     assert len(published(effects)) == 2 * MOST_IDS
     assert effects[-1] == Note(
@@ -167,7 +170,7 @@ def test_ids_from_outside_do_not_fill_the_memory():
 def test_any_order_of_arrival_ends_on_the_newest_value(order):
     """Whatever the order of arrival, the retained values are the newest ones."""
     state = charger()
-    effects = [e for n in order for e in state.apply(seen(109, n, n - 10), "stream", NOW)]
+    effects = apply(state, *(seen(109, n, n - 10) for n in order))
 
     assert retained(effects)["state/charger_op_mode"] == b"5"
     assert retained(effects)["state/op_mode"] == b"error"
