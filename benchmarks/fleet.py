@@ -4,8 +4,8 @@ The core alone, in a process of its own for each size: bytes of the hub are deco
 takes them, and what it wants published is counted. 10, 100, 1,000 and 10,000 chargers in turn,
 several times over; each gets a round of 100 observations first, so that every charger is there, and
 memory is read then. After that the same number of observations for all of them, but never less than
-a whole round, ten a frame, each from another charger. Prints microseconds of processor time an observation, and resident
-memory per charger above what the process took before. About five minutes.
+a whole round, ten a frame, each from another charger. Prints microseconds of processor time an
+observation, and resident memory per charger above what the process took before. About five minutes.
 """
 
 import json

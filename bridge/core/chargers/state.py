@@ -304,8 +304,7 @@ class ChargerState:
         """
         if now.trusted:
             heard_s = now.mono_s - _age_s(measured_at, now)
-            if heard_s > self._heard_s:
-                self._heard_s = heard_s
+            self._heard_s = max(self._heard_s, heard_s)
         elif source == "stream":
             self._arrived_s = now.mono_s
             if self._unjudged_at is None or measured_at > self._unjudged_at:
@@ -322,7 +321,7 @@ class ChargerState:
 
 def _age_s(measured_at: datetime, now: Moment) -> float:
     age_s = (now.wall - measured_at).total_seconds()
-    return age_s if age_s > 0.0 else 0.0
+    return max(0.0, age_s)
 
 
 def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:
