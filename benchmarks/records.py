@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bridge.core.chargers.derived import BY_SOURCE
+from bridge.core.chargers.fleet import TOLD_IDS
 from bridge.core.chargers.registry import REGISTRY, DataType, ObservationSpec
 
 RECORD_END = b"\x1e"
@@ -19,14 +20,15 @@ LONGEST_SHORT = 125
 LONGEST_MIDDLE = 0xFFFF
 # A million of them stay within the minutes that two clocks may differ by.
 STEP = timedelta(microseconds=100)
-# Numbers without labels, from which nothing else follows: one observation, one message.
+# Numbers without labels, from which nothing else follows: one observation, one message. A setting
+# that somebody else moves is announced by an event as well.
 PLAIN: tuple[ObservationSpec, ...] = tuple(
     sorted(
         (
             spec
             for spec in REGISTRY.values()
             if spec.kind in (DataType.DOUBLE, DataType.INTEGER)
-            and not (spec.labels or spec.personal or spec.id in BY_SOURCE)
+            and not (spec.labels or spec.personal or spec.id in BY_SOURCE.keys() | TOLD_IDS)
         ),
         key=lambda spec: spec.id,
     )

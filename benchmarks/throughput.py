@@ -166,7 +166,7 @@ def main() -> None:
     parser = stage.arguments(__doc__, "throughput")
     parser.add_argument("--chargers", type=int, default=50)
     parser.add_argument(
-        "--observations", type=int, default=100, help="of each charger, at most 110"
+        "--observations", type=int, default=100, help="of each charger, at most 100"
     )
     parser.add_argument("--rounds", type=int, default=20, help="of one observation of everything")
     parser.add_argument("--times", type=int, default=3)
