@@ -43,6 +43,8 @@ SHOWN: Final = frozenset(
         "output_current",
     }
 )
+# How the topics end that are worth a look among all the values.
+LOOKED_AT: Final = SHOWN | {"availability"}
 OF_A_SESSION: Final = ("started_at", "ended_at", "energy_kwh", "auth_reason_name", "offline")
 OF_A_COMMAND: Final = ("command", "state", "reason", "final", "received_at", "elapsed_ms")
 
@@ -105,6 +107,8 @@ class StatusPage:
     def effect(self, effect: Effect) -> None:
         """Take one effect; only what is published is shown."""
         if not isinstance(effect, Publish):
+            return
+        if effect.telemetry and effect.topic.rpartition("/")[2] not in LOOKED_AT:
             return
         levels = effect.topic.removeprefix(f"{self._topics.base}/").split("/")
         match levels:

@@ -49,6 +49,7 @@ UNKNOWN = "other"
 # Upper bounds in seconds; the contract's final answer comes within 30 s, one that waited for its
 # turn later.
 LATENCY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+VALUES_PUBLISHED: Final = ("mqtt_publications", ("true",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +208,12 @@ class Tally:
         """Take one effect."""
         if self.page is not None:
             self.page.effect(effect)
+        if isinstance(effect, Publish) and effect.telemetry:  # nearly all
+            self.counts[VALUES_PUBLISHED] += 1
+            return
         match effect:
             case Publish(topic, payload, retained):
                 self._count("mqtt_publications", "true" if retained else "false")
-                if effect.telemetry:
-                    return
                 if topic == self._topics.bridge_health:
                     self._health = payload
                 elif topic == self._topics.bridge_cloud:

@@ -33,7 +33,7 @@ from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.values import hashed, iso_utc, json_value, scalar
+from bridge.core.values import hashed, iso_utc, json_value, number, scalar
 from bridge.settings import PublishSettings
 
 # More than two clocks differ by, less than anybody would call recent.
@@ -231,7 +231,8 @@ class ChargerState:
             value, label = hashed(scalar(value).decode(), self._salt), None
         measured_at = stamp or iso_utc(held.measured_at)
         frame = _frame(spec.id)
-        spelled = scalar(value)
+        # Numbers look the same bare and in the document.
+        spelled = scalar(value) if isinstance(value, str) else number(value)
         retained = not spec.personal
         if self._publish.json:
             document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
@@ -320,8 +321,7 @@ class ChargerState:
 
 
 def _age_s(measured_at: datetime, now: Moment) -> float:
-    age_s = (now.wall - measured_at).total_seconds()
-    return max(0.0, age_s)
+    return max(0.0, (now.wall - measured_at).total_seconds())
 
 
 def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:
