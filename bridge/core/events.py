@@ -38,8 +38,10 @@ class Moment:
 
 
 # A struct, not a dataclass: one is made for every observation, in a sixth of the time.
-class RawObservation(msgspec.Struct, frozen=True, gc=False):
-    """One observation as it came over the wire.
+class RawObservation(
+    msgspec.Struct, frozen=True, gc=False, rename={"charger_id": "mid", "data_type": "dataType"}
+):
+    """One observation as it came over the wire, where the stream's names are read into it.
 
     Attributes:
         charger_id: ``mid`` of the frame; not yet checked.

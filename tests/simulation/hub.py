@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-from websockets.exceptions import ConnectionClosedError
-
 from bridge.adapters.stream.hub import HubStream
 from bridge.errors import LinkLost
 from bridge.simulator.hub import Connection
@@ -46,13 +44,13 @@ class HubSocket:
 
     async def send(self, text: str) -> None:
         if not self.is_open:
-            raise ConnectionClosedError(None, None)
+            raise LinkLost("the connection broke")
         self._vendor.timeline.later(0.03, lambda: self._taken(text))
 
-    async def recv(self, decode: bool | None = None) -> bytes:
+    async def recv(self) -> bytes:
         while not self._arrived:
             if not self.is_open:
-                raise ConnectionClosedError(None, None)
+                raise LinkLost("the connection broke")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._arrived.pop(0)

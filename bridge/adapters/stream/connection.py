@@ -10,9 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
-
+from bridge.adapters.stream.socket import HubSocket
 from bridge.core.cloud.hub import PING_EVERY_S, SILENCE_S, Keepalive
 from bridge.core.cloud.signalr import (
     HANDSHAKE,
@@ -24,7 +22,6 @@ from bridge.core.cloud.signalr import (
     HubItem,
     Ping,
     grouped,
-    plain,
     subscribe,
 )
 from bridge.core.events import CommandResponse, Observed, StreamOddity
@@ -85,22 +82,6 @@ class Subscribed:
 HubReport = HandshakeAnswer | Observed | CommandResponse | StreamOddity | Subscribed
 
 
-class HubSocket(ClientConnection):
-    """A WebSocket that says when bytes arrive, before they make up a frame.
-
-    A large replay over a slow line may take longer than the silence we allow; it is not silence.
-    TCP_NODELAY needs no care: asyncio sets it.
-    """
-
-    on_bytes: Callable[[], None] | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes from the transport."""
-        if self.on_bytes is not None:
-            self.on_bytes()
-        super().data_received(data)
-
-
 def _nobody_asks() -> None:
     """Be told of a sign of life that nobody waits for."""
 
@@ -159,20 +140,14 @@ class HubConnection:
 
     async def _read(self, socket: HubSocket) -> None:
         await self._send(socket, HANDSHAKE)
-        unshared = 0
         while True:
-            try:
-                data = await socket.recv(decode=False)
-            except ConnectionClosed as exc:
-                raise LinkLost(_why(exc)) from exc
+            data = await socket.recv()
             self._heard()
             for start in range(0, len(data), SLICE_BYTES):
                 for message in grouped(self._decoder.feed(data[start : start + SLICE_BYTES])):
                     self._handle(message)
-                unshared += min(len(data) - start, SLICE_BYTES)
-                if unshared >= SLICE_BYTES:
+                if len(data) > SLICE_BYTES:
                     # Others have their turn, and what was read is handled before more is.
-                    unshared = 0
                     await asyncio.sleep(0)
 
     async def _watch_silence(self) -> None:
@@ -238,10 +213,7 @@ class HubConnection:
                 pass
 
     async def _send(self, socket: HubSocket, record: str) -> None:
-        try:
-            await socket.send(record)
-        except ConnectionClosed as exc:
-            raise LinkLost(_why(exc)) from exc
+        await socket.send(record)
         self._keepalive.sent(self._mono_s())
 
     def _heard(self) -> None:
@@ -249,12 +221,3 @@ class HubConnection:
 
     def _mono_s(self) -> float:
         return self._clock.now().mono_s
-
-
-def _why(exc: ConnectionClosed) -> str:
-    """Say in words how a socket ended."""
-    if exc.rcvd is not None:
-        return f"the hub closed the connection: {exc.rcvd.code} {plain(exc.rcvd.reason)}".rstrip()
-    if exc.sent is not None:
-        return f"the hub broke the protocol: {exc.sent.code} {plain(exc.sent.reason)}".rstrip()
-    return "the connection broke"

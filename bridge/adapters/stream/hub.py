@@ -1,32 +1,29 @@
 """The push source of observations: the vendor's SignalR hub over a WebSocket.
 
 The protocol and every decision about time live in :mod:`bridge.core.cloud.signalr` and
-:mod:`bridge.core.cloud.hub`; this file owns the socket. Rules:
+:mod:`bridge.core.cloud.hub`, the WebSocket in :mod:`bridge.adapters.stream.socket`; this file
+connects again and again. Rules:
 
 1. Each attempt negotiates anew, with the token the cloud adapter holds then.
 2. Nothing the hub sends ends the process, and only a close, a refused handshake or silence ends a
    connection.
-3. There is one retry, ours: the library's own reconnect, ping and proxy discovery stay off.
+3. There is one retry, ours.
 """
 
 import asyncio
-import logging
-from typing import cast
-from urllib.parse import urlsplit
 
 import structlog
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge import __version__
 from bridge.adapters.stream.connection import (
     HubConnection,
     HubReport,
-    HubSocket,
     Limits,
     Subscribed,
     Watched,
 )
+from bridge.adapters.stream.socket import HubSocket, open_socket
 from bridge.core.cloud.hub import failures_after, negotiation, retry_in_s, socket_url
 from bridge.core.cloud.refusals import retry_after_s
 from bridge.core.cloud.signalr import HandshakeAnswer
@@ -45,17 +42,12 @@ from bridge.settings import EaseeSettings
 
 log = structlog.get_logger()
 
-LARGEST_FRAME_BYTES = 4 << 20
 # A new token, a negotiation and an upgrade with all their deadlines, and then as long again.
 HEARD_WITHIN_S = 300.0
 UNAUTHORIZED = 401
 # 403 and 429 at the upgrade are how a ban begins; without a Retry-After we stay away this long.
 PUSHED_BACK = frozenset({403, 429})
 PUSHED_BACK_S = 60.0
-DEFAULT_PORTS = {"ws": 80, "wss": 443}
-# At debug level the library logs every header it sends, the bearer token among them. A logger
-# outside the tree cannot be turned on by whoever configures the others.
-_MUTE = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001 - see above
 
 
 class HubStream:
@@ -166,24 +158,11 @@ class HubStream:
         Raises:
             LinkLost: It could not be opened. The URL is not named: it holds the connection token.
         """
-        parts = urlsplit(url)
+        agent = f"charger-bridge/{__version__}"
+        headers = {"Authorization": f"Bearer {token}", "User-Agent": agent}
         try:
-            socket = await connect(
-                url,
-                # Naming host and port makes the library refuse a redirect to another host, which
-                # would be sent our token.
-                host=parts.hostname,
-                port=parts.port or DEFAULT_PORTS[parts.scheme],
-                additional_headers={"Authorization": f"Bearer {token}"},
-                user_agent_header=f"charger-bridge/{__version__}",
-                proxy=None,
-                compression=None,
-                open_timeout=self._limits.open_s,
-                ping_interval=None,
-                close_timeout=self._limits.close_s,
-                max_size=LARGEST_FRAME_BYTES,
-                logger=_MUTE,
-                create_connection=HubSocket,
+            return await open_socket(
+                url, headers, open_s=self._limits.open_s, close_s=self._limits.close_s
             )
         except InvalidStatus as exc:
             raise self._refusal(exc, token) from exc
@@ -193,14 +172,13 @@ class HubStream:
             raise LinkLost(f"the hub cannot be reached: {exc.strerror or exc}") from exc
         except (WebSocketException, ValueError) as exc:
             raise LinkLost(f"the upgrade failed: {type(exc).__name__}") from exc
-        return cast("HubSocket", socket)
 
     def _refusal(self, exc: InvalidStatus, token: str) -> LinkLost:
         status = exc.response.status_code
         now = self._clock.now()
-        asked_s = retry_after_s(
-            exc.response.headers.get("Retry-After"), now.wall if now.trusted else None
-        )
+        # A hub that names two times means the first as much as the second.
+        asked = next(iter(exc.response.headers.get_all("Retry-After")), None)
+        asked_s = retry_after_s(asked, now.wall if now.trusted else None)
         if status == UNAUTHORIZED:
             self._rejected_token = token
         elif status in PUSHED_BACK and asked_s is None:

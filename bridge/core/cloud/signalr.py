@@ -8,13 +8,15 @@ The vendor's hub speaks SignalR's JSON protocol over a WebSocket. Rules:
    ends the connection. (A client that hung up on a target it did not know, SubscribeToMyProduct,
    lost the stream for days: evcc#11486.)
 3. The first record without a ``type`` answers our handshake. Everything else has a ``type``.
-4. Nearly every record is a ProductUpdate, so those are decoded in one typed step. Whatever does
-   not fit that step exactly is read again, slowly and tolerantly.
+4. Nearly every record is a ProductUpdate, so those are decoded in one typed step, straight into
+   what the core takes. Whatever does not fit that step exactly is read again, slowly and
+   tolerantly.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from itertools import groupby
+from typing import Literal, cast
 
 import msgspec
 
@@ -85,38 +87,26 @@ HubItem = Observed | _Single
 
 def grouped(messages: Iterable[HubMessage]) -> Iterator[HubItem]:
     """Join observations that follow each other into one event; keep the order of everything."""
-    run: list[RawObservation] = []
-    for message in messages:
-        if isinstance(message, RawObservation):
-            run.append(message)
-            continue
-        if run:
-            yield Observed(tuple(run))
-            run = []
-        yield message
-    if run:
-        yield Observed(tuple(run))
+    for kind, run in groupby(messages, type):
+        if kind is RawObservation:
+            yield Observed(tuple(cast("Iterable[RawObservation]", run)))
+        else:
+            yield from cast("Iterable[_Single]", run)
 
 
 # -- decoding ----------------------------------------------------------------------------------
 
 
-class _Argument(msgspec.Struct, rename="camel", gc=False):
-    mid: str
-    id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_ID)]
-    timestamp: str
-    data_type: int | None = None
-    value: str | int | float | bool | None = None
-
-
 class _ProductUpdate(msgspec.Struct, gc=False):
     type: Literal[1]
     target: Literal["ProductUpdate"]
-    arguments: tuple[_Argument]
+    arguments: tuple[RawObservation]
 
 
 _TYPED = msgspec.json.Decoder(_ProductUpdate)
 _ANY = msgspec.json.Decoder()
+_NESTED: frozenset[type] = frozenset({dict, list})
+_OVERSIZED = StreamOddity("oversized", f"over {LONGEST_RECORD_BYTES} bytes")
 
 
 class Decoder:
@@ -131,16 +121,38 @@ class Decoder:
         """Take the next bytes and return the messages they complete, in order. Never raises."""
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")
-        *ends, rest = data.split(RECORD_END)
         messages: list[HubMessage] = []
-        for end in ends:
-            self._hold(end, messages)
-            if not self._skipping:
-                messages.append(self._read(bytes(self._held)))
-            self._held.clear()
-            self._skipping = False
+        *records, rest = data.split(RECORD_END)
+        if records:
+            records[:1] = self._finished(records[0], messages)
+        decode, take = _TYPED.decode, messages.append
+        for record in records:
+            try:
+                (observation,) = decode(record).arguments
+            except (ValueError, RecursionError):
+                take(self._read_slowly(record))
+                continue
+
+            if (
+                type(observation.value) in _NESTED
+                or not 0 <= observation.id <= LARGEST_ID
+                or len(record) > LONGEST_RECORD_BYTES
+            ):
+                take(self._read_slowly(record))
+            else:
+                take(observation)
         self._hold(rest, messages)
         return messages
+
+    def _finished(self, end: bytes, messages: list[HubMessage]) -> list[bytes]:
+        """Return the record that these bytes are the end of; none when it was too long."""
+        if not self._held and not self._skipping:
+            return [end]
+        self._hold(end, messages)
+        record = [] if self._skipping else [bytes(self._held)]
+        self._held.clear()
+        self._skipping = False
+        return record
 
     def _hold(self, part: bytes, messages: list[HubMessage]) -> None:
         """Keep part of a record, until there is too much of it."""
@@ -151,18 +163,11 @@ class Decoder:
             return
         self._held.clear()
         self._skipping = True
-        messages.append(StreamOddity("oversized", f"over {LONGEST_RECORD_BYTES} bytes"))
-
-    def _read(self, record: bytes) -> HubMessage:
-        try:
-            (update,) = _TYPED.decode(record).arguments
-        except (ValueError, RecursionError):
-            return self._read_slowly(record)
-        return RawObservation(
-            update.mid, update.id, update.data_type, update.value, update.timestamp
-        )
+        messages.append(_OVERSIZED)
 
     def _read_slowly(self, record: bytes) -> HubMessage:
+        if len(record) > LONGEST_RECORD_BYTES:
+            return _OVERSIZED
         try:
             message = _ANY.decode(record)
         except (ValueError, RecursionError):

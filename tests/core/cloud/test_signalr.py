@@ -272,6 +272,20 @@ def test_an_oversized_record_is_skipped_once(chunk):
     assert messages == [oversized, OP_MODE, oversized]
 
 
+@pytest.mark.parametrize("cut", [0, 1, 1 << 10, 1 << 20])
+@pytest.mark.parametrize(
+    "long", [update(comment="x" * (1 << 20)), {"type": 6, "x": "x" * (1 << 20)}]
+)
+def test_a_record_over_the_limit_is_skipped_however_it_is_cut(long, cut):
+    """What would have been an observation, or something else, is one oddity."""
+    stream, decoder = record(long) + record(update()), Decoder()
+
+    messages = decoder.feed(stream[:cut]) + decoder.feed(stream[cut:])
+
+    limit = signalr.LONGEST_RECORD_BYTES
+    assert messages == [StreamOddity("oversized", f"over {limit} bytes"), OP_MODE]
+
+
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
 def test_arbitrary_input_never_raises(data):
     """The decoder is total."""

@@ -1,0 +1,120 @@
+"""The bytes of the hub's WebSocket, told apart.
+
+Nearly every frame is plain: whole, not masked, text or binary, of a size we take. One pass over
+what arrived cuts their payloads out. Everything else (pings, closes, fragments, and whatever breaks
+the protocol) is for the library, which knows the whole of RFC 6455 and takes its time. Rules:
+
+1. The library gets whole frames, from the first byte of the header to the last of the payload, and
+   never a byte of ours. So both agree at all times where a frame begins.
+2. Between the fragments of a message every frame is the library's: only it knows whether one may
+   stand there.
+3. A payload is passed on as it arrives. Where frames begin and end means nothing to the records in
+   them, so nothing waits for the end of a large frame, and nothing but a cut header is kept.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+FIN: Final = 0x80
+OPCODE: Final = 0x0F
+FIRST_CONTROL: Final = 0x8
+# A whole message in text, and one in binary.
+WHOLE: Final = frozenset({0x81, 0x82})
+MASKED: Final = 0x80
+# What the seven bits of the length say when the length follows in two bytes, or in eight.
+IN_TWO: Final = 126
+IN_EIGHT: Final = 127
+
+
+class Cutter:
+    """Cuts one connection's bytes into payloads and what is not plain."""
+
+    def __init__(
+        self, payloads: list[bytes], rare: Callable[[bytes], bool], *, largest: int
+    ) -> None:
+        """Begin where a frame begins.
+
+        Args:
+            payloads: Takes the payloads of plain frames, in order; a large one in pieces.
+            rare: Takes the bytes of other frames; False when nothing may follow them.
+            largest: Bytes in a plain frame; a larger one is left to ``rare``.
+        """
+        self._payloads = payloads
+        self._rare = rare
+        self._largest = largest
+        self._header = b""  # the beginning of one, cut off
+        self._left = 0  # bytes that are still to come of a frame begun
+        self._left_is_plain = False
+        self._in_message = False
+        self._ended = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes. Never raises, as long as ``rare`` does not."""
+        if self._header:
+            data, self._header = self._header + data, b""
+        at = self._go_on(data) if self._left else 0
+        while not self._ended:
+            if not self._in_message:
+                at = self._take_plain(data, at)
+            end = _end(data, at)
+            if end is None:
+                self._header = data[at:]
+                return
+            self._hand_over(data, at, end)
+            at = end
+
+    def _go_on(self, data: bytes) -> int:
+        """Take the rest of a frame begun; say where the next one begins."""
+        piece = data[: self._left]
+        self._left -= len(piece)
+        if self._left_is_plain:
+            self._payloads.append(piece)
+        else:
+            self._ended = not self._rare(piece)
+        return len(piece)
+
+    def _take_plain(self, data: bytes, at: int) -> int:
+        """Take plain frames one after the other; say where the first other one begins, or the end.
+
+        A function call for each frame would cost as much as all the rest.
+        """
+        size, largest, take = len(data), self._largest, self._payloads.append
+        while at + 2 <= size:
+            first, length = data[at], data[at + 1]
+            begin = at + 2
+            if length >= IN_TWO:
+                if length > IN_EIGHT:
+                    break
+                begin = at + (4 if length == IN_TWO else 10)
+                if begin > size:
+                    break
+                length = int.from_bytes(data[at + 2 : begin], "big")
+            if first not in WHOLE or length > largest:
+                break
+            at = begin + length
+            take(data[begin:at])
+            if at > size:
+                self._left, self._left_is_plain = at - size, True
+                return size
+        return at
+
+    def _hand_over(self, data: bytes, at: int, end: int) -> None:
+        """Give the library a frame, or as much of it as is there."""
+        if data[at] & OPCODE < FIRST_CONTROL:
+            self._in_message = not data[at] & FIN
+        self._left, self._left_is_plain = max(0, end - len(data)), False
+        self._ended = not self._rare(data[at:end])
+
+
+def _end(data: bytes, at: int) -> int | None:
+    """Say where the frame that begins there ends; None when its header is not complete.
+
+    A masked frame breaks the protocol, so nobody will look for its end.
+    """
+    if len(data) < at + 2:
+        return None
+    length = data[at + 1] & ~MASKED
+    begin = at + {IN_TWO: 4, IN_EIGHT: 10}.get(length, 2)
+    if len(data) < begin:
+        return None
+    return begin + (length if begin == at + 2 else int.from_bytes(data[at + 2 : begin], "big"))

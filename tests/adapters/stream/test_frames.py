@@ -1,0 +1,165 @@
+"""Cutting the hub's bytes: the library alone is the judge."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from bridge.adapters.stream.frames import Cutter
+
+LARGEST = 70_000
+
+
+class Library:
+    """The library's WebSocket, open, and everything it made of what it was given."""
+
+    def __init__(self) -> None:
+        uri = parse_uri("ws://127.0.0.1/")
+        self.protocol = ClientProtocol(uri, state=State.OPEN, max_size=LARGEST)
+        self.given: list[bytes] = []
+        self.payloads: list[bytes] = []
+
+    def take(self, data: bytes) -> bool:
+        self.given.append(data)
+        self.protocol.receive_data(data)
+        for event in self.protocol.events_received():
+            assert isinstance(event, Frame)
+            if event.opcode in DATA_OPCODES:
+                self.payloads.append(bytes(event.data))
+        return self.protocol.state is State.OPEN
+
+    def ending(self) -> tuple[object, ...]:
+        """Say where the library stands: it answers pings with pongs that are masked at random."""
+        closes = self.protocol.close_rcvd, self.protocol.close_sent
+        return self.protocol.state, *closes, len(b"".join(self.protocol.data_to_send()))
+
+
+def frame(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
+    """Write one frame, also one that the library would not write."""
+    size = len(payload)
+    short = size if size < 126 else 126 if size < 1 << 16 else 127
+    head = bytes((fin << 7 | opcode, mask << 7 | short))
+    return head + (size.to_bytes({126: 2, 127: 8}[short], "big") if short > 125 else b"") + payload
+
+
+def cut(data: bytes, cuts: list[int]) -> Library:
+    """Send bytes through a cutter, in pieces; plain payloads end up with the library's own."""
+    library = Library()
+    cutter = Cutter(library.payloads, library.take, largest=LARGEST)
+    edges = [0, *sorted(edge % (len(data) + 1) for edge in cuts), len(data)]
+    for start, end in pairwise(edges):
+        cutter.feed(data[start:end])
+    return library
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A frame of so many bytes: a large one is no use in a report of what went wrong."""
+
+    opcode: Opcode
+    size: int
+    fin: bool = True
+
+    def __bytes__(self) -> bytes:
+        return frame(self.opcode, b"x" * self.size, fin=self.fin)
+
+
+SIZE = st.sampled_from([0, 1, 2, 7, 125, 126, 65_535, 65_536, LARGEST])
+ANY_FRAME = st.builds(Sent, st.sampled_from(Opcode), SIZE, st.booleans())
+LIKELY_FRAME = st.builds(Sent, st.sampled_from([Opcode.TEXT, Opcode.BINARY]), SIZE)
+CUTS = st.lists(st.integers(0, 1 << 20), max_size=12)
+
+
+@given(st.lists(LIKELY_FRAME | ANY_FRAME | st.binary(max_size=12), max_size=8), CUTS)
+def test_payloads_and_ending_are_those_of_the_library(pieces, cuts):
+    """Whatever comes, however cut: what the library alone would say, and no payload is missing."""
+    data = b"".join(map(bytes, pieces))
+    alone = Library()
+    alone.take(data)
+
+    ours = cut(data, cuts)
+
+    theirs = b"".join(alone.payloads)
+    found = b"".join(ours.payloads)
+    assert found[: len(theirs)] == theirs
+    assert ours.ending() == alone.ending()
+    if not any(isinstance(piece, bytes) for piece in pieces):
+        # Bytes that are no frame may begin one, and ours does not wait for its end.
+        assert found == theirs
+
+
+@given(st.lists(LIKELY_FRAME, max_size=8), CUTS)
+def test_the_library_sees_nothing_of_plain_frames(frames, cuts):
+    """The stream itself passes in one go, and all of it."""
+    ours = cut(b"".join(map(bytes, frames)), cuts)
+    alone = Library()
+    alone.take(b"".join(map(bytes, frames)))
+
+    assert ours.given == []
+    assert b"".join(ours.payloads) == b"".join(alone.payloads)
+
+
+def test_a_large_frame_is_passed_on_as_it_arrives():
+    """Nothing is kept of a payload, so memory does not grow with the frame."""
+    library = Library()
+    cutter = Cutter(library.payloads, library.take, largest=LARGEST)
+    whole = frame(Opcode.TEXT, b"x" * LARGEST)
+
+    cutter.feed(whole[:1_000])
+    assert sum(map(len, library.payloads)) == 990
+    cutter.feed(whole[1_000:])
+    assert sum(map(len, library.payloads)) == LARGEST
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(Opcode.TEXT, b"x" * (LARGEST + 1))[:10], 1009),
+        (b"\x81\x7f" + b"\xff" * 8, 1009),
+        (frame(Opcode.TEXT, b"x", mask=True)[:2], 1002),
+        (b"\xc1\x01x", 1002),
+        (b"\x83\x01", 1002),
+        (b"\x89\x7e\x01\x00" + b"x" * 256, 1002),
+        (frame(Opcode.CONT, b"x"), 1002),
+        (frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.TEXT, b"x"), 1002),
+        (frame(Opcode.CLOSE, b"\x03\xe8\xff"), 1007),
+    ],
+    ids=[
+        "too large", "endless", "masked", "compressed", "unknown", "long ping", "continues nothing",
+        "inside a message", "close reason not text",
+    ],
+)  # fmt: skip
+def test_what_breaks_the_protocol_is_refused(data, code):
+    """A frame that may not be ends the connection, and one that is too large at its header."""
+    library = cut(data, [])
+
+    assert library.protocol.close_sent is not None
+    assert library.protocol.close_sent.code == code
+
+
+def test_nothing_follows_an_end():
+    """After a close frame nothing is a payload any more."""
+    text = frame(Opcode.TEXT, b"x")
+    library = cut(text + frame(Opcode.CLOSE, b"") + text, [])
+
+    assert library.payloads == [b"x"]
+
+
+def test_fragments_are_joined_with_what_comes_between_and_after():
+    """A message in pieces, a ping among them, and a plain frame behind it keep their order."""
+    data = (
+        frame(Opcode.TEXT, b"1", fin=False)
+        + frame(Opcode.PING, b"p")
+        + frame(Opcode.CONT, b"2")
+        + frame(Opcode.TEXT, b"3")
+    )
+    library = cut(data, list(range(len(data))))
+
+    assert b"".join(library.payloads) == b"123"
+    assert frame(Opcode.TEXT, b"3") not in b"".join(library.given)

@@ -1,0 +1,252 @@
+"""The hub's WebSocket, with a transport in memory and over loopback."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import InvalidMessage, InvalidStatus, WebSocketException
+from websockets.frames import Opcode
+from websockets.uri import parse_uri
+from websockets.utils import accept_key
+
+from bridge.adapters.stream.socket import MOST_HELD_BYTES, HubSocket, open_socket
+from bridge.errors import LinkLost
+from tests.adapters.stream.test_frames import frame
+from tests.conftest import PATIENCE_S
+
+pytestmark = pytest.mark.anyio
+
+TEXT = frame(Opcode.TEXT, b"x" * 1_000)
+
+
+class Transport(asyncio.Transport):
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_reading = True
+        self.is_cut = False
+
+    def write(self, data) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+
+class Line:
+    """A socket that is dialled, and what its hub does."""
+
+    def __init__(self, close_s: float = PATIENCE_S) -> None:
+        uri = parse_uri("ws://127.0.0.1:80/hubs/chargers?id=1")
+        self.socket = HubSocket(uri, {"Authorization": "Bearer t"}, close_s=close_s)
+        self.transport = Transport()
+        self.socket.connection_made(self.transport)
+
+    def answer(self, status: str = "101 Switching Protocols", more: str = "") -> bytes:
+        (key,) = (
+            line.split(": ")[1]
+            for line in self.transport.written.decode().split("\r\n")
+            if line.startswith("Sec-WebSocket-Key")
+        )
+        return (
+            f"HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n{more}\r\n"
+        ).encode()
+
+    def opened(self) -> "Line":
+        self.socket.data_received(self.answer())
+        return self
+
+
+async def read(socket: HubSocket) -> tuple[bytes, str]:
+    """Read to the end; give what came, and why it ended."""
+    pieces: list[bytes] = []
+    while True:
+        try:
+            pieces.append(await socket.recv())
+        except LinkLost as error:
+            return b"".join(pieces), str(error)
+
+
+async def test_the_upgrade_is_asked_for_with_our_headers():
+    """Path, host and token are sent; nothing is compressed."""
+    asked = Line().transport.written.decode()
+
+    assert asked.startswith("GET /hubs/chargers?id=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    assert "\r\nAuthorization: Bearer t\r\n" in asked
+    assert "Extensions" not in asked
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 10_000])
+async def test_frames_right_behind_the_answer_are_read(step):
+    """However the answer and the first frames are cut, no byte goes to the wrong reader."""
+    line = Line()
+    data = line.answer() + frame(Opcode.TEXT, b"{}\x1e") + frame(Opcode.BINARY, b"abc")
+    for at in range(0, len(data), step):
+        line.socket.data_received(data[at : at + step])
+    await line.socket.opened()
+    line.socket.eof_received()
+
+    assert await read(line.socket) == (b"{}\x1eabc", "the connection broke")
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (b"", "the connection broke"),
+        (frame(Opcode.CLOSE, b"\x03\xf3a\nb"), "the hub closed the connection: 1011 a?b"),
+        (frame(Opcode.CLOSE, b""), "the hub closed the connection: 1005"),
+        (b"\x83\x01", "the hub broke the protocol: 1002 invalid opcode"),
+    ],
+)
+async def test_the_end_is_told_in_words_after_all_that_came_before(end, reason):
+    """Who ended it and why, fit for a log line, and nothing that arrived is lost."""
+    line = Line().opened()
+    line.socket.data_received(TEXT + end + TEXT * bool(end))
+    if not end:
+        line.socket.connection_lost(ConnectionResetError())
+
+    assert await read(line.socket) == (b"x" * 1_000, reason)
+    with pytest.raises(LinkLost) as caught:
+        await line.socket.send("too late")
+    assert str(caught.value) == reason
+
+
+async def test_a_reader_is_woken_by_what_arrives_and_by_the_end():
+    """Nobody waits for what is there."""
+    line = Line().opened()
+    reading = asyncio.get_running_loop().create_task(read(line.socket))
+    await asyncio.sleep(0)
+    line.socket.data_received(TEXT[:500])
+    await asyncio.sleep(0)
+    line.socket.data_received(TEXT[500:])
+    await asyncio.sleep(0)
+    line.socket.connection_lost(None)
+
+    assert await reading == (b"x" * 1_000, "the connection broke")
+
+
+async def test_who_is_behind_stops_the_reading():
+    """What is kept for a slow reader is bounded; TCP holds the hub back."""
+    line = Line().opened()
+    taken = 0
+    while line.transport.is_reading:
+        line.socket.data_received(TEXT)
+        taken += 1
+    assert (taken - 1) * len(TEXT) < MOST_HELD_BYTES <= taken * len(TEXT)
+
+    assert len(await line.socket.recv()) == taken * 1_000
+    assert line.transport.is_reading
+
+
+async def test_a_hub_that_takes_no_pongs_is_not_read():
+    """It cannot make us pile up answers; nor does anybody send until it reads again."""
+    line = Line().opened()
+    line.socket.data_received(frame(Opcode.PING, b"p"))
+    line.socket.pause_writing()
+    assert not line.transport.is_reading
+
+    sending = asyncio.get_running_loop().create_task(line.socket.send("a"))
+    await asyncio.sleep(0)
+    assert not sending.done()
+    line.socket.resume_writing()
+    await sending
+    assert line.transport.is_reading
+
+
+async def test_a_sender_does_not_wait_for_a_connection_that_is_gone():
+    """The end of the connection ends every wait."""
+    line = Line().opened()
+    line.socket.pause_writing()
+    sending = asyncio.get_running_loop().create_task(line.socket.send("a"))
+    await asyncio.sleep(0)
+    line.socket.connection_lost(None)
+
+    await sending
+
+
+async def test_a_hub_that_ignores_our_close_is_cut_off():
+    """Closing takes no longer than it may, and what still comes is not kept."""
+    line = Line(close_s=0.05).opened()
+    line.socket.pause_writing()
+    closing = asyncio.get_running_loop().create_task(line.socket.close())
+    await asyncio.sleep(0)
+    assert line.transport.is_reading
+    for _ in range(200):
+        line.socket.data_received(TEXT)
+    assert line.socket._held_bytes == 0
+    await closing
+
+    assert line.transport.is_cut
+    assert line.transport.written.count(b"\x88\x82") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        (b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno", InvalidStatus),
+        (b"HTTP/1.1 503 No\r\n\r\nno", InvalidStatus),
+        (b"SSH-2.0\r\n\r\n", InvalidMessage),
+        (b"", InvalidMessage),
+        (b"HTTP/1.1 101 Yes\r\n\r\n", WebSocketException),
+    ],
+)
+async def test_a_refused_upgrade_is_an_error_of_the_library(more, error):
+    """A refusal, another protocol, an end without an answer."""
+    line = Line()
+    line.socket.data_received(more)
+    line.socket.eof_received()
+
+    with pytest.raises(error):
+        await line.socket.opened()
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 400), max_size=6), st.booleans())
+@pytest.mark.fault("F31")
+async def test_nothing_a_hub_sends_raises(data, cuts, is_open):
+    """Any bytes, before and after the upgrade, give data or an ending."""
+    line = Line()
+    data = (line.answer() if is_open else b"HTTP/1.1 ") + data
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for start, end in pairwise(edges):
+        line.socket.data_received(data[start:end])
+    line.socket.connection_lost(None)
+    await read(line.socket)
+
+
+async def test_a_real_hub_is_held_back_and_loses_nothing():
+    """Megabytes to a reader that is not reading wait at the hub, and all arrive in the end."""
+    sent = 0
+    whole = 24 << 20
+
+    async def hub(connection: ServerConnection) -> None:
+        nonlocal sent
+        while sent < whole:
+            await connection.send("x" * (1 << 16))
+            sent += 1 << 16
+        await connection.close(1001, "enough")
+
+    async with serve(hub, "127.0.0.1", 0, compression=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"ws://127.0.0.1:{port}/"
+        socket = await open_socket(url, {}, open_s=PATIENCE_S, close_s=PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            while socket._transport.is_reading():  # noqa: ASYNC110 - the transport sets no event
+                await asyncio.sleep(0)
+            assert sent < whole
+            data, reason = await read(socket)
+            await socket.close()
+
+    assert len(data) == whole
+    assert reason == "the hub closed the connection: 1001 enough"
