@@ -123,6 +123,21 @@ async def test_the_end_is_told_in_words_after_all_that_came_before(end, reason):
     assert str(caught.value) == reason
 
 
+async def test_a_message_in_fragments_is_read_in_order_and_pings_are_answered():
+    """What is the library's arrives where it belongs among what is ours."""
+    line = Line().opened()
+    line.socket.data_received(
+        frame(Opcode.TEXT, b"1")
+        + frame(Opcode.TEXT, b"2", fin=False)
+        + frame(Opcode.PING, b"p")
+        + frame(Opcode.CONT, b"3")
+        + frame(Opcode.BINARY, b"4")
+    )
+
+    assert await line.socket.recv() == b"1234"
+    assert line.transport.written.count(b"\x8a\x81") == 1
+
+
 async def test_a_reader_is_woken_by_what_arrives_and_by_the_end():
     """Nobody waits for what is there."""
     line = Line().opened()
