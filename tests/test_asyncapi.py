@@ -1,5 +1,11 @@
 """The AsyncAPI document: every message in its channel, every reference to something."""
 
+import gzip
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
 import yaml
 
 from bridge.asyncapi import asyncapi_document, asyncapi_yaml
@@ -7,6 +13,8 @@ from bridge.core.topics import Topics
 from bridge.schemas import messages
 
 TOPICS = Topics("home/garage")
+OFFICIAL = Path(__file__).parent / "data" / "asyncapi" / "3.0.0.json.gz"
+JUDGE = jsonschema.Draft7Validator(json.loads(gzip.decompress(OFFICIAL.read_bytes())))
 
 
 def references(part):
@@ -60,6 +68,31 @@ def test_commands_and_queries_are_answered():
 
     assert operations["set_start"]["reply"] == {"channel": {"$ref": "#/channels/result"}}
     assert "reply" not in operations["session_ack"]
+
+
+@pytest.mark.parametrize("base", ["charger", "home/garage/charger"])
+def test_the_official_schema_takes_the_text(base):
+    """What a user gets is an AsyncAPI 3.0 document by the standard's own JSON Schema."""
+    document = yaml.safe_load(asyncapi_yaml(Topics(base)))
+
+    assert [problem.message[:200] for problem in JUDGE.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "wrong"),
+    [
+        ("operations", "action", "shout"),
+        ("channels", "address", 7),
+        ("channels", "adress", "charger"),
+        ("operations", "channel", "#/channels/set_start"),
+    ],
+)
+def test_the_official_schema_finds_a_mistake(part, key, wrong):
+    """A word, a type, a key or a reference that is not in the standard is refused."""
+    document = yaml.safe_load(asyncapi_yaml(TOPICS))
+    document[part]["set_start"][key] = wrong
+
+    assert not JUDGE.is_valid(document)
 
 
 def test_the_text_is_the_document():

@@ -1,5 +1,6 @@
 """The official AsyncAPI parser, from npm, reads what we say of ourselves."""
 
+import gzip
 import json
 import subprocess
 from pathlib import Path
@@ -12,6 +13,8 @@ from bridge.core.topics import Topics
 from bridge.schemas import messages
 
 FOLDER = Path(__file__).parent / "asyncapi"
+SPECS = FOLDER / "node_modules" / "@asyncapi" / "specs" / "schemas"
+KEPT = FOLDER.parents[1] / "data" / "asyncapi" / "3.0.0.json.gz"
 ERROR = 0
 pytestmark = pytest.mark.skipif(
     not (FOLDER / "node_modules").is_dir(), reason="make acceptance-asyncapi installs the parser"
@@ -45,3 +48,10 @@ def test_the_official_parser_finds_a_mistake(tmp_path):
     path.write_text(yaml.safe_dump(document))
 
     assert [one for one in judged(path)["found"] if one["severity"] == ERROR]
+
+
+def test_the_schema_we_keep_is_the_official_one():
+    """What judges our document without a network is what the package has, byte for byte."""
+    official = SPECS / "3.0.0-without-$id.json"
+
+    assert gzip.decompress(KEPT.read_bytes()) == official.read_bytes()
