@@ -214,10 +214,11 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
     """Every entity appears, tells the truth, switches the charger, comes back and goes away."""
     async with at_home(stage, tmp_path, version, form, chargers=2) as (s, home):
         known = await all_there(home, (ONE, TWO))
-        devices = [d for d in await home.registry("device") if d["manufacturer"] == "Easee"]
+        # The firmware may come behind the first description.
+        devices = await home.devices(
+            lambda found: all(d["model"] == "Easee Home" and d["sw_version"] for d in found)
+        )
         assert {d["serial_number"] for d in devices} == {ONE, TWO}
-        assert {d["model"] for d in devices} == {"Easee Home"}
-        assert all(d["sw_version"] for d in devices)
 
         def entity(key):
             return id_of(known, ONE, key)
@@ -279,7 +280,7 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
 
         # It restarts: its birth is answered, and everything is there again.
         described = TOPIC[form]
-        watcher = Witness(s.broker.port)
+        watcher = Witness(s.broker.port, judges=False)
         await watcher.start((described, "homeassistant/status"))
         assert complaints(home) == []
         await home.stop()
@@ -296,7 +297,7 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
         await all_there(home, (ONE,), ("control",))
         await reconfigured(s, homeassistant={"enabled": False})
         await home.registered(lambda found: not found)
-        assert not [d for d in await home.registry("device") if d["manufacturer"] == "Easee"]
+        await home.devices(lambda found: not found)
 
 
 @needs(NEWER)
@@ -307,7 +308,7 @@ async def test_a_change_of_form_keeps_every_entity(stage, tmp_path):
         for form in ("device", "component"):
             await reconfigured(s, homeassistant={"form": form})
             await s.witness.value("charger/bridge/cloud", "connected")
-            watcher = Witness(s.broker.port)
+            watcher = Witness(s.broker.port, judges=False)
             await watcher.start(("homeassistant/#",))
             other = TOPIC["component" if form == "device" else "device"]
             await watcher.until(

@@ -68,6 +68,7 @@ class Announcer:
         self._salt = salt
         self._births = 0
         self._facts: dict[str, Facts] = {}
+        self._products: dict[str, int] = {}
         self._gone: set[str] = set()
         self._missed: dict[str, int] = {}
         # Whether the chargers are known well enough to say that one is none of ours.
@@ -98,7 +99,8 @@ class Announcer:
     def serve(self, charger_ids: tuple[str, ...], now: Moment) -> None:
         """Take new chargers."""
         for charger_id in charger_ids:
-            self._facts.setdefault(charger_id, Facts(charger_id))
+            facts = Facts(charger_id, self._products.get(charger_id))
+            self._facts.setdefault(charger_id, facts)
         self._want(now.mono_s + SETTLE_S)
 
     def listed(self, found: ChargerList, now: Moment, *, decides: bool) -> None:
@@ -109,6 +111,7 @@ class Announcer:
             now: When it came.
             decides: Nobody configured which chargers are served: it says which there are.
         """
+        self._products |= found.products
         for charger_id, facts in self._facts.items():
             self._know(replace(facts, product=found.products.get(charger_id, facts.product)), now)
             if not decides or not found.charger_ids:

@@ -140,6 +140,20 @@ class HomeAssistant:
             await socket.send(json.dumps({"id": 1, "type": f"config/{what}_registry/list"}))
             return json.loads(await socket.recv())["result"]
 
+    async def devices(self, condition: Any) -> list[dict[str, Any]]:
+        """Wait until a condition over its devices that are chargers holds; return them."""
+        found: list[dict[str, Any]] = []
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    listed = await self.registry("device")
+                    found = [one for one in listed if one["manufacturer"] == "Easee"]
+                    if condition(found):
+                        return found
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"its registry holds {found}") from None
+
     async def registered(self, condition: Any) -> dict[str, dict[str, Any]]:
         """Wait until a condition over its MQTT entities by unique id holds; return them."""
         found: dict[str, dict[str, Any]] = {}

@@ -124,6 +124,18 @@ def test_what_came_by_then_is_in_the_first_message():
     assert broker.retained[DEVICE.format(ONE)]["device"]["model"] == "Easee Home"
 
 
+def test_the_list_that_brings_a_charger_tells_its_model():
+    """A charger that is served because of a list has the model of that list."""
+    broker = Broker(chargers=())
+    broker.announcer.connected(broker.now)
+    found = ChargerList((ONE,), 0, {ONE: 1})
+    broker.announcer.listed(found, broker.now, decides=True)
+    broker.announcer.serve((ONE,), broker.now)
+    broker.run()
+
+    assert broker.retained[DEVICE.format(ONE)]["device"]["model"] == "Easee Home"
+
+
 def test_nothing_is_written_twice(broker):
     """The same firmware again changes nothing; another one does, once."""
     broker.announcer.firmware(ONE, "347", broker.now)
