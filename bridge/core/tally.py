@@ -18,7 +18,6 @@ from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.effects import CallCloud, Effect, Note
 from bridge.core.events import (
     CloudFailed,
-    CloudLink,
     CommandNotSaved,
     CommandSaved,
     Event,
@@ -128,7 +127,6 @@ class Tally:
         command_s: From a command's arrival to its final answer.
         broker_up: The broker has us.
         stream_up: The hub has us.
-        rest: State of the REST side, see :class:`~bridge.core.events.CloudLink`.
         store_ok: The last thing the store said was no failure.
         used_share: Of the store's quota; None while it was not measured.
         free_bytes: What its filesystem has left; likewise.
@@ -143,7 +141,6 @@ class Tally:
         self.command_s = Latency()
         self.broker_up = False
         self.stream_up = False
-        self.rest = "ok"
         self.store_ok = False
         self.used_share: float | None = None
         self.free_bytes: int | None = None
@@ -183,8 +180,6 @@ class Tally:
                 self._count("stream_losses")
             case StreamOddity(kind):
                 self._count("stream_oddities", kind)
-            case CloudLink(state):
-                self.rest = state
             case CloudFailed(_, error):
                 self._count("cloud_failures", type(error).__name__)
                 if isinstance(error, RateLimited):

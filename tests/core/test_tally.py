@@ -8,7 +8,6 @@ from bridge.core.cloud.requests import charger_list_request
 from bridge.core.effects import CallCloud, Note
 from bridge.core.events import (
     CloudFailed,
-    CloudLink,
     CommandSaved,
     MqttAcked,
     MqttConnected,
@@ -85,12 +84,11 @@ def test_where_things_stand_follows_the_events(tally):
     tally.event(StreamOpened())
     tally.event(StoreOpened(()))
     tally.event(StoreTended(0.25, 1000))
-    tally.event(CloudLink("blocked", "wait"))
     tally.effect(Publish("charger/bridge/cloud", b"blocked"))
     tally.effect(Publish("charger/bridge/health", b'{"chargers":2}'))
     assert (tally.broker_up, tally.stream_up, tally.store_ok) == (True, True, True)
     assert (tally.used_share, tally.free_bytes) == (0.25, 1000)
-    assert (tally.rest, tally.cloud, tally.health) == ("blocked", "blocked", {"chargers": 2})
+    assert (tally.cloud, tally.health) == ("blocked", {"chargers": 2})
     tally.event(MqttDisconnected("gone"))
     tally.event(StreamClosed("gone"))
     tally.event(StoreFailed("full", "make room"))
