@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import contenders, memory
+from benchmarks import contenders, memory, stage
 from benchmarks.records import Fleet
 
 
@@ -13,3 +13,13 @@ def test_memory_is_read_after_every_step():
 
     assert len(found) == memory.STEPS + 1
     assert min(found) > 1
+
+
+def test_contenders_run_as_installed(monkeypatch):
+    """Nobody is measured compiling his modules at every start, whatever our shell asks for."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("ELSE", "kept")
+    environ = stage.environment()
+
+    assert "PYTHONDONTWRITEBYTECODE" not in environ
+    assert environ["ELSE"] == "kept"
