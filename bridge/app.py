@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 import bridge
-from bridge import logs
+from bridge import lean, logs
 from bridge.adapters.announced import AnnouncedFile
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
@@ -165,7 +165,10 @@ async def serve(
 
 
 def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
-    """Make what is called while all is well: one listener in this process, one outside."""
+    """Make what is called while all is well: one listener in this process, one outside.
+
+    It comes often enough, and never while anything is late, to clean up after bursts too.
+    """
     alive = alive_path(os.environ)
     if watchdog is None and alive is None:
         return None
@@ -175,6 +178,7 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
             watchdog.beat()
         if alive is not None:
             beat(alive, mono_s)
+        lean.give_back()
 
     return say
 

@@ -1,14 +1,17 @@
 """A small process: what need not be loaded is not, and what stays is not looked at again.
 
 Measured with rich and click installed, as with the ``demo`` extra: without this file a start takes
-a third more processor time and 7 MB more memory stay resident.
+a third more processor time and 7 MB more memory stay resident. Behind a burst of ten thousand
+messages glibc keeps 3 to 5 MB of freed memory between pieces in use; asked, it gives them back in
+less than a millisecond.
 """
 
 import contextlib
+import functools
 import gc
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 # Libraries that take what they find: structlog takes rich for tracebacks on a terminal, httpx takes
@@ -18,6 +21,10 @@ NOT_FOR_THEM: Final = ("click", "rich")
 # Values are structs the collector does not watch, and nothing here relies on cycles being found
 # soon. Python's 700 has it look ten times as often as a burst of observations needs.
 COLLECT_EVERY: Final = 10_000
+# glibc gives every thread a heap of its own. Ours wait for the disk and for each other, never for
+# the allocator.
+M_ARENA_MAX: Final = -8  # of malloc.h
+MOST_HEAPS: Final = 1
 
 
 def load_libraries() -> None:
@@ -41,7 +48,31 @@ def without(*names: str) -> Iterator[None]:
 
 
 def settle() -> None:
-    """Take what was loaded for the start out of the collector's sight."""
+    """Take what was loaded for the start out of the collector's sight; before other threads."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)
+    if (mallopt := _glibc("mallopt")) is not None:
+        mallopt(M_ARENA_MAX, MOST_HEAPS)
+    give_back()
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the allocator can. Under a millisecond."""
+    if (malloc_trim := _glibc("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+@functools.cache
+def _glibc(name: str) -> Callable[..., object] | None:
+    """Find a function of glibc's allocator; None where the allocator is another one, e.g. musl's.
+
+    Where memory may not become code (``MemoryDenyWriteExecute``), ctypes itself may fail to load.
+    """
+    try:
+        import ctypes  # noqa: PLC0415 - it may fail, and then nothing is lost but some memory
+
+        found: Callable[..., object] | None = getattr(ctypes.CDLL(None), name, None)
+    except (ImportError, MemoryError, OSError):
+        return None
+    return found

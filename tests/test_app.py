@@ -67,3 +67,16 @@ async def test_the_bridge_starts_and_stops_with_nothing_reachable(tmp_path, free
         stop.set()
 
     assert serving.result() == os.EX_OK
+
+
+def test_every_beat_gives_memory_back(monkeypatch, tmp_path):
+    """What a burst left is returned while nothing is late, and the file outside is beaten too."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    given = []
+    monkeypatch.setattr(app.lean, "give_back", lambda: given.append(1))
+    beat = app._beat(None)
+    beat(1.0)
+    beat(2.0)
+
+    assert len(given) == 2
+    assert any(tmp_path.iterdir())

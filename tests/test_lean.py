@@ -1,5 +1,6 @@
 """The process is small: checked in a fresh interpreter, for this one has loaded everything."""
 
+import platform
 import subprocess
 import sys
 
@@ -49,3 +50,27 @@ def test_what_the_start_needed_is_not_collected_again():
     ).split()
 
     assert (frozen, threshold) == ("True", "True")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators do not keep it")
+def test_what_a_burst_left_is_given_back():
+    """Memory freed below a block that stays is resident no longer, without waiting for a top."""
+    freed, kept = fresh(
+        "from pathlib import Path; from bridge.lean import give_back, settle; settle()\n"
+        "def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "burst = [bytes(2000) for _ in range(5000)]; stays = bytes(2000)\n"
+        "del burst; before = resident(); give_back(); print(before - resident(), len(stays))"
+    ).split()
+
+    assert int(freed) > 5_000_000
+    assert int(kept) == 2000
+
+
+def test_an_allocator_that_cannot_be_asked_is_left_alone():
+    """Without ctypes, as where memory may not become code, everything else works."""
+    said = fresh(
+        "import sys; sys.modules['ctypes'] = None\n"
+        "from bridge.lean import give_back, settle; settle(); give_back(); print('well')"
+    )
+
+    assert said == "well"
