@@ -18,6 +18,7 @@ from bridge.core.chargers.observations import REGISTRY, Observation
 from bridge.core.cloud import rest
 from bridge.core.cloud.discovery import Discovery
 from bridge.core.cloud.polling import Polling
+from bridge.core.cloud.probe import Probe
 from bridge.core.cloud.requests import charger_list_request, is_serial, observations_request
 from bridge.core.commands.access import ACCESS_IDS, AccessWatch
 from bridge.core.commands.catalogue import CATALOGUE, WATCHED, allowed
@@ -112,6 +113,7 @@ class Machine:
         self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
         self._discovery = Discovery(settings.easee.chargers)
         self._polling = Polling(settings.easee.source, float(settings.easee.poll_interval_s))
+        self._probe = Probe()
         self._ids = itertools.count(1)
         self._journal = Journal(
             self.topics,
@@ -142,6 +144,7 @@ class Machine:
         )
         self._announcer = Announcer(settings, self.topics, version=version, salt=salt)
         self._discovery_call: int | None = None
+        self._probe_call: int | None = None
         self._remembered: tuple[str, ...] = ()
         self._connected_s = NEVER_S
         self._asserted_s = NEVER_S
@@ -166,6 +169,7 @@ class Machine:
         wanted = (
             self._discovery.deadline_s(),
             self._polling.deadline_s(),
+            self._probe.deadline_s(),
             self._journal.deadline_s(),
             self._status.deadline_s(),
             self._fleet.deadline_s(),
@@ -226,6 +230,7 @@ class Machine:
             case StreamOddity():
                 yield from self._odd(event, now)
             case CloudLink():
+                self._probe.link(event, now)
                 yield from self._status.rest_changed(event, now)
             case CloudAnswered():
                 yield from self._answered(event, now)
@@ -280,6 +285,9 @@ class Machine:
         if self._discovery.take(now):
             self._discovery_call = next(self._ids)
             yield CallCloud(self._discovery_call, charger_list_request(), READ_WITHIN_S)
+        if self._probe.take(now):
+            self._probe_call = next(self._ids)
+            yield CallCloud(self._probe_call, charger_list_request(), READ_WITHIN_S)
         for charger_id in self._polling.due(now.mono_s):
             call_id = next(self._ids)
             self._reads[call_id] = charger_id
@@ -503,6 +511,8 @@ class Machine:
         elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
             self._polling.failed(charger_id, now.mono_s, wait_s)
             yield Note("warning", "poll.failed", {"error": str(event.error)})
+        elif event.call_id == self._probe_call:
+            self._probe.failed(now, wait_s)
 
     def _read(self, charger_id: str, body: bytes, now: Moment) -> Iterator[Effect]:
         try:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.cloud.probe import EVERY_S as PROBE_EVERY_S
 from bridge.core.cloud.requests import Endpoint, charger_list_request
 from bridge.core.effects import (
     Acknowledge,
@@ -112,6 +113,9 @@ class World:
 
     def calls(self):
         return [e for e in self.out if isinstance(e, CallCloud)]
+
+    def lists(self):
+        return [call for call in self.calls() if call.request == charger_list_request()]
 
     def observe(self, number, value, *, data_type=None, age_s=0.0, charger_id=ONE):
         stamp = iso_utc(self.now.wall - timedelta(seconds=age_s))
@@ -671,6 +675,29 @@ def test_oddities_and_the_clouds_state_are_told(world):
     assert world.published()["charger/bridge/cloud"] == b"auth_failed"
     health = json.loads(world.published()["charger/bridge/health"])
     assert health["counters"]["stream_unknown_target"] == 1
+
+
+def test_the_end_of_a_trouble_is_looked_for_without_anybody_asking(world):
+    """REST in trouble is asked until it answers, in the time it names, and not a moment longer."""
+    world.take(CloudLink("unavailable", "no answer"))
+    world.seconds += PROBE_EVERY_S
+    world.take(Tick())
+    (call,) = world.lists()
+
+    world.out.clear()
+    world.take(CloudFailed(call.call_id, CloudUnavailable("x", retry_after_s=600.0)))
+    world.seconds += 599
+    world.take(Tick())
+    assert not world.lists()
+    world.seconds += 1
+    world.take(Tick())
+    assert len(world.lists()) == 1
+
+    world.out.clear()
+    world.take(CloudLink("ok"))
+    world.seconds += 600
+    world.take(Tick())
+    assert not world.lists()
 
 
 def test_an_answer_to_a_call_nobody_made_changes_nothing(world):

@@ -96,6 +96,7 @@ class Broker:
         consumer_back_s: When it subscribed last.
         wire: The gateway's connection as the broker sees it.
         lane: Its connection for values.
+        connections: When each of the process that lives now was made.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Broker:
         self.consumer_back_s = 0.0
         self.wire: Wire | None = None
         self.lane: Wire | None = None
+        self.connections: list[float] = []
         self._epochs = 0
         self._gone_s: float | None = None
         self._serving = False
@@ -191,6 +193,7 @@ class Broker:
             self._cut(old, "taken over")
             self._will()
         self._epochs += 1
+        self.connections.append(self._timeline.now_s)
         wire = Wire(self._epochs)
         present = self._session_present()
         if not present:
@@ -238,6 +241,7 @@ class Broker:
 
     def gateway_died(self) -> None:
         """Take the end of the gateway's process: its socket closes."""
+        self.connections.clear()
         if self.lane is not None:
             self.lane.open = False
         wire, self.wire = self.wire, None

@@ -4,6 +4,7 @@ The connections come back first: the back-off the program grants a cloud in trou
 against it. From then on it has a minute for everything to be true.
 """
 
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ HEARD_WITHIN_S = 5.0
 POLLED_WITHIN_S = 130.0
 # A consumer that subscribes anew is found by the next report that tries, after 5 minutes at most.
 PROBED_WITHIN_S = 330.0
+# A broker has a report when the connection held for so long; so many that did not are told.
+SETTLES_AFTER_S = 45 * 60.0
+RESTLESS_CONNECTIONS = 20
 
 
 class Over(BaseException):
@@ -120,11 +124,25 @@ class Ending:
         """Say whether an alert tells something that is so."""
         sim = self._sim
         kind = topic.rsplit("/", 1)[1]
+        if kind == "reports_unsettled":
+            return self._is_restless()
         if kind != "session_gap":
             return False
         held = {(r.report.charger_id, r.report.session_id) for r in sim.disk.reports.values()}
         sim.oracle.refresh_sessions()
         return any(one not in held for one in sim.oracle.sessions)
+
+    def _is_restless(self) -> bool:
+        """Say whether reports are owed that no connection held long enough for, and no one takes.
+
+        That the trouble is over shows only when one has held.
+        """
+        sim = self._sim
+        if sim.options.acknowledges or all(one.settled for one in sim.disk.reports.values()):
+            return False
+        times = [*sim.broker.connections[-RESTLESS_CONNECTIONS:], sim.timeline.now_s]
+        held = (until_s - since_s for since_s, until_s in itertools.pairwise(times))
+        return len(times) > RESTLESS_CONNECTIONS and max(held) < SETTLES_AFTER_S
 
     def _answered(self) -> None:
         sim = self._sim

@@ -5,18 +5,20 @@
 
 import functools
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from bridge.core.chargers import state
 from bridge.core.cloud.budget import Budget
+from bridge.core.cloud.probe import Probe
 from bridge.core.commands import admission, journal, sender
 from bridge.core.commands.verdicts import RetryIn
 from bridge.core.effects import Acknowledge
 from bridge.core.outbox import Outbox
 from bridge.core.sessions.delivery import Delivery
 from bridge.errors import OutcomeUnknown
+from tests.simulation.link import SimulatedLink
 from tests.simulation.options import FAULTS, draw
 from tests.simulation.oracle import Violation
 from tests.simulation.play import explained
@@ -80,6 +82,9 @@ def troubled(seed, **faults):
             {"broker_refuses": 30, "broker_killed": 30}, (1,), id="refused_and_taken_elsewhere"
         ),
         pytest.param({"disk_full": 6}, (1, 2, 3), id="warning_outlasts_the_full_disk"),
+        # Three lost calls, and then nobody who makes another one (seed 303715).
+        pytest.param({"rest_lost_request": 240}, (2, 3), id="rest_is_back_and_nobody_asks"),
+        pytest.param({"broker_refuses": 30, "mqtt_drop": 60}, (2, 4), id="no_connection_holds"),
     ],
 )
 def test_what_was_found_stays_mended(faults, seeds):
@@ -112,7 +117,7 @@ def _stamps_itself(patch):
     apply = state.ChargerState.apply
 
     def made_up(self, observation, source, now):
-        yield from apply(self, replace(observation, measured_at=now.wall), source, now)
+        return apply(self, replace(observation, measured_at=now.wall, stamp=""), source, now)
 
     patch.setattr(state.ChargerState, "apply", made_up)
 
@@ -165,32 +170,68 @@ def _has_no_budget(patch):
     patch.setattr(Budget, "wait_s", lambda *_: 0.0)
 
 
+def _acknowledges_by_number_alone(patch):
+    """A packet identifier of the last connection acknowledges what has that number on this one."""
+
+    def careless(self, receipt):
+        wire = self._wire
+        if wire is not None:
+            number = receipt.message_id
+            self._broker.up(wire, lambda: self._broker.acknowledged(wire, number))
+
+    patch.setattr(SimulatedLink, "acknowledge", careless)
+
+
+def _never_asks_again(patch):
+    """What is thought of REST is left to the next who uses it."""
+    patch.setattr(Probe, "link", lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """Where a mistake shows, and as what: another fault must not be taken for it."""
+
+    faults: dict[str, float]
+    found_as: str
+    protocol: str = "5"
+
+
+UNSAVED = "acknowledged before it was on the disk"
 MUTANTS = {
-    _acknowledges_at_once: {"killed": 60, "power_cut": 20},
-    _last_arrival_wins: {"old_burst": 20},
-    _stamps_itself: {},
-    _repeats_what_may_have_run: {"rest_lost_answer": 120},
-    _lives_for_ever: {"rest_429": 60, "rest_5xx": 60},
-    _obeys_retained: {},
-    _forgets_what_was_under_way: {"mqtt_drop": 60, "mqtt_late": 20},
-    _believes_the_broker: {"broker_killed": 20, "consumer_away": 10},
-    _has_no_budget: {"rest_429": 60},
+    _acknowledges_at_once: Hunt({"killed": 60, "power_cut": 20}, UNSAVED),
+    _last_arrival_wins: Hunt({"old_burst": 20}, "went back from"),
+    _stamps_itself: Hunt({}, "nothing was measured then"),
+    _repeats_what_may_have_run: Hunt(
+        {"rest_lost_answer": 120, "hub_drop": 240}, "was carried out twice"
+    ),
+    _lives_for_ever: Hunt({"rest_429": 60, "rest_5xx": 60}, "left after its time"),
+    _obeys_retained: Hunt({}, "a retained command was carried out"),
+    _forgets_what_was_under_way: Hunt({"mqtt_drop": 60, "mqtt_late": 20}, "0 answers to"),
+    _believes_the_broker: Hunt(
+        {"broker_killed": 20, "consumer_away": 10}, "never reached the consumer"
+    ),
+    _has_no_budget: Hunt({"rest_429": 60}, "before the time that was named"),
+    _acknowledges_by_number_alone: Hunt({"mqtt_drop": 240, "disk_slow": 120}, UNSAVED, "3.1.1"),
+    _never_asks_again: Hunt({"rest_lost_request": 240}, "bridge/cloud is b'degraded'"),
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__.strip("_"))
 def test_a_mistake_is_found(mutant, monkeypatch):
-    """Each of these mistakes breaks a promise within a few seeds."""
+    """Each of these mistakes is found within a few seeds, and for what it is."""
+    hunt = MUTANTS[mutant]
     mutant(monkeypatch)
     for seed in range(1, MOST_SEEDS + 1):
         options = replace(
-            troubled(seed, **MUTANTS[mutant]),
+            troubled(seed, **hunt.faults),
             commands_per_hour=200.0,
             sessions_per_hour=6.0,
+            protocol=hunt.protocol,
         )
         try:
             Simulation(options).run()
-        except Violation:
-            return
+        except Violation as violation:
+            if hunt.found_as in str(violation):
+                return
 
     pytest.fail("nobody noticed")

@@ -1,0 +1,56 @@
+"""Whether the REST side is there again, when nobody else asks.
+
+While the stream is open hardly anything goes over REST. A trouble that was told would stand until
+somebody sends a command, which may be days.
+
+Rules:
+
+1. While the REST side is in trouble the charger list is asked for every :data:`EVERY_S`: it takes
+   two requests a minute, so a bridge that lists its chargers meanwhile keeps its share. Its answer
+   is not read; that there is one tells the adapter enough.
+2. Not before the time that the vendor named, a block or a refused login included. The budget is
+   everybody's: what it does not allow waits.
+3. Nothing is asked once something else was answered: then there is no trouble.
+"""
+
+from bridge.core.events import CloudLink, Moment
+
+# An outage is seen to be over within a minute, whatever is under way when it ends.
+EVERY_S = 45.0
+
+
+class Probe:
+    """When to ask whether REST answers."""
+
+    def __init__(self) -> None:
+        self._due_s: float | None = None
+        self._in_trouble = False
+
+    def link(self, link: CloudLink, now: Moment) -> None:
+        """Take a new state of the REST side."""
+        was_in_trouble, self._in_trouble = self._in_trouble, link.state != "ok"
+        if not self._in_trouble:
+            self._due_s = None
+        elif not was_in_trouble:
+            self._due_s = now.mono_s + EVERY_S
+
+    def deadline_s(self) -> float | None:
+        """Return the monotonic time at which :meth:`take` has something to say, or None."""
+        return self._due_s
+
+    def take(self, now: Moment) -> bool:
+        """Say whether to ask now. The next time comes also when no answer does."""
+        if self._due_s is None or now.mono_s < self._due_s:
+            return False
+        self._due_s = now.mono_s + EVERY_S
+        return True
+
+    def failed(self, now: Moment, retry_after_s: float | None) -> None:
+        """Note that asking brought nothing.
+
+        Args:
+            now: When.
+            retry_after_s: How long the vendor, or our own budget, asks us to wait, or None.
+        """
+        if self._due_s is not None:
+            self._due_s = max(self._due_s, now.mono_s + (retry_after_s or 0.0))
