@@ -7,6 +7,7 @@ import functools
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from bridge.core.chargers import state
@@ -116,8 +117,9 @@ def _stamps_itself(patch):
     """The time of arrival is published as the time of measurement."""
     apply = state.ChargerState.apply
 
-    def made_up(self, observation, source, now):
-        return apply(self, replace(observation, measured_at=now.wall, stamp=""), source, now)
+    def made_up(self, observation, source, now, *rest):
+        changed = msgspec.structs.replace(observation, measured_at=now.wall, stamp="")
+        return apply(self, changed, source, now, *rest)
 
     patch.setattr(state.ChargerState, "apply", made_up)
 
@@ -194,6 +196,7 @@ class Hunt:
     faults: dict[str, float]
     found_as: str
     protocol: str = "5"
+    commands_per_hour: float = 200.0
 
 
 UNSAVED = "acknowledged before it was on the disk"
@@ -211,7 +214,9 @@ MUTANTS = {
         {"broker_killed": 20, "consumer_away": 10}, "never reached the consumer"
     ),
     _has_no_budget: Hunt({"rest_429": 60}, "before the time that was named"),
-    _acknowledges_by_number_alone: Hunt({"mqtt_drop": 240, "disk_slow": 120}, UNSAVED, "3.1.1"),
+    _acknowledges_by_number_alone: Hunt(
+        {"mqtt_drop": 240, "disk_slow": 120}, UNSAVED, "3.1.1", 1000.0
+    ),
     _never_asks_again: Hunt({"rest_lost_request": 240}, "bridge/cloud is b'degraded'"),
 }
 
@@ -224,7 +229,7 @@ def test_a_mistake_is_found(mutant, monkeypatch):
     for seed in range(1, MOST_SEEDS + 1):
         options = replace(
             troubled(seed, **hunt.faults),
-            commands_per_hour=200.0,
+            commands_per_hour=hunt.commands_per_hour,
             sessions_per_hour=6.0,
             protocol=hunt.protocol,
         )
