@@ -8,7 +8,7 @@ import yaml
 
 import bridge
 from bridge.core.topics import Topics
-from bridge.schemas import Message, messages, parameter
+from bridge.schemas import MOST_AMPS, Message, messages, parameter
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ABOUT: Final = (
@@ -24,13 +24,14 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def asyncapi_document(topics: Topics) -> dict[str, object]:
+def asyncapi_document(topics: Topics, max_current_a: int = MOST_AMPS) -> dict[str, object]:
     """Describe one topic tree as AsyncAPI 3.
 
     Args:
         topics: The tree.
+        max_current_a: ``commands.max_current_a``.
     """
-    all_of_them = messages(topics)
+    all_of_them = messages(topics, max_current_a)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -46,13 +47,14 @@ def asyncapi_document(topics: Topics) -> dict[str, object]:
     }
 
 
-def asyncapi_yaml(topics: Topics) -> str:
+def asyncapi_yaml(topics: Topics, max_current_a: int = MOST_AMPS) -> str:
     """Write the document as YAML, without a line end after it.
 
     Args:
         topics: The tree.
+        max_current_a: ``commands.max_current_a``.
     """
-    document = asyncapi_document(topics)
+    document = asyncapi_document(topics, max_current_a)
     text = yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
     return text.rstrip("\n")
 

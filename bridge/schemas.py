@@ -16,16 +16,20 @@ from typing import Final
 from bridge.core.chargers.derived import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
 from bridge.core.chargers.enumerations import Labels
 from bridge.core.chargers.registry import REGISTRY, ObservationSpec
-from bridge.core.commands.catalogue import CATALOGUE, PRESS, SWITCH, CommandSpec
-from bridge.core.commands.payloads import LARGEST_PAYLOAD_BYTES, LONGEST_ID
-from bridge.core.questions import QUESTIONS, Question
+from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.questions import QUESTIONS
 from bridge.core.topics import LONGEST_LEVEL, Topics
+from bridge.payload_schemas import command_schema, query_schema
+from bridge.settings import CommandSettings
 
 Schema = Mapping[str, object]
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+# What ``commands.max_current_a`` is unless somebody says otherwise.
+MOST_AMPS: Final = CommandSettings().max_current_a
 
 # The levels of an address that stand for something; the rest of the name is spelled out.
 CHARGER = "{charger}"
@@ -68,17 +72,18 @@ class Message:
     names: tuple[str, ...] = ()
 
 
-def messages(topics: Topics) -> tuple[Message, ...]:
+def messages(topics: Topics, max_current_a: int = MOST_AMPS) -> tuple[Message, ...]:
     """List every kind of message of one topic tree, most special address first.
 
     Args:
         topics: The tree.
+        max_current_a: ``commands.max_current_a``.
     """
     return (
         *_of_the_bridge(topics),
         *_of_a_charger(topics),
         *_of_sessions(topics),
-        *_commands(topics),
+        *_commands(topics, max_current_a),
         *_queries(topics),
     )
 
@@ -93,11 +98,12 @@ def schema_document(message: Message) -> dict[str, object]:
     }
 
 
-def schema_bundle(topics: Topics) -> dict[str, object]:
+def schema_bundle(topics: Topics, max_current_a: int = MOST_AMPS) -> dict[str, object]:
     """Return the schemas of all messages in one document, under ``$defs`` by name.
 
     Args:
         topics: The tree.
+        max_current_a: ``commands.max_current_a``.
     """
     return {
         "$schema": DRAFT,
@@ -110,7 +116,7 @@ def schema_bundle(topics: Topics) -> dict[str, object]:
                 "description": message.summary,
                 **message.schema,
             }
-            for message in messages(topics)
+            for message in messages(topics, max_current_a)
         },
     }
 
@@ -439,15 +445,6 @@ _ANSWER: Final = {
     "at": _TIME,
     "elapsed_ms": {"type": "integer"},
 }
-_ENVELOPE: Final = {
-    "id": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
-    "ttl_s": {"type": "number", "exclusiveMinimum": 0},
-    "expires_at": _TEXT,
-}
-_WORD_VALUES: Final[Mapping[str, Schema]] = {
-    PRESS: {"enum": ["PRESS", 1, True, "on"]},
-    SWITCH: {"enum": [True, False, 1, 0, "on", "off"]},
-}
 
 
 def answer_schema() -> Schema:
@@ -456,7 +453,7 @@ def answer_schema() -> Schema:
     return {**fields, "properties": {**_ANSWER, "value": {"description": "Of a query"}}}
 
 
-def _commands(topics: Topics) -> Iterator[Message]:
+def _commands(topics: Topics, max_current_a: int) -> Iterator[Message]:
     yield Message(
         "result",
         topics.result(CHARGER, COMMAND),
@@ -468,23 +465,9 @@ def _commands(topics: Topics) -> Iterator[Message]:
             f"set_{spec.name}",
             topics.command(CHARGER, spec.name),
             spec.description,
-            _command(spec),
+            command_schema(spec, max_current_a),
             published=False,
         )
-
-
-def _command(spec: CommandSpec[object]) -> Schema:
-    """Describe a command: a bare value, or an envelope with it or with the command's own keys."""
-    value = {"description": spec.payload, **_WORD_VALUES.get(spec.payload, {})}
-    is_press = spec.payload == PRESS
-    envelope: dict[str, object] = {
-        "type": "object",
-        "properties": {**_ENVELOPE, "value": value},
-        "description": f"At most {LARGEST_PAYLOAD_BYTES} bytes",
-    }
-    if spec.payload in _WORD_VALUES:
-        envelope |= {"additionalProperties": False, "required": [] if is_press else ["value"]}
-    return {"description": spec.payload, "anyOf": [value, envelope]}
 
 
 def _queries(topics: Topics) -> Iterator[Message]:
@@ -493,13 +476,9 @@ def _queries(topics: Topics) -> Iterator[Message]:
             f"get_{question.name}",
             topics.query(CHARGER, question.name),
             f"Asks for {question.description}".replace("`", ""),
-            _query(question),
+            query_schema(question),
             published=False,
         )
-
-
-def _query(question: Question) -> Schema:
-    return {"description": question.payload, "type": ["object", "string"]}
 
 
 def parameter(level: str) -> Schema:

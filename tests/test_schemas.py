@@ -8,14 +8,21 @@ import jsonschema
 import pytest
 
 from bridge.core.chargers.registry import REGISTRY
-from bridge.core.commands.catalogue import CATALOGUE, PRESS, SWITCH
+from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.commands.lifecycle import State
-from bridge.core.commands.payloads import read_payload
 from bridge.core.sessions.ledger import StoredReport, report_document
 from bridge.core.sessions.reports import SessionReport, last_document
 from bridge.core.topics import Topics
-from bridge.errors import CommandRefused
-from bridge.schemas import FATES, as_text, messages, parameter, schema_bundle, schema_document
+from bridge.schemas import (
+    FATES,
+    MOST_AMPS,
+    as_text,
+    messages,
+    parameter,
+    schema_bundle,
+    schema_document,
+)
+from bridge.settings import CommandSettings
 from tests.judge import Judge
 
 TOPICS = Topics()
@@ -162,27 +169,14 @@ def test_every_fate_of_a_command_is_a_word_of_the_answer():
     assert set(FATES) == {state.value for state in State if state not in inside}
 
 
-@pytest.mark.parametrize(
-    "payload",
-    ["PRESS", "1", "true", "on", "{}", '{"id":"a","ttl_s":30}', "off", "2", "0", '{"value":"off"}'],
-)
-@pytest.mark.parametrize("kind", [PRESS, SWITCH])
-def test_what_the_schema_allows_the_bridge_reads(payload, kind):
-    """A payload of an action or a switch that its schema allows is not refused."""
-    spec = next(spec for spec in CATALOGUE.values() if spec.payload == kind)
-    message = next(m for m in MESSAGES if m.name == f"set_{spec.name}")
-    try:
-        value = json.loads(payload)
-    except ValueError:
-        value = payload
-    allowed = jsonschema.Draft202012Validator(message.schema).is_valid(value)
-    try:
-        spec.read(read_payload(payload.encode()).value, 32)
-        taken = True
-    except CommandRefused:
-        taken = False
+def test_the_configurations_largest_current_is_the_schemas():
+    """What may be asked of a charger follows from ``commands.max_current_a``."""
+    by_name = {message.name: message for message in messages(TOPICS, 20)}
+    judge = jsonschema.Draft202012Validator(by_name["set_dynamic_charger_current"].schema)
 
-    assert taken or not allowed
+    assert judge.is_valid(20)
+    assert not judge.is_valid(21)
+    assert CommandSettings().max_current_a == MOST_AMPS
 
 
 def test_a_level_says_what_stands_there():

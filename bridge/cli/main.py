@@ -373,7 +373,8 @@ def _topics_asyncapi(settings: Settings) -> str:
     from bridge.asyncapi import asyncapi_yaml  # noqa: PLC0415 - rule 1
     from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
 
-    return asyncapi_yaml(Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes))
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    return asyncapi_yaml(topics, settings.commands.max_current_a)
 
 
 def _topics_schema(settings: Settings) -> str:
@@ -381,7 +382,7 @@ def _topics_schema(settings: Settings) -> str:
     from bridge.schemas import as_text, schema_bundle  # noqa: PLC0415 - rule 1
 
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    return as_text(schema_bundle(topics))
+    return as_text(schema_bundle(topics, settings.commands.max_current_a))
 
 
 TOPIC_FORMATS: Final[dict[str, Callable[[Settings], str]]] = {
