@@ -7,7 +7,7 @@ that is not one of :mod:`bridge.errors`, or something that got out and may not. 
 
 from collections.abc import Callable
 
-from tests.fuzz import cloud, disk, http, mqtt
+from tests.fuzz import cloud, disk, http, hub, mqtt
 
 BORDERS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
@@ -19,6 +19,7 @@ BORDERS: dict[str, Callable[[bytes], None]] = {
         mqtt.properties,
         mqtt.publication,
         mqtt.consumer,
+        hub.websocket,
         cloud.frames,
         cloud.observation,
         cloud.session,

@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from websockets.frames import Opcode
+
 from bridge.core.chargers.registry import REGISTRY
 from bridge.core.commands.catalogue import CATALOGUE, CommandSpec
 from bridge.core.commands.payloads import read_payload
 from bridge.core.questions import QUESTIONS
 from bridge.errors import CommandRefused
 from tests.fuzz.core import CUT, ONE
+from tests.fuzz.hub import frame
 from tests.fuzz.mqtt import NAMES
 
 STAMP = "2026-11-22T11:59:00Z"
@@ -124,6 +127,12 @@ SEEDS: dict[str, list[bytes]] = {
     "publication": [_cut(b"charger/bridge/state", b"unit", b"A", b"42")],
     "consumer": [b"key-1", _json({"key": "k", "revision": 1}), _json(["k"]),
                  _json({"since": STAMP, "charger": ONE})],
+    "websocket": [
+        b"\x40\x80" + frame(Opcode.TEXT, b"".join(_frames())),
+        b"\x10\x11" + frame(Opcode.PING, b"p") + frame(Opcode.BINARY, b"{}\x1e"),
+        b"\0\0" + frame(Opcode.TEXT, b"{", fin=False) + frame(Opcode.CONT, b"}\x1e"),
+        b"\0\0" + frame(Opcode.CLOSE, b"\x03\xe8bye"),
+    ],
     "frames": list(_frames()),
     "observation": [
         _cut(bytes([number // 256, number % 256, 4]), STAMP.encode(), value)

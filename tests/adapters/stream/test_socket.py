@@ -16,8 +16,8 @@ from websockets.utils import accept_key
 
 from bridge.adapters.stream.socket import MOST_HELD_BYTES, HubSocket, open_socket
 from bridge.errors import LinkLost
-from tests.adapters.stream.test_frames import frame
 from tests.conftest import PATIENCE_S
+from tests.fuzz.hub import frame
 
 pytestmark = pytest.mark.anyio
 
