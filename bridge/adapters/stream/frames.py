@@ -18,6 +18,8 @@ from typing import Final
 FIN: Final = 0x80
 OPCODE: Final = 0x0F
 FIRST_CONTROL: Final = 0x8
+# Continuation, text, binary, close, ping, pong.
+KNOWN: Final = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
 # A whole message in text, and one in binary.
 WHOLE: Final = frozenset({0x81, 0x82})
 MASKED: Final = 0x80
@@ -109,11 +111,13 @@ class Cutter:
 def _end(data: bytes, at: int) -> int | None:
     """Say where the frame that begins there ends; None when its header is not complete.
 
-    A masked frame breaks the protocol, so nobody will look for its end.
+    One that is masked or of an unknown kind breaks the protocol: nobody will look for its end.
     """
     if len(data) < at + 2:
         return None
-    length = data[at + 1] & ~MASKED
+    length = data[at + 1]
+    if length & MASKED or data[at] & OPCODE not in KNOWN:
+        return at + 2
     begin = at + {IN_TWO: 4, IN_EIGHT: 10}.get(length, 2)
     if len(data) < begin:
         return None

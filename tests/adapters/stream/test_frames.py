@@ -71,14 +71,16 @@ def test_a_large_frame_is_passed_on_as_it_arrives():
         (frame(Opcode.TEXT, b"x", mask=True)[:2], 1002),
         (b"\xc1\x01x", 1002),
         (b"\x83\x01", 1002),
+        (b"\x83\x7f", 1002),
+        (b"\x81\xff", 1002),
         (b"\x89\x7e\x01\x00" + b"x" * 256, 1002),
         (frame(Opcode.CONT, b"x"), 1002),
         (frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.TEXT, b"x"), 1002),
         (frame(Opcode.CLOSE, b"\x03\xe8\xff"), 1007),
     ],
     ids=[
-        "too large", "endless", "masked", "compressed", "unknown", "long ping", "continues nothing",
-        "inside a message", "close reason not text",
+        "too large", "endless", "masked", "compressed", "unknown", "unknown and long",
+        "masked and long", "long ping", "continues nothing", "inside a message", "close reason",
     ],
 )  # fmt: skip
 def test_what_breaks_the_protocol_is_refused(data, code):
