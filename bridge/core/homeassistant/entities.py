@@ -8,6 +8,7 @@ Rules:
    ``None``, which Home Assistant takes for that; nothing old is left standing.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -220,7 +221,13 @@ class _Charger:
 
 
 def _entity(platform: str, name: str, config: Mapping[str, object]) -> Entity:
-    return Entity(f"{platform}_{name}", platform, config)
+    return Entity(_key(platform, name), platform, config)
+
+
+@functools.cache
+def _key(platform: str, name: str) -> str:
+    """Name an entity: every charger has the same keys, and keeps them while it is announced."""
+    return f"{platform}_{name}"
 
 
 def _leveled(level: Level) -> dict[str, object]:

@@ -20,7 +20,7 @@ def description(form, facts=None, base="charger"):
     topics = Topics(base)
     return describe(
         facts or Facts(ONE, 1, "347"),
-        entities(ONE, topics, COMMANDS),
+        entities(facts.charger_id if facts else ONE, topics, COMMANDS),
         form=form,
         topics=topics,
         places=HomeAssistantTopics(),
@@ -125,3 +125,17 @@ def test_what_the_broker_keeps_is_known():
     assert kept.components["sensor_total_power"] == "sensor"
     assert single.announced.keys() == single.documents.keys()
     assert not any(each.components for each in single.announced.values())
+
+
+def test_chargers_that_are_alike_share_what_is_remembered_of_them():
+    """What is kept for each announced charger is one table, so fifty of them cost one."""
+    ours, other = (
+        announced
+        for one in (ONE, "EH654321")
+        for announced in description("device", Facts(one, 1, "347")).announced.values()
+    )
+
+    assert ours.components is other.components
+    assert len(ours.components) > 100
+    with pytest.raises(TypeError):
+        ours.components["switch_enabled"] = "light"
