@@ -84,6 +84,7 @@ async def test_the_page_shows_what_happens(served, profile, images):
         for serial in (TWO, FIVE):
             s.witness.publish(f"charger/{serial}/set/start", "PRESS")
             await tab.until(says(serial, "Charging") + "&&" + says(serial, "confirmed"))
+            await tab.until(says(serial, "Account"))
         s.witness.publish(f"charger/{FIVE}/set/smart_charging", "true")
         await tab.until(says(FIVE, "Smart charging") + "&&" + says(FIVE, "confirmed"))
         s.witness.publish(f"charger/{FIVE}/set/dynamic_charger_current", "99")

@@ -52,6 +52,47 @@ async def test_the_page_needs_nothing_from_elsewhere(page, clock):
     )
 
 
+def luminance(colour):
+    """Return the relative luminance of ``#rrggbb``, as WCAG 2 defines it."""
+    parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    """Return the contrast ratio of two colours, 1 to 21."""
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_measured_as_the_standard_says():
+    """Black on white is 21, and the grey that just passes is known."""
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_can_be_read(page, clock, theme):
+    """Each text colour is AA (4.5) on a card and beside it, and nothing fades a text."""
+    css = routes(page, clock)["/page.css"]().body.decode()
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", block))
+        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    )
+    colours = light if theme == "light" else light | dark
+    written = set(re.findall(r"[\s{]color: ([^;]+);", css))
+    used = {one.removeprefix("var(--").removesuffix(")") for one in written}
+    assert used == {"text", "soft", "good", "warn", "bad"}
+    for text in used:
+        for ground in ("card", "ground"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    faded = re.findall(r"([^{}\n]+) \{[^{}]*(?:opacity|filter):", css)
+    parts = {selector.split()[-1] for one in faded for selector in one.split(",")}
+    assert {part for part in parts if not part.endswith("%")} == {".box", ".strip"}
+
+
 async def test_a_feed_begins_with_everything_and_goes_on_with_changes(page, clock):
     """A snapshot, then what moved; an address in a name stays inside its JSON text."""
     parts = routes(page, clock)[FEED]().parts

@@ -12,6 +12,15 @@ const STATES = {
   warn: new Set(["degraded", "starting", "unknown"]),
 };
 
+// The vendor publishes what 3 and 4 mean; 0, 1 and 6 are what chargers were seen to say.
+const AUTHORIZED = {
+  auth_reason_0: "Nobody, not needed",
+  auth_reason_1: "Tag",
+  auth_reason_6: "Account",
+  offline_whitelist: "Tag of its own list, offline",
+  offline_allow_all: "Any tag, offline",
+};
+
 const cards = new Map();
 let source = null;
 let ahead_ms = 0;
@@ -154,7 +163,7 @@ function showTimes({ item, told }) {
   const start = Date.parse(session?.started_at ?? "");
   const end = isRunning ? now_ms() : Date.parse(session?.ended_at ?? "");
   field(item, "duration", Number.isFinite(end - start) ? span(end - start) : "–");
-  field(item, "auth", session?.auth_reason_name ? words(session.auth_reason_name) : "–");
+  field(item, "auth", session?.auth_reason_name ? AUTHORIZED[session.auth_reason_name] ?? "Unknown" : "–");
   const at = Date.parse(heard[told.id] ?? "");
   const isStale = told.availability !== "online";
   const age = Number.isFinite(at) ? `${span(now_ms() - at)} ago` : "never";
