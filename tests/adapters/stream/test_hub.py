@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from bridge import __version__
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.stream.connection import Limits
+from bridge.adapters.stream.connection import SLICE_BYTES, Limits
 from bridge.adapters.stream.hub import HubStream
 from bridge.core.events import (
     CommandResponse,
@@ -490,6 +490,29 @@ async def test_a_consumer_that_raises_does_not_end_the_stream():
         await until(lambda: len(taken) == 3)
 
     assert cloud.negotiated == 1
+
+
+@pytest.mark.parametrize("each", [1, 50])
+async def test_a_consumer_that_takes_one_event_a_turn_is_never_far_behind(each):
+    """Whatever waits for him waits in the hub's socket, not in our memory."""
+    records, taken, waiting = 20_000, 0, []
+
+    async def script(connection):
+        await connection.send("{}" + END)
+        for _ in range(records // each):
+            await connection.send(update() * each)
+        await connection.wait_closed()
+
+    async with running(Hub(script), FakeCloud(), SystemClock()) as (_, events):
+        async with asyncio.timeout(PATIENCE_S):
+            while taken < records:
+                waiting.append(len(events))
+                if events and isinstance(event := events.pop(0), Observed):
+                    taken += len(event.observations)
+                    assert len(event.observations) <= 1 + SLICE_BYTES // len(update())
+                await asyncio.sleep(0)
+
+    assert max(waiting) <= 3
 
 
 async def test_cancellation_closes_the_socket_in_good_order():
