@@ -3,6 +3,7 @@ import gzip
 import socket
 import zlib
 
+import anyio
 import httpx
 import pytest
 
@@ -328,6 +329,23 @@ async def test_a_port_nobody_listens_on_is_unavailable(free_port):
     await client.close()
 
     assert type(caught.value) is CloudUnavailable
+
+
+async def test_a_connection_that_fails_is_tried_once(monkeypatch):
+    """The library's own retries are off: who asked decides whether and when it is tried again."""
+    tries = []
+
+    async def refused(remote_host, remote_port, **_options):
+        tries.append((remote_host, remote_port))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(anyio, "connect_tcp", refused)
+    client = Exchange("http://127.0.0.1:9", HUB)
+    with pytest.raises(CloudUnavailable):
+        await client.send("GET", "http://127.0.0.1:9", "/x", within_s=9)
+    await client.close()
+
+    assert tries == [("127.0.0.1", 9)]
 
 
 async def test_small_requests_do_not_wait_for_acknowledgements(server):
