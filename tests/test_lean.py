@@ -25,6 +25,16 @@ def test_no_library_brings_others_along():
     assert loaded == ""
 
 
+def test_what_only_mistakes_need_is_not_loaded():
+    """A configuration without mistakes is read without what guesses at misspelt names."""
+    loaded = fresh(
+        "import sys; from bridge.config import loading; from bridge.lean import load_libraries;"
+        "load_libraries(); import bridge.app; print('difflib' in sys.modules)"
+    )
+
+    assert loaded == "False"
+
+
 def test_what_was_hidden_can_be_imported_afterwards():
     """The demo shows its live view all the same, and what was loaded before stays."""
     with without("colorsys_that_is_not", "json"), pytest.raises(ImportError):

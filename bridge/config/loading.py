@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,6 +168,8 @@ class _Reading:
         self.refuse(_printable(path), f"unknown key{self._nearest(path, names)}")
 
     def _nearest(self, name: str, names: Iterable[str]) -> str:
+        from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes
+
         # Searching is slow, and a file with more mistakes than this is another program's.
         near = get_close_matches(name, names, n=1) if len(self.problems) < MOST_HINTS else []
         return f"; did you mean {near[0]}?" if near else ""

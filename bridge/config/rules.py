@@ -6,7 +6,6 @@ that must be sound before it is asked, so that one mistake is told once.
 
 import stat
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,6 +76,8 @@ def _commands(get: Get) -> Iterator[str]:
     for name in get("commands.allow"):
         if name in groups or name in CATALOGUE:
             continue
+        from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes
+
         near = get_close_matches(name, (*groups, *CATALOGUE), n=1)
         hint = f"did you mean {near[0]}?" if near else f"groups are {', '.join(groups)}"
         yield f"commands.allow: {shown(name)} is neither a group nor a command; {hint}"
