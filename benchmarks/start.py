@@ -27,7 +27,7 @@ from tests.mosquitto import Mosquitto
 PORT = 28873
 # Not everything: mosquitto drops what a slow subscriber has not taken beyond 1,000 messages.
 WATCHED = ("charger/bridge/+", "charger/+/availability", "charger/+/state/op_mode")
-PACKAGES = "paho.mqtt.client, httpx, yaml, structlog, sqlite3, msgspec, mqtt5, websockets.client"
+PACKAGES = "paho.mqtt.client, httpx, yaml, structlog, sqlite3, msgspec, websockets.client"
 
 
 def import_s() -> float:
