@@ -9,6 +9,8 @@ import jsonschema
 from bridge.core.topics import Topics
 from bridge.schemas import JSON, Message, answer_schema, messages
 
+# Ten thousand simulated lives say more that is new than is worth keeping.
+MOST_KEPT = 20_000
 _TIME = re.compile(rb'"2[01]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z"')
 _VALUE = re.compile(rb'("value": ?)-?\d+(\.\d+)?(?=[,}])')
 _ANSWER = Message("reply", "", "An answer on a Response Topic", answer_schema())
@@ -29,12 +31,16 @@ class Judge:
             for m in (_ANSWER, *(m for _, m in self._shapes))
         }
         self._valid: set[tuple[str, bytes]] = set()
+        self._known: dict[str, Message | None] = {}
 
     def message(self, topic: str) -> Message | None:
         """Return what a topic is known to carry."""
         if any(topic.startswith(prefix) for prefix in self._topics.answer_prefixes):
             return _ANSWER
-        return next((m for shape, m in self._shapes if shape.fullmatch(topic)), None)
+        if topic not in self._known:
+            found = (m for shape, m in self._shapes if shape.fullmatch(topic))
+            self._known[topic] = next(found, None)
+        return self._known[topic]
 
     def problem(self, topic: str, payload: bytes) -> str | None:
         """Say what is wrong with a message that the bridge published; None when nothing is."""
@@ -58,6 +64,8 @@ class Judge:
         found = next(self._validators[message.name].iter_errors(value), None)
         if found is not None:
             return f"{message.name}: {found.json_path}: {found.message[:200]}"
+        if len(self._valid) >= MOST_KEPT:
+            self._valid.clear()
         self._valid.add(alike)
         return None
 

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from bridge.core.topics import Topics
+from tests.judge import Judge
 from tests.simulation import faults
 from tests.simulation.broker import Broker, Inbound
 from tests.simulation.cloud import Vendor
@@ -30,6 +31,7 @@ HOUR_S = 3600.0
 EVENTS_KEPT = 60
 # A clock that is off by more than the program grants a charger's.
 SLOW_S = 300.0
+JUDGE = Judge()
 
 
 class Simulation:
@@ -117,6 +119,8 @@ class Simulation:
 
     def _published(self, topic: str, payload: bytes, retained: bool) -> None:
         self.oracle.published += 1
+        if (problem := JUDGE.problem(topic, payload)) is not None:
+            self.oracle.fail(f"a message is not as its schema says: {problem}")
         if self._verbose:
             self.note("->", (topic, payload, "retained" if retained else ""))
         parts = topic.split("/")

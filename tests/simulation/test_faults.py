@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
-from bridge.core.chargers import state
+from bridge.core.chargers import announcements, state
 from bridge.core.cloud.budget import Budget
 from bridge.core.cloud.probe import Probe
 from bridge.core.commands import admission, journal, sender
@@ -184,6 +184,16 @@ def _acknowledges_by_number_alone(patch):
     patch.setattr(SimulatedLink, "acknowledge", careless)
 
 
+def _says_more_than_is_described(patch):
+    """Put a field into events that is in no schema."""
+    event = announcements.Announcer._event
+    patch.setattr(
+        announcements.Announcer,
+        "_event",
+        lambda self, *known, **facts: event(self, *known, **facts, more=1),
+    )
+
+
 def _never_asks_again(patch):
     """What is thought of REST is left to the next who uses it."""
     patch.setattr(Probe, "link", lambda *_: None)
@@ -217,6 +227,7 @@ MUTANTS = {
     _acknowledges_by_number_alone: Hunt(
         {"mqtt_drop": 240, "disk_slow": 120}, UNSAVED, "3.1.1", 1000.0
     ),
+    _says_more_than_is_described: Hunt({}, "not as its schema says"),
     _never_asks_again: Hunt({"rest_lost_request": 240}, "bridge/cloud is b'degraded'"),
 }
 
