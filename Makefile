@@ -64,8 +64,10 @@ docs-check:
 	python tools/gen_faults.py --check
 	python tools/gen_schemas.py --check
 
+# Most of a run is waiting for real programs, so twice as many at once as a small machine has cores.
+# JOBS=0: one after the other, in this process, for a debugger.
 pytest:
-	python -m pytest $(ARGS)
+	python -m pytest -n $(or $(JOBS),4) --dist worksteal $(ARGS)
 
 coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
