@@ -94,6 +94,12 @@ def test_what_was_found_stays_mended(faults, seeds):
         Simulation(troubled(seed, **faults)).run()
 
 
+@pytest.mark.parametrize("seed", [303715, 4989])
+def test_a_seed_that_failed_is_played_again(seed):
+    """A lost REST call that nobody repeats; a verdict between the two halves of one value."""
+    Simulation(draw(seed, longest_hours=0.25)).run()
+
+
 # -- the simulation can fail -----------------------------------------------------------------------
 
 
