@@ -31,7 +31,7 @@ SCENARIOS = {
     "simulation",
     "soak",
 }
-WITHOUT_MODULES = {"test_packaging.py"}
+WITHOUT_MODULES = {"test_documents.py", "test_packaging.py"}
 
 
 def modules() -> set[str]:

@@ -1,0 +1,129 @@
+"""What the documents say of each other, of the configuration and of topics is so."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bridge.config.loading import load
+from tests.judge import Judge
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
+)
+
+
+def named(path: Path) -> str:
+    """Name a document in a report of the tests."""
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path: Path, language: str) -> Iterator[str]:
+    """Yield the fenced blocks of one language, without their indentation."""
+    for found in FENCE.finditer(path.read_text()):
+        if found["language"] == language:
+            yield re.sub(rf"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """Name the places of a document that a link can lead to."""
+    text = FENCE.sub("", path.read_text())
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text))
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def broken(path: Path, text: str) -> list[str]:
+    """List the relative links of a text that lead nowhere."""
+    nowhere = []
+    for target in LINK.findall(FENCE.sub("", text)):
+        name, _, anchor = target.partition("#")
+        if "://" in name or name.startswith("mailto:"):
+            continue
+        leads_to = path.parent / name if name else path
+        if not leads_to.exists() or (anchor and anchor not in anchors(leads_to)):
+            nowhere.append(target)
+    return nowhere
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_link_leads_somewhere(path):
+    """A link to a file or a heading of ours finds it."""
+    assert broken(path, path.read_text()) == []
+
+
+def test_a_link_that_leads_nowhere_is_found():
+    """A file or a heading that is not there is told, and one that is there is not."""
+    text = "[a](docs/storage.md#files) [b](docs/none.md) [c](docs/storage.md#none) [d](https://e.f)"
+
+    assert broken(ROOT / "README.md", text) == ["docs/none.md", "docs/storage.md#none"]
+
+
+CONFIGURATION_SECTIONS = {"easee", "mqtt", "publish", "commands", "store", "log", "http"} | {
+    "homeassistant"
+}
+
+
+def configurations() -> Iterator[tuple[str, str]]:
+    """Yield each configuration that a document shows, with the document's name."""
+    for path in DOCUMENTS:
+        for text in blocks(path, "yaml"):
+            read = yaml.safe_load(text)
+            if isinstance(read, dict) and read.keys() <= CONFIGURATION_SECTIONS:
+                yield named(path), text
+
+
+def test_configurations_are_found():
+    """Documents show configurations, or the next test would check nothing."""
+    assert {name for name, _ in configurations()} >= {
+        "docs/home-assistant.md",
+        "docs/operations.md",
+    }
+
+
+@pytest.mark.parametrize(("name", "text"), list(configurations()))
+def test_what_a_document_configures_is_accepted(name, text, tmp_path):
+    """An example in a document is taken by the loader, together with an account."""
+    shown = yaml.safe_load(text)
+    shown["easee"] = {"username": "someone@example.com", **(shown.get("easee") or {})}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(shown))
+
+    load(path, {"CHARGER_BRIDGE_EASEE__PASSWORD": "a-password"})
+
+
+COMMAND = re.compile(
+    r"mosquitto_pub .*-t '?(charger/\S+/(?:set|get)/\w+)'? .*-m (?:'([^']*)'|(\S+))"
+)
+
+
+def published() -> Iterator[tuple[str, str]]:
+    """Yield topic and payload of every mosquitto_pub in a document."""
+    for path in DOCUMENTS:
+        for text in blocks(path, "sh"):
+            for topic, quoted, plain in COMMAND.findall(text):
+                yield topic, quoted or plain
+
+
+def as_json(payload: str) -> bytes:
+    """Spell a bare word as the JSON text that the schemas of commands speak of."""
+    is_word = re.fullmatch(r"[A-Za-z_]+", payload) and payload not in {"true", "false"}
+    return (json.dumps(payload) if is_word else payload).encode()
+
+
+def test_what_a_document_sends_fits_its_schema():
+    """A command line of a document names a command we have, with a payload it takes."""
+    judge = Judge()
+    sent = [(judge.message(topic), as_json(payload)) for topic, payload in published()]
+
+    assert len(sent) > 1
+    assert [judge.invalid(message, payload) for message, payload in sent] == [None] * len(sent)
