@@ -8,8 +8,8 @@ Rules:
 3. Nothing is read past the cap. Compressed bodies are unpacked here, piece by piece: httpx unpacks
    a piece whole, and 64 KiB of zeros packed are 64 MiB.
 4. No redirects, no proxies from the environment, no repeating: one request is one request. So
-   requests go to httpx's transport; its client, which is there for what we do not want (redirects,
-   cookies, log-in flows), would take a quarter of the processor time of a request.
+   requests go to a transport; httpx's client is there for what we do not want (redirects, cookies,
+   log-in flows).
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from bridge import __version__
+from bridge.adapters.cloud.transport import Transport
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
@@ -80,10 +81,7 @@ class Exchange:
 
     def __init__(self, *urls: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._allowed = frozenset(_origin(httpx.URL(url)) for url in urls)
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, keepalive_expiry=KEEP_IDLE_S),
-            trust_env=False,
-        )
+        self._transport = transport or Transport(most=MOST_CONNECTIONS, keep_idle_s=KEEP_IDLE_S)
 
     async def send(
         self,
@@ -116,8 +114,8 @@ class Exchange:
             headers["Content-Type"] = "application/json"
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
-        # Name look-up with connecting, and the TLS handshake, may take this long each: a third
-        # leaves a refused connection distinguishable from a lost answer.
+        # Waiting for a connection, and making one, may take this long each: a third leaves a
+        # refused connection distinguishable from a lost answer.
         connect_s = min(LONGEST_CONNECT_S, within_s / 3)
         timeout = {"read": within_s, "write": within_s, "connect": connect_s, "pool": connect_s}
         request = httpx.Request(

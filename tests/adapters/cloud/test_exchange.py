@@ -3,7 +3,6 @@ import gzip
 import socket
 import zlib
 
-import anyio
 import httpx
 import pytest
 
@@ -332,14 +331,14 @@ async def test_a_port_nobody_listens_on_is_unavailable(free_port):
 
 
 async def test_a_connection_that_fails_is_tried_once(monkeypatch):
-    """The library's own retries are off: who asked decides whether and when it is tried again."""
+    """Nothing below us repeats: who asked decides whether and when it is tried again."""
     tries = []
 
-    async def refused(remote_host, remote_port, **_options):
-        tries.append((remote_host, remote_port))
+    async def refused(host, port, **_options):
+        tries.append((host, port))
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(anyio, "connect_tcp", refused)
+    monkeypatch.setattr(asyncio, "open_connection", refused)
     client = Exchange("http://127.0.0.1:9", HUB)
     with pytest.raises(CloudUnavailable):
         await client.send("GET", "http://127.0.0.1:9", "/x", within_s=9)
@@ -359,9 +358,8 @@ async def test_small_requests_do_not_wait_for_acknowledgements(server):
     url = await server(hello)
     client = Exchange(url)
     await client.send("GET", url, "/x", within_s=5)
-    connection = client._transport._pool.connections[0]
-    stream = connection._connection._network_stream
-    sock = stream.get_extra_info("socket")
+    (connection,) = client._transport._idle
+    sock = connection.writer.get_extra_info("socket")
 
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
     await client.close()
