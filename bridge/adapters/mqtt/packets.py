@@ -9,11 +9,13 @@ Rules:
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from bridge.core.messages import Publish
+from bridge.core.outbox import REFUSED
 
 CONNACK: Final = 0x20
 PUBACK: Final = 0x40
@@ -32,9 +34,12 @@ _HAS_USERNAME: Final = 0x80
 
 _TWO_BYTES: Final = struct.Struct("!H").pack
 _ID_BYTES: Final = 2
-# A PUBACK without reason code or properties: type, length, packet identifier.
+# A PUBACK without properties: type and length, packet identifier, and in the second form a reason
+# code, by which brokers tell that nobody has subscribed.
 _PLAIN_PUBACK: Final = struct.Struct("!HH")
-_YES: Final = PUBACK << 8 | _ID_BYTES
+_CODED_PUBACK: Final = struct.Struct("!HHB")
+_PLAIN_HEAD: Final = PUBACK << 8 | _ID_BYTES
+_CODED_HEAD: Final = PUBACK << 8 | _ID_BYTES + 1
 # Units and ids are short and come with every value of theirs; a stamp is another one each time.
 LONGEST_KEPT: Final = 16
 # Flags, reason code, and the length of no properties.
@@ -191,8 +196,8 @@ def split(data: bytes, at: int) -> tuple[int, bytes, int] | None:
     return data[at], data[start : start + size], start + size
 
 
-def plain_pubacks(data: bytes, at: int) -> tuple[list[int], int]:
-    """Take all acknowledgements in a row that say nothing but yes.
+def short_pubacks(data: bytes, at: int) -> tuple[list[int], int]:
+    """Take all acknowledgements in a row that say yes and no more.
 
     Args:
         data: The stream.
@@ -201,13 +206,27 @@ def plain_pubacks(data: bytes, at: int) -> tuple[list[int], int]:
     Returns:
         Their packet identifiers, and where the first packet begins that is something else.
     """
-    whole = (len(data) - at) // _PLAIN_PUBACK.size
     found: list[int] = []
-    for head, packet_id in _PLAIN_PUBACK.iter_unpack(data[at : at + whole * _PLAIN_PUBACK.size]):
-        if head != _YES:
-            break
-        found.append(packet_id)
-    return found, at + len(found) * _PLAIN_PUBACK.size
+    while True:
+        before = len(found)
+        for head, packet_id in _rows(_PLAIN_PUBACK, data, at):
+            if head != _PLAIN_HEAD:
+                break
+            found.append(packet_id)
+        at += (len(found) - before) * _PLAIN_PUBACK.size
+        plain = len(found)
+        for head, packet_id, code in _rows(_CODED_PUBACK, data, at):
+            if head != _CODED_HEAD or code >= REFUSED:
+                break
+            found.append(packet_id)
+        at += (len(found) - plain) * _CODED_PUBACK.size
+        if len(found) == before:
+            return found, at
+
+
+def _rows(form: struct.Struct, data: bytes, at: int) -> Iterator[tuple[int, ...]]:
+    """Read the rest of a stream as if it were all of one form; a part of one is left out."""
+    return form.iter_unpack(data[at : len(data) - (len(data) - at) % form.size])
 
 
 def puback(body: bytes) -> tuple[int, int]:

@@ -155,7 +155,7 @@ class Pipeline(asyncio.Protocol):
         sent, free_ids = self._sent, self._free_ids
         while not self.lost.done():
             # Nearly all there is to be read.
-            acknowledged, at = packets.plain_pubacks(data, at)
+            acknowledged, at = packets.short_pubacks(data, at)
             for packet_id in acknowledged:
                 if (message := sent.pop(packet_id, None)) is not None:
                     free_ids.append(packet_id)
