@@ -313,8 +313,10 @@ class Gateway:
             case Note(level, event, fields):
                 getattr(log, level)(event, **fields)
             case CallCloud():
+                # From now on: the process may stand still before the task begins.
+                until_s = self._clock.now().mono_s + effect.within_s
                 within_s = effect.within_s + CLOUD_SPARE_S
-                self._spawn(self._call(effect), "cloud", within_s, given_up_at_stop=True)
+                self._spawn(self._call(effect, until_s), "cloud", within_s, given_up_at_stop=True)
             case SaveReport():
                 self._spawn(self._save(effect))
             case MarkPublished():
@@ -432,9 +434,10 @@ class Gateway:
             self._given_up.add(task)
             task.add_done_callback(self._given_up.discard)
 
-    async def _call(self, effect: CallCloud) -> None:
+    async def _call(self, effect: CallCloud, until_s: float) -> None:
+        left_s = max(0.0, until_s - self._clock.now().mono_s)
         try:
-            answer = await self._cloud.send(effect.request, within_s=effect.within_s)
+            answer = await self._cloud.send(effect.request, within_s=left_s)
         except CloudError as error:
             self._inbox.put(CloudFailed(effect.call_id, error))
         else:

@@ -114,6 +114,8 @@ class People:
         self._amps = dict.fromkeys(chargers, 5)
         self._once_s: dict[tuple[str, str], float] = {}
         self.life = 0
+        # A process that stands still for so short a time that it counts as busy reads again then.
+        self.reading_s = 0.0
         self.troubles_s: list[float] = []
         self.askings: list[Asking] = []
         self._by_name: dict[str, Asking] = {}
@@ -176,7 +178,7 @@ class People:
         return "dynamic_charger_current", rng.choice((0, self._amps[charger_id]))
 
     def _delivered(self, asking: Asking) -> None:
-        asking.deliveries.append((self._timeline.now_s, self.life))
+        asking.deliveries.append((max(self._timeline.now_s, self.reading_s), self.life))
 
     def _acked(self, asking: Asking) -> None:
         if asking.acked_s is None:

@@ -94,9 +94,14 @@ def test_what_was_found_stays_mended(faults, seeds):
         Simulation(troubled(seed, **faults)).run()
 
 
-@pytest.mark.parametrize("seed", [303715, 4989])
+@pytest.mark.parametrize("seed", [303715, 4989, 5493, 10056])
 def test_a_seed_that_failed_is_played_again(seed):
-    """A lost REST call that nobody repeats; a verdict between the two halves of one value."""
+    """Found once, and mended.
+
+    A lost REST call that nobody repeats; a verdict between the two halves of one value; a process
+    that stands still while a command lies in its socket; the words of an earlier command again,
+    under its packet identifier, after a line that was dead.
+    """
     Simulation(draw(seed, longest_hours=0.25)).run()
 
 

@@ -21,7 +21,7 @@ import httpx
 import structlog
 
 from bridge.adapters.cloud.account import Account
-from bridge.adapters.cloud.exchange import Exchange, Reply
+from bridge.adapters.cloud.exchange import TOO_LATE, Exchange, Reply
 from bridge.adapters.cloud.tokens import TokenFile, account_of
 from bridge.core.cloud import refusals, rest
 from bridge.core.cloud.budget import Budget
@@ -245,7 +245,7 @@ class EaseeCloud:
         """Send, and raise what is the same for every request: trouble, limits, blocks."""
         started_s = self._clock.now().mono_s
         if started_s >= deadline_s:
-            raise CloudUnavailable("no time left; the request was not sent")
+            raise CloudUnavailable(TOO_LATE)
         try:
             reply = await self._exchange.send(
                 request.method,
@@ -254,6 +254,7 @@ class EaseeCloud:
                 within_s=deadline_s - started_s,
                 body=body,
                 token=token,
+                in_time=lambda: self._clock.now().mono_s < deadline_s,
             )
         except CloudUnavailable as error:
             self._trouble(str(error))

@@ -16,12 +16,13 @@ import asyncio
 import functools
 import ipaddress
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
 
 from bridge import __version__
-from bridge.adapters.cloud.transport import Transport
+from bridge.adapters.cloud.transport import TooLate, Transport, always
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
@@ -40,6 +41,7 @@ LONGEST_CONNECT_S = 10.0
 # ends as unknown. Half of that still spares most commands the TLS handshake.
 KEEP_IDLE_S = 30.0
 MOST_CONNECTIONS = 8
+TOO_LATE = "no time left; the request was not sent"
 GZIP_BITS = 16 + zlib.MAX_WBITS
 SUCCESS = range(200, 300)
 
@@ -92,6 +94,7 @@ class Exchange:
         within_s: float,
         body: bytes | None = None,
         token: Secret | None = None,
+        in_time: Callable[[], bool] = always,
     ) -> Reply:
         """Send one request; return whatever was answered.
 
@@ -102,6 +105,8 @@ class Exchange:
             within_s: For everything together, the body included.
             body: JSON text, or None.
             token: Access token, or None.
+            in_time: Asked right before the request leaves: a process that stood still while it
+                connected must not send what is late, and its timers are the last to be looked at.
 
         Raises:
             CloudRejected: ``invalid_url``: not sent, it would have gone somewhere else.
@@ -119,7 +124,11 @@ class Exchange:
         connect_s = min(LONGEST_CONNECT_S, within_s / 3)
         timeout = {"read": within_s, "write": within_s, "connect": connect_s, "pool": connect_s}
         request = httpx.Request(
-            method, target, content=body, headers=headers, extensions={"timeout": timeout}
+            method,
+            target,
+            content=body,
+            headers=headers,
+            extensions={"timeout": timeout, "in_time": in_time},
         )
         reply = Reply()
         try:
@@ -130,6 +139,8 @@ class Exchange:
                     await _receive(response, reply)
                 finally:
                     await response.aclose()
+        except TooLate as exc:
+            raise CloudUnavailable(TOO_LATE) from exc
         except _UNSENT as exc:
             raise CloudUnavailable(f"cannot connect to {target.host}: {_named(exc)}") from exc
         except (httpx.HTTPError, httpx.StreamError, TimeoutError, zlib.error) as exc:

@@ -3,8 +3,8 @@
 Rules:
 
 1. One request is one write and is never repeated.
-2. ``ConnectError``, ``ConnectTimeout``, ``PoolTimeout`` and ``LocalProtocolError`` say that nothing
-   was sent; every other error says that something may have been. All of them are httpx's.
+2. ``ConnectError``, ``ConnectTimeout``, ``PoolTimeout``, ``LocalProtocolError`` and
+   :class:`TooLate` say that nothing was sent; every other error says that something may have been.
 3. A connection carries one request at a time and is used again only when its answer was read to
    the end, it was not idle for long, and nothing came since: what comes then is its end.
 4. The certificate is checked against httpx's authorities and the name in the URL.
@@ -27,6 +27,15 @@ NEXT_ADDRESS_S: Final = 0.25
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 _Key = tuple[str, str, int]
+
+
+class TooLate(httpx.TransportError):
+    """Its time was over when the request could have left; nothing was sent."""
+
+
+def always() -> bool:
+    """Whether a request without a deadline is in time."""
+    return True
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +91,9 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return when the head of the answer is there.
 
-        The caller closes the response, whatever happens, and limits how long all of it may take.
+        Its extension ``in_time`` is asked right before it leaves, and ``timeout.connect`` is the
+        seconds to wait for a connection, and again to make one. The caller closes the response,
+        whatever happens, and limits how long all of it may take.
 
         Raises:
             httpx.TransportError: See rule 2 above.
@@ -184,6 +195,8 @@ class _Body(httpx.AsyncByteStream):
 async def _exchanged(connection: _Connection, request: httpx.Request) -> h11.Response:
     """Send a request and read the head of its answer."""
     http = connection.http
+    if not request.extensions.get("in_time", always)():
+        raise TooLate("the request was not sent in time")
     try:
         head = h11.Request(
             method=request.method, target=request.url.raw_path, headers=request.headers.raw

@@ -59,8 +59,18 @@ class Order:
 
 
 def digest_of(message: MqttMessage) -> str:
-    """Hash what a redelivery has in common with the first delivery."""
-    return sha256(message.topic.encode(errors="replace") + b"\0" + message.payload).hexdigest()
+    """Hash what a redelivery has in common with the first delivery.
+
+    Where the answer is wanted is part of it: it tells apart the same words of two callers, or of
+    two calls, whose packet identifiers happen to be the same.
+    """
+    parts = (
+        message.topic.encode(errors="replace"),
+        (message.response_topic or "").encode(errors="replace"),
+        (message.correlation or b"").hex().encode(),
+        message.payload,
+    )
+    return sha256(b"\0".join(parts)).hexdigest()
 
 
 def ask_of(message: MqttMessage, topics: Topics) -> Ask:

@@ -6,9 +6,9 @@ Rules:
    belongs to one charger: callers count their correlation data from 1, and two chargers' first
    commands are not one.
 2. What was refused is not remembered: nothing was done, and the next time the answer may be yes.
-3. A message that the broker delivers again (DUP) with the packet identifier, topic and payload of
-   one we have is that one. Without a session at the broker nothing is delivered again, and packet
-   identifiers start anew: then all of them are forgotten.
+3. A message that the broker delivers again (DUP) with the packet identifier, topic, payload and
+   wish for an answer of one we have is that one. Without a session at the broker nothing is
+   delivered again, and packet identifiers start anew: then all of them are forgotten.
 """
 
 from collections import OrderedDict

@@ -6,7 +6,7 @@ import zlib
 import httpx
 import pytest
 
-from bridge.adapters.cloud.exchange import LARGEST_BODY, USER_AGENT, Exchange, Reply
+from bridge.adapters.cloud.exchange import LARGEST_BODY, TOO_LATE, USER_AGENT, Exchange, Reply
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
@@ -237,7 +237,7 @@ async def server():
             try:
                 await reader.readuntil(b"\r\n\r\n")
                 await handler(writer)
-            except (ConnectionError, asyncio.CancelledError):
+            except (ConnectionError, EOFError, asyncio.CancelledError):
                 pass
             finally:
                 writer.close()
@@ -317,6 +317,21 @@ async def test_a_server_that_never_answers_ends_at_the_deadline(server):
     with pytest.raises(OutcomeUnknown):
         await client.send("GET", url, "/x", within_s=0.2)
     await client.close()
+
+
+async def test_a_request_that_is_late_was_certainly_not_sent(server):
+    """Whoever asked may try again: nothing left."""
+
+    async def never(_writer):
+        pytest.fail("it left")
+
+    url = await server(never)
+    client = Exchange(url)
+    with pytest.raises(CloudUnavailable, match=TOO_LATE) as caught:
+        await client.send("POST", url, "/x", within_s=5, in_time=lambda: False)
+    await client.close()
+
+    assert type(caught.value) is CloudUnavailable
 
 
 async def test_a_port_nobody_listens_on_is_unavailable(free_port):

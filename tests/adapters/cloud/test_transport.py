@@ -6,7 +6,7 @@ import ssl
 import httpx
 import pytest
 
-from bridge.adapters.cloud.transport import Transport
+from bridge.adapters.cloud.transport import TooLate, Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +165,17 @@ async def test_what_comes_before_the_answer_is_passed_over(transport):
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     async with Server(b"HTTP/1.1 100 Continue\r\n\r\n" + early + OK) as server:
         assert await ask(transport, server.url) == (200, b"ok")
+
+
+async def test_a_request_that_is_late_does_not_leave(transport):
+    """A process that stood still while it connected looks at its timers last."""
+    async with Server(OK) as server:
+        request = httpx.Request("GET", server.url, extensions={"in_time": lambda: False})
+        with pytest.raises(TooLate):
+            await transport.handle_async_request(request)
+        assert await ask(transport, server.url) == (200, b"ok")
+
+        assert len(server.asked) == 1
 
 
 async def test_a_body_in_chunks_is_joined(transport):

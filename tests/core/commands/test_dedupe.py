@@ -101,6 +101,8 @@ def test_a_message_is_recognised_when_the_broker_delivers_it_again():
         _message(b"on"),
         _message(packet=8),
         _message(packet=0),
+        _message(response_topic="replies/2"),
+        _message(correlation=b"2"),
     ):
         assert deliveries.find(other, 200.0) is None
     assert deliveries.find(_message(), 100.0 + REDELIVERED_WITHIN_S) is None
