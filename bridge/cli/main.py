@@ -112,12 +112,15 @@ class _Parser(argparse.ArgumentParser):
 # -- configuration -----------------------------------------------------------------------------
 
 
-def _load(arguments: Arguments, *, quiet: bool = True) -> tuple[Settings, tuple[str, ...]]:
+def _load(
+    arguments: Arguments, *, quiet: bool = True, secrets: bool = True
+) -> tuple[Settings, tuple[str, ...]]:
     """Load the configuration and its warnings; from now on logs hide its secrets.
 
     Args:
         arguments: The command line.
         quiet: Log what went wrong only: for commands that answer and end.
+        secrets: Read them too.
 
     Raises:
         ConfigError: It cannot be used.
@@ -125,7 +128,7 @@ def _load(arguments: Arguments, *, quiet: bool = True) -> tuple[Settings, tuple[
     from bridge import logs  # noqa: PLC0415 - rule 1
     from bridge.config import loading as config  # noqa: PLC0415 - rule 1
 
-    loaded = config.load_with_warnings(arguments.config, os.environ)
+    loaded = config.load_with_warnings(arguments.config, os.environ, secrets=secrets)
     settings = loaded.settings
     logs.register_secrets(settings)
     at_info = quiet and settings.log.level == "info"
@@ -338,7 +341,7 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _topics(arguments: Arguments) -> int:
-    settings, _ = _load(arguments)
+    settings, _ = _load(arguments, secrets=False)
     _say(TOPIC_FORMATS[arguments.format](settings))
     return 0
 

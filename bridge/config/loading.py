@@ -22,6 +22,8 @@ from bridge.config.rules import ADVICE, RULES, shown_path
 from bridge.errors import ConfigError
 from bridge.settings import Secret, Settings, TlsSettings
 
+# Stands for a secret that nobody asked for.
+NOT_READ: Final = "a secret that was not read"
 LARGEST_SECRET_BYTES = 4096
 LONGEST_NAME = 120
 MOST_HINTS = 50
@@ -53,8 +55,16 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return load_with_warnings(path, environ).settings
 
 
-def load_with_warnings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+def load_with_warnings(
+    path: Path | None, environ: Mapping[str, str], *, secrets: bool = True
+) -> Loaded:
     """Read the configuration and say what looks unwise about it.
+
+    Args:
+        path: The YAML file, or None for the environment alone.
+        environ: The environment.
+        secrets: Read them. Whoever connects to nobody works without: their files may belong to
+            another user or another machine.
 
     Raises:
         ConfigError: It cannot be used; holds every problem.
@@ -67,7 +77,10 @@ def load_with_warnings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
             raise ConfigError(tuple(reading.problems))
         reading.take_section("", document.root)
     reading.take_environment()
-    reading.take_secrets()
+    if secrets:
+        reading.take_secrets()
+    else:
+        reading.pass_over_secrets()
     reading.check()
     if reading.problems:
         raise ConfigError(tuple(reading.problems))
@@ -229,6 +242,13 @@ class _Reading:
         for key in KEYS:
             if key.secret:
                 self._take_secret(key, BY_PATH[f"{key.path}_file"])
+
+    def pass_over_secrets(self) -> None:
+        """Take it that each secret that is required or named is there."""
+        for key in (key for key in KEYS if key.secret):
+            named = self.environ.get(key.variable) or self.get(f"{key.path}_file")
+            if named or key.default is REQUIRED:
+                self.values[key.path] = Secret(NOT_READ)
 
     def _take_secret(self, key: Key, file_key: Key) -> None:
         direct = self.environ.get(key.variable)

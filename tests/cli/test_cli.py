@@ -369,6 +369,22 @@ def test_topics_are_printed_for_the_configuration(config, capsys):
     assert "garage/bridge/state" in capsys.readouterr().out
 
 
+def test_topics_need_no_password(tmp_path, capsys, monkeypatch):
+    """A copy of the configuration on somebody's PC is enough for a tag list."""
+    for name in ENVIRON:
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "easee: {username: someone@example.com, password_file: /run/secrets/nobody}\n"
+        "mqtt: {username: bridge, password_file: /run/secrets/nobody}\n"
+    )
+
+    assert main(["topics", "--config", str(config), "--format", "csv"]) == 0
+    assert "set/start" in capsys.readouterr().out
+    assert main(["check", "--config", str(config)]) != 0
+    assert "/run/secrets/nobody" in capsys.readouterr().err
+
+
 @pytest.mark.anyio
 async def test_sessions_are_listed_without_tags(config, tmp_path, capsys):
     """One line per session, and nobody's tag."""
