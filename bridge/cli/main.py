@@ -325,7 +325,7 @@ def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sessions(arguments: Arguments) -> int:
-    settings, _ = _load(arguments)
+    settings, _ = _load(arguments, secrets=False)
     return int(arguments.sessions_run(settings, arguments))
 
 

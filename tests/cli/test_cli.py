@@ -369,8 +369,8 @@ def test_topics_are_printed_for_the_configuration(config, capsys):
     assert "garage/bridge/state" in capsys.readouterr().out
 
 
-def test_topics_need_no_password(tmp_path, capsys, monkeypatch):
-    """A copy of the configuration on somebody's PC is enough for a tag list."""
+def test_what_connects_to_nobody_needs_no_password(tmp_path, capsys, monkeypatch):
+    """A copy of the configuration on somebody's PC is enough for a tag list or a bill."""
     for name in ENVIRON:
         monkeypatch.delenv(name, raising=False)
     config = tmp_path / "bridge.yaml"
@@ -381,6 +381,9 @@ def test_topics_need_no_password(tmp_path, capsys, monkeypatch):
 
     assert main(["topics", "--config", str(config), "--format", "csv"]) == 0
     assert "set/start" in capsys.readouterr().out
+    config.write_text(config.read_text() + f"store: {{path: {tmp_path / 'bridge.db'}}}\n")
+    main(["sessions", "list", "--config", str(config)])
+    assert "/run/secrets/nobody" not in capsys.readouterr().err
     assert main(["check", "--config", str(config)]) != 0
     assert "/run/secrets/nobody" in capsys.readouterr().err
 
