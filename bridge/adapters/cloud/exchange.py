@@ -122,13 +122,12 @@ class Exchange:
         # Waiting for a connection, and making one, may take this long each: a third leaves a
         # refused connection distinguishable from a lost answer.
         connect_s = min(LONGEST_CONNECT_S, within_s / 3)
-        timeout = {"read": within_s, "write": within_s, "connect": connect_s, "pool": connect_s}
         request = httpx.Request(
             method,
             target,
             content=body,
             headers=headers,
-            extensions={"timeout": timeout, "in_time": in_time},
+            extensions={"timeout": {"connect": connect_s}, "in_time": in_time},
         )
         reply = Reply()
         try:

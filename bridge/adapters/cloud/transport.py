@@ -11,9 +11,7 @@ Rules:
 """
 
 import asyncio
-import contextlib
 import select
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -68,7 +66,6 @@ class Transport(httpx.AsyncBaseTransport):
     Args:
         most: Connections at a time; a request beyond that waits for one of them.
         keep_idle_s: How long an idle one is used again.
-        tls: How servers are checked; by default as httpx does, without a look at the environment.
         mono_s: Reads a monotonic clock; by default the loop's.
     """
 
@@ -77,12 +74,11 @@ class Transport(httpx.AsyncBaseTransport):
         *,
         most: int,
         keep_idle_s: float,
-        tls: ssl.SSLContext | None = None,
         mono_s: Callable[[], float] | None = None,
     ) -> None:
         self._keep_idle_s = keep_idle_s
         self._mono_s = mono_s or _loop_s
-        self._tls = tls or httpx.create_ssl_context(trust_env=False)
+        self._tls = httpx.create_ssl_context(trust_env=False)
         self._tls.set_alpn_protocols(["http/1.1"])
         self._room = asyncio.Semaphore(most)
         # The one used last at the end: so the others grow old.
@@ -164,12 +160,13 @@ class Transport(httpx.AsyncBaseTransport):
         self._room.release()
         if connection is None:
             return
-        with contextlib.suppress(h11.ProtocolError):
+        try:
             connection.http.start_next_cycle()
+        except h11.ProtocolError:
+            connection.writer.transport.abort()
+        else:
             connection.idle_since_s = self._mono_s()
             self._idle.append(connection)
-            return
-        connection.writer.transport.abort()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -137,7 +137,7 @@ class Fleet:
         charger = self._chargers[observation.charger_id]
         state = charger.state
         number = observation.spec.id
-        if number in AVAILABILITY_IDS or not state.is_online:
+        if number in AVAILABILITY_IDS or not state.online:
             self._touched.add(observation.charger_id)
         if number in SESSION_IDS:
             effects += self._session(charger, observation, source, now)
@@ -172,7 +172,7 @@ class Fleet:
         for charger_id in self._touched:
             state = self._chargers[charger_id].state
             yield from state.availability(link_ok, now)
-            if state.is_online:
+            if state.online:
                 self._online.add(charger_id)
                 self._expect_silence(charger_id, now)
             else:

@@ -33,7 +33,7 @@ from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.values import hashed, iso_utc, json_value, number, scalar
+from bridge.core.values import hashed, iso_utc, json_value, scalar
 from bridge.settings import PublishSettings
 
 # More than two clocks differ by, less than anybody would call recent.
@@ -69,7 +69,7 @@ class ChargerState:
 
     Attributes:
         stale: How many observations came after a newer one of their id.
-        is_online: Whether it was available when that was last asked.
+        online: Whether it was available when that was last asked; None before that.
     """
 
     def __init__(
@@ -85,9 +85,7 @@ class ChargerState:
         self._held: dict[int, _Held] = {}
         self._derived: dict[str, bytes] = {}
         self._switched_at: Moment | None = None
-        self.is_online = False
-        # The same, and None before it was asked for the first time.
-        self._online: bool | None = None
+        self.online: bool | None = None
         # On the monotonic clock. The second pair is what came while the wall clock was not to be
         # believed: when it arrived, and the newest stamp among it.
         self._heard_s = float("-inf")
@@ -204,8 +202,8 @@ class ChargerState:
                 yield from messages
         for name, payload in self._derived.items():
             yield Publish(self._state_topic + name, payload, telemetry=True)
-        if self._online is not None:
-            yield self._availability(online=self._online and self._heard_lately(now))
+        if self.online is not None:
+            yield self._availability(online=self.online and self._heard_lately(now))
 
     def _add_messages(
         self,
@@ -231,13 +229,12 @@ class ChargerState:
             value, label = hashed(scalar(value).decode(), self._salt), None
         measured_at = stamp or iso_utc(held.measured_at)
         frame = _frame(spec.id)
-        # Numbers look the same bare and in the document.
-        spelled = scalar(value) if isinstance(value, str) else number(value)
+        spelled = scalar(value)
         retained = not spec.personal
         if self._publish.json:
             document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
                 frame.head,
-                json_value(value) if isinstance(value, str) else spelled,
+                json_value(value) if isinstance(value, str) else spelled,  # numbers look the same
                 b'"%b"' % label.encode() if label else b"null",
                 frame.unit,
                 measured_at.encode(),
@@ -277,8 +274,8 @@ class ChargerState:
     def availability(self, link_ok: bool, now: Moment) -> Iterator[Effect]:
         """Publish the availability if it changed."""
         online = self.available(link_ok, now)
-        if online != self._online:
-            self._online = self.is_online = online
+        if online != self.online:
+            self.online = online
             yield self._availability(online=online)
 
     def deadline_s(self, now: Moment) -> float | None:
