@@ -436,6 +436,26 @@ async def test_a_new_pair_is_on_the_disk_before_it_is_used(make, easee, tmp_path
     assert len(set(on_disk)) == 2
 
 
+async def test_a_transport_learns_when_the_time_of_a_request_is_over(make, easee, clock):
+    """It asks right before the bytes leave; the time is the one the caller gave, by our clock."""
+    cloud = make()
+    serve = easee.__class__.__call__
+    told = []
+
+    async def look(request):
+        in_time = request.extensions["in_time"]
+        told.append((request.url.path, in_time()))
+        if request.url.path == START.path:
+            clock.advance(31)
+            told.append((request.url.path, in_time()))
+        return await serve(easee, request)
+
+    cloud._exchange._transport = httpx.MockTransport(look)
+    await cloud.send(START, within_s=30)
+
+    assert told[-2:] == [(START.path, True), (START.path, False)]
+
+
 async def test_a_refresh_token_is_never_used_twice(make, easee, clock, tmp_path):
     """Lost answers, crashes and refusals included: each refresh token is sent once at most."""
     cloud = make()
