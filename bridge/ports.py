@@ -40,6 +40,10 @@ class Clock(Protocol):
         """Wait on the monotonic clock."""
         ...
 
+    def told(self, wall: datetime) -> None:
+        """Hear what time it is now by the cloud; a wall clock far from it is not believed."""
+        ...
+
 
 class Backlog(Protocol):
     """What waits for the broker, for whoever watches the bridge."""

@@ -46,6 +46,7 @@ class FakeClock:
         self.trusted = True
         self.draw = 0.5
         self.slept_s: list[float] = []
+        self.heard: list[datetime] = []
 
     def now(self) -> Moment:
         return Moment(self.wall, self.mono_s, self.trusted)
@@ -56,6 +57,9 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.slept_s.append(seconds)
         self.advance(seconds)
+
+    def told(self, wall: datetime) -> None:
+        self.heard.append(wall)
 
     def advance(self, seconds: float) -> None:
         self.mono_s += seconds

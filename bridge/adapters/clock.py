@@ -6,7 +6,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from bridge.core.events import Moment
+from bridge.core.reference_time import TOLERANCE_S, ReferenceTime
 
 # A wall clock before this day is certainly wrong: the program is younger. A Raspberry Pi without
 # a real-time clock starts in the past and stays there until NTP answers.
@@ -14,10 +17,13 @@ BUILT_AT = datetime(2026, 11, 1, tzinfo=UTC)
 # systemd-timesyncd writes this once it has set the clock. Where it runs, it is believed.
 TIMESYNC_RUNS = Path("/run/systemd/timesync")
 TIMESYNC_DONE = TIMESYNC_RUNS / "synchronized"
-
-
+# Goes on while the machine sleeps, and nobody sets it. Linux has it, others get the nearest.
+STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Asking the file system on every reading would cost more than the reading.
 ASK_AGAIN_S = 5.0
+HINT = "this machine's clock differs from the cloud's and is not believed; switch on NTP"
+
+log = structlog.get_logger()
 
 
 class SystemClock:
@@ -26,15 +32,35 @@ class SystemClock:
     def __init__(self) -> None:
         self._synchronized = False
         self._ask_at_s = 0.0
+        self._reference = ReferenceTime()
+        self._was_contradicted = False
 
     def now(self) -> Moment:
         """Read both clocks."""
-        wall = datetime.now(UTC)
+        wall_s = time.time()
+        wall = datetime.fromtimestamp(wall_s, UTC)
         mono_s = time.monotonic()
         if mono_s >= self._ask_at_s:
             self._synchronized = not TIMESYNC_RUNS.is_dir() or TIMESYNC_DONE.exists()
             self._ask_at_s = mono_s + ASK_AGAIN_S
-        return Moment(wall, mono_s, trusted=self._synchronized and wall >= BUILT_AT)
+        trusted = (
+            self._synchronized
+            and wall >= BUILT_AT
+            and not self._reference.contradicts(wall_s, time.clock_gettime(STEADY))
+        )
+        return Moment(wall, mono_s, trusted)
+
+    def told(self, wall: datetime) -> None:
+        """Hear what time it is; see :meth:`bridge.ports.Clock.told`."""
+        if wall < BUILT_AT:
+            return  # a server that is that wrong is no reference
+        steady_s = time.clock_gettime(STEADY)
+        self._reference.tell(wall, steady_s)
+        ahead_s = self._reference.ahead_s(time.time(), steady_s)
+        contradicted = abs(ahead_s) > TOLERANCE_S
+        if contradicted and not self._was_contradicted:
+            log.warning("clock.contradicted", ahead_s=round(ahead_s), hint=HINT)
+        self._was_contradicted = contradicted
 
     def jitter(self) -> float:
         """Draw a number in [0, 1); not for secrets."""

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email.utils import format_datetime
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -187,6 +188,7 @@ class Vendor:
         if fault == "rest_lost_request":
             await asyncio.sleep(NEVER_S)
         answer = self._answer(raw, request, fault)
+        made_at = format_datetime(self.timeline.wall, usegmt=True)
         wait_s = self.rng.uniform(0.01, 0.15)
         if fault == "rest_lost_answer":
             wait_s = NEVER_S
@@ -202,7 +204,8 @@ class Vendor:
         if fault == "rest_broken_body" and content and answer.status in range(200, 300):
             content = content[: self.rng.randrange(len(content))]
         body = httpx.ByteStream(content)
-        return httpx.Response(answer.status, headers=dict(answer.headers), stream=body)
+        headers = {"Date": made_at, **dict(answer.headers)}
+        return httpx.Response(answer.status, headers=headers, stream=body)
 
     def _answer(self, raw: httpx.Request, request: Request, fault: str | None) -> Answer:
         now = self.timeline.wall

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bridge.core.events import Moment
+from bridge.core.reference_time import ReferenceTime
 
 STARTED_AT = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 START_S = 1000.0
@@ -175,6 +176,7 @@ class SimulatedClock:
         self.jumps = 0
         # It is asked several times at each moment.
         self._read: tuple[float, float, bool] | None = None
+        self._reference = ReferenceTime()
         self._moment = Moment(timeline.wall, timeline.now_s)
 
     @property
@@ -186,9 +188,22 @@ class SimulatedClock:
         read = (self._timeline.now_s, self.offset_s, self.synchronized)
         if read != self._read:
             wall = self._timeline.wall + timedelta(seconds=self.offset_s)
-            trusted = self.synchronized and wall >= BUILT_AT
+            trusted = (
+                self.synchronized
+                and wall >= BUILT_AT
+                and not self._reference.contradicts(wall.timestamp(), self._timeline.now_s)
+            )
             self._read, self._moment = read, Moment(wall, self._timeline.now_s, trusted)
         return self._moment
+
+    def told(self, wall: datetime) -> None:
+        self._reference.tell(wall, self._timeline.now_s)
+        self._read = None
+
+    def forget(self) -> None:
+        """Know nothing of what the last process was told."""
+        self._reference = ReferenceTime()
+        self._read = None
 
     def jitter(self) -> float:
         return self._rng.random()

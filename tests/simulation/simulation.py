@@ -182,6 +182,7 @@ class Simulation:
     def _live(self) -> None:
         """Let one process live."""
         self.lives += 1
+        self.clock.forget()
         self.people.life = self.vendor.life = self.lives
         self.process = Process(
             self.lives,

@@ -78,6 +78,10 @@ def troubled(seed, **faults):
         pytest.param(
             {"clock_jump": 20, "old_burst": 40, "hub_reorders": 20}, (1, 2), id="slow_clock"
         ),
+        # A clock that is slow from the start on: only the cloud's Date tells (20909, 21637).
+        pytest.param(
+            {"clock_jump": 30, "old_burst": 60, "killed": 30}, (2, 5), id="slow_from_the_start"
+        ),
         pytest.param({"broker_refuses": 30}, (1, 2), id="refused_values_given_up"),
         pytest.param(
             {"broker_refuses": 30, "broker_killed": 30}, (1,), id="refused_and_taken_elsewhere"
@@ -94,13 +98,14 @@ def test_what_was_found_stays_mended(faults, seeds):
         Simulation(troubled(seed, **faults)).run()
 
 
-@pytest.mark.parametrize("seed", [303715, 4989, 5493, 10056])
+@pytest.mark.parametrize("seed", [303715, 4989, 5493, 10056, 20909, 21637])
 def test_a_seed_that_failed_is_played_again(seed):
     """Found once, and mended.
 
     A lost REST call that nobody repeats; a verdict between the two halves of one value; a process
     that stands still while a command lies in its socket; the words of an earlier command again,
-    under its packet identifier, after a line that was dead.
+    under its packet identifier, after a line that was dead; two clocks that were an hour slow from
+    the start on.
     """
     Simulation(draw(seed, longest_hours=0.25)).run()
 

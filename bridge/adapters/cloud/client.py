@@ -96,7 +96,9 @@ class EaseeCloud:
         self._clock = clock
         self._emit = emit
         self._budget = Budget()
-        self._exchange = Exchange(settings.api_url, settings.stream_url, transport=transport)
+        self._exchange = Exchange(
+            settings.api_url, settings.stream_url, transport=transport, told=clock.told
+        )
         self._account = Account(
             settings,
             tokens=TokenFile(token_path, account_of(settings)),

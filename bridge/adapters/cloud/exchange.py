@@ -18,6 +18,8 @@ import ipaddress
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -79,9 +81,21 @@ class Reply:
 
 
 class Exchange:
-    """The one HTTP client of the process. TCP_NODELAY is set: asyncio does for every socket."""
+    """The one HTTP client of the process. TCP_NODELAY is set: asyncio does for every socket.
 
-    def __init__(self, *urls: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    Args:
+        urls: Nothing is sent anywhere else.
+        transport: Another way to send, for tests.
+        told: Hears what time it is by each answer.
+    """
+
+    def __init__(
+        self,
+        *urls: str,
+        transport: httpx.AsyncBaseTransport | None = None,
+        told: Callable[[datetime], object] | None = None,
+    ) -> None:
+        self._told = told
         self._allowed = frozenset(_origin(httpx.URL(url)) for url in urls)
         self._transport = transport or Transport(most=MOST_CONNECTIONS, keep_idle_s=KEEP_IDLE_S)
 
@@ -134,6 +148,7 @@ class Exchange:
             async with asyncio.timeout(within_s):
                 response = await self._transport.handle_async_request(request)
                 response.request = request
+                self._hear(response)
                 try:
                     await _receive(response, reply)
                 finally:
@@ -155,6 +170,10 @@ class Exchange:
         """Close all connections."""
         await self._transport.aclose()
 
+    def _hear(self, response: httpx.Response) -> None:
+        if self._told is not None and (wall := date_of(response)) is not None:
+            self._told(wall)
+
     def _checked(self, base: str, path: str) -> httpx.URL:
         """Join base and path, and make sure that this is where they lead."""
         try:
@@ -171,6 +190,20 @@ class Exchange:
         ):
             raise CloudRejected("not a URL of the cloud", status=0, reason="invalid_url")
         return target
+
+
+def date_of(response: httpx.Response) -> datetime | None:
+    """Return when an answer was made, by the server's clock; None if it does not tell.
+
+    A stored one (RFC 9111) carries the date of an earlier day.
+    """
+    if "Age" in response.headers:
+        return None
+    try:
+        made_at = parsedate_to_datetime(response.headers.get("Date", ""))
+        return made_at.replace(tzinfo=made_at.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 async def _receive(response: httpx.Response, reply: Reply) -> None:

@@ -1,11 +1,8 @@
 """How far this machine's clock is off, by the Date header of the vendor's answer."""
 
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-
 import httpx
 
-from bridge.adapters.cloud.exchange import LONGEST_CONNECT_S, USER_AGENT
+from bridge.adapters.cloud.exchange import LONGEST_CONNECT_S, USER_AGENT, date_of
 from bridge.errors import CloudUnavailable
 from bridge.ports import Clock
 
@@ -35,8 +32,5 @@ async def clock_skew_s(
             answer = await client.head(api_url)
     except httpx.HTTPError as exc:
         raise CloudUnavailable(f"{api_url} does not answer: {type(exc).__name__}") from exc
-    try:
-        said = parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return (clock.now().wall - said).total_seconds()
+    said = date_of(answer)
+    return None if said is None else (clock.now().wall - said).total_seconds()

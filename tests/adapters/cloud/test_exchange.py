@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import socket
 import zlib
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -378,3 +379,28 @@ async def test_small_requests_do_not_wait_for_acknowledgements(server):
 
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
     await client.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "heard"),
+    [
+        ({"Date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 1),
+        ({"Date": "Sun, 22 Nov 2026 13:00:00 +0100"}, 1),
+        ({"Date": "Sun, 22 Nov 2026 12:00:00 -0000"}, 1),
+        ({"Date": "Sun, 22 Nov 2026 12:00:00 GMT", "Age": "9"}, 0),
+        ({"Date": "yesterday"}, 0),
+        ({"Date": "Sun, 99 Nov 99999 12:00:00 GMT"}, 0),
+        ({}, 0),
+    ],
+)
+@pytest.mark.parametrize("status", [204, 401, 503])
+async def test_each_answer_tells_what_time_it_is(headers, heard, status):
+    """Refusals too; a stored answer and a date that is none tell nothing."""
+    told = []
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(status, headers=headers, stream=Pieces())
+    )
+
+    await Exchange(API, transport=transport, told=told.append).send("GET", API, "/x", within_s=5)
+
+    assert told == [datetime(2026, 11, 22, 12, tzinfo=UTC)] * heard

@@ -1,0 +1,42 @@
+"""What time it is by somebody whose clock is kept: the vendor's servers.
+
+A machine's clock may be an hour off and still be called synchronized: by a person who set it, a
+virtual machine that was restored, a battery that ran down. The ``Date`` of the vendor's answers
+tells such a clock. It only takes belief away: nothing is set by it, for it is seconds old and has
+whole ones, and a clock without NTP does not become a good one by being near.
+"""
+
+from datetime import datetime
+
+# A Date is some seconds old, and a kept clock is better than one. Chargers are granted as much.
+TOLERANCE_S = 5 * 60.0
+
+
+class ReferenceTime:
+    """The last time that was told, carried on by a clock of ours that nobody sets."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+
+    def tell(self, wall: datetime, steady_s: float) -> None:
+        """Take what time it is.
+
+        Args:
+            wall: Aware, by the other clock.
+            steady_s: The same moment on ours that nobody sets, and that goes on while the machine
+                sleeps.
+        """
+        self._began_s = wall.timestamp() - steady_s
+
+    def ahead_s(self, wall_s: float, steady_s: float) -> float:
+        """Return by how much our wall clock is ahead; 0 before anything was told.
+
+        Args:
+            wall_s: Our wall clock, in seconds since 1970.
+            steady_s: The same moment on the clock nobody sets.
+        """
+        return 0.0 if self._began_s is None else wall_s - steady_s - self._began_s
+
+    def contradicts(self, wall_s: float, steady_s: float) -> bool:
+        """Say whether our wall clock is too far from what was told."""
+        return abs(self.ahead_s(wall_s, steady_s)) > TOLERANCE_S
