@@ -38,6 +38,14 @@ REBOOTS_FOR_S = 30.0
 CALLED_OFFLINE_AFTER_S = 60.0
 DEFAULT_CIRCUIT_CURRENT_A = 40.0  # what an Easee Home falls back to at a restart
 REBOOT_BY_COMMAND = 20
+# What is said of each limit while current flows at it, and while it lets nothing flow.
+LIMITS = (
+    (Reason.LIMITED_BY_CAR, Reason.CAR_NOT_CHARGING),
+    (Reason.LIMITED_BY_CHARGER_MAX, Reason.CHARGER_MAX_TOO_LOW),
+    (Reason.LIMITED_BY_CIRCUIT_MAX, Reason.CIRCUIT_MAX_TOO_LOW),
+    (Reason.LIMITED_BY_DYNAMIC_CHARGER, Reason.DYNAMIC_CHARGER_TOO_LOW),
+    (Reason.LIMITED_BY_DYNAMIC_CIRCUIT, Reason.DYNAMIC_CIRCUIT_TOO_LOW),
+)
 
 
 @dataclass(slots=True)
@@ -129,20 +137,9 @@ class Charger(Voice):
         car_a = self.car.max_current_a if self.car is not None else 32.0
         circuit_a = min(self.number(one) for one in (22, 23, 24))
         dynamic_circuit_a = min(self.number(one) for one in (111, 112, 113))
-        limits = (
-            Limit(car_a, Reason.LIMITED_BY_CAR, Reason.CAR_NOT_CHARGING),
-            Limit(self.number(47), Reason.LIMITED_BY_CHARGER_MAX, Reason.CHARGER_MAX_TOO_LOW),
-            Limit(circuit_a, Reason.LIMITED_BY_CIRCUIT_MAX, Reason.CIRCUIT_MAX_TOO_LOW),
-            Limit(
-                self.number(48), Reason.LIMITED_BY_DYNAMIC_CHARGER, Reason.DYNAMIC_CHARGER_TOO_LOW
-            ),
-            Limit(
-                dynamic_circuit_a,
-                Reason.LIMITED_BY_DYNAMIC_CIRCUIT,
-                Reason.DYNAMIC_CIRCUIT_TOO_LOW,
-            ),
-        )
-        return min(limits, key=lambda limit: limit.amps)
+        amps = (car_a, self.number(47), circuit_a, self.number(48), dynamic_circuit_a)
+        lowest_a = min(amps)
+        return Limit(lowest_a, *LIMITS[amps.index(lowest_a)])
 
     def facts(self) -> Facts:
         """Return everything the shown state depends on."""

@@ -43,6 +43,22 @@ def test_speed_makes_more_happen_between_the_same_stamps(lab):
     assert latest <= bench.now
 
 
+def test_requests_in_quick_succession_do_not_make_every_charger_live(lab):
+    """Time that was too short to live through is not lost, and what is due then happens."""
+    bench = lab(authorization_required=False)
+    lived_s = bench.first.world_s
+    done = []
+    bench.world.later(0.004, lambda: done.append(True))
+
+    for _ in range(9):
+        bench.wait(0.001)
+    assert bench.first.world_s == lived_s
+    assert done == [True]
+
+    bench.wait(0.001)
+    assert bench.first.world_s == pytest.approx(lived_s + 0.01)
+
+
 def test_a_command_is_taken_answered_and_carried_out(lab):
     """202 with ticks first; the CommandResponse with the same ticks and the effect follow."""
     bench = lab()

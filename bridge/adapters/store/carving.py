@@ -28,6 +28,7 @@ LEAF_HEADER_BYTES = 8
 MOST_CELLS = (PAGE_BYTES - LEAF_HEADER_BYTES) // 2
 # Of a number of several bytes all but the last have this bit.
 CONTINUED = 0x80
+LONGEST_NUMBER = 9
 # A payload longer than this goes on in overflow pages.
 MOST_LOCAL = PAGE_BYTES - 35
 LEAST_LOCAL = (PAGE_BYTES - 12) * 32 // 255 - 23
@@ -75,7 +76,8 @@ def carve(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
 def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
     """Look at the types of a row's columns: they say how many there are, and if it is settled."""
     for _ in range(2):  # its length and its number
-        while image[at] >= CONTINUED:
+        last = at + LONGEST_NUMBER - 1
+        while at < last and image[at] >= CONTINUED:
             at += 1
         at += 1
     if image[at] not in HEADER_SIZES:
@@ -108,6 +110,8 @@ def _payload(image: bytes, cell: int, page_of: PageOf) -> bytes:
 
 def _record(payload: bytes) -> Row:
     at = payload[0]
+    if at > len(payload):
+        raise IndexError  # its length and its head do not belong together
     types = _types(payload[1:at])
     row: list[object] = []
     for serial_type in types:

@@ -148,6 +148,9 @@ class Delivery:
         self._ready: OrderedDict[str, None] = OrderedDict()
         self._in_flight: dict[str, StoredReport] = {}
         self._probing: dict[str, _Lane] = {}
+        # Heap of (when, charger); one that was tried meanwhile, or has another time, is skipped.
+        self._probes: list[tuple[float, str]] = []
+        self._refused = 0
         self._again_s = math.inf
         self._room = float(BURST)
         self._paced_s = 0.0
@@ -168,7 +171,7 @@ class Delivery:
     @property
     def refused(self) -> int:
         """How many are set aside because the broker refuses them."""
-        return sum(len(lane.set_aside) for lane in self._lanes.values())
+        return self._refused
 
     @property
     def is_restless(self) -> bool:
@@ -179,7 +182,9 @@ class Delivery:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         if not self._connected:
             return None
-        wanted = [lane.not_before_s for lane in self._probing.values()]
+        wanted = []
+        if (probe_s := self._next_probe_s()) is not None:
+            wanted.append(probe_s)
         if self._published:
             wanted.append(next(iter(self._published.values()))[1] + SETTLE_S)
         if self._again_s < math.inf:
@@ -218,6 +223,7 @@ class Delivery:
         """Take a new connection: everything that is not settled goes out, in order."""
         self._connected = True
         self._probing.clear()
+        self._probes.clear()
         for tag, stored in list(self._in_flight.items()):
             if self._is_current(stored):
                 yield self._publication(stored)
@@ -280,9 +286,8 @@ class Delivery:
             yield from self._settle(kept)
         if self._again_s <= mono_s:
             self._try_all_again()
-        due = [i for i, lane in self._probing.items() if lane.not_before_s <= mono_s]
-        for charger_id in due:
-            self._listen_again(charger_id)
+        while (probe_s := self._next_probe_s()) is not None and probe_s <= mono_s:
+            self._listen_again(self._probes[0][1])
         yield from self._fill(mono_s)
 
     # -- consumers ---------------------------------------------------------------------------
@@ -313,7 +318,7 @@ class Delivery:
             self._published.pop(key, None)
             debt = self._debts.pop(key, None)
             if debt is not None:
-                self._lanes[debt.stored.report.charger_id].set_aside.pop(key, None)
+                self._forgive(self._lanes[debt.stored.report.charger_id], key)
         for start in range(0, len(reports), MOST_SETTLED_AT_ONCE):
             yield SettleReports(tuple(reports[start : start + MOST_SETTLED_AT_ONCE]))
 
@@ -328,7 +333,7 @@ class Delivery:
             return
         self._published.pop(stored.key, None)
         self._debts[stored.key] = _Debt(stored, handed=again, again=again)
-        self._lane(stored).set_aside.pop(stored.key, None)
+        self._forgive(self._lane(stored), stored.key)
         self._queue(stored)
 
     def _owe_again(self, key: str) -> None:
@@ -356,6 +361,22 @@ class Delivery:
         if (lane := self._probing.pop(charger_id, None)) is not None:
             self._tidy(charger_id, lane)
 
+    def _next_probe_s(self) -> float | None:
+        """Return when somebody is tried next whom nobody listened to, or None."""
+        while self._probes:
+            probe_s, charger_id = self._probes[0]
+            lane = self._probing.get(charger_id)
+            if lane is not None and lane.not_before_s == probe_s:
+                return probe_s
+            heapq.heappop(self._probes)
+        return None
+
+    def _forgive(self, lane: _Lane, key: str) -> None:
+        """Take a report for one that was never refused."""
+        if key in lane.set_aside:
+            del lane.set_aside[key]
+            self._refused -= 1
+
     def _is_current(self, stored: StoredReport) -> bool:
         debt = self._debts.get(stored.key)
         return debt is not None and debt.stored.revision == stored.revision
@@ -376,6 +397,7 @@ class Delivery:
         doublings = min(lane.unheard - 1, MOST_DOUBLINGS)
         lane.not_before_s = mono_s + min(LONGEST_PROBE_S, FIRST_PROBE_S * 2.0**doublings)
         self._probing[stored.report.charger_id] = lane
+        heapq.heappush(self._probes, (lane.not_before_s, stored.report.charger_id))
         self._queue(stored)
 
     def _was_refused(
@@ -387,6 +409,7 @@ class Delivery:
             self._queue(stored)
             return
         lane.set_aside[stored.key] = None
+        self._refused += 1
         self._again_s = min(self._again_s, mono_s + SET_ASIDE_S)
         yield Note(
             "error",
@@ -405,6 +428,7 @@ class Delivery:
             debt = self._debts[key]
             debt.refusals = MOST_REFUSALS - 1
             _enter(lane, debt)
+        self._refused -= len(lane.set_aside)
         lane.set_aside.clear()
         self._tidy(charger_id, lane)
 

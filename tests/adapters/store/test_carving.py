@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from bridge.adapters.store import commands, rows
 from bridge.adapters.store.carving import carve
-from bridge.adapters.store.schema import COMMAND_WIDTH, MIGRATIONS, PAGE_BYTES, REPORT_WIDTH
+from bridge.adapters.store.schema import (
+    COMMAND_WIDTH,
+    MIGRATIONS,
+    PAGE_BYTES,
+    REPORT_WIDTH,
+    REPORT_WIDTH_1,
+)
 from tests.soak.load import command_of, report_of
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -107,3 +113,54 @@ def test_what_is_no_page_holds_no_row(data):
     for row in everything(data.ljust(PAGE_BYTES, data[:1] or b"\0"), lambda _number: data):
         assert (commands if len(row) == COMMAND_WIDTH else rows).from_row(row) is None
     assert everything(data[:100], nowhere) == []
+
+
+OURS = (COMMAND_WIDTH, REPORT_WIDTH_1, REPORT_WIDTH)
+
+
+def page_with(*cells: int, body: bytes = b"") -> bytes:
+    """Make a leaf page whose cells lie there, and something behind them."""
+    head = bytes((0x0D, 0, 0)) + len(cells).to_bytes(2, "big") + bytes(3)
+    head += b"".join(cell.to_bytes(2, "big") for cell in cells)
+    return (head + body + bytes(PAGE_BYTES))[:PAGE_BYTES]
+
+
+def test_a_length_that_does_not_hold_the_row_s_head_is_no_row():
+    """What stands in the head would be a row of ours; what is read is cut off in the middle."""
+    whole = bytes((COMMAND_WIDTH + 1, 1, COMMAND_WIDTH + 1)) + bytes(COMMAND_WIDTH)
+    cut = bytes((COMMAND_WIDTH - 1, 1, COMMAND_WIDTH + 1)) + bytes(COMMAND_WIDTH)
+
+    assert everything(page_with(10, body=whole), nowhere) == [[None] * COMMAND_WIDTH]
+    assert everything(page_with(10, body=cut), nowhere) == []
+
+
+def test_a_number_ends_after_nine_bytes():
+    """A longer run of continued bytes is garbage; it led to rows of no width of ours."""
+    found = bytes.fromhex("5b 919191919191919191 250d3739 00000000000000 21")
+    page = (found + bytes(PAGE_BYTES))[:PAGE_BYTES]
+
+    assert all(len(row) in OURS for row in everything(page, nowhere))
+
+
+def test_cells_that_all_lead_into_one_run_are_not_walked_for_each():
+    """A page is looked at in time: its cells may all point at the same four thousand bytes."""
+    run = b"\x91" * PAGE_BYTES
+    steps = 0
+
+    class Counted(bytes):
+        def __getitem__(self, at):
+            nonlocal steps
+            steps += 1
+            return super().__getitem__(at)
+
+    page = Counted(page_with(*range(2100, 3100), body=run))
+
+    assert everything(page, nowhere) == []
+    assert steps < 2 * 1000 * 2 * 20
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, PAGE_BYTES), max_size=20))
+def test_rows_have_a_width_of_ours_whatever_the_page_holds(body, cells):
+    """Whoever takes them tells reports and commands apart by it."""
+    for row in everything(page_with(*cells, body=body), nowhere):
+        assert len(row) in OURS

@@ -596,6 +596,14 @@ class Life(RuleBasedStateMachine):
         topics = [message.topic for message in self.flying.values()]
         assert len(topics) == len(set(topics)) <= 2
 
+    @invariant()
+    def what_is_counted_by_the_way_is_what_there_is(self):
+        """It is asked at every event, so it must not look at every charger."""
+        delivery = self.delivery
+        assert delivery.refused == sum(len(lane.set_aside) for lane in delivery._lanes.values())
+        tries_s = [lane.not_before_s for lane in delivery._probing.values()]
+        assert delivery._next_probe_s() == min(tries_s, default=None)
+
     def teardown(self):
         """Let the trouble end: everything arrives, and nothing is left to do."""
         self.the_connection_breaks(dies=False)
