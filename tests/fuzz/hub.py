@@ -52,7 +52,9 @@ def cut(data: bytes, cuts: Iterable[int]) -> Library:
     cutter = Cutter(library.payloads, library.take, largest=LARGEST)
     edges = [0, *sorted(edge % (len(data) + 1) for edge in cuts), len(data)]
     for start, end in pairwise(edges):
-        cutter.feed(data[start:end])
+        is_more = cutter.feed(data[start:end])
+        while is_more:
+            is_more = cutter.feed()
     return library
 
 

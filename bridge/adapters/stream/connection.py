@@ -15,6 +15,7 @@ from bridge.core.cloud.hub import PING_EVERY_S, SILENCE_S, Keepalive
 from bridge.core.cloud.signalr import (
     HANDSHAKE,
     PING,
+    RECORD_END,
     Close,
     Completion,
     Decoder,
@@ -30,6 +31,8 @@ from bridge.ports import Clock
 
 # About a hundred observations: a millisecond's work, ten on a Raspberry Pi.
 SLICE_BYTES = 16_384
+# A shorter record is a ping, or none at all, and each costs about as much as a long one.
+SHORT_RECORD_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,12 @@ class HubConnection:
         while True:
             data = await socket.recv()
             self._heard()
-            for start in range(0, len(data), SLICE_BYTES):
-                for message in grouped(self._decoder.feed(data[start : start + SLICE_BYTES])):
+            is_dense = data.count(RECORD_END) * SHORT_RECORD_BYTES > len(data)
+            slice_bytes = SLICE_BYTES // 8 if is_dense else SLICE_BYTES
+            for start in range(0, len(data), slice_bytes):
+                for message in grouped(self._decoder.feed(data[start : start + slice_bytes])):
                     self._handle(message)
-                if len(data) > SLICE_BYTES:
+                if len(data) > slice_bytes:
                     # Others have their turn, and what was read is handled before more is.
                     await asyncio.sleep(0)
 

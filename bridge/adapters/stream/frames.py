@@ -10,6 +10,8 @@ the protocol) is for the library, which knows the whole of RFC 6455 and takes it
    stand there.
 3. A payload is passed on as it arrives. Where frames begin and end means nothing to the records in
    them, so nothing waits for the end of a large frame, and nothing but a cut header is kept.
+4. What the library takes its time for is taken a few frames at a time: a hub that sends pings and
+   nothing else must not hold up the rest of the program.
 """
 
 from collections.abc import Callable
@@ -26,6 +28,8 @@ MASKED: Final = 0x80
 # What the seven bits of the length say when the length follows in two bytes, or in eight.
 IN_TWO: Final = 126
 IN_EIGHT: Final = 127
+# Half a millisecond of the library's time; a hub sends one ping in many seconds.
+MOST_RARE: Final = 64
 
 
 class Cutter:
@@ -44,26 +48,34 @@ class Cutter:
         self._payloads = payloads
         self._rare = rare
         self._largest = largest
-        self._header = b""  # the beginning of one, cut off
+        self._rest = b""  # the beginning of a header, or what was too much for one turn
         self._left = 0  # bytes that are still to come of a frame begun
         self._left_is_plain = False
         self._in_message = False
         self._ended = False
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes. Never raises, as long as ``rare`` does not."""
-        if self._header:
-            data, self._header = self._header + data, b""
+    def feed(self, data: bytes = b"") -> bool:
+        """Take the next bytes. Never raises, as long as ``rare`` does not.
+
+        Returns:
+            Whether some of them are left for another turn: feed nothing, or what comes next.
+        """
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         at = self._go_on(data) if self._left else 0
-        while not self._ended:
+        for _ in range(MOST_RARE):
+            if self._ended:
+                return False
             if not self._in_message:
                 at = self._take_plain(data, at)
             end = _end(data, at)
             if end is None:
-                self._header = data[at:]
-                return
+                self._rest = data[at:]
+                return False
             self._hand_over(data, at, end)
             at = end
+        self._rest = data[at:]
+        return bool(self._rest) and not self._ended
 
     def _go_on(self, data: bytes) -> int:
         """Take the rest of a frame begun; say where the next one begins."""

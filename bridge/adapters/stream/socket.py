@@ -25,9 +25,10 @@ from bridge.core.cloud.signalr import plain
 from bridge.errors import LinkLost
 
 LARGEST_FRAME_BYTES: Final = 4 << 20
-# Some four hundred observations: enough for a read to be worth it, and little enough to cut up in a
-# millisecond on a Raspberry Pi. asyncio's own reads are four times that, each into new memory.
-READ_BYTES: Final = 65_536
+# Some two hundred observations: enough for a read to be worth it, and little enough to cut up in a
+# few milliseconds where it is nothing but headers. asyncio's own reads are eight times that, each
+# into new memory.
+READ_BYTES: Final = 32_768
 # Above this no more is read until it is taken; what one read brings comes on top.
 MOST_HELD_BYTES: Final = 65_536
 HEAD_END: Final = b"\r\n\r\n"
@@ -69,6 +70,7 @@ class HubSocket(asyncio.BufferedProtocol):
         self._writable.set()
         self._lost = asyncio.Event()
         self._is_closing = False
+        self._is_behind = False
 
     # -- for whoever uses it ------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class HubSocket(asyncio.BufferedProtocol):
             self._write()
         # Nobody reads what still comes, but its end must not wait behind it.
         self._is_closing = True
+        self._is_behind = False
         self._held_bytes = 0
         self._writable.set()
         self._regulate()
@@ -202,10 +205,18 @@ class HubSocket(asyncio.BufferedProtocol):
 
     def _take(self, data: bytes) -> None:
         self._held_bytes += len(data)
-        self._cutter.feed(data)
-        if self._held_bytes >= MOST_HELD_BYTES:
+        self._is_behind = self._cutter.feed(data)
+        if self._is_behind:
+            self._loop.call_soon(self._catch_up)
+        if self._held_bytes >= MOST_HELD_BYTES or self._is_behind:
             self._regulate()
         self._wake()
+
+    def _catch_up(self) -> None:
+        """Take more of what was too much for one turn; nothing is read meanwhile."""
+        if self._is_behind and not self._is_closing:
+            self._take(b"")
+            self._regulate()
 
     def _rare(self, data: bytes) -> bool:
         """Let the library have what is not plain; say whether more may follow."""
@@ -217,6 +228,8 @@ class HubSocket(asyncio.BufferedProtocol):
         return self._library.state is State.OPEN
 
     def _end(self) -> None:
+        while self._is_behind and not self._is_closing:
+            self._is_behind = self._cutter.feed()
         self._library.receive_eof()
         self._answer()
         self._wake()
@@ -235,7 +248,8 @@ class HubSocket(asyncio.BufferedProtocol):
         """Read only what is taken, from a hub that takes what we say."""
         if self._transport is None or self._lost.is_set():
             return
-        if self._held_bytes >= MOST_HELD_BYTES or not self._writable.is_set():
+        is_full = self._held_bytes >= MOST_HELD_BYTES
+        if is_full or self._is_behind or not self._writable.is_set():
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

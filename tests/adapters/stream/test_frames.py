@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
-from bridge.adapters.stream.frames import Cutter
+from bridge.adapters.stream.frames import MOST_RARE, Cutter
 from tests.fuzz.hub import LARGEST, Library, compare, cut, frame
 
 
@@ -111,3 +111,25 @@ def test_fragments_are_joined_with_what_comes_between_and_after():
 
     assert b"".join(library.payloads) == b"123"
     assert frame(Opcode.TEXT, b"3") not in b"".join(library.given)
+
+
+@pytest.mark.parametrize("rare", [frame(Opcode.PING, b""), frame(Opcode.CONT, b"x", fin=False)])
+def test_what_the_library_takes_its_time_for_is_taken_in_turns(rare):
+    """However many frames arrive at once: a few each time, none is lost, and what follows waits."""
+    given_to_it: list[bytes] = []
+    payloads: list[bytes] = []
+    begin = frame(Opcode.TEXT, b"x", fin=False) if rare[0] & 0xF == Opcode.CONT else rare
+    last = frame(Opcode.CONT, b"x")
+    cutter = Cutter(payloads, lambda data: given_to_it.append(data) is None, largest=LARGEST)
+
+    turns, before = 1, 0
+    is_more = cutter.feed(begin + rare * 1_000 + last + frame(Opcode.TEXT, b"end"))
+    while is_more:
+        assert len(given_to_it) - before <= MOST_RARE
+        before = len(given_to_it)
+        is_more = cutter.feed()
+        turns += 1
+
+    assert turns == 1_002 // MOST_RARE + 1
+    assert b"".join(given_to_it) == begin + rare * 1_000 + last
+    assert payloads == [b"end"]

@@ -14,6 +14,7 @@ from websockets.frames import Opcode
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
+from bridge.adapters.stream.frames import MOST_RARE
 from bridge.adapters.stream.socket import MOST_HELD_BYTES, HubSocket, open_socket
 from bridge.errors import LinkLost
 from tests.conftest import PATIENCE_S
@@ -173,6 +174,29 @@ async def test_who_is_behind_stops_the_reading():
 
     assert len(await line.socket.recv()) == taken * 1_000
     assert line.transport.is_reading
+
+
+async def test_a_hub_that_sends_nothing_but_pings_holds_nobody_up():
+    """Others have their turn between a few pings and the next; nothing more is read meanwhile."""
+    line = Line().opened()
+    ping, turns = frame(Opcode.PING, b""), 0
+    line.arrive(ping * 5_000 + TEXT)
+    while not line.transport.is_reading:
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert turns >= 5_000 // MOST_RARE
+    assert await line.socket.recv() == b"x" * 1_000
+
+
+@pytest.mark.parametrize("ends", [HubSocket.eof_received, lambda one: one.connection_lost(None)])
+async def test_what_waits_for_its_turn_comes_before_the_end(ends):
+    """A connection that ends while we are behind ends after what it brought."""
+    line = Line().opened()
+    line.arrive(frame(Opcode.PING, b"") * 500 + TEXT)
+    ends(line.socket)
+
+    assert (await read(line.socket))[0] == b"x" * 1_000
 
 
 async def test_a_hub_that_takes_no_pongs_is_not_read():
