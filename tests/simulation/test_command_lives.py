@@ -5,6 +5,7 @@ of them, ``--hypothesis-seed`` the same ones again.
 """
 
 import json
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -384,6 +385,13 @@ class Lives(RuleBasedStateMachine):
         for command in self.bench.journal._book.live:
             if not command.receipts and not command.caveat:
                 assert command.key in self.bench.rows
+
+    @invariant()
+    def no_end_waits_for_a_disk_that_hangs(self):
+        """An end whose row does not get to the disk in time is told all the same."""
+        for write in self.bench.journal._book.scribe._writes.values():
+            is_told = write.command.state not in FINAL or write.command.is_published
+            assert is_told or write.due_s < math.inf
 
     @invariant()
     def in_order(self):

@@ -299,12 +299,12 @@ class Journal:
         """Go on with a command that cannot be written down."""
         command = self._book.scribe.not_saved(event.key, now.mono_s)
         if command is not None:
-            yield from self._unwritten(command, str(event.error), now)
+            yield _unsaved(command, str(event.error))
+            yield from self._unwritten(command, now)
         yield from self._work(now)
 
-    def _unwritten(self, command: Command, why: str, now: Moment) -> Iterator[Effect]:
-        facts = {"charger_id": command.charger_id, "command": command.spec.name, "error": why}
-        yield Note("warning", "command.not_saved", facts)
+    def _unwritten(self, command: Command, now: Moment) -> Iterator[Effect]:
+        """Go on without the disk."""
         waits = command.state in (State.WAITING, State.LEAVING)
         if waits and (command.durable == 0 or command.state is State.LEAVING):
             if self._book.known.reduces(command, now):
@@ -331,7 +331,8 @@ class Journal:
         self._touch()
         yield from self._sender.lost(now)
         for command in self._book.scribe.overdue(now.mono_s):
-            yield from self._unwritten(command, "the store does not answer", now)
+            yield _unsaved(command, "the store does not answer")
+            yield from self._unwritten(command, now)
         for command in [c for c in self._book.live if c.due_s <= now.mono_s]:
             yield from self._due(command, now)
         yield from self._sender.look(now)
@@ -356,9 +357,19 @@ class Journal:
     def _work(self, now: Moment) -> Iterator[Effect]:
         """Send what may be sent, write what changed."""
         self._touch()
-        if not self._stopping:
-            yield from self._sender.pump(now)
+        held = None
+        while held is None or held:
+            if not self._stopping:
+                yield from self._sender.pump(now)
+            held = self._book.scribe.held_up()
+            for command in held:
+                yield from self._unwritten(command, now)
         yield from self._book.scribe.flush(now)
 
     def _touch(self) -> None:
         self._deadline_s = math.nan
+
+
+def _unsaved(command: Command, why: str) -> Note:
+    facts = {"charger_id": command.charger_id, "command": command.spec.name, "error": why}
+    return Note("warning", "command.not_saved", facts)

@@ -5,7 +5,8 @@ Rules:
 1. Of one command at most one row is being written. What changes meanwhile is written next, in one
    row, however much it was.
 2. A write that is not answered in :data:`WRITE_WITHIN_S` counts as failed: a disk that hangs must
-   not hold up a stop. Its answer, when it comes, is taken all the same.
+   not hold up a stop. Its answer, when it comes, is taken all the same. Until then whatever changes
+   in that command counts as failed at once: its end is told without the disk.
 3. What could not be written is kept, and written when the store takes something again, or after
    :data:`RETRY_AFTER_S`. So the store does not go on believing what is long over.
 4. That an answer was told is written :data:`LATER_S` afterwards: nobody waits for it, and it must
@@ -36,11 +37,13 @@ class _Write:
     Attributes:
         version: Of the command, as it is written.
         due_s: Monotonic time at which it counts as failed; never, once it did.
+        failed: The newest version that counts as failed with it.
     """
 
     command: Command
     version: int
     due_s: float
+    failed: int = 0
 
 
 class Scribe:
@@ -111,8 +114,18 @@ class Scribe:
             self.retry()
         late = [write for write in self._writes.values() if write.due_s <= mono_s]
         for write in late:
-            write.due_s = math.inf
+            write.due_s, write.failed = math.inf, write.command.version
         return [write.command for write in late]
+
+    def held_up(self) -> list[Command]:
+        """Return commands that changed behind a write that counts as failed, each change once."""
+        held = []
+        for command in self._changed:
+            write = self._writes.get(command.key)
+            if write is not None and 0 < write.failed < command.version:
+                write.failed = command.version
+                held.append(command)
+        return held
 
     def deadline_s(self) -> float:
         """Return when a write counts as failed, is tried again or was put off to."""

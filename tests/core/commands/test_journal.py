@@ -854,6 +854,26 @@ def test_without_a_store_a_charge_can_still_be_stopped(bench, disk, command, pay
     assert "the journal could not be written" in answer["detail"]
 
 
+@pytest.mark.fault("F5")
+def test_a_disk_that_hangs_keeps_nobody_from_the_answer(bench):
+    """What was carried out without the disk is answered without it too, also behind another."""
+    bench.disk = "hangs"
+    bench.send("stop", packet=7)
+    bench.send("pause", packet=8)
+    first = call_of(bench.pass_s(5))
+    second = call_of(bench.answer(first, ticket(command_id=26)))
+    told = bench.respond(command_id=26)
+    assert [(a["command"], a["state"]) for a in answers(told)] == [("stop", "confirmed")]
+    bench.answer(second, ticket(command_id=25))
+    told = bench.respond(command_id=25)
+    assert [(a["command"], a["state"]) for a in answers(told)] == [("pause", "confirmed")]
+
+    bench.disk = "ok"
+    while bench.pending:
+        assert not answers(bench.commit())
+    assert {row.state for row in bench.rows.values()} == {"confirmed"}
+
+
 @pytest.mark.parametrize("disk", ["fails", "hangs"])
 @pytest.mark.parametrize(("command", "payload"), [*ENERGIZING, ("refresh", b"PRESS")])
 def test_without_a_store_the_rest_is_refused(bench, disk, command, payload):

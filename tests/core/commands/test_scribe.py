@@ -89,6 +89,25 @@ def test_a_write_that_takes_too_long_counts_as_failed_once():
     assert _written(late) == ["k"]
 
 
+def test_what_changes_behind_a_late_write_counts_as_failed_once():
+    """Each change is told once while the disk hangs, and written when it answers."""
+    scribe, one = Scribe(), _command()
+    scribe.touch(one)
+    _written(scribe)
+    scribe.touch(one)
+    assert scribe.held_up() == []
+    scribe.overdue(100.0 + WRITE_WITHIN_S)
+    assert scribe.held_up() == []
+    scribe.touch(one)
+    assert scribe.held_up() == [one]
+    assert scribe.held_up() == []
+
+    assert _written(scribe) == []
+    assert scribe.saved("k") is one
+    assert scribe.held_up() == []
+    assert _written(scribe) == ["k"]
+
+
 def test_answers_to_nobody_change_nothing():
     """A row that nobody waits for is ignored."""
     scribe = Scribe()
