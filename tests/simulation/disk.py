@@ -1,7 +1,8 @@
 """A simulated disk, and a store of the gateway's on it.
 
 What is committed survives everything; what is not when the process dies is committed or not, as
-chance has it, and nobody was told. One thing is written at a time, in order.
+chance has it, and nobody was told. There is one commit at a time, in order; what is asked for
+meanwhile goes into the next one together, as in the store that is real.
 """
 
 import random
@@ -27,6 +28,21 @@ USUAL_S = (0.002, 0.002, 0.02, 0.3)
 TOO_LONG_S = 4.5
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit: all of what is in it comes to be on the disk at once.
+
+    Attributes:
+        begin_s: When it begins; until then more may join it.
+        written_s: When it is on the disk.
+        done_s: When the disk says so.
+    """
+
+    begin_s: float = 0.0
+    written_s: float = 0.0
+    done_s: float = 0.0
+
+
 @dataclass(slots=True)
 class Disk:
     """What is written down, and how the disk is.
@@ -34,8 +50,10 @@ class Disk:
     Attributes:
         state: ``ok``, ``fails`` (nothing can be written or read) or ``full`` (no new rows).
         slow_s: What every commit takes longer.
+        hangs_until_s: No commit that begins before is done before.
         troubles_s: When it failed, was full or took too long, so that somebody was told so.
-        commits: How many there were.
+        commits: How many changes were committed.
+        last: The commit that what is asked for now goes into, or behind.
         accepted: Told of every report that is committed, before anybody else is.
         at_commit: Done once, in the middle of the next commit.
         written: Told of every command that is committed for the first time.
@@ -49,9 +67,10 @@ class Disk:
     roster: tuple[str, ...] = ()
     state: str = "ok"
     slow_s: float = 0.0
+    hangs_until_s: float = 0.0
     troubles_s: list[float] = field(default_factory=list)
     commits: int = 0
-    free_s: float = 0.0
+    last: Commit = Commit()
     accepted: Callable[[StoredReport], None] = lambda _stored: None
     at_commit: Callable[[], object] | None = None
     written: Callable[[CommandRow], None] = lambda _row: None
@@ -63,6 +82,17 @@ class Disk:
             key=lambda one: one.report.ended_at,
         )
         return OpenedStore(tuple(owed), tuple(self.commands.values()))
+
+    def turn(self) -> Commit:
+        """Find the commit for what is asked for now: the next one, or one that begins at once."""
+        now_s = self.timeline.now_s
+        if now_s >= self.last.begin_s:
+            begin_s = max(self.last.done_s, now_s)
+            takes_s = self.slow_s + self.rng.choice(USUAL_S)
+            takes_s += max(0.0, self.hangs_until_s - begin_s)
+            share = self.rng.random()
+            self.last = Commit(begin_s, begin_s + takes_s * share, begin_s + takes_s)
+        return self.last
 
     def load(self) -> StoredTokens:
         """Read the token file."""
@@ -95,19 +125,17 @@ class SimulatedStore:
     async def _commit(self, change: Callable[[], T]) -> T:
         """Wait for the disk's turn, change what is on it, and wait until it says so."""
         disk = self._disk
-        begin_s = max(disk.free_s, disk.timeline.now_s)
-        done_s = disk.free_s = begin_s + disk.slow_s + disk.rng.choice(USUAL_S)
-        share = disk.rng.random()
-        if done_s - disk.timeline.now_s > TOO_LONG_S:
-            disk.troubles_s.append(disk.timeline.now_s)
+        commit, asked_s = disk.turn(), disk.timeline.now_s
+        if commit.done_s - asked_s > TOO_LONG_S:
+            disk.troubles_s.append(asked_s)
         if disk.at_commit is not None:
             act, disk.at_commit = disk.at_commit, None
-            disk.timeline.later(disk.rng.random() * (done_s - disk.timeline.now_s), act)
-        await self._clock.sleep((done_s - disk.timeline.now_s) * share)
+            disk.timeline.later(disk.rng.random() * (commit.done_s - asked_s), act)
+        await self._clock.sleep(commit.written_s - asked_s)
         self._check()
         result = change()
         disk.commits += 1
-        await self._clock.sleep(done_s - disk.timeline.now_s)
+        await self._clock.sleep(commit.done_s - disk.timeline.now_s)
         return result
 
     def _check(self) -> None:

@@ -286,6 +286,13 @@ def _disk_slow(sim: "Simulation", rng: random.Random) -> bool:
     return True
 
 
+def _disk_hangs(sim: "Simulation", rng: random.Random) -> bool:
+    """Let a commit take so long that the program goes on without it."""
+    hangs_until_s = sim.timeline.now_s + rng.uniform(6, 240)
+    sim.disk.hangs_until_s = min(hangs_until_s, sim.trouble_ends_s)
+    return True
+
+
 def _killed(sim: "Simulation", rng: random.Random) -> bool:
     return sim.kill(back_in_s=rng.choice((0.2, 2.0, 30.0, 600.0)))
 
@@ -375,6 +382,7 @@ TABLE: Mapping[str, Fault] = {
     "disk_fails": _disk_is("fails", 120.0),
     "disk_full": _disk_is("full", 300.0),
     "disk_slow": _disk_slow,
+    "disk_hangs": _disk_hangs,
     "killed": _killed,
     "power_cut": _power_cut,
     "clean_stop": _clean_stop,

@@ -50,6 +50,7 @@ FAULTS = {
     "disk_fails": (0.5, 4.0),
     "disk_full": (0.5, 3.0),
     "disk_slow": (0.5, 4.0),
+    "disk_hangs": (0.5, 3.0),
     # the process and its machine
     "killed": (0.3, 3.0),
     "power_cut": (0.5, 3.0),

@@ -65,9 +65,10 @@ def main() -> int:
         simulated_s += simulation.timeline.now_s - 1000
         if number % 20 == 0 or number == count:
             spent_s = time.perf_counter() - began_s
+            hours = simulated_s / HOUR_S
             say(
-                f"{number} seeds, {failed} failed, {simulated_s / HOUR_S:.0f} simulated hours in"
-                f" {spent_s:.0f} s: {simulated_s / HOUR_S / spent_s:.1f} an hour of each second",
+                f"{number} seeds, {failed} failed, {hours:.0f} simulated hours in {spent_s:.0f} s:"
+                f" {hours / spent_s:.1f} simulated hours in each second",
             )
     names = sorted({*FAULTS, *fired})
     say("faults: " + ", ".join(f"{name} {fired[name]}" for name in names))

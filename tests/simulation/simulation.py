@@ -45,6 +45,7 @@ class Simulation:
         lives: How many processes there were.
         is_alive: One of them runs.
         back_in_s: When the next one starts after this one.
+        trouble_ends_s: When nothing goes wrong any more.
         trouble_is_over: Nothing goes wrong any more.
     """
 
@@ -54,7 +55,7 @@ class Simulation:
         self.fired: Counter[str] = Counter()
         self.events: deque[tuple[float, str, object]] = deque(maxlen=EVENTS_KEPT)
         self.timeline = Timeline()
-        self._trouble_ends_s = float("inf")
+        self.trouble_ends_s = float("inf")
         self.rng = random.Random(f"run:{options.seed}")
         self.clock = SimulatedClock(self.timeline, self.rng)
         self.vendor = Vendor(
@@ -217,7 +218,7 @@ class Simulation:
             Violation: A promise was broken.
         """
         end_s = self.timeline.now_s + self.options.hours * HOUR_S
-        self._trouble_ends_s = end_s
+        self.trouble_ends_s = end_s
         for name, rate in self.options.faults.items():
             self._plan(name, rate, end_s)
         self._repeat(self.options.commands_per_hour, end_s - QUIET_BEFORE_END_S, self._ask)
@@ -304,7 +305,7 @@ class Simulation:
     def _stand_still(self, for_s: float) -> None:
         if self.is_alive and not self.timeline.is_nested:
             # It ends with all other trouble: the minute to go is the process's own.
-            for_s = min(for_s, self._trouble_ends_s - self.timeline.now_s)
+            for_s = min(for_s, self.trouble_ends_s - self.timeline.now_s)
             self.note("stands still", f"for {for_s:g} s")
             if for_s < STOOD_STILL_S:
                 self.people.reading_s = self.timeline.now_s + for_s
