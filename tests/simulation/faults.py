@@ -237,6 +237,18 @@ def _charger_offline(sim: "Simulation", rng: random.Random) -> bool:
     return True
 
 
+def _charger_silent(sim: "Simulation", rng: random.Random) -> bool:
+    """Let a charger say nothing more, and its cloud not notice."""
+    charger = sim.vendor.world.chargers[rng.choice(sim.chargers)]
+    if not charger.online:
+        return False
+    sim.vendor.live()
+    charger.online, charger.offline_since = False, charger.at
+    charger.offline_since_s = float("inf")  # it is never called offline
+    sim.timeline.later(rng.uniform(60, 3600), lambda: sim.bring_back(charger.id, 0))
+    return True
+
+
 def _charger_rejects(sim: "Simulation", rng: random.Random) -> bool:
     sim.vendor.simulator.reject_next(rng.choice(sim.chargers))
     return True
@@ -376,6 +388,7 @@ TABLE: Mapping[str, Fault] = {
     "hub_late": _on_hub(_hub_late),
     "old_burst": _on_hub(_old_burst),
     "charger_offline": _charger_offline,
+    "charger_silent": _charger_silent,
     "charger_rejects": _charger_rejects,
     "foreign_command": _foreign_command,
     "undecodable": _undecodable,

@@ -43,6 +43,7 @@ FAULTS = {
     "old_burst": (1.0, 8.0),
     # chargers and people
     "charger_offline": (0.3, 2.0),
+    "charger_silent": (0.3, 2.0),
     "charger_rejects": (1.0, 8.0),
     "foreign_command": (2.0, 12.0),
     "undecodable": (0.5, 4.0),

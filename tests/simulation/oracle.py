@@ -320,5 +320,5 @@ def _agrees(value: Any, scalar: bytes) -> bool:
     if isinstance(value, bool) or value is None:
         return text == json.dumps(value)
     if isinstance(value, int | float):
-        return float(text) == float(value)
+        return bool(text) and float(text) == float(value)
     return text == value

@@ -4,21 +4,27 @@
 """
 
 import functools
+import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
 
+from bridge.core.alerts import Alerts
 from bridge.core.chargers import announcements, state
 from bridge.core.cloud.budget import Budget
+from bridge.core.cloud.hub import Keepalive
 from bridge.core.cloud.probe import Probe
-from bridge.core.commands import admission, dedupe, journal, sender
+from bridge.core.commands import admission, dedupe, journal, lanes, sender
 from bridge.core.commands.verdicts import RetryIn
-from bridge.core.effects import Acknowledge
+from bridge.core.effects import Acknowledge, Reconnect
+from bridge.core.loopback import Loopback
 from bridge.core.outbox import Outbox
 from bridge.core.sessions.delivery import Delivery
+from bridge.core.sessions.ledger import find_row
 from bridge.errors import OutcomeUnknown
+from tests.simulation import disk
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import FAULTS, draw
 from tests.simulation.oracle import Violation
@@ -225,6 +231,54 @@ def _never_asks_again(patch):
     patch.setattr(Probe, "link", lambda *_: None)
 
 
+def _keeps_on_calling_silent_chargers_online(patch):
+    """A charger that says nothing more is there until its cloud says otherwise."""
+    patch.setattr(state, "SILENCE_S", 864_000.0)
+
+
+def _asks_while_blocked(patch):
+    """A block is a refusal like any other."""
+    patch.setattr(Budget, "silence", lambda *_: None)
+
+
+def _draws_a_key_each_time(patch):
+    """A report that comes twice is two."""
+    numbers = itertools.count()
+
+    def forgetful(report, alike):
+        return f"{find_row(report, alike)[0]}-{next(numbers)}", None
+
+    patch.setattr(disk, "find_row", forgetful)
+
+
+def _believes_in_a_deaf_broker(patch):
+    """A heartbeat that does not come back is no reason to connect anew."""
+    tick = Loopback.tick
+
+    def patient(self, now):
+        yield from (effect for effect in tick(self, now) if not isinstance(effect, Reconnect))
+
+    patch.setattr(Loopback, "tick", patient)
+
+
+def _believes_in_a_silent_hub(patch):
+    """A hub that says nothing, not even pings, has nothing to say."""
+    begin = Keepalive.__init__
+    patch.setattr(
+        Keepalive, "__init__", lambda self, mono_s, **_: begin(self, mono_s, silence_s=1e9)
+    )
+
+
+def _serves_the_last_first(patch):
+    """Of a charger's commands the newest goes first."""
+    patch.setattr(lanes, "_arrival", lambda command: -command.seq)
+
+
+def _never_takes_an_alert_back(patch):
+    """What was wrong once is wrong for ever."""
+    patch.setattr(Alerts, "clear", lambda *_: iter(()))
+
+
 @dataclass(frozen=True)
 class Hunt:
     """Where a mistake shows, and as what: another fault must not be taken for it."""
@@ -257,6 +311,13 @@ MUTANTS = {
         {"mqtt_half_open": 60, "mqtt_drop": 60}, "0 answers to", commands_per_hour=400.0
     ),
     _says_more_than_is_described: Hunt({}, "not as its schema says"),
+    _keeps_on_calling_silent_chargers_online: Hunt({"charger_silent": 10}, "was last heard"),
+    _asks_while_blocked: Hunt({"ban": 20}, "while the vendor blocks us"),
+    _draws_a_key_each_time: Hunt({"killed": 20}, "has two keys"),
+    _believes_in_a_deaf_broker: Hunt({"broker_deaf": 20}, "does not come back"),
+    _believes_in_a_silent_hub: Hunt({"hub_silent": 20}, "does not come back"),
+    _serves_the_last_first: Hunt({"rest_late": 60, "rest_429": 60}, "left out of order"),
+    _never_takes_an_alert_back: Hunt({"disk_full": 6}, "an alert that is not true"),
     _never_asks_again: Hunt({"rest_lost_request": 240}, "bridge/cloud is b'degraded'"),
 }
 
