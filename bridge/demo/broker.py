@@ -10,7 +10,9 @@ try:
     from amqtt.broker import Broker
     from amqtt.session import Session
 except ImportError as exc:
-    raise BridgeError("the demo's broker needs amqtt: pip install charger-bridge[demo]") from exc
+    raise BridgeError(
+        "the demo's broker needs amqtt: pip install --require-hashes -r requirements/demo.txt"
+    ) from exc
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 1883

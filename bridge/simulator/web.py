@@ -6,8 +6,9 @@ try:
     import aiohttp
     import aiohttp.web
 except ImportError as exc:
+    # By file and not by name: a package index gives a name to whoever takes it.
     raise BridgeError(
-        "the simulated cloud needs aiohttp: pip install charger-bridge[demo]"
+        "the simulated cloud needs aiohttp: pip install --require-hashes -r requirements/demo.txt"
     ) from exc
 
 web = aiohttp.web

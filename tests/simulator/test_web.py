@@ -18,5 +18,5 @@ def test_a_missing_aiohttp_is_explained():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=30
     )
 
-    assert "pip install charger-bridge[demo]" in done.stdout
+    assert "-r requirements/demo.txt" in done.stdout
     assert done.stdout.count("\n") == 1
