@@ -28,6 +28,7 @@ BORDERS: dict[str, Callable[[bytes], None]] = {
         cloud.session_bodies,
         cloud.refusal,
         cloud.retry_after,
+        cloud.date,
         cloud.url,
         http.http_request,
         disk.configuration,

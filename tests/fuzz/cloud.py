@@ -1,7 +1,11 @@
 """The borders towards the cloud: the hub and the REST interface."""
 
 import contextlib
+from datetime import timedelta
 
+import httpx
+
+from bridge.adapters.cloud.exchange import date_of
 from bridge.adapters.store import rows as report_rows
 from bridge.core.chargers.observations import HIGHEST_ID, LONGEST_TEXT_BYTES, Observation, decode
 from bridge.core.cloud import hub, refusals, rest, signalr
@@ -14,6 +18,7 @@ from bridge.core.events import (
     Observed,
     RawObservation,
 )
+from bridge.core.reference_time import ReferenceTime
 from bridge.core.sessions.reports import read_report, read_start
 from bridge.errors import CloudRejected, DecodeError
 from tests.fuzz.core import API, CORE, EXCHANGE, NOON, ONE, any_of, parts, shake, stored, text_of
@@ -132,6 +137,16 @@ def retry_after(data: bytes) -> None:
     for wall in (NOON, None):
         wait_s = refusals.retry_after_s(data.decode("latin-1"), wall)
         assert wait_s is None or 0 <= wait_s <= refusals.LONGEST_RETRY_AFTER_S
+
+
+def date(data: bytes) -> None:
+    """The Date of an answer: a moment a clock can be compared with, or none."""
+    made_at = date_of(httpx.Response(200, headers=[(b"Date", data)]))
+    if made_at is not None:
+        assert made_at.utcoffset() == timedelta(0)
+        reference = ReferenceTime()
+        reference.tell(made_at, 0.0)
+        reference.contradicts(NOON.timestamp(), 1.0)
 
 
 def url(data: bytes) -> None:

@@ -151,6 +151,7 @@ SEEDS: dict[str, list[bytes]] = {
         _json([SESSION]), _json({"measurements": [{"value": 1, "measuredAt": STAMP}]}),
     ],
     "refusal": [_json(PROBLEM), b"Your IP is now blocked", b"<html><b>502</b></html>"],
+    "date": [b"Sun, 22 Nov 2026 12:00:10 GMT", b"Sun, 22 Nov 2026 13:00:00 +0100", b"0"],
     "retry_after": [b"120", b"0.5", b"Sun, 22 Nov 2026 12:00:10 GMT", b"-1", b"1e9"],
     "url": [b"/api/chargers/EH123456", b"/../x", b"//host/x", b"/a?b=c#d", b"/%2F", b"/@h"],
     "http_request": [

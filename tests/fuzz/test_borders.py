@@ -3,7 +3,10 @@
 `make fuzz` runs the same targets guided by coverage, for as long as you like.
 """
 
+import contextlib
+import resource
 import time
+from pathlib import Path
 
 import pytest
 import structlog
@@ -16,6 +19,8 @@ from tests.fuzz.seeds import BASIC, BOMBS, SEEDS, WORDS, dictionary
 
 # Of processor time: what is not bounded takes minutes, and a loaded machine is no defect.
 SLOWEST_S = 10.0
+# Beyond what the process has already; the longest bomb is 10 MB.
+MOST_BYTES = 128 * 2**20
 # Inputs that once broke a promise.
 FOUND = [
     ("command_row", b"start\xff\xfe\xff\xfe\xff\xfesent\xff\xfe\xff\xfe" + b'{"argument":"\x8e"}'),
@@ -64,13 +69,32 @@ def test_no_bytes_break_a_border(name, data):
     BORDERS[name](data.draw(mutated([*SEEDS[name], *BASIC])))
 
 
+@contextlib.contextmanager
+def little_memory():
+    """Give the process only so much more address space: who wants more gets a MemoryError."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MOST_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_too_much_memory_would_be_found():
+    """The limit bites."""
+    with little_memory(), pytest.raises(MemoryError):
+        bytes(2 * MOST_BYTES)
+
+
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_are_bounded_in_time_and_memory(bomb):
     """No depth, length, number or repetition makes any border work long or keep much."""
     content = BOMBS[bomb]
     for name, border in BORDERS.items():
         started_s = time.process_time()
-        border(content)
+        with little_memory():
+            border(content)
         assert time.process_time() - started_s < SLOWEST_S, name
 
 

@@ -7,6 +7,7 @@ it: two commits behind the last frame it took, or a word of the last owner about
 damage.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,8 @@ def read_log(path: Path) -> Log:
     """Read the log of a store that nobody has open."""
     try:
         with Path(f"{path}-wal").open("rb") as stream:
-            data = stream.read(MOST_BYTES)
+            # Room is made for what is asked for, whether it is there or not.
+            data = stream.read(min(MOST_BYTES, os.fstat(stream.fileno()).st_size))
     except FileNotFoundError:
         return Log()
     frames = []
@@ -111,7 +113,8 @@ def _is_sound(header: bytes) -> bool:
 
 def _committed(path: Path, salts: bytes) -> int:
     try:
-        index = Path(f"{path}-shm").read_bytes()[:INDEX_BYTES]
+        with Path(f"{path}-shm").open("rb") as stream:
+            index = stream.read(INDEX_BYTES)
     except OSError:
         return 0
     if len(index) < INDEX_BYTES or index[INDEX_SALTS_AT:INDEX_BYTES] != salts:
