@@ -8,7 +8,9 @@ import zipfile
 
 import pytest
 
+from tests import canaries
 from tests.acceptance.conftest import PASSWORD
+from tests.canaries import BROKER_PASSWORD
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
@@ -27,12 +29,19 @@ async def doctor(s, output):
     said, _ = await process.communicate()
     with zipfile.ZipFile(output) as bundle:
         files = {name: bundle.read(name).decode() for name in bundle.namelist()}
+    everything = "".join((said.decode(), *files, *files.values()))
+    assert canaries.found_in(everything.encode()) == []
     return process.returncode, said.decode(), files
 
 
 async def test_a_bridge_that_is_well_is_told_and_packed(stage, tmp_path):
     """Beside a running gateway it finds nothing broken, disturbs nothing and tells no secret."""
-    async with stage(chargers=1) as s:
+    environ = {"CHARGER_BRIDGE_MQTT__PASSWORD": BROKER_PASSWORD}
+
+    def with_login(config):
+        config["mqtt"]["username"] = "somebody"
+
+    async with stage(chargers=1, change=with_login, environ=environ) as s:
         s.cloud.plug_in("EH000001")
         s.cloud.show_tag("EH000001", TAG)
         s.witness.publish("charger/EH000001/set/start", "PRESS")
