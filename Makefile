@@ -121,7 +121,7 @@ soak-crash: $(VENV)/.dev mosquitto
 	python -m tests.soak.crash_points $(or $(N),50)
 
 # One figure of docs/performance.md each; benchmarks/results has them as JSON.
-BENCHMARKS := throughput latency commands replay fleet memory start drain
+BENCHMARKS := throughput latency commands saturated replay fleet memory start drain
 
 bench: $(VENV)/.dev mosquitto
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit; done

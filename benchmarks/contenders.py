@@ -70,7 +70,9 @@ class Contender:
         }
 
 
-def _gateway(*, json: bool, everything: bool = False) -> Callable[[Place], Process]:
+def _gateway(
+    *, json: bool, everything: bool = False, program: str = "bridge"
+) -> Callable[[Place], Process]:
     def start(place: Place) -> Process:
         config = configuration(
             place.hub.url, f"{place.hub.url}/hubs/chargers", place.broker.port, place.folder
@@ -82,7 +84,7 @@ def _gateway(*, json: bool, everything: bool = False) -> Callable[[Place], Proce
             config["homeassistant"] = {"enabled": True}
         path = place.folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
-        command = [sys.executable, "-m", "bridge", "run", "--config", str(path)]
+        command = [sys.executable, "-m", program, "run", "--config", str(path)]
         return Process(command, {"CHARGER_BRIDGE_EASEE__PASSWORD": "p"})
 
     return start
@@ -141,6 +143,11 @@ GATEWAY = Contender("gateway", _gateway(json=False), by_name=True)
 GATEWAY_JSON = Contender("gateway, JSON and scalar", _gateway(json=True), by_name=True, share=0.5)
 GATEWAY_EVERYTHING = Contender(
     "gateway, everything on", _gateway(json=True, everything=True), by_name=True
+)
+GATEWAY_WATCHED = Contender(
+    "gateway, its steps measured",
+    _gateway(json=False, program="benchmarks.watched"),
+    by_name=True,
 )
 PYTHON_FLOOR = Contender("Python floor", _python_floor(), by_name=True)
 PYTHON_FLOOR_PROPERTIES = Contender(

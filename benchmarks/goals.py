@@ -131,6 +131,13 @@ GOALS = (
         _of("Node-RED flow", "gateway_to_median"),
     ),
     Goal(
+        "longest step of the loop while values saturate it",
+        5,
+        "saturated",
+        lambda figures: max(row["longest_step_ms"] for row in figures["scenes"].values()),
+        unit=" ms",
+    ),
+    Goal(
         "cost of an observation with 10,000 chargers, to that with 10",
         1.15,
         "fleet",

@@ -8,6 +8,8 @@ lines of JSON on its standard input, answers go to its standard output:
   client reads. Frames are made before the first one leaves. The answer holds the moments the first
   and the last one were handed to the kernel, in nanoseconds of the monotonic clock.
 - with ``"pace_s": 0.02``: one frame at a time, so far apart; the answer holds every moment.
+- with ``"report_s": 0.2``: a session report every so often between them, each behind a value of an
+  observation that the rounds leave out; the answer holds their chargers, numbers and moments.
 
 It says ``{"subscribed": N}`` when a client has subscribed all of them. Whoever reads slowly slows
 it down: there is no queue but that of the kernel.
@@ -23,7 +25,7 @@ import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from benchmarks.records import RECORD_END, Fleet, framed, frames, records, span
+from benchmarks.records import RECORD_END, Fleet, framed, frames, records, report, span
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CLOSE, PING, PONG = 0x8, 0x9, 0xA
@@ -104,6 +106,7 @@ class Hub(ThreadingHTTPServer):
         self.fleet = fleet
         self.client: Client | None = None
         self._measured_until = datetime.min.replace(tzinfo=UTC)
+        self._sessions = 0
 
     def send(self, order: dict[str, float]) -> dict[str, object]:
         """Carry out one order."""
@@ -115,19 +118,35 @@ class Hub(ThreadingHTTPServer):
         client, pace_s = self.client, order.get("pace_s", 0.0)
         if client is None:
             raise RuntimeError("nobody is connected")
-        moments = []
+        moments, reports = [], []
+        report_s = order.get("report_s", 0.0)
         began_ns = time.monotonic_ns()
+        report_at_ns = began_ns + report_s * 1e9
         for frame in made:
             if pace_s:
                 time.sleep(pace_s)
                 moments.append(time.monotonic_ns())
+            if report_s and time.monotonic_ns() >= report_at_ns:
+                reports.append(self._report(client, len(reports)))
+                report_at_ns += report_s * 1e9
             client.send(frame)
         return {
             "began_ns": began_ns,
             "ended_ns": time.monotonic_ns(),
             "observations": len(turns) * self.fleet.topics,
             "moments_ns": moments,
+            "reports": reports,
         }
+
+    def _report(self, client: "Client", number: int) -> tuple[str, int, int]:
+        """Send a session report, and a value right before it."""
+        serial = self.fleet.serials[number % self.fleet.chargers]
+        self._sessions += 1
+        now = datetime.now(UTC)  # noqa: TID251 - the cloud has a clock of its own
+        frame = framed(b"".join(report(self.fleet, serial, self._sessions, now)))
+        at_ns = time.monotonic_ns()
+        client.send(frame)
+        return serial, self._sessions, at_ns
 
     def ping(self) -> None:
         """Give a sign of life every so often."""
@@ -148,8 +167,12 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        """Log in, refresh or negotiate."""
+        """Log in, refresh, negotiate, or take a command."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if "/commands/" in self.path or self.path.endswith("/settings"):
+            serial = self.path.split("/")[3]
+            self._answer({"device": serial, "commandId": 48, "ticks": time.time_ns()}, 202)
+            return
         if self.path.split("?")[0].endswith("/negotiate"):
             kinds = [{"transport": "WebSockets", "transferFormats": ["Text"]}]
             self._answer(
@@ -184,9 +207,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.client = None
             self.close_connection = True
 
-    def _answer(self, document: object) -> None:
+    def _answer(self, document: object, status: int = 200) -> None:
         body = json.dumps(document).encode()
-        self.send_response_only(200)
+        self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

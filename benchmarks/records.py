@@ -20,6 +20,7 @@ LONGEST_SHORT = 125
 LONGEST_MIDDLE = 0xFFFF
 # A million of them stay within the minutes that two clocks may differ by.
 STEP = timedelta(microseconds=100)
+CHARGING_SESSION = 129
 # Numbers without labels, from which nothing else follows: one observation, one message. A setting
 # that somebody else moves is announced by an event as well.
 PLAIN: tuple[ObservationSpec, ...] = tuple(
@@ -85,6 +86,31 @@ def records(fleet: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
                     f'"dataType":{spec.kind.value},"id":{spec.id},"timestamp":"{stamp}Z",'
                     f'"value":"{value}"}}]}}\x1e'
                 ).encode()
+
+
+def marker(fleet: Fleet) -> ObservationSpec:
+    """Return an observation that the rounds leave out."""
+    return PLAIN[fleet.observations]
+
+
+def report(fleet: Fleet, serial: str, number: int, now: datetime) -> Iterator[bytes]:
+    """Word a session report, and before it a value of its number."""
+    stamp = now.isoformat(timespec="seconds")[:-6]
+    began = (now - timedelta(hours=2)).isoformat(timespec="seconds")[:-6]
+    session = (
+        f'{{"Id":{number},"Start":"{began}Z","Stop":"{stamp}Z","EnergyKwh":7.5,'
+        f'"MeterValueStart":{number}.0,"MeterValueStop":{number + 7}.5,"AuthReason":1}}'
+    )
+    spec = marker(fleet)
+    for data_type, observation_id, value in (
+        (spec.kind.value, spec.id, str(number)),
+        (DataType.STRING.value, CHARGING_SESSION, session.replace('"', '\\"')),
+    ):
+        yield (
+            f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":"{serial}",'
+            f'"dataType":{data_type},"id":{observation_id},"timestamp":"{stamp}Z",'
+            f'"value":"{value}"}}]}}\x1e'
+        ).encode()
 
 
 def framed(payload: bytes) -> bytes:

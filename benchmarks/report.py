@@ -62,6 +62,22 @@ def commands(figures: Figures) -> str:
     return grid(heads, [[name, *(f"{row[key]:.2f}" for key in keys)] for name, row in rows])
 
 
+def saturated(figures: Figures) -> str:
+    """Tabulate milliseconds by load."""
+    kinds = ("command", "echo", "report", "behind")
+    rows = [
+        [
+            name,
+            *(f"{row[f'{kind}{end}']:,.1f}" for kind in kinds for end in ("_ms", "_p99_ms")),
+            f"{row['longest_step_ms']:.1f}",
+        ]
+        for name, row in figures["scenes"].items()
+    ]
+    named = ("command", "the broker alone", "report", "behind its value")
+    heads = ["ms", *(head for name in named for head in (name, "p99")), "longest step"]
+    return grid(heads, rows)
+
+
 def replay(figures: Figures) -> str:
     """Tabulate seconds."""
     rows = [
@@ -148,6 +164,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "raspberry": raspberry,
     "latency": latency,
     "commands": commands,
+    "saturated": saturated,
     "replay": replay,
     "fleet": fleet,
     "memory": memory,

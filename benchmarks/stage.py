@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.records import Fleet
-from benchmarks.wire import connect_packet, subscribe_packet
+from benchmarks.wire import connect_packet, publish_packet, subscribe_packet
 from tests.mosquitto import Mosquitto
 from tests.ports import unused_port
 
@@ -98,6 +98,12 @@ class Generator:
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
 
+    def has_answer(self) -> bool:
+        """Say whether :meth:`answer` would not wait."""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._process.stdout, selectors.EVENT_READ)
+            return bool(ready.select(0))
+
     def answer(self) -> dict:
         """Wait for its next line."""
         with selectors.DefaultSelector() as ready:
@@ -127,6 +133,7 @@ class Judge:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._held = bytearray()
+        self._packet_id = 0
         self.values: dict[str, bytes] = {}
         self.at_ns: dict[str, int] = {}
         self.log: list[tuple[str, bytes, int]] | None = None
@@ -137,6 +144,11 @@ class Judge:
     def subscribe(self, *filters: str) -> None:
         """Add topics; what is retained there will come."""
         self._socket.sendall(subscribe_packet(filters))
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 1."""
+        self._packet_id = self._packet_id % 0xFFFF + 1
+        self._socket.sendall(publish_packet(topic, payload, self._packet_id))
 
     def until(self, done: Callable[[], bool], what: str, within_s: float | None = None) -> None:
         """Take messages until a condition over them holds."""

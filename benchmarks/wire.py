@@ -40,6 +40,12 @@ def subscribe_packet(filters: tuple[str, ...]) -> bytes:
     return b"\x82" + varint(len(body)) + body
 
 
+def publish_packet(topic: str, payload: bytes, packet_id: int) -> bytes:
+    """Make a PUBLISH at QoS 1, without properties."""
+    body = text(topic) + packet_id.to_bytes(2, "big") + b"\0" + payload
+    return b"\x32" + varint(len(body)) + body
+
+
 def masked(payload: bytes) -> bytes:
     """Put a text into a frame as a client sends it; the mask is zero, which is one too."""
     size = len(payload)

@@ -119,6 +119,7 @@ async def serve(
             clock=clock,
             emit=inbox.put,
             promise=functools.partial(signs.promise, "stream"),
+            crowded=inbox.is_crowded,
         )
     link = PahoLink(
         settings.mqtt,

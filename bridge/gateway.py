@@ -6,8 +6,10 @@ Rules:
    never raises. One pump takes events in order, asks the machine, and carries the effects out.
 2. Nothing is awaited in the pump: an effect that takes time is a task of the one TaskGroup, and its
    answer is a new event.
-3. The pump gives the loop back after a few milliseconds however much is queued, so that commands,
-   pings and acknowledgements are never held up by a replay.
+3. The pump gives the loop back after a few milliseconds however much is queued, and sooner while
+   somebody waits for a commit or an answer of the cloud. What comes with the stream, and what
+   follows from it, waits behind everything else. So commands, reports and pings are never held up
+   by values, nor values by commands: each turn of the pump takes some of both.
 """
 
 import asyncio
@@ -41,6 +43,7 @@ from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
     CommandNotSaved,
+    CommandResponse,
     CommandSaved,
     Event,
     LaneClosed,
@@ -59,6 +62,10 @@ from bridge.core.events import (
     StoreFailed,
     StoreOpened,
     StoreTended,
+    StreamClosed,
+    StreamOddity,
+    StreamOpened,
+    StreamSubscription,
     Tick,
     ValuesAcked,
 )
@@ -76,11 +83,17 @@ from bridge.watchdog import Signs
 
 log = structlog.get_logger()
 
-# A replay of thousands of observations is taken in slices; 5 ms is well below what anybody who
-# waits for an answer can notice, and long enough to be worth the switch.
-LONGEST_STEP_S = 0.005
-# Well below what takes that long on a Raspberry Pi.
-MOST_TOGETHER = 100
+# A replay of thousands of observations is taken in slices, long enough to be worth the switch. A
+# command takes some ten turns of the loop from its message to its answer, so slices are shorter
+# while one is under way.
+LONGEST_STEP_S = 0.001
+# Observations handled as one event, and values sent in one write: each less than a millisecond, and
+# a fraction of it in a short step.
+MOST_TOGETHER = 50
+MOST_AT_ONCE = 200
+SHORT_SHARE = 8
+# So many events of the stream are a few milliseconds' work: more need not be read yet.
+CROWD = 4
 # paho keeps what it is handed until the broker acknowledges; its memory is not our queue.
 WINDOW = 20
 FLUSH_WITHIN_S = 2.0
@@ -104,20 +117,44 @@ NOTHING_REMEMBERED = Started()
 NO_SERVICES: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
 
 
+# What comes by the thousand, with what must keep its order with it: all that the stream says, and
+# all that happens to the connection for values.
+IN_BULK: frozenset[type] = frozenset(
+    {
+        Observed, CommandResponse, StreamOpened, StreamClosed, StreamSubscription, StreamOddity,
+        ValuesAcked, LaneOpened, LaneClosed,
+    }
+)  # fmt: skip
+
+
 class Inbox:
-    """The events that wait for the machine, in order of arrival.
+    """The events that wait for the machine: two queues, each in order of arrival.
 
     Adapters are made before the gateway that joins them, and need a place to put events from the
     first moment; this is it.
+
+    Attributes:
+        first: What somebody may be waiting for.
+        bulk: What comes with the stream; see :data:`IN_BULK`.
     """
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque()
+        self.first: deque[Event] = deque()
+        self.bulk: deque[Event] = deque()
         self.wake: Callable[[], None] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not (self.first or self.bulk)
+
+    def is_crowded(self) -> bool:
+        """Say whether enough of the stream waits for now."""
+        return len(self.bulk) >= CROWD
 
     def put(self, event: Event) -> None:
         """Queue an event."""
-        self.events.append(event)
+        (self.bulk if type(event) in IN_BULK else self.first).append(event)
         if self.wake is not None:
             self.wake()
 
@@ -179,6 +216,7 @@ class Gateway:
         self._idle = asyncio.Event()
         self._turned_s = clock.now().mono_s
         self._connected = False
+        self._at_work = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s: float | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -253,33 +291,45 @@ class Gateway:
     def _pump(self) -> None:
         self._scheduled = False
         turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
+        first, bulk = self._inbox.first, self._inbox.bulk
         if self._beat is not None and self._turned_s - turned_s > STOOD_STILL_S:
-            self._inbox.events.appendleft(StoodStill(self._turned_s - turned_s))
-        until_s = self._turned_s + LONGEST_STEP_S
-        events = self._inbox.events
-        tally, put_value = self._tally, self._telemetry.put
-        while events:
-            event = _next(events)
-            now = self._clock.now()
-            try:
-                self._notice(event)
-                for effect in self._machine.handle(event, now):
-                    if tally is not None:
-                        tally.effect(effect)
-                    if isinstance(effect, Publish) and effect.telemetry:  # nearly all
-                        put_value(effect)
-                    else:
-                        self._carry_out(effect)
-            except Exception:  # the border of the core: one event must not end the bridge
-                log.exception("core.event_failed", kind=type(event).__name__)
-            if now.mono_s > until_s and events:
-                self._wake()
+            first.appendleft(StoodStill(self._turned_s - turned_s))
+        # What follows from these waits for the next turn.
+        for _ in range(len(first)):
+            if self._take(first.popleft()) > self._turned_s + LONGEST_STEP_S:
                 break
-        self._flush()
+        share = SHORT_SHARE if self._at_work else 1
+        until_s = self._turned_s + LONGEST_STEP_S / share
+        while bulk and self._take(_next(bulk, MOST_TOGETHER // share)) <= until_s:
+            pass
+        if first or bulk:
+            self._wake()
+        self._flush(MOST_AT_ONCE // share)
         self._arm()
-        if not events and not (self._connected and self.waiting + self.in_flight):
+        if self._inbox.is_empty and not (self._connected and self.waiting + self.in_flight):
             self._idle.set()
         self._signs.promise("pump", PUMP_WITHIN_S)
+
+    def _take(self, event: Event) -> float:
+        """Have the machine handle an event, and carry out what follows.
+
+        Returns:
+            The monotonic time at which it was begun.
+        """
+        now = self._clock.now()
+        tally, put_value = self._tally, self._telemetry.put
+        try:
+            self._notice(event)
+            for effect in self._machine.handle(event, now):
+                if tally is not None:
+                    tally.effect(effect)
+                if isinstance(effect, Publish) and effect.telemetry:  # nearly all
+                    put_value(effect)
+                else:
+                    self._carry_out(effect)
+        except Exception:  # the border of the core: one event must not end the bridge
+            log.exception("core.event_failed", kind=type(event).__name__)
+        return now.mono_s
 
     def _notice(self, event: Event) -> None:
         """Keep the outboxes in step with the connections."""
@@ -347,15 +397,8 @@ class Gateway:
             case _:
                 assert_never(effect)
 
-    def _flush(self) -> None:
-        """Hand over as much as the windows allow."""
-        room = self._pace.room(self._clock.now().mono_s)
-        if batch := self._telemetry.take(room):
-            self._pace.spent(len(batch))
-            self._link.publish_values(batch)
-        if len(batch) == room and self._telemetry.waiting and not self._is_paced:
-            self._is_paced = True
-            asyncio.get_running_loop().call_later(PACED_S, self._go_on)
+    def _flush(self, most: int) -> None:
+        """Hand over as much as the windows allow, and so many values at most."""
         while self._connected and (message := self._outbox.take()) is not None:
             try:
                 self._link.publish(message)
@@ -365,6 +408,16 @@ class Gateway:
             except ValueError as error:
                 log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
                 self._inbox.put(MqttAcked(message, TOPIC_NAME_INVALID))
+        room = self._pace.room(self._clock.now().mono_s)
+        if batch := self._telemetry.take(min(room, most)):
+            self._pace.spent(len(batch))
+            self._link.publish_values(batch)
+        if len(batch) == min(room, most) and self._telemetry.waiting:
+            if most < room:
+                self._wake()
+            elif not self._is_paced:
+                self._is_paced = True
+                asyncio.get_running_loop().call_later(PACED_S, self._go_on)
 
     def _go_on(self) -> None:
         """Send what had to wait for its time."""
@@ -429,10 +482,15 @@ class Gateway:
         task = self._tasks.create_task(work)
         sign = f"{name} {id(task)}"
         self._signs.promise(sign, within_s)
-        task.add_done_callback(lambda _: self._signs.kept(sign))
+        self._at_work += 1
+        task.add_done_callback(lambda _: self._was_done(sign))
         if given_up_at_stop:
             self._given_up.add(task)
             task.add_done_callback(self._given_up.discard)
+
+    def _was_done(self, sign: str) -> None:
+        self._at_work -= 1
+        self._signs.kept(sign)
 
     async def _call(self, effect: CallCloud, until_s: float) -> None:
         left_s = max(0.0, until_s - self._clock.now().mono_s)
@@ -536,8 +594,8 @@ class Gateway:
                 await self._idle.wait()
 
 
-def _next(events: deque[Event]) -> Event:
-    """Take the next event; observations that follow each other are taken together.
+def _next(events: deque[Event], most: int) -> Event:
+    """Take the next event; observations that follow each other are taken together, up to so many.
 
     What the core does once for an event is a third of what it does for a single observation.
     """
@@ -545,10 +603,13 @@ def _next(events: deque[Event]) -> Event:
     if not isinstance(first, Observed):
         return first
     together = list(first.observations)
-    while events and len(together) < MOST_TOGETHER:
+    while events and len(together) < most:
         following = events[0]
         if not isinstance(following, Observed) or following.source != first.source:
             break
         together += following.observations
         events.popleft()
+    if len(together) > most:
+        events.appendleft(Observed(tuple(together[most:]), first.source))
+        del together[most:]
     return Observed(tuple(together), first.source)

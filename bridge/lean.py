@@ -21,6 +21,9 @@ NOT_FOR_THEM: Final = ("click", "rich")
 # Values are structs the collector does not watch, and nothing here relies on cycles being found
 # soon. Python's 700 has it look ten times as often as a burst of observations needs.
 COLLECT_EVERY: Final = 10_000
+# A commit needs the interpreter some six times in its own thread, and a busy loop keeps it for as
+# long as this each time: with Python's 5 ms a command may wait for 30.
+HAND_OVER_S: Final = 0.0005
 # glibc gives every thread a heap of its own. Ours wait for the disk and for each other, never for
 # the allocator.
 M_ARENA_MAX: Final = -8  # of malloc.h
@@ -52,6 +55,7 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)
+    sys.setswitchinterval(HAND_OVER_S)
     if (mallopt := _glibc("mallopt")) is not None:
         mallopt(M_ARENA_MAX, MOST_HEAPS)
     give_back()

@@ -400,10 +400,10 @@ async def test_observations_that_wait_are_taken_together_but_not_too_many():
         await settled(lambda: script.events[-1:] == [Observed((raws[1],))])
 
     found = [e for e in script.events if isinstance(e, Observed | StreamOpened)]
-    sizes = [len(e.observations) for e in found[:4]]
-    assert sizes == [module.MOST_TOGETHER, module.MOST_TOGETHER, 50, 1]
-    assert [raw for event in found[:3] for raw in event.observations] == raws
-    assert [type(e) for e in found[4:]] == [StreamOpened, Observed]
+    sizes = [len(e.observations) for e in found if isinstance(e, Observed)]
+    assert sizes == [*[module.MOST_TOGETHER] * 5, 1, 1]
+    assert [raw for event in found[:5] for raw in event.observations] == raws
+    assert [type(e) for e in found[5:]] == [Observed, StreamOpened, Observed]
 
 
 async def test_a_link_that_breaks_under_a_publication_keeps_the_message():
@@ -469,6 +469,75 @@ async def test_a_long_burst_gives_the_loop_back_in_between(monkeypatch):
         await settled(lambda: len(script.seen(StreamOpened)) == 100)
 
     assert early < 100
+
+
+async def test_what_somebody_waits_for_does_not_wait_behind_the_stream():
+    """A command overtakes a replay, and each turn of the pump takes some of both."""
+    script = Script()
+    raw = RawObservation("EH1", 109, 4, "1", "2026-11-22T12:00:00Z")
+    async with running(script) as outside:
+        for _ in range(100):
+            outside.inbox.put(StreamOpened())  # keeps the observations apart
+            outside.inbox.put(Observed((raw,)))
+        message = MqttMessage("t", b"", Receipt(1, 1, 1))
+        outside.inbox.put(message)
+        await settled(lambda: len(script.seen(Observed)) == 100)
+
+    assert script.events.index(message) < script.events.index(script.seen(StreamOpened)[0])
+
+
+async def test_values_go_on_however_many_commands_come(monkeypatch):
+    """A storm of messages takes the time of a step; one event of the stream goes all the same."""
+    monkeypatch.setattr(module, "LONGEST_STEP_S", -1.0)
+    script = Script()
+    async with running(script) as outside:
+        for number in range(100):
+            outside.inbox.put(MqttMessage("t", b"", Receipt(1, number, 1)))
+            outside.inbox.put(StreamOpened())
+        await settled(lambda: len(script.seen(StreamOpened)) == 100)
+
+        assert len(script.seen(MqttMessage)) <= 101
+        await settled(lambda: len(script.seen(MqttMessage)) == 100)
+
+
+async def test_while_somebody_waits_for_the_cloud_steps_are_short():
+    """What is one event, or one write, becomes several, in the same order."""
+    release = asyncio.Event()
+    raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(250)]
+    values = [Publish(f"t/{n}", b"1", telemetry=True) for n in range(60)]
+    script = Script({CommandSaved: [CallCloud(1, None, 30.0)], Observed: values})
+    async with running(script) as outside:
+
+        async def slow(_request, *, within_s):
+            await release.wait()
+            return CloudAnswered(1, 200, b"")
+
+        outside.send = slow
+        outside.inbox.put(LaneOpened(1_000))
+        await settled(lambda: script.seen(LaneOpened))
+        outside.inbox.put(CommandSaved("k1", "waiting"))
+        outside.inbox.put(Observed(tuple(raws)))
+        await settled(lambda: sum(len(e.observations) for e in script.seen(Observed)) == 250)
+        short = [len(event.observations) for event in script.seen(Observed)]
+        await settled(lambda: len(outside.batches) >= 3)
+        writes = [len(batch) for batch in outside.batches]
+        release.set()
+        await settled(lambda: script.seen(CloudAnswered))
+
+    assert max(short) == module.MOST_TOGETHER // module.SHORT_SHARE
+    assert [raw for event in script.seen(Observed) for raw in event.observations] == raws
+    assert max(writes[:3]) == module.MOST_AT_ONCE // module.SHORT_SHARE
+
+
+def test_who_reads_for_us_is_told_when_enough_waits():
+    """Not of what somebody waits for: that is never held back."""
+    inbox = Inbox()
+    for _ in range(module.CROWD):
+        assert not inbox.is_crowded()
+        inbox.put(Tick())
+        inbox.put(StreamOpened())
+
+    assert inbox.is_crowded()
 
 
 async def test_a_store_that_could_not_be_opened_is_tried_again(monkeypatch):

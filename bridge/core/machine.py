@@ -309,14 +309,12 @@ class Machine:
         """Take observations: one after the other, and what follows from all of them at once."""
         effects: list[Effect] = []
         fleet, source = self._fleet, event.source
-        # Observations end what it waits for; only commands begin anything.
-        is_busy = self._journal.is_busy
         try:
             for raw in event.observations:
                 observation = fleet.read(raw, now, effects)
                 if observation is None:
                     continue
-                if is_busy or raw.id in FOLLOWED:
+                if raw.id in FOLLOWED:
                     self._apply(observation, source, now, effects)
                 else:
                     fleet.apply(observation, source, now, effects, ours=False)
@@ -336,7 +334,7 @@ class Machine:
         if number in ACCESS_IDS:
             state = self._fleet.chargers[observation.charger_id].state
             effects += self._access.observed(observation.charger_id, state, now)
-        if number in WATCHED or self._journal.is_busy:
+        if number in WATCHED:
             effects += self._journal.observed(observation, now)
 
     def _settled(self, command: Command, now: Moment) -> Iterator[Effect]:

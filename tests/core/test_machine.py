@@ -400,6 +400,21 @@ def test_a_command_crosses_to_the_cloud_and_back(world):
     assert _state(world) == "confirmed"
 
 
+def test_a_command_under_way_does_not_make_every_value_dear(world, monkeypatch):
+    """Of a fleet's values only those are looked at that can tell of a command."""
+    looked_at = []
+    journal = type(world.machine._journal)
+    monkeypatch.setattr(
+        journal, "observed", lambda _, seen, __: looked_at.append(seen.spec.id) or iter(())
+    )
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    assert world.machine._journal.is_busy
+
+    for observation_id in (132, 109, 120, 124):
+        world.observe(observation_id, "3", data_type=3)
+    assert looked_at == [109]
+
+
 def test_a_command_that_fails_in_the_cloud_is_answered(world):
     """The failure of a call reaches the command it belongs to."""
     world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", Receipt(1, 5, 1)))

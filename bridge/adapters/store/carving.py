@@ -65,7 +65,8 @@ def carve(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
     if len(image) < PAGE_BYTES or image[0] in WITHOUT_ROWS:
         return
     (count,) = struct.unpack_from(">H", image, 3)
-    for cell in struct.unpack_from(f">{min(count, MOST_CELLS)}H", image, LEAF_HEADER_BYTES):
+    cells = struct.unpack_from(f">{min(count, MOST_CELLS)}H", image, LEAF_HEADER_BYTES)
+    for cell in dict.fromkeys(cells):  # where there is nothing but zeros they are all the same
         try:
             if _is_wanted(image, cell, settled=settled):
                 yield _record(_payload(image, cell, page_of))

@@ -85,8 +85,17 @@ class Subscribed:
 HubReport = HandshakeAnswer | Observed | CommandResponse | StreamOddity | Subscribed
 
 
+# Meanwhile whoever is behind catches up, or has something else to do.
+CROWDED_AGAIN_S = 0.001
+
+
 def _nobody_asks() -> None:
     """Be told of a sign of life that nobody waits for."""
+
+
+def never() -> bool:
+    """Whether somebody is behind who is not watched."""
+    return False
 
 
 class HubConnection:
@@ -100,7 +109,9 @@ class HubConnection:
         take: Callable[[HubReport], None],
         *,
         alive: Callable[[], None] = _nobody_asks,
+        crowded: Callable[[], bool] = never,
     ) -> None:
+        self._crowded = crowded
         self._limits = limits
         self._clock = clock
         self._watched = watched
@@ -152,8 +163,10 @@ class HubConnection:
                 for message in grouped(self._decoder.feed(data[start : start + slice_bytes])):
                     self._handle(message)
                 if len(data) > slice_bytes:
-                    # Others have their turn, and what was read is handled before more is.
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # others have their turn
+                while self._crowded():
+                    # What was read is handled before more is; TCP holds the hub back.
+                    await self._clock.sleep(CROWDED_AGAIN_S)
 
     async def _watch_silence(self) -> None:
         with suppress(TimeoutError):

@@ -11,6 +11,7 @@ connects again and again. Rules:
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -22,6 +23,7 @@ from bridge.adapters.stream.connection import (
     Limits,
     Subscribed,
     Watched,
+    never,
 )
 from bridge.adapters.stream.socket import HubSocket, open_socket
 from bridge.core.cloud.hub import failures_after, negotiation, retry_in_s, socket_url
@@ -62,6 +64,7 @@ class HubStream:
         emit: Emit,
         limits: Limits | None = None,
         promise: Promise = nobody_waits,
+        crowded: Callable[[], bool] = never,
     ) -> None:
         """Connect nothing yet.
 
@@ -72,7 +75,9 @@ class HubStream:
             emit: Takes what arrives.
             limits: Other limits than the usual ones, for tests.
             promise: Told when it will be heard of again.
+            crowded: Whether so much of what was emitted waits that no more should be read.
         """
+        self._crowded = crowded
         self._settings = settings
         self._cloud = cloud
         self._clock = clock
@@ -99,7 +104,12 @@ class HubStream:
         while True:
             self._promise(HEARD_WITHIN_S)
             connection = HubConnection(
-                self._limits, self._clock, self._watched, self._take, alive=self._still_here
+                self._limits,
+                self._clock,
+                self._watched,
+                self._take,
+                alive=self._still_here,
+                crowded=self._crowded,
             )
             lost = await self._contained(connection)
             failures = failures_after(connection.lived_s, failures)

@@ -159,6 +159,13 @@ def test_cells_that_all_lead_into_one_run_are_not_walked_for_each():
     assert steps < 2 * 1000 * 2 * 20
 
 
+def test_a_cell_is_looked_at_once_however_often_it_is_named():
+    """A page of zeros names the same place two thousand times."""
+    whole = bytes((COMMAND_WIDTH + 1, 1, COMMAND_WIDTH + 1)) + bytes(COMMAND_WIDTH)
+
+    assert everything(page_with(408, *[408] * 199, body=whole), nowhere) == [[None] * COMMAND_WIDTH]
+
+
 @given(st.binary(max_size=200), st.lists(st.integers(0, PAGE_BYTES), max_size=20))
 def test_rows_have_a_width_of_ours_whatever_the_page_holds(body, cells):
     """Whoever takes them tells reports and commands apart by it."""

@@ -184,6 +184,26 @@ async def test_short_records_are_read_in_shorter_slices():
     assert most <= SLICE_BYTES // 8 // 2 + 1
 
 
+async def test_no_more_is_read_while_enough_waits():
+    """Who is behind catches up first; nothing is lost by it."""
+    bench = Bench()
+    crowded = True
+    bench.connection = HubConnection(
+        Limits(), bench.clock, bench.watched, bench.taken.append, crowded=lambda: crowded
+    )
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(bench.serve())
+        bench.socket.incoming.put_nowait(b"{}\x1e")
+        bench.socket.incoming.put_nowait(UPDATE)
+        await bench.clock.run(1.0)
+        assert [type(item) for item in bench.taken] == [HandshakeAnswer]
+
+        crowded = False
+        await bench.clock.run(1.0)
+        assert [type(item) for item in bench.taken] == [HandshakeAnswer, Observed]
+        serving.cancel()
+
+
 async def test_a_refused_subscription_is_named_and_an_unknown_completion_is_not():
     """Completions are matched to the charger by the id of the call."""
     bench = Bench(("EH123456", "EH000002"))
