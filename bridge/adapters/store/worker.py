@@ -50,6 +50,10 @@ log = structlog.get_logger()
 MOST_IN_A_GROUP = 50
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 15.0
+# Whether history must go is looked at when nothing was asked for so long, or after so many groups:
+# right behind a commit the loop goes on with what waited for it, and needs the interpreter.
+QUIET_S = 0.05
+LOOK_AFTER = 50
 
 Action = Callable[[sqlite3.Connection], object]
 
@@ -106,9 +110,16 @@ class Jobs:
         """Queue a job."""
         self._queue.put((urgency, next(self._numbers), job))
 
-    def next_batch(self) -> list[Job | _Signal]:
-        """Wait for a job and take what else is queued, up to the end of a group."""
-        batch = [self._queue.get()[2]]
+    def next_batch(self, within_s: float | None) -> list[Job | _Signal]:
+        """Wait for a job and take what else is queued, up to the end of a group.
+
+        Args:
+            within_s: How long to wait; nothing is returned when none came.
+        """
+        try:
+            batch = [self._queue.get(timeout=within_s)[2]]
+        except queue.Empty:
+            return []
         with contextlib.suppress(queue.Empty):
             while len(batch) < MOST_IN_A_GROUP and isinstance(batch[-1], Job):
                 batch.append(self._queue.get_nowait()[2])
@@ -144,6 +155,7 @@ class Worker:
         self._file: Identity | None = None
         self._trouble: StoreError | None = None
         self._reopened: OpenedStore | None = None
+        self._unlooked = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -215,7 +227,10 @@ class Worker:
 
     def _serve(self) -> None:
         while True:
-            batch = self._jobs.next_batch()
+            batch = self._jobs.next_batch(QUIET_S if self._unlooked else None)
+            if not batch or self._unlooked >= LOOK_AFTER:
+                self._unlooked = 0
+                self._make_room()
             self._run([job for job in batch if isinstance(job, Job)])
             if _Signal.END in batch:
                 return
@@ -242,7 +257,7 @@ class Worker:
         else:
             for job, result in zip(jobs, results, strict=True):
                 job.done(result)
-            self._make_room()
+            self._unlooked += 1
 
     def _is_in_place(self) -> bool:
         """See to it that what is committed is found under the store's name."""

@@ -199,8 +199,9 @@ async def test_jobs_come_by_urgency_then_by_arrival():
     ):
         jobs.put(job(name), urgency)
     jobs.put(module._Signal.END, Urgency.END)
-    *batch, end = jobs.next_batch()
+    *batch, end = jobs.next_batch(0.0)
 
     names = [one.action(None) for one in batch]
     assert names == ["command 1", "command 2", "report 1", "report 2", "upkeep"]
     assert end is module._Signal.END
+    assert jobs.next_batch(0.0) == []
