@@ -230,7 +230,8 @@ class People:
         if len(in_time) == 1:
             (asking,) = in_time
             life, last = self._left[charger_id]
-            if life == self.life and asking.number < last:
+            # An older memory of the broker may bring one for the first time when its turn is over.
+            if life == self.life and asking.number < last and not asking.is_spoilt:
                 self._oracle.fail(f"{what} of {charger_id} left out of order")
             self._left[charger_id] = (
                 self.life,
