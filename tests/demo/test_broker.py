@@ -50,5 +50,5 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "amqtt.broker", None)
     monkeypatch.delitem(sys.modules, "bridge.demo.broker")
 
-    with pytest.raises(BridgeError, match=r"pip install charger-bridge\[demo\]"):
+    with pytest.raises(BridgeError, match=r"requirements/demo\.txt"):
         __import__("bridge.demo.broker")
