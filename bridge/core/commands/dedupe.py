@@ -9,6 +9,8 @@ Rules:
 3. A message that the broker delivers again (DUP) with the packet identifier, topic, payload and
    wish for an answer of one we have is that one. Without a session at the broker nothing is
    delivered again, and packet identifiers start anew: then all of them are forgotten.
+4. A message delivered again that nobody here has seen was an earlier process's. That is kept, for
+   the store may be opened later and bring what that process made of it.
 """
 
 from collections import OrderedDict
@@ -104,14 +106,25 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._taken: OrderedDict[tuple[str, int], Delivery] = OrderedDict()
+        self._inherited: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def find(self, message: MqttMessage, mono_s: float) -> Delivery | None:
         """Return the first delivery of a message, or None when this is the first."""
         if not message.duplicate or message.retained or not message.receipt.message_id:
             return None
-        found = self._taken.get((digest_of(message), message.receipt.message_id))
-        is_recent = found is not None and mono_s - found.since_s < REDELIVERED_WITHIN_S
-        return found if is_recent else None
+        key = digest_of(message), message.receipt.message_id
+        found = self._taken.get(key)
+        if found is not None and mono_s - found.since_s < REDELIVERED_WITHIN_S:
+            return found
+        self._inherited[key] = None
+        if len(self._inherited) > MOST_DELIVERIES:
+            self._inherited.popitem(last=False)
+        return None
+
+    def inherited(self, digest: str, message_id: int) -> Delivery | None:
+        """Return what this process made of a message that an earlier one had, or None."""
+        key = digest, message_id
+        return self._taken.get(key) if key in self._inherited else None
 
     def add(self, digest: str, message_id: int, command: Command | None, since_s: float) -> None:
         """Remember a message that was taken."""

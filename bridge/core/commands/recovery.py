@@ -9,9 +9,13 @@ Rules:
 3. What has its final answer is remembered for the rest of its day. An answer that no broker
    acknowledged is published again as it was.
 4. What was allowed then and is not allowed now is refused.
+5. What this process was asked for again while it could not read the store is its own by now: it has
+   or gets one answer here, and the old row is closed without a word. So the next start does not
+   bring it back either.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from bridge.core.commands.book import Book
@@ -22,11 +26,25 @@ from bridge.core.commands.lanes import Lanes
 from bridge.core.commands.lifecycle import FINAL, Command, State, Step
 from bridge.core.commands.pages import Page, name_of, page_of, revived, state_of
 from bridge.core.commands.record import CommandRow
+from bridge.core.commands.replies import reply
 from bridge.core.commands.witness import Witness
 from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What this process made of an order before it could read the store.
+
+    Attributes:
+        command: It, running or not; None when only its end is known, or it was refused.
+        answer: Document of the final answer, where a name was kept with it.
+    """
+
+    command: Command | None
+    answer: bytes
 
 
 class Recovery:
@@ -49,11 +67,15 @@ class Recovery:
                 readable.append((row, page_of(row)))
             except DecodeError as error:
                 yield _unreadable(error)
+        # Before any of them is remembered: only then is what is known this process's own.
+        ours = {row.key: self._taken_here(row, page, now) for row, page in readable}
         for row, page in sorted(readable, key=_arrival):
             self._book.skip_seq(page.seq)
             try:
                 state = state_of(row)
-                if state in FINAL:
+                if (own := ours[row.key]) is not None:
+                    yield from self._close(row, page, own, now)
+                elif state in FINAL:
                     yield from self._recall(row, page, state, now)
                 else:
                     command = revived(row, page, now)
@@ -61,6 +83,42 @@ class Recovery:
                     yield from self._go_on(command, now)
             except DecodeError as error:
                 yield _unreadable(error)
+
+    def _taken_here(self, row: CommandRow, page: Page, now: Moment) -> _Own | None:
+        """Say what this process made of the same order before it could read the store."""
+        try:
+            fate = self._book.memory.find(name_of(row), now.mono_s)
+        except DecodeError:
+            return None  # it is read again, and noted then
+        if fate is not None and fate.content == (row.command, page.argument):
+            return _Own(fate.command, fate.answer)
+        delivery = self._book.deliveries.inherited(row.digest, page.message_id)
+        return None if delivery is None else _Own(delivery.command, b"")
+
+    def _close(self, row: CommandRow, page: Page, own: _Own, now: Moment) -> Iterator[Effect]:
+        """End the row of a command that this process has as its own."""
+        old = revived(row, page, now)
+        if row.flash:
+            self._flow.wrote(row.charger_id, row.command, now.mono_s - _age_s(row, now))
+        if old.state not in FINAL:
+            old.step(Step.RESTART)
+            old.step(Step.REPLACE if old.state is State.WAITING else Step.SILENCE)
+        # Before the row of this process in the next start, whose answer then counts.
+        old.seq, old.asks, old.is_told = 0, [], True
+        command, answer = own.command, own.answer
+        if command is not None and command.state not in FINAL:
+            missing = [ask for ask in page.asks if ask not in command.asks]
+            command.asks += missing
+            if missing:
+                self._book.scribe.touch(command)
+        elif command is not None:
+            answer = command.answer
+        old.answer = answer or reply(old, now).document()
+        if answer and len(page.asks) > 1:
+            # Others asked too, and only the one whose message came again was answered here.
+            old.asks, old.is_told = list(page.asks), False
+            yield from self._book.repeat(old)
+        self._book.scribe.touch(old)
 
     def _recall(self, row: CommandRow, page: Page, state: State, now: Moment) -> Iterator[Effect]:
         """Remember a command that has its final answer."""

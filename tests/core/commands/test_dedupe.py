@@ -125,3 +125,17 @@ def test_deliveries_are_bounded():
 
     assert deliveries.find(_message(packet=1), 1.0) is None
     assert deliveries.find(_message(packet=2), 1.0) is not None
+
+
+def test_a_message_of_an_earlier_process_is_known_as_such():
+    """Delivered again and never seen here is an earlier process's, a new session or not."""
+    deliveries = Deliveries()
+    message = MqttMessage("t", b"PRESS", Receipt(1, 9, 1), duplicate=True)
+    digest = digest_of(message)
+    deliveries.add(digest, 8, None, 0.0)
+    assert deliveries.find(message, 1.0) is None
+    assert deliveries.inherited(digest, 9) is None
+    deliveries.add(digest, 9, None, 1.0)
+
+    assert deliveries.inherited(digest, 9) is not None
+    assert deliveries.inherited(digest, 8) is None

@@ -5,7 +5,7 @@ import pytest
 from bridge.core.commands.calls import Purpose
 from bridge.core.effects import Acknowledge, Note
 from bridge.core.messages import Publish, Receipt
-from bridge.errors import CloudUnavailable, OutcomeUnknown
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from tests.core.commands.bench import (
     ID,
     SITE,
@@ -233,3 +233,109 @@ def test_a_circuits_command_still_concerns_the_whole_circuit(bench):
     bench.restart()
 
     assert states(bench.respond(None, 22, charger_id="EH999999")) == ["confirmed"]
+
+
+def _blind(bench, command, payload, **facts):
+    """Crash before the PUBACK, start without the disk, and get the message again."""
+    bench.mono_s += 1
+    bench.begin()
+    bench.disk = "fails"
+    bench.journal.connected(bench.now, session_present=True)
+    return bench.send(command, payload, packet=9, duplicate=True, **facts)
+
+
+def _open(bench):
+    """Let the store be opened at last, with what is on disk; write what is owed."""
+    bench.disk = "ok"
+    bench.mono_s += 120
+    return bench.take(bench.journal.opened(tuple(bench.rows.values()), bench.now))
+
+
+NAMED = [b'{"id":"c3"}', b"PRESS"]
+
+
+@pytest.mark.parametrize("payload", NAMED)
+def test_what_was_answered_without_the_store_gets_no_second_answer(bench, payload):
+    """A row of the same order is closed in silence, now and at the next start (seed 50018)."""
+    bench.send("pause", payload, packet=9)
+    told = bench.answer(call_of(_blind(bench, "pause", payload)), b"[]")
+    assert states(told) == ["noop"]
+    effects = _open(bench)
+    effects += bench.pass_s(5) + bench.pass_s(30)
+    assert not states(effects)
+    assert not calls_of(effects)
+    assert {row.state for row in bench.rows.values()} == {"noop", "unknown"}
+
+    effects = bench.restart() + bench.pass_s(40)
+    assert not states(effects)
+    if payload != b"PRESS":
+        assert answers(bench.send("pause", payload)) == answers(told)
+
+
+@pytest.mark.parametrize("payload", NAMED)
+def test_what_runs_without_the_store_goes_on_alone(bench, payload):
+    """The command of this process is the only one that is asked about, and the only one told."""
+    bench.send("pause", payload, packet=9)
+    call = call_of(_blind(bench, "pause", payload))
+    bench.answer(call, ticket())
+    _open(bench)
+    assert len(bench.journal._book.live) == 1
+    assert states(bench.respond()) == ["confirmed"]
+    bench.pass_s(2)
+
+    assert not states(bench.restart() + bench.pass_s(40))
+
+
+def test_what_was_refused_without_the_store_is_not_carried_out_when_it_opens(bench):
+    """Its caller was told that it is not, so what waited on the disk does not go on."""
+    _waiting(bench, "toggle", b'{"id":"t","ttl_s":500}')
+    (row,) = bench.rows.values()
+    bench.rows = {
+        row.key: replace(row, body=row.body.replace(b'"message_id":2', b'"message_id":9'))
+    }
+    assert states(_blind(bench, "toggle", b'{"id":"t","ttl_s":500}')) == ["refused"]
+    effects = _open(bench)
+
+    assert not calls_of(effects)
+    assert not states(effects + bench.restart())
+
+
+def test_an_answer_of_an_earlier_process_does_not_replace_the_one_that_was_told(bench):
+    """A final row whose answer nobody has is closed with the answer this process gave."""
+    bench.acks = False
+    bench.answer(call_of(bench.send("pause", b'{"id":"a"}', packet=9)), b"[]")
+    bench.acks = True
+    call = call_of(_blind(bench, "pause", b'{"id":"a"}'))
+    told = bench.fail(call, CloudRejected("no", status=400, reason="bad_request"))
+    assert states(told) == ["failed"]
+    assert not states(_open(bench))
+    assert answers(bench.send("pause", b'{"id":"a"}')) == answers(told)
+    bench.restart()
+    assert answers(bench.send("pause", b'{"id":"a"}')) == answers(told)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_who_asked_an_earlier_process_too_is_answered(bench, is_over):
+    """The broker has the PUBACK of the first message and delivers only the second again."""
+    bench.send("pause", b'{"id":"a"}', packet=8, response_topic="charger/reply/first")
+    bench.send("pause", b'{"id":"a"}', packet=9, response_topic="charger/reply/second")
+    call = call_of(_blind(bench, "pause", b'{"id":"a"}', response_topic="charger/reply/second"))
+    effects = bench.answer(call, b"[]" if is_over else ticket())
+    effects += _open(bench)
+    if not is_over:
+        effects += bench.respond()
+
+    final = "noop" if is_over else "confirmed"
+    assert answers(effects, "charger/reply/first")[-1]["state"] == final
+
+
+def test_the_same_words_that_come_for_the_first_time_are_another_command(bench):
+    """Only a message delivered again is the earlier one: both are answered."""
+    bench.send("pause", packet=9)
+    bench.mono_s += 1
+    bench.begin()
+    bench.disk = "fails"
+    bench.answer(call_of(bench.send("pause", packet=9)), b"[]")
+    effects = _open(bench)
+
+    assert states(effects + bench.pass_s(40)) == ["unknown"]
