@@ -78,7 +78,10 @@ class Ending:
         heard = hub is not None and hub.is_listening
         if sim.options.poll:
             heard = self._all_polled()
-        if sim.is_alive and wire is not None and not (wire.half_open or wire.deaf) and heard:
+        # An account that was refused waits up to an hour, also where the hub is there all the time.
+        is_held = sim.broker.retained.get(sim.topics.bridge_cloud) == b"auth_failed"
+        is_up = wire is not None and not (wire.half_open or wire.deaf)
+        if sim.is_alive and is_up and heard and not is_held:
             sim.note("connected", "a minute to go")
             sim.touch(sim.rng)
             sim.timeline.later(CONVERGE_WITHIN_S, self._converged)
