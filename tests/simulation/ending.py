@@ -60,8 +60,9 @@ class Ending:
         vendor.upgrade_refused, vendor.frames_cut = 0, 0.0
         sim.broker_accepts()
         sim.broker.set_consumer(there=True, subscribed=True)
-        if sim.broker.wire is not None:
-            sim.broker.wire.lag_s = 0.0
+        for line in (sim.broker.wire, *vendor.sockets):
+            if line is not None:
+                line.lag_s = 0.0
         sim.disk.slow_s = 0.0
         sim.mend_disk()
         sim.set_clock()
