@@ -76,7 +76,8 @@ def _failed(error: BaseException) -> int:
         hint = getattr(error, "hint", "")
         _complain(f"{error}; {hint}" if hint else str(error))
     elif isinstance(error, OSError):
-        _complain(str(error))
+        is_named = error.filename is not None and error.strerror
+        _complain(f"{error.filename}: {error.strerror}" if is_named else str(error))
     else:
         _complain(f"internal error: {type(error).__name__}: {error}")
         _trace(error)

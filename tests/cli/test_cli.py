@@ -242,6 +242,15 @@ def test_every_error_has_a_status_and_at_most_a_line(error, status, monkeypatch,
     assert "Traceback" not in written
 
 
+def test_a_file_that_cannot_be_written_is_named_first(capsys):
+    """A number of the operating system tells nobody anything."""
+    cli._failed(PermissionError(13, "Permission denied", "charger-bridge-doctor.zip"))
+
+    assert capsys.readouterr().err == (
+        "charger-bridge: charger-bridge-doctor.zip: Permission denied\n"
+    )
+
+
 def test_a_hint_is_part_of_the_line(capsys):
     """What the operator can do stands behind what went wrong."""
     cli._failed(StoreLocked("the store is in use", hint="stop the other bridge"))

@@ -107,12 +107,14 @@ def state_of(row: CommandRow) -> State:
     """Read the state of a row.
 
     Raises:
-        DecodeError: There is no such state, or a final one without an answer.
+        DecodeError: There is no such state, none that is written, or a final one without an answer.
     """
     try:
         state = State(row.state)
     except ValueError as exc:
         raise DecodeError("unknown state", source=f"command {row.key}", raw=row.state) from exc
+    if state is State.RECEIVED:  # it is written when it waits, not before
+        raise DecodeError("a state that is not written", source=f"command {row.key}", raw=row.state)
     if state in FINAL and not row.answer:
         raise DecodeError("an end without an answer", source=f"command {row.key}", raw=row.state)
     return state

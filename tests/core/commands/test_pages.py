@@ -90,6 +90,7 @@ def test_what_was_leaving_counts_as_sent_when_it_arrived():
     "damage",
     [
         {"state": "flying"},
+        {"state": "received"},
         {"state": "confirmed"},
         {"command": "explode"},
         {"charger_id": "../x"},
