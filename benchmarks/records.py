@@ -81,11 +81,16 @@ def records(fleet: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
             for serial in fleet.serials:
                 at += STEP
                 stamp = at.isoformat(timespec="microseconds")[:-6]
-                yield (
-                    f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":"{serial}",'
-                    f'"dataType":{spec.kind.value},"id":{spec.id},"timestamp":"{stamp}Z",'
-                    f'"value":"{value}"}}]}}\x1e'
-                ).encode()
+                yield _update(serial, spec.kind, spec.id, stamp, value)
+
+
+def _update(serial: str, kind: DataType, number: int, stamp: str, value: str) -> bytes:
+    """Word one record; quotation marks in the value are escaped already."""
+    return (
+        f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":"{serial}",'
+        f'"dataType":{kind.value},"id":{number},"timestamp":"{stamp}Z",'
+        f'"value":"{value}"}}]}}\x1e'
+    ).encode()
 
 
 def marker(fleet: Fleet) -> ObservationSpec:
@@ -102,15 +107,8 @@ def report(fleet: Fleet, serial: str, number: int, now: datetime) -> Iterator[by
         f'"MeterValueStart":{number}.0,"MeterValueStop":{number + 7}.5,"AuthReason":1}}'
     )
     spec = marker(fleet)
-    for data_type, observation_id, value in (
-        (spec.kind.value, spec.id, str(number)),
-        (DataType.STRING.value, CHARGING_SESSION, session.replace('"', '\\"')),
-    ):
-        yield (
-            f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":"{serial}",'
-            f'"dataType":{data_type},"id":{observation_id},"timestamp":"{stamp}Z",'
-            f'"value":"{value}"}}]}}\x1e'
-        ).encode()
+    yield _update(serial, spec.kind, spec.id, stamp, str(number))
+    yield _update(serial, DataType.STRING, CHARGING_SESSION, stamp, session.replace('"', '\\"'))
 
 
 def framed(payload: bytes) -> bytes:

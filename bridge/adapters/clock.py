@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from bridge.core.events import Moment
-from bridge.core.reference_time import TOLERANCE_S, ReferenceTime
+from bridge.core.reference_time import ReferenceTime
 
 # A wall clock before this day is certainly wrong: the program is younger. A Raspberry Pi without
 # a real-time clock starts in the past and stays there until NTP answers.
@@ -54,12 +54,12 @@ class SystemClock:
         """Hear what time it is; see :meth:`bridge.ports.Clock.told`."""
         if wall < BUILT_AT:
             return  # a server that is that wrong is no reference
-        steady_s = time.clock_gettime(STEADY)
+        wall_s, steady_s = time.time(), time.clock_gettime(STEADY)
         self._reference.tell(wall, steady_s)
-        ahead_s = self._reference.ahead_s(time.time(), steady_s)
-        contradicted = abs(ahead_s) > TOLERANCE_S
+        contradicted = self._reference.contradicts(wall_s, steady_s)
         if contradicted and not self._was_contradicted:
-            log.warning("clock.contradicted", ahead_s=round(ahead_s), hint=HINT)
+            ahead_s = round(self._reference.ahead_s(wall_s, steady_s))
+            log.warning("clock.contradicted", ahead_s=ahead_s, hint=HINT)
         self._was_contradicted = contradicted
 
     def jitter(self) -> float:
