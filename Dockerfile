@@ -9,7 +9,7 @@ FROM ${PYTHON} AS build
 WORKDIR /src
 RUN python -m venv /opt/charger-bridge
 COPY requirements/run.txt requirements/
-RUN /opt/charger-bridge/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+RUN /opt/charger-bridge/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 RUN /opt/charger-bridge/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \

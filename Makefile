@@ -16,7 +16,10 @@ pyenv = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) python
 PYTHON3_11 ?= $(call pyenv,3.11)
 PYTHON3_13 ?= $(call pyenv,3.13)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+# A lock is whole, so nothing is resolved: pip before 23.3 refuses a locked package that another
+# one wants with an extra as soon as a newer release exists.
+LOCKED := install --no-deps --require-hashes
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml
 
 # Our environment first; the rest is for a shell that was started with nothing.
@@ -194,24 +197,28 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.made requirements/demo.txt pyproject.toml
-	@test -e $(VENV)/.dev || $(PIP) install --require-hashes -r requirements/demo.txt
+	@test -e $(VENV)/.dev || $(PIP) $(LOCKED) -r requirements/demo.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) check
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) $(LOCKED) -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) check
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
-	@$(PIP) install --require-hashes -r requirements/fuzz.txt
+	@$(PIP) $(LOCKED) -r requirements/fuzz.txt
+	@$(PIP) check
 	@touch $@
 
 # Apart from the rest: forty packages that only look at the others.
 $(VENV)/.audit: $(VENV)/.made requirements/audit.txt
 	@$(PYTHON) -m venv $(VENV)/audit
 	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet \
-		install --require-hashes -r requirements/audit.txt
+		$(LOCKED) -r requirements/audit.txt
+	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check check
 	@touch $@
 
 mosquitto:

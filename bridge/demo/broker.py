@@ -11,7 +11,8 @@ try:
     from amqtt.session import Session
 except ImportError as exc:
     raise BridgeError(
-        "the demo's broker needs amqtt: pip install --require-hashes -r requirements/demo.txt"
+        "the demo's broker needs amqtt: "
+        "pip install --no-deps --require-hashes -r requirements/demo.txt"
     ) from exc
 
 LOOPBACK = "127.0.0.1"

@@ -8,7 +8,8 @@ try:
 except ImportError as exc:
     # By file and not by name: a package index gives a name to whoever takes it.
     raise BridgeError(
-        "the simulated cloud needs aiohttp: pip install --require-hashes -r requirements/demo.txt"
+        "the simulated cloud needs aiohttp: "
+        "pip install --no-deps --require-hashes -r requirements/demo.txt"
     ) from exc
 
 web = aiohttp.web
