@@ -6,8 +6,7 @@ Rules:
    JSON, and the script writes it as text, never as markup.
 2. A feed begins with everything, then tells what changed, at most once in :data:`LOOK_EVERY_S`:
    a burst is one message. With nothing to tell it says that it lives.
-3. There are at most :data:`MOST_FEEDS` of them, so that a machine that asks for health or metrics
-   always finds a place. Whoever is slow is dropped by the server and comes back by himself.
+3. The server bounds how many feeds there are. A browser that is dropped comes back by itself.
 """
 
 from collections.abc import AsyncGenerator
@@ -16,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.adapters.http.server import TEXT, Feed, Handler, Reply
+from bridge.adapters.http.server import Feed, Handler, Reply
 from bridge.core.page import StatusPage
 from bridge.core.values import iso_utc
 from bridge.ports import Clock
@@ -24,7 +23,6 @@ from bridge.ports import Clock
 FEED = "/page/feed"
 LOOK_EVERY_S = 0.5
 ALIVE_EVERY_S = 5.0
-MOST_FEEDS = 16
 FILES: Final = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -35,14 +33,8 @@ FILES: Final = {
 
 def routes(page: StatusPage, clock: Clock) -> dict[str, Handler]:
     """Return the paths and what answers them."""
-    feeds: set[object] = set()
-
-    def feed() -> Reply | Feed:
-        if len(feeds) >= MOST_FEEDS:
-            return Reply(b"too many look already\n", TEXT, 503)
-        return Feed(_parts(page, clock, feeds))
-
-    return {path: _file(*row) for path, row in FILES.items()} | {FEED: feed}
+    files = {path: _file(*row) for path, row in FILES.items()}
+    return files | {FEED: lambda: Feed(_parts(page, clock))}
 
 
 def _file(name: str, content_type: str) -> Handler:
@@ -50,27 +42,22 @@ def _file(name: str, content_type: str) -> Handler:
     return lambda: Reply(body, content_type)
 
 
-async def _parts(page: StatusPage, clock: Clock, feeds: set[object]) -> AsyncGenerator[bytes, None]:
+async def _parts(page: StatusPage, clock: Clock) -> AsyncGenerator[bytes, None]:
     """Tell everything, then changes, until the client leaves."""
-    token = object()
-    feeds.add(token)
-    try:
-        revision = page.revision
-        yield b"retry: 2000\n\n" + _event("snapshot", page, page.since(-1), clock)
+    revision = page.revision
+    yield b"retry: 2000\n\n" + _event("snapshot", page, page.since(-1), clock)
+    told_s = clock.now().mono_s
+    while True:
+        await clock.sleep(LOOK_EVERY_S)
+        if page.revision != revision:
+            changed = page.since(revision)
+            revision = page.revision
+            yield _event("change", page, changed, clock)
+        elif clock.now().mono_s >= told_s + ALIVE_EVERY_S:
+            yield _event("alive", page, {}, clock)
+        else:
+            continue
         told_s = clock.now().mono_s
-        while True:
-            await clock.sleep(LOOK_EVERY_S)
-            if page.revision != revision:
-                changed = page.since(revision)
-                revision = page.revision
-                yield _event("change", page, changed, clock)
-            elif clock.now().mono_s >= told_s + ALIVE_EVERY_S:
-                yield _event("alive", page, {}, clock)
-            else:
-                continue
-            told_s = clock.now().mono_s
-    finally:
-        feeds.discard(token)
 
 
 def _event(kind: str, page: StatusPage, told: object, clock: Clock) -> bytes:

@@ -6,8 +6,11 @@ Rules:
 2. The Host header is an address, localhost or a configured name. So a page from elsewhere cannot
    read us through a name of its own that it lets point here (DNS rebinding).
 3. Everything is bounded: connections, the size of a request, the time to send one, and the time a
-   client takes to read. Whoever is slow loses his place, and nobody else waits for him.
-4. A port that is taken does not stop the bridge. It is said, and tried again.
+   client takes to read.
+4. A new client always gets a place. When all are taken, the connection that has waited longest for
+   its client is closed. Feeds keep theirs, and may take half of the places at most. So slow clients
+   cost each other their places and a health check nothing.
+5. A port that is taken does not stop the bridge. It is said, and tried again.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from bridge.settings import HttpSettings
 log = structlog.get_logger()
 
 MOST_CONNECTIONS = 32
+MOST_FEEDS = 16
 LARGEST_REQUEST = 8192
 READ_BYTES = 4096
 REQUEST_WITHIN_S = 10.0
@@ -107,6 +111,9 @@ class HttpServer:
         self._clock = clock
         self._names = {"localhost", settings.host.lower(), *(n.lower() for n in settings.names)}
         self._clients: set[asyncio.Task[None]] = set()
+        # Connections that wait for their client, the longest wait first, and those that feed it.
+        self._waiting: dict[asyncio.StreamWriter, None] = {}
+        self._feeding: set[asyncio.StreamWriter] = set()
         self.listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -132,20 +139,42 @@ class HttpServer:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._clients) >= MOST_CONNECTIONS:
+        if task is None:
             writer.close()
             return
+        if len(self._waiting) + len(self._feeding) >= MOST_CONNECTIONS:
+            self._drop_slowest()
         self._clients.add(task)
+        self._waiting[writer] = None
         try:
-            await _Conversation(reader, writer, self._answer).hold()
+            await _Conversation(reader, writer, self._answer, self._waits).hold()
         except (Unanswerable, OSError, TimeoutError):
             log.debug("http.client_gone")
         finally:
             self._clients.discard(task)
+            self._waiting.pop(writer, None)
+            self._feeding.discard(writer)
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(SEND_WITHIN_S):
                     await writer.wait_closed()
+
+    def _waits(self, writer: asyncio.StreamWriter, *, feeds: bool) -> None:
+        """Note that a connection begins to wait for its client, or to feed it."""
+        if writer not in self._waiting:
+            return  # dropped meanwhile
+        del self._waiting[writer]
+        if feeds:
+            self._feeding.add(writer)
+        else:
+            self._waiting[writer] = None
+
+    def _drop_slowest(self) -> None:
+        """Close the connection that has waited longest for its client."""
+        slowest = next(iter(self._waiting))
+        del self._waiting[slowest]
+        slowest.transport.abort()
+        log.debug("http.client_dropped", connections=MOST_CONNECTIONS)
 
     def _answer(self, request: h11.Request) -> Reply | Feed:
         """Choose the answer to a request. Total."""
@@ -157,10 +186,13 @@ class HttpServer:
         if handler is None:
             return Reply(b"not found\n", status=404)
         try:
-            return handler()
+            reply = handler()
         except Exception:  # a mistake in a view must not reach the client, or end the server
             log.exception("http.handler_failed")
             return Reply(b"internal error\n", status=500)
+        if isinstance(reply, Feed) and len(self._feeding) >= MOST_FEEDS:
+            return Reply(b"too many open pages; close one and reload\n", status=503)
+        return reply
 
     def _is_ours(self, host: str) -> bool:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
@@ -179,10 +211,12 @@ class _Conversation:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         answer: Callable[[h11.Request], Reply | Feed],
+        waits: Callable[..., None],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._answer = answer
+        self._waits = waits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_REQUEST)
 
     async def hold(self) -> None:
@@ -205,6 +239,7 @@ class _Conversation:
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
+            self._waits(self._writer, feeds=False)
             within_s = IDLE_S
 
     async def _request(self) -> h11.Request | None:
@@ -236,6 +271,7 @@ class _Conversation:
             if not is_head:
                 await self._write(h11.Data(data=reply.body))
         else:
+            self._waits(self._writer, feeds=not is_head)
             await self._write(_head(200, reply.content_type, (("connection", "close"),)))
             if not is_head:
                 await self._feed(reply)

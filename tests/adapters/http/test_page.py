@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from bridge.adapters.http import page as module
-from bridge.adapters.http.page import ALIVE_EVERY_S, FEED, FILES, LOOK_EVERY_S, MOST_FEEDS, routes
-from bridge.adapters.http.server import Feed, Reply
+from bridge.adapters.http.page import ALIVE_EVERY_S, FEED, FILES, LOOK_EVERY_S, routes
+from bridge.adapters.http.server import Reply
 from bridge.core.messages import Publish
 from bridge.core.page import StatusPage
 from bridge.core.topics import Topics
@@ -116,18 +115,3 @@ async def test_a_quiet_feed_says_that_it_lives(page, clock):
     assert (kind, document["told"]) == ("alive", {})
     assert sum(clock.slept_s) == pytest.approx(ALIVE_EVERY_S, abs=LOOK_EVERY_S)
     await parts.aclose()
-
-
-async def test_feeds_are_few_and_their_places_come_free(page, clock):
-    """One too many is told so; whoever leaves makes room, and a HEAD takes none."""
-    ask = routes(page, clock)[FEED]
-    feeds = [ask() for _ in range(MOST_FEEDS)]
-    for feed in feeds:
-        await anext(feed.parts)
-    assert ask().status == 503
-    await feeds[0].parts.aclose()
-    asked = [ask() for _ in range(MOST_FEEDS)]
-    assert all(isinstance(one, Feed) for one in asked)
-    for feed in feeds[1:]:
-        await feed.parts.aclose()
-    assert module.MOST_FEEDS < 32

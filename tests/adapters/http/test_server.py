@@ -24,8 +24,17 @@ async def ticks():
         yield f"data: {number}\n\n".encode()
 
 
+async def endless():
+    """Send a piece every now and then."""
+    while True:
+        yield b"data: more\n\n"
+        await asyncio.sleep(0.01)
+
+
 ROUTES = {
     "/": lambda: Reply(b"hello\n"),
+    "/long": lambda: Reply(b"x" * 200_000),
+    "/endless": lambda: Feed(endless()),
     "/broken": broken,
     "/feed": lambda: Feed(ticks()),
 }
@@ -138,6 +147,83 @@ async def test_silent_clients_lose_their_places(clock, free_port, monkeypatch):
             assert (await client.get(url)).status_code == 200
         for _, writer in silent:
             writer.close()
+
+
+@contextlib.asynccontextmanager
+async def slow_clients(port, count, says):
+    """Open connections that send this and then neither say nor read anything more."""
+    clients = []
+    try:
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.transport.pause_reading()
+            writer.write(says)
+            clients.append((reader, writer))
+        yield clients
+    finally:
+        for _, writer in clients:
+            writer.transport.abort()
+
+
+GET = b"GET %b HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"GET / HT", GET % b"/", (GET % b"/long") * 50, GET % b"/endless"]
+)
+async def test_slow_clients_cost_a_health_check_nothing(clock, free_port, says):
+    """However many connections stand open, whatever they wait for, a new one is answered."""
+    async with (
+        serving(clock, free_port) as url,
+        slow_clients(free_port, 3 * module.MOST_CONNECTIONS, says),
+    ):
+        for _ in range(3):
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(url)).status_code == 200
+
+
+async def test_the_longest_wait_is_dropped_and_no_other(clock, free_port):
+    """A connection that is used keeps its place; the one that was idle longest is closed."""
+    async with (
+        serving(clock, free_port) as url,
+        httpx.AsyncClient() as used,
+        slow_clients(free_port, 1, b"") as (oldest,),
+    ):
+        await used.get(url)
+        (connection,) = used._transport._pool.connections
+        async with slow_clients(free_port, module.MOST_CONNECTIONS - 2, b"") as others:
+            await used.get(url)  # is the newest again
+            async with slow_clients(free_port, 1, b""):
+                reader, writer = oldest
+                writer.transport.resume_reading()
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+                await used.get(url)
+            assert used._transport._pool.connections == [connection]
+            for reader, writer in others:
+                writer.transport.resume_reading()
+                await asyncio.sleep(0)
+                assert not reader.at_eof()
+
+
+async def test_feeds_take_half_of_the_places_at_most(clock, free_port):
+    """One feed too many is told so, a feed is never dropped for others, and a HEAD is none."""
+    async with serving(clock, free_port) as url, httpx.AsyncClient(timeout=10) as client:
+        async with contextlib.AsyncExitStack() as open_feeds:
+            for _ in range(module.MOST_FEEDS):
+                assert (await client.head(f"{url}/endless")).status_code == 200
+                feed = await open_feeds.enter_async_context(client.stream("GET", f"{url}/endless"))
+                assert feed.status_code == 200
+            assert (await client.get(f"{url}/endless")).status_code == 503
+            async with slow_clients(free_port, 2 * module.MOST_CONNECTIONS, b""):
+                parts = feed.aiter_raw()
+                for _ in range(3):
+                    assert b"data" in await anext(parts)
+        for _ in range(100):  # the server notices with the next piece that they are gone
+            async with client.stream("GET", f"{url}/endless") as feed:
+                if feed.status_code == 200:
+                    break
+            await asyncio.sleep(0.01)
+        assert feed.status_code == 200
 
 
 async def test_a_port_that_is_taken_is_tried_again(clock, free_port):
