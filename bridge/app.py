@@ -42,6 +42,7 @@ TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
 ROSTER_FILE = "chargers.json"
 ANNOUNCED_FILE = "announced.json"
 SALT_BYTES = 32
+REPEATED_EVERY_S = 60.0
 
 
 Reread = Callable[[], Settings]
@@ -152,7 +153,12 @@ async def serve(
         tally=tally,
     )
     web = None if tally is None else _web(settings.http, tally, gateway.backlog, clock)
-    services = {} if web is None else {"http": web}
+    services: dict[str, Callable[[], Awaitable[None]]] = {
+        "log": functools.partial(_tell_repeated, clock)
+    }
+    if web is not None:
+        services["http"] = web
+    logs.limit_lines(lambda: clock.now().mono_s)
     if watchdog is not None:
         watchdog.start()
     try:
@@ -161,8 +167,16 @@ async def serve(
     finally:
         await cloud.close()
         await store.close()
+        logs.end_limit()
     log.info("bridge.stopped")
     return os.EX_OK
+
+
+async def _tell_repeated(clock: Clock) -> None:
+    """Say once a minute which lines were left out of the log."""
+    while True:
+        await clock.sleep(REPEATED_EVERY_S)
+        logs.tell_repeated()
 
 
 def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:

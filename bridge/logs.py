@@ -9,6 +9,8 @@ Rules:
    escaped, texts are cut at :data:`LONGEST_TEXT`, and a traceback appears at level debug only,
    without the values of local variables: those of a failed login hold the password.
 3. Logging never fails its caller: a closed or full standard error loses lines, nothing else.
+4. Between :func:`limit_lines` and :func:`end_limit` the log grows by a megabyte an hour at most
+   (:mod:`bridge.log_limit`), except at level debug.
 """
 
 import contextlib
@@ -25,6 +27,7 @@ from urllib.parse import quote
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from bridge.log_limit import LineLimit
 from bridge.settings import LogSettings, Secret, Settings
 
 LONGEST_TEXT = 256
@@ -36,6 +39,7 @@ HIDDEN = "***"
 Fields = MutableMapping[str, Any]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_ERRORS: Final = frozenset({"error", "critical", "exception"})
 # They say at info what is our job to say, and at debug what nobody may see: httpcore prints
 # headers, paho prints payloads, websockets prints frames.
 _CAPPED: Final = (
@@ -250,6 +254,64 @@ def _worded(value: object) -> str:
     )
 
 
+# -- how many lines --------------------------------------------------------------------------------
+
+REPEATED: Final = "log.repeated"
+# What a sum of many events may take; see clean_fields for how many it names.
+MOST_NAMED = 20
+
+
+class _Limited:
+    """The limit that is in force, if any."""
+
+    limit: LineLimit | None = None
+
+
+def limit_lines(now_s: Callable[[], float]) -> None:
+    """Bound from now on what is written.
+
+    Args:
+        now_s: Returns the monotonic time in seconds.
+    """
+    _Limited.limit = LineLimit(now_s)
+
+
+def tell_repeated() -> None:
+    """Write how many lines were left out since the last time, if any."""
+    if _Limited.limit is None or not (counted := _Limited.limit.left_out()):
+        return
+    named = dict(list(counted.items())[:MOST_NAMED])
+    others = sum(counted.values()) - sum(named.values())
+    more = {"others": others} if others else {}
+    structlog.get_logger().warning(REPEATED, lines_left_out=named, **more)
+
+
+def end_limit() -> None:
+    """Tell what was left out, and write everything again."""
+    tell_repeated()
+    _Limited.limit = None
+
+
+def _admitted(_logger: Any, method: str, fields: Fields) -> Fields:
+    limit, event = _Limited.limit, str(fields.get("event"))
+    if limit is None or event == REPEATED:
+        return fields
+    name = f"{event} {fields['logger']}" if "logger" in fields else event
+    if not limit.admits(name, is_error=method in _ERRORS):
+        raise structlog.DropEvent
+    return fields
+
+
+def _everything(_logger: Any, _method: str, fields: Fields) -> Fields:
+    return fields
+
+
+def _charged(line: str) -> str:
+    if _Limited.limit is not None:
+        _Limited.limit.wrote(len(line.encode("utf-8", "surrogatepass")) + 1)
+    return line
+
+
 class _Stderr:
     """Writes lines to whatever standard error is at that moment; loses them rather than fail."""
 
@@ -290,14 +352,16 @@ def configure(settings: LogSettings) -> None:
         settings: Level and format.
     """
     level = _LEVELS[settings.level]
+    render = _json if settings.format == "json" else _console
     structlog.configure(
         processors=[
+            _admitted if settings.level != "debug" else _everything,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _exceptions(tracebacks=settings.level == "debug"),
             _clean_step,
-            _json if settings.format == "json" else _console,
+            lambda logger, method, fields: _charged(render(logger, method, fields)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Stderr,

@@ -285,3 +285,67 @@ def test_a_dead_thread_and_a_failed_finalizer_are_log_lines(lines):
     assert (dead["event"], dead["thread"]) == ("process.thread_died", "worker")
     assert dead["error"] == "ValueError: in a thread"
     assert (unraisable["event"], unraisable["error"]) == ("process.unraisable", "ValueError: late")
+
+
+def test_repeated_lines_are_summed_and_a_flood_stays_below_a_megabyte(lines):
+    """Fifty refused commands a second for an hour: a few lines a minute, and sums that add up."""
+    now_s = 0.0
+    configure()
+    logs.limit_lines(lambda: now_s)
+    log = structlog.get_logger()
+    size, told = 0, 0
+    try:
+        for _ in range(60):
+            for _ in range(3000):
+                log.info("command.refused", command="start", reason="unknown_charger", at="x" * 90)
+            now_s += 60.0
+            logs.tell_repeated()
+            for line in lines():
+                size += len(json.dumps(line)) + 1
+                left_out = line.get("lines_left_out", {}).get("command.refused")
+                told += left_out if left_out is not None else 1
+    finally:
+        logs.end_limit()
+    assert told == 60 * 3000
+    assert size < 200_000
+
+
+def test_one_library_that_repeats_itself_hides_no_other(lines):
+    """Lines of libraries are counted by library."""
+    configure()
+    logs.limit_lines(lambda: 0.0)
+    try:
+        for _ in range(1000):
+            library("paho").warning("again")
+        library("websockets").warning("for the first time")
+    finally:
+        logs.end_limit()
+    assert lines()[-2]["logger"] == "websockets"
+
+
+def test_a_sum_names_the_most_frequent_and_counts_the_others(lines):
+    """However many events are repeated, a sum is one short line."""
+    configure()
+    logs.limit_lines(lambda: 0.0)
+    log = structlog.get_logger()
+    for number in range(100):
+        for _ in range(40 + number):
+            log.info("".join(("event.number_", str(number))))
+    lines()
+    logs.end_limit()
+    (line,) = lines()
+    assert (line["event"], line["level"]) == (logs.REPEATED, "warning")
+    assert len(line["lines_left_out"]) == logs.MOST_NAMED
+    assert "event.number_99" in line["lines_left_out"]
+    written = sum(line["lines_left_out"].values()) + line["others"]
+    assert written > 5000
+
+
+def test_at_level_debug_everything_is_written(lines):
+    """Who asks for everything gets it."""
+    configure("debug")
+    logs.limit_lines(lambda: 0.0)
+    for _ in range(200):
+        structlog.get_logger().debug("event.again")
+    logs.end_limit()
+    assert len(lines()) == 200

@@ -1,0 +1,94 @@
+"""How much the log may grow because of what comes from outside.
+
+Rules:
+
+1. Of each event :data:`BURST` lines are written, then :data:`LINES_PER_MINUTE`. The rest is
+   counted.
+2. All lines together stay below :data:`MOST_BYTES_PER_HOUR` in any hour. The last
+   :data:`KEPT_FOR_ERRORS` of what may be written at once is for errors.
+3. Nothing is left out silently: :meth:`LineLimit.left_out` tells how many lines of which event.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+MOST_BYTES_PER_HOUR: Final = 1_000_000
+BURST: Final = 30
+LINES_PER_MINUTE: Final = 10
+# What may be written at once; the rest of the hour's bytes come back evenly. A line that is begun
+# is written, and sums are: some space is kept for them.
+_MOST_BYTES_AT_ONCE: Final = 200_000
+_BYTES_PER_SECOND: Final = 200
+KEPT_FOR_ERRORS: Final = 50_000
+# Event names come from the program, so there are no more than this.
+_MOST_NAMES: Final = 1_000
+
+
+class _Allowance:
+    """Units that are spent, and come back over time up to a maximum."""
+
+    def __init__(self, most: float, per_second: float, now_s: float) -> None:
+        self._most = most
+        self._per_second = per_second
+        self._left = most
+        self._at_s = now_s
+
+    def left(self, now_s: float) -> float:
+        """Return how much there is."""
+        earned = max(0.0, now_s - self._at_s) * self._per_second
+        self._left = min(self._most, self._left + earned)
+        self._at_s = now_s
+        return self._left
+
+    def spend(self, units: float) -> None:
+        """Take units away; what is left may fall below zero."""
+        self._left -= units
+
+
+class LineLimit:
+    """Decides which lines are written. Can be used from any thread."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        """Begin with full allowances.
+
+        Args:
+            now_s: Returns the monotonic time in seconds.
+        """
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._bytes = _Allowance(_MOST_BYTES_AT_ONCE, _BYTES_PER_SECOND, now_s())
+        self._lines: dict[str, _Allowance] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def admits(self, name: str, *, is_error: bool) -> bool:
+        """Say whether a line is to be written; one that is not is counted.
+
+        Args:
+            name: The event.
+            is_error: The line says that something failed.
+        """
+        with self._lock:
+            now_s = self._now_s()
+            if name not in self._lines and len(self._lines) >= _MOST_NAMES:
+                self._lines.clear()
+            lines = self._lines.setdefault(name, _Allowance(BURST, LINES_PER_MINUTE / 60, now_s))
+            reserve = 0 if is_error else KEPT_FOR_ERRORS
+            if lines.left(now_s) < 1 or self._bytes.left(now_s) <= reserve:
+                self._left_out[name] += 1
+                return False
+            lines.spend(1)
+            return True
+
+    def wrote(self, size: int) -> None:
+        """Take note of a line that was written, in bytes."""
+        with self._lock:
+            self._bytes.spend(size)
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many lines of each event were left out since the last call, most first."""
+        with self._lock:
+            counted = dict(self._left_out.most_common())
+            self._left_out.clear()
+        return counted
