@@ -43,12 +43,14 @@ class SystemClock:
         if mono_s >= self._ask_at_s:
             self._synchronized = not TIMESYNC_RUNS.is_dir() or TIMESYNC_DONE.exists()
             self._ask_at_s = mono_s + ASK_AGAIN_S
-        trusted = (
+        steady_s = time.clock_gettime(STEADY)
+        if (
             self._synchronized
             and wall >= BUILT_AT
-            and not self._reference.contradicts(wall_s, time.clock_gettime(STEADY))
-        )
-        return Moment(wall, mono_s, trusted)
+            and not self._reference.contradicts(wall_s, steady_s)
+        ):
+            return Moment(wall, mono_s)
+        return Moment(wall, mono_s, trusted=False, told=self._reference.now(steady_s))
 
     def told(self, wall: datetime) -> None:
         """Hear what time it is; see :meth:`bridge.ports.Clock.told`."""

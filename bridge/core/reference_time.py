@@ -3,10 +3,11 @@
 A machine's clock may be an hour off and still be called synchronized: by a person who set it, a
 virtual machine that was restored, a battery that ran down. The ``Date`` of the vendor's answers
 tells such a clock. It only takes belief away: nothing is set by it, for it is seconds old and has
-whole ones, and a clock without NTP does not become a good one by being near.
+whole ones, and a clock without NTP does not become a good one by being near. What it is good enough
+for is the age of what is minutes old, while our own clock cannot tell it.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 # A Date is some seconds old, and a kept clock is better than one. Chargers are granted as much.
 TOLERANCE_S = 5 * 60.0
@@ -27,6 +28,16 @@ class ReferenceTime:
                 sleeps.
         """
         self._began_s = wall.timestamp() - steady_s
+
+    def now(self, steady_s: float) -> datetime | None:
+        """Return what time it is by the other clock; None before anything was told.
+
+        Args:
+            steady_s: This moment on the clock nobody sets.
+        """
+        return (
+            None if self._began_s is None else datetime.fromtimestamp(self._began_s + steady_s, UTC)
+        )
 
     def ahead_s(self, wall_s: float, steady_s: float) -> float:
         """Return by how much our wall clock is ahead; 0 before anything was told.

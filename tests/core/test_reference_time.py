@@ -44,3 +44,12 @@ def test_a_clock_that_is_set_right_is_believed_again():
 
     assert reference.contradicts(NOON_S - 3600.0, 20.0)
     assert not reference.contradicts(NOON_S + 15.0, 25.0)
+
+
+def test_the_time_that_was_told_goes_on():
+    """It tells what time it is now; before anything was told nobody knows."""
+    reference = ReferenceTime()
+    assert reference.now(10.0) is None
+
+    reference.tell(NOON, 10.0)
+    assert reference.now(70.0) == NOON + timedelta(minutes=1)

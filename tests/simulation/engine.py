@@ -193,7 +193,9 @@ class SimulatedClock:
                 and wall >= BUILT_AT
                 and not self._reference.contradicts(wall.timestamp(), self._timeline.now_s)
             )
-            self._read, self._moment = read, Moment(wall, self._timeline.now_s, trusted)
+            told = None if trusted else self._reference.now(self._timeline.now_s)
+            self._read = read
+            self._moment = Moment(wall, self._timeline.now_s, trusted, told)
         return self._moment
 
     def told(self, wall: datetime) -> None:

@@ -109,4 +109,4 @@ class Announcer:
 
 
 def _fresh(observation: Observation, now: Moment) -> bool:
-    return not now.trusted or now.wall - observation.measured_at < FRESH
+    return now.known is None or now.known - observation.measured_at < FRESH

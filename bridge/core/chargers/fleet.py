@@ -36,6 +36,8 @@ from bridge.settings import PublishSettings
 SESSION_START = 223
 SESSION_FINISHED = 129
 NAMED_IN_ALERT = 10
+# What is known of the time may differ by so much and be the same; a Date has whole seconds.
+SAME_TIME_S = 5.0
 # Nearly all observations are none of these, and nobody else need look at them.
 AVAILABILITY_IDS = frozenset({derived.CONNECTED_TO_CLOUD, derived.OPERATING_MODE})
 TOLD_IDS = frozenset({derived.OPERATING_MODE, derived.REASON}) | SHOWN | ANNOUNCED
@@ -63,7 +65,8 @@ class Fleet:
         self._status = status
         self._chargers: dict[str, Charger] = {}
         self._link_ok = False
-        self._trusted = True
+        # What time it was when our monotonic clock was at 0; None while nobody knows.
+        self._began_s: float | None = None
         self._online: set[str] = set()
         self._touched: set[str] = set()
         # Heap of (monotonic deadline, charger id), one entry per charger in _expected.
@@ -158,12 +161,13 @@ class Fleet:
 
         Only chargers that something happened to are looked at: those an observation came for
         that may change it, those whose silence has lasted too long, and all of them when the cloud
-        link changed or the wall clock. The cost of an event must not grow with their number.
+        link changed or what is known of the time. The cost of an event must not grow with their
+        number.
         """
         link_ok = self._status.cloud.delivering
-        if link_ok != self._link_ok or now.trusted != self._trusted:
+        is_another_time = self._is_another_time(now)
+        if link_ok != self._link_ok or is_another_time:
             self._link_ok = link_ok
-            self._trusted = now.trusted
             self._touched.update(self._chargers)
         while self._silences and self._silences[0][0] <= now.mono_s:
             charger_id = heapq.heappop(self._silences)[1]
@@ -183,6 +187,23 @@ class Fleet:
     def deadline_s(self) -> float | None:
         """When to look again whether a charger fell silent; may be early, never late."""
         return self._silences[0][0] if self._silences else None
+
+    def _is_another_time(self, now: Moment) -> bool:
+        """Say whether the ages of what was heard changed; their deadlines are worked out anew then.
+
+        A clock that is not believed any more, or is again; one that was set; a machine that slept.
+        """
+        known, before_s = now.known, self._began_s
+        if known is None:
+            self._began_s = None
+            return before_s is not None
+        began_s = known.timestamp() - now.mono_s
+        if before_s is not None and abs(began_s - before_s) < SAME_TIME_S:
+            return False
+        self._began_s = began_s
+        self._silences.clear()
+        self._expected.clear()
+        return True
 
     def _expect_silence(self, charger_id: str, now: Moment) -> None:
         """Keep one entry per available charger; a later deadline is found out when it is due."""

@@ -8,6 +8,7 @@ Rules:
    Where all stamps seem to lie there it is our clock that is slow, and their own order counts.
 3. A replay brings values, never life: liveness is the age of the newest measurement, not of the
    newest message (evcc#10075). What the cloud says about the charger (250, 251) is no sign of life.
+   The age is told by our clock, and where that is not believed by the cloud's ``Date``.
 4. Personal data is never retained. A retained text that carries an ``Auth`` field goes out without.
 5. Everything retained can be published again at any time, exactly as it was.
 """
@@ -86,11 +87,9 @@ class ChargerState:
         self._derived: dict[str, bytes] = {}
         self._switched_at: Moment | None = None
         self.online: bool | None = None
-        # On the monotonic clock. The second pair is what came while the wall clock was not to be
-        # believed: when it arrived, and the newest stamp among it.
+        # The newest sign of life: when it was made, on the monotonic clock, and its stamp.
         self._heard_s = float("-inf")
-        self._arrived_s = float("-inf")
-        self._unjudged_at: datetime | None = None
+        self._heard_at = _NEVER
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -282,7 +281,7 @@ class ChargerState:
         """Return the monotonic second at which silence will make it unavailable.
 
         None when it is silent already. The answer moves later with every observation, and earlier
-        only when the wall clock becomes trusted.
+        only when it turns out what time it is.
         """
         return self._last_heard_s(now) + SILENCE_S if self._heard_lately(now) else None
 
@@ -297,28 +296,26 @@ class ChargerState:
     def _hear(self, measured_at: datetime, source: str, now: Moment) -> None:
         """Note a sign of life, moved back on the monotonic clock by the age of its stamp.
 
-        An age cannot be told while the wall clock is not trusted. Then arriving on the stream
-        counts, until the clock is trusted and the stamp can be judged.
+        While nobody knows what time it is, arriving on the stream counts; the newest stamp among it
+        is judged as soon as somebody does.
         """
-        if now.trusted:
-            heard_s = now.mono_s - _age_s(measured_at, now)
-            self._heard_s = max(self._heard_s, heard_s)
+        if now.known is not None:
+            heard_s = now.mono_s - _age_s(measured_at, now.known)
+            if heard_s >= self._last_heard_s(now):
+                self._heard_s, self._heard_at = heard_s, measured_at
         elif source == "stream":
-            self._arrived_s = now.mono_s
-            if self._unjudged_at is None or measured_at > self._unjudged_at:
-                self._unjudged_at = measured_at
+            self._heard_s = now.mono_s
+            self._heard_at = max(self._heard_at, measured_at)
 
     def _last_heard_s(self, now: Moment) -> float:
-        if self._unjudged_at is None:
+        """Return when it was heard last, by what is known of the time now and not by what was."""
+        if now.known is None:
             return self._heard_s
-        arrived_s = self._arrived_s
-        if now.trusted:
-            arrived_s = min(arrived_s, now.mono_s - _age_s(self._unjudged_at, now))
-        return max(self._heard_s, arrived_s)
+        return min(self._heard_s, now.mono_s - _age_s(self._heard_at, now.known))
 
 
-def _age_s(measured_at: datetime, now: Moment) -> float:
-    return max(0.0, (now.wall - measured_at).total_seconds())
+def _age_s(measured_at: datetime, known: datetime) -> float:
+    return max(0.0, (known - measured_at).total_seconds())
 
 
 def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:

@@ -52,6 +52,14 @@ def test_what_is_ours_old_or_unchanged_is_not_announced(announcer, told, ours):
     assert list(announcer.observed(told, NOW, ours=ours)) == []
 
 
+def test_a_replay_is_no_news_while_only_the_cloud_tells_the_time(announcer):
+    """A machine with an unset clock announces no touch of last week when it starts."""
+    now = Moment(NOON - timedelta(days=579), 0.0, trusted=False, told=NOON)
+    old = observation(102, True, 3600)
+
+    assert list(announcer.observed(old, now, ours=False)) == []
+
+
 def test_a_setting_that_somebody_else_moved_is_told():
     """An access setting or a lasting limit that moves fresh, and not by us, is foreign."""
     announcer = Announcer(ONE, Topics())

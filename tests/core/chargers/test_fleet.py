@@ -4,6 +4,8 @@ import json
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import Fleet
@@ -26,31 +28,42 @@ def at(seconds):
     return Moment(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
 
 
-@pytest.fixture
-def status():
-    """A status whose stream is up."""
+def a_status():
+    """Make a status whose stream is up."""
     topics = Topics()
     status = Status(topics, Alerts(topics), "1", {})
     status.cloud.stream_up = True
     return status
 
 
-@pytest.fixture
-def fleet(status):
-    """Two chargers nobody has heard of yet."""
+def a_fleet(status):
+    """Make two chargers nobody has heard of yet."""
     fleet = Fleet(Topics(), PublishSettings(), b"salt", status)
     assert fleet.add((ONE, TWO)) == (ONE, TWO)
     return fleet
 
 
-def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind=None):
+@pytest.fixture
+def status():
+    """A status whose stream is up."""
+    return a_status()
+
+
+@pytest.fixture
+def fleet(status):
+    """Two chargers nobody has heard of yet."""
+    return a_fleet(status)
+
+
+def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind=None, now=None):
     """Let an observation arrive; return the effects."""
+    now = now or at(seconds)
     measured_at = iso_utc(at(seconds if measured_s is None else measured_s).wall)
     raw = RawObservation(charger_id, number, kind, value, measured_at)
     effects = []
-    observation = fleet.read(raw, at(seconds), effects)
+    observation = fleet.read(raw, now, effects)
     if observation is not None:
-        fleet.apply(observation, "stream", at(seconds), effects, ours=False)
+        fleet.apply(observation, "stream", now, effects, ours=False)
     return effects
 
 
@@ -102,6 +115,81 @@ def test_a_replay_brings_no_charger_to_life(fleet):
 
     told = published(fleet.availability(at(0)))
     assert told[f"charger/{ONE}/availability"] == b"offline"
+
+
+def test_what_arrived_before_the_time_was_known_is_not_believed_for_longer(fleet):
+    """It is judged when the time is known, and again when its own 20 minutes are over (777012)."""
+    unknown = Moment(NOON - timedelta(minutes=10), 1000.0, trusted=False)
+    tell(fleet, ONE, 120, "1.5", 0, measured_s=-900, now=unknown)
+    assert published(fleet.availability(unknown))[f"charger/{ONE}/availability"] == b"online"
+
+    assert published(fleet.availability(at(10))) == {}
+    assert fleet.deadline_s() == 1000.0 - 900 + SILENCE_S
+    assert published(fleet.availability(at(SILENCE_S - 900))) == {
+        f"charger/{ONE}/availability": b"offline"
+    }
+
+
+def test_the_time_of_the_cloud_judges_where_ours_cannot(fleet):
+    """A clock a year and a half slow makes no silent charger alive: the Date tells (777022)."""
+    told = Moment(NOON - timedelta(days=579), 1000.0, trusted=False, told=NOON)
+    tell(fleet, ONE, 120, "1.5", 0, measured_s=-SILENCE_S - 60, now=told)
+    tell(fleet, TWO, 120, "1.5", 0, measured_s=-60, now=told)
+
+    shown = published(fleet.availability(told))
+    assert shown[f"charger/{ONE}/availability"] == b"offline"
+    assert shown[f"charger/{TWO}/availability"] == b"online"
+
+
+CLOCKS = ("right", "slow_and_told", "fast_and_told")
+
+
+@given(
+    st.sampled_from(["unknown", *CLOCKS]),
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("heard"), st.integers(0, 3000)),
+            st.tuples(st.just("passes"), st.integers(1, 1500)),
+            st.tuples(st.just("sleeps"), st.integers(1, 3000)),
+            st.tuples(st.sampled_from(CLOCKS), st.just(0)),
+        ),
+        max_size=12,
+    ),
+)
+def test_nobody_is_called_online_who_was_silent_for_20_minutes(clock, steps):
+    """Whatever our clocks do; and nobody offline who was heard within them."""
+    fleet, true_s, mono_s, newest_s, shown = a_fleet(a_status()), 0.0, 1000.0, -1e9, b"offline"
+
+    def now():
+        wall = NOON + timedelta(seconds=true_s)
+        if clock == "right":
+            return Moment(wall, mono_s)
+        off = timedelta(days=579 if clock == "fast_and_told" else -579)
+        return Moment(wall + off, mono_s, trusted=False, told=None if clock == "unknown" else wall)
+
+    def look():
+        nonlocal shown
+        told = published(fleet.availability(now()))
+        shown = told.get(f"charger/{ONE}/availability", shown)
+        if clock != "unknown":
+            assert shown == (b"online" if true_s - newest_s < SILENCE_S else b"offline")
+
+    look()
+    for step, seconds in steps:
+        if step == "heard":
+            tell(fleet, ONE, 120, "1.5", true_s, measured_s=true_s - seconds, now=now())
+            newest_s = max(newest_s, true_s - seconds)
+        elif step == "passes":
+            end_s = mono_s + seconds
+            while (due_s := fleet.deadline_s()) is not None and due_s <= end_s:
+                true_s, mono_s = true_s + max(0.0, due_s - mono_s), max(mono_s, due_s)
+                look()
+            true_s, mono_s = true_s + end_s - mono_s, end_s
+        elif step == "sleeps":
+            true_s += seconds  # and our monotonic clock stands still
+        else:
+            clock = step
+        look()
 
 
 def test_without_the_cloud_nobody_is_available(fleet, status):
