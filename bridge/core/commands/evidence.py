@@ -2,44 +2,42 @@
 
 Rules:
 
-1. A CommandResponse belongs to the command with the same ticks; where none has them, to the one
-   with the same command id and the nearest ticks. The ticks the charger reports differ a little
-   from the cloud's answer now and then (evcc's dispatcher).
-2. An observation proves a command only if it was measured after the command was sent, or changed
+1. Where the cloud told the ticks of a command, only a CommandResponse with these ticks answers it:
+   another controller's command of the same kind may be milliseconds away.
+2. Where it did not, the command id has to do, as long as no other command of that id is under way.
+   The ticks that come with such an answer are the command's from then on.
+3. An observation proves a command only if it was measured after the command was sent, or changed
    since. A replay of an old value proves nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bridge.core.chargers.observations import Observation, Value
+from bridge.core.cloud.rest import CommandTicket
 from bridge.core.commands.lifecycle import Command
 from bridge.core.events import CommandResponse, Moment
 
-TICKS_A_SECOND = 10_000_000
-# Two load balancers' clocks differ by seconds at most; another controller's command of the same
-# kind within that time cannot be told apart.
-TICKS_APART = 30 * TICKS_A_SECOND
 # The charger's clock against ours.
 SLACK = timedelta(seconds=2)
 
 
 def owner(response: CommandResponse, commands: Iterable[Command]) -> Command | None:
-    """Find the command a charger answers.
+    """Find the command a charger answers; None when it answers none of them, or none for certain.
 
     Args:
         response: The answer.
-        commands: Those that were sent, the likelier ones first.
+        commands: Those that were sent.
     """
-    best: Command | None = None
-    best_apart = TICKS_APART + 1
-    for command in commands:
-        if response.charger_id in command.devices:
-            apart = min(_apart(response, command), default=TICKS_APART + 1)
-            if apart < best_apart:
-                best, best_apart = command, apart
-    return best
+    concerned = [c for c in commands if response.charger_id in c.devices]
+    exact = next((c for c in concerned if is_exact(response, c)), None)
+    if exact is not None:
+        return exact
+    alike = [c for c in concerned if is_alike(response, c)]
+    if len(alike) != 1 or _without_ticks(alike[0], response) is None:
+        return None
+    return alike[0]
 
 
 def is_exact(response: CommandResponse, command: Command) -> bool:
@@ -47,33 +45,43 @@ def is_exact(response: CommandResponse, command: Command) -> bool:
     return any(t.ticks and t.ticks == response.ticks for t in command.tickets)
 
 
-def _apart(response: CommandResponse, command: Command) -> Iterator[int]:
-    """Yield for each way in which a response may be meant how far off it is, in ticks."""
-    if not command.tickets and response.command_id in command.spec.response_ids:
-        yield TICKS_APART
-    for ticket in command.tickets:
-        if response.ticks and ticket.ticks:
-            apart = abs(response.ticks - ticket.ticks)
-            if apart == 0 or (_same_id(response, command, ticket.command_id)):
-                yield apart
-        elif _same_id(response, command, ticket.command_id):
-            yield TICKS_APART
-
-
-def _same_id(response: CommandResponse, command: Command, command_id: int | None) -> bool:
-    if command_id is None:
-        return response.command_id in command.spec.response_ids
-    return response.command_id == command_id
+def is_alike(response: CommandResponse, command: Command) -> bool:
+    """Say whether a response is to a command of this kind, this one or another."""
+    ids = {ticket.command_id for ticket in command.tickets} or {None}
+    return response.command_id in ids or (
+        None in ids and response.command_id in command.spec.response_ids
+    )
 
 
 def take_response(command: Command, response: CommandResponse) -> bool:
-    """Note the charger's yes to one ticket; say whether it said yes to all of them."""
+    """Note that the charger answered one ticket; say whether it has answered all of them."""
     tickets = command.tickets
-    exact = [i for i, t in enumerate(tickets) if t.ticks and t.ticks == response.ticks]
-    unanswered = [i for i in range(len(tickets)) if i not in command.answered]
-    same_id = [i for i in unanswered if tickets[i].command_id == response.command_id]
-    command.answered.update((exact or same_id or unanswered)[:1])
-    return len(command.answered) == len(tickets)
+    exact = (i for i, t in enumerate(tickets) if t.ticks and t.ticks == response.ticks)
+    index = next(exact, None)
+    if index is None:
+        index = _without_ticks(command, response)
+        if index is None:
+            return False
+        named = CommandTicket("", response.command_id, response.ticks)
+        command.tickets = (*tickets[:index], named, *tickets[index + 1 :])
+    command.answered.add(index)
+    return len(command.answered) == len(command.tickets)
+
+
+def _without_ticks(command: Command, response: CommandResponse) -> int | None:
+    """Return which ticket a response may be to by its id, or None: its ticks must be the same."""
+    if not command.tickets:
+        return 0
+    return next(
+        (
+            index
+            for index, ticket in enumerate(command.tickets)
+            if not ticket.ticks
+            and index not in command.answered
+            and ticket.command_id in (None, response.command_id)
+        ),
+        None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. What a charger says may arrive before the cloud's answer. It is kept until that answer is in.
+1. What a charger says may arrive before the cloud's answer. It is kept until that answer is in, or
+   for a few seconds when only one command of that kind was answered meanwhile.
 2. A response that belongs to none of our commands is somebody else's, and is announced; also when
    it is found out late, because a call of ours was under way when it came.
 3. Where the charger cannot be heard, the cloud is asked: what became of the command by its ticks,
@@ -11,7 +12,7 @@ Rules:
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -22,6 +23,7 @@ from bridge.core.commands.book import CONFIRM_WITHIN_S, Book
 from bridge.core.commands.catalogue import WATCHED
 from bridge.core.commands.evidence import (
     is_after,
+    is_alike,
     is_exact,
     owner,
     reflects,
@@ -71,25 +73,39 @@ class Witness:
         command = self._owner(response, now)
         in_flight = self._in_flight(response)
         if in_flight is not None and (command is None or not is_exact(response, command)):
-            early = self._early.setdefault(in_flight.charger_id, [])
-            early.append(response)
-            if response.command_id in in_flight.spec.response_ids:
-                in_flight.due_s = min(in_flight.due_s, now.mono_s + EARLY_S)
-            if len(early) > MOST_EARLY:
-                yield from self._foreign(early.pop(0), now)
+            yield from self._keep(response, in_flight, now)
         elif command is None:
             yield from self._foreign(response, now)
-        elif command.state not in FINAL:
+        else:
+            is_complete = take_response(command, response)
+            if command.state in FINAL:
+                return
             if not response.accepted:
                 detail = f"the charger said no (result code {response.result_code})"
                 yield from self._book.finish(command, Step.REJECT, now, detail=detail)
-            elif take_response(command, response):
+            elif is_complete:
                 yield from self._book.finish(command, Step.CONFIRM, now)
+
+    def _keep(self, response: CommandResponse, in_flight: Command, now: Moment) -> Iterator[Effect]:
+        """Keep a response until the cloud's answer tells whose it is."""
+        early = self._early.setdefault(in_flight.charger_id, [])
+        early.append(response)
+        if is_alike(response, in_flight):
+            # Two commands of this kind were answered: without the ticks nobody knows which is ours.
+            sure = _is_sure(in_flight, early)
+            in_flight.due_s = min(in_flight.due_s, now.mono_s + EARLY_S) if sure else math.inf
+        if len(early) > MOST_EARLY:
+            yield from self._foreign(early.pop(0), now)
 
     def sort_early(self, charger_id: str, now: Moment) -> Iterator[Effect]:
         """Look again at responses that came before the cloud's answer."""
-        for response in self._early.pop(charger_id, ()):
-            yield from self.responded(response, now)
+        early = self._early.pop(charger_id, [])
+        for response in early:
+            command = self._owner(response, now)
+            if command is None or is_exact(response, command) or _is_sure(command, early):
+                yield from self.responded(response, now)
+            else:
+                yield from self._foreign(response, now)
 
     def _owner(self, response: CommandResponse, now: Moment) -> Command | None:
         waiting = (c for c in self._book.live if c.state in {State.ACCEPTED, State.IN_DOUBT})
@@ -198,3 +214,8 @@ class Witness:
             wanted = () if command.looks else LOOK_AFTER_S[-1:]
         times = (since_s + after_s for after_s in wanted)
         command.look_at_s = min((at for at in times if at > now.mono_s), default=math.inf)
+
+
+def _is_sure(command: Command, early: Iterable[CommandResponse]) -> bool:
+    """Say whether all responses that may be to a command are to one and the same command."""
+    return len({(r.command_id, r.ticks) for r in early if is_alike(r, command)}) <= 1

@@ -56,36 +56,48 @@ def test_exact_ticks_count_more_than_the_id():
     assert owner(_response(command_id=99), [_command(tickets=[(48, TICKS)])]) is not None
 
 
-def test_without_the_same_ticks_the_nearest_of_the_same_id_is_meant():
-    """Ticks that differ a little still find their command."""
-    first = _command(tickets=[(48, TICKS)])
-    second = _command(tickets=[(48, TICKS + 10 * SECOND)])
-
-    assert owner(_response(ticks=TICKS + 4 * SECOND), [second, first]) is first
-    assert owner(_response(ticks=TICKS + 11 * SECOND), [first, second]) is second
-
-
 @pytest.mark.parametrize(
     "response",
     [
+        _response(ticks=TICKS + 1),
+        _response(ticks=TICKS - 1),
+        _response(ticks=None),
+        _response(ticks=0),
+        _response(ticks=TICKS + 4 * SECOND),
         _response(command_id=22, ticks=TICKS + 1),
-        _response(ticks=TICKS + 31 * SECOND),
         _response(charger_id="EH999999"),
-        _response(command_id=22, ticks=None),
         _response(command_id=None, ticks=None),
     ],
 )
 def test_somebody_elses_command_is_not_ours(response):
-    """Another charger, another id, or ticks far away: a foreign command."""
+    """Where our ticks are known, only they count: not the id, and not ticks that are near."""
     assert owner(response, [_command(tickets=[(48, TICKS)])]) is None
 
 
 def test_without_ticks_the_id_has_to_do():
-    """A response or an answer without ticks is matched by command id."""
-    assert owner(_response(ticks=None), [_command(tickets=[(48, TICKS)])]) is not None
+    """An answer of the cloud without ticks is matched by command id."""
     assert owner(_response(ticks=TICKS), [_command()]) is not None
+    assert owner(_response(ticks=None), [_command()]) is not None
     assert owner(_response(), [_command(tickets=[(None, None)])]) is not None
+    assert owner(_response(), [_command(tickets=[(48, None)])]) is not None
     assert owner(_response(command_id=1), [_command()]) is None
+    assert owner(_response(command_id=1), [_command(tickets=[(48, None)])]) is None
+
+
+@pytest.mark.parametrize("tickets", [[], [(48, None)], [(48, TICKS)]])
+def test_the_id_does_not_do_where_two_commands_of_it_are_under_way(tickets):
+    """With another one of its id beside it, nobody can tell whose an answer is."""
+    other = _command("resume", tickets=tickets)
+    assert owner(_response(ticks=TICKS + 7), [_command(), other]) is None
+    assert owner(_response(ticks=TICKS + 7), [_command(), _command("start")]) is not None
+
+
+def test_a_command_without_ticks_takes_those_of_its_answer():
+    """The second answer of its id is another command's, whatever became of the first."""
+    command = _command()
+    assert take_response(command, _response(ticks=TICKS))
+    assert owner(_response(ticks=TICKS), [command]) is command
+    assert owner(_response(ticks=TICKS + 1), [command]) is None
 
 
 def test_any_charger_of_a_circuit_may_answer():
@@ -103,14 +115,14 @@ def test_every_ticket_wants_its_answer():
     assert take_response(command, _response(48, TICKS))
 
 
-def test_tickets_are_answered_by_id_where_ticks_differ():
-    """Each answer with other ticks takes the next open ticket of its id, and any at last."""
-    command = _command(tickets=[(48, TICKS), (47, TICKS + 1), (None, None)])
-    assert not take_response(command, _response(47, TICKS + 99))
+def test_only_tickets_without_ticks_are_answered_by_id():
+    """An answer with other ticks takes a ticket that has none, and nothing where all have some."""
+    command = _command(tickets=[(48, TICKS), (47, None)])
+    assert not take_response(command, _response(48, TICKS + 99))
     assert not take_response(command, _response(48, None))
-    assert command.answered == {0, 1}
-    assert take_response(command, _response(99, None))
-    assert take_response(_command(), _response())
+    assert command.answered == set()
+    assert not take_response(command, _response(47, TICKS + 99))
+    assert take_response(command, _response(48, TICKS))
 
 
 def test_an_old_reading_is_no_change():

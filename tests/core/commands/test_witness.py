@@ -1,4 +1,8 @@
+import itertools
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.core.commands.calls import MOST_LOOKS
 from bridge.core.events import Observed
@@ -131,3 +135,77 @@ def test_a_foreign_answer_in_our_midst_is_announced_once_ours_is_known():
     bench.answer(call, ticket(command_id=48))
     assert [response.ticks for response in bench.foreign] == [TICKS + 5]
     assert [a["state"] for a in answers(bench.effects)] == ["accepted"]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+@pytest.mark.parametrize("apart", [1, -1, 128, 29 * 10_000_000])
+def test_a_foreign_command_of_the_same_kind_decides_nothing(accepted, apart):
+    """However near its ticks are, it is announced; ours goes on waiting for its own answer."""
+    bench = Bench()
+    bench.answer(call_of(bench.send("pause")), ticket(command_id=48))
+    assert states(bench.respond(TICKS + apart, 48, accepted=accepted)) == []
+    assert [response.ticks for response in bench.foreign] == [TICKS + apart]
+    assert states(bench.respond(TICKS, 48, accepted=not accepted)) == [
+        "rejected" if accepted else "confirmed"
+    ]
+
+
+def test_two_answers_before_the_clouds_wait_for_the_ticks():
+    """Of two early answers of one kind none is taken at its word; the ticks tell them apart."""
+    bench = Bench()
+    call = call_of(bench.send("pause"))
+    bench.respond(TICKS + 1, 48, accepted=False)
+    bench.pass_s(1)
+    bench.respond(TICKS, 48)
+    assert states(bench.pass_s(5)) == []
+    assert states(bench.answer(call, ticket(command_id=48))) == ["accepted", "confirmed"]
+    assert [response.ticks for response in bench.foreign] == [TICKS + 1]
+
+
+def test_two_answers_whose_ticks_are_never_told_prove_nothing():
+    """Where the cloud's answer is lost, neither of two answers of one kind is believed."""
+    bench = Bench()
+    call = call_of(bench.send("toggle"))
+    bench.respond(TICKS, 48)
+    bench.respond(TICKS + 1, 26, accepted=False)
+    assert states(bench.fail(call, OutcomeUnknown("timeout"))) == []
+    assert [response.ticks for response in bench.foreign] == [TICKS, TICKS + 1]
+    assert states(bench.pass_s(20)) + states(bench.pass_s(10)) == ["unknown"]
+
+
+_FOREIGN = st.tuples(st.just("foreign"), st.integers(-3, 40), st.booleans())
+_OURS = st.tuples(st.sampled_from(["send", "answer", "respond"]), st.just(0), st.booleans())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_OURS | _FOREIGN, min_size=4, max_size=40))
+def test_each_of_ours_is_decided_by_its_own_evidence(steps):
+    """However foreign commands of the same id come between, each ends as its own answer says."""
+    bench = Bench()
+    fresh = itertools.count(TICKS, 10)
+    sent, answered, owed, verdicts, strangers = 0, 0, [], {}, set()
+    for step, apart, accepted in steps:
+        calls = calls_of(bench.effects)
+        if step == "send" and sent < 15:
+            bench.send("pause", b'{"id":"%d"}' % sent)
+            sent += 1
+        elif step == "answer" and answered < len(calls):
+            ticks = next(fresh)
+            owed.append((str(answered), ticks))
+            bench.answer(calls[answered], ticket(ticks, 48))
+            answered += 1
+        elif step == "respond" and owed:
+            name, ticks = owed.pop(0)
+            verdicts[name] = ["confirmed" if accepted else "rejected"]
+            bench.respond(ticks, 48, accepted=accepted)
+        elif step == "foreign":
+            # Ours are the multiples of ten from TICKS on.
+            ticks = TICKS + apart if apart % 10 else TICKS + apart + 5
+            strangers.add(ticks)
+            bench.respond(ticks, 48, accepted=accepted)
+    told = {}
+    for answer in answers(bench.effects):
+        if answer["final"]:
+            told.setdefault(answer["id"], []).append(answer["state"])
+    assert told == verdicts
+    assert {response.ticks for response in bench.foreign} <= strangers
