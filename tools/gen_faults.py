@@ -197,6 +197,11 @@ FAULTS: Final = {
         ("soak-memory",),
         gap="hours of it stand for years",
     ),
+    "F41": Row(
+        "Legal MQTT 5 messages that no client expects: U+FEFF, odd texts, properties by the score",
+        "ignored or answered; the connection stays, and commands of others are carried out",
+        ("fuzz",),
+    ),
 }
 
 

@@ -331,20 +331,30 @@ async def test_oversized_commands_are_cut_and_named_once(broker):
     assert [entry["topic"] for entry in logs if entry["event"] == "mqtt.message_cut"] == [SET]
 
 
-@pytest.mark.parametrize("retain", [False, True])
-async def test_a_message_the_library_cannot_parse_does_not_cut_the_link_for_ever(broker, retain):
-    """A property paho takes for malformed costs one connection, also when it is retained."""
+@pytest.mark.fault("F41")
+async def test_hostile_properties_of_others_pass_through_a_real_broker(broker):
+    """What mosquitto lets through costs no connection, and the command behind it arrives."""
+    odd = "\ufeff"
     with outsider(broker.port) as other:
         async with linked(broker.port) as it:
             await it.connected()
-            other.publish(SET, b"1", retain=retain, UserProperty=[("note", "\ufeff")])
-            await it.disconnected()
-            await it.connected(2)
+            for number in range(1_000):
+                named = (
+                    {"UserProperty": [(odd, odd)] * 3},
+                    {"ContentType": odd, "PayloadFormatIndicator": 1},
+                    {"ResponseTopic": f"charger/{odd}", "CorrelationData": b"\0" * number},
+                )[number % 3]
+                topic = (SET, f"charger/{odd}/set/x")[number % 2]
+                other.publish(topic, b"1", retain=number % 50 == 0, **named)
+                if number % 25 == 24:  # within our Receive Maximum
+                    await it.message(number + 1)
+                    for message in it.seen(MqttMessage)[-25:]:
+                        it.link.acknowledge(message.receipt)
             other.publish(SET, b"good")
-            message = await it.message()
+            message = await it.message(1_001)
 
     assert message.payload == b"good"
-    assert len(it.seen(MqttConnected)) == 2
+    assert (len(it.seen(MqttConnected)), it.seen(MqttDisconnected)) == (1, [])
 
 
 @pytest.mark.fault("F16")

@@ -7,9 +7,9 @@ from typing import Any
 
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from bridge.adapters.mqtt.connection import Connection
+from bridge.adapters.mqtt.mended import ReadProperties
 from bridge.adapters.mqtt.outbound import check_publish
 from bridge.adapters.mqtt.wire import Wish, read_message
 from bridge.core.commands.catalogue import CATALOGUE
@@ -137,12 +137,10 @@ def packets(data: bytes) -> None:
 
 
 def properties(data: bytes) -> None:
-    """MQTT 5 properties as the library reads them, of a message that is a command."""
-    found = Properties(PacketTypes.PUBLISH)
-    try:
-        found.unpack(bytes([min(len(data), 127)]) + data[:127])
-    except Exception:  # noqa: BLE001 - Connection._run ends the connection then
-        return
+    """MQTT 5 properties of a message that is a command: read or marked, never an error."""
+    size = min(len(data), 127)
+    found, taken = ReadProperties(PacketTypes.PUBLISH).unpack(bytes([size]) + data[:127])
+    assert taken == size + 1
     message = MQTTMessage(1, b"")
     message.payload, message.qos, message.properties = b"16", 1, found
     read = read_message(message, f"charger/{ONE}/set/dynamic_charger_current", Receipt(1, 1, 1))

@@ -101,6 +101,7 @@ class Connection:
         self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self._socket_error = ""
         self._adopted = False
+        self._is_granted = False
         self._parting = False
         self._cut_topics: set[str] = set()
         self._client = new_client(settings, wish)
@@ -118,6 +119,7 @@ class Connection:
             await self._dial()
             self._adopt()
             self.grant = self._granted(*await self._answer(self._connack))
+            self._is_granted = True
             self._client.on_log = None
         except BaseException:
             self.drop("the attempt was given up")
@@ -378,7 +380,7 @@ class Connection:
             # Cut, it is still too long for a command, and gets the answer of one.
             self._note_cut(topic, len(message.payload))
             message.payload = bytes(message.payload[:LARGEST_PAYLOAD_BYTES])
-        if not topic:
+        if not topic or getattr(message.properties, "unreadable", False):
             # Nobody could make anything of it, and unacknowledged it would come again for ever.
             self.acknowledge(receipt)
             log.warning("mqtt.message_dropped", payload_bytes=len(message.payload))
@@ -406,7 +408,7 @@ class Connection:
             hint = failures.DISCONNECT_HINTS.get(code.value)
             self._lose(f"the broker ended it ({code})" + (f": {hint}" if hint else ""))
         elif code.value == PROTOCOL_ERROR:
-            self.poisoned = self._connack.done()
+            self.poisoned = self._is_granted  # paho calls a CONNACK that says no an error too
             self._lose("the broker sent something that is not MQTT")
         elif code.value == KEEP_ALIVE_TIMEOUT:
             self._lose(f"nothing was heard from the broker for {self._client.keepalive} s")

@@ -224,9 +224,8 @@ class PahoLink:
             will=self._will,
             qos=self._qos,
             session_expiry_s=self._session_expiry_s,
-            # A message paho cannot parse (it takes U+FEFF in a property for an error, though MQTT
-            # allows it) would be delivered again by the same session, and end every connection.
-            # The same message, retained, would come with the new subscription.
+            # A message that is no MQTT would be delivered again by the same session, and end every
+            # connection. The same message, retained, would come with the new subscription.
             clean_start=self._poisoned,
             want_retained=not self._ever_poisoned,
             connack_within_s=self._dialect.patience_s(protocol),

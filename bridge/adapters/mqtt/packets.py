@@ -248,15 +248,14 @@ def connack(body: bytes) -> ConnAck:
     """
     if len(body) < _SHORTEST_CONNACK:
         raise Malformed("a CONNACK that is too short")
-    found: dict[int, int | str | None] = {}
-    read = _read_varint(body, 2)
-    if read is None or read[0] + read[1] != len(body):
+    at, end = properties_end(body, 2)
+    if end != len(body):
         raise Malformed("a CONNACK whose properties do not fill it")
-    at = read[1]
-    while at < len(body):
-        name = body[at]
-        found[name], at = _property(name, body, at + 1)
-    known = {_FIELDS[name]: value for name, value in found.items() if name in _FIELDS}
+    known = {
+        _FIELDS[name]: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for name, value in properties(body, at, end).items()
+        if name in _FIELDS
+    }
     answer = ConnAck(body[1], session_present=bool(body[0] & 1), **known)  # type: ignore[arg-type]
     if answer.receive_maximum == 0 or answer.largest_packet_bytes == 0:
         raise Malformed("a limit of nothing")
@@ -268,10 +267,14 @@ def disconnect_reason(body: bytes) -> int:
     return body[0] if body else NORMAL
 
 
-# Properties of a CONNACK: those of a fixed size, and what is read of them.
-_SIZES: Final = {0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x27: 4, 0x24: 1, 0x25: 1, 0x28: 1, 0x29: 1}
-_SIZES[0x2A] = 1
-_TEXTS: Final = frozenset({0x12, 0x15, 0x16, 0x1A, 0x1C, 0x1F})
+# Every property of MQTT 5: those of a fixed size, and those that tell their length.
+_SIZES: Final = {
+    **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
+    **dict.fromkeys((0x13, 0x21, 0x22, 0x23), 2),
+    **dict.fromkeys((0x02, 0x11, 0x18, 0x27), 4),
+}
+_WITH_LENGTH: Final = frozenset({0x03, 0x08, 0x09, 0x12, 0x15, 0x16, 0x1A, 0x1C, 0x1F})
+_SUBSCRIPTION_IDENTIFIER: Final = 0x0B
 _FIELDS: Final = {
     0x12: "client_id",
     0x13: "keepalive_s",
@@ -282,26 +285,65 @@ _FIELDS: Final = {
 }
 
 
-def _property(name: int, data: bytes, at: int) -> tuple[int | str | None, int]:
-    """Read one property; return its value, if it is of use, and where the next one begins."""
-    if (size := _SIZES.get(name)) is not None:
-        if len(data) - at < size:
-            raise Malformed("a property that is cut off")
-        return int.from_bytes(data[at : at + size], "big"), at + size
-    if name in _TEXTS:
-        raw, at = _read_text(data, at)
-        return raw.decode("utf-8", "replace"), at
-    if name == _USER_PROPERTY:
-        return None, _read_text(data, _read_text(data, at)[1])[1]
-    raise Malformed(f"property {name:#x} in a CONNACK")
+def properties_end(data: bytes, at: int) -> tuple[int, int]:
+    """Find the properties of a packet.
+
+    Args:
+        data: What holds them.
+        at: Where their length stands.
+
+    Returns:
+        Where the first one begins, and where the last one ends.
+
+    Raises:
+        Malformed: They do not lie within the data.
+    """
+    read = _read_varint(data, at)
+    if read is None or read[0] + read[1] > len(data):
+        raise Malformed("properties that are cut off")
+    return read[1], read[0] + read[1]
 
 
-def _read_text(data: bytes, at: int) -> tuple[bytes, int]:
-    size = int.from_bytes(data[at : at + 2], "big")
-    end = at + 2 + size
-    if len(data) < end:
-        raise Malformed("a text that is cut off")
-    return data[at + 2 : end], end
+def properties(data: bytes, at: int, end: int) -> dict[int, int | bytes]:
+    """Read the properties of a packet, in one pass.
+
+    Args:
+        data: What holds them.
+        at: Where the first one begins.
+        end: Where the last one ends.
+
+    Returns:
+        Values by number: integers, and texts and binary data as bytes. User properties and
+        subscription identifiers are skipped: nobody here asks for them. Of a property that comes
+        twice the last one counts.
+
+    Raises:
+        Malformed: They are none.
+    """
+    found: dict[int, int | bytes] = {}
+    try:
+        while at < end:
+            name = data[at]
+            at += 1
+            if name == _USER_PROPERTY:  # a sender may have a hundred thousand of them
+                at += 2 + (data[at] << 8 | data[at + 1])
+                at += 2 + (data[at] << 8 | data[at + 1])
+            elif (size := _SIZES.get(name)) is not None:
+                found[name] = int.from_bytes(data[at : at + size], "big")
+                at += size
+            elif name in _WITH_LENGTH:
+                start = at + 2
+                at = start + (data[at] << 8 | data[at + 1])
+                found[name] = data[start:at]
+            elif name == _SUBSCRIPTION_IDENTIFIER and (read := _read_varint(data, at)) is not None:
+                at = read[1]
+            else:
+                raise Malformed(f"property {name:#x} is none")
+    except IndexError:
+        at = end + 1
+    if at > end:
+        raise Malformed("a property that is cut off")
+    return found
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int] | None:

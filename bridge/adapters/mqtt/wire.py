@@ -10,6 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from bridge.adapters.mqtt.mended import mend
 from bridge.adapters.mqtt.tls import closing_failed_handshake
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish, Receipt
@@ -80,6 +81,7 @@ class Route:
 
 def new_client(settings: MqttSettings, wish: Wish) -> paho.Client:
     """Build a client for one connection; nothing is connected."""
+    mend()
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=wish.client_id,
