@@ -1,13 +1,14 @@
 """How arguments are read, and options made from the fields of a dataclass."""
 
 import argparse
+import inspect
 from dataclasses import MISSING, fields
 from typing import Any
 
 MOST_CHARGERS = 10_000
 MAX_PORT = 65535
-# Where an ``Attributes:`` line begins in the docstring of a class.
-ATTRIBUTE_INDENT = 8
+# Where a name below ``Attributes:`` begins in a docstring without its indentation.
+ATTRIBUTE_INDENT = 4
 _PREFIX = "field_"
 
 
@@ -103,7 +104,8 @@ def _attribute_docs(doc: str) -> dict[str, str]:
     """Read the ``Attributes:`` of a docstring, so that an option is explained in one place."""
     found: dict[str, str] = {}
     name = ""
-    for line in doc.partition("Attributes:")[2].splitlines():
+    # Python takes the indentation away from 3.13 on; before, we do.
+    for line in inspect.cleandoc(doc).partition("Attributes:")[2].splitlines():
         indent = len(line) - len(line.lstrip())
         head, colon, rest = line.strip().partition(": ")
         if colon and head.isidentifier() and indent == ATTRIBUTE_INDENT:

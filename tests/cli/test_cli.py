@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import inspect
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,6 +50,13 @@ ENVIRON = {
 }
 pytestmark = pytest.mark.usefixtures("untouched_logging")
 STARTED_AT = datetime(2026, 11, 20, 8, tzinfo=UTC)
+DOCUMENTED = """A class, as the parser of Python 3.12 and before leaves its docstring.
+
+    Attributes:
+        first: One line.
+        second: Two lines: the other,
+            with a colon.
+    """
 
 
 def command(*words: str, environ: dict[str, str] | None = None, timeout_s: float = 60.0):
@@ -333,6 +341,21 @@ def test_scenario_options_are_explained(capsys):
         main(["simulate", "--help"])
 
     assert "Answer 429 to every n-th REST request" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("take_indentation", [str, inspect.cleandoc])
+def test_every_option_is_explained_on_every_python(take_indentation):
+    """Docstrings lose their indentation from Python 3.13 on; the help is the same."""
+    explained = cli_options._attribute_docs(take_indentation(DOCUMENTED))
+
+    assert explained == {"first": "One line.", "second": "Two lines: the other, with a colon."}
+
+
+def test_no_scenario_option_is_without_help():
+    """Whoever adds a field to the scenario explains it."""
+    explained = cli_options._attribute_docs(Scenario.__doc__)
+
+    assert [field.name for field in fields(Scenario) if not explained.get(field.name)] == []
 
 
 def test_demo_options():
