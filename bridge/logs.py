@@ -345,6 +345,16 @@ class _FromLibraries(logging.Handler):
         )
 
 
+def _form(settings: LogSettings) -> str:
+    """Return ``json`` or ``console``: what was asked for, or what fits standard error."""
+    if settings.format != "auto":
+        return settings.format
+    try:
+        return "console" if sys.stderr.isatty() else "json"
+    except (ValueError, AttributeError):  # closed, or there is none
+        return "json"
+
+
 def configure(settings: LogSettings) -> None:
     """Send every log line of the process through the pipeline.
 
@@ -352,7 +362,7 @@ def configure(settings: LogSettings) -> None:
         settings: Level and format.
     """
     level = _LEVELS[settings.level]
-    render = _json if settings.format == "json" else _console
+    render = _json if _form(settings) == "json" else _console
     structlog.configure(
         processors=[
             _admitted if settings.level != "debug" else _everything,

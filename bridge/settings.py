@@ -175,11 +175,12 @@ class LogSettings:
 
     Attributes:
         level: ``debug``, ``info``, ``warning`` or ``error``.
-        format: ``json`` (one object a line) or ``console``.
+        format: ``json`` (one object a line), ``console``, or ``auto``: console on a terminal, JSON
+            elsewhere.
     """
 
     level: str = "info"
-    format: str = "json"
+    format: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

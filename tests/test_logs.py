@@ -1,5 +1,6 @@
 """What the log promises: one line each, no secret, nothing that moves a terminal's cursor."""
 
+import io
 import json
 import logging
 import sys
@@ -62,6 +63,50 @@ def test_a_line_is_one_json_object_on_standard_error(lines):
         "chargers": 2,
         "silent_s": 1.5,
     }
+
+
+def test_auto_is_json_where_nobody_sits_before_a_terminal(capsys):
+    """Left alone, the format is JSON behind a pipe, and with no standard error at all."""
+    configure(form=LogSettings().format)
+    structlog.get_logger().info("stream.connected")
+
+    assert json.loads(capsys.readouterr().err)["event"] == "stream.connected"
+
+
+def test_auto_is_for_people_on_a_terminal(monkeypatch):
+    """Left alone, the format is console where standard error is a terminal."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    configure(form=LogSettings().format)
+    structlog.get_logger().info("stream.connected", chargers=2)
+
+    assert terminal.getvalue().endswith(" info    stream.connected chargers=2\n")
+
+
+@pytest.mark.parametrize(("given", "written"), [("json", "{"), ("console", "2")])
+def test_a_format_that_was_chosen_holds_everywhere(given, written, monkeypatch, capsys):
+    """Only auto looks at standard error."""
+    for is_terminal in (True, False):
+        stream = io.StringIO()
+        stream.isatty = lambda is_terminal=is_terminal: is_terminal
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure(form=given)
+        structlog.get_logger().info("stream.connected")
+
+        assert stream.getvalue().startswith(written)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_auto_holds_without_a_standard_error(closed, monkeypatch):
+    """A closed or missing standard error does not keep the program from starting."""
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream if closed else None)
+    configure(form="auto")
+    structlog.get_logger().info("stream.connected")
+
+    assert logs._form(LogSettings()) == "json"
 
 
 def test_less_important_lines_are_left_out(lines):

@@ -317,7 +317,12 @@ KEYS: Final = (
         choice("debug", "info", "warning", "error"),
         "Least important lines to write. Tracebacks appear at debug only.",
     ),
-    Key("log.format", choice("json", "console"), "json: one object a line. console: for people."),
+    Key(
+        "log.format",
+        choice("auto", "json", "console"),
+        "json: one object a line. console: for people. auto: console on a terminal, json where"
+        " standard error goes anywhere else.",
+    ),
     Key(
         "homeassistant.enabled",
         SWITCH,
