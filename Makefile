@@ -34,7 +34,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop
 .PHONY: soak-flood mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
-.PHONY: audit fuzz sbom
+.PHONY: audit fuzz sbom test-pythons
 .PHONY: simulate-faults
 
 demo: $(VENV)/.demo
@@ -91,6 +91,10 @@ acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock
 acceptance-page: $(VENV)/.dev mosquitto
 	@tools/need.sh chromium chromium
 	IMAGES=docs/images python -m pytest tests/acceptance/test_page.py $(ARGS)
+
+# The tests on every Python from 3.11 to 3.14 that is here or in a Debian; VERSIONS names some.
+test-pythons: mosquitto $(SIGNALR)/node_modules/.package-lock.json
+	@ARGS="$(ARGS)" tools/pythons.sh $(VERSIONS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
 
