@@ -18,6 +18,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.cloud.tokens import account_of
 from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.private_file import ANNOUNCED_FILE, ROSTER_FILE, TOKEN_FILE
 from bridge.adapters.roster import RosterFile
 from bridge.adapters.service_manager import ServiceManager
 from bridge.adapters.store.sqlite import SqliteStore
@@ -38,9 +39,6 @@ from bridge.watchdog import Signs, Watchdog
 
 log = structlog.get_logger()
 
-TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
-ROSTER_FILE = "chargers.json"
-ANNOUNCED_FILE = "announced.json"
 SALT_BYTES = 32
 REPEATED_EVERY_S = 60.0
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bridge.adapters.clock import SystemClock
+from bridge.adapters.plain_file import open_plain, read_plain
 from bridge.ports import Clock
 
 ALIVE_FILE = "alive"
@@ -32,7 +33,9 @@ def beat(path: Path, mono_s: float) -> bool:
     """Write a beat; return False when it could not be written, and never raise."""
     try:
         # In full: rounded up, a young beat would be from the future.
-        path.write_text(f"{mono_s!r}\n", encoding="ascii")
+        handle = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        with os.fdopen(handle, "wb") as file:
+            file.write(f"{mono_s!r}\n".encode("ascii"))
     except OSError:
         return False
     return True
@@ -41,7 +44,7 @@ def beat(path: Path, mono_s: float) -> bool:
 def verdict(path: Path, clock: Clock) -> str | None:
     """Say what is wrong, or None when the last beat is young enough."""
     try:
-        age_s = clock.now().mono_s - float(path.read_bytes()[:32])
+        age_s = clock.now().mono_s - float(read_plain(path, 32))
     except OSError as error:
         return f"no beat in {path}: {error.strerror}"
     except ValueError:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from bridge import logs
 from bridge.core.events import Moment
+from tests.intruders import alarm
 from tests.ports import unused_port
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -29,6 +30,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 # and a loaded machine may need much of it.
 PATIENCE_S = 30.0
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def never_hangs() -> Iterator[None]:
+    """Fail a test that waits for what never comes."""
+    with alarm():
+        yield
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.private_file import read_own, replace
+from bridge.adapters.private_file import read_own, replace, why
 from bridge.core.homeassistant.record import Announced
 from bridge.settings import MqttSettings
 
@@ -45,7 +45,7 @@ class AnnouncedFile:
         except (
             OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
         ) as error:  # fmt: skip
-            log.warning("announced.ignored", path=str(self._path), reason=type(error).__name__)
+            log.warning("announced.ignored", path=str(self._path), reason=why(error))
             return {}
 
     def save(self, announced: Mapping[str, Announced]) -> None:

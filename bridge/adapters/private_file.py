@@ -6,15 +6,23 @@ Rules:
 2. A file is replaced, never changed: written beside its place, synced, moved, the folder synced.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
+
+from bridge.adapters.plain_file import open_plain, require_plain
 
 MODE = 0o600
 FOLDER_MODE = 0o700
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Two tokens of some 2 KiB, or the serials of thousands of chargers; what is longer is not ours.
 LARGEST_FILE = 65_536
+# What lies in the store's folder besides it.
+TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
+ROSTER_FILE = "chargers.json"
+ANNOUNCED_FILE = "announced.json"
+OUR_FILES = (TOKEN_FILE, ROSTER_FILE, ANNOUNCED_FILE)
 
 
 def read_own(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
@@ -24,18 +32,19 @@ def read_own(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
         path: The file.
         largest: Bytes that are read of it; the rest is not ours.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = open_plain(path, os.O_RDONLY | os.O_NOFOLLOW)
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise PermissionError(0, "not a file of this user")
+        if found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
         if found.st_mode & OTHERS:
-            raise PermissionError(0, "open to others; its mode must be 0600")
+            raise PermissionError(errno.EPERM, "open to others; its mode must be 0600", str(path))
         return file.read(largest)
 
 
 def replace(path: Path, content: bytes) -> None:
     """Put new content in the place of a file; raise ``OSError`` and change nothing otherwise."""
+    require_plain(path)  # a pipe or a device is somebody's, and not ours to take away
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     # One of a run that was killed here. O_EXCL then makes sure that the new one is ours.
@@ -51,3 +60,8 @@ def replace(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def why(error: Exception) -> str:
+    """Say why a file of ours is not used, without repeating what is in it."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.private_file import read_own, replace
+from bridge.adapters.private_file import read_own, replace, why
 from bridge.core.cloud.requests import is_serial
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class RosterFile:
         except FileNotFoundError:
             return ()
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            log.warning("roster.ignored", path=str(self._path), reason=type(error).__name__)
+            log.warning("roster.ignored", path=str(self._path), reason=why(error))
             return ()
 
     def save(self, charger_ids: tuple[str, ...]) -> None:

@@ -9,8 +9,11 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.mqtt.link import probe
 from bridge.adapters.mqtt.tls import client_context
+from bridge.adapters.plain_file import kind
+from bridge.adapters.private_file import OUR_FILES
+from bridge.adapters.store.file import require_files
 from bridge.core.topics import Topics
-from bridge.errors import AuthFailed, BridgeError, LinkLost
+from bridge.errors import AuthFailed, BridgeError, LinkLost, StoreError
 from bridge.settings import Settings, TlsSettings
 
 
@@ -18,8 +21,13 @@ def store_problem(path: Path) -> str | None:
     """Say what would keep the store from being opened, without creating anything."""
     if path.is_dir():
         return f"{path} is a folder; name a file in it"
-    if path.is_symlink():
-        return f"{path} is a link; name the file itself"
+    try:
+        require_files(path)
+    except StoreError as error:
+        return f"{error}; {error.hint}"
+    for beside in (path.with_name(name) for name in OUR_FILES):
+        if found := kind(beside):
+            return f"{beside} is {found}; remove it"
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         return f"no permission to read and write {path}"
     folder = path.absolute().parent

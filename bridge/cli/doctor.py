@@ -28,6 +28,8 @@ import bridge
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.skew import clock_skew_s
 from bridge.adapters.mqtt.link import overheard, probe
+from bridge.adapters.plain_file import open_plain
+from bridge.adapters.private_file import TOKEN_FILE
 from bridge.adapters.store.sqlite import read_decisions, read_reports
 from bridge.cli.diagnosis import OTHERS, Facts, Finding, Severity, StoreFacts, findings
 from bridge.config.keys import KEYS
@@ -132,7 +134,7 @@ def _open_files(settings: Settings) -> dict[str, int]:
     """Find what holds secrets or tags and is open to others."""
     store = Path(settings.store.path)
     beside = store.parent.glob(f"{store.name}*") if store.parent.is_dir() else ()
-    files = (*beside, store.parent / "tokens.json")
+    files = (*beside, store.parent / TOKEN_FILE)
     modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in files if path.is_file()}
     return {path: mode for path, mode in modes.items() if mode & OTHERS}
 
@@ -188,7 +190,7 @@ def pack(path: Path, settings: Settings, facts: Facts, texts: Mapping[str, str])
     }
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with (
-        os.fdopen(os.open(path, flags, 0o600), "wb") as stream,
+        os.fdopen(open_plain(path, flags), "wb") as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle,
     ):
         for name, text in files.items():

@@ -166,7 +166,10 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # A pipe that nobody reads is an error at once; one that is read may be slow.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+    handle = os.open(path, flags, 0o600)
+    os.set_blocking(handle, True)
     with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
         yield stream
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import yaml
 
+from bridge.adapters.plain_file import NotText, read_plain, text_of
 from bridge.config.kinds import shown
 
 LARGEST_FILE_BYTES = 256 * 1024
@@ -144,17 +145,16 @@ def _spelled(name: str) -> str:
 def read_file(path: Path) -> Document:
     """Read a configuration file; whatever is wrong with it becomes a problem."""
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(LARGEST_FILE_BYTES + 1)
+        raw = read_plain(path, LARGEST_FILE_BYTES + 1)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a usable path"
         return _unreadable(f"{path}: cannot be read: {reason}")
     if len(raw) > LARGEST_FILE_BYTES:
         return _unreadable(f"{path}: larger than {LARGEST_FILE_BYTES // 1024} KiB")
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        return _unreadable(f"{path}: not UTF-8 text (byte {exc.start})")
+        text = text_of(raw)
+    except NotText as exc:
+        return _unreadable(f"{path}: {exc}")
     return read_text(text, name=str(path))
 
 

@@ -130,8 +130,9 @@ KEYS: Final = (
     Key(
         "easee.password_file",
         FILE,
-        "File that holds the password of the account, e.g. a container or systemd secret. A line"
-        " break at its end is ignored. Make it readable by the bridge alone.",
+        "File that holds the password of the account, e.g. a container or systemd secret. What an"
+        " editor puts around it is ignored: line breaks, a byte order mark. Make it readable by the"
+        " bridge alone.",
         example="/run/secrets/easee_password",
     ),
     Key(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from bridge.adapters.plain_file import NotText, as_meant, open_plain, text_of
 from bridge.config.file import Refused, Scalar, Section, Sequence, read_file, read_list
 from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
 from bridge.config.kinds import SWITCH, SWITCH_WORDS, Unfit, shown
@@ -196,7 +197,7 @@ class _Reading:
             if key is None:
                 self.refuse(_printable(name), f"unknown variable{self._nearest(name, BY_VARIABLE)}")
             elif not key.secret:
-                self._take_variable(key, self.environ[name])
+                self._take_variable(key, as_meant(self.environ[name]))
 
     def _take_variable(self, key: Key, text: str) -> None:
         origin = f" (from {key.variable})"
@@ -261,16 +262,17 @@ class _Reading:
 
     def _take_secret_file(self, key: Key, file_key: Key, path: Path) -> None:
         try:
-            with path.open("rb") as stream:
+            with os.fdopen(open_plain(path), "rb") as stream:
                 mode = os.fstat(stream.fileno()).st_mode
                 raw = stream.read(LARGEST_SECRET_BYTES + 1)
-        except OSError as exc:
-            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {exc.strerror}")
+        except (OSError, ValueError) as exc:
+            reason = getattr(exc, "strerror", None) or "not a usable path"
+            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {reason}")
             return
         try:
-            text = raw.decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            self.refuse(file_key.path, f"{shown_path(path)} is not UTF-8 text")
+            text = text_of(raw)
+        except NotText as exc:
+            self.refuse(file_key.path, f"{shown_path(path)} {exc}")
             return
         if mode & stat.S_IROTH:
             self.warnings.append(
@@ -279,7 +281,8 @@ class _Reading:
             )
         self._keep_secret(key, file_key.path, text)
 
-    def _keep_secret(self, key: Key, path: str, text: str) -> None:
+    def _keep_secret(self, key: Key, path: str, written: str) -> None:
+        text = as_meant(written)
         if len(text.encode("utf-8", "surrogatepass")) > LARGEST_SECRET_BYTES:
             self.refuse(path, f"the secret is longer than {LARGEST_SECRET_BYTES} bytes")
             return
@@ -288,6 +291,10 @@ class _Reading:
         except Unfit as exc:
             self.refuse(path, f"the secret {exc}")
             return
+        if text != text.strip():
+            self.warnings.append(
+                f"{path}: the secret begins or ends with a blank; remove it unless it is meant"
+            )
         self.values[key.path] = Secret(text)
 
     # -- what belongs together --------------------------------------------------------------

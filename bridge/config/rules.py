@@ -4,11 +4,13 @@ A rule is a generator of problems over the checked values, listed in :data:`RULE
 that must be sound before it is asked, so that one mistake is told once.
 """
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from bridge.adapters.plain_file import open_plain
 from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.commands.catalogue import CATALOGUE
 
@@ -46,8 +48,7 @@ def _readable(path: str) -> Callable[[Get], Iterator[str]]:
         if not (name := get(path)):
             return
         try:
-            with Path(name).open("rb") as stream:
-                stream.read(1)
+            os.close(open_plain(name))
         except OSError as exc:
             yield f"{path}: cannot read {shown_path(Path(name))}: {exc.strerror}"
 

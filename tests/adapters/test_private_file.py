@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from bridge.adapters.private_file import LARGEST_FILE, read_own, replace
+from bridge.adapters.private_file import LARGEST_FILE, read_own, replace, why
+from tests.intruders import INTRUDERS, PLACED, place
 
 
 def test_what_is_written_is_ours_alone_and_comes_back(tmp_path):
@@ -42,3 +43,23 @@ def test_a_file_of_any_size_costs_little(tmp_path):
     replace(tmp_path / "file", b"x" * (LARGEST_FILE + 10))
 
     assert len(read_own(tmp_path / "file")) == LARGEST_FILE
+
+
+@pytest.mark.usefixtures("never_hangs")
+@pytest.mark.parametrize("intruder", INTRUDERS)
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path, intruder):
+    """A pipe in its place is somebody's: it is named and left where it is."""
+    path = tmp_path / "file"
+    with place(intruder, path):
+        with pytest.raises(OSError, match="it is a") as caught:
+            read_own(path)
+        assert why(caught.value).startswith("it is a")
+        with pytest.raises(OSError, match=INTRUDERS[intruder]):
+            replace(path, b"new")
+
+        assert PLACED[intruder](path.stat().st_mode)
+
+
+def test_a_reason_repeats_nothing_of_the_file():
+    """What a parser says may hold what it read."""
+    assert why(ValueError("Invalid \\escape: 04E1B2C3D4")) == "ValueError"

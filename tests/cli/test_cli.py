@@ -15,9 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
 import bridge
 from bridge import logs
+from bridge.adapters.private_file import OUR_FILES
+from bridge.adapters.store.file import BESIDE
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.cli import check as cli_check
 from bridge.cli import main as cli
@@ -42,6 +45,7 @@ from bridge.settings import (
     Settings,
 )
 from bridge.simulator.scenario import Scenario
+from tests.intruders import INTRUDERS, place
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {
@@ -299,6 +303,97 @@ def test_the_store_is_checked_without_being_made(tmp_path):
     assert "is not a folder" in (store_problem(tmp_path / "file" / "b.db") or "")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert "is a link" in (store_problem(tmp_path / "link") or "")
+
+
+# What each file of a configuration that uses all of them is called.
+NAMED_FILES = {
+    "easee.password_file": "easee_password",
+    "mqtt.password_file": "mqtt_password",
+    "mqtt.tls.ca_file": "ca.pem",
+    "mqtt.tls.cert_file": "client.pem",
+    "mqtt.tls.key_file": "client.key",
+}
+BESIDE_THE_STORE = [f"data/bridge.db{suffix}" for suffix in BESIDE] + [
+    f"data/{name}" for name in OUR_FILES
+]
+
+
+@pytest.fixture
+def all_files(config, monkeypatch):
+    """A configuration that names every file it can; returns its folder."""
+    folder = config.parent
+    monkeypatch.delenv("CHARGER_BRIDGE_EASEE__PASSWORD")
+    for name in ("easee_password", "mqtt_password"):
+        (folder / name).write_text("canary-77aa")
+        (folder / name).chmod(0o600)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    client = authority.issue_cert("bridge")
+    client.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    client.private_key_pem.write_to_path(folder / "client.key")
+    config.write_text(
+        "easee: {password_file: easee_password}\n"
+        "mqtt: {host: pi.lan, port: 8883, username: u, password_file: mqtt_password, tls: {"
+        "enabled: true, ca_file: ca.pem, cert_file: client.pem, key_file: client.key}}\n"
+        "store: {path: data/bridge.db}\n"
+    )
+    (folder / "data").mkdir()
+    return folder
+
+
+def test_a_configuration_with_every_file_is_well(all_files, capsys):
+    """The tests below break one thing only."""
+    assert main(["check", "--config", str(all_files / "config.yaml")]) == 0, capsys.readouterr()
+
+
+@pytest.mark.fault("F39")
+@pytest.mark.usefixtures("never_hangs")
+@pytest.mark.parametrize("intruder", INTRUDERS)
+@pytest.mark.parametrize("name", ["config.yaml", *NAMED_FILES.values(), *BESIDE_THE_STORE])
+def test_what_is_no_file_is_refused_at_once_by_its_name(name, intruder, all_files, capsys):
+    """A pipe, a socket, a folder or a device where a file must be keeps nothing waiting."""
+    path = all_files / name
+    path.unlink(missing_ok=True)
+    with place(intruder, path):
+        status = main(["check", "--config", str(all_files / "config.yaml")])
+
+    complaint = capsys.readouterr().err
+    assert status == os.EX_CONFIG
+    assert name.rpartition("/")[2] in complaint
+    # A link to a device is a link first, where links are refused.
+    assert INTRUDERS[intruder] in complaint or (intruder == "device" and "a link" in complaint)
+    for key, named in NAMED_FILES.items():
+        if named == name:
+            assert complaint.startswith(f"charger-bridge: {key.rpartition('.')[0]}.")
+
+
+@pytest.mark.parametrize("name", ["easee_password", "data/bridge.db-wal", "data/tokens.json"])
+def test_the_gateway_does_not_start_on_a_pipe(name, all_files):
+    """The process ends by itself with the status of a wrong configuration."""
+    (all_files / name).unlink(missing_ok=True)
+    os.mkfifo(all_files / name)
+    environ = {"CHARGER_BRIDGE_EASEE__USERNAME": "someone@example.com"}
+    ended = command("run", "--config", str(all_files / "config.yaml"), environ=environ)
+
+    assert (ended.returncode, ended.stdout) == (os.EX_CONFIG, "")
+    assert f"{name.rpartition('/')[2]}" in ended.stderr
+    assert "is a named pipe" in ended.stderr
+
+
+@pytest.mark.usefixtures("never_hangs")
+def test_reading_sessions_waits_for_no_pipe(all_files, capsys):
+    """What only reads the store, or writes what it read, does not hang either."""
+    config = str(all_files / "config.yaml")
+    asyncio.run(fill(all_files / "data" / "bridge.db", report(1), report(2), report(3)))
+    os.mkfifo(all_files / "out.csv")
+    output = str(all_files / "out.csv")
+    assert main(["sessions", "export", "--config", config, "--output", output]) == 1
+    assert "out.csv" in capsys.readouterr().err
+
+    (all_files / "data" / "bridge.db-wal").unlink(missing_ok=True)
+    os.mkfifo(all_files / "data" / "bridge.db-wal")
+    assert main(["sessions", "list", "--config", config]) == os.EX_TEMPFAIL
+    assert "bridge.db-wal is a named pipe" in capsys.readouterr().err
 
 
 # -- options -------------------------------------------------------------------------------------

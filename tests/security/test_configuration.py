@@ -104,7 +104,7 @@ def test_a_text_stays_the_text_that_was_written(tmp_path, text, path, value):
     [
         ("CHARGER_BRIDGE_MQTT__PORT", "017"),
         ("CHARGER_BRIDGE_MQTT__PORT", " 1883"),
-        ("CHARGER_BRIDGE_MQTT__PORT", "1883\n"),
+        ("CHARGER_BRIDGE_MQTT__PORT", "18\n83"),
         ("CHARGER_BRIDGE_MQTT__PORT", ""),
         ("CHARGER_BRIDGE_MQTT__PORT", "\u0661\u0668\u0668\u0663"),
         ("CHARGER_BRIDGE_MQTT__TLS__ENABLED", "maybe"),

@@ -3,11 +3,14 @@
 import contextlib
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from bridge.adapters.mqtt.failures import AttemptFailed
+from bridge.adapters.plain_file import NotText, read_plain, refuse_wide
 from bridge.settings import TlsSettings
+
+# Enough to tell UTF-16; what follows may be comments in any encoding.
+SHOWS_ITS_FORM_BYTES = 4
 
 
 class _Context(ssl.SSLContext):
@@ -52,6 +55,9 @@ def client_context(tls: TlsSettings) -> _Context:
     Raises:
         AttemptFailed: A file cannot be used; the text names the setting.
     """
+    for name in ("ca_file", "cert_file", "key_file"):
+        if (path := getattr(tls, name)) is not None:
+            _look_at(f"mqtt.tls.{name}", path)
     # Not ssl.create_default_context: since Python 3.13 that also demands key identifiers in every
     # authority (VERIFY_X509_STRICT), which those people make for their own broker often lack.
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
@@ -76,9 +82,23 @@ def _no_password() -> str:
     raise OSError("the key is encrypted; the bridge reads only keys without a passphrase")
 
 
+def _look_at(setting: str, path: str) -> None:
+    """Refuse what OpenSSL would wait at or not understand.
+
+    Raises:
+        AttemptFailed: It is no file, or not one for OpenSSL.
+    """
+    try:
+        refuse_wide(read_plain(path, SHOWS_ITS_FORM_BYTES))
+    except FileNotFoundError:
+        raise AttemptFailed(f"{setting}: no such file: {path}") from None
+    except OSError as exc:
+        raise AttemptFailed(f"{setting}: {path}: {exc.strerror}") from exc
+    except NotText as exc:
+        raise AttemptFailed(f"{setting}: {path} {exc}") from None
+
+
 def _unusable(setting: str, path: str, error: OSError) -> AttemptFailed:
-    if not Path(path).exists():
-        return AttemptFailed(f"{setting}: no such file: {path}")
     if isinstance(error, ssl.SSLError):
         return AttemptFailed(f"{setting}: {path} holds no usable certificate or key")
     return AttemptFailed(f"{setting}: {path}: {error.strerror or error}")

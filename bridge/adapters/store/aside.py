@@ -17,13 +17,14 @@ log = structlog.get_logger()
 KEPT = 3
 
 
-def _half_way(path: Path) -> Path:
+def half_way(path: Path) -> Path:
+    """Name what is moved aside and not finished with."""
     return Path(f"{path}.damaged")
 
 
 def unfinished(path: Path) -> Path | None:
     """Return what was moved aside and is not finished with, or None. It can be a log alone."""
-    aside = _half_way(path)
+    aside = half_way(path)
     return aside if any(Path(f"{aside}{suffix}").exists() for suffix in SIDECARS) else None
 
 
@@ -32,13 +33,13 @@ def set_aside(path: Path, reason: str) -> None:
     if unfinished(path) is not None:
         keep_aside(path)
     log.error("store.set_aside", reason=reason)
-    _move(path, _half_way(path))
+    _move(path, half_way(path))
 
 
 def finish_moving(path: Path) -> None:
     """Move along what a process that died left behind: a file and its log belong together."""
-    if _half_way(path).exists() and not path.exists():
-        _move(path, _half_way(path))
+    if half_way(path).exists() and not path.exists():
+        _move(path, half_way(path))
 
 
 def keep_aside(path: Path) -> Path:
@@ -49,7 +50,7 @@ def keep_aside(path: Path) -> Path:
         if file.suffix[1:].isdecimal()
     )
     kept = Path(f"{path}.corrupt.{max(numbers, default=0) + 1}")
-    _move(_half_way(path), kept)
+    _move(half_way(path), kept)
     for number in numbers[: 1 - KEPT]:
         for suffix in SIDECARS:
             Path(f"{path}.corrupt.{number}{suffix}").unlink(missing_ok=True)

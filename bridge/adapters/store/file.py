@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from bridge.adapters.plain_file import kind, open_plain
 from bridge.adapters.store.room import HINT, Room
 from bridge.adapters.store.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, lenient_text
 from bridge.errors import StoreError, StoreFull, StoreLocked
@@ -22,6 +23,8 @@ BUSY_TIMEOUT_S = 5.0
 # The write-ahead log shrinks to this after a checkpoint.
 WAL_BYTES = 4 * 1024 * 1024
 SIDECARS = ("", "-wal", "-shm")
+# Everything a start opens: the store, its lock and salt, and what an earlier one moved aside.
+BESIDE = (*SIDECARS, ".lock", ".salt", *(f".damaged{suffix}" for suffix in SIDECARS))
 # A bridge starts within seconds. What is not checked by then is checked when it is read.
 CHECKED_WITHIN_S = 2.0
 # How often SQLite looks whether its time is up, in its own instructions: about every millisecond.
@@ -79,21 +82,37 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def require_files(path: Path, *, follow: bool = False) -> None:
+    """Refuse what stands in the place of a store or of a file beside it; nothing there is well.
+
+    Args:
+        path: The store.
+        follow: Links are well: it is only read.
+
+    Raises:
+        StoreError: It is a link, a pipe, a folder or the like; the text names it.
+    """
+    for suffix in BESIDE:
+        _require_file(f"{path}{suffix}", follow=follow)
+
+
+def _require_file(path: str, *, follow: bool = False) -> None:
+    found = kind(path, follow=follow)
+    if found is not None:
+        hint = "remove it, and let store.path name the file itself in a folder of the bridge's own"
+        raise StoreError(f"{path} is {found}", hint=hint)
+
+
 def private(path: str) -> int:
     """Open a file that only its owner may read, creating it if need be.
 
     Raises:
-        StoreError: A link stands there. It could lead to any file of ours, and the lock's would be
-            emptied; SQLite's side files would not lie beside the store either.
+        StoreError: Something else stands there. A link could lead to any file of ours, and the
+            lock's would be emptied; SQLite's side files would not lie beside the store either.
         OSError: It cannot be opened.
     """
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        if exc.errno != errno.ELOOP:
-            raise
-        hint = "remove it, and let store.path name the file itself in a folder of the bridge's own"
-        raise StoreError(f"{path} is a link", hint=hint) from None
+    _require_file(path)
+    handle = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     if os.fstat(handle).st_mode & 0o077:
         os.fchmod(handle, 0o600)
     return handle

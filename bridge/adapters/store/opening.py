@@ -31,6 +31,7 @@ from bridge.adapters.store.file import (
     is_empty,
     open_file,
     primary_code,
+    require_files,
     transaction,
 )
 from bridge.adapters.store.room import Room
@@ -59,10 +60,11 @@ def open_store(
         again: This process had it open and closed it after an error; that took the log away.
 
     Raises:
-        StoreError: It is a newer program's.
+        StoreError: It is a newer program's, or something else stands in the place of a file.
         sqlite3.Error: It cannot be opened now.
         OSError: Likewise.
     """
+    require_files(path)
     finish_moving(path)
     try:
         return _open(path, room, again=again)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.store.aside import set_aside
+from bridge.adapters.plain_file import kind
+from bridge.adapters.store.aside import half_way, keep_aside, set_aside
 from bridge.adapters.store.file import SIDECARS, sync_directory
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ def rescue(db: sqlite3.Connection, path: Path) -> None:
         os.close(handle)
     if path.exists():
         set_aside(path, "another file was put in its place")
+        if kind(half_way(path)) is not None:
+            keep_aside(path)  # a pipe or a folder: no rows to look for
     for suffix in SIDECARS[1:]:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     fresh.rename(path)

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from bridge.adapters.store import commands as command_rows
 from bridge.adapters.store import rows as report_rows
-from bridge.adapters.store.file import BUSY_TIMEOUT_S, translated
+from bridge.adapters.store.file import BUSY_TIMEOUT_S, require_files, translated
 from bridge.adapters.store.opening import held
 from bridge.adapters.store.room import FLOOR_BYTES, MIB, Room
 from bridge.adapters.store.salt import keep_salt, read_salt
@@ -278,6 +278,7 @@ def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
     """
     if not path.exists():
         raise StoreError(f"there is no store at {path}", hint="check store.path")
+    require_files(path, follow=True)
     try:
         uri = f"file:{quote(str(path))}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as db:

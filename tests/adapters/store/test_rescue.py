@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from bridge.adapters.plain_file import kind
 from bridge.adapters.store.file import open_file
 from bridge.adapters.store.rescue import identity, rescue
 from bridge.adapters.store.room import Room
 from bridge.adapters.store.sqlite import SqliteStore, read_reports
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.errors import StoreError
+from tests.intruders import INTRUDERS, place
 from tests.mosquitto import until
 from tests.soak.load import command_of, report_of
 
@@ -119,3 +121,25 @@ def test_a_name_means_one_file_at_a_time(path):
 
     assert None not in (first, identity(path))
     assert identity(path) != first
+
+
+@pytest.mark.usefixtures("never_hangs")
+@pytest.mark.parametrize("intruder", ["pipe", "socket", "folder"])
+async def test_what_is_put_in_the_place_of_a_running_store_is_moved_aside(path, intruder):
+    """A pipe or a folder under the store's name costs no report and holds nobody up."""
+    events = []
+    store = store_of(path, events)
+    await store.open()
+    await store.save(report_of(1))
+    path.unlink()
+    with place(intruder, path):
+        await store.save(report_of(2))
+        await until(lambda: events)
+        await store.save(report_of(3))
+        await store.close()
+
+    assert numbers(path) == [1, 2, 3]
+    aside = path.with_name("bridge.db.corrupt.1")
+    assert kind(aside) == INTRUDERS[intruder]
+    await store.open()
+    await store.close()
