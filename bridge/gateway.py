@@ -45,6 +45,7 @@ from bridge.core.events import (
     CommandNotSaved,
     CommandResponse,
     CommandSaved,
+    ComponentFailed,
     Event,
     LaneClosed,
     LaneOpened,
@@ -304,7 +305,10 @@ class Gateway:
             pass
         if first or bulk:
             self._wake()
-        self._flush(MOST_AT_ONCE // share)
+        try:
+            self._flush(MOST_AT_ONCE // share)
+        except Exception as error:  # noqa: BLE001 - what is to be sent must not cost the time
+            self._mishap(None, "gateway", "flush", error)
         self._arm()
         if self._inbox.is_empty and not (self._connected and self.waiting + self.in_flight):
             self._idle.set()
@@ -320,16 +324,30 @@ class Gateway:
         tally, put_value = self._tally, self._telemetry.put
         try:
             self._notice(event)
+        except Exception as error:  # noqa: BLE001 - one event must not end the bridge
+            self._mishap(event, "gateway", type(event).__name__, error)
+        try:
             for effect in self._machine.handle(event, now):
-                if tally is not None:
-                    tally.effect(effect)
-                if isinstance(effect, Publish) and effect.telemetry:  # nearly all
-                    put_value(effect)
-                else:
-                    self._carry_out(effect)
-        except Exception:  # the border of the core: one event must not end the bridge
-            log.exception("core.event_failed", kind=type(event).__name__)
+                try:
+                    if isinstance(effect, Publish) and effect.telemetry:  # nearly all
+                        put_value(effect)
+                    else:
+                        self._carry_out(effect)
+                    if tally is not None:
+                        tally.effect(effect)
+                except Exception as error:  # noqa: BLE001 - one effect must not cost the next
+                    self._mishap(event, "gateway", type(effect).__name__, error)
+        except Exception as error:  # noqa: BLE001 - the border of the core
+            self._mishap(event, "machine", type(event).__name__, error)
         return now.mono_s
+
+    def _mishap(self, event: Event | None, name: str, doing: str, error: Exception) -> None:
+        """Have an error of our own told; one that comes of the telling is only logged."""
+        if isinstance(event, ComponentFailed):
+            with contextlib.suppress(Exception):
+                log.error("component.failed", component=name, doing=doing, exc_info=error)
+        else:
+            self._inbox.put(ComponentFailed(name, doing, error))
 
     def _notice(self, event: Event) -> None:
         """Keep the outboxes in step with the connections."""

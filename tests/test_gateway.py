@@ -33,6 +33,7 @@ from bridge.core.events import (
     CloudFailed,
     CommandNotSaved,
     CommandSaved,
+    ComponentFailed,
     LaneClosed,
     LaneOpened,
     MqttAcked,
@@ -433,7 +434,7 @@ async def test_a_message_that_can_never_be_sent_is_answered_as_refused():
 
 
 async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
-    """An exception while handling one event is logged, and the next event is handled."""
+    """An exception while handling one event is told to the core, and the next event is handled."""
 
     class Faulty(Script):
         def handle(self, event, now):
@@ -445,7 +446,62 @@ async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
     async with running(script) as outside:
         outside.inbox.put(StreamOpened())
         outside.inbox.put(MqttConnected(False, "5", 20))
-        await settled(lambda: script.seen(MqttConnected))
+        await settled(lambda: script.seen(MqttConnected) and script.seen(ComponentFailed))
+
+    (failed,) = script.seen(ComponentFailed)
+    assert (failed.name, failed.doing) == ("machine", "StreamOpened")
+
+
+async def test_an_effect_that_fails_does_not_cost_the_next():
+    """What cannot be carried out is told; the effects behind it are carried out."""
+    value = Publish("charger/x/state/y", b"1")
+    script = Script({StreamOpened: [SendDenied(), value]})
+    async with running(script) as outside:
+        the_gateway = outside.inbox.wake.__self__
+        the_gateway._outbox.send_denied = raising
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: value in outside.published and script.seen(ComponentFailed))
+
+    (failed,) = script.seen(ComponentFailed)
+    assert (failed.name, failed.doing) == ("gateway", "SendDenied")
+
+
+async def test_a_failure_to_tell_of_a_failure_is_only_logged():
+    """Otherwise one error would bring the next for ever."""
+    script = Script({StreamOpened: [SendDenied()], ComponentFailed: [SendDenied()]})
+    with capture_logs() as lines:
+        async with running(script) as outside:
+            outside.inbox.wake.__self__._outbox.send_denied = raising
+            outside.inbox.put(StreamOpened())
+            await settled(lambda: script.seen(ComponentFailed))
+            outside.inbox.put(LaneOpened(20))
+            await settled(lambda: script.seen(LaneOpened))
+
+    assert len(script.seen(ComponentFailed)) == 1
+    assert [line["component"] for line in lines if line["event"] == "component.failed"] == [
+        "gateway"
+    ]
+
+
+async def test_a_link_that_fails_does_not_stop_the_clock():
+    """An error of ours while sending is told, and a tick comes as before."""
+    script = Script({StreamOpened: [Publish("charger/x/state/y", b"1")]})
+    async with running(script) as outside:
+        outside.publish = raising
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(ComponentFailed))
+        script.deadline = SystemClock().now().mono_s + 0.02
+        outside.inbox.put(LaneOpened(20))
+        await settled(lambda: script.seen(Tick))
+
+    assert script.seen(ComponentFailed)[0].doing == "flush"
+
+
+def raising(*_args):
+    """Fail as nothing should."""
+    raise RuntimeError("a mistake of ours")
 
 
 async def test_a_tick_comes_when_the_machine_wants_one():

@@ -443,6 +443,21 @@ class NotReconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class ComponentFailed:
+    """An error of our own was contained outside the core.
+
+    Attributes:
+        name: Of what failed, for ``bridge/alert/internal_error``.
+        doing: What it was doing, a name.
+        error: The error.
+    """
+
+    name: str
+    doing: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The process was asked to end; what is yielded now is the last that goes out."""
 
@@ -482,6 +497,7 @@ Event = (
     | Reconfigured
     | NotReconfigured
     | StoodStill
+    | ComponentFailed
     | Stopping
     | Tick
 )

@@ -24,6 +24,7 @@ from bridge.core.commands.access import ACCESS_IDS, AccessWatch
 from bridge.core.commands.catalogue import CATALOGUE, WATCHED, allowed
 from bridge.core.commands.journal import Journal
 from bridge.core.commands.lifecycle import Command, State
+from bridge.core.containment import Containment, Timed
 from bridge.core.denied import Denied
 from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Remember, Watch
 from bridge.core.events import (
@@ -33,6 +34,7 @@ from bridge.core.events import (
     CommandNotSaved,
     CommandResponse,
     CommandSaved,
+    ComponentFailed,
     Event,
     LaneClosed,
     LaneOpened,
@@ -108,6 +110,7 @@ class Machine:
         self._settings = settings
         self.topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         self._alerts = Alerts(self.topics)
+        self._contained = Containment(self._alerts)
         self._status = Status(self.topics, self._alerts, version, _capabilities(settings))
         self._denied = Denied(self._alerts)
         self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
@@ -149,6 +152,7 @@ class Machine:
         self._connected_s = NEVER_S
         self._asserted_s = NEVER_S
         self._reads: dict[int, str] = {}
+        self._timed = self._in_order()
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -161,29 +165,34 @@ class Machine:
         """Take one event and yield what follows from it."""
         if isinstance(event, ValuesAcked) and not self._denied.is_kept:
             return  # nothing follows, and these come with every batch of values
-        yield from self._route(event, now)
-        yield from self._due(now)
+        self._contained.doing = type(event).__name__
+        yield from self._contained.run("machine", self._route, event, now)
+        yield from self._contained.due(self._timed, now)
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which a ``Tick`` is wanted, or None."""
-        wanted = (
-            self._discovery.deadline_s(),
-            self._polling.deadline_s(),
-            self._probe.deadline_s(),
-            self._journal.deadline_s(),
-            self._status.deadline_s(),
-            self._fleet.deadline_s(),
-            self._loopback.deadline_s(),
-            self._sessions.deadline_s(),
-            self._queries.deadline_s(),
-            self._announcer.deadline_s(),
-            self._denied.deadline_s(),
+        return self._contained.deadline_s(self._timed)
+
+    def _in_order(self) -> tuple[Timed, ...]:
+        """Name who has something to do when time has come, in the order they are asked."""
+        return (
+            Timed("discovery", self._discovery.deadline_s, self._ask_for_list),
+            Timed("probe", self._probe.deadline_s, self._ask_for_proof),
+            Timed("polling", self._polling.deadline_s, self._poll),
+            Timed("loopback", self._loopback.deadline_s, self._loopback.tick),
+            Timed("journal", self._journal.deadline_s, self._journal.tick),
+            Timed("sessions", self._sessions.deadline_s, self._sessions.tick),
+            Timed("queries", self._queries.deadline_s, self._queries.tick),
+            Timed("announcer", self._announcer.deadline_s, self._announcer.tick),
+            Timed("denied", self._denied.deadline_s, self._denied.tick),
+            Timed("fleet", self._fleet.deadline_s, self._look_for_silence),
+            Timed("status", self._status.deadline_s, self._status.refresh),
         )
-        return min((at for at in wanted if at is not None), default=None)
 
     # -- routing ----------------------------------------------------------------------------
 
     def _route(self, event: Event, now: Moment) -> Iterator[Effect]:  # noqa: C901, PLR0912, PLR0915 - one case per event
+        run = self._contained.run  # one component's error must not silence the next
         match event:
             case Observed():
                 yield from self._observed(event, now)
@@ -191,12 +200,14 @@ class Machine:
                 yield from self._responded(event, now)
             case CommandSaved():
                 self._status.store_ok = True
-                yield from self._alerts.clear("storage")
-                yield from self._journal.saved(event, now)
+                yield from run("alerts", self._alerts.clear, "storage")
+                yield from run("journal", self._journal.saved, event, now)
             case CommandNotSaved(_, error):
                 self._status.store_ok = False
-                yield from self._alerts.raise_("storage", str(error), error.hint, now)
-                yield from self._journal.not_saved(event, now)
+                yield from run(
+                    "alerts", self._alerts.raise_, "storage", str(error), error.hint, now
+                )
+                yield from run("journal", self._journal.not_saved, event, now)
             case MqttMessage():
                 yield from self._message(event, now)
             case MqttAcked(message, reason_code):
@@ -208,21 +219,21 @@ class Machine:
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
             case MqttDisconnected(reason):
-                self._sessions.disconnected()
-                self._journal.disconnected()
-                self._loopback.disconnected()
-                self._announcer.disconnected()
+                yield from run("sessions", self._sessions.disconnected)
+                yield from run("journal", self._journal.disconnected)
+                yield from run("loopback", self._loopback.disconnected)
+                yield from run("announcer", self._announcer.disconnected)
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
-                self._polling.stream_up(now.mono_s)
-                self._discovery.hint(now)
-                self._sessions.stream_opened(now)
-                self._journal.stream(now, is_up=True)
+                yield from run("polling", self._polling.stream_up, now.mono_s)
+                yield from run("discovery", self._discovery.hint, now)
+                yield from run("sessions", self._sessions.stream_opened, now)
+                yield from run("journal", self._journal.stream, now, is_up=True)
             case StreamClosed():
                 self._status.cloud.stream_up = False
-                self._polling.stream_down(now.mono_s)
-                self._journal.stream(now, is_up=False)
+                yield from run("polling", self._polling.stream_down, now.mono_s)
+                yield from run("journal", self._journal.stream, now, is_up=False)
                 self._status.cloud.refused.clear()
                 yield from self._alerts.clear("subscription_refused")
             case StreamSubscription():
@@ -230,8 +241,8 @@ class Machine:
             case StreamOddity():
                 yield from self._odd(event, now)
             case CloudLink():
-                self._probe.link(event, now)
-                yield from self._status.rest_changed(event, now)
+                yield from run("probe", self._probe.link, event, now)
+                yield from run("status", self._status.rest_changed, event, now)
             case CloudAnswered():
                 yield from self._answered(event, now)
             case CloudFailed():
@@ -247,19 +258,19 @@ class Machine:
                 yield from self._alerts.raise_("storage", message, hint, now)
             case ReportSaved():
                 self._status.store_ok = True
-                yield from self._alerts.clear("storage")
-                yield from self._sessions.saved(event, now)
-                yield from self._recorded(event.stored)
+                yield from run("alerts", self._alerts.clear, "storage")
+                yield from run("sessions", self._sessions.saved, event, now)
+                yield from run("fleet", self._recorded, event.stored)
             case ReportNotSaved():
                 self._status.store_ok = False
-                yield from self._sessions.not_saved(event, now)
-                yield from self._fleet.recorded(event.report)
+                yield from run("sessions", self._sessions.not_saved, event, now)
+                yield from run("fleet", self._fleet.recorded, event.report)
             case Started(remembered, announced):
-                self._announcer.started(announced)
-                self._status.started(now)
+                yield from run("announcer", self._announcer.started, announced)
+                yield from run("status", self._status.started, now)
                 self._remembered = remembered
-                self._polling.stream_down(now.mono_s)
-                self._discovery.start(now)
+                yield from run("polling", self._polling.stream_down, now.mono_s)
+                yield from run("discovery", self._discovery.start, now)
                 yield from self._serve(self._settings.easee.chargers or remembered, now)
             case Reconfigured(settings, waiting):
                 yield from self._reconfigured(settings, waiting, now)
@@ -275,33 +286,36 @@ class Machine:
                 yield Note("warning", "bridge.stood_still", {"seconds": round(seconds)})
             case Stopping():
                 yield from self._stopping(now)
+            case ComponentFailed(name, doing, error):
+                self._contained.doing = doing
+                self._contained.failed(name, error)
             case Tick():
                 pass
             case _:
                 assert_never(event)
 
-    def _due(self, now: Moment) -> Iterator[Effect]:
-        """What time has brought, and what changed by the way."""
+    # -- what time brings to those that do not do it themselves -------------------------------
+
+    def _ask_for_list(self, now: Moment) -> Iterator[Effect]:
         if self._discovery.take(now):
             self._discovery_call = next(self._ids)
             yield CallCloud(self._discovery_call, charger_list_request(), READ_WITHIN_S)
+
+    def _ask_for_proof(self, now: Moment) -> Iterator[Effect]:
         if self._probe.take(now):
             self._probe_call = next(self._ids)
             yield CallCloud(self._probe_call, charger_list_request(), READ_WITHIN_S)
+
+    def _poll(self, now: Moment) -> Iterator[Effect]:
         for charger_id in self._polling.due(now.mono_s):
             call_id = next(self._ids)
             self._reads[call_id] = charger_id
             request = observations_request(charger_id, POLLED_IDS)
             yield CallCloud(call_id, request, READ_WITHIN_S)
-        yield from self._loopback.tick(now)
-        yield from self._journal.tick(now)
-        yield from self._sessions.tick(now)
-        yield from self._queries.tick(now)
-        yield from self._announcer.tick(now)
-        yield from self._denied.tick(now)
         self._status.cloud.polling = self._polling.delivering(now.mono_s)
+
+    def _look_for_silence(self, now: Moment) -> Iterator[Effect]:
         yield from self._fleet.availability(now)
-        yield from self._status.refresh(now)
 
     # -- what the routes do when more than one room is concerned -----------------------------
 
@@ -309,8 +323,8 @@ class Machine:
         """Take observations: one after the other, and what follows from all of them at once."""
         effects: list[Effect] = []
         fleet, source = self._fleet, event.source
-        try:
-            for raw in event.observations:
+        for raw in event.observations:
+            try:
                 observation = fleet.read(raw, now, effects)
                 if observation is None:
                     continue
@@ -318,38 +332,43 @@ class Machine:
                     self._apply(observation, source, now, effects)
                 else:
                     fleet.apply(observation, source, now, effects, ours=False)
-        finally:
-            # Also what came before an error: it is held, and would not be published again.
-            yield from effects
+            except Exception as error:  # noqa: BLE001 - one value must not cost the next
+                self._contained.failed("fleet", error)
+        yield from effects
 
     def _apply(
         self, observation: Observation, source: str, now: Moment, effects: list[Effect]
     ) -> None:
         """Take one that others than its charger may wait for."""
-        number = observation.spec.id
-        ours = number in WATCHED and self._journal.expects(observation.charger_id, number, now)
-        self._fleet.apply(observation, source, now, effects, ours=ours)
+        run, ask = self._contained.run, self._contained.ask
+        charger_id, number = observation.charger_id, observation.spec.id
+        ours = number in WATCHED and bool(
+            ask("journal", self._journal.expects, charger_id, number, now)
+        )
+        ask("fleet", self._fleet.apply, observation, source, now, effects, ours=ours)
         if number == FIRMWARE:
-            self._announcer.firmware(observation.charger_id, str(observation.value), now)
+            value = str(observation.value)
+            ask("announcer", self._announcer.firmware, charger_id, value, now)
         if number in ACCESS_IDS:
-            state = self._fleet.chargers[observation.charger_id].state
-            effects += self._access.observed(observation.charger_id, state, now)
+            state = self._fleet.chargers[charger_id].state
+            effects += run("access", self._access.observed, charger_id, state, now)
         if number in WATCHED:
-            effects += self._journal.observed(observation, now)
+            effects += run("journal", self._journal.observed, observation, now)
 
     def _settled(self, command: Command, now: Moment) -> Iterator[Effect]:
         """Take a command's end: one setting cannot be read back, and shows only here."""
         took = command.state in (State.CONFIRMED, State.NOOP)
         charger = self._fleet.chargers.get(command.charger_id)
         if took and command.spec.name == SMART_CHARGING and charger is not None:
-            yield from charger.state.smart_charging_setting(command.argument, now)
+            step = charger.state.smart_charging_setting
+            yield from self._contained.run("fleet", step, command.argument, now)
 
     def _responded(self, event: CommandResponse, now: Moment) -> Iterator[Effect]:
         charger = self._fleet.chargers.get(event.charger_id)
         if charger is None:
             self._status.counters["responses_of_unknown_chargers"] += 1
             return
-        yield from self._journal.responded(event, now)
+        yield from self._contained.run("journal", self._journal.responded, event, now)
 
     def _foreign(self, event: CommandResponse, now: Moment) -> Iterator[Effect]:
         """Announce a response that none of our commands caused."""
@@ -357,27 +376,48 @@ class Machine:
         self._status.counters["foreign_commands"] += 1
         if charger is not None:
             name = command_name(event.command_id or 0)
-            yield charger.announcer.foreign_command(event, name, now)
+            told = self._contained.ask("fleet", charger.announcer.foreign_command, event, name, now)
+            if told is not None:
+                yield told
 
     def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
-        if self._announcer.hears(event.topic, event.payload, now):
+        run, ask = self._contained.run, self._contained.ask
+        if ask("announcer", self._announcer.hears, event.topic, event.payload, now):
             yield Acknowledge(event.receipt)
             return
+        chargers = self._fleet.chargers
         match self.topics.parse(event.topic):
             case SetTopic() as target:
-                event = self._aged(event, now)
-                yield from self._journal.receive(event, target, self._fleet.chargers, now)
-            case HeartbeatTopic():
-                yield from self._loopback.returned(event, now)
-                yield Acknowledge(event.receipt)
+                aged = self._aged(event, now)
+                step = self._journal.receive(aged, target, chargers, now)
+                yield from self._acknowledged(event, "journal", step)
             case GetTopic() as target:
-                yield from self._queries.receive(event, target, self._fleet.chargers, now)
+                step = self._queries.receive(event, target, chargers, now)
+                yield from self._acknowledged(event, "queries", step)
             case (SessionAckTopic() | SessionReplayTopic()) as target:
-                yield from self._sessions.message(event, target, now)
+                step = self._sessions.message(event, target, now)
+                yield from self._acknowledged(event, "sessions", step)
+            case HeartbeatTopic():
+                yield from run("loopback", self._loopback.returned, event, now)
+                yield Acknowledge(event.receipt)
             case AvailabilityTopic() | AlertTopic() | BridgeStateTopic() as topic:
                 yield from self._echo(event, topic, now)
                 yield Acknowledge(event.receipt)
             case None:
+                yield Acknowledge(event.receipt)
+
+    def _acknowledged(
+        self, event: MqttMessage, name: str, step: Iterator[Effect]
+    ) -> Iterator[Effect]:
+        """Acknowledge a message also when its component fails: it would come back for ever."""
+        is_acknowledged = False
+        try:
+            for effect in step:
+                is_acknowledged = is_acknowledged or effect == Acknowledge(event.receipt)
+                yield effect
+        except Exception as error:  # noqa: BLE001 - the border of a component
+            self._contained.failed(name, error)
+            if not is_acknowledged:
                 yield Acknowledge(event.receipt)
 
     def _aged(self, event: MqttMessage, now: Moment) -> MqttMessage:
@@ -414,14 +454,17 @@ class Machine:
         self._status.mqtt_protocol = event.protocol
         self._connected_s = now.mono_s
         self._late_until_s = NEVER_S
-        yield from self._loopback.connected(event, now)
-        yield from self._status.publications(now)
+        run = self._contained.run
+        yield from run("loopback", self._loopback.connected, event, now)
+        yield from run("status", self._status.publications, now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
-        yield from self._fleet.publications(now)
-        yield from self._sessions.connected(now)
-        self._journal.connected(now, session_present=event.session_present)
-        self._announcer.connected(now)
+        for charger in self._fleet.chargers.values():
+            yield from run("fleet", charger.publications, now)
+        yield from run("sessions", self._sessions.connected, now)
+        is_present = event.session_present
+        yield from run("journal", self._journal.connected, now, session_present=is_present)
+        yield from run("announcer", self._announcer.connected, now)
 
     def _store_opened(self, event: StoreOpened, now: Moment) -> Iterator[Effect]:
         self._status.store_ok = True
@@ -449,59 +492,67 @@ class Machine:
                 "check the disk; what is missing is looked up in the cloud",
                 now,
             )
-        yield from self._sessions.opened(event, now)
-        yield from self._journal.opened(event.commands, now)
+        yield from self._contained.run("sessions", self._sessions.opened, event, now)
+        yield from self._contained.run("journal", self._journal.opened, event.commands, now)
 
     def _reports_read(self, event: ReportsRead | ReportsNotRead, now: Moment) -> Iterator[Effect]:
-        asks: Queries | Bookkeeping = (
-            self._queries if self._queries.owns(event.read_id) else self._sessions
-        )
+        run, read_id = self._contained.run, event.read_id
+        is_query = self._contained.ask("queries", self._queries.owns, read_id)
+        name: str = "queries" if is_query else "sessions"
+        asks: Queries | Bookkeeping = self._queries if is_query else self._sessions
         if isinstance(event, ReportsRead):
-            yield from asks.reports_read(event, now)
+            yield from run(name, asks.reports_read, event, now)
             for stored in event.reports[-1:]:
-                yield from self._recorded(stored)
+                yield from run("fleet", self._recorded, stored)
         else:
-            yield from asks.reports_not_read(event, now)
+            yield from run(name, asks.reports_not_read, event, now)
 
     def _recorded(self, stored: StoredReport) -> Iterator[Effect]:
         yield from self._fleet.recorded(stored.report, (stored.key, stored.revision))
 
     def _acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
-        self._loopback.acked(message, now)
+        run = self._contained.run
+        yield from run("loopback", self._loopback.acked, message, now)
         if message.topic == self.topics.bridge_heartbeat:
             return  # refused, it is missed, and that has an alert of its own
-        yield from self._denied.acked(message, reason_code, now)
+        yield from run("denied", self._denied.acked, message, reason_code, now)
         if reason_code >= REFUSED:
             self._status.counters["publications_refused"] += 1
-        yield from self._sessions.acked(message, reason_code, now)
-        self._journal.acked(message.tag, now)
-        yield from self._announcer.acked(message, reason_code, now)
+        yield from run("sessions", self._sessions.acked, message, reason_code, now)
+        yield from run("journal", self._journal.acked, message.tag, now)
+        yield from run("announcer", self._announcer.acked, message, reason_code, now)
 
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
         self._status.counters[f"stream_{event.kind}"] += 1
-        self._discovery.hint(now)
+        yield from self._contained.run("discovery", self._discovery.hint, now)
         yield Note("debug", "stream.oddity", {"kind": event.kind, "detail": event.detail})
 
+    def _asked(self, call_id: int) -> tuple[str, Journal | Bookkeeping | Queries] | None:
+        """Find who made a REST call."""
+        callers: tuple[tuple[str, Journal | Bookkeeping | Queries], ...] = (
+            ("journal", self._journal),
+            ("sessions", self._sessions),
+            ("queries", self._queries),
+        )
+        for name, caller in callers:
+            if self._contained.ask(name, caller.owns, call_id):
+                return name, caller
+        return None
+
     def _answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
-        if self._journal.owns(event.call_id):
-            yield from self._journal.answered(event, now)
-        elif self._sessions.owns(event.call_id):
-            yield from self._sessions.answered(event, now)
-        elif self._queries.owns(event.call_id):
-            yield from self._queries.answered(event, now)
+        if (asked := self._asked(event.call_id)) is not None:
+            name, asks = asked
+            yield from self._contained.run(name, asks.answered, event, now)
         elif event.call_id == self._discovery_call:
-            yield from self._listed(event.body, now)
+            yield from self._contained.run("discovery", self._listed, event.body, now)
         elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
-            yield from self._read(charger_id, event.body, now)
+            yield from self._contained.run("polling", self._read, charger_id, event.body, now)
 
     def _failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
         wait_s = getattr(event.error, "retry_after_s", None)
-        if self._journal.owns(event.call_id):
-            yield from self._journal.failed(event, now)
-        elif self._sessions.owns(event.call_id):
-            yield from self._sessions.failed(event, now)
-        elif self._queries.owns(event.call_id):
-            yield from self._queries.failed(event, now)
+        if (asked := self._asked(event.call_id)) is not None:
+            name, asks = asked
+            yield from self._contained.run(name, asks.failed, event, now)
         elif event.call_id == self._discovery_call:
             self._discovery.failed(now, wait_s)
             yield Note("warning", "discovery.failed", {"error": str(event.error)})
@@ -533,7 +584,10 @@ class Machine:
         if listed.dropped:
             yield Note("warning", "discovery.entries_dropped", {"count": listed.dropped})
         missing = self._discovery.listed(listed.charger_ids, now)
-        self._announcer.listed(listed, now, decides=not self._settings.easee.chargers)
+        decides = not self._settings.easee.chargers
+        yield from self._contained.run(
+            "announcer", self._announcer.listed, listed, now, decides=decides
+        )
         if missing:
             yield from self._alerts.raise_(
                 "charger_not_listed",
@@ -580,19 +634,21 @@ class Machine:
         if not new:
             return
         self._status.chargers = tuple(self._fleet.chargers)
-        self._polling.watch(self._status.chargers, now.mono_s)
+        run = self._contained.run
+        yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
         yield Note("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
         yield Watch(self._status.chargers)
-        yield from self._sessions.serve(new)
-        self._announcer.serve(new, now)
+        yield from run("sessions", self._sessions.serve, new)
+        yield from run("announcer", self._announcer.serve, new, now)
         yield self._status.info()
 
     def _reconfigured(
         self, settings: Settings, waiting: tuple[str, ...], now: Moment
     ) -> Iterator[Effect]:
         self._settings = settings
-        self._journal.allow(settings.commands)
-        self._announcer.allow(settings.commands, now)
+        run = self._contained.run
+        yield from run("journal", self._journal.allow, settings.commands)
+        yield from run("announcer", self._announcer.allow, settings.commands, now)
         self._status.capabilities = _capabilities(settings)
         yield self._status.info()
         if waiting:
@@ -607,9 +663,8 @@ class Machine:
 
     def _stopping(self, now: Moment) -> Iterator[Effect]:
         self._status.cloud.stream_up = False
-        yield from self._journal.stop(now)
-        self._polling.stop()
-        yield from self._fleet.availability(now)
+        yield from self._contained.run("journal", self._journal.stop, now)
+        yield from self._contained.run("polling", self._polling.stop)
 
 
 def _capabilities(settings: Settings) -> dict[str, object]:

@@ -95,6 +95,8 @@ class World:
         while waiting:
             for effect in self.machine.handle(waiting.popleft(), self.now):
                 self.out.append(effect)
+                if isinstance(effect, Note) and effect.event == "component.failed":
+                    raise effect.fields["exc_info"]
                 if isinstance(effect, SaveCommand):
                     row = effect.row
                     waiting.append(

@@ -87,6 +87,7 @@ def judge(effect: Effect) -> None:
         assert ONE in effect.request.path or effect.request.path == "/api/chargers"
         Exchange._checked(EXCHANGE, API, effect.request.path)
     elif isinstance(effect, Note):
+        assert effect.event != "component.failed", effect.fields
         line = logs._json(None, "", logs.clean_fields({"event": effect.event, **effect.fields}))
         assert line.isascii()
         assert line.isprintable()

@@ -114,8 +114,8 @@ class Simulation:
         """Take a log line of the program's."""
         name = event.pop("event", "")
         self.note(f"log {name}", event)
-        if name == "core.event_failed":
-            self.oracle.fail(f"an event failed in the core: {event}")
+        if name == "component.failed":
+            self.oracle.fail(f"a component failed: {event}")
 
     # -- what the broker and the consumer say ----------------------------------------------------
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.effects import CallCloud, MarkPublished, ReadReports, SaveReport, TendStore
+from bridge.core.effects import CallCloud, MarkPublished, Note, ReadReports, SaveReport, TendStore
 from bridge.core.events import (
     CloudFailed,
     Moment,
@@ -78,6 +78,8 @@ class Simulation:
     def answers(self, effect):
         """Carry out one effect; yield what the outside says to it."""
         match effect:
+            case Note("error", "component.failed", facts):
+                raise facts["exc_info"]
             case Publish():
                 self.outbox.put(effect)
             case SaveReport(report):

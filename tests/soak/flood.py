@@ -61,6 +61,7 @@ class Flood:
         """Let the core take one event; keep what it publishes."""
         now = Moment(NOON + timedelta(milliseconds=self.poured), 1000.0 + self.poured / 1000)
         for effect in self.machine.handle(event, now):
+            assert getattr(effect, "event", "") != "component.failed", effect
             if isinstance(effect, Publish):
                 box = self.telemetry if effect.telemetry else self.outbox
                 box.put(effect)

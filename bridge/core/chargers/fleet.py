@@ -52,6 +52,11 @@ class Charger:
     board: SessionBoard
     announcer: Announcer
 
+    def publications(self, now: Moment) -> Iterator[Effect]:
+        """Everything retained of it again."""
+        yield from self.state.publications(now)
+        yield from self.board.publications()
+
 
 class Fleet:
     """The chargers by serial."""
@@ -173,7 +178,8 @@ class Fleet:
             charger_id = heapq.heappop(self._silences)[1]
             self._expected.discard(charger_id)
             self._touched.add(charger_id)
-        for charger_id in self._touched:
+        while self._touched:
+            charger_id = self._touched.pop()
             state = self._chargers[charger_id].state
             yield from state.availability(link_ok, now)
             if state.online:
@@ -181,7 +187,6 @@ class Fleet:
                 self._expect_silence(charger_id, now)
             else:
                 self._online.discard(charger_id)
-        self._touched.clear()
         self._status.online = len(self._online)
 
     def deadline_s(self) -> float | None:
@@ -211,12 +216,6 @@ class Fleet:
         if due_s is not None and charger_id not in self._expected:
             heapq.heappush(self._silences, (due_s, charger_id))
             self._expected.add(charger_id)
-
-    def publications(self, now: Moment) -> Iterator[Effect]:
-        """Everything retained of every charger again."""
-        for charger in self._chargers.values():
-            yield from charger.state.publications(now)
-            yield from charger.board.publications()
 
     def recorded(self, report: SessionReport, name: Name = UNNAMED) -> Iterator[Publish]:
         """Show a session that was stored, or could not be, as the last one if it is."""
