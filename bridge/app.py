@@ -17,13 +17,20 @@ from bridge.adapters.announced import AnnouncedFile
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.cloud.tokens import account_of
+from bridge.adapters.last_seen import LastSeenFile
 from bridge.adapters.mqtt.link import PahoLink
-from bridge.adapters.private_file import ANNOUNCED_FILE, ROSTER_FILE, TOKEN_FILE
+from bridge.adapters.private_file import (
+    ANNOUNCED_FILE,
+    LAST_SEEN_FILE,
+    ROSTER_FILE,
+    TOKEN_FILE,
+)
 from bridge.adapters.roster import RosterFile
 from bridge.adapters.service_manager import ServiceManager
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.adapters.stream.hub import HubStream
 from bridge.config.reload import change
+from bridge.core.commands.admission import SESSION_S
 from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
@@ -128,7 +135,7 @@ async def serve(
         loopback=(topics.bridge_heartbeat,),
         clock=clock,
         emit=inbox.put,
-        session_expiry_s=settings.commands.ttl_s,
+        session_expiry_s=round(SESSION_S),
         promise=functools.partial(signs.promise, "mqtt"),
     )
     roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
@@ -160,8 +167,10 @@ async def serve(
     if watchdog is not None:
         watchdog.start()
     try:
-        started = Started(roster.load(), announced.load())
+        last_seen = LastSeenFile(path.parent / LAST_SEEN_FILE)
+        started = Started(roster.load(), announced.load(), last_seen.load())
         await gateway.run(stop, opened=opened, started=started, services=services)
+        last_seen.save(clock.now())
     finally:
         await cloud.close()
         await store.close()

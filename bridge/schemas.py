@@ -212,6 +212,8 @@ _INFO: Final = _object(
                 "max_current_a": {"type": "number"},
                 "mqtt": _OR_TEXT,
                 "telemetry_connection": _FLAG,
+                "answers_while_away": _FLAG,
+                "commands_kept_s": {"type": "integer", "minimum": 0},
             }
         ),
     }

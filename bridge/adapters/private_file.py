@@ -22,7 +22,8 @@ LARGEST_FILE = 65_536
 TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
 ROSTER_FILE = "chargers.json"
 ANNOUNCED_FILE = "announced.json"
-OUR_FILES = (TOKEN_FILE, ROSTER_FILE, ANNOUNCED_FILE)
+LAST_SEEN_FILE = "last_seen.json"
+OUR_FILES = (TOKEN_FILE, ROSTER_FILE, ANNOUNCED_FILE, LAST_SEEN_FILE)
 
 
 def read_own(path: Path, *, largest: int = LARGEST_FILE) -> bytes:

@@ -183,12 +183,14 @@ class MqttConnected:
         protocol: ``"5"`` or ``"3.1.1"``.
         receive_maximum: How many unacknowledged messages the broker takes.
         loopback: Whether it lets us hear our own heartbeat; None when it was not asked.
+        keeps_s: How long it keeps commands for us while we are away; 0 where it does not.
     """
 
     session_present: bool
     protocol: str
     receive_maximum: int
     loopback: bool | None = None
+    keeps_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,10 +401,12 @@ class Started:
     Attributes:
         remembered: The chargers the account listed when we last asked it.
         announced: What the broker keeps of descriptions an earlier process wrote, by topic.
+        alive_at: When an earlier process ended in order, UTC; None when nobody knows.
     """
 
     remembered: tuple[str, ...] = ()
     announced: Mapping[str, Announced] = field(default_factory=dict)
+    alive_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

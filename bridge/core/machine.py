@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import assert_never
 
 from bridge.core.alerts import Alerts
@@ -150,6 +151,8 @@ class Machine:
         self._probe_call: int | None = None
         self._remembered: tuple[str, ...] = ()
         self._connected_s = NEVER_S
+        self._heard_s = NEVER_S
+        self._alive_at: datetime | None = None
         self._asserted_s = NEVER_S
         self._reads: dict[int, str] = {}
         self._timed = self._in_order()
@@ -219,6 +222,10 @@ class Machine:
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
             case MqttDisconnected(reason):
+                if self._heard_s > NEVER_S:
+                    # A connection that was half open is noticed within two keepalives.
+                    dead_s = 2 * self._settings.mqtt.keepalive_s
+                    self._heard_s = max(self._heard_s, now.mono_s - dead_s)
                 yield from run("sessions", self._sessions.disconnected)
                 yield from run("journal", self._journal.disconnected)
                 yield from run("loopback", self._loopback.disconnected)
@@ -265,7 +272,8 @@ class Machine:
                 self._status.store_ok = False
                 yield from run("sessions", self._sessions.not_saved, event, now)
                 yield from run("fleet", self._fleet.recorded, event.report)
-            case Started(remembered, announced):
+            case Started(remembered, announced, alive_at):
+                self._alive_at = alive_at
                 yield from run("announcer", self._announcer.started, announced)
                 yield from run("status", self._status.started, now)
                 self._remembered = remembered
@@ -381,6 +389,7 @@ class Machine:
                 yield told
 
     def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        self._heard_s = now.mono_s
         run, ask = self._contained.run, self._contained.ask
         if ask("announcer", self._announcer.hears, event.topic, event.payload, now):
             yield Acknowledge(event.receipt)
@@ -451,8 +460,9 @@ class Machine:
                     yield Publish(self.topics.bridge_state, b"online")
 
     def _mqtt_connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
-        self._status.mqtt_protocol = event.protocol
-        self._connected_s = now.mono_s
+        self._status.mqtt_protocol, self._status.keeps_s = event.protocol, event.keeps_s
+        waited_s = self._unheard_s(now)
+        self._connected_s = self._heard_s = now.mono_s
         self._late_until_s = NEVER_S
         run = self._contained.run
         yield from run("loopback", self._loopback.connected, event, now)
@@ -462,9 +472,23 @@ class Machine:
         for charger in self._fleet.chargers.values():
             yield from run("fleet", charger.publications, now)
         yield from run("sessions", self._sessions.connected, now)
-        is_present = event.session_present
-        yield from run("journal", self._journal.connected, now, session_present=is_present)
+        yield from run(
+            "journal",
+            self._journal.connected,
+            now,
+            session_present=event.session_present,
+            waited_s=waited_s,
+        )
         yield from run("announcer", self._announcer.connected, now)
+
+    def _unheard_s(self, now: Moment) -> float:
+        """Return how long the broker has not heard of us, at most: so long may a message wait."""
+        if self._heard_s > NEVER_S:
+            return now.mono_s - self._heard_s
+        known = [at for at in (self._alive_at, self._journal.alive_at) if at is not None]
+        if not known or not now.trusted or max(known) > now.wall:
+            return math.inf
+        return (now.wall - max(known)).total_seconds()
 
     def _store_opened(self, event: StoreOpened, now: Moment) -> Iterator[Effect]:
         self._status.store_ok = True
@@ -511,6 +535,7 @@ class Machine:
         yield from self._fleet.recorded(stored.report, (stored.key, stored.revision))
 
     def _acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+        self._heard_s = now.mono_s
         run = self._contained.run
         yield from run("loopback", self._loopback.acked, message, now)
         if message.topic == self.topics.bridge_heartbeat:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from bridge.core.alerts import Alerts
+from bridge.core.commands.admission import SESSION_S
 from bridge.core.effects import Effect, Note
 from bridge.core.events import CloudLink, Moment
 from bridge.core.messages import Publish
@@ -66,6 +67,7 @@ class Status:
         cloud: What is known of the cloud; changed by the machine.
         counters: How often what happened since the start; keys are snake_case.
         has_lane: Values have a connection to the broker of their own.
+        keeps_s: How long the broker keeps commands for us while we are away.
         reports: Tells how many session reports are where.
     """
 
@@ -78,6 +80,7 @@ class Status:
     started_at: str = ""
     mqtt_protocol: str | None = None
     has_lane: bool = False
+    keeps_s: int = 0
     chargers: tuple[str, ...] = ()
     online: int = 0
     store_ok: bool = True
@@ -144,6 +147,8 @@ class Status:
                 **self.capabilities,
                 "mqtt": self.mqtt_protocol,
                 "telemetry_connection": self.has_lane,
+                "answers_while_away": self.keeps_s >= SESSION_S,
+                "commands_kept_s": self.keeps_s,
             },
         }
         return Publish(self.topics.bridge_info, msgspec.json.encode(document))

@@ -85,6 +85,7 @@ class World:
         )
         self.machine = Machine(settings, version="1.2.3", salt=b"salt")
         self.seconds = 0.0
+        self.trusted = True
         self.disk_error = None
         self.out = []
 
@@ -108,7 +109,8 @@ class World:
 
     @property
     def now(self):
-        return Moment(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
+        wall = NOON + timedelta(seconds=self.seconds)
+        return Moment(wall, 1000.0 + self.seconds, self.trusted)
 
     def published(self):
         return {e.topic: e.payload for e in self.out if isinstance(e, Publish)}
@@ -470,6 +472,53 @@ def test_a_message_that_waited_at_the_broker_is_not_trusted(world):
     assert json.loads(world.published()[f"charger/{ONE}/result/start"])["reason"] == "age_unknown"
     world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 6, 1)))
     assert world.calls()
+
+
+def _answers_to_stop(world):
+    """What is answered at once to a stop without a date."""
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 9, 1)))
+    document = world.published().get(f"charger/{ONE}/result/stop", b"null")
+    return (json.loads(document) or {}).get("reason")
+
+
+@pytest.mark.parametrize(("away_s", "reason"), [(10, None), (30, "age_unknown")])
+def test_how_long_it_may_have_waited_counts_from_the_last_word_of_the_broker(world, away_s, reason):
+    """A half open line is noticed 40 s late: those count as well."""
+    world.take(MqttConnected(False, "5", 20))
+    world.seconds += 3600
+    world.take(MqttDisconnected("gone"))
+    world.seconds += away_s
+    world.take(MqttConnected(True, "5", 20))
+    assert _answers_to_stop(world) == reason
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "trusted", "reason"),
+    [
+        (10, True, None),
+        (90, True, "age_unknown"),
+        (10, False, "age_unknown"),
+        (-10, True, "age_unknown"),
+        (None, True, "age_unknown"),
+    ],
+)
+def test_after_a_restart_it_counts_from_the_last_orderly_end(ago_s, trusted, reason):
+    """Without one, by a clock that is not set, or by one that was put back, nobody knows."""
+    world = World(ONE)
+    world.trusted = trusted
+    alive_at = None if ago_s is None else NOON - timedelta(seconds=ago_s)
+    world.take(StoreOpened(()), Started(alive_at=alive_at), MqttConnected(True, "5", 20))
+    assert _answers_to_stop(world) == reason
+
+
+def test_a_command_on_disk_tells_that_the_earlier_process_was_alive(world):
+    """After a crash the newest row does what the orderly end could not."""
+    world.take(MqttMessage(f"charger/{ONE}/set/pause", b"PRESS", Receipt(1, 5, 1)))
+    rows = tuple({e.row.key: e.row for e in world.out if isinstance(e, SaveCommand)}.values())
+    other = World(ONE)
+    other.seconds = world.seconds + 20
+    other.take(StoreOpened((), commands=rows), Started(), MqttConnected(True, "5", 20))
+    assert _answers_to_stop(other) is None
 
 
 @pytest.mark.parametrize("expiry_s", [None, 500])

@@ -118,3 +118,14 @@ def test_a_connection_for_values_is_told_when_it_comes_or_goes(status):
     assert [len(publications) for publications in told] == [0, 1, 0, 1]
     assert b'"telemetry_connection":true' in told[1][0].payload
     assert b'"telemetry_connection":false' in told[3][0].payload
+
+
+@pytest.mark.parametrize(("keeps_s", "answers"), [(0, False), (3600, False), (87_000, True)])
+def test_it_is_told_whether_commands_get_an_answer_while_nobody_is_here(status, keeps_s, answers):
+    """Only a broker that keeps commands a day longer than they live hands all of them over."""
+    status.keeps_s = keeps_s
+    capabilities = json.loads(status.info().payload)["capabilities"]
+    assert (capabilities["answers_while_away"], capabilities["commands_kept_s"]) == (
+        answers,
+        keeps_s,
+    )

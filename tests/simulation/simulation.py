@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from bridge.core.commands.admission import SESSION_S
 from bridge.core.topics import Topics
 from bridge.gateway import STOOD_STILL_S
 from tests.judge import Judge
@@ -75,7 +76,7 @@ class Simulation:
             self.rng,
             self.topics,
             protocol=options.protocol,
-            session_expiry_s=60.0,
+            session_expiry_s=SESSION_S,
             on_publish=self._published,
             on_report=self._consumed,
         )

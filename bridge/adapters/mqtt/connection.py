@@ -231,7 +231,7 @@ class Connection:
     ) -> Grant:
         if code.is_failure:
             raise failures.connack_failure(code.value, str(code), self._settings)
-        return read_grant(session_present, properties)
+        return read_grant(self.wish, session_present, properties)
 
     async def _first_of(self, answer: asyncio.Future[Any], deadline_s: float) -> None:
         """Wait for an answer, for the end of the connection, or for the deadline."""

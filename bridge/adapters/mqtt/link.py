@@ -254,7 +254,11 @@ class PahoLink:
         self._poisoned = False
         self._told_down = False
         self._last_failure = ""
-        self._emit(MqttConnected(grant.session_present, protocol, grant.receive_maximum, loopback))
+        self._emit(
+            MqttConnected(
+                grant.session_present, protocol, grant.receive_maximum, loopback, grant.keeps_s
+            )
+        )
         while self._early:
             self._emit(self._early.popleft())
 

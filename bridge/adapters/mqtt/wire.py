@@ -56,12 +56,21 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the broker granted in CONNACK."""
+    """What the broker granted in CONNACK.
+
+    Attributes:
+        session_present: It knows us.
+        receive_maximum: How many unacknowledged messages it takes.
+        largest_packet_bytes: It takes no larger ones, or None.
+        maximum_qos: 0 where it takes no more.
+        keeps_s: How long it keeps what is meant for us while we are away.
+    """
 
     session_present: bool
     receive_maximum: int = NO_RECEIVE_MAXIMUM
     largest_packet_bytes: int | None = None
     maximum_qos: int = 1
+    keeps_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +166,16 @@ def subscription(
     ] + [(name, ours) for name in loopback]
 
 
-def read_grant(session_present: bool, properties: Properties | None) -> Grant:
+def read_grant(wish: Wish, session_present: bool, properties: Properties | None) -> Grant:
     """Read what CONNACK granted; a broker that names no limit has none."""
+    maximum_qos = getattr(properties, "MaximumQoS", 1)
+    wished_s = wish.session_expiry_s if wish.protocol == "5" and maximum_qos > 0 else 0
     return Grant(
         session_present=session_present,
         receive_maximum=getattr(properties, "ReceiveMaximum", NO_RECEIVE_MAXIMUM),
         largest_packet_bytes=getattr(properties, "MaximumPacketSize", None),
-        maximum_qos=getattr(properties, "MaximumQoS", 1),
+        maximum_qos=maximum_qos,
+        keeps_s=min(wished_s, getattr(properties, "SessionExpiryInterval", wished_s)),
     )
 
 

@@ -19,6 +19,9 @@ from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
 
 LONGEST_TTL_S = 600.0
+# How long a broker is asked to keep what waits for us: a day beyond the longest life, so that what
+# is too late by then gets an answer all the same.
+SESSION_S = LONGEST_TTL_S + 24 * 3600.0
 LONGEST_CORRELATION_BYTES = 1024
 
 # Charger, and what its caller calls the command: a text, whether it came as the payload's id or as
@@ -39,7 +42,8 @@ class Order:
         ttl_s: Seconds it may wait from its arrival; 0 or less when its time is over.
         value: The payload's value: what ``argument`` can be read from again after a restart.
         digest: Hash of topic and payload.
-        is_dated: It says by itself when it is too late, so its age matters no more.
+        dated_s: Seconds until it is too late by what it says itself; None when it does not say.
+        is_timeless: It says so by ``expires_at``, and no clock here can judge that.
     """
 
     charger_id: str
@@ -50,7 +54,8 @@ class Order:
     ttl_s: float
     value: object = None
     digest: str = ""
-    is_dated: bool = False
+    dated_s: float | None = None
+    is_timeless: bool = False
 
     @property
     def content(self) -> tuple[str, str]:
@@ -135,8 +140,8 @@ def admit(
         _ttl_s(payload, message, settings, now),
         payload.value,
         digest_of(message),
-        # ttl_s counts from the arrival here and says nothing of the time before.
-        message.expiry_s is not None or (payload.expires_at is not None and now.trusted),
+        min(_dates(payload, message, now), default=None),
+        payload.expires_at is not None and not now.trusted,
     )
 
 
@@ -174,8 +179,15 @@ def _ttl_s(payload: Payload, message: MqttMessage, settings: CommandSettings, no
 
     A wall clock that cannot be believed cannot judge ``expires_at``: it is then no wish.
     """
-    wishes = [payload.ttl_s, message.expiry_s]
+    wishes = _dates(payload, message, now)
+    if payload.ttl_s is not None:
+        wishes.append(payload.ttl_s)
+    return min(LONGEST_TTL_S, *(wishes or [settings.ttl_s]))
+
+
+def _dates(payload: Payload, message: MqttMessage, now: Moment) -> list[float]:
+    """Return how long it has by what counts from its sending, which ``ttl_s`` does not."""
+    dates = [] if message.expiry_s is None else [float(message.expiry_s)]
     if payload.expires_at is not None and now.trusted:
-        wishes.append((payload.expires_at - now.wall).total_seconds())
-    told = [wish for wish in wishes if wish is not None]
-    return min(LONGEST_TTL_S, *(told or [settings.ttl_s]))
+        dates.append((payload.expires_at - now.wall).total_seconds())
+    return dates

@@ -16,15 +16,14 @@ Rules:
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from bridge.core.commands.admission import Name, digest_of
+from bridge.core.commands.admission import SESSION_S, Name, digest_of
 from bridge.core.commands.lifecycle import Command, State
 from bridge.core.events import MqttMessage
 
 REMEMBERED_S = 24 * 3600.0
 MOST_REMEMBERED = 10_000
-# A session at the broker lives no longer than the longest time of a command, 600 s; the rest is
-# for a connection that died unnoticed.
-REDELIVERED_WITHIN_S = 900.0
+# As long as the session at the broker; the rest is for a connection that died unnoticed.
+REDELIVERED_WITHIN_S = SESSION_S + 300.0
 MOST_DELIVERIES = 2_000
 
 

@@ -12,17 +12,18 @@ Rules:
 2. Where the store fails, what can only stop a charge or make it smaller runs all the same, and its
    answers say so; the rest is refused.
 3. A message that may have waited at the broker, and does not say when it is too late, must not let
-   a charge begin or grow.
+   a charge begin or grow; one that may have waited longer than it lives is not carried out at all.
 4. Total: no message, no answer and no row raises.
 """
 
 import math
 from collections.abc import Callable, Container, Iterator
+from datetime import datetime
 from itertools import chain
 from typing import Final
 
 from bridge.core.chargers.observations import Observation
-from bridge.core.commands.admission import Order, admit, ask_of, digest_of
+from bridge.core.commands.admission import LONGEST_TTL_S, Order, admit, ask_of, digest_of
 from bridge.core.commands.answers import Ask, answer_to
 from bridge.core.commands.book import Book, Settled
 from bridge.core.commands.dedupe import Fate
@@ -51,6 +52,10 @@ from bridge.settings import CommandSettings
 MOST_ASKS: Final = 10
 # What a broker kept for us arrives within moments of a resumed session.
 RESUMED_S: Final = 5.0
+# A long queue takes longer: while it comes without a pause of this length, up to that time.
+PAUSE_S: Final = 1.0
+LONGEST_RESUMED_S: Final = 60.0
+CANNOT_JUDGE: Final = "expires_at was not judged: this machine's clock is not set"
 # Another command between two limits may be what the first of them was for.
 LIMIT_BARRIER: Final = "control"
 NOT_WRITTEN: Final = "the journal could not be written"
@@ -96,6 +101,8 @@ class Journal:
         self._recovery = Recovery(self._book, self._lanes, self._flow, self._witness, settings)
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf
+        self._resumed_s = -math.inf
+        self._waited_s = 0.0
         self._stopping = False
         # math.nan: something changed since it was last worked out.
         self._deadline_s: float | None = None
@@ -125,9 +132,21 @@ class Journal:
 
     # -- connections -------------------------------------------------------------------------
 
-    def connected(self, now: Moment, *, session_present: bool) -> None:
-        """Note that the broker took us."""
+    @property
+    def alive_at(self) -> datetime | None:
+        """When an earlier process took its last command, wall clock; None when nobody knows."""
+        return self._recovery.alive_at
+
+    def connected(self, now: Moment, *, session_present: bool, waited_s: float = 0.0) -> None:
+        """Note that the broker took us.
+
+        Args:
+            now: The time.
+            session_present: It has kept what came meanwhile.
+            waited_s: For so long at most; infinite where nobody knows.
+        """
         self._fresh_from_s = now.mono_s + RESUMED_S if session_present else -math.inf
+        self._resumed_s, self._waited_s = now.mono_s, waited_s
         if not session_present:
             self._book.deliveries.clear()
 
@@ -188,12 +207,15 @@ class Journal:
             else:
                 command.receipts.append((command.version, message.receipt))
             return
-        self._check_age(order, message, now)
+        waited_s = self._waited(message, now)
+        self._check_age(order, waited_s, now)
         ending = self._book.ending(order.charger_id)
         self._lanes.check_room(order.charger_id, ending, reduces=order.spec.reduces)
         seq = self._book.next_seq()
         key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{order.charger_id}"
-        command = Command(order, now, now.mono_s + order.ttl_s, [ask], key, seq)
+        left_s = order.ttl_s if order.dated_s is not None else order.ttl_s - (waited_s or 0.0)
+        command = Command(order, now, now.mono_s + left_s, [ask], key, seq)
+        command.caveat = CANNOT_JUDGE if order.is_timeless else None
         command.message_id = message.receipt.message_id
         command.receipts.append((1, message.receipt))
         command.devices = frozenset({order.charger_id})
@@ -206,9 +228,38 @@ class Journal:
         yield from self._replace(command, now)
         self._lanes.put(command)
 
-    def _check_age(self, order: Order, message: MqttMessage, now: Moment) -> None:
-        may_be_old = message.duplicate or now.mono_s < self._fresh_from_s
-        if may_be_old and not order.is_dated and self._book.known.energizes(order, now):
+    def _waited(self, message: MqttMessage, now: Moment) -> float | None:
+        """Return how long a message may have waited at the broker; None when it did not."""
+        if now.mono_s >= self._fresh_from_s:
+            return self._waited_s if message.duplicate else None
+        latest_s = self._resumed_s + LONGEST_RESUMED_S
+        if self._fresh_from_s < latest_s:
+            self._fresh_from_s = min(latest_s, max(self._fresh_from_s, now.mono_s + PAUSE_S))
+        return self._waited_s
+
+    def _check_age(self, order: Order, waited_s: float | None, now: Moment) -> None:
+        """Refuse what may be too old, as far as anybody can tell.
+
+        Args:
+            order: What is to be done. Its own date says when it is too late; one that is further
+                away than any command may live says nothing of a command that waited so long.
+            waited_s: How long it may have waited; None when it did not.
+            now: The time.
+
+        Raises:
+            CommandRefused: ``age_unknown``.
+        """
+        if order.is_timeless and self._book.known.energizes(order, now):
+            raise CommandRefused(
+                "age_unknown",
+                "expires_at cannot be judged, this machine's clock is not set: leave it out",
+            )
+        if waited_s is None:
+            return
+        is_dated = order.dated_s is not None and min(order.dated_s, waited_s) < LONGEST_TTL_S
+        if is_dated:
+            return
+        if waited_s >= order.ttl_s or self._book.known.energizes(order, now):
             raise CommandRefused(
                 "age_unknown",
                 "it may have waited at the broker: send it again, or give it expires_at",
@@ -308,7 +359,8 @@ class Journal:
         waits = command.state in (State.WAITING, State.LEAVING)
         if waits and (command.durable == 0 or command.state is State.LEAVING):
             if self._book.known.reduces(command, now):
-                command.caveat = f"{NOT_WRITTEN}: a repetition after a restart is not recognised"
+                unwritten = f"{NOT_WRITTEN}: a repetition after a restart is not recognised"
+                command.caveat = "; ".join(filter(None, (unwritten, command.caveat)))
                 if command.state is State.LEAVING:
                     yield from self._sender.leave(command, now)
             else:

@@ -16,11 +16,11 @@ Rules:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bridge.core.commands.book import Book
 from bridge.core.commands.catalogue import CATALOGUE, allowed
-from bridge.core.commands.dedupe import REMEMBERED_S
+from bridge.core.commands.dedupe import REDELIVERED_WITHIN_S, REMEMBERED_S
 from bridge.core.commands.flow import Flow
 from bridge.core.commands.lanes import Lanes
 from bridge.core.commands.lifecycle import FINAL, Command, State, Step
@@ -48,7 +48,11 @@ class _Own:
 
 
 class Recovery:
-    """Brings rows back to life."""
+    """Brings rows back to life.
+
+    Attributes:
+        alive_at: When an earlier process took its last command, or None.
+    """
 
     def __init__(
         self, book: Book, lanes: Lanes, flow: Flow, witness: Witness, settings: CommandSettings
@@ -58,6 +62,7 @@ class Recovery:
         self._flow = flow
         self._witness = witness
         self._settings = settings
+        self.alive_at: datetime | None = None
 
     def restore(self, rows: tuple[CommandRow, ...], now: Moment) -> Iterator[Effect]:
         """Take the rows of the store, in any order."""
@@ -71,6 +76,8 @@ class Recovery:
         ours = {row.key: self._taken_here(row, page, now) for row, page in readable}
         for row, page in sorted(readable, key=_arrival):
             self._book.skip_seq(page.seq)
+            if page.received_trusted:
+                self.alive_at = max(row.received_at, self.alive_at or row.received_at)
             try:
                 state = state_of(row)
                 if (own := ours[row.key]) is not None:
@@ -130,6 +137,7 @@ class Recovery:
             if state is not State.REFUSED:
                 content = (row.command, page.argument)
                 self._book.memory.recall(name_of(row), content, since_s, row.answer)
+        if age_s < REDELIVERED_WITHIN_S:
             # That the broker has the answer of an earlier connection says that it had our PUBACK
             # before it: only one that restored an older memory delivers the message again, and its
             # packet identifier may name another one by now. What must not run twice is guarded

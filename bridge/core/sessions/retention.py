@@ -20,8 +20,9 @@ MEASURE_EVERY_S = 600.0
 # While somebody is warned: the warning must not outlast what it warns of.
 WARNED_EVERY_S = 30.0
 FORGET_EVERY_S = 86_400.0
-# A command's answer is remembered for a day, so that a repetition of it is recognised.
-COMMANDS_KEPT = timedelta(hours=24)
+# A command's answer is remembered for a day, and its message as long as a broker may deliver it
+# again, so that a repetition is recognised.
+COMMANDS_KEPT = timedelta(hours=25)
 ALERT = "storage_filling"
 
 _LEVELS = (

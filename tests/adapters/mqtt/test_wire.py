@@ -1,5 +1,6 @@
 """What is asked of a broker, in paho's terms."""
 
+import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -51,7 +52,8 @@ def test_older_brokers_are_asked_plainly():
 
 def test_a_broker_that_names_no_limit_has_none():
     """An empty CONNACK grants everything, as the standard says."""
-    assert read_grant(False, None) == Grant(False, NO_RECEIVE_MAXIMUM, None, 1)
+    wish = Wish("5", "bridge", session_expiry_s=87_000)
+    assert read_grant(wish, False, None) == Grant(False, NO_RECEIVE_MAXIMUM, None, 1, 87_000)
 
 
 def test_limits_of_connack_are_read():
@@ -59,7 +61,26 @@ def test_limits_of_connack_are_read():
     properties = Properties(PacketTypes.CONNACK)
     properties.ReceiveMaximum, properties.MaximumPacketSize, properties.MaximumQoS = 5, 1000, 0
 
-    assert read_grant(True, properties) == Grant(True, 5, 1000, 0)
+    assert read_grant(Wish("5", "bridge"), True, properties) == Grant(True, 5, 1000, 0)
+
+
+@pytest.mark.parametrize(
+    ("wish", "granted", "keeps_s"),
+    [
+        (Wish("5", "bridge", session_expiry_s=87_000), {}, 87_000),
+        (Wish("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 3600}, 3600),
+        (Wish("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 0}, 0),
+        (Wish("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 99_999}, 87_000),
+        (Wish("5", "bridge", session_expiry_s=87_000), {"MaximumQoS": 0}, 0),
+        (Wish("3.1.1", "bridge", session_expiry_s=87_000), {}, 0),
+    ],
+)
+def test_a_broker_keeps_commands_as_long_as_it_grants(wish, granted, keeps_s):
+    """The wish counts unless CONNACK says less; at QoS 0 and on 3.1.1 nothing is kept."""
+    properties = Properties(PacketTypes.CONNACK)
+    for name, value in granted.items():
+        setattr(properties, name, value)
+    assert read_grant(wish, False, properties).keeps_s == keeps_s
 
 
 def test_a_message_without_properties_carries_none():

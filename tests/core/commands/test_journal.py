@@ -783,6 +783,88 @@ def test_a_time_of_its_own_tells_the_age(resumed, payload, facts, trusted, taken
     assert bool(calls_of(resumed.send("start", payload, **facts))) is taken
 
 
+@pytest.fixture
+def back(bench):
+    """A bridge that was away for ten hours, and whose session the broker has kept."""
+    bench.journal.disconnected()
+    bench.journal.connected(bench.now, session_present=True, waited_s=36_000.0)
+    return bench
+
+
+@pytest.mark.parametrize(("command", "payload"), [*ENERGIZING, *HARMLESS])
+def test_what_may_have_waited_longer_than_it_lives_is_not_carried_out(back, command, payload):
+    """Without a date nobody knows when it was sent: refused, once, and nothing leaves."""
+    (answer,) = answers(back.send(command, payload))
+    assert (answer["state"], answer["reason"]) == ("refused", "age_unknown")
+    assert not calls_of(back.effects)
+
+
+@pytest.mark.parametrize(
+    ("payload", "facts", "state"),
+    [
+        (b"PRESS", {"expiry_s": 30}, None),
+        (b"PRESS", {"expiry_s": 50_000}, "refused"),
+        (b'{"expires_at":"2026-11-22T12:00:30Z"}', {}, None),
+        (b'{"expires_at":"2026-11-22T02:00:30Z"}', {}, "expired"),
+        (b'{"expires_at":"2026-11-23T12:00:00Z"}', {}, "refused"),
+        (b'{"ttl_s":600}', {}, "refused"),
+    ],
+)
+def test_a_date_tells_what_is_left_after_ten_hours(back, payload, facts, state):
+    """One that is near is believed; one further away than any command lives says nothing."""
+    effects = back.send("stop", payload, **facts)
+    assert states(effects) == ([state] if state else [])
+    assert bool(calls_of(effects)) is (state is None)
+
+
+def test_what_expired_meanwhile_is_answered_once(back):
+    """A message that the broker delivers again gets no second answer, hours later either."""
+    payload = b'{"id":"a","expires_at":"2026-11-22T02:00:30Z"}'
+    assert states(back.send("stop", payload, packet=7)) == ["expired"]
+    back.mono_s += 20 * 3600
+    back.journal.connected(back.now, session_present=True, waited_s=72_000.0)
+    assert not answers(back.send("stop", payload, packet=7, duplicate=True))
+
+
+def test_a_short_absence_is_taken_off_the_life(bench):
+    """What may have waited 50 of its 60 s is sent within the 10 s that are left, or expires."""
+    bench.journal.connected(bench.now, session_present=True, waited_s=50.0)
+    call = call_of(bench.send("stop"))
+    assert call.within_s <= 10.0
+    bench.send("pause")
+    assert states(bench.pass_s(10)) == ["expired"]
+
+
+def test_a_long_queue_is_old_to_its_end(bench):
+    """What the broker hands over without a pause has waited; after a pause it is new."""
+    bench.journal.connected(bench.now, session_present=True, waited_s=36_000.0)
+    for _ in range(20):
+        bench.mono_s += 0.5
+        assert answers(bench.send("start"))[0]["reason"] == "age_unknown"
+    bench.mono_s += 1.1
+    assert calls_of(bench.send("start"))
+
+
+@pytest.mark.parametrize(("command", "payload"), ENERGIZING)
+def test_a_deadline_no_clock_can_judge_starts_nothing(bench, command, payload):
+    """While the clock is not set, what could let a charge begin or grow is refused."""
+    bench.trusted = False
+    value = b'"PRESS"' if payload == b"PRESS" else payload
+    timed = b'{"value":%s,"expires_at":"2026-11-22T12:00:30Z"}' % value
+    (answer,) = answers(bench.send(command, timed, expiry_s=30))
+    assert (answer["state"], answer["reason"]) == ("refused", "age_unknown")
+    assert "clock" in answer["detail"]
+
+
+def test_what_cannot_start_a_charge_runs_and_says_that_its_deadline_was_not_judged(bench):
+    """Every answer of it names the reason, the final one too."""
+    bench.trusted = False
+    call = call_of(bench.send("stop", b'{"expires_at":"2026-11-22T12:00:30Z"}'))
+    told = answers(bench.answer(call, ticket(command_id=26))) + answers(bench.respond(TICKS, 26))
+    assert [answer["state"] for answer in told] == ["accepted", "confirmed"]
+    assert all("clock is not set" in answer["detail"] for answer in told)
+
+
 def test_before_the_broker_said_whether_it_knows_us_everything_may_be_old(bench):
     """What comes between two connections is not new."""
     bench.journal.disconnected()
