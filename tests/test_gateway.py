@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -36,6 +36,7 @@ from bridge.core.events import (
     ComponentFailed,
     LaneClosed,
     LaneOpened,
+    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -52,12 +53,14 @@ from bridge.core.events import (
     StoreFailed,
     StoreOpened,
     StoreTended,
+    StreamClosed,
     StreamOpened,
     Tick,
     ValuesAcked,
 )
 from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
+from bridge.core.pace import BURST, PER_GRANT_S
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
 from bridge.core.storage import OpenedStore, StoreUsage
@@ -222,6 +225,34 @@ async def running(
         await settled(lambda: script.seen(Started))
         yield outside
         stop.set()
+
+
+@dataclass
+class Hurried:
+    """A clock that can be set ahead."""
+
+    clock: SystemClock
+    ahead_s: float = 0.0
+
+    def now(self):
+        moment = self.clock.now()
+        return replace(moment, mono_s=moment.mono_s + self.ahead_s)
+
+    async def sleep(self, seconds):
+        await self.clock.sleep(seconds)
+
+
+@dataclass
+class Stopped:
+    """A clock that stands still."""
+
+    moment: Moment
+
+    def now(self):
+        return self.moment
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(seconds)
 
 
 async def settled(condition):
@@ -629,6 +660,24 @@ async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
     assert [line["parts"] for line in lines if line["event"] == "part.stuck"] == [("store",)]
 
 
+async def test_what_is_late_once_is_not_stuck(monkeypatch):
+    """After the machine was slow everything is late on one look; only the second one counts."""
+    monkeypatch.setattr(module, "BEAT_EVERY_S", 0.001)
+    looks = []
+
+    class LateOnce(Signs):
+        def overdue(self):
+            looks.append(None)
+            return ("store 1",) if len(looks) % 2 else ()
+
+    beats = []
+    with capture_logs() as lines:
+        async with running(Script(), beat=beats.append, signs=LateOnce(SystemClock())):
+            await settled(lambda: len(looks) > 6)
+    assert len(beats) >= 3
+    assert not [line for line in lines if line["event"] == "part.stuck"]
+
+
 async def test_work_that_takes_time_is_promised_until_it_is_done():
     """A commit has its time, and one that returned is not waited for any more."""
     signs = Signs(SystemClock())
@@ -713,3 +762,68 @@ async def test_a_value_the_broker_refuses_is_sent_again_on_demand():
         outside.inbox.put(Tick())
         await settled(lambda: outside.published == [value, value])
         outside.inbox.put(MqttAcked(value, 0))
+
+
+async def test_a_value_its_own_connection_was_refused_is_sent_again_on_demand():
+    """It is in flight no more: a newer value of its topic goes, and it itself when asked."""
+    value = Publish("charger/EH123456/state/op_mode", b"charging", telemetry=True)
+    other = Publish("charger/EH123456/state/led", b"charging", telemetry=True)
+    newer = Publish("charger/EH123456/state/led", b"error", telemetry=True)
+    script = Script({StreamOpened: [value, other], StreamClosed: [newer], Tick: [SendDenied()]})
+    async with running(script, acks=False) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(LaneOpened(20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.batches == [[value, other]])
+        outside.inbox.put(MqttAcked(value, 0x87))
+        outside.inbox.put(MqttAcked(other, 0x87))
+        outside.inbox.put(StreamClosed("gone"))
+        await settled(lambda: outside.published == [newer])
+        outside.inbox.put(Tick())
+        await settled(lambda: outside.published == [newer, value])
+        outside.inbox.put(MqttAcked(newer, 0))
+        outside.inbox.put(MqttAcked(value, 0))
+
+
+@pytest.mark.parametrize("window", [20, 1000])
+async def test_more_values_than_a_burst_all_go(window):
+    """The pace is obeyed and ends nothing: after the first burst the rest follows."""
+    count = 3 * BURST
+    values = [
+        Publish(f"charger/EH{n:06}/state/op_mode", b"charging", telemetry=True)
+        for n in range(count)
+    ]
+    script = Script({StreamOpened: values})
+    async with running(script) as outside:
+        gateway = outside.inbox.wake.__self__
+        clock = gateway._clock = Hurried(gateway._clock)
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(LaneOpened(window))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: sum(map(len, outside.batches)) >= min(BURST, window))
+        sent = sum(map(len, outside.batches))
+        assert sent <= max(BURST, window) + window * PER_GRANT_S * PATIENCE_S
+        clock.ahead_s += count / (window * PER_GRANT_S)
+        await settled(lambda: sum(map(len, outside.batches)) == count)
+        assert max(map(len, outside.batches)) <= min(window, module.MOST_AT_ONCE)
+    assert [value for batch in outside.batches for value in batch] == values
+
+
+async def test_values_wait_for_the_pace_of_the_broker():
+    """Of more than a burst no more goes while no time passes, whatever else happens."""
+    values = [
+        Publish(f"charger/EH{n:06}/state/op_mode", b"charging", telemetry=True)
+        for n in range(2 * BURST)
+    ]
+    script = Script({StreamOpened: values})
+    async with running(script) as outside:
+        gateway = outside.inbox.wake.__self__
+        gateway._clock = Stopped(gateway._clock.now())
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(LaneOpened(20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: sum(map(len, outside.batches)) == BURST)
+        for _ in range(20):
+            outside.inbox.put(Tick())
+            await settled(lambda: outside.inbox.is_empty)
+        assert sum(map(len, outside.batches)) == BURST

@@ -716,10 +716,17 @@ def test_a_fresh_read_makes_the_topics_fresh(world):
 def test_a_refused_publication_is_an_alert_until_one_is_taken(world):
     """An access list that shuts the bridge out is named, not suffered in silence."""
     message = Publish("charger/x", b"1")
-    world.take(MqttAcked(message, 135))
+    world.take(MqttAcked(message, 127))
+    assert "charger/bridge/alert/publication_refused" not in world.published()
+    world.take(MqttAcked(message, 128))
     assert "charger/x" in world.published()["charger/bridge/alert/publication_refused"].decode()
+    world.take(MqttAcked(message, 135))
     world.take(MqttAcked(message, 0))
     assert world.published()["charger/bridge/alert/publication_refused"] == b""
+    world.seconds += 60.0
+    world.take(Tick())
+    health = json.loads(world.published()["charger/bridge/health"])
+    assert health["counters"]["publications_refused"] == 2
 
 
 def test_a_refused_value_that_its_own_connection_takes_ends_the_alert(world):
@@ -779,6 +786,24 @@ def test_the_last_word_is_offline(world):
 
     assert world.published()[f"charger/{ONE}/availability"] == b"offline"
     assert not world.calls()
+
+
+def test_nothing_is_read_over_rest_once_it_stops():
+    """A poll that falls due while the last messages go out is not made."""
+    world = World(ONE, source="poll")
+    asked = 0
+    world.take(Started())
+    for stopping in (False, True):
+        if stopping:
+            world.take(Stopping())
+        for _ in range(10):
+            world.seconds += 61.0
+            world.take(Tick())
+            reads = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+            asked += len(reads)
+            assert not (stopping and reads)
+            world.take(*(CloudAnswered(call.call_id, 200, b"[]") for call in reads))
+    assert asked > 1
 
 
 def _state(world, command="start"):
