@@ -6,7 +6,7 @@ from itertools import groupby
 from bridge.core.chargers import enumerations
 from bridge.core.chargers.derived import DERIVED, LED, TOUCH_BUTTON
 from bridge.core.chargers.enumerations import LED_MODE, OP_MODE, Labels
-from bridge.core.chargers.registry import REGISTRY, ObservationSpec
+from bridge.core.chargers.registry import NAMES_NOBODY, REGISTRY, ObservationSpec
 from bridge.core.commands.catalogue import CATALOGUE, allowed
 from bridge.core.questions import QUESTIONS
 from bridge.core.topics import Topics
@@ -30,8 +30,9 @@ _PERSONAL = """\
 `publish.personal_data` is true. An empty text stays empty; as a bare value it is an empty message,
 so a broker keeps nothing of it, and who comes later finds no value. *Auth removed* marks a JSON
 text that is retained without the fields that carry a tag or token; where that cannot be made sure
-of, it is not published. The type is the usual one; the type a message names wins. An id that is
-not listed is published as `observation_<id>`."""
+of, it is not published. Any other text that is JSON goes out without fields that are named like an
+address, a person or a network, also under an id nobody has described. The type is the usual one;
+the type a message names wins. An id that is not listed is published as `observation_<id>`."""
 
 _TOUCH_BUTTON = (
     "`enabled` or `disabled`; published once a confirmed command switched smart charging through "
@@ -60,6 +61,8 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
         _where(topics),
         _PERSONAL,
         _table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
+        "Texts and ids that are not personal, and why:",
+        _table(("id", "name", "why not"), _not_personal()),
         "## Labels",
         "`label` in the document is the word for a code, `null` where the code is not known.",
         *(_labels(spec) for spec in _specs() if spec.labels and spec.id != LED),
@@ -188,7 +191,9 @@ def _specs() -> Iterable[ObservationSpec]:
 
 
 def _observation(spec: ObservationSpec) -> tuple[str, ...]:
-    mark = "personal" if spec.personal else "Auth removed" if spec.auth_field else ""
+    mark = f"personal: {spec.privacy}" if spec.personal else ""
+    if spec.auth_field:
+        mark = "Auth removed"
     return (
         str(spec.id),
         _code(spec.name),
@@ -197,6 +202,12 @@ def _observation(spec: ObservationSpec) -> tuple[str, ...]:
         mark,
         spec.description,
     )
+
+
+def _not_personal() -> Iterator[tuple[str, ...]]:
+    for spec in _specs():
+        if spec.privacy != NAMES_NOBODY and not spec.personal:
+            yield str(spec.id), _code(spec.name), spec.privacy
 
 
 def _labels(spec: ObservationSpec) -> str:

@@ -103,8 +103,8 @@ class PublishSettings:
         json: ``<base>/<id>/observation/<name>`` documents.
         scalar: ``<base>/<id>/state/<name>`` bare values of observations. Derived state is always
             published.
-        personal_data: Publish RFID tags, positions and network names as they are instead of
-            hashed. They are never retained either way.
+        personal_data: Publish RFID tags, addresses, positions and network names as they are
+            instead of hashed. They are never retained either way.
         require_subscriber: A session report that the broker had no subscriber for stays owed.
         require_acknowledgement: A session report goes out again and again until a consumer
             acknowledges its key; time alone does not settle it.

@@ -15,8 +15,17 @@ PASSWORD: Final = "canary-password-4711"
 BROKER_PASSWORD: Final = "canary-broker-4712"
 # A tag as a charger shows it, and as 108 spells it, from behind.
 TAG: Final = "04AABBCCDD7180"
+# What an installer writes down of a site; observation 20 carries it.
+STREET: Final = "Canary Lane 4713"
+PHONE: Final = "+4712345674713"
+SITE: Final = {
+    "siteId": 4711,
+    "name": STREET,
+    "address": {"street": STREET, "zip": "4713", "country": "NO"},
+    "installer": {"name": STREET, "phone": PHONE},
+}
 _ACCOUNT: Final = (PASSWORD, BROKER_PASSWORD)
-_TEXTS: Final = (*_ACCOUNT, TAG, bytes.fromhex(TAG)[::-1].hex())
+_TEXTS: Final = (*_ACCOUNT, STREET, PHONE, TAG, bytes.fromhex(TAG)[::-1].hex())
 _SPELLED: Final = {
     spelling.encode()
     for text in _TEXTS

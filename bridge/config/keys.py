@@ -237,8 +237,8 @@ KEYS: Final = (
     Key(
         "publish.personal_data",
         SWITCH,
-        "Publish RFID tags, positions and network names as they are instead of hashed. They are"
-        " never retained either way.",
+        "Publish RFID tags, addresses, positions and network names as they are instead of hashed."
+        " They are never retained either way.",
     ),
     Key(
         "publish.require_subscriber",

@@ -79,6 +79,7 @@ from bridge.core.topics import (
     BridgeStateTopic,
     GetTopic,
     HeartbeatTopic,
+    PersonalTopic,
     SessionAckTopic,
     SessionReplayTopic,
     SetTopic,
@@ -408,6 +409,11 @@ class Machine:
                 yield from self._acknowledged(event, "sessions", step)
             case HeartbeatTopic():
                 yield from run("loopback", self._loopback.returned, event, now)
+                yield Acknowledge(event.receipt)
+            case PersonalTopic(topic):
+                if event.retained and event.payload:
+                    yield Note("info", "personal.emptied", {"topic": topic})
+                    yield Publish(topic, b"")
                 yield Acknowledge(event.receipt)
             case AvailabilityTopic() | AlertTopic() | BridgeStateTopic() as topic:
                 yield from self._echo(event, topic, now)

@@ -23,7 +23,7 @@ from bridge.core.chargers.observations import (
     decode,
     spec_of,
 )
-from bridge.core.chargers.redaction import without_auth
+from bridge.core.chargers.redaction import publishable, without_auth
 from bridge.core.cloud import rest
 from bridge.core.cloud.bodies import parsed
 from bridge.core.cloud.history import history
@@ -252,10 +252,14 @@ def _decoded(raw: tuple[RawObservation, ...]) -> tuple[list[Observation], int]:
 
 
 def _document(observation: Observation, privacy: Privacy, *, named: bool) -> bytes | None:
-    """Spell one value; None where it cannot be made sure that no tag is in it."""
+    """Spell one value; None where it cannot be cleared of what names somebody."""
     spec, label = observation.spec, observation.label
     value: Value | None = observation.value
-    if spec.auth_field and (value := without_auth(value)) is None:
+    if spec.auth_field:
+        value = without_auth(value)
+    elif isinstance(value, str) and not spec.personal:
+        value = publishable(value)
+    if value is None:
         return None
     if spec.personal and value not in ("", None) and not privacy.personal_data:
         value, label = hashed(scalar(value).decode(), privacy.salt), None

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.core.chargers.registry import RETAINED_ONCE, spec_of
+
 LONGEST_LEVEL = 64
 # What is told of sessions; see Topics.session.
 SESSIONS: Final = ("current", "last", "report")
@@ -68,6 +70,13 @@ class BridgeStateTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalTopic:
+    """Personal data of a charger, as an older version retained it under this topic."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeartbeatTopic:
     """``<base>/bridge/heartbeat``: what we said ourselves, if the broker works."""
 
@@ -80,9 +89,12 @@ Incoming = (
     | AvailabilityTopic
     | AlertTopic
     | BridgeStateTopic
+    | PersonalTopic
     | HeartbeatTopic
 )
 
+
+_RETAINED_ONCE: Final = tuple(spec_of(number).name for number in RETAINED_ONCE)
 
 _BRIDGE: Final[dict[str, Incoming]] = {
     "session/ack": SessionAckTopic(),
@@ -216,7 +228,16 @@ class Topics:
     @property
     def echoes(self) -> tuple[str, ...]:
         """Our own retained topics that are listened to: what an earlier run left may be untrue."""
-        return (f"{self.base}/+/availability", self.alert("+"), self.bridge_state)
+        return (
+            f"{self.base}/+/availability",
+            self.alert("+"),
+            self.bridge_state,
+            *(
+                topic("+", name)
+                for name in _RETAINED_ONCE
+                for topic in (self.observation, self.state)
+            ),
+        )
 
     def parse(self, topic: str) -> Incoming | None:
         """Read a topic that arrived; None when it is not for us."""
@@ -229,6 +250,8 @@ class Topics:
                 return _BRIDGE.get("/".join(rest))
             case [charger_id, "availability"]:
                 return AvailabilityTopic(charger_id)
+            case [_, "observation" | "state", name] if name in _RETAINED_ONCE:
+                return PersonalTopic(topic)
             case [charger_id, "set", command]:
                 return SetTopic(charger_id, command)
             case [charger_id, "get", query]:

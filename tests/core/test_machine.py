@@ -639,6 +639,20 @@ def test_what_is_true_or_not_ours_is_left_alone(world, topic, payload):
     assert world.published() == {}
 
 
+@pytest.mark.parametrize("kind", ["observation", "state"])
+@pytest.mark.parametrize("charger_id", [ONE, "EH999999"])
+def test_personal_data_that_an_older_version_retained_is_emptied(world, kind, charger_id):
+    """Also of a charger that is offline or gone; once, as nothing comes back then."""
+    kept = keeps(f"{charger_id}/{kind}/site_structure", b'{"address":"Lane 4"}')
+    world.take(kept)
+    assert world.published() == {kept.topic: b""}
+
+    world.take(keeps(f"{charger_id}/{kind}/site_structure", b""))
+    assert not world.published()
+    world.take(MqttMessage(kept.topic, b"sha256:00", Receipt(1, 9, 1)))  # what we say ourselves
+    assert not world.published()
+
+
 def test_echoes_count_only_right_after_a_connection(world):
     """Later messages on our topics are not what an earlier run left."""
     world.seconds = 60.0

@@ -77,9 +77,12 @@ def test_observations_are_one_fresh_read_by_name():
 def test_personal_data_leaves_as_it_does_on_the_topics():
     """Hashed unless the operator says otherwise; a tag inside a text goes in any case."""
     session = json.dumps({"Id": 7, "Auth": TAG, "AuthReason": 3})
-    parts = {"cloud": observations((128, TAG), (129, session))}
+    site = '{"address":"Lane 4","n":1}'
+    parts = {"cloud": observations((128, TAG), (129, session), (20, site), (4711, site))}
     value, _ = answer("observations", parts)
     assert value[_name(value, 128)]["value"] == hashed(TAG, b"salt")
+    assert value["site_structure"]["value"] == hashed(site, b"salt")
+    assert value["observation_4711"]["value"] == '{"n":1}'
     assert TAG not in json.dumps(value)
     assert json.loads(value[_name(value, 129)]["value"]) == {"Id": 7, "AuthReason": 3}
 

@@ -40,6 +40,8 @@ MATRIX = {
     "charger/EH000001/availability": ({BRIDGE}, SHOWN | {BRIDGE}),
     "charger/EH000001/observation/total_power": ({BRIDGE}, SHOWN),
     "charger/EH000001/state/op_mode": ({BRIDGE}, SHOWN),
+    "charger/EH000001/observation/site_structure": ({BRIDGE}, SHOWN | {BRIDGE}),
+    "charger/EH000001/state/site_structure": ({BRIDGE}, SHOWN | {BRIDGE}),
     "charger/EH000001/event/error": ({BRIDGE}, SHOWN),
     "charger/EH000001/session/current": ({BRIDGE}, SHOWN),
     "charger/EH000001/session/last": ({BRIDGE}, SHOWN),

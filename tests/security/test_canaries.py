@@ -13,7 +13,7 @@ from tests import canaries
 from tests.acceptance.conftest import mosquitto as mosquitto  # noqa: PLC0414 - fixtures are found by name
 from tests.acceptance.conftest import running
 from tests.acceptance.conftest import stage as stage  # noqa: PLC0414 - likewise
-from tests.canaries import BROKER_PASSWORD, PASSWORD, TAG
+from tests.canaries import BROKER_PASSWORD, PASSWORD, PHONE, SITE, STREET, TAG
 from tests.mosquitto import until
 
 ONE = "EH000001"
@@ -33,6 +33,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjE3fQ.c2lnbmF0dXJl"
         TAG,
         TAG.lower(),
         "8071DDCCBBAA04",
+        STREET,
+        PHONE,
         f"Bearer {JWT}",
     ],
 )
@@ -90,6 +92,10 @@ async def test_a_bad_day_tells_no_secret(stage):
         wordless = [i for i, spec in REGISTRY.items() if spec.personal or spec.kind in NO_TEXT]
         for number in wordless:
             s.cloud.send_raw(update(number, TAG))
+        # An address where it is known to come, and where nobody expects one.
+        for number in (20, 2, 8, 62):
+            s.cloud.send_raw(update(number, json.dumps(SITE)))
+            s.cloud.send_raw(update(number, json.dumps(SITE)[:-1]))
         session = {"Auth": TAG, "AuthReason": 3, "EnergyKwh": TAG, "Id": TAG, "Start": TAG}
         for number in (223, 129):
             s.cloud.send_raw(update(number, json.dumps(session)))

@@ -1,8 +1,13 @@
-"""Taking the tag out of a session's JSON text before it is retained."""
+"""Taking what names somebody out of a JSON text before it is published.
+
+Two kinds: a session's text, which is known to carry a tag and is withheld where that cannot be
+taken out, and any other text, which may turn out to be JSON with an address in it.
+"""
 
 import json
-from collections.abc import Iterator
-from typing import Never
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, Never
 
 # Auth holds an RFID tag or a token. AuthReason is a number that says which rule let it charge.
 _KEPT = "authreason"
@@ -10,6 +15,69 @@ _KEPT = "authreason"
 _NAMES = ("auth", "token", "rfid", "idtag", "card")
 # A shorter text is everywhere and names nobody.
 _SHORTEST = 4
+
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_PERSONAL: Final = frozenset(
+    [
+        "address",
+        "street",
+        "housenumber",
+        "zip",
+        "zipcode",
+        "postal",
+        "postcode",
+        "postalcode",
+        "town",
+        "city",
+        "phone",
+        "telephone",
+        "phonenumber",
+        "email",
+        "mail",
+        "contact",
+        "owner",
+        "installer",
+        "customer",
+        "user",
+        "username",
+        "firstname",
+        "lastname",
+        "fullname",
+        "surname",
+        "ssid",
+        "bssid",
+        "mac",
+        "latitude",
+        "longitude",
+        "lat",
+        "lng",
+        "lon",
+        "gps",
+        "coordinates",
+        "iccid",
+        "imsi",
+        "imei",
+        "msisdn",
+    ]
+)
+
+
+def publishable(text: str) -> str | None:
+    """Return a text as it may be published: a JSON text without fields that name somebody.
+
+    What is no JSON document, and a document without such fields, stays as it is. None for a text
+    that looks like a document, cannot be read and has such a word in it: it cannot be cleared.
+    """
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        document = json.loads(text, parse_constant=_refuse)
+        cleared = _cleared(document, frozenset(_tags(document, _names_somebody)), _names_somebody)
+        if cleared == document:
+            return text
+        return json.dumps(cleared, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None if _names_somebody(text) else text
 
 
 def without_auth(text: object) -> str | None:
@@ -24,33 +92,37 @@ def without_auth(text: object) -> str | None:
         document = json.loads(text, parse_constant=_refuse)
         if not isinstance(document, dict):
             return None
-        tags = frozenset(_tags(document, inside=False))
-        return json.dumps(_cleared(document, tags), separators=(",", ":"), allow_nan=False)
+        tags = frozenset(_tags(document, _names_auth))
+        return json.dumps(
+            _cleared(document, tags, _names_auth), separators=(",", ":"), allow_nan=False
+        )
     except (ValueError, RecursionError):
         return None
 
 
-def _tags(value: object, *, inside: bool) -> Iterator[str]:
-    """Find the texts below fields that hold a tag."""
+def _tags(value: object, is_named: Callable[[str], bool], *, inside: bool = False) -> Iterator[str]:
+    """Find the texts below fields that are taken out."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _tags(item, inside=inside or _names_auth(key))
+            yield from _tags(item, is_named, inside=inside or is_named(key))
     elif isinstance(value, list):
         for item in value:
-            yield from _tags(item, inside=inside)
+            yield from _tags(item, is_named, inside=inside)
     elif inside and len(text := str(value).lower()) >= _SHORTEST:
         yield text
 
 
-def _cleared(value: object, tags: frozenset[str]) -> object:
+def _cleared(value: object, tags: frozenset[str], is_named: Callable[[str], bool]) -> object:
     if isinstance(value, dict):
         return {
-            key: _cleared(item, tags)
+            key: _cleared(item, tags, is_named)
             for key, item in value.items()
-            if not _names_auth(key) and not _repeats(key, tags) and not _repeats(item, tags)
+            if not is_named(key) and not _repeats(key, tags) and not _repeats(item, tags)
         }
     if isinstance(value, list):
-        return [_cleared(item, tags) for item in value if not _repeats(item, tags)]
+        return [_cleared(item, tags, is_named) for item in value if not _repeats(item, tags)]
+    if isinstance(value, str) and is_named is _names_somebody:
+        return publishable(value)  # a document within the document
     return value
 
 
@@ -64,6 +136,11 @@ def _repeats(value: object, tags: frozenset[str]) -> bool:
 def _names_auth(key: str) -> bool:
     name = key.strip().lower()
     return name != _KEPT and any(one in name for one in _NAMES)
+
+
+def _names_somebody(key: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(key)]
+    return _names_auth(key) or not _PERSONAL.isdisjoint((*words, key.strip().lower()))
 
 
 def _refuse(constant: str) -> Never:

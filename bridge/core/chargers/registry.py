@@ -56,6 +56,7 @@ class ObservationSpec:
         description: One line for the topic reference.
         labels: Code to snake_case label; empty when the value is not a code.
         personal: Never retained, and hashed unless the operator wants it plain.
+        privacy: Why it is personal, or why it is not.
         auth_field: A JSON text that may carry a tag in a field of its own.
         always_text: Text whatever the message says: digits that are no quantity.
         name: The last level of its topics.
@@ -68,6 +69,7 @@ class ObservationSpec:
     description: str
     labels: Labels = field(default_factory=lambda: _NO_LABELS)
     personal: bool = False
+    privacy: str = ""
     auth_field: bool = False
     always_text: bool = False
     name: str = field(init=False)
@@ -96,7 +98,61 @@ _LABELS: Final[Mapping[int, Labels]] = {
 }
 
 # Whom it belongs to, where it stands, which networks are around: none of a broker's business.
-PERSONAL_IDS: Final = frozenset({25, 36, 69, 81, 108, 128, 140, 241})
+_PERSONAL: Final[Mapping[int, str]] = {
+    20: "address of the site, with owner, installer and their telephone numbers",
+    25: "where the charger stands",
+    36: "the name of a network tells whose it is, and maps of networks tell where",
+    69: "an RFID tag: it stands for a person and opens what knows it",
+    81: "a SIM card belongs to a contract, and a contract to somebody",
+    108: "an RFID tag, spelled from behind",
+    128: "an RFID tag: who charges, and when",
+    140: "the networks within reach tell where the charger stands",
+    241: "a hardware address is seen by others within reach, and maps of networks tell where",
+}
+
+# A number measures, counts or sets something, unless it is listed here. A text is looked at one by
+# one: a row without an entry in this table or the one above fails its test.
+NAMES_NOBODY: Final = "a number that names nobody"
+_ID: Final = "an id of the vendor's, like the serial in the topic: it leads to nobody by itself"
+_MAKERS: Final = "text for its makers; fields that name somebody are taken out where it is JSON"
+_CODE: Final = "one of a few words"
+_SESSION: Final = "the tag is taken out, the rest is what the charger did"
+_NOT_PERSONAL: Final[Mapping[int, str]] = {
+    1: _CODE,
+    2: "steps of a test of the hardware",
+    5: _MAKERS,
+    6: _MAKERS,
+    8: _MAKERS,
+    14: "what chargers tell each other; fields that name somebody are taken out where it is JSON",
+    26: _ID,
+    27: _ID,
+    54: _CODE,
+    60: _SESSION,
+    62: "times and currents; fields that name somebody are taken out",
+    65: "the serial of a device of the same account, like the one in the topic",
+    82: "a version",
+    84: "an operator with millions of customers",
+    100: _CODE,
+    107: _ID,
+    117: _MAKERS,
+    118: _MAKERS,
+    129: _SESSION,
+    133: "an address inside the operator's network, changed at will",
+    134: "an address inside the house, the same in millions of houses",
+    135: _CODE,
+    137: _ID,
+    139: _CODE,
+    156: _MAKERS,
+    157: _MAKERS,
+    223: _SESSION,
+    233: _MAKERS,
+    234: _MAKERS,
+    240: _MAKERS,
+    251: _CODE,
+}
+
+# What versions before 1.0 retained and this one does not: the broker is made to forget it.
+RETAINED_ONCE: Final = (20,)
 
 # 129 and 223 carry an Auth field, which is taken out. 60 is a signed form of 129 that nobody has
 # described; it is expected to carry one too, and is not published where it cannot be read.
@@ -146,7 +202,7 @@ _ROWS: Final[tuple[tuple[int, str, DataType, str | None, str], ...]] = (
         "Toggles a car may make before it counts as erratic; 0 never",
     ),
     (19, "BackplateType", _INT, None, "Kind of back plate"),
-    (20, "SiteStructure", _STR, "json", "The site as the installer set it up"),
+    (20, "SiteStructure", _STR, "json", "The site as the installer set it up, with its address"),
     (21, "DetectedPowerGridType", _INT, None, "Grid found when it started"),
     (
         22,
@@ -479,7 +535,8 @@ def _spec(row: tuple[int, str, DataType, str | None, str]) -> ObservationSpec:
     return ObservationSpec(
         *row,
         labels=_LABELS.get(observation_id, _NO_LABELS),
-        personal=observation_id in PERSONAL_IDS,
+        personal=observation_id in _PERSONAL,
+        privacy=_PERSONAL.get(observation_id) or _NOT_PERSONAL.get(observation_id, NAMES_NOBODY),
         auth_field=observation_id in AUTH_FIELD_IDS,
         always_text=observation_id in ALWAYS_TEXT_IDS,
     )
@@ -498,4 +555,6 @@ def spec_of(observation_id: int) -> ObservationSpec:
 # Bounded: ids come from outside.
 @lru_cache(maxsize=512)
 def _undescribed(observation_id: int) -> ObservationSpec:
-    return ObservationSpec(observation_id, "", DataType.STRING, None, "Not described anywhere yet")
+    return ObservationSpec(
+        observation_id, "", DataType.STRING, None, "Not described anywhere yet", privacy=_MAKERS
+    )

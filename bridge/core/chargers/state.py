@@ -9,7 +9,8 @@ Rules:
 3. A replay brings values, never life: liveness is the age of the newest measurement, not of the
    newest message (evcc#10075). What the cloud says about the charger (250, 251) is no sign of life.
    The age is told by our clock, and where that is not believed by the cloud's ``Date``.
-4. Personal data is never retained. A retained text that carries an ``Auth`` field goes out without.
+4. Personal data is never retained. A retained text goes out without the fields that carry a tag or
+   name somebody, and one that cannot be cleared does not go out.
 5. Everything retained can be published again at any time, exactly as it was.
 """
 
@@ -29,7 +30,7 @@ from bridge.core.chargers.observations import (
     label_of,
     spec_of,
 )
-from bridge.core.chargers.redaction import without_auth
+from bridge.core.chargers.redaction import publishable, without_auth
 from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
@@ -127,8 +128,8 @@ class ChargerState:
         if number not in CLOUD_MADE:
             self._hear(measured_at, source, now)
         value = observation.value
-        if spec.auth_field:
-            stripped = without_auth(value)
+        if spec.auth_field or (isinstance(value, str) and not spec.personal):
+            stripped = without_auth(value) if spec.auth_field else publishable(str(value))
             if stripped is None:
                 effects.append(self._note("observation.withheld", spec))
                 return

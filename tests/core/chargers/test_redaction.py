@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.chargers.redaction import without_auth
+from bridge.core.chargers.redaction import publishable, without_auth
 
 FINISHED = (
     '{"Auth":"04CANARY5A6B80","AuthReason":3,"EnergyKwh":0.411273,"Id":435,'
@@ -73,3 +73,53 @@ def test_redaction_is_total(text):
         key.strip().lower().startswith("auth") and key.strip().lower() != "authreason"
         for key in json.loads(cleared)
     )
+
+
+def test_a_text_that_names_nobody_stays_as_it_is():
+    """Byte for byte: also one that only looks like a document, and words within words."""
+    for text in (
+        "RUNNING", "", "{", "[1, 2]", '{"capacity": 1, "contactor":"x", "macro":2, "formatted":1}',
+        '{"a":1', "  {}", '{"ø":"\u00e5"}',
+    ):  # fmt: skip
+        assert publishable(text) == text
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["address", "Street", "zipCode", "postalCode", "phone_number", "ownerName", "installer",
+     "contactInfo", "wiFiSsid", "SSID", "gpsLatitude", "email", "mac", "idTag", "auth"],
+)  # fmt: skip
+def test_a_field_that_names_somebody_goes_at_any_depth(key):
+    """Under whatever spelling of its name, in an object, a list, or a document within a text."""
+    found = {"secret": "Lane 4, Elsewhere"}
+    for document in ({key: found, "n": 1}, [{"a": {key: found}, "n": 1}]):
+        for text in (json.dumps(document), json.dumps({"inner": json.dumps(document)})):
+            cleared = publishable(text)
+            assert "Elsewhere" not in cleared
+            assert "n" in cleared
+
+
+def test_what_repeats_an_address_goes_with_it():
+    """The same text elsewhere in the document is the address too."""
+    text = json.dumps({"address": "Lane 4, Elsewhere", "title": "lane 4, elsewhere, left", "n": 1})
+
+    assert json.loads(publishable(text)) == {"n": 1}
+
+
+@pytest.mark.parametrize("text", ['{"street":"Lane 4"', '[{"ownerName":"X"},', '{"phone":NaN}'])
+def test_a_broken_document_that_may_name_somebody_is_withheld(text):
+    """It cannot be cleared, so it does not go out."""
+    assert publishable(text) is None
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.text() | DOCUMENTS.map(json.dumps))
+def test_clearing_a_text_is_total(text):
+    """Whatever comes, a text or None comes out; and what came out is not changed again."""
+    cleared = publishable(text)
+
+    assert cleared is None or publishable(cleared) == cleared
