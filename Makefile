@@ -32,15 +32,15 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-nodered acceptance-page
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
-.PHONY: soak-memory soak-stop
-.PHONY: soak-flood mosquitto soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
+.PHONY: soak-memory soak-stop soak-late
+.PHONY: soak-flood mosquitto firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz sbom test-pythons
 .PHONY: simulate-faults
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
 
-test: $(VENV)/.dev mosquitto $(SIGNALR)/node_modules/.package-lock.json
+test: $(VENV)/.dev mosquitto firewall $(SIGNALR)/node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory check
 
 check: lint types imports mirror docs-check pytest
@@ -149,6 +149,10 @@ peers: $(PEERS)/node_modules/.package-lock.json
 soak-memory: $(VENV)/.dev mosquitto
 	python -m tests.soak.memory $(or $(N),10) $(SEED)
 
+# Packets to the cloud vanish for 3 to 60 seconds: 48 holes, 144 commands, a quarter of an hour.
+soak-late: $(VENV)/.dev mosquitto firewall
+	python -m tests.soak.late
+
 # Stopped for N seconds.
 soak-stop: $(VENV)/.dev mosquitto
 	python -m tests.soak.stop $(or $(N),600)
@@ -227,6 +231,11 @@ $(VENV)/.audit: $(VENV)/.made requirements/audit.txt
 
 mosquitto:
 	@tools/need.sh mosquitto mosquitto
+
+# For a network of the tests' own, where packets can be made to vanish.
+firewall:
+	@tools/need.sh nft nftables
+	@tools/need.sh ip iproute2
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	@tools/need.sh npm npm && npm ci --silent --no-fund --no-audit --prefix $*

@@ -10,6 +10,7 @@
      │    ├── CloudRejected   the cloud understood and said no: answer the caller
      │    ├── CloudUnavailable  nobody is to blame: retry what may be retried
      │    │    └── OutcomeUnknown  it may have been carried out: look before repeating
+     │    │         └── AnswerUnusable  it was taken, and what was answered cannot be had
      │    ├── RateLimited     wait as long as told
      │    ├── AuthFailed      credentials are wrong or revoked: retry slowly
      │    └── Blocked         the vendor blocked us: be silent for hours
@@ -103,6 +104,8 @@ class CloudRejected(CloudError):
 class CloudUnavailable(CloudError):
     """No usable answer: refused connection, 5xx, or a local limit that leaves no room.
 
+    Without a status nothing was sent, unless it is :class:`OutcomeUnknown`.
+
     Attributes:
         retry_after_s: How long the other side asked us to wait, or None.
     """
@@ -118,16 +121,31 @@ class OutcomeUnknown(CloudUnavailable):
     """The request went out and no answer came: it may have been carried out."""
 
 
+class AnswerUnusable(OutcomeUnknown):
+    """The cloud took the request (2xx), and the body of its answer cannot be had.
+
+    Attributes:
+        reason: ``"answer_too_large"``: over the cap, and so it would be again;
+            ``"answer_unusable"``: cut, broken, or packed in a way we did not ask for.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str = "answer_unusable") -> None:
+        super().__init__(message, status=status)
+        self.reason = reason
+
+
 class RateLimited(CloudError):
-    """429, or our own budget is spent.
+    """429, a redirect to another host, or our own budget is spent.
 
     Attributes:
         retry_after_s: Seconds until another request of this kind may be sent.
         local: True when our own budget said no and nothing was sent.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float, local: bool = False) -> None:
-        super().__init__(message, status=None if local else 429)
+    def __init__(
+        self, message: str, *, retry_after_s: float, local: bool = False, status: int = 429
+    ) -> None:
+        super().__init__(message, status=None if local else status)
         self.retry_after_s = retry_after_s
         self.local = local
 

@@ -202,6 +202,12 @@ FAULTS: Final = {
         "ignored or answered; the connection stays, and commands of others are carried out",
         ("fuzz",),
     ),
+    "F42": Row(
+        "Packets to the cloud vanish; the gateway lives, is stopped or killed",
+        "no command arrives after its time, and it arrives when the hole ends a second before that",
+        ("soak-late",),
+        gap="a proxy on the way that has taken the request",
+    ),
 }
 
 

@@ -172,7 +172,7 @@ class Vendor:
 
     async def handle(self, raw: httpx.Request) -> httpx.Response:
         """Take a request from the gateway, with everything that may happen on the way."""
-        if not raw.extensions["in_time"]():
+        if raw.extensions["left_s"]() <= 0:
             raise TooLate("the request was not sent in time")
         path = raw.url.raw_path.decode()
         request = Request(self.life, raw.method, path, raw.content, self.timeline.now_s)

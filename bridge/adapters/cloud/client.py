@@ -7,6 +7,9 @@ Rules:
    tokens are had is the account's matter.
 3. A block means silence, now and after a restart; what wants to be sent meanwhile fails here.
 4. What the operator should know about the account is told when it changes, not per request.
+5. A redirect is not followed. To another host it is a rate limiter's, and the same as a 429; to
+   another path of the same host it is a refusal, but a 303 behind anything else than a question
+   leaves open whether it was carried out.
 """
 
 import asyncio
@@ -33,6 +36,7 @@ from bridge.errors import (
     CloudRejected,
     CloudUnavailable,
     DecodeError,
+    OutcomeUnknown,
     RateLimited,
 )
 from bridge.ports import Clock, Emit
@@ -55,6 +59,10 @@ TOO_MANY = 429
 SERVER_ERRORS = 500
 SERVICE_UNAVAILABLE = 503
 REDIRECTS = range(300, 400)
+# What was asked was done, and the result is somewhere else.
+SEE_OTHER = 303
+SENT_AWAY = "the cloud sends us to another host, as a rate limiter does; not followed"
+MOVED = "the cloud has moved this to another path, which is not followed; is easee.api_url right?"
 
 log = structlog.get_logger()
 
@@ -117,11 +125,11 @@ class EaseeCloud:
             within_s: For everything together: token, budget, connection, answer.
 
         Raises:
-            CloudRejected: The cloud refuses it, redirects, or the path leads somewhere else.
-            OutcomeUnknown: It went out, and no usable answer came: nothing in time, or a 2xx whose
-                body is broken or over 1 MiB.
+            CloudRejected: The cloud refuses it, has moved it, or the path leads somewhere else.
+            OutcomeUnknown: It went out, and no answer came in time.
+            AnswerUnusable: It was taken with a 2xx whose body is broken or over 1 MiB.
             CloudUnavailable: It was not sent, or was answered with a 5xx.
-            RateLimited: 429, or the budget has no room in time (``local``).
+            RateLimited: 429, sent to another host, or the budget has no room in time (``local``).
             AuthFailed: The account cannot be used now.
             Blocked: The vendor blocked this address; nothing was sent unless ``status`` is set.
         """
@@ -256,7 +264,7 @@ class EaseeCloud:
                 within_s=deadline_s - started_s,
                 body=body,
                 token=token,
-                in_time=lambda: self._clock.now().mono_s < deadline_s,
+                left_s=lambda: deadline_s - self._clock.now().mono_s,
             )
         except CloudUnavailable as error:
             self._trouble(str(error))
@@ -271,6 +279,8 @@ class EaseeCloud:
         if not reply.ok:
             reply.body = self._account.scrubbed(reply.body)
         await self._judge(request, reply)
+        if reply.status == SEE_OTHER and request.method != "GET":
+            raise OutcomeUnknown("redirected to its result", status=reply.status)
         return reply
 
     async def _judge(self, request: CloudRequest, reply: Reply) -> None:
@@ -279,10 +289,19 @@ class EaseeCloud:
         notice = refusals.block_notice(reply.status, reply.body)
         if notice is not None:
             await self._block(notice, reply.status, asked_s)
-        if reply.status == TOO_MANY:
+        if reply.status == TOO_MANY or reply.leads_away:
             wait_s = self._budget.pushed_back(request.endpoint, request.scope, now.mono_s, asked_s)
-            log.warning("cloud.pushed_back", endpoint=request.endpoint.value, retry_after_s=wait_s)
-            raise RateLimited("the cloud asks for fewer requests", retry_after_s=wait_s)
+            log.warning(
+                "cloud.pushed_back",
+                endpoint=request.endpoint.value,
+                status=reply.status,
+                retry_after_s=wait_s,
+            )
+            raise RateLimited(
+                SENT_AWAY if reply.leads_away else "the cloud asks for fewer requests",
+                retry_after_s=wait_s,
+                status=reply.status,
+            )
         self._budget.accepted(request)
         if reply.status >= SERVER_ERRORS:
             if asked_s is None and reply.status == SERVICE_UNAVAILABLE:
@@ -294,7 +313,7 @@ class EaseeCloud:
 
     def _reject(self, reply: Reply) -> NoReturn:
         if reply.status in REDIRECTS:
-            raise CloudRejected("redirected", status=reply.status, reason="redirected")
+            raise CloudRejected(MOVED, status=reply.status, reason="redirected")
         problem = refusals.problem(reply.status, reply.body)
         raise CloudRejected(
             problem.message or problem.reason,

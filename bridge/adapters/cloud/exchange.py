@@ -7,9 +7,9 @@ Rules:
 2. What is not certainly unsent may have been carried out: ``OutcomeUnknown``.
 3. Nothing is read past the cap. Compressed bodies are unpacked here, piece by piece: httpx unpacks
    a piece whole, and 64 KiB of zeros packed are 64 MiB.
-4. No redirects, no proxies from the environment, no repeating: one request is one request. So
-   requests go to a transport; httpx's client is there for what we do not want (redirects, cookies,
-   log-in flows).
+4. No redirect is followed, but it is told whether it leads to another host. No proxies from the
+   environment, no repeating: one request is one request. So requests go to a transport; httpx's
+   client is there for what we do not want (redirects, cookies, log-in flows).
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from bridge import __version__
-from bridge.adapters.cloud.transport import TooLate, Transport, always
-from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
+from bridge.adapters.cloud.transport import TooLate, Transport, for_ever
+from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
 # A library's own name got blocked after other people's login surge (easee_hass#629).
@@ -39,6 +39,8 @@ HEADERS = {
 LARGEST_BODY = 1024 * 1024
 LARGEST_REFUSAL = 64 * 1024
 LONGEST_CONNECT_S = 10.0
+# A request that leaves has at least this for its answer; else it stays here and that is certain.
+SHORTEST_ANSWER_S = 0.2
 # Load balancers commonly drop an idle connection after 60 s; a request that goes out just then
 # ends as unknown. Half of that still spares most commands the TLS handshake.
 KEEP_IDLE_S = 30.0
@@ -46,6 +48,7 @@ MOST_CONNECTIONS = 8
 TOO_LATE = "no time left; the request was not sent"
 GZIP_BITS = 16 + zlib.MAX_WBITS
 SUCCESS = range(200, 300)
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _Origin = tuple[str, str, int | None]
 
@@ -68,11 +71,13 @@ class Reply:
         status: HTTP status; 0 while nothing came.
         body: Unpacked, at most the cap. Not in the repr: logins are answered with tokens.
         retry_after: The ``Retry-After`` header, or None.
+        leads_away: It is a redirect to another host or port.
     """
 
     status: int = 0
     body: bytes = field(default=b"", repr=False)
     retry_after: str | None = None
+    leads_away: bool = False
 
     @property
     def ok(self) -> bool:
@@ -108,7 +113,7 @@ class Exchange:
         within_s: float,
         body: bytes | None = None,
         token: Secret | None = None,
-        in_time: Callable[[], bool] = always,
+        left_s: Callable[[], float] = for_ever,
     ) -> Reply:
         """Send one request; return whatever was answered.
 
@@ -119,12 +124,14 @@ class Exchange:
             within_s: For everything together, the body included.
             body: JSON text, or None.
             token: Access token, or None.
-            in_time: Asked right before the request leaves: a process that stood still while it
-                connected must not send what is late, and its timers are the last to be looked at.
+            left_s: Tells the seconds until it must not arrive any more. Asked right before the
+                request leaves: a process that stood still while it connected must not send what is
+                late, and its timers are the last to be looked at. The kernel is held to it too.
 
         Raises:
             CloudRejected: ``invalid_url``: not sent, it would have gone somewhere else.
-            OutcomeUnknown: It may have been carried out, and no usable answer came.
+            OutcomeUnknown: It may have been carried out, and no answer came.
+            AnswerUnusable: It was taken, and the rest of the answer cannot be had.
             CloudUnavailable: It was not sent.
         """
         target = self._checked(base, path)
@@ -133,15 +140,14 @@ class Exchange:
             headers["Content-Type"] = "application/json"
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
-        # Waiting for a connection, and making one, may take this long each: a third leaves a
-        # refused connection distinguishable from a lost answer.
-        connect_s = min(LONGEST_CONNECT_S, within_s / 3)
+        # Ends before the rest does, so that no connection is told from a lost answer.
+        connect_s = min(LONGEST_CONNECT_S, max(within_s - SHORTEST_ANSWER_S, within_s / 2))
         request = httpx.Request(
             method,
             target,
             content=body,
             headers=headers,
-            extensions={"timeout": {"connect": connect_s}, "in_time": in_time},
+            extensions={"timeout": {"connect": connect_s}, "left_s": left_s},
         )
         reply = Reply()
         try:
@@ -159,11 +165,11 @@ class Exchange:
             raise CloudUnavailable(f"cannot connect to {target.host}: {_named(exc)}") from exc
         except (httpx.HTTPError, httpx.StreamError, TimeoutError, zlib.error) as exc:
             # A refusal is complete with its status; a success is not without its body.
-            if reply.status == 0 or reply.ok:
-                raise OutcomeUnknown(
-                    f"no usable answer from {target.host}: {_named(exc)}",
-                    status=reply.status or None,
-                ) from exc
+            message = f"no usable answer from {target.host}: {_named(exc)}"
+            if reply.ok:
+                raise AnswerUnusable(message, status=reply.status) from exc
+            if reply.status == 0:
+                raise OutcomeUnknown(message) from exc
         return reply
 
     async def close(self) -> None:
@@ -210,29 +216,47 @@ async def _receive(response: httpx.Response, reply: Reply) -> None:
     """Fill in the reply, as far as it gets.
 
     Raises:
-        OutcomeUnknown: It is a success whose body is too large or packed in an unknown way.
+        AnswerUnusable: It is a success whose body is too large or packed in an unknown way.
     """
     reply.retry_after = response.headers.get("Retry-After")
     reply.status = response.status_code
+    reply.leads_away = _leads_away(response)
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     largest = LARGEST_BODY if reply.ok else LARGEST_REFUSAL
     unpacker = zlib.decompressobj(GZIP_BITS) if packing == "gzip" else None
     if unpacker is None and packing != "identity":
-        _unusable(reply, "is packed in a way we did not ask for")
+        _unusable(reply, "is packed in a way we did not ask for", "answer_unusable")
         return
     received = bytearray()
     async for piece in response.aiter_raw():
         room = largest - len(received) + 1
         received += unpacker.decompress(piece, room) if unpacker else piece[:room]
         if len(received) > largest:
-            _unusable(reply, "is too large")
+            _unusable(reply, f"is over {largest >> 10} KiB", "answer_too_large")
             break
     reply.body = bytes(received[:largest])
 
 
-def _unusable(reply: Reply, why: str) -> None:
+def _unusable(reply: Reply, why: str, reason: str) -> None:
     if reply.ok:
-        raise OutcomeUnknown(f"the answer {why}", status=reply.status)
+        raise AnswerUnusable(f"the answer {why}", status=reply.status, reason=reason)
+
+
+def _leads_away(response: httpx.Response) -> bool:
+    """Whether this is a redirect to another host or port; from http to https of one is not."""
+    location = response.headers.get("Location")
+    if response.status_code not in REDIRECTS or location is None:
+        return False
+    here = response.request.url
+    try:
+        there = here.join(location)
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return _place(there) != _place(here)
+
+
+def _place(url: httpx.URL) -> tuple[str, int | None]:
+    return url.host.rstrip("."), url.port  # httpx leaves out the port that goes with the scheme
 
 
 def _named(error: Exception) -> str:

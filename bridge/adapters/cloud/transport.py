@@ -8,9 +8,13 @@ Rules:
 3. A connection carries one request at a time and is used again only when its answer was read to
    the end, it was not idle for long, and nothing came since: what comes then is its end.
 4. The certificate is checked against httpx's authorities and the name in the URL.
+5. A connection that is not there after a while is tried again: nothing was sent, and the kernel's
+   own tries grow rare. What was written is the kernel's, and leaves it in time or not at all
+   (:mod:`bridge.adapters.cloud.in_flight`).
 """
 
 import asyncio
+import math
 import select
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,9 +23,14 @@ from typing import Final
 import h11
 import httpx
 
+from bridge.adapters.cloud import in_flight
+
 READ_BYTES: Final = 65_536
 # Tried side by side where a name has addresses of both kinds and one of them leads nowhere.
 NEXT_ADDRESS_S: Final = 0.25
+# The first try; each further one may take a second longer, for lines that are slow.
+FIRST_TRY_S: Final = 2.0
+LONGER_EACH_TIME_S: Final = 1.0
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 _Key = tuple[str, str, int]
@@ -31,9 +40,9 @@ class TooLate(httpx.TransportError):
     """Its time was over when the request could have left; nothing was sent."""
 
 
-def always() -> bool:
-    """Whether a request without a deadline is in time."""
-    return True
+def for_ever() -> float:
+    """The seconds that are left to a request without a deadline."""
+    return math.inf
 
 
 @dataclass(slots=True, eq=False)
@@ -87,23 +96,24 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return when the head of the answer is there.
 
-        Its extension ``in_time`` is asked right before it leaves, and ``timeout.connect`` is the
-        seconds to wait for a connection, and again to make one. The caller closes the response,
-        whatever happens, and limits how long all of it may take.
+        Its extension ``left_s`` tells the seconds that are left: it does not leave without any, and
+        the kernel does not send it later. ``timeout.connect`` is the seconds to have a connection.
+        The caller closes the response, whatever happens, and limits how long all of it may take.
 
         Raises:
             httpx.TransportError: See rule 2 above.
         """
         connect_s = request.extensions.get("timeout", {}).get("connect")
+        until_s = math.inf if connect_s is None else _loop_s() + connect_s
         try:
-            async with asyncio.timeout(connect_s):
+            async with asyncio.timeout_at(until_s):
                 await self._room.acquire()
         except TimeoutError as exc:
             raise httpx.PoolTimeout("no connection became free in time") from exc
         connection: _Connection | None = None
         try:
             connection = self._kept(_key(request.url)) or await self._connected(
-                _key(request.url), connect_s
+                _key(request.url), until_s
             )
             head = await _exchanged(connection, request)
         except BaseException:
@@ -137,23 +147,33 @@ class Transport(httpx.AsyncBaseTransport):
                 found = connection
         return found
 
-    async def _connected(self, key: _Key, within_s: float | None) -> _Connection:
+    async def _connected(self, key: _Key, until_s: float) -> _Connection:
+        """Make a connection, in several tries if need be."""
+        try_s = FIRST_TRY_S
+        while True:
+            try:
+                async with asyncio.timeout_at(min(until_s, _loop_s() + try_s)):
+                    reader, writer = await self._opened(key)
+            except TimeoutError as exc:
+                if _loop_s() >= until_s:
+                    raise httpx.ConnectTimeout("no connection in time") from exc
+                try_s += LONGER_EACH_TIME_S
+            except (OSError, ValueError) as exc:  # of TLS too, and of names that cannot be one
+                raise httpx.ConnectError(str(exc)) from exc
+            else:
+                in_flight.mortal(writer.get_extra_info("socket"))
+                return _Connection(key, reader, writer, h11.Connection(h11.CLIENT))
+
+    async def _opened(self, key: _Key) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         scheme, host, port = key
         tls = self._tls if scheme == "https" else None
-        try:
-            async with asyncio.timeout(within_s):
-                reader, writer = await asyncio.open_connection(
-                    host,
-                    port,
-                    ssl=tls,
-                    server_hostname=host if tls else None,
-                    happy_eyeballs_delay=NEXT_ADDRESS_S,
-                )
-        except TimeoutError as exc:
-            raise httpx.ConnectTimeout("no connection in time") from exc
-        except (OSError, ValueError) as exc:  # of TLS too, and of names that cannot be one
-            raise httpx.ConnectError(str(exc)) from exc
-        return _Connection(key, reader, writer, h11.Connection(h11.CLIENT))
+        return await asyncio.open_connection(
+            host,
+            port,
+            ssl=tls,
+            server_hostname=host if tls else None,
+            happy_eyeballs_delay=NEXT_ADDRESS_S,
+        )
 
     def _release(self, connection: _Connection | None) -> None:
         """Keep a connection whose answer is complete, end any other, and let the next one in."""
@@ -191,9 +211,17 @@ class _Body(httpx.AsyncByteStream):
 
 async def _exchanged(connection: _Connection, request: httpx.Request) -> h11.Response:
     """Send a request and read the head of its answer."""
-    http = connection.http
-    if not request.extensions.get("in_time", always)():
+    left_s: Callable[[], float] = request.extensions.get("left_s", for_ever)
+    if left_s() <= 0:
         raise TooLate("the request was not sent in time")
+    message = _message(connection.http, request)
+    if left_s is for_ever:
+        return await _answered(connection, message)
+    with in_flight.sent_within(connection.writer.get_extra_info("socket"), left_s):
+        return await _answered(connection, message)
+
+
+def _message(http: h11.Connection, request: httpx.Request) -> bytes:
     try:
         head = h11.Request(
             method=request.method, target=request.url.raw_path, headers=request.headers.raw
@@ -205,8 +233,12 @@ async def _exchanged(connection: _Connection, request: httpx.Request) -> h11.Res
         ]
     except h11.LocalProtocolError as exc:
         raise httpx.LocalProtocolError(str(exc)) from exc
+    return b"".join(part for part in parts if part)
+
+
+async def _answered(connection: _Connection, message: bytes) -> h11.Response:
     try:
-        connection.writer.write(b"".join(part for part in parts if part))
+        connection.writer.write(message)
         await connection.writer.drain()
     except OSError:
         # It may have answered before it hung up: reading tells.

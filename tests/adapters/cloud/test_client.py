@@ -443,17 +443,17 @@ async def test_a_transport_learns_when_the_time_of_a_request_is_over(make, easee
     told = []
 
     async def look(request):
-        in_time = request.extensions["in_time"]
-        told.append((request.url.path, in_time()))
+        left_s = request.extensions["left_s"]
+        told.append((request.url.path, left_s()))
         if request.url.path == START.path:
             clock.advance(31)
-            told.append((request.url.path, in_time()))
+            told.append((request.url.path, left_s()))
         return await serve(easee, request)
 
     cloud._exchange._transport = httpx.MockTransport(look)
     await cloud.send(START, within_s=30)
 
-    assert told[-2:] == [(START.path, True), (START.path, False)]
+    assert told[-2:] == [(START.path, 30), (START.path, -1)]
 
 
 async def test_a_refresh_token_is_never_used_twice(make, easee, clock, tmp_path):
@@ -684,12 +684,55 @@ async def test_an_outage_is_told_once(make, easee):
 async def test_a_refusal_is_named(make, easee, status, reason):
     """Refusals carry status and reason; redirects are not followed."""
     cloud = make()
-    easee.script(START.path, answer(status, None, Location="https://evil.example/"))
+    easee.script(START.path, answer(status, None, Location="/api/elsewhere"))
     with pytest.raises(CloudRejected) as caught:
         await cloud.send(START, within_s=30)
 
     assert (caught.value.status, caught.value.reason) == (status, reason)
     assert easee.paths == [LOGIN, START.path]
+
+
+@pytest.mark.fault("F25")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_to_another_host_is_a_429(make, easee, clock, status):
+    """It is a rate limiter's: not followed, its group waits, the status is the true one."""
+    cloud = make()
+    easee.script(START.path, answer(status, None, Location="https://limiter.example/"))
+    with pytest.raises(RateLimited) as caught:
+        await cloud.send(START, within_s=30)
+    error = caught.value
+    assert (error.status, error.local, error.retry_after_s) == (status, False, 120)
+    with pytest.raises(RateLimited) as held:
+        await cloud.send(START, within_s=30)
+    assert held.value.local
+    clock.advance(120)
+    await cloud.send(START, within_s=30)
+
+    assert easee.paths == [LOGIN, START.path, START.path]
+
+
+async def test_a_login_that_is_sent_to_another_host_is_a_429_too(make, easee):
+    """The password goes nowhere else, and the next login waits as long."""
+    cloud = make()
+    easee.script(LOGIN, answer(307, None, Location="https://limiter.example/api/accounts/login"))
+    for _ in range(2):
+        with pytest.raises(RateLimited):
+            await cloud.send(START, within_s=30)
+
+    assert easee.paths == [LOGIN]
+
+
+async def test_a_result_somewhere_else_leaves_it_open(make, easee):
+    """303 says that something was done; behind a question it is a refusal like others."""
+    cloud = make()
+    asked = charger_list_request()
+    for path in (START.path, asked.path):
+        easee.script(path, answer(303, None, Location="/api/result/7"))
+    with pytest.raises(OutcomeUnknown) as caught:
+        await cloud.send(START, within_s=30)
+    assert caught.value.status == 303
+    with pytest.raises(CloudRejected, match="moved"):
+        await cloud.send(asked, within_s=30)
 
 
 # -- the hub and the check ------------------------------------------------------------------------

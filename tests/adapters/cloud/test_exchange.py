@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from bridge.adapters.cloud.exchange import LARGEST_BODY, TOO_LATE, USER_AGENT, Exchange, Reply
-from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
+from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
 pytestmark = pytest.mark.anyio
@@ -166,32 +166,45 @@ async def test_a_gzip_bomb_is_not_unpacked():
     packer = zlib.compressobj(wbits=31)
     pieces = [packer.compress(bytes(1024 * 1024)) for _ in range(100)]
     client, stream = answering(200, *pieces, packer.flush(), Content_Encoding="gzip")
-    with pytest.raises(OutcomeUnknown) as caught:
+    with pytest.raises(AnswerUnusable) as caught:
         await client.send("GET", API, "/x", within_s=30)
     await client.close()
 
-    assert "too large" in str(caught.value)
-    assert caught.value.status == 200
+    assert (caught.value.status, caught.value.reason) == (200, "answer_too_large")
     assert stream.taken < 100
 
 
 @pytest.mark.parametrize(
-    ("headers", "piece"),
+    ("headers", "pieces", "reason"),
     [
-        ({"Content_Encoding": "br"}, b"x"),
-        ({"Content_Encoding": "gzip"}, b"no gzip at all"),
-        ({}, bytes(LARGEST_BODY + 1)),
-        ({}, httpx.ReadError("lost")),
+        ({"Content_Encoding": "br"}, [b"x"], "answer_unusable"),
+        ({"Content_Encoding": "gzip"}, [b"no gzip at all"], "answer_unusable"),
+        ({}, [bytes(LARGEST_BODY + 1)], "answer_too_large"),
+        ({}, [bytes(LARGEST_BODY), b"1"], "answer_too_large"),
+        (
+            {"Content_Encoding": "gzip"},
+            [gzip.compress(bytes(2 * LARGEST_BODY))],
+            "answer_too_large",
+        ),
+        ({}, [b"[", httpx.ReadError("lost")], "answer_unusable"),
     ],
 )
-async def test_a_success_without_a_usable_body_is_unknown(headers, piece):
-    """The cloud took it, but what it answered cannot be had: look before repeating."""
-    client, _ = answering(202, piece, **headers)
-    with pytest.raises(OutcomeUnknown) as caught:
+async def test_a_success_without_a_usable_body_was_taken(headers, pieces, reason):
+    """The status was read, so the cloud took it; why the rest cannot be had is said."""
+    client, _ = answering(202, *pieces, **headers)
+    with pytest.raises(AnswerUnusable) as caught:
         await client.send("POST", API, "/x", within_s=5)
     await client.close()
 
-    assert caught.value.status == 202
+    assert (caught.value.status, caught.value.reason) == (202, reason)
+
+
+async def test_an_answer_as_large_as_may_be_is_taken():
+    """The cap is what is allowed, not what is refused."""
+    client, _ = answering(200, bytes(LARGEST_BODY))
+
+    assert len((await client.send("GET", API, "/x", within_s=5)).body) == LARGEST_BODY
+    await client.close()
 
 
 @pytest.mark.parametrize(
@@ -224,8 +237,33 @@ async def test_a_redirect_is_not_followed():
     reply = await client.send("GET", API, "/x", within_s=5, token=Secret("canary"))
     await client.close()
 
-    assert reply.status == 302
+    assert (reply.status, reply.leads_away) == (302, True)
     assert sent == ["api.easee.com"]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "away"),
+    [
+        *((status, {"Location": "https://limiter.example/x"}, True) for status in (301, 302, 303)),
+        *((status, {"Location": "//limiter.example"}, True) for status in (307, 308)),
+        (302, {"Location": "https://api.easee.com:8443/x"}, True),
+        (302, {"Location": "https://streams.easee.com/x"}, True),
+        (302, {"Location": "http://127.0.0.1:9/x"}, True),
+        *((302, {"Location": where}, False) for where in ("/y", "y", "?z", "", "//API.easee.COM/")),
+        (301, {"Location": "http://api.easee.com/x"}, False),
+        (308, {"Location": "https://api.easee.com:443/x/"}, False),
+        (302, {"Location": "https://a:port/"}, False),
+        (302, {}, False),
+        (304, {"Location": "https://limiter.example/"}, False),
+        (200, {"Location": "https://limiter.example/"}, False),
+    ],
+)
+async def test_a_redirect_tells_whether_it_leads_away(status, headers, away):
+    """Another host or port does; another path, or the same place with TLS, does not."""
+    client, _ = answering(status, **headers)
+
+    assert (await client.send("GET", API, "/x", within_s=5)).leads_away is away
+    await client.close()
 
 
 @pytest.fixture
@@ -329,7 +367,7 @@ async def test_a_request_that_is_late_was_certainly_not_sent(server):
     url = await server(never)
     client = Exchange(url)
     with pytest.raises(CloudUnavailable, match=TOO_LATE) as caught:
-        await client.send("POST", url, "/x", within_s=5, in_time=lambda: False)
+        await client.send("POST", url, "/x", within_s=5, left_s=lambda: 0.0)
     await client.close()
 
     assert type(caught.value) is CloudUnavailable

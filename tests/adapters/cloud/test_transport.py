@@ -1,7 +1,9 @@
 """HTTP on kept connections, against servers that say exactly what a test wants."""
 
 import asyncio
+import socket
 import ssl
+import struct
 
 import httpx
 import pytest
@@ -170,7 +172,7 @@ async def test_what_comes_before_the_answer_is_passed_over(transport):
 async def test_a_request_that_is_late_does_not_leave(transport):
     """A process that stood still while it connected looks at its timers last."""
     async with Server(OK) as server:
-        request = httpx.Request("GET", server.url, extensions={"in_time": lambda: False})
+        request = httpx.Request("GET", server.url, extensions={"left_s": lambda: 0.0})
         with pytest.raises(TooLate):
             await transport.handle_async_request(request)
         assert await ask(transport, server.url) == (200, b"ok")
@@ -235,6 +237,44 @@ async def test_a_handshake_that_is_not_answered_ends_in_time(transport):
     async with Server(b"") as server:
         with pytest.raises(httpx.ConnectTimeout):
             await ask(transport, server.url.replace("http:", "https:"), connect_s=0.1)
+
+
+async def test_a_connection_that_hangs_is_tried_again(transport, monkeypatch):
+    """Nothing was sent, and the kernel's own tries grow rare; each try may take longer."""
+    monkeypatch.setattr("bridge.adapters.cloud.transport.FIRST_TRY_S", 0.05)
+    monkeypatch.setattr("bridge.adapters.cloud.transport.LONGER_EACH_TIME_S", 0.05)
+    async with Server(*[b""] * 9) as server:
+        with pytest.raises(httpx.ConnectTimeout):
+            await ask(transport, server.url.replace("http:", "https:"), connect_s=0.5)
+
+        assert 2 <= server.connections <= 4
+
+
+async def test_waiting_and_connecting_have_one_time_together(transport):
+    """What waited for a place has the rest for its connection, and all of it was unsent."""
+    async with Server(*[b""] * 3) as server, asyncio.TaskGroup() as tasks:
+        held = [tasks.create_task(ask(transport, server.url)) for _ in range(2)]
+        await server.is_asked.wait()
+        asyncio.get_running_loop().call_later(0.2, held[0].cancel)
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(httpx.ConnectTimeout):
+            await ask(transport, server.url.replace("http:", "https:"), connect_s=0.3)
+        assert asyncio.get_running_loop().time() - began_s < 0.5
+        held[1].cancel()
+
+
+async def test_a_connection_leaves_no_farewell(transport):
+    """Its kernel sends nothing of ours when we are gone, and nothing late while we are there."""
+    async with Server(OK) as server:
+        request = httpx.Request("GET", server.url, extensions={"left_s": lambda: 5.0})
+        response = await transport.handle_async_request(request)
+        await response.aread()
+        await response.aclose()
+        (connection,) = transport._idle
+        sock = connection.writer.get_extra_info("socket")
+
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 0)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 
 def test_the_certificate_is_checked():
