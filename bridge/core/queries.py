@@ -33,6 +33,7 @@ from bridge.core.events import (
 from bridge.core.questions import QUESTIONS, Found, Part, Privacy, Question, Stored, Wish
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
+    AnswerUnusable,
     AuthFailed,
     Blocked,
     BridgeError,
@@ -265,6 +266,8 @@ def _verdict(error: BridgeError) -> tuple[str, str]:
         case Blocked():
             return "failed", "blocked"
         case CloudRejected():
+            return "failed", error.reason
+        case AnswerUnusable():
             return "failed", error.reason
         case DecodeError():
             return "failed", "unreadable"

@@ -22,6 +22,7 @@ from bridge.core.queries import LOST_AFTER_S, MOST_OF_ONE, MOST_RUNNING, WITHIN_
 from bridge.core.questions import QUESTIONS, Privacy
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
+    AnswerUnusable,
     AuthFailed,
     Blocked,
     CloudRejected,
@@ -165,6 +166,12 @@ def test_what_cannot_be_asked_is_refused_at_once(query, facts, reason):
         (RateLimited("429", retry_after_s=60.0), "refused", "busy"),
         (CloudRejected("no", status=403, reason="forbidden"), "failed", "forbidden"),
         (CloudUnavailable("down", status=503), "failed", "cloud_unavailable"),
+        (
+            AnswerUnusable("big", status=200, reason="answer_too_large"),
+            "failed",
+            "answer_too_large",
+        ),
+        (AnswerUnusable("cut", status=200), "failed", "answer_unusable"),
         (AuthFailed("wrong"), "failed", "auth_failed"),
         (Blocked("b", status=403, retry_after_s=1.0), "failed", "blocked"),
     ],

@@ -16,6 +16,7 @@ from typing import Final
 from bridge.core.cloud.requests import CloudRequest, site_request
 from bridge.core.cloud.rest import (
     Circuit,
+    CommandTicket,
     charger_site,
     command_tickets,
     observations,
@@ -33,7 +34,15 @@ from bridge.core.commands.catalogue import Place
 from bridge.core.commands.flow import Deny, Flow, Hold, Skip
 from bridge.core.commands.lanes import Lanes
 from bridge.core.commands.lifecycle import FINAL, HOLDING, Command, State, Step
-from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, TooLate, Verdict, decide
+from bridge.core.commands.verdicts import (
+    GiveUp,
+    InDoubt,
+    RetryIn,
+    Taken,
+    TooLate,
+    Verdict,
+    decide,
+)
 from bridge.core.commands.witness import Observe, Witness
 from bridge.core.effects import CallCloud, Effect, Note
 from bridge.core.events import CloudAnswered, CloudFailed, Moment, Observed
@@ -203,7 +212,7 @@ class Sender:
                 idempotent=command.spec.idempotent,
                 attempts=command.attempts,
                 left_s=command.expires_s - now.mono_s,
-                is_lookup=call.purpose is Purpose.LOCATE,
+                is_lookup=call.purpose is Purpose.LOCATE or command.spec.on_200 == "read",
             )
             if call.purpose is Purpose.SEND:
                 self._unsent(command, verdict, now)
@@ -233,7 +242,7 @@ class Sender:
 
     def _unsent(self, command: Command, verdict: Verdict, now: Moment) -> None:
         """Take back what was counted for a sending that came to nothing."""
-        if isinstance(verdict, InDoubt):
+        if isinstance(verdict, InDoubt | Taken):
             self._flow.answered(command, now)
         else:
             command.wrote_flash = False
@@ -258,10 +267,8 @@ class Sender:
             tickets = tuple(t for t in command_tickets(body) if t.ticks or t.accepted is not None)
             is_empty = not tickets
         except DecodeError as error:
-            # The status says it was taken; what the charger does will tell the rest.
-            yield Note("warning", "command.answer_unreadable", {"error": str(error)})
-            tickets, is_empty = (), False
-        command.tickets = tickets
+            yield from self._taken_without_a_word(command, str(error), now)
+            return
         if is_empty and on_200 == "confirmed":
             yield from self._book.finish(command, Step.CONFIRM, now)
             return
@@ -270,6 +277,18 @@ class Sender:
             self._flow.not_carried_out(command)
             yield from self._book.finish(command, Step.SKIP, now)
             return
+        yield from self._accept(command, tickets, now)
+
+    def _taken_without_a_word(self, command: Command, why: str, now: Moment) -> Iterator[Effect]:
+        """The status says it was taken; what the charger does will tell the rest."""
+        yield Note("warning", "command.answer_unreadable", {"error": why})
+        yield from self._accept(command, (), now)
+
+    def _accept(
+        self, command: Command, tickets: tuple[CommandTicket, ...], now: Moment
+    ) -> Iterator[Effect]:
+        """Go on from what the cloud took for the charger."""
+        command.tickets = tickets
         command.step(Step.TAKE)
         self._witness.watch(command, now, since_s=now.mono_s)
         self._book.scribe.touch(command)
@@ -312,6 +331,8 @@ class Sender:
                 yield from self._book.finish(command, Step.LATE, now, detail=detail)
             else:
                 yield from self._book.finish(command, Step.DENY, now, verdict.reason, detail)
+        elif isinstance(verdict, Taken):
+            yield from self._taken_without_a_word(command, detail, now)
         else:
             command.step(Step.LOSE)
             since = now if command.sent is None else command.sent

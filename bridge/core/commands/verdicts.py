@@ -3,16 +3,19 @@
 Rules:
 
 1. What may have been carried out is not repeated, whatever it was.
-2. What was certainly not sent may be tried again, whatever it is.
+2. What was certainly not sent (no status, no doubt) may be tried again, whatever it is.
 3. What was refused for being too early is repeated only if repeating is harmless.
 4. Nothing is tried again after its time, so waiting that long is giving up.
 5. Our own budget is no answer of the cloud: what it holds back waits, and expires at once where it
    would have to wait beyond its time. Whoever stands behind it must not wait for nothing.
+6. A 2xx says that it was taken, also where the rest of the answer cannot be had. For a question
+   the rest is all there is: what was too large will be so again, what was cut is asked again.
 """
 
 from dataclasses import dataclass
 
 from bridge.errors import (
+    AnswerUnusable,
     AuthFailed,
     Blocked,
     CloudError,
@@ -54,7 +57,12 @@ class InDoubt:
     """It may have been carried out: wait for what the charger says."""
 
 
-Verdict = RetryIn | GiveUp | TooLate | InDoubt
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The cloud took it and what else it said is lost: what the charger does tells the rest."""
+
+
+Verdict = RetryIn | GiveUp | TooLate | InDoubt | Taken
 
 
 def decide(
@@ -77,6 +85,10 @@ def decide(
     idempotent = idempotent or is_lookup
     backoff_s = min(LONGEST_WAIT_S, 2.0 ** min(attempts - 1, 10))
     match error:
+        case AnswerUnusable() if not is_lookup:
+            return Taken()
+        case AnswerUnusable(reason="answer_too_large"):
+            return GiveUp(error.reason)
         case OutcomeUnknown() if not is_lookup:
             return InDoubt()
         case RateLimited(local=True):
@@ -88,7 +100,7 @@ def decide(
             return RetryIn(wait_s) if may_wait else GiveUp("rate_limited")
         case CloudUnavailable():
             wait_s = max(backoff_s, error.retry_after_s or 0.0)
-            may_wait = idempotent and wait_s < left_s
+            may_wait = (idempotent or error.status is None) and wait_s < left_s
             return RetryIn(wait_s) if may_wait else GiveUp("cloud_unavailable")
         case AuthFailed():
             return GiveUp("auth_failed")

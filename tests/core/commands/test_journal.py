@@ -11,6 +11,7 @@ from bridge.core.effects import Acknowledge, CallCloud, Note, SaveCommand
 from bridge.core.events import CloudAnswered, CloudFailed, Observed
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import (
+    AnswerUnusable,
     AuthFailed,
     Blocked,
     CloudRejected,
@@ -290,6 +291,38 @@ def test_an_unreadable_2xx_is_taken_and_watched(bench):
     assert states(bench.respond(ticks=None)) == ["confirmed"]
 
 
+def test_a_2xx_whose_body_cannot_be_had_is_taken_and_watched(bench):
+    """The status was read: accepted with it, not sent again, and the charger has the last word."""
+    error = AnswerUnusable("too large", status=202, reason="answer_too_large")
+    (answer,) = answers(bench.fail(call_of(bench.send("toggle")), error))
+    assert (answer["state"], answer["http_status"]) == ("accepted", 202)
+    assert states(bench.respond(ticks=None)) == ["confirmed"]
+    bench.fail(call_of(bench.send("pause")), AnswerUnusable("cut", status=200))
+    assert not calls_of([e for e in bench.pass_s(29) if not _looks(e)])
+    assert states(bench.pass_s(1)) == ["unconfirmed"]
+
+
+def _looks(effect):
+    return isinstance(effect, CallCloud) and effect.request.method == "GET"
+
+
+def test_a_refresh_without_an_answer_leaves_nothing_in_doubt(bench):
+    """It only asks: too large is said at once, anything else is asked again while there is time."""
+    large = AnswerUnusable("the answer is over 1024 KiB", status=200, reason="answer_too_large")
+    (answer,) = answers(bench.fail(call_of(bench.send("refresh")), large))
+    assert (answer["state"], answer["reason"], answer["http_status"]) == (
+        "failed",
+        "answer_too_large",
+        200,
+    )
+    for lost in (AnswerUnusable("cut", status=200), OutcomeUnknown("read timeout")):
+        call = call_of(bench.send("refresh", b'{"ttl_s":2}'))
+        bench.fail(call, lost)
+        call = call_of(bench.pass_s(1))
+        (answer,) = answers(bench.fail(call, lost))
+        assert (answer["state"], answer["reason"]) == ("failed", "cloud_unavailable")
+
+
 def test_refresh_applies_what_it_read(bench):
     """The answer to ``refresh`` is applied, and that is its confirmation."""
     body = b'{"observations":[{"id":48,"value":16,"timestamp":"2026-11-22T12:00:00Z"}]}'
@@ -563,6 +596,25 @@ def test_what_must_not_run_twice_is_sent_once(bench, command, error, state):
 
     assert states(effects) == [state]
     assert len(calls_of(bench.effects)) == 1
+
+
+def test_what_found_no_connection_may_still_go_out(bench):
+    """It was certainly not sent, so even a toggle is tried again while there is time."""
+    call = call_of(bench.send("toggle", b'{"ttl_s":5}'))
+    for wait_s in (1, 2):
+        bench.fail(call, CloudUnavailable("cannot connect"))
+        call = call_of(bench.pass_s(wait_s))
+
+    assert states(bench.answer(call, ticket())) == ["accepted"]
+
+
+@pytest.mark.parametrize(("error", "reason"), [(307, "rate_limited"), (429, "rate_limited")])
+def test_a_redirect_to_a_rate_limiter_ends_as_a_429_does(bench, error, reason):
+    """The same state and reason; the status is the one that was seen."""
+    limited = RateLimited("away", retry_after_s=120.0, status=error)
+    (answer,) = answers(bench.fail(call_of(bench.send("pause")), limited))
+
+    assert (answer["state"], answer["reason"], answer["http_status"]) == ("failed", reason, error)
 
 
 def test_our_own_budget_only_delays(bench):

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, TooLate, decide
+from bridge.core.commands.verdicts import GiveUp, InDoubt, RetryIn, Taken, TooLate, decide
 from bridge.errors import (
+    AnswerUnusable,
     AuthFailed,
     Blocked,
     CloudError,
@@ -18,7 +19,9 @@ ERRORS = [
     CloudRejected("no", status=400, reason="charger_disconnected", code=410),
     CloudUnavailable("503", status=503),
     CloudUnavailable("503", status=503, retry_after_s=20.0),
+    CloudUnavailable("cannot connect"),
     OutcomeUnknown("read timeout"),
+    AnswerUnusable("large", status=202, reason="answer_too_large"),
     RateLimited("429", retry_after_s=20.0),
     RateLimited("429", retry_after_s=0.0),
     RateLimited("budget", retry_after_s=20.0, local=True),
@@ -38,7 +41,9 @@ ERRORS = [
                 GiveUp("charger_disconnected"),
                 RetryIn(2.0),
                 RetryIn(20.0),
+                RetryIn(2.0),
                 InDoubt(),
+                Taken(),
                 RetryIn(20.0),
                 RetryIn(2.0),
                 RetryIn(20.0),
@@ -51,7 +56,9 @@ ERRORS = [
                 GiveUp("charger_disconnected"),
                 GiveUp("cloud_unavailable"),
                 GiveUp("cloud_unavailable"),
+                RetryIn(2.0),
                 InDoubt(),
+                Taken(),
                 GiveUp("rate_limited"),
                 GiveUp("rate_limited"),
                 RetryIn(20.0),
@@ -72,7 +79,13 @@ def test_an_error_says_what_follows(error, repeatable, once):
 def test_a_lookup_may_always_be_repeated():
     """A question carries nothing out, so a lost answer to it leaves no doubt."""
     lost = OutcomeUnknown("read timeout")
+    cut = AnswerUnusable("cut", status=200)
+    large = AnswerUnusable("large", status=200, reason="answer_too_large")
 
+    assert decide(cut, idempotent=True, attempts=1, left_s=60.0, is_lookup=True) == RetryIn(1.0)
+    assert decide(large, idempotent=True, attempts=1, left_s=60.0, is_lookup=True) == GiveUp(
+        "answer_too_large"
+    )
     assert decide(lost, idempotent=False, attempts=1, left_s=60.0, is_lookup=True) == RetryIn(1.0)
 
 
