@@ -38,6 +38,7 @@ class Kind:
         bare: True for numbers and switches: quotes around them are refused, as they say "text".
         many: True for lists; ``read`` then reads one item.
         is_file: True for paths, which are relative to the folder of the configuration file.
+        example: Of lists, one or two items that would be taken, for messages.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Kind:
     bare: bool = False
     many: bool = False
     is_file: bool = False
+    example: tuple[str, ...] = ()
 
 
 def shown(text: str) -> str:
@@ -142,8 +144,10 @@ def _read_command(text: str) -> str:
 TEXT: Final = Kind("text", _read_text)
 FILE: Final = Kind("path", _read_text, is_file=True)
 CLIENT_ID: Final = Kind("1 to 64 letters, digits or _ . : @ -", _read_client_id)
-SERIALS: Final = Kind("list of serials", _read_serial, many=True)
-COMMANDS: Final = Kind("list of groups or command names", _read_command, many=True)
+SERIALS: Final = Kind("list of serials", _read_serial, many=True, example=("EH123456",))
+COMMANDS: Final = Kind(
+    "list of groups or command names", _read_command, many=True, example=("control", "access")
+)
 
 
 # -- topics ------------------------------------------------------------------------------------
@@ -167,7 +171,9 @@ def _read_prefix(text: str) -> str:
 
 
 TOPIC: Final = Kind("topic levels without + # $ and without / at either end", _read_topic)
-PREFIXES: Final = Kind("list of topic prefixes", _read_prefix, many=True)
+PREFIXES: Final = Kind(
+    "list of topic prefixes", _read_prefix, many=True, example=("flows/answers",)
+)
 
 
 # -- hosts and addresses -----------------------------------------------------------------------
@@ -252,7 +258,7 @@ def _read_host(text: str) -> str:
 
 
 HOST: Final = Kind("host name or IP address", _read_host)
-HOSTS: Final = Kind("list of host names", _read_host, many=True)
+HOSTS: Final = Kind("list of host names", _read_host, many=True, example=("pi.lan",))
 
 _PLAIN_SCHEMES: Final = {"http": "https", "ws": "wss"}
 # One spelling inside: negotiation is an HTTP request, and the socket's scheme follows from it.
@@ -295,7 +301,7 @@ def _api_path(path: str) -> str:
 
 def _hub_path(path: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)+/?", path, re.ASCII) or "/.." in path:
-        raise Unfit("must have the path of the hub, e.g. /hubs/chargers")
+        raise Unfit("must end in the path of the hub, e.g. https://streams.easee.com/hubs/chargers")
     return path.rstrip("/")
 
 

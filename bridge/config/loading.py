@@ -153,9 +153,12 @@ class _Reading:
             case Scalar(is_null=True):
                 self.refuse(key.path, f"needs a value ({key.kind.text})")
             case Scalar() if key.kind.many:
-                self.refuse(key.path, f"must be a {key.kind.text}, e.g. [{shown(node.text)}]")
+                example = ", ".join(key.kind.example)
+                self.refuse(key.path, f"must be a {key.kind.text}, e.g. [{example}]")
             case Scalar(plain=False) if key.kind.bare:
-                self.refuse(key.path, f"must stand without quotes ({key.kind.text})")
+                self._take(key, (node.text,), "")  # what is wrong besides comes first
+                if self.is_sound(key.path):
+                    self.refuse(key.path, f"must stand without quotes ({key.kind.text})")
             case Scalar():
                 self._take_scalar(key, node)
             case Sequence(items=items) if key.kind.many:
@@ -178,7 +181,7 @@ class _Reading:
             self.refuse(key.path, f"must be a flat {key.kind.text} without empty items")
 
     def _unknown(self, path: str, node: Any) -> None:
-        names = SECTIONS if isinstance(node, Section) else BY_PATH
+        names = SECTIONS if isinstance(node, Section) else _IN_THE_FILE
         self.refuse(_printable(path), f"unknown key{self._nearest(path, names)}")
 
     def _nearest(self, name: str, names: Iterable[str]) -> str:
@@ -204,7 +207,8 @@ class _Reading:
         if key.kind.many:
             listed = read_list(text) if text.lstrip().startswith("[") else _split(text)
             if listed is None:
-                self.refuse(key.path, f"must be a {key.kind.text}, comma separated", origin)
+                example = ",".join(key.kind.example)
+                self.refuse(key.path, f"must be a {key.kind.text}, e.g. {example}", origin)
             else:
                 self._take(key, listed, origin)
         elif not text and key.nullable:
@@ -320,6 +324,8 @@ class _Reading:
         self.refuse(key.path, f"required; {ways}")
 
 
+# A secret has no place there, so it is nothing to have meant.
+_IN_THE_FILE: Final = tuple(key.path for key in KEYS if not key.secret)
 _BOOLEANS: Final = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 

@@ -79,7 +79,8 @@ def _commands(get: Get) -> Iterator[str]:
             continue
         from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes
 
-        near = get_close_matches(name, (*groups, *CATALOGUE), n=1)
+        others = [known for known in (*groups, *CATALOGUE) if known not in get("commands.allow")]
+        near = get_close_matches(name, others, n=1)
         hint = f"did you mean {near[0]}?" if near else f"groups are {', '.join(groups)}"
         yield f"commands.allow: {shown(name)} is neither a group nor a command; {hint}"
 

@@ -461,6 +461,15 @@ def test_demo_options():
     assert (arguments.chargers, arguments.mqtt, arguments.duration) == (2, ("::1", 1884), 20.0)
 
 
+def test_the_address_that_a_message_shows_is_taken(capsys):
+    """The example of a broker's address can be typed as it stands."""
+    with pytest.raises(SystemExit):
+        main(["demo", "--mqtt", "localhost"])
+    shown = capsys.readouterr().err.partition("e.g. ")[2].partition(",")[0]
+
+    assert cli_options.endpoint(shown) == ("localhost", 1883)
+
+
 @pytest.mark.parametrize(
     "words",
     [

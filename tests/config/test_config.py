@@ -1,5 +1,6 @@
 """What the configuration promises: strict, complete, and silent about secrets."""
 
+import ast
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -676,3 +677,136 @@ def test_required_keys_are_the_account():
         "easee.username",
         "easee.password",
     ]
+
+
+# -- what messages suggest -----------------------------------------------------------------------
+
+HUB = "https://streams.easee.com/hubs/chargers"
+LISTS = [key for key in KEYS if key.kind.many]
+
+
+def written(path: str, value: str) -> str:
+    """Write one key as YAML in one line."""
+    *sections, name = path.split(".")
+    opened = "".join(f"{section}: {{" for section in sections)
+    return f"{opened}{name}: {value}{'}' * len(sections)}"
+
+
+def suggested(problem: str) -> str:
+    """Return what a message says could be written."""
+    return problem.partition("e.g. ")[2].partition(" (from ")[0]
+
+
+@pytest.mark.parametrize("given", ["all", "control", "'x, y'", "{a: b}", '"[a]"', "on"])
+@pytest.mark.parametrize("key", LISTS, ids=lambda key: key.path)
+def test_a_list_that_is_none_is_answered_with_a_real_one(key, given, tmp_path):
+    """What the message shows can be written as it stands, whatever was there."""
+    problem = problems_of(written(key.path, given), tmp_path)[0]
+    if given.startswith("{"):
+        assert problem.startswith(key.path)
+        return
+
+    assert settings_of(written(key.path, suggested(problem)), tmp_path)
+
+
+@pytest.mark.parametrize("key", LISTS, ids=lambda key: key.path)
+def test_a_list_in_a_variable_is_answered_with_a_real_one(key):
+    """The same where the list comes from the environment."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, ENVIRON | {key.variable: "[unclosed"})
+
+    assert load(None, ENVIRON | {key.variable: suggested(caught.value.problems[0])})
+
+
+def test_the_hub_that_a_message_shows_is_taken(tmp_path):
+    """An address without its path is answered with a whole one."""
+    text = "easee: {stream_url: https://streams.easee.com}"
+    (problem,) = problems_of(text, tmp_path)
+
+    assert settings_of(written("easee.stream_url", suggested(problem)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in KEYS if key.kind.bare for value in ("maybe", "0x10", "-1", "99999")],
+    ids=lambda part: getattr(part, "path", part),
+)
+def test_quotes_are_named_only_where_they_are_what_is_wrong(key, value, tmp_path):
+    """Taking the quotes away, as the message says, must not end in the next refusal."""
+    (problem,) = problems_of(written(key.path, f'"{value}"'), tmp_path)
+    if "without quotes" in problem:
+        assert settings_of(written(key.path, value), tmp_path)
+    else:
+        assert problems_of(written(key.path, value), tmp_path) == [problem]
+
+
+@given(st.text(st.sampled_from("abcdelmnopqrstuwy_"), min_size=1, max_size=24))
+def test_a_name_that_is_suggested_is_one_the_file_takes(tmp_path_factory, name):
+    """No suggestion leads to the next refusal: a secret has no place in the file."""
+    folder = tmp_path_factory.mktemp("meant")
+    for section in SECTIONS:
+        for problem in problems_of(written(f"{section}.{name}", "x"), folder):
+            meant = problem.partition("did you mean ")[2].removesuffix("?")
+            assert not meant or not BY_PATH[meant].secret
+
+
+@pytest.mark.parametrize("near", ["pasword", "passwrd", "password_fil", "passwort"])
+def test_who_mistypes_a_secret_is_sent_to_its_file(near, tmp_path):
+    """The nearest name is the secret's, and that is refused in the file."""
+    (problem,) = problems_of(f"easee: {{{near}: x}}", tmp_path)
+
+    assert problem.endswith("did you mean easee.password_file?")
+
+
+def test_a_command_that_stands_there_already_is_not_suggested(tmp_path):
+    """Naming one twice is refused too."""
+    (problem,) = problems_of("commands: {allow: [start, strat]}", tmp_path)
+    meant = problem.partition("did you mean ")[2].removesuffix("?")
+
+    assert settings_of(f"commands: {{allow: [start, {meant or 'control'}]}}", tmp_path)
+
+
+def sentences(part: str = "") -> list[str]:
+    """List every text of the program that has a blank in it, f-strings in pieces."""
+    found = []
+    for path in (Path(__file__).parents[2] / "bridge" / part).rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found += [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+        ]
+    return found
+
+
+def test_every_key_that_a_message_names_exists():
+    """Hints tell people to set keys; a key that was renamed is renamed there too."""
+    named = re.compile(rf"(?<![\w./-])(?:{'|'.join(SECTIONS)})\.[a-z_]+(?:\.[a-z_]+)?(?![\w(/-])")
+    words = {word for text in sentences() for word in named.findall(text)}
+
+    assert len(words) > 20
+    assert sorted(word for word in words if word not in BY_PATH and word not in SECTIONS) == []
+
+
+def test_every_value_that_a_message_names_is_taken(tmp_path):
+    """A hint such as ``mqtt.tls.enabled: true`` can be written as it stands."""
+    paths = "|".join(map(re.escape, BY_PATH))
+    pairs = {
+        pair
+        for text in sentences()
+        for pair in re.findall(rf"(?<![\w.])({paths}): (true|false|\[[a-z, ]*\]|[0-9]+)", text)
+    }
+
+    assert ("mqtt.tls.enabled", "true") in pairs
+    for path, value in pairs:
+        assert settings_of(written(path, value), tmp_path)
+
+
+def test_no_other_message_of_the_configuration_shows_an_example():
+    """Whoever adds one adds it to the tests above."""
+    shown = [text for text in sentences("config") if "e.g. " in text and "``" not in text]
+    shown.remove(BY_PATH["easee.password_file"].doc)  # an explanation, not a value
+
+    assert sorted(shown) == sorted(
+        [", e.g. [", ", e.g. ", "must end in the path of the hub, e.g. " + HUB]
+    )
