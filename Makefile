@@ -15,10 +15,8 @@ HASS := .acceptance/home-assistant
 pyenv = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) python$(1))
 PYTHON3_11 ?= $(call pyenv,3.11)
 PYTHON3_13 ?= $(call pyenv,3.13)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# A lock is whole, so nothing is resolved: pip before 23.3 refuses a locked package that another
-# one wants with an extra as soon as a newer release exists.
-LOCKED := install --no-deps --require-hashes
+AUDIT := $(VENV)/audit
+OLD_PIP := $(VENV)/pip-23.0.1
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml
 
@@ -34,13 +32,13 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
-.PHONY: audit fuzz sbom test-pythons
+.PHONY: audit fuzz sbom test-pythons test-locks
 .PHONY: simulate-faults
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
 
-test: $(VENV)/.dev mosquitto firewall $(SIGNALR)/node_modules/.package-lock.json
+test: $(VENV)/.dev $(VENV)/.old-pip mosquitto firewall $(SIGNALR)/node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory check
 
 check: lint types imports mirror docs-check pytest
@@ -91,6 +89,10 @@ acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock
 acceptance-page: $(VENV)/.dev mosquitto
 	@tools/need.sh chromium chromium
 	IMAGES=docs/images python -m pytest tests/acceptance/test_page.py $(ARGS)
+
+# Each lock really installed, by each of three pips, while newer releases of everything are out.
+test-locks: $(VENV)/.dev
+	python -m tests.locks.install $(ARGS)
 
 # The tests on every Python from 3.11 to 3.14 that is here or in a Debian; VERSIONS names some.
 test-pythons: mosquitto $(SIGNALR)/node_modules/.package-lock.json
@@ -200,33 +202,33 @@ clean:
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "charger-bridge: making $(VENV), with `$(PYTHON) --version`"
 	@$(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "No venv: on Debian and Raspberry Pi OS, apt install python3-venv"; exit 1; }
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.made requirements/demo.txt pyproject.toml
-	@test -e $(VENV)/.dev || $(PIP) $(LOCKED) -r requirements/demo.txt
-	@$(PIP) install --no-deps --no-build-isolation -e .
-	@$(PIP) check
+	@test -e $(VENV)/.dev || tools/install.sh $(VENV) demo
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
-	@$(PIP) $(LOCKED) -r requirements/dev.txt
-	@$(PIP) install --no-deps --no-build-isolation -e .
-	@$(PIP) check
+	@tools/install.sh $(VENV) dev
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
-	@$(PIP) $(LOCKED) -r requirements/fuzz.txt
-	@$(PIP) check
+	@tools/install.sh $(VENV) fuzz
 	@touch $@
 
 # Apart from the rest: forty packages that only look at the others.
 $(VENV)/.audit: $(VENV)/.made requirements/audit.txt
-	@$(PYTHON) -m venv $(VENV)/audit
-	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet \
-		$(LOCKED) -r requirements/audit.txt
-	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check check
+	@$(PYTHON) -m venv $(AUDIT)
+	@tools/install.sh $(AUDIT) audit
+	@touch $@
+
+# Beside the environment, not in it: tests/locks tries every lock with it.
+$(VENV)/.old-pip: $(VENV)/.made requirements/old-pip.txt
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes \
+		--upgrade --target $(OLD_PIP) -r requirements/old-pip.txt
 	@touch $@
 
 mosquitto:

@@ -27,6 +27,7 @@ SCENARIOS = {
     "broker",
     "faults",
     "fuzz",
+    "locks",
     "security",
     "simulation",
     "soak",

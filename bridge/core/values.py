@@ -22,11 +22,12 @@ Value = bool | int | float | str
 # A stamp outside these years comes from a charger without a clock, or from nobody's charger.
 FIRST_YEAR = 2000
 LAST_YEAR = 2100
-# Narrower than datetime.fromisoformat, which also takes weeks, commas and any separator. Stamps
-# with 0, 3, 6 and 7 fraction digits have been seen, with Z, with an offset, and naive. The group is
-# there when the end is spelled as ours is: in UTC, with no digits of a fraction that say nothing.
+# Narrower than datetime.fromisoformat, which also takes weeks, commas, any separator and, from
+# Python 3.14 on, 24:00. Stamps with 0, 3, 6 and 7 fraction digits have been seen, with Z, with an
+# offset, and naive. The group is there when the end is spelled as ours is: in UTC, with no digits
+# of a fraction that say nothing.
 _ISO_8601 = re.compile(
-    r"2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
     r"(?:((?:\.(?:[0-9]{3})?(?!000)[0-9]{3})?Z)|(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})?)",
     re.ASCII,
 ).fullmatch
@@ -107,7 +108,7 @@ def read_stamp(text: str) -> tuple[datetime, str]:
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     if not FIRST_YEAR <= at.year <= LAST_YEAR:
         raise DecodeError("year not within 2000 to 2100", source="time", raw=text)
-    is_ours = match[1] is not None and text[10] == "T" and text[11:13] != "24"
+    is_ours = match[1] is not None and text[10] == "T"
     return at, text if is_ours else iso_utc(at)
 
 

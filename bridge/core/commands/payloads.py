@@ -30,7 +30,8 @@ LONGEST_MINUTES = 7 * 24 * 60
 _ENVELOPE: Final = frozenset({"value", "id", "ttl_s", "expires_at"})
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)",
+    re.ASCII,
 )
 _WORDS: Final[Mapping[object, bool]] = {
     "true": True, "on": True, "1": True, "false": False, "off": False, "0": False

@@ -84,6 +84,7 @@ def test_an_empty_payload_is_never_a_command(payload):
         b'{"expires_at":1763812800}',
         b'{"expires_at":"2026-11-22T12:00:00"}',
         b'{"expires_at":"2026-13-22T12:00:00Z"}',
+        b'{"expires_at":"2026-11-22T24:00:00Z"}',
         b'{"expires_at":"9999-12-31T23:59:59-23:59"}',
         b'{"expires_at":"0001-01-01T00:00:00+23:59"}',
         '{"expires_at":"٢٠٢٦-11-22T12:00:00Z"}'.encode(),
