@@ -15,6 +15,7 @@
      │    ├── AuthFailed      credentials are wrong or revoked: retry slowly
      │    └── Blocked         the vendor blocked us: be silent for hours
      ├── LinkLost             a connection is gone: reconnect
+     ├── TooLarge             a message the broker does not take: tell, do not repeat
      ├── PartFailed           a part of the process is gone: end, be started again (exit 75)
      └── StoreError
           ├── StoreLocked     another process owns the store: stop (exit 75)
@@ -201,6 +202,10 @@ class LinkLost(BridgeError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooLarge(BridgeError, ValueError):
+    """A message is larger than the broker takes; nothing was sent."""
 
 
 class PartFailed(BridgeError):

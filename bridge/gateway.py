@@ -73,12 +73,12 @@ from bridge.core.events import (
 from bridge.core.homeassistant.record import Announced
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
-from bridge.core.outbox import Outbox
+from bridge.core.outbox import SET_ASIDE, TOO_LARGE, Outbox
 from bridge.core.pace import Pace
 from bridge.core.storage import store_opened
 from bridge.core.tally import Tally
 from bridge.core.telemetry import Telemetry
-from bridge.errors import CloudError, LinkLost, PartFailed, StoreError
+from bridge.errors import CloudError, LinkLost, PartFailed, StoreError, TooLarge
 from bridge.ports import Backlog, Clock, Cloud, MqttLink, ObservationStream, Store
 from bridge.watchdog import Signs
 
@@ -366,10 +366,10 @@ class Gateway:
             self._telemetry.closed(in_doubt=event.in_doubt)
         elif isinstance(event, MqttConnected):
             self._connected = True
-            self._outbox.window = min(WINDOW, event.receive_maximum)
+            self._outbox.granted(event.receive_maximum)
         elif isinstance(event, MqttDisconnected):
             self._connected = False
-            self._outbox.lost()
+            self._outbox.lost(event.code, self._clock.now().mono_s)
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case per effect
         """Do what the core wants, except for values."""
@@ -417,15 +417,20 @@ class Gateway:
 
     def _flush(self, most: int) -> None:
         """Hand over as much as the windows allow, and so many values at most."""
+        self._outbox.try_again(self._clock.now().mono_s)
         while self._connected and (message := self._outbox.take()) is not None:
             try:
                 self._link.publish(message)
             except LinkLost:
                 self._connected = False  # its MqttDisconnected is on the way
-                self._outbox.lost()
+                self._outbox.unsent(message)
+            except TooLarge:
+                self._inbox.put(MqttAcked(message, TOO_LARGE))
             except ValueError as error:
                 log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
                 self._inbox.put(MqttAcked(message, TOPIC_NAME_INVALID))
+        while self._outbox.given_up:
+            self._inbox.put(MqttAcked(self._outbox.given_up.popleft(), SET_ASIDE))
         room = self._pace.room(self._clock.now().mono_s)
         if batch := self._telemetry.take(min(room, most)):
             self._pace.spent(len(batch))

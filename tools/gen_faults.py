@@ -208,6 +208,10 @@ FAULTS: Final = {
         ("soak-late",),
         gap="a proxy on the way that has taken the request",
     ),
+    "F43": Row(
+        "A broker ends the connection because of one message, or takes none of its size",
+        "that one is found, set aside and named; all others arrive, a report stays owed",
+    ),
 }
 
 

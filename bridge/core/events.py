@@ -184,6 +184,7 @@ class MqttConnected:
         receive_maximum: How many unacknowledged messages the broker takes.
         loopback: Whether it lets us hear our own heartbeat; None when it was not asked.
         keeps_s: How long it keeps commands for us while we are away; 0 where it does not.
+        largest_packet_bytes: It takes no larger packets; None when it named no limit.
     """
 
     session_present: bool
@@ -191,13 +192,21 @@ class MqttConnected:
     receive_maximum: int
     loopback: bool | None = None
     keeps_s: int = 0
+    largest_packet_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MqttDisconnected:
-    """The broker connection ended; nothing in flight will be acknowledged."""
+    """The broker connection ended; nothing in flight will be acknowledged.
+
+    Attributes:
+        reason: A sentence.
+        code: The reason code the broker gave, 0x80 where it gave none; None where it was not the
+            broker that ended it.
+    """
 
     reason: str
+    code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -471,6 +471,7 @@ class Machine:
         self._connected_s = self._heard_s = now.mono_s
         self._late_until_s = NEVER_S
         run = self._contained.run
+        yield from run("denied", self._denied.connected, event)
         yield from run("loopback", self._loopback.connected, event, now)
         yield from run("status", self._status.publications, now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
@@ -485,7 +486,7 @@ class Machine:
             session_present=event.session_present,
             waited_s=waited_s,
         )
-        yield from run("announcer", self._announcer.connected, now)
+        yield from run("announcer", self._announcer.connected, now, event.largest_packet_bytes)
 
     def _unheard_s(self, now: Moment) -> float:
         """Return how long the broker has not heard of us, at most: so long may a message wait."""

@@ -45,3 +45,20 @@ class Receipt:
     epoch: int
     message_id: int
     qos: int
+
+
+def packet_bytes(message: Publish, *, properties: bool) -> int:
+    """Return the size of the PUBLISH packet at QoS 1, as Maximum Packet Size counts it."""
+    rest = 2 + len(message.topic.encode()) + 2 + len(message.payload)
+    if properties:
+        pairs = message.user_properties
+        ours = sum(5 + len(key.encode()) + len(value.encode()) for key, value in pairs)
+        if message.correlation is not None:
+            ours += 3 + len(message.correlation)
+        rest += _varint_bytes(ours) + ours
+    return 1 + _varint_bytes(rest) + rest
+
+
+def _varint_bytes(value: int) -> int:
+    """Return how many bytes a variable byte integer takes: seven bits in each."""
+    return max(1, -(-value.bit_length() // 7))

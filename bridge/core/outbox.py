@@ -11,12 +11,20 @@ Rules:
    retained topic waits already.
 5. A retained message the broker refuses is kept until a newer one takes its place, and can be sent
    again.
+6. A broker may end the connection because of one message. What was in flight then is suspect: it
+   goes out again one at a time with nothing else in flight, after other messages. Who was alone
+   when the connection ended on which the broker took others, twice, is set aside and given back in
+   :attr:`Outbox.given_up`. It is tried again after :data:`FIRST_TERM_S`, less and less often, and
+   at once when its topic has something smaller to say. If it is larger than all the broker took,
+   nothing of its size is tried before.
 
 Every operation takes constant time, except :meth:`Outbox.lost`, which takes what was in flight.
 """
 
 import itertools
+import math
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 
 from bridge.core.messages import Publish
 
@@ -25,25 +33,76 @@ from bridge.core.messages import Publish
 WINDOW = 20
 # MQTT 5: from here on a reason code says no.
 REFUSED = 0x80
+# The broker takes no packet of that size: so it says, or so it said in CONNACK.
+TOO_LARGE = 0x95
+# No code of MQTT's, of which there are 256: ours for a message that ended a connection twice.
+SET_ASIDE = 0x100
 # Topic name invalid, packet too large, payload format invalid: the next time it is the same.
-IN_VAIN = frozenset({0x90, 0x95, 0x99})
+IN_VAIN = frozenset({0x90, TOO_LARGE, 0x99, SET_ASIDE})
+RECEIVE_MAXIMUM_EXCEEDED = 0x93
+# Codes of a DISCONNECT for which no message of ours is to blame: normal, with will, busy, shutting
+# down, keepalive, taken over, Receive Maximum, rate, administrator, other or moved server, too many
+# connections, longest time.
+BLAMELESS = frozenset(
+    {0x00, 0x04, 0x89, 0x8B, 0x8D, 0x8E, RECEIVE_MAXIMUM_EXCEEDED}
+    | {0x96, 0x98, 0x9C, 0x9D, 0x9F, 0xA0}
+)
+ENDS_TO_SET_ASIDE = 2
+# Whoever takes no larger ones than this is no broker: a small message ended it for other reasons.
+SURELY_TAKEN_BYTES = 4_096
+# While others wait too, a suspect gets its turn after so many of them.
+OTHERS_IN_A_ROW = 20
+# A quarter of an hour, four times that, and so on: whoever is set aside for nothing is soon back.
+FIRST_TERM_S = 900.0
+LONGEST_TERM_S = 86_400.0
 # A day without a broker at one event every 17 s; about 2 MB.
 MOST_WAITING = 5_000
 # Results and reports go first, but a flood of them must not starve the values.
 QUEUED_IN_A_ROW = 8
 
 
+@dataclass(slots=True)
+class _Doubt:
+    """What is known against one message, by its topic or tag.
+
+    Attributes:
+        ends: Connections that ended while it was alone in flight.
+        terms: How often it was set aside.
+        size_bytes: Of its payload.
+        until_s: Set aside until then, or None.
+        message: The retained one that waits meanwhile, or None.
+    """
+
+    ends: int = 0
+    terms: int = 0
+    size_bytes: int = 0
+    until_s: float | None = None
+    message: Publish | None = None
+
+
 class Outbox:
     """Messages waiting and in flight.
 
     Attributes:
-        window: How many may be unacknowledged; adjust it to the broker's Receive Maximum.
+        window: How many may be unacknowledged.
         dropped: Events that were dropped because too many waited, since the start.
+        given_up: What is set aside, for whoever tells its owner; to be emptied.
     """
 
     def __init__(self, window: int = WINDOW) -> None:
         self.window = window
         self.dropped = 0
+        self.given_up: deque[Publish] = deque()
+        self._most = window
+        # By topic, which is taken as if it were in flight.
+        self._suspects: OrderedDict[str, Publish] = OrderedDict()
+        self._doubts: dict[str, _Doubt] = {}
+        self._largest_bytes = SURELY_TAKEN_BYTES  # that the broker took
+        self._too_large_bytes = math.inf
+        self._tried_again_s = 0.0
+        self._since_suspect = 0
+        self._is_tried = False  # a suspect is in flight, alone
+        self._took = False  # the broker took something on this connection
         self._in_flight: dict[str, Publish] = {}
         # Retained, by topic: next in line, and those whose topic is in flight.
         self._latest: OrderedDict[str, Publish] = OrderedDict()
@@ -61,7 +120,8 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """How many messages are not sent yet."""
-        return len(self._latest) + len(self._behind) + len(self._queued)
+        queued = len(self._queued) + len(self._suspects)
+        return len(self._latest) + len(self._behind) + queued
 
     @property
     def in_flight(self) -> int:
@@ -74,38 +134,55 @@ class Outbox:
         A tagged message that waits already is not queued twice: its owner repeats what is owed
         after a reconnect, and does not know what is still here.
         """
+        topic = message.topic
         if message.retained:
-            self._denied.pop(message.topic, None)
-            line = self._behind if message.topic in self._in_flight else self._latest
-            line[message.topic] = message
+            self._denied.pop(topic, None)
+            suspect = self._suspects.get(topic)
+            if suspect is not None and suspect.retained:
+                self._suspects[topic] = message
+            else:
+                line = self._behind if self._is_taken(topic) else self._latest
+                line[topic] = message
+        elif self._suspects.get(topic) == message and message.tag:
+            pass
         elif self._queued.get(self._tagged.get(message.tag, -1)) != message:
-            self._queues.setdefault(message.topic, deque()).append(self._enter(message))
-            if message.topic not in self._in_flight:
-                self._turns[message.topic] = None
+            if message.tag in self._doubts and not self._is_taken(topic):
+                self._suspects[topic] = message
+                return
+            self._queues.setdefault(topic, deque()).append(self._enter(message))
+            if not self._is_taken(topic):
+                self._turns[topic] = None
             if len(self._queued) > MOST_WAITING and self._events:
                 self._drop_oldest_event()
 
+    def granted(self, receive_maximum: int) -> None:
+        """Keep to what the broker granted, and to less where it once ended a connection over it."""
+        self.window = min(self._most, receive_maximum)
+
     def holds(self, topic: str) -> bool:
-        """Say whether something retained of a topic waits, is in flight or was refused."""
-        return topic in self._in_flight or topic in self._latest or topic in self._denied
+        """Say whether something retained of a topic waits, is in flight, refused or set aside."""
+        known = topic in self._latest or topic in self._denied or topic in self._doubts
+        return known or self._is_taken(topic)
+
+    def _is_taken(self, topic: str) -> bool:
+        return topic in self._in_flight or topic in self._suspects
 
     def withdraw(self) -> list[Publish]:
         """Give up the telemetry that waits, in order; what waits behind its own topic stays."""
-        given_up = [message for message in self._latest.values() if message.telemetry]
-        for message in given_up:
+        withdrawn = [message for message in self._latest.values() if message.telemetry]
+        for message in withdrawn:
             del self._latest[message.topic]
-        return given_up
+        return withdrawn
 
     def take(self) -> Publish | None:
         """Return the next message to send, now in flight, or None when there is none to send."""
-        if len(self._in_flight) >= self.window:
+        if self._is_tried or len(self._in_flight) >= self.window:
             return None
-        if self._turns and (not self._latest or self._in_a_row < QUEUED_IN_A_ROW):
-            self._in_a_row += 1
-            message = self._next_queued()
-        elif self._latest:
-            self._in_a_row = 0
-            message = self._latest.popitem(last=False)[1]
+        while (message := self._next()) is not None:
+            if not self._is_set_aside(message):
+                break
+            self._is_tried = False
+            self._free(message.topic)
         else:
             return None
         topic = message.topic
@@ -114,6 +191,19 @@ class Outbox:
         if (held := self._latest.pop(topic, None)) is not None:
             self._behind[topic] = held
         return message
+
+    def _next(self) -> Publish | None:
+        """Take the next message out of its line."""
+        if self._suspects and self._is_turn_of_suspects:
+            return None if self._in_flight else self._next_suspect()
+        self._since_suspect += 1
+        if self._turns and (not self._latest or self._in_a_row < QUEUED_IN_A_ROW):
+            self._in_a_row += 1
+            return self._next_queued()
+        if self._latest:
+            self._in_a_row = 0
+            return self._latest.popitem(last=False)[1]
+        return None
 
     def acked(self, message: Publish, reason_code: int = 0) -> None:
         """Note that a message is done with; one that is not in flight is ignored.
@@ -127,6 +217,11 @@ class Outbox:
         if held is None or (held is not message and held != message):
             return
         del self._in_flight[topic]
+        self._is_tried = False
+        self._took = True
+        self._doubts.pop(_name(message), None)
+        if reason_code < REFUSED and len(message.payload) > self._largest_bytes:
+            self._took_large(len(message.payload))
         if topic not in self._behind:
             self.refused(message, reason_code)
         self._free(topic)
@@ -142,10 +237,116 @@ class Outbox:
         for message in denied.values():
             self.put(message)
 
-    def lost(self) -> None:
-        """Put what is in flight back to the front: the connection is gone."""
-        in_flight = self._in_flight
-        self._in_flight = {}
+    def unsent(self, message: Publish) -> None:
+        """Put back to the front what could not be handed over; it is not in flight."""
+        del self._in_flight[message.topic]
+        if self._is_tried:
+            self._is_tried = False
+            self._suspects[message.topic] = message
+        else:
+            self._give_back({message.topic: message})
+
+    def lost(self, code: int | None = None, now_s: float = 0.0) -> None:
+        """Put back what is in flight: the connection is gone.
+
+        Args:
+            code: The reason code with which the broker ended it, 0x80 where it gave none; None
+                where it was not the broker.
+            now_s: Monotonic seconds.
+        """
+        in_flight, self._in_flight = self._in_flight, {}
+        was_tried, had_proof = self._is_tried, self._took
+        self._is_tried = self._took = False
+        if code == RECEIVE_MAXIMUM_EXCEEDED:
+            self._most = max(1, self.window // 2)
+        # Also when it was not the broker: a suspect it never answers holds up everything.
+        to_blame = (was_tried or code is not None) and code not in BLAMELESS
+        is_proved = to_blame and had_proof and len(in_flight) == 1
+        if is_proved:
+            self._blame(next(iter(in_flight.values())), now_s)
+        if not (to_blame or was_tried):
+            self._give_back(in_flight)
+            return
+        # Small ones first: the broker will take some of them, and that is proof against the rest.
+        for message in sorted(in_flight.values(), key=lambda message: len(message.payload)):
+            newest = self._behind.pop(message.topic, message) if message.retained else message
+            self._suspects[message.topic] = newest
+            self._suspects.move_to_end(message.topic, last=not is_proved)
+
+    def try_again(self, now_s: float) -> None:
+        """Let what was set aside for long enough be tried again, alone."""
+        if now_s >= self._tried_again_s:
+            self._too_large_bytes = math.inf
+        for name, doubt in self._doubts.items():
+            is_due = doubt.until_s is not None and doubt.until_s <= now_s
+            if is_due and not self._is_taken(name):
+                message, doubt.message, doubt.until_s = doubt.message, None, None
+                doubt.ends = ENDS_TO_SET_ASIDE - 1
+                if message is not None:
+                    self._suspects[name] = message
+
+    # -- who ends connections ------------------------------------------------------------------
+
+    @property
+    def _is_turn_of_suspects(self) -> bool:
+        """After others, so that it is known that the broker takes anything at all."""
+        if not (self._turns or self._latest):
+            return True
+        return self._took and self._since_suspect >= OTHERS_IN_A_ROW
+
+    def _next_suspect(self) -> Publish:
+        self._since_suspect = 0
+        self._is_tried = True
+        return self._suspects.popitem(last=False)[1]
+
+    def _blame(self, message: Publish, now_s: float) -> None:
+        """Hold the end of a connection against the one message that was in flight."""
+        doubt = self._doubts.setdefault(_name(message), _Doubt())
+        doubt.ends += 1
+        if doubt.ends < ENDS_TO_SET_ASIDE:
+            return
+        size = len(message.payload)
+        doubt.until_s = now_s + min(LONGEST_TERM_S, FIRST_TERM_S * 4.0 ** min(doubt.terms, 10))
+        doubt.size_bytes = size
+        doubt.terms += 1
+        if size > self._largest_bytes:
+            self._too_large_bytes = min(size, self._too_large_bytes)
+            self._tried_again_s = doubt.until_s
+        if message.retained:
+            self.given_up.append(message)
+
+    def _took_large(self, size: int) -> None:
+        """Learn that the broker takes messages of a size, and try again what is no larger."""
+        self._largest_bytes = size
+        if size >= self._too_large_bytes:
+            self._too_large_bytes = math.inf
+            for doubt in self._doubts.values():
+                doubt.until_s = doubt.until_s and 0.0
+
+    def _is_set_aside(self, message: Publish) -> bool:
+        """Keep a message from being sent whose topic, tag or size is set aside."""
+        name, size = _name(message), len(message.payload)
+        doubt = self._doubts.get(name)
+        if doubt is None or doubt.until_s is None:
+            if size < self._too_large_bytes:
+                return False
+            self.given_up.append(message)
+            if message.retained:
+                doubt = _Doubt(ENDS_TO_SET_ASIDE, 1, size, self._tried_again_s, message)
+                self._doubts[name] = doubt
+        elif size < doubt.size_bytes:
+            del self._doubts[name]
+            return False
+        elif message.retained:
+            doubt.message = message
+        else:
+            self.given_up.append(message)
+        return True
+
+    # -- lines ---------------------------------------------------------------------------------
+
+    def _give_back(self, in_flight: dict[str, Publish]) -> None:
+        """Put messages back to the front of their lines."""
         for topic in in_flight:
             self._free(topic)
         for topic, message in reversed(in_flight.items()):
@@ -203,3 +404,8 @@ class Outbox:
             queue.popleft()
         if not queue:
             del self._queues[topic]
+
+
+def _name(message: Publish) -> str:
+    """Return what a doubt is kept under: what a later message of the same kind shares."""
+    return message.topic if message.retained else message.tag or message.topic

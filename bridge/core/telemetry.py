@@ -9,7 +9,7 @@ Rules:
    values fewer, never the memory more.
 3. A connection that is lost leaves doubt: the broker may have our bytes and read them later, after
    what another connection brings. Topics in doubt are held back until the doubt is over.
-4. What was not acknowledged goes out again, unless a newer value of its topic waits.
+4. What was not acknowledged goes out again over the main connection, or what is newer of its topic.
 
 Every operation takes constant time for each message it is about.
 """
@@ -118,8 +118,11 @@ class Telemetry:
             self._settle()
 
     def _settle(self) -> None:
-        """Put back what was in flight on a connection that is over for certain."""
+        """Send over the main connection what was in flight on one that is over for certain.
+
+        One of these may have ended it: the main connection finds out which.
+        """
         left = self._in_flight
         self._in_flight = {}
         for topic, message in left.items():
-            self.put(self._behind.pop(topic, message))
+            self._main.put(self._behind.pop(topic, message))

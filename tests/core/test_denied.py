@@ -3,10 +3,11 @@
 import json
 
 from bridge.core.alerts import Alerts
-from bridge.core.denied import AGAIN_S, Denied
+from bridge.core.denied import AGAIN_S, TOLD_S, Denied
 from bridge.core.effects import SendDenied
-from bridge.core.events import Moment
-from bridge.core.messages import Publish
+from bridge.core.events import Moment, MqttConnected
+from bridge.core.messages import Publish, packet_bytes
+from bridge.core.outbox import SET_ASIDE, TOO_LARGE
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
@@ -74,4 +75,73 @@ def test_a_value_taken_on_another_connection_is_not_refused_any_more():
 
     assert alerts(denied.taken([OTHER])) == []
     assert alerts(denied.taken([OTHER, VALUE])) == [b""]
+    assert denied.deadline_s() is None
+
+
+# -- too large, or set aside -----------------------------------------------------------------------
+
+CONFIG = Publish("homeassistant/device/x/config", b"x" * 61_000)
+REPORT = Publish("charger/EH000001/session/report", b"{}", retained=False, tag="report:k:1")
+
+
+def said(effects, kind):
+    """Return what is published as one alert, as documents; None for an empty one."""
+    topic = f"charger/bridge/alert/{kind}"
+    found = [e.payload for e in effects if isinstance(e, Publish) and e.topic == topic]
+    return [(payload and json.loads(payload)) or None for payload in found]
+
+
+def test_what_is_over_the_brokers_limit_is_named_with_both_sizes():
+    """The topic, what it is, what the broker takes, and where that is set."""
+    denied = Denied(Alerts(Topics()))
+    denied.connected(MqttConnected(False, "5", 20, largest_packet_bytes=8_092))
+    (alert,) = said(denied.acked(CONFIG, TOO_LARGE, at(0)), "message_too_large")
+
+    size = packet_bytes(CONFIG, properties=True)
+    assert alert["message"] == f"{CONFIG.topic} is {size:,} bytes, the broker takes 8,092"
+    assert "message_size_limit" in alert["hint"]
+
+
+def test_a_size_the_broker_only_refuses_is_named_too():
+    """Without a limit in CONNACK the reason code or the ended connection says it."""
+    for code, word in ((TOO_LARGE, "too large"), (SET_ASIDE, "ended the connection")):
+        denied = Denied(Alerts(Topics()))
+        (alert,) = said(denied.acked(CONFIG, code, at(0)), "message_too_large")
+        assert "61,0" in alert["message"]
+        assert word in alert["message"]
+
+
+def test_it_stands_until_something_of_that_topic_is_taken():
+    """Neither time nor other topics end it; others of its kind are counted."""
+    denied = Denied(Alerts(Topics()))
+    list(denied.acked(CONFIG, TOO_LARGE, at(0)))
+    again = Publish("homeassistant/device/y/config", b"x" * 61_000)
+    (alert,) = said(denied.acked(again, TOO_LARGE, at(1)), "message_too_large")
+    assert "1 more like it" in alert["message"]
+    assert said(denied.acked(again, TOO_LARGE, at(2)), "message_too_large") == []
+    assert said(denied.tick(at(9 * TOLD_S)), "message_too_large") == []
+    assert said(denied.acked(OTHER, 0, at(3)), "message_too_large") == []
+
+    assert said(denied.acked(Publish(CONFIG.topic, b""), 0, at(4)), "message_too_large") == []
+    assert said(denied.taken([again]), "message_too_large") == [None]
+
+
+def test_a_small_message_that_ended_connections_is_not_called_large():
+    """It is refused for reasons only the broker's log knows."""
+    denied = Denied(Alerts(Topics()))
+    effects = list(denied.acked(REPORT, SET_ASIDE, at(0)))
+    (alert,) = said(effects, "publication_refused")
+
+    assert REPORT.topic in alert["message"]
+    assert said(effects, "message_too_large") == []
+
+
+def test_a_report_is_told_of_for_as_long_as_it_is_refused():
+    """Each refusal keeps it up; when none came for a while it is over."""
+    denied = Denied(Alerts(Topics()))
+    for mono_s in (0, 300, 600):
+        list(denied.acked(REPORT, SET_ASIDE, at(mono_s)))
+        assert said(denied.tick(at(mono_s + 200)), "publication_refused") == []
+
+    assert said(denied.tick(at(600 + TOLD_S)), "publication_refused") == [None]
     assert denied.deadline_s() is None

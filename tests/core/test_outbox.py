@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.messages import Publish
-from bridge.core.outbox import MOST_WAITING, QUEUED_IN_A_ROW, Outbox
+from bridge.core.outbox import (
+    BLAMELESS,
+    FIRST_TERM_S,
+    MOST_WAITING,
+    QUEUED_IN_A_ROW,
+    RECEIVE_MAXIMUM_EXCEEDED,
+    SURELY_TAKEN_BYTES,
+    Outbox,
+)
 
 
 def value(topic: str, payload: object) -> Publish:
@@ -254,6 +262,309 @@ def test_the_window_can_shrink_to_the_brokers_receive_maximum():
 
     assert outbox.take() == value("a", 1)
     assert outbox.take() is None
+
+
+# -- one message ends the connection ---------------------------------------------------------------
+
+CLOSED = 0x80
+# The bridge says something on each new connection.
+HELLO = value("bridge/state", "online")
+
+
+class Picky:
+    """A broker that closes when a message comes that it does not like."""
+
+    def __init__(self, outbox, dislikes):
+        self.outbox, self.dislikes = outbox, dislikes
+        self.taken, self.ends, self.now_s = [], 0, 0.0
+        outbox.granted(20)
+
+    def serve(self, connections=20):
+        """Serve connections until one is quiet; nothing is acknowledged behind the bad message."""
+        for _ in range(connections):
+            self.outbox.try_again(self.now_s)
+            if not self._one():
+                return
+        raise AssertionError("the broker closes again and again")
+
+    def _one(self):
+        self.outbox.put(HELLO)
+        while True:
+            batch = []
+            while (message := self.outbox.take()) is not None:
+                batch.append(message)
+            for message in batch:
+                if self.dislikes(message):
+                    self.ends += 1
+                    self.outbox.lost(CLOSED, self.now_s)
+                    return True
+                if message != HELLO:
+                    self.taken.append(message)
+                self.outbox.acked(message)
+            if not batch:
+                return False
+
+
+def large(topic, size=60_000, **more):
+    """Make a message that is larger than some brokers take."""
+    return Publish(topic, b"x" * size, **more)
+
+
+@pytest.mark.fault("F43")
+@pytest.mark.parametrize("place", [0, 7, 19, 45])
+def test_the_one_that_ends_connections_is_found_and_nobody_else_waits(place):
+    """Wherever it stands: three connections at most, everybody else arrives, it is given back."""
+    outbox = Outbox()
+    bad = large("homeassistant/device/x/config")
+    innocent = [value(f"state/{n}", n) for n in range(30)]
+    innocent += [event("result", n, tag=f"t{n}") for n in range(20)]
+    for number, message in enumerate(innocent):
+        if number == place:
+            outbox.put(bad)
+        outbox.put(message)
+    broker = Picky(outbox, lambda message: len(message.payload) > 20_000)
+    broker.serve()
+
+    assert broker.ends <= 3
+    assert sorted(broker.taken, key=str) == sorted(innocent, key=str)
+    assert list(outbox.given_up) == [bad]
+    assert (outbox.waiting, outbox.in_flight) == (0, 0)
+
+
+def test_what_is_set_aside_stays_so_until_its_time_and_costs_one_connection_then():
+    """The same or a larger message waits; a smaller one of its topic goes at once."""
+    outbox = Outbox()
+    outbox.put(value("ok", 1))
+    outbox.put(large("big"))
+    broker = Picky(outbox, lambda message: len(message.payload) > 20_000)
+    broker.serve()
+    found = broker.ends
+    for size in (60_000, 70_000):
+        outbox.put(large("big", size))
+        broker.serve()
+    assert (broker.ends, outbox.waiting) == (found, 0)
+
+    broker.now_s = FIRST_TERM_S
+    outbox.put(value("ok", 2))
+    broker.serve()
+    assert broker.ends == found + 1
+    broker.now_s = 2 * FIRST_TERM_S  # the second term is longer
+    broker.serve()
+    assert broker.ends == found + 1
+
+    outbox.put(large("big", 10_000))
+    broker.serve()
+    assert broker.taken[-1].payload == b"x" * 10_000
+    broker.dislikes = lambda _: False
+    broker.now_s = 100 * FIRST_TERM_S
+    broker.serve()
+    assert len(broker.taken[-1].payload) == 10_000  # nothing older comes behind it
+
+
+def test_one_large_message_speaks_for_all_of_its_size():
+    """Fifty descriptions cost no more connections than one, and come when the broker changed."""
+    outbox = Outbox()
+    for number in range(50):
+        outbox.put(large(f"device/{number}", 50_000 + number))
+        outbox.put(value(f"state/{number}", 1))
+    broker = Picky(outbox, lambda message: len(message.payload) > 20_000)
+    broker.serve()
+    assert broker.ends <= 8
+    assert len(outbox.given_up) == 50
+
+    broker.dislikes = lambda _: False
+    broker.now_s = FIRST_TERM_S
+    broker.serve()
+    outbox.try_again(broker.now_s)
+    broker.serve()
+    assert len({m.topic for m in broker.taken if len(m.payload) > 1}) == 50
+
+
+def test_a_small_message_that_is_disliked_speaks_for_itself_only():
+    """A broker that closes for one topic takes everything else, larger or not."""
+    outbox = Outbox()
+    for number in range(30):
+        outbox.put(value(f"state/{number}", "y" * (SURELY_TAKEN_BYTES - 1)))
+    outbox.put(value("forbidden", "z" * 50))
+    broker = Picky(outbox, lambda message: message.topic == "forbidden")
+    broker.serve()
+    outbox.put(large("later"))
+    broker.serve()
+
+    assert broker.ends <= 3
+    assert len(broker.taken) == 31
+
+
+@pytest.mark.fault("F43")
+def test_a_report_that_ends_connections_is_given_back_each_time_it_is_offered():
+    """Its owner keeps it owed; it is not sent before its time, and not forgotten after it."""
+    outbox = Outbox()
+    bad = event("session/report", "x" * 30_000, tag="report:k:1")
+    for message in (value("ok", 1), bad, event("session/report", "next", tag="report:l:1")):
+        outbox.put(message)
+    broker = Picky(outbox, lambda message: len(message.payload) > 20_000)
+    broker.serve()
+    ends = broker.ends
+    outbox.put(bad)
+    broker.serve()
+    assert list(outbox.given_up) == [bad, bad]
+    assert (broker.ends, broker.taken[-1].payload) == (ends, b"next")
+
+    broker.dislikes, broker.now_s = (lambda _: False), FIRST_TERM_S
+    outbox.try_again(broker.now_s)
+    outbox.put(bad)
+    broker.serve()
+    assert broker.taken[-1] == bad
+
+
+def test_a_broker_that_takes_nothing_at_all_convicts_nobody():
+    """Without proof that the broker takes anything, no message is to blame."""
+    outbox = Outbox()
+    for number in range(3):
+        outbox.put(value(f"state/{number}", number))
+    broker = Picky(outbox, lambda _: True)
+    with pytest.raises(AssertionError, match="again and again"):
+        broker.serve()
+    broker.dislikes = lambda _: False
+    broker.serve()
+
+    assert len(broker.taken) == 3
+    assert not outbox.given_up
+
+
+@pytest.mark.parametrize("code", [None, *sorted(BLAMELESS)])
+def test_an_end_that_is_no_messages_doing_makes_nobody_suspect(code):
+    """A lost line, a second client of the same id or a restart: everything goes as before."""
+    outbox = Outbox()
+    for _ in range(5):
+        for number in range(3):
+            outbox.put(value(f"state/{number}", number))
+        outbox.acked(outbox.take())
+        assert [outbox.take().topic for _ in range(2)]
+        outbox.lost(code)
+    outbox.granted(20)
+
+    assert len([outbox.take() for _ in range(2)]) == 2
+    assert not outbox.given_up
+
+
+def test_a_suspect_nobody_answers_is_set_aside_too():
+    """It holds up everything while it is alone: an end we made ourselves counts then."""
+    outbox = Outbox()
+    swallowed = value("hole", 1)
+    outbox.put(swallowed)
+    outbox.take()
+    for number in range(2):
+        outbox.lost(CLOSED if number == 0 else None)
+        outbox.put(value("ok", number))
+        while (message := outbox.take()) != swallowed:
+            outbox.acked(message)
+        outbox.put(value("late", number))
+        assert outbox.take() is None
+    outbox.lost(None)
+    assert outbox.take().topic == "late"
+    assert outbox.take() is None
+
+    assert list(outbox.given_up) == [swallowed]
+
+
+def test_a_broker_that_counts_otherwise_gets_fewer_at_a_time():
+    """After Receive maximum exceeded the window is half of it, on later connections too."""
+    outbox = Outbox()
+    outbox.granted(20)
+    for window in (10, 5, 2, 1, 1):
+        outbox.lost(RECEIVE_MAXIMUM_EXCEEDED)
+        outbox.granted(65_535)
+        assert outbox.window == window
+
+
+def test_what_could_not_be_handed_over_is_first_again():
+    """It was never sent, so the end of the connection is not its doing."""
+    outbox = Outbox()
+    for name in "ab":
+        outbox.put(value(name, 1))
+    outbox.unsent(outbox.take())
+    outbox.lost(CLOSED)
+
+    assert take_all(outbox) == [value("a", 1), value("b", 1)]
+
+
+class Hatred(RuleBasedStateMachine):
+    """A broker that closes for some topics or above some size, and a line that fails as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.outbox = Outbox(window=4)
+        self.limit = SURELY_TAKEN_BYTES + 10
+        self.hated = "d"
+        self.newest = {}
+        self.events = []
+        self.taken = []
+        self.flying = []
+        self.ends = {}
+        self.number = 0
+
+    def _bad(self, message):
+        return message.topic == self.hated or len(message.payload) > self.limit
+
+    @rule(topic=st.sampled_from("abcd"), is_large=st.booleans())
+    def a_value(self, topic, is_large):
+        self.number += 1
+        payload = b"%d" % self.number + b" " * (self.limit * is_large)
+        self.newest[topic] = Publish(topic, payload)
+        self.outbox.put(self.newest[topic])
+
+    @rule(topic=st.sampled_from("xy"), is_large=st.booleans())
+    def a_report(self, topic, is_large):
+        self.number += 1
+        payload = b"%d" % self.number + b" " * (self.limit * is_large)
+        message = Publish(topic, payload, retained=False, tag=f"t{self.number}")
+        self.events.append(message)
+        self.outbox.put(message)
+
+    @rule()
+    def send(self):
+        if (message := self.outbox.take()) is not None:
+            self.flying.append(message)
+
+    @precondition(lambda self: self.flying)
+    @rule()
+    def broker_reads(self):
+        message = self.flying.pop(0)
+        if self._bad(message):
+            self.ends[message] = self.ends.get(message, 0) + 1
+            self.outbox.lost(CLOSED)
+            self.flying.clear()
+        else:
+            self.taken.append(message)
+            self.outbox.acked(message)
+
+    @rule(code=st.sampled_from([None, 0x8E]))
+    def line_fails(self, code):
+        self.outbox.lost(code)
+        self.flying.clear()
+
+    def teardown(self):
+        """In the end every innocent message arrived, and every report did or was given back."""
+        for turn in range(500):
+            self.outbox.put(Publish("state", b"%d" % turn))
+            while (message := self.outbox.take()) is not None:
+                self.flying.append(message)
+            if not self.flying:
+                break
+            while self.flying:
+                self.broker_reads()
+        assert self.outbox.waiting == self.outbox.in_flight == 0
+        for topic, message in self.newest.items():
+            last = [m for m in self.taken if m.topic == topic][-1:]
+            assert self._bad(message) or last == [message]
+        for message in self.events:
+            assert message in self.taken or message in self.outbox.given_up
+        given_up = set(self.outbox.given_up)
+        assert not any(m in given_up for m in self.events if not self._bad(m))
+
+
+TestHatred = Hatred.TestCase
 
 
 class Traffic(RuleBasedStateMachine):

@@ -58,6 +58,7 @@ LARGEST_PAYLOAD_BYTES = 65_536
 # choice: without a bound he would fill the log and the memory.
 CUT_TOPICS_NAMED = 32
 
+UNSPECIFIED = 0x80
 PROTOCOL_ERROR = 0x82
 KEEP_ALIVE_TIMEOUT = 0x8D
 
@@ -75,6 +76,8 @@ class Connection:
     Attributes:
         lost: Resolves to the reason, a sentence, when the connection is over.
         poisoned: It ended because something arrived that paho cannot parse.
+        code: The reason code with which the broker ended it, 0x80 where it gave none; None where it
+            was not the broker.
         grant: What the broker granted; meaningful once :meth:`open` returned.
     """
 
@@ -91,6 +94,7 @@ class Connection:
         self.wish = wish
         self.grant = Grant(session_present=False)
         self.poisoned = False
+        self.code: int | None = None
         self._settings = settings
         self._arrived = arrived
         self._acked = acked
@@ -327,7 +331,9 @@ class Connection:
             step()
         except Exception as exc:  # noqa: BLE001 - a border: the loop would call again, for ever
             log.error("mqtt.client_failed", error=type(exc).__name__)
-            self.drop(f"the MQTT client failed ({type(exc).__name__})")
+            # What we sent may have to do with it.
+            self._lose(f"the MQTT client failed ({type(exc).__name__})", UNSPECIFIED)
+            self.drop("the MQTT client failed")
 
     # -- paho's side ------------------------------------------------------------------------
 
@@ -406,17 +412,19 @@ class Connection:
             self._lose("closed by us")
         elif flags.is_disconnect_packet_from_server:
             hint = failures.DISCONNECT_HINTS.get(code.value)
-            self._lose(f"the broker ended it ({code})" + (f": {hint}" if hint else ""))
+            reason = f"the broker ended it ({code})" + (f": {hint}" if hint else "")
+            self._lose(reason, code.value)
         elif code.value == PROTOCOL_ERROR:
             self.poisoned = self._is_granted  # paho calls a CONNACK that says no an error too
             self._lose("the broker sent something that is not MQTT")
         elif code.value == KEEP_ALIVE_TIMEOUT:
             self._lose(f"nothing was heard from the broker for {self._client.keepalive} s")
         else:
-            self._lose("the broker closed the connection")
+            self._lose("the broker closed the connection", UNSPECIFIED)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, code: int | None = None) -> None:
         if not self.lost.done():
+            self.code = code
             self.lost.set_result(reason)
 
     def _on_want_write(self, _client: object, _data: object, sock: socket.socket) -> None:

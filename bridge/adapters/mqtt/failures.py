@@ -67,7 +67,9 @@ CONNACK_CAUSES: Final[dict[int, Cause]] = {0x84: Cause.OLD_BROKER, 0x9B: Cause.Q
 DISCONNECT_HINTS: Final[dict[int, str]] = {
     0x8E: "another client connected with the same id; give each its own mqtt.client_id",
     0x87: "the broker's access list does not grant what was asked",
+    0x93: "it counts unacknowledged messages in another way; we send fewer at a time",
     0x95: "a message was larger than the broker takes",
+    0x96: "it takes fewer messages a second",
     0x97: "a quota is used up at the broker",
     0x98: "an administrator of the broker ended it",
 }

@@ -16,6 +16,7 @@ import asyncio
 import functools
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -23,10 +24,11 @@ import structlog
 from bridge.adapters.mqtt import failures, packets
 from bridge.adapters.mqtt.packets import ConnAck
 from bridge.adapters.mqtt.pipeline import NOT_AUTHORIZED, Pipeline, read_grant
-from bridge.adapters.mqtt.wire import ANSWER_DEADLINE_S, Grant, Route
+from bridge.adapters.mqtt.wire import ANSWER_DEADLINE_S, NO_RECEIVE_MAXIMUM, Grant, Route
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import LaneClosed, LaneOpened, MqttAcked, ValuesAcked
 from bridge.core.messages import Publish
+from bridge.core.outbox import RECEIVE_MAXIMUM_EXCEEDED, TOO_LARGE
 from bridge.errors import LinkLost
 from bridge.ports import Clock, Emit
 from bridge.settings import MqttSettings
@@ -46,7 +48,6 @@ DRAIN_S: Final = 5.0
 # Rights are not granted by the minute.
 FAILED_AS_REFUSED: Final = 12
 MAY_NOT_PUBLISH: Final = "the broker's access list does not let its client id publish"
-MESSAGE_TOO_LARGE: Final = 0x95
 CLIENT_ID_NOT_VALID: Final = 0x85
 # Why a clean end ends.
 CLOSED: Final = "closed by us"
@@ -71,6 +72,7 @@ class Lane:
         self._emit = emit
         self._client_id = f"{settings.client_id}-telemetry" if settings.client_id else ""
         self._opened_as = ""
+        self._most = NO_RECEIVE_MAXIMUM
         self._up: Pipeline | None = None
         self._is_open = False
         self._refused = False
@@ -115,7 +117,7 @@ class Lane:
             return
         for message in self._up.publish(messages):
             log.error("mqtt.unpublishable", topic=message.topic, payload_bytes=len(message.payload))
-            self._emit(MqttAcked(message, MESSAGE_TOO_LARGE))
+            self._emit(MqttAcked(message, TOO_LARGE))
 
     def close(self) -> None:
         """End it in order; what is not acknowledged yet is given up."""
@@ -138,6 +140,7 @@ class Lane:
             await self._dial(line, route)
             answer = await self._connack(line)
             grant = read_grant(answer, self._settings)
+            grant = replace(grant, receive_maximum=min(grant.receive_maximum, self._most))
             self._client_id = answer.client_id or self._client_id
             if self._client_id != self._opened_as:
                 # The broker did not end an earlier connection to take this one.
@@ -145,6 +148,8 @@ class Lane:
             line.start(grant)
             self._open(line, grant)
             await self._serve(line, answer.keepalive_s or self._settings.keepalive_s)
+            if line.code == RECEIVE_MAXIMUM_EXCEEDED:
+                self._most = max(1, grant.receive_maximum // 2)
             return line.lost.result()
         except LinkLost:
             raise

@@ -99,6 +99,7 @@ class PahoLink:
         self._epoch = 0
         self._attempt: Connection | None = None
         self._up: Connection | None = None
+        self._ended_with: int | None = None
         self._in_flight: dict[int, Publish] = {}
         self._early: deque[MqttMessage] = deque()
         self._sleeper: asyncio.Task[None] | None = None
@@ -209,6 +210,7 @@ class PahoLink:
             heard = await connection.subscribe(*wanted)
             self._announce(connection, loopback=heard if self._loopback else None)
             await self._serve(connection)
+            self._ended_with = connection.code
             return connection.lost.result()
         finally:
             connection.drop("stopped")
@@ -256,7 +258,12 @@ class PahoLink:
         self._last_failure = ""
         self._emit(
             MqttConnected(
-                grant.session_present, protocol, grant.receive_maximum, loopback, grant.keeps_s
+                grant.session_present,
+                protocol,
+                grant.receive_maximum,
+                loopback,
+                grant.keeps_s,
+                grant.largest_packet_bytes,
             )
         )
         while self._early:
@@ -315,19 +322,19 @@ class PahoLink:
         if reason != self._last_failure:
             log.warning("mqtt.connect_failed", reason=reason)
         self._last_failure = reason
-        self._tell_down(reason)
+        self._tell_down(reason, None)
 
     def _note_loss(self, reason: str, lived_s: float) -> None:
         if self._closing:
             log.info("mqtt.closed", lived_s=round(lived_s))
         else:
             log.warning("mqtt.disconnected", reason=reason, lived_s=round(lived_s))
-        self._tell_down(reason)
+        self._tell_down(reason, self._ended_with)
 
-    def _tell_down(self, reason: str) -> None:
+    def _tell_down(self, reason: str, code: int | None) -> None:
         if not self._told_down:
             self._told_down = True
-            self._emit(MqttDisconnected(reason))
+            self._emit(MqttDisconnected(reason, code))
 
     async def _pause(self, failed: int, cause: Cause) -> None:
         if self._closing:

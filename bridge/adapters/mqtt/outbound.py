@@ -8,7 +8,8 @@ measured). Mosquitto closes for control characters and Unicode non-characters as
 import re
 from typing import Final
 
-from bridge.core.messages import Publish
+from bridge.core.messages import Publish, packet_bytes
+from bridge.errors import TooLarge
 
 LONGEST_STRING_BYTES: Final = 65_535
 LONGEST_PACKET_BYTES: Final = 268_435_455
@@ -26,6 +27,7 @@ def check_publish(message: Publish, *, properties: bool, largest_packet_bytes: i
         largest_packet_bytes: The broker's Maximum Packet Size, or None when it named none.
 
     Raises:
+        TooLarge: It is larger than this broker takes.
         ValueError: It can never be sent over this connection; the text names the topic.
     """
     topic = message.topic
@@ -43,25 +45,7 @@ def check_publish(message: Publish, *, properties: bool, largest_packet_bytes: i
     size = packet_bytes(message, properties=properties)
     largest = largest_packet_bytes or LONGEST_PACKET_BYTES
     if size > largest:
-        raise ValueError(f"{topic!r} needs {size} bytes, the broker takes {largest}")
-
-
-def packet_bytes(message: Publish, *, properties: bool) -> int:
-    """Return the size of the PUBLISH packet at QoS 1, as Maximum Packet Size counts it."""
-    rest = 2 + len(message.topic.encode()) + 2 + len(message.payload)
-    if properties:
-        ours = sum(
-            5 + len(key.encode()) + len(value.encode()) for key, value in message.user_properties
-        )
-        if message.correlation is not None:
-            ours += 3 + len(message.correlation)
-        rest += _varint_bytes(ours) + ours
-    return 1 + _varint_bytes(rest) + rest
-
-
-def _varint_bytes(value: int) -> int:
-    """Return how many bytes a variable byte integer takes: seven bits in each."""
-    return max(1, -(-value.bit_length() // 7))
+        raise TooLarge(f"{topic!r} needs {size} bytes, the broker takes {largest}")
 
 
 def _check_text(text: str, what: str) -> None:

@@ -50,6 +50,7 @@ class Pipeline(asyncio.Protocol):
         granted: Resolves to the CONNACK.
         heard: Something came from the broker. Whoever looks after the keepalive takes it back.
         spoke: Something went to the broker; likewise.
+        code: The reason code with which the broker ended it, or None.
     """
 
     def __init__(self, settings: MqttSettings, client_id: str) -> None:
@@ -59,6 +60,7 @@ class Pipeline(asyncio.Protocol):
         self.granted: asyncio.Future[ConnAck] = loop.create_future()
         self.heard = False
         self.spoke = False
+        self.code: int | None = None
         secret = settings.password
         # Not kept longer than it is needed: it holds the password.
         self._hello = packets.connect(
@@ -185,7 +187,7 @@ class Pipeline(asyncio.Protocol):
         if kind == packets.CONNACK and not self.granted.done():
             self.granted.set_result(packets.connack(body))
         elif kind == packets.DISCONNECT:
-            code = packets.disconnect_reason(body)
+            self.code = code = packets.disconnect_reason(body)
             hint = failures.DISCONNECT_HINTS.get(code)
             self._lose(f"the broker ended it (reason code {code})" + (f": {hint}" if hint else ""))
             self.drop("closed by the broker")

@@ -11,12 +11,14 @@ Rules:
    comes, and the old one is emptied only after that: names and history stay. Each step waits for
    the broker's acknowledgements, and then for Home Assistant to be through with it: a description
    that comes while it still works on the one before is dropped there.
+   Where the broker does not take a device in one message, and does take its parts, it gets these.
 4. A charger is taken away when the account's list was read three times without it. An empty list is
    an outage of the vendor. Nothing is taken away before it is known which chargers there are.
 """
 
 import hashlib
 import hmac
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
@@ -24,11 +26,11 @@ from typing import Final
 from bridge.core.cloud.rest import ChargerList
 from bridge.core.effects import Effect, Note, RememberAnnounced
 from bridge.core.events import Moment
-from bridge.core.homeassistant.documents import Facts, describe, encoded
+from bridge.core.homeassistant.documents import Description, Facts, describe, encoded
 from bridge.core.homeassistant.entities import entities
 from bridge.core.homeassistant.record import Announced
-from bridge.core.messages import Publish
-from bridge.core.outbox import REFUSED
+from bridge.core.messages import Publish, packet_bytes
+from bridge.core.outbox import REFUSED, SET_ASIDE, TOO_LARGE
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings, Settings
 
@@ -41,6 +43,8 @@ BIRTH_SPREAD_S = 4.0
 HANDED_OVER_S = 5.0
 GONE_AFTER_LISTS = 3
 BIRTH = b"online"
+# The form in which each entity has a message of its own.
+PARTS: Final = "component"
 MIGRATE: Final = b'{"migrate_discovery":true}'
 
 Step = list[Publish]
@@ -84,6 +88,8 @@ class Announcer:
         self._pause_s = 0.0
         self._next_step_s: float | None = None
         self._awaited: set[tuple[str, bytes]] = set()
+        self._broker_takes_bytes = math.inf  # by CONNACK
+        self._learned_bytes = math.inf  # by what it did not take
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -150,9 +156,15 @@ class Announcer:
             self._want(now.mono_s + BIRTH_FIRST_S + BIRTH_SPREAD_S * self._draw(), later=True)
         return True
 
-    def connected(self, now: Moment) -> None:
-        """Say everything again: the broker may have lost it."""
+    def connected(self, now: Moment, largest_packet_bytes: int | None = None) -> None:
+        """Say everything again: the broker may have lost it.
+
+        Args:
+            now: When.
+            largest_packet_bytes: The broker takes no larger packets; None: it named no limit.
+        """
         self._is_connected = True
+        self._broker_takes_bytes = largest_packet_bytes or math.inf
         self._sent.clear()
         self._want(now.mono_s + SETTLE_S)
 
@@ -171,6 +183,9 @@ class Announcer:
         self._awaited.discard(mark)
         if reason_code < REFUSED:
             yield from self._took(message)
+        elif reason_code in (TOO_LARGE, SET_ASIDE) and _size(message) <= self._largest_bytes:
+            self._learned_bytes = _size(message) - 1
+            self._want(now.mono_s)
         if not self._awaited and any(self._steps):
             self._next_step_s = now.mono_s + self._pause_s
 
@@ -216,14 +231,7 @@ class Announcer:
         new: Step = []
         present = self._facts.keys() - self._gone if self._is_on else set()
         for charger_id in sorted(present):
-            description = describe(
-                self._facts[charger_id],
-                entities(charger_id, self._topics, self._commands),
-                form=self._form,
-                topics=self._topics,
-                places=self._places,
-                version=self._version,
-            )
+            description = self._described(charger_id)
             # One charger after the other: as objects, fifty descriptions are megabytes.
             new += self._announcements(description.documents, description.announced)
             wanted |= description.announced
@@ -231,6 +239,34 @@ class Announcer:
         for message in new:
             self._kept[message.topic] = wanted[message.topic]
         return [self._handing_over(old, wanted), new, [Publish(topic, b"") for topic in old]]
+
+    @property
+    def _largest_bytes(self) -> float:
+        return min(self._broker_takes_bytes, self._learned_bytes)
+
+    def _described(self, charger_id: str) -> Description:
+        """Describe a charger in the form that was asked for, or in parts where only these fit."""
+        description = self._in_form(charger_id, self._form)
+        if self._form == PARTS or self._fits(description):
+            return description
+        parts = self._in_form(charger_id, PARTS)
+        return parts if self._fits(parts) else description
+
+    def _in_form(self, charger_id: str, form: str) -> Description:
+        return describe(
+            self._facts[charger_id],
+            entities(charger_id, self._topics, self._commands),
+            form=form,
+            topics=self._topics,
+            places=self._places,
+            version=self._version,
+        )
+
+    def _fits(self, description: Description) -> bool:
+        return self._largest_bytes == math.inf or all(
+            _size(Publish(topic, encoded(document, {}))) <= self._largest_bytes
+            for topic, document in description.documents.items()
+        )
 
     def _may_go(self, kept: Announced) -> bool:
         return self._is_settled or kept.charger_id in self._facts
@@ -288,6 +324,10 @@ class Announcer:
         if all(payload for _topic, payload in self._awaited):
             yield RememberAnnounced(dict(self._kept))
             yield Note("info", "homeassistant.removed", {"left": len(self._kept)})
+
+
+def _size(message: Publish) -> int:
+    return packet_bytes(message, properties=True)
 
 
 def _digest(payload: bytes) -> bytes:

@@ -14,8 +14,8 @@ Rules:
 4. One report of each charger is under way, oldest end first, so a charger's reports go out in
    order; at most :data:`WINDOW` of all chargers. What the broker had before comes after what it
    never had.
-5. A report the broker refuses three times is set aside. It is tried again when a connection is
-   made anew, once after the broker took the last of its charger's others, and every
+5. A report the broker refuses three times, or can never take, is set aside. It is tried again when
+   a connection is made anew, once after the broker took the last of its charger's others, and every
    :data:`SET_ASIDE_S`. So it never holds up the rest, is never forgotten, and refusals alone never
    keep the wire busy.
 6. "No matching subscribers" (16) is no delivery where a subscriber is required: that charger's
@@ -34,7 +34,7 @@ from datetime import datetime
 
 from bridge.core.effects import Effect, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
-from bridge.core.outbox import REFUSED
+from bridge.core.outbox import IN_VAIN, REFUSED
 from bridge.core.sessions.ledger import StoredReport, report_document
 from bridge.core.topics import Topics
 
@@ -404,7 +404,7 @@ class Delivery:
         self, lane: _Lane, stored: StoredReport, reason_code: int, mono_s: float
     ) -> Iterator[Effect]:
         debt = self._debts[stored.key]
-        debt.refusals += 1
+        debt.refusals = MOST_REFUSALS if reason_code in IN_VAIN else debt.refusals + 1
         if debt.refusals < MOST_REFUSALS:
             self._queue(stored)
             return

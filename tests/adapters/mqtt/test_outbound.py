@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from bridge.adapters.mqtt.outbound import check_publish, packet_bytes
+from bridge.adapters.mqtt.outbound import check_publish
 from bridge.adapters.mqtt.wire import publish_properties
-from bridge.core.messages import Publish
+from bridge.core.messages import Publish, packet_bytes
 
 GOOD = st.text(
     st.characters(exclude_categories=("Cs", "Cc", "Cn"), exclude_characters="+#"), max_size=200

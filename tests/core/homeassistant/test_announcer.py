@@ -53,6 +53,7 @@ class Broker:
         self.log = []
         self.kept = dict(kept or {})
         self.reason_code = 0
+        self.takes_bytes = 1_000_000
         self.announcer.started(self.kept)
         if chargers:
             self.announcer.serve(chargers, self.now)
@@ -74,10 +75,11 @@ class Broker:
                 elif effect.retained:
                     self.retained.pop(effect.topic, None)
                 if acknowledge:
-                    waiting += self.announcer.acked(effect, self.reason_code, self.now)
+                    code = 0x95 if len(effect.payload) > self.takes_bytes else self.reason_code
+                    waiting += self.announcer.acked(effect, code, self.now)
 
-    def connect(self):
-        self.announcer.connected(self.now)
+    def connect(self, largest_packet_bytes=None):
+        self.announcer.connected(self.now, largest_packet_bytes)
         self.run()
 
     def run(self):
@@ -331,6 +333,43 @@ def test_the_form_can_change(before, after):
     assert not any(message.retained for message in handed)
     assert {m.topic for m in handed} == {m.topic for m in emptied} == first.kept.keys()
     assert later.retained.keys() == later.kept.keys() == {m.topic for m in new}
+
+
+def test_a_broker_that_names_its_limit_gets_a_device_in_parts():
+    """Nothing it does not take is tried; where it takes more, the device is one message again."""
+    broker = Broker()
+    broker.connect(largest_packet_bytes=8_092)
+    assert DEVICE.format(ONE) not in {message.topic for message in broker.log}
+    assert len(broker.retained) > 20
+    assert max(len(m.payload) for m in broker.log) < 8_092
+
+    broker.connect()
+    assert set(broker.retained) == {DEVICE.format(ONE)}
+
+
+@pytest.mark.fault("F43")
+def test_a_broker_that_refuses_a_device_gets_it_in_parts():
+    """By reason code, or because it ends connections: once, and not again with each birth."""
+    broker = Broker()
+    broker.takes_bytes = 20_000
+    broker.connect()
+    assert DEVICE.format(ONE) not in broker.kept
+    assert len(broker.kept) > 20
+    tried = sum(len(m.payload) > 20_000 for m in broker.log)
+    broker.connect()
+
+    assert (tried, sum(len(m.payload) > 20_000 for m in broker.log)) == (1, 1)
+
+
+def test_a_broker_that_takes_neither_form_is_asked_for_the_one_that_was_wanted():
+    """It is refused, and told of, once for each time it is due."""
+    broker = Broker()
+    broker.connect(largest_packet_bytes=100)
+    broker.takes_bytes = 50
+
+    assert [m.topic for m in broker.log] == [DEVICE.format(ONE)]
+    broker.connect(largest_packet_bytes=100)
+    assert [m.topic for m in broker.log] == [DEVICE.format(ONE)] * 2
 
 
 def test_each_step_waits_for_the_one_before():

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.core.effects import Effect, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
+from bridge.core.outbox import SET_ASIDE
 from bridge.core.sessions.delivery import (
     BURST,
     FIRST_PROBE_S,
@@ -425,6 +426,19 @@ def test_a_refused_report_does_not_block_the_rest_and_is_not_forgotten():
     (note,) = desk.ack(retried, REFUSAL)
     assert isinstance(note, Note)
     assert (desk.delivery.owed, desk.delivery.refused) == (1, 1)
+
+
+@pytest.mark.fault("F43")
+def test_a_report_the_broker_can_never_take_is_set_aside_at_once_and_stays_owed():
+    """Too large, or given back because it ended connections: named, and offered again later."""
+    desk = Desk(row(1), row(2))
+    note, following = desk.ack(desk.sent[-1], SET_ASIDE)
+
+    assert note.fields == {"key": f"{ONE}-1", "reason_code": SET_ASIDE, "refusals": MOST_REFUSALS}
+    assert following.tag == f"report:{ONE}-2:1"
+    desk.ack(following)
+    assert (desk.delivery.owed, desk.delivery.unsettled) == (1, 1)
+    assert keys(desk.reconnect())[:1] == [f"{ONE}-1"]
 
 
 def test_a_refused_report_is_tried_again_on_a_new_connection_or_with_new_content():
