@@ -200,6 +200,8 @@ def _of_the_bridge(topics: Topics) -> Iterator[Message]:
 _INFO: Final = _object(
     {
         "version": _TEXT,
+        "client_id": _TEXT,
+        "instance": _TEXT,
         "started_at": _TEXT,
         "chargers": _TEXTS,
         "capabilities": _object(
@@ -236,7 +238,15 @@ _HEALTH: Final = _object(
         "counters": {"type": "object", "additionalProperties": _COUNT},
     }
 )
-_HEARTBEAT: Final = _object({"client_id": _TEXT, "at": _TIME, "count": _COUNT})
+_HEARTBEAT: Final = _object(
+    {
+        "client_id": _TEXT,
+        "instance": _TEXT,
+        "started_at": _TEXT,
+        "at": _TIME,
+        "count": _COUNT,
+    }
+)
 
 
 # -- a charger ---------------------------------------------------------------------------------

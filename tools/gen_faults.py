@@ -212,6 +212,10 @@ FAULTS: Final = {
         "A broker ends the connection because of one message, or takes none of its size",
         "that one is found, set aside and named; all others arrive, a report stays owed",
     ),
+    "F44": Row(
+        "Two gateways with one client id, or on one base topic",
+        "named; each touches only its own chargers, of a shared one one acts, nobody is fought",
+    ),
 }
 
 

@@ -46,13 +46,17 @@ class Loopback:
     def __init__(self, topics: Topics, alerts: Alerts, *, client_id: str, keepalive_s: int) -> None:
         self._topics = topics
         self._alerts = alerts
-        self._client_id = client_id
+        self._name = {"client_id": client_id}
         self._within_s = max(SHORTEST_WAIT_S, KEEPALIVES * keepalive_s)
         self._count = 0
         self._out: bytes | None = None
         self._acked = False
         self._due_s = math.inf
         self._proven = False
+
+    def started(self, instance: str, started_at: str) -> None:
+        """Take what tells this process from another bridge, whatever its client id is."""
+        self._name |= {"instance": instance, "started_at": started_at}
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -105,7 +109,7 @@ class Loopback:
         self._acked = False
         self._due_s = now.mono_s + self._within_s
         self._out = msgspec.json.encode(
-            {"client_id": self._client_id, "at": iso_utc(now.wall), "count": self._count}
+            {**self._name, "at": iso_utc(now.wall), "count": self._count}
         )
         yield Publish(self._topics.bridge_heartbeat, self._out, retained=False)
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import assert_never
 
 from bridge.core.alerts import Alerts
@@ -67,6 +68,7 @@ from bridge.core.events import (
 from bridge.core.homeassistant.announcer import Announcer
 from bridge.core.loopback import Loopback
 from bridge.core.messages import Publish
+from bridge.core.neighbours import Neighbours
 from bridge.core.outbox import REFUSED
 from bridge.core.queries import Queries
 from bridge.core.questions import QUESTIONS, Privacy
@@ -76,7 +78,9 @@ from bridge.core.status import Status
 from bridge.core.topics import (
     AlertTopic,
     AvailabilityTopic,
+    BridgeInfoTopic,
     BridgeStateTopic,
+    Echo,
     GetTopic,
     HeartbeatTopic,
     PersonalTopic,
@@ -113,7 +117,10 @@ class Machine:
         self.topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         self._alerts = Alerts(self.topics)
         self._contained = Containment(self._alerts)
-        self._status = Status(self.topics, self._alerts, version, _capabilities(settings))
+        client_id, instance = settings.mqtt.client_id, _instance(salt)
+        self._status = Status(
+            self.topics, self._alerts, version, _capabilities(settings), client_id, instance
+        )
         self._denied = Denied(self._alerts)
         self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
         self._discovery = Discovery(settings.easee.chargers)
@@ -132,8 +139,11 @@ class Machine:
         self._loopback = Loopback(
             self.topics,
             self._alerts,
-            client_id=settings.mqtt.client_id,
+            client_id=client_id,
             keepalive_s=settings.mqtt.keepalive_s,
+        )
+        self._neighbours = Neighbours(
+            self.topics, self._alerts, client_id=client_id, instance=instance
         )
         self._late_until_s = NEVER_S
         self._late_by_s = 0.0
@@ -151,10 +161,12 @@ class Machine:
         self._discovery_call: int | None = None
         self._probe_call: int | None = None
         self._remembered: tuple[str, ...] = ()
+        self._remembered_at_start: frozenset[str] = frozenset()
         self._connected_s = NEVER_S
         self._heard_s = NEVER_S
         self._alive_at: datetime | None = None
         self._asserted_s = NEVER_S
+        self._echoed: set[str] = set()
         self._reads: dict[int, str] = {}
         self._timed = self._in_order()
 
@@ -188,6 +200,7 @@ class Machine:
             Timed("sessions", self._sessions.deadline_s, self._sessions.tick),
             Timed("queries", self._queries.deadline_s, self._queries.tick),
             Timed("announcer", self._announcer.deadline_s, self._announcer.tick),
+            Timed("neighbours", self._neighbours.deadline_s, self._neighbours.tick),
             Timed("denied", self._denied.deadline_s, self._denied.tick),
             Timed("fleet", self._fleet.deadline_s, self._look_for_silence),
             Timed("status", self._status.deadline_s, self._status.refresh),
@@ -223,6 +236,7 @@ class Machine:
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
             case MqttDisconnected(reason):
+                yield from run("neighbours", self._neighbours.disconnected, event, now)
                 if self._heard_s > NEVER_S:
                     # A connection that was half open is noticed within two keepalives.
                     dead_s = 2 * self._settings.mqtt.keepalive_s
@@ -277,7 +291,10 @@ class Machine:
                 self._alive_at = alive_at
                 yield from run("announcer", self._announcer.started, announced)
                 yield from run("status", self._status.started, now)
+                self._loopback.started(self._status.instance, self._status.started_at)
+                self._neighbours.started(self._status.started_at)
                 self._remembered = remembered
+                self._remembered_at_start = frozenset(remembered)
                 yield from run("polling", self._polling.stream_down, now.mono_s)
                 yield from run("discovery", self._discovery.start, now)
                 yield from self._serve(self._settings.easee.chargers or remembered, now)
@@ -391,12 +408,15 @@ class Machine:
 
     def _message(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
         self._heard_s = now.mono_s
-        run, ask = self._contained.run, self._contained.ask
+        ask = self._contained.ask
         if ask("announcer", self._announcer.hears, event.topic, event.payload, now):
             yield Acknowledge(event.receipt)
             return
         chargers = self._fleet.chargers
         match self.topics.parse(event.topic):
+            case SetTopic(charger_id) | GetTopic(charger_id) if self._is_left(charger_id, now):
+                self._status.counters["left_to_another_bridge"] += 1
+                yield Acknowledge(event.receipt)
             case SetTopic() as target:
                 aged = self._aged(event, now)
                 step = self._journal.receive(aged, target, chargers, now)
@@ -408,18 +428,27 @@ class Machine:
                 step = self._sessions.message(event, target, now)
                 yield from self._acknowledged(event, "sessions", step)
             case HeartbeatTopic():
-                yield from run("loopback", self._loopback.returned, event, now)
-                yield Acknowledge(event.receipt)
-            case PersonalTopic(topic):
-                if event.retained and event.payload:
-                    yield Note("info", "personal.emptied", {"topic": topic})
-                    yield Publish(topic, b"")
-                yield Acknowledge(event.receipt)
-            case AvailabilityTopic() | AlertTopic() | BridgeStateTopic() as topic:
-                yield from self._echo(event, topic, now)
+                yield from self._heartbeat(event, now)
                 yield Acknowledge(event.receipt)
             case None:
                 yield Acknowledge(event.receipt)
+            case topic:
+                yield from self._echo(event, topic, now)
+                yield Acknowledge(event.receipt)
+
+    def _heartbeat(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        run = self._contained.run
+        yield from run("loopback", self._loopback.returned, event, now)
+        if self._neighbours.is_new(event):
+            yield self._status.info()  # so that it knows of us and our chargers
+        yield from run("neighbours", self._neighbours.heartbeat, event, now)
+
+    def _is_left(self, charger_id: str, now: Moment) -> bool:
+        """Say whether what is asked of a charger is another bridge's to answer."""
+        ask = self._contained.ask
+        if charger_id in self._fleet.chargers:
+            return bool(ask("neighbours", self._neighbours.acts_for, charger_id, now))
+        return bool(ask("neighbours", self._neighbours.keeps, charger_id, now))
 
     def _acknowledged(
         self, event: MqttMessage, name: str, step: Iterator[Effect]
@@ -445,33 +474,71 @@ class Machine:
     def _echo(
         self,
         event: MqttMessage,
-        topic: AvailabilityTopic | AlertTopic | BridgeStateTopic,
+        topic: Echo,
         now: Moment,
     ) -> Iterator[Effect]:
         """Put right what the broker keeps of an earlier run, or somebody else said of us."""
-        mono_s = now.mono_s
-        fresh = event.retained and mono_s - self._connected_s < ECHOES_WITHIN_S
+        # One message of each topic is kept; the next one is live, whatever its flag says.
+        fresh = (
+            event.retained
+            and now.mono_s - self._connected_s < ECHOES_WITHIN_S
+            and event.topic not in self._echoed
+        )
+        if fresh:
+            self._echoed.add(event.topic)
+        run = self._contained.run
         match topic:
-            case AvailabilityTopic(charger_id):
-                unknown = is_serial(charger_id) and charger_id not in self._fleet.chargers
-                if fresh and unknown and event.payload == b"online":
-                    yield Publish(self.topics.availability(charger_id), b"offline")
+            case AvailabilityTopic(charger_id) if is_serial(charger_id):
+                yield from self._availability_echo(charger_id, event.payload, fresh=fresh)
             case AlertTopic(kind):
-                if fresh and event.payload and is_level(kind) and kind not in self._alerts.kinds:
+                ours = is_level(kind) and not self._neighbours.is_there(now)
+                if fresh and event.payload and ours and kind not in self._alerts.kinds:
                     yield Publish(self.topics.alert(kind), b"")
+            case PersonalTopic():
+                if event.retained and event.payload:
+                    yield Note("info", "personal.emptied", {"topic": topic.topic})
+                    yield Publish(topic.topic, b"")
+            case BridgeInfoTopic():
+                yield from run("neighbours", self._neighbours.info, event, now, is_kept=fresh)
             case BridgeStateTopic():
-                # The late will of a connection that was taken over, for instance.
-                if event.payload != b"online" and mono_s - self._asserted_s >= ASSERT_EVERY_S:
-                    self._asserted_s = mono_s
-                    yield Publish(self.topics.bridge_state, b"online")
+                yield from self._state_echo(event.payload, now, fresh=fresh)
+
+    def _availability_echo(
+        self, charger_id: str, payload: bytes, *, fresh: bool
+    ) -> Iterator[Effect]:
+        """Take what is said of a charger: one that was served and is not any more is offline."""
+        if charger_id in self._fleet.chargers:
+            return
+        if charger_id not in self._remembered_at_start:
+            yield from self._contained.run(
+                "neighbours", self._neighbours.availability, charger_id, payload
+            )
+        elif fresh and payload == b"online":
+            yield Publish(self.topics.availability(charger_id), b"offline")
+
+    def _state_echo(self, payload: bytes, now: Moment, *, fresh: bool) -> Iterator[Effect]:
+        """Assert that we are there, whoever left."""
+        if payload == b"offline" and not fresh:
+            # Another bridge said it of all its chargers before, ours among them.
+            for charger_id in sorted(self._neighbours.shared(now)):
+                yield self._fleet.chargers[charger_id].state.availability_again(now)
+        yield from self._contained.run(
+            "neighbours", self._neighbours.state, payload, now, is_kept=fresh
+        )
+        # The late will of a connection that was taken over, for instance.
+        if payload != b"online" and now.mono_s - self._asserted_s >= ASSERT_EVERY_S:
+            self._asserted_s = now.mono_s
+            yield Publish(self.topics.bridge_state, b"online")
 
     def _mqtt_connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
         self._status.mqtt_protocol, self._status.keeps_s = event.protocol, event.keeps_s
         waited_s = self._unheard_s(now)
         self._connected_s = self._heard_s = now.mono_s
         self._late_until_s = NEVER_S
+        self._echoed.clear()
         run = self._contained.run
         yield from run("denied", self._denied.connected, event)
+        yield from run("neighbours", self._neighbours.connected, now)
         yield from run("loopback", self._loopback.connected, event, now)
         yield from run("status", self._status.publications, now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
@@ -670,6 +737,7 @@ class Machine:
         yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
         yield Note("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
         yield Watch(self._status.chargers)
+        yield from run("neighbours", self._neighbours.serve, self._status.chargers, now)
         yield from run("sessions", self._sessions.serve, new)
         yield from run("announcer", self._announcer.serve, new, now)
         yield self._status.info()
@@ -697,6 +765,11 @@ class Machine:
         self._status.cloud.stream_up = False
         yield from self._contained.run("journal", self._journal.stop, now)
         yield from self._contained.run("polling", self._polling.stop)
+
+
+def _instance(salt: bytes) -> str:
+    """Name this installation: stable, and nothing of the salt can be told from it."""
+    return sha256(b"instance\0" + salt).hexdigest()[:12]
 
 
 def _capabilities(settings: Settings) -> dict[str, object]:

@@ -64,6 +64,8 @@ class Status:
     Attributes:
         version: Of the program.
         capabilities: What this configuration offers, for ``bridge/info``.
+        client_id: Ours, at the broker.
+        instance: Tells this installation from every other; stable, and no secret.
         cloud: What is known of the cloud; changed by the machine.
         counters: How often what happened since the start; keys are snake_case.
         has_lane: Values have a connection to the broker of their own.
@@ -75,6 +77,8 @@ class Status:
     alerts: Alerts
     version: str
     capabilities: dict[str, object]
+    client_id: str = ""
+    instance: str = ""
     cloud: CloudView = field(default_factory=CloudView)
     counters: Counter[str] = field(default_factory=Counter)
     started_at: str = ""
@@ -141,6 +145,8 @@ class Status:
         """``bridge/info``: what this bridge is and offers."""
         document = {
             "version": self.version,
+            "client_id": self.client_id,
+            "instance": self.instance,
             "started_at": self.started_at,
             "chargers": self.chargers,
             "capabilities": {

@@ -77,29 +77,26 @@ class PersonalTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class BridgeInfoTopic:
+    """``<base>/bridge/info``: what a bridge says of itself, we or another one."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeartbeatTopic:
     """``<base>/bridge/heartbeat``: what we said ourselves, if the broker works."""
 
 
-Incoming = (
-    SetTopic
-    | GetTopic
-    | SessionAckTopic
-    | SessionReplayTopic
-    | AvailabilityTopic
-    | AlertTopic
-    | BridgeStateTopic
-    | PersonalTopic
-    | HeartbeatTopic
-)
+# What the broker keeps of us, or of another bridge.
+Echo = AvailabilityTopic | AlertTopic | BridgeStateTopic | BridgeInfoTopic | PersonalTopic
+Incoming = SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic | HeartbeatTopic | Echo
 
 
 _RETAINED_ONCE: Final = tuple(spec_of(number).name for number in RETAINED_ONCE)
-
 _BRIDGE: Final[dict[str, Incoming]] = {
     "session/ack": SessionAckTopic(),
     "session/replay": SessionReplayTopic(),
     "state": BridgeStateTopic(),
+    "info": BridgeInfoTopic(),
     "heartbeat": HeartbeatTopic(),
 }
 
@@ -227,11 +224,15 @@ class Topics:
 
     @property
     def echoes(self) -> tuple[str, ...]:
-        """Our own retained topics that are listened to: what an earlier run left may be untrue."""
+        """Our own retained topics that are listened to: what an earlier run left may be untrue.
+
+        First those that tell of another bridge, whose topics are left alone.
+        """
         return (
+            self.bridge_state,
+            self.bridge_info,
             f"{self.base}/+/availability",
             self.alert("+"),
-            self.bridge_state,
             *(
                 topic("+", name)
                 for name in _RETAINED_ONCE

@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -52,7 +53,7 @@ from bridge.core.events import (
     Tick,
     ValuesAcked,
 )
-from bridge.core.machine import Machine
+from bridge.core.machine import Machine, _instance
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.values import iso_utc
@@ -67,6 +68,7 @@ from bridge.settings import (
 from tests.conftest import NOON
 
 ONE = "EH123456"
+RECEIPT = Receipt(1, 9, 1)
 SESSION = (
     '{"Auth":"04AA","AuthReason":3,"EnergyKwh":1.5,"Id":7,'
     '"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z"}'
@@ -616,7 +618,8 @@ def keeps(topic, payload):
 
 
 def test_what_an_earlier_run_left_at_the_broker_is_put_right(world):
-    """A charger nobody serves is not online, and an alert nobody has is emptied."""
+    """A charger that was served is not online any more, and an alert nobody has is emptied."""
+    world.take(Started(("EH999999",)))
     world.take(keeps("EH999999/availability", b"online"))
     assert world.published() == {"charger/EH999999/availability": b"offline"}
     world.take(keeps("bridge/alert/undecodable", b"{}"))
@@ -651,6 +654,76 @@ def test_personal_data_that_an_older_version_retained_is_emptied(world, kind, ch
     assert not world.published()
     world.take(MqttMessage(kept.topic, b"sha256:00", Receipt(1, 9, 1)))  # what we say ourselves
     assert not world.published()
+
+
+def _neighbour(kind, chargers=(), instance="0"):
+    """Something another bridge says of itself; its instance comes before any of ours."""
+    said = {"client_id": "other", "instance": instance, "started_at": "x", "chargers": chargers}
+    return MqttMessage(f"charger/bridge/{kind}", json.dumps(said).encode(), Receipt(1, 0, 0))
+
+
+def _asked(charger_id, what="set/stop"):
+    return MqttMessage(f"charger/{charger_id}/{what}", b"{}", Receipt(1, 9, 1))
+
+
+def test_another_bridge_keeps_its_chargers_and_its_alerts(world):
+    """Nothing of it is taken offline, emptied, or answered as unknown."""
+    world.take(keeps("bridge/state", b"online"))
+    info = _neighbour("info", ["EH999999"])
+    world.take(replace(info, retained=True), keeps("EH999999/availability", b"online"))
+    assert set(world.published()) <= {"charger/bridge/alert/second_bridge"}
+    world.take(keeps("bridge/alert/undecodable", b"{}"))
+    for what in ("set/stop", "get/observations"):
+        world.take(_asked("EH999999", what))
+        assert world.out == [Acknowledge(Receipt(1, 9, 1))]
+    world.take(_asked("EH888888"))
+    assert b"unknown_charger" in world.published()["charger/EH888888/result/stop"]
+
+
+def test_of_two_bridges_with_one_charger_one_acts(world):
+    """The one with the higher instance id is silent while the other is there, and says why."""
+    world.take(_neighbour("info", [ONE]))
+    assert ONE.encode() in world.published()["charger/bridge/alert/second_bridge"]
+    world.take(_asked(ONE))
+    assert world.out == [Acknowledge(Receipt(1, 9, 1))]
+    world.seconds = 20
+    world.take(_neighbour("heartbeat"), MqttMessage("charger/bridge/state", b"offline", RECEIPT))
+    world.take(_asked(ONE))
+    assert world.calls()
+
+
+def test_the_other_one_that_leaves_does_not_take_our_charger_with_it(world):
+    """It says offline of all its chargers; of those we serve too the truth is told again."""
+    world.take(_neighbour("info", [ONE]))
+    world.seconds = 60
+    world.take(_neighbour("heartbeat"), MqttMessage("charger/bridge/state", b"offline", RECEIPT))
+    assert world.published()[f"charger/{ONE}/availability"] == b"offline"
+    assert world.published()["charger/bridge/state"] == b"online"
+
+
+def test_a_bridge_that_is_heard_for_the_first_time_is_told_of_us(world):
+    """Our information goes out again, once, so that it knows which chargers are ours."""
+    world.take(_neighbour("heartbeat"))
+    assert json.loads(world.published()["charger/bridge/info"])["chargers"] == [ONE]
+    world.take(_neighbour("heartbeat"))
+    assert "charger/bridge/info" not in world.published()
+
+
+def test_a_connection_that_was_taken_over_is_an_alert(world):
+    """It waits until there is a connection to tell it on."""
+    world.take(MqttDisconnected("taken over", 0x8E), MqttConnected(True, "5", 20))
+    alert = json.loads(world.published()["charger/bridge/alert/second_bridge"])
+    assert "mqtt.client_id" in alert["hint"]
+
+
+def test_an_installation_has_a_name_that_stays(world):
+    """The same store, the same name; it is in the information and in every heartbeat."""
+    names = {_instance(b"salt"), _instance(b"salt"), _instance(b"other")}
+    assert len(names) == 2
+    world.take(MqttConnected(False, "5", 20, loopback=True))
+    for topic in ("info", "heartbeat"):
+        document = json.loads(world.published()[f"charger/bridge/{topic}"])
+        assert document["instance"] == _instance(b"salt")
 
 
 def test_echoes_count_only_right_after_a_connection(world):

@@ -61,6 +61,7 @@ CUT_TOPICS_NAMED = 32
 UNSPECIFIED = 0x80
 PROTOCOL_ERROR = 0x82
 KEEP_ALIVE_TIMEOUT = 0x8D
+UNSPECIFIED = 0x80
 
 
 class Connection:
@@ -75,6 +76,8 @@ class Connection:
 
     Attributes:
         lost: Resolves to the reason, a sentence, when the connection is over.
+        code: The reason code with which the broker ended it, 0x80 where it gave none; None where it
+            was not the broker.
         poisoned: It ended because something arrived that paho cannot parse.
         code: The reason code with which the broker ended it, 0x80 where it gave none; None where it
             was not the broker.

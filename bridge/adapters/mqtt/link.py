@@ -42,6 +42,9 @@ LONGEST_WAITS_S: Final = {Cause.UNREACHED: 5.0, Cause.SILENT: 5.0}
 # A connection that ended sooner counts as failed: a broker that accepts and kicks (two clients
 # with one id, an access list) would otherwise be visited every second for ever.
 SETTLED_AFTER_S = 30.0
+# Two clients with one id throw each other out for ever: a connection that lasted only as long as
+# the other one's pause changes nothing. Not every broker says why it hangs up (mosquitto 2.0.11).
+SETTLED_BY_CODE_S: Final = {0x8E: 600.0, 0x80: 90.0}
 # paho's keepalive has whole seconds.
 KEEP_ALIVE_STEP_S = 1.0
 # How long a clean end may take: the last PUBACK, then DISCONNECT.
@@ -131,7 +134,7 @@ class PahoLink:
                 self._note_failure(str(error))
             else:
                 lived_s = self._clock.now().mono_s - started_s
-                failed = failed + 1 if lived_s < SETTLED_AFTER_S else 1
+                failed = self._failures_after(failed, lived_s)
                 self._note_loss(reason, lived_s)
             await self._pause(failed, cause)
 
@@ -305,6 +308,11 @@ class PahoLink:
         message = self._in_flight.pop(message_id, None)
         if message is not None:
             self._emit(MqttAcked(message, reason_code))
+
+    def _failures_after(self, failed: int, lived_s: float) -> int:
+        """Return as how many failures in a row the end of a connection counts."""
+        settled_s = SETTLED_BY_CODE_S.get(self._ended_with or 0, SETTLED_AFTER_S)
+        return failed + 1 if lived_s < settled_s else 1
 
     # -- between connections ----------------------------------------------------------------
 

@@ -203,7 +203,7 @@ class ChargerState:
         for name, payload in self._derived.items():
             yield Publish(self._state_topic + name, payload, telemetry=True)
         if self.online is not None:
-            yield self._availability(online=self.online and self._heard_lately(now))
+            yield self.availability_again(now)
 
     def _add_messages(
         self,
@@ -277,6 +277,10 @@ class ChargerState:
         if online != self.online:
             self.online = online
             yield self._availability(online=online)
+
+    def availability_again(self, now: Moment) -> Publish:
+        """Say again whether it is available."""
+        return self._availability(online=bool(self.online) and self._heard_lately(now))
 
     def deadline_s(self, now: Moment) -> float | None:
         """Return the monotonic second at which silence will make it unavailable.
