@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIGNALR := tests/acceptance/signalr
 ASYNCAPI := tests/acceptance/asyncapi
+AJV := tests/acceptance/ajv
 NODERED := tests/acceptance/nodered
 PEERS := benchmarks/peers
 HASS := .acceptance/home-assistant
@@ -27,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/bin:/usr/bin:/bin:/usr/local/
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
-.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-nodered acceptance-page
+.PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
@@ -74,13 +75,16 @@ coverage: $(VENV)/.dev
 	python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # The real programs that are too large for `make test`, each in an environment of its own.
-acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-nodered acceptance-page
+acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
 
 acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
 
 acceptance-asyncapi: $(VENV)/.dev $(ASYNCAPI)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_asyncapi.py $(ARGS)
+
+acceptance-schemas: $(VENV)/.dev $(AJV)/node_modules/.package-lock.json
+	python -m pytest tests/acceptance/test_ajv.py $(ARGS)
 
 acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_nodered.py $(ARGS)
@@ -195,7 +199,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 

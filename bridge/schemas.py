@@ -136,7 +136,8 @@ _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _FLAG: Final = {"type": "boolean"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
-_SCALAR: Final = {"type": ["boolean", "number", "string", "null"]}
+# Strict validators take no union of types, save one with null.
+_SCALAR: Final = {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": ["string", "null"]}]}
 _OR_TEXT: Final = {"type": ["string", "null"]}
 _OR_NUMBER: Final = {"type": ["number", "null"]}
 _OR_WHOLE: Final = {"type": ["integer", "null"]}
@@ -310,7 +311,7 @@ def _observation() -> Schema:
     }
     unnamed = {
         "if": {"properties": {"id": {"not": {"enum": list(REGISTRY)}}}},
-        "then": {"properties": {"name": {"pattern": "^observation_[0-9]+$"}}},
+        "then": {"properties": {"name": {**_TEXT, "pattern": "^observation_[0-9]+$"}}},
     }
     return _object(fields, allOf=[*map(_row, REGISTRY.values()), unnamed])
 

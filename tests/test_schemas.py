@@ -24,6 +24,7 @@ from bridge.schemas import (
 )
 from bridge.settings import CommandSettings
 from tests.judge import Judge
+from tests.strict import complaints
 
 TOPICS = Topics()
 JUDGE = Judge()
@@ -182,3 +183,27 @@ def test_the_configurations_largest_current_is_the_schemas():
 def test_a_level_says_what_stands_there():
     """Every parameter of every address is described."""
     assert "Serial" in parameter("charger")["description"]
+
+
+LOOSE = {
+    "union": {"type": ["boolean", "number", "string", "null"]},
+    "property": {"type": "object", "properties": {"a": {"pattern": "^x$"}}},
+    "required": {"type": "object", "properties": {"a": {}}, "required": ["b"]},
+    "keyword": {"type": "string", "minimun": 1},
+    "wrong type": {"type": "string", "minimum": 1},
+    "other type": {"type": "string", "anyOf": [{"type": "number"}]},
+    "then": {"type": "string", "then": {"minLength": 1}},
+    "items": {"type": "array", "items": {"type": ["string", "number"]}},
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
+def test_a_strict_validator_takes_every_schema(message):
+    """Nothing is left to be guessed: no union of types, no keyword without its type."""
+    assert list(complaints(schema_document(message))) == []
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_what_is_left_to_be_guessed_is_named(name):
+    """The check above finds each of the ways."""
+    assert len(list(complaints(LOOSE[name]))) == 1
