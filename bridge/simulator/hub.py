@@ -212,7 +212,8 @@ class Hub:
                 async with asyncio.timeout(interval_s):
                     text = await connection.waiting.get()
             except TimeoutError:
-                text = PING if connection.greeted else ""
+                # A record that came in the same moment goes first: it may be the greeting.
+                text = PING if connection.greeted and connection.waiting.empty() else ""
             for _ in range(self._scenario.records_per_frame - 1):
                 if connection.waiting.empty():
                     break

@@ -2,12 +2,14 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
-from bridge.simulator.hub import command_response, product_update
+from bridge.simulator.hub import PING, Connection, Hub, command_response, product_update
 from bridge.simulator.readings import Reading, Response, Update
+from bridge.simulator.scenario import Scenario
 from tests.conftest import PATIENCE_S
 from tests.simulator.lab import FIRST, NOON, SECOND
 
@@ -249,3 +251,32 @@ async def test_the_token_may_stand_in_the_url(connect):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await client.http.ws_connect("/hubs/chargers")
         assert refused.value.status == 401
+
+
+class LateQueue(asyncio.Queue):
+    """A queue whose first record comes in the moment in which the wait for it ends."""
+
+    late = "{}" + SEPARATOR
+
+    async def get(self):
+        if self.late:
+            self.put_nowait(self.late)
+            self.late = ""
+            raise TimeoutError
+        return await super().get()
+
+
+async def test_no_ping_goes_before_the_greeting():
+    """A client takes the first record for the answer to its handshake."""
+    sent = asyncio.Queue()
+    socket = SimpleNamespace(send_str=sent.put)
+    connection = Connection(socket, None)
+    connection.waiting, connection.greeted = LateQueue(), True
+    writing = asyncio.get_running_loop().create_task(
+        Hub(Scenario(ping_interval_s=0.01), lambda _: None)._write(connection)
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        said = [await sent.get(), await sent.get()]
+    writing.cancel()
+
+    assert said == ["{}" + SEPARATOR, PING]
