@@ -203,6 +203,77 @@ async def test_a_failed_answer_is_shown_and_tried_again(stage):
         assert f"charger/{ONE}/result/pause: failed, charger_disconnected".encode() in red.log
 
 
+# Answers to commands that a flow did not send: of other clients, made up, and with no id at all.
+FOREIGN = [
+    {"id": "somebody-else", "state": "failed", "reason": "made_up"},
+    {"id": None, "state": "confirmed", "reason": None},
+    {"state": "rejected", "reason": "no_id"},
+    None,
+]
+
+
+async def others_answers(setting, command):
+    """Have other people send the command, and others still say things on its answer's topic."""
+    topic = f"charger/{ONE}/set/{command}"
+    for payload in ("PRESS", json.dumps({"value": "PRESS", "id": "house-load-1"})):
+        before = len([one for one in setting.witness.results(ONE, command) if one["final"]])
+        setting.witness.publish(topic, payload)
+        await setting.witness.final(ONE, command, before + 1)
+    for answer in FOREIGN:
+        told = answer and {"command": command, "final": True, "detail": "not ours", **answer}
+        setting.witness.publish(f"charger/{ONE}/result/{command}", json.dumps(told))
+
+
+def answers_shown(red, command):
+    """Return the answers to a command that the flow showed as its own, without repeats."""
+    texts = [shown["text"] for shown in red.shown if shown["text"].startswith(f"{command}: ")]
+    return list(dict.fromkeys(texts))
+
+
+async def test_the_house_load_takes_no_answer_of_others_for_its_own(stage):
+    """Answers to other people's commands show nothing and undo nothing."""
+    async with stage(chargers=1, authorization_required=False) as s:
+        async with node_red(s, "house-load", CHARGER=ONE, EVERY_S="0") as red:
+            await others_answers(s, "pause")  # without a car: failed
+            await charging(s)
+            s.witness.publish("home/power_w", "9500")
+            await red.shows("pause: confirmed", "green")
+            await others_answers(s, "resume")  # nothing was asked for by the flow
+            s.witness.publish("home/power_w", "5000")
+            await red.shows("resume: confirmed", "green")
+        assert answers_shown(red, "pause") == ["pause: confirmed"]
+        assert b"made_up" not in red.log
+
+
+async def test_cheap_hours_take_no_answer_of_others_for_their_own(stage):
+    """A pause that somebody else asked for is not done for the flow, and not shown."""
+    prices = [1]  # no list of a day: nothing is sent
+    with price_list(prices) as url:
+        async with stage(chargers=1, authorization_required=False) as s:
+            asked = {"CHARGER": ONE, "HOURS": "11", "PRICES_URL": url}
+            async with node_red(s, "cheap-hours", **asked) as red:
+                await others_answers(s, "pause")
+                await charging(s)
+                prices[:] = day(cheap=False)
+                await red.shows("pause: confirmed", "green")
+            assert answers_shown(red, "pause") == ["pause: confirmed"]
+            assert b"made_up" not in red.log
+
+
+async def test_the_tags_take_no_answer_of_others_for_their_own(stage):
+    """Other people authorize too: what becomes of it is theirs."""
+    async with stage(chargers=1, tags_known=False) as s:
+        s.cloud.show_tag(ONE, LISTED)
+        tags = await s.witness.until(lambda: shown_tags(s.witness)[1:], "the tag")
+        async with node_red(s, "authorize-tags", ALLOWED=tags[-1]) as red:
+            await others_answers(s, "authorize")  # without a car: failed
+            s.cloud.plug_in(ONE)
+            s.cloud.show_tag(ONE, LISTED)
+            await red.shows("authorize: confirmed", "green")
+        assert answers_shown(red, "authorize") == ["authorize: confirmed"]
+        assert b"made_up" not in red.log
+
+
 @contextlib.contextmanager
 def price_list(prices):
     """Serve a list that changes as it is changed here; yields its URL."""
