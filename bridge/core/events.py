@@ -125,10 +125,12 @@ class StreamOddity:
     Attributes:
         kind: ``"unknown_target"``, ``"broken_frame"``, ``"bad_arguments"`` or ``"oversized"``.
         detail: A short text, safe to log.
+        times: How often; the text is of the first one.
     """
 
     kind: str
     detail: str
+    times: int = 1
 
 
 # -- the cloud's REST interface ----------------------------------------------------------------

@@ -257,7 +257,7 @@ class Machine:
                 yield from run("polling", self._polling.stream_down, now.mono_s)
                 yield from run("journal", self._journal.stream, now, is_up=False)
                 self._status.cloud.refused.clear()
-                yield from self._alerts.clear("subscription_refused")
+                yield from self._alerts.clear("stream_refused")
             case StreamSubscription():
                 yield from self._subscribed(event, now)
             case StreamOddity():
@@ -622,7 +622,7 @@ class Machine:
         yield from run("announcer", self._announcer.acked, message, reason_code, now)
 
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
-        self._status.counters[f"stream_{event.kind}"] += 1
+        self._status.counters[f"stream_{event.kind}"] += event.times
         yield from self._contained.run("discovery", self._discovery.hint, now)
         yield Note("debug", "stream.oddity", {"kind": event.kind, "detail": event.detail})
 
@@ -664,13 +664,18 @@ class Machine:
 
     def _read(self, charger_id: str, body: bytes, now: Moment) -> Iterator[Effect]:
         try:
-            observations = rest.observations(body, charger_id)
+            read = rest.observations(body, charger_id)
         except DecodeError as error:
+            self._status.counters["polls_unreadable"] += 1
             self._polling.failed(charger_id, now.mono_s)
             yield Note("warning", "poll.unreadable", {"error": str(error)})
             return
         self._polling.answered(charger_id, now.mono_s)
-        yield from self._observed(Observed(observations, "poll"), now)
+        if read.dropped:
+            self._status.counters["poll_bad_records"] += read.dropped
+            facts = {"charger_id": charger_id, "count": read.dropped}
+            yield Note("warning", "poll.records_without_an_id", facts)
+        yield from self._observed(Observed(read.observations, "poll"), now)
 
     def _listed(self, body: bytes, now: Moment) -> Iterator[Effect]:
         try:
@@ -719,10 +724,10 @@ class Machine:
         else:
             refused.discard(event.charger_id)
         if not refused:
-            yield from self._alerts.clear("subscription_refused")
+            yield from self._alerts.clear("stream_refused")
         elif event.error is not None:
             yield from self._alerts.raise_(
-                "subscription_refused",
+                "stream_refused",
                 f"the stream refuses {', '.join(sorted(refused))}: {event.error}",
                 "check that this account may see the charger; it is tried again by itself",
                 now,

@@ -221,14 +221,15 @@ def _body(part: Part) -> bytes:
 
 
 def _observations(charger_id: str, _: Wish, parts: Parts, privacy: Privacy) -> Found:
-    raw = rest.observations(_body(parts[CLOUD]), charger_id)
-    shown, unreadable = _decoded(raw)
+    read = rest.observations(_body(parts[CLOUD]), charger_id)
+    shown, unreadable = _decoded(read.observations)
     documents = (
         b"%b:%b" % (json_value(one.spec.name), document)
         for one in shown
         if (document := _document(one, privacy, named=True)) is not None
     )
-    return Found(b"{%b}" % b",".join(documents), _left_out(unreadable), raw)
+    left_out = _left_out(unreadable + read.dropped)
+    return Found(b"{%b}" % b",".join(documents), left_out, read.observations)
 
 
 def _history(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Found:

@@ -178,8 +178,8 @@ class Tally:
             case StreamClosed():
                 self.stream_up = False
                 self._count("stream_losses")
-            case StreamOddity(kind):
-                self._count("stream_oddities", kind)
+            case StreamOddity(kind, _, times):
+                self._count("stream_oddities", kind, by=times)
             case CloudFailed(_, error):
                 self._count("cloud_failures", type(error).__name__)
                 if isinstance(error, RateLimited):

@@ -758,10 +758,10 @@ def test_a_refused_subscription_is_told_until_it_is_taken(world):
     """The hub says no to one charger: degraded and an alert, until it says yes."""
     world.take(StreamSubscription(ONE, "access denied"))
     assert world.published()["charger/bridge/cloud"] == b"degraded"
-    assert ONE in world.published()["charger/bridge/alert/subscription_refused"].decode()
+    assert ONE in world.published()["charger/bridge/alert/stream_refused"].decode()
     world.take(StreamSubscription(ONE, None))
     assert world.published()["charger/bridge/cloud"] == b"connected"
-    assert world.published()["charger/bridge/alert/subscription_refused"] == b""
+    assert world.published()["charger/bridge/alert/stream_refused"] == b""
 
 
 def test_a_query_gets_one_answer(world):

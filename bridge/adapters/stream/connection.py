@@ -16,12 +16,12 @@ from bridge.core.cloud.signalr import (
     HANDSHAKE,
     PING,
     RECORD_END,
+    SHORT_RECORD_BYTES,
     Close,
     Completion,
     Decoder,
     HandshakeAnswer,
     HubItem,
-    Ping,
     grouped,
     subscribe,
 )
@@ -31,8 +31,6 @@ from bridge.ports import Clock
 
 # About a hundred observations: a millisecond's work, ten on a Raspberry Pi.
 SLICE_BYTES = 16_384
-# A shorter record is a ping, or none at all, and each costs about as much as a long one.
-SHORT_RECORD_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +225,6 @@ class HubConnection:
             case Close(error, allow_reconnect):
                 wish = "" if allow_reconnect else ", and wants no reconnect"
                 raise LinkLost(f"the hub closes: {error or 'no reason given'}{wish}")
-            case Ping():
-                pass
 
     async def _send(self, socket: HubSocket, record: str) -> None:
         await socket.send(record)

@@ -12,6 +12,7 @@ clients saw since. How the cloud says no is read in :mod:`bridge.core.cloud.refu
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bridge.core.cloud.bodies import (
@@ -23,6 +24,7 @@ from bridge.core.cloud.bodies import (
     parsed_list,
     parsed_object,
 )
+from bridge.core.cloud.records import lowered, observation
 from bridge.core.events import RawObservation
 from bridge.errors import DecodeError
 from bridge.settings import Secret
@@ -33,7 +35,8 @@ SHORTEST_LIFETIME_S = 60.0
 LONGEST_LIFETIME_S = 30 * 86_400.0
 # Twice what servers commonly take as one header.
 LONGEST_TOKEN = 16_384
-LARGEST_OBSERVATION_ID = 2**31 - 1
+# A list may stand in an object, that in another, and so on.
+DEEPEST_LIST = 4
 OK = 200
 
 
@@ -65,6 +68,19 @@ class ChargerList:
     charger_ids: tuple[str, ...]
     dropped: int
     products: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationList:
+    """What the cloud remembers of a charger.
+
+    Attributes:
+        observations: As they came; each is still to be judged.
+        dropped: Entries of which nobody could say which observation they are.
+    """
+
+    observations: tuple[RawObservation, ...]
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +168,12 @@ def charger_list(body: bytes) -> ChargerList:
     return ChargerList(ids, dropped=len(entries) - len(known), products=products)
 
 
-def observations(body: bytes, charger_id: str) -> tuple[RawObservation, ...]:
-    """Read ``GET /state/{id}/observations``; entries that are no observation are left out.
+def observations(body: bytes, charger_id: str) -> ObservationList:
+    """Read ``GET /state/{id}/observations``.
 
     The answer is ``{"observations": [{"id": 109, "value": 3, "dataType": 4, "timestamp": "…"}]}``
-    or the bare list. An observation the charger never made is absent, not null.
+    or the bare list, or has the list somewhere else where nothing but the list can be meant. An
+    observation the charger never made is absent, not null.
 
     Args:
         body: The body.
@@ -165,35 +182,33 @@ def observations(body: bytes, charger_id: str) -> tuple[RawObservation, ...]:
     Raises:
         DecodeError: There is no list of observations, or nothing in it can be read.
     """
-    document = parsed(body, "observations")
-    entries = document.get("observations") if isinstance(document, dict) else document
-    if not isinstance(entries, list):
+    entries = _list_in(parsed(body, "observations"), "observations")
+    if entries is None:
         raise DecodeError("no list", source="observations", raw=body[:EXCERPT_BYTES])
-    found = tuple(
-        RawObservation(
-            charger_id,
-            entry["id"],
-            integer(entry.get("dataType")),
-            entry["value"],
-            entry["timestamp"],
-        )
-        for entry in entries
-        if _is_observation(entry)
-    )
+    found: list[RawObservation] = []
+    for entry in entries:
+        with suppress(DecodeError):
+            found.append(observation(lowered(entry) if isinstance(entry, dict) else {}, charger_id))
     if entries and not found:
         raise DecodeError("nothing readable", source="observations", raw=body[:EXCERPT_BYTES])
-    return found
+    return ObservationList(tuple(found), dropped=len(entries) - len(found))
 
 
-def _is_observation(entry: object) -> bool:
-    if not isinstance(entry, dict) or "value" not in entry:
-        return False
-    number = entry.get("id")
-    return (
-        type(number) is int
-        and 0 <= number <= LARGEST_OBSERVATION_ID
-        and isinstance(entry.get("timestamp"), str)
-    )
+def _list_in(document: object, name: str, levels: int = DEEPEST_LIST) -> list[object] | None:
+    """Find the list that is meant: under its name, or the only thing there that can hold one."""
+    match document:
+        case [list() as only]:
+            return _list_in(only, name, levels - 1) if levels else None
+        case list():
+            return document
+        case dict() if levels:
+            entry = lowered(document)
+            holders = [inner for inner in entry.values() if isinstance(inner, dict | list)]
+            if name in entry:
+                return _list_in(entry[name], name, levels - 1)
+            return _list_in(holders[0], name, levels - 1) if len(holders) == 1 else None
+        case _:
+            return None
 
 
 def command_tickets(body: bytes) -> tuple[CommandTicket, ...]:

@@ -10,29 +10,32 @@ The vendor's hub speaks SignalR's JSON protocol over a WebSocket. Rules:
 3. The first record without a ``type`` answers our handshake. Everything else has a ``type``.
 4. Nearly every record is a ProductUpdate, so those are decoded in one typed step, straight into
    what the core takes. Whatever does not fit that step exactly is read again, slowly and
-   tolerantly.
+   tolerantly, as REST's are: :mod:`bridge.core.cloud.records`.
+5. Pings, empty records and records that say the same again cost next to nothing, however many come.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Literal, cast
 
 import msgspec
 
+from bridge.core.cloud.records import LARGEST_ID, lowered, observation, whole
 from bridge.core.events import CommandResponse, Observed, RawObservation, StreamOddity
+from bridge.errors import DecodeError
 
 RECORD_END = b"\x1e"
 # The vendor's .NET hub and pysignalr both stop at 1 MiB; one observation is a few kB at most.
 LONGEST_RECORD_BYTES = 1 << 20
-# Values are text on the stream. Whatever else comes must stay shallow enough that no later code
-# can run out of stack on it.
-DEEPEST_VALUE = 16
-LARGEST_ID = 2**31 - 1
-# A float holds integers exactly up to here; ticks are above it and must come as integers.
-EXACT_FLOAT = 2.0**53
-LONGEST_DIGITS = 20
 LONGEST_TEXT = 120
+# No update fits into a record this short, only what a hub may send very often: pings and rubbish.
+SHORT_RECORD_BYTES = 32
+SHORT_RECORDS_KEPT = 64
+# A record may hold very many observations; whoever takes them has other things to do in between.
+MOST_TOGETHER = 256
 
 
 # -- messages ----------------------------------------------------------------------------------
@@ -63,35 +66,45 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
-    """The hub is alive."""
-
-
-@dataclass(frozen=True, slots=True)
 class Close:
     """The hub is about to hang up.
 
     Attributes:
         error: Why, safe to log; None for an orderly close.
-        allow_reconnect: False when the hub would rather not see us again soon.
+        allow_reconnect: False when the hub said that it would rather not see us again soon.
     """
 
     error: str | None = None
-    allow_reconnect: bool = False
+    allow_reconnect: bool = True
 
 
-_Single = CommandResponse | StreamOddity | HandshakeAnswer | Completion | Ping | Close
+_Single = CommandResponse | StreamOddity | HandshakeAnswer | Completion | Close
 HubMessage = RawObservation | _Single
 HubItem = Observed | _Single
 
 
 def grouped(messages: Iterable[HubMessage]) -> Iterator[HubItem]:
-    """Join observations that follow each other into one event; keep the order of everything."""
+    """Join what follows each other, observations or oddities; keep the order of everything."""
     for kind, run in groupby(messages, type):
         if kind is RawObservation:
-            yield Observed(tuple(cast("Iterable[RawObservation]", run)))
+            together = tuple(cast("Iterable[RawObservation]", run))
+            for start in range(0, len(together), MOST_TOGETHER):
+                yield Observed(together[start : start + MOST_TOGETHER])
+        elif kind is StreamOddity:
+            yield from _joined(cast("Iterable[StreamOddity]", run))
         else:
             yield from cast("Iterable[_Single]", run)
+
+
+def _joined(oddities: Iterable[StreamOddity]) -> Iterator[StreamOddity]:
+    """Count those of one kind together; the first one says what it looked like."""
+    found: dict[str, StreamOddity] = {}
+    times: Counter[str] = Counter()
+    for oddity in oddities:
+        found.setdefault(oddity.kind, oddity)
+        times[oddity.kind] += oddity.times
+    for kind, first in found.items():
+        yield StreamOddity(kind, first.detail, times[kind])
 
 
 # -- decoding ----------------------------------------------------------------------------------
@@ -126,11 +139,14 @@ class Decoder:
         if records:
             records[:1] = self._finished(records[0], messages)
         decode, take = _TYPED.decode, messages.append
-        for record in records:
+        for record in filter(None, records):
+            if len(record) < SHORT_RECORD_BYTES and self._shaken:
+                messages += _read_short(record)
+                continue
             try:
                 (observation,) = decode(record).arguments
             except (ValueError, RecursionError):
-                take(self._read_slowly(record))
+                messages += self._read_slowly(record)
                 continue
 
             if (
@@ -138,7 +154,7 @@ class Decoder:
                 or not 0 <= observation.id <= LARGEST_ID
                 or len(record) > LONGEST_RECORD_BYTES
             ):
-                take(self._read_slowly(record))
+                messages += self._read_slowly(record)
             else:
                 take(observation)
         self._hold(rest, messages)
@@ -165,119 +181,126 @@ class Decoder:
         self._skipping = True
         messages.append(_OVERSIZED)
 
-    def _read_slowly(self, record: bytes) -> HubMessage:
+    def _read_slowly(self, record: bytes) -> tuple[HubMessage, ...]:
         if len(record) > LONGEST_RECORD_BYTES:
-            return _OVERSIZED
-        try:
-            message = _ANY.decode(record)
-        except (ValueError, RecursionError):
-            return StreamOddity("broken_frame", f"{len(record)} bytes that are not JSON")
-        if not isinstance(message, dict):
-            return StreamOddity("broken_frame", f"a record that is a {type(message).__name__}")
-        kind = message.get("type")
-        if kind is None and not self._shaken:
-            self._shaken = True
-            return HandshakeAnswer(_text(message.get("error")))
-        read = _READERS.get(kind) if type(kind) is int else None
-        if read is None:
-            return StreamOddity("broken_frame", f"record type {plain(kind)}")
-        return read(message)
+            return (_OVERSIZED,)
+        messages, answers = _read(record, shaken=self._shaken)
+        self._shaken |= answers
+        return messages
 
 
-def _invocation(message: Mapping[str, object]) -> HubMessage:
+def _read(record: bytes, *, shaken: bool) -> tuple[tuple[HubMessage, ...], bool]:
+    """Read any record.
+
+    Args:
+        record: It.
+        shaken: The hub has answered our handshake.
+
+    Returns:
+        What it says, nothing for a ping or an empty record, and whether it answers the handshake.
+    """
+    if record.isspace():
+        return (), False
+    try:
+        message = _ANY.decode(record)
+    except (ValueError, RecursionError):
+        return _odd("broken_frame", f"{len(record)} bytes that are not JSON"), False
+    if not isinstance(message, dict):
+        return _odd("broken_frame", f"a record that is a {type(message).__name__}"), False
+    kind = message.get("type")
+    if kind is None and not shaken:
+        return (HandshakeAnswer(_text(message.get("error"))),), True
+    read = _READERS.get(kind) if type(kind) is int else None
+    if read is None:
+        return _odd("broken_frame", f"record type {plain(kind)}"), False
+    return read(message), False
+
+
+@lru_cache(maxsize=SHORT_RECORDS_KEPT)
+def _read_short(record: bytes) -> tuple[HubMessage, ...]:
+    """Read a record behind the handshake, once for all that say the same."""
+    return _read(record, shaken=True)[0]
+
+
+def _odd(kind: str, detail: str) -> tuple[HubMessage, ...]:
+    return (StreamOddity(kind, detail),)
+
+
+def _invocation(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    """Read what the hub tells: a record in each argument, or in the elements of one."""
     target = message.get("target")
     read = _TARGETS.get(target.lower()) if isinstance(target, str) else None
     if read is None:
-        return StreamOddity("unknown_target", plain(target))
-    match message.get("arguments"):
-        case [dict() as argument, *_]:
-            # The documents spell the keys in camelCase, a field log in PascalCase (evcc#8572).
-            return read({str(key).lower(): value for key, value in argument.items()})
-        case _:
-            return StreamOddity("bad_arguments", f"{plain(target)}: no object")
+        return _odd("unknown_target", plain(target))
+    found: list[HubMessage] = []
+    refused: list[str] = []
+    for argument in _records(message.get("arguments")):
+        try:
+            found.append(read(lowered(argument)))
+        except DecodeError as error:
+            refused.append(error.reason)
+    if not found and not refused:
+        refused.append("no object")
+    if refused:
+        detail = f"{plain(target)}: {refused[0]}"
+        found.append(StreamOddity("bad_arguments", detail, len(refused)))
+    return tuple(found)
+
+
+def _records(arguments: object) -> Iterator[Mapping[str, object]]:
+    """Return the objects among the arguments, and in the lists among them."""
+    for argument in arguments if isinstance(arguments, list) else ():
+        for record in argument if isinstance(argument, list) else (argument,):
+            if isinstance(record, dict):
+                yield record
 
 
 def _product_update(argument: Mapping[str, object]) -> HubMessage:
-    observation_id = _whole(argument.get("id"))
-    if observation_id is None or not 0 <= observation_id <= LARGEST_ID:
-        return StreamOddity("bad_arguments", "ProductUpdate: id is not a number")
-    charger_id, timestamp = argument.get("mid"), argument.get("timestamp")
-    if not isinstance(charger_id, str) or not isinstance(timestamp, str):
-        return StreamOddity(
-            "bad_arguments", f"ProductUpdate {observation_id}: mid or timestamp is not text"
-        )
-    value = argument.get("value")
-    if not _is_shallow(value, DEEPEST_VALUE):
-        return StreamOddity("bad_arguments", f"ProductUpdate {observation_id}: value is too deep")
-    return RawObservation(
-        charger_id, observation_id, _whole(argument.get("datatype")), value, timestamp
-    )
+    return observation(argument, argument.get("mid"))
 
 
 def _command_response(argument: Mapping[str, object]) -> HubMessage:
     charger_id = argument.get("serialnumber")
     if not isinstance(charger_id, str):
-        return StreamOddity("bad_arguments", "CommandResponse: serialNumber is not text")
+        raise DecodeError("serialNumber is not text", source="CommandResponse")
     accepted = argument.get("wasaccepted")
     if not isinstance(accepted, bool):
-        return StreamOddity("bad_arguments", "CommandResponse: wasAccepted is not true or false")
+        raise DecodeError("wasAccepted is not true or false", source="CommandResponse")
     return CommandResponse(
         charger_id,
-        _whole(argument.get("id")),
-        _whole(argument.get("ticks")),
+        whole(argument.get("id")),
+        whole(argument.get("ticks")),
         accepted,
-        _whole(argument.get("resultcode")),
+        whole(argument.get("resultcode")),
     )
 
 
-def _completion(message: Mapping[str, object]) -> HubMessage:
+def _completion(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
     invocation_id = message.get("invocationId")
-    return Completion(
-        invocation_id if isinstance(invocation_id, str) else "", _text(message.get("error"))
-    )
+    called = invocation_id if isinstance(invocation_id, str) else ""
+    return (Completion(called, _text(message.get("error"))),)
 
 
-def _ping(_message: Mapping[str, object]) -> HubMessage:
-    return Ping()
+def _ping(_message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    return ()
 
 
-def _close(message: Mapping[str, object]) -> HubMessage:
-    return Close(_text(message.get("error")), message.get("allowReconnect") is True)
+def _close(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    allow_reconnect = message.get("allowReconnect") is not False
+    return (Close(_text(message.get("error")), allow_reconnect),)
 
-
-_Reader = Callable[[Mapping[str, object]], HubMessage]
 
 # ChargerUpdate is a legacy target nobody decodes; like all others it is counted and skipped.
-_TARGETS: Mapping[str, _Reader] = {
+_TARGETS: Mapping[str, Callable[[Mapping[str, object]], HubMessage]] = {
     "productupdate": _product_update,
     "commandresponse": _command_response,
 }
-_READERS: Mapping[int, _Reader] = {1: _invocation, 3: _completion, 6: _ping, 7: _close}
-
-
-def _whole(value: object) -> int | None:
-    """Read an integer that may be spelled as a float or in digits; None when it is neither."""
-    match value:
-        case bool():
-            return None
-        case int():
-            return value
-        case float() if value.is_integer() and abs(value) < EXACT_FLOAT:
-            return int(value)
-        case str() if value.isascii() and value.isdigit() and len(value) <= LONGEST_DIGITS:
-            return int(value)
-        case _:
-            return None
-
-
-def _is_shallow(value: object, levels: int) -> bool:
-    match value:
-        case dict():
-            return levels > 0 and all(_is_shallow(item, levels - 1) for item in value.values())
-        case list():
-            return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
-        case _:
-            return True
+_READERS: Mapping[int, Callable[[Mapping[str, object]], tuple[HubMessage, ...]]] = {
+    1: _invocation,
+    3: _completion,
+    6: _ping,
+    7: _close,
+}
 
 
 def _text(value: object) -> str | None:

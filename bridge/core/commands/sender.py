@@ -303,7 +303,7 @@ class Sender:
     def _read(self, command: Command, body: bytes, now: Moment) -> Iterator[Effect]:
         """Apply the observations that a command asked for."""
         try:
-            found = observations(body, command.charger_id)
+            found = observations(body, command.charger_id).observations
         except DecodeError as error:
             yield from self._book.finish(command, Step.DENY, now, "unreadable", error.reason)
             return

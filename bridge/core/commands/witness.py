@@ -180,7 +180,7 @@ class Witness:
             return
         try:
             if request.path.startswith("/state/"):
-                found = observations(body, command.charger_id)
+                found = observations(body, command.charger_id).observations
                 yield from self._observe(Observed(found, "poll"), now)
                 return
             record = command_state(body)

@@ -157,20 +157,44 @@ def test_observations_keep_their_json_values():
         {"id": 109, "value": 3, "dataType": 4, "timestamp": "2026-11-22T11:00:00Z"},
         {"id": 250, "value": True, "timestamp": "2026-11-22T11:00:00Z", "unit": ""},
         {"id": "x", "value": 1, "timestamp": "t"},
-        {"id": 1, "timestamp": "t"},
-        {"id": 1, "value": 1},
-        {"id": True, "value": 1, "timestamp": "t"},
-        {"id": -1, "value": 1, "timestamp": "t"},
         "noise",
     ]
 
-    expected = (
-        RawObservation(ID, 109, 4, 3, "2026-11-22T11:00:00Z"),
-        RawObservation(ID, 250, None, True, "2026-11-22T11:00:00Z"),
+    expected = rest.ObservationList(
+        (
+            RawObservation(ID, 109, 4, 3, "2026-11-22T11:00:00Z"),
+            RawObservation(ID, 250, None, True, "2026-11-22T11:00:00Z"),
+        ),
+        dropped=2,
     )
     assert rest.observations(body({"observations": entries, "other": 1}), ID) == expected
     assert rest.observations(body(entries), ID) == expected
-    assert rest.observations(b"[]", ID) == ()
+    assert rest.observations(b"[]", ID) == rest.ObservationList(())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda entries: {"Observations": entries},
+        lambda entries: {"data": entries, "count": 1},
+        lambda entries: {"result": {"observations": entries, "paging": {}}},
+        lambda entries: [entries],
+    ],
+)
+def test_a_list_of_observations_is_found_where_nothing_else_can_be_meant(wrap):
+    """The list may be called otherwise or stand deeper, as long as there is one."""
+    entry = {"id": 109, "value": 3, "timestamp": "2026-11-22T11:00:00Z"}
+
+    assert len(rest.observations(body(wrap([entry])), ID).observations) == 1
+
+
+@pytest.mark.parametrize(
+    "document", [{"a": [], "b": []}, {"observations": None}, {"a": {"b": {"c": {"d": {"e": []}}}}}]
+)
+def test_a_list_of_observations_is_not_guessed(document):
+    """Two lists, none, or one very deep are refused."""
+    with pytest.raises(DecodeError, match="no list"):
+        rest.observations(body(document), ID)
 
 
 def test_observations_of_which_none_can_be_read_are_refused():
