@@ -156,7 +156,9 @@ class AuthFailed(CloudError):
 
     Attributes:
         credentials_wrong: True when the cloud named the user or password wrong (errorCode 100);
-            False when tokens are refused for another reason.
+            False when it is refused for another reason.
+        state: What it makes of :class:`~bridge.core.events.CloudLink`: ``"auth_failed"``,
+            ``"login_refused"`` or ``"token_refused"``.
         retry_after_s: Seconds until the next attempt is due; 0 where none will be made.
     """
 
@@ -166,10 +168,12 @@ class AuthFailed(CloudError):
         *,
         status: int | None = None,
         credentials_wrong: bool = False,
+        state: str = "auth_failed",
         retry_after_s: float = 0.0,
     ) -> None:
         super().__init__(message, status=status)
         self.credentials_wrong = credentials_wrong
+        self.state = state
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
@@ -197,11 +201,15 @@ class LinkLost(BridgeError):
 
     Attributes:
         retry_after_s: How long the other side asked us to stay away, or None.
+        refused: It is there, and does not want us.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, refused: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.refused = refused
 
 
 class TooLarge(BridgeError, ValueError):

@@ -85,7 +85,7 @@ class Cloud(Protocol):
         ...
 
     async def token(self, *, rejected: str | None = None) -> str:
-        """Return a valid access token.
+        """Return a valid access token for the hub.
 
         Args:
             rejected: A token the other side just refused; it is not returned again.
@@ -95,14 +95,15 @@ class Cloud(Protocol):
         """
         ...
 
-    async def negotiate(self, stream_url: str) -> tuple[str, bytes]:
+    async def negotiate(self, stream_url: str, token: str) -> bytes:
         """Ask the hub for a connection: the negotiate request of its protocol.
 
         Args:
             stream_url: The hub, without ``/negotiate``; its host is one of the configured ones.
+            token: From :meth:`token`.
 
         Returns:
-            The access token that was used, and the response body, capped.
+            The response body, capped.
 
         Raises:
             CloudError: There is no negotiation to be had now.

@@ -68,14 +68,20 @@ class RawObservation(
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """The hub took our handshake; subscriptions follow."""
+    """The hub delivers: it told a value, took a subscription, or there is none to take."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamClosed:
-    """The hub connection ended or could not be made."""
+    """The hub connection ended or could not be made.
+
+    Attributes:
+        reason: In words.
+        refused: The hub is there, and does not want us.
+    """
 
     reason: str
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ class CloudLink:
     """The REST side changed its mind about the account.
 
     Attributes:
-        state: ``"ok"``, ``"unavailable"``, ``"auth_failed"`` or ``"blocked"``.
+        state: ``"ok"``, or a key of :data:`bridge.core.status.TROUBLES`.
         detail: One sentence for the operator; empty when ok.
     """
 

@@ -74,7 +74,7 @@ from bridge.core.queries import Queries
 from bridge.core.questions import QUESTIONS, Privacy
 from bridge.core.sessions.bookkeeping import Bookkeeping
 from bridge.core.sessions.ledger import StoredReport
-from bridge.core.status import Status
+from bridge.core.status import TROUBLES, Status
 from bridge.core.topics import (
     AlertTopic,
     AvailabilityTopic,
@@ -90,7 +90,7 @@ from bridge.core.topics import (
     Topics,
     is_level,
 )
-from bridge.errors import DecodeError
+from bridge.errors import CloudError, CloudRejected, DecodeError, RateLimited
 from bridge.settings import Settings
 
 # Debug channels nobody polls for; everything else the registry knows is read in one call.
@@ -100,6 +100,8 @@ SMART_CHARGING = "smart_charging"
 FIRMWARE = 80
 # Observations that somebody besides their charger wants to know of.
 FOLLOWED = WATCHED | ACCESS_IDS | {FIRMWARE}
+SHARE_ONE = "share a charger with this account, or name serials in easee.chargers"
+NAME_THEM = "name the serials in easee.chargers, spelled as on the charger, and report this message"
 NEVER_S = float("-inf")
 # After the process stood still, what was in its sockets is read within this time.
 LATE_WITHIN_S = 5.0
@@ -248,6 +250,8 @@ class Machine:
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
+                if not self._status.cloud.refused:
+                    yield from self._alerts.clear("stream_refused")
                 yield from run("polling", self._polling.stream_up, now.mono_s)
                 yield from run("discovery", self._discovery.hint, now)
                 yield from run("sessions", self._sessions.stream_opened, now)
@@ -257,7 +261,8 @@ class Machine:
                 yield from run("polling", self._polling.stream_down, now.mono_s)
                 yield from run("journal", self._journal.stream, now, is_up=False)
                 self._status.cloud.refused.clear()
-                yield from self._alerts.clear("stream_refused")
+                yield from run("polling", self._polling.refused, ())
+                yield from self._unwelcome(event, now)
             case StreamSubscription():
                 yield from self._subscribed(event, now)
             case StreamOddity():
@@ -655,7 +660,7 @@ class Machine:
         elif event.call_id == self._discovery_call:
             self._discovery.failed(now, wait_s)
             yield Note("warning", "discovery.failed", {"error": str(event.error)})
-            yield from self._without_chargers(f"the list cannot be read: {event.error}", now)
+            yield from self._not_listed(event.error, now)
         elif (charger_id := self._reads.pop(event.call_id, None)) is not None:
             self._polling.failed(charger_id, now.mono_s, wait_s)
             yield Note("warning", "poll.failed", {"error": str(event.error)})
@@ -683,10 +688,11 @@ class Machine:
         except DecodeError as error:
             self._discovery.failed(now, None)
             yield Note("warning", "discovery.unreadable", {"error": str(error)})
-            yield from self._without_chargers(f"the list cannot be read: {error}", now)
+            yield from self._without_chargers(f"the list cannot be read: {error}", NAME_THEM, now)
             return
-        if listed.dropped:
-            yield Note("warning", "discovery.entries_dropped", {"count": listed.dropped})
+        if self._status.cloud.rest == "ok":
+            yield from self._alerts.clear("cloud_unreachable")
+        yield from self._not_understood(listed, now)
         missing = self._discovery.listed(listed.charger_ids, now)
         decides = not self._settings.easee.chargers
         yield from self._contained.run(
@@ -706,15 +712,57 @@ class Machine:
             if listed.charger_ids != self._remembered:
                 self._remembered = listed.charger_ids
                 yield Remember(listed.charger_ids)
-            yield from self._without_chargers("the account lists none", now)
+            if listed.dropped:
+                reason = f"of {listed.dropped} entries none was understood: {listed.shapes}"
+                yield from self._without_chargers(f"the account's list: {reason}", NAME_THEM, now)
+            else:
+                yield from self._without_chargers("the account lists none", SHARE_ONE, now)
 
-    def _without_chargers(self, reason: str, now: Moment) -> Iterator[Effect]:
+    def _without_chargers(self, reason: str, hint: str, now: Moment) -> Iterator[Effect]:
         """Say that the main job is not done, unless it is."""
         if self._fleet.chargers:
             yield from self._alerts.clear("no_chargers")
         else:
-            hint = "share a charger with this account, or name serials in easee.chargers"
             yield from self._alerts.raise_("no_chargers", f"no charger: {reason}", hint, now)
+
+    def _not_listed(self, error: CloudError, now: Moment) -> Iterator[Effect]:
+        """Say why no charger is served, unless an alert about the account or the way says it."""
+        match error:
+            case CloudRejected():
+                yield from self._without_chargers(f"the list is refused: {error}", NAME_THEM, now)
+            case RateLimited(local=False) if not self._fleet.chargers:
+                message = f"{error}; no charger before that is over"
+                hint = TROUBLES["limited"].hint
+                yield from self._alerts.raise_("cloud_unreachable", message, hint, now)
+            case _:
+                yield from self._alerts.clear("no_chargers")
+
+    def _not_understood(self, listed: rest.ChargerList, now: Moment) -> Iterator[Effect]:
+        """Name what the account lists besides chargers that can be served."""
+        if not listed.dropped:
+            yield from self._alerts.clear("charger_not_understood")
+            return
+        facts = {"count": listed.dropped, "shapes": listed.shapes}
+        yield Note("warning", "discovery.entries_dropped", facts)
+        if listed.charger_ids or self._fleet.chargers:
+            yield from self._alerts.raise_(
+                "charger_not_understood",
+                f"the account's list: {listed.dropped} entries not understood: {listed.shapes}",
+                NAME_THEM,
+                now,
+            )
+
+    def _unwelcome(self, event: StreamClosed, now: Moment) -> Iterator[Effect]:
+        """Name a hub that is there and does not want us; one that is away is nobody's fault."""
+        if event.refused:
+            yield from self._alerts.raise_(
+                "stream_refused",
+                f"the stream refuses us: {event.reason}",
+                "nothing to do: values come by polling meanwhile, and it is tried again by itself",
+                now,
+            )
+        else:
+            yield from self._alerts.clear("stream_refused")
 
     def _subscribed(self, event: StreamSubscription, now: Moment) -> Iterator[Effect]:
         """Take the hub's answer about one charger: without its values we are not whole."""
@@ -723,6 +771,7 @@ class Machine:
             refused.add(event.charger_id)
         else:
             refused.discard(event.charger_id)
+        yield from self._contained.run("polling", self._polling.refused, refused)
         if not refused:
             yield from self._alerts.clear("stream_refused")
         elif event.error is not None:

@@ -5,13 +5,15 @@ Rules:
 1. ``bridge/cloud`` says what is, not what is hoped: ``connected`` only while the stream is open,
    ``degraded`` while values come by polling, the hub refuses a charger, or REST does not answer,
    ``disconnected`` otherwise.
-   ``auth_failed`` and ``blocked`` win over all of them: the operator has to act.
+   ``auth_failed`` and ``blocked`` win over all of them: the operator has to act. A token that REST
+   refuses while the hub takes it is ``degraded`` only.
 2. ``bridge/health`` changes at once when its verdict changes, and at most once a minute otherwise.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -24,6 +26,50 @@ from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
 
 HEALTH_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a state of the REST side means for the operator.
+
+    Attributes:
+        kind: Of its alert.
+        hint: What to do.
+        word: Of ``bridge/cloud``; empty where that depends on what is delivered.
+    """
+
+    kind: str
+    hint: str
+    word: str = ""
+
+
+AGAIN: Final = "it is tried again by itself"
+# The login works, and the token it brought does not.
+HALF: Final = "token_refused"
+TROUBLES: Final[Mapping[str, Trouble]] = {
+    "auth_failed": Trouble(
+        "auth_failed", "check easee.username and the password, then restart", "auth_failed"
+    ),
+    "login_refused": Trouble(
+        "login_refused",
+        f"log in with the vendor's app to see what is wrong with the account; {AGAIN}",
+        "auth_failed",
+    ),
+    HALF: Trouble("auth_failed", f"the password is right; tell the vendor, {AGAIN}", "auth_failed"),
+    "blocked": Trouble("blocked", "stop other programs that use this account; wait", "blocked"),
+    "kept_out": Trouble(
+        "blocked",
+        "look for a firewall, a proxy, a DNS filter or a network that wants a sign-in: open"
+        f" easee.api_url in a browser here; {AGAIN}",
+        "blocked",
+    ),
+    "unavailable": Trouble(
+        "cloud_unreachable", f"check the network, DNS and clock of this machine; {AGAIN}"
+    ),
+    "limited": Trouble(
+        "cloud_unreachable", f"stop other programs that use this account or address; {AGAIN}"
+    ),
+}
 
 
 @dataclass(slots=True)
@@ -50,8 +96,9 @@ class CloudView:
     @property
     def word(self) -> str:
         """The payload of ``bridge/cloud``."""
-        if self.rest in ("auth_failed", "blocked"):
-            return self.rest
+        trouble = TROUBLES.get(self.rest)
+        if trouble is not None and trouble.word and not (self.rest == HALF and self.stream_up):
+            return trouble.word
         if self.stream_up and self.rest == "ok" and not self.refused:
             return "connected"
         return "degraded" if self.delivering else "disconnected"
@@ -100,12 +147,10 @@ class Status:
     def rest_changed(self, link: CloudLink, now: Moment) -> Iterator[Effect]:
         """Take a new state of the REST side."""
         self.cloud.rest = link.state
-        for state, kind, hint in (
-            ("auth_failed", "auth_failed", "check easee.username and the password, then restart"),
-            ("blocked", "blocked", "stop other programs that use this account; wait"),
-        ):
-            if link.state == state:
-                yield from self.alerts.raise_(kind, link.detail, hint, now)
+        trouble = TROUBLES.get(link.state)
+        for kind in sorted({each.kind for each in TROUBLES.values()}):
+            if trouble is not None and trouble.kind == kind:
+                yield from self.alerts.raise_(kind, link.detail, trouble.hint, now)
             else:
                 yield from self.alerts.clear(kind)
         yield from self.refresh(now)

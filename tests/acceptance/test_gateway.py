@@ -412,7 +412,7 @@ async def test_what_a_killed_gateway_left_is_not_taken_for_true(stage):
         async with running(s.config, s.folder):
             await s.witness.value(f"charger/{ONE}/availability", "offline")
             await s.witness.until(
-                lambda: s.witness.retained.get("charger/bridge/alert/no_chargers"), "an alert"
+                lambda: s.witness.retained.get("charger/bridge/alert/cloud_unreachable"), "it"
             )
 
 

@@ -57,7 +57,15 @@ from bridge.core.machine import Machine, _instance
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.values import iso_utc
-from bridge.errors import CloudUnavailable, RateLimited, StoreError, StoreFull
+from bridge.errors import (
+    AuthFailed,
+    Blocked,
+    CloudRejected,
+    CloudUnavailable,
+    RateLimited,
+    StoreError,
+    StoreFull,
+)
 from bridge.settings import (
     CommandSettings,
     EaseeSettings,
@@ -259,6 +267,113 @@ def test_a_lost_stream_is_told_at_once_and_polled_after_a_minute(world):
 
     world.take(StreamOpened())
     assert world.published()["charger/bridge/cloud"] == b"connected"
+
+
+CAUSES = [
+    (CloudUnavailable("down"), None, ""),
+    (AuthFailed("wrong", credentials_wrong=True), None, ""),
+    (Blocked("kept out", status=403, retry_after_s=600.0), None, ""),
+    (RateLimited("spent", retry_after_s=9.0, local=True), None, ""),
+    (RateLimited("slow down", retry_after_s=60.0), "cloud_unreachable", "other programs"),
+    (CloudRejected("no", status=403, reason="forbidden"), "no_chargers", "easee.chargers"),
+    (b"[]", "no_chargers", "share a charger"),
+    (b"{}", "no_chargers", "easee.chargers"),
+    (b'[{"id":"eh123456"},{"id":"eh123457"}]', "no_chargers", "spelled as on the charger"),
+]
+
+
+@pytest.mark.parametrize(("cause", "kind", "hint"), CAUSES)
+def test_why_there_is_no_charger_is_told_once_and_with_its_own_hint(cause, kind, hint):
+    """Only an empty list asks for a charger; what another alert says is not said here."""
+    world = World()
+    (call,) = world.take(Started()) and world.lists()
+    if isinstance(cause, bytes):
+        world.take(CloudAnswered(call.call_id, 200, cause))
+    else:
+        world.take(CloudFailed(call.call_id, cause))
+    alerts = {
+        topic.rpartition("/")[2]: json.loads(payload)
+        for topic, payload in world.published().items()
+        if "/alert/" in topic and payload
+    }
+
+    assert list(alerts) == ([kind] if kind else [])
+    if kind:
+        assert hint in alerts[kind]["hint"]
+    if kind == "cloud_unreachable":
+        (call,) = _next_list(world)
+        world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+        assert world.published()["charger/bridge/alert/cloud_unreachable"] == b""
+
+
+def test_entries_of_the_list_that_are_not_understood_are_an_alert_of_their_own():
+    """The others are served; how many and which shape is told until all are understood."""
+    world = World()
+    (call,) = world.take(Started()) and world.lists()
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"eh1"},{"id":5}]'))
+    told = world.published()
+    alert = json.loads(told["charger/bridge/alert/charger_not_understood"])
+    assert "2 entries not understood" in alert["message"]
+    assert "a number" in alert["message"]
+    assert "charger/bridge/alert/no_chargers" not in told
+
+    (call,) = _next_list(world)
+    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+    assert world.published()["charger/bridge/alert/charger_not_understood"] == b""
+
+
+def test_a_hub_that_does_not_want_us_is_named_and_polling_goes_on():
+    """Values come over REST, the cloud is degraded and the alert ends when the hub delivers."""
+    world = World(ONE)
+    world.take(Started(), MqttConnected(False, "5", 20), StreamClosed("HTTP 401", refused=True))
+    alert = json.loads(world.published()["charger/bridge/alert/stream_refused"])
+    assert "HTTP 401" in alert["message"]
+    world.seconds = 61.0
+    world.take(Tick())
+    (read,) = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+    world.take(CloudAnswered(read.call_id, 200, b"[]"))
+    assert world.published()["charger/bridge/cloud"] == b"degraded"
+
+    world.take(StreamOpened())
+    assert world.published()["charger/bridge/alert/stream_refused"] == b""
+    assert world.published()["charger/bridge/cloud"] == b"connected"
+
+
+def test_a_charger_that_an_open_stream_refuses_is_read_over_rest():
+    """The others come by the stream, so nobody reads them."""
+    world = World(ONE, "EH000002")
+    world.take(Started(), MqttConnected(False, "5", 20), StreamOpened())
+    world.take(StreamSubscription("EH000002", "no access"))
+    reads = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+    assert [call.request.path.split("/")[2] for call in reads] == ["EH000002"]
+
+    world.take(StreamSubscription("EH000002", None))
+    world.seconds = 300.0
+    world.take(Tick())
+    assert not [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+
+
+def test_what_a_read_brings_and_nobody_can_use_is_counted_and_named():
+    """Without a time it is named by its id as on the stream; without an id it is counted."""
+    world = World(ONE, source="poll")
+    world.take(Started(), MqttConnected(False, "5", 20))
+    (read,) = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+    entries = [
+        {"id": "120", "value": 7.2, "timestamp": iso_utc(world.now.wall)},
+        {"id": 109, "value": 3, "timestamp": None},
+        {"id": "x", "value": 3},
+    ]
+    world.take(CloudAnswered(read.call_id, 200, json.dumps(entries).encode()))
+    told = world.published()
+
+    assert told[f"charger/{ONE}/state/total_power"] == b"7.2"
+    assert f"{ONE}/109" in told["charger/bridge/alert/undecodable"].decode()
+    notes = [e.event for e in world.out if isinstance(e, Note)]
+    assert {"observation.undecodable", "poll.records_without_an_id"} <= set(notes)
+    world.seconds = 100.0
+    world.take(Tick())
+    counters = json.loads(world.published()["charger/bridge/health"])["counters"]
+    assert (counters["observations_undecodable"], counters["poll_bad_records"]) == (1, 1)
 
 
 @pytest.mark.parametrize("failure", ["error", "html"])

@@ -7,7 +7,7 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.events import CloudLink, Moment
 from bridge.core.messages import Publish
-from bridge.core.status import HEALTH_EVERY_S, CloudView, Status
+from bridge.core.status import HEALTH_EVERY_S, TROUBLES, CloudView, Status
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
@@ -43,11 +43,34 @@ def topics_of(effects):
         ("unavailable", False, False, "disconnected"),
         ("auth_failed", True, False, "auth_failed"),
         ("blocked", False, True, "blocked"),
+        ("login_refused", True, False, "auth_failed"),
+        ("token_refused", False, True, "auth_failed"),
+        ("token_refused", True, False, "degraded"),
+        ("kept_out", True, False, "blocked"),
+        ("limited", True, False, "degraded"),
+        ("limited", False, False, "disconnected"),
     ],
 )
 def test_the_clouds_word_says_what_is(rest, stream_up, polling, word):
     """Every combination of REST, stream and polling has one word."""
     assert CloudView(rest, stream_up, polling).word == word
+
+
+@pytest.mark.parametrize("state", sorted(TROUBLES))
+def test_every_trouble_has_one_alert_with_a_hint_and_ends_with_it(status, state):
+    """One cause, one alert: the words of the last state go when another comes."""
+    before, trouble = "auth_failed", TROUBLES[state]
+    if trouble.kind == before:
+        before = "blocked"
+    list(status.rest_changed(CloudLink(before, "earlier"), at(1)))
+    told = list(status.rest_changed(CloudLink(state, "why"), at(2)))
+    payload = {e.topic: e.payload for e in told if isinstance(e, Publish)}
+    alert = json.loads(payload[f"charger/bridge/alert/{trouble.kind}"])
+    assert (alert["message"], alert["hint"]) == ("why", trouble.hint)
+    assert payload[f"charger/bridge/alert/{TROUBLES[before].kind}"] == b""
+
+    told = list(status.rest_changed(CloudLink("ok"), at(3)))
+    assert not status.alerts.kinds
 
 
 def test_a_charger_the_hub_refuses_is_a_partial_connection():

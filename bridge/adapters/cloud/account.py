@@ -13,13 +13,17 @@ Rules:
    ===================  ==============  =================================
    the file, anything   yes or unknown  refresh; if that is refused, login
    a refresh            no              login
-   a login              no              wait, 5 minutes to an hour
+   a login              no              wait, 10 minutes to an hour, login
    ===================  ==============  =================================
 
 4. While it waits nothing is sent, and everybody is told why and for how long. Wrong credentials
-   wait half an hour: they do not mend themselves, and every try counts against the address.
+   wait half an hour: they do not mend themselves, and every try counts against the address. A
+   login that is refused for another reason waits 10 minutes at least, and a few logins that all
+   went well end a series of them too: a cloud that forgets us at once must not be stormed.
 5. Only a refused token or a login says something about the account. A business refusal does not,
-   whatever its status (other clients log in on every 400).
+   whatever its status (other clients log in on every 400), and no refusal of the hub: it costs one
+   renewal, and whether the token is good is REST's to say. So it is the other way round: a token
+   that REST refuses serves the hub as long as it lives.
 
 Durations are monotonic. The wall clock is only asked how old the tokens of the last run are.
 """
@@ -38,6 +42,7 @@ from bridge.adapters.cloud.exchange import Reply
 from bridge.adapters.cloud.tokens import StoredTokens, TokenFile
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.cloud import refusals, rest
+from bridge.core.cloud.bodies import NO_JSON
 from bridge.errors import (
     AuthFailed,
     CloudError,
@@ -56,9 +61,15 @@ REFRESH_AT = 0.8  # of the lifetime
 # Tokens of the last run while the clock cannot tell their age; a 401 corrects it.
 UNKNOWN_LIFETIME_S = 600.0
 WRONG_CREDENTIALS_WAIT_S = 1800.0
-# Equal jitter halves the first ceiling: the first wait is 5 to 10 minutes.
-FIRST_AUTH_WAIT_S = 600.0
+# Equal jitter halves the ceiling: the first wait is 10 to 20 minutes.
+FIRST_AUTH_WAIT_S = 1200.0
 LONGEST_AUTH_WAIT_S = 3600.0
+# Of an answer with a 2xx that holds no token there will be another one like it.
+NO_TOKEN_WAIT_S = 600.0
+# Without a refresh token a short life would mean a login at its end, each time.
+SHORTEST_UNREFRESHED_S = 600.0
+MOST_LOGINS = 4
+LOGINS_WITHIN_S = 1800.0
 # In an outage: some fifty tries an hour, and back within 90 s of its end.
 FIRST_OUTAGE_WAIT_S = 10.0
 LONGEST_OUTAGE_WAIT_S = 90.0
@@ -66,7 +77,7 @@ LONGEST_OUTAGE_WAIT_S = 90.0
 # The pairs of the last three renewals.
 KNOWN_TOKENS = 6
 
-BAD_REQUEST = 400
+CLIENT_ERRORS = range(400, 500)
 
 log = structlog.get_logger()
 
@@ -82,6 +93,7 @@ class _Session:
         refresh: None once it was sent.
         proven: A request with this token was taken.
         refused: A request with it was answered 401.
+        waited: So was one with the token of a fresh login, and that was waited out.
     """
 
     access: Secret
@@ -91,6 +103,7 @@ class _Session:
     origin: Origin
     proven: bool = False
     refused: bool = False
+    waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,7 @@ class Account:
         self._hold: _Hold | None = None
         self._refusals = 0
         self._outages = 0
+        self._logins: deque[float] = deque(maxlen=MOST_LOGINS)
 
     def restore(self) -> float:
         """Take up the session of the last run.
@@ -142,13 +156,7 @@ class Account:
         if now.trusted and stored.expires_at is not None:
             left_s = (stored.expires_at - now.wall).total_seconds()
         if stored.access is not None and (left_s > 0 or stored.refresh is not None):
-            self._session = _Session(
-                stored.access,
-                stored.refresh,
-                refresh_at_s=now.mono_s + left_s * REFRESH_AT,
-                expires_at_s=now.mono_s + left_s,
-                origin="file",
-            )
+            self._session = _begun(stored.access, stored.refresh, now.mono_s, left_s, "file")
         if stored.blocked_until is None:
             return 0.0
         silence_s = (stored.blocked_until - now.wall).total_seconds()
@@ -156,6 +164,16 @@ class Account:
         if stored.blocked_s is not None:
             longest_s = min(stored.blocked_s, longest_s)
         return min(max(silence_s, 0.0), longest_s)
+
+    async def token_for_hub(self, *, rejected: str | None = None) -> Secret:
+        """Return an access token for the hub, whatever REST says of it; see rule 5."""
+        session = self._session
+        if session is not None and session.access.reveal() == rejected:
+            return await self._renewed()  # once: the hub's next refusal is its own affair
+        is_alive = session is not None and self._clock.now().mono_s < session.expires_at_s
+        if session is not None and is_alive and session.refused and self._held_for_s():
+            return session.access
+        return await self.token()
 
     async def token(self, *, rejected: str | None = None) -> Secret:
         """Return an access token; see :class:`bridge.ports.Cloud`."""
@@ -183,8 +201,9 @@ class Account:
 
     def scrubbed(self, body: bytes) -> bytes:
         """Take our secrets out of what the other side wrote, before any of it is cut or kept."""
-        for secret in (self._settings.password, *self._known):
-            for spelled in {secret.reveal(), json.dumps(secret.reveal())[1:-1]} - {""}:
+        names = (self._settings.username, self._settings.password.reveal())
+        for text in (*names, *(secret.reveal() for secret in self._known)):
+            for spelled in {text, json.dumps(text)[1:-1]} - {""}:
                 body = body.replace(spelled.encode(errors="replace"), b"***")
         return body
 
@@ -242,15 +261,19 @@ class Account:
     async def _obtain(self) -> None:
         session = self._session
         unproven = session is not None and session.refused and not session.proven
-        if session is not None and unproven and session.origin == "login":
-            self._session = None
-            raise AuthFailed("the cloud refuses the token of a fresh login", status=401)
-        if session is not None and not (unproven and session.origin == "refresh"):
+        if session is not None and unproven and session.origin == "login" and not session.waited:
+            session.waited = True
+            raise AuthFailed(
+                "the cloud refuses the token of a fresh login", status=401, state="token_refused"
+            )
+        if session is not None and not (unproven and session.origin != "file"):
             pair = await self._refreshed(session)
             if pair is not None:
                 await self._take(pair, "refresh")
                 return
-        await self._take(await self._logged_in(), "login")
+        pair = await self._logged_in()
+        self._logins.append(self._clock.now().mono_s)
+        await self._take(pair, "login")
 
     async def _refreshed(self, session: _Session) -> rest.TokenPair | None:
         """Spend the refresh token; None when there is none or it is refused."""
@@ -276,6 +299,11 @@ class Account:
             return None
 
     async def _logged_in(self) -> rest.TokenPair:
+        if len(self._logins) == MOST_LOGINS:
+            left_s = self._logins[0] + LOGINS_WITHIN_S - self._clock.now().mono_s
+            if left_s > 0:
+                message = f"the cloud forgot {MOST_LOGINS} logins within half an hour"
+                raise CloudUnavailable(message, retry_after_s=left_s)
         document = {
             "userName": self._settings.username,
             "password": self._settings.password.reveal(),
@@ -286,38 +314,44 @@ class Account:
                 return rest.token_pair(reply.body)
             except DecodeError as error:
                 raise CloudUnavailable(
-                    "the answer to the login cannot be read", status=reply.status
+                    "the answer to the login cannot be read",
+                    status=reply.status,
+                    # A body that broke on its way is whole the next time.
+                    retry_after_s=None if error.reason == NO_JSON else NO_TOKEN_WAIT_S,
                 ) from error
-        # Only code and status go on: a refusal of a login may quote what was sent.
-        code = refusals.problem(reply.status, reply.body).code
-        if code == refusals.INVALID_USER_PASSWORD:
+        problem = refusals.problem(reply.status, self.scrubbed(reply.body))
+        if problem.code == refusals.INVALID_USER_PASSWORD:
             raise AuthFailed(
                 "the cloud refuses user or password: check easee.username and the password",
                 status=reply.status,
                 credentials_wrong=True,
             )
-        if reply.status <= BAD_REQUEST:
-            # In outages good credentials were answered 400 as well (evcc#19854).
+        if reply.status not in CLIENT_ERRORS:
             raise CloudUnavailable(
                 f"the login was answered with status {reply.status}", status=reply.status
             )
+        # In outages good credentials were answered 400 as well (evcc#19854), without a code.
+        said = "" if problem.code is None else f", code {problem.code} ({problem.reason})"
+        text = refusals.impersonal(self.scrubbed(problem.message.encode()).decode())
+        log.warning(
+            "cloud.login_refused", status=reply.status, code=problem.code, text=text or None
+        )
         raise AuthFailed(
-            f"the login was refused with status {reply.status}, code {code}", status=reply.status
+            f"the login was refused with status {reply.status}{said}{f': {text}' * bool(text)}",
+            status=reply.status,
+            state="login_refused",
         )
 
     async def _take(self, pair: rest.TokenPair, origin: Origin) -> None:
         now = self._clock.now()
-        self._known.extend((pair.access, pair.refresh))
-        expires_at = now.wall + timedelta(seconds=pair.lifetime_s)
+        self._known.extend(filter(None, (pair.access, pair.refresh)))
+        lifetime_s = pair.lifetime_s
+        if pair.refresh is None:
+            lifetime_s = max(lifetime_s, SHORTEST_UNREFRESHED_S)
+        expires_at = now.wall + timedelta(seconds=lifetime_s)
         await self._save(StoredTokens(pair.access, pair.refresh, expires_at))
-        self._session = _Session(
-            pair.access,
-            pair.refresh,
-            refresh_at_s=now.mono_s + pair.lifetime_s * REFRESH_AT,
-            expires_at_s=now.mono_s + pair.lifetime_s,
-            origin=origin,
-        )
-        log.info("cloud.session_renewed", by=origin, lifetime_s=pair.lifetime_s)
+        self._session = _begun(pair.access, pair.refresh, now.mono_s, lifetime_s, origin)
+        log.info("cloud.session_renewed", by=origin, lifetime_s=lifetime_s)
 
     async def _save(self, stored: StoredTokens) -> None:
         """Keep this. A card that syncs slowly must not stop the loop, so a thread writes."""
@@ -375,10 +409,24 @@ class Account:
                     error.args[0],
                     status=error.status,
                     credentials_wrong=error.credentials_wrong,
+                    state=error.state,
                     retry_after_s=left_s,
                 )
             case error:
                 raise CloudUnavailable(str(error), status=error.status, retry_after_s=left_s)
+
+
+def _begun(
+    access: Secret, refresh: Secret | None, mono_s: float, left_s: float, origin: Origin
+) -> _Session:
+    """Begin a session. One that cannot be refreshed is used to its end, and costs a login then."""
+    return _Session(
+        access,
+        refresh,
+        refresh_at_s=mono_s + left_s * (REFRESH_AT if refresh else 1.0),
+        expires_at_s=mono_s + left_s,
+        origin=origin,
+    )
 
 
 def _was_not_sent(error: CloudError) -> bool:

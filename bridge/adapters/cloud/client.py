@@ -6,13 +6,18 @@ Rules:
 2. A 401 is answered with another token and the same request again: it was not carried out. How
    tokens are had is the account's matter.
 3. A block means silence, now and after a restart; what wants to be sent meanwhile fails here.
-4. What the operator should know about the account is told when it changes, not per request.
-5. A redirect is not followed. To another host it is a rate limiter's, and the same as a 429; to
+4. A page in the cloud's place was made by something in between, a firewall for instance: REST is
+   left alone for ten minutes, longer each time, and the reason is not forgotten until it answers.
+5. The hub is another server. What it refuses, limits or does not answer says nothing about REST,
+   and the other way round; only a block that the vendor names counts for both.
+6. A redirect is not followed. To another host it is a rate limiter's, and the same as a 429; to
    another path of the same host it is a refusal, but a 303 behind anything else than a question
    leaves open whether it was carried out.
+7. What the operator should know about the account is told when it changes, not per request.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +31,7 @@ import structlog
 from bridge.adapters.cloud.account import Account
 from bridge.adapters.cloud.exchange import TOO_LATE, Exchange, Reply
 from bridge.adapters.cloud.tokens import TokenFile, account_of
+from bridge.core.backoff import reconnect_delay_s
 from bridge.core.cloud import refusals, rest
 from bridge.core.cloud.budget import Budget
 from bridge.core.cloud.requests import CloudRequest, Endpoint, charger_list_request
@@ -46,11 +52,16 @@ from bridge.settings import EaseeSettings, Secret
 UNAVAILABLE_WAIT_S = 60.0
 # What a block lasts when the answer names no time, counted from the last request.
 BLOCK_S = 24 * 3600.0
+FIRST_PAGE_WAIT_S = 600.0
+LONGEST_PAGE_WAIT_S = 3600.0
+NO_JITTER = 1.0
+FROM_BETWEEN = "something between here and the cloud refuses this address"
 LOGIN_WITHIN_S = 30.0
 NEGOTIATE_WITHIN_S = 30.0
 PROBE_WITHIN_S = 60.0
-# One lost request is weather; three in a row are told.
+# One lost request is weather; three in a row are told, and two with a minute between them.
 TROUBLES_TO_TELL = 3
+TROUBLE_TO_TELL_S = 55.0
 # The token at hand, one from a refresh, one from a login; then it is not the token's fault.
 MOST_TOKENS = 4
 
@@ -114,8 +125,11 @@ class EaseeCloud:
             post=self._post,
         )
         self._restored = False
-        self._link = ""
+        self._told_last = ("", "")
         self._troubles = 0
+        self._trouble_since_s = 0.0
+        self._pages = 0
+        self._kept_out_until_s = float("-inf")
 
     async def send(self, request: CloudRequest, *, within_s: float) -> Answer:
         """Send one request, waiting for the budget if that fits the time.
@@ -133,22 +147,27 @@ class EaseeCloud:
             AuthFailed: The account cannot be used now.
             Blocked: The vendor blocked this address; nothing was sent unless ``status`` is set.
         """
-        _, reply = await self._authorized(request, self._api_url, within_s)
+        reply = await self._authorized(request, within_s)
         return Answer(reply.status, reply.body)
 
-    async def negotiate(self, stream_url: str) -> tuple[str, bytes]:
+    async def negotiate(self, stream_url: str, token: str) -> bytes:
         """Ask the hub for a connection; see :class:`bridge.ports.Cloud`.
 
         Raises:
-            CloudError: As :meth:`send`.
+            CloudError: As :meth:`send`. ``CloudRejected`` with status 401 or 403: the hub does not
+                take this token.
         """
         hub = urlsplit(stream_url)
         query = "&".join(filter(None, (hub.query, "negotiateVersion=1")))
         path = f"{hub.path.rstrip('/')}/negotiate?{query}"
         request = CloudRequest("POST", path, Endpoint.NEGOTIATE, idempotent=False)
         base = f"{hub.scheme}://{hub.netloc}"
-        token, reply = await self._authorized(request, base, NEGOTIATE_WITHIN_S)
-        return token.reveal(), reply.body
+        deadline_s = self._clock.now().mono_s + NEGOTIATE_WITHIN_S
+        await self._admit(request, deadline_s)
+        reply = await self._exchanged(request, base, deadline_s, None, Secret(token))
+        if not reply.ok:
+            self._reject(reply)
+        return reply.body
 
     async def token(self, *, rejected: str | None = None) -> str:
         """Return a valid access token; see :class:`bridge.ports.Cloud`.
@@ -157,7 +176,7 @@ class EaseeCloud:
             CloudError: There is none to be had now.
         """
         self._refuse_while_blocked()
-        token = await self._told(self._account.token(rejected=rejected))
+        token = await self._told(self._account.token_for_hub(rejected=rejected))
         return token.reveal()
 
     async def probe(self) -> str:
@@ -184,9 +203,7 @@ class EaseeCloud:
 
     # -- one request --------------------------------------------------------------------------
 
-    async def _authorized(
-        self, request: CloudRequest, base: str, within_s: float
-    ) -> tuple[Secret, Reply]:
+    async def _authorized(self, request: CloudRequest, within_s: float) -> Reply:
         """Send a request with a token the cloud takes."""
         deadline_s = self._clock.now().mono_s + within_s
         rejected = None
@@ -194,13 +211,13 @@ class EaseeCloud:
             self._refuse_while_blocked()
             token = await self._token_before(deadline_s, rejected)
             await self._admit(request, deadline_s)
-            reply = await self._exchanged(request, base, deadline_s, request.body, token)
+            reply = await self._exchanged(request, self._api_url, deadline_s, request.body, token)
             if reply.status != UNAUTHORIZED:
                 self._account.proven(token)
                 self._tell("ok")
                 if not reply.ok:
                     self._reject(reply)
-                return token, reply
+                return reply
             rejected = token.reveal()
         raise CloudRejected("refused with every token", status=UNAUTHORIZED, reason="unauthorized")
 
@@ -216,7 +233,7 @@ class EaseeCloud:
         try:
             return await wanted
         except AuthFailed as error:
-            self._tell("auth_failed", str(error))
+            self._tell(error.state, str(error))
             raise
 
     async def _post(self, path: str, body: bytes) -> Reply:
@@ -231,6 +248,8 @@ class EaseeCloud:
         """Wait until the budget has room, if that is in time, and take it."""
         while True:
             self._refuse_while_blocked()
+            if request.endpoint is not Endpoint.NEGOTIATE:
+                self._refuse_while_kept_out()
             now_s = self._clock.now().mono_s
             wait_s = self._budget.wait_s(request, now_s)
             if wait_s <= 0:
@@ -267,7 +286,7 @@ class EaseeCloud:
                 left_s=lambda: deadline_s - self._clock.now().mono_s,
             )
         except CloudUnavailable as error:
-            self._trouble(str(error))
+            self._trouble(request, str(error))
             raise
         log.debug(
             "cloud.answered",
@@ -286,8 +305,13 @@ class EaseeCloud:
     async def _judge(self, request: CloudRequest, reply: Reply) -> None:
         now = self._clock.now()
         asked_s = refusals.retry_after_s(reply.retry_after, now.wall if now.trusted else None)
+        is_login = request.endpoint is Endpoint.LOGIN
+        if refusals.is_from_between(reply.status, reply.body, login=is_login):
+            self._keep_out(request, reply, asked_s)
         notice = refusals.block_notice(reply.status, reply.body)
         if notice is not None:
+            if request.endpoint is Endpoint.NEGOTIATE and notice == refusals.BARE_NOTICE:
+                self._reject(reply)
             await self._block(notice, reply.status, asked_s)
         if reply.status == TOO_MANY or reply.leads_away:
             wait_s = self._budget.pushed_back(request.endpoint, request.scope, now.mono_s, asked_s)
@@ -297,19 +321,19 @@ class EaseeCloud:
                 status=reply.status,
                 retry_after_s=wait_s,
             )
-            raise RateLimited(
-                SENT_AWAY if reply.leads_away else "the cloud asks for fewer requests",
-                retry_after_s=wait_s,
-                status=reply.status,
-            )
+            why = SENT_AWAY if reply.leads_away else "the cloud asks for fewer requests"
+            if is_login:
+                self._tell("limited", f"{why}; next login in {_minutes(wait_s)}")
+            raise RateLimited(why, retry_after_s=wait_s, status=reply.status)
         self._budget.accepted(request)
         if reply.status >= SERVER_ERRORS:
             if asked_s is None and reply.status == SERVICE_UNAVAILABLE:
                 asked_s = UNAVAILABLE_WAIT_S
             message = f"the cloud is in trouble (status {reply.status})"
-            self._trouble(message)
+            self._trouble(request, message)
             raise CloudUnavailable(message, status=reply.status, retry_after_s=asked_s)
-        self._troubles = 0
+        if request.endpoint is not Endpoint.NEGOTIATE:
+            self._troubles = self._pages = 0
 
     def _reject(self, reply: Reply) -> NoReturn:
         if reply.status in REDIRECTS:
@@ -330,6 +354,34 @@ class EaseeCloud:
         await self._account.remember_block(silence_s)
         message = self._blocked(f"the vendor blocked this address ({notice})", silence_s)
         raise Blocked(message, status=status, retry_after_s=silence_s)
+
+    def _keep_out(self, request: CloudRequest, reply: Reply, asked_s: float | None) -> NoReturn:
+        """Leave REST alone after a page that something in between made, and raise.
+
+        Raises:
+            Blocked: Always, but where the request may have been carried out all the same.
+        """
+        status = reply.status
+        message = f"{FROM_BETWEEN} (status {status}, a web page)"
+        if request.endpoint is Endpoint.NEGOTIATE:
+            raise Blocked(message, status=status, retry_after_s=asked_s or FIRST_PAGE_WAIT_S)
+        self._pages += 1
+        wait_s = reconnect_delay_s(
+            self._pages, NO_JITTER, first_s=FIRST_PAGE_WAIT_S, longest_s=LONGEST_PAGE_WAIT_S
+        )
+        wait_s = max(wait_s, asked_s or 0.0)
+        self._kept_out_until_s = self._clock.now().mono_s + wait_s
+        log.error("cloud.kept_out", status=status, retry_in_s=round(wait_s))
+        self._tell("kept_out", message)
+        if request.command and reply.ok and request.endpoint is not Endpoint.LOGIN:
+            raise OutcomeUnknown(message, status=status)
+        raise Blocked(message, status=status, retry_after_s=wait_s)
+
+    def _refuse_while_kept_out(self) -> None:
+        left_s = self._kept_out_until_s - self._clock.now().mono_s
+        if left_s > 0:
+            message = f"{FROM_BETWEEN}; next try in {_minutes(left_s)}"
+            raise Blocked(message, status=None, retry_after_s=left_s)
 
     def _refuse_while_blocked(self) -> None:
         """Raise ``Blocked`` while a block lasts, one of the last run included."""
@@ -354,12 +406,24 @@ class EaseeCloud:
         self._tell("blocked", message)
         return message
 
-    def _trouble(self, detail: str) -> None:
+    def _trouble(self, request: CloudRequest, detail: str) -> None:
+        if request.endpoint is Endpoint.NEGOTIATE:
+            return
+        now_s = self._clock.now().mono_s
+        if self._troubles == 0:
+            self._trouble_since_s = now_s
         self._troubles += 1
-        if self._troubles >= TROUBLES_TO_TELL:
+        lasts = self._troubles > 1 and now_s - self._trouble_since_s >= TROUBLE_TO_TELL_S
+        if self._troubles >= TROUBLES_TO_TELL or lasts:
             self._tell("unavailable", detail)
 
     def _tell(self, state: str, detail: str = "") -> None:
-        if state != self._link:
-            self._link = state
+        """Tell a change; of an outage also that its reason is another one."""
+        told = (state, detail if state == "unavailable" else "")
+        if told != self._told_last:
+            self._told_last = told
             self._emit(CloudLink(state, detail))
+
+
+def _minutes(seconds: float) -> str:
+    return f"{math.ceil(seconds / 60)} min"

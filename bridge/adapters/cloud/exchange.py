@@ -25,6 +25,7 @@ import httpx
 
 from bridge import __version__
 from bridge.adapters.cloud.transport import TooLate, Transport, for_ever
+from bridge.adapters.unreached import in_words
 from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
@@ -162,10 +163,10 @@ class Exchange:
         except TooLate as exc:
             raise CloudUnavailable(TOO_LATE) from exc
         except _UNSENT as exc:
-            raise CloudUnavailable(f"cannot connect to {target.host}: {_named(exc)}") from exc
+            raise CloudUnavailable(f"cannot connect to {target.host}: {in_words(exc)}") from exc
         except (httpx.HTTPError, httpx.StreamError, TimeoutError, zlib.error) as exc:
             # A refusal is complete with its status; a success is not without its body.
-            message = f"no usable answer from {target.host}: {_named(exc)}"
+            message = f"no usable answer from {target.host}: {in_words(exc)}"
             if reply.ok:
                 raise AnswerUnusable(message, status=reply.status) from exc
             if reply.status == 0:
@@ -257,11 +258,6 @@ def _leads_away(response: httpx.Response) -> bool:
 
 def _place(url: httpx.URL) -> tuple[str, int | None]:
     return url.host.rstrip("."), url.port  # httpx leaves out the port that goes with the scheme
-
-
-def _named(error: Exception) -> str:
-    """Say what happened in a few words; a timeout has none of its own."""
-    return str(error)[:120] or type(error).__name__
 
 
 @functools.lru_cache(maxsize=8)

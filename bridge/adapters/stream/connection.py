@@ -42,6 +42,7 @@ class Limits:
         handshake_s: From the upgrade to the hub's handshake answer; SignalR's own default is 15.
         ping_every_s: We send something at least this often.
         silence_s: A hub that sent nothing for this long is dead.
+        answer_s: From a subscription to something that is more than a sign of life.
         close_s: How long the closing of a socket may take.
         burst: How many chargers are subscribed at once; each subscription is answered with the
             replay of over 100 observations.
@@ -53,6 +54,7 @@ class Limits:
     handshake_s: float = 15.0
     ping_every_s: float = PING_EVERY_S
     silence_s: float = SILENCE_S
+    answer_s: float = 30.0
     close_s: float = 1.0
     burst: int = 10
     pause_s: float = 0.2
@@ -80,9 +82,20 @@ class Subscribed:
     error: str | None
 
 
-HubReport = HandshakeAnswer | Observed | CommandResponse | StreamOddity | Subscribed
+@dataclass(frozen=True, slots=True)
+class Delivering:
+    """The hub does what it is there for: it told a value, or took a subscription.
+
+    Without a charger to subscribe there is nothing to wait for behind the handshake.
+    """
 
 
+HubReport = Delivering | Observed | CommandResponse | StreamOddity | Subscribed
+
+
+NEVER_S = float("inf")
+# How long a hub that wants no reconnect is left alone at least.
+UNWANTED_S = 60.0
 # Meanwhile whoever is behind catches up, or has something else to do.
 CROWDED_AGAIN_S = 0.001
 
@@ -120,15 +133,17 @@ class HubConnection:
             self._mono_s(), ping_every_s=limits.ping_every_s, silence_s=limits.silence_s
         )
         self._opened = asyncio.Event()
-        self._opened_at_s: float | None = None
+        self._delivering_since_s: float | None = None
+        self._answer_due_s = NEVER_S
         self._subscribed: set[str] = set()
         self._calls: dict[str, str] = {}
         self._call_ids = map(str, itertools.count())
 
     @property
     def lived_s(self) -> float | None:
-        """Seconds since the hub took our handshake, or None when it never did."""
-        return None if self._opened_at_s is None else self._mono_s() - self._opened_at_s
+        """Seconds since the hub began to deliver, or None when it never did."""
+        since_s = self._delivering_since_s
+        return None if since_s is None else self._mono_s() - since_s
 
     async def serve(self, socket: HubSocket) -> None:
         """Serve the socket until it ends, which is always an error.
@@ -173,6 +188,8 @@ class HubConnection:
         if not self._opened.is_set():
             raise LinkLost("the hub did not answer the handshake in time")
         while (left_s := self._keepalive.dead_at_s - self._mono_s()) > 0:
+            if self._answer_due_s <= self._mono_s():
+                raise LinkLost("the hub takes the handshake and answers nothing more")
             await self._clock.sleep(left_s)
         raise LinkLost(f"nothing came from the hub for {self._limits.silence_s:g} s")
 
@@ -197,6 +214,7 @@ class HubConnection:
                 self._calls[call_id] = charger_id
                 self._subscribed.add(charger_id)
                 await self._send(socket, subscribe(charger_id, call_id))
+                self._answer_due_s = min(self._answer_due_s, self._mono_s() + self._limits.answer_s)
                 if count % self._limits.burst == 0:
                     await self._clock.sleep(self._limits.pause_s)
             with suppress(TimeoutError):
@@ -207,24 +225,42 @@ class HubConnection:
 
     def _handle(self, message: HubItem) -> None:
         match message:
-            case Observed() | CommandResponse() | StreamOddity():
+            case Observed() | CommandResponse():
+                self._deliver()
+                self._take(message)
+            case StreamOddity():
                 self._take(message)
             case HandshakeAnswer(None):
-                self._opened_at_s = self._mono_s()
-                self._take(message)
+                if not self._watched.charger_ids:
+                    self._deliver()
                 self._opened.set()
             case HandshakeAnswer(error):
-                raise LinkLost(f"the hub refused the handshake: {error}")
+                raise LinkLost(f"the hub refused the handshake: {error}", refused=True)
             case Completion(call_id, error):
-                charger_id = self._calls.pop(call_id, None)
-                if charger_id is None:
-                    return
-                if error is not None:
-                    self._subscribed.discard(charger_id)
-                self._take(Subscribed(charger_id, error))
+                self._completed(call_id, error)
             case Close(error, allow_reconnect):
-                wish = "" if allow_reconnect else ", and wants no reconnect"
-                raise LinkLost(f"the hub closes: {error or 'no reason given'}{wish}")
+                said = f"the hub closes: {error or 'no reason given'}"
+                if allow_reconnect:
+                    raise LinkLost(said)
+                said = f"{said}, and wants no reconnect"
+                raise LinkLost(said, retry_after_s=UNWANTED_S, refused=True)
+
+    def _completed(self, call_id: str, error: str | None) -> None:
+        charger_id = self._calls.pop(call_id, None)
+        if charger_id is None:
+            return
+        if error is None:
+            self._deliver()
+        else:
+            self._answer_due_s = NEVER_S
+            self._subscribed.discard(charger_id)
+        self._take(Subscribed(charger_id, error))
+
+    def _deliver(self) -> None:
+        self._answer_due_s = NEVER_S
+        if self._delivering_since_s is None:
+            self._delivering_since_s = self._mono_s()
+            self._take(Delivering())
 
     async def _send(self, socket: HubSocket, record: str) -> None:
         await socket.send(record)

@@ -4,7 +4,9 @@ The protocol and every decision about time live in :mod:`bridge.core.cloud.signa
 :mod:`bridge.core.cloud.hub`, the WebSocket in :mod:`bridge.adapters.stream.socket`; this file
 connects again and again. Rules:
 
-1. Each attempt negotiates anew, with the token the cloud adapter holds then.
+1. Each attempt negotiates anew, with the token the cloud adapter holds then. A hub that does not
+   take it costs one renewal, and no other before it delivered: whether a token is good is REST's to
+   say, and a hub that is wrong must not keep REST from working.
 2. Nothing the hub sends ends the process, and only a close, a refused handshake or silence ends a
    connection.
 3. There is one retry, ours.
@@ -18,6 +20,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge import __version__
 from bridge.adapters.stream.connection import (
+    Delivering,
     HubConnection,
     HubReport,
     Limits,
@@ -26,9 +29,9 @@ from bridge.adapters.stream.connection import (
     never,
 )
 from bridge.adapters.stream.socket import HubSocket, open_socket
+from bridge.adapters.unreached import in_words
 from bridge.core.cloud.hub import failures_after, negotiation, retry_in_s, socket_url
 from bridge.core.cloud.refusals import retry_after_s
-from bridge.core.cloud.signalr import HandshakeAnswer
 from bridge.core.events import (
     CommandResponse,
     Event,
@@ -38,7 +41,7 @@ from bridge.core.events import (
     StreamOpened,
     StreamSubscription,
 )
-from bridge.errors import BridgeError, LinkLost
+from bridge.errors import BridgeError, CloudRejected, LinkLost
 from bridge.ports import Clock, Cloud, Emit, Promise, nobody_waits
 from bridge.settings import EaseeSettings
 
@@ -46,7 +49,8 @@ log = structlog.get_logger()
 
 # A new token, a negotiation and an upgrade with all their deadlines, and then as long again.
 HEARD_WITHIN_S = 300.0
-UNAUTHORIZED = 401
+# Said to a negotiation or to an upgrade, these may mean the token.
+UNWELCOME = frozenset({401, 403})
 # 403 and 429 at the upgrade are how a ban begins; without a Retry-After we stay away this long.
 PUSHED_BACK = frozenset({403, 429})
 PUSHED_BACK_S = 60.0
@@ -87,6 +91,7 @@ class HubStream:
         self._watched = Watched()
         self._refused: dict[str, str] = {}
         self._rejected_token: str | None = None
+        self._is_renewed = False
         self._reason = ""
 
     def watch(self, charger_ids: tuple[str, ...]) -> None:
@@ -115,7 +120,7 @@ class HubStream:
             failures = failures_after(connection.lived_s, failures)
             asked_s: float | None = getattr(lost, "retry_after_s", None)
             wait_s = retry_in_s(failures, self._clock.jitter(), asked_s)
-            self._lost(str(lost), failures, wait_s)
+            self._lost(lost, failures, wait_s)
             self._promise(wait_s + HEARD_WITHIN_S)
             await self._clock.sleep(wait_s)
 
@@ -144,10 +149,8 @@ class HubStream:
     async def _attempt(self, connection: HubConnection) -> BridgeError:
         """Make one connection, serve it until it ends, and return why it did."""
         try:
-            if self._rejected_token is not None:
-                await self._cloud.token(rejected=self._rejected_token)
-                self._rejected_token = None
-            token, body = await self._cloud.negotiate(self._settings.stream_url)
+            token = await self._token()
+            body = await self._negotiated(token)
             url = socket_url(self._settings.stream_url, negotiation(body).connection_token)
             socket = await self._upgrade(url, token)
             try:
@@ -161,6 +164,26 @@ class HubStream:
             log.debug("stream.failed_at", exc_info=True)
             return LinkLost(f"unexpected {type(error).__name__}")
         return LinkLost("the connection ended")
+
+    async def _token(self) -> str:
+        """Return the token at hand, or another one if the hub did not take that."""
+        token = await self._cloud.token(rejected=self._rejected_token)
+        self._rejected_token = None
+        return token
+
+    async def _negotiated(self, token: str) -> bytes:
+        try:
+            return await self._cloud.negotiate(self._settings.stream_url, token)
+        except CloudRejected as error:
+            self._was_unwelcome(error.status, token)
+            reason = f"the hub refuses the negotiation: {error} (HTTP {error.status})"
+            raise LinkLost(reason, refused=True) from error
+
+    def _was_unwelcome(self, status: int | None, token: str) -> None:
+        """Take note that the hub refused a token; the first time another one is worth a try."""
+        if status in UNWELCOME and not self._is_renewed:
+            self._is_renewed = True
+            self._rejected_token = token
 
     async def _upgrade(self, url: str, token: str) -> HubSocket:
         """Open the WebSocket.
@@ -179,7 +202,7 @@ class HubStream:
         except TimeoutError as exc:
             raise LinkLost("the hub did not answer the upgrade in time") from exc
         except OSError as exc:
-            raise LinkLost(f"the hub cannot be reached: {exc.strerror or exc}") from exc
+            raise LinkLost(f"the hub cannot be reached: {in_words(exc)}") from exc
         except (WebSocketException, ValueError) as exc:
             raise LinkLost(f"the upgrade failed: {type(exc).__name__}") from exc
 
@@ -189,18 +212,19 @@ class HubStream:
         # A hub that names two times means the first as much as the second.
         asked = next(iter(exc.response.headers.get_all("Retry-After")), None)
         asked_s = retry_after_s(asked, now.wall if now.trusted else None)
-        if status == UNAUTHORIZED:
-            self._rejected_token = token
-        elif status in PUSHED_BACK and asked_s is None:
+        self._was_unwelcome(status, token)
+        if status in PUSHED_BACK and asked_s is None:
             asked_s = PUSHED_BACK_S
-        return LinkLost(f"the hub refused the upgrade: HTTP {status}", retry_after_s=asked_s)
+        reason = f"the hub refused the upgrade: HTTP {status}"
+        return LinkLost(reason, retry_after_s=asked_s, refused=True)
 
     # -- what a connection tells --------------------------------------------------------------
 
     def _take(self, item: HubReport) -> None:
         match item:
-            case HandshakeAnswer():
+            case Delivering():
                 self._reason = ""
+                self._is_renewed = False
                 log.info("stream.connected", chargers=len(self._watched.charger_ids))
                 self._tell(StreamOpened())
             case Subscribed(charger_id, None):
@@ -215,14 +239,15 @@ class HubStream:
             case Observed() | CommandResponse() | StreamOddity():
                 self._tell(item)
 
-    def _lost(self, reason: str, failures: int, wait_s: float) -> None:
+    def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:
         """Say once that there is no connection, and again when the reason is another."""
+        reason = str(lost)
         if reason == self._reason:
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
         self._reason = reason
         log.warning("stream.lost", reason=reason, retry_in_s=round(wait_s, 1))
-        self._tell(StreamClosed(reason))
+        self._tell(StreamClosed(reason, refused=getattr(lost, "refused", False)))
 
     def _tell(self, event: Event) -> None:
         try:

@@ -11,6 +11,7 @@ import msgspec
 from bridge.core.cloud.requests import is_serial
 from bridge.errors import DecodeError
 
+NO_JSON = "no JSON"
 EXCERPT_BYTES = 80
 LONGEST_LINE = 200
 MOST_TEXT_BYTES = 2048
@@ -33,7 +34,7 @@ def parsed(body: bytes, source: str, *, quote: bool = True) -> Any:
     except (ValueError, RecursionError) as exc:
         # All of msgspec's errors and UnicodeDecodeError are ValueErrors. The latter holds the
         # whole body, so it is not chained.
-        reason = "nested too deep" if isinstance(exc, RecursionError) else "no JSON"
+        reason = "nested too deep" if isinstance(exc, RecursionError) else NO_JSON
         excerpt = body[:EXCERPT_BYTES] if quote else ""
         raise DecodeError(reason, source=source, raw=excerpt) from None
 

@@ -3,13 +3,15 @@
 Rules:
 
 1. The stream comes first. Polling starts when the stream has been away for a minute, and ends the
-   moment it is back; with ``source: poll`` there is no stream and polling is all there is.
+   moment it is back; with ``source: poll`` there is no stream and polling is all there is. Chargers
+   that an open stream refuses are read all the same.
 2. ``/state/{id}/observations`` takes 100 requests in 5 minutes for the whole account. Polling
    keeps to 80 of them whatever the number of chargers: two reads are never closer than 3.75 s,
    and the interval grows with the fleet instead. The rest is left for people who ask.
 3. One read per charger at a time. A charger whose reads fail is asked less and less often.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from bridge.core.backoff import reconnect_delay_s
@@ -64,6 +66,7 @@ class Polling:
         self._interval_s = interval_s
         self._grace_s = grace_s
         self._reads: dict[str, _Reads] = {}
+        self._refused: frozenset[str] = frozenset()
         self._active = self._always
         self._up_at_s: float | None = None
         self._down_at_s = NEVER
@@ -101,6 +104,13 @@ class Polling:
         stayed = up_at_s is not None and mono_s - up_at_s >= self._grace_s
         if stayed or self._down_at_s == NEVER:
             self._down_at_s = mono_s
+        self._plan()
+
+    def refused(self, charger_ids: Collection[str]) -> None:
+        """Note which chargers the open stream refuses; until it is told otherwise."""
+        self._refused = frozenset(charger_ids)
+        if self._up_at_s is not None and not self._refused:
+            self._active = self._always
         self._plan()
 
     def started(self, charger_id: str, mono_s: float) -> None:
@@ -181,7 +191,7 @@ class Polling:
             self._plan()
         # Of those that wait for the same free slot, the one that has waited longest goes first.
         due_at_s, _, charger_id = min(
-            (self._due_at_s(reads), reads.next_at_s, id_) for id_, reads in self._reads.items()
+            (self._due_at_s(reads), reads.next_at_s, id_) for id_, reads in self._wanted().items()
         )
         if mono_s < due_at_s:
             return ()
@@ -201,9 +211,18 @@ class Polling:
 
     def _plan(self) -> None:
         """Work the deadline out again; it is asked for far more often than it changes."""
-        if self._stopped or not self._reads or (self._up_at_s is not None and not self._always):
+        wanted = self._wanted()
+        if self._stopped or not wanted:
             self._deadline_s = None
         elif self._active:
-            self._deadline_s = min(map(self._due_at_s, self._reads.values()))
+            self._deadline_s = min(map(self._due_at_s, wanted.values()))
+        elif self._up_at_s is not None:
+            self._deadline_s = AT_ONCE
         else:
             self._deadline_s = self._down_at_s + self._grace_s
+
+    def _wanted(self) -> dict[str, _Reads]:
+        """Return the chargers whose values have to be read."""
+        if self._up_at_s is None or self._always:
+            return self._reads
+        return {id_: reads for id_, reads in self._reads.items() if id_ in self._refused}

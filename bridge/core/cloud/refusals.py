@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.cloud.bodies import integer, one_line, parsed, text_of
+from bridge.core.cloud.bodies import MOST_TEXT_BYTES, integer, one_line, parsed, text_of
 from bridge.errors import DecodeError
 
 # "Invalid user or password": it comes as a 400, like business refusals do.
@@ -100,11 +100,54 @@ def _word(name: object) -> str:
     return word if _WORD.fullmatch(word) else ""
 
 
+# -- pages ---------------------------------------------------------------------------------------
+
+# "error code: 1020" is what a content network says where no page fits.
+_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|title|meta|script|\?xml)|\s*error code: 1\d{3}")
+_OUTAGE = re.compile(
+    r"bad gateway|gateway time-?out|unavailable|internal server error|server error|maintenance"
+    r"|overload|temporar"
+)
+_KEEPS_OUT = re.compile(
+    r"(?<![/\w])(?:log|sign)[ -]?in|captive|hotspot|firewall|denied|forbidden|blocked|captcha"
+    r"|challenge|checking your browser|not allowed|content filter"
+)
+_REFUSING = frozenset({403, 406, 407, 451})
+NETWORK_LOGIN = 511
+SERVER_ERRORS = 500
+CLIENT_ERRORS = range(400, 500)
+SUCCESS = range(200, 300)
+
+
+def is_from_between(status: int, body: bytes, *, login: bool = False) -> bool:
+    """Say whether something on the way answered in the cloud's place: it answers in JSON itself.
+
+    A firewall, a content network, the sign-in page of a guest network. A page that tells of an
+    outage may be the vendor's own.
+
+    Args:
+        status: HTTP status.
+        body: Of the answer.
+        login: To a login: the vendor refuses one in JSON, or without a word.
+    """
+    text = body[:MOST_TEXT_BYTES].decode("utf-8-sig", errors="replace").lower()
+    if _PAGE.match(text) is None:
+        return False
+    if status == NETWORK_LOGIN:
+        return True
+    if status >= SERVER_ERRORS:
+        return _KEEPS_OUT.search(text) is not None or _OUTAGE.search(text) is None
+    if login and status in CLIENT_ERRORS and status != TOO_MANY:
+        return True
+    return status in _REFUSING or status in SUCCESS
+
+
 # -- blocks ---------------------------------------------------------------------------------------
 
 _ADDRESS = re.compile(r"\bip\b", re.IGNORECASE)
 FORBIDDEN = 403
 TOO_MANY = 429
+BARE_NOTICE = "Forbidden"
 
 
 def block_notice(status: int, body: bytes) -> str | None:
@@ -124,7 +167,18 @@ def block_notice(status: int, body: bytes) -> str | None:
         bare = status == FORBIDDEN and parsed(body, "refusal") == {"message": "Forbidden"}
     except DecodeError:
         return None
-    return "Forbidden" if bare else None
+    return BARE_NOTICE if bare else None
+
+
+# -- what a login says ---------------------------------------------------------------------------
+
+# Whoever is refused may be named in the refusal: an address, a telephone number.
+_SOMEBODY = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?[0-9](?:[ -]?[0-9]){6,}")
+
+
+def impersonal(text: str) -> str:
+    """Take addresses and telephone numbers out of a text."""
+    return _SOMEBODY.sub("***", text)
 
 
 # -- Retry-After ----------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ The adapter caps bodies at 1 MiB before they come here. Shapes: Easee's OpenAPI 
 clients saw since. How the cloud says no is read in :mod:`bridge.core.cloud.refusals`.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,24 +22,31 @@ from bridge.core.cloud.bodies import (
     flag,
     has_serial,
     integer,
+    one_line,
     parsed,
-    parsed_list,
     parsed_object,
 )
 from bridge.core.cloud.records import lowered, observation
+from bridge.core.cloud.requests import is_serial
 from bridge.core.events import RawObservation
 from bridge.errors import DecodeError
 from bridge.settings import Secret
 
 # An hour is what the vendor gives today, a day what it gave before. Anything shorter than the
-# lower bound would make us refresh without end, anything above the upper is a mistake.
+# lower bound would make us refresh without end, anything above the upper is a mistake; where no
+# number stands it is today's.
+USUAL_LIFETIME_S = 3600.0
 SHORTEST_LIFETIME_S = 60.0
 LONGEST_LIFETIME_S = 30 * 86_400.0
 # Twice what servers commonly take as one header.
 LONGEST_TOKEN = 16_384
+MOST_SHAPES = 3
+MOST_KEYS = 4
+LONGEST_KEY = 20
 # A list may stand in an object, that in another, and so on.
 DEEPEST_LIST = 4
 OK = 200
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +55,12 @@ class TokenPair:
 
     Attributes:
         access: Goes into the Authorization header.
-        refresh: Good for one refresh: the vendor rotates it.
+        refresh: Good for one refresh: the vendor rotates it. None when there was none.
         lifetime_s: How long the access token is valid, from its arrival.
     """
 
     access: Secret
-    refresh: Secret
+    refresh: Secret | None
     lifetime_s: float
 
 
@@ -62,11 +71,13 @@ class ChargerList:
     Attributes:
         charger_ids: In the account's order, each once.
         dropped: Entries without an id that is spelled like a serial.
+        shapes: What they look like instead, in words without any id; empty without such.
         products: The vendor's product code by serial, where the list tells.
     """
 
     charger_ids: tuple[str, ...]
     dropped: int
+    shapes: str = ""
     products: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -131,41 +142,85 @@ class Circuit:
 
 
 def token_pair(body: bytes) -> TokenPair:
-    """Read the answer to a login or a refresh.
+    """Read the answer to a login or a refresh: it is usable as soon as it holds an access token.
 
     Raises:
-        DecodeError: It holds no usable pair. Nothing of the body is in the error.
+        DecodeError: It holds none. Nothing of the body is in the error.
     """
-    match parsed(body, "login", quote=False):
-        case {
-            "accessToken": str(access),
-            "refreshToken": str(refresh),
-            "expiresIn": int() | float() as lifetime_s,
-        } if _is_token(access) and _is_token(refresh):
-            # Bounded before it becomes a float: an int of any length may stand here.
-            bounded_s = min(max(lifetime_s, SHORTEST_LIFETIME_S), LONGEST_LIFETIME_S)
-            return TokenPair(Secret(access), Secret(refresh), float(bounded_s))
-        case _:
-            raise DecodeError("no token pair in the answer", source="login")
+    document = parsed(body, "login", quote=False)
+    entry = lowered(document) if isinstance(document, dict) else {}
+    access = _token(entry.get("accesstoken"))
+    if access is None:
+        raise DecodeError("no access token in the answer", source="login")
+    return TokenPair(access, _token(entry.get("refreshtoken")), _lifetime_s(entry.get("expiresin")))
 
 
-def _is_token(text: str) -> bool:
-    """Say whether a text can stand in a header: visible ASCII only."""
-    return 0 < len(text) <= LONGEST_TOKEN and all("!" <= character <= "~" for character in text)
+def _token(value: object) -> Secret | None:
+    """Take a text that can stand in a header: visible ASCII only."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TOKEN:
+        return None
+    return Secret(value) if all("!" <= character <= "~" for character in value) else None
+
+
+def _lifetime_s(value: object) -> float:
+    """Read how long a token lives: a number, or one in a text; anything else is the usual."""
+    if isinstance(value, str) and _SECONDS.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return USUAL_LIFETIME_S
+    # Bounded before it becomes a float: an int of any length may stand here.
+    return float(min(max(value, SHORTEST_LIFETIME_S), LONGEST_LIFETIME_S))
 
 
 def charger_list(body: bytes) -> ChargerList:
     """Read ``GET /api/chargers``: a list of objects with an ``id``.
 
+    A serial goes into topics and paths as Easee spells it, so one that is spelled otherwise is not
+    put right here: nobody could say whether the vendor takes it.
+
     Raises:
-        DecodeError: It is no list.
+        DecodeError: It is no list; the reason says what it is.
     """
-    entries = parsed_list(body, "charger list")
+    entries = parsed(body, "charger list")
+    if not isinstance(entries, list):
+        raise DecodeError(f"no list but {_looks(entries)}", source="charger list")
     known = [entry for entry in entries if has_serial(entry, "id")]
     ids = tuple(dict.fromkeys(entry["id"] for entry in known))
     codes = ((entry["id"], integer(entry.get("productCode"))) for entry in known)
     products = {serial: code for serial, code in codes if code is not None}
-    return ChargerList(ids, dropped=len(entries) - len(known), products=products)
+    odd = Counter(_looks(entry) for entry in entries if not has_serial(entry, "id"))
+    shapes = ", ".join(f"{times} {shape}" for shape, times in odd.most_common(MOST_SHAPES))
+    return ChargerList(
+        ids, dropped=len(entries) - len(known), shapes=one_line(shapes), products=products
+    )
+
+
+def _looks(entry: object) -> str:
+    """Say what stands in the place of an object with a serial as its id."""
+    match entry:
+        case {"id": str(serial)} if is_serial(serial.upper()):
+            return "with an id in lower-case letters"
+        case {"id": str()}:
+            return "with an id that is not spelled like a serial"
+        case {"id": bool() | int() | float()}:
+            return "with an id that is a number"
+        case {"id": None}:
+            return "with an id that is null"
+        case {"id": _}:
+            return "with an id that is no text"
+        case dict():
+            held = max((len(held) for held in entry.values() if isinstance(held, list)), default=0)
+            keys = " ".join(one_line(key)[:LONGEST_KEY] for key in list(entry)[:MOST_KEYS])
+            inside = f" and a list of {held}" * bool(held)
+            return f"an object without id, with the keys {keys or 'none'}{inside}"
+        case None:
+            return "null"
+        case str():
+            return "a text"
+        case list():
+            return f"a list of {len(entry)}"
+        case _:
+            return "a number"
 
 
 def observations(body: bytes, charger_id: str) -> ObservationList:

@@ -1,7 +1,9 @@
 import asyncio
+import contextlib
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.adapters.cloud.account import LOGIN_PATH, REFRESH_PATH, Account
 from bridge.adapters.cloud.exchange import Reply
@@ -127,14 +129,162 @@ async def test_a_refresh_that_cannot_be_read_costs_a_login(account, post, clock)
 
 
 async def test_a_login_refused_for_another_reason_is_not_about_the_password(account, post):
-    """Say the status, quote nothing, and wait five minutes at least."""
-    post.answers = [Reply(403, b'{"errorCode": 7, "title": "canary"}')]
+    """Say status, code and the vendor's words without a secret, and wait ten minutes at least."""
+    post.answers = [Reply(403, b'{"errorCode": 7, "title": "Locked, canary"}')]
     with pytest.raises(AuthFailed) as caught:
         await account.token()
 
     assert not caught.value.credentials_wrong
-    assert caught.value.retry_after_s == 450.0
-    assert str(caught.value) == ("the login was refused with status 403, code 7; next try in 8 min")
+    assert caught.value.state == "login_refused"
+    assert caught.value.retry_after_s == 900.0
+    assert str(caught.value) == (
+        "the login was refused with status 403, code 7 (forbidden): Locked, ***; next try in 15 min"
+    )
+
+
+REFUSED_LOGINS = [
+    (400, b'{"errorCode":104,"errorCodeName":"AccountLocked","title":"Account is locked"}'),
+    (400, b'{"type":"about:blank","title":"Account is locked","status":400,"detail":"x"}'),
+    (400, b""),
+    (400, b"{}"),
+    (401, b""),
+    (403, b"Access is not granted"),
+    (409, b'{"message":"terms"}'),
+    (422, b'{"errors":{"userName":["is locked"]}}'),
+    (423, b'["locked"]'),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), REFUSED_LOGINS)
+async def test_a_refused_login_is_tried_once_in_ten_minutes(account, post, clock, status, body):
+    """Whatever the refusal looks like; nobody says that the password is wrong."""
+    post.answers = [Reply(status, body) for _ in range(20)]
+    for _ in range(12):
+        with pytest.raises(AuthFailed) as caught:
+            await account.token()
+        assert caught.value.state == "login_refused"
+        assert "password" not in str(caught.value)
+        clock.advance(300)
+
+    assert 2 <= len(post.paths) <= 6
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "someone@example.com is locked",
+        "Someone@Example.com is locked",
+        "+47 123 45 678 is locked",
+        "4712345678 is locked",
+        'user \\"someone@example.com\\" is locked',
+    ],
+)
+async def test_who_was_refused_is_not_repeated(account, post, said):
+    """A refusal may name the user; alerts and logs do not."""
+    post.answers = [Reply(400, f'{{"errorCode": 104, "title": "{said}"}}'.encode())]
+    with capture_logs() as logs, pytest.raises(AuthFailed) as caught:
+        await account.token()
+
+    seen = f"{caught.value} {logs}"
+    assert "is locked" in seen
+    for part in ("someone", "Someone", "4712345678", "123 45"):
+        assert part not in seen
+
+
+LIFETIMES = [("3600", 3600), (None, 3600), ("soon", 3600), (-1, 3600), (True, 3600), (1800.5, 1800)]
+
+
+@pytest.mark.parametrize("lifetime", LIFETIMES)
+@pytest.mark.parametrize("path", [LOGIN_PATH, REFRESH_PATH])
+async def test_a_lifetime_of_any_kind_is_used(account, post, clock, lifetime, path):
+    """A text, nothing or nonsense: the token is used, and renewed once at its end."""
+    told, lasts_s = lifetime
+    odd = {"accessToken": "a2", "refreshToken": "r2", "expiresIn": told}
+    answer = Reply(200, json.dumps(odd).encode())
+    post.answers = [answer] if path == LOGIN_PATH else [pair(1), answer]
+    await account.token()
+    if path == REFRESH_PATH:
+        clock.advance(3601)
+    assert (await account.token()).reveal() == "a2"
+    asked = len(post.paths)
+    clock.advance(lasts_s * 0.79)
+    assert (await account.token()).reveal() == "a2"
+    assert len(post.paths) == asked
+
+    post.answers = [pair(3)]
+    clock.advance(lasts_s * 0.21 + 1)
+    assert (await account.token()).reveal() == "a3"
+    assert post.paths[asked:] == [REFRESH_PATH]
+
+
+@pytest.mark.parametrize("refresh", [{}, {"refreshToken": None}, {"refreshToken": ""}])
+async def test_without_a_refresh_token_the_next_login_comes_at_the_end(
+    account, post, clock, refresh
+):
+    """Such an answer is used to its end, and not thrown away."""
+    alone = Reply(200, json.dumps({"accessToken": "a1", "expiresIn": 3600} | refresh).encode())
+    post.answers = [alone, pair(2)]
+    for _ in range(35):
+        assert (await account.token()).reveal() == "a1"
+        clock.advance(100)
+    assert post.paths == [LOGIN_PATH]
+
+    clock.advance(101)
+    assert (await account.token()).reveal() == "a2"
+    assert post.paths == [LOGIN_PATH, LOGIN_PATH]
+
+
+async def test_a_cloud_that_forgets_every_login_is_not_stormed(account, post, clock):
+    """Each token is taken once and then refused: a handful of logins in half an hour, no more."""
+    alone = Reply(200, json.dumps({"accessToken": "a", "expiresIn": 5}).encode())
+    post.answers = [alone] * 200
+    rejected = None
+    for _ in range(180):
+        with contextlib.suppress(CloudUnavailable):
+            token = await account.token(rejected=rejected)
+            account.proven(token)
+            rejected = token.reveal()
+        clock.advance(10)
+
+    assert 2 <= post.paths.count(LOGIN_PATH) <= 5
+
+
+async def test_an_answer_without_a_token_is_not_asked_for_again_soon(account, post, clock):
+    """A 2xx with something else in it is waited out for ten minutes."""
+    post.answers = [Reply(200, b'{"accessToken": null}'), pair(1)]
+    with pytest.raises(CloudUnavailable) as caught:
+        await account.token()
+    assert caught.value.retry_after_s >= 600
+
+    clock.advance(601)
+    await account.token()
+
+
+async def test_the_hubs_refusal_never_holds_rest(account, post):
+    """It costs one renewal; refused again, the token at hand goes on serving both."""
+    post.answers = [pair(1), pair(2)]
+    first = (await account.token_for_hub()).reveal()
+    second = (await account.token_for_hub(rejected=first)).reveal()
+    assert (first, second) == ("a1", "a2")
+
+    assert (await account.token_for_hub()).reveal() == second
+    assert (await account.token()).reveal() == second
+    assert post.paths == [LOGIN_PATH, REFRESH_PATH]
+
+
+async def test_a_token_that_rest_refuses_still_serves_the_hub(account, post, clock):
+    """REST waits ten minutes at least; the hub uses the token as long as it lives."""
+    post.answers = [pair(1), pair(2)]
+    token = (await account.token()).reveal()
+    with pytest.raises(AuthFailed) as caught:
+        await account.token(rejected=token)
+    assert caught.value.state == "token_refused"
+    assert caught.value.retry_after_s >= 600
+
+    assert (await account.token_for_hub()).reveal() == token
+    clock.advance(caught.value.retry_after_s + 1)
+    assert (await account.token()).reveal() == "a2"
+    assert post.paths == [LOGIN_PATH, LOGIN_PATH]
 
 
 @pytest.mark.fault("F26")

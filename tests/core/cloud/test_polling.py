@@ -255,3 +255,22 @@ def test_the_endpoint_limit_is_never_passed(count, interval_s, moves):
     moments = [moment for moment, _ in reads]
     assert all(b - a >= CLOSEST_S - 1e-6 for a, b in pairwise(moments))
     assert all(sum(a <= b < a + WINDOW_S for b in moments) <= 100 for a in moments)
+
+
+def test_a_charger_that_an_open_stream_refuses_is_read_and_no_other():
+    """From the moment it is refused until it is taken; polling starts anew when the stream goes."""
+    polling = Polling("stream", 60.0)
+    polling.watch(("EH1", "EH2"), 0.0)
+    polling.stream_up(1.0)
+    assert polling.deadline_s() is None
+
+    polling.refused({"EH2"})
+    assert polling.due(2.0) == ("EH2",)
+    polling.answered("EH2", 2.5)
+    assert polling.due(3.0) == ()
+    assert polling.due(63.0) == ("EH2",)
+
+    polling.refused(())
+    assert polling.deadline_s() is None
+    polling.stream_down(100.0)
+    assert polling.deadline_s() == 160.0

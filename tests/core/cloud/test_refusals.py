@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.cloud.refusals import Problem, block_notice, problem, retry_after_s
+from bridge.core.cloud.refusals import (
+    Problem,
+    block_notice,
+    impersonal,
+    is_from_between,
+    problem,
+    retry_after_s,
+)
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -60,6 +67,44 @@ def test_any_refusal_is_read(status, raw):
     assert len(read.message) <= 200
     assert read.message.isprintable()
     block_notice(status, raw)
+    is_from_between(status, raw)
+    assert impersonal(read.message).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "by_login", "by_rest"),
+    [
+        (403, b"<html><title>Attention Required! | Cloudflare</title>blocked</html>", True, True),
+        (403, b"\xef\xbb\xbf\n <!DOCTYPE html><h1>Access denied</h1>", True, True),
+        (403, b"error code: 1020", True, True),
+        (401, b"<html>Authorization Required</html>", True, False),
+        (400, b"<html>Bad Request</html>", True, False),
+        (404, b"<html>not found</html>", True, False),
+        (407, b"<html>proxy</html>", True, True),
+        (200, b"<!doctype html><title>Sign in</title>", True, True),
+        (511, b"<html>network</html>", True, True),
+        (503, b"<html><body>Please log in to the hotel's WiFi</body></html>", True, True),
+        (503, b"<html><title>Just a moment...</title></html>", True, True),
+        (503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", False, False),
+        (502, b"<html><h1>502 Bad Gateway</h1>POST /api/accounts/login</html>", False, False),
+        (429, b"<html>slow down</html>", False, False),
+        (403, b'{"title": "<html>"}', False, False),
+        (403, b"forbidden", False, False),
+        (403, b"", False, False),
+        (302, b"<html>moved</html>", False, False),
+    ],
+)
+def test_a_page_in_the_clouds_place_is_recognised(status, raw, by_login, by_rest):
+    """The vendor refuses in JSON; a page that tells of an outage may be its own."""
+    assert is_from_between(status, raw, login=True) == by_login
+    assert is_from_between(status, raw) == by_rest
+
+
+def test_people_are_taken_out_of_a_text():
+    """Addresses and telephone numbers; codes and times stay."""
+    said = "user a.b+c@x.example (+47 123 45 678) failed with 10045 at 12:30"
+
+    assert impersonal(said) == "user *** (***) failed with 10045 at 12:30"
 
 
 @pytest.mark.parametrize(

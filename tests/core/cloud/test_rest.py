@@ -106,7 +106,18 @@ def test_a_token_pair_is_read():
 
 
 @pytest.mark.parametrize(
-    ("told_s", "kept_s"), [(0, 60.0), (-5, 60.0), (86400.5, 86400.5), (10**18, 2_592_000.0)]
+    ("told_s", "kept_s"),
+    [
+        (0, 60.0),
+        (-5, 3600.0),
+        (86400.5, 86400.5),
+        (10**18, 2_592_000.0),
+        ("1800", 1800.0),
+        ("-1", 3600.0),
+        (None, 3600.0),
+        (True, 3600.0),
+        ([], 3600.0),
+    ],
 )
 def test_a_lifetime_is_kept_sane(told_s, kept_s):
     """A lifetime that would make us refresh for ever, or never, is bounded."""
@@ -118,10 +129,11 @@ def test_a_lifetime_is_kept_sane(told_s, kept_s):
 @pytest.mark.parametrize(
     "document",
     [
-        {"accessToken": "a", "refreshToken": "r"},
+        {"refreshToken": "r"},
         {"accessToken": "a\r\nX: y", "refreshToken": "r", "expiresIn": 1},
         {"accessToken": "", "refreshToken": "r", "expiresIn": 1},
-        {"accessToken": "a", "refreshToken": None, "expiresIn": 1},
+        {"accessToken": ["a"], "refreshToken": "r", "expiresIn": 1},
+        ["a"],
         {"accessToken": "é", "refreshToken": "r", "expiresIn": 1},
     ],
 )
@@ -142,6 +154,33 @@ def test_chargers_that_are_no_serials_are_dropped_and_counted():
     assert listed.charger_ids == ("EH2222222", ID)
     assert listed.dropped == 4
     assert listed.products == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([{"id": "eh123456"}] * 3, "3 with an id in lower-case letters"),
+        ([{"id": 7}, {"id": True}], "2 with an id that is a number"),
+        ([{"id": None}, None], "1 with an id that is null, 1 null"),
+        ([{"id": "../x"}], "1 with an id that is not spelled like a serial"),
+        ([{"serial": ID, "name": "x"}], "1 an object without id, with the keys serial name"),
+        ([[ID], ID, 5], "1 a list of 1, 1 a text, 1 a number"),
+        ([{"chargers": [{"id": ID}]}], "with the keys chargers and a list of 1"),
+    ],
+)
+def test_entries_that_are_not_understood_are_described(entries, said):
+    """How many and what they look like, without an id of any of them."""
+    listed = rest.charger_list(body(entries))
+
+    assert listed.dropped == len(entries)
+    assert said in listed.shapes
+    assert ID not in listed.shapes.upper()
+
+
+def test_a_list_in_something_else_is_described():
+    """An account that answers with an object is told by what it holds."""
+    with pytest.raises(DecodeError, match="with the keys items and a list of 2"):
+        rest.charger_list(body({"items": [{"id": ID}, {"id": ID}]}))
 
 
 def test_the_charger_list_tells_products_where_it_does():
