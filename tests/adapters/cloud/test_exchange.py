@@ -199,6 +199,35 @@ async def test_a_success_without_a_usable_body_was_taken(headers, pieces, reason
     assert (caught.value.status, caught.value.reason) == (202, reason)
 
 
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"Transfer-Encoding: chunked", b"10000\r\n%b\r\n" % bytes(65_536)),
+        (b"Content-Length: 9999999999", bytes(65_536)),
+        (b"Connection: close", bytes(65_536)),
+    ],
+    ids=["chunked", "length", "until it closes"],
+)
+@pytest.mark.fault("F28")
+async def test_an_answer_without_end_is_read_to_the_cap(server, head, piece):
+    """However its length is told; the connection is not used again."""
+
+    async def endless(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % head)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    url = await server(endless)
+    client = Exchange(url)
+    with pytest.raises(AnswerUnusable) as caught:
+        await client.send("GET", url, "/x", within_s=10)
+    assert client._transport._idle == []
+    await client.close()
+
+    assert (caught.value.status, caught.value.reason) == (200, "answer_too_large")
+
+
 async def test_an_answer_as_large_as_may_be_is_taken():
     """The cap is what is allowed, not what is refused."""
     client, _ = answering(200, bytes(LARGEST_BODY))
