@@ -216,6 +216,14 @@ FAULTS: Final = {
         "Two gateways with one client id, or on one base topic",
         "named; each touches only its own chargers, of a shared one one acts, nobody is fought",
     ),
+    "F45": Row(
+        "A broker refuses a subscription, or ends the connection over it",
+        "the bridge goes on without it, and an alert says which one and what is missing therefore",
+    ),
+    "F46": Row(
+        "A broker that takes only QoS 0",
+        "a report stays owed until a consumer acknowledges it, and an alert says so",
+    ),
 }
 
 

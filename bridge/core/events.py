@@ -193,6 +193,7 @@ class MqttConnected:
         loopback: Whether it lets us hear our own heartbeat; None when it was not asked.
         keeps_s: How long it keeps commands for us while we are away; 0 where it does not.
         largest_packet_bytes: It takes no larger packets; None when it named no limit.
+        maximum_qos: 0 where it takes or grants nothing else: it acknowledges and keeps nothing.
     """
 
     session_present: bool
@@ -201,6 +202,7 @@ class MqttConnected:
     loopback: bool | None = None
     keeps_s: int = 0
     largest_packet_bytes: int | None = None
+    maximum_qos: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,24 @@ class MqttDisconnected:
 
     reason: str
     code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MqttUnreachable:
+    """Another attempt to reach the broker failed, for another reason than the one before."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSubscribed:
+    """The broker answered our subscriptions; told when it refuses some, and when that changes.
+
+    Attributes:
+        refused: The filters it does not grant; empty when it grants all of them by now.
+    """
+
+    refused: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,6 +520,8 @@ Event = (
     | CloudFailed
     | MqttConnected
     | MqttDisconnected
+    | MqttUnreachable
+    | MqttSubscribed
     | MqttMessage
     | MqttAcked
     | LaneOpened

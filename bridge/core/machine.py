@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import assert_never
 
 from bridge.core.alerts import Alerts
+from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.enumerations import command_name
 from bridge.core.chargers.fleet import Fleet
 from bridge.core.chargers.observations import REGISTRY, Observation
@@ -45,6 +46,8 @@ from bridge.core.events import (
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
+    MqttSubscribed,
+    MqttUnreachable,
     NotReconfigured,
     Observed,
     Reconfigured,
@@ -124,6 +127,7 @@ class Machine:
             self.topics, self._alerts, version, _capabilities(settings), client_id, instance
         )
         self._denied = Denied(self._alerts)
+        self._broker = BrokerWatch(self.topics, self._alerts)
         self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
         self._discovery = Discovery(settings.easee.chargers)
         self._polling = Polling(settings.easee.source, float(settings.easee.poll_interval_s))
@@ -204,6 +208,7 @@ class Machine:
             Timed("announcer", self._announcer.deadline_s, self._announcer.tick),
             Timed("neighbours", self._neighbours.deadline_s, self._neighbours.tick),
             Timed("denied", self._denied.deadline_s, self._denied.tick),
+            Timed("broker", self._broker.deadline_s, self._broker.tick),
             Timed("fleet", self._fleet.deadline_s, self._look_for_silence),
             Timed("status", self._status.deadline_s, self._status.refresh),
         )
@@ -237,6 +242,10 @@ class Machine:
                 yield from self._status.lane_changed(is_open=isinstance(event, LaneOpened))
             case MqttConnected():
                 yield from self._mqtt_connected(event, now)
+            case MqttSubscribed(refused):
+                yield from run("broker", self._broker.subscribed, refused, now)
+            case MqttUnreachable(reason):
+                yield from run("broker", self._broker.unreachable, reason, now)
             case MqttDisconnected(reason):
                 yield from run("neighbours", self._neighbours.disconnected, event, now)
                 if self._heard_s > NEVER_S:
@@ -247,6 +256,7 @@ class Machine:
                 yield from run("journal", self._journal.disconnected)
                 yield from run("loopback", self._loopback.disconnected)
                 yield from run("announcer", self._announcer.disconnected)
+                yield from run("broker", self._broker.unreachable, reason, now)
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
@@ -296,8 +306,9 @@ class Machine:
                 self._alive_at = alive_at
                 yield from run("announcer", self._announcer.started, announced)
                 yield from run("status", self._status.started, now)
-                self._loopback.started(self._status.instance, self._status.started_at)
-                self._neighbours.started(self._status.started_at)
+                instance, started_at = self._status.instance, self._status.started_at
+                yield from run("loopback", self._loopback.started, instance, started_at)
+                yield from run("neighbours", self._neighbours.started, started_at)
                 self._remembered = remembered
                 self._remembered_at_start = frozenset(remembered)
                 yield from run("polling", self._polling.stream_down, now.mono_s)
@@ -544,13 +555,15 @@ class Machine:
         run = self._contained.run
         yield from run("denied", self._denied.connected, event)
         yield from run("neighbours", self._neighbours.connected, now)
+        yield from run("broker", self._broker.connected, event, now)
         yield from run("loopback", self._loopback.connected, event, now)
         yield from run("status", self._status.publications, now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
         for charger in self._fleet.chargers.values():
             yield from run("fleet", charger.publications, now)
-        yield from run("sessions", self._sessions.connected, now)
+        holds = event.maximum_qos > 0
+        yield from run("sessions", self._sessions.connected, now, holds=holds)
         yield from run(
             "journal",
             self._journal.connected,

@@ -46,6 +46,7 @@ SHOWN: Final = frozenset(
 # How the topics end that are worth a look among all the values.
 LOOKED_AT: Final = SHOWN | {"availability"}
 OF_A_SESSION: Final = ("started_at", "ended_at", "energy_kwh", "auth_reason_name", "offline")
+OF_AN_ALERT: Final = ("message", "hint", "since")
 OF_A_COMMAND: Final = ("command", "state", "reason", "final", "received_at", "elapsed_ms")
 
 Document = Mapping[str, object]
@@ -84,7 +85,7 @@ class StatusPage:
         self._topics = topics
         self._chargers: dict[str, _Shown] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
-        self._alerts: dict[str, str] = {}
+        self._alerts: dict[str, Document] = {}
         self._bridge_revision = 0
         self.revision = 0
 
@@ -169,11 +170,12 @@ class StatusPage:
                 health = msgspec.json.decode(payload)
                 for name in ("verdict", "stream", "polling", "store", "reports"):
                     self._say(name, health[name])
-            case ["alert", kind]:
+            case ["alert", *kind]:
                 before = dict(self._alerts)
-                self._alerts.pop(kind, None)
+                self._alerts.pop("/".join(kind), None)
                 if payload:
-                    self._alerts[kind] = str(msgspec.json.decode(payload)["message"])
+                    alert = msgspec.json.decode(payload)
+                    self._alerts["/".join(kind)] = {name: alert[name] for name in OF_AN_ALERT}
                 if before != self._alerts:
                     self._bridge_revision = self._next()
             case _:

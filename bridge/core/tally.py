@@ -48,6 +48,14 @@ UNKNOWN = "other"
 # Upper bounds in seconds; the contract's final answer comes within 30 s, one that waited for its
 # turn later.
 LATENCY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Alerts that say why the broker or the cloud is out of reach.
+OF_A_LINK: Final = (
+    "broker_unreachable",
+    "cloud_unreachable",
+    "login_refused",
+    "auth_failed",
+    "blocked",
+)
 VALUES_PUBLISHED: Final = ("mqtt_publications", ("true",))
 
 
@@ -131,11 +139,13 @@ class Tally:
         used_share: Of the store's quota; None while it was not measured.
         free_bytes: What its filesystem has left; likewise.
         cloud: The word of ``bridge/cloud``; empty before the first.
+        why: What is wrong with what this bridge cannot do without, by kind of alert, in words.
         page: What the status page shows; None where nobody looks.
     """
 
     def __init__(self, topics: Topics, page: StatusPage | None = None) -> None:
         self._topics = topics
+        self._alert_topics = {topics.alert(kind): kind for kind in OF_A_LINK}
         self.page = page
         self.counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self.command_s = Latency()
@@ -145,6 +155,7 @@ class Tally:
         self.used_share: float | None = None
         self.free_bytes: int | None = None
         self.cloud = ""
+        self.why: dict[str, str] = {}
         self._health = b"{}"
 
     @property
@@ -199,7 +210,7 @@ class Tally:
             case _:
                 pass
 
-    def effect(self, effect: Effect) -> None:
+    def effect(self, effect: Effect) -> None:  # noqa: C901 - one case per effect
         """Take one effect."""
         if self.page is not None:
             self.page.effect(effect)
@@ -213,6 +224,11 @@ class Tally:
                     self._health = payload
                 elif topic == self._topics.bridge_cloud:
                     self.cloud = payload.decode()
+                elif topic in self._alert_topics:
+                    self.why.pop(self._alert_topics[topic], None)
+                    if payload:
+                        why = str(msgspec.json.decode(payload)["message"])
+                        self.why[self._alert_topics[topic]] = why
                 elif topic.split("/")[-2:-1] == ["result"]:
                     self._answered(payload)
             case CallCloud(_, request):

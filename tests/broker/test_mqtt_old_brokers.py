@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.mqtt.link import probe
-from bridge.core.events import MqttDisconnected, MqttMessage
+from bridge.core.events import MqttDisconnected, MqttMessage, MqttSubscribed
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
-from tests.broker.conftest import ONLINE, SET, linked
+from tests.broker.conftest import FILTERS, ONLINE, SET, linked
 from tests.mosquitto import until
 from tests.ports import unused_port
 
@@ -189,7 +189,7 @@ async def test_a_bridge_set_to_5_says_that_the_broker_is_older(behaviour):
 
 @pytest.mark.fault("F17")
 async def test_a_refused_subscription_is_named():
-    """A filter that SUBACK refuses ends the attempt with its name, not in silence."""
+    """A filter that SUBACK refuses is told with its name; the link is up all the same."""
 
     async def play(script, level):
         script.say(CONNACK_5)
@@ -198,9 +198,13 @@ async def test_a_refused_subscription_is_named():
         await script.until_closed()
 
     async with scripted(play) as port, linked(port) as it:
-        lost = await it.disconnected()
+        await it.connected()
+        await until(lambda: it.seen(MqttSubscribed))
+        with pytest.raises(LinkLost, match=r"refused the subscription 'charger/\+/get/\+'"):
+            await probe(MqttSettings(host="127.0.0.1", port=port), subscriptions=FILTERS)
 
-    assert "refused the subscription 'charger/+/get/+' (Not authorized)" in lost.reason
+    assert it.seen(MqttSubscribed) == [MqttSubscribed(("charger/+/get/+",))]
+    assert not it.seen(MqttDisconnected)
 
 
 async def test_a_refused_heartbeat_costs_nothing_but_the_heartbeat():

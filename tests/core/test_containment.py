@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
+from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.fleet import Fleet
 from bridge.core.chargers.state import ChargerState
 from bridge.core.cloud.discovery import Discovery
@@ -41,6 +42,8 @@ from bridge.core.events import (
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
+    MqttSubscribed,
+    MqttUnreachable,
     Observed,
     RawObservation,
     ReportNotSaved,
@@ -83,6 +86,7 @@ COMPONENTS = {
     "queries": Queries,
     "announcer": Announcer,
     "denied": Denied,
+    "broker": BrokerWatch,
     "fleet": Fleet,
     "status": Status,
     "access": AccessWatch,
@@ -125,7 +129,9 @@ EVENTS = (
     LaneOpened(20),
     LaneClosed(frozenset()),
     MqttDisconnected("gone"),
+    MqttUnreachable("still gone"),
     MqttConnected(False, "5", 20),
+    MqttSubscribed(("charger/+/set/+",)),
     StreamClosed("gone"),
     StreamSubscription(ONE, "no"),
     StreamOddity("odd", ""),

@@ -111,20 +111,26 @@ def test_a_command_has_one_row_and_its_newest_fate(page):
     assert rows[0]["received_at"] == at
 
 
+ALERT = {"message": "sent away", "hint": "wait", "since": "2026-11-30T10:00:00Z"}
+
+
 def test_the_bridge_is_shown_with_its_links_and_alerts(page):
     """Broker, cloud, health and alerts are told until they are solved."""
     page.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
     publish(page, "bridge/cloud", "degraded")
     health = {"verdict": "ok", "stream": True, "polling": False, "store": True}
     publish(page, "bridge/health", health | {"reports": {"pending": 2}})
-    publish(page, "bridge/alert/blocked", {"message": "sent away"})
+    publish(page, "bridge/alert/blocked", ALERT | {"kind": "blocked"})
     found = page.since(-1)["bridge"]
     assert (found["broker"], found["cloud"], found["alerts"]) == (
         "connected",
         "degraded",
-        ["sent away"],
+        [ALERT],
     )
     assert (found["reports"], found["version"]) == ({"pending": 2}, "1.2.3")
+    publish(page, "bridge/alert/session_unreadable/EH123456", ALERT)
+    assert page.since(-1)["bridge"]["alerts"] == [ALERT, ALERT]
+    publish(page, "bridge/alert/session_unreadable/EH123456", "")
     publish(page, "bridge/alert/blocked", "")
     publish(page, "bridge/alert/blocked", "")
     publish(page, "bridge/state", "online")

@@ -3,7 +3,8 @@
 Rules:
 
 1. A part is well when it does its job now. ``/healthz/<part>`` answers 200 or 503 for one of them.
-2. ``/healthz`` is 503 as soon as one part is not well. It is for eyes and alarms; a supervisor
+2. A part that is not well says why, in the words of the alert about it, where there is one.
+3. ``/healthz`` is 503 as soon as one part is not well. It is for eyes and alarms; a supervisor
    that restarts what is unhealthy asks ``/healthz/bridge``, because no restart mends a cloud.
 """
 
@@ -28,22 +29,32 @@ PARTS: Final[Mapping[str, Callable[[Tally], tuple[bool, str]]]] = {
 }
 
 
+# The alerts that say why a part is not well.
+WHY: Final[Mapping[str, tuple[str, ...]]] = {
+    "broker": ("broker_unreachable",),
+    "cloud": ("login_refused", "auth_failed", "blocked", "cloud_unreachable"),
+}
+
+
 def routes(tally: Tally) -> dict[str, Handler]:
     """Return the paths and what answers them."""
 
     def everything() -> Reply:
-        return _reply({name: look(tally) for name, look in PARTS.items()})
+        return _reply({name: _part(name, tally) for name in PARTS})
 
     def only(name: str) -> Handler:
-        return lambda: _reply({name: PARTS[name](tally)})
+        return lambda: _reply({name: _part(name, tally)})
 
     return {PATH: everything} | {f"{PATH}/{name}": only(name) for name in PARTS}
 
 
-def _reply(found: Mapping[str, tuple[bool, str]]) -> Reply:
-    well = all(ok for ok, _ in found.values())
-    document = {
-        "ok": well,
-        "parts": {name: {"ok": ok, "state": state} for name, (ok, state) in found.items()},
-    }
-    return Reply(msgspec.json.encode(document), JSON, 200 if well else 503)
+def _part(name: str, tally: Tally) -> Mapping[str, object]:
+    ok, state = PARTS[name](tally)
+    found: dict[str, object] = {"ok": ok, "state": state}
+    why = [tally.why[kind] for kind in WHY.get(name, ()) if kind in tally.why]
+    return found if ok or not why else found | {"why": why[0]}
+
+
+def _reply(parts: Mapping[str, Mapping[str, object]]) -> Reply:
+    well = all(part["ok"] for part in parts.values())
+    return Reply(msgspec.json.encode({"ok": well, "parts": parts}), JSON, 200 if well else 503)

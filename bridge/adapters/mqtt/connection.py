@@ -33,6 +33,7 @@ from bridge.adapters.mqtt.wire import (
     ANSWER_DEADLINE_S,
     Grant,
     Route,
+    Subscriptions,
     Wish,
     close_socket,
     connect,
@@ -44,6 +45,7 @@ from bridge.adapters.mqtt.wire import (
 )
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish, Receipt
+from bridge.core.outbox import REFUSED
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
 
@@ -59,9 +61,9 @@ LARGEST_PAYLOAD_BYTES = 65_536
 CUT_TOPICS_NAMED = 32
 
 UNSPECIFIED = 0x80
+KEEPS_NOTHING = 0x9A
 PROTOCOL_ERROR = 0x82
 KEEP_ALIVE_TIMEOUT = 0x8D
-UNSPECIFIED = 0x80
 
 
 class Connection:
@@ -76,12 +78,11 @@ class Connection:
 
     Attributes:
         lost: Resolves to the reason, a sentence, when the connection is over.
-        code: The reason code with which the broker ended it, 0x80 where it gave none; None where it
-            was not the broker.
         poisoned: It ended because something arrived that paho cannot parse.
         code: The reason code with which the broker ended it, 0x80 where it gave none; None where it
             was not the broker.
         grant: What the broker granted; meaningful once :meth:`open` returned.
+        asking: Filters it has been asked for and has not answered.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class Connection:
         self._connack: asyncio.Future[tuple[ReasonCode, bool, Properties | None]]
         self._connack = self._loop.create_future()
         self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self.asking: tuple[str, ...] = ()
+        self._granted_qos: set[int] = set()
         self._socket_error = ""
         self._adopted = False
         self._is_granted = False
@@ -132,35 +135,37 @@ class Connection:
             self.drop("the attempt was given up")
             raise
 
-    async def subscribe(
-        self,
-        filters: tuple[str, ...],
-        echoes: tuple[str, ...] = (),
-        loopback: tuple[str, ...] = (),
-    ) -> bool:
-        """Subscribe and check every answer; see :func:`subscription`.
+    async def subscribe(self, asked: Subscriptions) -> Subscriptions:
+        """Subscribe; see :func:`subscription`.
 
         Returns:
-            Whether we may hear ourselves; without it the connection is good all the same.
+            What the broker refused. Without it the connection is good all the same.
 
         Raises:
-            AttemptFailed: A filter was refused, it is named, or no answer came.
+            AttemptFailed: No answer came.
         """
-        if not filters:
-            return False
-        self._client.subscribe(subscription(self.wish, filters, echoes, loopback))
-        filters = (*filters, *echoes)
-        codes = await self._answer(self._suback)
-        for name, code in zip(filters, codes, strict=False):
-            if code.is_failure:
-                raise AttemptFailed(
-                    f"the broker refused the subscription {name!r} ({code}); "
-                    "allow it in the broker's access list"
-                )
-        if len(codes) < len(filters):
-            raise AttemptFailed(f"the broker did not answer the subscription {filters[-1]!r}")
-        heard = codes[len(filters) :]
-        return len(heard) == len(loopback) and not any(code.is_failure for code in heard)
+        names = asked.names
+        if not names:
+            return asked
+        self.asking = names
+        self._suback = self._loop.create_future()
+        self._client.subscribe(subscription(self.wish, asked))
+        codes = [code.value for code in await self._answer(self._suback)]
+        self.asking = ()
+        # A broker that answers fewer than it was asked has not granted the rest.
+        granted = {name: code for name, code in zip(names, codes, strict=False) if code < REFUSED}
+        self._granted_qos |= {granted[name] for name in asked.filters if name in granted}
+        return asked.without(frozenset(granted))
+
+    @property
+    def granted(self) -> bool:
+        """Whether the broker took us."""
+        return self._is_granted
+
+    @property
+    def maximum_qos(self) -> int:
+        """What the broker takes or grants at most: 0 means that it keeps nothing for anybody."""
+        return min(self.wish.qos, self.grant.maximum_qos, max(self._granted_qos, default=1))
 
     async def _dial(self) -> None:
         """Run paho's connect in a thread that nobody has to wait for.
@@ -238,6 +243,9 @@ class Connection:
     ) -> Grant:
         if code.is_failure:
             raise failures.connack_failure(code.value, str(code), self._settings)
+        if getattr(properties, "RetainAvailable", 1) == 0:
+            # It should have refused our will, which is to be kept.
+            raise failures.connack_failure(KEEPS_NOTHING, "Retain not supported", self._settings)
         return read_grant(self.wish, session_present, properties)
 
     async def _first_of(self, answer: asyncio.Future[Any], deadline_s: float) -> None:
@@ -265,7 +273,7 @@ class Connection:
         info = self._client.publish(
             message.topic,
             message.payload,
-            min(1, self.grant.maximum_qos),
+            min(self.wish.publish_qos, self.grant.maximum_qos),
             message.retained,
             publish_properties(message) if with_properties else None,
         )

@@ -176,6 +176,14 @@ def no_connack(settings: MqttSettings, waited_s: float) -> AttemptFailed:
     )
 
 
+def subscription_refused(filters: tuple[str, ...]) -> AttemptFailed:
+    """Name what the broker does not let us hear."""
+    names = ", ".join(repr(name) for name in filters)
+    return AttemptFailed(
+        f"the broker refused the subscription {names}; allow it in the broker's access list"
+    )
+
+
 def _older(settings: MqttSettings) -> str:
     if settings.version != "5":
         return ""

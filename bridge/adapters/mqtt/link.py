@@ -2,11 +2,12 @@
 
 Rules:
 
-1. ``MqttConnected`` is emitted when the broker took us *and* granted every subscription; what
-   arrived before that is emitted right after it, in order.
+1. ``MqttConnected`` is emitted when the broker took us *and* answered every subscription; what
+   arrived before that is emitted right after it, in order. What it refused is told behind it by
+   ``MqttSubscribed``, asked for again every :data:`ASK_AGAIN_S`, and told again when that changed.
 2. ``MqttDisconnected`` is emitted once for each ``MqttConnected``, and once for the first attempt
    that fails before there ever was one, so that the core learns why nothing works. Further failed
-   attempts are only logged, and only when the reason is a new one.
+   attempts are told by ``MqttUnreachable`` and logged, and only when the reason is a new one.
 3. Nothing is kept across connections: what was not acknowledged belongs to the core's outbox.
 """
 
@@ -23,9 +24,16 @@ from bridge.adapters.mqtt.connection import Connection
 from bridge.adapters.mqtt.dialect import Dialect
 from bridge.adapters.mqtt.failures import AttemptFailed, Cause
 from bridge.adapters.mqtt.lane import Lane
-from bridge.adapters.mqtt.wire import Wish
+from bridge.adapters.mqtt.wire import Subscriptions, Wish
 from bridge.core.backoff import reconnect_delay_s
-from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
+from bridge.core.events import (
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    MqttSubscribed,
+    MqttUnreachable,
+)
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost
 from bridge.ports import Clock, Emit, Promise, nobody_waits
@@ -45,6 +53,8 @@ SETTLED_AFTER_S = 30.0
 # Two clients with one id throw each other out for ever: a connection that lasted only as long as
 # the other one's pause changes nothing. Not every broker says why it hangs up (mosquitto 2.0.11).
 SETTLED_BY_CODE_S: Final = {0x8E: 600.0, 0x80: 90.0}
+# Rights are not granted by the minute.
+ASK_AGAIN_S = 600.0
 # paho's keepalive has whole seconds.
 KEEP_ALIVE_STEP_S = 1.0
 # How long a clean end may take: the last PUBACK, then DISCONNECT.
@@ -66,9 +76,9 @@ class PahoLink:
     Args:
         settings: The broker.
         will: What the broker publishes when we vanish.
-        subscriptions: Topic filters; all must be granted.
+        subscriptions: Topic filters; a broker may refuse some, or all.
         echoes: Filters of our own retained topics; likewise.
-        loopback: Topics on which we want to hear ourselves; may be refused.
+        loopback: Topics on which we want to hear ourselves; likewise.
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
@@ -90,9 +100,12 @@ class PahoLink:
     ) -> None:
         self._settings = settings
         self._will = will
-        self._subscriptions = subscriptions
-        self._echoes = echoes
-        self._loopback = loopback
+        self._wanted = Subscriptions(subscriptions, echoes, loopback)
+        self._refused = Subscriptions()
+        self._has_refused = False
+        self._left_out: dict[str, float] = {}
+        self._is_singly = False
+        self._acks = 0
         self._clock = clock
         self._emit = emit
         self._session_expiry_s = session_expiry_s
@@ -113,6 +126,7 @@ class PahoLink:
         self._last_failure = ""
         self._warned_old = False
         self._qos = 1
+        self._publish_qos = 1
         self._poisoned = False
         self._ever_poisoned = False
 
@@ -198,6 +212,7 @@ class PahoLink:
             AttemptFailed: It was never up.
         """
         self._epoch += 1
+        self._acks = 0
         self._early.clear()
         connection = Connection(
             self._settings,
@@ -209,18 +224,70 @@ class PahoLink:
         self._attempt = connection
         try:
             await connection.open()
-            wanted = self._subscriptions, self._echoes, self._loopback
-            heard = await connection.subscribe(*wanted)
-            self._announce(connection, loopback=heard if self._loopback else None)
+            refused = await self._subscribe(connection)
+            self._announce(connection, refused)
             await self._serve(connection)
             self._ended_with = connection.code
             return connection.lost.result()
         finally:
             connection.drop("stopped")
             self._attempt = self._up = None
+            self._learn_qos(connection)
             self._in_flight.clear()
             if connection.poisoned:
                 self._poisoned = self._ever_poisoned = True
+
+    async def _subscribe(self, connection: Connection) -> Subscriptions:
+        """Subscribe to everything; return what the broker does not grant.
+
+        Some brokers end the connection instead of refusing. Then each filter is asked for by
+        itself, and the one at which the connection ends is left out for a while.
+
+        Raises:
+            AttemptFailed: No answer came.
+        """
+        now_s = self._clock.now().mono_s
+        self._left_out = {name: at for name, at in self._left_out.items() if at > now_s}
+        asked = self._wanted.without(self._left_out)
+        refused: set[str] = set(self._left_out)
+        try:
+            for part in asked.singly() if self._is_singly else (asked,):
+                refused.update((await connection.subscribe(part)).names)
+        except AttemptFailed:
+            if connection.code is not None and connection.asking:
+                if self._is_singly:
+                    self._left_out[connection.asking[0]] = now_s + ASK_AGAIN_S
+                self._is_singly = True
+            raise
+        return self._wanted.without([n for n in self._wanted.names if n not in refused])
+
+    async def _ask_again(self, connection: Connection, refused: Subscriptions) -> None:
+        """Ask once in a while for what was refused: access lists change without a connection."""
+        while refused.names:
+            await self._clock.sleep(ASK_AGAIN_S)
+            asked = refused.without(self._left_out)
+            try:
+                still = await connection.subscribe(asked)
+            except AttemptFailed:
+                return  # the connection is over, or the broker has no answer to this
+            granted = [name for name in asked.names if name not in still.names]
+            if granted:
+                refused = refused.without(granted)
+                self._tell_refused(refused)
+
+    def _tell_refused(self, refused: Subscriptions) -> None:
+        if refused.names or self._has_refused:
+            self._has_refused = bool(refused.names)
+            names = refused.filters + refused.echoes  # the loopback is told with the connection
+            if names:
+                log.warning("mqtt.subscription_refused", filters=names)
+            self._emit(MqttSubscribed(names))
+
+    def _learn_qos(self, connection: Connection) -> None:
+        """Publish at QoS 0 where a broker that grants no more ended it at the first publication."""
+        grants_nothing = connection.granted and connection.maximum_qos == 0
+        if grants_nothing and connection.code is not None and self._in_flight and not self._acks:
+            self._publish_qos = 0
 
     def _wish(self, protocol: str) -> Wish:
         return Wish(
@@ -228,6 +295,7 @@ class PahoLink:
             self._settings.client_id,
             will=self._will,
             qos=self._qos,
+            publish_qos=min(self._qos, self._publish_qos),
             session_expiry_s=self._session_expiry_s,
             # A message that is no MQTT would be delivered again by the same session, and end every
             # connection. The same message, retained, would come with the new subscription.
@@ -236,7 +304,7 @@ class PahoLink:
             connack_within_s=self._dialect.patience_s(protocol),
         )
 
-    def _announce(self, connection: Connection, *, loopback: bool | None) -> None:
+    def _announce(self, connection: Connection, refused: Subscriptions) -> None:
         protocol, grant = connection.wish.protocol, connection.grant
         self._dialect.succeeded(protocol)
         if protocol == "3.1.1" and self._settings.version == "auto" and not self._warned_old:
@@ -264,11 +332,14 @@ class PahoLink:
                 grant.session_present,
                 protocol,
                 grant.receive_maximum,
-                loopback,
+                not refused.loopback if self._wanted.loopback else None,
                 grant.keeps_s,
                 grant.largest_packet_bytes,
+                connection.maximum_qos,
             )
         )
+        self._refused = refused
+        self._tell_refused(refused)
         while self._early:
             self._emit(self._early.popleft())
 
@@ -276,9 +347,10 @@ class PahoLink:
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(self._keep_alive(connection), name="mqtt-keepalive")
             values = group.create_task(self._serve_values(connection), name="mqtt-values")
+            again = group.create_task(self._ask_again(connection, self._refused), name="mqtt-ask")
             await asyncio.wait({connection.lost})
-            keeper.cancel()
-            values.cancel()
+            for task in (keeper, values, again):
+                task.cancel()
 
     async def _serve_values(self, connection: Connection) -> None:
         """Keep a second connection, where the broker is one that makes it worth while."""
@@ -307,6 +379,7 @@ class PahoLink:
             said.set_result(None)
         message = self._in_flight.pop(message_id, None)
         if message is not None:
+            self._acks += 1
             self._emit(MqttAcked(message, reason_code))
 
     def _failures_after(self, failed: int, lived_s: float) -> int:
@@ -329,6 +402,8 @@ class PahoLink:
             return
         if reason != self._last_failure:
             log.warning("mqtt.connect_failed", reason=reason)
+            if self._told_down:
+                self._emit(MqttUnreachable(reason))
         self._last_failure = reason
         self._tell_down(reason, None)
 
@@ -427,7 +502,9 @@ async def _visit(
         connection = Connection(settings, wish, epoch=0, arrived=arrived, acked=_ignore)
         try:
             await connection.open()
-            await connection.subscribe(filters)
+            refused = await connection.subscribe(Subscriptions(filters))
+            if refused.names:
+                raise failures.subscription_refused(refused.names)
         except AttemptFailed as error:
             connection.drop("checked")
             if not dialect.failed(protocol, error.cause, 0.0):

@@ -1,6 +1,7 @@
 """What we say to a broker and hear from it, in paho's terms: translation only."""
 
 import ssl
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ class Wish:
         client_id: The identity of the session.
         will: Published by the broker when we vanish, or None.
         qos: Of will and subscriptions; 0 for brokers that take nothing else.
+        publish_qos: Of publications; likewise.
         session_expiry_s: MQTT 5: how long the broker keeps what is meant for us while we are away.
         clean_start: MQTT 5: forget what was kept. 3.1.1 always starts clean.
         want_retained: Have retained messages sent to a new subscription (MQTT 5 can decline).
@@ -48,6 +50,7 @@ class Wish:
     client_id: str
     will: Publish | None = None
     qos: int = 1
+    publish_qos: int = 1
     session_expiry_s: int = 0
     clean_start: bool = False
     want_retained: bool = True
@@ -71,6 +74,40 @@ class Grant:
     largest_packet_bytes: int | None = None
     maximum_qos: int = 1
     keeps_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """Topic filters by what they are for.
+
+    Attributes:
+        filters: Where others speak to us.
+        echoes: Our own topics: what the broker keeps of them is wanted at every connection.
+        loopback: Topics on which we want to hear ourselves, as long as somebody is there to hear.
+    """
+
+    filters: tuple[str, ...] = ()
+    echoes: tuple[str, ...] = ()
+    loopback: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, in the order in which they are asked for."""
+        return self.filters + self.echoes + self.loopback
+
+    def without(self, left_out: Collection[str]) -> "Subscriptions":
+        """Return the others."""
+        return Subscriptions(
+            *(
+                tuple(name for name in names if name not in left_out)
+                for names in (self.filters, self.echoes, self.loopback)
+            )
+        )
+
+    def singly(self) -> "Iterator[Subscriptions]":
+        """Yield each of them by itself."""
+        for name in self.names:
+            yield self.without([other for other in self.names if other != name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +174,15 @@ def close_socket(client: paho.Client) -> None:
 
 
 def subscription(
-    wish: Wish,
-    filters: tuple[str, ...],
-    echoes: tuple[str, ...] = (),
-    loopback: tuple[str, ...] = (),
+    wish: Wish, asked: Subscriptions
 ) -> list[tuple[str, int]] | list[tuple[str, SubscribeOptions]]:
     """Build the argument of paho's subscribe, all filters in one packet.
 
     Args:
         wish: What the connection asks for.
-        filters: Where others speak to us.
-        echoes: Our own topics: what the broker keeps of them is wanted at every connection.
-        loopback: Topics on which we want to hear ourselves, as long as somebody is there to hear.
+        asked: Of which topics.
     """
+    filters, echoes, loopback = asked.filters, asked.echoes, asked.loopback
     if wish.protocol != "5":
         heard = [(name, 0) for name in loopback]
         return [(name, wish.qos) for name in (*filters, *echoes)] + heard

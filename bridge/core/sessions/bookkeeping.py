@@ -201,10 +201,10 @@ class Bookkeeping:
 
     # -- the broker and consumers ------------------------------------------------------------
 
-    def connected(self, now: Moment) -> Iterator[Effect]:
-        """Take a new connection to the broker."""
+    def connected(self, now: Moment, *, holds: bool = True) -> Iterator[Effect]:
+        """Take a new connection to a broker, which acknowledges and keeps messages or does not."""
         self._touched = True
-        yield from self._delivery.connected(now.mono_s)
+        yield from self._delivery.connected(now.mono_s, holds=holds)
         if self._delivery.is_restless:
             yield from self._alerts.raise_(RESTLESS_ALERT, _RESTLESS, _RESTLESS_HINT, now)
 

@@ -23,6 +23,8 @@ Rules:
 7. A drain is paced: a broker's queue for a slow or absent consumer is short, and what does not fit
    is dropped while its publisher is told that all is well. After :data:`BURST` reports they go out
    at :data:`REPORTS_A_SECOND`. What a consumer acknowledged makes room at once.
+8. A broker that holds nothing (QoS 0) proves nothing either: a report stays owed until a consumer
+   acknowledged it, and goes out again on every connection and every :data:`SETTLE_S`.
 """
 
 import heapq
@@ -143,6 +145,9 @@ class Delivery:
         self._debts: dict[str, _Debt] = {}
         # When the broker took what is not settled, oldest first.
         self._published: OrderedDict[str, tuple[StoredReport, float]] = OrderedDict()
+        # When what is owed went out to a broker that holds nothing, oldest first.
+        self._unproved: OrderedDict[str, float] = OrderedDict()
+        self._holds = True
         self._lanes: dict[str, _Lane] = {}
         # Chargers with something to send and nothing under way, in turn.
         self._ready: OrderedDict[str, None] = OrderedDict()
@@ -187,6 +192,8 @@ class Delivery:
             wanted.append(probe_s)
         if self._published:
             wanted.append(next(iter(self._published.values()))[1] + SETTLE_S)
+        if self._unproved:
+            wanted.append(next(iter(self._unproved.values())) + SETTLE_S)
         if self._again_s < math.inf:
             wanted.append(self._again_s)
         if self._ready and self._room < 1:
@@ -213,15 +220,22 @@ class Delivery:
         for stored in reports:
             if stored.key in self._published:
                 self._owe_again(stored.key)
+            elif stored.key in self._unproved:
+                self._prove_again(stored.key)
             else:
                 self._owe(stored, again=stored.published)
         yield from self._fill(mono_s)
 
     # -- the broker --------------------------------------------------------------------------
 
-    def connected(self, mono_s: float) -> Iterator[Effect]:
-        """Take a new connection: everything that is not settled goes out, in order."""
-        self._connected = True
+    def connected(self, mono_s: float, *, holds: bool = True) -> Iterator[Effect]:
+        """Take a new connection: everything that is not settled goes out, in order.
+
+        Args:
+            mono_s: Now.
+            holds: The broker acknowledges messages and keeps them for a consumer.
+        """
+        self._connected, self._holds = True, holds
         self._probing.clear()
         self._probes.clear()
         for tag, stored in list(self._in_flight.items()):
@@ -233,6 +247,8 @@ class Delivery:
         again = len(self._published)
         for key in list(self._published):
             self._owe_again(key)
+        for key in list(self._unproved):
+            self._prove_again(key)
         for lane in self._lanes.values():
             lane.unheard = 0
         self._try_all_again()
@@ -284,6 +300,8 @@ class Delivery:
                 self._owe_again(stored.key)
         else:
             yield from self._settle(kept)
+        while self._unproved and next(iter(self._unproved.values())) + SETTLE_S <= mono_s:
+            self._prove_again(next(iter(self._unproved)))
         if self._again_s <= mono_s:
             self._try_all_again()
         while (probe_s := self._next_probe_s()) is not None and probe_s <= mono_s:
@@ -316,6 +334,7 @@ class Delivery:
             self._repeated = 0
         for key, _ in reports:
             self._published.pop(key, None)
+            self._unproved.pop(key, None)
             debt = self._debts.pop(key, None)
             if debt is not None:
                 self._forgive(self._lanes[debt.stored.report.charger_id], key)
@@ -332,6 +351,7 @@ class Delivery:
         if held is not None and held.revision >= stored.revision:
             return
         self._published.pop(stored.key, None)
+        self._unproved.pop(stored.key, None)
         self._debts[stored.key] = _Debt(stored, handed=again, again=again)
         self._forgive(self._lane(stored), stored.key)
         self._queue(stored)
@@ -340,6 +360,10 @@ class Delivery:
         stored, _ = self._published.pop(key)
         self._debts[key] = _Debt(stored, handed=True, again=True)
         self._queue(stored)
+
+    def _prove_again(self, key: str) -> None:
+        del self._unproved[key]
+        self._queue(self._debts[key].stored)
 
     def _lane(self, stored: StoredReport) -> _Lane:
         return self._lanes.setdefault(stored.report.charger_id, _Lane())
@@ -385,6 +409,11 @@ class Delivery:
 
     def _was_taken(self, lane: _Lane, stored: StoredReport, mono_s: float) -> Iterator[Effect]:
         lane.unheard = 0
+        if not self._holds:
+            self._unproved[stored.key] = mono_s
+            if not lane.line:
+                self._try_again(stored.report.charger_id, lane)
+            return
         del self._debts[stored.key]
         self._published[stored.key] = replace(stored, published=True), mono_s
         if not stored.published:

@@ -39,6 +39,26 @@ def test_one_part_fails_and_the_others_stay_well():
     }
 
 
+def test_a_part_that_is_out_of_reach_says_why():
+    """In the words of the alert, for as long as it is not well."""
+    tally = well()
+    tally.event(MqttDisconnected("gone"))
+    alert = b'{"kind":"broker_unreachable","message":"nothing listens","hint":"h","since":"s"}'
+    tally.effect(Publish("charger/bridge/alert/broker_unreachable", alert))
+    tally.effect(Publish("charger/bridge/cloud", b"disconnected"))
+    tally.effect(Publish("charger/bridge/alert/cloud_unreachable", alert.replace(b"listens", b"x")))
+    parts = json.loads(routes(tally)["/healthz"]().body)["parts"]
+    assert parts["broker"] == {"ok": False, "state": "disconnected", "why": "nothing listens"}
+    assert parts["cloud"]["why"] == "nothing x"
+    assert "why" not in parts["store"]
+
+    tally.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
+    tally.effect(Publish("charger/bridge/alert/cloud_unreachable", b""))
+    parts = json.loads(routes(tally)["/healthz"]().body)["parts"]
+    assert parts["broker"] == {"ok": True, "state": "connected"}
+    assert "why" not in parts["cloud"]
+
+
 def test_a_bridge_that_has_just_started_is_not_well_yet():
     """Before anything was connected only the bridge itself is well."""
     found = {path: handler().status for path, handler in routes(Tally(Topics())).items()}

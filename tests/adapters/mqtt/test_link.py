@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.mqtt import link as mqtt
 from bridge.adapters.mqtt.failures import AttemptFailed, Cause
-from bridge.core.events import MqttDisconnected
+from bridge.core.events import MqttDisconnected, MqttUnreachable
 from bridge.core.messages import Publish
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
@@ -94,8 +94,8 @@ async def test_the_other_version_is_tried_without_waiting(clock):
     assert link.events == [MqttDisconnected("after 100 s")]
 
 
-async def test_losses_are_told_once_and_failures_in_between_are_not(clock):
-    """The core hears why nothing works, once, and every loss, once."""
+async def test_losses_are_told_once_and_failures_in_between_for_each_new_reason(clock):
+    """The core hears why nothing works, once for each reason, and every loss, once."""
     with capture_logs() as logs:
         link = await run(
             clock, Cause.UNREACHED, Cause.UNREACHED, Cause.OTHER, 40.0, Cause.UNREACHED, 50.0
@@ -103,7 +103,9 @@ async def test_losses_are_told_once_and_failures_in_between_are_not(clock):
 
     assert link.events == [
         MqttDisconnected("because of unreached"),
+        MqttUnreachable("because of other"),
         MqttDisconnected("after 40 s"),
+        MqttUnreachable("because of unreached"),
         MqttDisconnected("after 50 s"),
     ]
     assert [entry["event"] for entry in logs] == [

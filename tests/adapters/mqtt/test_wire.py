@@ -7,6 +7,7 @@ from paho.mqtt.properties import Properties
 from bridge.adapters.mqtt.wire import (
     NO_RECEIVE_MAXIMUM,
     Grant,
+    Subscriptions,
     Wish,
     new_client,
     publish_properties,
@@ -21,7 +22,7 @@ FILTERS = ("charger/+/set/+", "charger/+/get/+")
 
 def test_subscriptions_ask_for_what_the_core_needs_to_know():
     """On MQTT 5 the retain flag is kept, our own messages and known retained ones stay away."""
-    asked = subscription(Wish("5", "bridge"), FILTERS)
+    asked = subscription(Wish("5", "bridge"), Subscriptions(FILTERS))
 
     assert [name for name, _ in asked] == list(FILTERS)
     assert {(o.QoS, o.noLocal, o.retainAsPublished, o.retainHandling) for _, o in asked} == {
@@ -32,22 +33,27 @@ def test_subscriptions_ask_for_what_the_core_needs_to_know():
 def test_our_own_heartbeat_is_heard_and_waits_nowhere():
     """QoS 0 and with our own messages: it needs no session, no window and no acknowledgement."""
     heartbeat = ("charger/bridge/heartbeat",)
-    *_, (name, options) = subscription(Wish("5", "bridge"), FILTERS, (), heartbeat)
+    *_, (name, options) = subscription(Wish("5", "bridge"), Subscriptions(FILTERS, (), heartbeat))
 
     assert (name, options.QoS, options.noLocal, options.retainHandling) == (*heartbeat, 0, False, 2)
-    assert subscription(Wish("3.1.1", "b"), FILTERS, (), heartbeat)[-1] == (*heartbeat, 0)
+    assert subscription(Wish("3.1.1", "b"), Subscriptions(FILTERS, (), heartbeat))[-1] == (
+        *heartbeat,
+        0,
+    )
 
 
 def test_a_poisoned_link_declines_retained_messages():
     """After something that could not be parsed, retained messages are not asked for."""
-    asked = subscription(Wish("5", "bridge", want_retained=False), FILTERS)
+    asked = subscription(Wish("5", "bridge", want_retained=False), Subscriptions(FILTERS))
 
     assert {o.retainHandling for _, o in asked} == {2}
 
 
 def test_older_brokers_are_asked_plainly():
     """3.1.1 knows a QoS and nothing else."""
-    assert subscription(Wish("3.1.1", "bridge"), FILTERS) == [(name, 1) for name in FILTERS]
+    assert subscription(Wish("3.1.1", "bridge"), Subscriptions(FILTERS)) == [
+        (name, 1) for name in FILTERS
+    ]
 
 
 def test_a_broker_that_names_no_limit_has_none():

@@ -406,6 +406,60 @@ def test_where_no_subscriber_is_required_the_broker_s_word_counts():
     assert desk.ack(desk.sent[0], NO_SUBSCRIBERS) == [MarkPublished(f"{ONE}-1", 1)]
 
 
+# -- a broker that holds nothing ---------------------------------------------------------------
+
+
+@pytest.mark.fault("F46")
+def test_at_qos_0_a_report_stays_owed_until_a_consumer_has_it():
+    """Nothing is published or settled by itself; all of them go out, and again after a while."""
+    desk = Desk(row(1), row(2), connected=False)
+    desk.take(desk.delivery.connected(desk.now_s, holds=False))
+    for _ in range(2):
+        desk.ack(desk.sent[-1])
+    assert [message.tag for message in desk.sent] == [f"report:{ONE}-{n}:1" for n in (1, 2)]
+    assert (desk.delivery.owed, desk.delivery.unsettled) == (2, 0)
+    assert not [e for e in desk.out if isinstance(e, MarkPublished | SettleReports)]
+    assert desk.delivery.deadline_s() == desk.now_s + SETTLE_S
+
+    assert keys(desk.tick(SETTLE_S)) == [f"{ONE}-1"]
+    desk.ack(desk.sent[-1])
+    desk.ack(desk.sent[-1])
+    assert (desk.delivery.owed, len(desk.sent)) == (2, 4)
+    settled = desk.take(desk.delivery.taken([Taken(f"{ONE}-1")], desk.now_s))
+    assert settled == [SettleReports(((f"{ONE}-1", 1),))]
+    assert keys(desk.take(desk.delivery.connected(desk.now_s, holds=False))) == [f"{ONE}-2"]
+
+
+def test_a_replay_at_qos_0_sends_what_went_out_before():
+    """Somebody asks: he has not got it."""
+    desk = Desk(row(1), connected=False)
+    desk.take(desk.delivery.connected(desk.now_s, holds=False))
+    desk.ack(desk.sent[-1])
+    assert keys(desk.take(desk.delivery.replay([row(1)], desk.now_s))) == [f"{ONE}-1"]
+
+
+def test_a_correction_at_qos_0_goes_out_at_once():
+    """A newer revision takes the place of the one that is not proved."""
+    desk = Desk(row(1), connected=False)
+    desk.take(desk.delivery.connected(desk.now_s, holds=False))
+    desk.ack(desk.sent[-1])
+    desk.save(row(1, revision=2), changed=True)
+    assert desk.sent[-1].tag == f"report:{ONE}-1:2"
+    desk.ack(desk.sent[-1])
+    assert desk.delivery.owed == 1
+
+
+def test_at_a_broker_that_holds_again_what_is_owed_counts_as_ever():
+    """The same reports are sent, published and settled there."""
+    desk = Desk(row(1), connected=False)
+    desk.take(desk.delivery.connected(desk.now_s, holds=False))
+    desk.ack(desk.sent[-1])
+    (again,) = desk.reconnect()
+    (mark,) = desk.ack(again)
+    assert mark == MarkPublished(f"{ONE}-1", 1)
+    assert (desk.delivery.owed, desk.delivery.unsettled) == (0, 1)
+
+
 # -- refusals -----------------------------------------------------------------------------------
 
 

@@ -85,9 +85,14 @@ function showBridge(bridge) {
   const tone = pending + set_aside + unsaved > 0 ? "warn" : "good";
   link("ledger", bridge.reports ? owed || "none owed" : "unknown", bridge.reports ? tone : "warn");
   const alerts = one("#alerts");
-  alerts.replaceChildren(...bridge.alerts.map((message) => {
+  alerts.replaceChildren(...bridge.alerts.map(({ message, hint, since }) => {
     const item = document.createElement("li");
-    item.textContent = message;
+    const parts = { strong: message, span: hint, small: `since ${new Date(since).toLocaleString()}` };
+    for (const [kind, text] of Object.entries(parts)) {
+      const part = document.createElement(kind);
+      part.textContent = text;
+      item.append(part);
+    }
     return item;
   }));
   alerts.hidden = bridge.alerts.length === 0;

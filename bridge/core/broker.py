@@ -1,0 +1,111 @@
+"""What the broker does not do for us, told for as long as that is so.
+
+Rules:
+
+1. ``broker_unreachable`` stands while there is no connection, with the newest reason. That is for
+   the status page: over MQTT it can only come afterwards. So where the broker was away for
+   :data:`WORTH_TELLING_S`, the alert says for how long, and stands :data:`TOLD_S` more.
+2. ``subscription_refused`` names each filter the broker does not grant, and what does not work
+   therefore, in words.
+3. ``broker_cannot_hold_reports`` stands where nothing is acknowledged and kept (QoS 0).
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import Effect
+from bridge.core.events import Moment, MqttConnected
+from bridge.core.topics import Topics
+
+WORTH_TELLING_S = 60.0
+TOLD_S = 600.0
+UNREACHABLE: Final = "broker_unreachable"
+REFUSED: Final = "subscription_refused"
+HOLDS_NOTHING: Final = "broker_cannot_hold_reports"
+
+
+class BrokerWatch:
+    """The alerts about the broker.
+
+    Args:
+        topics: The topic tree.
+        alerts: Where they go.
+    """
+
+    def __init__(self, topics: Topics, alerts: Alerts) -> None:
+        self._topics = topics
+        self._alerts = alerts
+        self._away: Moment | None = None
+        self._reason = ""
+        self._clear_s: float | None = None
+        self._lost_without = {
+            topics.command("+", "+"): "no command is heard",
+            topics.query("+", "+"): "no question is answered",
+            topics.session_ack: "no consumer can acknowledge a session report",
+            topics.session_replay: "no consumer can ask for session reports again",
+            topics.bridge_state: "a wrong bridge/state is not put right",
+            topics.bridge_info: "another bridge on this base topic is not seen",
+            topics.alert("+"): "alerts that an earlier run left are not taken away",
+            topics.availability("+"): "chargers that are not served any more may stay online",
+        }
+
+    def connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
+        """Take a connection."""
+        away, self._away = self._away, None
+        away_s = now.mono_s - away.mono_s if away is not None else 0.0
+        if away_s >= WORTH_TELLING_S:
+            self._clear_s = now.mono_s + TOLD_S
+            message = f"the broker was out of reach for {away_s:.0f} s: {self._reason}"
+            hint = "nothing, it is back; what was missed meanwhile comes by itself"
+            yield from self._alerts.raise_(UNREACHABLE, message, hint, now)
+        elif self._clear_s is None:
+            yield from self._alerts.clear(UNREACHABLE)
+        if event.maximum_qos == 0:
+            yield from self._alerts.raise_(
+                HOLDS_NOTHING,
+                "the broker takes only QoS 0, so nobody knows whether a session report arrived",
+                f"have the consumer publish the key of each report to {self._topics.session_ack},"
+                " or use a broker with QoS 1; until then each report comes again and again",
+                now,
+            )
+        else:
+            yield from self._alerts.clear(HOLDS_NOTHING)
+
+    def unreachable(self, reason: str, now: Moment) -> Iterator[Effect]:
+        """Take the end of a connection, or a further attempt that failed."""
+        self._away = self._away or now
+        self._reason, self._clear_s = reason, None
+        hint = "see that the broker runs and mqtt.host is right; the bridge tries again by itself"
+        yield from self._alerts.raise_(UNREACHABLE, reason, hint, now)
+
+    def subscribed(self, refused: tuple[str, ...], now: Moment) -> Iterator[Effect]:
+        """Take the filters that the broker does not grant."""
+        if not refused:
+            yield from self._alerts.clear(REFUSED)
+            return
+        what = [f"{name} ({self._without(name)})" for name in refused]
+        yield from self._alerts.raise_(
+            REFUSED,
+            f"the broker does not let us subscribe to {', '.join(what)}",
+            "let this client read these in the broker's access list; they are asked for again",
+            now,
+        )
+
+    def _without(self, name: str) -> str:
+        """Say what does not work without a filter."""
+        if name in self._lost_without:
+            return self._lost_without[name]
+        if name.startswith(f"{self._topics.base}/"):
+            return "what an earlier version left there is not taken away"
+        return "descriptions are not sent again when Home Assistant starts"
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Take back what was told for long enough."""
+        if self._clear_s is not None and now.mono_s >= self._clear_s:
+            self._clear_s = None
+            yield from self._alerts.clear(UNREACHABLE)
+
+    def deadline_s(self) -> float | None:
+        """Return when :meth:`tick` has something to do, or None."""
+        return self._clear_s

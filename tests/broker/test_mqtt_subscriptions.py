@@ -1,0 +1,133 @@
+"""Subscriptions that a broker does not grant."""
+
+import pytest
+
+from bridge.adapters.mqtt import link as mqtt
+from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, MqttSubscribed
+from tests.broker.conftest import FILTERS, ONLINE, SET, linked
+from tests.mosquitto import until
+from tests.scripted import CLOSE, SUBSCRIBE, Scripted, publish, scripted
+
+pytestmark = [pytest.mark.broker, pytest.mark.anyio]
+
+GET = FILTERS[1]
+
+
+@pytest.mark.fault("F45")
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("code", [0x80, 0x87, 0xB0])
+async def test_the_link_goes_on_without_a_filter_that_is_refused(version, code):
+    """By any reason code: what is granted is heard, what we say is taken."""
+    broker = Scripted(granted=lambda name: code if name == GET else 1)
+    async with scripted(broker), linked(broker.port, version=version) as it:
+        await it.connected()
+        it.link.publish(ONLINE)
+        await it.acked()
+        if version == "5":
+            broker.writers[0].write(publish(SET.encode(), b"1", packet_id=1))
+            await it.message()
+
+    assert it.seen(MqttSubscribed) == [MqttSubscribed((GET,))]
+    assert broker.connects("bridge") == 1
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_with_every_filter_refused_values_are_published(version):
+    """Deaf is better than dumb as well."""
+    broker = Scripted(granted=lambda _: 0x80)
+    async with scripted(broker), linked(broker.port, version=version) as it:
+        connected = await it.connected()
+        it.link.publish(ONLINE)
+        await it.acked()
+
+    assert it.seen(MqttSubscribed) == [MqttSubscribed(FILTERS)]
+    assert connected.maximum_qos == 1
+    assert "charger/bridge/state" in broker.topics()
+
+
+async def test_what_was_refused_is_asked_for_again(monkeypatch):
+    """Rights that come later are used without a new connection, and told."""
+    monkeypatch.setattr(mqtt, "ASK_AGAIN_S", 0.05)
+    rights = set()
+    broker = Scripted(granted=lambda name: 1 if name != GET or rights else 0x87)
+    async with scripted(broker), linked(broker.port) as it:
+        await until(lambda: broker.subscribed.count(GET) > 1)
+        rights.add(GET)
+        await until(lambda: len(it.seen(MqttSubscribed)) > 1)
+
+    assert it.seen(MqttSubscribed) == [MqttSubscribed((GET,)), MqttSubscribed(())]
+    assert broker.connects("bridge") == 1
+
+
+async def test_a_right_that_comes_with_a_new_connection_is_told():
+    """The alert ends there too."""
+    rights = set()
+    broker = Scripted(granted=lambda name: 1 if name != GET or rights else 0x87)
+    async with scripted(broker), linked(broker.port) as it:
+        await until(lambda: it.seen(MqttSubscribed))
+        rights.add(GET)
+        it.link.reconnect("for the test")
+        await it.connected(2)
+        await until(lambda: len(it.seen(MqttSubscribed)) > 1)
+
+    assert it.seen(MqttSubscribed)[-1] == MqttSubscribed(())
+
+
+@pytest.mark.fault("F45")
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_broker_that_hangs_up_over_a_filter_loses_only_that(monkeypatch, version):
+    """Asked one by one it shows at which one: the others are used, and that one is named."""
+    monkeypatch.setattr(mqtt, "FIRST_WAIT_S", 0.02)
+
+    class Rude(Scripted):
+        def _is_over(self, head, body, writer, *, five):
+            rude = head >> 4 == SUBSCRIBE and GET.encode() in body
+            return rude or super()._is_over(head, body, writer, five=five)
+
+    broker = Rude()
+    async with scripted(broker), linked(broker.port, version=version) as it:
+        await it.connected()
+        it.link.publish(ONLINE)
+        await it.acked()
+
+    assert it.seen(MqttSubscribed) == [MqttSubscribed((GET,))]
+    assert broker.subscribed == [FILTERS[0]] * broker.subscribed.count(FILTERS[0])
+    assert broker.connects("bridge") == 3
+
+
+@pytest.mark.fault("F46")
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_broker_that_grants_only_qos_0_is_called_one_that_holds_nothing(version):
+    """Its consumers get no more than we do."""
+    broker = Scripted(granted=lambda _: 0)
+    async with scripted(broker), linked(broker.port, version=version) as it:
+        connected = await it.connected()
+        it.link.publish(ONLINE)
+        await it.acked()
+
+    assert connected.maximum_qos == 0
+    assert not it.seen(MqttDisconnected)
+
+
+async def test_a_broker_that_also_takes_only_qos_0_is_spoken_to_so(monkeypatch):
+    """An older one has no way to say it: it hangs up at the first publication at QoS 1."""
+    monkeypatch.setattr(mqtt, "FIRST_WAIT_S", 0.02)
+    broker = Scripted(granted=lambda _: 0, answers=lambda heard: CLOSE if heard.qos else 0)
+    async with scripted(broker), linked(broker.port, version="3.1.1") as it:
+        await it.connected()
+        it.link.publish(ONLINE)
+        await it.connected(2)
+        it.link.publish(ONLINE)
+        await until(broker.topics)
+
+    assert len(it.seen(MqttConnected)) == 2
+    assert not it.seen(MqttMessage)
+
+
+async def test_a_broker_that_keeps_nothing_is_left_and_named():
+    """It should have refused the will that is to be kept; what we retain would be lost."""
+    async with scripted(Scripted(connack=b"\x25\x00")) as broker, linked(broker.port) as it:
+        lost = await it.disconnected()
+
+    assert "it keeps no retained messages" in lost.reason
+    assert not it.seen(MqttConnected)
