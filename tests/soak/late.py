@@ -322,7 +322,7 @@ def main() -> int:
             say(json.dumps(asdict(asyncio.run(played(case, Path(name))))))
         return 0
     if not namespace():
-        say("no network of our own to be had here: root or user namespaces, and nft")
+        say("no network of our own to be had here: it takes root or user namespaces, nft and ip")
         return 1
     cases = [Case(*row) for row in itertools.product(HOLES_S, (False, True), FATES, (True, False))]
     found, lines = asyncio.run(torment(sorted(cases, key=lambda case: -case.hole_s)))
