@@ -69,7 +69,8 @@ def roles(settings: Settings) -> tuple[Role, Role, Role]:
             BRIDGE if name in (None, AUTOMATION, READER) else str(name),
             "The bridge itself. No other user should have these rights.",
             (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born),
-            (*shown, *replies, *described),
+            # A retained command is emptied.
+            (*shown, *replies, *described, topics.command("+", "+")),
         ),
         Role(
             AUTOMATION,

@@ -24,6 +24,7 @@ import structlog
 
 from bridge.core.effects import (
     Acknowledge,
+    AskRetained,
     CallCloud,
     Effect,
     MarkPublished,
@@ -402,6 +403,8 @@ class Gateway:
             case Remember(charger_ids):
                 if self._remember is not None:
                     self._spawn(asyncio.to_thread(self._remember, charger_ids), "roster")
+            case AskRetained(topic_filter):
+                self._link.ask_retained(topic_filter)
             case Reconnect(reason):
                 self._link.reconnect(reason)
             case RememberAnnounced(announced):

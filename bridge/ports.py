@@ -155,6 +155,10 @@ class MqttLink(Protocol):
         """Acknowledge an incoming message; does nothing for an older connection's receipt."""
         ...
 
+    def ask_retained(self, topic_filter: str) -> None:
+        """Subscribe again, so that the broker sends what it keeps; not without a connection."""
+        ...
+
     def reconnect(self, reason: str) -> None:
         """Give up the connection and make a new one; does nothing where there is none."""
         ...

@@ -109,8 +109,8 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         _code(topics.bridge_heartbeat),
         "no",
         (
-            "JSON: client_id, at, count, about every 10 s; the bridge listens to it itself, and"
-            " makes a new connection when it stops coming back"
+            "JSON: client_id, instance, started_at, at, count, about every 10 s; the bridge listens"
+            " to it itself, and makes a new connection when it stops coming back"
         ),
     )
     yield (
@@ -157,6 +157,11 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         ),
     )
     yield _code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
+    yield (
+        _code(topics.command(one, "<command>")),
+        "emptied",
+        "nothing, where somebody left a retained command; otherwise it is listened to",
+    )
 
 
 def _listened(topics: Topics) -> Iterator[tuple[str, str]]:

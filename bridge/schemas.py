@@ -186,7 +186,11 @@ def _of_the_bridge(topics: Topics) -> Iterator[Message]:
     )
     yield Message("bridge_health", topics.bridge_health, "One summary", _HEALTH, retained=True)
     yield Message(
-        "bridge_heartbeat", topics.bridge_heartbeat, "Goes round, to prove the broker", _HEARTBEAT
+        "bridge_heartbeat",
+        topics.bridge_heartbeat,
+        "Goes round, to prove the broker; empty once for each connection, to try its retain flag",
+        _HEARTBEAT,
+        cleared=True,
     )
     yield Message(
         "alert",
@@ -215,6 +219,7 @@ _INFO: Final = _object(
                 "max_current_a": {"type": "number"},
                 "mqtt": _OR_TEXT,
                 "telemetry_connection": _FLAG,
+                "tells_retained": _FLAG,
                 "answers_while_away": _FLAG,
                 "commands_kept_s": {"type": "integer", "minimum": 0},
             }

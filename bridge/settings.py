@@ -125,6 +125,8 @@ class CommandSettings:
         allow: Command groups or single command names.
         ttl_s: A command older than this is not carried out; at most 600.
         max_current_a: No command may ask for more amperes.
+        unsure_retained: Where nobody can tell whether a command was published with the retain
+            flag: ``"run"``, or ``"refuse_energizing"`` for what can let a charge begin or grow.
         flash_writes_per_day: Settings that wear a charger's flash memory are sent so often in
             24 h, per charger.
     """
@@ -133,6 +135,7 @@ class CommandSettings:
     ttl_s: int = 60
     max_current_a: int = 32
     flash_writes_per_day: int = 10
+    unsure_retained: str = "run"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import jsonschema
 
-from bridge.core.topics import Topics
+from bridge.core.topics import SetTopic, Topics
 from bridge.schemas import JSON, Message, answer_schema, messages
 
 # Ten thousand simulated lives say more that is new than is worth keeping.
@@ -45,6 +45,8 @@ class Judge:
     def problem(self, topic: str, payload: bytes) -> str | None:
         """Say what is wrong with a message that the bridge published; None when nothing is."""
         message = self.message(topic)
+        if not payload and isinstance(self._topics.parse(topic), SetTopic):
+            return None  # a retained command that was emptied
         if message is None or not message.published:
             return f"{topic}: unknown topic"
         if not payload and message.cleared:

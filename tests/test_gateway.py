@@ -15,6 +15,7 @@ from bridge.core.cloud.requests import charger_list_request
 from bridge.core.commands.record import CommandRow
 from bridge.core.effects import (
     Acknowledge,
+    AskRetained,
     CallCloud,
     MarkPublished,
     Note,
@@ -142,6 +143,9 @@ class Outside:
 
     def acknowledge(self, receipt):
         self.asked.append(receipt)
+
+    def ask_retained(self, topic_filter):
+        self.asked.append(topic_filter)
 
     def reconnect(self, reason):
         self.asked.append(reason)
@@ -729,6 +733,13 @@ async def test_a_link_that_is_no_use_is_made_anew():
     async with running(Script({Tick: [Reconnect("it is deaf")]})) as outside:
         outside.inbox.put(Tick())
         await settled(lambda: "it is deaf" in outside.asked)
+
+
+async def test_a_link_is_asked_what_the_broker_keeps():
+    """The core's wish to look again at what is retained reaches the link."""
+    async with running(Script({Tick: [AskRetained("charger/+/set/+")]})) as outside:
+        outside.inbox.put(Tick())
+        await settled(lambda: "charger/+/set/+" in outside.asked)
 
 
 async def test_standing_still_is_told_before_what_waited_meanwhile():

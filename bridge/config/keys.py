@@ -282,6 +282,13 @@ KEYS: Final = (
         " flash_budget.",
     ),
     Key(
+        "commands.unsure_retained",
+        choice("run", "refuse_energizing"),
+        "MQTT 3.1.1, and a broker that ignores Retain As Published, do not tell a live command with"
+        " the retain flag from one without. run: it is carried out, and found and emptied behind"
+        " it. refuse_energizing: there, what can let a charge begin or grow is refused, retained.",
+    ),
+    Key(
         "store.path",
         FILE,
         "The SQLite file. The cloud's tokens are kept beside it, so its folder must be readable by"

@@ -14,7 +14,9 @@ from bridge.core.values import iso_utc
 
 # Worth knowing, and nothing that the bridge fails to do: the rest means trouble, an unknown kind
 # included, and ``bridge/health`` counts it.
-ADVICE: Final = frozenset({"access_open_offline", "access_nobody_offline", "broker_unreachable"})
+ADVICE: Final = frozenset(
+    {"access_open_offline", "access_nobody_offline", "broker_unreachable", "retained_command"}
+)
 
 
 @dataclass(frozen=True, slots=True)

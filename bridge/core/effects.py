@@ -58,6 +58,17 @@ class Reconnect:
 
 
 @dataclass(frozen=True, slots=True)
+class AskRetained:
+    """Have the broker send again what it keeps of topics that are subscribed to.
+
+    Attributes:
+        topic_filter: One of the filters of every connection.
+    """
+
+    topic_filter: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remember:
     """Keep in mind which chargers the account lists, for the next start."""
 
@@ -165,6 +176,7 @@ Effect = (
     | CallCloud
     | Watch
     | Reconnect
+    | AskRetained
     | Remember
     | RememberAnnounced
     | SaveReport

@@ -27,6 +27,7 @@ from bridge.core.commands.access import ACCESS_IDS, AccessWatch
 from bridge.core.commands.catalogue import CATALOGUE, WATCHED, allowed
 from bridge.core.commands.journal import Journal
 from bridge.core.commands.lifecycle import Command, State
+from bridge.core.commands.retained import RetainedWatch
 from bridge.core.containment import Containment, Timed
 from bridge.core.denied import Denied
 from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Remember, Watch
@@ -151,6 +152,7 @@ class Machine:
         self._neighbours = Neighbours(
             self.topics, self._alerts, client_id=client_id, instance=instance
         )
+        self._retained = RetainedWatch(self.topics, self._alerts)
         self._late_until_s = NEVER_S
         self._late_by_s = 0.0
         self._sessions = Bookkeeping(
@@ -206,6 +208,7 @@ class Machine:
             Timed("sessions", self._sessions.deadline_s, self._sessions.tick),
             Timed("queries", self._queries.deadline_s, self._queries.tick),
             Timed("announcer", self._announcer.deadline_s, self._announcer.tick),
+            Timed("retained", self._retained.deadline_s, self._retained.tick),
             Timed("neighbours", self._neighbours.deadline_s, self._neighbours.tick),
             Timed("denied", self._denied.deadline_s, self._denied.tick),
             Timed("broker", self._broker.deadline_s, self._broker.tick),
@@ -248,6 +251,7 @@ class Machine:
                 yield from run("broker", self._broker.unreachable, reason, now)
             case MqttDisconnected(reason):
                 yield from run("neighbours", self._neighbours.disconnected, event, now)
+                yield from run("retained", self._retained.disconnected)
                 if self._heard_s > NEVER_S:
                     # A connection that was half open is noticed within two keepalives.
                     dead_s = 2 * self._settings.mqtt.keepalive_s
@@ -434,9 +438,7 @@ class Machine:
                 self._status.counters["left_to_another_bridge"] += 1
                 yield Acknowledge(event.receipt)
             case SetTopic() as target:
-                aged = self._aged(event, now)
-                step = self._journal.receive(aged, target, chargers, now)
-                yield from self._acknowledged(event, "journal", step)
+                yield from self._command(event, target, now)
             case GetTopic() as target:
                 step = self._queries.receive(event, target, chargers, now)
                 yield from self._acknowledged(event, "queries", step)
@@ -452,9 +454,29 @@ class Machine:
                 yield from self._echo(event, topic, now)
                 yield Acknowledge(event.receipt)
 
+    def _command(self, event: MqttMessage, target: SetTopic, now: Moment) -> Iterator[Effect]:
+        """Take a command; what the broker keeps of ours is emptied, and answered once."""
+        run, ask, watch = self._contained.run, self._contained.ask, self._retained
+        chargers = self._fleet.chargers
+        no_answer = ask("retained", watch.is_ours, event, now)
+        no_answer = no_answer or ask("retained", watch.is_answered, event)
+        if target.charger_id in chargers:
+            take = watch.found if event.retained else watch.live
+            yield from run("retained", take, event, now)
+        if no_answer:
+            yield Acknowledge(event.receipt)
+            return
+        self._journal.is_unsure_of_retained = watch.is_unsure
+        step = self._journal.receive(self._aged(event, now), target, chargers, now)
+        yield from self._acknowledged(event, "journal", step)
+
     def _heartbeat(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
         run = self._contained.run
         yield from run("loopback", self._loopback.returned, event, now)
+        yield from run("retained", self._retained.tried, event, now)
+        if self._status.tells_retained is self._retained.is_unsure:
+            self._status.tells_retained = not self._retained.is_unsure
+            yield self._status.info()
         if self._neighbours.is_new(event):
             yield self._status.info()  # so that it knows of us and our chargers
         yield from run("neighbours", self._neighbours.heartbeat, event, now)
@@ -556,6 +578,8 @@ class Machine:
         yield from run("denied", self._denied.connected, event)
         yield from run("neighbours", self._neighbours.connected, now)
         yield from run("broker", self._broker.connected, event, now)
+        yield from run("retained", self._retained.connected, event)
+        self._status.tells_retained = not self._retained.is_unsure
         yield from run("loopback", self._loopback.connected, event, now)
         yield from run("status", self._status.publications, now)
         # Also when the broker remembers our session: a mosquitto that was killed restores an older

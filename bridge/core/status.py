@@ -117,6 +117,7 @@ class Status:
         counters: How often what happened since the start; keys are snake_case.
         has_lane: Values have a connection to the broker of their own.
         keeps_s: How long the broker keeps commands for us while we are away.
+        tells_retained: Live commands with the retain flag are told from those without.
         reports: Tells how many session reports are where.
     """
 
@@ -132,6 +133,7 @@ class Status:
     mqtt_protocol: str | None = None
     has_lane: bool = False
     keeps_s: int = 0
+    tells_retained: bool = False
     chargers: tuple[str, ...] = ()
     online: int = 0
     store_ok: bool = True
@@ -198,6 +200,7 @@ class Status:
                 **self.capabilities,
                 "mqtt": self.mqtt_protocol,
                 "telemetry_connection": self.has_lane,
+                "tells_retained": self.tells_retained,
                 "answers_while_away": self.keeps_s >= SESSION_S,
                 "commands_kept_s": self.keeps_s,
             },

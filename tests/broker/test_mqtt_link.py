@@ -90,6 +90,29 @@ async def test_retained_commands_are_marked_and_come_once(broker):
     assert again.session_present is True
 
 
+@pytest.mark.fault("F22")
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_what_the_broker_keeps_can_be_asked_for_again(broker, version):
+    """Behind a live message with the flag comes its copy, marked; a live one still comes once."""
+    with outsider(broker.port) as other:
+        async with linked(broker.port, version=version) as it:
+            await it.connected()
+            other.publish(SET, b"live", retain=True)
+            live = await it.message()
+            it.link.ask_retained(FILTERS[0])
+            copy = await it.message(2)
+            other.publish(SET, b"next")
+            following = await it.message(3)
+            for message in (live, copy, following):
+                it.link.acknowledge(message.receipt)
+            it.link.publish(ONLINE)
+            await it.acked()
+
+    assert [live.payload, copy.payload, following.payload] == [b"live", b"live", b"next"]
+    assert [live.retained, copy.retained, following.retained] == [version == "5", True, False]
+    assert len(it.seen(MqttMessage)) == 3
+
+
 async def test_nothing_arrives_before_connected_is_emitted(broker):
     """Events are in order: the connection first, then what it brought."""
     with outsider(broker.port) as other:

@@ -117,6 +117,7 @@ EVERY_KEY = {
     "commands.ttl_s": ("600", 600),
     "commands.max_current_a": ("6", 6),
     "commands.flash_writes_per_day": ("0", 0),
+    "commands.unsure_retained": ("refuse_energizing", "refuse_energizing"),
     "store.path": ("/data/bridge.db", "/data/bridge.db"),
     "store.max_mib": ("1", 1),
     "store.keep_days": ("3650", 3650),

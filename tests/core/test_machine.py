@@ -11,6 +11,7 @@ from bridge.core.cloud.probe import EVERY_S as PROBE_EVERY_S
 from bridge.core.cloud.requests import Endpoint, charger_list_request
 from bridge.core.effects import (
     Acknowledge,
+    AskRetained,
     CallCloud,
     MarkPublished,
     Note,
@@ -684,7 +685,9 @@ def test_a_refused_heartbeat_has_one_alert_and_not_two(world):
     """The broker that refuses it is not said to refuse publications in general."""
     world.take(MqttConnected(False, "5", 20, loopback=True))
     (heartbeat,) = [
-        e for e in world.out if isinstance(e, Publish) and e.topic == "charger/bridge/heartbeat"
+        e
+        for e in world.out
+        if isinstance(e, Publish) and e.payload and e.topic == "charger/bridge/heartbeat"
     ]
     world.take(MqttAcked(heartbeat, 135))
     assert "charger/bridge/alert/publication_refused" not in world.published()
@@ -769,6 +772,43 @@ def test_personal_data_that_an_older_version_retained_is_emptied(world, kind, ch
     assert not world.published()
     world.take(MqttMessage(kept.topic, b"sha256:00", Receipt(1, 9, 1)))  # what we say ourselves
     assert not world.published()
+
+
+@pytest.mark.fault("F22")
+def test_a_retained_command_that_ran_as_a_live_one_is_emptied_and_not_answered_again(world):
+    """On 3.1.1 it is found behind the command; our own emptying of it is no command either."""
+    world.take(MqttConnected(False, "3.1.1", 20, loopback=True))
+    command = MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 7, 1))
+    world.take(command)
+    assert world.calls()
+    assert AskRetained("charger/+/set/+") in world.out
+    world.take(replace(command, retained=True))
+    assert world.published()[command.topic] == b""
+    assert command.topic.encode() in world.published()["charger/bridge/alert/retained_command"]
+    assert f"charger/{ONE}/result/stop" not in world.published()
+    world.take(replace(command, payload=b""))
+    assert world.out == [Acknowledge(command.receipt)]
+
+
+@pytest.mark.fault("F22")
+def test_a_retained_command_that_was_there_before_us_is_refused_and_emptied(world):
+    """On any version; those of chargers that are not ours are refused and left alone."""
+    for charger_id in (ONE, "EH999999"):
+        kept = keeps(f"{charger_id}/set/stop", b"PRESS")
+        world.take(kept)
+        assert b"retained" in world.published()[f"charger/{charger_id}/result/stop"]
+        assert (kept.topic in world.published()) is (charger_id == ONE)
+
+
+def test_a_broker_that_ignores_retain_as_published_is_found_out(world):
+    """``bridge/info`` says so, once, and commands are looked behind from then on."""
+    world.take(MqttConnected(False, "5", 20, loopback=True))
+    world.take(MqttMessage("charger/bridge/heartbeat", b"", Receipt(1, 0, 0), retained=True))
+    assert "charger/bridge/info" not in world.published()
+    world.take(MqttMessage("charger/bridge/heartbeat", b"", Receipt(1, 0, 0)))
+    info = json.loads(world.published()["charger/bridge/info"])
+    assert info["capabilities"]["tells_retained"] is False
+    assert AskRetained("charger/+/set/+") in world.out
 
 
 def _neighbour(kind, chargers=(), instance="0"):

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from paho.mqtt.client import topic_matches_sub
+
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish, Receipt
 from bridge.core.topics import Topics
@@ -114,7 +116,7 @@ class Broker:
         self._rng = rng
         self._topics = topics
         self.protocol = protocol
-        self._expiry_s = session_expiry_s if protocol == "5" else 0.0
+        self.session_expiry_s = session_expiry_s if protocol == "5" else 0.0
         self._on_publish = on_publish
         self._on_report = on_report
         self.memory = Memory()
@@ -198,7 +200,7 @@ class Broker:
         present = self._session_present()
         if not present:
             self.memory.inbound.clear()
-        self.memory.session = self._expiry_s > 0
+        self.memory.session = self.session_expiry_s > 0
         self.wire = wire
         wire_made(wire, present)
         waiting = list(self.memory.inbound.items())
@@ -208,10 +210,16 @@ class Broker:
         for mid, message in waiting:
             self._send(wire, mid, message)
 
+    def subscribed_again(self, topic_filter: str) -> None:
+        """Send what is kept of commands once more."""
+        for topic, payload in list(self.retained.items()):
+            if self._is_command(topic) and topic_matches_sub(topic_filter, topic):
+                self._enqueue(Inbound(topic, payload, retained=True))
+
     def _session_present(self) -> bool:
         if not self.memory.session:
             return False
-        return self._gone_s is None or self._timeline.now_s - self._gone_s <= self._expiry_s
+        return self._gone_s is None or self._timeline.now_s - self._gone_s <= self.session_expiry_s
 
     def drop(self, reason: str, *, will: bool = True) -> None:
         """End the gateway's connection."""
@@ -337,7 +345,9 @@ class Broker:
         if not reason:
             self._keep(message.topic, message.payload, retained=message.retained, local=True)
             if message.topic == self._topics.bridge_heartbeat and not wire.deaf:
-                heard = MqttMessage(message.topic, message.payload, Receipt(wire.epoch, 0, 0))
+                flag = message.retained and self.protocol == "5"
+                receipt = Receipt(wire.epoch, 0, 0)
+                heard = MqttMessage(message.topic, message.payload, receipt, retained=flag)
                 self._down(wire, lambda: wire.deliver(heard))
             if message.topic.endswith("/session/report") and not self.consumer_subscribed:
                 reason = NO_SUBSCRIBERS if self.protocol == "5" else 0
@@ -362,7 +372,8 @@ class Broker:
             self._on_publish(topic, payload, retained)
         # MQTT 3.1.1 knows no way to decline what one says oneself.
         heard = not local or self.protocol != "5"
-        if heard and self.wire is not None and self._is_echo(topic):
+        concerns_us = self._is_echo(topic) or self._is_command(topic)
+        if heard and self.wire is not None and concerns_us:
             self._enqueue(Inbound(topic, payload, retained=retained and self.protocol == "5"))
         is_deaf = self.wire is not None and self.wire.deaf
         if topic.endswith("/session/report") and self.consumer_subscribed and not is_deaf:

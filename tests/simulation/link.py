@@ -71,7 +71,11 @@ class SimulatedLink:
                 lost.set_result(reason)
 
         wire.lost = ended
-        self._emit(MqttConnected(present, self._broker.protocol, RECEIVE_MAXIMUM, loopback=True))
+        keeps_s = round(self._broker.session_expiry_s)
+        protocol = self._broker.protocol
+        self._emit(
+            MqttConnected(present, protocol, RECEIVE_MAXIMUM, loopback=True, keeps_s=keeps_s)
+        )
 
     def publish(self, message: Publish) -> None:
         wire = self._wire
@@ -88,6 +92,11 @@ class SimulatedLink:
             return
         mid = receipt.message_id
         self._broker.up(wire, lambda: self._broker.acknowledged(wire, mid))
+
+    def ask_retained(self, topic_filter: str) -> None:
+        wire = self._wire
+        if wire is not None and wire.open:
+            self._broker.up(wire, lambda: self._broker.subscribed_again(topic_filter))
 
     def reconnect(self, reason: str) -> None:
         if self._wire is not None and self._wire.open:

@@ -109,6 +109,8 @@ class Connection:
         self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self.asking: tuple[str, ...] = ()
         self._granted_qos: set[int] = set()
+        # Packet identifiers of subscriptions whose answer nobody waits for.
+        self._asked_again: set[int | None] = set()
         self._socket_error = ""
         self._adopted = False
         self._is_granted = False
@@ -297,6 +299,12 @@ class Connection:
         if receipt.epoch == self.epoch and receipt.qos > 0 and not self.lost.done():
             self._client.ack(receipt.message_id, receipt.qos)
 
+    def ask_retained(self, topic_filter: str) -> None:
+        """Subscribe again to a filter: its retained messages come as if it were new."""
+        if not self.lost.done():
+            wanted = subscription(self.wish, Subscriptions(echoes=(topic_filter,)))
+            self._run(lambda: self._asked_again.add(self._client.subscribe(wanted)[1]))
+
     def keep_alive(self) -> None:
         """Let paho look after the keepalive; to be called about once a second."""
         self._run(self._client.loop_misc)
@@ -377,9 +385,11 @@ class Connection:
             self._connack.set_result((code, flags.session_present, properties))
 
     def _on_subscribe(
-        self, _client: object, _data: object, _mid: int, codes: list[ReasonCode], _props: object
+        self, _client: object, _data: object, mid: int, codes: list[ReasonCode], _props: object
     ) -> None:
-        if not self._suback.done():
+        if mid in self._asked_again:
+            self._asked_again.discard(mid)
+        elif not self._suback.done():
             self._suback.set_result(codes)
 
     def _on_publish(

@@ -172,6 +172,11 @@ class PahoLink:
         if self._up is not None:
             self._up.acknowledge(receipt)
 
+    def ask_retained(self, topic_filter: str) -> None:
+        """Subscribe again, so that the broker sends what it keeps; not without a connection."""
+        if self._up is not None and not self._closing:
+            self._up.ask_retained(topic_filter)
+
     def reconnect(self, reason: str) -> None:
         """Give up the connection and make a new one; does nothing where there is none."""
         if self._up is not None and not self._closing:

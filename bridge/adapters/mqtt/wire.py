@@ -191,7 +191,10 @@ def subscription(
     declined = None if wish.want_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
     once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if declined is None else declined
     always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if declined is None else declined
-    ours = SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+    # With the flag, which tells whether the broker keeps it.
+    ours = SubscribeOptions(
+        0, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+    )
     return [
         (name, SubscribeOptions(wish.qos, noLocal=True, retainAsPublished=True, retainHandling=how))
         for names, how in ((filters, once), (echoes, always))

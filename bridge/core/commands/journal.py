@@ -62,7 +62,11 @@ NOT_WRITTEN: Final = "the journal could not be written"
 
 
 class Journal:
-    """Commands from their arrival to their final answer."""
+    """Commands from their arrival to their final answer.
+
+    Attributes:
+        is_unsure_of_retained: A live command may have been published with the retain flag.
+    """
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class Journal:
         self._resumed_s = -math.inf
         self._waited_s = 0.0
         self._stopping = False
+        self.is_unsure_of_retained = False
         # math.nan: something changed since it was last worked out.
         self._deadline_s: float | None = None
 
@@ -209,6 +214,7 @@ class Journal:
             return
         waited_s = self._waited(message, now)
         self._check_age(order, waited_s, now)
+        self._check_retained(order, now)
         ending = self._book.ending(order.charger_id)
         self._lanes.check_room(order.charger_id, ending, reduces=order.spec.reduces)
         seq = self._book.next_seq()
@@ -263,6 +269,14 @@ class Journal:
             raise CommandRefused(
                 "age_unknown",
                 "it may have waited at the broker: send it again, or give it expires_at",
+            )
+
+    def _check_retained(self, order: Order, now: Moment) -> None:
+        unsure = self.is_unsure_of_retained and self._settings.unsure_retained != "run"
+        if unsure and self._book.known.energizes(order, now):
+            raise CommandRefused(
+                "retained",
+                "the broker does not tell whether it is: see commands.unsure_retained, use MQTT 5",
             )
 
     def _replace(self, command: Command, now: Moment) -> Iterator[Effect]:

@@ -19,6 +19,7 @@ from bridge.errors import (
     OutcomeUnknown,
     RateLimited,
 )
+from bridge.settings import CommandSettings
 from tests.core.commands.bench import (
     ID,
     OTHER,
@@ -833,6 +834,26 @@ def test_a_time_of_its_own_tells_the_age(resumed, payload, facts, trusted, taken
     resumed.trusted = trusted
 
     assert bool(calls_of(resumed.send("start", payload, **facts))) is taken
+
+
+@pytest.mark.parametrize(("command", "payload"), ENERGIZING)
+def test_what_may_be_retained_starts_no_charge_where_that_is_wished(command, payload):
+    """Only on a connection that cannot tell, and only where the configuration says so."""
+    for wish, unsure, taken in (
+        ("run", True, True),
+        ("refuse_energizing", False, True),
+        ("refuse_energizing", True, False),
+    ):
+        bench = Bench()
+        bench.journal.allow(CommandSettings(allow=bench.allow, unsure_retained=wish))
+        bench.journal.is_unsure_of_retained = unsure
+        effects = bench.send(command, payload)
+        assert bool(calls_of(effects)) is taken
+        if not taken:
+            (answer,) = answers(effects)
+            assert answer["reason"] == "retained"
+            assert "unsure_retained" in answer["detail"]
+            assert calls_of(bench.send("stop"))
 
 
 @pytest.fixture

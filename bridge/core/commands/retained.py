@@ -1,0 +1,160 @@
+"""Commands that lie at the broker as retained messages: found, emptied, and named.
+
+A retained message comes again with every new subscription, so a command in one would run at every
+start. Where the broker keeps the flag (MQTT 5, Retain As Published) such a command is refused
+before anything else. Where it does not, a live publication with the flag looks like any other.
+
+Rules:
+
+1. MQTT 3.1.1 cannot keep the flag. On MQTT 5 it is tried out once for each connection: an empty
+   retained message to our own heartbeat topic, which leaves nothing behind, comes back with the
+   flag or without it. A broker that does not answer is believed to do what the standard says.
+2. Where it cannot be told, the ``set/`` topics are subscribed to again behind a command: the broker
+   then sends what it keeps. Not a second, narrower subscription: between subscribing and
+   unsubscribing, brokers deliver twice what fits both.
+3. One look in :data:`LOOK_EVERY_S`, for all commands that came meanwhile.
+4. Whatever is found on a topic of a charger of ours is emptied and named in an alert. One that ran
+   as a live command has its answer already and gets no other.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from bridge.core.alerts import Alerts
+from bridge.core.commands.admission import digest_of
+from bridge.core.effects import AskRetained, Effect, Note
+from bridge.core.events import Moment, MqttConnected, MqttMessage
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+
+ALERT: Final = "retained_command"
+LOOK_EVERY_S: Final = 2.0
+# What we emptied comes back to us within this time, where the broker lets us hear ourselves.
+ECHO_WITHIN_S: Final = 10.0
+# Without another one for a day whoever published it seems to have stopped.
+QUIET_S: Final = 86_400.0
+MOST_NAMED: Final = 5
+MOST_REMEMBERED: Final = 1_000
+HINT: Final = "publish commands without the retain flag (mosquitto_pub without -r)"
+
+
+class RetainedWatch:
+    """What is known of retained commands on the connection that is up.
+
+    Args:
+        topics: The tree.
+        alerts: Where what is wrong is said.
+
+    Attributes:
+        is_unsure: The flag of a live publication cannot be told.
+    """
+
+    def __init__(self, topics: Topics, alerts: Alerts) -> None:
+        self._topics = topics
+        self._alerts = alerts
+        self.is_unsure = False
+        # What ran or was answered on this connection, and what we emptied and when.
+        self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._emptied: OrderedDict[str, float] = OrderedDict()
+        self._named: dict[str, None] = {}
+        self._look_s = math.inf
+        self._looked_s = -math.inf
+        self._quiet_s = math.inf
+
+    # -- the connection ----------------------------------------------------------------------
+
+    def connected(self, event: MqttConnected) -> Iterator[Effect]:
+        """Begin with a new connection, and try out what it can tell."""
+        self.is_unsure = event.protocol != "5"
+        self._answered.clear()
+        self._look_s, self._looked_s = math.inf, -math.inf
+        if not self.is_unsure and event.loopback:
+            yield Publish(self._topics.bridge_heartbeat, b"", retained=True)
+
+    def disconnected(self) -> None:
+        """Note that nobody is there to be asked."""
+        self._look_s = math.inf
+
+    def tried(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        """Take a message on the heartbeat topic: ours was empty, and published as retained."""
+        if not event.payload and not event.retained and not self.is_unsure:
+            self.is_unsure = True
+            yield Note("warning", "mqtt.retain_unsure", {"hint": HINT})
+            yield from self._look(now)  # behind what came before this was known
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def is_ours(self, event: MqttMessage, now: Moment) -> bool:
+        """Say whether a message is the one with which we emptied its topic; true once for each."""
+        since_s = self._emptied.get(event.topic, -math.inf)
+        if event.payload or now.mono_s - since_s >= ECHO_WITHIN_S:
+            return False
+        del self._emptied[event.topic]
+        return True
+
+    def is_answered(self, event: MqttMessage) -> bool:
+        """Say whether a retained message needs no answer: it ran, or the look brought it again."""
+        return self.is_unsure and event.retained and self._key(event) in self._answered
+
+    def live(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        """Take a command that came as a live one."""
+        if self.is_unsure and event.payload:
+            self._remember(event)
+            yield from self._look(now)
+
+    def found(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        """Take a retained command for a charger of ours: empty its topic, and name it."""
+        self._remember(event)
+        if not event.payload:
+            return
+        self._emptied[event.topic] = now.mono_s
+        if len(self._emptied) > MOST_REMEMBERED:
+            self._emptied.popitem(last=False)
+        yield Publish(event.topic, b"")
+        if len(self._named) <= MOST_NAMED:
+            self._named[event.topic] = None
+        self._quiet_s = now.mono_s + QUIET_S
+        names = ", ".join(list(self._named)[:MOST_NAMED]) + ", …" * (len(self._named) > MOST_NAMED)
+        yield from self._alerts.raise_(
+            ALERT,
+            f"a command was published with the retain flag, and emptied: {names}",
+            HINT,
+            now,
+        )
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def deadline_s(self) -> float | None:
+        """Return the monotonic time at which :meth:`tick` has something to do, or None."""
+        due_s = min(self._look_s, self._quiet_s)
+        return due_s if due_s < math.inf else None
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Look behind the commands that came since the last look; forget what is long over."""
+        if now.mono_s >= self._look_s:
+            yield from self._look(now)
+        if now.mono_s >= self._quiet_s:
+            self._quiet_s = math.inf
+            self._named.clear()
+            yield from self._alerts.clear(ALERT)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _look(self, now: Moment) -> Iterator[Effect]:
+        due_s = self._looked_s + LOOK_EVERY_S
+        if now.mono_s < due_s:
+            self._look_s = due_s
+            return
+        self._look_s, self._looked_s = math.inf, now.mono_s
+        yield AskRetained(self._topics.command("+", "+"))
+
+    def _remember(self, event: MqttMessage) -> None:
+        self._answered[self._key(event)] = None
+        if len(self._answered) > MOST_REMEMBERED:
+            self._answered.popitem(last=False)
+
+    @staticmethod
+    def _key(event: MqttMessage) -> tuple[str, str]:
+        return event.topic, digest_of(event)
