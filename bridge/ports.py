@@ -106,7 +106,7 @@ class Cloud(Protocol):
             The response body, capped.
 
         Raises:
-            CloudError: There is no negotiation to be had now.
+            BridgeError: There is no negotiation to be had now.
         """
         ...
 

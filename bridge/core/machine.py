@@ -764,10 +764,11 @@ class Machine:
 
     def _not_listed(self, error: CloudError, now: Moment) -> Iterator[Effect]:
         """Say why no charger is served, unless an alert about the account or the way says it."""
+        link_ok = self._status.cloud.rest == "ok"
         match error:
             case CloudRejected():
                 yield from self._without_chargers(f"the list is refused: {error}", NAME_THEM, now)
-            case RateLimited(local=False) if not self._fleet.chargers:
+            case RateLimited(local=False) if not self._fleet.chargers and link_ok:
                 message = f"{error}; no charger before that is over"
                 hint = TROUBLES["limited"].hint
                 yield from self._alerts.raise_("cloud_unreachable", message, hint, now)

@@ -42,6 +42,7 @@ from bridge.errors import (
     CloudRejected,
     CloudUnavailable,
     DecodeError,
+    LinkLost,
     OutcomeUnknown,
     RateLimited,
 )
@@ -156,6 +157,7 @@ class EaseeCloud:
         Raises:
             CloudError: As :meth:`send`. ``CloudRejected`` with status 401 or 403: the hub does not
                 take this token.
+            LinkLost: A web page came in the hub's place.
         """
         hub = urlsplit(stream_url)
         query = "&".join(filter(None, (hub.query, "negotiateVersion=1")))
@@ -359,12 +361,12 @@ class EaseeCloud:
         """Leave REST alone after a page that something in between made, and raise.
 
         Raises:
-            Blocked: Always, but where the request may have been carried out all the same.
+            Blocked: Always, but where it may have been carried out all the same, or is the hub's.
         """
         status = reply.status
         message = f"{FROM_BETWEEN} (status {status}, a web page)"
         if request.endpoint is Endpoint.NEGOTIATE:
-            raise Blocked(message, status=status, retry_after_s=asked_s or FIRST_PAGE_WAIT_S)
+            raise LinkLost(message, retry_after_s=asked_s or FIRST_PAGE_WAIT_S, refused=True)
         self._pages += 1
         wait_s = reconnect_delay_s(
             self._pages, NO_JITTER, first_s=FIRST_PAGE_WAIT_S, longest_s=LONGEST_PAGE_WAIT_S
