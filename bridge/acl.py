@@ -92,6 +92,7 @@ def _asked(topics: Topics, settings: Settings) -> Iterator[str]:
             yield topics.query(charger_id, name)
     yield topics.session_ack
     yield topics.session_replay
+    yield topics.forget
 
 
 def mosquitto_acl(settings: Settings) -> str:

@@ -168,7 +168,8 @@ async def serve(
         watchdog.start()
     try:
         last_seen = LastSeenFile(path.parent / LAST_SEEN_FILE)
-        started = Started(roster.load(), announced.load(), last_seen.load())
+        known = roster.load()
+        started = Started(known.charger_ids, announced.load(), last_seen.load(), known.left)
         await gateway.run(stop, opened=opened, started=started, services=services)
         last_seen.save(clock.now())
     finally:

@@ -17,6 +17,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import assert_never
 
@@ -176,7 +177,7 @@ class Gateway:
         clock: Clock,
         beat: Callable[[float], object] | None = None,
         signs: Signs | None = None,
-        remember: Callable[[tuple[str, ...]], None] | None = None,
+        remember: Callable[[tuple[str, ...], Mapping[str, datetime]], None] | None = None,
         tally: Tally | None = None,
         remember_announced: Callable[[Mapping[str, Announced]], None] | None = None,
     ) -> None:
@@ -190,7 +191,7 @@ class Gateway:
             stream: The push source, or None where values are polled.
             store: The ledger's.
             clock: Time.
-            remember: Keeps the account's serials for the next start; called in a thread.
+            remember: Keeps serials, and who left when, for the next start; called in a thread.
             remember_announced: Keeps what the broker holds of descriptions, likewise.
             beat: Called with the monotonic time every so often, while nothing is overdue.
             signs: Where everybody promises to be heard of again.
@@ -201,8 +202,8 @@ class Gateway:
         self._signs = signs or Signs(clock)
         self._remember = remember
         self._remember_announced = remember_announced
-        self._to_keep: Mapping[str, Announced] | None = None
-        self._is_keeping = False
+        self._to_keep: dict[str, Callable[[], None]] = {}
+        self._keeping: set[str] = set()
         self._machine = machine
         self._link = link
         self._cloud = cloud
@@ -400,18 +401,16 @@ class Gateway:
                 self._spawn(self._tend(effect))
             case SendDenied():
                 self._outbox.send_denied()
-            case Remember(charger_ids):
+            case Remember(charger_ids, left):
                 if self._remember is not None:
-                    self._spawn(asyncio.to_thread(self._remember, charger_ids), "roster")
+                    self._keep("roster", functools.partial(self._remember, charger_ids, left))
             case AskRetained(topic_filter):
                 self._link.ask_retained(topic_filter)
             case Reconnect(reason):
                 self._link.reconnect(reason)
             case RememberAnnounced(announced):
-                self._to_keep = announced
-                if not self._is_keeping and self._remember_announced is not None:
-                    self._is_keeping = True
-                    self._spawn(self._keep_announced(self._remember_announced), "announced")
+                if self._remember_announced is not None:
+                    self._keep("announced", functools.partial(self._remember_announced, announced))
             case Watch(charger_ids):
                 if self._stream is not None:
                     self._stream.watch(charger_ids)
@@ -569,12 +568,19 @@ class Gateway:
         else:
             self._inbox.put(ReportsRead(effect.read_id, found))
 
-    async def _keep_announced(self, keep: Callable[[Mapping[str, Announced]], None]) -> None:
-        """Write what is to be kept, one after the other: the newest is the last."""
-        while (announced := self._to_keep) is not None:
-            self._to_keep = None
-            await asyncio.to_thread(keep, announced)
-        self._is_keeping = False
+    def _keep(self, name: str, write: Callable[[], None]) -> None:
+        """Have a file written in a thread; the newest of a name is written last."""
+        self._to_keep[name] = write
+        if name not in self._keeping:
+            self._keeping.add(name)
+            self._spawn(self._keep_all(name), name)
+
+    async def _keep_all(self, name: str) -> None:
+        try:
+            while (write := self._to_keep.pop(name, None)) is not None:
+                await asyncio.to_thread(write)
+        finally:
+            self._keeping.discard(name)
 
     async def _tend(self, effect: TendStore) -> None:
         forgotten = 0

@@ -173,6 +173,10 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
             ' `{"key": …, "revision": …}`, or a list of these: it is settled and not sent again'
         ),
         'JSON `{"since": …, "charger": …}`, either may be left out: publish stored reports again',
+        (
+            "the serial of a charger that left the account: all that is retained of it is emptied"
+            " now, and not a day after it left; never retained"
+        ),
     )
     named = (
         f"{topics.base}/<id>/set/<command>",

@@ -446,6 +446,13 @@ def _of_sessions(topics: Topics) -> Iterator[Message]:
         _REPLAY,
         published=False,
     )
+    yield Message(
+        "bridge_forget",
+        topics.forget,
+        "What is retained of a charger that left is to be emptied now",
+        {"type": "string", "pattern": "^[0-9A-Z]{6,16}$"},
+        published=False,
+    )
 
 
 # -- commands and queries ----------------------------------------------------------------------

@@ -46,9 +46,9 @@ key, and with `--connect` also logs in once and connects to the broker once.
   is neither loopback nor private (RFC 1918, ULA and link-local addresses, names without a dot or
   under `.local`, `.lan`, `.home.arpa`, `.internal`) is refused unless
   `mqtt.tls.allow_plaintext` is true.
-- **Reload**: on SIGHUP (`systemctl reload`) the file is read again. `commands.*` and `log.*` take
-  effect at once, other changes wait for a restart, and a file that cannot be used changes nothing;
-  `bridge/alert/configuration` says which.
+- **Reload**: on SIGHUP (`systemctl reload`) the file is read again. `commands.*`, `log.*` and
+  `easee.chargers` take effect at once, other changes wait for a restart, and a file that cannot be
+  used changes nothing; `bridge/alert/configuration` says which.
 
 A configuration that cannot be used ends the program with status 78 before anything is connected.
 """

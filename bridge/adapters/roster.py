@@ -1,18 +1,36 @@
-"""The chargers the account listed last: known again before the cloud answers.
+"""The chargers there were last, and those that left: known again before the cloud answers.
 
 Without it a command that waited for a restart would meet a bridge that has heard of no charger yet.
 The file is a hint. When it is lost, the account's list brings everything back.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from bridge.adapters.private_file import read_own, replace, why
 from bridge.core.cloud.requests import is_serial
+from bridge.core.values import iso_utc, read_utc
+from bridge.errors import DecodeError
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What the file holds.
+
+    Attributes:
+        charger_ids: The chargers there are.
+        left: Since when which one is away, UTC.
+    """
+
+    charger_ids: tuple[str, ...] = ()
+    left: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class RosterFile:
@@ -22,22 +40,30 @@ class RosterFile:
         self._path = path
         self._account = account
 
-    def load(self) -> tuple[str, ...]:
+    def load(self) -> Roster:
         """Read the serials; nothing usable, or another account's, is none."""
         try:
             document = json.loads(read_own(self._path))
             if document["account"] != self._account:
-                return ()
-            return tuple(s for s in document["chargers"] if isinstance(s, str) and is_serial(s))
+                return Roster()
+            serials = tuple(s for s in document["chargers"] if isinstance(s, str) and is_serial(s))
+            left = {s: read_utc(at) for s, at in document.get("left", {}).items() if is_serial(s)}
+            return Roster(serials, left)
         except FileNotFoundError:
-            return ()
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            return Roster()
+        except (
+            OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DecodeError
+        ) as error:  # fmt: skip
             log.warning("roster.ignored", path=str(self._path), reason=why(error))
-            return ()
+            return Roster()
 
-    def save(self, charger_ids: tuple[str, ...]) -> None:
+    def save(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
         """Replace the file. Trouble is a warning: only the next start is slower to know."""
-        document = {"account": self._account, "chargers": charger_ids}
+        document = {
+            "account": self._account,
+            "chargers": charger_ids,
+            "left": {charger_id: iso_utc(at) for charger_id, at in left.items()},
+        }
         try:
             replace(self._path, json.dumps(document).encode())
         except OSError as error:

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. :data:`RELOADABLE` names the sections that can change: who may command what, and what is logged.
+1. :data:`RELOADABLE` names the sections that can change: who may command what, and what is logged;
+   and :data:`RELOADABLE_KEYS` single keys: which chargers are served.
    The others are woven into connections and files; for them the bridge is restarted.
 2. A configuration is taken as a whole or not at all: one that cannot be used changes nothing.
 """
@@ -14,6 +15,7 @@ from bridge.config.keys import KEYS
 from bridge.settings import Settings
 
 RELOADABLE: Final = ("commands", "log")
+RELOADABLE_KEYS: Final = frozenset({"easee.chargers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,13 @@ def change(running: Settings, wanted: Settings) -> Change:
     """Compare what is in force with what was read."""
     changed = [key.path for key in KEYS if key.of(running) != key.of(wanted)]
     parts = {name: getattr(wanted, name) for name in RELOADABLE}
+    easee = replace(running.easee, chargers=wanted.easee.chargers)
     return Change(
-        replace(running, **parts),
-        tuple(path for path in changed if path.split(".")[0] in RELOADABLE),
-        tuple(path for path in changed if path.split(".")[0] not in RELOADABLE),
+        replace(running, easee=easee, **parts),
+        tuple(path for path in changed if _is_reloadable(path)),
+        tuple(path for path in changed if not _is_reloadable(path)),
     )
+
+
+def _is_reloadable(path: str) -> bool:
+    return path in RELOADABLE_KEYS or path.split(".", maxsplit=1)[0] in RELOADABLE

@@ -70,9 +70,15 @@ class AskRetained:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Keep in mind which chargers the account lists, for the next start."""
+    """Keep in mind which chargers there are, for the next start.
+
+    Attributes:
+        charger_ids: The configured ones, or those the account lists.
+        left: Since when which one is away, while the broker still has something of it.
+    """
 
     charger_ids: tuple[str, ...]
+    left: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

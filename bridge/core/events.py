@@ -436,14 +436,17 @@ class Started:
     """The process is up; nothing is connected yet.
 
     Attributes:
-        remembered: The chargers the account listed when we last asked it.
+        remembered: The chargers that were configured, or that the account listed when we last
+            asked it.
         announced: What the broker keeps of descriptions an earlier process wrote, by topic.
+        left: Since when which charger is away that left the account, UTC.
         alive_at: When an earlier process ended in order, UTC; None when nobody knows.
     """
 
     remembered: tuple[str, ...] = ()
     announced: Mapping[str, Announced] = field(default_factory=dict)
     alive_at: datetime | None = None
+    left: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

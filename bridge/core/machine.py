@@ -7,7 +7,7 @@ the room it is about.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -19,6 +19,7 @@ from bridge.core.chargers.enumerations import command_name
 from bridge.core.chargers.fleet import Fleet
 from bridge.core.chargers.observations import REGISTRY, Observation
 from bridge.core.cloud import rest
+from bridge.core.cloud.absence import Absence
 from bridge.core.cloud.discovery import Discovery
 from bridge.core.cloud.polling import Polling
 from bridge.core.cloud.probe import Probe
@@ -30,6 +31,7 @@ from bridge.core.commands.lifecycle import Command, State
 from bridge.core.commands.retained import RetainedWatch
 from bridge.core.containment import Containment, Timed
 from bridge.core.denied import Denied
+from bridge.core.departures import UNNAMED_BELOW, Departures
 from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, Remember, Watch
 from bridge.core.events import (
     CloudAnswered,
@@ -85,6 +87,7 @@ from bridge.core.topics import (
     BridgeInfoTopic,
     BridgeStateTopic,
     Echo,
+    ForgetTopic,
     GetTopic,
     HeartbeatTopic,
     PersonalTopic,
@@ -94,6 +97,7 @@ from bridge.core.topics import (
     Topics,
     is_level,
 )
+from bridge.core.values import iso_utc
 from bridge.errors import CloudError, CloudRejected, DecodeError, RateLimited
 from bridge.settings import Settings
 
@@ -111,6 +115,7 @@ NEVER_S = float("-inf")
 LATE_WITHIN_S = 5.0
 # The broker sends what it keeps right behind the subscription.
 ECHOES_WITHIN_S = 10.0
+NAMED_IN_ALERT = 10
 # Two bridges with one base topic must not shout at each other all day.
 ASSERT_EVERY_S = 10.0
 
@@ -131,6 +136,8 @@ class Machine:
         self._broker = BrokerWatch(self.topics, self._alerts)
         self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
         self._discovery = Discovery(settings.easee.chargers)
+        self._absence = Absence()
+        self._departures = Departures(self.topics, self._forgotten, self._is_served_elsewhere)
         self._polling = Polling(settings.easee.source, float(settings.easee.poll_interval_s))
         self._probe = Probe()
         self._ids = itertools.count(1)
@@ -168,8 +175,11 @@ class Machine:
         self._announcer = Announcer(settings, self.topics, version=version, salt=salt)
         self._discovery_call: int | None = None
         self._probe_call: int | None = None
+        # The chargers there are, as the next start is to know them; and what was written of them.
         self._remembered: tuple[str, ...] = ()
         self._remembered_at_start: frozenset[str] = frozenset()
+        self._written: Remember | None = None
+        self._missing: tuple[str, ...] = ()
         self._connected_s = NEVER_S
         self._heard_s = NEVER_S
         self._alive_at: datetime | None = None
@@ -210,6 +220,7 @@ class Machine:
             Timed("announcer", self._announcer.deadline_s, self._announcer.tick),
             Timed("retained", self._retained.deadline_s, self._retained.tick),
             Timed("neighbours", self._neighbours.deadline_s, self._neighbours.tick),
+            Timed("departures", self._departures.deadline_s, self._departures.tick),
             Timed("denied", self._denied.deadline_s, self._denied.tick),
             Timed("broker", self._broker.deadline_s, self._broker.tick),
             Timed("fleet", self._fleet.deadline_s, self._look_for_silence),
@@ -236,7 +247,7 @@ class Machine:
                 )
                 yield from run("journal", self._journal.not_saved, event, now)
             case MqttMessage():
-                yield from self._message(event, now)
+                yield from self._acknowledged(event, "machine", self._message(event, now))
             case MqttAcked(message, reason_code):
                 yield from self._acked(message, reason_code, now)
             case ValuesAcked(messages):
@@ -261,6 +272,7 @@ class Machine:
                 yield from run("loopback", self._loopback.disconnected)
                 yield from run("announcer", self._announcer.disconnected)
                 yield from run("broker", self._broker.unreachable, reason, now)
+                yield from run("departures", self._departures.disconnected)
                 yield Note("warning", "mqtt.disconnected", {"reason": reason})
             case StreamOpened():
                 self._status.cloud.stream_up = True
@@ -306,18 +318,18 @@ class Machine:
                 self._status.store_ok = False
                 yield from run("sessions", self._sessions.not_saved, event, now)
                 yield from run("fleet", self._fleet.recorded, event.report)
-            case Started(remembered, announced, alive_at):
+            case Started(remembered, announced, alive_at, left):
                 self._alive_at = alive_at
                 yield from run("announcer", self._announcer.started, announced)
                 yield from run("status", self._status.started, now)
                 instance, started_at = self._status.instance, self._status.started_at
                 yield from run("loopback", self._loopback.started, instance, started_at)
                 yield from run("neighbours", self._neighbours.started, started_at)
-                self._remembered = remembered
-                self._remembered_at_start = frozenset(remembered)
+                self._remembered_at_start = frozenset((*remembered, *left))
                 yield from run("polling", self._polling.stream_down, now.mono_s)
                 yield from run("discovery", self._discovery.start, now)
-                yield from self._serve(self._settings.easee.chargers or remembered, now)
+                yield from run("departures", self._departures.started, left, now)
+                yield from self._begin(remembered, left, now)
             case Reconfigured(settings, waiting):
                 yield from self._reconfigured(settings, waiting, now)
             case NotReconfigured(problems):
@@ -445,6 +457,9 @@ class Machine:
             case (SessionAckTopic() | SessionReplayTopic()) as target:
                 step = self._sessions.message(event, target, now)
                 yield from self._acknowledged(event, "sessions", step)
+            case ForgetTopic():
+                yield from self._contained.run("departures", self._forget, event, now)
+                yield Acknowledge(event.receipt)
             case HeartbeatTopic():
                 yield from self._heartbeat(event, now)
                 yield Acknowledge(event.receipt)
@@ -477,7 +492,7 @@ class Machine:
         if self._status.tells_retained is self._retained.is_unsure:
             self._status.tells_retained = not self._retained.is_unsure
             yield self._status.info()
-        if self._neighbours.is_new(event):
+        if self._contained.ask("neighbours", self._neighbours.is_new, event):
             yield self._status.info()  # so that it knows of us and our chargers
         yield from run("neighbours", self._neighbours.heartbeat, event, now)
 
@@ -529,7 +544,8 @@ class Machine:
             case AvailabilityTopic(charger_id) if is_serial(charger_id):
                 yield from self._availability_echo(charger_id, event.payload, fresh=fresh)
             case AlertTopic(kind):
-                ours = is_level(kind) and not self._neighbours.is_there(now)
+                is_there = self._contained.ask("neighbours", self._neighbours.is_there, now)
+                ours = is_level(kind) and not is_there
                 if fresh and event.payload and ours and kind not in self._alerts.kinds:
                     yield Publish(self.topics.alert(kind), b"")
             case PersonalTopic():
@@ -547,7 +563,7 @@ class Machine:
         """Take what is said of a charger: one that was served and is not any more is offline."""
         if charger_id in self._fleet.chargers:
             return
-        if charger_id not in self._remembered_at_start:
+        if charger_id not in self._remembered_at_start and charger_id not in self._departures.left:
             yield from self._contained.run(
                 "neighbours", self._neighbours.availability, charger_id, payload
             )
@@ -558,7 +574,8 @@ class Machine:
         """Assert that we are there, whoever left."""
         if payload == b"offline" and not fresh:
             # Another bridge said it of all its chargers before, ours among them.
-            for charger_id in sorted(self._neighbours.shared(now)):
+            shared = self._contained.ask("neighbours", self._neighbours.shared, now)
+            for charger_id in sorted(shared or ()):
                 yield self._fleet.chargers[charger_id].state.availability_again(now)
         yield from self._contained.run(
             "neighbours", self._neighbours.state, payload, now, is_kept=fresh
@@ -586,6 +603,7 @@ class Machine:
         # store, says session_present, and has lost what was retained since.
         for charger in self._fleet.chargers.values():
             yield from run("fleet", charger.publications, now)
+        yield from run("departures", self._departures.connected, now)
         holds = event.maximum_qos > 0
         yield from run("sessions", self._sessions.connected, now, holds=holds)
         yield from run(
@@ -657,6 +675,7 @@ class Machine:
         if message.topic == self.topics.bridge_heartbeat:
             return  # refused, it is missed, and that has an alert of its own
         yield from run("denied", self._denied.acked, message, reason_code, now)
+        yield from run("departures", self._departures.acked, message, now)
         if reason_code >= REFUSED:
             self._status.counters["publications_refused"] += 1
         yield from run("sessions", self._sessions.acked, message, reason_code, now)
@@ -730,30 +749,26 @@ class Machine:
         if self._status.cloud.rest == "ok":
             yield from self._alerts.clear("cloud_unreachable")
         yield from self._not_understood(listed, now)
-        missing = self._discovery.listed(listed.charger_ids, now)
-        decides = not self._settings.easee.chargers
-        yield from self._contained.run(
-            "announcer", self._announcer.listed, listed, now, decides=decides
-        )
-        if missing:
-            yield from self._alerts.raise_(
-                "charger_not_listed",
-                f"the account does not list {', '.join(missing)}",
-                "check easee.chargers, or share the charger with this account",
-                now,
-            )
-        else:
-            yield from self._alerts.clear("charger_not_listed")
-        if not self._settings.easee.chargers:
-            yield from self._serve(listed.charger_ids, now)
-            if listed.charger_ids != self._remembered:
-                self._remembered = listed.charger_ids
-                yield Remember(listed.charger_ids)
+        run, ids = self._contained.run, listed.charger_ids
+        served, configured = self._fleet.chargers, self._settings.easee.chargers
+        left = self._absence.listed(ids, served, now, is_whole=not listed.dropped)
+        doubtful = self._absence.is_counting
+        self._missing = self._discovery.listed(ids, now, is_doubtful=doubtful)
+        yield from run("announcer", self._announcer.listed, listed, now, decides=not configured)
+        if left:
+            yield Note("warning", "chargers.left", {"left": left})
+            yield from self._leave(left, now)
+        wanted = (i for i in ids if not self._departures.is_emptied(i))
+        yield from self._serve(tuple(i for i in wanted if not configured or i in configured), now)
+        yield from self._tell_absent(now)
+        if not configured:
+            self._remembered = tuple(served)
             if listed.dropped:
                 reason = f"of {listed.dropped} entries none was understood: {listed.shapes}"
                 yield from self._without_chargers(f"the account's list: {reason}", NAME_THEM, now)
             else:
                 yield from self._without_chargers("the account lists none", SHARE_ONE, now)
+        yield from self._remember()
 
     def _without_chargers(self, reason: str, hint: str, now: Moment) -> Iterator[Effect]:
         """Say that the main job is not done, unless it is."""
@@ -824,6 +839,7 @@ class Machine:
         new = self._fleet.add(charger_ids)
         if not new:
             return
+        self._departures.back(new)
         self._status.chargers = tuple(self._fleet.chargers)
         run = self._contained.run
         yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
@@ -834,11 +850,133 @@ class Machine:
         yield from run("announcer", self._announcer.serve, new, now)
         yield self._status.info()
 
+    # -- chargers that come and go -----------------------------------------------------------
+
+    def _begin(
+        self, remembered: tuple[str, ...], left: Mapping[str, datetime], now: Moment
+    ) -> Iterator[Effect]:
+        """Serve whom an earlier run served, but for those that left or were taken out since."""
+        self._written = Remember(remembered, left)
+        configured = self._settings.easee.chargers
+        self._remembered = configured or remembered
+        yield from self._contained.run("announcer", self._announcer.leave, left)
+        yield from self._serve(tuple(i for i in self._remembered if i not in left), now)
+        if configured:
+            yield from self._take_out({*remembered, *left} - set(configured), now)
+        else:
+            self._absence.remembered(remembered)
+        yield from self._remember()
+
+    def _leave(self, charger_ids: Collection[str], now: Moment) -> Iterator[Effect]:
+        """Serve chargers no more: they are offline, and what is held of them is given back."""
+        run, served = self._contained.run, self._fleet.chargers
+        strange = {
+            i: served[i].state.names_beyond(UNNAMED_BELOW) for i in charger_ids if i in served
+        }
+        self._departures.leave(charger_ids, now, strange=strange)
+        yield from run("fleet", self._fleet.remove, charger_ids, now)
+        self._status.chargers = tuple(served)
+        yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
+        for charger_id in charger_ids:
+            yield self._departures.offline(charger_id)
+        yield Watch(self._status.chargers)
+        yield from run("sessions", self._sessions.leave, charger_ids, now)
+        yield from run("access", self._access.leave, charger_ids, now)
+        yield from run("announcer", self._announcer.leave, charger_ids)
+        yield from run("neighbours", self._neighbours.serve, self._status.chargers, now)
+        refused = self._status.cloud.refused
+        refused.difference_update(charger_ids)
+        if not refused:
+            yield from run("alerts", self._alerts.clear, "stream_refused")
+        yield self._status.info()
+
+    def _take_out(self, charger_ids: Collection[str], now: Moment) -> Iterator[Effect]:
+        """Serve chargers no more that the operator took out, and have the broker forget them."""
+        if charger_ids:
+            yield Note("info", "chargers.taken_out", {"chargers": sorted(charger_ids)})
+            yield from self._leave(sorted(charger_ids), now)
+            for charger_id in charger_ids:
+                self._departures.forget(charger_id, now)
+
+    def _forget(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        """Take a wish on ``bridge/forget``: the serial of a charger that left, bare or quoted."""
+        charger_id = event.payload.decode("ascii", "replace").strip().strip('"')
+        if event.retained:
+            why = "it is retained"
+        elif not is_serial(charger_id):
+            why = "it is no serial"
+        elif self._departures.forget(charger_id, now):
+            return
+        elif charger_id in self._fleet.chargers:
+            why = "that charger is served"
+        else:
+            why = "no charger of this serial left"
+        yield Note("warning", "forget.ignored", {"error": why})
+
+    def _is_served_elsewhere(self, charger_id: str, now: Moment) -> bool:
+        return self._neighbours.serves(charger_id, now)
+
+    def _forgotten(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+        """Give back the rest when the broker has nothing of a charger any more."""
+        run = self._contained.run
+        yield from run("journal", self._journal.forget, charger_id)
+        yield from run("announcer", self._announcer.forget, charger_id, now)
+        for kind in self._alerts.kinds:
+            if kind.endswith(f"/{charger_id}"):
+                yield from run("alerts", self._alerts.clear, kind)
+        yield from self._tell_absent(now)
+        yield from self._remember()
+        # It may have come back meanwhile.
+        yield from run("discovery", self._discovery.hint, now)
+
+    def _tell_absent(self, now: Moment) -> Iterator[Effect]:
+        """Name whom the account does not list."""
+        left = self._departures.waiting
+        absent = sorted({*self._missing, *self._absence.doubtful} - set(left))
+        said = [f"the account does not list {', '.join(absent)}"] if absent else []
+        said += [
+            f"{charger_id} left the account: it is offline, and its topics are emptied a day after"
+            f" {iso_utc(since)}"
+            for charger_id, since in list(left.items())[:NAMED_IN_ALERT]
+        ]
+        if said:
+            yield from self._alerts.raise_(
+                "charger_not_listed",
+                "; ".join(said),
+                "check easee.chargers, or share the charger with this account"
+                f"{'; bridge/forget with its serial empties its topics now' * bool(left)}",
+                now,
+            )
+        else:
+            yield from self._alerts.clear("charger_not_listed")
+
+    def _remember(self) -> Iterator[Effect]:
+        """Have the next start know which chargers there are, and which left."""
+        wish = Remember(self._remembered, dict(self._departures.left))
+        if wish != self._written:
+            self._written = wish
+            yield wish
+
+    def _choose(self, chosen: tuple[str, ...], now: Moment) -> Iterator[Effect]:
+        """Serve other chargers from now on; without any named, those the account lists."""
+        self._discovery.configure(chosen, now)
+        served = self._fleet.chargers
+        if chosen:
+            yield from self._take_out({i for i in served if i not in chosen}, now)
+            wanted = tuple(i for i in chosen if not self._departures.is_emptied(i))
+            yield from self._serve(wanted, now)
+        else:
+            self._absence.remembered(tuple(served))
+        self._remembered = chosen or tuple(served)
+        yield from self._remember()
+
     def _reconfigured(
         self, settings: Settings, waiting: tuple[str, ...], now: Moment
     ) -> Iterator[Effect]:
-        self._settings = settings
+        before, self._settings = self._settings, settings
         run = self._contained.run
+        if settings.easee.chargers != before.easee.chargers:
+            yield from self._choose(settings.easee.chargers, now)
         yield from run("journal", self._journal.allow, settings.commands)
         yield from run("announcer", self._announcer.allow, settings.commands, now)
         self._status.capabilities = _capabilities(settings)

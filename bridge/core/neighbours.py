@@ -185,6 +185,10 @@ class Neighbours:
         payload = self._kept.get(charger_id)
         return payload == b"online" or (payload is not None and self.is_there(now))
 
+    def serves(self, charger_id: str, now: Moment) -> bool:
+        """Say whether another bridge tells that it serves a charger."""
+        return any(charger_id in other.chargers for other in self._alive(now))
+
     def is_there(self, now: Moment) -> bool:
         """Say whether another bridge works on this base topic."""
         return any(self._alive(now))

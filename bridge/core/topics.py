@@ -51,6 +51,11 @@ class SessionReplayTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetTopic:
+    """``<base>/bridge/forget``: a charger that left is to be emptied now."""
+
+
+@dataclass(frozen=True, slots=True)
 class AvailabilityTopic:
     """``<base>/<id>/availability``: what the broker keeps of us, or of an earlier us."""
 
@@ -88,13 +93,16 @@ class HeartbeatTopic:
 
 # What the broker keeps of us, or of another bridge.
 Echo = AvailabilityTopic | AlertTopic | BridgeStateTopic | BridgeInfoTopic | PersonalTopic
-Incoming = SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic | HeartbeatTopic | Echo
+Incoming = (
+    SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic | ForgetTopic | HeartbeatTopic | Echo
+)
 
 
 _RETAINED_ONCE: Final = tuple(spec_of(number).name for number in RETAINED_ONCE)
 _BRIDGE: Final[dict[str, Incoming]] = {
     "session/ack": SessionAckTopic(),
     "session/replay": SessionReplayTopic(),
+    "forget": ForgetTopic(),
     "state": BridgeStateTopic(),
     "info": BridgeInfoTopic(),
     "heartbeat": HeartbeatTopic(),
@@ -213,6 +221,11 @@ class Topics:
         return f"{self.base}/bridge/session/replay"
 
     @property
+    def forget(self) -> str:
+        """Where somebody says which charger, that left, the broker is to forget."""
+        return f"{self.base}/bridge/forget"
+
+    @property
     def subscriptions(self) -> tuple[str, ...]:
         """Every filter the bridge subscribes to."""
         return (
@@ -220,6 +233,7 @@ class Topics:
             self.query("+", "+"),
             self.session_ack,
             self.session_replay,
+            self.forget,
         )
 
     @property

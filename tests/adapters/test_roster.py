@@ -5,26 +5,37 @@ import json
 import pytest
 
 from bridge.adapters.private_file import replace
-from bridge.adapters.roster import RosterFile
+from bridge.adapters.roster import Roster, RosterFile
+from tests.conftest import NOON
 
 
 def test_serials_come_back(tmp_path):
-    """What the account listed is known at the next start, to the same account only."""
-    RosterFile(tmp_path / "chargers.json", "me").save(("EH123456", "EH654321"))
+    """Who is there and who left is known at the next start, to the same account only."""
+    RosterFile(tmp_path / "chargers.json", "me").save(("EH123456",), {"EH654321": NOON})
 
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == ("EH123456", "EH654321")
-    assert RosterFile(tmp_path / "chargers.json", "you").load() == ()
-    assert RosterFile(tmp_path / "missing.json", "me").load() == ()
+    known = Roster(("EH123456",), {"EH654321": NOON})
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == known
+    assert RosterFile(tmp_path / "chargers.json", "you").load() == Roster()
+    assert RosterFile(tmp_path / "missing.json", "me").load() == Roster()
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"account": "me"}', b"[" * 20_000, b"\xff"]
-)
+    "content", [b"", b"{", b"[]", b"null", b'{"account": "me"}', b"[" * 20_000, b"\xff",
+     b'{"account": "me", "chargers": [], "left": 7}',
+     b'{"account": "me", "chargers": [], "left": {"EH123456": "yesterday"}}'],
+)  # fmt: skip
 def test_a_broken_roster_is_an_empty_one(tmp_path, content):
     """The file is a hint; whatever it holds, the start goes on."""
     replace(tmp_path / "chargers.json", content)
 
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == ()
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == Roster()
+
+
+def test_the_file_of_an_older_version_is_read(tmp_path):
+    """It knows of nobody who left."""
+    replace(tmp_path / "chargers.json", b'{"account": "me", "chargers": ["EH123456"]}')
+
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == Roster(("EH123456",))
 
 
 def test_what_is_no_serial_is_left_out(tmp_path):
@@ -32,11 +43,11 @@ def test_what_is_no_serial_is_left_out(tmp_path):
     document = {"account": "me", "chargers": ["../x", 7, None, "EH123456"]}
     replace(tmp_path / "chargers.json", json.dumps(document).encode())
 
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == ("EH123456",)
+    assert RosterFile(tmp_path / "chargers.json", "me").load() == Roster(("EH123456",))
 
 
 def test_a_roster_that_cannot_be_written_is_no_error(tmp_path):
     """A full disk costs the hint, not the bridge."""
     (tmp_path / "file").touch()
 
-    RosterFile(tmp_path / "file" / "chargers.json", "me").save(("EH123456",))
+    RosterFile(tmp_path / "file" / "chargers.json", "me").save(("EH123456",), {})

@@ -16,17 +16,18 @@ def test_nothing_changed():
 
 
 def test_what_can_be_taken_is_taken_and_the_rest_waits():
-    """Allowed commands and the log level take effect; a broker's address needs a restart."""
+    """Chargers, commands and the log level take effect; a broker's address needs a restart."""
     wanted = replace(
         RUNNING,
         commands=CommandSettings(allow=()),
         log=LogSettings(level="debug"),
         mqtt=MqttSettings(host="elsewhere"),
-        easee=EaseeSettings("someone@example.com", Secret("second")),
+        easee=EaseeSettings("someone@example.com", Secret("second"), ("EH654321",)),
     )
     found = change(RUNNING, wanted)
-    assert found.settings == replace(RUNNING, commands=wanted.commands, log=wanted.log)
-    assert found.taken == ("commands.allow", "log.level")
+    easee = replace(RUNNING.easee, chargers=("EH654321",))
+    assert found.settings == replace(RUNNING, commands=wanted.commands, log=wanted.log, easee=easee)
+    assert found.taken == ("easee.chargers", "commands.allow", "log.level")
     assert found.waiting == ("easee.password", "mqtt.host")
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core import departures
 from bridge.core.cloud.probe import EVERY_S as PROBE_EVERY_S
 from bridge.core.cloud.requests import Endpoint, charger_list_request
 from bridge.core.effects import (
@@ -37,6 +38,7 @@ from bridge.core.events import (
     MqttMessage,
     Observed,
     RawObservation,
+    Reconfigured,
     ReportNotSaved,
     ReportSaved,
     ReportsNotRead,
@@ -76,7 +78,7 @@ from bridge.settings import (
 )
 from tests.conftest import NOON
 
-ONE = "EH123456"
+ONE, TWO = "EH123456", "EH654321"
 RECEIPT = Receipt(1, 9, 1)
 SESSION = (
     '{"Auth":"04AA","AuthReason":3,"EnergyKwh":1.5,"Id":7,'
@@ -1075,25 +1077,290 @@ def test_chargers_are_described_to_home_assistant_and_again_after_its_birth():
     assert topic in world.published()
 
 
-def test_a_charger_that_left_the_account_leaves_home_assistant():
-    """Three lists without it, and its description is emptied."""
-    world = World(homeassistant=HomeAssistantSettings(enabled=True))
-    lists = [[ONE, "EH654321"], ["EH654321"], ["EH654321"], ["EH654321"]]
-    waiting = deque((StoreOpened(()), Started(), MqttConnected(False, "5", 20)))
-    said = []
-    while lists or waiting or world.machine._announcer.deadline_s() is not None:
-        effects = world.take(waiting.popleft()) if waiting else world.until_deadline()
-        for effect in effects:
-            if isinstance(effect, Publish):
-                waiting.append(MqttAcked(effect, 0))
-                said += [effect.payload] if f"charger_{ONE}" in effect.topic else []
-            elif lists and getattr(effect, "request", None) == charger_list_request():
-                body = json.dumps([{"id": one} for one in lists.pop(0)]).encode()
-                waiting.append(CloudAnswered(effect.call_id, 200, body))
+# -- chargers that come and go ---------------------------------------------------------------------
 
-    assert len(said) == 2
-    assert json.loads(said[0])["device"]["serial_number"] == ONE
-    assert said[1] == b""
+
+class Account(World):
+    """A world whose cloud answers with lists, and whose broker acknowledges."""
+
+    def __init__(self, *listed, chargers=(), started=None, **sections):
+        super().__init__(*chargers, **sections)
+        self.listed = listed
+        self.entries = ()
+        self.kept = {}
+        self.said = []
+        self.settle(StoreOpened(()), started or Started(), MqttConnected(False, "5", 20))
+
+    def settle(self, *events):
+        """Let events happen and everything that follows at once."""
+        waiting = deque(events)
+        while waiting:
+            for effect in self.take(waiting.popleft()):
+                self.said.append(effect)
+                if isinstance(effect, Publish):
+                    waiting.append(MqttAcked(effect, 0))
+                    if effect.retained:
+                        self.kept[effect.topic] = effect.payload
+                elif isinstance(effect, CallCloud) and effect.request == charger_list_request():
+                    ids = [{"id": one} for one in self.listed]
+                    body = json.dumps([*ids, *self.entries]).encode()
+                    waiting.append(CloudAnswered(effect.call_id, 200, body))
+                elif isinstance(effect, CallCloud):
+                    error = CloudUnavailable("not here")
+                    waiting.append(CloudFailed(effect.call_id, error))
+                elif isinstance(effect, ReadReports):
+                    waiting.append(ReportsRead(effect.read_id, ()))
+
+    def pass_(self, seconds):
+        """Let time pass, tick by tick."""
+        end = self.seconds + seconds
+        while True:
+            at = self.machine.deadline_s()
+            if at is None or at - 1000.0 > end:
+                break
+            self.seconds = max(self.seconds, at - 1000.0)
+            self.settle(Tick())
+        self.seconds = end
+        self.settle(Tick())
+
+    def remains(self, charger_id):
+        """Topics of a charger that the broker keeps."""
+        return {t for t, payload in self.kept.items() if payload and f"/{charger_id}/" in t}
+
+    def sees(self, charger_id=TWO):
+        stamp = iso_utc(self.now.wall)
+        raws = [
+            RawObservation(charger_id, number, None, value, stamp)
+            for number, value in ((120, "7.1"), (109, "3"), (42, "1"), (48, "16"), (4711, "x"))
+        ]
+        self.settle(Observed(tuple(raws)))
+
+    @property
+    def alert(self):
+        payload = self.kept.get("charger/bridge/alert/charger_not_listed")
+        return json.loads(payload)["message"] if payload else None
+
+
+def last(effects, kind):
+    """The last effect of a kind."""
+    return [effect for effect in effects if isinstance(effect, kind)][-1]
+
+
+def test_a_charger_that_left_is_offline_at_once_and_emptied_a_day_later():
+    """Unsubscribed, offline, no commands; its values stay for a day, then nothing does."""
+    account = Account(ONE, TWO, homeassistant=HomeAssistantSettings(enabled=True))
+    account.settle(StreamOpened())
+    account.sees()
+    account.pass_(60.0)
+    account.sees()
+    described = {t for t, payload in account.kept.items() if "homeassistant" in t and payload}
+    assert account.kept[f"charger/{TWO}/availability"] == b"online"
+    account.listed = (ONE,)
+    account.pass_(900.0)
+
+    assert account.kept[f"charger/{TWO}/availability"] == b"offline"
+    assert last(account.said, Watch) == Watch((ONE,))
+    assert last(account.said, Remember).charger_ids == (ONE,)
+    assert TWO in last(account.said, Remember).left
+    assert f"{TWO} left the account" in account.alert
+    assert f"charger/{TWO}/state/total_power" in account.remains(TWO)
+    command = MqttMessage(f"charger/{TWO}/set/pause", b"PRESS", Receipt(1, 1, 1))
+    answer = json.loads(next(e.payload for e in account.take(command) if isinstance(e, Publish)))
+    assert answer["reason"] == "unknown_charger"
+    account.sees()  # the hub may go on sending
+    assert account.kept[f"charger/{TWO}/availability"] == b"offline"
+    account.kept.clear()
+    account.settle(MqttDisconnected("gone"), MqttConnected(False, "5", 20))
+    assert account.kept[f"charger/{TWO}/availability"] == b"offline"
+
+    account.pass_(24 * 3600.0)
+    assert account.remains(TWO) == set()
+    assert f"charger/{TWO}/state/observation_4711" in account.kept
+    assert last(account.said, Remember) == Remember((ONE,))
+    assert account.alert is None
+    now_described = {t for t, payload in account.kept.items() if "homeassistant" in t and payload}
+    assert {t for t in described if TWO in t}
+    assert not {t for t in now_described if TWO in t}
+
+
+def test_a_charger_that_comes_back_within_the_day_is_served_as_before():
+    """The next list with it brings it back; nothing was emptied, and nothing will be."""
+    account = Account(ONE, TWO)
+    account.sees()
+    account.listed = (ONE,)
+    account.pass_(900.0)
+    assert last(account.said, Watch) == Watch((ONE,))
+    account.listed = (ONE, TWO)
+    account.pass_(600.0)
+    assert last(account.said, Watch) == Watch((ONE, TWO))
+    assert account.alert is None
+    account.settle(StreamOpened())
+    account.sees()
+    account.pass_(26 * 3600.0)
+
+    assert f"charger/{TWO}/state/total_power" in account.remains(TWO)
+    assert last(account.said, Remember) == Remember((ONE, TWO))
+
+
+@pytest.mark.parametrize("payload", [TWO.encode(), f'"{TWO}"\n'.encode()])
+def test_on_demand_a_charger_that_left_is_forgotten_at_once(payload):
+    """The serial on bridge/forget empties everything; of one that is served it does nothing."""
+    account = Account(ONE, TWO)
+    account.sees()
+    wish = MqttMessage("charger/bridge/forget", payload, Receipt(1, 2, 1))
+    account.settle(wish)
+    assert account.remains(TWO)
+    account.listed = (ONE,)
+    account.pass_(900.0)
+    account.settle(replace(wish, retained=True))
+    account.settle(replace(wish, payload=b"+"), replace(wish, payload=b"EH999999"))
+    account.pass_(1.0)
+    assert account.remains(TWO)
+    account.settle(wish)
+    account.pass_(1.0)
+
+    assert account.remains(TWO) == set()
+    assert [e for e in account.said if isinstance(e, Note) and e.event == "forget.ignored"]
+    assert Acknowledge(Receipt(1, 2, 1)) in account.said
+
+
+def test_a_charger_taken_out_of_the_configuration_is_forgotten():
+    """By a reload at once; by an edit and a restart with the first connection."""
+    both = Account(ONE, TWO, chargers=(ONE, TWO))
+    both.sees()
+    remembered = last(both.said, Remember)
+    settings = replace(both.machine._settings, easee=EaseeSettings("x", Secret("p"), (ONE,)))
+    both.pass_(15.0)
+    both.settle(Reconfigured(settings, ()))
+    both.pass_(1.0)
+    assert both.remains(TWO) == set()
+    assert last(both.said, Watch) == Watch((ONE,))
+    assert f"charger/{TWO}/availability" in both.kept
+    settings = replace(both.machine._settings, easee=EaseeSettings("x", Secret("p"), (ONE, TWO)))
+    both.settle(Reconfigured(settings, ()))
+    assert last(both.said, Watch) == Watch((ONE, TWO))
+
+    later = Account(ONE, TWO, chargers=(ONE,), started=Started(remembered.charger_ids))
+    later.pass_(15.0)
+    assert later.kept[f"charger/{TWO}/state/total_power"] == b""
+    assert last(later.said, Remember) == Remember((ONE,))
+
+
+def test_who_left_stays_away_over_a_restart():
+    """It is not served by the file's word, and emptied when its day is over; listed, it is back."""
+    left = {TWO: NOON - timedelta(hours=23)}
+    account = Account(ONE, chargers=(ONE, TWO), started=Started((ONE, TWO), left=left))
+    assert last(account.said, Watch) == Watch((ONE,))
+    assert account.kept[f"charger/{TWO}/availability"] == b"offline"
+    account.pass_(3600.0)
+    assert account.kept[f"charger/{TWO}/availability"] == b""
+    account.listed = (ONE, TWO)
+    account.pass_(600.0)
+    assert last(account.said, Watch) == Watch((ONE, TWO))
+
+
+def test_no_trouble_of_the_vendor_takes_a_charger_away():
+    """Empty lists for less than an hour, failures, unreadable and half read ones: all stay."""
+    account = Account(ONE, TWO)
+    account.sees()
+    account.listed = ()
+    account.pass_(1800.0)
+    assert account.alert == f"the account does not list {ONE}, {TWO}"
+    account.listed, account.entries = (ONE,), ({"id": 7}, "x")
+    account.pass_(1800.0)
+    account.listed, account.entries = (ONE, TWO), ()
+    account.pass_(600.0)
+
+    assert last(account.said, Watch) == Watch((ONE, TWO))
+    assert account.alert is None
+    assert last(account.said, Remember) == Remember((ONE, TWO))
+
+
+def test_who_is_listed_again_while_being_emptied_is_served_afterwards():
+    """New values must not be emptied by what is under way."""
+    account = Account(ONE, TWO)
+    account.sees()
+    account.listed = (ONE,)
+    account.pass_(900.0)
+    wish = MqttMessage("charger/bridge/forget", TWO.encode(), Receipt(1, 2, 1))
+    emptying = account.take(wish)
+    account.listed = (ONE, TWO)
+    account.pass_(600.0)
+    assert last(account.said, Watch) == Watch((ONE,))
+    for effect in emptying:
+        if isinstance(effect, Publish):
+            account.settle(MqttAcked(effect, 0))
+    account.pass_(60.0)
+
+    assert last(account.said, Watch) == Watch((ONE, TWO))
+
+
+def weight(thing, seen=None):
+    """Count everything that is held below an object."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen or isinstance(thing, type | str | bytes | int | float | None.__class__):
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, dict):
+        parts = [*thing.keys(), *thing.values()]
+    elif isinstance(thing, list | tuple | set | frozenset | deque):
+        parts = list(thing)
+    elif type(thing).__module__.startswith("bridge."):
+        names = getattr(thing, "__dict__", None) or getattr(type(thing), "__slots__", ())
+        parts = [getattr(thing, name, None) for name in names]
+    else:
+        return 1
+    return 1 + len(parts) + sum(weight(part, seen) for part in parts)
+
+
+@pytest.mark.parametrize(("rounds", "each", "described"), [(20, 500, False), (10, 20, True)])
+def test_ten_thousand_chargers_that_come_and_go_leave_nothing_behind(
+    monkeypatch, rounds, each, described
+):
+    """Whatever was held for them, in every room, is given back."""
+    monkeypatch.setattr(departures, "_NAMES", ("total_power",))
+    monkeypatch.setattr(departures, "_DERIVED", ("op_mode",))
+    account = Account(ONE, homeassistant=HomeAssistantSettings(enabled=described))
+    weights = []
+    for number in range(rounds):
+        some = [f"EH{200000 + each * number + one}" for one in range(each)]
+        account.listed = (ONE, *some)
+        account.pass_(301.0)
+        for one in some:
+            account.sees(one)
+        account.listed = (ONE,)
+        account.pass_(450.0)
+        assert len(account.machine._departures.left) == len(some)
+        for one in some:
+            account.settle(MqttMessage("charger/bridge/forget", one.encode(), Receipt(1, 2, 1)))
+        account.pass_(20.0)
+        assert account.machine._departures.left == {}
+        account.said.clear()
+        account.kept.clear()
+        weights.append(weight(account.machine))
+
+    assert max(weights[3:]) <= 1.02 * weights[2]
+
+
+def test_what_commands_left_behind_is_given_back_with_their_charger():
+    """Limits, circuits, readings and writes that were held for its commands."""
+    account = Account(ONE, TWO)
+    account.pass_(1.0)
+    before = weight(account.machine._journal._flow), weight(account.machine._journal._sender)
+    account.sees()
+    for name, payload in (
+        ("pause", b"PRESS"), ("dynamic_charger_current", b"7"), ("max_charger_current", b"16")
+    ):  # fmt: skip
+        message = MqttMessage(f"charger/{TWO}/set/{name}", payload, Receipt(1, 1, 1))
+        account.settle(message, Tick())
+    account.pass_(120.0)
+    assert weight(account.machine._journal._flow) > before[0]
+    account.listed = (ONE,)
+    account.pass_(900.0)
+    account.settle(MqttMessage("charger/bridge/forget", TWO.encode(), Receipt(1, 2, 1)))
+    account.pass_(120.0)
+
+    assert weight(account.machine._journal._flow) == before[0]
 
 
 def test_without_home_assistant_its_birth_is_nobodys(world):

@@ -57,6 +57,7 @@ MATRIX = {
     "charger/EH000001/get/observations": ({AUTOMATION}, {BRIDGE}),
     "charger/bridge/session/ack": ({AUTOMATION}, {BRIDGE}),
     "charger/bridge/session/replay": ({AUTOMATION}, {BRIDGE}),
+    "charger/bridge/forget": ({AUTOMATION}, {BRIDGE}),
     "charger/EH000001/set": (set(), set()),
     "charger/other": (set(), set()),
     "other/EH000001/set/start": (set(), set()),

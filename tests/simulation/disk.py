@@ -6,7 +6,7 @@ meanwhile goes into the next one together, as in the store that is real.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -65,6 +65,7 @@ class Disk:
     commands: dict[str, CommandRow] = field(default_factory=dict)
     tokens: StoredTokens = field(default_factory=StoredTokens)
     roster: tuple[str, ...] = ()
+    left: Mapping[str, datetime] = field(default_factory=dict)
     state: str = "ok"
     slow_s: float = 0.0
     hangs_until_s: float = 0.0

@@ -7,6 +7,8 @@ disk, the HTTP transport and the hub's socket.
 
 import asyncio
 import random
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from bridge.adapters.cloud.client import EaseeCloud
@@ -127,10 +129,13 @@ class Process:
             beat=lambda _mono_s: None,
         )
         try:
-            await self.gateway.run(self._stop, opened=opened, started=Started(self._disk.roster))
+            await self.gateway.run(self._stop, opened=opened, started=self._started())
         finally:
             await cloud.close()
             await self.store.close()
 
-    def _remember(self, charger_ids: tuple[str, ...]) -> None:
-        self._disk.roster = charger_ids
+    def _started(self) -> Started:
+        return Started(self._disk.roster, left=self._disk.left)
+
+    def _remember(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
+        self._disk.roster, self._disk.left = charger_ids, left

@@ -9,7 +9,7 @@ Rules:
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bridge.core.chargers import derived
@@ -96,6 +96,20 @@ class Fleet:
             )
         self._touched.update(new)
         return new
+
+    def remove(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Serve these chargers no more; nothing is held of them afterwards."""
+        gone = set(charger_ids) & self._chargers.keys()
+        for charger_id in sorted(gone):
+            del self._chargers[charger_id]
+        for held in (self._online, self._touched, self._expected):
+            held.difference_update(gone)
+        self._silences = [one for one in self._silences if one[1] not in gone]
+        heapq.heapify(self._silences)
+        unreadable = {key for key in self._undecodable if key[0] in gone}
+        if unreadable:
+            self._undecodable -= unreadable
+            yield from self._undecodable_alert(now)
 
     def read(self, raw: RawObservation, now: Moment, effects: list[Effect]) -> Observation | None:
         """Decode one observation.

@@ -104,6 +104,10 @@ class ChargerState:
         held = self._held.get(observation_id)
         return None if held is None else held.measured_at
 
+    def names_beyond(self, lowest_id: int) -> tuple[str, ...]:
+        """Return the names of what it sent under ids from this one on."""
+        return tuple(spec_of(number).name for number in self._held if number >= lowest_id)
+
     @property
     def awaiting_authorization(self) -> bool:
         """Whether a car waits for somebody's permission."""

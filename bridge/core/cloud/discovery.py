@@ -4,11 +4,10 @@ Rules:
 
 1. Configured serials are served from the first moment; the account's list only tells which of
    them it does not know.
-2. Without configured serials the list decides, and is read again so that a new charger is noticed
-   without a restart: every minute while somebody is probably setting up, every five minutes after
-   that. The vendor allows two a minute.
-3. A charger that vanished from the list stays: an outage of the vendor must not take topics away.
-   It goes offline by its silence.
+2. Without configured serials the list decides. It is read again every minute while somebody is
+   probably setting up or a charger is missing, every five minutes after that, so that who comes or
+   leaves is noticed without a restart. The vendor allows two a minute.
+3. Who left is decided elsewhere (:mod:`bridge.core.cloud.absence`).
 """
 
 from bridge.core.events import Moment
@@ -28,6 +27,12 @@ class Discovery:
         self._started_s: float | None = None
         self._due_s: float | None = None
         self._failures = 0
+
+    def configure(self, configured: tuple[str, ...], now: Moment) -> None:
+        """Take other configured serials, and ask soon."""
+        self._configured = configured
+        if self._due_s is not None:
+            self._due_s = now.mono_s
 
     def start(self, now: Moment) -> None:
         """Ask as soon as possible."""
@@ -50,13 +55,24 @@ class Discovery:
         self._due_s = None
         return True
 
-    def listed(self, ids: tuple[str, ...], now: Moment) -> tuple[str, ...]:
-        """Take the account's list; return the configured serials it does not know."""
+    def listed(
+        self, ids: tuple[str, ...], now: Moment, *, is_doubtful: bool = False
+    ) -> tuple[str, ...]:
+        """Take the account's list.
+
+        Args:
+            ids: Who is on it.
+            now: When it came.
+            is_doubtful: Somebody is missing who was there before: ask again soon.
+
+        Returns:
+            The configured serials it does not know.
+        """
         self._failures = 0
         missing = tuple(sorted(set(self._configured) - set(ids)))
-        if missing or not self._configured:
-            young = self._started_s is not None and now.mono_s - self._started_s < SETTING_UP_S
-            self._due_s = now.mono_s + (SETTING_UP_EVERY_S if young else EVERY_S)
+        is_young = self._started_s is not None and now.mono_s - self._started_s < SETTING_UP_S
+        is_soon = is_doubtful or (is_young and bool(missing or not self._configured))
+        self._due_s = now.mono_s + (SETTING_UP_EVERY_S if is_soon else EVERY_S)
         return missing
 
     def failed(self, now: Moment, retry_after_s: float | None) -> None:

@@ -6,7 +6,7 @@ its outcomes surprise people: everybody may charge, or nobody. Both are told as 
 that is open to everybody anyhow needs no warning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bridge.core.alerts import Alerts
@@ -69,6 +69,15 @@ class AccessWatch:
         if self._chargers.get(charger_id) == kind:
             return
         self._chargers[charger_id] = kind
+        yield from self._tell(now)
+
+    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Look at these chargers no more."""
+        kinds = {self._chargers.pop(charger_id, None) for charger_id in charger_ids}
+        if kinds != {None}:
+            yield from self._tell(now)
+
+    def _tell(self, now: Moment) -> Iterator[Effect]:
         for each, (message, hint) in _WORDS.items():
             named = sorted(one for one, its in self._chargers.items() if its == each)
             if named:

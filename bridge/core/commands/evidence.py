@@ -109,6 +109,11 @@ class Readings:
         """Return the newest reading, or None before the first."""
         return self._held.get((charger_id, number))
 
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger."""
+        for key in [key for key in self._held if key[0] == charger_id]:
+            del self._held[key]
+
     def changed(self, observation: Observation, mono_s: float = 0.0) -> bool:
         """Take an observation; say whether it is newer than, and other than, the one before."""
         key = (observation.charger_id, observation.spec.id)

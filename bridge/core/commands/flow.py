@@ -79,6 +79,15 @@ class Flow:
         """Count by another limit from now on."""
         self._most_writes = flash_writes_per_day
 
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger."""
+        self._known.forget(charger_id)
+        for held in (self._limits, self._limits_s):
+            for key in [key for key in held if key[0] == charger_id]:
+                del held[key]
+        self._lagging.pop(charger_id, None)
+        self._writes.pop(charger_id, None)
+
     def judge(self, command: Command, now: Moment) -> Hold | Skip | Deny | None:
         """Say what is to become of a command whose turn it is; None when it goes."""
         spec = command.spec

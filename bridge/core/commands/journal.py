@@ -117,6 +117,11 @@ class Journal:
         self._settings = settings
         self._flow.allow(settings.flash_writes_per_day)
 
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger that left; commands under way go on."""
+        self._flow.forget(charger_id)
+        self._sender.forget(charger_id)
+
     # -- what others ask ---------------------------------------------------------------------
 
     def owns(self, call_id: int) -> bool:

@@ -36,6 +36,12 @@ class Known:
         # The limit that was sent last has an end: it is not the same as one without.
         self._timed: set[tuple[str, str]] = set()
 
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger."""
+        self.readings.forget(charger_id)
+        self._moved = {key: move for key, move in self._moved.items() if key[0] != charger_id}
+        self._timed = {key for key in self._timed if key[0] != charger_id}
+
     def stream(self, now: Moment, *, is_up: bool) -> None:
         """Note that the push source was opened or lost."""
         self._stream_since_s = now.mono_s if is_up else None

@@ -83,6 +83,10 @@ class Sender:
         self._picked: dict[Command, CloudRequest] = {}
         self.calls = Calls(next_call_id)
 
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger."""
+        self._circuits.pop(charger_id, None)
+
     # -- out ---------------------------------------------------------------------------------
 
     def pump(self, now: Moment) -> Iterator[Effect]:

@@ -12,14 +12,14 @@ Rules:
    the broker's acknowledgements, and then for Home Assistant to be through with it: a description
    that comes while it still works on the one before is dropped there.
    Where the broker does not take a device in one message, and does take its parts, it gets these.
-4. A charger is taken away when the account's list was read three times without it. An empty list is
-   an outage of the vendor. Nothing is taken away before it is known which chargers there are.
+4. A charger that left is not announced again, and its description stays as long as its values stay
+   at the broker. Nothing is taken away before it is known which chargers there are.
 """
 
 import hashlib
 import hmac
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -41,7 +41,6 @@ BIRTH_FIRST_S = 1.0
 BIRTH_SPREAD_S = 4.0
 # It unloads 200 entities in about a second on a fast machine.
 HANDED_OVER_S = 5.0
-GONE_AFTER_LISTS = 3
 BIRTH = b"online"
 # The form in which each entity has a message of its own.
 PARTS: Final = "component"
@@ -73,8 +72,8 @@ class Announcer:
         self._births = 0
         self._facts: dict[str, Facts] = {}
         self._products: dict[str, int] = {}
-        self._gone: set[str] = set()
-        self._missed: dict[str, int] = {}
+        # Chargers that left, and whose values are at the broker still.
+        self._away: set[str] = set()
         # Whether the chargers are known well enough to say that one is none of ours.
         self._is_settled = bool(settings.easee.chargers) or not self._is_on
         self._kept: dict[str, Announced] = {}
@@ -104,6 +103,7 @@ class Announcer:
 
     def serve(self, charger_ids: tuple[str, ...], now: Moment) -> None:
         """Take new chargers."""
+        self._away.difference_update(charger_ids)
         for charger_id in charger_ids:
             facts = Facts(charger_id, self._products.get(charger_id))
             self._facts.setdefault(charger_id, facts)
@@ -117,19 +117,24 @@ class Announcer:
             now: When it came.
             decides: Nobody configured which chargers are served: it says which there are.
         """
-        self._products |= found.products
+        self._products = dict(found.products)
         for charger_id, facts in self._facts.items():
             self._know(replace(facts, product=found.products.get(charger_id, facts.product)), now)
-            if not decides or not found.charger_ids:
-                continue
-            missed = 0 if charger_id in found.charger_ids else self._missed.get(charger_id, 0) + 1
-            self._missed[charger_id] = missed
-            if (missed >= GONE_AFTER_LISTS) != (charger_id in self._gone):
-                self._gone ^= {charger_id}
-                self._want(now.mono_s)
         if decides and not self._is_settled:
             self._is_settled = True
             self._want(now.mono_s + SETTLE_S)
+
+    def leave(self, charger_ids: Iterable[str]) -> None:
+        """Announce these chargers no more; what the broker has of them stays for now."""
+        for charger_id in charger_ids:
+            self._facts.pop(charger_id, None)
+            self._products.pop(charger_id, None)
+            self._away.add(charger_id)
+
+    def forget(self, charger_id: str, now: Moment) -> None:
+        """Have the description of a charger that left taken away."""
+        self._away.discard(charger_id)
+        self._want(now.mono_s)
 
     def allow(self, commands: CommandSettings, now: Moment) -> None:
         """Offer what is allowed from now on."""
@@ -229,7 +234,7 @@ class Announcer:
         """Work out what the broker should hold, and the way there in three steps."""
         wanted: dict[str, Announced] = {}
         new: Step = []
-        present = self._facts.keys() - self._gone if self._is_on else set()
+        present = self._facts.keys() if self._is_on else set()
         for charger_id in sorted(present):
             description = self._described(charger_id)
             # One charger after the other: as objects, fifty descriptions are megabytes.
@@ -269,7 +274,8 @@ class Announcer:
         )
 
     def _may_go(self, kept: Announced) -> bool:
-        return self._is_settled or kept.charger_id in self._facts
+        is_known = self._is_settled or kept.charger_id in self._facts
+        return is_known and kept.charger_id not in self._away
 
     def _handing_over(self, old: list[str], wanted: Mapping[str, Announced]) -> Step:
         """Tell Home Assistant to keep the entities whose description moves to another topic.
@@ -321,6 +327,8 @@ class Announcer:
             return
         self._kept.pop(message.topic, None)
         self._sent.pop(message.topic, None)
+        self._retired.pop(message.topic, None)
+        self._migrated.discard(message.topic)
         if all(payload for _topic, payload in self._awaited):
             yield RememberAnnounced(dict(self._kept))
             yield Note("info", "homeassistant.removed", {"left": len(self._kept)})

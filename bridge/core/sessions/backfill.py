@@ -143,6 +143,16 @@ class Backfill:
             self._books.setdefault(charger_id, _Book(deep=self._damaged))
         yield from self._load()
 
+    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Look after these chargers no more; what was asked for them is not waited for."""
+        gone = {charger_id for charger_id in charger_ids if self._books.pop(charger_id, None)}
+        self._reads = {number: one for number, one in self._reads.items() if one not in gone}
+        self._looks = {
+            number: look for number, look in self._looks.items() if look.charger_id not in gone
+        }
+        if gone:
+            yield from self._tell(now)
+
     def store_opened(self, *, damaged: bool) -> Iterator[Effect]:
         """Take note that the store can be read.
 

@@ -130,6 +130,11 @@ class Bookkeeping:
         self._touched = True
         yield from self._backfill.serve(charger_ids)
 
+    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Look sessions of these chargers up no more; what is owed of them stays owed."""
+        self._touched = True
+        yield from self._backfill.leave(charger_ids, now)
+
     def stream_opened(self, now: Moment) -> None:
         """Take note that sessions may have been missed until now."""
         self._touched = True

@@ -37,14 +37,38 @@ def test_a_new_charger_is_noticed_within_a_minute_while_setting_up():
     assert old == SETTING_UP_S + 1 + EVERY_S
 
 
-def test_configured_chargers_are_checked_once_when_the_account_knows_them():
-    """With configured serials the list is not polled."""
+def test_configured_chargers_are_looked_for_rarely():
+    """With configured serials the list only tells who left: every five minutes from the start."""
     discovery = Discovery(("EH123456",))
     discovery.start(at(0))
     discovery.take(at(0))
 
     assert discovery.listed(("EH123456", "EH999999"), at(1)) == ()
-    assert discovery.deadline_s() is None
+    assert discovery.deadline_s() == 1 + EVERY_S
+
+
+def test_while_somebody_is_missed_the_list_is_asked_for_every_minute():
+    """So that three lists tell within a few minutes, however old the bridge is."""
+    discovery = Discovery(())
+    discovery.start(at(0))
+    late = SETTING_UP_S + 100
+    discovery.take(at(late))
+    discovery.listed(("EH123456",), at(late), is_doubtful=True)
+
+    assert discovery.deadline_s() == late + SETTING_UP_EVERY_S
+
+
+def test_other_configured_chargers_are_looked_for_at_once():
+    """A reload asks now, and not in five minutes."""
+    discovery = Discovery(("EH123456",))
+    discovery.start(at(0))
+    discovery.take(at(0))
+    discovery.configure(("EH000000",), at(1))
+    assert discovery.deadline_s() is None  # the answer that is awaited will do
+    discovery.listed(("EH123456",), at(2))
+    discovery.configure(("EH123456",), at(3))
+
+    assert discovery.deadline_s() == 3
 
 
 def test_a_configured_charger_that_is_not_listed_is_named_and_looked_for_again():

@@ -15,7 +15,6 @@ from bridge.core.events import Moment
 from bridge.core.homeassistant.announcer import (
     BIRTH_FIRST_S,
     BIRTH_SPREAD_S,
-    GONE_AFTER_LISTS,
     HANDED_OVER_S,
     MIGRATE,
     SETTLE_S,
@@ -91,7 +90,7 @@ class Broker:
         return self.log[before:]
 
     def lists(self, *charger_ids, products=None):
-        found = ChargerList(charger_ids, 0, products or {})
+        found = ChargerList(charger_ids, 0, products=products or {})
         self.announcer.listed(found, self.now, decides=True)
         return self.run()
 
@@ -119,7 +118,7 @@ def test_what_came_by_then_is_in_the_first_message():
     broker = Broker()
     broker.announcer.connected(broker.now)
     broker.announcer.firmware(ONE, "347", broker.now)
-    broker.announcer.listed(ChargerList((ONE,), 0, {ONE: 1}), broker.now, decides=False)
+    broker.announcer.listed(ChargerList((ONE,), 0, products={ONE: 1}), broker.now, decides=False)
 
     assert len(broker.run()) == 1
     assert broker.retained[DEVICE.format(ONE)]["device"]["sw_version"] == "347"
@@ -130,7 +129,7 @@ def test_the_list_that_brings_a_charger_tells_its_model():
     """A charger that is served because of a list has the model of that list."""
     broker = Broker(chargers=())
     broker.announcer.connected(broker.now)
-    found = ChargerList((ONE,), 0, {ONE: 1})
+    found = ChargerList((ONE,), 0, products={ONE: 1})
     broker.announcer.listed(found, broker.now, decides=True)
     broker.announcer.serve((ONE,), broker.now)
     broker.run()
@@ -267,41 +266,28 @@ def test_a_charger_that_is_no_longer_configured_is_taken_away():
     assert later.kept.keys() == {DEVICE.format(ONE)}
 
 
-def test_a_charger_that_left_the_account_is_taken_away_after_three_lists():
-    """One list without it may be the vendor's mistake; three are not. Coming back is noticed."""
+def test_a_charger_that_left_is_taken_away_with_its_values():
+    """Until then its description stands, over a restart too; coming back it is announced again."""
     broker = Broker(())
     broker.announcer.serve((ONE, TWO), broker.now)
     broker.lists(ONE, TWO)
     broker.connect()
-    for _ in range(GONE_AFTER_LISTS - 1):
-        assert broker.lists(ONE) == []
-    assert [m.topic for m in broker.lists(ONE)] == [DEVICE.format(TWO)]
-    assert broker.retained.keys() == {DEVICE.format(ONE)}
+    broker.announcer.leave((TWO,))
     assert broker.lists(ONE) == []
-    assert [m.topic for m in broker.lists(ONE, TWO)] == [DEVICE.format(TWO)]
+    assert broker.births()
+    broker.run()
     assert broker.retained.keys() == {DEVICE.format(ONE), DEVICE.format(TWO)}
 
-
-def test_an_empty_list_takes_nobody_away():
-    """It is what an outage of the vendor looks like."""
-    broker = Broker(())
-    broker.announcer.serve((ONE,), broker.now)
-    broker.lists(ONE)
-    broker.connect()
-    for _ in range(5):
-        assert broker.lists() == []
-
-
-def test_lists_in_between_start_the_count_again():
-    """Only lists one after the other prove that a charger is gone."""
-    broker = Broker(())
-    broker.announcer.serve((ONE, TWO), broker.now)
-    broker.lists(ONE, TWO)
-    broker.connect()
-    for _ in range(3):
-        assert broker.lists(ONE) == []
-        assert broker.lists(ONE) == []
-        assert broker.lists(ONE, TWO) == []
+    later = Broker((), kept=broker.kept)
+    later.announcer.leave((TWO,))
+    later.announcer.serve((ONE,), later.now)
+    later.connect()
+    later.lists(ONE)
+    assert later.kept.keys() == {DEVICE.format(ONE), DEVICE.format(TWO)}
+    later.announcer.forget(TWO, later.now)
+    assert [m.topic for m in later.run() if not m.payload] == [DEVICE.format(TWO)]
+    later.announcer.serve((TWO,), later.now)
+    assert [m.topic for m in later.run()] == [DEVICE.format(TWO)]
 
 
 def test_nobody_is_taken_away_before_the_chargers_are_known():
