@@ -167,7 +167,9 @@ KEYS: Final = (
     Key(
         "mqtt.version",
         choice("auto", "5", "3.1.1"),
-        "Protocol version. auto: 5, and 3.1.1 with a warning when the broker is older.",
+        "Protocol version. auto: 5, and 3.1.1 with a warning when the broker is older. On 3.1.1"
+        " commands sent while the bridge is away are lost without an answer, and a live one with"
+        " the retain flag looks like any other (commands.unsure_retained).",
     ),
     Key(
         "mqtt.client_id",

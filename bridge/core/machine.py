@@ -474,10 +474,12 @@ class Machine:
         run, ask, watch = self._contained.run, self._contained.ask, self._retained
         chargers = self._fleet.chargers
         no_answer = ask("retained", watch.is_ours, event, now)
-        no_answer = no_answer or ask("retained", watch.is_answered, event)
+        no_answer = no_answer or ask("retained", watch.is_answered, event, now)
         if target.charger_id in chargers:
             take = watch.found if event.retained else watch.live
             yield from run("retained", take, event, now)
+        elif event.retained:
+            yield from run("retained", watch.answered, event)
         if no_answer:
             yield Acknowledge(event.receipt)
             return
@@ -501,7 +503,9 @@ class Machine:
         ask = self._contained.ask
         if charger_id in self._fleet.chargers:
             return bool(ask("neighbours", self._neighbours.acts_for, charger_id, now))
-        return bool(ask("neighbours", self._neighbours.keeps, charger_id, now))
+        # Before we know our own chargers one that is kept may be ours.
+        may_be_ours = not (self._fleet.chargers or self._neighbours.is_there(now))
+        return not may_be_ours and bool(ask("neighbours", self._neighbours.keeps, charger_id, now))
 
     def _acknowledged(
         self, event: MqttMessage, name: str, step: Iterator[Effect]
@@ -846,6 +850,7 @@ class Machine:
         yield Note("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
         yield Watch(self._status.chargers)
         yield from run("neighbours", self._neighbours.serve, self._status.chargers, now)
+        yield from run("retained", self._retained.served, now)
         yield from run("sessions", self._sessions.serve, new)
         yield from run("announcer", self._announcer.serve, new, now)
         yield self._status.info()

@@ -50,6 +50,25 @@ async def test_a_live_retained_command_is_emptied_and_named(stage, version, stat
         assert len(s.cloud.world.commands) == before
 
 
+@pytest.mark.fault("F22")
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_what_was_retained_before_the_first_start_is_emptied_too(stage, version):
+    """The chargers are known only when the cloud listed them; there is one answer all the same."""
+    async with stage(chargers=1, change=on_version(version)) as s:
+        w = s.witness
+        await s.gateway.end()
+        (s.folder / "store" / "chargers.json").unlink()
+        w.publish(START, json.dumps({"id": "a"}), retain=True)
+        await s.gateway.start()
+        await w.until(lambda: START in w.retained.get(ALERT, b"").decode(), "the alert")
+        assert (await w.final(ONE, "start"))["reason"] == "retained"
+        w.publish(f"charger/{ONE}/set/refresh", "PRESS")
+        await w.final(ONE, "refresh")
+        assert len(w.results(ONE, "start")) == 1
+        assert await overheard(MqttSettings("127.0.0.1", s.broker.port), (START,)) == {}
+        assert not s.cloud.world.commands
+
+
 async def test_what_may_be_retained_is_refused_where_that_is_wished(stage):
     """On 3.1.1 with the option: a start is refused, a stop is not, and it is said where to look."""
     change = on_version("3.1.1", unsure_retained="refuse_energizing")

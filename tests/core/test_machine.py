@@ -837,6 +837,16 @@ def test_another_bridge_keeps_its_chargers_and_its_alerts(world):
     assert b"unknown_charger" in world.published()["charger/EH888888/result/stop"]
 
 
+def test_before_our_chargers_are_known_everybody_is_answered():
+    """One that is kept online may be ours; with another bridge there it is that one's."""
+    world = World()
+    world.take(StoreOpened(()), Started(), MqttConnected(False, "5", 20))
+    world.take(keeps(f"{ONE}/availability", b"online"), _asked(ONE))
+    assert b"unknown_charger" in world.published()[f"charger/{ONE}/result/stop"]
+    world.take(_neighbour("heartbeat"), _asked(ONE))
+    assert f"charger/{ONE}/result/stop" not in world.published()
+
+
 def test_of_two_bridges_with_one_charger_one_acts(world):
     """The one with the higher instance id is silent while the other is there, and says why."""
     world.take(_neighbour("info", [ONE]))

@@ -33,6 +33,8 @@ ALERT: Final = "retained_command"
 LOOK_EVERY_S: Final = 2.0
 # What we emptied comes back to us within this time, where the broker lets us hear ourselves.
 ECHO_WITHIN_S: Final = 10.0
+# What a look brings arrives within this time.
+LOOK_ENDS_S: Final = 5.0
 # Without another one for a day whoever published it seems to have stopped.
 QUIET_S: Final = 86_400.0
 MOST_NAMED: Final = 5
@@ -55,6 +57,7 @@ class RetainedWatch:
         self._topics = topics
         self._alerts = alerts
         self.is_unsure = False
+        self._is_up = False
         # What ran or was answered on this connection, and what we emptied and when.
         self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._emptied: OrderedDict[str, float] = OrderedDict()
@@ -68,6 +71,7 @@ class RetainedWatch:
     def connected(self, event: MqttConnected) -> Iterator[Effect]:
         """Begin with a new connection, and try out what it can tell."""
         self.is_unsure = event.protocol != "5"
+        self._is_up = True
         self._answered.clear()
         self._look_s, self._looked_s = math.inf, -math.inf
         if not self.is_unsure and event.loopback:
@@ -75,6 +79,7 @@ class RetainedWatch:
 
     def disconnected(self) -> None:
         """Note that nobody is there to be asked."""
+        self._is_up = False
         self._look_s = math.inf
 
     def tried(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
@@ -94,19 +99,31 @@ class RetainedWatch:
         del self._emptied[event.topic]
         return True
 
-    def is_answered(self, event: MqttMessage) -> bool:
-        """Say whether a retained message needs no answer: it ran, or the look brought it again."""
-        return self.is_unsure and event.retained and self._key(event) in self._answered
+    def is_answered(self, event: MqttMessage, now: Moment) -> bool:
+        """Say whether a retained message needs no answer: it ran, or a look brought it again."""
+        is_copy = self.is_unsure or now.mono_s - self._looked_s < LOOK_ENDS_S
+        return event.retained and is_copy and self._key(event) in self._answered
+
+    def served(self, now: Moment) -> Iterator[Effect]:
+        """Look at what was there before these chargers were known to be ours."""
+        if self._is_up:
+            yield from self._look(now)
 
     def live(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
         """Take a command that came as a live one."""
         if self.is_unsure and event.payload:
-            self._remember(event)
+            self.answered(event)
             yield from self._look(now)
+
+    def answered(self, event: MqttMessage) -> None:
+        """Note that a message has its answer, whether it runs or not."""
+        self._answered[self._key(event)] = None
+        if len(self._answered) > MOST_REMEMBERED:
+            self._answered.popitem(last=False)
 
     def found(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
         """Take a retained command for a charger of ours: empty its topic, and name it."""
-        self._remember(event)
+        self.answered(event)
         if not event.payload:
             return
         self._emptied[event.topic] = now.mono_s
@@ -149,11 +166,6 @@ class RetainedWatch:
             return
         self._look_s, self._looked_s = math.inf, now.mono_s
         yield AskRetained(self._topics.command("+", "+"))
-
-    def _remember(self, event: MqttMessage) -> None:
-        self._answered[self._key(event)] = None
-        if len(self._answered) > MOST_REMEMBERED:
-            self._answered.popitem(last=False)
 
     @staticmethod
     def _key(event: MqttMessage) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from bridge.core.alerts import Alerts
 from bridge.core.commands.retained import (
     ALERT,
     ECHO_WITHIN_S,
+    LOOK_ENDS_S,
     LOOK_EVERY_S,
     MOST_NAMED,
     MOST_REMEMBERED,
@@ -48,6 +49,10 @@ class Bench:
         """Have a retained one arrive; return what is published, by topic."""
         effects = self.watch.found(event, self.clock.now())
         return {e.topic: e for e in effects if isinstance(e, Publish)}
+
+    def is_answered(self, event):
+        """Ask whether a message needs no answer now."""
+        return self.watch.is_answered(event, self.clock.now())
 
     def tick(self, after_s):
         """Let time pass."""
@@ -97,19 +102,31 @@ def test_what_is_found_is_emptied_and_named(old):
 def test_what_ran_is_not_answered_again_when_it_is_found(old):
     """The copy has the same words; another payload, or one nobody saw run, has its own answer."""
     old.live(message())
-    assert old.watch.is_answered(message(retained=True))
-    assert not old.watch.is_answered(message())
-    assert not old.watch.is_answered(message(b"other", retained=True))
+    assert old.is_answered(message(retained=True))
+    assert not old.is_answered(message())
+    assert not old.is_answered(message(b"other", retained=True))
     old.found(message(b"other", retained=True))
-    assert old.watch.is_answered(message(b"other", retained=True))
+    assert old.is_answered(message(b"other", retained=True))
     list(old.watch.connected(OLD))
-    assert not old.watch.is_answered(message(b"other", retained=True))
+    assert not old.is_answered(message(b"other", retained=True))
 
 
 def test_where_the_flag_is_kept_each_is_answered(new):
     """The same words published again as retained are another message."""
     new.found(message(retained=True))
-    assert not new.watch.is_answered(message(retained=True))
+    assert not new.is_answered(message(retained=True))
+
+
+def test_what_was_there_before_a_charger_was_known_is_looked_at_then(new):
+    """What the look brings again has its answer; later the same words are another message."""
+    new.watch.answered(message(retained=True))
+    assert list(new.watch.served(new.clock.now())) == [LOOK]
+    assert new.is_answered(message(retained=True))
+    assert not new.is_answered(message(b"other", retained=True))
+    new.clock.advance(LOOK_ENDS_S)
+    assert not new.is_answered(message(retained=True))
+    new.watch.disconnected()
+    assert list(new.watch.served(new.clock.now())) == []
 
 
 def test_our_own_emptying_is_no_command(old):
