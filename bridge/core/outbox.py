@@ -312,8 +312,6 @@ class Outbox:
         if size > self._largest_bytes:
             self._too_large_bytes = min(size, self._too_large_bytes)
             self._tried_again_s = doubt.until_s
-        if message.retained:
-            self.given_up.append(message)
 
     def _took_large(self, size: int) -> None:
         """Learn that the broker takes messages of a size, and try again what is no larger."""
@@ -330,17 +328,16 @@ class Outbox:
         if doubt is None or doubt.until_s is None:
             if size < self._too_large_bytes:
                 return False
-            self.given_up.append(message)
             if message.retained:
-                doubt = _Doubt(ENDS_TO_SET_ASIDE, 1, size, self._tried_again_s, message)
-                self._doubts[name] = doubt
+                self._doubts[name] = _Doubt(
+                    ENDS_TO_SET_ASIDE, 1, size, self._tried_again_s, message
+                )
         elif size < doubt.size_bytes:
             del self._doubts[name]
             return False
         elif message.retained:
             doubt.message = message
-        else:
-            self.given_up.append(message)
+        self.given_up.append(message)
         return True
 
     # -- lines ---------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ class PahoLink:
         self._warned_old = False
         self._qos = 1
         self._publish_qos = 1
+        self._guessed_qos = 1  # for one connection
         self._poisoned = False
         self._ever_poisoned = False
 
@@ -238,6 +239,8 @@ class PahoLink:
             connection.drop("stopped")
             self._attempt = self._up = None
             self._learn_qos(connection)
+            if connection.granted:
+                self._guessed_qos = 1
             self._in_flight.clear()
             if connection.poisoned:
                 self._poisoned = self._ever_poisoned = True
@@ -299,8 +302,8 @@ class PahoLink:
             protocol,
             self._settings.client_id,
             will=self._will,
-            qos=self._qos,
-            publish_qos=min(self._qos, self._publish_qos),
+            qos=min(self._qos, self._guessed_qos),
+            publish_qos=min(self._qos, self._guessed_qos, self._publish_qos),
             session_expiry_s=self._session_expiry_s,
             # A message that is no MQTT would be delivered again by the same session, and end every
             # connection. The same message, retained, would come with the new subscription.
@@ -400,6 +403,9 @@ class PahoLink:
             self._qos = 0
             log.warning("mqtt.only_qos_0", broker=failures.endpoint(self._settings))
             return True
+        if protocol == "3.1.1" and error.cause is Cause.NO_ANSWER:
+            # It has no way to say that our will must not be at QoS 1; mosquitto just closes.
+            self._guessed_qos = 1 - self._guessed_qos
         return self._dialect.failed(protocol, error.cause, self._clock.now().mono_s)
 
     def _note_failure(self, reason: str) -> None:

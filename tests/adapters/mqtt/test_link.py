@@ -125,6 +125,17 @@ async def test_qos_0_is_asked_for_once(clock):
     assert clock.slept_s == [0.75]
 
 
+async def test_an_older_broker_that_just_closes_is_asked_at_qos_0_in_between(clock):
+    """It cannot say what it has against us; a broker that is starting up is asked at QoS 1 too."""
+    asked = []
+    for closed in range(4):
+        link = await run(clock, *[Cause.NO_ANSWER] * closed, version="3.1.1")
+        wish = link._wish("3.1.1")
+        asked.append((wish.qos, wish.publish_qos))
+
+    assert asked == [(1, 1), (0, 0), (1, 1), (0, 0)]
+
+
 async def test_publishing_without_a_connection_is_told(clock):
     """Nothing is queued here."""
     link = Scripted(clock, [])
