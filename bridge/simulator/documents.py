@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bridge.simulator.charger import Charger
+from bridge.simulator.equalizer import Equalizer
 from bridge.simulator.readings import stamp, utc_text
 from bridge.simulator.world import SITE_ID, World
 
@@ -107,7 +108,7 @@ CIRCUIT: Mapping[str, int | None] = {
 }
 
 
-def observations(charger: Charger, ids: list[int]) -> dict[str, object]:
+def observations(charger: Charger | Equalizer, ids: list[int]) -> dict[str, object]:
     """Build ``/state/{id}/observations``; what was never sent is absent."""
     return {
         "observations": [
@@ -123,7 +124,7 @@ def observations(charger: Charger, ids: list[int]) -> dict[str, object]:
     }
 
 
-def repeated(charger: Charger, keys: Mapping[str, int | None]) -> dict[str, object]:
+def repeated(charger: Charger | Equalizer, keys: Mapping[str, int | None]) -> dict[str, object]:
     """Build a document whose values repeat observations."""
     return {
         key: None
@@ -211,8 +212,21 @@ def site(world: World, circuit_ids: list[int] | None = None) -> dict[str, object
         "allowedSiteActions": [],
         "address": {"street": "Main street 1", "city": "Sandnes", "country": None},
         "contactInfo": {"installerName": None, "ownerName": None},
-        "equalizers": [],
+        "equalizers": [equalizer(world, one) for one in world.equalizers.values()],
         "circuits": [circuit(world, one_id) for one_id in circuit_ids or world.circuit_ids()],
+    }
+
+
+def equalizer(world: World, one: Equalizer) -> dict[str, object]:
+    """Build ``/api/equalizers/{id}``, and its entry in a site."""
+    return {
+        "id": one.id,
+        "name": f"Equalizer {one.id[-2:]}",
+        "siteId": SITE_ID,
+        "circuitId": next(iter(world.circuit_ids())),
+        "levelOfAccess": ADMIN,
+        "createdOn": "2025-03-06T08:52:52.512105",
+        "updatedOn": "2026-06-19T06:02:11.481",
     }
 
 

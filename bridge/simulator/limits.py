@@ -35,6 +35,7 @@ DOCUMENTED: Sequence[Limit] = (
     _limit("GET", r"/api/chargers", 2, minutes=1),
     _limit("POST", r"/api/chargers/([^/]+)/settings", 20, minutes=1),
     _limit("POST", r"/api/sites/[^/]+/circuits/([^/]+)/settings", 20, minutes=1),
+    _limit("POST", r"/api/equalizers/([^/]+)/commands/configure_[a-z_]+", 1, minutes=1),
     _limit("GET", r"/state/[^/]+/observations", 100, minutes=5),
     _limit("GET", r"/api/sessions/charger/([^/]+)/.*", 10, hours=1),
     _limit("GET", r"/api/chargers/([^/]+)/sessions/.*", 10, hours=1),

@@ -31,6 +31,8 @@ class Answer:
 NOT_FOUND = Answer(404)
 NOTHING_CHANGED = Answer(202, [])
 UNAUTHORIZED = Answer(401)
+NOT_ALLOWED = Answer(405)
+CONFLICT = Answer(409)
 
 
 def business_error(code: int, name: str, title: str, *, status: int = 400) -> Answer:

@@ -13,13 +13,24 @@ from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator import documents, plans, usage
 from bridge.simulator.charger import Charger
 from bridge.simulator.commands import amount, is_amps, is_minutes, is_number
-from bridge.simulator.problems import NOT_FOUND, Answer, forbidden, validation_error
+from bridge.simulator.equalizer import CONFIG, STATE, Equalizer
+from bridge.simulator.problems import (
+    NOT_ALLOWED,
+    NOT_FOUND,
+    Answer,
+    forbidden,
+    validation_error,
+)
 from bridge.simulator.readings import utc_text
 from bridge.simulator.seed import LATEST_FIRMWARE
 from bridge.simulator.world import ACCESS_LEVELS, CIRCUIT_SETTINGS, SITE_ID, World
 
+SURPLUS_MODES = ("none", "chargingWithImport")
+OCPP_MODES = ("OcppOff", "DualProtocol")
+PASSWORD_LENGTHS = range(16, 21)
 SCHEDULES = ("delayed", "daily", "weekly")
 MOST_SESSIONS = 100
+ERROR_CODE = 119
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +133,24 @@ def _of_site(build: Callable[[World], object]) -> Handler:
 # -- reads ---------------------------------------------------------------------------------------
 
 
-def _observations(_: World, charger: Charger, call: Call) -> Answer:
+def _observations(world: World, call: Call) -> Answer:
+    device = call.match["id"]
+    product = world.chargers.get(device) or world.equalizers.get(device)
+    if product is None:
+        return NOT_FOUND
     texts = [text for text in call.query.get("ids", "").split(",") if text.strip()]
     if not texts:
         return validation_error({"ids": ["The ids field is required."]})
-    return Answer(200, documents.observations(charger, [int(text) for text in texts]))
+    return Answer(200, documents.observations(product, [int(text) for text in texts]))
 
 
 def _history(_: World, charger: Charger, call: Call) -> Answer:
     rows = usage.history(charger, int(call.match["observation"]), *call.period())
     return Answer(200, {"measurements": rows})
+
+
+def _errors(_: World, charger: Charger, call: Call) -> Answer:
+    return Answer(200, {"measurements": usage.history(charger, ERROR_CODE, *call.period())})
 
 
 def _lifetime(_: World, charger: Charger, call: Call) -> Answer:
@@ -171,6 +190,11 @@ def _properties(_: World, __: Call) -> Answer:
             for spec in REGISTRY.values()
         ],
     )
+
+
+def _latest(world: World, call: Call) -> Answer:
+    known = world.chargers.keys() | world.equalizers.keys()
+    return Answer(200, {"version": LATEST_FIRMWARE}) if call.match["id"] in known else NOT_FOUND
 
 
 def _profile(_: World, __: Call) -> Answer:
@@ -313,11 +337,88 @@ def _plan_switch(kind: str, *, on: bool) -> Handler:
     return _of_charger(switched)
 
 
-def _schedules(_: World, charger: Charger) -> dict[str, object]:
+def _schedules(world: World, charger: Charger) -> dict[str, object]:
     running = next(
         (kind for kind in SCHEDULES if plans.enabled(charger.plans.get(kind, {}))), "none"
     )
+    if world.is_direct(charger.id):
+        running = "ocpp.direct"
     return {"enabled": running, **{kind: charger.plans.get(kind) for kind in SCHEDULES}}
+
+
+# -- the Equalizer -------------------------------------------------------------------------------
+
+
+def _of_equalizer(handler: Callable[[World, Equalizer, Call], Answer]) -> Handler:
+    def found(world: World, call: Call) -> Answer:
+        equalizer = world.equalizers.get(call.match["id"])
+        return NOT_FOUND if equalizer is None else handler(world, equalizer, call)
+
+    return found
+
+
+def _allocate(world: World, equalizer: Equalizer, call: Call) -> Answer:
+    amps = call.fields().get("maxCurrent")
+    if not isinstance(amps, int) or not is_amps(amps):
+        return validation_error({"maxCurrent": ["The value is not valid."]})
+    world.later(
+        world.scenario.command_latency_s, lambda: equalizer.allocate(int(amount(amps)), world.now)
+    )
+    return Answer(202)
+
+
+def _set_surplus(world: World, equalizer: Equalizer, call: Call) -> Answer:
+    fields = dict(call.fields())
+    added = fields.get("chargingWithImport")
+    is_whole = isinstance(added, dict) and is_amps(added.get("maximumImportAddedCurrent"))
+    if fields.get("mode") not in SURPLUS_MODES or (fields["mode"] != "none" and not is_whole):
+        return validation_error({"mode": ["The value is not valid."]})
+    equalizer.configure(fields, world.now)
+    return Answer(200)
+
+
+# -- a charger's own OCPP server -----------------------------------------------------------------
+
+
+def _ocpp(world: World, charger: Charger, _: Call) -> Answer:
+    details = world.ocpp.get(charger.id)
+    return NOT_FOUND if details is None else Answer(200, details)
+
+
+def _set_ocpp(world: World, charger: Charger, call: Call) -> Answer:
+    fields = call.fields()
+    password, url = fields.get("basicAuthPassword"), fields.get("websocketConnectionArgs")
+    problems = {}
+    if fields.get("connectivityMode") not in OCPP_MODES:
+        problems["connectivityMode"] = ["The value is not valid."]
+    if password is not None and not (
+        isinstance(password, str) and len(password) in PASSWORD_LENGTHS
+    ):
+        problems["basicAuthPassword"] = ["16 to 20 characters are expected."]
+    if problems:
+        return validation_error(problems)
+    before = world.ocpp.get(charger.id, {}).get("version", 0)
+    version = 1 + (before if isinstance(before, int) else 0)
+    world.ocpp[charger.id] = {
+        "version": version,
+        "connectivityMode": fields["connectivityMode"],
+        "websocketConnectionArgs": url,
+        "basicAuth": {
+            "username": fields.get("chargePointId") or charger.id,
+            "password": password,
+        },
+    }
+    return Answer(201, {"version": version})
+
+
+def _connect_ocpp(world: World, charger: Charger, call: Call) -> Answer:
+    details, version = world.ocpp.get(charger.id), call.fields().get("version")
+    if details is None or details["version"] != version or not isinstance(version, int):
+        return NOT_FOUND
+    world.ocpp_in_force.pop(charger.id, None)
+    if details["connectivityMode"] != "OcppOff":
+        world.ocpp_in_force[charger.id] = version
+    return Answer(200)
 
 
 # -- the table -----------------------------------------------------------------------------------
@@ -325,6 +426,9 @@ def _schedules(_: World, charger: Charger) -> dict[str, object]:
 _CHARGER = "/api/chargers/{id}"
 _SESSIONS = "/api/sessions/charger/{id}"
 _CIRCUIT = "/api/sites/{site}/circuits/{circuit}"
+_EQUALIZER = "/api/equalizers/{id}"
+_SURPLUS = "/cloud-loadbalancing/equalizer/{id}/config/surplus-energy"
+_DETAILS = "/local-ocpp/v1/connection-details/{id}"
 _LIFETIME = "/api/chargers/lifetime-energy/{id}"
 
 ROUTES: tuple[Route, ...] = (
@@ -346,12 +450,13 @@ ROUTES: tuple[Route, ...] = (
     ),
     # Retired on 2026-09-01: the vendor answers 404 now, and so does everything not in this table.
     Route("GET", f"{_CHARGER}/state", lambda _, __: NOT_FOUND),
-    Route("GET", "/state/{id}/observations", _of_charger(_observations)),
-    Route("GET", "/firmware/{id}/latest", _reads(lambda _, __: {"version": LATEST_FIRMWARE})),
+    Route("GET", "/state/{id}/observations", _observations),
+    Route("GET", "/firmware/{id}/latest", _latest),
     Route("GET", "/api/resources/observation_properties", _properties),
     Route("GET", "/api/sites", lambda world, _: Answer(200, [documents.site(world)])),
     Route("GET", "/api/sites/{site}", _of_site(documents.site)),
     Route("GET", "/api/sites/{site}/state", _of_site(documents.site_state)),
+    Route("GET", "/api/sites/{site}/circuits", lambda _, __: NOT_ALLOWED),
     Route("GET", f"{_CIRCUIT}/settings", _circuit_settings),
     Route("POST", f"{_CIRCUIT}/settings", _set_circuit_settings),
     Route("GET", f"{_CIRCUIT}/dynamicCurrent", _circuit_currents),
@@ -367,6 +472,30 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_LIFETIME}/all", _of_charger(_lifetime)),
     Route("GET", f"{_LIFETIME}/{{period}}", _by_period(usage.lifetime)),
     Route("GET", f"{_CHARGER}/observations/{{observation}}/{{from}}/{{to}}", _of_charger(_history)),
+    Route("GET", f"{_CHARGER}/errors/{{from}}/{{to}}", _of_charger(_errors)),
+    Route(
+        "GET",
+        _EQUALIZER,
+        _of_equalizer(lambda world, one, _: Answer(200, documents.equalizer(world, one))),
+    ),
+    Route(
+        "GET",
+        f"{_EQUALIZER}/config",
+        _of_equalizer(lambda _, one, __: Answer(200, documents.repeated(one, CONFIG))),
+    ),
+    Route(
+        "GET",
+        f"{_EQUALIZER}/state",
+        _of_equalizer(lambda _, one, __: Answer(200, documents.repeated(one, STATE))),
+    ),
+    Route(
+        "POST", f"{_EQUALIZER}/commands/configure_max_allocated_current", _of_equalizer(_allocate)
+    ),
+    Route("GET", _SURPLUS, _of_equalizer(lambda _, one, __: Answer(200, one.surplus))),
+    Route("POST", _SURPLUS, _of_equalizer(_set_surplus)),
+    Route("GET", _DETAILS, _of_charger(_ocpp)),
+    Route("POST", _DETAILS, _of_charger(_set_ocpp)),
+    Route("POST", "/local-ocpp/v1/connections/chargers/{id}", _of_charger(_connect_ocpp)),
     Route("GET", "/api/commands/{device}/{command}/{ticks}", _command_state),
     Route("POST", f"{_CHARGER}/commands/{{name}}", _command),
     Route("POST", f"{_CHARGER}/settings", _settings),

@@ -34,6 +34,7 @@ class Scenario:
 
     Attributes:
         chargers: How many, ``EH000001`` and up.
+        equalizers: How many meters of the house, ``QP000001`` and up.
         seed: Everything that varies is drawn from it.
         speed: 60 makes a minute of charging pass in a second.
         username: The one user name that logs in; None lets anybody in.
@@ -66,6 +67,7 @@ class Scenario:
     """
 
     chargers: int = 3
+    equalizers: int = 1
     seed: int = 1
     speed: float = 1.0
     username: str | None = None
@@ -99,6 +101,8 @@ class Scenario:
     def _problems(self) -> Iterator[str]:
         if self.chargers < 1:
             yield f"chargers: must be 1 or more, not {self.chargers}"
+        if self.equalizers < 0:
+            yield f"equalizers: must be 0 or more, not {self.equalizers}"
         if not 0 < self.speed <= FASTEST:
             yield f"speed: must be above 0 and at most {FASTEST}, not {self.speed}"
         if self.pending_op_mode not in PENDING_OP_MODES:

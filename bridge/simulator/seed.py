@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator.charger import Charger
+from bridge.simulator.equalizer import SITE_STRUCTURE
 from bridge.simulator.readings import Reading, Value, data_type_of, fitted, trimmed
 from bridge.simulator.sessions import AUTH_TAG, Session, finished_text, started_text
 
@@ -29,7 +30,7 @@ AT_START: Mapping[int, Value] = MappingProxyType(
         **dict.fromkeys((11, 18, 19, 83, 123, 127, 142, 143, 144, 145), 0),
         1: "PASSED",
         2: '{"relay":"OK","pen":"OK"}',
-        20: '{"id":"8001","circuits":1}',
+        20: SITE_STRUCTURE,
         21: 1,
         25: "58.97,5.733,0,0",
         26: "8001",

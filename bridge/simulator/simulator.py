@@ -262,7 +262,7 @@ class Simulator:
         self.hub.tell(self.world.drain())
 
     def _replay(self, charger_id: str) -> list[Update] | None:
-        charger = self.world.chargers.get(charger_id)
+        charger = self.world.chargers.get(charger_id) or self.world.equalizers.get(charger_id)
         if charger is None:
             return None
         # Whatever is still on its way would come twice, and the older one second.

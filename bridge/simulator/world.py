@@ -22,8 +22,10 @@ from itertools import count
 from bridge.simulator import plans, settings
 from bridge.simulator.charger import Charger
 from bridge.simulator.commands import COMMANDS
+from bridge.simulator.equalizer import Equalizer
 from bridge.simulator.offline import come_back
 from bridge.simulator.problems import (
+    CONFLICT,
     NOT_FOUND,
     NOTHING_CHANGED,
     Answer,
@@ -87,6 +89,10 @@ class World:
         self.scenario = scenario
         self.now = started_at
         self.chargers: dict[str, Charger] = {}
+        self.equalizers: dict[str, Equalizer] = {}
+        # Local OCPP by charger: the newest details, and the version that was put into effect.
+        self.ocpp: dict[str, dict[str, object]] = {}
+        self.ocpp_in_force: dict[str, int] = {}
         self.commands: OrderedDict[tuple[str, int, int], CommandRecord] = OrderedDict()
         self._places: dict[str, int] = {}
         self._traffic: dict[str, Traffic] = {}
@@ -96,6 +102,10 @@ class World:
         self._last_ticks = 0
         for charger_id in scenario.serials:
             self.add(charger_id)
+        for number in range(1, scenario.equalizers + 1):
+            serial = f"QP{number:06d}"
+            rng = random.Random(f"{scenario.seed}:{serial}")  # noqa: S311 - a toy world
+            self.equalizers[serial] = Equalizer(serial, self._outbox.append, self.now, rng)
         self._outbox.clear()
 
     # -- chargers and circuits -----------------------------------------------------------------
@@ -164,6 +174,9 @@ class World:
             for charger_id, charger in self.chargers.items():
                 charger.advance(world_s / slices, self.now)
                 self._live(charger_id, charger)
+            charging_kw = sum(charger.number(120) for charger in self.chargers.values())
+            for equalizer in self.equalizers.values():
+                equalizer.advance(self.now, charging_kw)
             self._run_due(self.now)
         self.now = now
 
@@ -251,11 +264,19 @@ class World:
 
         return Answer(202, self.dispatch(charger, settings.DOWNLOAD_SETTINGS, effect))
 
+    def is_direct(self, charger_id: str) -> bool:
+        """Say whether a charger takes its orders from an OCPP server of its own."""
+        version = self.ocpp_in_force.get(charger_id)
+        details = self.ocpp.get(charger_id)
+        return version is not None and details is not None and details["version"] == version
+
     def set_plan(self, charger_id: str, kind: str, plan: plans.Plan | None) -> Answer:
         """Take a schedule, or (None) delete it."""
         charger = self.chargers.get(charger_id)
         if charger is None or (plan is None and kind not in charger.plans):
             return NOT_FOUND
+        if plan is not None and self.is_direct(charger_id):
+            return CONFLICT
         return Answer(
             202,
             self.dispatch(

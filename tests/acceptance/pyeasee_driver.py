@@ -52,6 +52,7 @@ class Driver:
         products = await self.easee.get_account_products()
         now = datetime.now(UTC)  # noqa: TID251 - a client has a clock of its own
         month_ago = now - timedelta(days=30)
+        (equalizer,) = sites[0].get_equalizers()
         sessions = await first.get_sessions_between_dates(month_ago, now)
         return {
             "chargers": list(self.chargers),
@@ -63,6 +64,14 @@ class Driver:
             ],
             "site_config": state.get_charger_config(first.id).get_data(),
             "site_state": state.get_charger_state(first.id).get_data(),
+            "equalizer": {
+                "id": equalizer.id,
+                "config": (await equalizer.get_config()).get_data(),
+                "state": (await equalizer.get_state()).get_data(),
+                "observations": await equalizer.get_observations(40, 41, 87),
+                "surplus": await equalizer.get_load_balancing(),
+                "firmware": await equalizer.get_latest_firmware(),
+            },
             "products": [one.get_data() for one in products],
             "sessions": [one.get_data() for one in sessions],
             "total": await first.get_consumption_between_dates(month_ago, now),
@@ -71,6 +80,11 @@ class Driver:
             "firmware": await first.get_latest_firmware(),
             "operator": await first.get_operator(),
         }
+
+    async def equalizer(self, method: str, *arguments: object) -> object:
+        """Call a method of the Equalizer."""
+        (site,) = await self.easee.get_sites()
+        return await plain(await getattr(site.get_equalizers()[0], method)(*arguments))
 
     async def charger(self, charger_id: str, method: str, *arguments: object) -> object:
         """Call a method of a charger."""
@@ -92,6 +106,9 @@ class Driver:
         """Subscribe every charger."""
         for one in self.chargers.values():
             await self.easee.sr_subscribe(one, heard)
+        (site,) = await self.easee.get_sites()
+        for equalizer in site.get_equalizers():
+            await self.easee.sr_subscribe(equalizer, heard)
 
     async def obey(self, number: int, method: str, *arguments: object) -> None:
         """Carry one line out and answer it; an error is answered by its name."""

@@ -18,6 +18,7 @@ from tests.acceptance.driven import Driven, driven
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
 DRIVER = Path(__file__).with_name("pyeasee_driver.py")
+METER = "QP000001"
 FIRST, SECOND, THIRD = "EH000001", "EH000002", "EH000003"
 
 
@@ -53,6 +54,13 @@ async def test_it_logs_in_and_reads_everything():
         assert read["site_state"]["chargerOpMode"] == "DISCONNECTED"
         assert {one["id"] for one in read["observations"]["observations"]} >= {109, 46, 250, 124}
         assert read["products"][0]["circuits"]
+        equalizer = read["equalizer"]
+        assert equalizer["id"] == METER
+        assert equalizer["config"]["gridType"] == 1
+        assert equalizer["state"]["activePowerImport"] >= 0.0
+        assert [one["id"] for one in equalizer["observations"]["observations"]] == [40, 41, 87]
+        assert equalizer["surplus"] == {"mode": "none"}
+        assert equalizer["firmware"]
         assert read["sessions"]
         assert read["total"] == pytest.approx(sum(one["kiloWattHours"] for one in read["sessions"]))
         assert len(read["hours"]) > 700
@@ -90,6 +98,22 @@ async def test_it_follows_a_session_on_the_stream():
         report = await client.heard("value", FIRST, 129, after=before)
         assert json.loads(report[3])["AuthReason"] == 6
         assert simulator.connections == 1
+
+
+async def test_it_follows_and_configures_the_equalizer():
+    """What the house draws comes by itself; the surplus mode is kept, the limit takes effect."""
+    async with pyeasee() as (client, simulator):
+        await client.call("read")
+        await client.call("subscribe")
+        await client.heard("value", METER, 40)
+        before = len(client.said)
+        await client.heard("value", METER, 40, after=before)
+
+        assert (await client.call("equalizer", "set_max_allocated_current", 16))["status"] == 202
+        assert (await client.call("equalizer", "set_load_balancing", True, 6))["status"] == 200
+        surplus = await client.call("equalizer", "get_load_balancing")
+        assert surplus["chargingWithImport"]["maximumImportAddedCurrent"] == 6
+        await eventually(lambda: simulator.world.equalizers[METER].max_allocated_a == 16)
 
 
 async def test_offline_sessions_reach_it():

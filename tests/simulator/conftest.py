@@ -17,7 +17,7 @@ def lab() -> Callable[..., Lab]:
     """Make a quiet world: no cars but those the test plugs in."""
 
     def make(**options: object) -> Lab:
-        chosen = {"traffic": False, "chargers": 3, **options}
+        chosen = {"traffic": False, "chargers": 3, "equalizers": 0, **options}
         return Lab(World(Scenario(**chosen), NOON))
 
     return make

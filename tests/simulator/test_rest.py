@@ -54,6 +54,88 @@ def test_reads_without_arguments_answer(lab, path):
         json.dumps(found.document)
 
 
+def test_errors_are_read_like_a_history(lab):
+    """The errors of a period, by their numbers; outside of it none."""
+    world = lab().world
+    world.chargers[FIRST].fail(7)
+    day = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"}
+    before = {"from": "2026-01-22T00:00:00Z", "to": "2026-01-23T00:00:00Z"}
+    path = f"{C}/errors/{{from}}/{{to}}"
+
+    assert ask(world, "GET", path, **day).document["measurements"][-1]["value"] == 7
+    assert ask(world, "GET", path, **before).document == {"measurements": []}
+
+
+def test_the_list_of_circuits_cannot_be_read(lab):
+    """405: there is no such read."""
+    assert ask(lab().world, "GET", "/api/sites/{site}/circuits", site="8001").status == 405
+
+
+E = "/api/equalizers/{id}"
+SURPLUS = "/cloud-loadbalancing/equalizer/{id}/config/surplus-energy"
+METER = "QP000001"
+
+
+def test_an_equalizer_is_a_product_of_the_site(lab):
+    """Listed with the site, read like a charger, and no charger."""
+    world = lab(equalizers=1).world
+    (site,) = ask(world, "GET", "/api/accounts/products").document
+    assert [one["id"] for one in site["equalizers"]] == [METER]
+    assert METER not in [one["id"] for one in ask(world, "GET", "/api/chargers").document]
+    for path in (E, f"{E}/config", f"{E}/state", SURPLUS, "/firmware/{id}/latest"):
+        assert ask(world, "GET", path, id=METER).status == 200
+        assert ask(world, "GET", path, id="QP999999").status == 404
+    query = {"ids": "40,41,26"}
+    found = ask(world, "GET", "/state/{id}/observations", id=METER, query=query)
+    assert [one["id"] for one in found.document["observations"]] == [40, 41, 26]
+
+
+def test_an_equalizer_is_configured(lab):
+    """What it may give out takes effect after a moment; the surplus mode is read back."""
+    bench = lab(equalizers=1)
+    path = f"{E}/commands/configure_max_allocated_current"
+    assert ask(bench.world, "POST", path, {"maxCurrent": "x"}, id=METER).status == 400
+    assert ask(bench.world, "POST", path, {"maxCurrent": 12}, id=METER).status == 202
+    bench.wait(1.0)
+    assert bench.world.equalizers[METER].max_allocated_a == 12
+    wanted = {
+        "mode": "chargingWithImport",
+        "chargingWithImport": {"eligible": True, "maximumImportAddedCurrent": 6},
+    }
+    assert ask(bench.world, "POST", SURPLUS, {"mode": "sun"}, id=METER).status == 400
+    assert ask(bench.world, "POST", SURPLUS, {"mode": "chargingWithImport"}, id=METER).status == 400
+    assert ask(bench.world, "POST", SURPLUS, wanted, id=METER).status == 200
+    assert ask(bench.world, "GET", SURPLUS, id=METER).document == wanted
+
+
+def test_an_ocpp_server_of_its_own_takes_the_schedules_away(lab):
+    """Details are written, then put into effect; until they are taken back, schedules are 409."""
+    world = lab().world
+    details, connect = (
+        "/local-ocpp/v1/connection-details/{id}", "/local-ocpp/v1/connections/chargers/{id}"
+    )  # fmt: skip
+    wish = {
+        "connectivityMode": "DualProtocol",
+        "websocketConnectionArgs": {"url": "ws://192.0.2.1/ocpp"},
+        "chargePointId": "garage",
+        "basicAuthPassword": "0123456789abcdef",
+    }
+    plan = {"enabled": True, "timezone": "UTC", "startTime": "22:00:00", "maximumAmps": 16}
+    assert ask(world, "GET", details).status == 404
+    assert ask(world, "POST", details, wish | {"basicAuthPassword": "short"}).status == 400
+    written = ask(world, "POST", details, wish)
+    assert (written.status, written.document) == (201, {"version": 1})
+    assert ask(world, "GET", details).document["basicAuth"]["username"] == "garage"
+    assert ask(world, "POST", f"{C}/schedules/delayed", plan).status == 202
+    assert ask(world, "POST", connect, {"version": 2}).status == 404
+    assert ask(world, "POST", connect, {"version": 1}).status == 200
+    assert ask(world, "GET", f"{C}/schedules").document["enabled"] == "ocpp.direct"
+    assert ask(world, "POST", f"{C}/schedules/delayed", plan).status == 409
+    off = ask(world, "POST", details, wish | {"connectivityMode": "OcppOff"}).document
+    assert ask(world, "POST", connect, off).status == 200
+    assert ask(world, "POST", f"{C}/schedules/delayed", plan).status == 202
+
+
 def test_the_retired_state_is_gone(lab):
     """404 since 2026-09-01."""
     assert ask(lab().world, "GET", f"{C}/state").status == 404
