@@ -689,7 +689,8 @@ class Machine:
     def _odd(self, event: StreamOddity, now: Moment) -> Iterator[Effect]:
         self._status.counters[f"stream_{event.kind}"] += event.times
         yield from self._contained.run("discovery", self._discovery.hint, now)
-        yield Note("debug", "stream.oddity", {"kind": event.kind, "detail": event.detail})
+        facts = {"kind": event.kind, "detail": event.detail, "times": event.times}
+        yield Note("debug", "stream.oddity", facts)
 
     def _asked(self, call_id: int) -> tuple[str, Journal | Bookkeeping | Queries] | None:
         """Find who made a REST call."""
