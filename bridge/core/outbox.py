@@ -12,11 +12,12 @@ Rules:
 5. A retained message the broker refuses is kept until a newer one takes its place, and can be sent
    again.
 6. A broker may end the connection because of one message. What was in flight then is suspect: it
-   goes out again one at a time with nothing else in flight, after other messages. Who was alone
+   goes out again after other messages, and everything one at a time until then. Who was alone
    when the connection ended on which the broker took others, twice, is set aside and given back in
    :attr:`Outbox.given_up`. It is tried again after :data:`FIRST_TERM_S`, less and less often, and
    at once when its topic has something smaller to say. If it is larger than all the broker took,
-   nothing of its size is tried before.
+   nothing of its size is tried before; if it is the second below a first level of topics where the
+   broker took nothing yet, nothing below that is.
 
 Every operation takes constant time, except :meth:`Outbox.lost`, which takes what was in flight.
 """
@@ -48,10 +49,12 @@ BLAMELESS = frozenset(
     | {0x96, 0x98, 0x9C, 0x9D, 0x9F, 0xA0}
 )
 ENDS_TO_SET_ASIDE = 2
+# So many set aside below one first level where nothing was taken: an access list is behind it.
+ROOT_IS_SHUT = 2
 # Whoever takes no larger ones than this is no broker: a small message ended it for other reasons.
 SURELY_TAKEN_BYTES = 4_096
 # While others wait too, a suspect gets its turn after so many of them.
-OTHERS_IN_A_ROW = 20
+OTHERS_IN_A_ROW = 5
 # A quarter of an hour, four times that, and so on: whoever is set aside for nothing is soon back.
 FIRST_TERM_S = 900.0
 LONGEST_TERM_S = 86_400.0
@@ -100,6 +103,10 @@ class Outbox:
         self._largest_bytes = SURELY_TAKEN_BYTES  # that the broker took
         self._too_large_bytes = math.inf
         self._tried_again_s = 0.0
+        # First levels of topics: those where the broker took something, and what was set aside
+        # below the others.
+        self._open_roots: set[str] = set()
+        self._shut_roots: dict[str, int] = {}
         self._since_suspect = 0
         self._is_tried = False  # a suspect is in flight, alone
         self._took = False  # the broker took something on this connection
@@ -176,7 +183,8 @@ class Outbox:
 
     def take(self) -> Publish | None:
         """Return the next message to send, now in flight, or None when there is none to send."""
-        if self._is_tried or len(self._in_flight) >= self.window:
+        window = 1 if self._suspects else self.window
+        if self._is_tried or len(self._in_flight) >= window:
             return None
         while (message := self._next()) is not None:
             if not self._is_set_aside(message):
@@ -220,6 +228,9 @@ class Outbox:
         self._is_tried = False
         self._took = True
         self._doubts.pop(_name(message), None)
+        if (root := _root(topic)) not in self._open_roots:
+            self._open_roots.add(root)
+            self._shut_roots.pop(root, None)
         if reason_code < REFUSED and len(message.payload) > self._largest_bytes:
             self._took_large(len(message.payload))
         if topic not in self._behind:
@@ -277,6 +288,7 @@ class Outbox:
         """Let what was set aside for long enough be tried again, alone."""
         if now_s >= self._tried_again_s:
             self._too_large_bytes = math.inf
+            self._shut_roots = dict.fromkeys(self._shut_roots, ROOT_IS_SHUT - 1)
         for name, doubt in self._doubts.items():
             is_due = doubt.until_s is not None and doubt.until_s <= now_s
             if is_due and not self._is_taken(name):
@@ -292,7 +304,9 @@ class Outbox:
         """After others, so that it is known that the broker takes anything at all."""
         if not (self._turns or self._latest):
             return True
-        return self._took and self._since_suspect >= OTHERS_IN_A_ROW
+        first = self._doubts.get(_name(next(iter(self._suspects.values()))))
+        is_next = first is not None or self._since_suspect >= OTHERS_IN_A_ROW
+        return self._took and is_next
 
     def _next_suspect(self) -> Publish:
         self._since_suspect = 0
@@ -309,9 +323,11 @@ class Outbox:
         doubt.until_s = now_s + min(LONGEST_TERM_S, FIRST_TERM_S * 4.0 ** min(doubt.terms, 10))
         doubt.size_bytes = size
         doubt.terms += 1
+        self._tried_again_s = max(doubt.until_s, self._tried_again_s)
         if size > self._largest_bytes:
             self._too_large_bytes = min(size, self._too_large_bytes)
-            self._tried_again_s = doubt.until_s
+        if (root := _root(message.topic)) not in self._open_roots:
+            self._shut_roots[root] = self._shut_roots.get(root, 0) + 1
 
     def _took_large(self, size: int) -> None:
         """Learn that the broker takes messages of a size, and try again what is no larger."""
@@ -326,7 +342,8 @@ class Outbox:
         name, size = _name(message), len(message.payload)
         doubt = self._doubts.get(name)
         if doubt is None or doubt.until_s is None:
-            if size < self._too_large_bytes:
+            is_shut = self._shut_roots.get(_root(message.topic), 0) >= ROOT_IS_SHUT
+            if size < self._too_large_bytes and not is_shut:
                 return False
             if message.retained:
                 self._doubts[name] = _Doubt(
@@ -401,6 +418,11 @@ class Outbox:
             queue.popleft()
         if not queue:
             del self._queues[topic]
+
+
+def _root(topic: str) -> str:
+    """Return the first level of a topic."""
+    return topic.partition("/")[0]
 
 
 def _name(message: Publish) -> str:
