@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import structlog
 
@@ -80,7 +80,15 @@ from bridge.core.pace import Pace
 from bridge.core.storage import store_opened
 from bridge.core.tally import Tally
 from bridge.core.telemetry import Telemetry
-from bridge.errors import CloudError, LinkLost, PartFailed, StoreError, TooLarge
+from bridge.errors import (
+    BridgeError,
+    CloudError,
+    LinkLost,
+    OutcomeUnknown,
+    PartFailed,
+    StoreError,
+    TooLarge,
+)
 from bridge.ports import Backlog, Clock, Cloud, MqttLink, ObservationStream, Store
 from bridge.watchdog import Signs
 
@@ -115,6 +123,8 @@ PUMP_WITHIN_S = 60.0
 # The MQTT 5 reason code a broker would give to a message we do not even send.
 TOPIC_NAME_INVALID = 0x90
 
+
+T = TypeVar("T")
 
 NOTHING_REMEMBERED = Started()
 NO_SERVICES: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
@@ -520,15 +530,34 @@ class Gateway:
     async def _call(self, effect: CallCloud, until_s: float) -> None:
         left_s = max(0.0, until_s - self._clock.now().mono_s)
         try:
-            answer = await self._cloud.send(effect.request, within_s=left_s)
+            work = self._cloud.send(effect.request, within_s=left_s)
+            answer = await self._answered("cloud", work, OutcomeUnknown)
         except CloudError as error:
             self._inbox.put(CloudFailed(effect.call_id, error))
         else:
             self._inbox.put(CloudAnswered(effect.call_id, answer.status, answer.body))
 
+    async def _answered(
+        self, name: str, work: Awaitable[T], kind: Callable[[str], BridgeError]
+    ) -> T:
+        """Wait for an adapter; an error that is none of its own is told, and becomes one of them.
+
+        Raises:
+            BridgeError: What the adapter says, or of ``kind``.
+        """
+        try:
+            return await work
+        except BridgeError:
+            raise
+        except Exception as error:
+            self._mishap(None, name, type(error).__name__, error)
+            raise kind("an error of the bridge itself") from error
+
     async def _save(self, effect: SaveReport) -> None:
         try:
-            stored, changed = await self._store.save(effect.report)
+            stored, changed = await self._answered(
+                "store", self._store.save(effect.report), StoreError
+            )
         except StoreError as error:
             self._inbox.put(ReportNotSaved(effect.report, error))
         else:
@@ -536,7 +565,7 @@ class Gateway:
 
     async def _save_command(self, effect: SaveCommand) -> None:
         try:
-            await self._store.save_command(effect.row)
+            await self._answered("store", self._store.save_command(effect.row), StoreError)
         except StoreError as error:
             self._inbox.put(CommandNotSaved(effect.row.key, error))
         else:
@@ -545,24 +574,27 @@ class Gateway:
     async def _mark(self, effect: MarkPublished) -> None:
         try:
             at = self._clock.now().wall
-            await self._store.mark_published(effect.key, effect.revision, at)
+            await self._answered(
+                "store", self._store.mark_published(effect.key, effect.revision, at), StoreError
+            )
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
 
     async def _settle(self, reports: tuple[tuple[str, int], ...]) -> None:
         try:
-            await self._store.settle(reports)
+            await self._answered("store", self._store.settle(reports), StoreError)
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
 
     async def _read_reports(self, effect: ReadReports) -> None:
         try:
-            found = await self._store.reports(
+            reading = self._store.reports(
                 charger_id=effect.charger_id,
                 since=effect.since,
                 until=effect.until,
                 limit=effect.limit,
             )
+            found = await self._answered("store", reading, StoreError)
         except StoreError as error:
             self._inbox.put(ReportsNotRead(effect.read_id, error))
         else:
@@ -586,10 +618,11 @@ class Gateway:
         forgotten = 0
         try:
             if effect.settled_before is not None and effect.commands_before is not None:
-                forgotten = await self._store.forget(
+                removing = self._store.forget(
                     settled_before=effect.settled_before, commands_before=effect.commands_before
                 )
-            usage = await self._store.usage()
+                forgotten = await self._answered("store", removing, StoreError)
+            usage = await self._answered("store", self._store.usage(), StoreError)
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
         else:

@@ -66,7 +66,7 @@ from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
 from bridge.core.storage import OpenedStore, StoreUsage
 from bridge.core.topics import Topics
-from bridge.errors import CloudUnavailable, LinkLost, PartFailed, StoreError
+from bridge.errors import CloudUnavailable, LinkLost, OutcomeUnknown, PartFailed, StoreError
 from bridge.gateway import Gateway, Inbox
 from bridge.watchdog import Signs
 from tests.conftest import NOON, PATIENCE_S
@@ -500,6 +500,27 @@ async def test_an_effect_that_fails_does_not_cost_the_next():
 
     (failed,) = script.seen(ComponentFailed)
     assert (failed.name, failed.doing) == ("gateway", "SendDenied")
+
+
+async def test_an_adapter_that_fails_as_none_should_is_told_and_gives_an_answer():
+    """Whoever waits gets a failure of the usual kind; the bridge lives, and an alert says so."""
+    work = [
+        CallCloud(1, charger_list_request()),
+        SaveReport(REPORT),
+        SaveCommand(ROW),
+        MarkPublished("k", 2),
+        SettleReports((("k", 1),)),
+        ReadReports(7, "EH123456", None, NOON, 9),
+        TendStore(NOON, NOON),
+    ]
+    script = Script({StreamOpened: work})
+    async with running(script, failure=KeyError("a mistake of ours")) as outside:
+        outside.inbox.put(StreamOpened())
+        answers = (CloudFailed, ReportNotSaved, CommandNotSaved, ReportsNotRead)
+        await settled(lambda: all(map(script.seen, answers)) and len(script.seen(StoreFailed)) == 3)
+
+    assert {failed.name for failed in script.seen(ComponentFailed)} == {"cloud", "store"}
+    assert isinstance(script.seen(CloudFailed)[0].error, OutcomeUnknown)
 
 
 async def test_a_failure_to_tell_of_a_failure_is_only_logged():
