@@ -99,7 +99,7 @@ test-locks: $(VENV)/.dev
 	python -m tests.locks.install $(ARGS)
 
 # The tests on every Python from 3.11 to 3.14 that is here or in a Debian; VERSIONS names some.
-test-pythons: mosquitto $(SIGNALR)/node_modules/.package-lock.json
+test-pythons: $(VENV)/.old-pip mosquitto firewall $(SIGNALR)/node_modules/.package-lock.json
 	@ARGS="$(ARGS)" tools/pythons.sh $(VERSIONS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.

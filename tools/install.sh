@@ -29,7 +29,11 @@ export PYTHONUNBUFFERED=1
 }
 [ "$lock" = audit ] || {
     say "installing the bridge itself"
-    "${pip[@]}" --quiet install --no-deps --no-build-isolation -e .
+    # Newer ones warn of every editable installation; what they say counts only when it fails.
+    said=$("${pip[@]}" install --no-deps --no-build-isolation -e . 2>&1) || {
+        echo "$said" >&2
+        exit 1
+    }
 }
 # Nothing was resolved, so nothing may be missing: at once, and for every Python we support.
 "${pip[@]}" check >/dev/null || "${pip[@]}" check

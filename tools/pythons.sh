@@ -50,7 +50,7 @@ make_root() {
     say "making a Debian $1, some 450 MB, two to five minutes"
     rm -rf --one-file-system "$root"
     if ! unshare --mount --propagation private debootstrap --variant=minbase \
-        --include=ca-certificates,git,iproute2,mosquitto,mosquitto-clients,openssl,procps,python3-venv \
+        --include=ca-certificates,git,iproute2,mosquitto,mosquitto-clients,nftables,openssl,procps,python3-venv \
         "$1" "$root" "$archive" >"$root.log" 2>&1; then
         reason="debootstrap failed, see $root.log"
         return 1
