@@ -230,9 +230,9 @@ $(VENV)/.audit: $(VENV)/.made requirements/audit.txt
 	@touch $@
 
 # Beside the environment, not in it: tests/locks tries every lock with it.
-$(VENV)/.old-pip: $(VENV)/.made requirements/old-pip.txt
+$(VENV)/.old-pip: $(VENV)/.made tests/locks/old-pip.txt
 	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes \
-		--upgrade --target $(OLD_PIP) -r requirements/old-pip.txt
+		--upgrade --target $(OLD_PIP) -r tests/locks/old-pip.txt
 	@touch $@
 
 mosquitto:

@@ -1,5 +1,6 @@
 """What people get: an example that loads, documents that are current, locks that fit each other."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from bridge.config.loading import load
 from bridge.settings import EaseeSettings, Secret, Settings
+from tools.check_lock import PYTHONS
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -83,6 +85,30 @@ def test_locks_have_hashes_and_no_addresses():
         assert "://" not in lock
         blocks = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]
         assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_a_python_that_cannot_be_had_is_said(tmp_path):
+    """The run over all Pythons names the ones it leaves out, and why."""
+    said = subprocess.run(
+        [ROOT / "tools" / "pythons.sh", "3.1", "4.0"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+    assert said[-2:] == [
+        f"Python {version}  not run: not here, and no Debian has it" for version in ("3.1", "4.0")
+    ]
+
+
+def test_every_python_that_is_declared_is_run():
+    """What the metadata promise, the check of the locks and the run over all Pythons agree."""
+    declared = re.findall(r"Python :: (3\.[0-9]+)", "\n".join(PYPROJECT["project"]["classifiers"]))
+    script = (ROOT / "tools" / "pythons.sh").read_text()
+
+    assert tuple(declared) == PYTHONS
+    assert f"set -- {' '.join(declared)}\n" in script
 
 
 def test_no_file_speaks_of_the_folder_it_was_written_in():

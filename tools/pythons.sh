@@ -3,12 +3,12 @@
 #
 # An interpreter is taken from pyenv, from the system, or from a small Debian that has it: that one
 # is made with debootstrap, from the archive this machine's apt uses, and entered with chroot. What
-# cannot be had is said. Everything lies in .pythons; ARGS are for pytest.
+# cannot be had is said. Everything lies in .pythons, or in PYTHONS_HOME; ARGS are for pytest.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 1
 here=$PWD
-home=$here/.pythons
+home=${PYTHONS_HOME:-$here/.pythons}
 results=$home/results.txt
 declare -A suites=([3.11]=bookworm [3.13]=trixie [3.14]=testing)
 [ $# -gt 0 ] || set -- 3.11 3.12 3.13 3.14

@@ -57,7 +57,7 @@ def test_a_package_that_is_taken_out_is_missed(start, monkeypatch):
 
 def test_every_lock_is_there_and_says_what_it_is_for():
     """The locks whose distributions are not here hold at least what they were made for."""
-    assert {path.stem for path in (ROOT / "requirements").glob("*.txt")} == {*CONTENTS, "old-pip"}
+    assert {path.stem for path in (ROOT / "requirements").glob("*.txt")} == {*CONTENTS}
     for name, text in TEXTS.items():
         lock = read(text)
         alone = {each.name: Asked(each.version) for each in lock}.get

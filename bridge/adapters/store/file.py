@@ -23,8 +23,9 @@ BUSY_TIMEOUT_S = 5.0
 # The write-ahead log shrinks to this after a checkpoint.
 WAL_BYTES = 4 * 1024 * 1024
 SIDECARS = ("", "-wal", "-shm")
-# Everything a start opens: the store, its lock and salt, and what an earlier one moved aside.
-BESIDE = (*SIDECARS, ".lock", ".salt", *(f".damaged{suffix}" for suffix in SIDECARS))
+# Everything a start opens: the store, the rollback journal that SQLite looks for, the lock, the
+# salt, and what an earlier start moved aside.
+BESIDE = (*SIDECARS, "-journal", ".lock", ".salt", *(f".damaged{suffix}" for suffix in SIDECARS))
 # A bridge starts within seconds. What is not checked by then is checked when it is read.
 CHECKED_WITHIN_S = 2.0
 # How often SQLite looks whether its time is up, in its own instructions: about every millisecond.
