@@ -144,7 +144,8 @@ def own_files(data: bytes) -> None:
     try:
         stored = TokenFile(STEM, "account").load()
         assert stored.access is None or isinstance(stored.access, Secret)
-        assert all(map(is_serial, RosterFile(STEM, "account").load()))
+        roster = RosterFile(STEM, "account").load()
+        assert all(map(is_serial, (*roster.charger_ids, *roster.left)))
         announced = AnnouncedFile(STEM, MqttSettings(host="account", port=1883)).load()
         assert all(isinstance(topic, str) for topic in announced)
     finally:

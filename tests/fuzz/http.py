@@ -34,7 +34,7 @@ def http_request(data: bytes) -> None:
         reader.feed_data(data)
         reader.feed_eof()
         try:
-            await _Conversation(reader, writer, SERVER._answer).hold()
+            await _Conversation(reader, writer, SERVER._answer, SERVER._waits).hold()
         except Unanswerable:
             return
 
