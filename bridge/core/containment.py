@@ -140,8 +140,9 @@ class Containment:
     def due(self, components: tuple[Timed, ...], now: Moment) -> Iterator[Effect]:
         """Have every component do what is due, and tell what failed."""
         self._asked_s = now.mono_s
+        rests = self._rests
         for each in components:
-            if self._rests and self._rests_now(each.name, now):
+            if rests and self._rests_now(each.name, now):
                 continue
             try:
                 yield from each.tick(now)
@@ -149,7 +150,7 @@ class Containment:
                 self.failed(each.name, error)
                 self._leave_alone(each.name, now.mono_s)
             else:
-                if each.name in self._rests:
+                if rests and each.name in rests:
                     self._was_asked(each, now)
         if self._failing:
             yield from self._tell(now)
@@ -157,9 +158,18 @@ class Containment:
     def deadline_s(self, components: tuple[Timed, ...]) -> float | None:
         """Return the monotonic time at which the first of them wants to be asked, or None."""
         first = None
-        for each in components:
-            at = self._wanted_s(each)
-            if at is not None and (first is None or at < first):
+        rests = self._rests
+        for each in components:  # asked after every event: a call less is worth a copy
+            try:
+                at = each.deadline_s()
+            except Exception as error:  # noqa: BLE001 - the border of a component
+                self.failed(each.name, error)
+                continue  # it is still asked with every event, and one comes every few seconds
+            if at is None:
+                continue
+            if rests and (rest := rests.get(each.name)) is not None:
+                at = max(at, rest.until_s)
+            if first is None or at < first:
                 first = at
         if first is None or first > self._asked_s:
             self._in_vain = 0
@@ -169,21 +179,12 @@ class Containment:
             return first
         self._in_vain = 0
         for each in components:
-            at = self._wanted_s(each)
-            if at is not None and at <= self._asked_s:
+            at = self.ask(each.name, each.deadline_s)
+            is_resting = each.name in rests and rests[each.name].until_s > self._asked_s
+            if at is not None and at <= self._asked_s and not is_resting:
                 self.failed(each.name, RuntimeError("it is due again whatever it does"))
                 self._leave_alone(each.name, self._asked_s)
         return self._asked_s + FIRST_REST_S
-
-    def _wanted_s(self, each: Timed) -> float | None:
-        try:
-            at = each.deadline_s()
-        except Exception as error:  # noqa: BLE001 - the border of a component
-            self.failed(each.name, error)
-            return None  # it is still asked with every event, and one comes every few seconds
-        if at is not None and self._rests and (rest := self._rests.get(each.name)) is not None:
-            return max(at, rest.until_s)
-        return at
 
     def _rests_now(self, name: str, now: Moment) -> bool:
         rest = self._rests.get(name)

@@ -200,7 +200,10 @@ class Machine:
         if isinstance(event, ValuesAcked) and not self._denied.is_kept:
             return  # nothing follows, and these come with every batch of values
         self._contained.doing = type(event).__name__
-        yield from self._contained.run("machine", self._route, event, now)
+        try:
+            yield from self._route(event, now)
+        except Exception as error:  # noqa: BLE001 - what is due is due all the same
+            self._contained.failed("machine", error)
         yield from self._contained.due(self._timed, now)
 
     def deadline_s(self) -> float | None:

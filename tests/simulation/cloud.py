@@ -120,6 +120,7 @@ class Vendor:
         self.timeline = timeline
         self.rng = rng
         scenario = Scenario(
+            equalizers=0,
             chargers=chargers,
             seed=seed,
             username="x@example.com",
