@@ -34,7 +34,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz sbom test-pythons test-locks
-.PHONY: simulate-faults
+.PHONY: simulate-faults simulate-sessions
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
@@ -128,6 +128,10 @@ soak-full: $(VENV)/.dev
 # Simulated hours of bad networks; SEED says which is the first. docs/simulation.md
 simulate-faults: $(VENV)/.dev
 	python -m tests.simulation.play $(or $(SEEDS),200) $(or $(SEED),1) $(ARGS)
+
+# Histories of sessions with wrong clocks, standing counters and losses. docs/simulation.md
+simulate-sessions: $(VENV)/.dev
+	python -m tests.simulation.sessions $(or $(SEEDS),10000) $(or $(SEED),1)
 
 # N times at each of sixteen points.
 soak-crash: $(VENV)/.dev mosquitto

@@ -28,6 +28,9 @@ from bridge.core.effects import (
     AskRetained,
     CallCloud,
     Effect,
+    ForgetTexts,
+    KeepReports,
+    KeepText,
     MarkPublished,
     Note,
     ReadReports,
@@ -404,7 +407,13 @@ class Gateway:
             case SaveCommand():
                 self._spawn(self._save_command(effect))
             case SettleReports(reports):
-                self._spawn(self._settle(reports))
+                self._spawn(self._noted(self._store.settle(reports)))
+            case KeepReports(reports):
+                self._spawn(self._noted(self._store.keep(reports)))
+            case KeepText(text):
+                self._spawn(self._noted(self._store.keep_text(text)))
+            case ForgetTexts(keys):
+                self._spawn(self._noted(self._store.forget_texts(keys)))
             case ReadReports():
                 self._spawn(self._read_reports(effect))
             case TendStore():
@@ -580,9 +589,10 @@ class Gateway:
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
 
-    async def _settle(self, reports: tuple[tuple[str, int], ...]) -> None:
+    async def _noted(self, change: Awaitable[None]) -> None:
+        """Wait for a change of the store that nobody is told of when it is done."""
         try:
-            await self._answered("store", self._store.settle(reports), StoreError)
+            await self._answered("store", change, StoreError)
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
 

@@ -14,6 +14,7 @@ from bridge.core.events import Event, Moment
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 from bridge.core.storage import OpenedStore, StoreUsage
 
 Emit = Callable[[Event], None]
@@ -212,6 +213,33 @@ class Store(Protocol):
 
         Raises:
             StoreError: It is not noted; they may go out again.
+        """
+        ...
+
+    async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
+        """Keep these reports without owing them: nobody ever asked for one.
+
+        Args:
+            reports: Key and revision of each; a newer revision stays owed.
+
+        Raises:
+            StoreError: It is not noted; they may go out again.
+        """
+        ...
+
+    async def keep_text(self, text: UnreadText) -> None:
+        """Keep a text that should be a session and cannot be read.
+
+        Raises:
+            StoreError: It is not kept.
+        """
+        ...
+
+    async def forget_texts(self, keys: tuple[str, ...]) -> None:
+        """Delete texts that are done with, by key.
+
+        Raises:
+            StoreError: They are still there.
         """
         ...
 

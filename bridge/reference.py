@@ -119,6 +119,14 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "JSON: kind, message, hint, since",
     )
     yield (
+        _code(topics.alert("session_unreadable/<id>")),
+        "yes, emptied when solved",
+        (
+            "the same, of a charger whose session was told and cannot be read; the cloud's list is"
+            " asked within a minute"
+        ),
+    )
+    yield (
         _code(topics.availability(one)),
         "yes",
         (
@@ -153,7 +161,8 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "no",
         (
             "JSON of every finished session, once or more with the same `key`; a higher `revision`"
-            " says that its content changed"
+            " says that its content changed; `incomplete` names what could not be read, `clock` is"
+            " `suspect` where a time cannot be"
         ),
     )
     yield _code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"

@@ -144,6 +144,9 @@ _OR_WHOLE: Final = {"type": ["integer", "null"]}
 _OR_FLAG: Final = {"type": ["boolean", "null"]}
 _OR_TIME: Final = {**_TIME, "type": ["string", "null"]}
 _SOURCE: Final = {"enum": ["stream", "poll", "backfill"]}
+# As a charger tells it, whose clock may never have been set.
+_TOLD_TIME: Final = {**_TIME, "pattern": _TIME["pattern"].replace("^2[01][0-9]{2}", "^[0-9]{4}")}
+_OR_TOLD_TIME: Final = {**_TOLD_TIME, "type": ["string", "null"]}
 
 
 def _object(fields: Mapping[str, object], **more: object) -> Schema:
@@ -196,12 +199,21 @@ def _of_the_bridge(topics: Topics) -> Iterator[Message]:
         "alert",
         topics.alert(KIND),
         "What an operator should know of; emptied when solved",
-        _object({"kind": _TEXT, "message": _TEXT, "hint": _TEXT, "since": _TIME}),
+        _ALERT,
+        retained=True,
+        cleared=True,
+    )
+    yield Message(
+        "alert_session_unreadable",
+        topics.alert(f"session_unreadable/{CHARGER}"),
+        "Sessions of a charger that were told and cannot be read; emptied when they are known",
+        _ALERT,
         retained=True,
         cleared=True,
     )
 
 
+_ALERT: Final = _object({"kind": _TEXT, "message": _TEXT, "hint": _TEXT, "since": _TIME})
 _INFO: Final = _object(
     {
         "version": _TEXT,
@@ -363,25 +375,40 @@ _EVENTS: Final[Mapping[str, Schema]] = {
 # -- sessions ----------------------------------------------------------------------------------
 
 _AUTH_REASON: Final = {"auth_reason": _OR_WHOLE, "auth_reason_name": _OR_TEXT}
+_SIDE: Final = ("session_id", "meter_start_kwh", "meter_stop_kwh", "auth_reason", "auth")
+_READ: Final = {
+    "incomplete": {
+        "type": "array",
+        "items": {"type": "string", "enum": list(_SIDE)},
+        "description": "Fields that were told and could not be read; they are null",
+    },
+    "clock": {
+        "type": "string",
+        "enum": ["ok", "suspect"],
+        "description": "Whether the times can be; they are as they were told",
+    },
+}
 _FINISHED: Final = {
     "charger_id": _TEXT,
     "session_id": _OR_WHOLE,
-    "started_at": _TIME,
-    "ended_at": _TIME,
+    "started_at": _TOLD_TIME,
+    "ended_at": _TOLD_TIME,
     "energy_kwh": {"type": "number"},
     "meter_start_kwh": _OR_NUMBER,
     "meter_stop_kwh": _OR_NUMBER,
     **_AUTH_REASON,
     "offline": _OR_FLAG,
+    **_READ,
 }
 _CURRENT: Final = _object(
     {
         "charger_id": _TEXT,
         "session_id": _OR_WHOLE,
-        "started_at": _OR_TIME,
+        "started_at": _OR_TOLD_TIME,
         "meter_start_kwh": _OR_NUMBER,
         "energy_kwh": _OR_NUMBER,
         **_AUTH_REASON,
+        **_READ,
     }
 )
 _LAST: Final = _object(

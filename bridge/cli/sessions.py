@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TextIO
 
 from bridge.adapters.store.salt import read_salt
-from bridge.adapters.store.sqlite import SqliteStore, read_reports
+from bridge.adapters.store.sqlite import SqliteStore, read_reports, read_texts
 from bridge.core.cloud.requests import is_serial
 from bridge.core.sessions.ledger import StoredReport, report_document
+from bridge.core.sessions.texts import UnreadText
+from bridge.core.sessions.texts import shown as shown_text
 from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
 from bridge.errors import StoreError, StoreLocked
@@ -79,14 +81,30 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
         shown = _cells(_document(replace(stored, report=replace(report, auth="")), None))
         cells = (stored.key, shown["ended_at"], shown["energy_kwh"], str(stored.revision))
         reason = shown["auth_reason_name"] or "-"
-        lines.append(LIST_COLUMNS.format(*cells, reason, report.source, _state(stored)))
+        notes = [*(f"no {name}" for name in report.incomplete), "clock suspect"]
+        state = ", ".join([_state(stored), *notes[: None if report.doubtful else -1]])
+        lines.append(LIST_COLUMNS.format(*cells, reason, report.source, state))
+    lines += map(_unread_line, _unread(settings, arguments))
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
+def _unread(settings: Settings, arguments: argparse.Namespace) -> Iterator[UnreadText]:
+    for text in read_texts(Path(settings.store.path)):
+        is_wanted = arguments.charger in (None, text.charger_id)
+        if is_wanted and (arguments.since is None or text.received_at >= arguments.since):
+            yield text
+
+
+def _unread_line(text: UnreadText) -> str:
+    """Show what cannot be read, without tags and without what could steer a terminal."""
+    told = "".join(one if one.isprintable() else "?" for one in shown_text(text.text))
+    return f"{text.charger_id} {iso_utc(text.received_at)} cannot be read, {text.reason}: {told}"
+
+
 def _state(stored: StoredReport) -> str:
     if stored.settled:
-        return "settled"
+        return "settled" if stored.published else "kept"
     return "published" if stored.published else "owed"
 
 
@@ -147,6 +165,8 @@ def _cell(value: object) -> str:
             return ""
         case bool():
             return "true" if value else "false"
+        case list():
+            return " ".join(value)
         case _Number():
             return str(value)  # a negative one is no formula
         case _:

@@ -246,8 +246,8 @@ KEYS: Final = (
         "publish.require_subscriber",
         SWITCH,
         "A session report that nobody was subscribed to stays owed, and is tried again until"
-        " somebody is. Only an MQTT 5 broker tells; with 3.1.1 its acknowledgement always counts."
-        " Set it to false where nothing is meant to take session reports.",
+        " somebody is. Before anybody ever took one it is kept instead, and the first consumer asks"
+        " for a replay. Only an MQTT 5 broker tells; with 3.1.1 its acknowledgement always counts.",
     ),
     Key(
         "publish.require_acknowledgement",

@@ -15,7 +15,13 @@ from bridge.core.values import iso_utc
 # Worth knowing, and nothing that the bridge fails to do: the rest means trouble, an unknown kind
 # included, and ``bridge/health`` counts it.
 ADVICE: Final = frozenset(
-    {"access_open_offline", "access_nobody_offline", "broker_unreachable", "retained_command"}
+    {
+        "access_open_offline",
+        "access_nobody_offline",
+        "broker_unreachable",
+        "retained_command",
+        "session_clock",
+    }
 )
 
 
@@ -24,7 +30,8 @@ class Alert:
     """One open alert.
 
     Attributes:
-        kind: Last level of its topic, snake_case.
+        kind: Last level of its topic, snake_case; ``<kind>/<charger>`` where each charger has its
+            own.
         message: What is wrong.
         hint: What to do about it.
         since: When it was first raised, ISO 8601 with ``Z``.

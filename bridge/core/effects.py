@@ -13,6 +13,7 @@ from bridge.core.commands.record import CommandRow
 from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -115,6 +116,31 @@ class SettleReports:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepReports:
+    """Nobody ever asked for these: they are kept, and not owed.
+
+    Attributes:
+        reports: Key and revision of each. A newer revision stays owed.
+    """
+
+    reports: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepText:
+    """Keep a text that should be a session and cannot be read; the core has it until then."""
+
+    text: UnreadText
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTexts:
+    """These texts are done with, by key."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadReports:
     """Read stored reports; answered by ``ReportsRead`` or ``ReportsNotRead``.
 
@@ -188,6 +214,9 @@ Effect = (
     | SaveReport
     | MarkPublished
     | SettleReports
+    | KeepReports
+    | KeepText
+    | ForgetTexts
     | ReadReports
     | TendStore
     | SaveCommand

@@ -15,6 +15,7 @@ from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 from bridge.errors import CloudError, StoreError
 from bridge.settings import Settings
 
@@ -327,6 +328,8 @@ class StoreOpened:
         commands: An earlier process's, oldest first; empty when the store became well again.
         salvaged: How many rows were saved out of damaged parts.
         incomplete: What was committed last may be missing.
+        texts: What should be sessions and could not be read.
+        has_consumer: Somebody took a report since the store was made.
     """
 
     owed: tuple[StoredReport, ...]
@@ -335,6 +338,8 @@ class StoreOpened:
     commands: tuple[CommandRow, ...] = ()
     salvaged: int = 0
     incomplete: bool = False
+    texts: tuple[UnreadText, ...] = ()
+    has_consumer: bool = True
 
 
 @dataclass(frozen=True, slots=True)

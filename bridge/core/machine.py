@@ -134,13 +134,19 @@ class Machine:
         )
         self._denied = Denied(self._alerts)
         self._broker = BrokerWatch(self.topics, self._alerts)
-        self._fleet = Fleet(self.topics, settings.publish, salt, self._status)
+        self._ids = itertools.count(1)
+        self._sessions = Bookkeeping(
+            self.topics, settings, self._alerts, salt=salt, next_id=self._ids.__next__
+        )
+        self._status.reports = lambda: self._sessions.standing
+        self._fleet = Fleet(
+            self.topics, settings.publish, salt, self._status, self._sessions.unreadable
+        )
         self._discovery = Discovery(settings.easee.chargers)
         self._absence = Absence()
         self._departures = Departures(self.topics, self._forgotten, self._is_served_elsewhere)
         self._polling = Polling(settings.easee.source, float(settings.easee.poll_interval_s))
         self._probe = Probe()
-        self._ids = itertools.count(1)
         self._journal = Journal(
             self.topics,
             settings.commands,
@@ -162,10 +168,6 @@ class Machine:
         self._retained = RetainedWatch(self.topics, self._alerts)
         self._late_until_s = NEVER_S
         self._late_by_s = 0.0
-        self._sessions = Bookkeeping(
-            self.topics, settings, self._alerts, salt=salt, next_id=self._ids.__next__
-        )
-        self._status.reports = lambda: self._sessions.standing
         self._queries = Queries(
             self.topics,
             Privacy(settings.publish.personal_data, salt),
@@ -552,7 +554,7 @@ class Machine:
                 yield from self._availability_echo(charger_id, event.payload, fresh=fresh)
             case AlertTopic(kind):
                 is_there = self._contained.ask("neighbours", self._neighbours.is_there, now)
-                ours = is_level(kind) and not is_there
+                ours = all(map(is_level, kind.split("/"))) and not is_there
                 if fresh and event.payload and ours and kind not in self._alerts.kinds:
                     yield Publish(self.topics.alert(kind), b"")
             case PersonalTopic():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from bridge.core.commands.record import CommandRow
 from bridge.core.events import StoreOpened
 from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.texts import UnreadText
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class OpenedStore:
         damaged: How many rows fail their check; they stay in the file and are not handed out.
         salvaged: How many rows were saved out of damaged parts; they are among the others.
         incomplete: The write-ahead log was gone: what was committed last may be missing.
+        texts: What should be sessions and could not be read, oldest first.
+        has_consumer: Somebody took a report since the store was made.
     """
 
     owed: tuple[StoredReport, ...] = ()
@@ -28,6 +31,8 @@ class OpenedStore:
     damaged: int = 0
     salvaged: int = 0
     incomplete: bool = False
+    texts: tuple[UnreadText, ...] = ()
+    has_consumer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +64,6 @@ def store_opened(opened: OpenedStore, *, again: bool = False) -> StoreOpened:
         () if again else opened.commands,
         opened.salvaged,
         opened.incomplete,
+        opened.texts,
+        opened.has_consumer,
     )

@@ -64,7 +64,11 @@ class AvailabilityTopic:
 
 @dataclass(frozen=True, slots=True)
 class AlertTopic:
-    """``<base>/bridge/alert/<kind>``: likewise."""
+    """``<base>/bridge/alert/<kind>`` and ``…/<kind>/<charger>``: likewise.
+
+    Attributes:
+        kind: Both levels where there are two.
+    """
 
     kind: str
 
@@ -149,7 +153,11 @@ class Topics:
         return f"{self.base}/bridge/heartbeat"
 
     def alert(self, kind: str) -> str:
-        """Retained, emptied when solved."""
+        """Retained, emptied when solved.
+
+        Args:
+            kind: One level, or two where each charger has an alert of its own.
+        """
         return f"{self.base}/bridge/alert/{kind}"
 
     def availability(self, charger_id: str) -> str:
@@ -186,6 +194,7 @@ class Topics:
             self.bridge_health,
             self.bridge_heartbeat,
             self.alert("+"),
+            self.alert("session_unreadable/+"),
             self.availability("+"),
             self.observation("+", "+"),
             self.state("+", "+"),
@@ -247,6 +256,7 @@ class Topics:
             self.bridge_info,
             f"{self.base}/+/availability",
             self.alert("+"),
+            self.alert("session_unreadable/+"),
             *(
                 topic("+", name)
                 for name in _RETAINED_ONCE
@@ -261,6 +271,8 @@ class Topics:
         match topic[len(self.base) + 1 :].split("/"):
             case ["bridge", "alert", kind]:
                 return AlertTopic(kind)
+            case ["bridge", "alert", kind, charger_id]:
+                return AlertTopic(f"{kind}/{charger_id}")
             case ["bridge", *rest]:
                 return _BRIDGE.get("/".join(rest))
             case [charger_id, "availability"]:

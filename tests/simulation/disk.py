@@ -14,8 +14,9 @@ from typing import TypeVar
 from bridge.adapters.cloud.tokens import StoredTokens
 from bridge.core.commands.record import CommandRow
 from bridge.core.events import Event, StoreFailed
-from bridge.core.sessions.ledger import StoredReport, find_row, merged
+from bridge.core.sessions.ledger import StoredReport, entered
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 from bridge.core.storage import OpenedStore, StoreUsage, store_opened
 from bridge.errors import StoreError, StoreFull
 from tests.simulation.engine import SimulatedClock, Timeline
@@ -63,6 +64,8 @@ class Disk:
     rng: random.Random
     reports: dict[str, StoredReport] = field(default_factory=dict)
     commands: dict[str, CommandRow] = field(default_factory=dict)
+    texts: dict[str, UnreadText] = field(default_factory=dict)
+    has_consumer: bool = False
     tokens: StoredTokens = field(default_factory=StoredTokens)
     roster: tuple[str, ...] = ()
     left: Mapping[str, datetime] = field(default_factory=dict)
@@ -80,9 +83,14 @@ class Disk:
         """Return what a store finds when it is opened."""
         owed = sorted(
             (one for one in self.reports.values() if not one.settled),
-            key=lambda one: one.report.ended_at,
+            key=lambda one: one.report.at,
         )
-        return OpenedStore(tuple(owed), tuple(self.commands.values()))
+        return OpenedStore(
+            tuple(owed),
+            tuple(self.commands.values()),
+            texts=tuple(self.texts.values()),
+            has_consumer=self.has_consumer,
+        )
 
     def turn(self) -> Commit:
         """Find the commit for what is asked for now: the next one, or one that begins at once."""
@@ -173,37 +181,50 @@ class SimulatedStore:
         alike = [
             one
             for one in reports.values()
-            if (one.report.charger_id, one.report.session_id)
-            == (report.charger_id, report.session_id)
+            if one.report.charger_id == report.charger_id
+            and report.session_id in (one.report.session_id, None)
         ]
-        key, held = find_row(report, alike)
-        if held is None:
-            self._require_room()
-            stored = StoredReport(key, 1, report)
-        elif (content := merged(held.report, report)) is held.report:
-            return held, False
-        else:
-            stored = StoredReport(key, held.revision + 1, content)
-        reports[key] = stored
-        self._disk.accepted(stored)
-        return stored, True
+        stored, changed = entered(report, alike)
+        if changed:
+            if stored.revision == 1:
+                self._require_room()
+            reports[stored.key] = stored
+            self._disk.accepted(stored)
+        return stored, changed
 
     async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
         await self._commit(lambda: self._mark(key, revision, at))
 
     def _mark(self, key: str, revision: int, at: datetime | None) -> None:
+        self._disk.has_consumer = True
         held = self._disk.reports[key]
-        if held.revision == revision:
-            self._disk.reports[key] = replace(held, published=True, published_at=at)
+        if held.revision == revision and not held.published:
+            self._disk.reports[key] = replace(held, published=True, settled=False, published_at=at)
 
     async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
         await self._commit(lambda: self._settle(reports))
 
     def _settle(self, reports: tuple[tuple[str, int], ...]) -> None:
+        self._disk.has_consumer = True
+        for key, revision in reports:
+            held = self._disk.reports.get(key)
+            if held is not None and held.revision == revision:
+                self._disk.reports[key] = replace(held, settled=True, published=True)
+
+    async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
+        await self._commit(lambda: self._keep(reports))
+
+    def _keep(self, reports: tuple[tuple[str, int], ...]) -> None:
         for key, revision in reports:
             held = self._disk.reports.get(key)
             if held is not None and held.revision == revision:
                 self._disk.reports[key] = replace(held, settled=True)
+
+    async def keep_text(self, text: UnreadText) -> None:
+        await self._commit(lambda: self._disk.texts.update({text.key: text}))
+
+    async def forget_texts(self, keys: tuple[str, ...]) -> None:
+        await self._commit(lambda: [self._disk.texts.pop(key, None) for key in keys])
 
     async def reports(
         self,
@@ -220,10 +241,10 @@ class SimulatedStore:
                 one
                 for one in self._disk.reports.values()
                 if (charger_id is None or one.report.charger_id == charger_id)
-                and (since is None or one.report.ended_at >= since)
-                and (until is None or one.report.ended_at < until)
+                and (since is None or one.report.at >= since)
+                and (until is None or one.report.at < until)
             ),
-            key=lambda one: one.report.ended_at,
+            key=lambda one: one.report.at,
         )
         return tuple(found[:limit])
 
@@ -248,7 +269,7 @@ class SimulatedStore:
         reports = [
             key
             for key, one in disk.reports.items()
-            if one.settled and one.report.ended_at < settled_before
+            if one.settled and one.report.at < settled_before
         ]
         commands = [
             key

@@ -18,6 +18,8 @@ from bridge.adapters.store.schema import (
     PUBLISHED_PLACE,
     REPORT_WIDTH,
     REPORT_WIDTH_1,
+    REPORT_WIDTH_2,
+    TEXT_WIDTH,
     Row,
     lenient_text,
 )
@@ -36,9 +38,13 @@ OVERFLOW_BYTES = PAGE_BYTES - 4
 # A command's body and answer are a few KiB at most.
 MOST_PAYLOAD = 1024 * 1024
 # Where a report says that it is settled; one of version 1 that was published is.
-SETTLED_PLACES: Final = {REPORT_WIDTH_1: PUBLISHED_PLACE, REPORT_WIDTH: DIGEST_PLACE + 1}
+SETTLED_PLACES: Final = {
+    REPORT_WIDTH_1: PUBLISHED_PLACE,
+    REPORT_WIDTH_2: DIGEST_PLACE + 1,
+    REPORT_WIDTH: DIGEST_PLACE + 1,
+}
 # How long the head of a row can be: a byte for each column, more for a few long ones.
-HEADER_SIZES: Final = range(COMMAND_WIDTH + 1, 2 * REPORT_WIDTH)
+HEADER_SIZES: Final = range(TEXT_WIDTH + 1, 2 * REPORT_WIDTH)
 # The energies of a report: a whole number is stored as an integer, and is a float all the same.
 REAL_PLACES = range(6, 9)
 # Record format: what the serial types up to 9 are in bytes, and how whole numbers are read.
@@ -86,7 +92,7 @@ def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
     types = _types(image[at + 1 : at + image[at]])
     place = SETTLED_PLACES.get(len(types))
     if place is None:
-        return not settled and len(types) == COMMAND_WIDTH
+        return not settled and len(types) in (COMMAND_WIDTH, TEXT_WIDTH)
     return settled == (types[place] == TRUE_TYPE)
 
 
@@ -122,7 +128,7 @@ def _record(payload: bytes) -> Row:
             raise IndexError
         row.append(_value(serial_type, value))
         at += size
-    if len(row) != COMMAND_WIDTH:
+    if len(row) not in (COMMAND_WIDTH, TEXT_WIDTH):
         for place in REAL_PLACES:
             if isinstance(whole := row[place], int):
                 row[place] = float(whole)

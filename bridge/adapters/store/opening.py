@@ -22,6 +22,7 @@ import structlog
 
 from bridge.adapters.store import commands as command_rows
 from bridge.adapters.store import rows as report_rows
+from bridge.adapters.store import texts as text_rows
 from bridge.adapters.store.aside import finish_moving, keep_aside, set_aside, unfinished
 from bridge.adapters.store.file import (
     CHECKED_WITHIN_S,
@@ -124,7 +125,13 @@ def held(db: sqlite3.Connection) -> OpenedStore:
     """Read what a sound store holds."""
     owed, damaged = report_rows.read_owed(db)
     commands, damaged_commands = command_rows.read_all(db)
-    return OpenedStore(owed, commands, damaged=damaged + damaged_commands)
+    return OpenedStore(
+        owed,
+        commands,
+        damaged=damaged + damaged_commands,
+        texts=text_rows.read_all(db),
+        has_consumer=report_rows.has_consumer(db),
+    )
 
 
 def _take_over(db: sqlite3.Connection, room: Room, finds: Finds, *, in_doubt: bool) -> OpenedStore:

@@ -3,31 +3,37 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from bridge.adapters.store.schema import (
     DIGEST_PLACE,
+    HAS_CONSUMER,
     REPORT_WIDTH,
     REPORT_WIDTH_1,
+    REPORT_WIDTH_2,
     SELECT,
     SELECT_1,
+    SELECT_2,
     SELECT_NUMBERED,
     Row,
     digest_of,
     is_intact_report,
+    judged_columns,
     overwritten,
     time_text,
 )
-from bridge.core.sessions.ledger import StoredReport, find_row, merged
+from bridge.core.sessions.ledger import StoredReport, entered
 from bridge.core.sessions.reports import SessionReport
 
 log = structlog.get_logger()
 
 # A revision above this is a damaged number.
 MOST_REVISIONS = 1_000_000
+# Before clocks were judged.
+VERSION_2: Final = 2
 # Rows deleted in one commit: what waits behind them waits a few milliseconds.
 MOST_AT_ONCE = 500
 
@@ -36,14 +42,22 @@ _MARKS: Final = ", ".join("?" * REPORT_WIDTH)
 # An update in place keeps its page and its place in the index: less is written.
 PUT: Final = f"{_INSERT} ({_MARKS}) ON CONFLICT (key) DO UPDATE SET {overwritten(SELECT)}"
 
+# When a session counts as ended: what a charger's clock says may lie years ahead.
+_AT: Final = "coalesce(placed_at, ended_at)"
+# So near a session that was told without a counter can be.
+NEAR: Final = timedelta(days=2)
+
 # The cloud tells a charger's last report again at every connection, for years if nobody charges
-# there. Without its row it would be a new one each time. Last by the charger's clock, and by when
-# it said so: a burst of sessions comes in any order.
+# there. Without its row it would be a new one each time. Last by the charger's clock, by
+# when it counts as ended, and by when it said so: a burst of sessions comes in any order.
 _NOT_THE_LAST: Final = (
     "EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
     " AND (later.ended_at, later.rowid) > (report.ended_at, report.rowid))"
     " AND EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
     " AND (later.measured_at, later.rowid) > (report.measured_at, report.rowid))"
+    " AND EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
+    " AND (coalesce(later.placed_at, later.ended_at), later.rowid)"
+    " > (coalesce(report.placed_at, report.ended_at), report.rowid))"
 )
 
 
@@ -70,24 +84,39 @@ def to_row(stored: StoredReport) -> Row:
         time_text(report.received_at),
         int(stored.published),
     )
-    delivery = (
+    more = (
         int(stored.settled),
-        None if stored.published_at is None else time_text(stored.published_at),
+        _time_or_none(stored.published_at),
+        " ".join(report.incomplete),
+        " ".join(report.doubtful),
+        _time_or_none(report.placed_at),
+        _time_or_none(report.ranked_at),
     )
-    return (*columns, digest_of((*columns, *delivery)), *delivery)
+    return (*columns, digest_of((*columns, *more)), *more)
+
+
+def _time_or_none(at: datetime | None) -> str | None:
+    return None if at is None else time_text(at)
+
+
+def _moment_or_none(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def from_row(row: Row) -> StoredReport | None:
     """Return the report in a row, or None when the row is not what was written.
 
-    A row of version 1 has no ``settled``: what was published there is.
+    A row of version 1 has no ``settled``: what was published there is. One of before version 3 says
+    nothing of its clock.
     """
-    if len(row) not in (REPORT_WIDTH_1, REPORT_WIDTH) or not is_intact_report(row):
+    widths = (REPORT_WIDTH_1, REPORT_WIDTH_2, REPORT_WIDTH)
+    if len(row) not in widths or not is_intact_report(row):
         return None
     key, revision, charger_id, session_id, started_at, ended_at, *numbers = row[:10]
     auth, source, measured_at, received_at, published = row[10:DIGEST_PLACE]
     energy_kwh, meter_start_kwh, meter_stop_kwh, auth_reason = numbers
-    settled, published_at = row[DIGEST_PLACE + 1 :] or (published, None)
+    settled, published_at = row[DIGEST_PLACE + 1 : REPORT_WIDTH_2] or (published, None)
+    incomplete, doubtful, placed_at, ranked_at = row[REPORT_WIDTH_2:] or judged_columns(row)
     report = SessionReport(
         charger_id=charger_id,
         session_id=session_id,
@@ -101,14 +130,13 @@ def from_row(row: Row) -> StoredReport | None:
         source=source,
         measured_at=datetime.fromisoformat(measured_at),
         received_at=datetime.fromisoformat(received_at),
+        incomplete=tuple(incomplete.split()),
+        doubtful=tuple(doubtful.split()),
+        placed_at=_moment_or_none(placed_at),
+        ranked_at=_moment_or_none(ranked_at),
     )
     return StoredReport(
-        key,
-        revision,
-        report,
-        bool(published),
-        bool(settled),
-        datetime.fromisoformat(published_at) if published_at else None,
+        key, revision, report, bool(published), bool(settled), _moment_or_none(published_at)
     )
 
 
@@ -142,20 +170,37 @@ def save(
         report: What arrived.
         require_room: Called before a row is added; raises ``StoreFull``.
     """
-    found = db.execute(
-        f"{SELECT} WHERE charger_id = ? AND session_id IS ?", (report.charger_id, report.session_id)
+    rows = [stored for row in _alike(db, report) if (stored := checked(row)) is not None]
+    stored, changed = entered(report, rows, _first_started_at(db, report.charger_id))
+    if changed:
+        if stored.revision == 1:
+            require_room()
+            stored = replace(stored, revision=_revision_after_damage(db, stored.key))
+        put(db, (stored,))
+    return stored, changed
+
+
+def _alike(db: sqlite3.Connection, report: SessionReport) -> list[Row]:
+    """Read the rows that may be of the same session."""
+    if report.session_id is not None:
+        return db.execute(
+            f"{SELECT} WHERE charger_id = ? AND (session_id = ? OR session_id IS NULL)",
+            (report.charger_id, report.session_id),
+        ).fetchall()
+    near = time_text(report.at - NEAR), time_text(report.at + NEAR)
+    return db.execute(
+        f"{SELECT} WHERE charger_id = ? AND (session_id IS NULL OR {_AT} BETWEEN ? AND ?)",
+        (report.charger_id, *near),
     ).fetchall()
-    rows = [stored for row in found if (stored := checked(row)) is not None]
-    key, held = find_row(report, rows)
-    if held is None:
-        require_room()
-        stored = StoredReport(key, _revision_after_damage(db, key), report)
-    elif (content := merged(held.report, report)) is held.report:
-        return held, False
-    else:
-        stored = StoredReport(key, held.revision + 1, content)
-    put(db, (stored,))
-    return stored, True
+
+
+def _first_started_at(db: sqlite3.Connection, charger_id: str) -> datetime | None:
+    """Return when the first session of a charger began, of those whose times can be."""
+    query = "SELECT min(started_at) FROM report WHERE charger_id = ? AND doubtful = ''"
+    try:
+        return _moment_or_none(db.execute(query, (charger_id,)).fetchone()[0])
+    except (TypeError, ValueError):
+        return None  # damage; it is found where rows are checked
 
 
 def put(db: sqlite3.Connection, reports: Iterable[StoredReport]) -> None:
@@ -177,10 +222,11 @@ def _revision_after_damage(db: sqlite3.Connection, key: str) -> int:
 
 
 def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime | None) -> None:
-    """Note that the broker took this revision; a newer one stays owed."""
+    """Note that the broker took this revision; a newer one stays owed, and one that was kept is."""
+    db.execute(HAS_CONSUMER)
     stored = find(db, key)
     if stored is not None and stored.revision == revision and not stored.published:
-        put(db, (replace(stored, published=True, published_at=at),))
+        put(db, (replace(stored, published=True, settled=False, published_at=at),))
 
 
 def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
@@ -188,16 +234,36 @@ def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
 
     A newer revision stays owed: it can have been committed after somebody took the one before it.
     """
+    db.execute(HAS_CONSUMER)
+    for stored in _unsettled(db, reports):
+        put(db, (replace(stored, settled=True, published=True),))
+
+
+def keep(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
+    """Keep these without owing them: nobody ever asked for one. Settled and never published."""
+    for stored in _unsettled(db, reports):
+        put(db, (replace(stored, settled=True),))
+
+
+def _unsettled(
+    db: sqlite3.Connection, reports: Iterable[tuple[str, int]]
+) -> Iterator[StoredReport]:
     for key, revision in reports:
         stored = find(db, key)
         if stored is not None and stored.revision == revision and not stored.settled:
-            put(db, (replace(stored, settled=True),))
+            yield stored
+
+
+def has_consumer(db: sqlite3.Connection) -> bool:
+    """Say whether somebody took a report since the store was made."""
+    return db.execute("SELECT 1 FROM meta WHERE name = 'consumer'").fetchone() is not None
 
 
 def mark_owed(
     db: sqlite3.Connection, since: datetime | None, charger_id: str | None
 ) -> tuple[StoredReport, ...]:
     """Owe rows again; return them, oldest first."""
+    db.execute(HAS_CONSUMER)
     held = select(db, since=since, charger_id=charger_id)
     owed = tuple(
         replace(stored, published=False, settled=False, published_at=None) for stored in held
@@ -213,7 +279,7 @@ def forget(db: sqlite3.Connection, settled_before: datetime) -> int:
     """
     found = db.execute(
         f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST}"
-        " AND max(ended_at, received_at, coalesce(published_at, '')) < ? LIMIT ?",
+        f" AND max({_AT}, received_at, coalesce(published_at, '')) < ? LIMIT ?",
         (time_text(settled_before), MOST_AT_ONCE),
     ).fetchall()
     return _delete(db, found)
@@ -251,11 +317,15 @@ def select(
         since: Only sessions that ended then or later.
         until: Only sessions that ended before.
         charger_id: Only this charger's.
+
+    What cannot have ended when it says counts as ended when it came.
     """
-    is_first_version = db.execute("PRAGMA user_version").fetchone()[0] <= 1
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    columns = SELECT_1 if version <= 1 else SELECT_2 if version == VERSION_2 else SELECT
+    at = "ended_at" if version <= VERSION_2 else _AT
     query = (
-        f"{SELECT_1 if is_first_version else SELECT} WHERE ended_at >= ?"
-        " AND (ended_at < ? OR ? IS NULL) AND (charger_id = ? OR ? IS NULL) ORDER BY ended_at, key"
+        f"{columns} WHERE {at} >= ?"
+        f" AND ({at} < ? OR ? IS NULL) AND (charger_id = ? OR ? IS NULL) ORDER BY {at}, key"
     )
     first = time_text(since) if since else ""
     last = time_text(until) if until else None
@@ -270,7 +340,7 @@ def read_owed(db: sqlite3.Connection) -> tuple[tuple[StoredReport, ...], int]:
     rows = [checked(row) for row in db.execute(f"{SELECT} WHERE settled IS NOT 1")]
     owed = sorted(
         (stored for stored in rows if stored is not None),
-        key=lambda stored: (stored.report.ended_at, stored.key),
+        key=lambda stored: (stored.report.at, stored.key),
     )
     return tuple(owed), sum(stored is None for stored in rows)
 

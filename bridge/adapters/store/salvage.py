@@ -11,13 +11,15 @@ import structlog
 
 from bridge.adapters.store import commands as command_rows
 from bridge.adapters.store import rows as report_rows
+from bridge.adapters.store import texts as text_rows
 from bridge.adapters.store.carving import PageOf, carve
 from bridge.adapters.store.file import time_limit, transaction
 from bridge.adapters.store.room import CROWDED_SHARE, Room
-from bridge.adapters.store.schema import COMMAND_WIDTH, PAGE_BYTES, Row
+from bridge.adapters.store.schema import COMMAND_WIDTH, PAGE_BYTES, TEXT_WIDTH, Row
 from bridge.adapters.store.wal import Frame, read_log
 from bridge.core.commands.record import CommandRow
 from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.texts import UnreadText
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ class Finds:
 
     reports: dict[str, StoredReport] = field(default_factory=dict)
     commands: dict[str, CommandRow] = field(default_factory=dict)
+    texts: dict[str, UnreadText] = field(default_factory=dict)
     broken: set[object] = field(default_factory=set)
     is_cut_short: bool = False
 
@@ -51,6 +54,11 @@ class Finds:
 
     def add(self, row: Row) -> None:
         """Take a row as it was found; newest pages come first."""
+        if len(row) == TEXT_WIDTH:
+            text = text_rows.from_row(row)
+            if text is not None:
+                self.texts[text.key] = text
+            return
         if len(row) == COMMAND_WIDTH:
             command = command_rows.from_row(row)
             if command is None:
@@ -134,6 +142,7 @@ def salvage(db: sqlite3.Connection, room: Room, finds: Finds) -> int:
         ]
         report_rows.put(db, owed)
         command_rows.put(db, commands)
+        text_rows.put(db, finds.texts.values())
     settled = sorted(
         (one for one in reports if one.settled), key=lambda one: one.report.received_at
     )

@@ -11,9 +11,11 @@ Rules:
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from bridge.core.sessions.clocks import ENDED, impossible, is_default, latest
 
 # "CBRD": a file without it and without our table is somebody else's.
 APPLICATION_ID: Final = 0x43425244
@@ -23,19 +25,26 @@ PAGE_BYTES: Final = 4096
 Row = Sequence[Any]
 Step = str | Callable[[sqlite3.Connection], None]
 
-# A report as version 1 had it, and as it is now, in the order of the table.
+# A report as the versions had it, the last as it is now, in the order of the table.
 SELECT_1: Final = (
     "SELECT key, revision, charger_id, session_id, started_at, ended_at, energy_kwh,"
     " meter_start_kwh, meter_stop_kwh, auth_reason, auth, source, measured_at, received_at,"
     " published, digest FROM report"
 )
-SELECT: Final = SELECT_1.replace(" FROM", ", settled, published_at FROM")
+SELECT_2: Final = SELECT_1.replace(" FROM", ", settled, published_at FROM")
+SELECT: Final = SELECT_2.replace(" FROM", ", incomplete, doubtful, placed_at, ranked_at FROM")
 SELECT_NUMBERED: Final = SELECT.replace("SELECT ", "SELECT rowid, ", 1)
 REPORT_WIDTH_1: Final = 16
-REPORT_WIDTH: Final = 18
+REPORT_WIDTH_2: Final = 18
+REPORT_WIDTH: Final = 22
 DIGEST_PLACE: Final = 15
 PUBLISHED_PLACE: Final = 14
 COMMAND_WIDTH: Final = 12
+TEXT_WIDTH: Final = 11
+
+
+# Somebody took a report since the store was made.
+HAS_CONSUMER: Final = "INSERT OR IGNORE INTO meta VALUES ('consumer', x'31')"
 
 
 def time_text(at: datetime) -> str:
@@ -67,7 +76,7 @@ def overwritten(select: str) -> str:
 
 
 def is_intact_report(row: Row) -> bool:
-    """Say whether a report's row, of this version or of version 1, is what was written."""
+    """Say whether a report's row, of any version, is what was written."""
     covered = [*row[:DIGEST_PLACE], *row[DIGEST_PLACE + 1 :]]
     return _matches(covered, row[DIGEST_PLACE])
 
@@ -85,20 +94,59 @@ def _matches(covered: Row, digest: object) -> bool:
 
 
 def _settle_what_was_published(db: sqlite3.Connection) -> None:
-    """Hash the rows of version 1 anew; what it had delivered counts as settled.
+    """Hash the rows of version 1 anew; what it had delivered counts as settled."""
+    for number, held in _numbered(db, SELECT_1):
+        settled = held[PUBLISHED_PLACE]
+        digest = digest_of([*held[:DIGEST_PLACE], settled, None])
+        db.execute(
+            "UPDATE report SET settled = ?, digest = ? WHERE rowid = ?", (settled, digest, number)
+        )
+
+
+def _judge_clocks(db: sqlite3.Connection) -> None:
+    """Say of the rows of version 2 which times cannot be; keys stay what they are."""
+    for number, held in _numbered(db, SELECT_2):
+        judged = judged_columns(held)
+        digest = digest_of([*held[:DIGEST_PLACE], *held[DIGEST_PLACE + 1 :], *judged])
+        db.execute(
+            "UPDATE report SET incomplete = ?, doubtful = ?, placed_at = ?, ranked_at = ?,"
+            " digest = ? WHERE rowid = ?",
+            (*judged, digest, number),
+        )
+    taken = db.execute("SELECT 1 FROM report WHERE published = 1 OR settled = 1").fetchone()
+    if taken:
+        db.execute(HAS_CONSUMER)
+
+
+def judged_columns(row: Row) -> tuple[str, str, str | None, str | None]:
+    """Return what a row of before version 3 says of its clock, as columns."""
+    started_at, ended_at = map(datetime.fromisoformat, row[4:6])
+    measured_at, received_at = map(datetime.fromisoformat, row[12:14])
+    # Whether our own clock could be believed was not written down.
+    trusted = not is_default(received_at)
+    limit = latest(measured_at, received_at, trusted=trusted)
+    doubtful = impossible(started_at, ended_at, limit)
+    is_placed = ENDED in doubtful or (limit is not None and ended_at > limit)
+    is_ahead = trusted and measured_at > received_at
+    return (
+        "",
+        " ".join(doubtful),
+        time_text(limit or received_at) if is_placed else None,
+        row[13] if is_ahead else None,
+    )
+
+
+def _numbered(db: sqlite3.Connection, select: str) -> Iterator[tuple[int, Row]]:
+    """Read intact rows with their numbers, one after the other, while they are changed.
 
     A damaged row keeps its hash, and so stays recognisable.
     """
     last = 0
-    select = f"{SELECT_NUMBERED} WHERE rowid > ? ORDER BY rowid LIMIT 1"
-    while row := db.execute(select, (last,)).fetchone():
-        last, *held = row[: 1 + REPORT_WIDTH_1]
+    query = f"{select.replace('SELECT ', 'SELECT rowid, ', 1)} WHERE rowid > ? ORDER BY rowid"
+    while row := db.execute(f"{query} LIMIT 1", (last,)).fetchone():
+        last, *held = row
         if is_intact_report(held):
-            settled = held[PUBLISHED_PLACE]
-            digest = digest_of([*held[:DIGEST_PLACE], settled, None])
-            db.execute(
-                "UPDATE report SET settled = ?, digest = ? WHERE rowid = ?", (settled, digest, last)
-            )
+            yield last, held
 
 
 MIGRATIONS: Final[tuple[tuple[Step, ...], ...]] = (
@@ -143,6 +191,28 @@ MIGRATIONS: Final[tuple[tuple[Step, ...], ...]] = (
             body BLOB NOT NULL,
             answer BLOB NOT NULL,
             flash INTEGER NOT NULL,
+            digest BLOB NOT NULL
+        )
+        """,
+    ),
+    (
+        "ALTER TABLE report ADD COLUMN incomplete TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE report ADD COLUMN doubtful TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE report ADD COLUMN placed_at TEXT",
+        "ALTER TABLE report ADD COLUMN ranked_at TEXT",
+        _judge_clocks,
+        """
+        CREATE TABLE unread (
+            key TEXT PRIMARY KEY,
+            charger_id TEXT NOT NULL,
+            text TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            source TEXT NOT NULL,
+            measured_at TEXT NOT NULL,
+            received_at TEXT NOT NULL,
+            session_id INTEGER,
+            started_at TEXT,
+            ended_at TEXT,
             digest BLOB NOT NULL
         )
         """,

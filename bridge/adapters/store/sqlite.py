@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from bridge.adapters.store import commands as command_rows
 from bridge.adapters.store import rows as report_rows
+from bridge.adapters.store import texts as text_rows
 from bridge.adapters.store.file import BUSY_TIMEOUT_S, require_files, translated
 from bridge.adapters.store.opening import held
 from bridge.adapters.store.room import FLOOR_BYTES, MIB, Room
@@ -34,6 +35,7 @@ from bridge.core.commands.record import CommandRow
 from bridge.core.events import Event
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 from bridge.core.storage import OpenedStore, StoreUsage
 from bridge.errors import StoreError
 
@@ -136,6 +138,38 @@ class SqliteStore:
             StoreError: It is not noted; they may go out again.
         """
         await self._ask(lambda db: report_rows.settle(db, reports))
+
+    async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
+        """Keep these reports without owing them: nobody ever asked for one.
+
+        Args:
+            reports: Key and revision of each; a newer revision stays owed.
+
+        Raises:
+            StoreError: It is not noted; they may go out again.
+        """
+        await self._ask(lambda db: report_rows.keep(db, reports))
+
+    async def keep_text(self, text: UnreadText) -> None:
+        """Keep a text that should be a session and cannot be read.
+
+        Raises:
+            StoreError: It is not kept; ``StoreFull`` when there is no room.
+        """
+
+        def put(db: sqlite3.Connection) -> None:
+            self._room.require(db)
+            text_rows.put(db, (text,))
+
+        await self._ask(put)
+
+    async def forget_texts(self, keys: tuple[str, ...]) -> None:
+        """Delete texts that are done with.
+
+        Raises:
+            StoreError: They are still there.
+        """
+        await self._ask(lambda db: text_rows.forget(db, keys))
 
     async def mark_owed(
         self, *, since: datetime | None = None, charger_id: str | None = None
@@ -267,6 +301,21 @@ def read_reports(
     """
     with _reading(path) as db:
         yield from report_rows.select(db, since=since, until=until, charger_id=charger_id)
+
+
+def read_texts(path: Path) -> tuple[UnreadText, ...]:
+    """Read the texts that should be sessions, oldest first, while a bridge may be running.
+
+    Args:
+        path: The store's file.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
+    with _reading(path) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] <= report_rows.VERSION_2:
+            return ()  # made before texts were kept
+        return text_rows.read_all(db)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ Rules:
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bridge.core.chargers import derived
@@ -19,15 +19,10 @@ from bridge.core.chargers.state import ChargerState
 from bridge.core.effects import Effect, Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
-from bridge.core.sessions.reports import (
-    SHOWN,
-    UNNAMED,
-    Name,
-    SessionBoard,
-    SessionReport,
-    read_report,
-    read_start,
-)
+from bridge.core.sessions.board import SHOWN, SessionBoard
+from bridge.core.sessions.reading import hints, read_report, read_start
+from bridge.core.sessions.reports import UNNAMED, Name, SessionReport
+from bridge.core.sessions.texts import UnreadText, cut
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.errors import DecodeError
@@ -62,8 +57,23 @@ class Fleet:
     """The chargers by serial."""
 
     def __init__(
-        self, topics: Topics, publish: PublishSettings, salt: bytes, status: Status
+        self,
+        topics: Topics,
+        publish: PublishSettings,
+        salt: bytes,
+        status: Status,
+        unreadable: Callable[[UnreadText, Moment], Iterator[Effect]],
     ) -> None:
+        """Start without chargers.
+
+        Args:
+            topics: Names.
+            publish: What is published of values.
+            salt: For hashing personal data.
+            status: Counters and alerts.
+            unreadable: Told of a finished session that cannot be read.
+        """
+        self._unreadable = unreadable
         self._topics = topics
         self._publish = publish
         self._salt = salt
@@ -240,31 +250,56 @@ class Fleet:
     def _session(
         self, charger: Charger, observation: Observation, source: str, now: Moment
     ) -> Iterator[Effect]:
-        text = str(observation.value)
+        text, charger_id = str(observation.value), observation.charger_id
+        measured_at, is_start = observation.measured_at, observation.spec.id == SESSION_START
         try:
-            if observation.spec.id == SESSION_START:
-                start = read_start(text, charger_id=observation.charger_id)
+            if is_start:
+                start = read_start(
+                    text,
+                    charger_id=charger_id,
+                    measured_at=measured_at,
+                    received_at=now.wall,
+                    trusted=now.trusted,
+                )
+                self._count_incomplete(start.incomplete)
                 yield from charger.board.started(start)
             else:
                 report = read_report(
                     text,
-                    charger_id=observation.charger_id,
+                    charger_id=charger_id,
                     source=source,
-                    measured_at=observation.measured_at,
+                    measured_at=measured_at,
                     received_at=now.wall,
+                    trusted=now.trusted,
                 )
+                self._count_incomplete(report.incomplete)
                 yield from charger.board.finished(report)
                 yield SaveReport(report)
         except DecodeError as error:
             self._status.counters["session_payloads_unreadable"] += 1
-            facts = {"charger_id": observation.charger_id, "error": str(error)}
+            facts = {"charger_id": charger_id, "error": str(error)}
             yield Note("warning", "session.unreadable", facts)
-            yield from self._status.alerts.raise_(
-                "session_unreadable",
-                f"{observation.charger_id} sent a session that cannot be read: {error}",
-                "look the session up in the vendor's app; report what firmware the charger has",
-                now,
-            )
+            if not is_start:
+                told = hints(text)
+                yield from self._unreadable(
+                    UnreadText(
+                        charger_id=charger_id,
+                        text=cut(text),
+                        reason=error.reason,
+                        source=source,
+                        measured_at=measured_at,
+                        received_at=now.wall,
+                        session_id=told.session_id,
+                        started_at=told.started_at,
+                        ended_at=told.ended_at,
+                    ),
+                    now,
+                )
+
+    def _count_incomplete(self, names: tuple[str, ...]) -> None:
+        """Count the side fields of a session that could not be read."""
+        for name in names:
+            self._status.counters[f"session_{name}_unreadable"] += 1
 
     def _undecodable_value(
         self, raw: RawObservation, error: DecodeError, now: Moment

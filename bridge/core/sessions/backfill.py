@@ -13,12 +13,15 @@ Rules:
 3. A look goes back to 48 hours before the newest session we know, further where a number is
    missing, and never beyond what retention keeps: what was removed must not come again.
 4. What a look did not bring is named in an alert until it comes or its neighbours are forgotten.
-5. Nothing is asked while the wall clock is not trusted: the period would be a wrong one.
+   So are sessions that the cloud lists under numbers the charger does not use.
+5. A session that was told and cannot be read is looked up at once, and again less and less often;
+   two looks an hour are kept for that. One whose times cannot be is looked up when it came.
+6. Nothing is asked while the wall clock is not trusted: the period would be a wrong one.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -27,10 +30,12 @@ from bridge.core.cloud.requests import sessions_request
 from bridge.core.cloud.session_list import session_list
 from bridge.core.effects import CallCloud, Effect, Note, ReadReports, SaveReport
 from bridge.core.events import CloudAnswered, CloudFailed, Moment, ReportsNotRead, ReportsRead
-from bridge.core.sessions.gaps import Gap, Known, gaps, spelled
+from bridge.core.sessions.gaps import Gap, Known, gaps, known, spelled
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.numbers import SLACK, reconciled
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
+from bridge.core.sessions.unread import SAME_NUMBER_WITHIN, Unread
 from bridge.errors import DecodeError
 
 OVERLAP = timedelta(hours=48)
@@ -42,6 +47,8 @@ SETTLING_S = 5.0
 # A burst of offline sessions comes in any order; what is missing may be on its way.
 PATIENCE_S = 60.0
 MOST_AN_HOUR = 6
+# With those that are kept for sessions nobody can read; the vendor takes ten.
+MOST_URGENT_AN_HOUR = 8
 HOUR_S = 3600.0
 CLOSEST_S = 30.0
 SPACING_S = 2.0
@@ -58,7 +65,12 @@ MOST_KNOWN = 1_000
 MOST_READ = 20_000
 NAMED_IN_ALERT = 10
 NEVER = float("inf")
+# Instead of a number, where there is none.
+NOBODY = -1
+# A session that cannot be read is looked for again after this, then after twice as long.
+FIRST_SEARCH_S = 600.0
 GAP_ALERT = "session_gap"
+NUMBERS_ALERT = "session_numbers"
 
 
 @dataclass(slots=True)
@@ -67,25 +79,31 @@ class _Book:
 
     Attributes:
         known: Stored sessions with a number, by key.
-        newest: End of the newest stored session, or None.
+        unnumbered: Stored sessions without a number, by key.
+        newest: When the newest stored session counts as ended, or None.
         loaded: The store was read.
         due_s: When to look next.
         asked_s: When it was looked lately, oldest first.
         deep: Rows of this charger may be lost.
         back_to: A report that could not be stored began then, or None.
+        searches: How often a session that cannot be read was looked for in vain.
         sought: Missing numbers that a look did not bring.
+        left_out: Numbers of the cloud's that the charger does not use.
     """
 
     known: dict[str, Known] = field(default_factory=dict)
+    unnumbered: dict[str, Known] = field(default_factory=dict)
     newest: datetime | None = None
     loaded: bool = False
     due_s: float = NEVER
-    asked_s: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_AN_HOUR))
+    asked_s: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_URGENT_AN_HOUR))
     failures: int = 0
+    searches: int = 0
     deep: bool = False
     back_to: datetime | None = None
     sought: set[int] = field(default_factory=set)
     gaps: tuple[Gap, ...] = ()
+    left_out: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +117,20 @@ class _Look:
 class Backfill:
     """Looks sessions up in the cloud and tells which are missing."""
 
-    def __init__(self, alerts: Alerts, next_id: Callable[[], int], *, keep_days: int) -> None:
+    def __init__(
+        self, alerts: Alerts, next_id: Callable[[], int], unread: Unread, *, keep_days: int
+    ) -> None:
         """Start without chargers.
 
         Args:
             alerts: Where missing numbers are named.
             next_id: Draws the number of a call or a read.
+            unread: Sessions that were told and cannot be read.
             keep_days: Retention of settled reports.
         """
         self._alerts = alerts
         self._next_id = next_id
+        self._unread = unread
         self._keep = timedelta(days=keep_days)
         self._books: dict[str, _Book] = {}
         self._reads: dict[int, str] = {}
@@ -171,18 +193,29 @@ class Backfill:
         for book in self._books.values():
             self._want(book, mono_s + SETTLING_S)
 
-    def saved(self, stored: StoredReport, now: Moment) -> Iterator[Effect]:
+    def saved(self, stored: StoredReport, changed: bool, now: Moment) -> Iterator[Effect]:
         """Take a committed report."""
         book = self._books.get(stored.report.charger_id)
-        if book is not None and self._enter(book, stored):
+        if book is None:
+            return
+        if changed and stored.report.doubtful:
+            self._want(book, now.mono_s + PATIENCE_S)
+        if self._enter(book, stored):
             yield from self._count(book, now)
+
+    def unreadable(self, charger_id: str, mono_s: float) -> None:
+        """Take note that a session was told that cannot be read."""
+        book = self._books.get(charger_id)
+        if book is not None:
+            book.searches = 0
+            self._want(book, mono_s + SETTLING_S, most=MOST_URGENT_AN_HOUR)
 
     def refused(self, report: SessionReport, mono_s: float) -> None:
         """Take note that a report could not be stored: the cloud still has it."""
         book = self._books.get(report.charger_id)
         if book is not None:
-            began = book.back_to
-            book.back_to = report.started_at if began is None else min(began, report.started_at)
+            before, began = book.back_to, known_start(report)
+            book.back_to = began if before is None else min(before, began)
             self._want(book, mono_s + LONGEST_RETRY_S)
 
     def read(self, event: ReportsRead, now: Moment) -> Iterator[Effect]:
@@ -207,19 +240,25 @@ class Backfill:
         except DecodeError as error:
             yield from self._put_off(charger_id, book, str(error), None, now)
             return
-        reports, strange = reconciled(found.reports, book.known.values())
+        sure = (one for one in book.known.values() if one.is_sure)
+        reports, left_out = reconciled(found.reports, sure)
         book.failures, book.back_to, book.deep = 0, None, False
         book.due_s = now.mono_s + DAY_S
         # What will be missing when these are stored: no second look would find it.
-        after = chain(book.known.values(), _known(reports))
+        listed = (one for report in reports if (one := known(report)) is not None)
+        after = chain(book.known.values(), listed)
         book.sought.update(number for gap in gaps(after) for number in gap.numbers)
-        facts = {"charger_id": charger_id, "sessions": len(reports), "unreadable": found.dropped}
+        told = (*book.known.values(), *book.unnumbered.values())
+        unread = [text for text in found.unread if not _is_told(text, told)]
+        facts = {"charger_id": charger_id, "sessions": len(reports), "unreadable": len(unread)}
         yield Note("info", "session.backfilled", facts)
-        if strange:
-            facts = {"charger_id": charger_id, "sessions": strange}
-            yield Note("warning", "session.numbers_disagree", facts)
         for report in reports:
             yield SaveReport(report)
+        yield from self._left_out(charger_id, book, left_out, now)
+        for text in unread:
+            yield from self._unread.take(text, now)
+        yield from self._unread.looked(charger_id, now)
+        self._search_again(charger_id, book, now.mono_s)
         yield from self._tell(now)
 
     def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
@@ -248,7 +287,8 @@ class Backfill:
         book.due_s = NEVER
         book.asked_s.append(now.mono_s)
         until = now.wall + AHEAD
-        request = sessions_request(charger_id, min(self._since(book, now), until), until)
+        since = min(self._since(charger_id, book, now), until)
+        request = sessions_request(charger_id, since, until)
         yield CallCloud(call_id, request, WITHIN_S)
 
     # -- how ---------------------------------------------------------------------------------
@@ -264,17 +304,51 @@ class Backfill:
                 self._reads[read_id] = charger_id
                 yield ReadReports(read_id, charger_id, limit=MOST_READ)
 
-    def _want(self, book: _Book, due_s: float) -> None:
+    def _want(self, book: _Book, due_s: float, *, most: int = MOST_AN_HOUR) -> None:
         if not book.loaded:
             return
         if book.asked_s:
             due_s = max(due_s, book.asked_s[-1] + CLOSEST_S)
-        if len(book.asked_s) == MOST_AN_HOUR:
-            due_s = max(due_s, book.asked_s[0] + HOUR_S)
+        if len(book.asked_s) >= most:
+            due_s = max(due_s, book.asked_s[-most] + HOUR_S)
         book.due_s = min(book.due_s, due_s)
 
-    def _since(self, book: _Book, now: Moment) -> datetime:
-        wanted = [(book.newest or now.wall) - OVERLAP]
+    def _search_again(self, charger_id: str, book: _Book, mono_s: float) -> None:
+        """Look again for what cannot be read: the list may have it later."""
+        if self._unread.earliest(charger_id) is None:
+            book.searches = 0
+            return
+        wait_s = min(DAY_S, FIRST_SEARCH_S * 2.0 ** min(book.searches, 10))
+        book.searches += 1
+        self._want(book, mono_s + wait_s)
+
+    def _left_out(
+        self, charger_id: str, book: _Book, reports: tuple[SessionReport, ...], now: Moment
+    ) -> Iterator[Effect]:
+        """Name sessions that the cloud lists under numbers the charger does not use."""
+        numbers = frozenset(one.session_id for one in reports if one.session_id is not None)
+        if numbers == book.left_out:
+            return
+        book.left_out = numbers
+        if numbers:
+            facts = {"charger_id": charger_id, "sessions": len(numbers)}
+            yield Note("warning", "session.numbers_disagree", facts)
+        all_of = {one: found.left_out for one, found in sorted(self._books.items())}
+        if not any(all_of.values()):
+            yield from self._alerts.clear(NUMBERS_ALERT)
+            return
+        yield from self._alerts.raise_(
+            NUMBERS_ALERT,
+            "the cloud numbers sessions differently from the charger; not taken, for they may be"
+            f" there already: {_named(all_of)}",
+            "look these numbers up in the Easee app, and compare times with what was reported",
+            now,
+        )
+
+    def _since(self, charger_id: str, book: _Book, now: Moment) -> datetime:
+        wanted = [min(book.newest or now.wall, now.wall) - OVERLAP]
+        if (told_at := self._unread.earliest(charger_id)) is not None:
+            wanted.append(told_at - OVERLAP)
         wanted.extend(gap.after - SLACK for gap in book.gaps)
         if book.back_to is not None:
             wanted.append(book.back_to - SLACK)
@@ -303,14 +377,19 @@ class Backfill:
     def _enter(self, book: _Book, stored: StoredReport) -> bool:
         """Enter a stored session; say whether it is a new one."""
         report = stored.report
-        if book.newest is None or report.ended_at > book.newest:
-            book.newest = report.ended_at
-        if report.session_id is None or stored.key in book.known:
+        if book.newest is None or report.at > book.newest:
+            book.newest = report.at
+        found = known(report)
+        if found is None:
+            nameless = known(replace(report, session_id=NOBODY))
+            if nameless is not None:
+                _put(book.unnumbered, stored.key, nameless)
             return False
-        book.known[stored.key] = Known(report.session_id, report.started_at, report.ended_at)
-        book.sought.discard(report.session_id)
-        if len(book.known) > MOST_KNOWN:
-            del book.known[min(book.known, key=lambda key: book.known[key].ended_at)]
+        book.unnumbered.pop(stored.key, None)
+        if book.known.get(stored.key) == found:
+            return False
+        _put(book.known, stored.key, found)
+        book.sought.discard(found.number)
         return True
 
     def _count(self, book: _Book, now: Moment) -> Iterator[Effect]:
@@ -330,16 +409,40 @@ class Backfill:
         if not missing:
             yield from self._alerts.clear(GAP_ALERT)
             return
-        first = list(missing.items())[:NAMED_IN_ALERT]
-        named = [f"{charger_id}: {spelled(numbers)}" for charger_id, numbers in first]
-        more = len(missing) - len(named)
         yield from self._alerts.raise_(
             GAP_ALERT,
-            f"sessions nobody reported: {'; '.join(named)}{f' and {more} chargers' * (more > 0)}",
+            f"sessions nobody reported: {_named(missing)}",
             "look the numbers up in the Easee app; the charger may still bring them",
             now,
         )
 
 
-def _known(reports: Iterable[SessionReport]) -> Iterator[Known]:
-    return (Known(one.session_id or 0, one.started_at, one.ended_at) for one in reports)
+def known_start(report: SessionReport) -> datetime:
+    """Return when a report's session began, as far as that can be believed."""
+    return report.at if report.doubtful else report.started_at
+
+
+def _put(sessions: dict[str, Known], key: str, session: Known) -> None:
+    """Remember a session; of too many the oldest goes."""
+    sessions[key] = session
+    if len(sessions) > MOST_KNOWN:
+        del sessions[min(sessions, key=lambda one: sessions[one].ended_at)]
+
+
+def _is_told(text: UnreadText, sessions: Collection[Known]) -> bool:
+    """Say whether a session that the list tells unreadably is stored."""
+    same = [one for one in sessions if one.number in (NOBODY, text.session_id)]
+    if any(one.is_sure and text.names(one.started_at, one.ended_at) for one in same):
+        return True
+    # Its times cannot be compared; where the counter counts, the number is enough.
+    numbered = [one for one in same if one.number == text.session_id]
+    if len(numbered) != 1 or numbered[0].is_sure or text.ended_at is None:
+        return False
+    return abs(text.ended_at - numbered[0].ended_at) <= SAME_NUMBER_WITHIN
+
+
+def _named(missing: Mapping[str, Collection[int]]) -> str:
+    """Spell numbers by charger, of ten chargers at most."""
+    named = [f"{one}: {spelled(numbers)}" for one, numbers in missing.items() if numbers]
+    more = len(named) - NAMED_IN_ALERT
+    return f"{'; '.join(named[:NAMED_IN_ALERT])}{f' and {more} chargers' * (more > 0)}"

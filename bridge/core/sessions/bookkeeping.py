@@ -22,6 +22,9 @@ from bridge.core.sessions.backfill import Backfill
 from bridge.core.sessions.delivery import Delivery
 from bridge.core.sessions.replay import Replay
 from bridge.core.sessions.retention import Retention
+from bridge.core.sessions.suspects import Suspects
+from bridge.core.sessions.texts import UnreadText
+from bridge.core.sessions.unread import Unread
 from bridge.core.sessions.unsaved import Unsaved
 from bridge.core.sessions.wishes import read_ack, read_replay
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
@@ -82,9 +85,12 @@ class Bookkeeping:
             require_subscriber=settings.publish.require_subscriber,
             require_acknowledgement=settings.publish.require_acknowledgement,
         )
-        self._backfill = Backfill(alerts, next_id, keep_days=settings.store.keep_days)
+        keep_days = settings.store.keep_days
+        self._unread = Unread(alerts, keep_days=keep_days)
+        self._suspects = Suspects(alerts)
+        self._backfill = Backfill(alerts, next_id, self._unread, keep_days=keep_days)
         self._replay = Replay(next_id)
-        self._retention = Retention(alerts, keep_days=settings.store.keep_days)
+        self._retention = Retention(alerts, keep_days=keep_days)
         self._unsaved = Unsaved()
         self._deadline_s: float | None = None
         # Something happened since the deadline was last worked out.
@@ -121,7 +127,8 @@ class Bookkeeping:
         yield from self._backfill.tick(now)
         yield from self._retention.tick(now)
         yield from self._unsaved.tick(now.mono_s)
-        yield from self._replay.due(self._delivery.owed - self._delivery.refused)
+        if self._replay.waiting:
+            yield from self._replay.due(self._delivery.moving)
 
     # -- chargers and the stream -------------------------------------------------------------
 
@@ -149,14 +156,25 @@ class Bookkeeping:
         self._unsaved.hurry(now.mono_s)
         damaged = bool(event.quarantined or event.damaged or event.incomplete)
         yield from self._backfill.store_opened(damaged=damaged)
-        yield from self._delivery.opened(event.owed, now.mono_s)
+        yield from self._unread.opened(event.texts, now)
+        yield from self._delivery.opened(event.owed, now.mono_s, has_consumer=event.has_consumer)
+
+    def unreadable(self, text: UnreadText, now: Moment) -> Iterator[Effect]:
+        """Take what a charger told of a session and nobody can read."""
+        self._touched = True
+        yield from self._unread.take(text, now)
+        self._backfill.unreadable(text.charger_id, now.mono_s)
 
     def saved(self, event: ReportSaved, now: Moment) -> Iterator[Effect]:
         """Take a committed report."""
         self._touched = True
         self._unsaved.saved()
-        yield from self._delivery.saved(event.stored, event.changed, now.mono_s)
-        yield from self._backfill.saved(event.stored, now)
+        stored, changed = event.stored, event.changed
+        yield from self._delivery.saved(stored, changed, now.mono_s)
+        yield from self._backfill.saved(stored, changed, now)
+        is_new = changed and stored.revision == 1
+        yield from self._unread.saved(stored.report, now, is_new=is_new)
+        yield from self._suspects.saved((stored,), now)
 
     def not_saved(self, event: ReportNotSaved, now: Moment) -> Iterator[Effect]:
         """Take a report that could not be committed."""
@@ -172,6 +190,7 @@ class Bookkeeping:
         self._touched = True
         if self._backfill.owns_read(event.read_id):
             yield from self._backfill.read(event, now)
+            yield from self._suspects.saved(event.reports, now)
         elif self._replay.owns(event.read_id):
             yield from self._delivery.replay(self._replay.read(event), now.mono_s)
 
@@ -187,6 +206,7 @@ class Bookkeeping:
         """Take how full the store is."""
         self._touched = True
         yield from self._retention.tended(event, now)
+        yield from self._suspects.tick(now)
 
     # -- the cloud ---------------------------------------------------------------------------
 
@@ -236,7 +256,9 @@ class Bookkeeping:
                 pass
             elif is_ack:
                 yield from self._delivery.taken(read_ack(message.payload), now.mono_s)
-            elif not self._replay.ask(read_replay(message.payload)):
+            elif self._replay.ask(read_replay(message.payload)):
+                self._delivery.heard_of_somebody()
+            else:
                 why = f"{self._replay.waiting} replays wait, or this one does already"
         except DecodeError as error:
             why = str(error)

@@ -19,7 +19,9 @@ Rules:
    :data:`SET_ASIDE_S`. So it never holds up the rest, is never forgotten, and refusals alone never
    keep the wire busy.
 6. "No matching subscribers" (16) is no delivery where a subscriber is required: that charger's
-   reports wait, and its oldest one tries less and less often, until somebody is there.
+   reports wait, and its oldest one tries less and less often, until somebody is there. Before
+   anybody ever took one they are not owed but kept: the first consumer asks for a replay. Whoever
+   asks is there: a replay lets everything try at once.
 7. A drain is paced: a broker's queue for a slow or absent consumer is short, and what does not fit
    is dropped while its publisher is told that all is well. After :data:`BURST` reports they go out
    at :data:`REPORTS_A_SECOND`. What a consumer acknowledged makes room at once.
@@ -34,7 +36,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bridge.core.effects import Effect, MarkPublished, Note, SettleReports
+from bridge.core.effects import Effect, KeepReports, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
 from bridge.core.outbox import IN_VAIN, REFUSED
 from bridge.core.sessions.ledger import StoredReport, report_document
@@ -141,6 +143,8 @@ class Delivery:
         self._require_subscriber = require_subscriber
         self._require_acknowledgement = require_acknowledgement
         self._window = window
+        # Who requires acknowledgements has a consumer, even if nobody has spoken yet.
+        self._has_consumer = require_acknowledgement
         self._connected = False
         self._debts: dict[str, _Debt] = {}
         # When the broker took what is not settled, oldest first.
@@ -167,6 +171,13 @@ class Delivery:
     def owed(self) -> int:
         """How many reports the broker has not taken."""
         return len(self._debts)
+
+    @property
+    def moving(self) -> int:
+        """How many may go out now: what waits for somebody to be there is not among them."""
+        return len(self._in_flight) + sum(
+            len(lane.line) for one, lane in self._lanes.items() if one not in self._probing
+        )
 
     @property
     def unsettled(self) -> int:
@@ -202,8 +213,17 @@ class Delivery:
 
     # -- the store ---------------------------------------------------------------------------
 
-    def opened(self, unsettled: Iterable[StoredReport], mono_s: float) -> Iterator[Effect]:
-        """Take what the store says is not settled, at the start or after it was opened again."""
+    def opened(
+        self, unsettled: Iterable[StoredReport], mono_s: float, *, has_consumer: bool = True
+    ) -> Iterator[Effect]:
+        """Take what the store says is not settled, at the start or after it was opened again.
+
+        Args:
+            unsettled: Its rows.
+            mono_s: Now.
+            has_consumer: Somebody took a report since the store was made.
+        """
+        self._has_consumer = self._has_consumer or has_consumer
         for stored in unsettled:
             self._owe(stored, again=stored.published)
         yield from self._fill(mono_s)
@@ -217,6 +237,7 @@ class Delivery:
 
     def replay(self, reports: Iterable[StoredReport], mono_s: float) -> Iterator[Effect]:
         """Publish stored reports once more, settled ones too."""
+        self.heard_of_somebody()
         for stored in reports:
             if stored.key in self._published:
                 self._owe_again(stored.key)
@@ -225,6 +246,14 @@ class Delivery:
             else:
                 self._owe(stored, again=stored.published)
         yield from self._fill(mono_s)
+
+    def heard_of_somebody(self) -> None:
+        """Let everything try at once: somebody asks for reports, and is there."""
+        self._has_consumer = True
+        for charger_id in tuple(self._probing):
+            self._lanes[charger_id].unheard = 0
+            self._listen_again(charger_id)
+        self._try_all_again()
 
     # -- the broker --------------------------------------------------------------------------
 
@@ -280,7 +309,11 @@ class Delivery:
         elif reason_code >= REFUSED:
             yield from self._was_refused(lane, stored, reason_code, mono_s)
         elif reason_code == NO_SUBSCRIBERS and self._require_subscriber:
-            self._was_unheard(lane, stored, mono_s)
+            if self._has_consumer:
+                self._was_unheard(lane, stored, mono_s)
+            else:
+                del self._debts[stored.key]
+                yield KeepReports(((stored.key, stored.revision),))
         else:
             yield from self._was_taken(lane, stored, mono_s)
         self._tidy(charger_id, lane)
@@ -314,6 +347,7 @@ class Delivery:
         """Take a consumer's word that it has these; what is not known or newer is left alone."""
         meant = [stored for one in reports if (stored := self._meant(one)) is not None]
         self._room = min(BURST, self._room + len(meant))
+        self._has_consumer = self._has_consumer or bool(meant)
         yield from self._settle(meant)
         yield from self._fill(mono_s)
 
@@ -414,6 +448,7 @@ class Delivery:
             if not lane.line:
                 self._try_again(stored.report.charger_id, lane)
             return
+        self._has_consumer = True
         del self._debts[stored.key]
         self._published[stored.key] = replace(stored, published=True), mono_s
         if not stored.published:
@@ -501,4 +536,4 @@ class Delivery:
 
 def _enter(lane: _Lane, debt: _Debt) -> None:
     stored = debt.stored
-    heapq.heappush(lane.line, (debt.again, stored.report.ended_at, stored.key, stored.revision))
+    heapq.heappush(lane.line, (debt.again, stored.report.at, stored.key, stored.revision))

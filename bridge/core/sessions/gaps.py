@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
+from bridge.core.sessions.clocks import STARTED
+from bridge.core.sessions.reports import SessionReport
+
 LARGEST_GAP = 1000
 
 
@@ -23,11 +26,23 @@ class Known:
 
     Attributes:
         number: The charger's counter.
+        started_at: When it began, or where that cannot be when it counts as ended.
+        ended_at: When it counts as ended.
+        is_sure: Its times can be.
     """
 
     number: int
     started_at: datetime
     ended_at: datetime
+    is_sure: bool = True
+
+
+def known(report: SessionReport) -> Known | None:
+    """Return what is known of a report's session; None when it has no number."""
+    if report.session_id is None:
+        return None
+    began_at = report.at if STARTED in report.doubtful else report.started_at
+    return Known(report.session_id, began_at, report.at, not report.doubtful)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +67,9 @@ class Gap:
         return range(self.first, self.last + 1)
 
 
-def gaps(known: Iterable[Known]) -> tuple[Gap, ...]:
+def gaps(sessions: Iterable[Known]) -> tuple[Gap, ...]:
     """Find what is missing, oldest first."""
-    rows = sorted(known, key=lambda one: (one.ended_at, one.number))
+    rows = sorted(sessions, key=lambda one: (one.ended_at, one.number))
     numbers = {one.number for one in rows}
     found: list[Gap] = []
     for before, after in pairwise(rows):

@@ -5,24 +5,27 @@ Rules:
 1. A row says what the charger last said of a session. A repeat changes nothing; new content raises
    the revision; what a source does not know (the REST interface knows no ``auth_reason``) never
    erases what another told.
-2. Its key is stable: it comes from the charger and its own counter, never from arrival.
+2. Its key is stable: it comes from the charger and its own counter. A key that was given stays,
+   whatever becomes known of its session; see :mod:`bridge.core.sessions.identity`.
+3. A time that can be replaces one that cannot, whoever told it.
 
 What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.
 """
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
-from datetime import datetime
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TypeVar
 
-from bridge.core.sessions.reports import (
-    SessionReport,
-    document,
-    report_fields,
-    report_key,
-    same_session,
-    supersedes,
-)
+from bridge.core.sessions.clocks import ENDED, STARTED, before_first
+from bridge.core.sessions.identity import is_again, likeness, report_key, supersedes
+from bridge.core.sessions.reports import SessionReport, document, report_fields
 from bridge.core.values import hashed
+
+T = TypeVar("T")
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,38 @@ class StoredReport:
 # -- the content of a row ----------------------------------------------------------------------
 
 
+def entered(
+    report: SessionReport, rows: Sequence[StoredReport], first_started_at: datetime | None = None
+) -> tuple[StoredReport, bool]:
+    """Return the row of a report as it is from now on, and whether it has to be written.
+
+    Args:
+        report: What arrived.
+        rows: What is stored of the same charger with the same counter, or without one.
+        first_started_at: The charger's first known session began then.
+    """
+    report = _judged(report, first_started_at)
+    key, held = find_row(report, rows)
+    if held is None:
+        return StoredReport(key, 1, report), True
+    content = merged(held.report, report)
+    if content is held.report:
+        return held, False
+    return StoredReport(key, held.revision + 1, content), True
+
+
+def _judged(report: SessionReport, first_started_at: datetime | None) -> SessionReport:
+    """Doubt what lies long before the charger's first session."""
+    early = before_first(report.started_at, report.ended_at, first_started_at)
+    if set(early) <= set(report.doubtful):
+        return report
+    doubtful = tuple(name for name in (STARTED, ENDED) if name in early or name in report.doubtful)
+    placed_at = report.placed_at
+    if ENDED in early and placed_at is None:
+        placed_at = report.received_at
+    return replace(report, doubtful=doubtful, placed_at=placed_at)
+
+
 def find_row(
     report: SessionReport, rows: Sequence[StoredReport]
 ) -> tuple[str, StoredReport | None]:
@@ -56,43 +91,89 @@ def find_row(
 
     Args:
         report: What arrived.
-        rows: What is stored with the same charger and counter.
+        rows: What is stored of the same charger with the same counter, or without one.
 
     Returns:
-        The key, and the row if there is one. Where the counter came round again, the key of the
-        later arrival ends in the day its session began.
+        The key, and the row if there is one. Where the counter stood still or came round again, the
+        key of the later arrival ends in the day its session began, then also in the time.
     """
-    same = [row for row in rows if same_session(row.report, report)]
-    if same:
-        row = min(same, key=lambda row: abs(row.report.started_at - report.started_at))
-        return row.key, row
+    found = [(sure, row) for row in rows if (sure := likeness(row.report, report))]
+    if found:
+        # Of equally likely ones the nearest.
+        best = max(found, key=lambda one: (one[0], -abs(one[1].report.at - report.at)))[1]
+        return best.key, best
+    return _free_key(report, {row.key for row in rows}), None
+
+
+def _free_key(report: SessionReport, taken: Collection[str]) -> str:
+    began_at = report.at if STARTED in report.doubtful else report.started_at
     key = report_key(report.charger_id, report.session_id, report.started_at)
-    if any(row.key == key for row in rows):
-        key = f"{key}-{report.started_at:%Y%m%d}"
-    return key, next((row for row in rows if row.key == key), None)
+    by_time = f"{key}-{began_at:%Y%m%dT%H%M%S}"
+    keys = chain(
+        (key, f"{key}-{began_at:%Y%m%d}", by_time), (f"{by_time}-{n}" for n in itertools.count(2))
+    )
+    return next(one for one in keys if one not in taken)
 
 
 def merged(held: SessionReport, report: SessionReport) -> SessionReport:
     """Return what is known of a session after another record of it; ``held`` if nothing is new."""
     newer, older = (report, held) if supersedes(report, held) else (held, report)
     auth_known = newer.auth_reason is not None or bool(newer.auth)
+    if is_again(held, report):
+        start_of = end_of = held  # what the list mended stays mended
+    else:
+        start_of, end_of = (_whose(name, newer, older) for name in (STARTED, ENDED))
+    placed_at = end_of.placed_at
+    if ENDED in end_of.doubtful and ENDED in held.doubtful:
+        placed_at = held.placed_at  # a repetition does not move it
     result = replace(
         newer,
+        session_id=_first(newer.session_id, older.session_id),
+        started_at=start_of.started_at,
+        ended_at=end_of.ended_at,
         auth_reason=newer.auth_reason if auth_known else older.auth_reason,
         auth=newer.auth if auth_known else older.auth,
         meter_start_kwh=_first(newer.meter_start_kwh, older.meter_start_kwh),
         meter_stop_kwh=_first(newer.meter_stop_kwh, older.meter_stop_kwh),
+        doubtful=(STARTED,) * (STARTED in start_of.doubtful)
+        + (ENDED,) * (ENDED in end_of.doubtful),
+        placed_at=placed_at,
+    )
+    unread = dict.fromkeys((*newer.incomplete, *older.incomplete))
+    result = replace(
+        result, incomplete=tuple(name for name in unread if not _is_known(result, name))
     )
     return held if _content(result) == _content(held) else result
 
 
-def _first(one: float | None, other: float | None) -> float | None:
+def _whose(name: str, newer: SessionReport, older: SessionReport) -> SessionReport:
+    """Say whose time counts: one that can be over one that cannot.
+
+    A time that could not be when it came does not become right by waiting for it.
+    """
+    if getattr(newer, name) == getattr(older, name):
+        return older if name in older.doubtful else newer
+    return older if name in newer.doubtful and name not in older.doubtful else newer
+
+
+def _is_known(report: SessionReport, name: str) -> bool:
+    return getattr(report, name) not in (None, "")
+
+
+def _first(one: T | None, other: T | None) -> T | None:
     return other if one is None else one
 
 
-def _content(report: SessionReport) -> tuple[object, ...]:
-    """What a consumer would bill by: everything but where it came from and when."""
-    return astuple(report)[:-3]
+def _content(report: SessionReport) -> SessionReport:
+    """Return a report without where it came from and when, which nobody bills by."""
+    return replace(
+        report,
+        source="",
+        measured_at=_NEVER,
+        received_at=_NEVER,
+        placed_at=None,
+        ranked_at=None,
+    )
 
 
 def report_document(stored: StoredReport, *, personal_data: bool, salt: bytes) -> bytes:

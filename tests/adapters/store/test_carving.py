@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("carving") / "bridge.db"
     db = sqlite3.connect(path)
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    for step in (*MIGRATIONS[0], *MIGRATIONS[1]):
+    for step in (step for steps in MIGRATIONS for step in steps):
         if isinstance(step, str):
             db.execute(step)
     for number in range(40):

@@ -3,10 +3,23 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.store.rows import from_row, is_newer, to_row
+from bridge.adapters.store.file import open_file
+from bridge.adapters.store.room import Room
+from bridge.adapters.store.rows import (
+    forget,
+    from_row,
+    is_newer,
+    keep,
+    mark_published,
+    save,
+    select,
+    settle,
+    to_row,
+)
 from bridge.adapters.store.schema import time_text
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
@@ -35,6 +48,10 @@ rows = st.builds(
         source=st.sampled_from(["stream", "poll", "backfill"]),
         measured_at=moments,
         received_at=moments,
+        incomplete=st.sampled_from([(), ("auth",), ("session_id", "auth_reason")]),
+        doubtful=st.sampled_from([(), ("started_at",), ("started_at", "ended_at")]),
+        placed_at=st.none() | moments,
+        ranked_at=st.none() | moments,
     ),
     published=st.booleans(),
     settled=st.booleans(),
@@ -50,7 +67,7 @@ def test_a_row_comes_back_as_it_was_written(stored):
 
 @given(
     rows,
-    st.integers(0, 17),
+    st.integers(0, 21),
     st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.binary()),
 )
 def test_a_row_with_one_other_column_is_not_handed_out(stored, column, value):
@@ -83,3 +100,63 @@ def test_of_two_states_of_a_row_one_is_newer_or_they_are_alike(one, other):
         other.published,
     )
     assert is_newer(one, other) + is_newer(other, one) + alike == 1
+
+
+@pytest.fixture
+def db(tmp_path):
+    """An open store."""
+    db, _ = open_file(tmp_path / "bridge.db", Room(tmp_path, max_pages=1000))
+    yield db
+    db.close()
+
+
+def told(number, **facts):
+    """Make a report that came when it ended, some hours after noon."""
+    at = NOON + timedelta(hours=number)
+    report = SessionReport(
+        "EH123456", number, at, at, 1.0, None, None, None, "", "stream", at, at, **facts
+    )
+    return replace(report, started_at=at - timedelta(minutes=9))
+
+
+def test_a_stop_in_2036_orders_nothing(db):
+    """Case A1: read, replayed, kept and removed by when it came."""
+    far = datetime(2036, 2, 7, tzinfo=UTC)
+    odd = replace(told(2), ended_at=far, doubtful=("ended_at",), placed_at=told(2).received_at)
+    for report in (told(1), odd, told(3), told(4)):
+        save(db, report, lambda: None)
+    assert [row.report.session_id for row in select(db)] == [1, 2, 3, 4]
+    since = told(3).ended_at
+    assert [row.report.session_id for row in select(db, since=since)] == [3, 4]
+    settle(db, [(f"EH123456-{number}", 1) for number in range(1, 5)])
+
+    forget(db, NOON + timedelta(days=1))
+    assert [row.report.session_id for row in select(db)] == [2, 4]  # the last, by either time
+
+
+def test_what_was_kept_is_owed_when_it_was_published_and_settled_when_it_was_taken(db):
+    """Contract 6: kept is settled and never published."""
+    save(db, told(1), lambda: None)
+    keep(db, [("EH123456-1", 1)])
+    (row,) = select(db)
+    assert (row.published, row.settled) == (False, True)
+    mark_published(db, row.key, 1, NOON)
+    (row,) = select(db)
+    assert (row.published, row.settled) == (True, False)
+
+    settle(db, [(row.key, 1)])
+    (row,) = select(db)
+    assert (row.published, row.settled) == (True, True)
+
+
+def test_a_report_without_a_counter_finds_the_row_with_one(db):
+    """Case B1: and the other way round; a clock that began long before the first is marked."""
+    stored, _ = save(db, told(1), lambda: None)
+    again, changed = save(db, replace(told(1), session_id=None), lambda: None)
+    assert (again, changed) == (stored, False)
+    bare, _ = save(db, replace(told(5), session_id=None), lambda: None)
+    both, changed = save(db, told(5), lambda: None)
+    assert (both.key, both.report.session_id, changed) == (bare.key, 5, True)
+
+    early = replace(told(7), started_at=NOON - timedelta(days=2000))
+    assert save(db, early, lambda: None)[0].report.doubtful == ("started_at",)

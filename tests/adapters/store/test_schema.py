@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.adapters.store.file import open_file
 from bridge.adapters.store.room import Room
-from bridge.adapters.store.rows import read_owed, select
+from bridge.adapters.store.rows import has_consumer, mark_published, read_owed, select
 from bridge.adapters.store.schema import (
     APPLICATION_ID,
     MIGRATIONS,
@@ -72,6 +72,72 @@ def test_a_store_of_version_1_can_be_read_as_it_is(tmp_path):
     assert rows == {"EH123456-1": (False, False), "EH123456-2": (True, True)}
 
 
+def store_of_version_2(path) -> None:
+    """Make a store as the second version left it, with clocks that were wrong."""
+    store_of_version_1(path)
+    db = sqlite3.connect(path)
+    for step in MIGRATIONS[1]:
+        if isinstance(step, str):
+            db.execute(step)
+        else:
+            step(db)
+    far, default = "2036-02-07T06:28:16.000000+00:00", "2000-01-01T00:01:00.000000+00:00"
+    for number, start, stop, stamp in ((5, AT, far, AT), (6, default, AT, far)):
+        content = ("EH123456", number, start, stop, 1.0, None, None, None, "", "stream", stamp, AT)
+        key = f"EH123456-{number}-20001231"
+        columns, more = (key, 1, *content, 0), (0, None)
+        db.execute(
+            f"INSERT INTO report VALUES ({', '.join('?' * 18)})",
+            (*columns, digest_of((*columns, *more)), *more),
+        )
+    db.execute("PRAGMA user_version = 2")
+    db.commit()
+    db.close()
+
+
+def judged(db) -> dict:
+    """Read what the rows say of their clocks."""
+    return {
+        row.report.session_id: (row.key, row.report.doubtful, time_text(row.report.at))
+        for row in select(db)
+    }
+
+
+def test_a_store_of_version_2_is_taken_over_and_its_clocks_are_judged(tmp_path):
+    """No key changes; a stop in 2036 counts as ended when it came; damage is still seen."""
+    path = tmp_path / "bridge.db"
+    store_of_version_2(path)
+    db = sqlite3.connect(path)
+    before = judged(db)
+    db.close()
+    db, _ = open_file(path, Room(tmp_path, max_pages=100))
+    after = judged(db)
+    ranks = {row.report.session_id: time_text(row.report.rank) for row in select(db)}
+    owed, damaged = read_owed(db)
+    consumer = has_consumer(db)
+    db.close()
+
+    assert after == before
+    assert after == {
+        1: ("EH123456-1", (), AT),
+        2: ("EH123456-2", (), AT),
+        5: ("EH123456-5-20001231", ("ended_at",), AT),
+        6: ("EH123456-6-20001231", ("started_at",), AT),
+    }
+    assert ranks[6] == AT
+    assert (len(owed), damaged, consumer) == (3, 1, True)
+
+
+def test_a_new_store_has_no_consumer_until_somebody_took_a_report(tmp_path):
+    """Contract 6: what nobody ever asked for is kept."""
+    db, _ = open_file(tmp_path / "bridge.db", Room(tmp_path, max_pages=100))
+    assert not has_consumer(db)
+    mark_published(db, "EH123456-1", 1, None)
+
+    assert has_consumer(db)
+    db.close()
+
+
 @pytest.mark.fault("F4")
 def test_a_migration_that_is_broken_off_leaves_the_store_as_it_was(tmp_path, monkeypatch):
     """A store is of one version or of the next, never between."""
@@ -81,7 +147,7 @@ def test_a_migration_that_is_broken_off_leaves_the_store_as_it_was(tmp_path, mon
     def fail(_db):
         raise sqlite3.OperationalError("the power goes")
 
-    steps = (MIGRATIONS[0], (*MIGRATIONS[1][:-1], fail))
+    steps = (MIGRATIONS[0], (*MIGRATIONS[1][:-1], fail), MIGRATIONS[2])
     monkeypatch.setattr("bridge.adapters.store.file.MIGRATIONS", steps)
     with pytest.raises(sqlite3.OperationalError):
         open_file(path, Room(tmp_path, max_pages=100))
@@ -109,7 +175,7 @@ def test_any_bytes_can_be_read_as_a_text_column(data):
     assert lenient_text(data).encode("utf-8", "surrogateescape") == data
 
 
-@given(st.lists(st.none() | st.integers() | st.floats() | st.text() | st.binary(), min_size=18))
+@given(st.lists(st.none() | st.integers() | st.floats() | st.text() | st.binary(), min_size=22))
 def test_whatever_damage_made_of_a_row_it_is_no_error(row):
     """A row of anything is told to be damaged, not more."""
     assert not is_intact_report(row)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import Fleet
-from bridge.core.effects import Note, SaveReport
+from bridge.core.effects import KeepText, Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
 from bridge.core.status import Status
@@ -38,7 +38,11 @@ def a_status():
 
 def a_fleet(status):
     """Make two chargers nobody has heard of yet."""
-    fleet = Fleet(Topics(), PublishSettings(), b"salt", status)
+
+    def unreadable(text, _now):
+        yield KeepText(text)
+
+    fleet = Fleet(Topics(), PublishSettings(), b"salt", status, unreadable)
     assert fleet.add((ONE, TWO)) == (ONE, TWO)
     return fleet
 
@@ -232,9 +236,33 @@ def test_a_finished_session_is_saved_whatever_its_order(fleet):
 
 def test_a_session_text_nobody_can_read_is_counted_and_its_text_is_not_logged(fleet, status):
     """A broken 129 saves nothing and shows nothing: a tag may be in it."""
-    effects = tell(fleet, ONE, 129, '{"Auth":"04AABBCC","Id":"x"')
+    broken = '{"Auth":"04AABBCC","Id":7,"Start":"2026-11-22T10:00:00Z"'
+    effects = tell(fleet, ONE, 129, broken)
 
     assert not [e for e in effects if isinstance(e, SaveReport)]
     assert status.counters["session_payloads_unreadable"] == 1
     assert "04AABBCC" not in repr(effects)
-    assert "charger/bridge/alert/session_unreadable" in published(effects)
+    (kept,) = [effect.text for effect in effects if isinstance(effect, KeepText)]
+    assert (kept.text, kept.session_id, kept.source) == (broken, 7, "stream")
+    assert (kept.started_at, kept.ended_at) == (at(0).wall.replace(hour=10), None)
+
+
+def test_a_start_nobody_can_read_is_counted_and_noted(fleet, status):
+    """It bills nobody: the session is shown by the op mode, and its report comes."""
+    effects = tell(fleet, ONE, 223, '{"Auth":"04AABBCC"')
+
+    assert [e.event for e in effects if isinstance(e, Note)] == [
+        "session.unreadable",
+        "observation.withheld",
+    ]
+    assert not [e for e in effects if isinstance(e, KeepText)]
+    assert status.counters["session_payloads_unreadable"] == 1
+
+
+def test_odd_side_fields_are_counted_by_name(fleet, status):
+    """Case B1: whoever looks sees what a firmware does."""
+    text = '{"Id":-1,"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z","EnergyKwh":1.5}'
+    tell(fleet, ONE, 129, text)
+    tell(fleet, ONE, 223, text)
+
+    assert status.counters["session_session_id_unreadable"] == 2

@@ -29,6 +29,7 @@ from bridge.core.sessions.backfill import (
     SPACING_S,
     Backfill,
 )
+from bridge.core.sessions.unread import Unread
 from bridge.core.topics import Topics
 from bridge.core.values import iso_utc, read_utc
 from bridge.errors import CloudUnavailable, RateLimited, StoreError
@@ -59,7 +60,9 @@ class Office:
 
     def __init__(self, *rows, chargers=(ONE,), keep_days=90):
         self.alerts = Alerts(Topics())
-        self.backfill = Backfill(self.alerts, itertools.count(1).__next__, keep_days=keep_days)
+        self.unread = Unread(self.alerts, keep_days=keep_days)
+        next_id = itertools.count(1).__next__
+        self.backfill = Backfill(self.alerts, next_id, self.unread, keep_days=keep_days)
         self.rows = list(rows)
         self.now = Moment(NOON + 100 * HOUR, 5000.0)
         self.out = []
@@ -104,7 +107,7 @@ class Office:
 
     def save(self, *numbers):
         for number in numbers:
-            self.take(self.backfill.saved(row(number), self.now))
+            self.take(self.backfill.saved(row(number), True, self.now))
 
     @property
     def alert(self):
@@ -245,7 +248,8 @@ def test_an_answer_that_is_none_and_one_that_never_comes_are_failures():
 def test_a_store_that_cannot_be_read_is_read_when_it_opens():
     """Without knowing what is there nothing is asked."""
     alerts = Alerts(Topics())
-    backfill = Backfill(alerts, itertools.count(1).__next__, keep_days=90)
+    unread = Unread(alerts, keep_days=90)
+    backfill = Backfill(alerts, itertools.count(1).__next__, unread, keep_days=90)
     assert list(backfill.serve((ONE,))) == []
     (read,) = backfill.store_opened(damaged=False)
     assert list(backfill.serve((ONE,))) == []
@@ -403,7 +407,7 @@ def test_a_report_of_a_charger_nobody_serves_changes_nothing():
     """A ledger may hold rows of a charger that was sold."""
     office = Office()
 
-    assert list(office.backfill.saved(row(7, charger_id=TWO), office.now)) == []
+    assert list(office.backfill.saved(row(7, charger_id=TWO), True, office.now)) == []
 
 
 @given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)), st.lists(st.integers(1, 30)))

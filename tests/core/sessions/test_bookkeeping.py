@@ -13,6 +13,9 @@ from bridge.core.alerts import Alerts
 from bridge.core.effects import (
     Acknowledge,
     CallCloud,
+    ForgetTexts,
+    KeepReports,
+    KeepText,
     MarkPublished,
     Note,
     ReadReports,
@@ -35,8 +38,10 @@ from bridge.core.events import (
 from bridge.core.messages import Publish, Receipt
 from bridge.core.sessions.bookkeeping import Bookkeeping, Standing
 from bridge.core.sessions.delivery import RESTLESS, SETTLE_S
-from bridge.core.sessions.ledger import StoredReport, find_row, merged
+from bridge.core.sessions.ledger import entered
+from bridge.core.sessions.texts import UnreadText
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
+from bridge.core.values import iso_utc
 from bridge.errors import CloudUnavailable, StoreError, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, row
@@ -144,6 +149,110 @@ def test_a_replay_reads_the_store_and_publishes_again():
     effects = room.take(room.room.reports_read(ReportsRead(read.read_id, (settled,)), room.now))
 
     assert [message.tag for message in published(effects)] == [f"report:{ONE}-1:1"]
+
+
+def test_a_replay_goes_out_at_once_whatever_was_thought_of_the_consumers():
+    """Case B6: reports are owed, nobody was there for minutes, and now somebody asks."""
+    rows = [row(n) for n in range(1, 201)]
+    room = Room(*rows)
+    (probe,) = published(room.take(room.room.connected(room.now)))
+    for _ in range(9):  # nobody is there, and it is tried less and less often
+        room.take(room.room.acked(probe, 16, room.now))
+        (probe,) = published(room.wait(300))
+    room.take(room.room.acked(probe, 16, room.now))
+    assert room.room.standing.pending == len(rows)
+    effects = room.message(SessionReplayTopic(), b"{}")
+    sent = []
+    for effect in effects:  # grows while it is walked through
+        match effect:
+            case ReadReports(read_id, _, since):
+                page = [one for one in rows if since is None or one.report.ended_at >= since]
+                found = ReportsRead(read_id, tuple(page))
+                effects += room.take(room.room.reports_read(found, room.now))
+            case Publish(tag=tag) if tag:
+                sent.append(tag)
+                effects += room.take(room.room.acked(effect, 0, room.now))
+
+    assert {tag.split(":")[1] for tag in sent} == {one.key for one in rows}
+
+
+def test_a_replay_of_one_charger_does_not_wait_for_another_s_consumer():
+    """Case B6: hundreds are owed where nobody listens."""
+    room = Room(*(row(n, charger_id="EH999999") for n in range(1, 301)))
+    (probe,) = published(room.take(room.room.connected(room.now)))
+    room.take(room.room.acked(probe, 16, room.now))
+    effects = room.message(SessionReplayTopic(), b'{"charger":"EH123456"}')
+    (probe,) = published(effects)  # whoever asks may be there for these too
+    effects += room.take(room.room.acked(probe, 16, room.now))
+    (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
+    found = ReportsRead(read.read_id, (row(1, settled=True),))
+
+    out = published(room.take(room.room.reports_read(found, room.now)))
+    assert f"report:{ONE}-1:1" in [message.tag for message in out]
+
+
+def test_what_nobody_ever_asked_for_is_kept_and_the_first_consumer_gets_it():
+    """Contract 6: not owed, no alarm; a replay brings it, and from then on reports are owed."""
+    room = room_without_consumer()
+    (report,) = published(room.saved(row(1)))
+    assert KeepReports(((f"{ONE}-1", 1),)) in room.take(room.room.acked(report, 16, room.now))
+    assert room.room.standing == Standing(0, 0, 0, 0)
+    assert published(room.wait(3600)) == []
+    assert published(room.take(room.room.connected(room.now))) == []
+    _, read = room.message(SessionReplayTopic(), b"{}")
+    kept = ReportsRead(read.read_id, (row(1, settled=True),))
+    (report,) = published(room.take(room.room.reports_read(kept, room.now)))
+    assert MarkPublished(f"{ONE}-1", 1) in room.take(room.room.acked(report, 0, room.now))
+
+    (report,) = published(room.saved(row(2)))
+    room.take(room.room.acked(report, 16, room.now))
+    assert room.room.standing.pending == 1
+
+
+def test_who_requires_acknowledgements_has_a_consumer():
+    """Contract 6: the operator said so, and nothing is kept aside."""
+    room = room_without_consumer(require_acknowledgement=True)
+    (report,) = published(room.saved(row(1)))
+    room.take(room.room.acked(report, 16, room.now))
+
+    assert room.room.standing.pending == 1
+
+
+def room_without_consumer(**publish):
+    """A room whose store was made just now, at a broker."""
+    settings = replace(SETTINGS, publish=replace(SETTINGS.publish, **publish))
+    room = Room()
+    alerts, next_id = room.alerts, itertools.count(1).__next__
+    room.room = Bookkeeping(Topics(), settings, alerts, salt=b"salt", next_id=next_id)
+    room.take(room.room.opened(StoreOpened((), has_consumer=False), room.now))
+    room.take(room.room.connected(room.now))
+    return room
+
+
+def test_a_session_nobody_can_read_is_looked_up_within_a_minute_and_named_until_it_came():
+    """Case B2: kept, named, asked for, and emptied when the list brought it."""
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room.take(room.room.reports_read(ReportsRead(read.read_id, ()), room.now))
+    (call,) = [e for e in room.wait(6) if isinstance(e, CallCloud)]
+    room.take(room.room.answered(CloudAnswered(call.call_id, 200, b"[]"), room.now))
+    room.wait(1000)
+    at = room.now.wall
+    text = UnreadText(ONE, "{", "no JSON", "stream", at, at, session_id=7)
+    effects = room.take(room.room.unreadable(text, room.now))
+    assert KeepText(text) in effects
+    assert room.alerts.kinds == (f"session_unreadable/{ONE}",)
+    (call,) = [e for e in room.wait(59) if isinstance(e, CallCloud)]
+
+    body = b'[{"id":7,"carConnected":"%b","carDisconnected":"%b","kiloWattHours":1}]' % (
+        iso_utc(at - HOUR).encode(),
+        iso_utc(at).encode(),
+    )
+    effects = room.take(room.room.answered(CloudAnswered(call.call_id, 200, body), room.now))
+    (saved,) = [effect.report for effect in effects if isinstance(effect, SaveReport)]
+    effects = room.take(room.room.saved(ReportSaved(*entered(saved, ())), room.now))
+    assert ForgetTexts((text.key,)) in effects
+    assert room.alerts.kinds == ()
 
 
 def test_a_replay_that_waits_already_is_not_asked_for_twice():
@@ -306,15 +415,9 @@ class Life(RuleBasedStateMachine):
             event = ReportNotSaved(report, StoreFull("full"))
             self.do(self.room.not_saved(event, self.now))
             return
-        key, held = find_row(report, self.same(report))
-        if held is None:
-            stored = StoredReport(key, 1, report)
-        else:
-            content = merged(held.report, report)
-            changed = content is not held.report
-            stored = StoredReport(key, held.revision + 1, content) if changed else held
-        self.rows[key] = stored
-        self.do(self.room.saved(ReportSaved(stored, stored is not held), self.now))
+        stored, changed = entered(report, self.same(report))
+        self.rows[stored.key] = stored
+        self.do(self.room.saved(ReportSaved(stored, changed), self.now))
 
     def same(self, report):
         return [o for o in self.rows.values() if o.report.session_id == report.session_id]

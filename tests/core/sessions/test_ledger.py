@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.sessions.ledger import StoredReport, find_row, merged, report_document
+from bridge.core.sessions.ledger import (
+    StoredReport,
+    entered,
+    find_row,
+    merged,
+    report_document,
+)
 from bridge.core.values import hashed
 from tests.core.sessions.rows import HOUR, REPORT, TAG
 
@@ -25,6 +31,7 @@ def test_the_document_is_the_contracts_to_the_letter():
         '"started_at":"2026-11-22T12:00:00Z","ended_at":"2026-11-22T13:00:00Z",'
         '"energy_kwh":0.411273,"meter_start_kwh":1277.872637,"meter_stop_kwh":1278.28391,'
         '"auth_reason":3,"auth_reason_name":"offline_whitelist","offline":true,'
+        '"incomplete":[],"clock":"ok",'
         f'"auth":"{hashed(TAG, SALT)}","source":"stream",'
         '"measured_at":"2026-11-22T13:00:00Z","received_at":"2026-11-22T13:00:00Z"}'
     )
@@ -130,3 +137,97 @@ def test_any_order_of_records_ends_on_the_same_content(order):
 
     assert (held.energy_kwh, held.auth_reason, held.auth) == (0.6, 3, TAG)
     assert held.meter_stop_kwh == REPORT.meter_stop_kwh
+
+
+# -- clocks and counters that deceive -----------------------------------------------------------
+
+Y2000 = datetime(2000, 1, 1, 0, 1, tzinfo=UTC)
+
+
+def told(*reports, first=None):
+    """Enter reports one after the other; return the rows by key."""
+    rows = {}
+    for report in reports:
+        stored, _ = entered(report, list(rows.values()), first)
+        rows[stored.key] = stored
+    return rows
+
+
+def test_three_sessions_of_a_counter_that_stands_still_are_three():
+    """Case A5: within a day, and each keeps its key when it is told again."""
+    sessions = [
+        replace(
+            REPORT,
+            session_id=1,
+            started_at=NOON + n * HOUR,
+            ended_at=NOON + (n + 0.5) * HOUR,
+            energy_kwh=3.0 - n,
+            meter_start_kwh=None,
+        )
+        for n in range(3)
+    ]
+    rows = told(*sessions, *reversed(sessions))
+
+    assert list(rows) == ["EH123456-1", "EH123456-1-20261122", "EH123456-1-20261122T140000"]
+    assert {row.report.energy_kwh: row.revision for row in rows.values()} == {3: 1, 2: 1, 1: 1}
+
+
+def test_a_start_of_2000_is_mended_by_the_list_under_the_same_key():
+    """Case A4: one key, the times that can be, a higher revision, and no way back."""
+    wrong = replace(REPORT, started_at=Y2000, doubtful=("started_at",))
+    listed = replace(REPORT, source="backfill", auth_reason=None, auth="", energy_kwh=0.41)
+    (row,) = told(wrong, listed, wrong, listed).values()
+    assert (row.key, row.revision) == ("EH123456-435", 2)
+    assert (row.report, row.report.clock) == (replace(wrong, started_at=NOON, doubtful=()), "ok")
+
+    (other,) = told(listed, wrong, listed).values()
+    assert other.report.started_at == NOON
+    assert (other.report.energy_kwh, other.report.auth_reason) == (0.411273, 3)
+
+
+def test_what_lies_years_before_the_first_session_is_marked():
+    """Case A4: a clock that begins on the day its firmware was made."""
+    early = replace(REPORT, started_at=datetime(2019, 6, 1, tzinfo=UTC))
+    stopped = replace(early, ended_at=datetime(2019, 6, 1, 3, tzinfo=UTC))
+
+    (row,) = told(early, first=NOON).values()
+    assert row.report.doubtful == ("started_at",)
+    (row,) = told(stopped, first=NOON).values()
+    assert (row.report.clock, row.report.at) == ("suspect", REPORT.received_at)
+    (row,) = told(early).values()
+    assert row.report.clock == "ok"
+
+
+def test_a_correction_behind_a_stamp_from_the_future_counts():
+    """Case A3: and a repetition of the first takes nothing away."""
+    first = replace(REPORT, measured_at=datetime(2099, 1, 1, tzinfo=UTC), ranked_at=NOON + HOUR)
+    fixed = replace(REPORT, energy_kwh=0.6, measured_at=NOON + 2 * HOUR)
+    again = replace(first, ranked_at=NOON + 9 * HOUR)
+    (row,) = told(first, fixed, again).values()
+
+    assert (row.report.energy_kwh, row.revision) == (0.6, 2)
+
+
+def test_a_report_without_a_counter_and_the_list_s_with_one_are_one():
+    """Case B1: the key stays, the counter is filled in."""
+    bare = replace(REPORT, session_id=None, incomplete=("session_id",))
+    listed = replace(REPORT, source="backfill", auth_reason=None, auth="")
+    (row,) = told(bare, listed).values()
+
+    assert row.key == f"EH123456-s{int(NOON.timestamp())}"
+    assert (row.report.session_id, row.report.incomplete) == (435, ())
+
+
+def test_sessions_that_began_on_one_default_have_keys_of_their_own():
+    """Cases A4 and B1: a clock chip begins with the same second each time."""
+    odd = replace(
+        REPORT,
+        session_id=None,
+        started_at=Y2000,
+        ended_at=Y2000 + HOUR,
+        doubtful=("started_at", "ended_at"),
+        meter_start_kwh=None,
+    )
+    sessions = [replace(odd, energy_kwh=float(n), placed_at=NOON) for n in range(1, 5)]
+
+    assert len(told(*sessions, *sessions)) == 4

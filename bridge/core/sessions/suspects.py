@@ -1,0 +1,59 @@
+"""Sessions whose times cannot be, named for a week or until the right ones are known."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import Effect
+from bridge.core.events import Moment
+from bridge.core.sessions.ledger import StoredReport
+
+ALERT = "session_clock"
+NAMED_FOR = timedelta(days=7)
+NAMED_IN_ALERT = 10
+MOST = 1_000
+_HINT = (
+    "the energy is right and counts; the cloud's list is asked for the times; see that the charger"
+    " is online long enough to set its clock"
+)
+
+
+class Suspects:
+    """Which stored sessions have times that cannot be."""
+
+    def __init__(self, alerts: Alerts) -> None:
+        self._alerts = alerts
+        # By key: when it counts as ended.
+        self._named: dict[str, datetime] = {}
+
+    def saved(self, rows: Iterable[StoredReport], now: Moment) -> Iterator[Effect]:
+        """Take rows as they are now."""
+        before = dict(self._named)
+        for row in rows:
+            self._named.pop(row.key, None)
+            if row.report.doubtful and len(self._named) < MOST:
+                self._named[row.key] = row.report.at
+        if self._named or before:
+            yield from self.tick(now, changed=self._named != before)
+
+    def tick(self, now: Moment, *, changed: bool = False) -> Iterator[Effect]:
+        """Let go what is old, and say what is left."""
+        if now.trusted:
+            old = [key for key, at in self._named.items() if now.wall - at > NAMED_FOR]
+            for key in old:
+                del self._named[key]
+            changed = changed or bool(old)
+        if not changed:
+            return
+        if not self._named:
+            yield from self._alerts.clear(ALERT)
+            return
+        keys = sorted(self._named, key=self._named.__getitem__, reverse=True)
+        more = len(keys) - NAMED_IN_ALERT
+        yield from self._alerts.raise_(
+            ALERT,
+            "sessions with a time that cannot be:"
+            f" {', '.join(keys[:NAMED_IN_ALERT])}{f' and {more} more' * (more > 0)}",
+            _HINT,
+            now,
+        )

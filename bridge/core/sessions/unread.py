@@ -1,0 +1,160 @@
+"""Sessions somebody told of and nobody can read: kept as text, looked up, named until they came.
+
+Rules:
+
+1. The text is kept in the store, so that no restart forgets it, and a person can look. It is cut
+   off, counted, and shown without tags.
+2. It is over when a report of that session was stored: one with its counter, else one that ended
+   when it did, else one that ended when the text came. After retention's time it is given up.
+3. Each charger has an alert of its own, and it says what is known of the session.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import Effect, ForgetTexts, KeepText
+from bridge.core.events import Moment
+from bridge.core.sessions.clocks import is_default
+from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import SAME_END_WITHIN, UnreadText
+from bridge.core.values import iso_utc
+
+ALERT = "session_unreadable"
+# Of one charger: the newest.
+MOST = 20
+NAMED_IN_ALERT = 5
+# A counter that stands still names another session after this.
+SAME_NUMBER_WITHIN = timedelta(days=2)
+_HINT = "the cloud's list is asked for it; if it does not come, look it up in the Easee app"
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Of one charger.
+
+    Attributes:
+        texts: By key, oldest first.
+        dropped: How many older ones gave way.
+    """
+
+    texts: dict[str, UnreadText] = field(default_factory=dict)
+    dropped: int = 0
+
+
+class Unread:
+    """The texts that are not done with."""
+
+    def __init__(self, alerts: Alerts, *, keep_days: int) -> None:
+        self._alerts = alerts
+        self._keep = timedelta(days=keep_days)
+        self._desks: dict[str, _Desk] = {}
+
+    def earliest(self, charger_id: str) -> datetime | None:
+        """Return how far a look in the cloud has to reach back; None when there is no text."""
+        desk = self._desks.get(charger_id)
+        return min(map(_told_at, desk.texts.values()), default=None) if desk else None
+
+    def opened(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
+        """Take what the store holds, and give it what it lacks."""
+        stored = {text.key: text for text in texts}
+        for desk in self._desks.values():
+            yield from (KeepText(one) for key, one in desk.texts.items() if key not in stored)
+        for charger_id in dict.fromkeys(text.charger_id for text in stored.values()):
+            desk = self._desks.setdefault(charger_id, _Desk())
+            for key, text in stored.items():
+                if text.charger_id == charger_id:
+                    desk.texts.setdefault(key, text)
+            yield from self._tell(charger_id, now)
+
+    def take(self, text: UnreadText, now: Moment) -> Iterator[Effect]:
+        """Keep a text and name it; one that is there already is no news."""
+        desk = self._desks.setdefault(text.charger_id, _Desk())
+        if text.key in desk.texts:
+            return
+        desk.texts[text.key] = text
+        yield KeepText(text)
+        if len(desk.texts) > MOST:
+            oldest = next(iter(desk.texts))
+            del desk.texts[oldest]
+            desk.dropped += 1
+            yield ForgetTexts((oldest,))
+        yield from self._tell(text.charger_id, now)
+
+    def saved(self, report: SessionReport, now: Moment, *, is_new: bool) -> Iterator[Effect]:
+        """Take a stored report: the texts of its session are done with.
+
+        Args:
+            report: It.
+            now: The moment.
+            is_new: Nothing was known of this session before.
+        """
+        desk = self._desks.get(report.charger_id)
+        if desk is not None:
+            gone = [k for k, text in desk.texts.items() if _is_of(text, report, is_new=is_new)]
+            yield from self._drop(report.charger_id, gone, now)
+
+    def looked(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+        """The cloud was asked: what is older than what is kept is given up."""
+        desk = self._desks.get(charger_id)
+        if desk is not None and now.trusted:
+            old = [k for k, text in desk.texts.items() if now.wall - _told_at(text) > self._keep]
+            yield from self._drop(charger_id, old, now)
+
+    def _drop(self, charger_id: str, keys: list[str], now: Moment) -> Iterator[Effect]:
+        if not keys:
+            return
+        desk = self._desks[charger_id]
+        for key in keys:
+            del desk.texts[key]
+        if not desk.texts:
+            del self._desks[charger_id]
+        yield ForgetTexts(tuple(keys))
+        yield from self._tell(charger_id, now)
+
+    def _tell(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+        desk, kind = self._desks.get(charger_id), f"{ALERT}/{charger_id}"
+        if desk is None:
+            yield from self._alerts.clear(kind)
+            return
+        newest = list(desk.texts.values())[-NAMED_IN_ALERT:]
+        more = len(desk.texts) - len(newest) + desk.dropped
+        named = [*map(_named, newest), *([f"and {more} more"] * (more > 0))]
+        yield from self._alerts.raise_(
+            kind,
+            f"{charger_id}: sessions that cannot be read: {'; '.join(named)}",
+            _HINT,
+            now,
+        )
+
+
+def _named(text: UnreadText) -> str:
+    """Say what is known of a session."""
+    number = "one" if text.session_id is None else f"number {text.session_id}"
+    since = f" from {iso_utc(text.started_at)}" if text.started_at else ""
+    until = f" to {iso_utc(text.ended_at)}" if text.ended_at else ""
+    return f"{number}{since}{until}, told {iso_utc(text.received_at)} ({text.reason})"
+
+
+def _told_at(text: UnreadText) -> datetime:
+    """Say when a text was told: never ahead of its arrival."""
+    return (
+        text.received_at
+        if is_default(text.measured_at)
+        else min(text.measured_at, text.received_at)
+    )
+
+
+def _is_of(text: UnreadText, report: SessionReport, *, is_new: bool) -> bool:
+    numbers = text.session_id, report.session_id
+    if None not in numbers and numbers[0] != numbers[1]:
+        return False
+    if not report.doubtful:
+        named = text.names(report.started_at, report.ended_at)
+        if named is not None:
+            return named
+    apart = abs(report.at - _told_at(text))
+    if text.session_id is not None and text.session_id == report.session_id:
+        return apart <= SAME_NUMBER_WITHIN
+    return is_new and apart <= SAME_END_WITHIN

@@ -1,0 +1,177 @@
+"""Two records are of one session when times, meters or energy say so, and never by the counter."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.sessions.identity import (
+    DIFFERENT,
+    EQUAL,
+    LIKELY,
+    SURE,
+    likeness,
+    report_key,
+    supersedes,
+)
+from tests.core.sessions.rows import HOUR, NOON, REPORT
+
+SECOND = timedelta(seconds=1)
+Y2000 = datetime(2000, 1, 1, 0, 1, tzinfo=UTC)
+# Nothing but the counter, the times and the energy.
+PLAIN = replace(REPORT, meter_start_kwh=None, meter_stop_kwh=None, energy_kwh=5.0)
+LISTED = replace(PLAIN, source="backfill", received_at=NOON + 9 * HOUR)
+NO_START = replace(PLAIN, started_at=Y2000, doubtful=("started_at",))
+NO_STOP = replace(
+    PLAIN, ended_at=NOON + 9999 * HOUR, doubtful=("ended_at",), placed_at=NOON + 2 * HOUR
+)
+NO_TIMES = replace(
+    NO_START,
+    ended_at=Y2000 + HOUR,
+    doubtful=("started_at", "ended_at"),
+    placed_at=NOON + 2 * HOUR,
+)
+
+
+def moved(report, by, **facts):
+    """Return a report of another time."""
+    times = {"started_at": report.started_at + by, "ended_at": report.ended_at + by}
+    return replace(report, **{**times, **facts})
+
+
+def metered(report, start_kwh):
+    """Give a report meters that say what its energy says."""
+    stop_kwh = start_kwh + report.energy_kwh
+    return replace(report, meter_start_kwh=start_kwh, meter_stop_kwh=stop_kwh)
+
+
+def test_the_key_is_the_charger_and_its_counter():
+    """The start does not matter where there is a counter, and is the key where there is none."""
+    assert report_key("EH1", 435, NOON) == report_key("EH1", 435, Y2000) == "EH1-435"
+    assert report_key("EH1", None, NOON + SECOND / 9) == f"EH1-s{int(NOON.timestamp())}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        # One counter, times that can be.
+        (PLAIN, PLAIN, EQUAL),
+        (PLAIN, replace(PLAIN, ended_at=NOON + 2 * HOUR, energy_kwh=6.0), SURE),
+        (PLAIN, replace(PLAIN, energy_kwh=4.0), SURE),
+        (PLAIN, moved(PLAIN, HOUR), LIKELY),
+        (PLAIN, moved(PLAIN, HOUR, energy_kwh=4.0), DIFFERENT),
+        (PLAIN, moved(PLAIN, 2 * HOUR), DIFFERENT),
+        (PLAIN, moved(PLAIN, HOUR + 9 * SECOND), DIFFERENT),
+        (PLAIN, replace(PLAIN, session_id=436), DIFFERENT),
+        # The cloud's list beside it.
+        (PLAIN, moved(LISTED, 9 * SECOND), SURE),
+        (PLAIN, moved(LISTED, HOUR - 9 * SECOND, energy_kwh=3.0), DIFFERENT),
+        (PLAIN, moved(LISTED, 3 * HOUR), DIFFERENT),
+        # A start that cannot be.
+        (NO_START, LISTED, SURE),
+        (NO_START, replace(LISTED, energy_kwh=4.9), SURE),
+        (NO_START, moved(LISTED, -2 * HOUR), DIFFERENT),
+        (NO_START, moved(LISTED, 2 * HOUR), DIFFERENT),
+        (NO_START, replace(NO_START, energy_kwh=5.5), SURE),
+        # A stop that cannot be.
+        (NO_STOP, LISTED, SURE),
+        (NO_STOP, moved(LISTED, -2 * HOUR), DIFFERENT),
+        (NO_STOP, replace(NO_STOP, energy_kwh=5.5), SURE),
+        # Neither can be.
+        (NO_TIMES, LISTED, LIKELY),
+        (NO_TIMES, replace(LISTED, energy_kwh=4.0), DIFFERENT),
+        (NO_TIMES, moved(LISTED, 5 * HOUR), DIFFERENT),
+        (NO_TIMES, replace(NO_TIMES, energy_kwh=6.0, ended_at=Y2000 + 2 * HOUR), LIKELY),
+        (NO_TIMES, replace(NO_TIMES, energy_kwh=3.0, ended_at=Y2000 + 2 * HOUR), DIFFERENT),
+    ],
+)
+def test_one_counter_is_one_session_or_not(one, other, expected):
+    """Cases A4 and A5, and it does not matter which came first."""
+    assert likeness(one, other) == expected
+    assert bool(likeness(other, one)) == bool(expected)
+
+
+@pytest.mark.parametrize("one", [PLAIN, NO_START, NO_STOP, NO_TIMES])
+@pytest.mark.parametrize("other", [PLAIN, NO_START, NO_STOP, NO_TIMES])
+def test_meters_that_follow_each_other_are_two_sessions(one, other):
+    """A counter that stands still and a wrong clock deceive; the meter does not go back."""
+    later = metered(replace(other, energy_kwh=7.0), 105.0)
+
+    assert likeness(metered(one, 100.0), later) == DIFFERENT
+
+
+@pytest.mark.parametrize("one", [PLAIN, NO_START, NO_STOP, NO_TIMES])
+def test_meters_that_overlap_are_one_session_where_no_time_says_otherwise(one):
+    """A correction of a session whose clock was wrong, told with the right one."""
+    grown = metered(replace(PLAIN, energy_kwh=7.0), 100.0)
+
+    assert likeness(metered(one, 100.0), grown)
+    assert not likeness(metered(PLAIN, 100.0), moved(grown, 5000 * HOUR))
+
+
+def test_a_session_without_energy_is_told_apart_by_its_times():
+    """Its meter stands where the one before stopped."""
+    nothing = metered(moved(PLAIN, 3 * HOUR, energy_kwh=0.0), 105.0)
+
+    assert not likeness(metered(PLAIN, 100.0), nothing)
+    assert likeness(nothing, replace(nothing, auth="x", measured_at=NOON))
+
+
+def test_without_a_counter_only_times_that_agree_make_one_session():
+    """Seconds of disagreement are one session; sessions that do not overlap are two."""
+    bare = replace(PLAIN, session_id=None)
+    short = replace(bare, ended_at=NOON + 10 * SECOND)
+
+    assert likeness(bare, moved(LISTED, 9 * SECOND))
+    assert not likeness(bare, moved(PLAIN, 61 * SECOND))
+    assert not likeness(short, moved(short, 20 * SECOND))
+    assert likeness(replace(NO_START, session_id=None), LISTED)
+    assert likeness(replace(NO_STOP, session_id=None), LISTED)
+    assert not likeness(replace(NO_TIMES, session_id=None), LISTED)
+    by_meter = metered(replace(NO_TIMES, session_id=None), 100.0)
+    assert likeness(by_meter, metered(PLAIN, 100.0))
+    assert not likeness(metered(bare, 100.0), metered(moved(PLAIN, SECOND), 200.0))
+
+
+def test_what_is_told_later_counts_and_first_hand_counts_more():
+    """Case A3: a stamp from the future never outranks a later arrival."""
+    later = replace(PLAIN, measured_at=NOON + 3 * HOUR)
+    ahead = replace(PLAIN, measured_at=NOON + 9999 * HOUR, ranked_at=NOON + 2 * HOUR)
+
+    assert supersedes(later, PLAIN)
+    assert not supersedes(PLAIN, later)
+    assert supersedes(later, ahead)
+    assert not supersedes(LISTED, PLAIN)
+    assert supersedes(PLAIN, LISTED)
+
+
+def test_a_repetition_with_a_stamp_from_the_future_takes_nothing_away():
+    """It may be the record from before a correction; more energy is one itself."""
+    ahead = replace(PLAIN, measured_at=NOON + 9999 * HOUR, ranked_at=NOON + 5 * HOUR)
+    corrected = replace(PLAIN, measured_at=NOON + 3 * HOUR, energy_kwh=6.0)
+
+    assert not supersedes(ahead, corrected)
+    assert supersedes(replace(ahead, energy_kwh=7.0), corrected)
+
+
+spans = st.tuples(st.integers(0, 200), st.integers(1, 100))
+
+
+@given(spans, spans, st.integers(1, 9), st.integers(1, 9))
+def test_of_one_charger_s_mouth_sessions_apart_are_two_and_overlapping_ones_are_one(a, b, x, y):
+    """Contract 6, whatever the times and energies are."""
+    one, other = (
+        replace(
+            PLAIN,
+            started_at=NOON + start * HOUR,
+            ended_at=NOON + (start + length) * HOUR,
+            energy_kwh=float(kwh),
+        )
+        for (start, length), kwh in ((a, x), (b, y))
+    )
+    overlap = min(one.ended_at, other.ended_at) - max(one.started_at, other.started_at)
+
+    if overlap != timedelta():
+        assert bool(likeness(one, other)) is (overlap > timedelta())

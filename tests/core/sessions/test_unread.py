@@ -1,0 +1,107 @@
+"""What cannot be read is kept, named by charger, and over when its session is known."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import ForgetTexts, KeepText
+from bridge.core.events import Moment
+from bridge.core.messages import Publish
+from bridge.core.sessions.texts import UnreadText
+from bridge.core.sessions.unread import MOST, Unread
+from bridge.core.topics import Topics
+from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG
+
+NOW = Moment(NOON + 2 * HOUR, 1000.0)
+TOPIC = f"charger/bridge/alert/session_unreadable/{ONE}"
+# Told when REPORT ended.
+TEXT = UnreadText(ONE, f"{TAG}?", "no JSON", "stream", NOON + HOUR, NOON + HOUR)
+NUMBERED = replace(TEXT, session_id=435)
+TIMED = replace(TEXT, started_at=NOON, measured_at=NOON + 9 * HOUR)
+
+
+@pytest.fixture
+def unread():
+    """Nothing is kept yet."""
+    return Unread(Alerts(Topics()), keep_days=90)
+
+
+def said(effects):
+    """The payloads of alerts."""
+    return [effect.payload for effect in effects if isinstance(effect, Publish)]
+
+
+def test_a_text_is_kept_and_named_with_what_is_known(unread):
+    """Case B2: without the text, for a tag may be in it; a repetition is no news."""
+    text = replace(NUMBERED, started_at=NOON)
+    effects = list(unread.take(text, NOW))
+    (alert,) = [effect for effect in effects if isinstance(effect, Publish)]
+
+    assert KeepText(text) in effects
+    assert alert.topic == TOPIC
+    assert b"number 435 from 2026-11-22T12:00:00Z" in alert.payload
+    assert TAG.encode() not in alert.payload
+    assert list(unread.take(replace(text, received_at=NOW.wall), NOW)) == []
+    assert unread.earliest(ONE) == NOON + HOUR
+    assert unread.earliest("EH999999") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "is_over"),
+    [
+        (NUMBERED, {}, True),
+        (NUMBERED, {"session_id": 436}, False),
+        (NUMBERED, {"ended_at": NOON + 72 * HOUR}, False),
+        (NUMBERED, {"session_id": None}, True),
+        (TIMED, {}, True),
+        (TIMED, {"started_at": NOON + timedelta(minutes=16)}, False),
+        (TEXT, {}, True),
+        (TEXT, {"ended_at": NOON}, False),
+        (TEXT, {"charger_id": "EH999999"}, False),
+    ],
+)
+def test_it_is_over_when_a_report_of_its_session_was_stored(unread, text, change, is_over):
+    """By its counter, by a time it told, else by when it was told."""
+    list(unread.take(text, NOW))
+    effects = list(unread.saved(replace(REPORT, **change), NOW, is_new=True))
+
+    assert (ForgetTexts((text.key,)) in effects) is is_over
+    assert said(effects) == [b""] * is_over
+
+
+def test_a_session_that_was_known_before_is_not_the_one_nobody_could_read(unread):
+    """A repetition of the session before says nothing of it."""
+    list(unread.take(TEXT, NOW))
+
+    assert list(unread.saved(REPORT, NOW, is_new=False)) == []
+
+
+def test_what_the_store_holds_is_named_again_and_it_gets_what_it_lacks(unread):
+    """After a restart, and after the store was in trouble."""
+    list(unread.take(NUMBERED, NOW))
+    effects = list(unread.opened([replace(TEXT, text="x")], NOW))
+
+    assert [e.text for e in effects if isinstance(e, KeepText)] == [NUMBERED]
+    assert len(said(effects)) == 1
+    assert said(unread.opened([NUMBERED], NOW)) == []
+
+
+def test_texts_of_one_charger_are_bounded_and_counted(unread):
+    """A charger that tells nothing but nonsense fills no memory."""
+    for number in range(MOST + 3):
+        effects = list(unread.take(replace(TEXT, text=str(number)), NOW))
+
+    assert any(isinstance(effect, ForgetTexts) for effect in effects)
+    assert b"and 18 more" in said(effects)[0]
+
+
+def test_it_is_given_up_after_retention_s_time(unread):
+    """While the clock can be believed; else a year passes in a second."""
+    list(unread.take(TEXT, NOW))
+    late = NOW.wall + timedelta(days=91)
+    assert list(unread.looked(ONE, Moment(late, 2000.0, trusted=False))) == []
+    assert list(unread.looked(ONE, NOW)) == []
+
+    assert said(unread.looked(ONE, Moment(late, 2000.0))) == [b""]

@@ -1,0 +1,68 @@
+"""Every kilowatt-hour of a history is told once or named, and deliberate mistakes are found."""
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.core.chargers import fleet
+from bridge.core.sessions import backfill, identity, ledger, unread
+from tests.simulation.sessions import play
+
+# `make simulate-sessions` plays ten thousand.
+SHORT = range(1, 61)
+LONG = range(1, 401)
+
+
+def test_every_kilowatt_hour_is_told_once_or_named():
+    """Cases A and B of issue 13 in every combination chance makes of them."""
+    assert play(SHORT) == {}
+
+
+def by_counter(one, other):
+    """Take the counter for the session."""
+    return int(one.session_id == other.session_id)
+
+
+def by_start(one, other):
+    """Take the start for the session."""
+    return int(abs(one.started_at - other.started_at) <= identity.SAME_START_WITHIN)
+
+
+def without_marks(report, **options):
+    """Believe every clock."""
+    return replace(identity_placed(report, **options), doubtful=(), placed_at=None)
+
+
+def never(*_arguments, **_options):
+    """Do nothing."""
+    return iter(())
+
+
+identity_placed = fleet.read_report.__globals__["placed"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "mistake"),
+    [
+        (ledger, "likeness", by_counter),
+        (ledger, "likeness", by_start),
+        (ledger, "supersedes", lambda report, held: report.ended_at >= held.ended_at),
+        (ledger, "is_again", lambda _one, _other: False),
+        (identity, "_meters", lambda _one, _other: identity.UNKNOWN),
+        (unread.Unread, "take", never),
+        (backfill.Backfill, "_tell", never),
+    ],
+    ids=["by counter", "by start", "by stop", "no repetition", "no meters", "texts", "gaps"],
+)
+def test_a_deliberate_mistake_is_found(monkeypatch, where, name, mistake):
+    """An oracle that finds nothing would prove nothing."""
+    monkeypatch.setattr(where, name, mistake)
+
+    assert any(play([seed]) for seed in LONG)
+
+
+def test_clocks_that_are_all_believed_are_found(monkeypatch):
+    """A time that is wrong and not marked."""
+    monkeypatch.setitem(fleet.read_report.__globals__, "placed", without_marks)
+
+    assert any(play([seed]) for seed in LONG)
