@@ -69,7 +69,7 @@ from bridge.core.neighbours import Neighbours
 from bridge.core.queries import Queries
 from bridge.core.sessions.bookkeeping import Bookkeeping
 from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import read_report
+from bridge.core.sessions.reading import read_report
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
