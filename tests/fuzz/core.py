@@ -65,6 +65,8 @@ def is_ours(message: Publish) -> bool:
     if TOPICS.may_reply_to(message.topic):
         return True
     levels = message.topic.split("/")
+    if levels[:4] == ["charger", "bridge", "alert", "session_unreadable"] and len(levels) > 4:
+        return levels[4:] == [ONE]
     if levels[0] != "charger" or len(levels) not in (3, 4):
         return False
     if levels[1] == "bridge":

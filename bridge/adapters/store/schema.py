@@ -126,12 +126,12 @@ def judged_columns(row: Row) -> tuple[str, str, str | None, str | None]:
     trusted = not is_default(received_at)
     limit = latest(measured_at, received_at, trusted=trusted)
     doubtful = impossible(started_at, ended_at, limit)
-    is_placed = ENDED in doubtful or (limit is not None and ended_at > limit)
+    is_placed = ENDED in doubtful or (trusted and ended_at > received_at)
     is_ahead = trusted and measured_at > received_at
     return (
         "",
         " ".join(doubtful),
-        time_text(limit or received_at) if is_placed else None,
+        time_text(received_at if trusted else limit or received_at) if is_placed else None,
         row[13] if is_ahead else None,
     )
 

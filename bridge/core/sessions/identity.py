@@ -83,10 +83,16 @@ def supersedes(report: SessionReport, held: SessionReport) -> bool:
 
 
 def is_again(one: SessionReport, other: SessionReport) -> bool:
-    """Recognise an observation that is told again: one stamp, one energy, the same meters."""
+    """Recognise an observation that is told again: one stamp, one energy, the same meters.
+
+    Times that can be on both sides say more.
+    """
     numbers = (one.session_id, other.session_id)
+    shares_a_time = one.started_at == other.started_at or one.ended_at == other.ended_at
     return (
-        BACKFILL not in (one.source, other.source)
+        bool(one.doubtful or other.doubtful)
+        and (shares_a_time or not (one.doubtful and other.doubtful))
+        and BACKFILL not in (one.source, other.source)
         and (None in numbers or numbers[0] == numbers[1])
         and (one.measured_at, one.energy_kwh) == (other.measured_at, other.energy_kwh)
         and (one.meter_start_kwh, one.meter_stop_kwh)

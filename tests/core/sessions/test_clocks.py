@@ -61,8 +61,11 @@ def test_what_lies_a_year_before_the_first_session_cannot_be():
     assert before_first(early, early, None) == before_first(NOON, NOON, NOON) == ()
 
 
-def test_our_clock_is_the_limit_while_it_can_be_believed():
-    """Else the stamp of the observation is, if that can be."""
-    assert latest(NOON, NOW, trusted=True) == NOW
+def test_nothing_told_lies_ahead_of_its_stamp_and_its_arrival():
+    """As far as either can be believed: waiting makes no time right."""
+    default = datetime(2000, 1, 1, tzinfo=UTC)
+    assert latest(NOON, NOW, trusted=True) == NOON
+    assert latest(NOW + HOUR, NOW, trusted=True) == NOW
     assert latest(NOON, NOW, trusted=False) == NOON
-    assert latest(datetime(2000, 1, 1, tzinfo=UTC), NOW, trusted=False) is None
+    assert latest(default, NOW, trusted=True) == NOW
+    assert latest(default, NOW, trusted=False) is None

@@ -129,7 +129,8 @@ def test_without_a_counter_only_times_that_agree_make_one_session():
     assert not likeness(short, moved(short, 20 * SECOND))
     assert likeness(replace(NO_START, session_id=None), LISTED)
     assert likeness(replace(NO_STOP, session_id=None), LISTED)
-    assert not likeness(replace(NO_TIMES, session_id=None), LISTED)
+    assert likeness(replace(NO_TIMES, session_id=None), LISTED)  # the energy, to the last digit
+    assert not likeness(replace(NO_TIMES, session_id=None), replace(LISTED, energy_kwh=4.99))
     by_meter = metered(replace(NO_TIMES, session_id=None), 100.0)
     assert likeness(by_meter, metered(PLAIN, 100.0))
     assert not likeness(metered(bare, 100.0), metered(moved(PLAIN, SECOND), 200.0))
@@ -175,3 +176,14 @@ def test_of_one_charger_s_mouth_sessions_apart_are_two_and_overlapping_ones_are_
 
     if overlap != timedelta():
         assert bool(likeness(one, other)) is (overlap > timedelta())
+
+
+def test_an_observation_told_again_is_the_session_the_list_mended():
+    """Its clock still says 2000; times that can be on both sides say more."""
+    mended = replace(NO_TIMES, started_at=NOON, ended_at=NOON + HOUR, doubtful=(), placed_at=None)
+
+    assert likeness(mended, NO_TIMES) == EQUAL
+    assert likeness(replace(mended, session_id=None), NO_TIMES) == EQUAL
+    assert likeness(PLAIN, moved(PLAIN, 3 * HOUR)) == DIFFERENT
+    other = replace(NO_TIMES, started_at=Y2000 + 9 * HOUR, ended_at=Y2000 + 19 * HOUR)
+    assert likeness(NO_TIMES, other) != EQUAL

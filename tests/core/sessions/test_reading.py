@@ -201,7 +201,8 @@ def test_what_is_no_report_is_none(wrapped):
         ({"Start": "0001-01-01T00:00:00", "Stop": "0001-01-01T00:09:00"}, BOTH, RECEIVED),
         ({"Stop": "2036-02-07T06:28:16Z"}, ("ended_at",), RECEIVED),
         ({"Start": "2036-02-07T06:28:16Z"}, ("started_at",), ENDED),
-        ({"Start": "2025-01-22T14:00:00Z"}, BOTH, RECEIVED),
+        ({"Start": "2025-01-22T14:00:00Z"}, ("started_at",), ENDED),
+        ({"Start": "2025-01-22T13:05:30Z", "Stop": "2025-01-22T13:05:00Z"}, BOTH, RECEIVED),
     ],
 )
 def test_times_that_cannot_be_are_told_and_marked(told, doubtful, at):
@@ -216,7 +217,14 @@ def test_times_that_cannot_be_are_told_and_marked(told, doubtful, at):
 def test_a_stop_a_little_ahead_counts_as_the_arrival():
     """Two clocks differ by minutes; what is ordered by never lies ahead of now."""
     ahead = RECEIVED + timedelta(minutes=2)
-    report = read({**FINISHED, "Start": "2026-11-22T11:00:00Z", "Stop": iso_utc(ahead)})
+    times = {"Start": "2026-11-22T11:00:00Z", "Stop": iso_utc(ahead)}
+    report = read_report(
+        json.dumps({**FINISHED, **times}),
+        charger_id=ID,
+        source="stream",
+        measured_at=ahead,
+        received_at=RECEIVED,
+    )
 
     assert (report.clock, report.ended_at, report.at) == ("ok", ahead, RECEIVED)
 
