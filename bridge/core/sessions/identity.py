@@ -8,7 +8,7 @@ Rules:
 
 1. Another counter is another session. The same one with times that overlap is the same session,
    with times apart it is another. A charger serves one car at a time.
-2. Times that only touch are one session when the energy did not fall.
+2. Times that only touch, or overlap by little, are one session when the energy did not fall.
 3. Meters that do not overlap are two sessions, whatever else is told.
 4. Where times cannot be compared the meters decide, else the energy.
 5. Without a counter on one side only times that agree, or the very same content, make one.
@@ -62,7 +62,7 @@ def likeness(one: SessionReport, other: SessionReport) -> int:
         return SURE
     if meters == SURE:
         return LIKELY
-    if times == TOUCHING and not _is_cross(one, other):
+    if times == TOUCHING and BACKFILL not in (one.source, other.source):
         return LIKELY if _grew(one, other) else DIFFERENT
     return LIKELY if _same_energy(one, other) or _continued(one, other) else DIFFERENT
 
@@ -90,8 +90,12 @@ def is_again(one: SessionReport, other: SessionReport) -> bool:
     numbers = (one.session_id, other.session_id)
     shares_a_time = one.started_at == other.started_at or one.ended_at == other.ended_at
     return (
-        bool(one.doubtful or other.doubtful)
-        and (shares_a_time or not (one.doubtful and other.doubtful))
+        bool(one.doubtful or other.doubtful or one.ranked_at or other.ranked_at)
+        and (
+            shares_a_time
+            or bool(one.doubtful) != bool(other.doubtful)
+            or _meters(one, other) == SURE
+        )
         and BACKFILL not in (one.source, other.source)
         and (None in numbers or numbers[0] == numbers[1])
         and (one.measured_at, one.energy_kwh) == (other.measured_at, other.energy_kwh)
@@ -149,7 +153,7 @@ def _times(one: SessionReport, other: SessionReport) -> int:
     if other_start and other_end:
         return _part(start, end, one.at, other_start, other_end, cross=cross)
     if start and other_start:
-        return SURE if abs(start - other_start) <= SAME_START_WITHIN else UNKNOWN
+        return SURE if abs(start - other_start) <= CLOSE else UNKNOWN
     if end and other_end:
         return SURE if abs(end - other_end) <= _end_slack(cross=cross) else UNKNOWN
     return UNKNOWN
@@ -160,7 +164,8 @@ def _spans(
 ) -> int:
     slack = SAME_START_WITHIN if cross else A_SECOND
     overlap = min(end, other_end) - max(start, other_start)
-    if overlap > slack:
+    # Two that follow each other overlap by what their sources disagree.
+    if overlap > slack and overlap >= min(end - start, other_end - other_start) / 2:
         return SURE
     if overlap < -slack:
         return DIFFERENT
@@ -190,7 +195,7 @@ def _part(
     if start is not None:
         if start > other_end + slack:
             return DIFFERENT
-        near = abs(start - other_start) <= slack
+        near = abs(start - other_start) <= min(slack, CLOSE)
         return SURE if near or other_start <= start < other_end - slack else UNKNOWN
     # It cannot have been told before it ended.
     return DIFFERENT if other_end > told_at + SAME_END_WITHIN else UNKNOWN

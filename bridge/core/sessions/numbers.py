@@ -80,7 +80,9 @@ def _minute(at: datetime) -> int:
 
 def _same_times(known: Known, report: SessionReport) -> bool:
     # A charger serves one car at a time, so two sessions never overlap.
-    if known.started_at > report.ended_at or report.started_at > known.ended_at:
+    overlap = min(known.ended_at, report.ended_at) - max(known.started_at, report.started_at)
+    shorter = min(known.ended_at - known.started_at, report.ended_at - report.started_at)
+    if overlap < shorter / 2:
         return False
     return (
         abs(known.started_at - report.started_at) <= SAME_START_WITHIN

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect, ForgetTexts, KeepText
 from bridge.core.events import Moment
-from bridge.core.sessions.clocks import is_default
+from bridge.core.sessions.clocks import ENDED, is_default
 from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import SAME_END_WITHIN, UnreadText
+from bridge.core.sessions.texts import CLOSE, SAME_END_WITHIN, UnreadText
 from bridge.core.values import iso_utc
 
 ALERT = "session_unreadable"
@@ -154,7 +154,12 @@ def _is_of(text: UnreadText, report: SessionReport, *, is_new: bool) -> bool:
         named = text.names(report.started_at, report.ended_at)
         if named is not None:
             return named
+    elif text.ended_at is not None and ENDED not in report.doubtful:
+        return abs(text.ended_at - report.ended_at) <= CLOSE
+    elif text.ended_at is not None:
+        return text.measured_at == report.measured_at
     apart = abs(report.at - _told_at(text))
-    if text.session_id is not None and text.session_id == report.session_id:
+    same_number = text.session_id is not None and text.session_id == report.session_id
+    if same_number and is_new and not report.doubtful:
         return apart <= SAME_NUMBER_WITHIN
-    return is_new and apart <= SAME_END_WITHIN
+    return (is_new or same_number) and apart <= SAME_END_WITHIN

@@ -174,8 +174,15 @@ def test_of_one_charger_s_mouth_sessions_apart_are_two_and_overlapping_ones_are_
     )
     overlap = min(one.ended_at, other.ended_at) - max(one.started_at, other.started_at)
 
-    if overlap != timedelta():
-        assert bool(likeness(one, other)) is (overlap > timedelta())
+    shorter = min(one.ended_at - one.started_at, other.ended_at - other.started_at)
+    earlier, later = sorted((one, other), key=lambda report: report.ended_at)
+
+    if overlap < timedelta():
+        assert not likeness(one, other)
+    elif overlap > timedelta() and overlap >= shorter / 2:
+        assert likeness(one, other)
+    elif earlier.ended_at < later.ended_at:
+        assert bool(likeness(one, other)) is (later.energy_kwh >= earlier.energy_kwh)
 
 
 def test_an_observation_told_again_is_the_session_the_list_mended():
