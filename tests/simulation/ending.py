@@ -7,6 +7,8 @@ against it. From then on it has a minute for everything to be true.
 import itertools
 from typing import TYPE_CHECKING
 
+from bridge.core.broker import TOLD_S
+
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
@@ -132,6 +134,8 @@ class Ending:
             return self._is_restless()
         if kind == "retained_command":
             return True  # people publish some all the time, and it stays for a day
+        if kind == "broker_unreachable":  # told over MQTT when it is over, and for a while
+            return sim.timeline.now_s - sim.broker.connections[-1] <= TOLD_S
         if kind != "session_gap":
             return False
         held = {(r.report.charger_id, r.report.session_id) for r in sim.disk.reports.values()}
