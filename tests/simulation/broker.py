@@ -8,7 +8,7 @@ was asked for; what was not acknowledged is delivered again, with the DUP flag.
 import itertools
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from paho.mqtt.client import topic_matches_sub
@@ -84,6 +84,7 @@ class Wire:
     down_s: float = 0.0
     deliver: Callable[[MqttMessage], None] = lambda _message: None
     acked: Callable[[Publish, int], None] = lambda _message, _reason: None
+    values_acked: Callable[[list[tuple[Publish, int]]], None] = lambda _acked: None
     lost: Callable[[str], None] = lambda _reason: None
 
 
@@ -294,22 +295,29 @@ class Broker:
         self.lane = Wire(0)
         return self.lane
 
-    def up_lane(self, wire: Wire, message: Publish) -> None:
-        """Let a value go up; it may arrive although the gateway gave its connection up."""
+    def up_lane(self, wire: Wire, messages: Sequence[Publish]) -> None:
+        """Let values go up, in one piece or two; they may arrive although we gave it up."""
+        cut = self._rng.randrange(len(messages))
+        for piece in (messages[:cut], messages[cut:]):
+            if piece:
+                self._up_lane(wire, piece)
+
+    def _up_lane(self, wire: Wire, messages: Sequence[Publish]) -> None:
         at_s = max(wire.up_s, self._timeline.now_s + wire.lag_s + self._rng.uniform(0.002, 0.05))
         wire.up_s = at_s
 
         def come() -> None:
             if wire is self.lane and self.is_up:
-                self._take_value(wire, message)
+                acked = [(message, self._take_value(message)) for message in messages]
+                self._down(wire, lambda: wire.values_acked(acked))
 
         self._timeline.later(at_s - self._timeline.now_s, come)
 
-    def _take_value(self, wire: Wire, message: Publish) -> None:
+    def _take_value(self, message: Publish) -> int:
         reason = self._refusal(message)
         if not reason:
             self._keep(message.topic, message.payload, retained=message.retained, local=True)
-        self._down(wire, lambda: wire.acked(message, reason))
+        return reason
 
     def end_lane(self, reason: str) -> None:
         """Let the gateway lose its connection for values; what is on the way may still come."""

@@ -85,21 +85,25 @@ class Timeline:
 class _Selector:
     """What a loop asks for sockets: there are none, so it moves time instead."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Timeline, loop: "SimulatedLoop") -> None:
         self._timeline = timeline
+        self._loop = loop
 
     def select(self, timeout: float | None) -> list[Any]:
-        line = self._timeline
+        """Let the world live until the loop has something to do."""
+        line, loop = self._timeline, self._loop
         if timeout is not None and timeout <= 0:
             return []
-        until_s = float("inf") if timeout is None else line.now_s + timeout
-        next_s = line.next_s()
-        if next_s <= until_s:
-            line.step()
-        elif timeout is None:
-            raise RuntimeError("nothing will ever happen again")
-        else:
-            line.now_s = until_s
+        timers, ready = loop._scheduled, loop._ready
+        while not ready:
+            until_s = timers[0]._when if timers else float("inf")
+            if line.next_s() <= until_s:
+                line.step()
+            elif timers:
+                line.now_s = max(line.now_s, until_s)  # to the very moment, and no float before it
+                break
+            else:
+                raise RuntimeError("nothing will ever happen again")
         return []
 
     def close(self) -> None:
@@ -112,7 +116,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self, timeline: Timeline) -> None:
         super().__init__()
         self._timeline = timeline
-        self._selector = _Selector(timeline)
+        self._selector = _Selector(timeline, self)
         self._clock_resolution = RESOLUTION_S
 
     def time(self) -> float:

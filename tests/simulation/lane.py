@@ -41,7 +41,7 @@ class SimulatedLane:
             self._forget_doubt()
             self._in_flight.clear()
             self._wire = wire
-            wire.acked = self._acked
+            wire.values_acked = self._acked
             wire.lost = functools.partial(_end, lost)
             self._emit(LaneOpened(WINDOW))
             try:
@@ -55,18 +55,20 @@ class SimulatedLane:
         wire = self._wire
         if wire is None or not wire.open:
             return
-        for message in messages:
-            self._in_flight.append(message)
-            self._broker.up_lane(wire, message)
+        if messages:
+            self._in_flight += messages
+            self._broker.up_lane(wire, messages)
 
-    def _acked(self, message: Publish, reason: int) -> None:
-        self._in_flight = [one for one in self._in_flight if one is not message]
-        if reason == NOT_AUTHORIZED:
-            self._emit(ValuesAcked((), (message,)))
-        elif reason:
-            self._emit(MqttAcked(message, reason))
-        else:
-            self._emit(ValuesAcked((message,)))
+    def _acked(self, acked: list[tuple[Publish, int]]) -> None:
+        done = {id(message) for message, _ in acked}
+        self._in_flight = [one for one in self._in_flight if id(one) not in done]
+        taken = tuple(message for message, reason in acked if not reason)
+        refused = tuple(message for message, reason in acked if reason == NOT_AUTHORIZED)
+        if taken or refused:
+            self._emit(ValuesAcked(taken, refused))
+        for message, reason in acked:
+            if reason not in (0, NOT_AUTHORIZED):
+                self._emit(MqttAcked(message, reason))
 
     def _ended(self, wire: Wire) -> None:
         wire.open = False
