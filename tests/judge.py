@@ -3,8 +3,8 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jsonschema
 
@@ -85,62 +85,83 @@ class _Alike:
     """What all payloads have in common that one schema cannot tell from each other."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        fields: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        _collect(schema, fields)
-        self._number = _any_of([n for n, found in fields.items() if all(map(_is_number, found))])
-        self._text = _any_of([n for n, found in fields.items() if all(map(_is_text, found))])
+        fields: dict[str, list[object]] = defaultdict(list)
+        others: list[object] = []
+        _collect(schema, fields, others)
+        # A field that no schema names is as free as those that may be there besides.
+        other = rf'(?!(?:{"|".join(map(re.escape, fields))})")\w+' if fields else r"\w+"
+
+        def free(is_free: Callable[[object], bool]) -> str | None:
+            names = [re.escape(name) for name, found in fields.items() if all(map(is_free, found))]
+            if others and all(map(is_free, others)):
+                names.append(other)
+            return f'"({"|".join(names)})": ?' if names else None
+
+        self._rules = [
+            (re.compile((named + pattern).encode()), alike)
+            for is_free, pattern, alike in _FREE
+            if (named := free(is_free)) is not None
+        ]
 
     def shape(self, payload: bytes) -> bytes:
         """Replace what makes no difference to the schema."""
         payload = _VALUE.sub(rb"\g<1>0", _TIME.sub(b'"2026-01-01T00:00:00Z"', payload))
-        if self._number is not None:
-            payload = self._number[0].sub(rb'"\1":1', payload)
-        if self._text is not None:
-            payload = self._text[1].sub(rb'"\1":"t"', payload)
+        for rule, alike in self._rules:
+            payload = rule.sub(alike, payload)
         return payload
 
 
-def _any_of(names: list[str]) -> tuple[re.Pattern[bytes], re.Pattern[bytes]] | None:
-    """Make what finds a whole number from 1 on, and a text, in fields of these names."""
-    if not names:
-        return None
-    named = b'"(' + "|".join(map(re.escape, names)).encode() + b')": ?'
-    return re.compile(named + rb"[1-9]\d*(?=[,}\]])"), re.compile(named + rb'"[^"\\]+"')
-
-
-def _collect(schema: object, fields: dict[str, list[Mapping[str, Any]]]) -> None:
+def _collect(schema: object, fields: dict[str, list[object]], others: list[object]) -> None:
     """Find every schema of every field by its name, at any depth and under any condition."""
     if isinstance(schema, list | tuple):
         for one in schema:
-            _collect(one, fields)
+            _collect(one, fields, others)
     elif isinstance(schema, dict):
         for name, one in schema.get("properties", {}).items():
             fields[name].append(one)
+        if isinstance(schema.get("additionalProperties"), dict):
+            others.append(schema["additionalProperties"])
         for one in schema.values():
-            _collect(one, fields)
+            _collect(one, fields, others)
 
 
-def _is_number(schema: object) -> bool:
+def _is_whole(schema: object) -> bool:
     """Say whether all whole numbers from 1 on are the same to a schema."""
-    return (
-        _has(schema, "type", "minimum")
-        and not {"integer", "number"}.isdisjoint(_types(schema))
-        and schema.get("minimum", 0) <= 1
-    )
+    return _has(schema, 1, "integer", "number")
+
+
+def _is_broken(schema: object) -> bool:
+    """Say whether all numbers from 0 on that are not whole are the same to a schema."""
+    return _has(schema, 0, "number")
 
 
 def _is_text(schema: object) -> bool:
     """Say whether all texts but the empty one are the same to a schema."""
-    return _has(schema, "type") and "string" in _types(schema)
+    return _has(schema, 0, "string")
 
 
-def _has(schema: object, *keywords: str) -> TypeGuard[dict[str, Any]]:
-    return isinstance(schema, dict) and not schema.keys() - {*keywords, "description", "title"}
-
-
-def _types(schema: dict[str, Any]) -> set[str]:
+def _has(schema: object, most: int, *kinds: str) -> bool:
+    """Say whether a schema takes one of these kinds, and asks no more than a low minimum."""
+    if not isinstance(schema, dict):
+        return False
+    if schema.keys() == {"anyOf"}:
+        alternatives = schema["anyOf"]
+        return all(_has(one, most, *_KINDS) for one in alternatives) and any(
+            _has(one, most, *kinds) for one in alternatives
+        )
+    if schema.keys() - {"type", "minimum", "description", "title"}:
+        return False
     named = schema.get("type", ())
-    return {named} if isinstance(named, str) else set(named)
+    taken = {named} if isinstance(named, str) else set(named)
+    return not taken.isdisjoint(kinds) and schema.get("minimum", 0) <= most
+
+
+_KINDS = ("boolean", "integer", "null", "number", "string")
+_FREE = (
+    (_is_whole, r"[1-9]\d*(?=[,}\]])", rb'"\1":1'),
+    (_is_broken, r"\d+\.\d+(?=[,}\]])", rb'"\1":1.5'),
+    (_is_text, r'"(?:[^"\\]|\\.)+"', rb'"\1":"t"'),
+)
 
 
 def _shape(address: str) -> re.Pattern[str]:

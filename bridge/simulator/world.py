@@ -83,7 +83,11 @@ class CommandRecord:
 
 
 class World:
-    """The chargers and their time."""
+    """The chargers and their time.
+
+    Attributes:
+        longest_slice_s: World seconds that chargers live at once, at most.
+    """
 
     def __init__(self, scenario: Scenario, started_at: datetime) -> None:
         self.scenario = scenario
@@ -100,6 +104,7 @@ class World:
         self._due: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = count()
         self._last_ticks = 0
+        self.longest_slice_s = LONGEST_SLICE_S
         for charger_id in scenario.serials:
             self.add(charger_id)
         for number in range(1, scenario.equalizers + 1):
@@ -167,7 +172,7 @@ class World:
         if world_s < LEAST_SLICE_S:
             self._run_due(max(now, self.now))
             return
-        slices = min(MOST_SLICES, max(1, round(world_s / LONGEST_SLICE_S)))
+        slices = min(MOST_SLICES, max(1, round(world_s / self.longest_slice_s)))
         started_at, length = self.now, (now - self.now) / slices
         for number in range(1, slices + 1):
             self.now = started_at + length * number

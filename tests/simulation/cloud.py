@@ -25,6 +25,7 @@ from bridge.simulator.scenario import Scenario
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.telemetry import Telemetry
 from tests.simulation.engine import Timeline
+from tests.simulation.options import Options
 
 API_URL = "http://127.0.0.1:8800"
 STREAM_URL = f"{API_URL}/hubs/chargers"
@@ -32,7 +33,11 @@ LOGIN = "/api/accounts/login"
 REFRESH = "/api/accounts/refresh_token"
 NEGOTIATE = "/hubs/chargers/negotiate"
 BLOCK_TEXT = b"There were too many requests from your IP address. It is now blocked."
+# How long chargers live at once; in lives in which little happens, longer.
 STEP_EVERY_S = 20.0
+LONG_STEP_EVERY_S = 120.0
+TOKEN_S = 3600
+LONG_TOKEN_S = 86_400
 NEVER_S = 1e9
 # What the simulated charger itself needs, and what the promises are about.
 THIN_IDS = frozenset(
@@ -103,7 +108,8 @@ class Vendor:
         down_until_s: Nobody is there until then.
         banned_until_s: Everybody is sent away until then.
         life: Number of the process that asks now.
-        notes: Told what happens.
+        pings: The hub pings every few seconds, not every few minutes.
+        note: Told what happens.
     """
 
     def __init__(
@@ -111,32 +117,33 @@ class Vendor:
         timeline: Timeline,
         rng: random.Random,
         *,
-        chargers: int,
-        seed: int,
-        thin: bool,
-        frames_cut: float,
+        options: Options,
         note: Callable[[str, object], None],
     ) -> None:
         self.timeline = timeline
         self.rng = rng
+        is_dense = options.rarer == 1
+        self._step_every_s = STEP_EVERY_S if is_dense else LONG_STEP_EVERY_S
+        self.pings = "pings" in options.chatter
         scenario = Scenario(
+            chargers=options.chargers,
             equalizers=0,
-            chargers=chargers,
-            seed=seed,
+            seed=options.seed,
             username="x@example.com",
             password="p",
             traffic=False,
-            token_ttl_s=3600,
+            token_ttl_s=TOKEN_S if is_dense else LONG_TOKEN_S,
             command_latency_s=0.4,
             step_interval_s=0,
         )
         self.simulator = Simulator(scenario, lambda: timeline.wall)
         self.world = self.simulator.world
-        if thin:
+        self.world.longest_slice_s = self._step_every_s
+        if options.thin:
             for charger in self.world.chargers.values():
                 charger.readings = {i: r for i, r in charger.readings.items() if i in THIN_IDS}
                 charger.telemetry = QuietTelemetry()
-        self.frames_cut = frames_cut
+        self.frames_cut = options.frames_cut
         self.note = note
         self.requests: list[Request] = []
         self.next_fault: str | None = None
@@ -153,7 +160,7 @@ class Vendor:
 
     def _step(self) -> None:
         self.live()
-        self.timeline.later(STEP_EVERY_S, self._step)
+        self.timeline.later(self._step_every_s, self._step)
 
     def live(self) -> None:
         """Let the chargers live up to now, and tell whoever listens."""

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 OK = 200
 LOOK_EVERY_S = 30.0
+LOOK_SELDOM_S = 120.0
 # The longest anything of ours stays away by itself, and what a login may be held back.
 COME_BACK_WITHIN_S = 4000.0
 CONVERGE_WITHIN_S = 60.0
 # A command that came last may wait a minute, and then half a one for its charger.
 ANSWER_WITHIN_S = 100.0
 HEARD_WITHIN_S = 5.0
-POLLED_WITHIN_S = 130.0
+# A poll may fail once.
+POLLS = 2
+POLLED_SPARE_S = 10.0
 # A consumer that subscribes anew is found by the next report that tries, after 5 minutes at most.
 PROBED_WITHIN_S = 330.0
 # A broker has a report when the connection held for so long; so many that did not are told.
@@ -48,7 +51,7 @@ class Ending:
             for charger_id in sim.chargers:
                 shown = sim.broker.retained.get(sim.topics.availability(charger_id))
                 sim.oracle.availability(charger_id, shown, late_s=60.0 + wire.lag_s)
-        sim.timeline.later(LOOK_EVERY_S, self.look)
+        sim.timeline.later(LOOK_EVERY_S if sim.options.rarer == 1 else LOOK_SELDOM_S, self.look)
 
     def heal(self) -> None:
         """Let nothing go wrong any more."""
@@ -106,7 +109,8 @@ class Ending:
         """Judge what everybody sees."""
         sim = self._sim
         oracle, retained = sim.oracle, sim.broker.retained
-        under_way_s = POLLED_WITHIN_S if sim.options.poll else HEARD_WITHIN_S
+        polled_within_s = POLLS * sim.options.poll_interval_s + POLLED_SPARE_S
+        under_way_s = polled_within_s if sim.options.poll else HEARD_WITHIN_S
         oracle.values_are_newest(retained, "charger", since_s=under_way_s)
         if retained.get(sim.topics.bridge_state) != b"online":
             oracle.fail("bridge/state is not online")

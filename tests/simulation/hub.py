@@ -9,6 +9,7 @@ from bridge.simulator.hub import Connection
 from tests.simulation.cloud import Vendor
 
 PING_EVERY_S = 15.0
+PING_SELDOM_S = 300.0
 
 
 class _Line:
@@ -38,7 +39,8 @@ class HubSocket:
         self.lag_s = 0.0
         self.mangle: str | None = None
         vendor.sockets.append(self)
-        vendor.timeline.later(PING_EVERY_S, self._ping)
+        self._ping_every_s = PING_EVERY_S if vendor.pings else PING_SELDOM_S
+        vendor.timeline.later(self._ping_every_s, self._ping)
 
     # -- the gateway's side ----------------------------------------------------------------------
 
@@ -92,7 +94,7 @@ class HubSocket:
         if self.is_open:
             if self._connection.greeted:
                 self.say('{"type":6}\x1e')
-            self._vendor.timeline.later(PING_EVERY_S, self._ping)
+            self._vendor.timeline.later(self._ping_every_s, self._ping)
 
     def flush(self) -> None:
         """Send what the hub has queued for this connection."""

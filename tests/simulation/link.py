@@ -21,11 +21,14 @@ class SimulatedLink:
         clock: SimulatedClock,
         emit: Callable[[Event], None],
         latency_s: Callable[[], float],
+        *,
+        loopback: bool | None = True,
     ) -> None:
         self._broker = broker
         self._clock = clock
         self._emit = emit
         self._latency_s = latency_s
+        self._loopback = loopback
         self._wire: Wire | None = None
         self._lost: asyncio.Future[str] | None = None
         self._told_down = False
@@ -72,9 +75,9 @@ class SimulatedLink:
 
         wire.lost = ended
         keeps_s = round(self._broker.session_expiry_s)
-        protocol = self._broker.protocol
+        protocol, loopback = self._broker.protocol, self._loopback
         self._emit(
-            MqttConnected(present, protocol, RECEIVE_MAXIMUM, loopback=True, keeps_s=keeps_s)
+            MqttConnected(present, protocol, RECEIVE_MAXIMUM, loopback=loopback, keeps_s=keeps_s)
         )
 
     def publish(self, message: Publish) -> None:

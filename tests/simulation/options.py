@@ -61,6 +61,15 @@ FAULTS = {
     "clock_unset": (0.5, 3.0),
 }
 
+# What comes every few seconds while nothing happens, and the fault that is found by it. A life has
+# it for that, or now and then; hours in which nothing else happens cost a fraction without.
+CHATTER = {"heartbeat": "broker_deaf", "beats": "frozen", "pings": "hub_silent"}
+CHATTER_FOR_NOTHING = 0.2
+# A fault that nobody could find without its chatter; a silent hub is found, a little later.
+NEEDS_CHATTER = frozenset({"broker_deaf", "frozen"})
+# Shares of the longest life.
+LENGTHS = (0.05, 0.1, 0.1, 1 / 6, 1 / 6, 1 / 3, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -80,6 +89,8 @@ class Options:
         days_away: A charger that goes offline may stay so for days.
         faults: How often each comes in an hour.
         frames_cut: The share of hub messages that are cut in two.
+        rarer: How many times fewer of everything come in an hour than in a short life.
+        chatter: What there is of :data:`CHATTER`.
     """
 
     seed: int
@@ -95,34 +106,54 @@ class Options:
     days_away: bool
     frames_cut: float
     faults: dict[str, float] = field(default_factory=dict)
+    rarer: float = 1.0
+    chatter: frozenset[str] = frozenset(CHATTER)
+
+    @property
+    def poll_interval_s(self) -> int:
+        """How often values are read where there is no stream."""
+        return 60 if self.rarer == 1 else 600
 
 
-def draw(seed: int, *, longest_hours: float = 6.0) -> Options:
+def draw(
+    seed: int, *, longest_hours: float = 6.0, exactly: bool = False, rarer: float = 1.0
+) -> Options:
     """Draw the options of a run.
 
     Args:
         seed: Any number.
         longest_hours: Of simulated time with faults.
+        exactly: It lasts so long; else a share of :data:`LENGTHS` of it.
+        rarer: Let everything come so many times more rarely, for long lives. Above 1 nothing of
+            :data:`CHATTER` is there.
     """
     rng = random.Random(f"options:{seed}")
     share = rng.choice((0.15, 0.3, 0.6))
     faults = {
-        name: round(rng.uniform(least, most), 2)
+        name: rng.uniform(least, most) / rarer
         for name, (least, most) in FAULTS.items()
         if rng.random() < share
     }
+    length = 1.0 if exactly else rng.choice(LENGTHS)
+    for_nothing = {name for name in CHATTER if rng.random() < CHATTER_FOR_NOTHING}
+    chatter = frozenset(for_nothing | {name for name, fault in CHATTER.items() if fault in faults})
+    if rarer > 1:
+        chatter = frozenset()
+        faults = {name: rate for name, rate in faults.items() if name not in NEEDS_CHATTER}
     return Options(
         seed=seed,
-        hours=round(min(longest_hours, rng.choice((0.3, 0.5, 0.5, 1.0, 1.0, 2.0, 6.0))), 2),
+        hours=length * longest_hours,
         chargers=rng.choice((1, 1, 2, 3)),
         thin=rng.random() < 0.9,
         protocol=rng.choice(("5", "5", "3.1.1")),
         poll=rng.random() < 0.1,
-        commands_per_hour=rng.choice((6.0, 30.0, 90.0)),
-        sessions_per_hour=rng.choice((0.5, 2.0, 6.0)),
+        commands_per_hour=rng.choice((6.0, 30.0, 90.0)) / rarer,
+        sessions_per_hour=rng.choice((0.5, 2.0, 6.0)) / rarer,
         acknowledges=rng.random() < 0.5,
         listed=rng.random() < 0.3,
         days_away=rng.random() < 0.1,
         frames_cut=rng.choice((0.0, 0.1, 0.5)),
         faults=faults,
+        rarer=rarer,
+        chatter=chatter,
     )

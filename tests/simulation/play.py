@@ -22,18 +22,21 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def explained(simulation: Simulation, why: BaseException, longest_hours: float) -> str:
-    """Say what a failed run was like, and how to play it again."""
+def explained(simulation: Simulation, why: BaseException, drawn: str) -> str:
+    """Say what a failed run was like, and how to play it again.
+
+    Args:
+        simulation: The run.
+        why: It failed.
+        drawn: The arguments it was drawn with.
+    """
     lines = [f"seed {simulation.options.seed} broke a promise: {type(why).__name__}: {why}"]
     lines += [f"  {key} = {value}" for key, value in asdict(simulation.options).items()]
     lines += [
         f"  {at_s - 1000:10.3f}  {event}  {str(detail)[:300]}"
         for at_s, event, detail in simulation.events
     ]
-    lines.append(
-        f"again: python -m tests.simulation.play --seed {simulation.options.seed}"
-        f" --hours {longest_hours:g}"
-    )
+    lines.append(f"again: python -m tests.simulation.play --seed {simulation.options.seed} {drawn}")
     return "\n".join(lines)
 
 
@@ -44,19 +47,24 @@ def main() -> int:
     parser.add_argument("first", nargs="?", type=int, default=1)
     parser.add_argument("--seed", type=int, help="play this one again and say everything")
     parser.add_argument("--hours", type=float, default=6.0, help="the longest run")
+    parser.add_argument("--exactly", action="store_true", help="every run is as long as that")
+    parser.add_argument(
+        "--rarer", type=float, default=1.0, help="so many times fewer of everything in an hour"
+    )
     parser.add_argument("--keep-going", action="store_true", help="play on after a failure")
     wanted = parser.parse_args()
     first, count = (wanted.seed, 1) if wanted.seed is not None else (wanted.first, wanted.seeds)
+    drawn = f"--hours {wanted.hours:g}{' --exactly' * wanted.exactly} --rarer {wanted.rarer:g}"
     fired: Counter[str] = Counter()
     began_s, simulated_s, failed = time.perf_counter(), 0.0, 0
     for number, seed in enumerate(range(first, first + count), start=1):
-        options = draw(seed, longest_hours=wanted.hours)
+        options = draw(seed, longest_hours=wanted.hours, exactly=wanted.exactly, rarer=wanted.rarer)
         simulation = Simulation(options, verbose=wanted.seed is not None)
         try:
             simulation.run()
         except (Violation, Exception) as why:  # noqa: BLE001 - whatever it is, the seed is told
             failed += 1
-            say(explained(simulation, why, wanted.hours))
+            say(explained(simulation, why, drawn))
             if not isinstance(why, Violation):
                 say("".join(traceback.format_exception(why)))
             if not wanted.keep_going:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bridge.adapters.cloud.client import EaseeCloud
+from bridge.adapters.stream.connection import Limits
 from bridge.core.events import Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.storage import store_opened
@@ -22,12 +23,14 @@ from tests.simulation.broker import Broker
 from tests.simulation.cloud import API_URL, STREAM_URL, Transport, Vendor
 from tests.simulation.disk import Disk, SimulatedStore
 from tests.simulation.engine import SimulatedClock, SimulatedLoop, Timeline
-from tests.simulation.hub import SimulatedStream
+from tests.simulation.hub import PING_SELDOM_S, SimulatedStream
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import Options
 
 ALLOW = ("control", "access", "current", "device", "maintenance")
 SALT = b"salt"
+# Of a hub that pings every few minutes.
+SELDOM = Limits(ping_every_s=PING_SELDOM_S, silence_s=2.5 * PING_SELDOM_S)
 
 
 def settings_of(options: Options, chargers: list[str]) -> Settings:
@@ -40,6 +43,7 @@ def settings_of(options: Options, chargers: list[str]) -> Settings:
             API_URL,
             STREAM_URL,
             "poll" if options.poll else "stream",
+            poll_interval_s=options.poll_interval_s,
         ),
         MqttSettings(),
         commands=CommandSettings(allow=ALLOW),
@@ -67,6 +71,7 @@ class Process:
         disk: Disk,
     ) -> None:
         self.number = number
+        self._options = options
         self._timeline = timeline
         self._clock = clock
         self._rng = rng
@@ -111,11 +116,19 @@ class Process:
         stream = None
         if self._settings.easee.source == "stream":
             stream = SimulatedStream(
-                self._settings.easee, cloud=cloud, clock=self._clock, emit=self.inbox.put
+                self._settings.easee,
+                cloud=cloud,
+                clock=self._clock,
+                emit=self.inbox.put,
+                limits=None if "pings" in self._options.chatter else SELDOM,
             )
             stream.vendor = self._vendor
         link = SimulatedLink(
-            self._broker, self._clock, self.inbox.put, lambda: self._rng.uniform(0.01, 0.1)
+            self._broker,
+            self._clock,
+            self.inbox.put,
+            lambda: self._rng.uniform(0.01, 0.1),
+            loopback="heartbeat" in self._options.chatter or None,
         )
         self.gateway = Gateway(
             self.machine,
@@ -126,7 +139,7 @@ class Process:
             store=self.store,
             clock=self._clock,
             remember=self._remember,
-            beat=lambda _mono_s: None,
+            beat=_beat if "beats" in self._options.chatter else None,
         )
         try:
             await self.gateway.run(self._stop, opened=opened, started=self._started())
@@ -139,3 +152,7 @@ class Process:
 
     def _remember(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
         self._disk.roster, self._disk.left = charger_ids, left
+
+
+def _beat(_mono_s: float) -> None:
+    """Take a sign of life."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from bridge.core import status
 from bridge.core.commands.admission import SESSION_S
 from bridge.core.topics import Topics
 from bridge.gateway import STOOD_STILL_S
@@ -20,7 +21,7 @@ from tests.simulation import faults
 from tests.simulation.broker import Broker, Inbound
 from tests.simulation.cloud import Vendor
 from tests.simulation.disk import Disk
-from tests.simulation.ending import LOOK_EVERY_S, Ending, Over
+from tests.simulation.ending import Ending, Over
 from tests.simulation.engine import START_S, Killed, SimulatedClock, Timeline
 from tests.simulation.options import Options
 from tests.simulation.oracle import Oracle
@@ -31,6 +32,8 @@ from tests.simulation.process import Process
 QUIET_BEFORE_END_S = 200.0
 HOUR_S = 3600.0
 EVENTS_KEPT = 60
+# A summary each minute would be most of what happens in a long life.
+HEALTH_SELDOM_S = 1800.0
 # A clock that is off by more than the program grants a charger's.
 SLOW_S = 300.0
 JUDGE = Judge()
@@ -62,10 +65,7 @@ class Simulation:
         self.vendor = Vendor(
             self.timeline,
             self.rng,
-            chargers=options.chargers,
-            seed=options.seed,
-            thin=options.thin,
-            frames_cut=options.frames_cut,
+            options=options,
             note=self._fault,
         )
         self.chargers = list(self.vendor.world.chargers)
@@ -226,7 +226,7 @@ class Simulation:
         for charger_id in self.chargers:
             self._drive(charger_id, end_s)
         ending = Ending(self)
-        self.timeline.later(LOOK_EVERY_S, ending.look)
+        self.timeline.later(0.0, ending.look)
         self.timeline.later(end_s - self.timeline.now_s, ending.heal)
         logged = structlog.get_config()
         structlog.configure(
@@ -234,6 +234,9 @@ class Simulation:
             wrapper_class=structlog.make_filtering_bound_logger(20),
             cache_logger_on_first_use=False,
         )
+        health_every_s = status.HEALTH_EVERY_S
+        if self.options.rarer > 1:
+            status.HEALTH_EVERY_S = HEALTH_SELDOM_S
         try:
             while True:
                 self._live()
@@ -241,6 +244,7 @@ class Simulation:
         except Over:
             self.oracle.check()
         finally:
+            status.HEALTH_EVERY_S = health_every_s
             structlog.configure(**logged)
 
     def _sink(self, _logger: object, _method: str, event: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from bridge.core.sessions.ledger import find_row
 from bridge.errors import OutcomeUnknown
 from tests.simulation import disk
 from tests.simulation.link import SimulatedLink
-from tests.simulation.options import FAULTS, draw
+from tests.simulation.options import CHATTER, FAULTS, draw
 from tests.simulation.oracle import Violation
 from tests.simulation.play import explained
 from tests.simulation.simulation import Simulation
@@ -34,7 +34,7 @@ from tests.simulation.simulation import Simulation
 SEEDS = 200
 CHUNK = 20
 MOST_SEEDS = 15
-LONGEST_HOURS = 0.15
+HOURS = 0.15
 
 
 @functools.cache
@@ -42,11 +42,11 @@ def played(first):
     """Play some seeds; return which faults came, and what is to be said of the first failure."""
     fired = Counter()
     for seed in range(first, first + CHUNK):
-        simulation = Simulation(draw(seed, longest_hours=LONGEST_HOURS))
+        simulation = Simulation(draw(seed, longest_hours=HOURS, exactly=True))
         try:
             simulation.run()
         except Exception as why:  # noqa: BLE001 - whatever it is, the seed is told
-            return fired, explained(simulation, why, LONGEST_HOURS)
+            return fired, explained(simulation, why, f"--hours {HOURS} --exactly")
         fired += simulation.fired
     return fired, None
 
@@ -74,7 +74,11 @@ def test_every_fault_comes():
 def troubled(seed, **faults):
     """Make options with these faults only, each so often in an hour."""
     return replace(
-        draw(seed, longest_hours=0.5), hours=0.5, poll=False, protocol="5", faults=faults
+        draw(seed, longest_hours=0.5, exactly=True),
+        poll=False,
+        protocol="5",
+        faults=faults,
+        chatter=frozenset(CHATTER),
     )
 
 
