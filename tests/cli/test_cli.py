@@ -29,6 +29,7 @@ from bridge.cli.check import store_problem
 from bridge.cli.main import main
 from bridge.core.machine import Machine
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 from bridge.errors import (
     AuthFailed,
     BridgeError,
@@ -537,6 +538,28 @@ async def test_sessions_are_listed_without_tags(config, tmp_path, capsys):
     assert first.endswith("stream    published")
     assert second.endswith("owed")
     assert "04AABBCC" not in first + second
+
+
+@pytest.mark.anyio
+async def test_what_was_kept_and_what_cannot_be_read_is_listed(config, tmp_path, capsys):
+    """Kept reports say so, odd clocks and fields too, and texts are shown without tags."""
+    path = tmp_path / "data/bridge.db"
+    odd = replace(report(2), doubtful=("ended_at",), incomplete=("auth_reason",), auth_reason=None)
+    await fill(path)
+    store = SqliteStore(path, max_mib=8)
+    await store.open()
+    for each in (report(1), odd):
+        stored, _ = await store.save(each)
+        await store.keep(((stored.key, stored.revision),))
+    at = STARTED_AT
+    await store.keep_text(UnreadText("EH000001", '{"Id":7,"Auth":"04AA', "no JSON", "poll", at, at))
+    await store.close()
+
+    assert _in_thread(["sessions", "list", "--config", str(config)]) == 0
+    _, first, second, text = capsys.readouterr().out.splitlines()
+    assert first.endswith("kept")
+    assert second.endswith("kept, no auth_reason, clock suspect")
+    assert text.endswith('cannot be read, no JSON: {"Id":7,"…')
 
 
 @pytest.mark.anyio

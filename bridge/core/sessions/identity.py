@@ -121,8 +121,9 @@ def _agree(one: SessionReport, other: SessionReport) -> bool:
         return False
     (start, end), (other_start, other_end) = _believed(one), _believed(other)
     if start and other_start and end and other_end:
-        overlap = start <= other_end and other_start <= end
-        return overlap and abs(start - other_start) <= SAME_START_WITHIN
+        overlap = min(end, other_end) - max(start, other_start)
+        is_shared = overlap >= min(end - start, other_end - other_start) / 2
+        return is_shared and abs(start - other_start) <= SAME_START_WITHIN
     if end and other_end:
         return abs(end - other_end) <= SAME_END_WITHIN and _same_energy(one, other)
     if start and other_start:
