@@ -39,6 +39,8 @@ LONG_STEP_EVERY_S = 120.0
 TOKEN_S = 3600
 LONG_TOKEN_S = 86_400
 NEVER_S = 1e9
+# A block that does not say how long it lasts may last so long.
+UNNAMED_BLOCK_S = 86_400.0
 # What the simulated charger itself needs, and what the promises are about.
 THIN_IDS = frozenset(
     {15, 16, 17, 22, 23, 24, 30, 31, 38, 42, 45, 46, 47, 48, 50, 51, 52, 96, 102, 103, 109}
@@ -107,6 +109,7 @@ class Vendor:
         next_fault: What happens to the next request: a name of options.FAULTS, or None.
         down_until_s: Nobody is there until then.
         banned_until_s: Everybody is sent away until then.
+        says_how_long: And is told so.
         life: Number of the process that asks now.
         pings: The hub pings every few seconds, not every few minutes.
         note: Told what happens.
@@ -149,6 +152,7 @@ class Vendor:
         self.next_fault: str | None = None
         self.down_until_s = 0.0
         self.banned_until_s = 0.0
+        self.says_how_long = True
         self.upgrade_refused = 0
         self.life = 0
         self.sockets: list[Socket] = []
@@ -208,6 +212,8 @@ class Vendor:
         request.answered_s = self.timeline.now_s
         named = answer.headers.get("Retry-After")
         request.retry_after_s = float(named) if named else None
+        if answer.document is BLOCK_TEXT and named is None:
+            request.retry_after_s = UNNAMED_BLOCK_S
         content = _content(answer)
         if fault == "rest_broken_body" and content and answer.status in range(200, 300):
             content = content[: self.rng.randrange(len(content))]
@@ -219,7 +225,8 @@ class Vendor:
         now = self.timeline.wall
         if self.timeline.now_s < self.banned_until_s:
             left_s = round(self.banned_until_s - self.timeline.now_s) + 1
-            return Answer(403, BLOCK_TEXT, {"Retry-After": str(left_s)})
+            named = {"Retry-After": str(left_s)} if self.says_how_long else {}
+            return Answer(403, BLOCK_TEXT, named)
         if fault == "rest_429":
             wait = self.rng.choice((None, 3, 20))
             return Answer(429, headers={} if wait is None else {"Retry-After": str(wait)})

@@ -17,6 +17,8 @@ LOOK_EVERY_S = 30.0
 LOOK_SELDOM_S = 120.0
 # The longest anything of ours stays away by itself, and what a login may be held back.
 COME_BACK_WITHIN_S = 4000.0
+# In lives with blocks that do not say how long they last.
+COME_BACK_NEXT_DAY_S = 90_000.0
 CONVERGE_WITHIN_S = 60.0
 # A command that came last may wait a minute, and then half a one for its charger.
 ANSWER_WITHIN_S = 100.0
@@ -74,7 +76,8 @@ class Ending:
         for charger_id in sim.chargers:
             sim.bring_back(charger_id, 0)
             vendor.world.chargers[charger_id].reject_next = False
-        self._wait_until_back(sim.timeline.now_s + COME_BACK_WITHIN_S)
+        within_s = COME_BACK_WITHIN_S if sim.options.rarer == 1 else COME_BACK_NEXT_DAY_S
+        self._wait_until_back(sim.timeline.now_s + within_s)
 
     def _wait_until_back(self, until_s: float) -> None:
         """Wait for the connections; from then on the minute counts."""

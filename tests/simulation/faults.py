@@ -143,6 +143,8 @@ def _login_revoked(sim: "Simulation", _rng: random.Random) -> bool:
 
 def _ban(sim: "Simulation", rng: random.Random) -> bool:
     sim.vendor.banned_until_s = sim.timeline.now_s + rng.uniform(60, 900)
+    # Who is not told how long it lasts waits for a day: a short life would end with that.
+    sim.vendor.says_how_long = sim.options.rarer == 1 or rng.random() < 0.5
     for socket in tuple(sim.vendor.sockets):
         socket.end()
     return True
@@ -352,7 +354,7 @@ def _clock_unset(sim: "Simulation", rng: random.Random) -> bool:
     sim.clock.jumps += 1
     sim.clock.synchronized = False
     sim.clock.was_unset = True
-    sim.clock.offset_s = rng.choice((-5e7, -600.0, 0.0))
+    sim.clock.offset_s = rng.choice((-5e7, -600.0, 0.0, 5e7))
     sim.timeline.later(rng.uniform(20, 300), sim.set_clock)
     return True
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge.core.commands.record import CommandRow
 from bridge.core.values import iso_utc
+from bridge.settings import CommandSettings
 from tests.simulation.broker import Broker, Inbound
 from tests.simulation.cloud import Request
 from tests.simulation.disk import TOO_LONG_S
@@ -21,6 +22,9 @@ APART_S = 700.0
 ACTIONS = ("start", "stop", "pause", "resume")
 ONCE = ("toggle", "reboot")
 NEVER_RUN = "lock_cable_permanently"
+# Wears the charger's memory: so many a day, whatever happens in between.
+FLASH = "max_charger_current"
+DAY_S = 86_400.0
 PATHS = {
     "start_charging": "start",
     "stop_charging": "stop",
@@ -30,6 +34,7 @@ PATHS = {
     "reboot": "reboot",
     "lock_state": NEVER_RUN,
 }
+MOST_FLASH = CommandSettings().flash_writes_per_day
 # What a request may take from the moment it was let go to the moment it is seen.
 LEAVING_S = 0.01
 
@@ -120,6 +125,7 @@ class People:
         self.askings: list[Asking] = []
         self._by_name: dict[str, Asking] = {}
         self._left: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        self._flash: dict[str, list[tuple[float, int]]] = defaultdict(list)
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -165,6 +171,8 @@ class People:
         kind = rng.random()
         if kind < 0.03:
             return NEVER_RUN, True
+        if kind < 0.07:
+            return FLASH, rng.randrange(10, 33)
         if kind < 0.15:
             name = rng.choice(ONCE)
             if self._timeline.now_s - self._once_s.get((charger_id, name), -1e9) > APART_S:
@@ -224,7 +232,7 @@ class People:
         # By a clock that jumped nobody can tell what time it is.
         excused = not self._clock.is_true or any(a.jumps != self._clock.jumps for a in asked[-3:])
         now_s = self._timeline.now_s
-        in_time = [a for a in asked if a.may_run(now_s)]
+        in_time = [a for a in asked if a.may_run(now_s) or (excused and a.dated_s is not None)]
         if not in_time and not excused:
             self._oracle.fail(f"{what} of {charger_id} left after its time")
         if len(in_time) == 1:
@@ -241,9 +249,13 @@ class People:
     def executed(self, request: Request) -> None:
         """Judge what the cloud carried out: what must not run twice does not."""
         found = self._what_of(request)
-        if found is None or found[1][0] not in ONCE:
+        if found is None:
             return
         charger_id, what = found
+        if what[0] == FLASH:
+            self._flash_is_spared(charger_id)
+        if what[0] not in ONCE:
+            return
         asked = [a for a in self.askings if a.charger_id == charger_id and a.what == what]
         asking = next((a for a in reversed(asked) if a.deliveries), None)
         if asking is None:
@@ -251,6 +263,22 @@ class People:
         asking.executions += 1
         if asking.executions > 1:
             self._oracle.fail(f"{what} of {charger_id} was carried out twice")
+
+    def _flash_is_spared(self, charger_id: str) -> None:
+        """Judge that no more is written in a day than was allowed, over all processes.
+
+        What a disk did not keep cannot be counted, nor told from today by a clock that is wrong.
+        """
+        now_s = self._timeline.now_s
+        day = self._flash[charger_id]
+        day.append((now_s, self._clock.jumps))
+        while day[0][0] <= now_s - DAY_S:
+            day.pop(0)
+        has_trouble = any(at_s > now_s - DAY_S for at_s in reversed(self.troubles_s))
+        if has_trouble or day[0][1] != self._clock.jumps or not self._clock.is_true:
+            return
+        if len(day) > MOST_FLASH:
+            self._oracle.fail(f"{len(day)} writes of flash memory in a day: {charger_id}")
 
     def _what_of(self, request: Request) -> tuple[str, tuple[str, object]] | None:
         parts = request.path.split("/")
@@ -263,6 +291,8 @@ class People:
         fields = json.loads(request.body or b"{}")
         if name == "set_dynamic_charger_current":
             return charger_id, ("dynamic_charger_current", int(fields["amps"]))
+        if name == "settings" and "maxChargerCurrent" in fields:
+            return charger_id, (FLASH, int(fields["maxChargerCurrent"]))
         if name == "settings" and "authorizationRequired" in fields:
             return charger_id, ("authorization_required", fields["authorizationRequired"])
         return None

@@ -27,7 +27,7 @@ from tests.simulation.hub import PING_SELDOM_S, SimulatedStream
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import Options
 
-ALLOW = ("control", "access", "current", "device", "maintenance")
+ALLOW = ("control", "access", "current", "device", "installer", "maintenance")
 SALT = b"salt"
 # Of a hub that pings every few minutes.
 SELDOM = Limits(ping_every_s=PING_SELDOM_S, silence_s=2.5 * PING_SELDOM_S)

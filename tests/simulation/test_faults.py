@@ -16,7 +16,7 @@ from bridge.core.chargers import announcements, state
 from bridge.core.cloud.budget import Budget
 from bridge.core.cloud.hub import Keepalive
 from bridge.core.cloud.probe import Probe
-from bridge.core.commands import admission, dedupe, journal, lanes, sender
+from bridge.core.commands import admission, dedupe, flow, journal, lanes, sender
 from bridge.core.commands.verdicts import RetryIn
 from bridge.core.effects import Acknowledge, Reconnect
 from bridge.core.loopback import Loopback
@@ -192,6 +192,11 @@ def _believes_the_broker(patch):
     patch.setattr(Delivery, "connected", trusting)
 
 
+def _wears_the_memory_out(patch):
+    """Nobody counts the writes of a charger's memory."""
+    patch.setattr(flow.Flow, "_flash", lambda *_: None)
+
+
 def _has_no_budget(patch):
     """Requests go out as they come."""
     patch.setattr(Budget, "wait_s", lambda *_: 0.0)
@@ -307,6 +312,7 @@ MUTANTS = {
     _believes_the_broker: Hunt(
         {"broker_killed": 20, "consumer_away": 10}, "never reached the consumer"
     ),
+    _wears_the_memory_out: Hunt({}, "writes of flash memory", commands_per_hour=1000.0),
     _has_no_budget: Hunt({"rest_429": 60}, "before the time that was named"),
     _acknowledges_by_number_alone: Hunt(
         {"mqtt_drop": 240, "disk_slow": 120}, UNSAVED, "3.1.1", 1000.0

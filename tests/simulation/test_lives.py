@@ -1,5 +1,6 @@
 """Lives of 6 hours, of 72 hours and of 100 days: long enough for what the program remembers."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -44,6 +45,23 @@ def test_promises_hold_for_a_hundred_days():
 
     assert forgotten
     assert all(now - ended_at > KEPT for ended_at in forgotten)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_silent_charger_is_found_out_by_a_clock_that_was_not_set(seed):
+    """What arrived before the time was known is judged when it is (777012 and 777022)."""
+    options = replace(
+        draw(seed, longest_hours=1.5, exactly=True),
+        poll=False,
+        commands_per_hour=6.0,
+        chatter=frozenset(),
+        faults={"clock_unset": 6.0, "charger_silent": 6.0},
+    )
+    simulation = Simulation(options)
+    simulation.run()
+
+    assert simulation.fired["clock_unset"]
+    assert simulation.fired["charger_silent"]
 
 
 def test_lengths_are_drawn_up_to_the_longest():

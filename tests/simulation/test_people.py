@@ -11,7 +11,7 @@ from tests.conftest import NOON
 from tests.simulation.cloud import Request
 from tests.simulation.engine import SimulatedClock, Timeline
 from tests.simulation.oracle import Oracle
-from tests.simulation.people import Asking, People
+from tests.simulation.people import DAY_S, MOST_FLASH, Asking, People
 
 CHARGER = "EH000001"
 
@@ -24,26 +24,67 @@ def _asking(number, amps, *deliveries):
     return asking
 
 
-@pytest.mark.parametrize("dies", [True, False])
-def test_only_an_older_memory_of_the_broker_excuses_the_wrong_order(dies):
-    """A broker brings back what was lost before, behind what was asked for later (seed 50269)."""
+def _people():
+    """Make people of one process, the oracle that hears what they find, and their clock."""
     timeline = Timeline()
     rng = random.Random(1)
     clock = SimulatedClock(timeline, rng)
     oracle = Oracle(timeline, World(Scenario(chargers=1, traffic=False), NOON), lambda *_: None)
     people = People(timeline, rng, clock, oracle, [CHARGER], protocol="5")
     people.life = 1
-    now_s = timeline.now_s
+    return people, oracle, clock
+
+
+def _leave(people, amps):
+    """Let a limit leave for the cloud."""
+    path = f"/api/chargers/{CHARGER}/commands/set_dynamic_charger_current"
+    body = json.dumps({"amps": amps}).encode()
+    people.left(Request(1, "POST", path, body, people._timeline.now_s))
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_only_an_older_memory_of_the_broker_excuses_the_wrong_order(dies):
+    """A broker brings back what was lost before, behind what was asked for later (seed 50269)."""
+    people, oracle, _ = _people()
+    now_s = people._timeline.now_s
     people.askings += [_asking(0, 6), _asking(1, 7, now_s)]
 
-    def leave(amps):
-        path = f"/api/chargers/{CHARGER}/commands/set_dynamic_charger_current"
-        people.left(Request(1, "POST", path, json.dumps({"amps": amps}).encode(), now_s))
-
-    leave(7)
+    _leave(people, 7)
     if dies:
         people.broker_died()
     people.askings[0].deliveries.append((now_s, 1))
-    leave(6)
+    _leave(people, 6)
 
     assert (oracle.violation is None) == dies
+
+
+@pytest.mark.parametrize("is_believed", [True, False])
+def test_what_is_over_by_a_date_may_be_it_where_no_date_can_be_read(is_believed):
+    """By a clock nobody believes a date binds nobody, and is no older command (seed 800293)."""
+    people, oracle, clock = _people()
+    clock.synchronized = is_believed
+    now_s = people._timeline.now_s
+    dated = _asking(2, 6, now_s)
+    dated.dated_s = now_s - 1
+    people.askings += [_asking(0, 6, now_s - 30), _asking(1, 7, now_s), dated]
+
+    _leave(people, 7)
+    _leave(people, 6)
+
+    assert (oracle.violation is None) != is_believed
+
+
+def test_flash_memory_is_written_so_many_times_a_day():
+    """One more is found, whichever process wrote it; on the next day it counts no more."""
+    people, oracle, _ = _people()
+    asked = Request(1, "POST", f"/api/chargers/{CHARGER}/settings", b'{"maxChargerCurrent":9}', 0)
+    for _ in range(MOST_FLASH):
+        people.executed(asked)
+    people._timeline.now_s += DAY_S
+    for _ in range(MOST_FLASH):
+        people.executed(asked)
+    assert oracle.violation is None
+
+    people.life += 1
+    people.executed(asked)
+    assert "writes of flash memory" in str(oracle.violation)
