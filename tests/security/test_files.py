@@ -38,7 +38,7 @@ def in_use(folder: Path) -> Path:
         db, _ = open_store(path, Room(path.parent, 4096))
         keep_salt(db, path)
         TokenFile(path.parent / "tokens.json", "a").save(StoredTokens(Secret("t"), Secret("r")))
-        RosterFile(path.parent / "chargers.json", "a").save(("EH123456",))
+        RosterFile(path.parent / "chargers.json", "a").save(("EH123456",), {})
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
         close_store(db)
     finally:
