@@ -55,6 +55,10 @@ class Alerts:
         """The kinds that are open, oldest first."""
         return tuple(self._open)
 
+    def is_open(self, kind: str) -> bool:
+        """Say whether an alert is open."""
+        return kind in self._open
+
     @property
     def has_trouble(self) -> bool:
         """True while an alert is open that is more than advice."""

@@ -81,7 +81,7 @@ class Denied:
             self._kept.add(message.topic)
         else:
             self._told.add(message.topic)
-        if ALERT not in self._alerts.kinds:
+        if not self._alerts.is_open(ALERT):
             yield from self._alerts.raise_(
                 ALERT,
                 f"the broker refuses {message.topic} (reason code {reason_code})",

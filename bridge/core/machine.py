@@ -555,7 +555,7 @@ class Machine:
             case AlertTopic(kind):
                 is_there = self._contained.ask("neighbours", self._neighbours.is_there, now)
                 ours = all(map(is_level, kind.split("/"))) and not is_there
-                if fresh and event.payload and ours and kind not in self._alerts.kinds:
+                if fresh and event.payload and ours and not self._alerts.is_open(kind):
                     yield Publish(self.topics.alert(kind), b"")
             case PersonalTopic():
                 if event.retained and event.payload:

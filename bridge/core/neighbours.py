@@ -211,7 +211,7 @@ class Neighbours:
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
-        if ALERT not in self._alerts.kinds:
+        if not self._alerts.is_open(ALERT):
             return None
         ends = [o.heard_s + GONE_S for o in self._others.values() if o.heard_s > -math.inf]
         if self._lost_s > -math.inf:

@@ -308,9 +308,11 @@ class ChargerState:
         While nobody knows what time it is, arriving on the stream counts; the newest stamp among it
         is judged as soon as somebody does.
         """
-        if now.known is not None:
-            heard_s = now.mono_s - _age_s(measured_at, now.known)
-            if heard_s >= self._last_heard_s(now):
+        known = now.known
+        if known is not None:
+            heard_s = now.mono_s - _age_s(measured_at, known)
+            # Nearly always it is the newest, and then it was also made last.
+            if measured_at >= self._heard_at or heard_s >= self._last_heard_s(now):
                 self._heard_s, self._heard_at = heard_s, measured_at
         elif source == "stream":
             self._heard_s = now.mono_s
@@ -318,13 +320,14 @@ class ChargerState:
 
     def _last_heard_s(self, now: Moment) -> float:
         """Return when it was heard last, by what is known of the time now and not by what was."""
-        if now.known is None:
+        known = now.known
+        if known is None:
             return self._heard_s
-        return min(self._heard_s, now.mono_s - _age_s(self._heard_at, now.known))
+        return min(self._heard_s, now.mono_s - _age_s(self._heard_at, known))
 
 
 def _age_s(measured_at: datetime, known: datetime) -> float:
-    return max(0.0, (known - measured_at).total_seconds())
+    return (known - measured_at).total_seconds() if known > measured_at else 0.0
 
 
 def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:

@@ -122,7 +122,7 @@ class Bookkeeping:
             return
         self._touched = True
         yield from self._delivery.tick(now.mono_s)
-        if RESTLESS_ALERT in self._alerts.kinds and not self._delivery.is_restless:
+        if self._alerts.is_open(RESTLESS_ALERT) and not self._delivery.is_restless:
             yield from self._alerts.clear(RESTLESS_ALERT)
         yield from self._backfill.tick(now)
         yield from self._retention.tick(now)
