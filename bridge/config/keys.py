@@ -159,7 +159,8 @@ KEYS: Final = (
     Key(
         "easee.poll_interval_s",
         whole(10, 3600),
-        "Time between two reads of one charger while polling. The request budget may stretch it.",
+        "Time between two reads of one charger while polling. The request budget may stretch it."
+        " Above 300 an idle charger, which speaks every 15 minutes, seems offline now and then.",
         unit="s",
     ),
     Key("mqtt.host", HOST, "Name or address of the broker."),

@@ -112,7 +112,7 @@ class Options:
     @property
     def poll_interval_s(self) -> int:
         """How often values are read where there is no stream."""
-        return 60 if self.rarer == 1 else 600
+        return 60 if self.rarer == 1 else 120
 
 
 def draw(
