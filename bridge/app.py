@@ -169,7 +169,9 @@ async def serve(
     try:
         last_seen = LastSeenFile(path.parent / LAST_SEEN_FILE)
         known = roster.load()
-        started = Started(known.charger_ids, announced.load(), last_seen.load(), known.left)
+        started = Started(
+            known.charger_ids, announced.load(), last_seen.load(), known.left, known.former
+        )
         await gateway.run(stop, opened=opened, started=started, services=services)
         last_seen.save(clock.now())
     finally:

@@ -27,10 +27,12 @@ class Roster:
     Attributes:
         charger_ids: The chargers there are.
         left: Since when which one is away, UTC.
+        former: Those that were served for another account.
     """
 
     charger_ids: tuple[str, ...] = ()
     left: Mapping[str, datetime] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
 
 
 class RosterFile:
@@ -41,14 +43,13 @@ class RosterFile:
         self._account = account
 
     def load(self) -> Roster:
-        """Read the serials; nothing usable, or another account's, is none."""
+        """Read the serials; nothing usable is none, and another account's are former ones."""
         try:
             document = json.loads(read_own(self._path))
-            if document["account"] != self._account:
-                return Roster()
             serials = tuple(s for s in document["chargers"] if isinstance(s, str) and is_serial(s))
             left = {s: read_utc(at) for s, at in document.get("left", {}).items() if is_serial(s)}
-            return Roster(serials, left)
+            is_ours = document["account"] == self._account
+            return Roster(serials, left) if is_ours else Roster(left=left, former=serials)
         except FileNotFoundError:
             return Roster()
         except (

@@ -9,7 +9,7 @@ Rules:
 3. One charger after the other, and the next when the broker has acknowledged everything. Who left
    is remembered over a restart until then.
 4. What another bridge serves now is its: nothing of it is touched. Whether there is one is known a
-   moment after the connection.
+   moment after the connection, so it is then that the broker is told again who is offline.
 5. Which topics an earlier run retained is known to the broker alone, so every name there is gets
    emptied.
 """
@@ -66,6 +66,7 @@ class Departures:
         self._emptying: str | None = None
         self._awaited: set[str] = set()
         self._is_connected = False
+        self._is_told = True
         self._settled_s = 0.0
         self._due_s: float | None = None
 
@@ -121,14 +122,12 @@ class Departures:
 
     # -- the broker ---------------------------------------------------------------------------
 
-    def connected(self, now: Moment) -> Iterator[Effect]:
-        """Say again that they are offline: the broker may have lost it."""
+    def connected(self, now: Moment) -> None:
+        """Plan to say again that they are offline: the broker may have lost it."""
         self._is_connected = True
+        self._is_told = False
         self._settled_s = now.mono_s + SETTLED_S
         self._plan(now)
-        for charger_id in self._left:
-            if charger_id != self._emptying:
-                yield self.offline(charger_id)
 
     def disconnected(self) -> None:
         """Take note that nothing can be emptied now; what was sent is sent again."""
@@ -142,9 +141,12 @@ class Departures:
         if not self._awaited and self._emptying is not None:
             yield from self._done(self._emptying, now)
 
-    def offline(self, charger_id: str) -> Publish:
-        """Build the availability of a charger that left."""
-        return Publish(self._topics.availability(charger_id), b"offline", telemetry=True)
+    def offline(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Say that chargers that left are offline, but for those that another bridge serves."""
+        for charger_id in charger_ids:
+            if not self._is_served_elsewhere(charger_id, now):
+                topic = self._topics.availability(charger_id)
+                yield Publish(topic, b"offline", telemetry=True)
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -153,10 +155,13 @@ class Departures:
         return self._due_s if self._is_connected and self._emptying is None else None
 
     def tick(self, now: Moment) -> Iterator[Effect]:
-        """Empty the topics of the next charger that is due."""
+        """Say who is offline, and empty the topics of the next charger that is due."""
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
             return
+        if not self._is_told and now.mono_s >= self._settled_s:
+            self._is_told = True
+            yield from self.offline(self._left, now)
         charger_id = next(iter(self._urgent), None) or self._overdue(now)
         if charger_id is None:
             self._plan(now)
@@ -201,7 +206,7 @@ class Departures:
         """Work out when to look again."""
         if not self._left:
             self._due_s = None
-        elif self._urgent:
+        elif self._urgent or not self._is_told:
             self._due_s = max(now.mono_s, self._settled_s)
         else:
             wait_s = LOOK_EVERY_S

@@ -446,12 +446,14 @@ class Started:
         announced: What the broker keeps of descriptions an earlier process wrote, by topic.
         left: Since when which charger is away that left the account, UTC.
         alive_at: When an earlier process ended in order, UTC; None when nobody knows.
+        former: Chargers that an earlier process served for another account.
     """
 
     remembered: tuple[str, ...] = ()
     announced: Mapping[str, Announced] = field(default_factory=dict)
     alive_at: datetime | None = None
     left: Mapping[str, datetime] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,6 @@ class Machine:
         self._probe_call: int | None = None
         # The chargers there are, as the next start is to know them; and what was written of them.
         self._remembered: tuple[str, ...] = ()
-        self._remembered_at_start: frozenset[str] = frozenset()
         self._written: Remember | None = None
         self._missing: tuple[str, ...] = ()
         self._connected_s = NEVER_S
@@ -323,18 +322,17 @@ class Machine:
                 self._status.store_ok = False
                 yield from run("sessions", self._sessions.not_saved, event, now)
                 yield from run("fleet", self._fleet.recorded, event.report)
-            case Started(remembered, announced, alive_at, left):
+            case Started(remembered, announced, alive_at, left, former):
                 self._alive_at = alive_at
                 yield from run("announcer", self._announcer.started, announced)
                 yield from run("status", self._status.started, now)
                 instance, started_at = self._status.instance, self._status.started_at
                 yield from run("loopback", self._loopback.started, instance, started_at)
                 yield from run("neighbours", self._neighbours.started, started_at)
-                self._remembered_at_start = frozenset((*remembered, *left))
                 yield from run("polling", self._polling.stream_down, now.mono_s)
                 yield from run("discovery", self._discovery.start, now)
                 yield from run("departures", self._departures.started, left, now)
-                yield from self._begin(remembered, left, now)
+                yield from self._begin(remembered, left, former, now)
             case Reconfigured(settings, waiting):
                 yield from self._reconfigured(settings, waiting, now)
             case NotReconfigured(problems):
@@ -551,7 +549,10 @@ class Machine:
         run = self._contained.run
         match topic:
             case AvailabilityTopic(charger_id) if is_serial(charger_id):
-                yield from self._availability_echo(charger_id, event.payload, fresh=fresh)
+                served, left = self._fleet.chargers, self._departures.left
+                if charger_id not in served and charger_id not in left:
+                    take = self._neighbours.availability
+                    yield from run("neighbours", take, charger_id, event.payload)
             case AlertTopic(kind):
                 is_there = self._contained.ask("neighbours", self._neighbours.is_there, now)
                 ours = all(map(is_level, kind.split("/"))) and not is_there
@@ -565,19 +566,6 @@ class Machine:
                 yield from run("neighbours", self._neighbours.info, event, now, is_kept=fresh)
             case BridgeStateTopic():
                 yield from self._state_echo(event.payload, now, fresh=fresh)
-
-    def _availability_echo(
-        self, charger_id: str, payload: bytes, *, fresh: bool
-    ) -> Iterator[Effect]:
-        """Take what is said of a charger: one that was served and is not any more is offline."""
-        if charger_id in self._fleet.chargers:
-            return
-        if charger_id not in self._remembered_at_start and charger_id not in self._departures.left:
-            yield from self._contained.run(
-                "neighbours", self._neighbours.availability, charger_id, payload
-            )
-        elif fresh and payload == b"online":
-            yield Publish(self.topics.availability(charger_id), b"offline")
 
     def _state_echo(self, payload: bytes, now: Moment, *, fresh: bool) -> Iterator[Effect]:
         """Assert that we are there, whoever left."""
@@ -864,10 +852,16 @@ class Machine:
     # -- chargers that come and go -----------------------------------------------------------
 
     def _begin(
-        self, remembered: tuple[str, ...], left: Mapping[str, datetime], now: Moment
+        self,
+        remembered: tuple[str, ...],
+        left: Mapping[str, datetime],
+        former: tuple[str, ...],
+        now: Moment,
     ) -> Iterator[Effect]:
         """Serve whom an earlier run served, but for those that left or were taken out since."""
         self._written = Remember(remembered, left)
+        self._departures.leave(former, now, strange={})
+        left = dict(self._departures.left)
         configured = self._settings.easee.chargers
         self._remembered = configured or remembered
         yield from self._contained.run("announcer", self._announcer.leave, left)
@@ -888,8 +882,7 @@ class Machine:
         yield from run("fleet", self._fleet.remove, charger_ids, now)
         self._status.chargers = tuple(served)
         yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
-        for charger_id in charger_ids:
-            yield self._departures.offline(charger_id)
+        yield from run("departures", self._departures.offline, charger_ids, now)
         yield Watch(self._status.chargers)
         yield from run("sessions", self._sessions.leave, charger_ids, now)
         yield from run("access", self._access.leave, charger_ids, now)

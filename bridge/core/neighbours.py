@@ -5,8 +5,9 @@ Rules:
 1. Another bridge on this base topic is known by its heartbeat, and by ``bridge/info``, which tells
    its chargers. It is gone when it was not heard of for :data:`GONE_S`, or when ``bridge/state``
    becomes ``offline``.
-2. A charger that we never served and whose availability somebody keeps is another bridge's: nothing
-   of it is touched, and nobody who asks for it is told that it is unknown.
+2. A charger that we never served and whose availability somebody keeps is another bridge's, and so
+   is one that left us and that another bridge says it serves: nothing of it is touched, and nobody
+   who asks for it is told that it is unknown.
 3. Of two bridges that serve one charger the one with the lower instance id carries out commands for
    it; the other stands back, so that nothing runs or is answered twice. Where the other does not
    tell its instance id, or has our client id and is therefore never there at the same time, nobody
@@ -183,7 +184,8 @@ class Neighbours:
     def keeps(self, charger_id: str, now: Moment) -> bool:
         """Say whether a charger that is not served here is another bridge's."""
         payload = self._kept.get(charger_id)
-        return payload == b"online" or (payload is not None and self.is_there(now))
+        is_its = payload == b"online" or (payload is not None and self.is_there(now))
+        return is_its or self.serves(charger_id, now)
 
     def serves(self, charger_id: str, now: Moment) -> bool:
         """Say whether another bridge tells that it serves a charger."""

@@ -38,9 +38,12 @@ class Voice:
         return self.readings[observation_id].value
 
     def number(self, observation_id: int) -> float:
-        """Return a numeric observation; 0 when it was never sent."""
+        """Return a numeric observation; 0 when it was never sent, or holds no number."""
         reading = self.readings.get(observation_id)
-        return float(reading.value) if reading is not None else 0.0
+        try:
+            return float(reading.value) if reading is not None else 0.0
+        except ValueError:
+            return 0.0
 
     def flag(self, observation_id: int) -> bool:
         """Return a boolean observation; False when it was never sent."""

@@ -10,12 +10,14 @@ from tests.conftest import NOON
 
 
 def test_serials_come_back(tmp_path):
-    """Who is there and who left is known at the next start, to the same account only."""
+    """Who is there and who left is known at the next start; with another account all are former."""
     RosterFile(tmp_path / "chargers.json", "me").save(("EH123456",), {"EH654321": NOON})
 
     known = Roster(("EH123456",), {"EH654321": NOON})
     assert RosterFile(tmp_path / "chargers.json", "me").load() == known
-    assert RosterFile(tmp_path / "chargers.json", "you").load() == Roster()
+    assert RosterFile(tmp_path / "chargers.json", "you").load() == Roster(
+        left=known.left, former=("EH123456",)
+    )
     assert RosterFile(tmp_path / "missing.json", "me").load() == Roster()
 
 

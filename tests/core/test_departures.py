@@ -25,9 +25,10 @@ class Desk:
         self.trusted = True
         self.forgotten = []
         self.elsewhere = set()
+        self.offline = []
         self.departures = Departures(Topics(), self.note, lambda one, _: one in self.elsewhere)
         self.departures.started(left or {}, self.now)
-        self.offline = list(self.departures.connected(self.now))
+        self.departures.connected(self.now)
         self.seconds = SETTLED_S
 
     @property
@@ -43,11 +44,12 @@ class Desk:
 
     def due(self):
         """Let everything happen that is due now; return the topics that were emptied."""
-        emptied = []
+        emptied, self.offline = [], []
         while (at := self.departures.deadline_s()) is not None and at <= self.seconds:
             effects = self.departures.tick(self.now)
             messages = [effect for effect in effects if isinstance(effect, Publish)]
-            emptied += [message.topic for message in messages]
+            emptied += [message.topic for message in messages if not message.payload]
+            self.offline += [message.topic for message in messages if message.payload == b"offline"]
             self.ack(messages)
         return emptied
 
@@ -81,6 +83,7 @@ def test_it_is_emptied_at_once_on_demand():
     """Of who left only; and what may wait on the other connection is overtaken there."""
     desk = Desk()
     desk.leave(ONE)
+    assert desk.due() == []
     assert not desk.departures.forget(TWO, desk.now)
     assert desk.departures.forget(ONE, desk.now)
     assert desk.departures.waiting == {}
@@ -103,11 +106,10 @@ def test_who_comes_back_is_not_emptied():
 def test_a_restart_forgets_nobody():
     """Who left in an earlier run is offline at the broker, and emptied when its day is over."""
     desk = Desk({ONE: NOON - timedelta(hours=23)})
-    assert [(e.topic, e.payload) for e in desk.offline] == [
-        (f"charger/{ONE}/availability", b"offline")
-    ]
-    desk.seconds = 3599.0
     assert desk.due() == []
+    assert desk.offline == [f"charger/{ONE}/availability"]
+    desk.seconds = 3599.0
+    assert desk.due() == desk.offline == []
     desk.seconds = 3600.0
     assert desk.due()
 
@@ -123,12 +125,13 @@ def test_one_charger_after_the_other():
     desk.ack([Publish("charger/x/state/y", b""), *messages[:-1]])
     assert desk.forgotten == []
     desk.departures.disconnected()
-    assert [e.topic for e in desk.departures.connected(desk.now)] == [f"charger/{TWO}/availability"]
+    desk.departures.connected(desk.now)
     desk.ack(messages[-1:])
 
     assert desk.forgotten == [ONE]
     desk.seconds += SETTLED_S
     assert {topic.split("/")[1] for topic in desk.due()} == {TWO}
+    assert desk.offline == [f"charger/{TWO}/availability"]
 
 
 def test_what_another_bridge_serves_now_is_left_to_it():
@@ -138,9 +141,20 @@ def test_what_another_bridge_serves_now_is_left_to_it():
     assert desk.due() == []
     desk.elsewhere = {ONE}
     desk.seconds = SETTLED_S
-    assert desk.due() == []
+    assert desk.due() == desk.offline == []
     assert desk.departures.left == {}
     assert desk.forgotten == [ONE]
+
+
+def test_who_is_served_elsewhere_is_not_called_offline():
+    """Neither at the moment of leaving nor with a new connection; the others are."""
+    desk = Desk({ONE: NOON, TWO: NOON})
+    desk.elsewhere = {ONE}
+    offline = list(desk.departures.offline((ONE, TWO), desk.now))
+
+    assert [(e.topic, e.payload) for e in offline] == [(f"charger/{TWO}/availability", b"offline")]
+    assert desk.due() == []
+    assert desk.offline == [f"charger/{TWO}/availability"]
 
 
 def test_nothing_is_emptied_without_a_broker():

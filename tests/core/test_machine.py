@@ -738,10 +738,7 @@ def keeps(topic, payload):
 
 
 def test_what_an_earlier_run_left_at_the_broker_is_put_right(world):
-    """A charger that was served is not online any more, and an alert nobody has is emptied."""
-    world.take(Started(("EH999999",)))
-    world.take(keeps("EH999999/availability", b"online"))
-    assert world.published() == {"charger/EH999999/availability": b"offline"}
+    """An alert that nobody has is emptied."""
     world.take(keeps("bridge/alert/undecodable", b"{}"))
     assert world.published() == {"charger/bridge/alert/undecodable": b""}
 
@@ -1181,6 +1178,7 @@ def test_a_charger_that_left_is_offline_at_once_and_emptied_a_day_later():
     assert account.kept[f"charger/{TWO}/availability"] == b"offline"
     account.kept.clear()
     account.settle(MqttDisconnected("gone"), MqttConnected(False, "5", 20))
+    account.pass_(10.0)
     assert account.kept[f"charger/{TWO}/availability"] == b"offline"
 
     account.pass_(24 * 3600.0)
@@ -1261,12 +1259,39 @@ def test_who_left_stays_away_over_a_restart():
     left = {TWO: NOON - timedelta(hours=23)}
     account = Account(ONE, chargers=(ONE, TWO), started=Started((ONE, TWO), left=left))
     assert last(account.said, Watch) == Watch((ONE,))
+    account.pass_(10.0)
     assert account.kept[f"charger/{TWO}/availability"] == b"offline"
     account.pass_(3600.0)
     assert account.kept[f"charger/{TWO}/availability"] == b""
     account.listed = (ONE, TWO)
     account.pass_(600.0)
     assert last(account.said, Watch) == Watch((ONE, TWO))
+
+
+def beat(client_id, **said):
+    """Build what another bridge says of itself, on the topic that has this name."""
+    facts = {"client_id": client_id, "instance": "0", "started_at": "t"} | said
+    topic = "charger/bridge/info" if said else "charger/bridge/heartbeat"
+    return MqttMessage(topic, json.dumps(facts).encode(), Receipt(1, 5, 1))
+
+
+@pytest.mark.parametrize("serves", [(), (TWO,)])
+def test_who_was_served_for_another_account_is_offline_unless_another_bridge_serves_it(serves):
+    """The account in the configuration was changed: its chargers are no more ours, and were."""
+    account = Account(ONE, started=Started(former=(TWO,)))
+    account.kept[f"charger/{TWO}/availability"] = b"online"
+    account.settle(keeps(f"{TWO}/availability", b"online"))
+    account.settle(beat("other", chargers=serves), beat("other"))
+    account.pass_(10.0)
+
+    assert last(account.said, Watch) == Watch((ONE,))
+    said = account.kept[f"charger/{TWO}/availability"]
+    assert said == (b"online" if serves else b"offline")
+    assert f"{TWO} left the account" in account.alert
+    assert TWO in last(account.said, Remember).left
+    command = MqttMessage(f"charger/{TWO}/set/pause", b"PRESS", Receipt(1, 1, 1))
+    answers = [e for e in account.take(command) if isinstance(e, Publish)]
+    assert (answers == []) is bool(serves)
 
 
 def test_no_trouble_of_the_vendor_takes_a_charger_away():
