@@ -166,7 +166,10 @@ async def test_retained_and_empty_payloads_are_no_commands(stage):
         assert (empty["state"], empty["reason"]) == ("refused", "empty_payload")
         assert not [r for r in s.cloud.requests if "/commands/" in r.path]
 
+        # What was found is emptied; the next one is there before the gateway is.
+        await s.witness.value(f"charger/{ONE}/set/start", "")
         await s.gateway.end()
+        s.witness.publish(f"charger/{ONE}/set/start", "PRESS", retain=True)
         s.config["mqtt"]["client_id"] = "another-bridge"
         async with running(s.config, s.folder):
             again = await s.witness.final(ONE, "start", count=2)

@@ -37,6 +37,7 @@ MATRIX = {
     "charger/bridge/health": ({BRIDGE}, SHOWN),
     "charger/bridge/heartbeat": ({BRIDGE}, SHOWN | {BRIDGE}),
     "charger/bridge/alert/storage": ({BRIDGE}, SHOWN | {BRIDGE}),
+    "charger/bridge/alert/session_unreadable/EH000001": ({BRIDGE}, SHOWN | {BRIDGE}),
     "charger/EH000001/availability": ({BRIDGE}, SHOWN | {BRIDGE}),
     "charger/EH000001/observation/total_power": ({BRIDGE}, SHOWN),
     "charger/EH000001/state/op_mode": ({BRIDGE}, SHOWN),

@@ -21,10 +21,10 @@ from bridge.core.commands.verdicts import RetryIn
 from bridge.core.effects import Acknowledge, Reconnect
 from bridge.core.loopback import Loopback
 from bridge.core.outbox import Outbox
+from bridge.core.sessions import ledger
 from bridge.core.sessions.delivery import Delivery
 from bridge.core.sessions.ledger import find_row
 from bridge.errors import OutcomeUnknown
-from tests.simulation import disk
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import CHATTER, FAULTS, draw
 from tests.simulation.oracle import Violation
@@ -174,9 +174,9 @@ def _forgets_what_was_under_way(patch):
     """A lost connection takes what was in flight with it."""
     lost = Outbox.lost
 
-    def forgetful(self):
+    def forgetful(self, *facts):
         self._in_flight.clear()
-        lost(self)
+        lost(self, *facts)
 
     patch.setattr(Outbox, "lost", forgetful)
 
@@ -185,9 +185,9 @@ def _believes_the_broker(patch):
     """What a broker acknowledged is never sent again."""
     connected = Delivery.connected
 
-    def trusting(self, mono_s):
+    def trusting(self, mono_s, **facts):
         self._published.clear()
-        yield from connected(self, mono_s)
+        yield from connected(self, mono_s, **facts)
 
     patch.setattr(Delivery, "connected", trusting)
 
@@ -257,7 +257,7 @@ def _draws_a_key_each_time(patch):
     def forgetful(report, alike):
         return f"{find_row(report, alike)[0]}-{next(numbers)}", None
 
-    patch.setattr(disk, "find_row", forgetful)
+    patch.setattr(ledger, "find_row", forgetful)
 
 
 def _believes_in_a_deaf_broker(patch):

@@ -15,6 +15,8 @@ def test_a_change_is_told_once():
     assert [update.reading.value for update in told] == [1, 3]
     assert voice.number(109) == 3
     assert voice.number(120) == 0
+    voice.put(120, "7,2")
+    assert voice.number(120) == 0
     assert not voice.flag(42)
 
 
