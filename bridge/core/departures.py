@@ -142,8 +142,11 @@ class Departures:
             yield from self._done(self._emptying, now)
 
     def offline(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
-        """Say that chargers that left are offline, but for those that another bridge serves."""
-        for charger_id in charger_ids:
+        """Say that chargers that left are offline, but for those that another bridge serves.
+
+        Without a connection nobody knows who that is, and the next one has it said.
+        """
+        for charger_id in charger_ids if self._is_connected else ():
             if not self._is_served_elsewhere(charger_id, now):
                 topic = self._topics.availability(charger_id)
                 yield Publish(topic, b"offline", telemetry=True)

@@ -860,16 +860,16 @@ class Machine:
     ) -> Iterator[Effect]:
         """Serve whom an earlier run served, but for those that left or were taken out since."""
         self._written = Remember(remembered, left)
-        self._departures.leave(former, now, strange={})
-        left = dict(self._departures.left)
         configured = self._settings.easee.chargers
         self._remembered = configured or remembered
         yield from self._contained.run("announcer", self._announcer.leave, left)
         yield from self._serve(tuple(i for i in self._remembered if i not in left), now)
         if configured:
-            yield from self._take_out({*remembered, *left} - set(configured), now)
+            yield from self._take_out({*remembered, *left, *former} - set(configured), now)
         else:
             self._absence.remembered(remembered)
+            if former:
+                yield from self._leave(former, now)
         yield from self._remember()
 
     def _leave(self, charger_ids: Collection[str], now: Moment) -> Iterator[Effect]:
@@ -878,7 +878,7 @@ class Machine:
         strange = {
             i: served[i].state.names_beyond(UNNAMED_BELOW) for i in charger_ids if i in served
         }
-        self._departures.leave(charger_ids, now, strange=strange)
+        yield from run("departures", self._departures.leave, charger_ids, now, strange=strange)
         yield from run("fleet", self._fleet.remove, charger_ids, now)
         self._status.chargers = tuple(served)
         yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
