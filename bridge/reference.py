@@ -52,6 +52,7 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
         _RULES,
         "## What the bridge publishes",
         _table(("topic", "retained", "payload"), _published(topics)),
+        "What is retained of a charger is emptied when it left the account (operations.md).",
         "## What the bridge listens to",
         _table(("topic", "payload"), _listened(topics)),
         "## Derived state",

@@ -271,6 +271,7 @@ _HEARTBEAT: Final = _object(
 
 
 def _of_a_charger(topics: Topics) -> Iterator[Message]:
+    """Describe what is told of a charger; what is retained is emptied when it left the account."""
     yield Message(
         "availability",
         topics.availability(CHARGER),
@@ -278,6 +279,7 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         _words(_LINE),
         media=TEXT,
         retained=True,
+        cleared=True,
     )
     names = tuple(spec.name for spec in REGISTRY.values())
     yield Message(
@@ -286,6 +288,7 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         "One observation with its times; personal data is not retained",
         _observation(),
         retained=True,
+        cleared=True,
         names=names,
     )
     for derived in DERIVED:
@@ -301,6 +304,7 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         _TEXT,
         media=TEXT,
         retained=True,
+        cleared=True,
         names=names,
     )
     for kind, facts in _EVENTS.items():
@@ -311,7 +315,9 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
 
 def _derived(topics: Topics, name: str, values: tuple[str, ...], meaning: str) -> Message:
     topic = topics.state(CHARGER, name)
-    return Message(f"state_{name}", topic, meaning, _words(values), media=TEXT, retained=True)
+    return Message(
+        f"state_{name}", topic, meaning, _words(values), media=TEXT, retained=True, cleared=True
+    )
 
 
 def _observation() -> Schema:
@@ -461,7 +467,7 @@ def _of_sessions(topics: Topics) -> Iterator[Message]:
             summary,
             schema,
             retained=which != "report",
-            cleared=which == "current",
+            cleared=which != "report",
         )
     yield Message(
         "session_ack", topics.session_ack, "A consumer has a report", _ACK, published=False

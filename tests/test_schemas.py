@@ -161,6 +161,17 @@ def test_derived_state_has_its_words():
     assert JUDGE.problem("charger/bridge/state", b"") is not None
 
 
+def test_what_is_retained_of_a_charger_may_be_emptied():
+    """A charger that left has its retained topics emptied; what is not retained is never empty."""
+    of_a_charger = [m for m in MESSAGES if m.published and "{charger}" in m.address]
+
+    assert {m.name for m in of_a_charger if m.cleared} == {
+        m.name for m in of_a_charger if m.retained
+    }
+    assert JUDGE.problem(f"{ONE}/availability", b"") is None
+    assert JUDGE.problem(f"{ONE}/session/report", b"") is not None
+
+
 def test_only_what_is_published_is_taken_for_a_publication():
     """A message of ours on a topic we listen to is as unknown as one that nobody described."""
     assert JUDGE.problem(f"{ONE}/set/start", b"PRESS") is not None

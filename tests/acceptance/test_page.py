@@ -5,6 +5,7 @@ browser these tests are skipped.
 """
 
 import functools
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ pytestmark = [
 ]
 
 ONE, TWO, THREE, FOUR, FIVE, SIX = (f"EH00000{n}" for n in range(1, 7))
+ALERT = "charger/bridge/alert/retained_command"
 IN_SIGHT = "document.body.dataset.live === 'yes'"
 NO_SCROLL = "document.documentElement.scrollWidth <= innerWidth"
 
@@ -93,6 +95,11 @@ async def test_the_page_shows_what_happens(served, profile, images):
         await tab.until(card(THREE, "a.dataset.online === 'no'") + "&&" + says(THREE, "stale"))
         s.cloud.fail(FOUR, 1)
         await tab.until(card(FOUR, "a.querySelector('.strip').dataset.color === 'red'"))
+        s.witness.publish(f"charger/{SIX}/set/pause", "PRESS", retain=True)
+        alert = json.loads(await s.witness.until(lambda: s.witness.retained.get(ALERT), "an alert"))
+        for part in (alert["message"], alert["hint"], "since "):
+            shown = "document.querySelector('#alerts').textContent"
+            await tab.until(f"{shown}.includes({json.dumps(part)})")
 
         await tab.picture(images / "page-light.png")
         await tab.look(width=1280, height=1180, dark=True)
