@@ -1,15 +1,30 @@
 """The machine: every event reaches its room, and what follows crosses rooms where it must."""
 
+import inspect
 import json
+import re
 from collections import deque
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from bridge.core import departures
+from bridge.core.alerts import Alerts
+from bridge.core.broker import BrokerWatch
+from bridge.core.chargers.fleet import Fleet
+from bridge.core.cloud.absence import Absence
+from bridge.core.cloud.discovery import Discovery
+from bridge.core.cloud.polling import Polling
 from bridge.core.cloud.probe import EVERY_S as PROBE_EVERY_S
-from bridge.core.cloud.requests import Endpoint, charger_list_request
+from bridge.core.cloud.probe import Probe
+from bridge.core.cloud.requests import CloudRequest, Endpoint, charger_list_request
+from bridge.core.commands.access import AccessWatch
+from bridge.core.commands.journal import Journal
+from bridge.core.commands.retained import RetainedWatch
+from bridge.core.denied import Denied
 from bridge.core.effects import (
     Acknowledge,
     AskRetained,
@@ -31,11 +46,18 @@ from bridge.core.events import (
     CommandNotSaved,
     CommandResponse,
     CommandSaved,
+    ComponentFailed,
+    Event,
+    LaneClosed,
+    LaneOpened,
     Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
+    MqttSubscribed,
+    MqttUnreachable,
+    NotReconfigured,
     Observed,
     RawObservation,
     Reconfigured,
@@ -56,9 +78,16 @@ from bridge.core.events import (
     Tick,
     ValuesAcked,
 )
+from bridge.core.homeassistant.announcer import Announcer
+from bridge.core.loopback import Loopback
 from bridge.core.machine import Machine, _instance
 from bridge.core.messages import Publish, Receipt
+from bridge.core.neighbours import Neighbours
+from bridge.core.queries import Queries
+from bridge.core.sessions.bookkeeping import Bookkeeping
 from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.reading import read_report
+from bridge.core.status import Status
 from bridge.core.values import iso_utc
 from bridge.errors import (
     AuthFailed,
@@ -1414,3 +1443,363 @@ def test_an_error_among_observations_takes_nothing_from_those_before_it(world):
         world.take(Observed((good, impossible)))
 
     assert f"charger/{ONE}/state/total_power" in world.published()
+
+
+# -- who is told of what ---------------------------------------------------------------------------
+
+ROOMS = {
+    "absence": Absence,
+    "access": AccessWatch,
+    "alerts": Alerts,
+    "announcer": Announcer,
+    "broker": BrokerWatch,
+    "denied": Denied,
+    "departures": departures.Departures,
+    "discovery": Discovery,
+    "fleet": Fleet,
+    "journal": Journal,
+    "loopback": Loopback,
+    "neighbours": Neighbours,
+    "polling": Polling,
+    "probe": Probe,
+    "queries": Queries,
+    "retained": RetainedWatch,
+    "sessions": Bookkeeping,
+    "status": Status,
+}
+
+
+class Defect(RuntimeError):
+    """An error of ours."""
+
+
+class Watched:
+    """Writes down what a machine asks of its rooms and what it wants itself, in order.
+
+    What one room asks of another, and what a room wants, is left out. The event, the moment and
+    what is in them stand for themselves, other plain values are shown, and of the rest the type.
+    """
+
+    def __init__(self, monkeypatch):
+        self.lines = []
+        self.broken = None
+        self.names = {}
+        self.of_rooms = []
+        self.depth = 0
+        for room, kind in ROOMS.items():
+            for name, function in inspect.getmembers(kind, inspect.isfunction):
+                if not name.startswith("_") and name != "deadline_s":
+                    watched = self.steps if inspect.isgeneratorfunction(function) else self.call
+                    monkeypatch.setattr(kind, name, watched(f"{room}.{name}", function))
+
+    def story(self, machine, event, now):
+        """Have an event handled, and return what happened; what followed is in ``effects``."""
+        self.lines, self.effects, self.of_rooms = [], [], []
+        before = told_of(machine)
+        self.names = {id(event): "event", id(now): "now", id(now.mono_s): "now.mono_s"}
+        for one in fields(event):
+            value = getattr(event, one.name)
+            if value and not isinstance(value, str | bytes | int):
+                self.names[id(value)] = f"event.{one.name}"
+        for effect in machine.handle(event, now):
+            self.effects.append(effect)
+            if not any(effect is one for one in self.of_rooms):
+                self.lines.append(f"-> {self.wanted(effect)}")
+        after = told_of(machine).items()
+        return [f"{k} = {self.shown(v)}" for k, v in after if v != before.get(k)] + self.lines
+
+    def wanted(self, effect):
+        if isinstance(effect, Publish):
+            return f"Publish({effect.topic!r}, {effect.payload!r})"
+        facts = (self.shown(getattr(effect, one.name)) for one in fields(effect))
+        return f"{type(effect).__name__}({', '.join(facts)})"
+
+    def shown(self, value):
+        if id(value) in self.names:
+            return self.names[id(value)]
+        if isinstance(value, CloudRequest):
+            return value.path.partition("?")[0]
+        return repr(value) if is_plain(value) else f"<{type(value).__name__}>"
+
+    def enter(self, name, args, kwargs):
+        if self.depth == 0:
+            shown = [*map(self.shown, args), *(f"{k}={self.shown(v)}" for k, v in kwargs.items())]
+            self.lines.append(f"{name}({', '.join(shown)})")
+            if name == self.broken:
+                raise Defect
+
+    def call(self, name, function):
+        def watched(room, *args, **kwargs):
+            self.enter(name, args, kwargs)
+            self.depth += 1
+            try:
+                answer = function(room, *args, **kwargs)
+            finally:
+                self.depth -= 1
+            self.of_rooms.append(answer)
+            for each in args:
+                self.of_rooms += each if isinstance(each, list) else ()
+            return answer
+
+        return watched
+
+    def steps(self, name, function):
+        def watched(room, *args, **kwargs):
+            self.enter(name, args, kwargs)
+            steps = function(room, *args, **kwargs)
+            while True:
+                self.depth += 1
+                try:
+                    effect = next(steps)
+                except StopIteration:
+                    return
+                finally:
+                    self.depth -= 1
+                self.of_rooms.append(effect)
+                yield effect
+
+        return watched
+
+
+def is_plain(value):
+    """Say whether a value is shown as it is."""
+    if isinstance(value, tuple | list | set | dict):
+        return all(map(is_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str | bytes | int | float | datetime | None)
+
+
+def told_of(machine):
+    """Return what the machine keeps in the status for others to see, and its counters."""
+    status = machine._status
+    things = {"status": status, "status.cloud": status.cloud}
+    known = {
+        f"{name}.{one.name}": getattr(thing, one.name)
+        for name, thing in things.items()
+        for one in fields(thing)
+        if not one.name.startswith("_")
+    }
+    counters = {f"status.counters[{name}]": count for name, count in status.counters.items()}
+    plain = {k: set(v) if isinstance(v, set) else v for k, v in known.items() if is_plain(v)}
+    return plain | counters
+
+
+LISTED = b'[{"id":"EH123456"},{"id":"EH654321"},{"id":5}]'
+READ = b'[{"id":120,"value":7.2,"timestamp":"2026-11-22T12:00:00Z"},{"id":"x","value":3}]'
+REPORT = read_report(SESSION, charger_id=ONE, source="stream", measured_at=NOON, received_at=NOON)
+STORED = StoredReport(f"{ONE}-7", 2, REPORT)
+OTHER = StoredReport(f"{TWO}-7", 1, replace(REPORT, charger_id=TWO))
+SENT = Publish("charger/x", b"1", tag="t")
+STORE_GONE = StoreFailed("gone", "mount it")
+SLOW = RateLimited("slow down", retry_after_s=60.0)
+
+
+def _listing(world):
+    """Return the id of the call for the account's list."""
+    return world.machine._discovery_call
+
+
+def _reading(world):
+    """Have a charger read over REST; return the id of the call."""
+    world.take(StreamSubscription(ONE, "no access"))
+    return world.calls()[0].call_id
+
+
+def _probing(world):
+    """Have REST in trouble asked; return the id of the call."""
+    world.take(CloudLink("unavailable", "no answer"))
+    world.seconds += PROBE_EVERY_S
+    world.take(Tick())
+    return world.calls()[0].call_id
+
+
+def _commanding(world):
+    """Have a command under way; return the id of its call."""
+    world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", Receipt(1, 5, 1)))
+    return world.calls()[0].call_id
+
+
+def _querying(world):
+    """Have a query under way; return the id of its call."""
+    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", Receipt(1, 5, 1)))
+    return world.calls()[0].call_id
+
+
+def _after(world, before, event):
+    """Have something happen before an event."""
+    world.take(before)
+    return event
+
+
+def _message(topic, payload=b"{}", **more):
+    return MqttMessage(f"charger/{topic}", payload, RECEIPT, **more)
+
+
+def _raw(number, value, charger_id=ONE):
+    return RawObservation(charger_id, number, None, value, iso_utc(NOON))
+
+
+def _but(world, **sections):
+    """Return the settings in force, but for some sections."""
+    return replace(world.machine._settings, **sections)
+
+
+EVENTS = {
+    "observed": lambda _: Observed(
+        (_raw(109, "3"), _raw(42, "1"), _raw(80, "347"), _raw(120, "1"), _raw(109, "3", TWO)),
+        "poll",
+    ),
+    "response": lambda _: CommandResponse(ONE, 29, 636, True, None),
+    "response of another": lambda _: CommandResponse(TWO, 29, 636, True, None),
+    "command saved": lambda world: _after(world, STORE_GONE, CommandSaved("k", "done")),
+    "command not saved": lambda _: CommandNotSaved("k", StoreFull("full", hint="free some")),
+    "set": lambda _: _message(f"{ONE}/set/stop"),
+    "set, retained": lambda _: _message(f"{ONE}/set/stop", retained=True),
+    "set, retained, of another": lambda _: _message(f"{TWO}/set/stop", retained=True),
+    "get": lambda _: _message(f"{ONE}/get/state"),
+    "taken": lambda _: _message("bridge/session/ack"),
+    "replay": lambda _: _message("bridge/session/replay"),
+    "forget": lambda _: _message("bridge/forget", TWO.encode()),
+    "forget, served": lambda _: _message("bridge/forget", ONE.encode()),
+    "forget, retained": lambda _: _message("bridge/forget", TWO.encode(), retained=True),
+    "forget, no serial": lambda _: _message("bridge/forget", b"?\xff"),
+    "heartbeat": lambda _: _message("bridge/heartbeat"),
+    "heartbeat, new": lambda _: _neighbour("heartbeat"),
+    "info": lambda _: _message("bridge/info"),
+    "info, kept": lambda _: _message("bridge/info", retained=True),
+    "state": lambda _: _message("bridge/state", b"offline"),
+    "state, kept": lambda _: _message("bridge/state", b"offline", retained=True),
+    "alert, kept": lambda _: _message("bridge/alert/storage", retained=True),
+    "availability, kept": lambda _: _message(f"{TWO}/availability", b"online", retained=True),
+    "personal, kept": lambda _: _message(f"{TWO}/state/site_structure", retained=True),
+    "somebody's": lambda _: _message("nobody/knows"),
+    "birth": lambda _: MqttMessage("homeassistant/status", b"online", RECEIPT),
+    "acked": lambda _: MqttAcked(SENT, 16),
+    "refused": lambda _: MqttAcked(SENT, 135),
+    "heartbeat acked": lambda _: MqttAcked(Publish("charger/bridge/heartbeat", b""), 135),
+    "values acked": lambda world: _after(world, MqttAcked(SENT, 135), ValuesAcked((SENT,))),
+    "lane opened": lambda _: LaneOpened(20),
+    "lane closed": lambda world: _after(world, LaneOpened(20), LaneClosed(in_doubt=True)),
+    "connected": lambda _: MqttConnected(
+        True, "3.1.1", 20, keeps_s=7, largest_packet_bytes=900, loopback=True
+    ),
+    "connected, no QoS": lambda _: MqttConnected(False, "5", 20, maximum_qos=0),
+    "subscribed": lambda _: MqttSubscribed(("charger/+/set/+",)),
+    "unreachable": lambda _: MqttUnreachable("no route"),
+    "disconnected": lambda _: MqttDisconnected("gone", 142),
+    "stream opened": lambda world: _after(world, StreamClosed("gone"), StreamOpened()),
+    "stream closed": lambda _: StreamClosed("gone"),
+    "stream refused": lambda _: StreamClosed("HTTP 401", refused=True),
+    "subscription refused": lambda _: StreamSubscription(ONE, "no"),
+    "subscription of another refused": lambda _: StreamSubscription(TWO, "no"),
+    "subscription taken": lambda world: _after(
+        world, StreamSubscription(ONE, "no"), StreamSubscription(ONE, None)
+    ),
+    "oddity": lambda _: StreamOddity("odd", "what", 3),
+    "link": lambda _: CloudLink("unavailable", "no answer"),
+    "list": lambda world: CloudAnswered(_listing(world), 200, LISTED),
+    "list of an account": lambda world: CloudAnswered(_listing(world), 200, LISTED),
+    "list of an account, empty": lambda world: CloudAnswered(_listing(world), 200, b"[]"),
+    "list of an account, of nothing": lambda world: CloudAnswered(_listing(world), 200, b"[5]"),
+    "list of an account, unreadable": lambda world: CloudAnswered(_listing(world), 200, b"{}"),
+    "list of an account, limited": lambda world: CloudFailed(_listing(world), SLOW),
+    "list of an account, refused": lambda world: CloudFailed(
+        _listing(world), CloudRejected("not you", status=403, reason="forbidden")
+    ),
+    "list, unreadable": lambda world: CloudAnswered(_listing(world), 200, b"{}"),
+    "list failed": lambda world: CloudFailed(_listing(world), SLOW),
+    "read": lambda world: CloudAnswered(_reading(world), 200, READ),
+    "read, unreadable": lambda world: CloudAnswered(_reading(world), 200, b"<html>"),
+    "read failed": lambda world: CloudFailed(_reading(world), SLOW),
+    "probe failed": lambda world: CloudFailed(_probing(world), SLOW),
+    "command answered": lambda world: CloudAnswered(_commanding(world), 200, b"[]"),
+    "command failed": lambda world: CloudFailed(_commanding(world), SLOW),
+    "query answered": lambda world: CloudAnswered(_querying(world), 200, b"[]"),
+    "query failed": lambda world: CloudFailed(_querying(world), SLOW),
+    "nobody's answer": lambda _: CloudAnswered(999, 200, b""),
+    "nobody's failure": lambda _: CloudFailed(999, SLOW),
+    "store opened": lambda world: _after(world, STORE_GONE, StoreOpened(())),
+    "store damaged": lambda _: StoreOpened((), "/x/db.corrupt", 2, salvaged=4, incomplete=True),
+    "store replaced": lambda _: StoreOpened((), "/x/db.corrupt"),
+    "store incomplete": lambda _: StoreOpened((), salvaged=4, incomplete=True),
+    "reports read": lambda _: ReportsRead(999, (OTHER, STORED)),
+    "reports not read": lambda _: ReportsNotRead(999, StoreError("gone")),
+    "store tended": lambda _: StoreTended(0.5, 2**30, 3),
+    "store failed": lambda _: STORE_GONE,
+    "report saved": lambda world: _after(world, STORE_GONE, ReportSaved(STORED, True)),
+    "report not saved": lambda _: ReportNotSaved(REPORT, StoreError("full")),
+    "started": lambda _: Started((ONE,), alive_at=NOON, left={"EH111111": NOON}),
+    "reconfigured": lambda world: Reconfigured(_but(world, commands=CommandSettings(allow=())), ()),
+    "reconfigured, not all": lambda world: Reconfigured(_but(world), ("mqtt.host", "mqtt.port")),
+    "other chargers": lambda world: Reconfigured(
+        _but(world, easee=EaseeSettings("x", Secret("p"), (TWO,))), ()
+    ),
+    "not reconfigured": lambda _: NotReconfigured(("no such key", "no such file")),
+    "stood still": lambda _: StoodStill(7.4),
+    "stopping": lambda _: Stopping(),
+    "failed": lambda _: ComponentFailed("gateway", "Publish", Defect()),
+    "tick": lambda _: Tick(),
+}
+
+
+def _stories():
+    """Read what is to happen with each of :data:`EVENTS`, a paragraph each."""
+    text = (Path(__file__).parent.parent / "data" / "routes.txt").read_text()
+    paragraphs = [part.split("\n") for part in text.strip().split("\n\n")[1:]]
+    return {head.removesuffix(":"): lines for head, *lines in paragraphs}
+
+
+STORIES = _stories()
+# These need somebody who waits for an answer.
+UNDER_WAY = {"read", "read, unreadable", "read failed", "probe failed"} | {
+    f"{what} {how}" for what in ("command", "query") for how in ("answered", "failed")
+}
+# Who takes the blame where a step is not held by itself.
+WHERE = {"list": "discovery", "list,": "discovery", "read": "polling", "read,": "polling"}
+# What time brings comes behind every event.
+DUE = STORIES["tick"]
+
+
+def _happens(watched, name, broken=None):
+    """Have an event happen to a started machine; return it and what happened then."""
+    world = World(*(() if "account" in name else (ONE,)))
+    world.take(StoreOpened(()), Started())
+    for read in [effect for effect in world.out if isinstance(effect, ReadReports)]:
+        world.take(ReportsRead(read.read_id, ()))
+    world.take(StreamOpened(), MqttConnected(False, "5", 20))
+    event = EVENTS[name](world)
+    world.seconds += 1.5
+    watched.broken = broken
+    lines = watched.story(world.machine, event, world.now)
+    watched.broken = None
+    return event, lines
+
+
+def test_every_event_there_is_has_its_stories():
+    """The table leaves none out."""
+    world = World()
+    world.take(Started(), MqttConnected(False, "5", 20))
+    made = {type(make(world)) for name, make in EVENTS.items() if name not in UNDER_WAY}
+    assert made == set(get_args(Event))
+    assert list(EVENTS) == list(STORIES)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_reaches_who_is_concerned_with_all_that_is_in_it(name, monkeypatch):
+    """Who is told of it, in which order and with what; what is shown of it, and what is wanted."""
+    _, lines = _happens(Watched(monkeypatch), name)
+
+    assert lines == STORIES[name] + DUE * (DUE[0] not in STORIES[name])
+
+
+@pytest.mark.parametrize("name", [name for name in EVENTS if name != "failed"])
+def test_who_fails_is_named_with_what_it_was_doing(name, monkeypatch):
+    """Whichever step of an event fails, the log line tells whose it was, and time goes on."""
+    watched = Watched(monkeypatch)
+    for room, step in re.findall(r"^(\w+)\.(\w+)\(", "\n".join(STORIES[name]), re.MULTILINE):
+        event, lines = _happens(watched, name, f"{room}.{step}")
+        notes = [e.fields for e in watched.effects if isinstance(e, Note)]
+        failed = [facts for facts in notes if isinstance(facts.get("exc_info"), Defect)]
+        mine = [each for each in failed if each["doing"] == type(event).__name__]
+        assert {each["component"] for each in mine} <= {room, "machine", WHERE.get(name.split()[0])}
+        assert mine
+        assert f"{room}.{step}" in DUE or set(DUE[-5:]) <= set(lines)
