@@ -5,6 +5,7 @@ import contextlib
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,10 +18,15 @@ from bridge.core.effects import (
     Acknowledge,
     AskRetained,
     CallCloud,
+    Effect,
+    ForgetTexts,
+    KeepReports,
+    KeepText,
     MarkPublished,
     Note,
     ReadReports,
     Reconnect,
+    Remember,
     RememberAnnounced,
     SaveCommand,
     SaveReport,
@@ -64,9 +70,17 @@ from bridge.core.messages import Publish, Receipt
 from bridge.core.pace import BURST, PER_GRANT_S
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.texts import UnreadText
 from bridge.core.storage import OpenedStore, StoreUsage
 from bridge.core.topics import Topics
-from bridge.errors import CloudUnavailable, LinkLost, OutcomeUnknown, PartFailed, StoreError
+from bridge.errors import (
+    CloudUnavailable,
+    LinkLost,
+    OutcomeUnknown,
+    PartFailed,
+    StoreError,
+    TooLarge,
+)
 from bridge.gateway import Gateway, Inbox
 from bridge.watchdog import Signs
 from tests.conftest import NOON, PATIENCE_S
@@ -87,11 +101,13 @@ class Script:
 
     effects: dict[type, list] = field(default_factory=dict)
     events: list = field(default_factory=list)
+    moments: list = field(default_factory=list)
     deadline: float | None = None
     topics: Topics = field(default_factory=Topics)
 
     def handle(self, event, now):
         self.events.append(event)
+        self.moments.append(now)
         if isinstance(event, Tick):
             self.deadline = None
         yield from self.effects.get(type(event), [])
@@ -119,11 +135,17 @@ class Outside:
     async def run(self):
         await asyncio.Event().wait()
 
+    def did(self, name, *what):
+        """Note what was asked for; fail where that is wanted."""
+        self.asked.append((name, *what))
+        if self.failure is not None:
+            raise self.failure
+
     def watch(self, charger_ids):
-        self.asked.append(charger_ids)
+        self.did("watch", charger_ids)
 
     def publish(self, message):
-        if isinstance(self.failure, LinkLost | ValueError):
+        if isinstance(self.failure, LinkLost | TooLarge | ValueError):
             raise self.failure
         self.published.append(message)
         self.unacked += 1
@@ -142,55 +164,53 @@ class Outside:
         self.inbox.put(MqttAcked(message, 0))
 
     def acknowledge(self, receipt):
-        self.asked.append(receipt)
+        self.did("acknowledge", receipt)
 
     def ask_retained(self, topic_filter):
-        self.asked.append(topic_filter)
+        self.did("ask_retained", topic_filter)
 
     def reconnect(self, reason):
-        self.asked.append(reason)
+        self.did("reconnect", reason)
 
     async def close(self, farewell):
         self.published.append(farewell)
 
     async def send(self, request, *, within_s):
-        if self.failure:
-            raise self.failure
-        self.asked.append((request, within_s))
-        return CloudAnswered(0, 200, b"[]")
+        self.did("send", request, within_s)
+        return CloudAnswered(0, 202, b"[1]")
 
     async def save(self, report):
-        if self.failure:
-            raise self.failure
+        self.did("save", report)
         return STORED, True
 
     async def mark_published(self, key, revision, at):
-        if self.failure:
-            raise self.failure
-        self.asked.append((key, revision))
+        self.did("mark_published", key, revision, at)
 
     async def save_command(self, row):
-        if self.failure:
-            raise self.failure
-        self.asked.append(row.key)
+        self.did("save_command", row)
 
     async def settle(self, reports):
-        if self.failure:
-            raise self.failure
-        self.asked.append(reports)
+        self.did("settle", reports)
+
+    async def keep(self, reports):
+        self.did("keep", reports)
+
+    async def keep_text(self, text):
+        self.did("keep_text", text)
+
+    async def forget_texts(self, keys):
+        self.did("forget_texts", keys)
 
     async def reports(self, *, charger_id, since, until, limit):
-        if self.failure:
-            raise self.failure
-        self.asked.append((charger_id, since, until, limit))
+        self.did("reports", charger_id, since, until, limit)
         return (STORED,)
 
     async def forget(self, *, settled_before, commands_before):
+        self.did("forget", settled_before, commands_before)
         return 3
 
     async def usage(self):
-        if self.failure:
-            raise self.failure
+        self.did("usage")
         return StoreUsage(0.5, 1024)
 
     async def open(self):
@@ -206,7 +226,8 @@ async def running(
     acks=True,
     failure=None,
     signs=None,
-    remember_announced=None,
+    clock=None,
+    **more,
 ):
     """Run a gateway between a script and the outside; it ends cleanly with the block."""
     inbox = Inbox()
@@ -218,10 +239,10 @@ async def running(
         cloud=outside,
         stream=outside,
         store=outside,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         beat=beat,
         signs=signs,
-        remember_announced=remember_announced,
+        **more,
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -276,65 +297,118 @@ async def test_the_start_and_the_end_are_events_and_the_last_message_is_offline(
     assert outside.published == [FAREWELL]
 
 
-async def test_effects_reach_their_adapters_and_answers_come_back_as_events():
-    """Calls, reports, marks, acknowledgements and subscriptions go where they belong."""
-    script = Script(
-        {
-            StreamOpened: [
-                CallCloud(5, charger_list_request(), 12.0),
-                SaveReport(REPORT),
-                SaveCommand(ROW),
-                MarkPublished("k", 2),
-                SettleReports((("k", 1),)),
-                ReadReports(7, "EH123456", None, NOON, 9),
-                TendStore(NOON, NOON),
-                Acknowledge(Receipt(1, 2, 1)),
-                Watch(("EH123456",)),
-                Note("info", "test.noted", {"count": 1}),
-            ]
-        }
-    )
-    async with running(script) as outside:
-        outside.inbox.put(StreamOpened())
-        kinds = (ReportSaved, CloudAnswered, ReportsRead, StoreTended)
-        await settled(lambda: all(map(script.seen, kinds)))
+REQUEST = charger_list_request()
+TEXT = UnreadText("EH123456", "{", "no JSON", "stream", NOON, NOON)
+LATER = NOON + timedelta(days=1)
+PAIRS = (("k", 1), ("l", 2))
+HELD = {"homeassistant/x/config": Announced("EH123456")}
+VALUE = Publish("charger/EH123456/state/op_mode", b"charging")
+READING = Publish("charger/EH123456/state/total_power", b"7.1", telemetry=True)
+# An effect, what is asked of whom, and what the machine is told then.
+WIRES = [
+    (Acknowledge(Receipt(1, 2, 1)), ("acknowledge", Receipt(1, 2, 1)), None),
+    (AskRetained("charger/+/set/+"), ("ask_retained", "charger/+/set/+"), None),
+    (CallCloud(5, REQUEST, 12.0), ("send", REQUEST, 12.0), CloudAnswered(5, 202, b"[1]")),
+    (ForgetTexts(("k", "l")), ("forget_texts", ("k", "l")), None),
+    (KeepReports(PAIRS), ("keep", PAIRS), None),
+    (KeepText(TEXT), ("keep_text", TEXT), None),
+    (MarkPublished("k", 2), ("mark_published", "k", 2, NOON), None),
+    (Note("info", "test.noted", {"count": 1}), ("info", "test.noted", {"count": 1}), None),
+    (Note("error", "test.broken", {}), ("error", "test.broken", {}), None),
+    (VALUE, ("publish", VALUE), MqttAcked(VALUE, 0)),
+    (READING, ("publish_values", READING), ValuesAcked((READING,))),
+    (
+        ReadReports(7, "EH123456", NOON, LATER, 9),
+        ("reports", "EH123456", NOON, LATER, 9),
+        ReportsRead(7, (STORED,)),
+    ),
+    (Reconnect("it is deaf"), ("reconnect", "it is deaf"), None),
+    (
+        Remember(("EH123456",), {"EH1": NOON}),
+        ("remember", ("EH123456",), {"EH1": NOON}),
+        None,
+    ),
+    (RememberAnnounced(HELD), ("remember_announced", HELD), None),
+    (SaveCommand(ROW), ("save_command", ROW), CommandSaved("k1", "waiting")),
+    (SaveReport(REPORT), ("save", REPORT), ReportSaved(STORED, True)),
+    (SettleReports(PAIRS), ("settle", PAIRS), None),
+    (TendStore(NOON, LATER), ("forget", NOON, LATER), StoreTended(0.5, 1024, 3)),
+    (TendStore(), ("usage",), StoreTended(0.5, 1024, 0)),
+    (Watch(("EH123456",)), ("watch", ("EH123456",)), None),
+]
 
-    assert script.seen(CloudAnswered) == [CloudAnswered(5, 200, b"[]")]
-    assert script.seen(ReportSaved) == [ReportSaved(STORED, True)]
-    assert script.seen(CommandSaved) == [CommandSaved("k1", "waiting")]
-    (within_s,) = [
-        one[1]
-        for one in outside.asked
-        if isinstance(one, tuple) and one[0] == charger_list_request()
+
+def _done(outside, lines):
+    """Everything an adapter was asked for, and every line of the log that a test wrote."""
+    said = [("publish", one) for one in outside.published]
+    said += [("publish_values", one) for batch in outside.batches for one in batch]
+    said += [
+        (line.pop("log_level"), line.pop("event"), line)
+        for line in map(dict, lines)
+        if line["event"].startswith("test.")
     ]
-    assert 0.0 < within_s <= 12.0  # counted from the effect, not from the task's first turn
-    assert ("k", 2) in outside.asked
-    assert (("k", 1),) in outside.asked
-    assert script.seen(ReportsRead) == [ReportsRead(7, (STORED,))]
-    assert ("EH123456", None, NOON, 9) in outside.asked
-    assert script.seen(StoreTended) == [StoreTended(0.5, 1024, 3)]
-    assert Receipt(1, 2, 1) in outside.asked
-    assert ("EH123456",) in outside.asked
+    return outside.asked + said
+
+
+@pytest.mark.parametrize(("effect", "asked", "event"), WIRES)
+async def test_every_effect_reaches_its_adapter_and_its_answer_comes_back(effect, asked, event):
+    """With all that is in it, once, and nobody is asked for anything else."""
+    script = Script({StreamOpened: [effect]})
+    with capture_logs() as lines:
+        async with running(
+            script,
+            clock=Stopped(Moment(NOON, 1000.0)),
+            remember=lambda *what: outside.did("remember", *what),
+            remember_announced=lambda *what: outside.did("remember_announced", *what),
+        ) as outside:
+            outside.inbox.put(MqttConnected(False, "5", 20))
+            outside.inbox.put(LaneOpened(20))
+            await settled(lambda: script.seen(LaneOpened))
+            first = len(script.events)
+            outside.inbox.put(StreamOpened())
+            await settled(lambda: asked in _done(outside, lines))
+            await settled(lambda: event is None or event in script.events)
+            told = _done(outside, lines)
+
+    assert told == [asked, *([("usage",)] if asked[0] == "forget" else [])]
+    assert script.events[first:] == [StreamOpened(), *([event] if event else []), Stopping()]
+    assert set(script.moments[1:]) == {Moment(NOON, 1000.0)}
+
+
+def test_every_effect_there_is_has_a_wire():
+    """The table leaves none out; the one that has no fields has a test of its own."""
+    assert {type(effect) for effect, _, _ in WIRES} == {*get_args(Effect)} - {SendDenied}
+
+
+DOWN = CloudUnavailable("down")
+FULL = StoreError("full", hint="free some")
+STORE_FAILED = StoreFailed("full", "free some")
 
 
 @pytest.mark.parametrize(
     ("effect", "failure", "event"),
     [
-        (CallCloud(5, charger_list_request()), CloudUnavailable("down"), CloudFailed),
-        (SaveCommand(ROW), StoreError("full", hint="h"), CommandNotSaved),
-        (SaveReport(REPORT), StoreError("full", hint="h"), ReportNotSaved),
-        (MarkPublished("k", 2), StoreError("full", hint="h"), StoreFailed),
-        (SettleReports((("k", 1),)), StoreError("full", hint="h"), StoreFailed),
-        (ReadReports(7), StoreError("gone", hint="h"), ReportsNotRead),
-        (TendStore(), StoreError("gone", hint="h"), StoreFailed),
+        (CallCloud(5, REQUEST), DOWN, CloudFailed(5, DOWN)),
+        (SaveCommand(ROW), FULL, CommandNotSaved("k1", FULL)),
+        (SaveReport(REPORT), FULL, ReportNotSaved(REPORT, FULL)),
+        (MarkPublished("k", 2), FULL, STORE_FAILED),
+        (SettleReports(PAIRS), FULL, STORE_FAILED),
+        (KeepReports(PAIRS), FULL, STORE_FAILED),
+        (KeepText(TEXT), FULL, STORE_FAILED),
+        (ForgetTexts(("k",)), FULL, STORE_FAILED),
+        (ReadReports(7), FULL, ReportsNotRead(7, FULL)),
+        (TendStore(NOON, LATER), FULL, STORE_FAILED),
+        (TendStore(), FULL, STORE_FAILED),
     ],
 )
 async def test_a_failure_outside_is_an_event_too(effect, failure, event):
-    """Whatever an adapter raises of ours comes back as a value."""
+    """Whatever an adapter raises of ours comes back as a value, with the error itself."""
     script = Script({StreamOpened: [effect]})
     async with running(script, failure=failure) as outside:
         outside.inbox.put(StreamOpened())
-        await settled(lambda: script.seen(event))
+        await settled(lambda: event in script.events)
+
+    assert script.events[-3:] == [StreamOpened(), event, Stopping()]
 
 
 async def test_what_was_announced_is_kept_in_order():
@@ -485,6 +559,7 @@ async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
 
     (failed,) = script.seen(ComponentFailed)
     assert (failed.name, failed.doing) == ("machine", "StreamOpened")
+    assert str(failed.error) == "a mistake of ours"
 
 
 async def test_an_effect_that_fails_does_not_cost_the_next():
@@ -500,6 +575,23 @@ async def test_an_effect_that_fails_does_not_cost_the_next():
 
     (failed,) = script.seen(ComponentFailed)
     assert (failed.name, failed.doing) == ("gateway", "SendDenied")
+    assert str(failed.error) == "a mistake of ours"
+
+
+async def test_an_event_that_cannot_be_noticed_reaches_the_machine_all_the_same():
+    """An error in keeping the outboxes in step is told, and costs nobody else the event."""
+    script = Script()
+    async with running(script) as outside:
+        outside.inbox.wake.__self__._pace.granted = raising
+        outside.inbox.put(LaneOpened(20))
+        await settled(lambda: script.seen(LaneOpened) and script.seen(ComponentFailed))
+
+    (failed,) = script.seen(ComponentFailed)
+    assert (failed.name, failed.doing, type(failed.error)) == (
+        "gateway",
+        "LaneOpened",
+        RuntimeError,
+    )
 
 
 async def test_an_adapter_that_fails_as_none_should_is_told_and_gives_an_answer():
@@ -514,13 +606,22 @@ async def test_an_adapter_that_fails_as_none_should_is_told_and_gives_an_answer(
         TendStore(NOON, NOON),
     ]
     script = Script({StreamOpened: work})
-    async with running(script, failure=KeyError("a mistake of ours")) as outside:
+    mistake = KeyError("a mistake of ours")
+    async with running(script, failure=mistake) as outside:
         outside.inbox.put(StreamOpened())
         answers = (CloudFailed, ReportNotSaved, CommandNotSaved, ReportsNotRead)
         await settled(lambda: all(map(script.seen, answers)) and len(script.seen(StoreFailed)) == 3)
 
-    assert {failed.name for failed in script.seen(ComponentFailed)} == {"cloud", "store"}
-    assert isinstance(script.seen(CloudFailed)[0].error, OutcomeUnknown)
+    told = script.seen(ComponentFailed)
+    assert len(told) == len(work)
+    assert told[0] == ComponentFailed("cloud", "KeyError", mistake)
+    assert {(each.name, each.doing) for each in told[1:]} == {("store", "KeyError")}
+    assert {each.error for each in told} == {mistake}
+    (failed,) = script.seen(CloudFailed)
+    assert isinstance(failed.error, OutcomeUnknown)
+    errors = [failed.error, *(each.error for kind in answers[1:] for each in script.seen(kind))]
+    assert {str(error) for error in errors} == {"an error of the bridge itself"}
+    assert {each.message for each in script.seen(StoreFailed)} == {str(failed.error)}
 
 
 async def test_a_failure_to_tell_of_a_failure_is_only_logged():
@@ -535,9 +636,9 @@ async def test_a_failure_to_tell_of_a_failure_is_only_logged():
             await settled(lambda: script.seen(LaneOpened))
 
     assert len(script.seen(ComponentFailed)) == 1
-    assert [line["component"] for line in lines if line["event"] == "component.failed"] == [
-        "gateway"
-    ]
+    (line,) = [line for line in lines if line["event"] == "component.failed"]
+    assert (line["component"], line["doing"]) == ("gateway", "SendDenied")
+    assert isinstance(line["exc_info"], RuntimeError)
 
 
 async def test_a_link_that_fails_does_not_stop_the_clock():
@@ -552,7 +653,8 @@ async def test_a_link_that_fails_does_not_stop_the_clock():
         outside.inbox.put(LaneOpened(20))
         await settled(lambda: script.seen(Tick))
 
-    assert script.seen(ComponentFailed)[0].doing == "flush"
+    told = script.seen(ComponentFailed)[0]
+    assert (told.name, told.doing, type(told.error)) == ("gateway", "flush", RuntimeError)
 
 
 def raising(*_args):
@@ -663,10 +765,20 @@ async def test_a_store_that_could_not_be_opened_is_tried_again(monkeypatch):
 
 
 async def test_the_loop_says_that_it_turns():
-    """The beat is called from the loop, with the monotonic clock."""
-    beats = []
-    async with running(Script(), beat=beats.append):
-        await settled(lambda: beats)
+    """The beat is called from the loop, with the monotonic clock, and asks the pump for a turn."""
+    beats, waited = [], []
+
+    class Sleepless(Stopped):
+        async def sleep(self, seconds):
+            waited.append(seconds)
+            await asyncio.sleep(0)
+
+    script = Script()
+    async with running(script, beat=beats.append, clock=Sleepless(Moment(NOON, 1000.0))):
+        await settled(lambda: len(script.seen(Tick)) > 3)
+
+    assert set(beats) == {1000.0}
+    assert set(waited) == {module.BEAT_EVERY_S}
 
 
 async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
@@ -682,7 +794,8 @@ async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
             signs.kept("store 1")
             await settled(lambda: len(beats) > 3)
 
-    assert [line["parts"] for line in lines if line["event"] == "part.stuck"] == [("store",)]
+    stuck = [line for line in lines if line["event"] == "part.stuck"]
+    assert stuck == [{"event": "part.stuck", "parts": ("store",), "log_level": "error"}]
 
 
 async def test_what_is_late_once_is_not_stuck(monkeypatch):
@@ -743,24 +856,27 @@ async def test_a_part_that_ends_ends_the_gateway(ending):
         store=outside,
         clock=SystemClock(),
     )
-    with pytest.raises(ExceptionGroup) as ended:
+    with capture_logs() as lines, pytest.raises(ExceptionGroup) as ended:
         await gateway.run(asyncio.Event(), opened=StoreOpened(()))
 
-    assert ended.group_contains(PartFailed, match="mqtt")
+    words = "mqtt failed: KeyError" if ending == "error" else "mqtt ended by itself"
+    assert ended.group_contains(PartFailed, match=f"^{words}$")
+    failed = {"event": "part.failed", "part": "mqtt", "exc_info": True, "log_level": "error"}
+    assert lines == ([failed] if ending == "error" else [])
 
 
 async def test_a_link_that_is_no_use_is_made_anew():
     """The core's wish for another connection reaches the link with its reason."""
     async with running(Script({Tick: [Reconnect("it is deaf")]})) as outside:
         outside.inbox.put(Tick())
-        await settled(lambda: "it is deaf" in outside.asked)
+        await settled(lambda: ("reconnect", "it is deaf") in outside.asked)
 
 
 async def test_a_link_is_asked_what_the_broker_keeps():
     """The core's wish to look again at what is retained reaches the link."""
     async with running(Script({Tick: [AskRetained("charger/+/set/+")]})) as outside:
         outside.inbox.put(Tick())
-        await settled(lambda: "charger/+/set/+" in outside.asked)
+        await settled(lambda: ("ask_retained", "charger/+/set/+") in outside.asked)
 
 
 async def test_standing_still_is_told_before_what_waited_meanwhile():
@@ -859,3 +975,268 @@ async def test_values_wait_for_the_pace_of_the_broker():
             outside.inbox.put(Tick())
             await settled(lambda: outside.inbox.is_empty)
         assert sum(map(len, outside.batches)) == BURST
+
+
+class Told:
+    """A part of the gateway that works as before, and writes down what it is told."""
+
+    def __init__(self, name, part, said):
+        self.name, self.part, self.said = name, part, said
+
+    def __getattr__(self, step):
+        inner = getattr(self.part, step)
+        if not callable(inner):
+            return inner
+
+        def told(*args, **kwargs):
+            if step in {"acked", "returned", "refused", "opened", "closed", "granted", "lost"}:
+                self.said.append((self.name, step, *args, *kwargs.items()))
+            return inner(*args, **kwargs)
+
+        return told
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            ValuesAcked((READING,), (VALUE,)),
+            [("telemetry", "acked", (READING,)), ("telemetry", "returned", (VALUE,))],
+        ),
+        (
+            MqttAcked(VALUE, 0x87),
+            [("outbox", "acked", VALUE, 0x87), ("telemetry", "refused", VALUE, 0x87)],
+        ),
+        (LaneOpened(7), [("telemetry", "opened", 7), ("pace", "granted", 7)]),
+        (LaneClosed(in_doubt=True), [("telemetry", "closed", ("in_doubt", True))]),
+        (MqttConnected(False, "5", 7), [("outbox", "granted", 7)]),
+        (MqttDisconnected("gone", 0x8E), [("outbox", "lost", 0x8E, 1000.0)]),
+        (StreamOpened(), []),
+    ],
+)
+async def test_what_happens_to_the_connections_is_told_to_those_who_send(event, expected):
+    """Before the machine hears of it, with all that is in it; and the tally counts everything."""
+    script = Script({type(event): [VALUE]})
+    counted = Counted()
+    async with running(script, clock=Stopped(Moment(NOON, 1000.0)), tally=counted) as outside:
+        gateway, said = outside.inbox.wake.__self__, []
+        for name in ("outbox", "telemetry", "pace"):
+            part = Told(name, getattr(gateway, f"_{name}"), said)
+            setattr(gateway, f"_{name}", part)
+        outside.inbox.put(event)
+        await settled(lambda: event in script.events)
+        assert said == expected
+        assert counted.events == script.events
+        assert counted.effects == [VALUE]
+
+
+class Counted:
+    """A tally that keeps what it counts."""
+
+    def __init__(self):
+        self.events, self.effects = [], []
+
+    def event(self, event):
+        self.events.append(event)
+
+    def effect(self, effect):
+        self.effects.append(effect)
+
+
+@pytest.mark.parametrize(
+    ("effect", "name", "within_s"),
+    [
+        (CallCloud(5, REQUEST, 12.0), "cloud", 12.0 + module.CLOUD_SPARE_S),
+        (SaveReport(REPORT), "store", module.STORE_WITHIN_S),
+        (Remember(("EH123456",)), "roster", module.STORE_WITHIN_S),
+        (RememberAnnounced(HELD), "announced", module.STORE_WITHIN_S),
+    ],
+)
+async def test_whoever_works_promises_when_he_is_heard_of(effect, name, within_s):
+    """Each piece of work under the name that the log will tell, for as long as it may take."""
+
+    class Promises(Signs):
+        def promise(self, name, within_s):
+            promised.append((name.split()[0], within_s))
+            super().promise(name, within_s)
+
+    promised = []
+    signs = Promises(SystemClock())
+    script = Script({StreamOpened: [effect]})
+    more = {"remember": lambda *_: None, "remember_announced": lambda *_: None}
+    async with running(script, signs=signs, **more) as outside:
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: any(one[0] == name for one in promised))
+        await settled(lambda: set(signs._due_s) == {"pump"})
+
+    assert set(promised) == {(name, within_s), ("pump", module.PUMP_WITHIN_S)}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "line"),
+    [
+        (TooLarge("too large"), module.TOO_LARGE, None),
+        (ValueError("no topic"), module.TOPIC_NAME_INVALID, "no topic"),
+    ],
+)
+async def test_what_cannot_be_sent_is_answered_with_its_reason(failure, code, line):
+    """The machine hears of it as if the broker had refused it; what follows goes out."""
+    script = Script({StreamOpened: [VALUE], StreamClosed: [Publish("charger/x/state/y", b"1")]})
+    with capture_logs() as lines:
+        async with running(script) as outside:
+            outside.failure = failure
+            outside.inbox.put(MqttConnected(False, "5", 20))
+            outside.inbox.put(StreamOpened())
+            await settled(lambda: script.seen(MqttAcked))
+            outside.failure = None
+            outside.inbox.put(StreamClosed("gone"))
+            await settled(lambda: outside.published)
+
+    assert script.seen(MqttAcked)[0] == MqttAcked(VALUE, code)
+    found = [each for each in lines if each["event"] == "mqtt.unpublishable"]
+    told = {"event": "mqtt.unpublishable", "topic": VALUE.topic, "error": line}
+    assert found == ([told | {"log_level": "error"}] if line else [])
+
+
+async def test_what_was_set_aside_is_answered_with_its_reason():
+    """Each message that the outbox gave up is told to the machine, and given up once."""
+    script = Script()
+    async with running(script) as outside:
+        outside.inbox.wake.__self__._outbox.given_up.extend([VALUE, READING])
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: len(script.seen(MqttAcked)) == 2)
+        outside.inbox.put(Tick())
+        await settled(lambda: script.seen(Tick))
+
+    assert script.seen(MqttAcked) == [
+        MqttAcked(VALUE, module.SET_ASIDE),
+        MqttAcked(READING, module.SET_ASIDE),
+    ]
+
+
+async def test_the_timer_follows_the_deadline():
+    """It is set for the time that is left, moved with the deadline, and taken away with it."""
+    script = Script()
+    async with running(script, clock=Stopped(Moment(NOON, 1000.0))) as outside:
+        gateway, loop = outside.inbox.wake.__self__, asyncio.get_running_loop()
+        timers = []
+        for deadline_s, wait_s in ((1500.0, 500.0), (1500.0, 500.0), (900.0, 0.0), (1400.0, 400.0)):
+            script.deadline = deadline_s
+            before_s = loop.time()
+            outside.inbox.put(StreamOpened())
+            await asyncio.sleep(0)
+            timers.append(gateway._timer)
+            if wait_s:
+                assert before_s - 1.0 < timers[-1].when() - wait_s < loop.time() + 1.0
+            else:
+                await settled(lambda: script.seen(Tick))
+        assert timers[0] is timers[1]
+        assert [timer.cancelled() for timer in timers] == [True, True, False, False]
+        script.deadline = None
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: gateway._timer is None)
+        assert timers[-1].cancelled()
+        script.deadline = 2000.0
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: gateway._timer is not None)
+        last = gateway._timer
+
+    await asyncio.sleep(0)
+    assert last.cancelled()
+    assert len(script.seen(Tick)) == 1
+
+
+async def test_at_the_end_a_request_is_given_up_and_a_commit_is_not():
+    """What the vendor takes its time for does not hold up the end; what is being written does."""
+    script = Script({StreamOpened: [CallCloud(5, REQUEST, 3600.0), SaveReport(REPORT)]})
+    given_up, saved = [], []
+    with capture_logs() as lines:
+        async with running(script) as outside:
+
+            async def send(_request, *, within_s):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    given_up.append(within_s)
+
+            async def save(_report):
+                while not given_up:  # noqa: ASYNC110 - nothing is set at the end
+                    await asyncio.sleep(0)
+                saved.append(None)
+                return STORED, True
+
+            outside.send, outside.save = send, save
+            outside.inbox.put(StreamOpened())
+            await settled(lambda: script.seen(StreamOpened))
+
+    assert (len(given_up), len(saved)) == (1, 1)
+    assert [line["event"] for line in lines] == ["bridge.stopping"]
+
+
+async def test_parts_run_beside_the_gateway_and_end_with_it():
+    """The link, the stream and every service run, each as a task of its name."""
+    names = []
+
+    async def part():
+        names.append(asyncio.current_task().get_name())
+        await asyncio.Event().wait()
+
+    inbox = Inbox()
+    outside = Outside(inbox)
+    outside.run = part
+    parts = {"link": outside, "cloud": outside, "stream": outside, "store": outside}
+    gateway = Gateway(Script(), inbox, **parts, clock=SystemClock())
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        opened = StoreOpened(())
+        tasks.create_task(gateway.run(stop, opened=opened, services={"metrics": part}))
+        await settled(lambda: len(names) == 3)
+        stop.set()
+
+    assert sorted(names) == ["metrics", "mqtt", "stream"]
+
+
+async def test_a_store_is_tried_until_it_opens(monkeypatch):
+    """Every half minute; what it holds then is told as at a start."""
+    waited = []
+
+    class Patient(SystemClock):
+        async def sleep(self, seconds):
+            waited.append(seconds)
+            await asyncio.sleep(0)
+
+    attempts = iter(
+        [StoreError("busy"), StoreError("busy"), OpenedStore((STORED,), commands=(ROW,))]
+    )
+
+    async def open_(_self):
+        found = next(attempts)
+        if isinstance(found, StoreError):
+            raise found
+        return found
+
+    monkeypatch.setattr(Outside, "open", open_)
+    script = Script()
+    async with running(script, opened=StoreFailed("gone", "mount it"), clock=Patient()):
+        await settled(lambda: script.seen(StoreOpened))
+
+    assert waited == [module.STORE_RETRY_S] * 3
+    assert script.seen(StoreOpened) == [StoreOpened((STORED,), commands=(ROW,))]
+
+
+async def test_what_waits_for_the_broker_is_told():
+    """Messages and values, sent and not sent, are both counted."""
+    values = [Publish(f"t/{n}", b"1", telemetry=True) for n in range(5)]
+    others = [Publish(f"u/{n}", b"1") for n in range(3)]
+    script = Script({StreamOpened: [*values, *others]})
+    async with running(script, acks=False) as outside:
+        gateway = outside.inbox.wake.__self__
+        outside.inbox.put(LaneOpened(2))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.batches)
+        assert gateway.backlog is gateway
+        assert (gateway.waiting, gateway.in_flight) == (3 + 3, 2)
+        outside.inbox.put(MqttConnected(False, "5", 1))
+        await settled(lambda: outside.published)
+        assert (gateway.waiting, gateway.in_flight) == (3 + 2, 2 + 1)
+        gateway._connected = False  # nobody waits for the rest
