@@ -175,3 +175,44 @@ def test_equal_settings_wear_nothing(flow):
     flow.wrote(ID, "enabled", 1000.0)
 
     assert flow.judge(_command("enabled", True), _at(1)) == Skip()
+
+
+def test_a_charger_that_left_takes_everything_with_it(flow):
+    """Nothing that it was sent or wrote counts when it comes back; another one's still does."""
+    for charger_id in (ID, OTHER):
+        for number in range(BURST):
+            flow.sent(_command(value=16 + number, charger_id=charger_id), _at(0))
+            flow.wrote(charger_id, "max_circuit_current", 1000.0 + number)
+    flow.forget(ID)
+
+    assert flow.judge(_command(value=20), _at(1)) is None
+    assert isinstance(flow.judge(_command(value=20, charger_id=OTHER), _at(1)), Hold)
+    assert flow.judge(_command("max_charger_current", 20), _at(60)) is None
+    assert isinstance(flow.judge(_command("max_charger_current", 20, OTHER), _at(60)), Deny)
+
+    for charger_id in (ID, OTHER):
+        resume = _command("resume", "PRESS", charger_id)
+        flow.sent(resume, _at(100))
+        flow.answered(resume, _at(100))
+    flow.forget(ID)
+    assert flow.judge(_command(), _at(101)) is None
+    assert isinstance(flow.judge(_command(charger_id=OTHER), _at(101)), Hold)
+
+
+def test_what_a_charger_that_left_showed_skips_nothing(flow):
+    """A limit it showed before it left is sent again; one that was never heard of is no error."""
+    _see(flow, 48, 16)
+    flow.forget("EH000000")
+    assert flow.judge(_command(value=16), _at(1)) == Skip()
+    flow.forget(ID)
+
+    assert flow.judge(_command(value=16), _at(1)) is None
+
+
+def test_a_command_that_wears_nothing_gives_no_write_back(flow):
+    """A limit that came to nothing does not pay for a setting that was written."""
+    for number in range(2):
+        flow.sent(_command("max_charger_current", 20), _at(100 * number))
+    flow.not_carried_out(_command())
+
+    assert isinstance(flow.judge(_command("max_charger_current", 16), _at(300)), Deny)

@@ -5,8 +5,10 @@ from bridge.core.events import CloudAnswered
 from bridge.core.messages import Receipt
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from tests.core.commands.bench import (
+    ID,
     OTHER,
     SITE,
+    TICKS,
     Bench,
     answers,
     call_of,
@@ -264,3 +266,41 @@ def test_a_retry_keeps_its_place_and_its_row(bench):
     bench.fail(call, CloudUnavailable("503", status=503))
     assert [row.state for row in bench.rows.values()] == ["waiting", "waiting"]
     assert _path(bench.pass_s(1)) == "start_charging"
+
+
+def test_the_circuit_of_a_charger_that_left_is_looked_up_anew(bench):
+    """It may hang on another one when it comes back; those of the others are still known."""
+    for charger_id in (ID, OTHER):
+        lookup = call_of(bench.send("dynamic_circuit_current", b"10", charger_id))
+        bench.answer(call_of(bench.answer(lookup, SITE, 200)), b"", 200)
+    bench.pass_s(30)
+    bench.journal.forget("EH000000")
+    bench.journal.forget(ID)
+
+    call = call_of(bench.send("dynamic_circuit_current", b"12", OTHER))
+    assert call.request.path.endswith("dynamicCurrent")
+    bench.answer(call, b"", 200)
+    assert _path(bench.send("dynamic_circuit_current", b"12")) == "site"
+
+
+def test_each_silent_charger_is_asked_about_at_its_own_time(bench):
+    """One whose turn to be asked comes later does not hold up the next."""
+    bench.journal.stream(bench.now, is_up=False)
+    bench.answer(call_of(bench.send()), ticket())
+    bench.pass_s(1.5)
+    bench.answer(call_of(bench.send(charger_id=OTHER)), ticket(TICKS + 9))
+    first = call_of(bench.pass_s(0.5))
+    second = call_of(bench.pass_s(1.5))
+
+    assert first.request.path.endswith(f"/{TICKS}")
+    assert second.request.path.endswith(f"/{TICKS + 9}")
+
+
+def test_a_response_kept_for_a_request_that_came_to_nothing_is_somebody_elses(bench):
+    """The cloud took nothing of ours, so what the charger answered was another one's command."""
+    call = call_of(bench.send())
+    bench.respond(TICKS + 1, 48)
+    assert not bench.foreign
+    bench.fail(call, CloudRejected("no", status=400, reason="bad_request"))
+
+    assert [response.ticks for response in bench.foreign] == [TICKS + 1]

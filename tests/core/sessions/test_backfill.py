@@ -32,12 +32,13 @@ from bridge.core.sessions.backfill import (
 from bridge.core.sessions.unread import Unread
 from bridge.core.topics import Topics
 from bridge.core.values import iso_utc, read_utc
-from bridge.errors import CloudUnavailable, RateLimited, StoreError
+from bridge.errors import CloudRejected, CloudUnavailable, RateLimited, StoreError
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, row
 
 TWO = "EH999999"
 ALERT = "charger/bridge/alert/session_gap"
 DOWN = CloudUnavailable("down")
+GONE = CloudRejected("not yours", status=403, reason="forbidden")
 
 
 def listed(*numbers):
@@ -218,7 +219,7 @@ def test_nothing_is_asked_while_the_clock_is_not_trusted():
     assert office.call()
 
 
-@pytest.mark.parametrize("error", [DOWN, RateLimited("busy", retry_after_s=900.0)])
+@pytest.mark.parametrize("error", [DOWN, GONE, RateLimited("busy", retry_after_s=900.0)])
 def test_a_cloud_that_does_not_answer_is_asked_later_and_less_often(error):
     """As long as it asks for, and longer each time."""
     office = Office(row(7))
@@ -298,6 +299,17 @@ def test_a_report_the_store_refused_is_fetched_later():
 
     office.answer(call, 90)
     assert period(office.call())[0] == row(90).report.ended_at - timedelta(hours=48)
+
+
+def test_a_refused_report_that_began_on_a_default_is_looked_for_where_it_came():
+    """A start in 2000 would ask the cloud for everything that is kept."""
+    office = Office(row(90))
+    office.answer(office.call(), 90)
+    ended = NOON + 20 * HOUR
+    report = replace(REPORT, started_at=NOON - 99999 * HOUR, ended_at=ended)
+    office.backfill.refused(replace(report, doubtful=("started_at",)), office.now.mono_s)
+
+    assert ended - timedelta(days=2) < period(office.call())[0] <= ended
 
 
 # -- gaps ---------------------------------------------------------------------------------------
@@ -391,6 +403,31 @@ def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():
     saved = [e.report.session_id for e in effects if isinstance(e, SaveReport)]
     assert saved == [7]
     assert "session.numbers_disagree" in [e.event for e in effects if isinstance(e, Note)]
+
+
+DOUBTED = {"started_at": NOON - 99999 * HOUR, "doubtful": ("started_at",)}
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_told"),
+    [
+        ({}, True),
+        ({"session_id": None}, True),
+        ({"session_id": 8}, False),
+        ({"session_id": None, "ended_at": row(6).report.ended_at, **DOUBTED}, False),
+        (DOUBTED, True),
+        ({**DOUBTED, "ended_at": row(77).report.ended_at}, False),
+        ({"started_at": row(70).report.started_at, "ended_at": row(70).report.ended_at}, False),
+    ],
+)
+def test_an_entry_nobody_can_read_is_named_unless_its_session_is_stored(stored, is_told):
+    """By its times, or by its number alone where the stored ones cannot be compared."""
+    office = Office(replace(row(7), report=replace(row(7).report, **stored)))
+    body = listed(7).replace(b"1.5", b'"?"')
+    call = office.call()
+    office.take(office.backfill.answered(CloudAnswered(call.call_id, 200, body), office.now))
+
+    assert (office.unread.earliest(ONE) is None) is is_told
 
 
 def test_what_is_known_is_bounded():

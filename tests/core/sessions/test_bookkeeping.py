@@ -53,11 +53,11 @@ SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
 class Room:
     """The room, a clock, and what came out of it."""
 
-    def __init__(self, *rows):
+    def __init__(self, *rows, settings=SETTINGS):
         topics = Topics()
         self.alerts = Alerts(topics)
         next_id = itertools.count(1).__next__
-        self.room = Bookkeeping(topics, SETTINGS, self.alerts, salt=b"salt", next_id=next_id)
+        self.room = Bookkeeping(topics, settings, self.alerts, salt=b"salt", next_id=next_id)
         self.now = Moment(NOON + 100 * HOUR, 5000.0)
         self.take(self.room.opened(StoreOpened(rows), self.now))
 
@@ -340,6 +340,39 @@ def test_rows_nobody_waits_for_any_more_change_nothing():
     assert room.take(room.room.reports_read(late, room.now)) == []
     gone = ReportsNotRead(99, StoreError("gone"))
     assert room.take(room.room.reports_not_read(gone, room.now)) == []
+
+
+@pytest.mark.parametrize("lost", [{"quarantined": "x"}, {"damaged": 1}, {"incomplete": True}])
+def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month(lost):
+    """Whichever way the store says that something of it is gone."""
+    room = Room()
+    opened = room.take(room.room.serve([ONE]))
+    opened += room.take(room.room.opened(StoreOpened((row(99),), **lost), room.now))
+    for read in [effect for effect in opened if isinstance(effect, ReadReports)]:
+        room.take(room.room.reports_read(ReportsRead(read.read_id, (row(99),)), room.now))
+    (call,) = [effect for effect in room.wait(10) if isinstance(effect, CallCloud)]
+
+    assert (NOON + 100 * HOUR - timedelta(days=31)).strftime("%Y-%m-%d") in call.request.path
+
+
+def test_where_no_subscriber_is_required_the_setting_reaches_the_delivery():
+    """The broker's word that nobody listens is then as good as any other."""
+    settings = replace(SETTINGS, publish=replace(SETTINGS.publish, require_subscriber=False))
+    room = Room(row(1), settings=settings)
+    (report,) = published(room.take(room.room.connected(room.now)))
+    assert MarkPublished(f"{ONE}-1", 1) in room.take(room.room.acked(report, 16, room.now))
+
+
+def test_a_charger_that_left_leaves_nothing_due():
+    """Nobody is woken for a look that is not wanted any more."""
+    room = Room()
+    room.take(room.room.serve([ONE]))
+    (read,) = room.take(room.room.serve(["EH999999"]))
+    room.take(room.room.reports_read(ReportsRead(read.read_id, (row(1),)), room.now))
+    before = room.room.deadline_s()
+    room.take(room.room.leave(["EH999999"], room.now))
+    assert before == room.now.mono_s + 5.0
+    assert room.room.deadline_s() > before
 
 
 def test_the_store_is_tended_and_its_size_told():

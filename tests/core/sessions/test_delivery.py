@@ -560,6 +560,18 @@ def test_a_replay_of_what_is_owed_anyway_adds_nothing():
     assert desk.replay([row(1)]) == []
 
 
+def test_what_is_under_way_when_the_store_is_opened_anew_is_under_way_once():
+    """It was handed over: a consumer's bare key means it, and the broker's word ends it."""
+    desk = Desk(row(1))
+    assert desk.take(desk.delivery.opened([row(1)], desk.now_s)) == []
+    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
+
+    other = Desk(row(1), row(2))
+    other.take(other.delivery.opened([row(1), row(2)], other.now_s))
+    other.ack_all()
+    assert keys(other.sent) == [f"{ONE}-1", f"{ONE}-2"]
+
+
 # -- whatever happens ---------------------------------------------------------------------------
 
 NUMBERS = st.integers(0, 5)

@@ -61,6 +61,7 @@ def test_the_key_is_the_charger_and_its_counter():
         (PLAIN, replace(PLAIN, ended_at=NOON + 2 * HOUR, energy_kwh=6.0), SURE),
         (PLAIN, replace(PLAIN, energy_kwh=4.0), SURE),
         (PLAIN, moved(PLAIN, HOUR), LIKELY),
+        (PLAIN, moved(PLAIN, HOUR, energy_kwh=6.0), LIKELY),
         (PLAIN, moved(PLAIN, HOUR, energy_kwh=4.0), DIFFERENT),
         (PLAIN, moved(PLAIN, 2 * HOUR), DIFFERENT),
         (PLAIN, moved(PLAIN, HOUR + 9 * SECOND), DIFFERENT),
@@ -68,6 +69,8 @@ def test_the_key_is_the_charger_and_its_counter():
         # The cloud's list beside it.
         (PLAIN, moved(LISTED, 9 * SECOND), SURE),
         (PLAIN, moved(LISTED, HOUR - 9 * SECOND, energy_kwh=3.0), DIFFERENT),
+        (PLAIN, moved(LISTED, HOUR + 30 * SECOND), LIKELY),
+        (PLAIN, moved(LISTED, HOUR + 61 * SECOND), DIFFERENT),
         (PLAIN, moved(LISTED, 3 * HOUR), DIFFERENT),
         # A start that cannot be.
         (NO_START, LISTED, SURE),

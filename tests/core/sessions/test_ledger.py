@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +123,27 @@ def test_a_backfilled_record_never_erases_or_overrides_what_the_charger_said():
     assert merged(gap, backfilled) == replace(gap, meter_stop_kwh=REPORT.meter_stop_kwh)
 
 
+def test_a_correction_without_a_reason_leaves_the_one_that_was_told():
+    """And one with a reason of its own, or a tag alone, replaces both."""
+    later = replace(REPORT, measured_at=NOON + 2 * HOUR, energy_kwh=0.5)
+    silent = merged(REPORT, replace(later, auth_reason=None, auth=""))
+    assert (silent.energy_kwh, silent.auth_reason, silent.auth) == (0.5, 3, TAG)
+    for auth_reason, auth in ((7, ""), (None, "04AA"), (7, "04AA")):
+        told = merged(REPORT, replace(later, auth_reason=auth_reason, auth=auth))
+        assert (told.auth_reason, told.auth) == (auth_reason, auth)
+
+
+def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
+    """It keeps its place among the others, and gets a right stop when one is told."""
+    wrong = replace(
+        REPORT, ended_at=NOON + 9999 * HOUR, doubtful=("ended_at",), placed_at=NOON + HOUR
+    )
+    later = replace(wrong, energy_kwh=0.5, measured_at=NOON + 3 * HOUR, placed_at=NOON + 3 * HOUR)
+    assert merged(wrong, later).at == NOON + HOUR
+    mended = merged(wrong, replace(REPORT, source="backfill", ended_at=NOON + 2 * HOUR))
+    assert (mended.at, mended.doubtful, mended.placed_at) == (NOON + 2 * HOUR, (), None)
+
+
 @given(st.permutations(range(4)))
 def test_any_order_of_records_ends_on_the_same_content(order):
     """Repeats and sources may come in any order, and what is billed by is the same."""
@@ -170,6 +192,26 @@ def test_three_sessions_of_a_counter_that_stands_still_are_three():
 
     assert list(rows) == ["EH123456-1", "EH123456-1-20261122", "EH123456-1-20261122T140000"]
     assert {row.report.energy_kwh: row.revision for row in rows.values()} == {3: 1, 2: 1, 1: 1}
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_two_sessions_it_may_be_the_nearest_is_meant(turn):
+    """Neither told a time that can be, and both the same energy; the arrival is what is left."""
+    lost = replace(
+        REPORT,
+        started_at=Y2000,
+        ended_at=Y2000 + HOUR,
+        doubtful=("started_at", "ended_at"),
+        meter_start_kwh=None,
+        meter_stop_kwh=None,
+    )
+    rows = [
+        StoredReport(f"EH123456-435-{n}", 1, replace(lost, placed_at=NOON + n * HOUR, auth=str(n)))
+        for n in (1, 5, 9)
+    ][::turn]
+    listed = replace(lost, source="backfill", started_at=NOON, ended_at=NOON + HOUR, doubtful=())
+
+    assert find_row(replace(listed, received_at=NOON + 99 * HOUR), rows)[0] == "EH123456-435-1"
 
 
 def test_a_start_of_2000_is_mended_by_the_list_under_the_same_key():

@@ -147,6 +147,13 @@ def test_an_odd_side_field_costs_no_report_and_is_named(key, name, values):
             assert start == replace(START, incomplete=(name,), **{name: empty}), value
 
 
+def test_a_meter_nobody_can_read_costs_no_start_and_is_named():
+    """Its key is another one than a report's."""
+    start = start_of(json.dumps({**BEGUN, "MeterValue": "?"}))
+
+    assert start == replace(START, meter_start_kwh=None, incomplete=("meter_start_kwh",))
+
+
 def test_what_was_not_told_is_not_said_to_be_unreadable():
     """A null and a missing field are nothing that was told."""
     told = {**FINISHED, "Id": None, "Auth": None, "MeterValueStart": None}
