@@ -1728,6 +1728,7 @@ EVENTS = {
     "report saved": lambda world: _after(world, STORE_GONE, ReportSaved(STORED, True)),
     "report not saved": lambda _: ReportNotSaved(REPORT, StoreError("full")),
     "started": lambda _: Started((ONE,), alive_at=NOON, left={"EH111111": NOON}),
+    "started, of another account": lambda _: Started((ONE,), former=(TWO,)),
     "reconfigured": lambda world: Reconfigured(_but(world, commands=CommandSettings(allow=())), ()),
     "reconfigured, not all": lambda world: Reconfigured(_but(world), ("mqtt.host", "mqtt.port")),
     "other chargers": lambda world: Reconfigured(
