@@ -149,7 +149,7 @@ def _missing(
     where = f"on Python {environment['python_version']}, {environment['platform_machine']}"
     waiting = [(each, extra) for each in held for extra in ("", *held[each].extras)]
     seen = set(waiting)
-    asking = [("this project", each) for each in wanted]
+    asking = [("this project", each) for each in _marked(wanted, environment)]
     while asking or waiting:
         for who, each in asking:
             name: str = canonicalize_name(each.name)
@@ -166,15 +166,22 @@ def _missing(
             name, extra = waiting.pop()
             asked = asked_of(name)
             yield from _strange(held[name], asked)
+            if asked is not None and asked.version != held[name].version:
+                asked = None
             asking = [(name, each) for each in _applying(asked, extra, environment)]
+
+
+def _marked(wanted: Sequence[Requirement], environment: dict[str, str]) -> list[Requirement]:
+    """List what is wanted in an environment."""
+    return [each for each in wanted if not each.marker or each.marker.evaluate(environment)]
 
 
 def _strange(locked: Locked, asked: Asked | None) -> Iterator[str]:
     """Say when what is installed is not what is locked."""
+    if locked.marker is not None and not locked.marker.evaluate():
+        return  # what only another Python wants is looked at there
     if asked is None:
-        # What only another Python wants is looked at there.
-        if locked.marker is None or locked.marker.evaluate():
-            yield f"{locked.name} is not installed here, so nobody knows what it asks for"
+        yield f"{locked.name} is not installed here, so nobody knows what it asks for"
     elif asked.version != locked.version:
         yield f"{locked.name} is installed as {asked.version}, and locked as {locked.version}"
 

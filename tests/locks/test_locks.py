@@ -14,7 +14,17 @@ from packaging.utils import canonicalize_name
 
 from tests.locks.stubs import imitate, newer, wanted_by
 from tools import check_lock
-from tools.check_lock import CONTENTS, PYTHONS, ROOT, Asked, installed, problems, read, roots
+from tools.check_lock import (
+    CONTENTS,
+    PYTHONS,
+    ROOT,
+    Asked,
+    Locked,
+    installed,
+    problems,
+    read,
+    roots,
+)
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OLD_PIP = ROOT / ".venv" / "pip-23.0.1"
@@ -33,6 +43,11 @@ def made_up(**asked: tuple[str, ...]):
     return held.get
 
 
+def is_here(each: Locked):
+    """Say whether a line of a lock is for this Python."""
+    return each.marker is None or each.marker.evaluate()
+
+
 # -- whole ---------------------------------------------------------------------------------------
 
 
@@ -45,7 +60,7 @@ def test_a_lock_holds_everything_that_is_asked_for(name):
 @pytest.mark.parametrize("start", range(0, 80, 10))
 def test_a_package_that_is_taken_out_is_missed(start, monkeypatch):
     """The check above notices it; every tenth, as each asks for all the others."""
-    lock = [each for each in read(TEXTS["dev"]) if each.marker is None or each.marker.evaluate()]
+    lock = [each for each in read(TEXTS["dev"]) if is_here(each)]
     gone = lock[start % len(lock)]
     here = dict(default_environment())
     monkeypatch.setattr(check_lock, "environments", lambda: [here])
@@ -60,7 +75,7 @@ def test_every_lock_is_there_and_says_what_it_is_for():
     assert {path.stem for path in (ROOT / "requirements").glob("*.txt")} == {*CONTENTS}
     for name, text in TEXTS.items():
         lock = read(text)
-        alone = {each.name: Asked(each.version) for each in lock}.get
+        alone = {each.name: Asked(each.version) for each in lock if is_here(each)}.get
         assert problems(lock, roots(name, PYPROJECT), alone) == []
 
 
@@ -96,6 +111,30 @@ def test_what_one_python_asks_for_must_be_there(python):
 
     assert found
     assert all(f"on Python {python}," in each for each in found)
+
+
+def test_another_version_for_another_python_is_looked_at_there():
+    """A package may be locked twice; what is installed is compared with its own line only."""
+    old, new = 'python_full_version < "3.14"', 'python_full_version >= "3.14"'
+    lock = read(f"a==1 ; {old}\na==2 ; {new}\n")
+    wanted = [Requirement(f"a<2; {old}"), Requirement(f"a>=2; {new}")]
+    asked = {"a": Asked("2" if sys.version_info >= (3, 14) else "1")}.get
+
+    assert problems(lock, wanted, asked) == []
+    missed = " ".join(problems(lock[:1], wanted, asked))
+    assert "on Python 3.14" in missed
+    assert "on Python 3.13" not in missed
+    other = problems(lock, wanted, {"a": Asked("3")}.get)
+    assert [each.partition(",")[0] for each in other] == ["a is installed as 3"]
+
+
+def test_every_python_we_support_has_wheels_to_fuzz_with():
+    """No version of the fuzzer is built for all of them: there are two lines, one for each."""
+    lock = [each for each in read(TEXTS["fuzz"]) if each.name == "atheris"]
+
+    for environment in check_lock.environments():
+        applying = [each for each in lock if each.marker and each.marker.evaluate(environment)]
+        assert len(applying) == 1
 
 
 def test_a_version_that_is_not_what_is_asked_for_is_found():
@@ -145,13 +184,8 @@ def test_a_lock_installs_when_newer_releases_are_out(name, tmp_path):
     ran = old_pip(*LOCKED, *offline, "--target", str(place), "-r", str(lock))
 
     assert ran.returncode == 0, ran.stderr
-    wanted = {each.name: each for each in read(TEXTS[name])}
     here = {each.metadata["Name"]: each.version for each in distributions(path=[str(place)])}
-    assert here == {
-        name: each.version
-        for name, each in wanted.items()
-        if each.marker is None or each.marker.evaluate()
-    }
+    assert here == {each.name: each.version for each in read(TEXTS[name]) if is_here(each)}
 
 
 def test_the_old_way_would_have_failed(tmp_path):
