@@ -288,7 +288,8 @@ class Machine:
                 yield from run("journal", self._journal.stream, now, is_up=True)
             case StreamClosed():
                 self._status.cloud.stream_up = False
-                yield from run("polling", self._polling.stream_down, now.mono_s)
+                unwelcome = event.refused
+                yield from run("polling", self._polling.stream_down, now.mono_s, refused=unwelcome)
                 yield from run("journal", self._journal.stream, now, is_up=False)
                 self._status.cloud.refused.clear()
                 yield from run("polling", self._polling.refused, ())
@@ -386,7 +387,7 @@ class Machine:
         fleet, source = self._fleet, event.source
         for raw in event.observations:
             try:
-                observation = fleet.read(raw, now, effects)
+                observation = fleet.read(raw, source, now, effects)
                 if observation is None:
                     continue
                 if raw.id in FOLLOWED:
@@ -781,7 +782,9 @@ class Machine:
         match error:
             case CloudRejected():
                 yield from self._without_chargers(f"the list is refused: {error}", NAME_THEM, now)
-            case RateLimited(local=False) if not self._fleet.chargers and link_ok:
+            case RateLimited(local=True):
+                pass  # nobody was asked, so nothing else is known
+            case RateLimited() if not self._fleet.chargers and link_ok:
                 message = f"{error}; no charger before that is over"
                 hint = TROUBLES["limited"].hint
                 yield from self._alerts.raise_("cloud_unreachable", message, hint, now)

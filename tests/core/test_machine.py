@@ -943,6 +943,11 @@ def test_a_bridge_without_chargers_is_not_healthy():
     assert "no charger" in world.published()["charger/bridge/alert/no_chargers"].decode()
 
     (call,) = _next_list(world)
+    spent = RateLimited("spent", retry_after_s=5.0, local=True)
+    world.take(CloudFailed(call.call_id, spent))
+    assert "charger/bridge/alert/no_chargers" not in world.published()  # nobody was asked
+
+    (call,) = _next_list(world)
     world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
     assert world.published()["charger/bridge/alert/no_chargers"] == b""
 

@@ -6,11 +6,16 @@ Rules:
    chargers that were unsubscribed (pyeasee notes that unsubscribing does not work).
 2. An undecodable value changes nothing. It is counted, logged once per observation id, and stays
    in an alert until a good value of that id arrives.
+3. A finished session is somebody's bill, and has times of its own. So it is taken also when the
+   stamp of its observation cannot be read: the arrival counts then.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
 
 from bridge.core.chargers import derived
 from bridge.core.chargers.announcements import ANNOUNCED, Announcer
@@ -25,6 +30,7 @@ from bridge.core.sessions.reports import UNNAMED, Name, SessionReport
 from bridge.core.sessions.texts import UnreadText, cut
 from bridge.core.status import Status
 from bridge.core.topics import Topics
+from bridge.core.values import iso_utc
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
 
@@ -121,11 +127,14 @@ class Fleet:
             self._undecodable -= unreadable
             yield from self._undecodable_alert(now)
 
-    def read(self, raw: RawObservation, now: Moment, effects: list[Effect]) -> Observation | None:
+    def read(
+        self, raw: RawObservation, source: str, now: Moment, effects: list[Effect]
+    ) -> Observation | None:
         """Decode one observation.
 
         Args:
             raw: It.
+            source: ``"stream"`` or ``"poll"``.
             now: When it arrived.
             effects: What follows from success or failure is added to them.
 
@@ -142,6 +151,8 @@ class Fleet:
         except DecodeError as error:
             counters["observations_undecodable"] += 1
             effects += self._undecodable_value(raw, error, now)
+            if raw.id == SESSION_FINISHED:
+                effects += self._half_told(raw, source, now)
             return None
         if self._undecodable and (raw.charger_id, raw.id) in self._undecodable:
             self._undecodable.discard((raw.charger_id, raw.id))
@@ -280,21 +291,45 @@ class Fleet:
             facts = {"charger_id": charger_id, "error": str(error)}
             yield Note("warning", "session.unreadable", facts)
             if not is_start:
-                told = hints(text)
-                yield from self._unreadable(
-                    UnreadText(
-                        charger_id=charger_id,
-                        text=cut(text),
-                        reason=error.reason,
-                        source=source,
-                        measured_at=measured_at,
-                        received_at=now.wall,
-                        session_id=told.session_id,
-                        started_at=told.started_at,
-                        ended_at=told.ended_at,
-                    ),
-                    now,
-                )
+                yield from self._keep(charger_id, text, error, measured_at, now, source=source)
+
+    def _half_told(self, raw: RawObservation, source: str, now: Moment) -> Iterator[Effect]:
+        """Take a finished session whose stamp cannot be read, or keep what came in its place."""
+        charger_id = raw.charger_id
+        try:
+            observation = decode(msgspec.structs.replace(raw, timestamp=iso_utc(now.wall)))
+        except DecodeError as error:
+            text = raw.value if isinstance(raw.value, str) else repr(raw.value)
+            yield from self._keep(charger_id, text, error, now.wall, now, source=source)
+        else:
+            yield from self._session(self._chargers[charger_id], observation, source, now)
+
+    def _keep(
+        self,
+        charger_id: str,
+        text: str,
+        error: DecodeError,
+        measured_at: datetime,
+        now: Moment,
+        *,
+        source: str,
+    ) -> Iterator[Effect]:
+        """Keep the text of a finished session that cannot be read."""
+        told = hints(text)
+        yield from self._unreadable(
+            UnreadText(
+                charger_id=charger_id,
+                text=cut(text),
+                reason=error.reason,
+                source=source,
+                measured_at=measured_at,
+                received_at=now.wall,
+                session_id=told.session_id,
+                started_at=told.started_at,
+                ended_at=told.ended_at,
+            ),
+            now,
+        )
 
     def _count_incomplete(self, names: tuple[str, ...]) -> None:
         """Count the side fields of a session that could not be read."""

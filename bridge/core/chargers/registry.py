@@ -58,7 +58,7 @@ class ObservationSpec:
         personal: Never retained, and hashed unless the operator wants it plain.
         privacy: Why it is personal, or why it is not.
         auth_field: A JSON text that may carry a tag in a field of its own.
-        always_text: Text whatever the message says: digits that are no quantity.
+        always_text: Text whatever the message says: digits that are no quantity, or a session.
         name: The last level of its topics.
     """
 
@@ -158,8 +158,9 @@ RETAINED_ONCE: Final = (20,)
 # described; it is expected to carry one too, and is not published where it cannot be read.
 AUTH_FIELD_IDS: Final = frozenset({60, 129, 223})
 
-# An ICCID has 19 or 20 digits and overflows 64 bits; a site id as text stays text.
-ALWAYS_TEXT_IDS: Final = frozenset({26, 81})
+# An ICCID has 19 or 20 digits and overflows 64 bits; a site id as text stays text. A wrong type
+# must not cost a session.
+ALWAYS_TEXT_IDS: Final = frozenset({26, 81}) | AUTH_FIELD_IDS
 
 _BOOL: Final = DataType.BOOLEAN
 _DBL: Final = DataType.DOUBLE

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. The stream comes first. Polling starts when the stream has been away for a minute, and ends the
-   moment it is back; with ``source: poll`` there is no stream and polling is all there is. Chargers
-   that an open stream refuses are read all the same.
+1. The stream comes first. Polling starts when the stream has been away for a minute, or ten
+   seconds after the hub refused us, and ends the moment it is back; with ``source: poll`` there is
+   no stream and polling is all there is. Chargers that an open stream refuses are read all the
+   same.
 2. ``/state/{id}/observations`` takes 100 requests in 5 minutes for the whole account. Polling
    keeps to 80 of them whatever the number of chargers: two reads are never closer than 3.75 s,
    and the interval grows with the fleet instead. The rest is left for people who ask.
@@ -22,6 +23,8 @@ READS_PER_WINDOW = 80
 CLOSEST_S = WINDOW_S / READS_PER_WINDOW
 # A stream that reconnects within a minute replays everything; reading too would be for nothing.
 GRACE_S = 60.0
+# One that refuses us takes another token within seconds, or none at all.
+REFUSED_GRACE_S = 10.0
 LONGEST_BACKOFF_S = 900.0
 # A read that was never answered nor failed within this time is forgotten; the REST side gives
 # every request a deadline, so this only guards against a lost event.
@@ -94,16 +97,23 @@ class Polling:
         self._active = self._always
         self._plan()
 
-    def stream_down(self, mono_s: float) -> None:
+    def stream_down(self, mono_s: float, *, refused: bool = False) -> None:
         """Note that the stream is away.
 
         A stream that was up for less than the grace time counts as never having been there, so
         one that comes and goes cannot keep polling away for ever.
+
+        Args:
+            mono_s: When.
+            refused: The hub is there, and does not want us.
         """
         up_at_s, self._up_at_s = self._up_at_s, None
         stayed = up_at_s is not None and mono_s - up_at_s >= self._grace_s
         if stayed or self._down_at_s == NEVER:
             self._down_at_s = mono_s
+        if refused:
+            left_s = min(REFUSED_GRACE_S, self._grace_s)
+            self._down_at_s = min(self._down_at_s, mono_s - self._grace_s + left_s)
         self._plan()
 
     def refused(self, charger_ids: Collection[str]) -> None:

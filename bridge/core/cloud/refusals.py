@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bridge.core.cloud.bodies import MOST_TEXT_BYTES, integer, one_line, parsed, text_of
+from bridge.core.cloud.records import lowered
 from bridge.errors import DecodeError
 
 # "Invalid user or password": it comes as a 400, like business refusals do.
@@ -52,7 +53,8 @@ def problem(status: int, body: bytes) -> Problem:
     """Read the body of a refusal.
 
     The vendor's form is RFC 7807 with ``errorCode`` and ``errorCodeName`` added; a gateway in
-    front of it answers ``{"message": "…"}``, plain text or a page.
+    front of it answers ``{"message": "…"}``, plain text or a page, its login service may answer
+    OAuth's ``error`` and ``error_description``. Keys are read in any case.
     """
     by_status = REASONS.get(status, f"http_{status}")
     try:
@@ -61,16 +63,18 @@ def problem(status: int, body: bytes) -> Problem:
         return Problem(None, by_status, one_line(text_of(body)))
     if not isinstance(document, dict):
         return Problem(None, by_status, "")
-    fields = _field_errors(document.get("errors"))
+    told = lowered(document)
+    fields = _field_errors(told.get("errors"))
     said = [
         part
-        for key in ("title", "detail", "message")
+        for key in ("title", "detail", "message", "error_description")
         # The vendor's production detail is a placeholder in brackets that says it is empty.
-        if isinstance(part := document.get(key), str) and not part.startswith("[Empty")
+        if isinstance(part := told.get(key), str) and not part.startswith("[Empty")
     ]
     return Problem(
-        code=integer(document.get("errorCode")),
-        reason=_word(document.get("errorCodeName"))
+        code=integer(told.get("errorcode")),
+        reason=_word(told.get("errorcodename"))
+        or _word(told.get("error"))
         or ("validation_error" if fields else by_status),
         message=one_line(" ".join([*said, *fields])),
     )

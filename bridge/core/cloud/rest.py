@@ -173,7 +173,7 @@ def _lifetime_s(value: object) -> float:
 
 
 def charger_list(body: bytes) -> ChargerList:
-    """Read ``GET /api/chargers``: a list of objects with an ``id``.
+    """Read ``GET /api/chargers``: a list of objects with an ``id``, its keys in any case.
 
     A serial goes into topics and paths as Easee spells it, so one that is spelled otherwise is not
     put right here: nobody could say whether the vendor takes it.
@@ -184,6 +184,7 @@ def charger_list(body: bytes) -> ChargerList:
     entries = parsed(body, "charger list")
     if not isinstance(entries, list):
         raise DecodeError(f"no list but {_looks(entries)}", source="charger list")
+    entries = [_spelled(entry) if isinstance(entry, dict) else entry for entry in entries]
     known = [entry for entry in entries if has_serial(entry, "id")]
     ids = tuple(dict.fromkeys(entry["id"] for entry in known))
     codes = ((entry["id"], integer(entry.get("productCode"))) for entry in known)
@@ -193,6 +194,12 @@ def charger_list(body: bytes) -> ChargerList:
     return ChargerList(
         ids, dropped=len(entries) - len(known), shapes=one_line(shapes), products=products
     )
+
+
+def _spelled(entry: dict[str, object]) -> dict[str, object]:
+    """Write the keys that are read as they are documented, and leave the others."""
+    names = {"id": "id", "productcode": "productCode"}
+    return {names.get(key.lower(), key): value for key, value in entry.items()}
 
 
 def _looks(entry: object) -> str:

@@ -8,7 +8,7 @@ from what the charger says. Times come with ``Z``, with an offset, or bare and t
 Rules:
 
 1. A session that is not complete is none yet. One that cannot be read is told as the text it is:
-   the others are somebody's bill too, and so is this one.
+   the others are somebody's bill too, and so is this one. Keys are read in any case.
 2. What bills nobody (the number, the tag) may be missing or of any shape; a number that cannot be
    read is named. Times that cannot be are marked, as the charger's are.
 3. An entry without a charger is of the one that was asked about.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bridge.core.cloud.bodies import EXCERPT_BYTES, parsed_list
+from bridge.core.cloud.records import lowered
 from bridge.core.sessions.clocks import ENDED
 from bridge.core.sessions.reading import counter, energy, placed, session_time
 from bridge.core.sessions.reports import BACKFILL, SessionReport
@@ -60,37 +61,46 @@ def session_list(body: bytes, charger_id: str, *, received_at: datetime) -> Sess
         raise DecodeError("nothing readable", source=SOURCE, raw=body[:EXCERPT_BYTES])
     reports, unread = [], []
     for entry in entries:
-        if isinstance(entry, dict) and _is_elsewhere(entry, charger_id):
+        told = lowered(entry) if isinstance(entry, dict) else {}
+        if _is_elsewhere(told, charger_id) or _is_running(told):
             continue
         try:
-            report = _report(entry, charger_id, received_at)
+            report = _report(told, charger_id, received_at)
         except DecodeError as error:
-            unread.append(_text(entry, charger_id, error.reason, received_at))
+            unread.append(_text(entry, told, charger_id, error.reason, received_at))
         else:
-            reports.extend([report] if report is not None else [])
+            reports.append(report)
     return SessionList(tuple(sorted(reports, key=lambda one: one.at)), tuple(unread))
 
 
-def _is_elsewhere(entry: dict[str, object], charger_id: str) -> bool:
+def _is_elsewhere(told: dict[str, object], charger_id: str) -> bool:
     """Say whether an entry names another charger."""
-    named = entry.get("chargerId")
-    return isinstance(named, str) and bool(named.strip()) and named.strip() != charger_id
+    named = told.get("chargerid")
+    if not isinstance(named, str) or not named.strip():
+        return False
+    return named.strip().casefold() != charger_id.casefold()
 
 
-def _report(entry: object, charger_id: str, received_at: datetime) -> SessionReport | None:
-    """Read one entry; None when the session has not ended."""
-    if not isinstance(entry, dict):
+def _is_running(told: dict[str, object]) -> bool:
+    """Say whether a session has not ended: it says so, or it began and says nothing of an end."""
+    is_complete = told.get("iscomplete")
+    if is_complete is None and told.get("cardisconnected") is None:
+        return session_time(told.get("carconnected")) is not None
+    return is_complete is False
+
+
+def _report(told: dict[str, object], charger_id: str, received_at: datetime) -> SessionReport:
+    """Read one entry."""
+    if not told:
         raise DecodeError("no object", source=SOURCE)
-    if entry.get("isComplete") is False or entry.get("carDisconnected") is None:
-        return None
-    started_at = session_time(entry.get("carConnected"))
-    ended_at = session_time(entry["carDisconnected"])
+    started_at = session_time(told.get("carconnected"))
+    ended_at = session_time(told.get("cardisconnected"))
     if started_at is None or ended_at is None:
         raise DecodeError("no times", source=SOURCE)
-    energy_kwh = energy(entry.get("kiloWattHours"))
+    energy_kwh = energy(told.get("kilowatthours"))
     if energy_kwh is None:
         raise DecodeError("kiloWattHours is no energy", source=SOURCE)
-    number = counter(entry.get("id"))
+    number = counter(told.get("id"))
     report = placed(
         SessionReport(
             charger_id=charger_id,
@@ -101,7 +111,7 @@ def _report(entry: object, charger_id: str, received_at: datetime) -> SessionRep
             meter_start_kwh=None,
             meter_stop_kwh=None,
             auth_reason=None,
-            auth=_tag(entry.get("authToken")),
+            auth=_tag(told.get("authtoken")),
             source=BACKFILL,
             measured_at=ended_at,
             received_at=received_at,
@@ -111,18 +121,20 @@ def _report(entry: object, charger_id: str, received_at: datetime) -> SessionRep
     return replace(report, measured_at=received_at) if ENDED in report.doubtful else report
 
 
-def _text(entry: object, charger_id: str, reason: str, received_at: datetime) -> UnreadText:
-    told = entry if isinstance(entry, dict) else {}
+def _text(
+    entry: object, told: dict[str, object], charger_id: str, reason: str, received_at: datetime
+) -> UnreadText:
+    ended_at = session_time(told.get("cardisconnected"))
     return UnreadText(
         charger_id=charger_id,
         text=cut(json.dumps(entry)),
         reason=reason,
         source=BACKFILL,
-        measured_at=session_time(told.get("carDisconnected")) or received_at,
+        measured_at=ended_at or received_at,
         received_at=received_at,
         session_id=counter(told.get("id")),
-        started_at=session_time(told.get("carConnected")),
-        ended_at=session_time(told.get("carDisconnected")),
+        started_at=session_time(told.get("carconnected")),
+        ended_at=ended_at,
     )
 
 

@@ -7,7 +7,8 @@ Rules:
    so, not what it says of the time: a start in 2036 is over when its report came.
 2. A stamp that lies ahead says nothing of order. Then the op mode decides.
 3. The last one is shown when it is stored, so that its key and its revision can be told. Last is
-   who ended last, by a time that cannot lie ahead of now.
+   who ended last. Where one of two tells no end that can be, it is who was told of last: a clock
+   that is wrong must not hide the sessions behind it.
 """
 
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from bridge.core.messages import Publish
 from bridge.core.sessions.clocks import ENDED, STARTED
 from bridge.core.sessions.identity import SAME_START_WITHIN, likeness, supersedes
 from bridge.core.sessions.reports import (
+    BACKFILL,
     UNNAMED,
     Name,
     SessionReport,
@@ -222,9 +224,9 @@ class SessionBoard:
         if key is not None and held_key is not None:
             if key == held_key:
                 return (revision or 0) >= (held_revision or 0)
-            return report.at > held.at
+            return _is_later(report, held)
         if not likeness(held, report):
-            return report.at > held.at
+            return _is_later(report, held)
         # Of one session, what is stored counts more than what is not.
         return held_key is None and (key is not None or supersedes(report, held))
 
@@ -239,6 +241,15 @@ class SessionBoard:
         if payload != self._shown:
             self._shown = payload
             yield Publish(self._current_topic, payload)
+
+
+def _is_later(report: SessionReport, held: SessionReport) -> bool:
+    """Say whether another session ended after the one that is shown."""
+    if BACKFILL not in (report.source, held.source) and (
+        ENDED in report.doubtful or ENDED in held.doubtful
+    ):
+        return report.rank > held.rank
+    return report.at > held.at
 
 
 def _keep_newest(remembered: OrderedDict[T, U]) -> None:

@@ -65,7 +65,7 @@ def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind
     measured_at = iso_utc(at(seconds if measured_s is None else measured_s).wall)
     raw = RawObservation(charger_id, number, kind, value, measured_at)
     effects = []
-    observation = fleet.read(raw, now, effects)
+    observation = fleet.read(raw, "stream", now, effects)
     if observation is not None:
         fleet.apply(observation, "stream", now, effects, ours=False)
     return effects
@@ -245,6 +245,40 @@ def test_a_session_text_nobody_can_read_is_counted_and_its_text_is_not_logged(fl
     (kept,) = [effect.text for effect in effects if isinstance(effect, KeepText)]
     assert (kept.text, kept.session_id, kept.source) == (broken, 7, "stream")
     assert (kept.started_at, kept.ended_at) == (at(0).wall.replace(hour=10), None)
+
+
+SESSION = '{"Id":7,"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z","EnergyKwh":1.5}'
+
+
+@pytest.mark.parametrize("stamp", ["", "1970-01-01T00:00:07Z", "soon", "2026-13-01T00:00:00Z"])
+def test_a_finished_session_without_a_stamp_is_saved(fleet, stamp):
+    """A charger whose clock was never set stamps everything with 1970: its arrival counts."""
+    effects = []
+    raw = RawObservation(ONE, 129, 6, SESSION, stamp)
+
+    assert fleet.read(raw, "poll", at(0), effects) is None
+    (report,) = [effect.report for effect in effects if isinstance(effect, SaveReport)]
+    assert (report.session_id, report.energy_kwh, report.source) == (7, 1.5, "poll")
+    assert report.measured_at == report.received_at == at(0).wall
+    assert "charger/bridge/alert/undecodable" in published(effects)
+    assert f"charger/{ONE}/state/charging_session" not in published(effects)
+
+
+@pytest.mark.parametrize("kind", [None, *range(1, 8), 99])
+def test_a_finished_session_of_any_type_is_saved(fleet, kind):
+    """A text with a wrong type is a bill all the same."""
+    effects = tell(fleet, ONE, 129, SESSION, kind=kind)
+
+    assert [e.report.session_id for e in effects if isinstance(e, SaveReport)] == [7]
+
+
+@pytest.mark.parametrize("value", [None, 2**80])
+def test_what_comes_in_the_place_of_a_finished_session_is_kept(fleet, value):
+    """There was a session; the cloud's list is asked for it."""
+    effects = tell(fleet, ONE, 129, value)
+
+    (kept,) = [effect.text for effect in effects if isinstance(effect, KeepText)]
+    assert (kept.text, kept.measured_at) == (str(value), at(0).wall)
 
 
 def test_a_start_nobody_can_read_is_counted_and_noted(fleet, status):

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.core.chargers.observations import REGISTRY, DataType, decode, spec_of
+from bridge.core.chargers.observations import (
+    LONGEST_TEXT_BYTES,
+    REGISTRY,
+    DataType,
+    decode,
+    spec_of,
+)
 from bridge.core.events import RawObservation
 from bridge.core.values import scalar
 from bridge.errors import DecodeError
@@ -307,7 +313,7 @@ def test_a_bad_stamp_is_named():
 def test_errors_and_reprs_show_no_personal_data(number):
     """A tag that cannot be decoded stays out of the error, and one that can out of the repr."""
     with pytest.raises(DecodeError) as caught:
-        decode(raw(TAG, 4, number))
+        decode(raw(TAG * LONGEST_TEXT_BYTES, 4, number))
     seen = f"{caught.value} {caught.value.reason} {caught.value.excerpt} {caught.value!r}"
 
     assert TAG not in seen

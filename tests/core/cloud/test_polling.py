@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.cloud.polling import CLOSEST_S, GRACE_S, LOST_AFTER_S, WINDOW_S, Polling
+from bridge.core.cloud.polling import (
+    CLOSEST_S,
+    GRACE_S,
+    LOST_AFTER_S,
+    REFUSED_GRACE_S,
+    WINDOW_S,
+    Polling,
+)
 
 THREE = ("EH000001", "EH000002", "EH000003")
 
@@ -37,6 +44,20 @@ def test_nothing_is_read_while_the_stream_is_up():
     assert polling.deadline_s() is None
     assert polling.due(1e6) == ()
     assert not polling.active
+
+
+def test_polling_takes_over_ten_seconds_after_the_hub_refused():
+    """Case D8: another token was tried by then, and waiting brings no other answer."""
+    polling = Polling("stream", 60)
+    polling.watch(THREE, 0.0)
+    polling.stream_down(5.0)
+    polling.stream_down(6.0, refused=True)
+    assert polling.deadline_s() == 6.0 + REFUSED_GRACE_S
+
+    polling.stream_down(7.0, refused=True)
+    assert polling.deadline_s() == 6.0 + REFUSED_GRACE_S
+    polling.stream_up(8.0)
+    assert polling.deadline_s() is None
 
 
 def test_polling_takes_over_after_a_minute_and_rests_at_once():

@@ -42,6 +42,16 @@ def body(document):
             body({"title": "One or more.", "errors": {"phaseMode": ["must be 1 to 3", "x"]}}),
             Problem(None, "validation_error", "One or more. phaseMode: must be 1 to 3"),
         ),
+        (
+            400,
+            body({"ErrorCode": "104", "ErrorCodeName": "AccountLocked", "Title": "Locked"}),
+            Problem(104, "account_locked", "Locked"),
+        ),
+        (
+            400,
+            body({"error": "invalid_grant", "error_description": "Account is not set up"}),
+            Problem(None, "invalid_grant", "Account is not set up"),
+        ),
         (400, b"", Problem(None, "bad_request", "")),
         (403, body({"errorCodeName": "x\ny"}), Problem(None, "forbidden", "")),
         (404, body([1]), Problem(None, "not_found", "")),

@@ -177,6 +177,15 @@ def test_entries_that_are_not_understood_are_described(entries, said):
     assert ID not in listed.shapes.upper()
 
 
+@pytest.mark.parametrize("key", ["Id", "ID"])
+def test_the_keys_of_the_charger_list_are_read_in_any_case(key):
+    """As those of observations are; the serials are not touched."""
+    listed = rest.charger_list(body([{key: ID, "ProductCode": 1}, {key: ID.lower()}]))
+
+    assert (listed.charger_ids, listed.products) == ((ID,), {ID: 1})
+    assert listed.shapes == "1 with an id in lower-case letters"
+
+
 def test_a_list_in_something_else_is_described():
     """An account that answers with an object is told by what it holds."""
     with pytest.raises(DecodeError, match="with the keys items and a list of 2"):

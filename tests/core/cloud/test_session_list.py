@@ -56,7 +56,9 @@ def test_an_entry_needs_no_more_than_what_bills():
     assert read(bare).reports[0].auth == ""
 
 
-@pytest.mark.parametrize("change", [{"isComplete": False}, {"carDisconnected": None}])
+@pytest.mark.parametrize(
+    "change", [{"isComplete": False}, {"isComplete": None, "carDisconnected": None}]
+)
 def test_a_running_session_is_none_yet(change):
     """It is neither a report nor a mistake."""
     assert read({**ENTRY, **change}) == read()
@@ -68,6 +70,7 @@ def test_a_running_session_is_none_yet(change):
         {"carConnected": None},
         {"carConnected": 5},
         {"carDisconnected": "soon"},
+        {"carDisconnected": None},
         {"kiloWattHours": None},
         {"kiloWattHours": True},
         {"kiloWattHours": "much"},
@@ -94,11 +97,25 @@ def test_a_number_that_is_none_costs_no_session(number):
     assert (report.session_id, report.incomplete) == (None, ("session_id",))
 
 
-@pytest.mark.parametrize("named", [None, "", 7, "EH123456"])
+@pytest.mark.parametrize("named", [None, "", 7, "EH123456", " eh123456"])
 def test_a_session_without_a_charger_is_of_the_one_that_was_asked_about(named):
     """Case B3: nobody else was."""
     assert read({**ENTRY, "chargerId": named}) == read(ENTRY)
     assert read({**ENTRY, "chargerId": "EH999999"}) == read()
+
+
+@pytest.mark.parametrize("spelled", [str.upper, str.lower, str.title])
+def test_keys_are_read_in_any_case(spelled):
+    """A cloud that spells its keys otherwise costs nobody a session."""
+    assert read({spelled(key): value for key, value in ENTRY.items()}) == read(ENTRY)
+
+
+@pytest.mark.parametrize("entry", [{"session": 191}, {"id": 191, "isComplete": None}])
+def test_an_entry_of_another_shape_is_told_as_its_text(entry):
+    """It may be a finished session: it is not taken for a running one."""
+    (text,) = read(entry, ENTRY).unread
+
+    assert json.loads(text.text) == entry
 
 
 def test_what_is_negative_by_a_rounding_is_nothing_and_a_text_is_a_number():

@@ -357,6 +357,22 @@ def test_a_stop_in_2036_does_not_stay_the_last(board):
     assert list(board.observed(seen(109, 3, ENDED + 5 * HOUR)))
 
 
+def test_a_stop_in_2036_hides_no_session_told_of_behind_it(board):
+    """Case A1: when it really ended nobody knows, so of the two the one told later is the last."""
+    odd = placed(replace(ended(436, ENDED + HOUR), ended_at=FUTURE))
+    newer = replace(ended(437, odd.at - HOUR), measured_at=odd.rank + HOUR)
+    rows = [(odd, (f"{ID}-436", 1)), (newer, (f"{ID}-437", 1))]
+    for report, name in rows:
+        list(board.recorded(report, name))
+    again = SessionBoard(ID, TOPICS)
+    for report, name in reversed(rows):
+        list(again.recorded(report, name))
+
+    assert newer.at < odd.at
+    for one in (board, again):
+        assert json.loads(list(one.publications())[-1].payload)["session_id"] == 437
+
+
 def test_an_op_mode_from_2036_does_not_hide_later_sessions(board):
     """Its stamp lay ahead: the cable was unplugged before it was plugged in again."""
     list(board.observed(seen(109, 1, FUTURE)))
