@@ -15,6 +15,8 @@ from tests.simulation.options import FAULTS, draw
 from tests.simulation.oracle import Violation
 from tests.simulation.simulation import HOUR_S, Simulation
 
+SAY_EVERY_S = 60.0
+
 
 def say(text: str) -> None:
     """Tell whoever started this."""
@@ -57,6 +59,7 @@ def main() -> int:
     drawn = f"--hours {wanted.hours:g}{' --exactly' * wanted.exactly} --rarer {wanted.rarer:g}"
     fired: Counter[str] = Counter()
     began_s, simulated_s, failed = time.perf_counter(), 0.0, 0
+    said_s = began_s
     for number, seed in enumerate(range(first, first + count), start=1):
         options = draw(seed, longest_hours=wanted.hours, exactly=wanted.exactly, rarer=wanted.rarer)
         simulation = Simulation(options, verbose=wanted.seed is not None)
@@ -71,8 +74,9 @@ def main() -> int:
                 break
         fired += simulation.fired
         simulated_s += simulation.timeline.now_s - 1000
-        if number % 20 == 0 or number == count:
-            spent_s = time.perf_counter() - began_s
+        now_s = time.perf_counter()
+        if now_s - said_s > SAY_EVERY_S or number == count:
+            said_s, spent_s = now_s, now_s - began_s
             hours = simulated_s / HOUR_S
             say(
                 f"{number} seeds, {failed} failed, {hours:.0f} simulated hours in {spent_s:.0f} s:"
