@@ -1,5 +1,7 @@
 """What the documents say of each other, of the configuration and of topics is so."""
 
+import ast
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +11,10 @@ import pytest
 import yaml
 
 from bridge.config.loading import load
+from bridge.core import containment, denied
+from bridge.core.commands import access
+from bridge.core.sessions import unread
+from bridge.core.status import TROUBLES
 from tests.judge import Judge
 
 ROOT = Path(__file__).parent.parent
@@ -127,3 +133,45 @@ def test_what_a_document_sends_fits_its_schema():
 
     assert len(sent) > 1
     assert [judge.invalid(message, payload) for message, payload in sent] == [None] * len(sent)
+
+
+# -- alerts and modules ---------------------------------------------------------------------------
+
+CORE = [p for p in sorted((ROOT / "bridge" / "core").rglob("*.py")) if p.name != "__init__.py"]
+# Raised through a variable.
+VARIABLE = {t.kind for t in TROUBLES.values()} | {*denied.HINTS, access.OPEN, access.NOBODY}
+
+
+def raised() -> Iterator[str]:
+    """Find every kind of alert in the code: a word, or a constant of its module."""
+    yield from VARIABLE | {unread.ALERT, containment.ALERT}
+    for path in CORE:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "raise_":
+                kind = node.args[0]
+                if isinstance(kind, ast.Constant):
+                    yield kind.value
+                elif isinstance(kind, ast.Name) and kind.id.isupper():
+                    yield getattr(importlib.import_module(name), kind.id)
+
+
+@pytest.mark.parametrize("kind", sorted(set(raised())))
+def test_every_alert_is_in_the_table_of_symptoms(kind):
+    """Whoever sees an alert finds a row with its cause and what to do."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+
+    assert [row for row in rows if re.search(rf"\b{kind}\b", row.split("|")[1])]
+
+
+def test_every_alert_is_found():
+    """The test above looks at all there are."""
+    assert len(set(raised())) >= 31
+
+
+def test_every_module_of_the_core_is_in_the_architecture():
+    """Whoever looks for a question finds the file that answers it."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+
+    assert [p.name for p in CORE if not re.search(rf"\b{re.escape(p.name)}", text)] == []
