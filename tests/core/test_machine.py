@@ -4,7 +4,7 @@ import inspect
 import json
 import re
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -14,7 +14,9 @@ import pytest
 from bridge.core import departures
 from bridge.core.alerts import Alerts
 from bridge.core.broker import BrokerWatch
-from bridge.core.chargers.fleet import Fleet
+from bridge.core.chargers.announcements import Announcer as ForeignCommands
+from bridge.core.chargers.fleet import Charger, Fleet
+from bridge.core.chargers.state import ChargerState
 from bridge.core.cloud.absence import Absence
 from bridge.core.cloud.discovery import Discovery
 from bridge.core.cloud.polling import Polling
@@ -88,6 +90,7 @@ from bridge.core.sessions.bookkeeping import Bookkeeping
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.reading import read_report
 from bridge.core.status import Status
+from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
 from bridge.errors import (
     AuthFailed,
@@ -102,6 +105,8 @@ from bridge.settings import (
     CommandSettings,
     EaseeSettings,
     HomeAssistantSettings,
+    MqttSettings,
+    PublishSettings,
     Secret,
     Settings,
 )
@@ -1458,9 +1463,11 @@ ROOMS = {
     "alerts": Alerts,
     "announcer": Announcer,
     "broker": BrokerWatch,
+    "charger": Charger,
     "denied": Denied,
     "departures": departures.Departures,
     "discovery": Discovery,
+    "events": ForeignCommands,
     "fleet": Fleet,
     "journal": Journal,
     "loopback": Loopback,
@@ -1470,8 +1477,11 @@ ROOMS = {
     "queries": Queries,
     "retained": RetainedWatch,
     "sessions": Bookkeeping,
+    "state": ChargerState,
     "status": Status,
 }
+# What the machine does when a room asks it to.
+CALLED_BACK = ("_observed", "_foreign", "_settled", "_forgotten")
 
 
 class Defect(RuntimeError):
@@ -1493,30 +1503,37 @@ class Watched:
         self.depth = 0
         for room, kind in ROOMS.items():
             for name, function in inspect.getmembers(kind, inspect.isfunction):
-                if not name.startswith("_") and name != "deadline_s":
+                if (not name.startswith("_") and name != "deadline_s") or name == "__init__":
                     watched = self.steps if inspect.isgeneratorfunction(function) else self.call
                     monkeypatch.setattr(kind, name, watched(f"{room}.{name}", function))
+        for name in CALLED_BACK:
+            monkeypatch.setattr(Machine, name, self.back(getattr(Machine, name)))
 
     def story(self, machine, event, now):
         """Have an event handled, and return what happened; what followed is in ``effects``."""
         self.lines, self.effects, self.of_rooms = [], [], []
         before = told_of(machine)
         self.names = {id(event): "event", id(now): "now", id(now.mono_s): "now.mono_s"}
-        for one in fields(event):
-            value = getattr(event, one.name)
+        self.names |= {id(REPORT): "REPORT", id(STORED): "STORED"}
+        for name, value in facts_of(event).items():
             if value and not isinstance(value, str | bytes | int):
-                self.names[id(value)] = f"event.{one.name}"
+                self.names[id(value)] = f"event.{name}"
         for effect in machine.handle(event, now):
             self.effects.append(effect)
-            if not any(effect is one for one in self.of_rooms):
-                self.lines.append(f"-> {self.wanted(effect)}")
+            self.own(effect)
         after = told_of(machine).items()
         return [f"{k} = {self.shown(v)}" for k, v in after if v != before.get(k)] + self.lines
+
+    def own(self, effect):
+        """Write an effect down that no room brought."""
+        if not any(effect is one for one in self.of_rooms):
+            self.of_rooms.append(effect)
+            self.lines.append(f"-> {self.wanted(effect)}")
 
     def wanted(self, effect):
         if isinstance(effect, Publish):
             return f"Publish({effect.topic!r}, {effect.payload!r})"
-        facts = (self.shown(getattr(effect, one.name)) for one in fields(effect))
+        facts = map(self.shown, facts_of(effect).values())
         return f"{type(effect).__name__}({', '.join(facts)})"
 
     def shown(self, value):
@@ -1524,7 +1541,10 @@ class Watched:
             return self.names[id(value)]
         if isinstance(value, CloudRequest):
             return value.path.partition("?")[0]
-        return repr(value) if is_plain(value) else f"<{type(value).__name__}>"
+        is_open = is_dataclass(value) and type(value).__module__ != "bridge.settings"
+        if is_plain(value) or (is_open and is_plain([*facts_of(value).values()])):
+            return repr(value)
+        return f"<{type(value).__name__}>"
 
     def enter(self, name, args, kwargs):
         if self.depth == 0:
@@ -1548,6 +1568,22 @@ class Watched:
 
         return watched
 
+    def back(self, function):
+        def watched(machine, *args, **kwargs):
+            depth, steps = self.depth, function(machine, *args, **kwargs)
+            while True:
+                self.depth = 0
+                try:
+                    effect = next(steps)
+                except StopIteration:
+                    return
+                finally:
+                    self.depth = depth
+                self.own(effect)
+                yield effect
+
+        return watched
+
     def steps(self, name, function):
         def watched(room, *args, **kwargs):
             self.enter(name, args, kwargs)
@@ -1566,6 +1602,11 @@ class Watched:
         return watched
 
 
+def facts_of(thing):
+    """Return what is in a dataclass, by name."""
+    return {one.name: getattr(thing, one.name) for one in fields(thing)}
+
+
 def is_plain(value):
     """Say whether a value is shown as it is."""
     if isinstance(value, tuple | list | set | dict):
@@ -1578,10 +1619,10 @@ def told_of(machine):
     status = machine._status
     things = {"status": status, "status.cloud": status.cloud}
     known = {
-        f"{name}.{one.name}": getattr(thing, one.name)
+        f"{name}.{fact}": value
         for name, thing in things.items()
-        for one in fields(thing)
-        if not one.name.startswith("_")
+        for fact, value in facts_of(thing).items()
+        if not fact.startswith("_")
     }
     counters = {f"status.counters[{name}]": count for name, count in status.counters.items()}
     plain = {k: set(v) if isinstance(v, set) else v for k, v in known.items() if is_plain(v)}
@@ -1633,6 +1674,27 @@ def _after(world, before, event):
     """Have something happen before an event."""
     world.take(before)
     return event
+
+
+def _emptying(world):
+    """Have a charger leave and all but one of its topics emptied; return the last one."""
+    list(world.machine._alerts.raise_(f"reports_lost/{ONE}", "some", "look", world.now))
+    easee = EaseeSettings("x", Secret("p"), (TWO,))
+    world.seconds += 15.0
+    world.take(Reconfigured(_but(world, easee=easee), ()), Tick())
+    emptied = [e for e in world.out if isinstance(e, Publish) and not e.payload]
+    *others, last_one = [message for message in emptied if not message.telemetry]
+    world.take(*(MqttAcked(message, 0) for message in others))
+    return last_one
+
+
+def _switching(world):
+    """Have smart charging switched off; return the charger's word."""
+    world.take(MqttMessage(f"charger/{ONE}/set/smart_charging", b"false", Receipt(1, 5, 1)))
+    ticks = 638000000000000000
+    body = json.dumps([{"device": ONE, "commandId": 11, "ticks": ticks}]).encode()
+    world.take(CloudAnswered(world.calls()[0].call_id, 202, body))
+    return CommandResponse(ONE, 11, ticks, True, 0)
 
 
 def _message(topic, payload=b"{}", **more):
@@ -1741,6 +1803,8 @@ EVENTS = {
     ),
     "not reconfigured": lambda _: NotReconfigured(("no such key", "no such file")),
     "stood still": lambda _: StoodStill(7.4),
+    "emptied": lambda world: MqttAcked(_emptying(world), 0),
+    "setting confirmed": _switching,
     "stopping": lambda _: Stopping(),
     "failed": lambda _: ComponentFailed("gateway", "Publish", Defect()),
     "tick": lambda _: Tick(),
@@ -1750,17 +1814,24 @@ EVENTS = {
 def _stories():
     """Read what is to happen with each of :data:`EVENTS`, a paragraph each."""
     text = (Path(__file__).parent.parent / "data" / "routes.txt").read_text()
-    paragraphs = [part.split("\n") for part in text.strip().split("\n\n")[1:]]
+    paragraphs = [part.split("\n") for part in text.strip().split("\n\n")[2:]]
     return {head.removesuffix(":"): lines for head, *lines in paragraphs}
 
 
 STORIES = _stories()
 # These need somebody who waits for an answer.
-UNDER_WAY = {"read", "read, unreadable", "read failed", "probe failed"} | {
-    f"{what} {how}" for what in ("command", "query") for how in ("answered", "failed")
+UNDER_WAY = {"emptied", "setting confirmed", "read", "read, unreadable", "read failed"} | {
+    f"{what} {how}" for what in ("probe", "command", "query") for how in ("answered", "failed")
 }
 # Who takes the blame where a step is not held by itself.
-WHERE = {"list": "discovery", "list,": "discovery", "read": "polling", "read,": "polling"}
+WHERE = {
+    "emptied": "departures",
+    "list": "discovery",
+    "list,": "discovery",
+    "read": "polling",
+    "read,": "polling",
+}
+PART_OF = {"charger": "fleet", "state": "fleet", "events": "fleet"}
 # What time brings comes behind every event.
 DUE = STORIES["tick"]
 
@@ -1786,7 +1857,25 @@ def test_every_event_there_is_has_its_stories():
     world.take(Started(), MqttConnected(False, "5", 20))
     made = {type(make(world)) for name, make in EVENTS.items() if name not in UNDER_WAY}
     assert made == set(get_args(Event))
-    assert list(EVENTS) == list(STORIES)
+    assert [*EVENTS, "made"] == list(STORIES)
+
+
+def test_every_room_is_made_with_what_it_needs(monkeypatch):
+    """What each gets of the settings, and of the others."""
+    watched = Watched(monkeypatch)
+    mqtt = MqttSettings(client_id="me", base_topic="base", keepalive_s=7, reply_prefixes=("re",))
+    publish = PublishSettings(personal_data=True, scalar=False)
+    watched.names = {id(publish): "settings.publish"}
+    settings = Settings(
+        EaseeSettings("x@example.com", Secret("p"), (ONE, TWO), source="poll", poll_interval_s=99),
+        commands=CommandSettings(allow=("pause",)),
+        mqtt=mqtt,
+        publish=publish,
+    )
+    machine = Machine(settings, version="1.2.3", salt=b"salt")
+
+    assert watched.lines == STORIES["made"]
+    assert machine.topics == Topics("base", ("re",))
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -1806,6 +1895,7 @@ def test_who_fails_is_named_with_what_it_was_doing(name, monkeypatch):
         notes = [e.fields for e in watched.effects if isinstance(e, Note)]
         failed = [facts for facts in notes if isinstance(facts.get("exc_info"), Defect)]
         mine = [each for each in failed if each["doing"] == type(event).__name__]
-        assert {each["component"] for each in mine} <= {room, "machine", WHERE.get(name.split()[0])}
+        owners = {PART_OF.get(room, room), "machine", WHERE.get(name.split()[0])}
+        assert {each["component"] for each in mine} <= owners
         assert mine
         assert f"{room}.{step}" in DUE or set(DUE[-5:]) <= set(lines)
