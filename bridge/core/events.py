@@ -214,10 +214,13 @@ class MqttDisconnected:
         reason: A sentence.
         code: The reason code the broker gave, 0x80 where it gave none; None where it was not the
             broker that ended it.
+        was_busy: Something of ours was under way that may have ended it: a message that was not
+            acknowledged, or a subscription that was not answered.
     """
 
     reason: str
     code: int | None = None
+    was_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ Rules:
    tell its instance id, or has our client id and is therefore never there at the same time, nobody
    stands back.
 4. A broker that says so, or that closes three connections in a row soon after they were made, has
-   another client with our id. Many brokers do not say so.
+   another client with our id. Many brokers do not say so. What is closed while something of ours
+   was under way does not count: that may have been the reason.
 5. Whatever of this is so is named in one alert, which is cleared when it is over.
 """
 
@@ -123,7 +124,7 @@ class Neighbours:
             self._taken_over += 1
             self._lost_s = now.mono_s
         elif event.code == CLOSED and now.mono_s - self._connected_s < SOON_S:
-            self._closed += 1
+            self._closed += not event.was_busy
             self._lost_s = now.mono_s
         else:
             self._closed = 0

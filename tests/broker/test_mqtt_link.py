@@ -392,6 +392,7 @@ async def test_a_second_client_with_the_same_id_is_not_fought(broker):
             await twin.disconnected()
 
     assert len(it.seen(MqttConnected)) <= 3
+    assert not any(lost.was_busy for lost in it.seen(MqttDisconnected))
 
 
 async def test_a_wrong_password_is_named_and_never_shown(make_broker, tmp_path):

@@ -95,6 +95,23 @@ async def test_a_broker_that_hangs_up_over_a_filter_loses_only_that(monkeypatch,
     assert broker.connects("bridge") == 3
 
 
+async def test_a_broker_that_hangs_up_over_a_question_is_told_so():
+    """A connection that ended while a subscription was not answered is no idle one."""
+
+    class Shy(Scripted):
+        def _is_over(self, head, body, writer, *, five):
+            again = head >> 4 == SUBSCRIBE and bool(self.subscribed)
+            return again or super()._is_over(head, body, writer, five=five)
+
+    async with scripted(Shy()) as broker, linked(broker.port, filters=(GET,)) as it:
+        await it.connected()
+        it.link.ask_retained(GET)
+        await it.disconnected()
+
+    (lost,) = it.seen(MqttDisconnected)
+    assert lost.was_busy
+
+
 @pytest.mark.fault("F46")
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 async def test_a_broker_that_grants_only_qos_0_is_called_one_that_holds_nothing(version):

@@ -52,9 +52,10 @@ class Bench:
         else:
             self.do(self.neighbours.heartbeat(event, self.clock.now()))
 
-    def lost(self, code):
+    def lost(self, code, *, was_busy=False):
         """Lose the connection."""
-        self.do(self.neighbours.disconnected(MqttDisconnected("x", code), self.clock.now()))
+        lost = MqttDisconnected("x", code, was_busy)
+        self.do(self.neighbours.disconnected(lost, self.clock.now()))
 
     def later(self, seconds):
         """Let time pass."""
@@ -202,6 +203,19 @@ def test_a_client_with_our_id_is_suspected_where_the_broker_says_nothing(bench):
         bench.lost(CLOSED)
     assert "closed 3 connections in a row" in bench.told["message"]
     assert "the id bridge" in bench.told["message"]
+
+
+def test_what_was_closed_in_the_middle_of_something_is_no_second_client(bench):
+    """A message or a subscription may have ended it; that hides no idle ones either."""
+    for _ in range(9):
+        bench.neighbours.connected(bench.clock.now())
+        bench.lost(CLOSED, was_busy=True)
+    assert bench.told is None
+    for was_busy in (False, True, False, True):
+        bench.lost(CLOSED, was_busy=was_busy)
+    assert bench.told is None
+    bench.lost(CLOSED)
+    assert "closed 3 connections in a row" in bench.told["message"]
 
 
 def test_what_was_kept_of_one_with_our_client_id_explains_the_first_loss(bench):

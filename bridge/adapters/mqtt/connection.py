@@ -160,6 +160,11 @@ class Connection:
         return asked.without(frozenset(granted))
 
     @property
+    def is_asking(self) -> bool:
+        """Whether a subscription is not answered."""
+        return bool(self.asking or self._asked_again)
+
+    @property
     def granted(self) -> bool:
         """Whether the broker took us."""
         return self._is_granted

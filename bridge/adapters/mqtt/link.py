@@ -116,6 +116,7 @@ class PahoLink:
         self._attempt: Connection | None = None
         self._up: Connection | None = None
         self._ended_with: int | None = None
+        self._was_busy = False
         self._in_flight: dict[int, Publish] = {}
         self._early: deque[MqttMessage] = deque()
         self._sleeper: asyncio.Task[None] | None = None
@@ -239,6 +240,9 @@ class PahoLink:
             connection.drop("stopped")
             self._attempt = self._up = None
             self._learn_qos(connection)
+            # At QoS 0 nobody knows what the broker has taken.
+            is_blind = connection.wish.publish_qos == 0
+            self._was_busy = bool(self._in_flight) or connection.is_asking or is_blind
             if connection.granted:
                 self._guessed_qos = 1
             self._in_flight.clear()
@@ -416,19 +420,19 @@ class PahoLink:
             if self._told_down:
                 self._emit(MqttUnreachable(reason))
         self._last_failure = reason
-        self._tell_down(reason, None)
+        self._tell_down(MqttDisconnected(reason))
 
     def _note_loss(self, reason: str, lived_s: float) -> None:
         if self._closing:
             log.info("mqtt.closed", lived_s=round(lived_s))
         else:
             log.warning("mqtt.disconnected", reason=reason, lived_s=round(lived_s))
-        self._tell_down(reason, self._ended_with)
+        self._tell_down(MqttDisconnected(reason, self._ended_with, self._was_busy))
 
-    def _tell_down(self, reason: str, code: int | None) -> None:
+    def _tell_down(self, event: MqttDisconnected) -> None:
         if not self._told_down:
             self._told_down = True
-            self._emit(MqttDisconnected(reason, code))
+            self._emit(event)
 
     async def _pause(self, failed: int, cause: Cause) -> None:
         if self._closing:
