@@ -38,8 +38,9 @@ CLOSED = 0x80
 GONE_S = 35.0
 # What was kept of it says nothing of now: its next heartbeat does.
 PROVISIONAL_S = 15.0
-# A connection that lived longer was not closed because of another client with its id.
-SOON_S = 45.0
+# A connection that lived longer was not closed because of another client with its id: two of them
+# wait 60 s for each other at most.
+SOON_S = 75.0
 CLOSED_IN_A_ROW = 3
 # Two bridges that wait 60 s for each other have met again long before.
 QUIET_S = 600.0
