@@ -4,8 +4,9 @@ Rules:
 
 1. Where the cloud told the ticks of a command, only a CommandResponse with these ticks answers it:
    another controller's command of the same kind may be milliseconds away.
-2. Where it did not, the command id has to do, as long as no other command of that id is under way.
-   The ticks that come with such an answer are the command's from then on.
+2. Where it did not, the command id has to do, as long as no other command of that id is under way,
+   or ended without the charger's word a moment ago. The ticks that come with such an answer are the
+   command's from then on.
 3. An observation proves a command only if it was measured after the command was sent, or changed
    since. A replay of an old value proves nothing.
 """
@@ -16,11 +17,13 @@ from datetime import datetime, timedelta
 
 from bridge.core.chargers.observations import Observation, Value
 from bridge.core.cloud.rest import CommandTicket
-from bridge.core.commands.lifecycle import Command
+from bridge.core.commands.lifecycle import FINAL, Command, State
 from bridge.core.events import CommandResponse, Moment
 
 # The charger's clock against ours.
 SLACK = timedelta(seconds=2)
+# Ends at which the charger may not have answered yet. The others never reached it.
+ANSWERABLE = frozenset({State.CONFIRMED, State.REJECTED, State.UNCONFIRMED, State.UNKNOWN})
 
 
 def owner(response: CommandResponse, commands: Iterable[Command]) -> Command | None:
@@ -34,10 +37,19 @@ def owner(response: CommandResponse, commands: Iterable[Command]) -> Command | N
     exact = next((c for c in concerned if is_exact(response, c)), None)
     if exact is not None:
         return exact
-    alike = [c for c in concerned if is_alike(response, c)]
+    alike = [c for c in concerned if is_alike(response, c) and _is_owed(c, response)]
     if len(alike) != 1 or _without_ticks(alike[0], response) is None:
         return None
     return alike[0]
+
+
+def _is_owed(command: Command, response: CommandResponse) -> bool:
+    """Say whether a charger may still answer a command; it may while that is under way."""
+    if command.state not in FINAL:
+        return True
+    left = [t.ticks for i, t in enumerate(command.tickets) if i not in command.answered]
+    may_be = any(not ticks or response.ticks in (None, ticks) for ticks in left)
+    return command.state in ANSWERABLE and (may_be or not command.tickets)
 
 
 def is_exact(response: CommandResponse, command: Command) -> bool:

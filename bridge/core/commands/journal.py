@@ -415,8 +415,6 @@ class Journal:
         if command.state is State.LEAVING:
             self._sender.withdraw(command)
             yield from self._book.finish(command, Step.LATE, now)
-        elif command.state is State.SENT:
-            yield from self._sender.doubt(command, now)
         elif command.state is not State.WAITING:
             yield from self._book.finish(command, Step.SILENCE, now)
         elif command.expires_s <= now.mono_s:

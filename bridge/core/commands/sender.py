@@ -195,8 +195,6 @@ class Sender:
             case Purpose.LOOK:
                 yield from self._witness.looked(command, call.request, event.body, now)
             case Purpose.SEND:
-                if command.state is not State.SENT:
-                    return  # the charger's own word was taken for it
                 command.http_status = event.status
                 self._flow.answered(command, now)
                 yield from self._taken(command, event, now)
@@ -233,16 +231,10 @@ class Sender:
         """Go on from calls that nobody answered."""
         for call in self.calls.lost(now.mono_s):
             yield Note("error", "command.call_lost", {"command": call.command.spec.name})
-            if call.purpose is Purpose.SEND and call.command.state is State.SENT:
+            if call.purpose is Purpose.SEND:
                 self._flow.answered(call.command, now)
                 yield from self._judge(call.command, InDoubt(), "no answer", now)
                 yield from self._witness.sort_early(call.command.charger_id, now)
-
-    def doubt(self, command: Command, now: Moment) -> Iterator[Effect]:
-        """Go on without the cloud's answer: the charger has spoken, and the answer is overdue."""
-        self._flow.answered(command, now)
-        yield from self._judge(command, InDoubt(), "the charger answered before the cloud", now)
-        yield from self._witness.sort_early(command.charger_id, now)
 
     def _unsent(self, command: Command, verdict: Verdict, now: Moment) -> None:
         """Take back what was counted for a sending that came to nothing."""

@@ -3,7 +3,7 @@
 Rules:
 
 1. What a charger says may arrive before the cloud's answer. It is kept until that answer is in, or
-   for a few seconds when only one command of that kind was answered meanwhile.
+   the request over: the cloud may tell ticks that make it somebody else's.
 2. A response that belongs to none of our commands is somebody else's, and is announced; also when
    it is found out late, because a call of ours was under way when it came.
 3. Where the charger cannot be heard, the cloud is asked: what became of the command by its ticks,
@@ -36,9 +36,6 @@ from bridge.core.events import CommandResponse, Moment, Observed
 from bridge.errors import CommandRefused, DecodeError
 
 MOST_EARLY: Final = 16
-# The cloud's answer and the charger's are milliseconds apart, in either order. A request that still
-# hangs so long after the charger answered need not be waited for.
-EARLY_S: Final = 3.0
 # Seconds after the cloud took it. Most answers are there within one.
 LOOK_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
 # After a restart the stream needs some seconds to come up and replay.
@@ -90,10 +87,6 @@ class Witness:
         """Keep a response until the cloud's answer tells whose it is."""
         early = self._early.setdefault(in_flight.charger_id, [])
         early.append(response)
-        if is_alike(response, in_flight):
-            # Two commands of this kind were answered: without the ticks nobody knows which is ours.
-            sure = _is_sure(in_flight, early)
-            in_flight.due_s = min(in_flight.due_s, now.mono_s + EARLY_S) if sure else math.inf
         if len(early) > MOST_EARLY:
             yield from self._foreign(early.pop(0), now)
 

@@ -15,7 +15,7 @@ from bridge.core.commands.evidence import (
     reflects,
     take_response,
 )
-from bridge.core.commands.lifecycle import Command
+from bridge.core.commands.lifecycle import Command, State
 from bridge.core.commands.payloads import Phases
 from bridge.core.events import CommandResponse, Moment
 from tests.conftest import NOON
@@ -90,6 +90,30 @@ def test_the_id_does_not_do_where_two_commands_of_it_are_under_way(tickets):
     other = _command("resume", tickets=tickets)
     assert owner(_response(ticks=TICKS + 7), [_command(), other]) is None
     assert owner(_response(ticks=TICKS + 7), [_command(), _command("start")]) is not None
+
+
+@pytest.mark.parametrize(
+    ("tickets", "answered", "state", "told", "is_in_the_way"),
+    [
+        ([(48, TICKS)], {0}, State.CONFIRMED, None, False),
+        ([(48, None)], {0}, State.REJECTED, None, False),
+        ([(48, TICKS)], (), State.CONFIRMED, TICKS + 7, False),
+        ([], (), State.NOOP, None, False),
+        ([], (), State.FAILED, None, False),
+        ([(48, TICKS)], (), State.CONFIRMED, None, True),
+        ([(48, None)], (), State.CONFIRMED, TICKS + 7, True),
+        ([], (), State.CONFIRMED, None, True),
+        ([], (), State.UNKNOWN, TICKS + 7, True),
+        ([(48, TICKS)], (), State.ACCEPTED, TICKS + 7, True),
+    ],
+)
+def test_a_command_that_ended_is_in_the_way_while_its_charger_may_still_answer(
+    tickets, answered, state, told, is_in_the_way
+):
+    """One that was answered, or never got to the charger, leaves the next answer to the next."""
+    before, ours = _command("resume", tickets=tickets), _command()
+    before.state, before.answered = state, set(answered)
+    assert owner(_response(ticks=told), [before, ours]) is (None if is_in_the_way else ours)
 
 
 def test_a_command_without_ticks_takes_those_of_its_answer():

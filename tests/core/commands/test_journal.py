@@ -177,25 +177,41 @@ def test_a_ticket_in_capitals_is_a_ticket(bench):
     assert states(bench.respond()) == ["confirmed"]
 
 
-def test_a_charger_that_answers_before_the_cloud_is_believed(bench):
-    """Where the request still hangs some seconds after the charger's word, that word is the end."""
-    call = call_of(bench.send())
-    assert not states(bench.respond())
-    assert not states(bench.pass_s(2.9))
-    (answer,) = answers(bench.pass_s(0.1))
-    assert (answer["state"], answer["http_status"]) == ("confirmed", None)
+def over(bench, call):
+    """End a request whose outcome cannot be learned."""
+    return bench.fail(call, OutcomeUnknown("timeout"))
+
+
+def lost(bench, _call):
+    """Let the time of a request pass that nobody ends."""
+    return bench.pass_s(36)
+
+
+@pytest.mark.parametrize("end", [over, lost])
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_charger_that_answers_before_the_cloud_is_believed_when_the_request_is_over(
+    bench, end, accepted
+):
+    """While it hangs the cloud may still tell other ticks; then the charger's word is the end."""
+    call = call_of(bench.send("toggle"))
+    assert not states(bench.respond(command_id=call_id_of("toggle"), accepted=accepted))
+    assert not states(bench.pass_s(20))
+    (answer,) = answers(end(bench, call))
+    state = "confirmed" if accepted else "rejected"
+    assert (answer["state"], answer["http_status"]) == (state, None)
     assert not bench.answer(call, ticket())
     bench.pass_s(1)
     assert bench.journal.deadline_s() is None
 
 
-def test_a_charger_that_refuses_before_the_cloud_answers_is_believed(bench):
-    """A no counts like a yes, and a failure of the request afterwards changes nothing."""
-    call = call_of(bench.send("toggle"))
-    bench.respond(command_id=call_id_of("toggle"), accepted=False)
-
-    assert states(bench.pass_s(3)) == ["rejected"]
-    assert not bench.fail(call, OutcomeUnknown("timeout"))
+def test_ticks_that_are_told_late_decide_all_the_same(bench):
+    """What somebody else's command got, long before our request was answered, is not ours."""
+    call = call_of(bench.send())
+    bench.respond(TICKS + 1)
+    bench.pass_s(25)
+    assert states(bench.answer(call, ticket())) == ["accepted"]
+    assert [response.ticks for response in bench.foreign] == [TICKS + 1]
+    assert states(bench.respond(accepted=False)) == ["rejected"]
 
 
 def test_somebody_elses_early_response_ends_nothing(bench):

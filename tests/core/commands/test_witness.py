@@ -173,6 +173,20 @@ def test_two_answers_whose_ticks_are_never_told_prove_nothing():
     assert states(bench.pass_s(20)) + states(bench.pass_s(10)) == ["unknown"]
 
 
+def test_a_toggle_behind_a_start_is_confirmed_by_an_answer_of_its_own():
+    """The start has its answer, so the next one without ticks is the toggle's; not before that."""
+    bench = Bench()
+    bench.answer(call_of(bench.send("start")), b"{}")
+    assert states(bench.respond(None)) == ["confirmed"]
+    bench.answer(call_of(bench.send("toggle")), b"{}")
+    assert states(bench.respond(None)) == ["confirmed"]
+    bench.answer(call_of(bench.send("start")), b"{}")
+    assert states(bench.observe(109, 3)) == ["confirmed"]
+    bench.answer(call_of(bench.send("toggle")), b"{}")
+    assert states(bench.respond(None)) == []
+    assert bench.foreign
+
+
 _FOREIGN = st.tuples(st.just("foreign"), st.integers(-3, 40), st.booleans())
 _OURS = st.tuples(st.sampled_from(["send", "answer", "respond"]), st.just(0), st.booleans())
 
