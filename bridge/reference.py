@@ -104,7 +104,11 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "yes",
         "`connected`, `degraded` (polling or partial), `disconnected`, `auth_failed`, `blocked`",
     )
-    yield _code(topics.bridge_info), "yes", "JSON: version, started_at, chargers, capabilities"
+    yield (
+        _code(topics.bridge_info),
+        "yes",
+        "JSON: version, client_id, instance, started_at, chargers, capabilities",
+    )
     yield _code(topics.bridge_health), "yes", "JSON: one summary"
     yield (
         _code(topics.bridge_heartbeat),
