@@ -19,7 +19,7 @@ from bridge.core.events import Moment
 LISTS = 3
 WITHIN_S = 900.0
 CLOSEST_S = 30.0
-EMPTY_FOR_S = 3600.0
+EMPTY_FOR_S = 600.0
 # So many lists without a charger are worth an alert.
 DOUBTFUL = 2
 

@@ -3,6 +3,7 @@
 Total: :func:`parsed` raises ``DecodeError`` and nothing else, the others raise nothing.
 """
 
+import json
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from bridge.core.cloud.requests import is_serial
 from bridge.errors import DecodeError
 
 NO_JSON = "no JSON"
+_HOLDS_NO_NUMBER = re.compile(rb"\s*[\[{].*(?:NaN|Infinity)", re.DOTALL).match
 EXCERPT_BYTES = 80
 LONGEST_LINE = 200
 MOST_TEXT_BYTES = 2048
@@ -19,7 +21,7 @@ MOST_TICK_DIGITS = 20  # 2**64 has twenty
 
 
 def parsed(body: bytes, source: str, *, quote: bool = True) -> Any:
-    """Parse JSON.
+    """Parse JSON. ``NaN`` and ``Infinity`` are none: in a list or an object they become texts.
 
     Args:
         body: As received, size already capped.
@@ -30,13 +32,23 @@ def parsed(body: bytes, source: str, *, quote: bool = True) -> Any:
         DecodeError: It is no JSON, or nested deeper than the stack allows.
     """
     try:
-        return msgspec.json.decode(body)
+        return _decoded(body)
     except (ValueError, RecursionError) as exc:
         # All of msgspec's errors and UnicodeDecodeError are ValueErrors. The latter holds the
         # whole body, so it is not chained.
         reason = "nested too deep" if isinstance(exc, RecursionError) else NO_JSON
         excerpt = body[:EXCERPT_BYTES] if quote else ""
         raise DecodeError(reason, source=source, raw=excerpt) from None
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        # One number that is none must not cost the list it stands in.
+        if _HOLDS_NO_NUMBER(body) is None:
+            raise
+    return msgspec.json.decode(json.dumps(json.loads(body, parse_constant=str)))
 
 
 def parsed_object(body: bytes, source: str) -> dict[str, Any]:

@@ -15,6 +15,25 @@ def test_what_is_no_json_is_a_decode_error(body):
         bodies.parsed(body, "test")
 
 
+def test_a_number_that_is_none_does_not_cost_what_it_stands_in():
+    """Some writers put NaN where there is no number; a text is read as none by everybody."""
+    read = bodies.parsed(
+        b'[{"id":7,"kWh":NaN},{"id":8,"kWh":-Infinity},{"id":9,"kWh":1.5}]', "test"
+    )
+
+    assert read == [{"id": 7, "kWh": "NaN"}, {"id": 8, "kWh": "-Infinity"}, {"id": 9, "kWh": 1.5}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[NaN", b'["NaN" 1e999]', b'[NaN,"\\ud800"]', b"[NaN," + b"[" * 100_000, b"[NaN,1e999]"],
+)
+def test_broken_json_with_a_number_that_is_none_is_refused(body):
+    """It is read more kindly, and no less safely."""
+    with pytest.raises(DecodeError):
+        bodies.parsed(body, "test")
+
+
 def test_an_error_does_not_quote_what_must_not_be_seen():
     """With quoting off nothing of the body is in the error, nor in what it was raised from."""
     with pytest.raises(DecodeError) as caught:
