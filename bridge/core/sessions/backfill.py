@@ -249,12 +249,14 @@ class Backfill:
         after = chain(book.known.values(), listed)
         book.sought.update(number for gap in gaps(after) for number in gap.numbers)
         told = (*book.known.values(), *book.unnumbered.values())
-        unread = [text for text in found.unread if not _is_told(text, told)]
+        stored = [text for text in found.unread if _is_told(text, told)]
+        unread = [text for text in found.unread if text not in stored]
         facts = {"charger_id": charger_id, "sessions": len(reports), "unreadable": len(unread)}
         yield Note("info", "session.backfilled", facts)
         for report in reports:
             yield SaveReport(report)
         yield from self._left_out(charger_id, book, left_out, now)
+        yield from self._unread.told(stored, now)
         for text in unread:
             yield from self._unread.take(text, now)
         yield from self._unread.looked(charger_id, now)

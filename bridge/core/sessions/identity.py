@@ -85,7 +85,8 @@ def supersedes(report: SessionReport, held: SessionReport) -> bool:
 def is_again(one: SessionReport, other: SessionReport) -> bool:
     """Recognise an observation that is told again: one stamp, one energy, the same meters.
 
-    Times that can be on both sides say more.
+    Times that can be on both sides say more, but a time that lies ahead comes: what the list mended
+    and the charger tells again after that lasted as long.
     """
     numbers = (one.session_id, other.session_id)
     shares_a_time = one.started_at == other.started_at or one.ended_at == other.ended_at
@@ -95,6 +96,7 @@ def is_again(one: SessionReport, other: SessionReport) -> bool:
             shares_a_time
             or bool(one.doubtful) != bool(other.doubtful)
             or _meters(one, other) == SURE
+            or (None not in numbers and _lasted_alike(one, other))
         )
         and BACKFILL not in (one.source, other.source)
         and (None in numbers or numbers[0] == numbers[1])
@@ -102,6 +104,11 @@ def is_again(one: SessionReport, other: SessionReport) -> bool:
         and (one.meter_start_kwh, one.meter_stop_kwh)
         == (other.meter_start_kwh, other.meter_stop_kwh)
     )
+
+
+def _lasted_alike(one: SessionReport, other: SessionReport) -> bool:
+    lasted, other_lasted = (report.ended_at - report.started_at for report in (one, other))
+    return abs(lasted - other_lasted) <= SAME_START_WITHIN
 
 
 def _told_alike(one: SessionReport, other: SessionReport) -> bool:

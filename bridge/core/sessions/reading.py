@@ -196,11 +196,13 @@ class Hints:
         session_id: The charger's counter, or None.
         started_at: When the session began, or None.
         ended_at: When it ended, or None.
+        energy_kwh: Energy, or None.
     """
 
     session_id: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    energy_kwh: float | None = None
 
 
 def hints(text: str) -> Hints:
@@ -210,17 +212,19 @@ def hints(text: str) -> Hints:
     except DecodeError:
         told = {key: match[1] for key in _HINTED if (match := _HINTED[key](text))}
     times = (session_time(told.get(key)) for key in ("Start", "Stop"))
-    return Hints(counter(told.get("Id")), *times)
+    return Hints(counter(told.get("Id")), *times, energy(told.get("EnergyKwh")))
 
 
 def _after(key: str, pattern: str) -> Callable[[str], re.Match[str] | None]:
-    return re.compile(rf"\b{key}\W{{1,8}}({pattern})", re.ASCII | re.IGNORECASE).search
+    return re.compile(rf"\b{key}[^\w-]{{1,8}}({pattern})", re.ASCII | re.IGNORECASE).search
 
 
 _HINTED: Final = {
     "Id": _after("id", r"[0-9]{1,19}\b"),
     "Start": _after("start", r"[0-9][0-9T:.Z+-]{18,33}"),
     "Stop": _after("stop", r"[0-9][0-9T:.Z+-]{18,33}"),
+    # All of it: a text may end in the middle, or have a comma there.
+    "EnergyKwh": _after("energykwh", r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?=\s{0,9}[,}][^0-9])"),
 }
 
 

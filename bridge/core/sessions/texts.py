@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 
 from bridge.core.chargers.redaction import without_auth
 from bridge.core.sessions.clocks import AHEAD, is_default
+from bridge.core.sessions.reports import BACKFILL
 
 LONGEST_TEXT = 4096
 # Two sources tell one moment so close to each other.
 CLOSE = timedelta(seconds=20)
 SAME_END_WITHIN = timedelta(minutes=5)
+# Two sessions that last shorter last as long as each other.
+LONG = timedelta(minutes=10)
 _AFTER_TAG = re.compile(r"auth|token|rfid|card|user", re.IGNORECASE)
 
 
@@ -42,12 +45,34 @@ class UnreadText:
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
-    def names(self, started_at: datetime, ended_at: datetime) -> bool | None:
-        """Say whether it is of a session of these times; None when it told none that can be."""
+    @property
+    def told_at(self) -> datetime:
+        """When it was told: never ahead of its arrival."""
+        if is_default(self.measured_at):
+            return self.received_at
+        return min(self.measured_at, self.received_at)
+
+    @property
+    def believed(self) -> tuple[datetime | None, datetime | None]:
+        """Start and end where they were told and can be."""
+        # The list's own time is the session's end, which may be what cannot be.
+        limit = self.received_at if self.source == BACKFILL else self.told_at
         start, end = (
-            None if at is None or is_default(at) or at - self.received_at > AHEAD else at
+            None if at is None or is_default(at) or at - limit > AHEAD else at
             for at in (self.started_at, self.ended_at)
         )
+        return start, end
+
+    def lasted_as(self, started_at: datetime, ended_at: datetime) -> bool:
+        """Say whether it is of a session that lasted so long: wrong clocks run right."""
+        if self.started_at is None or self.ended_at is None:
+            return False
+        lasted = self.ended_at - self.started_at
+        return lasted >= LONG and abs(lasted - (ended_at - started_at)) <= 2 * CLOSE
+
+    def names(self, started_at: datetime, ended_at: datetime) -> bool | None:
+        """Say whether it is of a session of these times; None when it told none that can be."""
+        start, end = self.believed
         if start is not None and end is not None:
             if start > end:
                 return None
@@ -55,15 +80,21 @@ class UnreadText:
             return shared >= min(end - start, ended_at - started_at) / 2
         if start is not None:
             return started_at - CLOSE <= start < max(ended_at, started_at + CLOSE)
-        if end is not None:
-            return started_at < end <= ended_at + SAME_END_WITHIN
-        return None
+        if end is not None and not ended_at + CLOSE < end <= ended_at + SAME_END_WITHIN:
+            return started_at < end <= ended_at + CLOSE
+        return None  # a little later it may be the next session
 
     @property
     def key(self) -> str:
-        """Name it: the same text of the same charger is one."""
-        content = json.dumps([self.charger_id, self.text]).encode()
+        """Name it: the same text of the same charger with the same stamp is one."""
+        content = json.dumps([self.charger_id, self.text, self._stamp]).encode()
         return f"{self.charger_id}-u{hashlib.sha256(content).hexdigest()[:16]}"
+
+    @property
+    def _stamp(self) -> str:
+        """What tells two observations of one text apart; a list, and some records, have none."""
+        has_none = self.source == BACKFILL or self.measured_at == self.received_at
+        return "" if has_none else self.measured_at.isoformat()
 
 
 def cut(text: str) -> str:

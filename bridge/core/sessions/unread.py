@@ -9,6 +9,7 @@ Rules:
 3. Each charger has an alert of its own, and it says what is known of the session.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +17,9 @@ from datetime import datetime, timedelta
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect, ForgetTexts, KeepText
 from bridge.core.events import Moment
-from bridge.core.sessions.clocks import ENDED, is_default
+from bridge.core.sessions.clocks import AHEAD, ENDED, STARTED
+from bridge.core.sessions.identity import SAME_ENERGY_KWH
+from bridge.core.sessions.reading import hints
 from bridge.core.sessions.reports import SessionReport
 from bridge.core.sessions.texts import CLOSE, SAME_END_WITHIN, UnreadText
 from bridge.core.values import iso_utc
@@ -24,6 +27,8 @@ from bridge.core.values import iso_utc
 ALERT = "session_unreadable"
 # Of one charger: the newest.
 MOST = 20
+# Of all chargers.
+MOST_DONE = 1_000
 NAMED_IN_ALERT = 5
 # A counter that stands still names another session after this.
 SAME_NUMBER_WITHIN = timedelta(days=2)
@@ -50,11 +55,13 @@ class Unread:
         self._alerts = alerts
         self._keep = timedelta(days=keep_days)
         self._desks: dict[str, _Desk] = {}
+        # Keys: the stream tells the newest of each charger again whenever it opens.
+        self._done: deque[str] = deque(maxlen=MOST_DONE)
 
     def earliest(self, charger_id: str) -> datetime | None:
         """Return how far a look in the cloud has to reach back; None when there is no text."""
         desk = self._desks.get(charger_id)
-        return min(map(_told_at, desk.texts.values()), default=None) if desk else None
+        return min((text.told_at for text in desk.texts.values()), default=None) if desk else None
 
     def opened(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
         """Take what the store holds, and give it what it lacks."""
@@ -69,7 +76,9 @@ class Unread:
             yield from self._tell(charger_id, now)
 
     def take(self, text: UnreadText, now: Moment) -> Iterator[Effect]:
-        """Keep a text and name it; one that is there already is no news."""
+        """Keep a text and name it; one that is there already, or done with, is no news."""
+        if text.key in self._done:
+            return
         desk = self._desks.setdefault(text.charger_id, _Desk())
         if text.key in desk.texts:
             return
@@ -95,11 +104,18 @@ class Unread:
             gone = [k for k, text in desk.texts.items() if _is_of(text, report, is_new=is_new)]
             yield from self._drop(report.charger_id, gone, now)
 
+    def told(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
+        """The list tells unreadably what is stored: these texts are done with."""
+        for text in texts:
+            desk = self._desks.get(text.charger_id)
+            if desk is not None and text.key in desk.texts:
+                yield from self._drop(text.charger_id, [text.key], now)
+
     def looked(self, charger_id: str, now: Moment) -> Iterator[Effect]:
         """The cloud was asked: what is older than what is kept is given up."""
         desk = self._desks.get(charger_id)
         if desk is not None and now.trusted:
-            old = [k for k, text in desk.texts.items() if now.wall - _told_at(text) > self._keep]
+            old = [k for k, text in desk.texts.items() if now.wall - text.told_at > self._keep]
             yield from self._drop(charger_id, old, now)
 
     def _drop(self, charger_id: str, keys: list[str], now: Moment) -> Iterator[Effect]:
@@ -110,6 +126,7 @@ class Unread:
             del desk.texts[key]
         if not desk.texts:
             del self._desks[charger_id]
+        self._done.extend(keys)
         yield ForgetTexts(tuple(keys))
         yield from self._tell(charger_id, now)
 
@@ -137,15 +154,6 @@ def _named(text: UnreadText) -> str:
     return f"{number}{since}{until}, told {iso_utc(text.received_at)} ({text.reason})"
 
 
-def _told_at(text: UnreadText) -> datetime:
-    """Say when a text was told: never ahead of its arrival."""
-    return (
-        text.received_at
-        if is_default(text.measured_at)
-        else min(text.measured_at, text.received_at)
-    )
-
-
 def _is_of(text: UnreadText, report: SessionReport, *, is_new: bool) -> bool:
     numbers = text.session_id, report.session_id
     if None not in numbers and numbers[0] != numbers[1]:
@@ -154,12 +162,20 @@ def _is_of(text: UnreadText, report: SessionReport, *, is_new: bool) -> bool:
         named = text.names(report.started_at, report.ended_at)
         if named is not None:
             return named
-    elif text.ended_at is not None and ENDED not in report.doubtful:
-        return abs(text.ended_at - report.ended_at) <= CLOSE
-    elif text.ended_at is not None:
+    elif ENDED in report.doubtful and text.ended_at is not None:
         return text.measured_at == report.measured_at
-    apart = abs(report.at - _told_at(text))
+    elif (ended_at := text.believed[1]) is not None:
+        return abs(ended_at - report.ended_at) <= CLOSE
+    if STARTED not in report.doubtful and report.started_at > text.received_at + AHEAD:
+        return False  # it began after the text came
+    energy_kwh = hints(text.text).energy_kwh
+    same_energy = energy_kwh is not None and abs(energy_kwh - report.energy_kwh) <= SAME_ENERGY_KWH
+    if energy_kwh is not None and not same_energy:
+        return False
+    apart = abs(report.at - text.told_at)
     same_number = text.session_id is not None and text.session_id == report.session_id
-    if same_number and is_new and not report.doubtful:
-        return apart <= SAME_NUMBER_WITHIN
+    if same_number and not report.doubtful:
+        if same_energy or text.lasted_as(report.started_at, report.ended_at):
+            return True
+        return apart <= (SAME_NUMBER_WITHIN if is_new else SAME_END_WITHIN)
     return (is_new or same_number) and apart <= SAME_END_WITHIN

@@ -392,6 +392,21 @@ def test_many_chargers_with_gaps_make_one_alert_of_a_sane_size():
     assert "EH000009: 2 and 2 chargers" in office.alert
 
 
+def test_what_the_list_never_tells_readably_is_over_when_the_charger_told_it():
+    """Case B3: with a wrong clock, after the list's row was named."""
+    office = Office(row(6))
+    bad = json.loads(listed(7))
+    bad[0]["kiloWattHours"] = "much"
+    for is_told in (False, True):
+        body = json.dumps(bad).encode()
+        call = office.call()
+        office.take(office.backfill.answered(CloudAnswered(call.call_id, 200, body), office.now))
+        assert (f"session_unreadable/{ONE}" in office.alerts.kinds) is not is_told
+        doubtful = ("started_at", "ended_at")
+        report = replace(row(7).report, ended_at=NOON + 9 * HOUR, doubtful=doubtful)
+        office.take(office.backfill.saved(replace(row(7), report=report), True, office.now))
+
+
 def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():
     """Nobody is billed twice."""
     office = Office(row(7))

@@ -197,3 +197,15 @@ def test_an_observation_told_again_is_the_session_the_list_mended():
     assert likeness(PLAIN, moved(PLAIN, 3 * HOUR)) == DIFFERENT
     other = replace(NO_TIMES, started_at=Y2000 + 9 * HOUR, ended_at=Y2000 + 19 * HOUR)
     assert likeness(NO_TIMES, other) != EQUAL
+
+
+def test_a_time_that_lay_ahead_is_no_other_session_when_it_comes():
+    """The list mended it; three days later the clock's time can be, and the stamp tells it again."""
+    ahead = replace(PLAIN, measured_at=NOON + 9999 * HOUR, ranked_at=NOON + 2 * HOUR)
+    again = moved(ahead, 72 * HOUR, ranked_at=NOON + 80 * HOUR)
+
+    assert likeness(ahead, again) == EQUAL
+    assert not likeness(ahead, replace(again, energy_kwh=5.1))
+    assert not likeness(ahead, replace(again, measured_at=NOON + 9998 * HOUR))
+    assert not likeness(ahead, replace(again, ended_at=again.ended_at + HOUR))
+    assert not likeness(PLAIN, moved(PLAIN, 72 * HOUR))

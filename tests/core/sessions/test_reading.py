@@ -337,17 +337,25 @@ def test_nothing_but_a_decode_error_comes_out_of_reading(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "ended_at"),
+    ("text", "ended_at", "energy_kwh"),
     [
-        (json.dumps({**FINISHED, "EnergyKwh": None}), ENDED),
-        (json.dumps(FINISHED)[:-20], None),
-        (f"{FINISHED}", ENDED),
-        (json.dumps([FINISHED, 1]), ENDED),
+        (json.dumps({**FINISHED, "EnergyKwh": None}), ENDED, None),
+        (json.dumps({**FINISHED, "Stop": None}), None, 0.411273),
+        (json.dumps(FINISHED)[:-20], None, 0.411273),
+        (f"{FINISHED}", ENDED, 0.411273),
+        (json.dumps([FINISHED, 1]), ENDED, 0.411273),
     ],
 )
-def test_a_text_that_is_no_report_still_names_its_session(text, ended_at):
+def test_a_text_that_is_no_report_still_names_its_session(text, ended_at, energy_kwh):
     """Case B2: somebody has to look it up."""
-    assert hints(text) == Hints(435, STARTED, ended_at)
+    assert hints(text) == Hints(435, STARTED, ended_at, energy_kwh)
+
+
+@pytest.mark.parametrize("told", ['"0,411", "Id": 7', "0,411,", "12.5", "49.", "4e1, ", '-3, "Id": 7'])
+def test_half_an_energy_is_none(told):
+    """A text may end within it, and a comma is not what it seems."""
+    assert hints(f'[{{"EnergyKwh": {told}').energy_kwh is None
+    assert hints('[{"Id": -1, "Id2": 3').session_id is None
 
 
 @given(st.text() | st.just(json.dumps(FINISHED)))

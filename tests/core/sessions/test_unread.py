@@ -1,7 +1,7 @@
 """What cannot be read is kept, named by charger, and over when its session is known."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,11 +14,13 @@ from bridge.core.sessions.unread import MOST, Unread
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = Moment(NOON + 2 * HOUR, 1000.0)
 TOPIC = f"charger/bridge/alert/session_unreadable/{ONE}"
+SECOND = timedelta(seconds=1)
 # Told when REPORT ended.
-TEXT = UnreadText(ONE, f"{TAG}?", "no JSON", "stream", NOON + HOUR, NOON + HOUR)
-NUMBERED = replace(TEXT, session_id=435)
+TEXT = UnreadText(ONE, f"{TAG}?", "no JSON", "stream", NOON + HOUR, NOON + HOUR + SECOND)
+NUMBERED = replace(TEXT, text="?", session_id=435)
 TIMED = replace(TEXT, started_at=NOON, measured_at=NOON + 9 * HOUR)
 
 
@@ -55,6 +57,21 @@ def test_a_text_is_kept_and_named_with_what_is_known(unread):
         (NUMBERED, {"session_id": 436}, False),
         (NUMBERED, {"ended_at": NOON + 72 * HOUR}, False),
         (NUMBERED, {"session_id": None}, True),
+        # It began after the text came: the counter stands still.
+        (
+            replace(NUMBERED, measured_at=NOON + 9999 * HOUR),
+            {"started_at": NOON + 24 * HOUR, "ended_at": NOON + 25 * HOUR},
+            False,
+        ),
+        # Its energy is told, and is another one.
+        (replace(NUMBERED, text='[{"EnergyKwh":0.411,"Id":435'), {}, True),
+        (replace(NUMBERED, text='[{"EnergyKwh":9.5,"Id":435'), {}, False),
+        # Its clock was never set, and the list is no wiser about the start.
+        (
+            replace(NUMBERED, started_at=EPOCH, ended_at=EPOCH + HOUR),
+            {"started_at": EPOCH + 9 * HOUR, "doubtful": ("started_at",), "source": "backfill"},
+            True,
+        ),
         (TIMED, {}, True),
         (TIMED, {"started_at": NOON + timedelta(minutes=16)}, False),
         (TEXT, {}, True),
@@ -76,6 +93,41 @@ def test_a_session_that_was_known_before_is_not_the_one_nobody_could_read(unread
     list(unread.take(TEXT, NOW))
 
     assert list(unread.saved(REPORT, NOW, is_new=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "is_over"),
+    [
+        ({"text": '[{"EnergyKwh":0.411,"Id":435'}, True),
+        ({"started_at": EPOCH, "ended_at": EPOCH + HOUR}, True),
+        ({"started_at": EPOCH, "ended_at": EPOCH + 3 * HOUR}, False),
+        ({}, False),
+    ],
+)
+def test_a_text_that_comes_days_late_is_of_the_session_that_was_known(unread, change, is_over):
+    """Its counter, and its energy or how long it lasted, say so; its counter alone does not."""
+    late = NOON + 99 * HOUR
+    text = replace(NUMBERED, measured_at=NOON + 9999 * HOUR, received_at=late, **change)
+    list(unread.take(text, NOW))
+
+    assert bool(said(unread.saved(REPORT, NOW, is_new=False))) is is_over
+
+
+def test_what_is_told_again_when_its_session_is_known_is_no_news(unread):
+    """The stream tells the newest of each charger again whenever it opens; a new stamp is news."""
+    list(unread.take(TEXT, NOW))
+    list(unread.saved(REPORT, NOW, is_new=True))
+
+    assert list(unread.take(TEXT, NOW)) == []
+    assert said(unread.take(replace(TEXT, measured_at=NOON), NOW)) != []
+
+
+def test_what_the_list_tells_unreadably_and_is_stored_is_over(unread):
+    """Another look found out; what is not kept changes nothing."""
+    list(unread.take(NUMBERED, NOW))
+
+    assert said(unread.told([TEXT, replace(TEXT, charger_id="EH999999")], NOW)) == []
+    assert said(unread.told([NUMBERED, TEXT], NOW)) == [b""]
 
 
 def test_what_the_store_holds_is_named_again_and_it_gets_what_it_lacks(unread):
