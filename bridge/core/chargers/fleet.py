@@ -6,16 +6,15 @@ Rules:
    chargers that were unsubscribed (pyeasee notes that unsubscribing does not work).
 2. An undecodable value changes nothing. It is counted, logged once per observation id, and stays
    in an alert until a good value of that id arrives.
-3. A finished session is somebody's bill, and has times of its own. So it is taken also when the
-   stamp of its observation cannot be read: the arrival counts then.
+3. A finished session is somebody's bill: what its observation lacks, a stamp or a type, costs no
+   report, and what cannot be read at all is kept as a text and named there.
 """
 
 import heapq
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-import msgspec
 
 from bridge.core.chargers import derived
 from bridge.core.chargers.announcements import ANNOUNCED, Announcer
@@ -30,7 +29,7 @@ from bridge.core.sessions.reports import UNNAMED, Name, SessionReport
 from bridge.core.sessions.texts import UnreadText, cut
 from bridge.core.status import Status
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.values import read_stamp
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
 
@@ -150,13 +149,13 @@ class Fleet:
             observation = decode(raw)
         except DecodeError as error:
             counters["observations_undecodable"] += 1
-            effects += self._undecodable_value(raw, error, now)
+            effects += self._undecodable_value(raw.charger_id, raw.id, error, now)
             if raw.id == SESSION_FINISHED:
-                effects += self._half_told(raw, source, now)
+                told = _text_of(raw.value), _stamp_of(raw.timestamp)
+                effects += self._finished(raw.charger_id, *told, source, now)
             return None
-        if self._undecodable and (raw.charger_id, raw.id) in self._undecodable:
-            self._undecodable.discard((raw.charger_id, raw.id))
-            effects += self._undecodable_alert(now)
+        if raw.id != SESSION_START:  # whether that can be read its text says
+            effects += self._decodable_value(raw.charger_id, raw.id, now)
         return observation
 
     def apply(
@@ -183,7 +182,7 @@ class Fleet:
         if number in AVAILABILITY_IDS or not state.online:
             self._touched.add(observation.charger_id)
         if number in SESSION_IDS:
-            effects += self._session(charger, observation, source, now)
+            effects += self._session(observation, source, now)
         if number not in TOLD_IDS:
             state.apply(observation, source, now, effects)
             return
@@ -258,78 +257,65 @@ class Fleet:
         if charger is not None:
             yield from charger.board.recorded(report, name)
 
-    def _session(
-        self, charger: Charger, observation: Observation, source: str, now: Moment
+    def _session(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
+        charger_id, text = observation.charger_id, str(observation.value)
+        if observation.spec.id == SESSION_START:
+            return self._started(charger_id, text, observation.measured_at, now)
+        return self._finished(charger_id, text, observation.measured_at, source, now)
+
+    def _started(
+        self, charger_id: str, text: str, measured_at: datetime, now: Moment
     ) -> Iterator[Effect]:
-        text, charger_id = str(observation.value), observation.charger_id
-        measured_at, is_start = observation.measured_at, observation.spec.id == SESSION_START
         try:
-            if is_start:
-                start = read_start(
-                    text,
-                    charger_id=charger_id,
-                    measured_at=measured_at,
-                    received_at=now.wall,
-                    trusted=now.trusted,
-                )
-                self._count_incomplete(start.incomplete)
-                yield from charger.board.started(start)
-            else:
-                report = read_report(
-                    text,
-                    charger_id=charger_id,
-                    source=source,
-                    measured_at=measured_at,
-                    received_at=now.wall,
-                    trusted=now.trusted,
-                )
-                self._count_incomplete(report.incomplete)
-                yield from charger.board.finished(report)
-                yield SaveReport(report)
+            start = read_start(
+                text,
+                charger_id=charger_id,
+                measured_at=measured_at,
+                received_at=now.wall,
+                trusted=now.trusted,
+            )
+        except DecodeError as error:
+            self._status.counters["session_payloads_unreadable"] += 1
+            yield from self._undecodable_value(charger_id, SESSION_START, error, now)
+            return
+        yield from self._decodable_value(charger_id, SESSION_START, now)
+        self._count_incomplete(start.incomplete)
+        yield from self._chargers[charger_id].board.started(start)
+
+    def _finished(
+        self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Moment
+    ) -> Iterator[Effect]:
+        """Take a 129; its stamp is None when it has none that can be read."""
+        try:
+            report = read_report(
+                text,
+                charger_id=charger_id,
+                source=source,
+                measured_at=measured_at,
+                received_at=now.wall,
+                trusted=now.trusted,
+            )
         except DecodeError as error:
             self._status.counters["session_payloads_unreadable"] += 1
             facts = {"charger_id": charger_id, "error": str(error)}
             yield Note("warning", "session.unreadable", facts)
-            if not is_start:
-                yield from self._keep(charger_id, text, error, measured_at, now, source=source)
-
-    def _half_told(self, raw: RawObservation, source: str, now: Moment) -> Iterator[Effect]:
-        """Take a finished session whose stamp cannot be read, or keep what came in its place."""
-        charger_id = raw.charger_id
-        try:
-            observation = decode(msgspec.structs.replace(raw, timestamp=iso_utc(now.wall)))
-        except DecodeError as error:
-            text = raw.value if isinstance(raw.value, str) else repr(raw.value)
-            yield from self._keep(charger_id, text, error, now.wall, now, source=source)
-        else:
-            yield from self._session(self._chargers[charger_id], observation, source, now)
-
-    def _keep(
-        self,
-        charger_id: str,
-        text: str,
-        error: DecodeError,
-        measured_at: datetime,
-        now: Moment,
-        *,
-        source: str,
-    ) -> Iterator[Effect]:
-        """Keep the text of a finished session that cannot be read."""
-        told = hints(text)
-        yield from self._unreadable(
-            UnreadText(
+            told = hints(text)
+            unread = UnreadText(
                 charger_id=charger_id,
                 text=cut(text),
                 reason=error.reason,
                 source=source,
-                measured_at=measured_at,
+                measured_at=measured_at or now.wall,
                 received_at=now.wall,
                 session_id=told.session_id,
                 started_at=told.started_at,
                 ended_at=told.ended_at,
-            ),
-            now,
-        )
+            )
+            yield from self._unreadable(unread, now)
+            return
+        self._count_incomplete(report.incomplete)
+        yield from self._chargers[charger_id].board.finished(report)
+        yield SaveReport(report)
 
     def _count_incomplete(self, names: tuple[str, ...]) -> None:
         """Count the side fields of a session that could not be read."""
@@ -337,15 +323,21 @@ class Fleet:
             self._status.counters[f"session_{name}_unreadable"] += 1
 
     def _undecodable_value(
-        self, raw: RawObservation, error: DecodeError, now: Moment
+        self, charger_id: str, number: int, error: DecodeError, now: Moment
     ) -> Iterator[Effect]:
-        if raw.id not in self._logged:
-            self._logged.add(raw.id)
-            facts = {"charger_id": raw.charger_id, "error": str(error)}
+        if number not in self._logged:
+            self._logged.add(number)
+            facts = {"charger_id": charger_id, "error": str(error)}
             yield Note("warning", "observation.undecodable", facts)
-        if (raw.charger_id, raw.id) not in self._undecodable:
-            self._undecodable.add((raw.charger_id, raw.id))
+        if (charger_id, number) not in self._undecodable:
+            self._undecodable.add((charger_id, number))
             yield from self._undecodable_alert(now)
+
+    def _decodable_value(self, charger_id: str, number: int, now: Moment) -> Iterable[Effect]:
+        if not self._undecodable or (charger_id, number) not in self._undecodable:
+            return ()
+        self._undecodable.discard((charger_id, number))
+        return self._undecodable_alert(now)
 
     def _undecodable_alert(self, now: Moment) -> Iterator[Effect]:
         if not self._undecodable:
@@ -361,3 +353,18 @@ class Fleet:
             "the last good values stay; report the observation ids if this does not pass",
             now,
         )
+
+
+def _text_of(value: object) -> str:
+    """Return what should be a session as a text; what has none is empty."""
+    try:
+        return value if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError):  # a number of more digits than Python spells
+        return ""
+
+
+def _stamp_of(timestamp: str) -> datetime | None:
+    try:
+        return read_stamp(timestamp)[0]
+    except DecodeError:
+        return None

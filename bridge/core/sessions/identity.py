@@ -72,18 +72,24 @@ def supersedes(report: SessionReport, held: SessionReport) -> bool:
 
     What the charger said beats what the cloud's REST interface says of it; of two of a kind the
     one measured later counts, and of equal ones the later arrival. A stamp from the future counts
-    as the arrival, which may be a repetition's: less energy than a right stamp told is then none.
+    as the arrival, and so does none. Either may be a repetition of what was told before a
+    correction: less energy than a right stamp told, or than was told without one, is then none.
+    What a right stamp tells later counts, unless it tells less and from before the end.
     """
     first_hand = report.source != BACKFILL
     if first_hand != (held.source != BACKFILL):
         return first_hand
-    if report.ranked_at and not held.ranked_at and report.energy_kwh < held.energy_kwh:
-        return False
+    is_less = report.energy_kwh < held.energy_kwh
+    if report.ranked_at and is_less:
+        is_bare = report.is_stampless or held.is_stampless
+        return not is_bare and held.ranked_at is not None and report.rank >= held.rank
+    if held.ranked_at and not report.ranked_at:
+        return not is_less or report.measured_at >= held.at
     return report.rank >= held.rank
 
 
 def is_again(one: SessionReport, other: SessionReport) -> bool:
-    """Recognise an observation that is told again: one stamp, one energy, the same meters.
+    """Recognise an observation that is told again: one stamp or none, one energy, the same meters.
 
     Times that can be on both sides say more, but a time that lies ahead comes: what the list mended
     and the charger tells again after that lasted as long.
@@ -100,7 +106,8 @@ def is_again(one: SessionReport, other: SessionReport) -> bool:
         )
         and BACKFILL not in (one.source, other.source)
         and (None in numbers or numbers[0] == numbers[1])
-        and (one.measured_at, one.energy_kwh) == (other.measured_at, other.energy_kwh)
+        and (one.measured_at == other.measured_at or (one.is_stampless and other.is_stampless))
+        and one.energy_kwh == other.energy_kwh
         and (one.meter_start_kwh, one.meter_stop_kwh)
         == (other.meter_start_kwh, other.meter_stop_kwh)
     )
@@ -163,7 +170,7 @@ def _times(one: SessionReport, other: SessionReport) -> int:
     if start and other_start:
         return SURE if abs(start - other_start) <= CLOSE else UNKNOWN
     if end and other_end:
-        return SURE if abs(end - other_end) <= _end_slack(cross=cross) else UNKNOWN
+        return SURE if abs(end - other_end) <= CLOSE else UNKNOWN
     return UNKNOWN
 
 

@@ -132,7 +132,7 @@ def read_report(
     *,
     charger_id: str,
     source: str,
-    measured_at: datetime,
+    measured_at: datetime | None,
     received_at: datetime,
     trusted: bool = True,
 ) -> SessionReport:
@@ -142,7 +142,8 @@ def read_report(
         text: E.g. ``{"Id":435,"Start":"…Z","Stop":"…Z","EnergyKwh":0.411273,…}``.
         charger_id: The charger it came from.
         source: ``"stream"``, ``"poll"`` or ``"backfill"``.
-        measured_at: Charger time of the observation.
+        measured_at: Charger time of the observation; None when it has none that can be read. It
+            counts as its arrival then.
         received_at: When it reached us.
         trusted: That can be believed.
 
@@ -168,22 +169,31 @@ def read_report(
             auth_reason=fields.side("AuthReason", "auth_reason", counter),
             auth=fields.side("Auth", "auth", _tag) or "",
             source=source,
-            measured_at=measured_at,
+            measured_at=measured_at or received_at,
             received_at=received_at,
             incomplete=tuple(fields.unreadable),
         ),
         trusted=trusted,
+        stamped=measured_at is not None,
     )
 
 
-def placed(report: SessionReport, *, trusted: bool = True) -> SessionReport:
-    """Judge the times of a report; say when it counts as ended and what counts as its stamp."""
-    limit = clocks.latest(report.measured_at, report.received_at, trusted=trusted)
+def placed(report: SessionReport, *, trusted: bool = True, stamped: bool = True) -> SessionReport:
+    """Judge the times of a report; say when it counts as ended and what counts as its stamp.
+
+    Args:
+        report: As it was told.
+        trusted: When it arrived can be believed.
+        stamped: It had a stamp; else that is when it arrived, which may be a repetition's.
+    """
+    limit = None
+    if trusted or stamped:
+        limit = clocks.latest(report.measured_at, report.received_at, trusted=trusted)
     doubtful = clocks.impossible(report.started_at, report.ended_at, limit)
     placed_at = ranked_at = None
     if clocks.ENDED in doubtful or (trusted and report.ended_at > report.received_at):
         placed_at = report.received_at if trusted or limit is None else limit
-    if trusted and report.measured_at - report.received_at > clocks.AHEAD:
+    if not stamped or (trusted and report.measured_at - report.received_at > clocks.AHEAD):
         ranked_at = report.received_at
     return replace(report, doubtful=doubtful, placed_at=placed_at, ranked_at=ranked_at)
 
@@ -211,8 +221,12 @@ def hints(text: str) -> Hints:
         told = _as_documented(_document(text, ""), _REPORT_KEYS)
     except DecodeError:
         told = {key: match[1] for key in _HINTED if (match := _HINTED[key](text))}
-    times = (session_time(told.get(key)) for key in ("Start", "Stop"))
-    return Hints(counter(told.get("Id")), *times, energy(told.get("EnergyKwh")))
+    return Hints(
+        counter(told.get("Id")),
+        session_time(told.get("Start")),
+        session_time(told.get("Stop")),
+        energy(told.get("EnergyKwh")),
+    )
 
 
 def _after(key: str, pattern: str) -> Callable[[str], re.Match[str] | None]:

@@ -46,7 +46,8 @@ class SessionReport:
         incomplete: Fields that were told and could not be read; they are None, ``auth`` is empty.
         doubtful: Which of ``started_at`` and ``ended_at`` cannot be; they are as they were told.
         placed_at: When it counts as ended, where ``ended_at`` cannot be or lies ahead of arrival.
-        ranked_at: What counts as its stamp, where ``measured_at`` lies ahead of arrival.
+        ranked_at: What counts as its stamp, where ``measured_at`` lies ahead of arrival, or is the
+            arrival because there was no stamp.
     """
 
     charger_id: str
@@ -75,6 +76,11 @@ class SessionReport:
     def rank(self) -> datetime:
         """What of two records of a session is compared."""
         return self.ranked_at or self.measured_at
+
+    @property
+    def is_stampless(self) -> bool:
+        """Whether its observation had no stamp that could be read."""
+        return self.ranked_at == self.measured_at
 
     @property
     def clock(self) -> str:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect, ForgetTexts, KeepText
 from bridge.core.events import Moment
-from bridge.core.sessions.clocks import AHEAD, ENDED, STARTED
+from bridge.core.sessions.clocks import ENDED, STARTED
 from bridge.core.sessions.identity import SAME_ENERGY_KWH
 from bridge.core.sessions.reading import hints
 from bridge.core.sessions.reports import SessionReport
@@ -166,8 +166,8 @@ def _is_of(text: UnreadText, report: SessionReport, *, is_new: bool) -> bool:
         return text.measured_at == report.measured_at
     elif (ended_at := text.believed[1]) is not None:
         return abs(ended_at - report.ended_at) <= CLOSE
-    if STARTED not in report.doubtful and report.started_at > text.received_at + AHEAD:
-        return False  # it began after the text came
+    if STARTED not in report.doubtful and report.started_at > text.told_at:
+        return False  # it began after the text was told
     energy_kwh = hints(text.text).energy_kwh
     same_energy = energy_kwh is not None and abs(energy_kwh - report.energy_kwh) <= SAME_ENERGY_KWH
     if energy_kwh is not None and not same_energy:

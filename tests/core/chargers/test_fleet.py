@@ -272,25 +272,93 @@ def test_a_finished_session_of_any_type_is_saved(fleet, kind):
     assert [e.report.session_id for e in effects if isinstance(e, SaveReport)] == [7]
 
 
-@pytest.mark.parametrize("value", [None, 2**80])
-def test_what_comes_in_the_place_of_a_finished_session_is_kept(fleet, value):
-    """There was a session; the cloud's list is asked for it."""
-    effects = tell(fleet, ONE, 129, value)
-
-    (kept,) = [effect.text for effect in effects if isinstance(effect, KeepText)]
-    assert (kept.text, kept.measured_at) == (str(value), at(0).wall)
+def envelope(value, *, stamp="", kind=None):
+    """Build a 129 as a record brings it whose fields may be anything."""
+    return RawObservation(ONE, 129, kind, value, stamp)
 
 
-def test_a_start_nobody_can_read_is_counted_and_noted(fleet, status):
-    """It bills nobody: the session is shown by the op mode, and its report comes."""
-    effects = tell(fleet, ONE, 223, '{"Auth":"04AABBCC"')
+@pytest.mark.parametrize(
+    "raw",
+    [
+        envelope(SESSION),
+        envelope(SESSION, stamp="1970-01-01T00:01:00Z"),
+        envelope(json.loads(SESSION)),
+    ],
+    ids=["no stamp", "1970", "no text"],
+)
+def test_a_session_costs_no_report_for_what_its_observation_lacks(fleet, status, raw):
+    """It is counted, logged once, named, and counts as told when it came."""
+    effects = []
+    for _ in range(2):
+        assert fleet.read(raw, "poll", at(5), effects) is None
 
-    assert [e.event for e in effects if isinstance(e, Note)] == [
-        "session.unreadable",
-        "observation.withheld",
+    reports = [effect.report for effect in effects if isinstance(effect, SaveReport)]
+    assert [(one.session_id, one.energy_kwh, one.source) for one in reports] == [
+        (7, 1.5, "poll"),
+        (7, 1.5, "poll"),
     ]
-    assert not [e for e in effects if isinstance(e, KeepText)]
-    assert status.counters["session_payloads_unreadable"] == 1
+    assert {one.measured_at for one in reports} == {at(5).wall}
+    events = [one.event for one in effects if isinstance(one, Note)]
+    assert events == ["observation.undecodable", "alert.raised"]
+    assert status.counters["observations_undecodable"] == 2
+    assert status.alerts.kinds == ("undecodable",)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (None, "null"),
+        ("", ""),
+        ({"Id": 7}, '{"Id": 7}'),
+        (10**5000, ""),
+        ("\ud800" + SESSION[:40], "?" + SESSION[:40]),
+        (SESSION[:40], SESSION[:40]),
+    ],
+    ids=["null", "empty", "object", "too many digits", "no Unicode", "cut off"],
+)
+def test_a_session_without_a_stamp_that_cannot_be_read_is_kept_as_a_text(fleet, value, kept):
+    """Contract 6: nothing unreadable is lost, and what is told again is the same."""
+    texts = []
+    for seconds in (5, 6):
+        effects = []
+        fleet.read(envelope(value), "stream", at(seconds), effects)
+        texts += [effect.text for effect in effects if isinstance(effect, KeepText)]
+
+    assert [text.text for text in texts] == [kept, kept]
+    assert texts[0].key == texts[1].key
+    assert texts[0].measured_at == at(5).wall
+
+
+def test_a_start_nobody_can_read_is_named_until_one_can_be(fleet, status):
+    """It bills nobody: the session is shown by the op mode, and its report comes."""
+    for _ in range(2):
+        effects = tell(fleet, ONE, 223, '{"Auth":"04AABBCC"')
+    good = tell(fleet, TWO, 223, '{"Id":7,"Start":"2026-11-22T10:00:00Z"}')
+
+    events = [e.event for e in effects if isinstance(e, Note)]
+    assert events == ["observation.withheld"]  # said once, and never with its tag
+    assert not [e for e in effects if isinstance(e, KeepText | SaveReport)]
+    assert status.counters["session_payloads_unreadable"] == 2
+    assert status.alerts.kinds == ("undecodable",)
+    assert not [e for e in good if isinstance(e, Publish) and "alert" in e.topic]
+    assert "04AABBCC" not in repr([*status.alerts.publications()])
+
+    tell(fleet, ONE, 223, '{"Id":7,"Start":"2026-11-22T10:00:00Z"}', 1)
+    assert status.alerts.kinds == ()
+
+
+def test_a_start_nobody_can_read_does_not_replace_a_good_one(fleet):
+    """The contract's rule of every value."""
+    tell(fleet, ONE, 223, '{"Id":7,"Start":"2026-11-22T10:00:00Z"}')
+    effects = tell(fleet, ONE, 223, '{"Id":8,"Start":"soon"}', 1)
+
+    assert not [e for e in effects if isinstance(e, Publish) and e.topic.endswith("/current")]
+    (shown,) = [
+        e.payload
+        for e in fleet.chargers[ONE].publications(at(2))
+        if isinstance(e, Publish) and e.topic.endswith("session/current")
+    ]
+    assert json.loads(shown)["session_id"] == 7
 
 
 def test_odd_side_fields_are_counted_by_name(fleet, status):

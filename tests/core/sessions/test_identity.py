@@ -23,7 +23,8 @@ Y2000 = datetime(2000, 1, 1, 0, 1, tzinfo=UTC)
 # Nothing but the counter, the times and the energy.
 PLAIN = replace(REPORT, meter_start_kwh=None, meter_stop_kwh=None, energy_kwh=5.0)
 LISTED = replace(PLAIN, source="backfill", received_at=NOON + 9 * HOUR)
-NO_START = replace(PLAIN, started_at=Y2000, doubtful=("started_at",))
+NO_START_FACTS = {"started_at": Y2000, "doubtful": ("started_at",)}
+NO_START = replace(PLAIN, **NO_START_FACTS)
 NO_STOP = replace(
     PLAIN, ended_at=NOON + 9999 * HOUR, doubtful=("ended_at",), placed_at=NOON + 2 * HOUR
 )
@@ -78,6 +79,18 @@ def test_the_key_is_the_charger_and_its_counter():
         (NO_START, moved(LISTED, -2 * HOUR), DIFFERENT),
         (NO_START, moved(LISTED, 2 * HOUR), DIFFERENT),
         (NO_START, replace(NO_START, energy_kwh=5.5), SURE),
+        # Its neighbour's, listed with a start that cannot be either.
+        (
+            NO_START,
+            replace(NO_START, ended_at=NOON + HOUR - 76 * SECOND, energy_kwh=9.0),
+            DIFFERENT,
+        ),
+        (
+            NO_START,
+            replace(LISTED, **NO_START_FACTS, ended_at=NOON + HOUR - 76 * SECOND, energy_kwh=9.0),
+            DIFFERENT,
+        ),
+        (NO_START, replace(LISTED, **NO_START_FACTS, ended_at=NOON + HOUR - 76 * SECOND), LIKELY),
         # A stop that cannot be.
         (NO_STOP, LISTED, SURE),
         (NO_STOP, moved(LISTED, -2 * HOUR), DIFFERENT),
@@ -160,6 +173,28 @@ def test_a_repetition_with_a_stamp_from_the_future_takes_nothing_away():
     assert supersedes(replace(ahead, energy_kwh=7.0), corrected)
 
 
+def test_a_right_stamp_counts_whenever_it_comes():
+    """Case A3: the correction came late, and was told before what had no right stamp arrived."""
+    for stamp in (NOON + 9999 * HOUR, NOON + 5 * HOUR):  # ahead, and none
+        held = replace(PLAIN, measured_at=stamp, ranked_at=NOON + 5 * HOUR)
+        corrected = replace(PLAIN, measured_at=NOON + 2 * HOUR, received_at=NOON + 6 * HOUR)
+
+        assert supersedes(replace(corrected, energy_kwh=6.0), held)
+        assert supersedes(replace(corrected, energy_kwh=4.0), held)
+        before = replace(corrected, energy_kwh=4.0, measured_at=NOON + HOUR / 2)
+        assert not supersedes(before, held)
+
+
+def test_without_a_stamp_less_energy_is_a_repetition():
+    """Nobody can say what was told first."""
+    bare = replace(PLAIN, measured_at=NOON + 5 * HOUR, ranked_at=NOON + 5 * HOUR)
+    later = replace(bare, measured_at=NOON + 6 * HOUR, ranked_at=NOON + 6 * HOUR)
+
+    assert supersedes(replace(later, energy_kwh=6.0), bare)
+    assert not supersedes(replace(later, energy_kwh=4.0), bare)
+    assert not supersedes(replace(later, energy_kwh=4.0), PLAIN)
+
+
 spans = st.tuples(st.integers(0, 200), st.integers(1, 100))
 
 
@@ -200,11 +235,13 @@ def test_an_observation_told_again_is_the_session_the_list_mended():
 
 
 def test_a_time_that_lay_ahead_is_no_other_session_when_it_comes():
-    """The list mended it; three days later the clock's time can be, and the stamp tells it again."""
+    """The list mended it; days later the clock's time can be, and the stamp tells it again."""
     ahead = replace(PLAIN, measured_at=NOON + 9999 * HOUR, ranked_at=NOON + 2 * HOUR)
     again = moved(ahead, 72 * HOUR, ranked_at=NOON + 80 * HOUR)
 
     assert likeness(ahead, again) == EQUAL
+    bare, bare_again = (replace(one, measured_at=one.ranked_at) for one in (ahead, again))
+    assert likeness(bare, bare_again) == EQUAL  # neither had a stamp
     assert not likeness(ahead, replace(again, energy_kwh=5.1))
     assert not likeness(ahead, replace(again, measured_at=NOON + 9998 * HOUR))
     assert not likeness(ahead, replace(again, ended_at=again.ended_at + HOUR))

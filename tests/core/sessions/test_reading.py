@@ -250,6 +250,22 @@ def test_a_stamp_that_lies_ahead_counts_as_the_arrival():
     assert not read_start(json.dumps(BEGUN), trusted=False, **told).is_ahead
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_without_a_stamp_it_counts_as_told_when_it_came(trusted):
+    """And its times are judged by that, where it can be believed."""
+    report = read_report(
+        json.dumps({**FINISHED, "Stop": "2036-01-01T00:00:00Z"}),
+        charger_id=ID,
+        source="poll",
+        measured_at=None,
+        received_at=RECEIVED,
+        trusted=trusted,
+    )
+
+    assert report.measured_at == report.ranked_at == RECEIVED
+    assert ("ended_at" in report.doubtful) is trusted
+
+
 @pytest.mark.parametrize("respell", [str.lower, str.upper, lambda key: key[:1].lower() + key[1:]])
 def test_keys_are_read_in_any_case(respell):
     """A firmware that spells its keys differently costs no report and no start."""
@@ -351,7 +367,9 @@ def test_a_text_that_is_no_report_still_names_its_session(text, ended_at, energy
     assert hints(text) == Hints(435, STARTED, ended_at, energy_kwh)
 
 
-@pytest.mark.parametrize("told", ['"0,411", "Id": 7', "0,411,", "12.5", "49.", "4e1, ", '-3, "Id": 7'])
+@pytest.mark.parametrize(
+    "told", ['"0,411", "Id": 7', "0,411,", "12.5", "49.", "4e1, ", '-3, "Id": 7']
+)
 def test_half_an_energy_is_none(told):
     """A text may end within it, and a comma is not what it seems."""
     assert hints(f'[{{"EnergyKwh": {told}').energy_kwh is None

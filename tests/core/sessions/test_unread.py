@@ -57,7 +57,8 @@ def test_a_text_is_kept_and_named_with_what_is_known(unread):
         (NUMBERED, {"session_id": 436}, False),
         (NUMBERED, {"ended_at": NOON + 72 * HOUR}, False),
         (NUMBERED, {"session_id": None}, True),
-        # It began after the text came: the counter stands still.
+        # It began after the text was told: the next one, and one of a counter that stands still.
+        (TEXT, {"started_at": NOON + HOUR + SECOND, "ended_at": NOON + HOUR + 30 * SECOND}, False),
         (
             replace(NUMBERED, measured_at=NOON + 9999 * HOUR),
             {"started_at": NOON + 24 * HOUR, "ended_at": NOON + 25 * HOUR},
