@@ -34,7 +34,7 @@ from bridge.core.sessions.gaps import Gap, Known, gaps, known, spelled
 from bridge.core.sessions.ledger import StoredReport
 from bridge.core.sessions.numbers import SLACK, reconciled
 from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
+from bridge.core.sessions.texts import CLOSE, UnreadText
 from bridge.core.sessions.unread import SAME_NUMBER_WITHIN, Unread
 from bridge.errors import DecodeError
 
@@ -256,7 +256,8 @@ class Backfill:
         for report in reports:
             yield SaveReport(report)
         yield from self._left_out(charger_id, book, left_out, now)
-        yield from self._unread.told(stored, now)
+        earlier = (text for text in self._unread.texts(charger_id) if _is_earlier(text, told))
+        yield from self._unread.told((*stored, *earlier), now)
         for text in unread:
             yield from self._unread.take(text, now)
         yield from self._unread.looked(charger_id, now)
@@ -441,6 +442,17 @@ def _is_told(text: UnreadText, sessions: Collection[Known]) -> bool:
     if len(numbered) != 1 or numbered[0].is_sure or text.ended_at is None:
         return False
     return abs(text.ended_at - numbered[0].ended_at) <= SAME_NUMBER_WITHIN
+
+
+def _is_earlier(text: UnreadText, sessions: Collection[Known]) -> bool:
+    """Say whether a text is an earlier record of a session that is stored and went on."""
+    return any(
+        one.number == text.session_id
+        and one.is_sure
+        and text.told_at <= one.ended_at + CLOSE
+        and bool(text.names(one.started_at, one.ended_at))
+        for one in sessions
+    )
 
 
 def _named(missing: Mapping[str, Collection[int]]) -> str:

@@ -20,7 +20,7 @@ from bridge.core.events import Moment
 from bridge.core.sessions.clocks import ENDED, STARTED
 from bridge.core.sessions.identity import SAME_ENERGY_KWH
 from bridge.core.sessions.reading import hints
-from bridge.core.sessions.reports import SessionReport
+from bridge.core.sessions.reports import BACKFILL, SessionReport
 from bridge.core.sessions.texts import CLOSE, SAME_END_WITHIN, UnreadText
 from bridge.core.values import iso_utc
 
@@ -58,10 +58,14 @@ class Unread:
         # Keys: the stream tells the newest of each charger again whenever it opens.
         self._done: deque[str] = deque(maxlen=MOST_DONE)
 
+    def texts(self, charger_id: str) -> tuple[UnreadText, ...]:
+        """Return those of a charger, oldest first."""
+        desk = self._desks.get(charger_id)
+        return tuple(desk.texts.values()) if desk else ()
+
     def earliest(self, charger_id: str) -> datetime | None:
         """Return how far a look in the cloud has to reach back; None when there is no text."""
-        desk = self._desks.get(charger_id)
-        return min((text.told_at for text in desk.texts.values()), default=None) if desk else None
+        return min((text.told_at for text in self.texts(charger_id)), default=None)
 
     def opened(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
         """Take what the store holds, and give it what it lacks."""
@@ -105,7 +109,7 @@ class Unread:
             yield from self._drop(report.charger_id, gone, now)
 
     def told(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
-        """The list tells unreadably what is stored: these texts are done with."""
+        """What these texts tell is stored: they are done with, those of them that are here."""
         for text in texts:
             desk = self._desks.get(text.charger_id)
             if desk is not None and text.key in desk.texts:
@@ -123,10 +127,11 @@ class Unread:
             return
         desk = self._desks[charger_id]
         for key in keys:
-            del desk.texts[key]
+            # The list tells its rows at every look, which finds out anew what is stored.
+            if desk.texts.pop(key).source != BACKFILL:
+                self._done.append(key)
         if not desk.texts:
             del self._desks[charger_id]
-        self._done.extend(keys)
         yield ForgetTexts(tuple(keys))
         yield from self._tell(charger_id, now)
 

@@ -29,6 +29,7 @@ from bridge.core.sessions.backfill import (
     SPACING_S,
     Backfill,
 )
+from bridge.core.sessions.texts import UnreadText
 from bridge.core.sessions.unread import Unread
 from bridge.core.topics import Topics
 from bridge.core.values import iso_utc, read_utc
@@ -405,6 +406,24 @@ def test_what_the_list_never_tells_readably_is_over_when_the_charger_told_it():
         doubtful = ("started_at", "ended_at")
         report = replace(row(7).report, ended_at=NOON + 9 * HOUR, doubtful=doubtful)
         office.take(office.backfill.saved(replace(row(7), report=report), True, office.now))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_over"),
+    [({}, True), ({"session_id": 8}, False), ({"measured_at": NOON + 8 * HOUR}, False)],
+)
+def test_an_earlier_record_of_a_session_that_is_known_is_over_after_a_look(change, is_over):
+    """It came late and is not in the list; what was told after the session ended may be news."""
+    office = Office(row(7))
+    report = row(7).report
+    early = {"measured_at": report.ended_at, "received_at": office.now.wall, "session_id": 7}
+    early |= {"started_at": report.started_at, **change}
+    text = UnreadText(**{"charger_id": ONE, "text": "", "reason": "", "source": "poll", **early})
+    office.take(office.unread.take(text, office.now))
+    assert office.unread.texts(ONE) == (text,)
+
+    office.answer(office.call())
+    assert office.unread.texts(ONE) == (text,) * (not is_over)
 
 
 def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():

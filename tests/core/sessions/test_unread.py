@@ -123,6 +123,15 @@ def test_what_is_told_again_when_its_session_is_known_is_no_news(unread):
     assert said(unread.take(replace(TEXT, measured_at=NOON), NOW)) != []
 
 
+def test_a_row_of_the_list_is_named_again_when_its_session_turns_out_to_be_another(unread):
+    """Every look tells it, and by then the counter may have been seen to stand still."""
+    listed = replace(NUMBERED, source="backfill")
+    list(unread.take(listed, NOW))
+    list(unread.told([listed], NOW))
+
+    assert said(unread.take(listed, NOW)) != []
+
+
 def test_what_the_list_tells_unreadably_and_is_stored_is_over(unread):
     """Another look found out; what is not kept changes nothing."""
     list(unread.take(NUMBERED, NOW))
