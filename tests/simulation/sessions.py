@@ -541,7 +541,7 @@ class Judge:
                 raise Violation(f"{charge} is told nowhere; alerts: {self._alerts}")
             return False
         (report,) = reports
-        is_final = charge.kwh in charge.told_kwh or (charge.is_listed and not charge.told_kwh)
+        is_final = charge.kwh in charge.told_kwh or charge.is_listed
         if is_final and not _same(report["energy_kwh"], charge.kwh):
             raise Violation(f"{charge} is told without its correction: {report}")
         self._times(charge, report)

@@ -70,7 +70,8 @@ def likeness(one: SessionReport, other: SessionReport) -> int:
 def supersedes(report: SessionReport, held: SessionReport) -> bool:
     """Say whether another record of the same session is to be believed over the one held.
 
-    What the charger said beats what the cloud's REST interface says of it; of two of a kind the
+    What the charger said beats what the cloud's REST interface says of it, unless that ended later
+    with more energy: the charger's correction did not come. Of two of a kind the
     one measured later counts, and of equal ones the later arrival. A stamp from the future counts
     as the arrival, and so does none. Either may be a repetition of what was told before a
     correction: less energy than a right stamp told, or than was told without one, is then none.
@@ -78,7 +79,7 @@ def supersedes(report: SessionReport, held: SessionReport) -> bool:
     """
     first_hand = report.source != BACKFILL
     if first_hand != (held.source != BACKFILL):
-        return first_hand
+        return not _went_on(held, report) if first_hand else _went_on(report, held)
     is_less = report.energy_kwh < held.energy_kwh
     if report.ranked_at and is_less:
         is_bare = report.is_stampless or held.is_stampless
@@ -86,6 +87,16 @@ def supersedes(report: SessionReport, held: SessionReport) -> bool:
     if held.ranked_at and not report.ranked_at:
         return not is_less or report.measured_at >= held.at
     return report.rank >= held.rank
+
+
+def _went_on(listed: SessionReport, told: SessionReport) -> bool:
+    """Say whether the cloud's list knows that a session went on after the charger told of it."""
+    more_kwh = max(SAME_ENERGY_KWH, METER_ERROR * listed.energy_kwh)
+    return (
+        clocks.ENDED not in (*listed.doubtful, *told.doubtful)
+        and listed.ended_at - told.ended_at > CLOSE
+        and listed.energy_kwh - told.energy_kwh > more_kwh
+    )
 
 
 def is_again(one: SessionReport, other: SessionReport) -> bool:

@@ -4,7 +4,8 @@ Rules:
 
 1. A row says what the charger last said of a session. A repeat changes nothing; new content raises
    the revision; what a source does not know (the REST interface knows no ``auth_reason``) never
-   erases what another told.
+   erases what another told. The cloud's list counts more only where it knows that the session went
+   on.
 2. Its key is stable: it comes from the charger and its own counter. A key that was given stays,
    whatever becomes known of its session; see :mod:`bridge.core.sessions.identity`.
 3. A time that can be replaces one that cannot, whoever told it.
@@ -20,8 +21,13 @@ from itertools import chain
 from typing import TypeVar
 
 from bridge.core.sessions.clocks import ENDED, STARTED, before_first
-from bridge.core.sessions.identity import is_again, likeness, report_key, supersedes
-from bridge.core.sessions.reports import SessionReport, document, report_fields
+from bridge.core.sessions.identity import (
+    is_again,
+    likeness,
+    report_key,
+    supersedes,
+)
+from bridge.core.sessions.reports import BACKFILL, SessionReport, document, report_fields
 from bridge.core.values import hashed
 
 T = TypeVar("T")
@@ -118,7 +124,11 @@ def _free_key(report: SessionReport, taken: Collection[str]) -> str:
 def merged(held: SessionReport, report: SessionReport) -> SessionReport:
     """Return what is known of a session after another record of it; ``held`` if nothing is new."""
     newer, older = (report, held) if supersedes(report, held) else (held, report)
-    auth_known = newer.auth_reason is not None or bool(newer.auth)
+    # Where the list counts more than the charger, the session went on after its meter was told.
+    older_stop_kwh = None if newer.source == BACKFILL else older.meter_stop_kwh
+    # The list may have the tag, and never the reason.
+    is_poorer = newer.source == BACKFILL != older.source
+    auth_known = newer.auth_reason is not None or (bool(newer.auth) and not is_poorer)
     if is_again(held, report):
         start_of = end_of = held  # what the list mended stays mended
     else:
@@ -132,9 +142,9 @@ def merged(held: SessionReport, report: SessionReport) -> SessionReport:
         started_at=start_of.started_at,
         ended_at=end_of.ended_at,
         auth_reason=newer.auth_reason if auth_known else older.auth_reason,
-        auth=newer.auth if auth_known else older.auth,
+        auth=newer.auth if auth_known else older.auth or newer.auth,
         meter_start_kwh=_first(newer.meter_start_kwh, older.meter_start_kwh),
-        meter_stop_kwh=_first(newer.meter_stop_kwh, older.meter_stop_kwh),
+        meter_stop_kwh=_first(newer.meter_stop_kwh, older_stop_kwh),
         doubtful=(STARTED,) * (STARTED in start_of.doubtful)
         + (ENDED,) * (ENDED in end_of.doubtful),
         placed_at=placed_at,

@@ -164,6 +164,18 @@ def test_what_is_told_later_counts_and_first_hand_counts_more():
     assert supersedes(PLAIN, LISTED)
 
 
+def test_the_list_counts_more_where_a_session_went_on_after_the_charger_told_of_it():
+    """Its correction was lost; a few seconds and a rounding are no correction."""
+    on = replace(LISTED, ended_at=NOON + 2 * HOUR, energy_kwh=9.0)
+
+    assert supersedes(on, PLAIN)
+    assert not supersedes(PLAIN, on)
+    assert supersedes(replace(PLAIN, ended_at=NOON + 2 * HOUR, energy_kwh=9.0), on)
+    for change in ({"energy_kwh": 5.01}, {"ended_at": NOON + HOUR}, {"doubtful": ("ended_at",)}):
+        assert not supersedes(replace(on, **change), PLAIN)
+        assert supersedes(PLAIN, replace(on, **change))
+
+
 def test_a_repetition_with_a_stamp_from_the_future_takes_nothing_away():
     """It may be the record from before a correction; more energy is one itself."""
     ahead = replace(PLAIN, measured_at=NOON + 9999 * HOUR, ranked_at=NOON + 5 * HOUR)

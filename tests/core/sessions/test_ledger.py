@@ -144,6 +144,25 @@ def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
     assert (mended.at, mended.doubtful, mended.placed_at) == (NOON + 2 * HOUR, (), None)
 
 
+@given(st.permutations(range(3)))
+def test_a_lost_correction_comes_from_the_list_in_any_order(order):
+    """The tag stays; the meter the charger told stands no more where the session ended."""
+    on = {"ended_at": NOON + 2 * HOUR, "energy_kwh": 9.5}
+    listed = replace(REPORT, source="backfill", auth_reason=None, auth=TAG, **on)
+    records = [
+        replace(listed, meter_start_kwh=None, meter_stop_kwh=None),
+        REPORT,
+        replace(REPORT, received_at=NOON + 30 * HOUR),
+    ]
+    held = records[order[0]]
+    for index in order[1:]:
+        held = merged(held, records[index])
+
+    assert (held.energy_kwh, held.ended_at) == (9.5, NOON + 2 * HOUR)
+    assert (held.auth, held.auth_reason) == (TAG, 3)
+    assert (held.meter_start_kwh, held.meter_stop_kwh) == (REPORT.meter_start_kwh, None)
+
+
 @given(st.permutations(range(4)))
 def test_any_order_of_records_ends_on_the_same_content(order):
     """Repeats and sources may come in any order, and what is billed by is the same."""
