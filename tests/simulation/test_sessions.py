@@ -46,13 +46,18 @@ identity_placed = fleet.read_report.__globals__["placed"]
     [
         (ledger, "likeness", by_counter),
         (ledger, "likeness", by_start),
-        (ledger, "supersedes", lambda report, held: report.ended_at >= held.ended_at),
-        (ledger, "is_again", lambda _one, _other: False),
-        (identity, "_meters", lambda _one, _other: identity.UNKNOWN),
+        (ledger, "supersedes", lambda _report, _held: False),
+        (ledger, "supersedes", lambda _report, _held: True),
+        (identity, "is_again", lambda _one, _other: False),
+        (identity, "_same_energy", lambda _one, _other: True),
+        (identity, "_went_on", lambda _listed, _told: False),
         (unread.Unread, "take", never),
         (backfill.Backfill, "_tell", never),
     ],
-    ids=["by counter", "by start", "by stop", "no repetition", "no meters", "texts", "gaps"],
+    ids=[
+        *("by counter", "by start", "the first", "the last", "no repetition", "any energy"),
+        *("charger first", "texts", "gaps"),
+    ],
 )
 def test_a_deliberate_mistake_is_found(monkeypatch, where, name, mistake):
     """An oracle that finds nothing would prove nothing."""
