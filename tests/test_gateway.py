@@ -308,7 +308,7 @@ READING = Publish("charger/EH123456/state/total_power", b"7.1", telemetry=True)
 WIRES = [
     (Acknowledge(Receipt(1, 2, 1)), ("acknowledge", Receipt(1, 2, 1)), None),
     (AskRetained("charger/+/set/+"), ("ask_retained", "charger/+/set/+"), None),
-    (CallCloud(5, REQUEST, 12.0), ("send", REQUEST, 12.0), CloudAnswered(5, 202, b"[1]")),
+    (CallCloud(5, REQUEST, 0.5), ("send", REQUEST, 0.5), CloudAnswered(5, 202, b"[1]")),
     (ForgetTexts(("k", "l")), ("forget_texts", ("k", "l")), None),
     (KeepReports(PAIRS), ("keep", PAIRS), None),
     (KeepText(TEXT), ("keep_text", TEXT), None),
@@ -334,6 +334,7 @@ WIRES = [
     (SettleReports(PAIRS), ("settle", PAIRS), None),
     (TendStore(NOON, LATER), ("forget", NOON, LATER), StoreTended(0.5, 1024, 3)),
     (TendStore(), ("usage",), StoreTended(0.5, 1024, 0)),
+    (TendStore(settled_before=NOON), ("usage",), StoreTended(0.5, 1024, 0)),
     (Watch(("EH123456",)), ("watch", ("EH123456",)), None),
 ]
 
@@ -373,6 +374,24 @@ async def test_every_effect_reaches_its_adapter_and_its_answer_comes_back(effect
     assert told == [asked, *([("usage",)] if asked[0] == "forget" else [])]
     assert script.events[first:] == [StreamOpened(), *([event] if event else []), Stopping()]
     assert set(script.moments[1:]) == {Moment(NOON, 1000.0)}
+
+
+async def test_a_request_whose_time_is_over_has_none_left():
+    """The process stood still between the effect and the task: nothing is sent late."""
+    script = Script({StreamOpened: [CallCloud(5, REQUEST, 12.0)]})
+    clock = Hurried(SystemClock())
+    async with running(script, clock=clock) as outside:
+        spawn = outside.inbox.wake.__self__._tasks.create_task
+
+        def create_task(work, **more):
+            clock.ahead_s = 60.0
+            return spawn(work, **more)
+
+        outside.inbox.wake.__self__._tasks.create_task = create_task
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.asked)
+
+    assert outside.asked == [("send", REQUEST, 0.0)]
 
 
 def test_every_effect_there_is_has_a_wire():
@@ -604,13 +623,14 @@ async def test_an_adapter_that_fails_as_none_should_is_told_and_gives_an_answer(
         SettleReports((("k", 1),)),
         ReadReports(7, "EH123456", None, NOON, 9),
         TendStore(NOON, NOON),
+        TendStore(),
     ]
     script = Script({StreamOpened: work})
     mistake = KeyError("a mistake of ours")
     async with running(script, failure=mistake) as outside:
         outside.inbox.put(StreamOpened())
         answers = (CloudFailed, ReportNotSaved, CommandNotSaved, ReportsNotRead)
-        await settled(lambda: all(map(script.seen, answers)) and len(script.seen(StoreFailed)) == 3)
+        await settled(lambda: all(map(script.seen, answers)) and len(script.seen(StoreFailed)) == 4)
 
     told = script.seen(ComponentFailed)
     assert len(told) == len(work)
@@ -786,10 +806,12 @@ async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
     monkeypatch.setattr(module, "BEAT_EVERY_S", 0.001)
     signs = Signs(SystemClock())
     signs.promise("store 1", -1.0)
-    beats = []
+    beats, script = [], Script()
     with capture_logs() as lines:
-        async with running(Script(), beat=beats.append, signs=signs):
+        async with running(script, beat=beats.append, signs=signs):
             await settled(lambda: any(line["event"] == "part.stuck" for line in lines))
+            looks = len(script.seen(Tick))
+            await settled(lambda: len(script.seen(Tick)) > looks + 3)
             assert beats == []
             signs.kept("store 1")
             await settled(lambda: len(beats) > 3)
