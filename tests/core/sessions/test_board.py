@@ -336,6 +336,24 @@ def test_a_start_whose_stamp_lies_ahead_follows_the_op_mode(board):
     assert list(board.started(again)) == []
 
 
+def test_an_old_report_that_is_repeated_does_not_end_a_start_of_its_number(board):
+    """A counter stands still and no clock is right: what was told before the start is not its."""
+    old = ended(436, ENDED + HOUR, started_at=FUTURE - HOUR)
+    list(board.started(begun(told_at=ENDED + 2 * HOUR)))
+
+    assert list(board.finished(replace(old, received_at=ENDED + 9 * HOUR))) == []
+    later = replace(old, started_at=FUTURE + HOUR, measured_at=ENDED + 3 * HOUR)
+    assert running(list(board.finished(later))) is None
+
+
+def test_a_session_whose_cable_was_unplugged_does_not_come_back(board):
+    """Also when the stamp of the unplugging lay ahead, and the next op mode tells so."""
+    list(board.started(START))
+    assert running(list(board.observed(seen(109, 1, FUTURE)))) is None
+
+    assert list(board.observed(seen(109, 2, STARTED - HOUR))) == []
+
+
 def test_the_energy_of_a_session_that_began_in_2036_is_shown(board):
     """Case A2: what was measured since it was told of is its own."""
     list(board.started(begun()))

@@ -363,16 +363,50 @@ def test_where_no_subscriber_is_required_the_setting_reaches_the_delivery():
     assert MarkPublished(f"{ONE}-1", 1) in room.take(room.room.acked(report, 16, room.now))
 
 
-def test_a_charger_that_left_leaves_nothing_due():
-    """Nobody is woken for a look that is not wanted any more."""
-    room = Room()
-    room.take(room.room.serve([ONE]))
-    (read,) = room.take(room.room.serve(["EH999999"]))
-    room.take(room.room.reports_read(ReportsRead(read.read_id, (row(1),)), room.now))
-    before = room.room.deadline_s()
-    room.take(room.room.leave(["EH999999"], room.now))
-    assert before == room.now.mono_s + 5.0
-    assert room.room.deadline_s() > before
+def test_what_happened_counts_in_the_next_deadline():
+    """Whoever sleeps until then is woken in time, and not for what is not wanted any more."""
+    bench = Room()
+    room, parts = bench.room, vars(bench.room).values()
+    stale = -1.0
+
+    def after(event, *facts):
+        """Let something happen and nobody look; what is due then is worked out anew."""
+        room.deadline_s()
+        room._deadline_s = stale
+        effects = list(event(*facts) or ())
+        due = [part.deadline_s() for part in parts if hasattr(part, "deadline_s")]
+        assert room.deadline_s() == min((at for at in due if at is not None), default=None)
+        return effects
+
+    def asked():
+        """Wait for the cloud to be asked; return the call."""
+        while True:
+            for effect in bench.wait(max(0.0, room.deadline_s() - bench.now.mono_s)):
+                if isinstance(effect, CallCloud):
+                    return effect.call_id
+
+    (read,) = after(room.serve, [ONE])
+    after(room.reports_read, ReportsRead(read.read_id, (row(1),)), bench.now)
+    after(room.answered, CloudAnswered(asked(), 200, b"[]"), bench.now)
+    after(room.stream_opened, bench.now)
+    after(room.failed, CloudFailed(asked(), CloudUnavailable("down")), bench.now)
+    after(room.not_saved, ReportNotSaved(REPORT, StoreFull("full")), bench.now)
+    after(room.opened, StoreOpened((row(2),)), bench.now)
+    bench.wait(0)
+    (report,) = published(after(room.connected, bench.now))
+    after(room.acked, report, 0, bench.now)
+    after(room.disconnected)
+    (report,) = published(after(room.connected, bench.now))
+    after(room.acked, report, 0, bench.now)
+    message = MqttMessage("x", f"{ONE}-2".encode(), RECEIPT)
+    after(room.message, message, SessionAckTopic(), bench.now)
+    after(room.answered, CloudAnswered(asked(), 200, b"[]"), bench.now)
+    after(room.saved, ReportSaved(row(9), True), bench.now)
+    after(room.leave, [ONE], bench.now)
+    text = UnreadText(ONE, "{", "no JSON", "stream", NOON, NOON)
+    after(room.serve, [ONE])
+    after(room.unreadable, text, bench.now)
+    after(room.tended, StoreTended(0.1, 9), bench.now)
 
 
 def test_the_store_is_tended_and_its_size_told():

@@ -133,6 +133,16 @@ def test_a_correction_without_a_reason_leaves_the_one_that_was_told():
         assert (told.auth_reason, told.auth) == (auth_reason, auth)
 
 
+@pytest.mark.parametrize("field", ["session_id", "meter_start_kwh", "meter_stop_kwh"])
+def test_what_one_of_two_records_knows_is_known(field):
+    """Whichever came first, and the newer one's where both know it."""
+    later = replace(REPORT, measured_at=NOON + 2 * HOUR, energy_kwh=0.5)
+    held = getattr(REPORT, field)
+    for one, other, known in ((held, None, held), (None, held, held), (held, held + 1, held + 1)):
+        told = merged(replace(REPORT, **{field: one}), replace(later, **{field: other}))
+        assert getattr(told, field) == known
+
+
 def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
     """It keeps its place among the others, and gets a right stop when one is told."""
     wrong = replace(
