@@ -156,7 +156,8 @@ def _agree(one: SessionReport, other: SessionReport) -> bool:
     if _meters(one, other) == SURE:
         return True
     # The cloud's list tells what it was told: the energy to the last digit, and never before.
-    told_before = (other_end or end or one.at) > max(one.at, other.at) + SAME_END_WITHIN
+    ends = ((end, other.at), (other_end, one.at))
+    told_before = any(at is not None and at > told_at + SAME_END_WITHIN for at, told_at in ends)
     return _is_cross(one, other) and _equal_energy(one, other) and not told_before
 
 

@@ -135,6 +135,42 @@ def test_a_session_without_energy_is_told_apart_by_its_times():
     assert likeness(nothing, replace(nothing, auth="x", measured_at=NOON))
 
 
+def test_a_session_without_energy_is_corrected_like_any_other():
+    """Meters that did not move say nothing, so the times decide."""
+    nothing = metered(replace(PLAIN, energy_kwh=0.0), 105.0)
+
+    assert likeness(nothing, replace(nothing, ended_at=NOON + 2 * HOUR)) == SURE
+
+
+def test_a_session_of_seconds_is_told_by_its_times():
+    """Both sources agree to the minute, and that is more than the session lasted."""
+    short = replace(PLAIN, ended_at=NOON + 30 * SECOND)
+    listed = moved(replace(LISTED, ended_at=short.ended_at, energy_kwh=4.0), 9 * SECOND)
+
+    assert likeness(short, listed) == likeness(listed, short) == SURE
+    assert not likeness(short, replace(listed, ended_at=NOON + 6 * HOUR))
+
+
+def test_two_starts_of_a_clock_that_was_never_set_are_two_sessions():
+    """A counter that stands still and a clock that began again: more energy proves nothing."""
+    later = replace(NO_TIMES, started_at=Y2000 + 5 * HOUR, ended_at=Y2000 + 6 * HOUR)
+
+    assert likeness(NO_TIMES, replace(later, energy_kwh=6.0)) == DIFFERENT
+
+
+def test_energy_alone_names_no_session_that_was_told_before_it_ended_or_is_empty():
+    """Without counter and times the energy is all there is, and 0 kWh are many sessions'."""
+    bare = replace(NO_TIMES, session_id=None)
+    for one, other in ((bare, LISTED), (LISTED, bare)):
+        assert likeness(one, other)
+    for one, other in (
+        (bare, moved(LISTED, 5 * HOUR)),
+        (replace(bare, energy_kwh=0.0), replace(LISTED, energy_kwh=0.0)),
+    ):
+        assert not likeness(one, other)
+        assert not likeness(other, one)
+
+
 def test_without_a_counter_only_times_that_agree_make_one_session():
     """Seconds of disagreement are one session; sessions that do not overlap are two."""
     bare = replace(PLAIN, session_id=None)
