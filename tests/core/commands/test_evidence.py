@@ -196,3 +196,13 @@ def test_older_firmware_proves_a_stop_with_two_observations():
     assert not reflects(stop, _observation(109, 2))
     assert reflects(stop, _observation(96, 55))
     assert reflects(_command("stop"), _observation(109, 7))
+
+
+def test_a_ticket_that_took_its_ticks_leaves_the_others_alone():
+    """Three answers are wanted for three tickets, whichever came first."""
+    command = _command(tickets=[(48, None), (47, None), (46, TICKS)])
+    assert not take_response(command, _response(48, TICKS + 1))
+    assert [t.command_id for t in command.tickets] == [48, 47, 46]
+    assert not take_response(command, _response(47, TICKS + 2))
+    assert take_response(command, _response(46, TICKS))
+    assert [t.ticks for t in command.tickets] == [TICKS + 1, TICKS + 2, TICKS]

@@ -1078,6 +1078,32 @@ def test_a_refusal_for_the_store_is_no_last_word(bench):
     assert calls_of(bench.send("start", b'{"id":"a"}'))
 
 
+def test_what_waits_for_its_turn_and_cannot_be_written_is_refused_at_once(bench):
+    """It is not on disk at all, so nobody may count on it; what stops a charge waits on."""
+    bench.send("start")
+    bench.disk = "fails"
+    effects = bench.send("toggle")
+    assert [(a["command"], a["reason"]) for a in answers(effects)] == [("toggle", "storage")]
+    assert "journal could not be written" in answers(effects)[0]["detail"]
+    assert not answers(bench.send("pause"))
+    assert [c.spec.name for c in bench.journal._book.live] == ["start", "pause"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [
+        (("start", b'{"id":"a"}'), ("pause", b'{"id":"a"}'), "another command"),
+        (("dynamic_charger_current", b"10"), ("dynamic_charger_current", b"9"), "was asked for"),
+    ],
+)
+def test_an_end_that_another_command_made_says_so(bench, first, second, word):
+    """A person reads the answer; the word for programs is beside it."""
+    bench.send("toggle")
+    ends = answers(bench.send(*first) + bench.send(*second))
+
+    assert word in ends[-1]["detail"]
+
+
 def test_what_a_queue_holds_when_the_store_fails_is_decided_one_by_one(bench):
     """Behind a request in flight: what reduces goes on, the rest is refused at its turn."""
     call = call_of(bench.send("override_schedule"))

@@ -3,6 +3,7 @@ import pytest
 from bridge.core.commands.admission import Order
 from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.commands.lanes import (
+    KEPT,
     KEPT_PER_CHARGER,
     MOST_WAITING,
     MOST_WAITING_PER_CHARGER,
@@ -98,3 +99,17 @@ def test_what_is_ending_takes_room_too():
     lanes.check_room("A", MOST_WAITING_PER_CHARGER - 1)
     with pytest.raises(CommandRefused, match="busy"):
         lanes.check_room("A", MOST_WAITING_PER_CHARGER)
+
+
+def test_floods_of_all_chargers_leave_room_to_stop():
+    """Where no lane has room for anything else some stops still find a place, and no more."""
+    lanes = Lanes()
+    for number in range(MOST_WAITING):
+        lanes.put(_command(f"C{number}"))
+    for number in range(KEPT):
+        with pytest.raises(CommandRefused, match="busy"):
+            lanes.check_room(f"D{number}")
+        lanes.check_room(f"D{number}", reduces=True)
+        lanes.put(_command(f"D{number}"))
+    with pytest.raises(CommandRefused, match="busy"):
+        lanes.check_room("another", reduces=True)

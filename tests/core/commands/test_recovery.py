@@ -339,3 +339,31 @@ def test_the_same_words_that_come_for_the_first_time_are_another_command(bench):
     effects = _open(bench)
 
     assert states(effects + bench.pass_s(40)) == ["unknown"]
+
+
+def test_when_an_earlier_process_lived_is_known_from_its_newest_command(bench):
+    """In whatever order the rows come; one of a clock that nobody set says nothing."""
+    assert bench.journal.alive_at is None
+    for seconds in (0, 100):
+        bench.mono_s += seconds
+        bench.send("pause", b'{"ttl_s":1}')
+    newest = bench.now.wall
+    bench.trusted, bench.jump_s = False, 1e6
+    bench.send("pause", b'{"ttl_s":1}')
+    for rows in (bench.rows, dict(reversed(bench.rows.items()))):
+        bench.rows = rows
+        bench.restart()
+        assert bench.journal.alive_at == newest
+
+
+def test_a_write_of_an_earlier_process_counts_from_its_own_time():
+    """Also where this process was asked for the same before it could read the store."""
+    bench = Bench(flash_writes_per_day=1)
+    bench.send("max_charger_current", b'{"value":20,"id":"a"}', packet=9)
+    bench.mono_s += 23.5 * 3600
+    assert states(_blind(bench, "max_charger_current", b'{"value":20,"id":"a"}')) == ["refused"]
+    _open(bench)
+    assert answers(bench.send("max_charger_current", b"18"))[0]["reason"] == "flash_budget"
+    bench.mono_s += 3600
+
+    assert calls_of(bench.send("max_charger_current", b"18"))

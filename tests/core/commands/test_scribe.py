@@ -143,3 +143,19 @@ def test_what_nobody_waits_for_is_put_off():
     scribe.touch_later(_command("c"), 102.0)
     scribe.hurry()
     assert _written(scribe) == ["c"]
+
+
+def test_what_is_owed_is_not_written_before_its_time():
+    """A change that is owed waits with it; what another write committed is not written again."""
+    scribe, one, two = Scribe(), _command("a"), _command("b")
+    scribe.touch(one)
+    scribe.touch(two)
+    scribe.owe(one, 100.0)
+    assert _written(scribe) == ["b"]
+    scribe.owe(two, 110.0)
+    assert scribe.deadline_s() == 100.0 + WRITE_WITHIN_S
+    assert scribe.saved("b") is two
+    assert _written(scribe) == []
+    assert scribe.deadline_s() == 100.0 + RETRY_AFTER_S
+    scribe.overdue(100.0 + RETRY_AFTER_S)
+    assert _written(scribe) == ["a"]

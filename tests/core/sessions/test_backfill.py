@@ -313,6 +313,19 @@ def test_a_refused_report_that_began_on_a_default_is_looked_for_where_it_came():
     assert ended - timedelta(days=2) < period(office.call())[0] <= ended
 
 
+def test_what_cannot_be_read_is_looked_for_again_and_less_and_less_often():
+    """The list may have it later; from ten minutes to a day."""
+    office = Office(row(7))
+    at = office.now.wall
+    list(office.unread.take(UnreadText(ONE, "{", "no JSON", "stream", at, at), office.now))
+    waits = []
+    for _ in range(9):
+        office.answer(office.call(), 7)
+        waits.append(office.backfill.deadline_s() - office.now.mono_s)
+
+    assert waits == [*(600.0 * 2**n for n in range(8)), DAY_S]
+
+
 # -- gaps ---------------------------------------------------------------------------------------
 
 

@@ -177,6 +177,39 @@ def test_charging_without_a_start_shows_a_session_of_which_little_is_known(board
     assert running(list(board.started(START)))["session_id"] == 435
 
 
+def test_an_unannounced_session_ends_when_the_cable_is_unplugged(board):
+    """And an unplugging from before it was seen is not its end."""
+    running(list(board.observed(seen(109, 3, STARTED + HOUR))))
+    assert list(board.observed(seen(109, 1, STARTED))) == []
+    assert running(list(board.observed(seen(109, 1, STARTED + 2 * HOUR)))) is None
+
+
+def test_the_energy_counts_from_the_start_and_not_from_when_that_was_told(board):
+    """A start that was told late is as old as it says, where its clock can be believed."""
+    list(board.observed(seen(121, 1.5, STARTED + HOUR / 2)))
+
+    shown = running(list(board.started(replace(START, told_at=STARTED + HOUR))))
+    assert shown["energy_kwh"] == 1.5
+
+
+def test_an_earlier_report_of_a_counter_that_stands_still_ends_nothing(board):
+    """Nor does one of another number that ended before the running session was told of."""
+    list(board.started(START))
+    assert list(board.finished(ended(435, STARTED - HOUR))) == []
+
+    odd = SessionBoard(ID, TOPICS)
+    list(odd.started(begun(told_at=ENDED + 2 * HOUR)))
+    assert list(odd.finished(ended(435, ENDED + HOUR))) == []
+
+
+def test_a_running_session_outlasts_many_old_starts(board):
+    """The cloud repeats what it has; more starts than are remembered do not hide the newest."""
+    list(board.started(START))
+    for number in range(1, 40):
+        old = replace(START, session_id=number, started_at=STARTED - number * HOUR)
+        assert list(board.started(replace(old, told_at=old.started_at))) == []
+
+
 def test_an_unannounced_session_ends_with_the_report_that_covers_it(board):
     """A report that ends after charging was seen is that session's."""
     list(board.observed(seen(109, 3, STARTED)))

@@ -342,6 +342,30 @@ def test_rows_nobody_waits_for_any_more_change_nothing():
     assert room.take(room.room.reports_not_read(gone, room.now)) == []
 
 
+def test_a_new_report_of_the_time_of_a_text_nobody_can_read_is_its_session():
+    """A repeated one is another's: it was known before the text came."""
+    room = Room()
+    at = row(3).report.ended_at
+    for reason in "ab":
+        text = UnreadText(ONE, reason, "no JSON", "stream", at, at)
+        room.take(room.room.unreadable(text, room.now))
+    assert not [e for e in room.saved(row(3, revision=2)) if isinstance(e, ForgetTexts)]
+    assert not [e for e in room.saved(row(3), changed=False) if isinstance(e, ForgetTexts)]
+    assert [e for e in room.saved(row(3)) if isinstance(e, ForgetTexts)]
+    assert room.alerts.kinds == ()
+
+
+def test_sessions_whose_times_cannot_be_are_named():
+    """When they are stored, and after a start when the store is read."""
+    doubted = replace(row(1), report=replace(row(1).report, doubtful=("started_at",)))
+    room, again = Room(), Room()
+    room.saved(doubted)
+    (read,) = again.take(again.room.serve([ONE]))
+    again.take(again.room.reports_read(ReportsRead(read.read_id, (doubted,)), again.now))
+
+    assert room.alerts.kinds == again.alerts.kinds == ("session_clock",)
+
+
 @pytest.mark.parametrize("lost", [{"quarantined": "x"}, {"damaged": 1}, {"incomplete": True}])
 def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month(lost):
     """Whichever way the store says that something of it is gone."""

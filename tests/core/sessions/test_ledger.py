@@ -143,6 +143,16 @@ def test_what_one_of_two_records_knows_is_known(field):
         assert getattr(told, field) == known
 
 
+def test_a_time_that_could_not_be_does_not_become_right_by_waiting():
+    """A stop of next week is told again in the week after, when it could be."""
+    wrong = replace(
+        REPORT, ended_at=NOON + 150 * HOUR, doubtful=("ended_at",), placed_at=NOON + HOUR
+    )
+    again = replace(wrong, doubtful=(), placed_at=None, measured_at=NOON + 400 * HOUR)
+
+    assert merged(wrong, again).doubtful == ("ended_at",)
+
+
 def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
     """It keeps its place among the others, and gets a right stop when one is told."""
     wrong = replace(

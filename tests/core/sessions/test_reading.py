@@ -154,6 +154,25 @@ def test_a_meter_nobody_can_read_costs_no_start_and_is_named():
     assert start == replace(START, meter_start_kwh=None, incomplete=("meter_start_kwh",))
 
 
+def test_the_energy_that_was_told_counts_more_than_the_meters():
+    """It is what the charger bills; the meters stand in where it cannot be read."""
+    assert read({**FINISHED, "EnergyKwh": 0.5}).energy_kwh == 0.5
+    assert read({**FINISHED, "EnergyKwh": 0}).energy_kwh == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(0, 0), ("0", 0), ("9" * 19, None), (2**63 - 1, 2**63 - 1)]
+)
+def test_a_counter_begins_at_nothing_and_ends_where_it_can_be_stored(value, number):
+    """A charger that was reset counts from 0."""
+    assert read({**FINISHED, "Id": value}).session_id == number
+
+
+def test_a_tag_in_any_script_is_a_tag():
+    """Names are written on some of them."""
+    assert read({**FINISHED, "Auth": "Bücher-04"}).auth == "Bücher-04"
+
+
 def test_what_was_not_told_is_not_said_to_be_unreadable():
     """A null and a missing field are nothing that was told."""
     told = {**FINISHED, "Id": None, "Auth": None, "MeterValueStart": None}
