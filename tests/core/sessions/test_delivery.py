@@ -482,7 +482,6 @@ def test_a_refused_report_does_not_block_the_rest_and_is_not_forgotten():
     assert (desk.delivery.owed, desk.delivery.refused) == (1, 1)
 
 
-@pytest.mark.fault("F43")
 def test_every_report_that_is_set_aside_is_counted():
     """Of all chargers, and no more when one is done with."""
     desk = Desk(row(1), row(1, charger_id="EH999999"))
@@ -501,6 +500,7 @@ def test_what_waits_to_go_out_again_may_be_acknowledged_by_its_key():
     assert desk.taken([Taken(f"{ONE}-2")]) == [SettleReports(((f"{ONE}-2", 1),))]
 
 
+@pytest.mark.fault("F43")
 def test_a_report_the_broker_can_never_take_is_set_aside_at_once_and_stays_owed():
     """Too large, or given back because it ended connections: named, and offered again later."""
     desk = Desk(row(1), row(2))
