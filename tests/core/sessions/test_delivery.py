@@ -610,6 +610,7 @@ class Life(RuleBasedStateMachine):
         self.flying = {}  # handed over and not answered, by tag
         self.volatile = {}  # what the broker took and has not written down: tag -> when
         self.consumed = {}  # the highest revision a consumer has for certain, by key
+        self.take(self.delivery.opened((), self.now_s))  # somebody took a report before
         self.take(self.delivery.connected(self.now_s))
 
     def take(self, effects):
