@@ -6,9 +6,9 @@ Rules:
    energy is also what the meters say, and one that is negative by a rounding is 0.
 2. What bills nobody (counter, meters, reason, tag) costs no report: what cannot be read of it is
    None, and named.
-3. Keys are read in any case; what is spelled as documented wins, and two other spellings must
-   agree. Unknown keys are ignored. A list of one report, and a JSON text in a JSON text, mean what
-   is in them.
+3. Keys are read in any case; what is spelled as documented wins. Two other spellings must agree,
+   and so must a key that is told twice. Unknown keys are ignored. A list of one report, and a JSON
+   text in a JSON text, mean what is in them.
 4. Times are read as they are told; see :mod:`bridge.core.sessions.clocks` for what cannot be.
 """
 
@@ -36,8 +36,8 @@ MOST_METER_KWH = 1e9
 MOST_LAYERS = 4
 # As chargers and clouds spell times, of any year: a clock that was never set tells 1970.
 _TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
-    r"(?:Z|[+-][0-9]{2}:[0-9]{2})?",
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
+    r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?",
     re.ASCII,
 ).fullmatch
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII).fullmatch
@@ -256,7 +256,9 @@ def _document(text: str, source: str) -> dict[str, object]:
         for _ in range(MOST_LAYERS):
             if isinstance(found, str):
                 # A number that is none is not told as such: it cannot be read.
-                found = json.loads(found.strip(_AROUND), parse_constant=str)
+                found = json.loads(
+                    found.strip(_AROUND), parse_constant=str, object_pairs_hook=_once
+                )
             elif isinstance(found, list) and len(found) == 1:
                 found = found[0]
             else:
@@ -267,6 +269,14 @@ def _document(text: str, source: str) -> dict[str, object]:
     if not isinstance(found, dict):
         raise DecodeError("no object", source=source)
     return found
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object; a name that is told twice differently says nothing."""
+    told: dict[str, object] = {}
+    for key, value in pairs:
+        told[key] = value if told.get(key, value) == value else _CONTRADICTION
+    return told
 
 
 def _as_documented(found: dict[str, object], keys: Iterable[str]) -> dict[str, object]:
@@ -287,10 +297,11 @@ def _as_documented(found: dict[str, object], keys: Iterable[str]) -> dict[str, o
 
 def session_time(value: object) -> datetime | None:
     """Read a time of a session, of whatever year; without a zone it is UTC."""
-    if not isinstance(value, str) or _TIME(value) is None:
+    spelled = value.strip(_AROUND).upper() if isinstance(value, str) else ""
+    if _TIME(spelled) is None:
         return None
     try:
-        at = datetime.fromisoformat(value)
+        at = datetime.fromisoformat(spelled)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
@@ -303,7 +314,7 @@ def counter(value: object) -> int | None:
             return None
         case int() | float() if 0 <= value <= LARGEST_COUNTER and value % 1 == 0:
             number = int(value)
-        case str() if found := _WHOLE(value):
+        case str() if found := _WHOLE(value.strip(_AROUND)):
             number = int(found[1])
         case _:
             return None
@@ -313,7 +324,7 @@ def counter(value: object) -> int | None:
 def decimal(value: object) -> float | None:
     """Read a number, also as text; None when it is none or not finite."""
     if isinstance(value, str):
-        if _NUMBER(value) is None:
+        if _NUMBER(value := value.strip(_AROUND).removeprefix("+")) is None:
             return None
     elif isinstance(value, bool) or not isinstance(value, int | float):
         return None

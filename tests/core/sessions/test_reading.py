@@ -98,6 +98,10 @@ def test_unknown_keys_are_ignored_and_optional_ones_may_be_missing():
         ("2025-01-22T13:51:47+01:00", STARTED),
         ("2025-01-22T12:51:47.1Z", STARTED + timedelta(milliseconds=100)),
         ("2025-01-22T12:51:47.1234567Z", STARTED + timedelta(microseconds=123456)),
+        ("2025-01-22T12:51:47,1Z", STARTED + timedelta(milliseconds=100)),
+        (" 2025-01-22t12:51:47z\n", STARTED),
+        ("2025-01-22 13:51:47+0100", STARTED),
+        ("2025-01-22T12:51Z", STARTED.replace(second=0)),
     ],
 )
 def test_every_time_form_that_was_seen_is_read_as_utc(text, expected):
@@ -304,6 +308,26 @@ def test_a_documented_key_wins_and_other_spellings_must_agree():
         read({**rest, **twice, "MeterValueStop": None})
     del rest["Id"]
     assert read({**rest, **twice, "id": 1, "ID": 2}).incomplete == ("session_id",)
+
+
+def test_a_key_that_is_told_twice_must_say_the_same():
+    """JSON lets the last one win, and nobody knows what a charger means: the meters decide."""
+    text = json.dumps(FINISHED)[:-1]
+    by_meters = read(f'{text},"EnergyKwh":99,"Id":436}}')
+
+    assert read(f'{text},"EnergyKwh":0.411273}}') == REPORT
+    assert (by_meters.energy_kwh, by_meters.session_id) == (0.411273, None)
+    assert by_meters.incomplete == ("session_id",)
+    with pytest.raises(DecodeError):
+        read(f'{text},"Stop":"2036-01-01T00:00:00Z"}}')
+
+
+@pytest.mark.parametrize("around", ["{} ", "\t{}", "+{}"])
+def test_what_stands_around_a_number_costs_no_report(around):
+    """The meaning is certain."""
+    odd = {"EnergyKwh": around.format(0.411273), "MeterValueStart": around.format(1277.872637)}
+
+    assert read({**FINISHED, **odd}) == REPORT
 
 
 def test_a_tag_of_digits_is_its_text():
