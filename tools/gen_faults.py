@@ -224,6 +224,22 @@ FAULTS: Final = {
         "A broker that takes only QoS 0",
         "a report stays owed until a consumer acknowledges it, and an alert says so",
     ),
+    "F47": Row(
+        "A charger's clock was never set or stands years ahead; a stamp from 2099, or none",
+        "its energy is told once, under one key, its times as told and marked; it orders nothing",
+        ("simulate-sessions",),
+    ),
+    "F48": Row(
+        "A charger's counter stands still, begins again, or there is none",
+        "each session is one of its own; repetitions and corrections of one stay one",
+        ("simulate-sessions",),
+        gap="sessions of equal energy whose clock and meters are both unknown",
+    ),
+    "F49": Row(
+        "A session's report cannot be read, is told twice, in any order, or never",
+        "side fields cost no report; else its text is kept, the list is asked, an alert names it",
+        ("simulate-sessions",),
+    ),
 }
 
 

@@ -13,6 +13,7 @@ SHORT = range(1, 61)
 LONG = range(1, 401)
 
 
+@pytest.mark.fault("F47", "F48", "F49")
 def test_every_kilowatt_hour_is_told_once_or_named():
     """Cases A and B of issue 13 in every combination chance makes of them."""
     assert play(SHORT) == {}

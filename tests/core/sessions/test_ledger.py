@@ -164,6 +164,7 @@ def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
     assert (mended.at, mended.doubtful, mended.placed_at) == (NOON + 2 * HOUR, (), None)
 
 
+@pytest.mark.fault("F49")
 @given(st.permutations(range(3)))
 def test_a_lost_correction_comes_from_the_list_in_any_order(order):
     """The tag stays; the meter the charger told stands no more where the session ended."""

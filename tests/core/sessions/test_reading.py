@@ -129,6 +129,7 @@ def test_without_times_and_energy_there_is_no_bill(change):
         read({**FINISHED, **change})
 
 
+@pytest.mark.fault("F49")
 @pytest.mark.parametrize(
     ("key", "name", "values"),
     [
@@ -224,6 +225,7 @@ def test_what_is_no_report_is_none(wrapped):
         read(wrapped)
 
 
+@pytest.mark.fault("F47")
 @pytest.mark.parametrize(
     ("told", "doubtful", "at"),
     [

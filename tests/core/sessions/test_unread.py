@@ -35,6 +35,7 @@ def said(effects):
     return [effect.payload for effect in effects if isinstance(effect, Publish)]
 
 
+@pytest.mark.fault("F49")
 def test_a_text_is_kept_and_named_with_what_is_known(unread):
     """Case B2: without the text, for a tag may be in it; a repetition is no news."""
     text = replace(NUMBERED, started_at=NOON)
