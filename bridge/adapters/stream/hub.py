@@ -235,7 +235,8 @@ class HubStream:
                 if self._refused.get(charger_id) != error:
                     self._refused[charger_id] = error
                     log.warning("stream.subscription_refused", charger_id=charger_id, reason=error)
-                    self._tell(StreamSubscription(charger_id, error))
+                # Logged once, told each time: of another connection nothing is known before.
+                self._tell(StreamSubscription(charger_id, error))
             case Observed() | CommandResponse() | StreamOddity():
                 self._tell(item)
 

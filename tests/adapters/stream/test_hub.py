@@ -545,6 +545,29 @@ async def test_a_refused_subscription_is_tried_again_and_harms_nobody_else():
     assert [entry["charger_id"] for entry in warnings] == ["EH000002"]
 
 
+async def test_a_subscription_refused_again_by_the_next_connection_is_told_again():
+    """Who listens forgot it with the connection; the log says it once."""
+
+    async def script(connection):
+        await connection.send("{}" + END)
+        for _ in range(2):
+            (charger_id,) = await hub.subscriptions(connection, 1)
+            completion = {"type": 3, "invocationId": hub.sent[-1]["invocationId"]}
+            if charger_id == "EH000002":
+                completion["error"] = "HubException: no access"
+            await connection.send(json.dumps(completion) + END)
+
+    hub = Hub(script, script, idle)
+    with structlog.testing.capture_logs() as logs:
+        async with running(hub, FakeCloud(), HastyClock(), None, ONE) as (stream, events):
+            stream.watch(("EH123456", "EH000002"))
+            refusal = StreamSubscription("EH000002", "HubException: no access")
+            await until(lambda: events.count(refusal) == 2)
+
+    warnings = [entry for entry in logs if entry["event"] == "stream.subscription_refused"]
+    assert len(warnings) == 1
+
+
 async def test_a_consumer_that_raises_does_not_end_the_stream():
     """Whatever becomes of an event, the next one is delivered."""
 
