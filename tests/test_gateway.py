@@ -431,23 +431,57 @@ async def test_a_failure_outside_is_an_event_too(effect, failure, event):
 
 
 async def test_what_was_announced_is_kept_in_order():
-    """Two writes never overlap, and the newest is the last one that is written."""
-    written, busy = [], threading.Lock()
+    """Two writes never overlap, only the newest of those that waited is written, then others."""
+    written, go = [], threading.Event()
 
     def keep(announced):
-        assert busy.acquire(blocking=False)
         written.append(announced)
-        busy.release()
+        assert go.wait(PATIENCE_S)
 
-    all_of_them = [{f"t{n}/config": Announced("EH123456")} for n in range(20)]
-    script = Script({StreamOpened: [RememberAnnounced(one) for one in all_of_them]})
+    many = [{f"t{n}/config": Announced("EH123456")} for n in range(20)]
+    script = Script(
+        {
+            StreamOpened: [RememberAnnounced(one) for one in many],
+            StreamClosed: [RememberAnnounced(HELD)],
+        }
+    )
     async with running(script, remember_announced=keep) as outside:
-        for _ in range(3):
+        try:
             outside.inbox.put(StreamOpened())
-        await settled(lambda: len(script.seen(StreamOpened)) == 3)
+            await settled(lambda: written)
+            outside.inbox.put(StreamOpened())
+            await settled(lambda: len(script.seen(StreamOpened)) == 2)
+        finally:
+            go.set()
+        await settled(lambda: not outside.inbox.wake.__self__._at_work)
+        assert written == [many[-1], many[-1]]
+        outside.inbox.put(StreamClosed("gone"))
+        await settled(lambda: written[2:])
 
-    assert written
-    assert written[-1] == all_of_them[-1]
+    assert written[2:] == [HELD]
+
+
+async def test_each_piece_of_work_counts_until_it_is_done():
+    """Two commits are two promises; when one is done the other is still waited for."""
+    signs, holds = Signs(SystemClock()), []
+
+    async def save(_report):
+        holds.append(asyncio.Event())
+        await holds[-1].wait()
+        return STORED, True
+
+    script = Script({StreamOpened: [SaveReport(REPORT), SaveReport(REPORT), SaveReport(REPORT)]})
+    async with running(script, signs=signs) as outside:
+        gateway, outside.save = outside.inbox.wake.__self__, save
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: len(holds) == 3)
+        for done in range(3):
+            assert gateway._at_work == 3 - done
+            assert len([name for name in signs._due_s if name.startswith("store")]) == 3 - done
+            holds[done].set()
+            await settled(lambda done=done: len(script.seen(ReportSaved)) == done + 1)
+            await asyncio.sleep(0)
+        await settled(lambda: not gateway._at_work)
 
 
 async def test_nothing_is_published_without_a_connection_and_all_of_it_afterwards():
@@ -659,6 +693,18 @@ async def test_a_failure_to_tell_of_a_failure_is_only_logged():
     (line,) = [line for line in lines if line["event"] == "component.failed"]
     assert (line["component"], line["doing"]) == ("gateway", "SendDenied")
     assert isinstance(line["exc_info"], RuntimeError)
+
+
+async def test_a_log_that_fails_costs_nothing(monkeypatch):
+    """Not even where it is the telling of an error that is to be told."""
+    script = Script({StreamOpened: [SendDenied()], ComponentFailed: [SendDenied(), VALUE]})
+    async with running(script) as outside:
+        outside.inbox.wake.__self__._outbox.send_denied = raising
+        monkeypatch.setattr(module.log, "error", raising, raising=False)
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: outside.published == [VALUE])
+        monkeypatch.undo()
 
 
 async def test_a_link_that_fails_does_not_stop_the_clock():

@@ -1435,6 +1435,73 @@ def test_what_commands_left_behind_is_given_back_with_their_charger():
     assert weight(account.machine._journal._flow) == before[0]
 
 
+@pytest.mark.parametrize("told", [(), (Note("info", "told"),), (Acknowledge(RECEIPT),)])
+def test_a_message_is_acknowledged_once_wherever_its_room_fails(world, monkeypatch, told):
+    """Before it said anything, after it said something, and after it acknowledged."""
+
+    def receive(*_):
+        yield from told
+        raise Defect
+
+    monkeypatch.setattr(Queries, "receive", receive)
+    effects = list(world.machine.handle(_asked(ONE, "get/state"), world.now))
+    assert effects.count(Acknowledge(RECEIPT)) == 1
+
+
+COUNTED = {
+    "response of another": ("responses_of_unknown_chargers", 1),
+    "response": ("foreign_commands", 1),
+    "refused": ("publications_refused", 1),
+    "oddity": ("stream_odd", 3),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_what_is_counted_is_counted_each_time(world, name):
+    """A second time is not the first one again."""
+    counter, times = COUNTED[name]
+    for count in (1, 2, 3):
+        world.take(EVENTS[name](world))
+        assert world.machine._status.counters[counter] == count * times
+
+
+def test_what_comes_by_polling_and_cannot_be_used_is_counted_each_time():
+    """A second unreadable answer, and the bad records of a second one."""
+    for answer, counter in ((b"<html>", "polls_unreadable"), (READ, "poll_bad_records")):
+        world = World(ONE, source="poll")
+        world.take(Started())
+        for count in (1, 2):
+            while not [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]:
+                world.until_deadline()
+            reads = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
+            world.take(CloudAnswered(reads[0].call_id, 200, answer))
+            assert world.machine._status.counters[counter] == count
+
+
+def test_what_is_left_to_another_bridge_is_counted(world):
+    """Each command that the other one carries out."""
+    world.take(_neighbour("info", [ONE]))
+    for count in (1, 2):
+        world.take(_asked(ONE))
+        assert world.machine._status.counters["left_to_another_bridge"] == count
+
+
+def test_a_connection_that_never_was_says_nothing_of_how_long_a_message_waited():
+    """An attempt that failed before the first connection is not the broker's last word."""
+    world = World(ONE)
+    world.take(StoreOpened(()), Started(), MqttDisconnected("gone"), MqttConnected(True, "5", 20))
+    assert _answers_to_stop(world) == "age_unknown"
+
+
+def test_who_left_is_named_in_the_log():
+    """Once, with the serial."""
+    account = Account(ONE, TWO)
+    account.listed = (ONE,)
+    account.pass_(900.0)
+    noted = [e for e in account.said if isinstance(e, Note) and e.event == "chargers.left"]
+    assert noted == [Note("warning", "chargers.left", {"left": (TWO,)})]
+
+
 def test_without_home_assistant_its_birth_is_nobodys(world):
     """Switched off, nothing of it is listened to and nothing is said."""
     assert world.machine.subscriptions == world.machine.topics.subscriptions
