@@ -1334,11 +1334,11 @@ def test_who_was_served_for_another_account_is_offline_unless_another_bridge_ser
 
 
 def test_no_trouble_of_the_vendor_takes_a_charger_away():
-    """Empty lists for less than an hour, failures, unreadable and half read ones: all stay."""
+    """Empty lists for less than ten minutes, failures, unreadable and half read ones: all stay."""
     account = Account(ONE, TWO)
     account.sees()
     account.listed = ()
-    account.pass_(1800.0)
+    account.pass_(500.0)
     assert account.alert == f"the account does not list {ONE}, {TWO}"
     account.listed, account.entries = (ONE,), ({"id": 7}, "x")
     account.pass_(1800.0)
