@@ -7,6 +7,7 @@ the room it is about.
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -116,6 +117,10 @@ LATE_WITHIN_S = 5.0
 # The broker sends what it keeps right behind the subscription.
 ECHOES_WITHIN_S = 10.0
 NAMED_IN_ALERT = 10
+# What a resumed session kept for us comes before what tells of another bridge, which answers our
+# first heartbeat. For so long nobody is answered, and a command that runs is late by no more.
+HEARD_OUT_S = 0.5
+MOST_HELD = 256
 # Two bridges with one base topic must not shout at each other all day.
 ASSERT_EVERY_S = 10.0
 
@@ -186,6 +191,8 @@ class Machine:
         self._alive_at: datetime | None = None
         self._asserted_s = NEVER_S
         self._echoed: set[str] = set()
+        self._held: deque[tuple[MqttMessage, float]] = deque()
+        self._held_until_s = NEVER_S
         self._reads: dict[int, str] = {}
         self._timed = self._in_order()
 
@@ -218,6 +225,7 @@ class Machine:
             Timed("probe", self._probe.deadline_s, self._ask_for_proof),
             Timed("polling", self._polling.deadline_s, self._poll),
             Timed("loopback", self._loopback.deadline_s, self._loopback.tick),
+            Timed("held", self._held_deadline_s, self._release),
             Timed("journal", self._journal.deadline_s, self._journal.tick),
             Timed("sessions", self._sessions.deadline_s, self._sessions.tick),
             Timed("queries", self._queries.deadline_s, self._queries.tick),
@@ -265,6 +273,7 @@ class Machine:
             case MqttUnreachable(reason):
                 yield from run("broker", self._broker.unreachable, reason, now)
             case MqttDisconnected(reason):
+                self._held.clear()  # nothing of it was acknowledged
                 yield from run("neighbours", self._neighbours.disconnected, event, now)
                 yield from run("retained", self._retained.disconnected)
                 if self._heard_s > NEVER_S:
@@ -448,16 +457,12 @@ class Machine:
         if ask("announcer", self._announcer.hears, event.topic, event.payload, now):
             yield Acknowledge(event.receipt)
             return
-        chargers = self._fleet.chargers
         match self.topics.parse(event.topic):
-            case SetTopic(charger_id) | GetTopic(charger_id) if self._is_left(charger_id, now):
-                self._status.counters["left_to_another_bridge"] += 1
-                yield Acknowledge(event.receipt)
-            case SetTopic() as target:
-                yield from self._command(event, target, now)
-            case GetTopic() as target:
-                step = self._queries.receive(event, target, chargers, now)
-                yield from self._acknowledged(event, "queries", step)
+            case SetTopic() | GetTopic():
+                self._held.append((event, now.mono_s))
+                if len(self._held) > MOST_HELD:
+                    self._held_until_s = NEVER_S
+                yield from self._release(now)
             case (SessionAckTopic() | SessionReplayTopic()) as target:
                 step = self._sessions.message(event, target, now)
                 yield from self._acknowledged(event, "sessions", step)
@@ -473,7 +478,35 @@ class Machine:
                 yield from self._echo(event, topic, now)
                 yield Acknowledge(event.receipt)
 
-    def _command(self, event: MqttMessage, target: SetTopic, now: Moment) -> Iterator[Effect]:
+    def _held_deadline_s(self) -> float | None:
+        return self._held_until_s if self._held else None
+
+    def _release(self, now: Moment) -> Iterator[Effect]:
+        """Take what was asked, in order, once it can be told from another bridge's."""
+        if now.mono_s < self._held_until_s:
+            return
+        while self._held:
+            event, since_s = self._held.popleft()
+            match self.topics.parse(event.topic):
+                case (SetTopic() | GetTopic()) as target:
+                    yield from self._addressed(event, target, now.mono_s - since_s, now)
+
+    def _addressed(
+        self, event: MqttMessage, target: SetTopic | GetTopic, held_s: float, now: Moment
+    ) -> Iterator[Effect]:
+        """Take what is asked of a charger, unless it is another bridge's to answer."""
+        if self._is_left(target.charger_id, now):
+            self._status.counters["left_to_another_bridge"] += 1
+            yield Acknowledge(event.receipt)
+        elif isinstance(target, SetTopic):
+            yield from self._command(event, target, held_s, now)
+        else:
+            step = self._queries.receive(event, target, self._fleet.chargers, now)
+            yield from self._acknowledged(event, "queries", step)
+
+    def _command(
+        self, event: MqttMessage, target: SetTopic, held_s: float, now: Moment
+    ) -> Iterator[Effect]:
         """Take a command; what the broker keeps of ours is emptied, and answered once."""
         run, ask, watch = self._contained.run, self._contained.ask, self._retained
         chargers = self._fleet.chargers
@@ -488,7 +521,8 @@ class Machine:
             yield Acknowledge(event.receipt)
             return
         self._journal.is_unsure_of_retained = watch.is_unsure
-        step = self._journal.receive(self._aged(event, now), target, chargers, now)
+        aged = self._aged(event, now)
+        step = self._journal.receive(aged, target, chargers, now, held_s=held_s)
         yield from self._acknowledged(event, "journal", step)
 
     def _heartbeat(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
@@ -589,6 +623,9 @@ class Machine:
         self._connected_s = self._heard_s = now.mono_s
         self._late_until_s = NEVER_S
         self._echoed.clear()
+        # Who does not hear itself hears no other bridge either.
+        is_heard_out = event.session_present and bool(event.loopback)
+        self._held_until_s = now.mono_s + HEARD_OUT_S if is_heard_out else NEVER_S
         run = self._contained.run
         yield from run("denied", self._denied.connected, event)
         yield from run("neighbours", self._neighbours.connected, now)

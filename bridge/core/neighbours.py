@@ -15,7 +15,9 @@ Rules:
 4. A broker that says so, or that closes three connections in a row soon after they were made, has
    another client with our id. Many brokers do not say so. What is closed while something of ours
    was under way does not count: that may have been the reason.
-5. Whatever of this is so is named in one alert, which is cleared when it is over.
+5. What a resumed session kept comes before any of this is known: it waits for as long as another
+   bridge needs to make itself heard (``machine.py``).
+6. Whatever of this is so is named in one alert, which is cleared when it is over.
 """
 
 import math

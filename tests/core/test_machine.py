@@ -82,7 +82,7 @@ from bridge.core.events import (
 )
 from bridge.core.homeassistant.announcer import Announcer
 from bridge.core.loopback import Loopback
-from bridge.core.machine import Machine, _instance
+from bridge.core.machine import HEARD_OUT_S, MOST_HELD, Machine, _instance
 from bridge.core.messages import Publish, Receipt
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries import Queries
@@ -905,6 +905,47 @@ def test_a_bridge_that_is_heard_for_the_first_time_is_told_of_us(world):
     assert json.loads(world.published()["charger/bridge/info"])["chargers"] == [ONE]
     world.take(_neighbour("heartbeat"))
     assert "charger/bridge/info" not in world.published()
+
+
+def test_what_a_session_kept_waits_for_what_tells_of_another_bridge(world):
+    """Another bridge is heard out first; then what is its own is left to it, the rest answered."""
+    world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20, loopback=True))
+    kept = [
+        replace(_asked(c), receipt=Receipt(1, n, 1)) for n, c in enumerate((ONE, TWO, "EH9"), 1)
+    ]
+    assert not [e for event in kept for e in world.take(event) if isinstance(e, Acknowledge)]
+    world.take(_neighbour("info", [ONE, TWO]), keeps(f"{TWO}/availability", b"online"))
+    world.seconds += HEARD_OUT_S
+    world.take(Tick())
+    answers = [topic for topic in world.published() if "/result/" in topic]
+    assert answers == ["charger/EH9/result/stop"]
+    assert [e for e in world.out if isinstance(e, Acknowledge)] == [
+        Acknowledge(event.receipt) for event in kept
+    ]
+
+
+def test_a_command_that_was_held_back_lives_no_longer_for_it(world):
+    """Its time counts from its arrival; what comes behind it does not overtake it."""
+    world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20, loopback=True))
+    world.take(replace(_asked(ONE), payload=b'{"ttl_s": 0.4}'))
+    world.seconds += HEARD_OUT_S
+    world.take(_asked(ONE, "set/pause"))
+    answered = [e.topic for e in world.out if isinstance(e, Publish) and "/result/" in e.topic]
+    assert answered == [f"charger/{ONE}/result/stop"]
+    assert b"expired" in world.published()[f"charger/{ONE}/result/stop"]
+    assert [call.request.path.rsplit("/", 1)[-1] for call in world.calls()] == ["pause_charging"]
+
+
+def test_what_was_held_back_when_the_connection_ends_comes_again(world):
+    """It was not acknowledged, so nothing of it is done twice; a flood ends the holding."""
+    world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20, loopback=True))
+    world.take(_asked(ONE), MqttDisconnected("gone"))
+    world.seconds += 60
+    assert not [e for e in world.take(Tick()) if isinstance(e, Acknowledge | SaveCommand)]
+    world.take(MqttConnected(True, "5", 20, loopback=True))
+    for _ in range(MOST_HELD + 1):
+        world.take(_asked("EH9"))
+    assert sum(isinstance(e, Acknowledge) for e in world.out) == MOST_HELD + 1
 
 
 def test_a_connection_that_was_taken_over_is_an_alert(world):

@@ -307,7 +307,7 @@ class Connection:
     def ask_retained(self, topic_filter: str) -> None:
         """Subscribe again to a filter: its retained messages come as if it were new."""
         if not self.lost.done():
-            wanted = subscription(self.wish, Subscriptions(echoes=(topic_filter,)))
+            wanted = subscription(self.wish, Subscriptions((topic_filter,)), as_new=True)
             self._run(lambda: self._asked_again.add(self._client.subscribe(wanted)[1]))
 
     def keep_alive(self) -> None:

@@ -174,13 +174,14 @@ def close_socket(client: paho.Client) -> None:
 
 
 def subscription(
-    wish: Wish, asked: Subscriptions
+    wish: Wish, asked: Subscriptions, *, as_new: bool = False
 ) -> list[tuple[str, int]] | list[tuple[str, SubscribeOptions]]:
     """Build the argument of paho's subscribe, all filters in one packet.
 
     Args:
         wish: What the connection asks for.
         asked: Of which topics.
+        as_new: Have everything sent that is kept, also where a subscription is there already.
     """
     filters, echoes, loopback = asked.filters, asked.echoes, asked.loopback
     if wish.protocol != "5":
@@ -189,15 +190,17 @@ def subscription(
     # Retained commands are refused by the core; it must see the flag on live ones too, and is
     # spared the same ones again after each reconnect. What we publish is none of our business.
     declined = None if wish.want_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
-    once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if declined is None else declined
     always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if declined is None else declined
+    is_once = declined is None and not as_new
+    once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if is_once else always
     # With the flag, which tells whether the broker keeps it.
     ours = SubscribeOptions(
         0, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
     )
+    # At QoS 0 what is kept of our own topics comes before a long queue of commands is worked off.
     return [
-        (name, SubscribeOptions(wish.qos, noLocal=True, retainAsPublished=True, retainHandling=how))
-        for names, how in ((filters, once), (echoes, always))
+        (name, SubscribeOptions(qos, noLocal=True, retainAsPublished=True, retainHandling=how))
+        for names, qos, how in ((filters, wish.qos, once), (echoes, 0, always))
         for name in names
     ] + [(name, ours) for name in loopback]
 

@@ -178,9 +178,23 @@ class Journal:
     # -- messages ----------------------------------------------------------------------------
 
     def receive(
-        self, message: MqttMessage, target: SetTopic, known: Container[str], now: Moment
+        self,
+        message: MqttMessage,
+        target: SetTopic,
+        known: Container[str],
+        now: Moment,
+        *,
+        held_s: float = 0.0,
     ) -> Iterator[Effect]:
-        """Take a command, refuse it, or recognise it."""
+        """Take a command, refuse it, or recognise it.
+
+        Args:
+            message: As it arrived.
+            target: Its topic.
+            known: Chargers that are served.
+            now: The time.
+            held_s: For so long it has been here; its life is shorter by that.
+        """
         delivery = self._book.deliveries.find(message, now.mono_s)
         if delivery is not None:
             facts = {"charger_id": target.charger_id, "command": target.command}
@@ -193,7 +207,7 @@ class Journal:
             return
         try:
             order = admit(message, target, known, self._settings, now)
-            yield from self._enter(order, message, now)
+            yield from self._enter(order, message, now, held_s)
         except CommandRefused as refusal:
             whom = (target.charger_id, target.command)
             yield from turn_away(refusal, message, whom, self._topics, now)
@@ -203,7 +217,9 @@ class Journal:
             self._book.deliveries.add(digest, packet, None, now.mono_s)
         yield from self._work(now)
 
-    def _enter(self, order: Order, message: MqttMessage, now: Moment) -> Iterator[Effect]:
+    def _enter(
+        self, order: Order, message: MqttMessage, now: Moment, held_s: float
+    ) -> Iterator[Effect]:
         """Let an order wait for its turn, or answer what was asked before."""
         ask = ask_of(message, self._topics)
         fate = self._book.memory.find(order.name, now.mono_s)
@@ -225,7 +241,7 @@ class Journal:
         seq = self._book.next_seq()
         key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{order.charger_id}"
         left_s = order.ttl_s if order.dated_s is not None else order.ttl_s - (waited_s or 0.0)
-        command = Command(order, now, now.mono_s + left_s, [ask], key, seq)
+        command = Command(order, now, now.mono_s + left_s - held_s, [ask], key, seq)
         command.caveat = CANNOT_JUDGE if order.is_timeless else None
         command.message_id = message.receipt.message_id
         command.receipts.append((1, message.receipt))

@@ -42,6 +42,15 @@ def test_our_own_heartbeat_is_heard_and_waits_nowhere():
     )
 
 
+def test_what_is_kept_of_our_own_topics_overtakes_the_commands_that_wait():
+    """QoS 0 needs no window; a look at retained commands leaves their subscription as it was."""
+    asked = subscription(Wish("5", "bridge"), Subscriptions((), FILTERS))
+    assert {(o.QoS, o.noLocal, o.retainHandling) for _, o in asked} == {(0, True, 0)}
+
+    asked = subscription(Wish("5", "bridge"), Subscriptions(FILTERS), as_new=True)
+    assert {(o.QoS, o.noLocal, o.retainHandling) for _, o in asked} == {(1, True, 0)}
+
+
 def test_a_poisoned_link_declines_retained_messages():
     """After something that could not be parsed, retained messages are not asked for."""
     asked = subscription(Wish("5", "bridge", want_retained=False), Subscriptions(FILTERS))
