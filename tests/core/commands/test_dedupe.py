@@ -139,3 +139,23 @@ def test_a_message_of_an_earlier_process_is_known_as_such():
 
     assert deliveries.inherited(digest, 9) is not None
     assert deliveries.inherited(digest, 8) is None
+
+
+def test_a_message_is_recognised_long_after_the_bridge_was_started():
+    """Its age counts, and not how long the machine has been running."""
+    deliveries = Deliveries()
+    deliveries.add(digest_of(_message()), 7, None, 1e9)
+
+    assert deliveries.find(_message(), 1e9 + 10.0) is not None
+    assert deliveries.find(_message(), 1e9 + REDELIVERED_WITHIN_S) is None
+
+
+def test_of_too_many_messages_of_an_earlier_process_the_oldest_are_forgotten():
+    """The newest are those whose rows may still come."""
+    deliveries = Deliveries()
+    for packet in range(1, MOST_DELIVERIES + 2):
+        deliveries.find(_message(packet=packet), 1.0)
+        deliveries.add(digest_of(_message()), packet, None, 1.0)
+
+    assert deliveries.inherited(digest_of(_message()), 1) is None
+    assert deliveries.inherited(digest_of(_message()), MOST_DELIVERIES + 1) is not None

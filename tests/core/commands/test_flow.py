@@ -216,3 +216,11 @@ def test_a_command_that_wears_nothing_gives_no_write_back(flow):
     flow.not_carried_out(_command())
 
     assert isinstance(flow.judge(_command("max_charger_current", 16), _at(300)), Deny)
+
+
+def test_the_pace_counts_from_the_first_of_the_last_three(flow):
+    """Not from the newest: a person who tries values is not made to wait for each."""
+    for second in range(BURST):
+        flow.sent(_command(value=10 + second), _at(second))
+
+    assert flow.judge(_command(value=20), _at(3)) == Hold(1000.0 + BURST * PACE_S)

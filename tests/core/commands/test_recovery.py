@@ -367,3 +367,14 @@ def test_a_write_of_an_earlier_process_counts_from_its_own_time():
     bench.mono_s += 3600
 
     assert calls_of(bench.send("max_charger_current", b"18"))
+
+
+def test_a_name_lapses_a_day_after_it_came_and_not_after_the_restart(bench):
+    """A process that starts in between does not make it younger."""
+    bench.answer(call_of(bench.send("toggle", b'{"id":"a"}')), b"[]")
+    bench.mono_s += 20 * 3600
+    bench.restart()
+    assert states(bench.send("toggle", b'{"id":"a"}')) == ["noop"]
+    bench.mono_s += 4 * 3600 + 1
+
+    assert calls_of(bench.send("toggle", b'{"id":"a"}'))

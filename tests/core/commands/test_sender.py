@@ -304,3 +304,25 @@ def test_a_response_kept_for_a_request_that_came_to_nothing_is_somebody_elses(be
     bench.fail(call, CloudRejected("no", status=400, reason="bad_request"))
 
     assert [response.ticks for response in bench.foreign] == [TICKS + 1]
+
+
+def test_what_comes_behind_a_circuits_retry_waits_at_all_its_chargers(bench):
+    """Nothing overtakes, at the other charger of the circuit neither."""
+    lookup = call_of(bench.send("dynamic_circuit_current", b"10"))
+    call = call_of(bench.answer(lookup, SITE, 200))
+    bench.fail(call, CloudUnavailable("503", status=503))
+
+    assert not calls_of(bench.send(charger_id=OTHER))
+    assert [_path([call]) for call in calls_of(bench.pass_s(4))] == ["dynamicCurrent"]
+
+
+def test_behind_what_needs_no_request_the_next_goes_at_once(bench):
+    """It does not wait for something else to happen."""
+    bench.observe(48, 16)
+    first = call_of(bench.send("max_charger_current", b"20"))
+    bench.send("dynamic_charger_current", b"16")
+    bench.send("reboot")
+    effects = bench.answer(first, ticket(command_id=47))
+
+    assert [s for s in states(effects) if s != "accepted"] == ["noop"]
+    assert _path(effects) == "reboot"

@@ -223,3 +223,15 @@ def test_each_of_ours_is_decided_by_its_own_evidence(steps):
             told.setdefault(answer["id"], []).append(answer["state"])
     assert told == verdicts
     assert {response.ticks for response in bench.foreign} <= strangers
+
+
+def test_what_was_read_for_a_command_goes_the_way_of_all_values(deaf):
+    """It is applied as a poll; what cannot be read of it changes nothing."""
+    deaf.fail(call_of(deaf.send("pause")), OutcomeUnknown("timeout"))
+    deaf.answer(call_of(deaf.pass_s(2)), b"<html>", 200)
+    assert deaf.read == []
+    body = b'[{"id":48,"dataType":3,"value":"0","timestamp":"2026-11-22T12:00:05Z"}]'
+    deaf.answer(call_of(deaf.pass_s(3)), body, 200)
+
+    ((observations, source),) = [(event.observations, event.source) for event in deaf.read]
+    assert ([(o.id, o.value) for o in observations], source) == ([(48, "0")], "poll")

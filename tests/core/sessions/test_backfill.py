@@ -452,6 +452,30 @@ def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():
     assert "session.numbers_disagree" in [e.event for e in effects if isinstance(e, Note)]
 
 
+def test_numbers_that_agree_again_are_not_warned_of_any_more():
+    """The next list has the charger's own."""
+    office = Office(row(7))
+    call = office.call()
+    body = listed(7, 8).replace(b'"id": 7', b'"id": 9007').replace(b'"id": 8', b'"id": 9008')
+    office.take(office.backfill.answered(CloudAnswered(call.call_id, 200, body), office.now))
+    told = "session_numbers" in office.alerts.kinds
+    office.answer(office.call(), 7)
+
+    assert told
+    assert office.alerts.kinds == ()
+
+
+def test_a_look_goes_back_to_what_cannot_be_read_and_on_to_this_moment():
+    """However long ago it was told; what ended just now is in it too."""
+    office = Office(row(90))
+    at = NOON + 10 * HOUR
+    list(office.unread.take(UnreadText(ONE, "{", "no JSON", "stream", at, at), office.now))
+    since, until = period(office.call())
+
+    assert since == at - timedelta(hours=48)
+    assert until > office.now.wall
+
+
 DOUBTED = {"started_at": NOON - 99999 * HOUR, "doubtful": ("started_at",)}
 
 

@@ -92,7 +92,9 @@ def test_the_key_is_the_charger_and_its_counter():
             DIFFERENT,
         ),
         (NO_START, replace(LISTED, **NO_START_FACTS, ended_at=NOON + HOUR - 76 * SECOND), LIKELY),
+        (replace(NO_START, ended_at=NOON + HOUR + 40 * SECOND, energy_kwh=3.0), PLAIN, DIFFERENT),
         # A stop that cannot be.
+        (NO_STOP, replace(NO_STOP, started_at=NOON + 5 * HOUR, energy_kwh=3.0), DIFFERENT),
         (NO_STOP, LISTED, SURE),
         (NO_STOP, moved(LISTED, -2 * HOUR), DIFFERENT),
         (NO_STOP, replace(NO_STOP, energy_kwh=5.5), SURE),
@@ -142,6 +144,13 @@ def test_a_session_without_energy_is_corrected_like_any_other():
     nothing = metered(replace(PLAIN, energy_kwh=0.0), 105.0)
 
     assert likeness(nothing, replace(nothing, ended_at=NOON + 2 * HOUR)) == SURE
+
+
+def test_meters_that_contradict_the_energy_say_nothing():
+    """One of them was read wrongly: the times decide."""
+    odd = replace(PLAIN, meter_start_kwh=200.0, meter_stop_kwh=300.0, energy_kwh=6.0)
+
+    assert likeness(metered(PLAIN, 100.0), odd) == SURE
 
 
 def test_a_session_of_seconds_is_told_by_its_times():
