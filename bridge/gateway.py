@@ -636,7 +636,8 @@ class Gateway:
         except StoreError as error:
             self._inbox.put(StoreFailed(str(error), error.hint))
         else:
-            self._inbox.put(StoreTended(usage.used_share, usage.free_bytes, forgotten))
+            tended = StoreTended(usage.used_share, usage.free_bytes, forgotten, usage.kept)
+            self._inbox.put(tended)
 
     async def _reopen(self) -> None:
         while True:

@@ -251,7 +251,13 @@ _HEALTH: Final = _object(
         "chargers_online": _COUNT,
         "alerts": _TEXTS,
         "reports": _object(
-            {"pending": _COUNT, "published": _COUNT, "set_aside": _COUNT, "unsaved": _COUNT}
+            {
+                "pending": _COUNT,
+                "published": _COUNT,
+                "set_aside": _COUNT,
+                "unsaved": _COUNT,
+                "kept": _COUNT,
+            }
         ),
         "counters": {"type": "object", "additionalProperties": _COUNT},
     }

@@ -211,7 +211,7 @@ class Outside:
 
     async def usage(self):
         self.did("usage")
-        return StoreUsage(0.5, 1024)
+        return StoreUsage(0.5, 1024, 5)
 
     async def open(self):
         return OpenedStore((STORED,))
@@ -332,9 +332,9 @@ WIRES = [
     (SaveCommand(ROW), ("save_command", ROW), CommandSaved("k1", "waiting")),
     (SaveReport(REPORT), ("save", REPORT), ReportSaved(STORED, True)),
     (SettleReports(PAIRS), ("settle", PAIRS), None),
-    (TendStore(NOON, LATER), ("forget", NOON, LATER), StoreTended(0.5, 1024, 3)),
-    (TendStore(), ("usage",), StoreTended(0.5, 1024, 0)),
-    (TendStore(settled_before=NOON), ("usage",), StoreTended(0.5, 1024, 0)),
+    (TendStore(NOON, LATER), ("forget", NOON, LATER), StoreTended(0.5, 1024, 3, 5)),
+    (TendStore(), ("usage",), StoreTended(0.5, 1024, 0, 5)),
+    (TendStore(settled_before=NOON), ("usage",), StoreTended(0.5, 1024, 0, 5)),
     (Watch(("EH123456",)), ("watch", ("EH123456",)), None),
 ]
 

@@ -395,11 +395,13 @@ class StoreTended:
         used_share: Of its quota, see :class:`~bridge.core.storage.StoreUsage`.
         free_bytes: What the filesystem has left for us.
         forgotten: How many rows were removed.
+        kept: How many reports nobody ever asked for it holds.
     """
 
     used_share: float
     free_bytes: int
     forgotten: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

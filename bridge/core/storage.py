@@ -44,10 +44,12 @@ class StoreUsage:
             the operator should know, from 0.95 on settled reports make room for new ones, at 1.0
             nothing new is taken.
         free_bytes: What the filesystem has left for us.
+        kept: How many reports nobody ever asked for it holds.
     """
 
     used_share: float
     free_bytes: int
+    kept: int = 0
 
 
 def store_opened(opened: OpenedStore, *, again: bool = False) -> StoreOpened:

@@ -479,7 +479,7 @@ def test_a_consumer_s_word_settles_a_report_and_the_health_tells_where_reports_a
     world.seconds += 61
     world.take(Tick())
     health = json.loads(world.published()["charger/bridge/health"])
-    counts = {"pending": 1, "published": 0, "set_aside": 0, "unsaved": 0}
+    counts = {"pending": 1, "published": 0, "set_aside": 0, "unsaved": 0, "kept": 0}
     assert health["reports"] == counts
 
     receipt = Receipt(1, 9, 1)

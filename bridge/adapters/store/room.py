@@ -12,6 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.adapters.store import rows as report_rows
 from bridge.core.storage import StoreUsage
 from bridge.errors import StoreFull
 
@@ -69,7 +70,8 @@ class Room:
         """Say how full the store is; without room on the disk it is as full as can be."""
         free_bytes = self.free_bytes()
         share = self.used_share(db)
-        return StoreUsage(share if free_bytes > self.floor_bytes else max(1.0, share), free_bytes)
+        used_share = share if free_bytes > self.floor_bytes else max(1.0, share)
+        return StoreUsage(used_share, free_bytes, report_rows.kept(db))
 
     def require(self, db: sqlite3.Connection) -> None:
         """Go on if a row may be added.

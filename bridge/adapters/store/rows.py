@@ -245,6 +245,12 @@ def keep(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
         put(db, (replace(stored, settled=True),))
 
 
+def kept(db: sqlite3.Connection) -> int:
+    """Count the reports nobody ever asked for."""
+    query = "SELECT count(*) FROM report WHERE settled = 1 AND published = 0"
+    return int(db.execute(query).fetchone()[0])
+
+
 def _unsettled(
     db: sqlite3.Connection, reports: Iterable[tuple[str, int]]
 ) -> Iterator[StoredReport]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import Acknowledge, Effect, Note
+from bridge.core.effects import Acknowledge, Effect, KeepReports, Note
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
@@ -48,12 +48,14 @@ class Standing:
         published: Taken by the broker, and not settled.
         set_aside: Of the pending ones, those the broker refuses.
         unsaved: Not committed: the store takes nothing.
+        kept: Nobody ever asked for them: the first consumer gets them by a replay.
     """
 
     pending: int
     published: int
     set_aside: int
     unsaved: int
+    kept: int = 0
 
 
 class Bookkeeping:
@@ -92,6 +94,7 @@ class Bookkeeping:
         self._replay = Replay(next_id)
         self._retention = Retention(alerts, keep_days=keep_days)
         self._unsaved = Unsaved()
+        self._kept = 0
         self._deadline_s: float | None = None
         # Something happened since the deadline was last worked out.
         self._touched = True
@@ -100,7 +103,9 @@ class Bookkeeping:
     def standing(self) -> Standing:
         """How many reports are where."""
         delivery = self._delivery
-        return Standing(delivery.owed, delivery.unsettled, delivery.refused, len(self._unsaved))
+        return Standing(
+            delivery.owed, delivery.unsettled, delivery.refused, len(self._unsaved), self._kept
+        )
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -205,6 +210,7 @@ class Bookkeeping:
     def tended(self, event: StoreTended, now: Moment) -> Iterator[Effect]:
         """Take how full the store is."""
         self._touched = True
+        self._kept = event.kept
         yield from self._retention.tended(event, now)
         yield from self._suspects.tick(now)
 
@@ -241,7 +247,10 @@ class Bookkeeping:
     def acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
         """Take the broker's acknowledgement of a publication."""
         self._touched = True
-        yield from self._delivery.acked(message, reason_code, now.mono_s)
+        for effect in self._delivery.acked(message, reason_code, now.mono_s):
+            if isinstance(effect, KeepReports):
+                self._kept += len(effect.reports)  # until the store counts again
+            yield effect
 
     def message(
         self, message: MqttMessage, target: SessionAckTopic | SessionReplayTopic, now: Moment

@@ -14,6 +14,7 @@ from bridge.adapters.store.rows import (
     from_row,
     is_newer,
     keep,
+    kept,
     mark_published,
     save,
     select,
@@ -140,9 +141,11 @@ def test_what_was_kept_is_owed_when_it_was_published_and_settled_when_it_was_tak
     keep(db, [("EH123456-1", 1)])
     (row,) = select(db)
     assert (row.published, row.settled) == (False, True)
+    assert kept(db) == 1
     mark_published(db, row.key, 1, NOON)
     (row,) = select(db)
     assert (row.published, row.settled) == (True, False)
+    assert kept(db) == 0
 
     settle(db, [(row.key, 1)])
     (row,) = select(db)

@@ -196,7 +196,9 @@ def test_what_nobody_ever_asked_for_is_kept_and_the_first_consumer_gets_it():
     room = room_without_consumer()
     (report,) = published(room.saved(row(1)))
     assert KeepReports(((f"{ONE}-1", 1),)) in room.take(room.room.acked(report, 16, room.now))
-    assert room.room.standing == Standing(0, 0, 0, 0)
+    assert room.room.standing == Standing(0, 0, 0, 0, kept=1)
+    room.take(room.room.tended(StoreTended(0.1, 2**30, kept=7), room.now))
+    assert room.room.standing.kept == 7  # the store counts those of earlier processes too
     assert published(room.wait(3600)) == []
     assert published(room.take(room.room.connected(room.now))) == []
     _, read = room.message(SessionReplayTopic(), b"{}")

@@ -75,12 +75,13 @@ function showBridge(bridge) {
   link("cloud", words(bridge.cloud).toLowerCase() + (bridge.polling ? ", polling" : ""), toneOf(bridge.cloud));
   const store = bridge.store === undefined ? "unknown" : bridge.store ? "ok" : "failed";
   link("store", store, toneOf(store));
-  const { pending = 0, published = 0, set_aside = 0, unsaved = 0 } = bridge.reports ?? {};
+  const { pending = 0, published = 0, set_aside = 0, unsaved = 0, kept = 0 } = bridge.reports ?? {};
   const owed = [
     [pending, "owed"],
     [set_aside, "refused by the broker"],
     [unsaved, "not on disk"],
     [published, "unsettled"],
+    [kept, "kept for the first consumer"],
   ].filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`).join(", ");
   const tone = pending + set_aside + unsaved > 0 ? "warn" : "good";
   link("ledger", bridge.reports ? owed || "none owed" : "unknown", bridge.reports ? tone : "warn");
