@@ -85,7 +85,8 @@ class Denied:
             yield from self._alerts.raise_(
                 ALERT,
                 f"the broker refuses {message.topic} (reason code {reason_code})",
-                "let this client write below its base topic in the broker's access list",
+                "let this client publish to it in the broker's access list"
+                " (charger-bridge topics --format acl writes one)",
                 now,
             )
 

@@ -42,6 +42,15 @@ def test_the_alert_stands_until_what_was_refused_is_taken():
     assert denied.deadline_s() is None
 
 
+def test_the_hint_is_true_of_a_topic_that_is_not_below_the_base_topic():
+    """The discovery topics of Home Assistant are elsewhere, and may be what is refused."""
+    config = Publish("homeassistant/device/charger_EH000001/config", b"{}")
+    (raised,) = alerts(Denied(Alerts(Topics())).acked(config, NOT_AUTHORIZED, at(0)))
+    assert config.topic in json.loads(raised)["message"]
+    assert "base topic" not in json.loads(raised)["hint"]
+    assert "topics --format acl" in json.loads(raised)["hint"]
+
+
 def test_what_is_refused_is_sent_again_every_half_minute():
     """For as long as it is refused, and not before its time."""
     denied = Denied(Alerts(Topics()))
