@@ -569,6 +569,19 @@ async def test_observations_that_wait_are_taken_together_but_not_too_many():
     assert [type(e) for e in found[5:]] == [Observed, StreamOpened, Observed]
 
 
+async def test_where_observations_came_from_is_kept_when_they_are_parted():
+    """Too many at once become several events of the same source, whoever else waits."""
+    raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(130)]
+    script = Script()
+    async with running(script) as outside:
+        outside.inbox.put(Observed(tuple(raws[:120]), "poll"))
+        outside.inbox.put(Observed(tuple(raws[120:]), "stream"))
+        await settled(lambda: sum(len(e.observations) for e in script.seen(Observed)) == 130)
+
+    parts = ((0, 50, "poll"), (50, 100, "poll"), (100, 120, "poll"), (120, 130, "stream"))
+    assert script.seen(Observed) == [Observed(tuple(raws[a:b]), source) for a, b, source in parts]
+
+
 async def test_a_link_that_breaks_under_a_publication_keeps_the_message():
     """LinkLost in the middle of a flush puts everything back."""
     value = Publish("charger/x/state/y", b"1")

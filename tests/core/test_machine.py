@@ -691,6 +691,31 @@ def test_what_waited_while_we_stood_still_has_lost_that_time(world, expiry_s):
     assert world.calls()
 
 
+@pytest.mark.parametrize(
+    ("later_s", "expiry_s", "left_s"),
+    [
+        (0.0, None, 39),
+        (0.0, 500, 479),
+        (4.9, 500, 479),
+        (5.0, 500, 500),
+        (5.0, None, None),
+        (0.0, 21, 0),
+        (0.0, 10, 0),
+    ],
+)
+def test_a_command_loses_the_time_that_we_stood_still(
+    world, monkeypatch, later_s, expiry_s, left_s
+):
+    """Of its own time or of ours, for five seconds, never below nothing; all else stays."""
+    received = []
+    monkeypatch.setattr(Journal, "receive", lambda _, event, *__: received.append(event) or ())
+    world.take(StoodStill(20.4))
+    world.seconds += later_s
+    message = replace(_asked(ONE), expiry_s=expiry_s)
+    world.take(message)
+    assert received == [replace(message, expiry_s=left_s)]
+
+
 def test_a_command_outlives_a_short_stop_that_leaves_it_time(world):
     """What is certainly still within its time is carried out, and later ones are not doubted."""
     world.take(StoodStill(20.0))
@@ -861,6 +886,7 @@ def test_another_bridge_keeps_its_chargers_and_its_alerts(world):
     world.take(replace(info, retained=True), keeps("EH999999/availability", b"online"))
     assert set(world.published()) <= {"charger/bridge/alert/second_bridge"}
     world.take(keeps("bridge/alert/undecodable", b"{}"))
+    assert world.published() == {}
     for what in ("set/stop", "get/observations"):
         world.take(_asked("EH999999", what))
         assert world.out == [Acknowledge(Receipt(1, 9, 1))]
@@ -1487,6 +1513,8 @@ def test_a_message_is_acknowledged_once_wherever_its_room_fails(world, monkeypat
     monkeypatch.setattr(Queries, "receive", receive)
     effects = list(world.machine.handle(_asked(ONE, "get/state"), world.now))
     assert effects.count(Acknowledge(RECEIPT)) == 1
+    (failed,) = [e.fields for e in effects if isinstance(e, Note) and e.level == "error"]
+    assert (failed["component"], type(failed["exc_info"])) == ("queries", Defect)
 
 
 COUNTED = {
@@ -1532,6 +1560,21 @@ def test_a_connection_that_never_was_says_nothing_of_how_long_a_message_waited()
     world = World(ONE)
     world.take(StoreOpened(()), Started(), MqttDisconnected("gone"), MqttConnected(True, "5", 20))
     assert _answers_to_stop(world) == "age_unknown"
+
+
+def test_what_to_do_about_a_charger_that_is_not_listed_is_told():
+    """Of one that left it is also told how to empty it now."""
+    account = Account(ONE, TWO)
+    account.listed = (ONE,)
+    hints, topic = [], "charger/bridge/alert/charger_not_listed"
+    while len(hints) < 2:
+        account.pass_(60.0)
+        alert = json.loads(account.kept.get(topic) or b"{}")
+        if alert and alert["hint"] not in hints:
+            hints.append(alert["hint"])
+
+    look = "check easee.chargers, or share the charger with this account"
+    assert hints == [look, f"{look}; bridge/forget with its serial empties its topics now"]
 
 
 def test_who_left_is_named_in_the_log():
