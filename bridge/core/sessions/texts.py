@@ -13,6 +13,7 @@ from bridge.core.sessions.reports import BACKFILL
 LONGEST_TEXT = 4096
 # Two sources tell one moment so close to each other.
 CLOSE = timedelta(seconds=20)
+A_SECOND = timedelta(seconds=1)
 SAME_END_WITHIN = timedelta(minutes=5)
 # Two sessions that last shorter last as long as each other.
 LONG = timedelta(minutes=10)
@@ -78,8 +79,11 @@ class UnreadText:
                 return None
             shared = min(end, ended_at) - max(start, started_at)
             return shared >= min(end - start, ended_at - started_at) / 2
+        if start is not None and not ended_at - CLOSE <= start <= ended_at + CLOSE:
+            return started_at - CLOSE <= start < ended_at
         if start is not None:
-            return started_at - CLOSE <= start < max(ended_at, started_at + CLOSE)
+            # The next session may begin as soon; a short one begins where it ends.
+            return True if abs(start - started_at) <= A_SECOND else None
         if end is not None and not ended_at + CLOSE < end <= ended_at + SAME_END_WITHIN:
             return started_at < end <= ended_at + CLOSE
         return None  # a little later it may be the next session

@@ -46,6 +46,10 @@ def test_what_has_no_stamp_is_one_however_often_it_is_told():
         (None, NOON + HOUR + 100 * SECOND, NOON + 2 * HOUR, None),
         (None, NOON + 2 * HOUR, NOON + 2 * HOUR, False),
         (NOON, None, NOON + HOUR, True),
+        (NOON + HOUR / 2, None, NOON + HOUR, True),
+        (NOON - HOUR, None, NOON + HOUR, False),
+        # The list has an end some seconds behind the next session's start.
+        (NOON + HOUR - 7 * SECOND, None, NOON + 2 * HOUR, None),
         # A start behind the stamp that told it cannot be, however late it is told again.
         (NOON + 72 * HOUR, None, NOON + HOUR, None),
         (EPOCH, EPOCH + HOUR, NOON + HOUR, None),
@@ -58,6 +62,14 @@ def test_a_text_names_a_session_by_times_that_can_be(start, stop, measured_at, e
     text = replace(text, received_at=NOON + 99 * HOUR)
 
     assert text.names(NOON, NOON + HOUR) is expected
+
+
+def test_a_short_session_is_named_by_its_start():
+    """It ends where another may begin."""
+    text = replace(TEXT, started_at=NOON)
+
+    assert text.names(NOON, NOON + 9 * SECOND)
+    assert text.names(NOON - 5 * SECOND, NOON + 9 * SECOND) is None
 
 
 def test_a_wrong_clock_still_tells_how_long_a_session_lasted():
