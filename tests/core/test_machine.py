@@ -708,7 +708,12 @@ def test_a_command_loses_the_time_that_we_stood_still(
 ):
     """Of its own time or of ours, for five seconds, never below nothing; all else stays."""
     received = []
-    monkeypatch.setattr(Journal, "receive", lambda _, event, *__: received.append(event) or ())
+
+    def receive(_, event, *__, **___):
+        received.append(event)
+        return iter(())
+
+    monkeypatch.setattr(Journal, "receive", receive)
     world.take(StoodStill(20.4))
     world.seconds += later_s
     message = replace(_asked(ONE), expiry_s=expiry_s)
