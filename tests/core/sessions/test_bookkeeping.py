@@ -368,6 +368,15 @@ def test_sessions_whose_times_cannot_be_are_named():
     assert room.alerts.kinds == again.alerts.kinds == ("session_clock",)
 
 
+def test_that_a_broker_holds_nothing_reaches_the_delivery():
+    """What it took there is neither published nor settled, however long ago."""
+    room = Room(row(1))
+    (report,) = published(room.take(room.room.connected(room.now, holds=False)))
+    assert room.take(room.room.acked(report, 0, room.now)) == []
+    assert [e for e in room.wait(SETTLE_S) if isinstance(e, SettleReports)] == []
+    assert room.room.standing == Standing(1, 0, 0, 0)
+
+
 @pytest.mark.parametrize("lost", [{"quarantined": "x"}, {"damaged": 1}, {"incomplete": True}])
 def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month(lost):
     """Whichever way the store says that something of it is gone."""

@@ -153,6 +153,15 @@ def test_a_time_that_could_not_be_does_not_become_right_by_waiting():
     assert merged(wrong, again).doubtful == ("ended_at",)
 
 
+def test_what_is_new_is_written_and_what_is_not_is_left_alone():
+    """A first report, the same again, and a correction under the next revision."""
+    row, is_new = entered(REPORT, [])
+    assert (row.revision, is_new) == (1, True)
+    assert entered(replace(REPORT, source="poll"), [row]) == (row, False)
+    corrected, is_new = entered(replace(REPORT, energy_kwh=0.5), [row])
+    assert (corrected.key, corrected.revision, is_new) == (row.key, 2, True)
+
+
 def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
     """It keeps its place among the others, and gets a right stop when one is told."""
     wrong = replace(
