@@ -126,9 +126,9 @@ def _acknowledges_at_once(patch):
     """The broker may forget a command before it is on disk."""
     receive = journal.Journal.receive
 
-    def hasty(self, message, *rest):
+    def hasty(self, message, *rest, **more):
         yield Acknowledge(message.receipt)
-        yield from receive(self, message, *rest)
+        yield from receive(self, message, *rest, **more)
 
     patch.setattr(journal.Journal, "receive", hasty)
 
