@@ -26,14 +26,15 @@ is_python() {
 # shellcheck disable=SC2016 # the inner shells expand
 in_root() {
     unshare --mount --propagation private sh -c '
-        root=$1 here=$2; shift 2
-        mkdir -p "$root$here" && mount --bind "$here" "$root$here" &&
+        root=$1 here=$2 home=$3; shift 3
+        mkdir -p "$root$here" "$root$home" && mount --bind "$here" "$root$here" &&
+            mount --bind "$home" "$root$home" &&
             mount --rbind /dev "$root/dev" && mount -t proc proc "$root/proc" || exit 1
         for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
             if [ -e "$file" ]; then touch "$root$file" && mount --bind "$file" "$root$file"; fi
         done
         exec chroot "$root" sh -c "cd \"\$1\" && shift && exec \"\$@\"" sh "$here" "$@"
-    ' sh "$root" "$here" "$@"
+    ' sh "$root" "$here" "$home" "$@"
 }
 
 # Set `reason` and return 1, or make $root.
