@@ -5,11 +5,13 @@ and says everything that happened. See docs/simulation.md.
 """
 
 import argparse
+import os
 import sys
 import time
 import traceback
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 
 from tests.simulation.options import FAULTS, draw
 from tests.simulation.oracle import Violation
@@ -42,6 +44,12 @@ def explained(simulation: Simulation, why: BaseException, drawn: str) -> str:
     return "\n".join(lines)
 
 
+def recorded(path: Path) -> dict[str, str]:
+    """Read the digests of an earlier run, by seed and the arguments it was drawn with."""
+    lines = (line.rsplit(" ", 3) for line in path.read_text().splitlines())
+    return {drawn: " ".join(digests) for drawn, *digests in lines}
+
+
 def main() -> int:
     """Play many runs and say how they went."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.play")
@@ -54,7 +62,13 @@ def main() -> int:
         "--rarer", type=float, default=1.0, help="so many times fewer of everything in an hour"
     )
     parser.add_argument("--keep-going", action="store_true", help="play on after a failure")
+    parser.add_argument("--record", type=Path, help="write a digest of each life to this file")
+    parser.add_argument("--compare", type=Path, help="the digests are to be those of this file")
     wanted = parser.parse_args()
+    if (wanted.record or wanted.compare) and os.environ.get("PYTHONHASHSEED") != "0":
+        parser.error("a recording is the same twice with PYTHONHASHSEED=0 in the environment only")
+    golden = recorded(wanted.compare) if wanted.compare else {}
+    record = wanted.record.open("a") if wanted.record else None
     first, count = (wanted.seed, 1) if wanted.seed is not None else (wanted.first, wanted.seeds)
     drawn = f"--hours {wanted.hours:g}{' --exactly' * wanted.exactly} --rarer {wanted.rarer:g}"
     fired: Counter[str] = Counter()
@@ -72,6 +86,13 @@ def main() -> int:
                 say("".join(traceback.format_exception(why)))
             if not wanted.keep_going:
                 break
+        digests = simulation.recording.digests()
+        if record is not None:
+            record.write(f"{seed} {drawn} {digests}\n")
+            record.flush()
+        if golden.get(f"{seed} {drawn}", digests) != digests:
+            failed += 1
+            say(f"seed {seed} {drawn} is another life: {digests}")
         fired += simulation.fired
         simulated_s += simulation.timeline.now_s - 1000
         now_s = time.perf_counter()

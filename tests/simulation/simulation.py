@@ -27,6 +27,7 @@ from tests.simulation.options import Options
 from tests.simulation.oracle import Oracle
 from tests.simulation.people import People
 from tests.simulation.process import Process
+from tests.simulation.recording import Recording
 
 # A command that comes last needs its time before all goes quiet.
 QUIET_BEFORE_END_S = 200.0
@@ -45,6 +46,7 @@ class Simulation:
     Attributes:
         options: What it is like.
         fired: How often each fault came.
+        recording: What left the program, in digests.
         events: The last things that happened.
         lives: How many processes there were.
         is_alive: One of them runs.
@@ -57,6 +59,7 @@ class Simulation:
         self.options = options
         self._verbose = verbose
         self.fired: Counter[str] = Counter()
+        self.recording = Recording()
         self.events: deque[tuple[float, str, object]] = deque(maxlen=EVENTS_KEPT)
         self.timeline = Timeline()
         self.trouble_ends_s = float("inf")
@@ -122,6 +125,7 @@ class Simulation:
 
     def _published(self, topic: str, payload: bytes, retained: bool) -> None:
         self.oracle.published += 1
+        self.recording.published(self.timeline.now_s, topic, payload, retained=retained)
         if (problem := JUDGE.problem(topic, payload)) is not None:
             self.oracle.fail(f"a message is not as its schema says: {problem}")
         if self._verbose:
@@ -244,6 +248,7 @@ class Simulation:
         except Over:
             self.oracle.check()
         finally:
+            self.recording.ended(self.vendor.requests, self.disk)
             status.HEALTH_EVERY_S = health_every_s
             structlog.configure(**logged)
 
