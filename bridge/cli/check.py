@@ -1,5 +1,6 @@
 """What ``check`` looks at besides the configuration: the store's place, the cloud, the broker."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -55,7 +56,7 @@ def tls_problem(tls: TlsSettings) -> str | None:
 
 async def attempts(settings: Settings) -> AsyncIterator[tuple[str, str | BridgeError]]:
     """Try the cloud and the broker once each; yield what was found, or what went wrong."""
-    for name, attempt in (("easee", _probe_cloud), ("mqtt", _probe_broker)):
+    for name, attempt in (("easee", _probe_cloud), ("mqtt", probe_broker)):
         try:
             yield name, await attempt(settings)
         except BridgeError as error:
@@ -64,7 +65,23 @@ async def attempts(settings: Settings) -> AsyncIterator[tuple[str, str | BridgeE
             yield name, error
 
 
+async def list_chargers(settings: Settings) -> tuple[str, ...]:
+    """Log in once and return the serials that the account lists.
+
+    Raises:
+        CloudError: The account cannot be used.
+    """
+    async with _cloud(settings) as cloud:
+        return await cloud.list_chargers()
+
+
 async def _probe_cloud(settings: Settings) -> str:
+    async with _cloud(settings) as cloud:
+        return await cloud.probe()
+
+
+@contextlib.asynccontextmanager
+async def _cloud(settings: Settings) -> AsyncIterator[EaseeCloud]:
     # Tokens of its own: a refresh token works once, and a running bridge may hold the stored one.
     with tempfile.TemporaryDirectory(prefix="charger-bridge-check-") as folder:
         cloud = EaseeCloud(
@@ -74,12 +91,17 @@ async def _probe_cloud(settings: Settings) -> str:
             emit=lambda _event: None,
         )
         try:
-            return await cloud.probe()
+            yield cloud
         finally:
             await cloud.close()
 
 
-async def _probe_broker(settings: Settings) -> str:
+async def probe_broker(settings: Settings) -> str:
+    """Connect to the broker once, subscribe, and describe it in one line.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     own = settings.homeassistant
     births = (own.status_topic,) if own.enabled else ()

@@ -285,7 +285,7 @@ async def test_a_wrong_password_is_not_worth_a_retry(wrong, status, monkeypatch,
         return "MQTT 5"
 
     monkeypatch.setattr(cli_check, "_probe_cloud", refused)
-    monkeypatch.setattr(cli_check, "_probe_broker", fine)
+    monkeypatch.setattr(cli_check, "probe_broker", fine)
 
     assert await cli._connect(None) == status
     told = capsys.readouterr()
@@ -701,7 +701,7 @@ def test_the_broker_check_asks_for_what_run_would_subscribe_to(monkeypatch):
     settings = Settings(EaseeSettings("x@example.com", Secret("p")))
     on = replace(settings, homeassistant=HomeAssistantSettings(enabled=True))
     for one in (settings, on):
-        assert asyncio.run(cli_check._probe_broker(one)) == "fine"
+        assert asyncio.run(cli_check.probe_broker(one)) == "fine"
 
     assert asked[1] == (*asked[0], "homeassistant/status")
     assert asked[1] == Machine(on, version="1", salt=b"").subscriptions

@@ -181,20 +181,28 @@ class EaseeCloud:
         token = await self._told(self._account.token_for_hub(rejected=rejected))
         return token.reveal()
 
-    async def probe(self) -> str:
-        """Try the account once and say in one line what came of it.
+    async def list_chargers(self) -> tuple[str, ...]:
+        """Return the serials that the account lists.
 
         Raises:
-            CloudError: It does not work; the error says why.
+            CloudError: The account cannot be used; the error says why.
         """
         answer = await self.send(charger_list_request(), within_s=PROBE_WITHIN_S)
         try:
-            ids = rest.charger_list(answer.body).charger_ids
+            return rest.charger_list(answer.body).charger_ids
         except DecodeError as exc:
             raise CloudUnavailable(
                 f"{self._api_url} answers, but not like the Easee cloud ({exc})",
                 status=answer.status,
             ) from exc
+
+    async def probe(self) -> str:
+        """Try the account once and describe the result in one line.
+
+        Raises:
+            CloudError: The account cannot be used; the error says why.
+        """
+        ids = await self.list_chargers()
         named = f": {', '.join(ids)}" if ids else ""
         return f"logged in at {self._api_url}; the account lists {len(ids)} charger(s){named}"
 

@@ -866,7 +866,8 @@ async def test_negotiate_goes_to_configured_hosts_only(make, easee):
 
 
 async def test_the_probe_says_what_it_found(make):
-    """One line: where, and which chargers."""
+    """One line: where, and which chargers; the serials are to be had alone too."""
+    assert await make().list_chargers() == ("EH123456",)
     assert await make().probe() == (
         "logged in at https://api.easee.com; the account lists 1 charger(s): EH123456"
     )
