@@ -162,6 +162,7 @@ class HttpSettings:
         host: Address to listen on; who reaches it sees what the chargers do.
         port: Port to listen on.
         names: Host names it may be asked by, besides addresses, localhost and ``host``.
+        proxy: Address of the reverse proxy that alone may connect, by any name; None for none.
         page: Serve the status page too.
     """
 
@@ -169,6 +170,7 @@ class HttpSettings:
     host: str = "127.0.0.1"
     port: int = 8480
     names: tuple[str, ...] = ()
+    proxy: str | None = None
     page: bool = False
 
 

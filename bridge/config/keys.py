@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Final
 
 from bridge.config.kinds import (
+    ADDRESS,
     API_URL,
     CLIENT_ID,
     COMMANDS,
@@ -321,6 +322,12 @@ KEYS: Final = (
         HOSTS,
         "Host names it may be asked by, besides addresses, localhost and http.host. Any other name"
         " is refused, so that a page from elsewhere cannot read it.",
+    ),
+    Key(
+        "http.proxy",
+        ADDRESS,
+        "Address of a reverse proxy that decides who may look. Only it and this machine may then"
+        " connect, and it may ask by any host name. Null: anyone who reaches the port.",
     ),
     Key("http.page", SWITCH, "Serve the status page at / too."),
     Key(

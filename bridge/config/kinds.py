@@ -204,7 +204,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 
-def _address(host: str) -> Address | None:
+def address_of(host: str) -> Address | None:
+    """Return the address a text is, an IPv4 address inside an IPv6 one as itself; else None."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -219,7 +220,7 @@ def _within(address: Address, networks: Networks) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Say whether a host is this machine: 127.0.0.0/8, ::1 or localhost."""
-    address = _address(host)
+    address = address_of(host)
     if address is None:
         return host.lower().removesuffix(".") == "localhost"
     return _within(address, _LOOPBACK)
@@ -230,7 +231,7 @@ def is_private(host: str) -> bool:
 
     Names without a dot and names that only a local network resolves count as private.
     """
-    address = _address(host)
+    address = address_of(host)
     if address is not None:
         return _within(address, _PRIVATE)
     name = host.lower().removesuffix(".")
@@ -239,7 +240,7 @@ def is_private(host: str) -> bool:
 
 def is_host(text: str) -> bool:
     """Say whether a text is spelled like a host name or an IP address."""
-    if _address(text) is not None:
+    if address_of(text) is not None:
         return True
     labels = text.removesuffix(".").split(".")
     return (
@@ -257,6 +258,13 @@ def _read_host(text: str) -> str:
     raise Unfit(f"must be a host name or an IP address, not {shown(text)}")
 
 
+def _read_address(text: str) -> str:
+    if (address := address_of(text)) is None:
+        raise Unfit(f"must be an IP address, not {shown(text)}")
+    return str(address)
+
+
+ADDRESS: Final = Kind("IP address", _read_address)
 HOST: Final = Kind("host name or IP address", _read_host)
 HOSTS: Final = Kind("list of host names", _read_host, many=True, example=("pi.lan",))
 

@@ -123,7 +123,7 @@ def _far_plaintext(get: Get) -> Iterator[str]:
 
 
 def _open_page(get: Get) -> Iterator[str]:
-    if get("http.enabled") and not is_loopback(get("http.host")):
+    if get("http.enabled") and not is_loopback(get("http.host")) and not get("http.proxy"):
         yield "http.host: there is no password; whoever reaches it sees when the chargers are used"
 
 

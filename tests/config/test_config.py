@@ -125,6 +125,7 @@ EVERY_KEY = {
     "http.host": ("0.0.0.0", "0.0.0.0"),
     "http.port": ("9000", 9000),
     "http.names": ("pi.lan,garage", ("pi.lan", "garage")),
+    "http.proxy": ("172.30.32.2", "172.30.32.2"),
     "http.page": ("true", True),
     "log.level": ("debug", "debug"),
     "log.format": ("console", "console"),

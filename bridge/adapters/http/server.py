@@ -4,7 +4,9 @@ Rules:
 
 1. GET and HEAD of the paths in a table; everything else is answered with its status, a line each.
 2. The Host header is an address, localhost or a configured name. So a page from elsewhere cannot
-   read us through a name of its own that it lets point here (DNS rebinding).
+   read us through a name of its own that it lets point here (DNS rebinding). Where a reverse proxy
+   is named, only it and this machine may connect, and it may use any name: it passes on the one
+   that its own client used.
 3. Everything is bounded: connections, the size of a request, the time to send one, and the time a
    client takes to read.
 4. A new client always gets a place. When all are taken, the connection that has waited longest for
@@ -15,6 +17,7 @@ Rules:
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
@@ -41,10 +44,12 @@ RETRY_S = 30.0
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 # Nothing from elsewhere is loaded, framed, sniffed or kept.
 SAFE: Final = (
     ("cache-control", "no-store"),
-    ("content-security-policy", "default-src 'self'; base-uri 'none'; frame-ancestors 'none'"),
+    ("content-security-policy", "default-src 'self'; base-uri 'none'; frame-ancestors 'self'"),
     ("cross-origin-resource-policy", "same-origin"),
     ("referrer-policy", "no-referrer"),
     ("x-content-type-options", "nosniff"),
@@ -52,6 +57,7 @@ SAFE: Final = (
 _REASONS: Final = {
     200: b"OK",
     400: b"Bad Request",
+    403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
@@ -110,6 +116,7 @@ class HttpServer:
         self._routes = routes
         self._clock = clock
         self._names = {"localhost", settings.host.lower(), *(n.lower() for n in settings.names)}
+        self._proxy = None if settings.proxy is None else _address(settings.proxy)
         self._clients: set[asyncio.Task[None]] = set()
         # Connections that wait for their client, the longest wait first, and those that feed it.
         self._waiting: dict[asyncio.StreamWriter, None] = {}
@@ -147,7 +154,8 @@ class HttpServer:
         self._clients.add(task)
         self._waiting[writer] = None
         try:
-            await _Conversation(reader, writer, self._answer, self._waits).hold()
+            answer = functools.partial(self._answer, _peer(writer))
+            await _Conversation(reader, writer, answer, self._waits).hold()
         except (Unanswerable, OSError, TimeoutError):
             log.debug("http.client_gone")
         finally:
@@ -176,11 +184,14 @@ class HttpServer:
         slowest.transport.abort()
         log.debug("http.client_dropped", connections=MOST_CONNECTIONS)
 
-    def _answer(self, request: h11.Request) -> Reply | Feed:
+    def _answer(self, peer: Address | None, request: h11.Request) -> Reply | Feed:
         """Choose the answer to a request. Total."""
+        if not self._may_connect(peer):
+            return Reply(b"only the proxy may ask; see http.proxy\n", status=403)
         if request.method not in (b"GET", b"HEAD"):
             return Reply(b"only GET and HEAD\n", status=405)
-        if not self._is_ours(_header(request, b"host")):
+        through_proxy = peer is not None and peer == self._proxy
+        if not through_proxy and not self._is_ours(_header(request, b"host")):
             return Reply(b"this name is not served; see http.names\n", status=421)
         handler = self._routes.get(request.target.split(b"?", 1)[0].decode("latin-1"))
         if handler is None:
@@ -193,6 +204,9 @@ class HttpServer:
         if isinstance(reply, Feed) and len(self._feeding) >= MOST_FEEDS:
             return Reply(b"too many open pages; close one and reload\n", status=503)
         return reply
+
+    def _may_connect(self, peer: Address | None) -> bool:
+        return self._proxy in (None, peer) or (peer is not None and peer.is_loopback)
 
     def _is_ours(self, host: str) -> bool:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
@@ -306,3 +320,16 @@ def _head(status: int, content_type: str, more: tuple[tuple[str, str], ...]) -> 
 def _header(request: h11.Request, name: bytes) -> str:
     found = next((value for key, value in request.headers if key == name), b"")
     return bytes(found).decode("latin-1")
+
+
+def _peer(writer: asyncio.StreamWriter) -> Address | None:
+    """Return the address of the other side; None when it is gone already."""
+    name = writer.get_extra_info("peername")
+    return None if name is None else _address(name[0])
+
+
+def _address(text: str) -> Address:
+    """Return an address, an IPv4 address inside an IPv6 one as itself."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

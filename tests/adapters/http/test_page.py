@@ -51,6 +51,17 @@ async def test_the_page_needs_nothing_from_elsewhere(page, clock):
     )
 
 
+async def test_the_page_works_below_any_path(page, clock):
+    """Behind a proxy that adds a path, every address of the page is relative to the page."""
+    texts = {path: routes(page, clock)[path]().body.decode() for path in ("/", "/page.js")}
+    named = re.findall(
+        r"(?:href|src)=\"([^\"]+)\"|EventSource\(\"([^\"]+)\"\)", "".join(texts.values())
+    )
+    addresses = ["".join(pair) for pair in named]
+    assert len(addresses) == len(FILES)
+    assert {f"/{address}" for address in addresses} <= {*FILES, FEED}
+
+
 def luminance(colour):
     """Return the relative luminance of ``#rrggbb``, as WCAG 2 defines it."""
     parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+import h11
 import httpx
 import pytest
 
@@ -96,6 +97,44 @@ async def test_what_is_not_for_us_is_refused(clock, free_port, case, status):
         method, path, host = case
         found = await client.request(method, url + path, headers={"host": host})
     assert found.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("source", "host", "status"),
+    [
+        ("127.0.0.9", "home.example:8123", 200),
+        ("127.0.0.1", "127.0.0.1", 200),
+        ("127.0.0.1", "home.example:8123", 421),
+    ],
+)
+async def test_a_proxy_may_ask_by_any_name(clock, free_port, source, host, status):
+    """The named proxy passes on its client's host name; this machine asks by ours alone."""
+    transport = httpx.AsyncHTTPTransport(local_address=source)
+    async with (
+        serving(clock, free_port, proxy="127.0.0.9") as url,
+        httpx.AsyncClient(transport=transport) as client,
+    ):
+        found = await client.get(url, headers={"host": host})
+    assert found.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("proxy", "peer", "allowed"),
+    [
+        (None, "192.168.1.20", True),
+        ("172.30.32.2", "192.168.1.20", False),
+        ("172.30.32.2", "::ffff:172.30.32.2", True),
+        ("172.30.32.2", "::1", True),
+        ("fe80::1", "fe80::1%eth0", True),
+        ("172.30.32.2", None, False),
+    ],
+)
+async def test_only_the_proxy_and_this_machine_may_connect(clock, proxy, peer, allowed):
+    """Where a proxy is named, a request from any other address is answered 403."""
+    server = HttpServer(HttpSettings(proxy=proxy), ROUTES, clock)
+    request = h11.Request(method="GET", target="/", headers=[("host", "127.0.0.1")])
+    address = None if peer is None else module._address(peer)
+    assert server._answer(address, request).status == (200 if allowed else 403)
 
 
 async def test_a_mistake_in_a_view_stays_inside(clock, free_port):

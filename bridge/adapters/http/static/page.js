@@ -229,7 +229,7 @@ function everySecond() {
 function open() {
   source?.close();
   latest_ms = performance.now();
-  source = new EventSource("/page/feed");
+  source = new EventSource("page/feed");
   for (const kind of ["snapshot", "change", "alive"]) source.addEventListener(kind, take);
   source.addEventListener("error", () => live(false));
 }
