@@ -285,7 +285,7 @@ def _as_documented(found: dict[str, object], keys: Iterable[str]) -> dict[str, o
     told: dict[str, object] = {}
     for key, value in found.items():
         name = names.get(key.lower())
-        if name is None or name in found:
+        if name is None:
             continue
         told[name] = value if told.get(name, value) == value else _CONTRADICTION
     told.update((name, found[name]) for name in names.values() if name in found)
