@@ -845,7 +845,11 @@ async def test_a_store_that_could_not_be_opened_is_tried_again(monkeypatch):
 
 async def test_the_loop_says_that_it_turns():
     """The beat is called from the loop, with the monotonic clock, and asks the pump for a turn."""
-    beats, waited = [], []
+    beats, waited, names = [], [], set()
+
+    def beat(mono_s):
+        beats.append(mono_s)
+        names.add(asyncio.current_task().get_name())
 
     class Sleepless(Stopped):
         async def sleep(self, seconds):
@@ -853,10 +857,10 @@ async def test_the_loop_says_that_it_turns():
             await asyncio.sleep(0)
 
     script = Script()
-    async with running(script, beat=beats.append, clock=Sleepless(Moment(NOON, 1000.0))):
+    async with running(script, beat=beat, clock=Sleepless(Moment(NOON, 1000.0))):
         await settled(lambda: len(script.seen(Tick)) > 3)
 
-    assert set(beats) == {1000.0}
+    assert (set(beats), names) == ({1000.0}, {"beat"})
     assert set(waited) == {module.BEAT_EVERY_S}
 
 
@@ -1278,12 +1282,13 @@ async def test_parts_run_beside_the_gateway_and_end_with_it():
 
 
 async def test_a_store_is_tried_until_it_opens(monkeypatch):
-    """Every half minute; what it holds then is told as at a start."""
-    waited = []
+    """Every half minute, by a task of its name; what it holds then is told as at a start."""
+    waited, names = [], set()
 
     class Patient(SystemClock):
         async def sleep(self, seconds):
             waited.append(seconds)
+            names.add(asyncio.current_task().get_name())
             await asyncio.sleep(0)
 
     attempts = iter(
@@ -1301,7 +1306,7 @@ async def test_a_store_is_tried_until_it_opens(monkeypatch):
     async with running(script, opened=StoreFailed("gone", "mount it"), clock=Patient()):
         await settled(lambda: script.seen(StoreOpened))
 
-    assert waited == [module.STORE_RETRY_S] * 3
+    assert (waited, names) == ([module.STORE_RETRY_S] * 3, {"store"})
     assert script.seen(StoreOpened) == [StoreOpened((STORED,), commands=(ROW,))]
 
 

@@ -82,7 +82,7 @@ from bridge.core.events import (
 )
 from bridge.core.homeassistant.announcer import Announcer
 from bridge.core.loopback import Loopback
-from bridge.core.machine import HEARD_OUT_S, MOST_HELD, Machine, _instance
+from bridge.core.machine import ASSERT_EVERY_S, HEARD_OUT_S, MOST_HELD, Machine, _instance
 from bridge.core.messages import Publish, Receipt
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries import Queries
@@ -1009,6 +1009,12 @@ def test_online_is_asserted_again_but_not_shouted(world):
     assert world.published() == {"charger/bridge/state": b"online"}
     world.take(keeps("bridge/state", b"offline"))
     assert world.published() == {}
+    world.seconds += ASSERT_EVERY_S - 0.1
+    world.take(keeps("bridge/state", b"offline"))
+    assert "charger/bridge/state" not in world.published()
+    world.seconds += 0.1
+    world.take(keeps("bridge/state", b"offline"))
+    assert world.published()["charger/bridge/state"] == b"online"
 
 
 def test_a_bridge_without_chargers_is_not_healthy():

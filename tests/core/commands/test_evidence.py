@@ -122,6 +122,9 @@ def test_a_command_without_ticks_takes_those_of_its_answer():
     assert take_response(command, _response(ticks=TICKS))
     assert owner(_response(ticks=TICKS), [command]) is command
     assert owner(_response(ticks=TICKS + 1), [command]) is None
+    command.state = State.CONFIRMED
+    ours = _command()
+    assert owner(_response(ticks=None), [command, ours]) is ours
 
 
 def test_any_charger_of_a_circuit_may_answer():

@@ -112,8 +112,12 @@ def test_a_resume_that_came_to_nothing_holds_nobody(flow):
     resume = _command("resume", "PRESS")
     flow.sent(resume, _at(0))
     flow.not_carried_out(resume)
-
     assert flow.judge(_command(), _at(1)) is None
+
+    flow.sent(resume, _at(2))
+    flow.answered(resume, _at(3))
+    flow.not_carried_out(resume)
+    assert flow.judge(_command(), _at(3)) is None
 
 
 def test_flash_memory_is_written_so_many_times_a_day(flow):

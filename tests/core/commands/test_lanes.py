@@ -88,6 +88,7 @@ def test_a_circuits_command_waits_in_the_lanes_of_all_its_chargers():
     assert list(lanes.first(())) == [circuit]
     assert list(lanes.first({"B"})) == []
     assert not lanes.may_go(after, ())
+    lanes.put(circuit)  # again, and for fewer of them
     lanes.remove(circuit)
     assert list(lanes.first(())) == [after]
     assert list(lanes.waiting("A")) == []

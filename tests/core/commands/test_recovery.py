@@ -329,6 +329,22 @@ def test_who_asked_an_earlier_process_too_is_answered(bench, is_over):
     assert answers(effects, "charger/reply/first")[-1]["state"] == final
 
 
+def test_who_asked_an_earlier_process_too_is_answered_again_until_the_broker_has_it(bench):
+    """The answer that went out when the store opened was not acknowledged before the next crash."""
+    bench.send("pause", b'{"id":"a"}', packet=8, response_topic="charger/reply/first")
+    bench.send("pause", b'{"id":"a"}', packet=9, response_topic="charger/reply/second")
+    call = call_of(_blind(bench, "pause", b'{"id":"a"}', response_topic="charger/reply/second"))
+    bench.answer(call, b"[]")
+    bench.acks = False
+    _open(bench)
+    bench.pass_s(2)
+    bench.acks = True
+
+    assert answers(bench.restart(), "charger/reply/first")[-1]["state"] == "noop"
+    bench.pass_s(2)
+    assert not answers(bench.restart(), "charger/reply/first")
+
+
 def test_the_same_words_that_come_for_the_first_time_are_another_command(bench):
     """Only a message delivered again is the earlier one: both are answered."""
     bench.send("pause", packet=9)

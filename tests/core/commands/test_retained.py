@@ -185,7 +185,9 @@ def test_a_day_without_another_one_clears_the_alert(old):
 def test_many_of_them_are_bounded(old):
     """A thousand topics are five names and a bounded memory."""
     for number in range(2 * MOST_REMEMBERED):
-        told = old.found(message(topic=f"charger/EH123456/set/c{number}", retained=True))
+        event = message(topic=f"charger/EH123456/set/c{number}", retained=True)
+        told = old.found(event)
+        assert old.is_answered(event)  # the oldest is forgotten, never the newest
     assert len(old.watch._answered) <= MOST_REMEMBERED
     assert len(old.watch._emptied) <= MOST_REMEMBERED
     assert ALERT in old.alerts.kinds

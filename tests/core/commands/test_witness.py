@@ -9,6 +9,7 @@ from bridge.core.events import Observed
 from bridge.errors import CloudUnavailable, OutcomeUnknown
 from tests.core.commands.bench import (
     ID,
+    OTHER,
     TICKS,
     Bench,
     answers,
@@ -53,6 +54,15 @@ def test_it_is_asked_once_when_the_charger_could_be_heard_and_said_nothing():
     bench.answer(call_of(bench.send()), ticket())
 
     assert [at for at, _ in _looks(bench, 31)] == [20.0]
+
+
+@pytest.mark.parametrize(("device", "asked"), [(OTHER, OTHER), ("", ID)])
+def test_the_cloud_is_asked_about_the_charger_its_ticket_names(deaf, device, asked):
+    """The cloud may hand a command to another charger of the circuit; without a name it is ours."""
+    deaf.answer(call_of(deaf.send()), ticket().replace(ID.encode(), device.encode()))
+
+    look = call_of(deaf.pass_s(2))
+    assert look.request.path == f"/api/commands/{asked}/25/{TICKS}"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +121,8 @@ def test_a_stream_that_is_lost_meanwhile_makes_us_ask_sooner():
     bench.mono_s += 3
     bench.journal.stream(bench.now, is_up=False)
 
-    assert calls_of(bench.pass_s(2))
+    assert not calls_of(bench.pass_s(1.9))
+    assert calls_of(bench.pass_s(0.1))
 
 
 def test_asking_leaves_room_for_commands(deaf):

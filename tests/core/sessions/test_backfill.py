@@ -18,6 +18,7 @@ from bridge.core.messages import Publish
 from bridge.core.sessions.backfill import (
     CLOSEST_S,
     DAY_S,
+    FAILURES_TO_TELL,
     FIRST_RETRY_S,
     HOUR_S,
     LOST_AFTER_S,
@@ -28,6 +29,7 @@ from bridge.core.sessions.backfill import (
     SETTLING_S,
     SPACING_S,
     Backfill,
+    known_start,
 )
 from bridge.core.sessions.texts import UnreadText
 from bridge.core.sessions.unread import Unread
@@ -541,3 +543,45 @@ def test_in_the_end_the_alert_names_exactly_what_nobody_has(ours, clouds, order)
         first, _, last = run.partition("-")
         found.update(range(int(first), int(last or first) + 1))
     assert set(found) == missing
+
+
+def test_a_look_for_a_refused_report_goes_back_to_its_start():
+    """A long session is listed where it began, and that is known where its times can be."""
+    assert known_start(REPORT) == REPORT.started_at
+    doubted = replace(REPORT, doubtful=("started_at",), placed_at=NOON + 5 * HOUR)
+    assert known_start(doubted) == NOON + 5 * HOUR
+
+
+def test_a_store_that_cannot_be_read_is_not_asked_for_a_new_charger_either():
+    """Both are read when it opens."""
+    office = Office(chargers=())
+    (read,) = office.backfill.serve([ONE])
+    office.backfill.not_read(ReportsNotRead(read.read_id, StoreError("busy")))
+    assert list(office.backfill.serve([TWO])) == []
+
+    reads = office.backfill.store_opened(damaged=False)
+    assert [read.charger_id for read in reads] == [ONE, TWO]
+
+
+def test_after_an_answer_the_first_failure_is_tried_again_as_soon_as_ever():
+    """The failures of before are forgotten."""
+    office = Office()
+    office.fail(office.call())
+    office.fail(office.call())
+    office.answer(office.call())
+    office.fail(office.call())
+
+    assert office.backfill.deadline_s() == office.now.mono_s + FIRST_RETRY_S
+
+
+def test_what_a_look_did_not_bring_is_named_though_other_looks_fail_meanwhile():
+    """The store takes the list's sessions late; what lies between them was looked for already."""
+    office = Office(row(10))
+    office.answer(office.call(), 15, 19)
+    office.save(3)
+    for _ in range(FAILURES_TO_TELL):
+        office.fail(office.call())
+    assert "4-9" in office.alert
+    office.save(15, 19)
+
+    assert "4-9, 11-14, 16-18" in office.alert

@@ -431,3 +431,27 @@ def test_an_op_mode_from_2036_does_not_hide_later_sessions(board):
     newer = replace(START, session_id=437, started_at=ENDED + 2 * HOUR, told_at=ENDED + 2 * HOUR)
 
     assert running(list(board.started(newer)))["session_id"] == 437
+
+
+def test_a_report_without_a_number_ends_the_session_that_began_with_it(board):
+    """Sources tell a start that differs by seconds, earlier or later."""
+    list(board.started(START))
+    nameless = replace(REPORT, session_id=None, started_at=STARTED - timedelta(seconds=5))
+
+    assert running(list(board.finished(nameless))) is None
+
+
+def test_an_earlier_session_that_is_told_late_does_not_end_a_start_in_2036(board):
+    """It ended before the start was told of, whenever its report came."""
+    list(board.started(begun(told_at=ENDED + HOUR)))
+    late = ended(435, ENDED, measured_at=ENDED + 2 * HOUR, received_at=ENDED + 2 * HOUR)
+
+    assert list(board.finished(late)) == []
+
+
+def test_a_start_from_before_an_unplugging_whose_stamp_lay_ahead_is_over(board):
+    """The cable was unplugged before the next op mode, and after what began long before."""
+    list(board.observed(seen(109, 1, FUTURE)))
+    list(board.observed(seen(109, 2, ENDED + HOUR)))
+
+    assert list(board.started(START)) == []

@@ -44,7 +44,7 @@ from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.core.values import iso_utc
 from bridge.errors import CloudUnavailable, StoreError, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
-from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, row
+from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG, row
 
 RECEIPT = Receipt(1, 5, 1)
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
@@ -366,6 +366,16 @@ def test_sessions_whose_times_cannot_be_are_named():
     again.take(again.room.reports_read(ReportsRead(read.read_id, (doubted,)), again.now))
 
     assert room.alerts.kinds == again.alerts.kinds == ("session_clock",)
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_the_choice_about_personal_data_reaches_the_delivery(is_shown):
+    """A tag is shown as it is only where the operator wants it."""
+    publish = replace(SETTINGS.publish, personal_data=is_shown)
+    room = Room(row(1), settings=replace(SETTINGS, publish=publish))
+    (report,) = published(room.take(room.room.connected(room.now)))
+
+    assert (TAG.encode() in report.payload) is is_shown
 
 
 def test_that_a_broker_holds_nothing_reaches_the_delivery():

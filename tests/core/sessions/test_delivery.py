@@ -717,3 +717,29 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_at_qos_0_what_was_set_aside_is_tried_again_behind_the_last_of_the_others():
+    """As at a broker that holds: it may be mended, and nothing else of its charger waits."""
+    desk = Desk(row(1), row(2), connected=False)
+    desk.take(desk.delivery.connected(desk.now_s, holds=False))
+    for _ in range(MOST_REFUSALS):
+        desk.ack(desk.sent[-1], REFUSAL)
+    assert keys(desk.sent)[-1] == f"{ONE}-2"
+
+    assert keys(desk.ack(desk.sent[-1])) == [f"{ONE}-1"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_consumer_s_word_about_something_of_ours_tells_that_there_is_one(is_known):
+    """From then on what nobody is subscribed to is owed, and not merely kept."""
+    desk = Desk(connected=False)
+    desk.delivery = Delivery(Topics("charger"), personal_data=False, salt=SALT)
+    desk.take(desk.delivery.opened((row(1), row(2)), desk.now_s, has_consumer=False))
+    desk.reconnect()
+    (first,) = desk.sent
+    desk.taken([Taken(f"{ONE}-1" if is_known else "another")])
+    desk.ack(first)
+    desk.ack(desk.sent[-1], NO_SUBSCRIBERS)
+
+    assert desk.delivery.owed == 1

@@ -12,6 +12,7 @@ from bridge.core.sessions.identity import (
     EQUAL,
     LIKELY,
     SURE,
+    is_again,
     likeness,
     report_key,
     supersedes,
@@ -93,7 +94,12 @@ def test_the_key_is_the_charger_and_its_counter():
         ),
         (NO_START, replace(LISTED, **NO_START_FACTS, ended_at=NOON + HOUR - 76 * SECOND), LIKELY),
         (replace(NO_START, ended_at=NOON + HOUR + 40 * SECOND, energy_kwh=3.0), PLAIN, DIFFERENT),
+        (replace(NO_START, ended_at=NOON - 30 * SECOND, measured_at=NOON), PLAIN, DIFFERENT),
+        (replace(NO_START, ended_at=NOON + HOUR + 180 * SECOND), LISTED, LIKELY),
         # A stop that cannot be.
+        (replace(NO_STOP, started_at=NOON + HOUR + 30 * SECOND), LISTED, LIKELY),
+        (replace(NO_STOP, started_at=NOON - 10 * SECOND, energy_kwh=3.0), LISTED, SURE),
+        (replace(NO_STOP, started_at=NOON - 40 * SECOND, energy_kwh=3.0), LISTED, DIFFERENT),
         (NO_STOP, replace(NO_STOP, started_at=NOON + 5 * HOUR, energy_kwh=3.0), DIFFERENT),
         (NO_STOP, LISTED, SURE),
         (NO_STOP, moved(LISTED, -2 * HOUR), DIFFERENT),
@@ -307,3 +313,27 @@ def test_a_time_that_lay_ahead_is_no_other_session_when_it_comes():
     assert not likeness(ahead, replace(again, measured_at=NOON + 9998 * HOUR))
     assert not likeness(ahead, replace(again, ended_at=again.ended_at + HOUR))
     assert not likeness(PLAIN, moved(PLAIN, 72 * HOUR))
+
+
+def test_a_repetition_shares_a_time_where_nothing_else_names_the_session():
+    """Without a number and meters one time told alike is enough, and none is not."""
+    nameless = replace(NO_TIMES, session_id=None)
+    assert is_again(nameless, replace(nameless, started_at=Y2000 - HOUR))
+    assert is_again(nameless, replace(nameless, ended_at=Y2000 + 2 * HOUR))
+    assert not is_again(nameless, moved(nameless, HOUR))
+    plain = replace(PLAIN, session_id=None)
+    assert not is_again(plain, plain)  # nothing is wrong with its times: they are compared
+
+
+def test_without_a_counter_a_start_alone_names_a_session_of_the_same_energy():
+    """Neither the start nor the energy is enough by itself."""
+    nameless = replace(NO_STOP, session_id=None)
+    assert likeness(nameless, LISTED) == SURE
+    assert likeness(replace(nameless, energy_kwh=3.0), LISTED) == DIFFERENT
+    assert likeness(replace(nameless, started_at=NOON - 120 * SECOND), LISTED) == DIFFERENT
+
+
+def test_an_energy_of_less_than_a_kilowatt_hour_names_a_session_too():
+    """Without counter, times and meters the list's energy is the charger's to the last digit."""
+    nameless = replace(NO_TIMES, session_id=None, energy_kwh=0.5)
+    assert likeness(nameless, replace(LISTED, energy_kwh=0.5)) == SURE

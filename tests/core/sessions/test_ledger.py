@@ -322,3 +322,22 @@ def test_sessions_that_began_on_one_default_have_keys_of_their_own():
     sessions = [replace(odd, energy_kwh=float(n), placed_at=NOON) for n in range(1, 5)]
 
     assert len(told(*sessions, *sessions)) == 4
+
+
+def test_a_session_that_began_on_a_default_is_named_by_the_day_it_counts_as_ended():
+    """Where its number is taken: the day of the default is every such session's."""
+    held = StoredReport("EH123456-435", 1, REPORT)
+    began = {"started_at": datetime(2000, 1, 1, 0, 1, tzinfo=UTC), "doubtful": ("started_at",)}
+    later = replace(REPORT, **began, ended_at=NOON + 30 * HOUR, energy_kwh=9.0, measured_at=NOON)
+    later = replace(later, meter_start_kwh=None, meter_stop_kwh=None)
+
+    assert find_row(later, [held]) == ("EH123456-435-20261123", None)
+
+
+def test_a_time_that_turns_out_to_lie_ahead_is_marked():
+    """While our clock could not be believed nothing told so; the newer judgement counts."""
+    ahead = replace(REPORT, ended_at=NOON + 50 * HOUR)
+    again = replace(ahead, doubtful=("ended_at",), placed_at=NOON, measured_at=NOON + 2 * HOUR)
+
+    known = merged(ahead, again)
+    assert (known.doubtful, known.placed_at) == (("ended_at",), NOON)

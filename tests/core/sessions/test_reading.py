@@ -194,6 +194,27 @@ def test_the_energy_is_what_the_meters_say_where_it_cannot_be_read(told):
     assert report == REPORT
 
 
+def test_the_energy_by_the_meters_is_rounded_as_meters_are_told():
+    """Six digits: what is behind them comes from counting in binary."""
+    meters = {"MeterValueStart": 10.0, "MeterValueStop": 10.12345678}
+    assert read({**FINISHED, "EnergyKwh": None, **meters}).energy_kwh == 0.123457
+
+
+def test_meters_that_ran_backwards_leave_a_rounding_nothing():
+    """They name no energy, so what was told counts."""
+    meters = {"MeterValueStart": 10.0, "MeterValueStop": 9.0}
+    assert read({**FINISHED, "EnergyKwh": -0.005, **meters}).energy_kwh == 0.0
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_start_that_lies_ahead_is_marked_where_our_clock_tells(trusted):
+    """Its stamp lies ahead as well, and would be the limit if our own clock could not be."""
+    start = json.dumps({**BEGUN, "Start": "2036-01-01T00:00:00Z"})
+    at = datetime(2036, 1, 1, 0, 1, tzinfo=UTC)
+    read_ = read_start(start, charger_id=ID, measured_at=at, received_at=RECEIVED, trusted=trusted)
+    assert read_.doubtful == (("started_at",) if trusted else ())
+
+
 def test_a_rounding_is_nothing():
     """Case B2: -0.004 kWh is 0, and -0.0 too; a tenth is no rounding."""
     bare = {key: FINISHED[key] for key in ("Start", "Stop")}
