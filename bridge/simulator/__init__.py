@@ -2,7 +2,8 @@
 
 Each line imports only what stands above it:
 
-* pure: ``scenario`` (what is asked for), ``readings`` (observations on the wire), ``presentation``
+* pure: ``scenario`` (what is asked for), ``observation_table`` (ids, names and types as the vendor
+  publishes them), ``readings`` (observations on the wire), ``presentation``
   (op mode, LED and reason from the facts), ``plans`` (schedules), ``telemetry``, ``sessions``,
   ``voice`` (what a charger has said), ``charger`` (one charger), ``offline`` (what it brings back),
   ``seed`` (what it said before we looked), ``commands`` and ``settings`` (what may be asked of it),

@@ -12,36 +12,32 @@ Rules:
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
-from bridge.core.chargers.registry import DataType
-from bridge.simulator.readings import Reading, Update, Value, fitted
+from bridge.simulator.observation_table import EQUALIZER_OBSERVATIONS
+from bridge.simulator.readings import Reading, Update, Value, data_type_of, fitted
 
 EVERY = timedelta(seconds=5)
 VOLTS: Final = 230.0
 MAX_ALLOCATED_A: Final = 25
 NONE: Final = {"mode": "none"}
-_BOOL, _DBL, _INT, _STR = (
-    int(DataType.BOOLEAN), int(DataType.DOUBLE), int(DataType.INTEGER), int(DataType.STRING)
-)  # fmt: skip
 
 IMPORT, EXPORT, IMPORTED, EXPORTED, SURPLUS = 40, 41, 45, 46, 115
-# The vendor's names of what its configuration and its state repeat.
-CONFIG: Final = {
-    "meterType": 25, "meterID": 26, "gridType": 29, "numPhases": 30, "ssid": 51,
-    "masterBackPlateID": 55, "equalizerID": 56, "childReport": 57, "surplusCharging": SURPLUS,
-}  # fmt: skip
+
+
+def _by_name(*observation_ids: int) -> dict[str, int]:
+    return {EQUALIZER_OBSERVATIONS[number].name: number for number in observation_ids}
+
+
+# What its configuration and its state repeat, under the vendor's names.
+CONFIG: Final = _by_name(25, 26, 29, 30, 51, 55, 56, 57, SURPLUS)
 STATE: Final = {
-    "softwareRelease": 21, "currentL1": 31, "currentL2": 32, "currentL3": 33,
-    "voltageNL1": 34, "voltageNL2": 35, "voltageNL3": 36,
-    "activePowerImport": IMPORT, "activePowerExport": EXPORT,
-    "cumulativeActivePowerImport": IMPORTED, "cumulativeActivePowerExport": EXPORTED,
-    "rcpi": 50, "localRSSI": 70,
-    "availableCurrentL1": 87, "availableCurrentL2": 88, "availableCurrentL3": 89,
+    **_by_name(21, 31, 32, 33, 34, 35, 36, IMPORT, EXPORT, IMPORTED, EXPORTED, 50, 70, 87, 88, 89),
     "isOnline": 250,
-}  # fmt: skip
+}
 # What every product of the site says of it, as an installer wrote it down.
 SITE_STRUCTURE: Final = json.dumps(
     {
@@ -51,13 +47,13 @@ SITE_STRUCTURE: Final = json.dumps(
         "installer": {"name": "Some One", "phone": "+4700000000"},
     }
 )
-_AT_FIRST: Final[tuple[tuple[int, int, Value], ...]] = (
-    (20, _STR, SITE_STRUCTURE), (21, _INT, 305), (23, _INT, 1), (25, _STR, "Kamstrup"),
-    (26, _STR, "5706567000000000"), (29, _INT, 1), (30, _INT, 3), (45, _DBL, 12345.6),
-    (46, _DBL, 789.0), (50, _DBL, -55.0), (51, _STR, "SomeNetwork"), (55, _STR, "04AABBCCDD0001"),
-    (56, _STR, "04AABBCCDD0002"), (57, _STR, "{}"), (70, _INT, -48), (72, _INT, 3), (74, _INT, 3),
-    (91, _STR, "02:00:00:00:00:01"), (100, _INT, 1), (SURPLUS, _STR, json.dumps(NONE)),
-    (250, _BOOL, True), (251, _STR, ""),
+_AT_FIRST: Final[Mapping[int, Value]] = MappingProxyType(
+    {
+        20: SITE_STRUCTURE, 21: 305, 23: 1, 25: "Kamstrup", 26: "5706567000000000", 29: 1, 30: 3,
+        45: 12345.6, 46: 789.0, 50: -55.0, 51: "SomeNetwork", 55: "04AABBCCDD0001",
+        56: "04AABBCCDD0002", 57: "{}", 70: -48, 72: 3, 74: 3, 91: "02:00:00:00:00:01", 100: 1,
+        SURPLUS: json.dumps(NONE), 250: True, 251: "",
+    }
 )  # fmt: skip
 
 
@@ -82,8 +78,8 @@ class Equalizer:
         self._rng = rng
         self._noise_kw = 0.0
         self._measured_at = now
-        for number, kind, value in _AT_FIRST:
-            self._put(number, kind, value, now)
+        for number, value in _AT_FIRST.items():
+            self._put(number, value, now)
         self._measure(now, 0.0)
 
     def advance(self, now: datetime, charging_kw: float) -> None:
@@ -99,7 +95,7 @@ class Equalizer:
     def configure(self, surplus: dict[str, object], now: datetime) -> None:
         """Take the configuration for charging on surplus energy."""
         self.surplus = surplus
-        self._put(SURPLUS, _STR, json.dumps(surplus, separators=(",", ":")), now)
+        self._put(SURPLUS, json.dumps(surplus, separators=(",", ":")), now)
 
     def _measure(self, now: datetime, charging_kw: float) -> None:
         hours = (now - self._measured_at).total_seconds() / 3600.0
@@ -112,25 +108,25 @@ class Equalizer:
         drawn_kw, fed_kw = max(0.0, net_kw), max(0.0, -net_kw)
         for phase in range(3):
             volts = round(VOLTS + self._rng.uniform(-2.0, 2.0), 1)
-            self._put(31 + phase, _DBL, round(abs(net_kw) * 1000.0 / 3.0 / volts, 2), now)
-            self._put(34 + phase, _DBL, volts, now)
-        self._put(IMPORT, _DBL, drawn_kw, now)
-        self._put(EXPORT, _DBL, fed_kw, now)
-        self._put(IMPORTED, _DBL, self._number(IMPORTED) + drawn_kw * hours, now)
-        self._put(EXPORTED, _DBL, self._number(EXPORTED) + fed_kw * hours, now)
+            self._put(31 + phase, round(abs(net_kw) * 1000.0 / 3.0 / volts, 2), now)
+            self._put(34 + phase, volts, now)
+        self._put(IMPORT, drawn_kw, now)
+        self._put(EXPORT, fed_kw, now)
+        self._put(IMPORTED, self._number(IMPORTED) + drawn_kw * hours, now)
+        self._put(EXPORTED, self._number(EXPORTED) + fed_kw * hours, now)
         self._available(now)
 
     def _available(self, now: datetime) -> None:
         sign = 1.0 if self._number(IMPORT) else -1.0
         for phase in range(3):
             left_a = self.max_allocated_a - sign * self._number(31 + phase)
-            self._put(87 + phase, _DBL, round(max(0.0, left_a), 2), now)
+            self._put(87 + phase, round(max(0.0, left_a), 2), now)
 
     def _number(self, observation_id: int) -> float:
         return float(self.readings[observation_id].value)
 
-    def _put(self, observation_id: int, data_type: int, value: Value, now: datetime) -> None:
-        at = now.replace(microsecond=0)
-        reading = Reading(fitted(data_type, value), data_type, at)
+    def _put(self, observation_id: int, value: Value, now: datetime) -> None:
+        data_type = data_type_of(EQUALIZER_OBSERVATIONS, observation_id, value)
+        reading = Reading(fitted(data_type, value), data_type, now.replace(microsecond=0))
         self.readings[observation_id] = reading
         self._tell(Update(self.id, observation_id, reading))

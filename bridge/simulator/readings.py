@@ -9,10 +9,11 @@ Rules:
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.chargers.registry import REGISTRY, DataType
+from bridge.simulator.observation_table import DataType, PublishedObservation
 
 Value = bool | int | float | str
 
@@ -64,14 +65,16 @@ class Response:
     accepted: bool
 
 
-def data_type_of(observation_id: int, value: Value) -> int:
+def data_type_of(
+    observations: Mapping[int, PublishedObservation], observation_id: int, value: Value
+) -> int:
     """Return the type code an observation is sent with.
 
-    The registry decides; an id nobody has named goes by its value.
+    The table decides; an id without a name or a published type goes by its value.
     """
-    spec = REGISTRY.get(observation_id)
-    if spec is not None and spec.vendor_name:
-        return int(spec.kind)
+    published = observations.get(observation_id)
+    if published is not None and published.name and published.data_type is not None:
+        return int(published.data_type)
     if isinstance(value, bool):
         return int(DataType.BOOLEAN)
     if isinstance(value, int):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator import documents, plans, usage
 from bridge.simulator.charger import Charger
 from bridge.simulator.commands import amount, is_amps, is_minutes, is_number
 from bridge.simulator.equalizer import CONFIG, STATE, Equalizer
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS, DataType
 from bridge.simulator.problems import (
     NOT_ALLOWED,
     NOT_FOUND,
@@ -186,8 +186,12 @@ def _properties(_: World, __: Call) -> Answer:
     return Answer(
         200,
         [
-            {"observationId": spec.id, "name": spec.vendor_name, "dataType": int(spec.kind)}
-            for spec in REGISTRY.values()
+            {
+                "observationId": one.id,
+                "name": one.name,
+                "dataType": int(one.data_type or DataType.STRING),
+            }
+            for one in CHARGER_OBSERVATIONS.values()
         ],
     )
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator.charger import Charger
 from bridge.simulator.equalizer import SITE_STRUCTURE
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from bridge.simulator.readings import Reading, Value, data_type_of, fitted, trimmed
 from bridge.simulator.sessions import AUTH_TAG, Session, finished_text, started_text
 
@@ -185,9 +185,7 @@ def _past_sessions(charger: Charger) -> None:
 
 
 def _keep(charger: Charger, observation_id: int, value: Value, at: datetime) -> None:
-    if observation_id not in REGISTRY:
-        return
-    data_type = data_type_of(observation_id, value)
+    data_type = data_type_of(CHARGER_OBSERVATIONS, observation_id, value)
     charger.readings[observation_id] = Reading(
         fitted(data_type, value), data_type, trimmed(observation_id, at)
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from bridge.simulator.accounts import Accounts
 from bridge.simulator.hub import Hub
 from bridge.simulator.limits import Limits
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from bridge.simulator.problems import Answer, NoBody
 from bridge.simulator.readings import Reading, Update, Value, data_type_of
 from bridge.simulator.scenario import Scenario
@@ -190,10 +191,14 @@ class Simulator:
             observation_id: Need not exist.
             value: A text goes out unchanged.
             at: Charger time; None: now.
-            data_type: None: as the registry says.
+            data_type: None: as the table of observations says.
         """
         self.live_to_now()
-        kind = data_type if data_type is not None else data_type_of(observation_id, value)
+        kind = (
+            data_type
+            if data_type is not None
+            else data_type_of(CHARGER_OBSERVATIONS, observation_id, value)
+        )
         reading = Reading(value, kind, at if at is not None else self.now())
         charger = self.world.chargers.get(charger_id)
         if charger is not None:

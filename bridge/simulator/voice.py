@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from bridge.simulator.readings import Reading, Update, Value, data_type_of, fitted, trimmed
 
 HISTORY_LENGTH = 500
@@ -57,7 +58,7 @@ class Voice:
 
     def cloud_put(self, observation_id: int, value: Value, at: datetime | None = None) -> None:
         """Report an observation that the cloud itself makes (250, 251, 109 = 0)."""
-        data_type = data_type_of(observation_id, value)
+        data_type = data_type_of(CHARGER_OBSERVATIONS, observation_id, value)
         self.record(
             observation_id,
             Reading(

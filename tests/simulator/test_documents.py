@@ -1,7 +1,7 @@
 import json
 
-from bridge.core.chargers.registry import REGISTRY
 from bridge.simulator import documents
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from bridge.simulator.sessions import Car
 from tests.simulator.lab import FIRST
 
@@ -34,7 +34,7 @@ def test_config_and_state_repeat_the_observations(lab):
 def test_every_key_repeats_a_known_observation():
     """No document refers to an id nobody has named."""
     for keys in (documents.CONFIG, documents.STATE, documents.CIRCUIT):
-        assert {one for one in keys.values() if one is not None} <= REGISTRY.keys()
+        assert {one for one in keys.values() if one is not None} <= CHARGER_OBSERVATIONS.keys()
 
 
 def test_a_site_leads_to_its_chargers(lab):

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bridge.core.chargers.registry import DataType
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS, DataType
 from bridge.simulator.readings import (
     data_type_of,
     fitted,
@@ -60,10 +60,10 @@ def test_moments_are_spelled_in_utc():
     [(True, DataType.BOOLEAN), (1, DataType.INTEGER), (1.5, DataType.DOUBLE), ("x", 6)],
 )
 def test_unknown_ids_are_typed_by_their_value(value, kind):
-    """An id the registry has no row for is still sent with a type."""
-    assert data_type_of(65_000, value) == kind
+    """An id the table has no row for is still sent with a type."""
+    assert data_type_of(CHARGER_OBSERVATIONS, 65_000, value) == kind
 
 
-def test_known_ids_are_typed_by_the_registry():
+def test_known_ids_are_typed_by_the_table():
     """The type of op mode does not depend on the value."""
-    assert data_type_of(109, 3.0) == DataType.INTEGER
+    assert data_type_of(CHARGER_OBSERVATIONS, 109, 3.0) == DataType.INTEGER

@@ -1,7 +1,7 @@
 import json
 from datetime import timedelta
 
-from bridge.core.chargers.registry import REGISTRY
+from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from tests.simulator.lab import FIRST, NOON, SECOND, THIRD
 
 
@@ -10,7 +10,7 @@ def test_more_than_a_hundred_old_observations_are_there(lab):
     readings = lab().first.readings
 
     assert len(readings) > 100
-    assert readings.keys() <= REGISTRY.keys()
+    assert readings.keys() <= CHARGER_OBSERVATIONS.keys()
     assert all(one.measured_at <= NOON for one in readings.values())
     assert any(NOON - one.measured_at > timedelta(days=1) for one in readings.values())
 
@@ -22,7 +22,7 @@ def test_an_idle_charger_was_heard_lately(lab):
     assert min(NOON - one.measured_at for one in readings.values()) < timedelta(minutes=15)
 
 
-def test_types_are_those_of_the_registry(lab):
+def test_values_fit_their_types(lab):
     """Every value fits the type it is sent with."""
     python = {2: bool, 3: float, 4: int, 5: str, 6: str}
     for observation_id, reading in lab().first.readings.items():

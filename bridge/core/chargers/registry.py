@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A row is the code, the topic reference and the test table. Nothing else lists observations.
+1. A row is the code and the topic reference. Nothing else of the gateway lists observations; the
+   simulator has a table of its own, and a test names each difference.
 2. The name in a topic follows from the vendor's name by one rule (:func:`snake_case`), so that
    nobody has to look it up.
 3. The type here is a default. The type in the message wins, because published sources disagree

@@ -1,22 +1,12 @@
 """An Equalizer's observations: each is judged before anybody publishes one."""
 
-import csv
-from pathlib import Path
-
-from bridge.core.chargers.equalizer import NAMES, NOT_PERSONAL, PERSONAL
-
-with (Path(__file__).parents[2] / "data" / "equalizer-observations.csv").open() as file:
-    ROWS = list(csv.DictReader(file))
-
-
-def test_every_id_is_known_by_its_name():
-    """The table lists what the vendor's clients list."""
-    assert dict(NAMES) == {int(row["id"]): row["name"] for row in ROWS}
+from bridge.core.chargers.equalizer import NOT_PERSONAL, PERSONAL
+from bridge.simulator.observation_table import EQUALIZER_OBSERVATIONS, DataType
 
 
 def test_every_text_is_judged():
     """Each text has a reason, in one table or the other; a number only where it is personal."""
-    texts = {int(row["id"]) for row in ROWS if row["type"] == "String"}
+    texts = {one.id for one in EQUALIZER_OBSERVATIONS.values() if one.data_type is DataType.STRING}
 
     assert not PERSONAL.keys() & NOT_PERSONAL.keys()
     assert texts | {19} == (PERSONAL.keys() | NOT_PERSONAL.keys())

@@ -1,31 +1,8 @@
-import csv
-from pathlib import Path
-
 import pytest
 
 from bridge.core.chargers.derived import DERIVED, TOUCH_BUTTON
 from bridge.core.chargers.registry import REGISTRY, RETAINED_ONCE, DataType, snake_case, spec_of
 from bridge.core.topics import is_level
-
-FACTS = Path(__file__).parents[2] / "data" / "observations.csv"
-KINDS = {"unknown": "string"}
-
-
-def test_registry_holds_every_published_observation():
-    """Ids, vendor names, types and units are those of the published lists, all 183 of them."""
-    with FACTS.open(newline="") as lines:
-        facts = [
-            (int(row["id"]), row["name"], KINDS.get(row["type"], row["type"]), row["unit"])
-            for row in csv.DictReader(lines)
-        ]
-
-    rows = [
-        (spec.id, spec.vendor_name, spec.kind.name.lower(), spec.unit or "")
-        for spec in REGISTRY.values()
-    ]
-
-    assert len(facts) == 183
-    assert rows == facts
 
 
 @pytest.mark.parametrize(
