@@ -1,8 +1,9 @@
-"""Routing, nothing else: an event goes to the room that owns it, effects come out.
+"""Route each event to the component that owns it, and decide what concerns several of them.
 
 The machine is pure. :meth:`Machine.handle` takes one event and the moment it happened and yields
-what is to be done; :meth:`Machine.deadline_s` says when it wants a ``Tick``. Every rule lives in
-the room it is about.
+what is to be done; :meth:`Machine.deadline_s` says when it wants a ``Tick``. A rule that concerns
+one component stands there. What concerns several stands here: connections, the list of chargers,
+messages held after a resumption.
 """
 
 import itertools
