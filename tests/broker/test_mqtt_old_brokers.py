@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.mqtt import link
 from bridge.adapters.mqtt.link import probe
+from bridge.core.alerts import Alerts
 from bridge.core.events import MqttDisconnected, MqttMessage, MqttSubscribed
+from bridge.core.neighbours import Neighbours
+from bridge.core.topics import Topics
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
 from tests.broker.conftest import FILTERS, ONLINE, SET, linked
@@ -237,6 +242,39 @@ async def test_a_broker_that_says_why_it_hangs_up_is_quoted():
 
     assert "Session taken over" in lost.reason
     assert "mqtt.client_id" in lost.reason
+
+
+@pytest.mark.fault("F44")
+@pytest.mark.parametrize(
+    ("goodbye", "message"),
+    [
+        (
+            b"\xe0\x01\x8e",
+            "client with the id bridge took the connection to the broker over 3 times",
+        ),
+        (b"", "the broker closed 3 connections in a row soon after they were made"),
+    ],
+)
+async def test_another_client_with_our_id_is_named_by_every_broker(goodbye, message, monkeypatch):
+    """Mosquitto 2.1 sends the reason code 0x8E alone, 2.0 nothing at all."""
+    monkeypatch.setattr(link, "FIRST_WAIT_S", 0.01)
+
+    async def play(script, level):
+        script.say(CONNACK_5)
+        await script.packet()
+        script.say(b"\x90\x05\x00\x01\x00\x01\x01" + goodbye)
+
+    topics = Topics()
+    neighbours = Neighbours(topics, Alerts(topics), client_id="bridge", instance="m")
+    told = []
+    async with scripted(play) as port, linked(port, version="5") as it:
+        for times in range(1, 4):
+            await it.connected(times)
+            neighbours.connected(SystemClock().now())
+            lost = await it.disconnected(times)
+            told += neighbours.disconnected(lost, SystemClock().now())
+
+    assert message in told[-1].payload.decode()
 
 
 @pytest.mark.fault("F19")
