@@ -31,6 +31,11 @@ def store_problem(path: Path) -> str | None:
             return f"{beside} is {found}; remove it"
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         return f"no permission to read and write {path}"
+    return folder_problem(path)
+
+
+def folder_problem(path: Path) -> str | None:
+    """Return why no file could be made at a path, without making one, or None."""
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent

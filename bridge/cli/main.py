@@ -246,6 +246,21 @@ def _doctor(arguments: Arguments) -> int:
     return doctor.run(settings, warnings, arguments.output)
 
 
+# -- setup -------------------------------------------------------------------------------------
+
+
+def _setup_arguments(parser: argparse.ArgumentParser) -> None:
+    from bridge.cli.setup.options import add_arguments  # noqa: PLC0415 - rule 1
+
+    add_arguments(parser)
+
+
+def _setup(arguments: Arguments) -> int:
+    from bridge.cli.setup.run import run  # noqa: PLC0415 - rule 1
+
+    return run(arguments)
+
+
 # -- simulate and demo -------------------------------------------------------------------------
 
 
@@ -418,6 +433,11 @@ class Command:
 
 
 COMMANDS: Final = {
+    "setup": Command(
+        "ask for account and broker, try them, and write the configuration",
+        _setup_arguments,
+        _setup,
+    ),
     "run": Command("run the gateway in the foreground", _config_option, _run),
     "check": Command(
         "tell everything that is wrong with a configuration", _check_arguments, _check

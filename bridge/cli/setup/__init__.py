@@ -1,0 +1,6 @@
+"""``charger-bridge setup``: ask, try each answer, and write a configuration that works.
+
+``options`` reads the command line, ``dialogue`` asks, ``answers`` holds and renders what was
+answered, ``purposes`` lists what the gateway can be for, ``files`` writes, ``unit`` renders and
+starts the systemd unit, ``run`` puts them together.
+"""

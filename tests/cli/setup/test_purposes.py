@@ -1,0 +1,107 @@
+"""Every purpose ends with something to try, written for this configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge.cli.setup import purposes
+from bridge.cli.setup.purposes import PLACEHOLDER, PURPOSES, Context, client_options
+from bridge.config.keys import BY_PATH
+from bridge.core.commands.catalogue import CATALOGUE
+from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, TlsSettings
+
+CONFIG = Path("/etc/charger-bridge/config.yaml")
+PLAIN = MqttSettings()
+GUARDED = MqttSettings(
+    host="broker.lan",
+    port=8883,
+    username="it's me",
+    password=Secret("canary-55"),
+    base_topic="cars",
+    tls=TlsSettings(enabled=True),
+)
+
+
+def context(mqtt: MqttSettings = PLAIN, charger: str = "EH123456") -> Context:
+    """A configuration to write steps for."""
+    settings = Settings(EaseeSettings("someone@example.com", Secret("canary-54")), mqtt)
+    return Context(settings, CONFIG, "charger-bridge", charger)
+
+
+@pytest.mark.parametrize("name", PURPOSES)
+@pytest.mark.parametrize("mqtt", [PLAIN, GUARDED])
+def test_steps_name_the_charger_and_no_password(name, mqtt):
+    """What is to be copied fits the configuration, and secrets stay in their files."""
+    steps = PURPOSES[name].steps(context(mqtt))
+    text = "\n".join(step.text for step in steps)
+
+    assert "EH123456" in text or "topics --format" in text
+    assert "canary" not in text
+    if name not in ("home-assistant", "openhab"):  # these two spell no topic
+        assert mqtt.base_topic in text
+
+
+@pytest.mark.parametrize("name", PURPOSES)
+def test_what_a_purpose_sets_is_a_key_of_the_configuration(name):
+    """Its answers would be taken from anybody."""
+    for path, text in PURPOSES[name].texts.items():
+        BY_PATH[path].kind.read(text)
+
+
+def test_home_assistant_is_told_of_the_chargers():
+    """Choosing it switches discovery on."""
+    assert PURPOSES["home-assistant"].texts == {"homeassistant.enabled": "true"}
+
+
+def test_the_command_is_one_that_the_default_configuration_allows():
+    """The first thing a newcomer tries is not refused."""
+    allowed = context().settings.commands.allow
+
+    for name in (purposes.LIMIT, "pause", "resume"):
+        assert CATALOGUE[name].group in allowed
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "options"),
+    [
+        (PLAIN, ""),
+        (MqttSettings(host="pi", port=1884), " -h pi -p 1884"),
+        (
+            GUARDED,
+            (
+                " -h broker.lan -p 8883 --tls-use-os-certs -u 'it'\"'\"'s me'"
+                ' -P "$(cat /etc/charger-bridge/mqtt_password)"'
+            ),
+        ),
+        (
+            MqttSettings(tls=TlsSettings(enabled=True, ca_file="/a b.pem"), port=8883),
+            " -h localhost -p 8883 --cafile '/a b.pem'",
+        ),
+    ],
+)
+def test_the_clients_get_the_options_they_need(mqtt, options):
+    """Host and port only where they are not the usual ones; a password by its file."""
+    assert client_options(mqtt, CONFIG.parent) == options
+
+
+@pytest.mark.parametrize("has_clients", [True, False])
+def test_missing_clients_are_named(monkeypatch, has_clients):
+    """Where mosquitto_pub is missing, the way to get it comes first."""
+    monkeypatch.setattr(purposes.shutil, "which", lambda _: "/x" if has_clients else None)
+    steps = PURPOSES["shell"].steps(context())
+
+    assert any("apt install" in step.text for step in steps) is not has_clients
+
+
+def test_lines_to_copy_fit_a_terminal_of_80_columns():
+    """With a broker on this machine no topic and no client's command is longer than a line."""
+    for purpose in PURPOSES.values():
+        for step in purpose.steps(context()):
+            assert not step.is_command or " topics " in step.text or len(step.text) <= 78
+
+
+def test_without_a_charger_the_place_of_its_serial_is_marked():
+    """An account that lists none yet still gets a command to complete."""
+    steps = PURPOSES["shell"].steps(context(charger=PLACEHOLDER))
+
+    assert any(PLACEHOLDER in step.text for step in steps)
