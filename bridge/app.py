@@ -30,6 +30,7 @@ from bridge.adapters.service_manager import ServiceManager
 from bridge.adapters.store.sqlite import SqliteStore
 from bridge.adapters.stream.hub import HubStream
 from bridge.config.reload import change
+from bridge.conventions.native.convention import Native
 from bridge.core.commands.admission import SESSION_S
 from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
@@ -146,6 +147,7 @@ async def serve(
     gateway = Gateway(
         machine,
         inbox,
+        conventions=(Native(topics, settings.publish),),
         link=link,
         cloud=cloud,
         stream=stream,

@@ -16,18 +16,20 @@ import asyncio
 import contextlib
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar, assert_never
 
 import structlog
 
+from bridge.conventions.convention import Convention
+from bridge.core.changes import Change, ValuesChanged
 from bridge.core.effects import (
     Acknowledge,
+    Action,
     AskRetained,
     CallCloud,
-    Effect,
     ForgetTexts,
     KeepReports,
     KeepText,
@@ -54,6 +56,7 @@ from bridge.core.events import (
     Event,
     LaneClosed,
     LaneOpened,
+    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -183,6 +186,7 @@ class Gateway:
         machine: Machine,
         inbox: Inbox,
         *,
+        conventions: Sequence[Convention] = (),
         link: MqttLink,
         cloud: Cloud,
         stream: ObservationStream | None,
@@ -199,6 +203,7 @@ class Gateway:
         Args:
             machine: The core.
             inbox: Where the adapters put their events.
+            conventions: Make messages of the changes that the core yields, each of all of them.
             link: To the broker.
             cloud: REST.
             stream: The push source, or None where values are polled.
@@ -218,6 +223,7 @@ class Gateway:
         self._to_keep: dict[str, Callable[[], None]] = {}
         self._keeping: set[str] = set()
         self._machine = machine
+        self._conventions = tuple(conventions)
         self._link = link
         self._cloud = cloud
         self._stream = stream
@@ -336,7 +342,6 @@ class Gateway:
             The monotonic time at which it was begun.
         """
         now = self._clock.now()
-        tally, put_value = self._tally, self._telemetry.put
         try:
             self._notice(event)
         except Exception as error:  # noqa: BLE001 - one event must not end the bridge
@@ -344,17 +349,47 @@ class Gateway:
         try:
             for effect in self._machine.handle(event, now):
                 try:
-                    if isinstance(effect, Publish) and effect.telemetry:  # nearly all
-                        put_value(effect)
+                    if isinstance(effect, Change):  # nearly all
+                        self._publish(effect, event, now)
                     else:
                         self._carry_out(effect)
-                    if tally is not None:
-                        tally.effect(effect)
                 except Exception as error:  # noqa: BLE001 - one effect must not cost the next
                     self._mishap(event, "gateway", type(effect).__name__, error)
         except Exception as error:  # noqa: BLE001 - the border of the core
             self._mishap(event, "machine", type(event).__name__, error)
         return now.mono_s
+
+    def _publish(self, change: Change, event: Event, now: Moment) -> None:
+        """Queue what each convention makes of a change; one that fails costs no other."""
+        for convention in self._conventions:
+            try:
+                self._queue(convention.publish(change, now))
+            except Exception as error:  # noqa: BLE001 - the border of a convention
+                if isinstance(change, ValuesChanged) and len(change.values) > 1:
+                    self._publish_singly(convention, change, event, now)
+                else:
+                    self._mishap(event, convention.name, type(change).__name__, error)
+
+    def _publish_singly(
+        self, convention: Convention, change: ValuesChanged, event: Event, now: Moment
+    ) -> None:
+        """Queue each value by itself: one that cannot be published must not cost the next."""
+        for value in change.values:
+            try:
+                self._queue(convention.publish(ValuesChanged((value,)), now))
+            except Exception as error:  # noqa: BLE001 - the border of a convention
+                self._mishap(event, convention.name, type(value).__name__, error)
+
+    def _queue(self, messages: Iterable[Publish]) -> None:
+        """Queue messages, each for its connection."""
+        tally, put_value, put = self._tally, self._telemetry.put, self._outbox.put
+        for message in messages:
+            if message.telemetry:  # nearly all
+                put_value(message)
+            else:
+                put(message)
+            if tally is not None:
+                tally.effect(message)
 
     def _mishap(self, event: Event | None, name: str, doing: str, error: Exception) -> None:
         """Have an error of our own told; one that comes of the telling is only logged."""
@@ -386,11 +421,13 @@ class Gateway:
             self._connected = False
             self._outbox.lost(event.code, self._clock.now().mono_s)
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case per effect
-        """Do what the core wants, except for values."""
+    def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912 - one case per effect
+        """Do what the core wants, except for changes."""
+        if self._tally is not None and not isinstance(effect, Publish):
+            self._tally.effect(effect)
         match effect:
             case Publish():
-                self._outbox.put(effect)
+                self._queue((effect,))
             case Acknowledge(receipt):
                 self._link.acknowledge(receipt)
             case Note(level, event, fields):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from bridge.core.changes import AvailabilityChanged
 from bridge.core.chargers.derived import DERIVED, TOUCH_BUTTON
 from bridge.core.chargers.registry import REGISTRY, spec_of
 from bridge.core.effects import Effect, Note
@@ -148,8 +149,7 @@ class Departures:
         """
         for charger_id in charger_ids if self._is_connected else ():
             if not self._is_served_elsewhere(charger_id, now):
-                topic = self._topics.availability(charger_id)
-                yield Publish(topic, b"offline", telemetry=True)
+                yield AvailabilityChanged(charger_id, is_online=False)
 
     # -- time ---------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from bridge.core.changes import Change
 from bridge.core.cloud.requests import CloudRequest
 from bridge.core.commands.record import CommandRow
 from bridge.core.homeassistant.record import Announced
@@ -202,7 +203,8 @@ class Note:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
-Effect = (
+# What the gateway does itself; a change is published by the conventions.
+Action = (
     Publish
     | Acknowledge
     | CallCloud
@@ -223,3 +225,4 @@ Effect = (
     | SendDenied
     | Note
 )
+Effect = Change | Action

@@ -17,8 +17,9 @@ from typing import assert_never
 
 from bridge.core.alerts import Alerts
 from bridge.core.broker import BrokerWatch
+from bridge.core.changes import ValueChanged
 from bridge.core.chargers.enumerations import command_name
-from bridge.core.chargers.fleet import Fleet
+from bridge.core.chargers.fleet import Fleet, batched
 from bridge.core.chargers.observations import REGISTRY, Observation
 from bridge.core.cloud import rest
 from bridge.core.cloud.absence import Absence
@@ -393,7 +394,7 @@ class Machine:
 
     def _observed(self, event: Observed, now: Moment) -> Iterator[Effect]:
         """Take observations: one after the other, and what follows from all of them at once."""
-        effects: list[Effect] = []
+        effects: list[Effect | ValueChanged] = []
         fleet, source = self._fleet, event.source
         for raw in event.observations:
             try:
@@ -406,10 +407,14 @@ class Machine:
                     fleet.apply(observation, source, now, effects, ours=False)
             except Exception as error:  # noqa: BLE001 - one value must not cost the next
                 self._contained.failed("fleet", error)
-        yield from effects
+        yield from batched(effects)
 
     def _apply(
-        self, observation: Observation, source: str, now: Moment, effects: list[Effect]
+        self,
+        observation: Observation,
+        source: str,
+        now: Moment,
+        effects: list[Effect | ValueChanged],
     ) -> None:
         """Take one that others than its charger may wait for."""
         run, ask = self._contained.run, self._contained.ask
@@ -638,7 +643,7 @@ class Machine:
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
         for charger in self._fleet.chargers.values():
-            yield from run("fleet", charger.publications, now)
+            yield from run("fleet", charger.current, now)
         yield from run("departures", self._departures.connected, now)
         holds = event.maximum_qos > 0
         yield from run("sessions", self._sessions.connected, now, holds=holds)

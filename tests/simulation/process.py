@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bridge.adapters.cloud.client import EaseeCloud
 from bridge.adapters.stream.connection import Limits
+from bridge.conventions.native.convention import Native
 from bridge.core.events import Started, StoreFailed, StoreOpened
 from bridge.core.machine import Machine
 from bridge.core.storage import store_opened
@@ -133,6 +134,7 @@ class Process:
         self.gateway = Gateway(
             self.machine,
             self.inbox,
+            conventions=(Native(self.machine.topics, self._settings.publish),),
             link=link,
             cloud=cloud,
             stream=stream,

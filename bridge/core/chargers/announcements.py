@@ -1,4 +1,4 @@
-"""What happened at a charger, told once: the topics ``<base>/<id>/event/<kind>``.
+"""What happened at a charger, told once.
 
 Rules:
 
@@ -11,13 +11,9 @@ Rules:
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-import msgspec
-
+from bridge.core.changes import ChargerEvent
 from bridge.core.chargers.observations import Observation, Value
 from bridge.core.events import CommandResponse, Moment
-from bridge.core.messages import Publish
-from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
 
 SMART_CHARGING = 102
 # Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
@@ -31,13 +27,14 @@ FRESH = timedelta(minutes=2)
 class Announcer:
     """What has been announced for one charger."""
 
-    def __init__(self, charger_id: str, topics: Topics) -> None:
+    def __init__(self, charger_id: str) -> None:
         self._charger_id = charger_id
-        self._topics = topics
         self._last: dict[int, Value] = {}
         self._waiting = False
 
-    def observed(self, observation: Observation, now: Moment, *, ours: bool) -> Iterator[Publish]:
+    def observed(
+        self, observation: Observation, now: Moment, *, ours: bool
+    ) -> Iterator[ChargerEvent]:
         """Take an observation that became the newest of its id.
 
         Args:
@@ -71,13 +68,13 @@ class Announcer:
                 code=observation.value,
             )
 
-    def authorization(self, *, waiting: bool, at: datetime, now: Moment) -> Iterator[Publish]:
+    def authorization(self, *, waiting: bool, at: datetime, now: Moment) -> Iterator[ChargerEvent]:
         """Announce a car that waits for an authorization, once for as long as it waits."""
         if waiting and not self._waiting:
             yield self._event("authorization_requested", at, now)
         self._waiting = waiting
 
-    def foreign_command(self, response: CommandResponse, name: str, now: Moment) -> Publish:
+    def foreign_command(self, response: CommandResponse, name: str, now: Moment) -> ChargerEvent:
         """Tell that the charger answered a command that none of ours was.
 
         A setting that moves without a command of ours is told by the same kind of event, with
@@ -93,19 +90,10 @@ class Announcer:
             ticks=None if response.ticks is None else str(response.ticks),
         )
 
-    def _event(self, kind: str, at: datetime | None, now: Moment, **facts: object) -> Publish:
-        document = {
-            "event": kind,
-            "charger_id": self._charger_id,
-            **facts,
-            "measured_at": None if at is None else iso_utc(at),
-            "received_at": iso_utc(now.wall),
-        }
-        return Publish(
-            self._topics.event(self._charger_id, kind),
-            msgspec.json.encode(document),
-            retained=False,
-        )
+    def _event(
+        self, kind: str, at: datetime | None, now: Moment, **facts: Value | None
+    ) -> ChargerEvent:
+        return ChargerEvent(self._charger_id, kind, at, now.wall, facts)
 
 
 def _fresh(observation: Observation, now: Moment) -> bool:

@@ -2,12 +2,13 @@
 
 Rules:
 
-1. A function answers with the payload, or with None while nothing that was seen tells. What is
-   seen and not understood is ``null``.
+1. A function answers with the value, or with :data:`UNTOLD` while nothing that was seen tells. What
+   is seen and not understood is None.
 2. ``DERIVED`` says which observations a topic follows; it is recomputed when one of them moves and
-   never else. A derived topic is replaced, not retracted: by ``null`` if need be.
+   never else. A derived topic is replaced, not retracted: by None if need be.
 """
 
+import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ TOUCH_BUTTON = "touch_button"
 TOUCH_BUTTON_VALUES = ("enabled", "disabled")
 
 NO_CODE = -1
+
+
+class Untold(enum.Enum):
+    """The type of :data:`UNTOLD`."""
+
+    UNTOLD = enum.auto()
+
+
+UNTOLD: Final = Untold.UNTOLD
+# A word or a switch; None: what was seen is not understood.
+DerivedValue = str | bool | None
+
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
 
 
@@ -93,39 +106,39 @@ def awaiting_authorization(readings: Readings) -> bool | None:
     return mode == AWAITING_AUTHORIZATION or (mode == AWAITING_START and pending)
 
 
-def _op_mode(readings: Readings) -> bytes | None:
+def _op_mode(readings: Readings) -> DerivedValue | Untold:
     mode = code(readings, OPERATING_MODE)
     if mode is None:
-        return None
+        return UNTOLD
     if awaiting_authorization(readings):
         mode = AWAITING_AUTHORIZATION
-    return _label(OP_MODE.get(mode))
+    return OP_MODE.get(mode)
 
 
-def _no_current_reason(readings: Readings) -> bytes | None:
+def _no_current_reason(readings: Readings) -> DerivedValue | Untold:
     reason = code(readings, REASON)
-    return None if reason is None else _label(NO_CURRENT_REASON.get(reason))
+    return UNTOLD if reason is None else NO_CURRENT_REASON.get(reason)
 
 
-def _awaiting_authorization(readings: Readings) -> bytes | None:
+def _awaiting_authorization(readings: Readings) -> DerivedValue | Untold:
     waiting = awaiting_authorization(readings)
-    if waiting is None:
-        return None
-    return b"true" if waiting else b"false"
+    return UNTOLD if waiting is None else waiting
 
 
-def _led(part: Callable[[LedMode], str | None]) -> Callable[[Readings], bytes | None]:
-    def derive(readings: Readings) -> bytes | None:
+def _led(
+    part: Callable[[LedMode], str | None],
+) -> Callable[[Readings], DerivedValue | Untold]:
+    def derive(readings: Readings) -> DerivedValue | Untold:
         raw = code(readings, LED)
         if raw is None:
-            return None
+            return UNTOLD
         mode = LED_MODE.get(raw)
-        return _label(None if mode is None else part(mode))
+        return None if mode is None else part(mode)
 
     return derive
 
 
-def _access_mode(readings: Readings) -> bytes | None:
+def _access_mode(readings: Readings) -> DerivedValue | Untold:
     """Tell who lets a car charge: the cloud's rule and the local one exclude each other.
 
     While one replaces the other both may be seen true; then the later one is the new one.
@@ -138,40 +151,36 @@ def _access_mode(readings: Readings) -> bytes | None:
         local = cloud_at is not None and local_at is not None and local_at > cloud_at
         cloud = not local
     if cloud:
-        return b"cloud_authorization"
+        return "cloud_authorization"
     if local:
-        return b"local_authorization"
-    return None if cloud is None else b"open"
+        return "local_authorization"
+    return UNTOLD if cloud is None else "open"
 
 
 # 45: whatever the two flags allow, it may allow less.
-_POLICY_BY_MODE: Final[Mapping[Value, bytes]] = {0: b"allow_all", 1: b"whitelist", 2: b"none"}
+_POLICY_BY_MODE: Final[Mapping[Value, str]] = {0: "allow_all", 1: "whitelist", 2: "none"}
 
 
-def _offline_policy(readings: Readings) -> bytes | None:
+def _offline_policy(readings: Readings) -> DerivedValue | Untold:
     """Tell who may charge while the charger is offline."""
     mode = code(readings, OFFLINE_CHARGING_MODE)
     ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
     flags = _policy_of_flags(readings)
     if flags is None:
-        return None if mode is None else ceiling or b"null"
-    if ceiling == b"none":
-        return b"none"
-    return b"whitelist" if (flags, ceiling) == (b"allow_all", b"whitelist") else flags
+        return UNTOLD if mode is None else ceiling
+    if ceiling == "none":
+        return "none"
+    return "whitelist" if (flags, ceiling) == ("allow_all", "whitelist") else flags
 
 
-def _policy_of_flags(readings: Readings) -> bytes | None:
+def _policy_of_flags(readings: Readings) -> str | None:
     everyone = flag(readings, OFFLINE_ALLOW_ALL)
     listed = flag(readings, OFFLINE_WHITELIST)
     if everyone:
-        return b"allow_all"
+        return "allow_all"
     if listed:
-        return b"whitelist"
-    return None if everyone is None and listed is None else b"none"
-
-
-def _label(text: str | None) -> bytes:
-    return b"null" if text is None else text.encode("ascii")
+        return "whitelist"
+    return None if everyone is None and listed is None else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +190,14 @@ class Derived:
     Attributes:
         name: The last level of its topic.
         sources: The observations it follows.
-        derive: Its payload, or None while there is none.
+        derive: Its value, or :data:`UNTOLD` while there is none.
         meaning: For the topic reference.
-        values: Every payload it can have besides ``null``.
+        values: Every value it can have besides None, as text.
     """
 
     name: str
     sources: tuple[int, ...]
-    derive: Callable[[Readings], bytes | None]
+    derive: Callable[[Readings], DerivedValue | Untold]
     meaning: str
     values: tuple[str, ...]
 

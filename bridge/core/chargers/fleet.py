@@ -15,7 +15,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from typing import cast
 
+from bridge.core.changes import ValueChanged, ValuesChanged
 from bridge.core.chargers import derived
 from bridge.core.chargers.announcements import ANNOUNCED, Announcer
 from bridge.core.chargers.observations import Observation, decode
@@ -52,9 +55,9 @@ class Charger:
     board: SessionBoard
     announcer: Announcer
 
-    def publications(self, now: Moment) -> Iterator[Effect]:
+    def current(self, now: Moment) -> Iterator[Effect]:
         """Everything retained of it again."""
-        yield from self.state.publications(now)
+        yield from self.state.current(now)
         yield from self.board.publications()
 
 
@@ -105,9 +108,9 @@ class Fleet:
         new = tuple(i for i in charger_ids if i not in self._chargers)
         for charger_id in new:
             self._chargers[charger_id] = Charger(
-                ChargerState(charger_id, self._topics, self._publish, self._salt),
+                ChargerState(charger_id, self._publish, self._salt),
                 SessionBoard(charger_id, self._topics),
-                Announcer(charger_id, self._topics),
+                Announcer(charger_id),
             )
         self._touched.update(new)
         return new
@@ -127,7 +130,7 @@ class Fleet:
             yield from self._undecodable_alert(now)
 
     def read(
-        self, raw: RawObservation, source: str, now: Moment, effects: list[Effect]
+        self, raw: RawObservation, source: str, now: Moment, effects: list[Effect | ValueChanged]
     ) -> Observation | None:
         """Decode one observation.
 
@@ -163,7 +166,7 @@ class Fleet:
         observation: Observation,
         source: str,
         now: Moment,
-        effects: list[Effect],
+        effects: list[Effect | ValueChanged],
         *,
         ours: bool,
     ) -> None:
@@ -353,6 +356,15 @@ class Fleet:
             "the last good values stay; report the observation ids if this does not pass",
             now,
         )
+
+
+def batched(found: list[Effect | ValueChanged]) -> Iterator[Effect]:
+    """Yield what was found, in order, and values that follow each other together."""
+    for kind, run in groupby(found, type):
+        if kind is ValueChanged:
+            yield ValuesChanged(cast("tuple[ValueChanged, ...]", tuple(run)))
+        else:
+            yield from cast("Iterator[Effect]", run)
 
 
 def _text_of(value: object) -> str:

@@ -15,27 +15,29 @@ Rules:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 import msgspec
 
+from bridge.core.changes import (
+    AvailabilityChanged,
+    Change,
+    DerivedChanged,
+    ValueChanged,
+    ValuesChanged,
+)
 from bridge.core.chargers import derived
 from bridge.core.chargers.observations import (
     REGISTRY,
     Observation,
     ObservationSpec,
     Value,
-    label_of,
     spec_of,
 )
 from bridge.core.chargers.redaction import publishable, without_auth
 from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
-from bridge.core.messages import Publish
-from bridge.core.topics import Topics
-from bridge.core.values import hashed, iso_utc, json_value, scalar
+from bridge.core.values import hashed, scalar
 from bridge.settings import PublishSettings
 
 # More than two clocks differ by, less than anybody would call recent.
@@ -74,18 +76,13 @@ class ChargerState:
         online: Whether it was available when that was last asked; None before that.
     """
 
-    def __init__(
-        self, charger_id: str, topics: Topics, publish: PublishSettings, salt: bytes
-    ) -> None:
+    def __init__(self, charger_id: str, publish: PublishSettings, salt: bytes) -> None:
         self.charger_id = charger_id
         self.stale = 0
-        self._topics = topics
-        self._observation_topic = topics.observation(charger_id, "")
-        self._state_topic = topics.state(charger_id, "")
         self._publish = publish
         self._salt = salt
         self._held: dict[int, _Held] = {}
-        self._derived: dict[str, bytes] = {}
+        self._derived: dict[str, derived.DerivedValue] = {}
         self._switched_at: Moment | None = None
         self.online: bool | None = None
         # The newest sign of life: when it was made, on the monotonic clock, and its stamp.
@@ -116,7 +113,11 @@ class ChargerState:
     # -- observations -------------------------------------------------------------------------
 
     def apply(
-        self, observation: Observation, source: str, now: Moment, effects: list[Effect]
+        self,
+        observation: Observation,
+        source: str,
+        now: Moment,
+        effects: list[Effect | ValueChanged],
     ) -> None:
         """Take one observation.
 
@@ -157,7 +158,7 @@ class ChargerState:
             if is_same and old.measured_at == measured_at:
                 return
         self._held[number] = new
-        self._add_messages(effects, spec, new, bare=not is_same, stamp=observation.stamp)
+        effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
         if number in derived.BY_SOURCE:
             effects += self._derive(number)
         elif number == derived.SMART_CHARGING:
@@ -166,7 +167,7 @@ class ChargerState:
     def smart_charging_setting(self, enabled: bool, now: Moment) -> Iterator[Effect]:
         """Take note of a confirmed setting of smart charging: off kills the touch button."""
         self._switched_at = None if enabled else now
-        yield from self._set_derived(derived.TOUCH_BUTTON, b"enabled" if enabled else b"disabled")
+        yield from self._set_derived(derived.TOUCH_BUTTON, "enabled" if enabled else "disabled")
 
     def _smart_charging_seen(self, old: _Held | None, new: _Held) -> Iterator[Effect]:
         """Bring the button back when smart charging comes on after it was switched off."""
@@ -176,88 +177,61 @@ class ChargerState:
         later = not off.trusted or new.measured_at > off.wall
         if old.value is False if old is not None else later:
             self._switched_at = None
-            yield from self._set_derived(derived.TOUCH_BUTTON, b"enabled")
+            yield from self._set_derived(derived.TOUCH_BUTTON, "enabled")
 
     def _derive(self, observation_id: int) -> Iterator[Effect]:
-        for topic in derived.BY_SOURCE[observation_id]:
-            payload = topic.derive(self)
-            if payload is None and topic.name in self._derived:
-                payload = b"null"  # it was known, and what is known now does not tell any more
-            if payload is not None:
-                yield from self._set_derived(topic.name, payload)
+        for row in derived.BY_SOURCE[observation_id]:
+            value = row.derive(self)
+            if value is derived.UNTOLD and row.name in self._derived:
+                value = None  # it was known, and what is known now does not tell any more
+            if value is not derived.UNTOLD:
+                yield from self._set_derived(row.name, value)
 
-    def _set_derived(self, name: str, payload: bytes) -> Iterator[Effect]:
-        if self._derived.get(name) != payload:
-            self._derived[name] = payload
-            yield Publish(self._state_topic + name, payload, telemetry=True)
+    def _set_derived(self, name: str, value: derived.DerivedValue) -> Iterator[Effect]:
+        if self._derived.get(name, derived.UNTOLD) != value:
+            self._derived[name] = value
+            yield DerivedChanged(self.charger_id, name, value)
 
     def _note(self, event: str, spec: ObservationSpec) -> Note:
         return Note("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
 
-    # -- messages -----------------------------------------------------------------------------
+    # -- changes ------------------------------------------------------------------------------
 
-    def publications(self, now: Moment) -> Iterator[Effect]:
+    def current(self, now: Moment) -> Iterator[Change]:
         """Yield everything retained again, as after the broker lost its memory."""
-        for observation_id, held in self._held.items():
-            spec = spec_of(observation_id)
-            if not spec.personal:
-                messages: list[Effect] = []
-                self._add_messages(messages, spec, held, bare=True)
-                yield from messages
-        for name, payload in self._derived.items():
-            yield Publish(self._state_topic + name, payload, telemetry=True)
+        held = ((spec_of(number), one) for number, one in self._held.items())
+        values = tuple(self._change(spec, one) for spec, one in held if not spec.personal)
+        if values:
+            yield ValuesChanged(values)
+        for name, value in self._derived.items():
+            yield DerivedChanged(self.charger_id, name, value)
         if self.online is not None:
             yield self.availability_again(now)
 
-    def _add_messages(
-        self,
-        messages: list[Effect],
-        spec: ObservationSpec,
-        held: _Held,
-        *,
-        bare: bool,
-        stamp: str = "",
-    ) -> None:
-        """Add the document and, when asked for, the bare value of one observation.
+    def _change(
+        self, spec: ObservationSpec, held: _Held, *, is_new: bool = True, stamp: str = ""
+    ) -> ValueChanged:
+        """Return what is held of an observation as it may be published.
 
         Args:
-            messages: What to add to.
             spec: Of the observation.
             held: It.
-            bare: Add the bare value too.
+            is_new: The value differs from the one before.
             stamp: ``held.measured_at`` spelled, if it is known.
         """
         value = held.value
-        label = label_of(spec, value) if spec.labels else None
         if spec.personal and value != "" and not self._publish.personal_data:
-            value, label = hashed(scalar(value).decode(), self._salt), None
-        measured_at = stamp or iso_utc(held.measured_at)
-        frame = _frame(spec.id)
-        spelled = scalar(value)
-        retained = not spec.personal
-        if self._publish.json:
-            document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
-                frame.head,
-                json_value(value) if isinstance(value, str) else spelled,  # numbers look the same
-                b'"%b"' % label.encode() if label else b"null",
-                frame.unit,
-                measured_at.encode(),
-                iso_utc(held.received_at).encode(),
-                held.source.encode(),
-            )
-            topic = self._observation_topic + spec.name
-            messages.append(Publish(topic, document, retained=retained, telemetry=retained))
-        if bare and self._publish.scalar:
-            properties = (("measured_at", measured_at), *frame.properties)
-            messages.append(
-                Publish(
-                    self._state_topic + spec.name,
-                    spelled,
-                    retained=retained,
-                    user_properties=properties,
-                    telemetry=retained,
-                )
-            )
+            value = hashed(scalar(value).decode(), self._salt)
+        return ValueChanged(
+            self.charger_id,
+            spec,
+            value,
+            held.measured_at,
+            held.received_at,
+            held.source,
+            is_new,
+            stamp,
+        )
 
     # -- availability -------------------------------------------------------------------------
 
@@ -276,15 +250,16 @@ class ChargerState:
         )
 
     def availability(self, link_ok: bool, now: Moment) -> Iterator[Effect]:
-        """Publish the availability if it changed."""
+        """Yield the availability if it changed."""
         online = self.available(link_ok, now)
         if online != self.online:
             self.online = online
-            yield self._availability(online=online)
+            yield AvailabilityChanged(self.charger_id, online)
 
-    def availability_again(self, now: Moment) -> Publish:
+    def availability_again(self, now: Moment) -> AvailabilityChanged:
         """Say again whether it is available."""
-        return self._availability(online=bool(self.online) and self._heard_lately(now))
+        is_online = bool(self.online) and self._heard_lately(now)
+        return AvailabilityChanged(self.charger_id, is_online)
 
     def deadline_s(self, now: Moment) -> float | None:
         """Return the monotonic second at which silence will make it unavailable.
@@ -293,11 +268,6 @@ class ChargerState:
         only when it turns out what time it is.
         """
         return self._last_heard_s(now) + SILENCE_S if self._heard_lately(now) else None
-
-    def _availability(self, *, online: bool) -> Publish:
-        payload = b"online" if online else b"offline"
-        # The way of the values: who reads "online" finds what was published before it.
-        return Publish(self._topics.availability(self.charger_id), payload, telemetry=True)
 
     def _heard_lately(self, now: Moment) -> bool:
         return now.mono_s < self._last_heard_s(now) + SILENCE_S
@@ -369,29 +339,3 @@ def _outranked(new: _Held, old: _Held, now: Moment) -> bool:
 
 def _same(one: Value, other: Value) -> bool:
     return one == other and type(one) is type(other)
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """What is the same in every message of an observation.
-
-    Attributes:
-        head: Of its document, up to the value.
-        unit: In its document, up to the stamp.
-        properties: The user properties of its bare value, without the stamp.
-    """
-
-    head: bytes
-    unit: bytes
-    properties: tuple[tuple[str, str], ...]
-
-
-@lru_cache(maxsize=1024)
-def _frame(observation_id: int) -> _Frame:
-    spec = spec_of(observation_id)
-    unit = "null" if spec.unit is None else f'"{spec.unit}"'
-    return _Frame(
-        f'{{"id":{spec.id},"name":"{spec.name}","value":'.encode("ascii"),
-        f',"unit":{unit},"measured_at":"'.encode("ascii"),
-        (("unit", spec.unit or ""), ("id", str(spec.id))),
-    )

@@ -6,7 +6,7 @@ its outcomes surprise people: everybody may charge, or nobody. Both are told as 
 that is open to everybody anyhow needs no warning.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.core.alerts import Alerts
@@ -17,6 +17,7 @@ from bridge.core.chargers.derived import (
     OFFLINE_ALLOW_ALL,
     OFFLINE_CHARGING_MODE,
     OFFLINE_WHITELIST,
+    UNTOLD,
     Readings,
     flag,
 )
@@ -43,7 +44,7 @@ _WORDS: Final = {
         "set local_authorize_offline_enabled to true, and offline_charging_mode to whitelisted",
     ),
 }
-_KINDS: Final = {b"allow_all": OPEN, b"none": NOBODY}
+_KINDS: Final[Mapping[object, str]] = {"allow_all": OPEN, "none": NOBODY}
 _DERIVE: Final = {topic.name: topic.derive for topic in DERIVED}
 
 
@@ -51,9 +52,9 @@ def surprise(readings: Readings) -> str | None:
     """Return the kind of alert a charger's settings deserve; None while they are not all seen."""
     if flag(readings, OFFLINE_WHITELIST) is None or flag(readings, OFFLINE_ALLOW_ALL) is None:
         return None
-    if _DERIVE["access_mode"](readings) in (None, b"open"):
+    if _DERIVE["access_mode"](readings) in (UNTOLD, "open"):
         return None
-    return _KINDS.get(_DERIVE["offline_policy"](readings) or b"")
+    return _KINDS.get(_DERIVE["offline_policy"](readings))
 
 
 class AccessWatch:

@@ -1,0 +1,1 @@
+"""Output conventions: how changes of the core are published."""

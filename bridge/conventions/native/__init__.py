@@ -1,0 +1,1 @@
+"""The gateway's own topics, as the contract has them."""

@@ -1,0 +1,103 @@
+"""Values, derived values and availability of chargers as messages.
+
+All of these are values among many: they may go over the connection for values, and who reads
+``online`` finds what was published before it.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChanged, ValuesChanged
+from bridge.core.chargers.observations import label_of, spec_of
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from bridge.core.values import iso_utc, json_value, number, scalar
+from bridge.settings import PublishSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is the same in every message of an observation.
+
+    Attributes:
+        head: Of its document, up to the value.
+        unit: In its document, up to the stamp.
+        properties: The user properties of its bare value, without the stamp.
+    """
+
+    head: bytes
+    unit: bytes
+    properties: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=1024)
+def _frame(observation_id: int) -> _Frame:
+    spec = spec_of(observation_id)
+    unit = "null" if spec.unit is None else f'"{spec.unit}"'
+    return _Frame(
+        f'{{"id":{spec.id},"name":"{spec.name}","value":'.encode("ascii"),
+        f',"unit":{unit},"measured_at":"'.encode("ascii"),
+        (("unit", spec.unit or ""), ("id", str(spec.id))),
+    )
+
+
+class ValueMessages:
+    """Makes the messages of values.
+
+    Args:
+        topics: The topic tree.
+        publish: Which of the two forms are published.
+    """
+
+    def __init__(self, topics: Topics, publish: PublishSettings) -> None:
+        self._topics = topics
+        self._base = topics.base
+        self._has_json = publish.json
+        self._has_scalar = publish.scalar
+
+    def values(self, change: ValuesChanged) -> list[Publish]:
+        """Return the document and, where the value is a new one, the bare value of each."""
+        messages: list[Publish] = []
+        for value in change.values:
+            self._add(value, messages)
+        return messages
+
+    def derived(self, change: DerivedChanged) -> list[Publish]:
+        """Return the bare derived value."""
+        topic = self._topics.state(change.charger_id, change.name)
+        return [Publish(topic, scalar(change.value), telemetry=True)]
+
+    def availability(self, change: AvailabilityChanged) -> list[Publish]:
+        """Return ``online`` or ``offline``."""
+        topic = self._topics.availability(change.charger_id)
+        return [Publish(topic, b"online" if change.is_online else b"offline", telemetry=True)]
+
+    def _add(self, change: ValueChanged, messages: list[Publish]) -> None:
+        spec, value = change.spec, change.value
+        measured_at = change.stamp or iso_utc(change.measured_at)
+        frame = _frame(spec.id)
+        spelled = scalar(value) if isinstance(value, str) else number(value)
+        retained = not spec.personal
+        if self._has_json:
+            label = label_of(spec, value) if spec.labels else None
+            document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
+                frame.head,
+                json_value(value) if isinstance(value, str) else spelled,  # numbers look the same
+                b'"%b"' % label.encode() if label else b"null",
+                frame.unit,
+                measured_at.encode(),
+                iso_utc(change.received_at).encode(),
+                change.source.encode(),
+            )
+            topic = f"{self._base}/{change.charger_id}/observation/{spec.name}"
+            messages.append(Publish(topic, document, retained=retained, telemetry=retained))
+        if change.is_new and self._has_scalar:
+            messages.append(
+                Publish(
+                    f"{self._base}/{change.charger_id}/state/{spec.name}",
+                    spelled,
+                    retained=retained,
+                    user_properties=(("measured_at", measured_at), *frame.properties),
+                    telemetry=retained,
+                )
+            )
