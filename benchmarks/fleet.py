@@ -19,11 +19,12 @@ from itertools import islice
 from benchmarks import stage
 from benchmarks.records import Fleet, records, span
 from bridge import lean
+from bridge.conventions.native.convention import Native
+from bridge.core.changes import Change
 from bridge.core.cloud.signalr import Decoder, grouped
 from bridge.core.events import Event, Moment, MqttConnected, Started, StreamOpened
 from bridge.core.machine import Machine
-from bridge.core.messages import Publish
-from bridge.settings import EaseeSettings, Secret, Settings
+from bridge.settings import EaseeSettings, PublishSettings, Secret, Settings
 
 SIZES = (10, 100, 1_000, 10_000)
 OBSERVATIONS = 100
@@ -48,6 +49,7 @@ class Bench:
         self.fleet = fleet
         self.messages = 0
         self._machine = machine_of(fleet)
+        self._native = Native(self._machine.topics, PublishSettings())
         self._decoder = Decoder()
         now = datetime.now(UTC)  # noqa: TID251 - a script has no clock to be given
         self._measured_until = now - timedelta(minutes=10)
@@ -73,9 +75,10 @@ class Bench:
         return took_s / count
 
     def _handle(self, event: Event) -> None:
-        """Do what the pump does with an event, except to carry the effects out."""
+        """Do what the pump does with an event, except to send messages."""
         for effect in self._machine.handle(event, self._moment):
-            self.messages += isinstance(effect, Publish)
+            if isinstance(effect, Change):
+                self.messages += sum(1 for _ in self._native.publish(effect, self._moment))
         self._machine.deadline_s()
 
 

@@ -378,7 +378,7 @@ class Gateway:
             try:
                 self._queue(convention.publish(ValuesChanged((value,)), now))
             except Exception as error:  # noqa: BLE001 - the border of a convention
-                self._mishap(event, convention.name, type(value).__name__, error)
+                self._mishap(event, convention.name, type(change).__name__, error)
 
     def _queue(self, messages: Iterable[Publish]) -> None:
         """Queue messages, each for its connection."""

@@ -1,16 +1,17 @@
 """What changes become under the native convention, for tests that speak of topics."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
 from bridge.core.effects import Effect
-from bridge.core.events import Moment
+from bridge.core.events import Event, Moment
+from bridge.core.machine import Machine
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
-from tests.conftest import NOON
 
-NOW = Moment(NOON, 0.0)
+NOW = Moment(datetime(2026, 11, 22, 12, tzinfo=UTC), 0.0)
 
 
 def as_messages(
@@ -25,3 +26,9 @@ def as_messages(
         else:
             found.append(effect)
     return found
+
+
+def handled(machine: Machine, event: Event, now: Moment) -> list[Effect]:
+    """Have a machine handle an event; return what follows, changes as their messages."""
+    effects = machine.handle(event, now)
+    return as_messages(effects, base=machine.topics.base, publish=machine._settings.publish)

@@ -12,13 +12,15 @@ from structlog.testing import capture_logs
 
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
+from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
+from bridge.core.chargers.observations import spec_of
 from bridge.core.cloud.requests import charger_list_request
 from bridge.core.commands.record import CommandRow
 from bridge.core.effects import (
     Acknowledge,
+    Action,
     AskRetained,
     CallCloud,
-    Effect,
     ForgetTexts,
     KeepReports,
     KeepText,
@@ -396,7 +398,7 @@ async def test_a_request_whose_time_is_over_has_none_left():
 
 def test_every_effect_there_is_has_a_wire():
     """The table leaves none out; the one that has no fields has a test of its own."""
-    assert {type(effect) for effect, _, _ in WIRES} == {*get_args(Effect)} - {SendDenied}
+    assert {type(effect) for effect, _, _ in WIRES} == {*get_args(Action)} - {SendDenied}
 
 
 DOWN = CloudUnavailable("down")
@@ -1326,3 +1328,64 @@ async def test_what_waits_for_the_broker_is_told():
         await settled(lambda: outside.published)
         assert (gateway.waiting, gateway.in_flight) == (3 + 2, 2 + 1)
         gateway._connected = False  # nobody waits for the rest
+
+
+# -- conventions -----------------------------------------------------------------------------------
+
+
+class Echoing:
+    """A convention that publishes one message of each change, and fails at one topic."""
+
+    def __init__(self, name, fails_at=None):
+        self.name = name
+        self.fails_at = fails_at
+
+    def publish(self, change, _now):
+        told = change.values if isinstance(change, ValuesChanged) else (change,)
+        topics = [f"{self.name}/{one.charger_id}" for one in told]
+        if self.fails_at in topics:
+            raise KeyError("a defect")
+        return [Publish(topic, b"1", retained=False) for topic in topics]
+
+
+async def published_by(*conventions, effects):
+    """Have changes published; return the topics in order, and which components failed."""
+    script = Script({StreamOpened: effects})
+    async with running(script, conventions=conventions) as outside:
+        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.inbox.put(StreamOpened())
+        await settled(lambda: script.seen(StreamOpened))
+        await settled(lambda: outside.inbox.is_empty and not outside.unacked)
+    failed = [(event.name, event.doing) for event in script.seen(ComponentFailed)]
+    return [one.topic for one in outside.published if one != FAREWELL], failed
+
+
+async def test_each_convention_publishes_each_change_in_its_place():
+    """The messages of a change stand where the change stood among the other effects."""
+    effects = [
+        Publish("first", b"1", retained=False),
+        AvailabilityChanged("EH1", is_online=True),
+        Publish("last", b"1", retained=False),
+    ]
+    topics, failed = await published_by(Echoing("a"), Echoing("b"), effects=effects)
+    assert topics == ["first", "a/EH1", "b/EH1", "last"]
+    assert failed == []
+
+
+async def test_a_convention_that_fails_costs_no_other_anything():
+    """The other publishes, the next change is published, and an alert can name who failed."""
+    effects = [AvailabilityChanged("EH1", is_online=True), AvailabilityChanged("EH2", True)]
+    topics, failed = await published_by(Echoing("a", "a/EH1"), Echoing("b"), effects=effects)
+    assert topics == ["b/EH1", "a/EH2", "b/EH2"]
+    assert failed == [("a", "AvailabilityChanged")]
+
+
+async def test_a_value_that_cannot_be_published_does_not_cost_the_next():
+    """Values come together, and each is published or fails by itself."""
+    values = tuple(
+        ValueChanged(charger_id, spec_of(120), 7.2, NOON, NOON, "stream")
+        for charger_id in ("EH1", "EH2", "EH3")
+    )
+    topics, failed = await published_by(Echoing("a", "a/EH2"), effects=[ValuesChanged(values)])
+    assert topics == ["a/EH1", "a/EH3"]
+    assert failed == [("a", "ValuesChanged")]

@@ -643,7 +643,7 @@ class Machine:
         # Also when the broker remembers our session: a mosquitto that was killed restores an older
         # store, says session_present, and has lost what was retained since.
         for charger in self._fleet.chargers.values():
-            yield from run("fleet", charger.current, now)
+            yield from run("fleet", charger.publications, now)
         yield from run("departures", self._departures.connected, now)
         holds = event.maximum_qos > 0
         yield from run("sessions", self._sessions.connected, now, holds=holds)

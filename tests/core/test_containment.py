@@ -76,6 +76,7 @@ from bridge.core.values import iso_utc
 from bridge.errors import CloudUnavailable, StoreError
 from bridge.settings import CommandSettings, EaseeSettings, HomeAssistantSettings, Secret, Settings
 from tests.conftest import NOON
+from tests.native import handled
 
 ONE, TWO = "EH123456", "EH123457"
 COMPONENTS = {
@@ -224,7 +225,7 @@ class Bridge:
 
     def take(self, *events):
         now = Moment(NOON, 1000.0 + self.seconds)
-        return [effect for event in events for effect in self.machine.handle(event, now)]
+        return [effect for event in events for effect in handled(self.machine, event, now)]
 
 
 def alert_of(effects):

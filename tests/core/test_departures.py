@@ -12,6 +12,7 @@ from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import as_messages
 
 ONE, TWO = "EH123456", "EH123457"
 DAY_S = 24 * 3600.0
@@ -47,7 +48,7 @@ class Desk:
         emptied, self.offline = [], []
         while (at := self.departures.deadline_s()) is not None and at <= self.seconds:
             effects = self.departures.tick(self.now)
-            messages = [effect for effect in effects if isinstance(effect, Publish)]
+            messages = [effect for effect in as_messages(effects) if isinstance(effect, Publish)]
             emptied += [message.topic for message in messages if not message.payload]
             self.offline += [message.topic for message in messages if message.payload == b"offline"]
             self.ack(messages)
@@ -87,7 +88,7 @@ def test_it_is_emptied_at_once_on_demand():
     assert not desk.departures.forget(TWO, desk.now)
     assert desk.departures.forget(ONE, desk.now)
     assert desk.departures.waiting == {}
-    messages = list(desk.departures.tick(desk.now))
+    messages = as_messages(desk.departures.tick(desk.now))
 
     assert {message.telemetry for message in messages} == {True, False}
     assert all(message.retained and message.payload == b"" for message in messages)
@@ -119,7 +120,7 @@ def test_one_charger_after_the_other():
     desk = Desk()
     desk.leave(ONE, TWO)
     desk.seconds += DAY_S
-    messages = list(desk.departures.tick(desk.now))
+    messages = as_messages(desk.departures.tick(desk.now))
     assert desk.departures.deadline_s() is None
     assert desk.departures.is_emptied(ONE)
     desk.ack([Publish("charger/x/state/y", b""), *messages[:-1]])
@@ -150,7 +151,7 @@ def test_who_is_served_elsewhere_is_not_called_offline():
     """Neither at the moment of leaving nor with a new connection; the others are."""
     desk = Desk({ONE: NOON, TWO: NOON})
     desk.elsewhere = {ONE}
-    offline = list(desk.departures.offline((ONE, TWO), desk.now))
+    offline = as_messages(desk.departures.offline((ONE, TWO), desk.now))
 
     assert [(e.topic, e.payload) for e in offline] == [(f"charger/{TWO}/availability", b"offline")]
     assert desk.due() == []
@@ -165,7 +166,7 @@ def test_nothing_is_emptied_without_a_broker():
     desk.seconds = DAY_S
 
     assert desk.departures.deadline_s() is None
-    assert list(desk.departures.tick(desk.now)) == []
+    assert as_messages(desk.departures.tick(desk.now)) == []
 
 
 def test_no_day_is_over_while_nobody_knows_the_time():
@@ -184,7 +185,7 @@ def test_the_end_is_told(others):
     desk = Desk()
     desk.leave(ONE, *(f"EH20000{number}" for number in range(others)))
     desk.departures.forget(ONE, desk.now)
-    messages = list(desk.departures.tick(desk.now))
+    messages = as_messages(desk.departures.tick(desk.now))
     notes = [effect for m in messages for effect in desk.departures.acked(m, desk.now)]
 
     assert notes == [Note("info", "charger.forgotten", {"charger_id": ONE})]

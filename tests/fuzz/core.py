@@ -29,6 +29,7 @@ from bridge.core.messages import Publish
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
+from tests.native import handled
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 NOW = Moment(NOON, 1000.0)
@@ -39,6 +40,7 @@ SETTINGS = Settings(
     EaseeSettings("x@example.com", Secret("fuzz-password"), (ONE,)),
     commands=CommandSettings(allow=ALL),
 )
+
 TOPICS = Topics(reply_prefixes=("answers/",))
 # What one input may grow to: the largest text of the stream, in JSON, in a document.
 MOST_OUT_BYTES = 8 * LONGEST_TEXT_BYTES
@@ -138,7 +140,7 @@ class Core:
         for _ in range(MOST_STEPS):
             if not waiting:
                 return out
-            for effect in self._machine.handle(waiting.popleft(), now):
+            for effect in handled(self._machine, waiting.popleft(), now):
                 judge(effect)
                 out.append(effect)
                 if isinstance(effect, SaveCommand):

@@ -27,6 +27,7 @@ from bridge.core.messages import Publish, Receipt
 from bridge.errors import CloudRejected, CloudUnavailable, CommandRefused
 from bridge.settings import EaseeSettings, LogSettings, Secret, Settings
 from tests.conftest import NOON
+from tests.native import handled
 
 ONE = "EH123456"
 NOW = Moment(NOON, 1000.0)
@@ -49,14 +50,14 @@ def machine(*chargers: str) -> Machine:
 def listed(ids: tuple[str, ...]) -> list:
     """Let the account list chargers; return everything that follows from it."""
     core = machine()
-    out = list(core.handle(Started(), NOW))
-    out += core.handle(MqttConnected(False, "5", 20), NOW)
+    out = list(handled(core, Started(), NOW))
+    out += handled(core, MqttConnected(False, "5", 20), NOW)
     call = next(effect for effect in out if isinstance(effect, CallCloud))
     body = json.dumps([{"id": one, "name": NASTY} for one in ids]).encode()
-    out += core.handle(CloudAnswered(call.call_id, 200, body), NOW)
+    out += handled(core, CloudAnswered(call.call_id, 200, body), NOW)
     for one in ids:
         raw = RawObservation(one, 109, 4, "3", "2026-11-22T11:59:00Z")
-        out += core.handle(Observed((raw,)), NOW)
+        out += handled(core, Observed((raw,)), NOW)
     return out
 
 
@@ -99,10 +100,10 @@ def test_only_a_serial_leads_to_a_url(text):
 def test_a_response_topic_is_no_deputy(wanted):
     """We publish with our own rights: only below the reply topics, never where we are told."""
     core = machine(ONE)
-    list(core.handle(Started(), NOW))
+    list(handled(core, Started(), NOW))
     topic = f"charger/{ONE}/set/start"
     message = MqttMessage(topic, b"no", Receipt(1, 1, 1), response_topic=wanted, correlation=b"1")
-    topics = [e.topic for e in core.handle(message, NOW) if isinstance(e, Publish)]
+    topics = [e.topic for e in handled(core, message, NOW) if isinstance(e, Publish)]
 
     allowed = wanted == "charger/reply/../set/start"  # levels are levels: MQTT has no dot segments
     assert [t for t in topics if t == wanted] == ([wanted] if allowed else [])
@@ -112,14 +113,14 @@ def test_a_response_topic_is_no_deputy(wanted):
 def test_a_retained_command_is_refused_however_often_it_comes():
     """A thousand retained commands at a start: a thousand refusals and no request."""
     core = machine(ONE)
-    out = list(core.handle(Started(), NOW))
-    out += core.handle(MqttConnected(False, "5", 20), NOW)
+    out = list(handled(core, Started(), NOW))
+    out += handled(core, MqttConnected(False, "5", 20), NOW)
     before = [effect for effect in out if isinstance(effect, CallCloud)]
     out = []
     for number in range(1000):
         receipt = Receipt(1, number % 65_535 + 1, 1)
         message = MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", receipt, retained=True)
-        out += core.handle(message, NOW)
+        out += handled(core, message, NOW)
     answers = [json.loads(e.payload) for e in out if isinstance(e, Publish) and "result" in e.topic]
 
     assert before
@@ -130,7 +131,7 @@ def test_a_retained_command_is_refused_however_often_it_comes():
 def everything_outside_can_say() -> list:
     """Put a nasty text wherever the outside has a say; return what the core makes of it."""
     core = machine(ONE)
-    out = list(core.handle(Started(), NOW))
+    out = list(handled(core, Started(), NOW))
     call = next(effect for effect in out if isinstance(effect, CallCloud))
     events = (
         CloudFailed(call.call_id, CloudUnavailable(NASTY)),
@@ -145,7 +146,7 @@ def everything_outside_can_say() -> list:
         MqttMessage("charger/bridge/session/replay", NASTY.encode(), Receipt(1, 5, 1)),
     )
     for event in events:
-        out += core.handle(event, NOW)
+        out += handled(core, event, NOW)
     return out
 
 
@@ -175,10 +176,10 @@ def test_names_of_the_cloud_are_in_no_document_of_ours():
 def test_a_pin_code_in_a_broken_list_is_in_no_error():
     """Bodies with pin codes are not quoted in messages, where logs and topics would show them."""
     core = machine()
-    out = list(core.handle(Started(), NOW))
+    out = list(handled(core, Started(), NOW))
     call = next(effect for effect in out if isinstance(effect, CallCloud))
     body = b'{"pinCode":"canary-4713", "id":'
-    out = list(core.handle(CloudAnswered(call.call_id, 200, body), NOW))
+    out = list(handled(core, CloudAnswered(call.call_id, 200, body), NOW))
     said = repr([effect for effect in out if isinstance(effect, Note | Publish)])
 
     assert rest.charger_list(b"[]").dropped == 0

@@ -25,7 +25,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from bridge.core.alerts import Alerts
-from bridge.core.chargers.fleet import Fleet
+from bridge.core.changes import ValueChanged
+from bridge.core.chargers.fleet import Fleet, batched
 from bridge.core.effects import (
     CallCloud,
     Effect,
@@ -56,6 +57,7 @@ from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
+from tests.native import as_messages
 
 BEGIN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
@@ -429,17 +431,17 @@ class Life:
             charge.told_kwh.add(told.kwh)
         self.world.newest[charge.charger_id] = told
         raw = RawObservation(charge.charger_id, 129, 6, told.text, told.stamp)
-        effects: list[Effect] = []
+        effects: list[Effect | ValueChanged] = []
         observation = self.fleet.read(raw, "stream", self.now, effects)
         if observation is not None:  # else it has no stamp
             self.fleet.apply(observation, "stream", self.now, effects, ours=False)
-        self.do(effects)
+        self.do(batched(effects))
 
     # -- what the core wants ---------------------------------------------------------------------
 
     def do(self, effects: Iterable[Effect]) -> None:
         """Carry effects out, and look at the time as the machine does."""
-        for effect in [*effects, *self.room.tick(self.now)]:
+        for effect in as_messages([*effects, *self.room.tick(self.now)]):
             self._carry_out(effect)
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - one case per effect

@@ -33,6 +33,7 @@ from bridge.core.values import iso_utc
 from bridge.errors import CloudUnavailable
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON
+from tests.native import handled
 
 CHARGERS = tuple(f"EH{number:06}" for number in range(50))
 HOURS = 72
@@ -69,7 +70,7 @@ class Simulation:
                 case MqttDisconnected():
                     self.connected = False
                     self.outbox.lost()
-            for effect in self.machine.handle(event, self.now):
+            for effect in handled(self.machine, event, self.now):
                 queue.extend(self.answers(effect))
             while self.connected and (message := self.outbox.take()) is not None:
                 self.arrived.append(message)

@@ -25,6 +25,7 @@ from paho.mqtt.properties import Properties
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.mqtt.link import PahoLink
 from bridge.adapters.store.sqlite import SqliteStore
+from bridge.conventions.native.convention import Native
 from bridge.core.events import (
     Event,
     MqttAcked,
@@ -217,6 +218,7 @@ async def bridged(port: int, folder: Path, oracle: Oracle) -> AsyncIterator[Brid
     gateway = Gateway(
         machine,
         bridge.inbox,
+        conventions=(Native(machine.topics, settings.publish),),
         link=link,
         cloud=NoCloud(),
         stream=None,

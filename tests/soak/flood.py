@@ -25,6 +25,7 @@ from bridge.core.telemetry import Telemetry
 from bridge.core.values import iso_utc
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON
+from tests.native import handled
 
 CHARGERS = tuple(f"EH{number:06}" for number in range(20))
 # Power, energy and currents: numbers that move all day.
@@ -60,7 +61,7 @@ class Flood:
     def handle(self, event) -> None:
         """Let the core take one event; keep what it publishes."""
         now = Moment(NOON + timedelta(milliseconds=self.poured), 1000.0 + self.poured / 1000)
-        for effect in self.machine.handle(event, now):
+        for effect in handled(self.machine, event, now):
             assert getattr(effect, "event", "") != "component.failed", effect
             if isinstance(effect, Publish):
                 box = self.telemetry if effect.telemetry else self.outbox

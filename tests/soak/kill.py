@@ -30,6 +30,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.mqtt.link import PahoLink
 from bridge.adapters.store.sqlite import SqliteStore
+from bridge.conventions.native.convention import Native
 from bridge.core.events import CommandResponse, MqttConnected, Observed, RawObservation
 from bridge.core.machine import Machine
 from bridge.core.messages import Publish
@@ -187,7 +188,14 @@ async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> No
     )
     cloud = Cloud(store, pipe, inbox)
     gateway = Gateway(
-        machine, inbox, link=link, cloud=cloud, stream=None, store=store, clock=SystemClock()
+        machine,
+        inbox,
+        conventions=(Native(machine.topics, settings.publish),),
+        link=link,
+        cloud=cloud,
+        stream=None,
+        store=store,
+        clock=SystemClock(),
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(asyncio.Event(), opened=store_opened(opened)))

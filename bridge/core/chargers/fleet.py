@@ -55,9 +55,9 @@ class Charger:
     board: SessionBoard
     announcer: Announcer
 
-    def current(self, now: Moment) -> Iterator[Effect]:
+    def publications(self, now: Moment) -> Iterator[Effect]:
         """Everything retained of it again."""
-        yield from self.state.current(now)
+        yield from self.state.publications(now)
         yield from self.board.publications()
 
 

@@ -197,7 +197,7 @@ class ChargerState:
 
     # -- changes ------------------------------------------------------------------------------
 
-    def current(self, now: Moment) -> Iterator[Change]:
+    def publications(self, now: Moment) -> Iterator[Change]:
         """Yield everything retained again, as after the broker lost its memory."""
         held = ((spec_of(number), one) for number, one in self._held.items())
         values = tuple(self._change(spec, one) for spec, one in held if not spec.personal)

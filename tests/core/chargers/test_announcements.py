@@ -1,6 +1,5 @@
 """Announcements: told once, only when fresh, never for what we did ourselves."""
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from bridge.core.chargers.announcements import Announcer
 from bridge.core.chargers.observations import Observation, spec_of
 from bridge.core.events import CommandResponse, Moment
-from bridge.core.topics import Topics
 from tests.conftest import NOON
 
 NOW = Moment(NOON, 0.0)
@@ -23,7 +21,7 @@ def observation(number, value, age_s=1.0):
 @pytest.fixture
 def announcer():
     """An announcer that has seen smart charging off and no error."""
-    announcer = Announcer(ONE, Topics())
+    announcer = Announcer(ONE)
     for first in (observation(102, False, 600), observation(119, 0, 600)):
         assert list(announcer.observed(first, NOW, ours=False)) == []
     return announcer
@@ -31,11 +29,10 @@ def announcer():
 
 def test_a_touch_of_the_button_is_announced(announcer):
     """Smart mode that moved without a command of ours is a press of the touch button."""
-    (message,) = announcer.observed(observation(102, True), NOW, ours=False)
+    (event,) = announcer.observed(observation(102, True), NOW, ours=False)
 
-    assert message.topic == "charger/EH123456/event/smart_button"
-    assert message.retained is False
-    assert json.loads(message.payload)["value"] is True
+    assert event.kind == "smart_button"
+    assert event.facts == {"value": True}
 
 
 @pytest.mark.parametrize(
@@ -62,20 +59,20 @@ def test_a_replay_is_no_news_while_only_the_cloud_tells_the_time(announcer):
 
 def test_a_setting_that_somebody_else_moved_is_told():
     """An access setting or a lasting limit that moves fresh, and not by us, is foreign."""
-    announcer = Announcer(ONE, Topics())
+    announcer = Announcer(ONE)
     assert list(announcer.observed(observation(42, True, 600), NOW, ours=False)) == []
     assert list(announcer.observed(observation(42, False), NOW, ours=True)) == []
-    (message,) = announcer.observed(observation(42, True, 0.0), NOW, ours=False)
+    (event,) = announcer.observed(observation(42, True, 0.0), NOW, ours=False)
 
-    assert message.topic == "charger/EH123456/event/foreign_command"
-    assert json.loads(message.payload)["setting"] == "authorization_required"
+    assert event.kind == "foreign_command"
+    assert event.facts["setting"] == "authorization_required"
 
 
 def test_an_error_is_announced_when_it_appears_and_not_when_it_goes(announcer):
     """A code other than 0 is news; going back to 0 is not."""
-    (message,) = announcer.observed(observation(119, 17), NOW, ours=False)
+    (event,) = announcer.observed(observation(119, 17), NOW, ours=False)
 
-    assert json.loads(message.payload)["code"] == 17
+    assert event.facts["code"] == 17
     assert list(announcer.observed(observation(119, 0), NOW, ours=False)) == []
 
 
@@ -92,7 +89,7 @@ def test_a_waiting_car_is_announced_once(announcer):
 def test_a_foreign_command_is_told_with_exact_ticks(announcer):
     """Ticks do not fit a double; they go out as text."""
     response = CommandResponse(ONE, 48, 639086870099692230, accepted=True, result_code=0)
-    message = announcer.foreign_command(response, "set_dynamic_charger_current", NOW)
+    event = announcer.foreign_command(response, "set_dynamic_charger_current", NOW)
 
-    assert json.loads(message.payload)["ticks"] == "639086870099692230"
-    assert message.topic == "charger/EH123456/event/foreign_command"
+    assert event.facts["ticks"] == "639086870099692230"
+    assert event.kind == "foreign_command"

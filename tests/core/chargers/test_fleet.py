@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
-from bridge.core.chargers.fleet import Fleet
+from bridge.core.chargers.fleet import Fleet, batched
 from bridge.core.effects import KeepText, Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
@@ -17,6 +17,7 @@ from bridge.core.topics import Topics
 from bridge.core.values import iso_utc
 from bridge.settings import PublishSettings
 from tests.conftest import NOON
+from tests.native import as_messages
 
 ONE = "EH123456"
 TWO = "EH654321"
@@ -68,7 +69,7 @@ def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind
     observation = fleet.read(raw, "stream", now, effects)
     if observation is not None:
         fleet.apply(observation, "stream", now, effects, ours=False)
-    return effects
+    return as_messages(batched(effects))
 
 
 def published(effects):
@@ -91,9 +92,9 @@ def test_an_observation_of_somebody_elses_charger_is_only_counted(fleet, status)
 def test_a_charger_is_online_while_it_is_heard_and_offline_after_20_minutes(fleet, status):
     """Silence takes a charger offline at its deadline, without any event of its own."""
     tell(fleet, ONE, 120, "1.5", 0)
-    first = published(fleet.availability(at(0)))
+    first = published(as_messages(fleet.availability(at(0))))
     due_s = fleet.deadline_s()
-    later = published(fleet.availability(at(SILENCE_S + 1)))
+    later = published(as_messages(fleet.availability(at(SILENCE_S + 1))))
 
     assert first[f"charger/{ONE}/availability"] == b"online"
     assert first[f"charger/{TWO}/availability"] == b"offline"
@@ -109,7 +110,7 @@ def test_news_before_the_silence_ends_moves_the_deadline(fleet):
     tell(fleet, ONE, 120, "1.6", 600)
     list(fleet.availability(at(600)))
 
-    assert published(fleet.availability(at(SILENCE_S + 1))) == {}
+    assert published(as_messages(fleet.availability(at(SILENCE_S + 1)))) == {}
     assert fleet.deadline_s() == 1000.0 + 600 + SILENCE_S
 
 
@@ -117,7 +118,7 @@ def test_a_replay_brings_no_charger_to_life(fleet):
     """Values with old stamps are shown, and say nothing about now."""
     tell(fleet, ONE, 109, "3", 0, measured_s=-SILENCE_S - 60)
 
-    told = published(fleet.availability(at(0)))
+    told = published(as_messages(fleet.availability(at(0))))
     assert told[f"charger/{ONE}/availability"] == b"offline"
 
 
@@ -125,11 +126,14 @@ def test_what_arrived_before_the_time_was_known_is_not_believed_for_longer(fleet
     """It is judged when the time is known, and again when its own 20 minutes are over (777012)."""
     unknown = Moment(NOON - timedelta(minutes=10), 1000.0, trusted=False)
     tell(fleet, ONE, 120, "1.5", 0, measured_s=-900, now=unknown)
-    assert published(fleet.availability(unknown))[f"charger/{ONE}/availability"] == b"online"
+    assert (
+        published(as_messages(fleet.availability(unknown)))[f"charger/{ONE}/availability"]
+        == b"online"
+    )
 
-    assert published(fleet.availability(at(10))) == {}
+    assert published(as_messages(fleet.availability(at(10)))) == {}
     assert fleet.deadline_s() == 1000.0 - 900 + SILENCE_S
-    assert published(fleet.availability(at(SILENCE_S - 900))) == {
+    assert published(as_messages(fleet.availability(at(SILENCE_S - 900)))) == {
         f"charger/{ONE}/availability": b"offline"
     }
 
@@ -140,7 +144,7 @@ def test_the_time_of_the_cloud_judges_where_ours_cannot(fleet):
     tell(fleet, ONE, 120, "1.5", 0, measured_s=-SILENCE_S - 60, now=told)
     tell(fleet, TWO, 120, "1.5", 0, measured_s=-60, now=told)
 
-    shown = published(fleet.availability(told))
+    shown = published(as_messages(fleet.availability(told)))
     assert shown[f"charger/{ONE}/availability"] == b"offline"
     assert shown[f"charger/{TWO}/availability"] == b"online"
 
@@ -173,7 +177,7 @@ def test_nobody_is_called_online_who_was_silent_for_20_minutes(clock, steps):
 
     def look():
         nonlocal shown
-        told = published(fleet.availability(now()))
+        told = published(as_messages(fleet.availability(now())))
         shown = told.get(f"charger/{ONE}/availability", shown)
         if clock != "unknown":
             assert shown == (b"online" if true_s - newest_s < SILENCE_S else b"offline")
@@ -201,9 +205,9 @@ def test_without_the_cloud_nobody_is_available(fleet, status):
     tell(fleet, ONE, 120, "1.5", 0)
     list(fleet.availability(at(0)))
     status.cloud.stream_up = False
-    lost = published(fleet.availability(at(1)))
+    lost = published(as_messages(fleet.availability(at(1))))
     status.cloud.stream_up = True
-    back = published(fleet.availability(at(2)))
+    back = published(as_messages(fleet.availability(at(2))))
 
     assert lost == {f"charger/{ONE}/availability": b"offline"}
     assert back == {f"charger/{ONE}/availability": b"online"}
@@ -356,7 +360,7 @@ def test_a_start_nobody_can_read_does_not_replace_a_good_one(fleet):
     assert not [e for e in effects if isinstance(e, Publish) and e.topic.endswith("/current")]
     (shown,) = [
         e.payload
-        for e in fleet.chargers[ONE].publications(at(2))
+        for e in as_messages(fleet.chargers[ONE].publications(at(2)))
         if isinstance(e, Publish) and e.topic.endswith("session/current")
     ]
     assert json.loads(shown)["session_id"] == 7
