@@ -25,7 +25,6 @@ SAME_END_WITHIN = timedelta(minutes=5)
 # What one charger says twice it says alike.
 A_SECOND = timedelta(seconds=1)
 CLOSE = timedelta(seconds=20)
-NOTHING = timedelta()
 # The cloud rounds, and meters are told with six digits.
 SAME_ENERGY_KWH = 0.02
 SAME_METER_KWH = 0.001
@@ -191,13 +190,14 @@ def _spans(
 ) -> int:
     slack = SAME_START_WITHIN if cross else A_SECOND
     overlap = min(end, other_end) - max(start, other_start)
-    # Two that follow each other overlap by what their sources disagree.
-    if overlap > slack and overlap >= min(end - start, other_end - other_start) / 2:
+    # Two that follow each other overlap by what their sources disagree, short ones too.
+    is_shared = overlap >= min(end - start, other_end - other_start) / 2
+    if overlap > slack and is_shared:
         return SURE
     if overlap < -slack:
         return DIFFERENT
     alike = abs(start - other_start) <= slack and abs(end - other_end) <= _end_slack(cross=cross)
-    return SURE if alike and overlap >= NOTHING else TOUCHING
+    return SURE if alike and is_shared else TOUCHING
 
 
 def _part(

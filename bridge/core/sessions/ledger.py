@@ -8,7 +8,8 @@ Rules:
    on.
 2. Its key is stable: it comes from the charger and its own counter. A key that was given stays,
    whatever becomes known of its session; see :mod:`bridge.core.sessions.identity`.
-3. A time that can be replaces one that cannot, whoever told it.
+3. A time that can be replaces one that cannot, whoever told it. An end that the list mends is not
+   later than the stamp of the observation that told of the session.
 
 What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.
 """
@@ -16,12 +17,13 @@ What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TypeVar
 
 from bridge.core.sessions.clocks import ENDED, STARTED, before_first
 from bridge.core.sessions.identity import (
+    SAME_END_WITHIN,
     is_again,
     likeness,
     report_key,
@@ -140,7 +142,7 @@ def merged(held: SessionReport, report: SessionReport) -> SessionReport:
         newer,
         session_id=_first(newer.session_id, older.session_id),
         started_at=start_of.started_at,
-        ended_at=end_of.ended_at,
+        ended_at=_ended_at(start_of, end_of, newer),
         auth_reason=newer.auth_reason if auth_known else older.auth_reason,
         auth=newer.auth if auth_known else older.auth or newer.auth,
         meter_start_kwh=_first(newer.meter_start_kwh, older.meter_start_kwh),
@@ -164,6 +166,18 @@ def _whose(name: str, newer: SessionReport, older: SessionReport) -> SessionRepo
     if getattr(newer, name) == getattr(older, name):
         return older if name in older.doubtful else newer
     return older if name in newer.doubtful and name not in older.doubtful else newer
+
+
+def _ended_at(start_of: SessionReport, end_of: SessionReport, newer: SessionReport) -> datetime:
+    """Return when a session ended: not after the charger's own observation was measured.
+
+    The list's end differs by seconds, and would overlap the session that began right after.
+    """
+    if end_of.source != BACKFILL or newer.source == BACKFILL or newer.ranked_at is not None:
+        return end_of.ended_at
+    is_before = timedelta() < end_of.ended_at - newer.measured_at <= SAME_END_WITHIN
+    is_whole = newer.measured_at >= start_of.started_at
+    return newer.measured_at if is_before and is_whole else end_of.ended_at
 
 
 def _is_known(report: SessionReport, name: str) -> bool:

@@ -168,6 +168,16 @@ def test_a_session_of_seconds_is_told_by_its_times():
     assert not likeness(short, replace(listed, ended_at=NOON + 6 * HOUR))
 
 
+def test_of_two_sessions_of_seconds_the_list_s_is_not_the_next_one():
+    """The list's times overlap those of the next session by what the sources disagree."""
+    next_one = replace(PLAIN, ended_at=NOON + 49 * SECOND, energy_kwh=40.0)
+    times = {"started_at": NOON - 35 * SECOND, "ended_at": NOON + 7 * SECOND}
+    listed = replace(LISTED, **times)
+
+    assert likeness(next_one, listed) == likeness(listed, next_one) == DIFFERENT
+    assert likeness(next_one, replace(listed, energy_kwh=40.0)) == LIKELY
+
+
 def test_two_starts_of_a_clock_that_was_never_set_are_two_sessions():
     """A counter that stands still and a clock that began again: more energy proves nothing."""
     later = replace(NO_TIMES, started_at=Y2000 + 5 * HOUR, ended_at=Y2000 + 6 * HOUR)

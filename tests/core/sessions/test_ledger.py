@@ -19,6 +19,7 @@ from tests.core.sessions.rows import HOUR, REPORT, TAG
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SALT = b"salt"
+SECOND = timedelta(seconds=1)
 
 # -- the document -------------------------------------------------------------------------------
 
@@ -341,3 +342,46 @@ def test_a_time_that_turns_out_to_lie_ahead_is_marked():
 
     known = merged(ahead, again)
     assert (known.doubtful, known.placed_at) == (("ended_at",), NOON)
+
+
+@pytest.mark.parametrize("order", ["next lost listed", "next listed lost", "lost listed next"])
+def test_the_list_mends_a_session_of_seconds_though_the_next_began_at_once(order):
+    """A counter that stands still, a clock that was never set, and two seconds in between."""
+    short = replace(REPORT, meter_stop_kwh=None, meter_start_kwh=None, measured_at=NOON)
+    lost = {"started_at": Y2000, "ended_at": Y2000 + HOUR, "doubtful": ("started_at", "ended_at")}
+    times = {"started_at": NOON - 35 * SECOND, "ended_at": NOON + 7 * SECOND}
+    reports = {
+        "next": replace(short, ended_at=NOON + 49 * SECOND, energy_kwh=40.0),
+        "lost": replace(short, **lost, measured_at=NOON - 2 * SECOND, placed_at=NOON + 30 * HOUR),
+        "listed": replace(short, **times, source="backfill", auth_reason=None, auth=""),
+    }
+    rows = told(*map(reports.__getitem__, order.split())).values()
+
+    assert sorted((row.report.energy_kwh, row.report.clock) for row in rows) == [
+        (REPORT.energy_kwh, "ok"),
+        (40.0, "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stamp_s", "facts", "end_s"),
+    [
+        (0, {}, 0),
+        (60, {}, 9),
+        (-400, {}, 9),  # a stamp that has nothing to do with it
+        (0, {"ranked_at": NOON + 2 * HOUR}, 9),
+        (0, {"started_at": NOON + HOUR + 5 * SECOND}, 9),
+    ],
+)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_end_that_the_list_mends_is_not_after_the_charger_told_of_it(
+    stamp_s, facts, end_s, turn
+):
+    """The stamp is the charger's own time, and the next session may begin right behind it."""
+    ahead = {"ended_at": NOON + 99 * HOUR, "doubtful": ("ended_at",), "placed_at": NOON + 2 * HOUR}
+    odd = replace(REPORT, **ahead, measured_at=NOON + HOUR + stamp_s * SECOND, **facts)
+    listed = replace(REPORT, source="backfill", ended_at=NOON + HOUR + 9 * SECOND, **facts)
+    listed = replace(listed, ranked_at=None)
+    (row,) = told(*(odd, listed)[::turn], odd, listed).values()
+
+    assert row.report.ended_at == NOON + HOUR + end_s * SECOND
