@@ -29,6 +29,6 @@ VOLUME /var/lib/charger-bridge
 STOPSIGNAL SIGTERM
 # The age of the heartbeat that the gateway's own loop writes: a process that hangs is not healthy.
 HEALTHCHECK --interval=60s --timeout=10s --start-period=60s --retries=2 \
-    CMD ["python", "-m", "bridge.healthcheck"]
+    CMD ["python", "-m", "bridge.monitoring.healthcheck"]
 ENTRYPOINT ["charger-bridge"]
 CMD ["run", "--config", "/etc/charger-bridge/config.yaml"]

@@ -22,9 +22,9 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks import stage
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.sessions.delivery import WINDOW
-from bridge.core.sessions.ledger import StoredReport, report_document
+from bridge.core.sessions.report_merge import StoredReport, report_document
 from tests.core.sessions.rows import REPORT
 from tests.mosquitto import Mosquitto
 from tests.ports import unused_port

@@ -18,12 +18,12 @@ from itertools import islice
 
 from benchmarks import stage
 from benchmarks.records import Fleet, records, span
-from bridge import lean
+from bridge import process_tuning
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
-from bridge.core.cloud.signalr import Decoder, grouped
+from bridge.core.easee.signalr import Decoder, grouped
 from bridge.core.events import Event, Moment, MqttConnected, Started, StreamOpened
-from bridge.core.machine import Machine
+from bridge.core.router import Machine
 from bridge.settings import EaseeSettings, PublishSettings, Secret, Settings
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -84,7 +84,7 @@ class Bench:
 
 def one(chargers: int, observations: int) -> dict[str, float]:
     """Measure one size in this process."""
-    lean.settle()  # as the program does once it has started
+    process_tuning.settle()  # as the program does once it has started
     before = stage.memory_kib(os.getpid())
     bench = Bench(Fleet(chargers, OBSERVATIONS))
     bench.feed(1, 1)

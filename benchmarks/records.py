@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bridge.core.chargers.derived import BY_SOURCE
 from bridge.core.chargers.fleet import TOLD_IDS
-from bridge.core.chargers.registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.easee.derived_state import BY_SOURCE
+from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
 
 RECORD_END = b"\x1e"
 FINAL = 0x80

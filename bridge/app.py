@@ -12,38 +12,38 @@ from pathlib import Path
 import structlog
 
 import bridge
-from bridge import lean, logs
-from bridge.adapters.announced import AnnouncedFile
+from bridge import logs, process_tuning
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cloud.client import EaseeCloud
-from bridge.adapters.cloud.tokens import account_of
-from bridge.adapters.last_seen import LastSeenFile
-from bridge.adapters.mqtt.link import PahoLink
-from bridge.adapters.private_file import (
+from bridge.adapters.easee.rest_client import EaseeCloud
+from bridge.adapters.easee.signalr_source import HubStream
+from bridge.adapters.easee.token_file import account_of
+from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.state_files.charger_list import RosterFile
+from bridge.adapters.state_files.last_seen import LastSeenFile
+from bridge.adapters.state_files.private_file import (
     ANNOUNCED_FILE,
     LAST_SEEN_FILE,
     ROSTER_FILE,
     TOKEN_FILE,
 )
-from bridge.adapters.roster import RosterFile
-from bridge.adapters.service_manager import ServiceManager
-from bridge.adapters.store.sqlite import SqliteStore
-from bridge.adapters.stream.hub import HubStream
+from bridge.adapters.state_files.published_discovery import AnnouncedFile
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.config.reload import change
 from bridge.conventions.native.convention import Native
-from bridge.core.commands.admission import SESSION_S
+from bridge.core.commands.validation import SESSION_S
 from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish
-from bridge.core.page import StatusPage
-from bridge.core.storage import store_opened
-from bridge.core.tally import Tally
+from bridge.core.router import Machine
+from bridge.core.store_status import store_opened
 from bridge.errors import ConfigError, StoreError, StoreLocked
 from bridge.gateway import Gateway, Inbox
-from bridge.healthcheck import alive_path, beat
+from bridge.monitoring.healthcheck import alive_path, beat
+from bridge.monitoring.metrics import Tally
+from bridge.monitoring.status_page import StatusPage
+from bridge.monitoring.systemd_notify import ServiceManager
+from bridge.monitoring.watchdog import Signs, Watchdog
 from bridge.ports import Backlog, Clock
 from bridge.settings import HttpSettings, Settings
-from bridge.watchdog import Signs, Watchdog
 
 log = structlog.get_logger()
 
@@ -205,7 +205,7 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
             watchdog.beat()
         if alive is not None:
             beat(alive, mono_s)
-        lean.give_back()
+        process_tuning.give_back()
 
     return say
 

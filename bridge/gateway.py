@@ -25,6 +25,9 @@ import structlog
 
 from bridge.conventions.convention import Convention
 from bridge.core.changes import Change, ValuesChanged
+from bridge.core.delivery.outbox import SET_ASIDE, TOO_LARGE, Outbox
+from bridge.core.delivery.rate_limiter import Pace
+from bridge.core.delivery.value_queue import Telemetry
 from bridge.core.effects import (
     Acknowledge,
     Action,
@@ -78,14 +81,10 @@ from bridge.core.events import (
     Tick,
     ValuesAcked,
 )
-from bridge.core.homeassistant.record import Announced
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish
-from bridge.core.outbox import SET_ASIDE, TOO_LARGE, Outbox
-from bridge.core.pace import Pace
-from bridge.core.storage import store_opened
-from bridge.core.tally import Tally
-from bridge.core.telemetry import Telemetry
+from bridge.core.records.discovery_record import Announced
+from bridge.core.router import Machine
+from bridge.core.store_status import store_opened
 from bridge.errors import (
     BridgeError,
     CloudError,
@@ -95,8 +94,9 @@ from bridge.errors import (
     StoreError,
     TooLarge,
 )
+from bridge.monitoring.metrics import Tally
+from bridge.monitoring.watchdog import Signs
 from bridge.ports import Backlog, Clock, Cloud, MqttLink, ObservationStream, Store
-from bridge.watchdog import Signs
 
 log = structlog.get_logger()
 

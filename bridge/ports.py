@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from bridge.core.cloud.requests import CloudRequest
-from bridge.core.commands.record import CommandRow
+from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.events import Event, Moment
 from bridge.core.messages import Publish, Receipt
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
-from bridge.core.storage import OpenedStore, StoreUsage
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.store_status import OpenedStore, StoreUsage
 
 Emit = Callable[[Event], None]
 # Called with seconds: the caller will be heard of again within them, or is stuck.

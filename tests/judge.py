@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 
 from bridge.core.topics import SetTopic, Topics
-from bridge.schemas import JSON, Message, answer_schema, messages
+from bridge.exports.message_schemas import JSON, Message, answer_schema, messages
 
 # Ten thousand simulated lives say more that is new than is worth keeping.
 MOST_KEPT = 20_000

@@ -7,7 +7,7 @@ from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
 from bridge.core.effects import Effect
 from bridge.core.events import Event, Moment
-from bridge.core.machine import Machine
+from bridge.core.router import Machine
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 

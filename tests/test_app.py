@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import app
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, StoreSettings
 

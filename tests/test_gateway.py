@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
 from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
-from bridge.core.chargers.observations import spec_of
-from bridge.core.cloud.requests import charger_list_request
-from bridge.core.commands.record import CommandRow
+from bridge.core.delivery.rate_limiter import BURST, PER_GRANT_S
+from bridge.core.easee.decode import spec_of
+from bridge.core.easee.rest_requests import charger_list_request
 from bridge.core.effects import (
     Acknowledge,
     Action,
@@ -67,13 +67,13 @@ from bridge.core.events import (
     Tick,
     ValuesAcked,
 )
-from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
-from bridge.core.pace import BURST, PER_GRANT_S
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
-from bridge.core.storage import OpenedStore, StoreUsage
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.discovery_record import Announced
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.store_status import OpenedStore, StoreUsage
 from bridge.core.topics import Topics
 from bridge.errors import (
     CloudUnavailable,
@@ -84,7 +84,7 @@ from bridge.errors import (
     TooLarge,
 )
 from bridge.gateway import Gateway, Inbox
-from bridge.watchdog import Signs
+from bridge.monitoring.watchdog import Signs
 from tests.conftest import NOON, PATIENCE_S
 
 pytestmark = pytest.mark.anyio

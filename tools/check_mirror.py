@@ -13,12 +13,12 @@ TESTS = ROOT / "tests"
 
 # Vocabularies and protocols: values without behaviour, used by every other test.
 WITHOUT_TESTS = {
-    "core/commands/record.py",
+    "core/records/command_row.py",
     "conventions/convention.py",
     "core/changes.py",
     "core/effects.py",
     "core/events.py",
-    "core/homeassistant/record.py",
+    "core/records/discovery_record.py",
     "core/messages.py",
     "ports.py",
 }

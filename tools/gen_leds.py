@@ -7,7 +7,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from bridge.core.chargers.enumerations import LED_MODE
+from bridge.core.easee.enumerations import LED_MODE
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "access.md"
 BEGIN, END = "<!-- leds: written by `make docs` -->", "<!-- leds end -->"

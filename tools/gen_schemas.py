@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from bridge.asyncapi import asyncapi_yaml
 from bridge.core.topics import Topics
-from bridge.schemas import as_text, messages, schema_document
+from bridge.exports.asyncapi import asyncapi_yaml
+from bridge.exports.message_schemas import as_text, messages, schema_document
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCHEMAS = DOCS / "schemas"

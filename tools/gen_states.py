@@ -7,7 +7,7 @@ the program runs on.
 import sys
 from pathlib import Path
 
-from bridge.core.commands.lifecycle import FINAL, TRANSITIONS, State
+from bridge.core.commands.state_machine import FINAL, TRANSITIONS, State
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 BEGIN, END = "<!-- states: begin -->\n", "<!-- states: end -->\n"

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from bridge.core.topics import Topics
-from bridge.reference import topic_reference
+from bridge.exports.topic_reference import topic_reference
 
 PAGE = Path(__file__).parents[1] / "docs" / "topics.md"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from bridge.core.clock_check import ReferenceTime
 from bridge.core.events import Moment
-from bridge.core.reference_time import ReferenceTime
 
 # A wall clock before this day is certainly wrong: the program is younger. A Raspberry Pi without
 # a real-time clock starts in the past and stays there until NTP answers.

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cloud.client import EaseeCloud
-from bridge.adapters.mqtt.link import probe
+from bridge.adapters.easee.rest_client import EaseeCloud
+from bridge.adapters.mqtt.client import probe
 from bridge.adapters.mqtt.tls import client_context
-from bridge.adapters.plain_file import kind
-from bridge.adapters.private_file import OUR_FILES
-from bridge.adapters.store.file import require_files
+from bridge.adapters.state_files.plain_file import kind
+from bridge.adapters.state_files.private_file import OUR_FILES
+from bridge.adapters.store.sqlite.database_file import require_files
 from bridge.core.topics import Topics
 from bridge.errors import AuthFailed, BridgeError, LinkLost, StoreError
 from bridge.settings import Settings, TlsSettings

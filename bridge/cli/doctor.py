@@ -26,11 +26,11 @@ from urllib.request import ProxyHandler, build_opener
 
 import bridge
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cloud.skew import clock_skew_s
-from bridge.adapters.mqtt.link import overheard, probe
-from bridge.adapters.plain_file import open_plain
-from bridge.adapters.private_file import TOKEN_FILE
-from bridge.adapters.store.sqlite import read_decisions, read_reports
+from bridge.adapters.easee.clock_skew import clock_skew_s
+from bridge.adapters.mqtt.client import overheard, probe
+from bridge.adapters.state_files.plain_file import open_plain
+from bridge.adapters.state_files.private_file import TOKEN_FILE
+from bridge.adapters.store.sqlite.store import read_decisions, read_reports
 from bridge.cli.diagnosis import OTHERS, Facts, Finding, Severity, StoreFacts, findings
 from bridge.config.keys import KEYS
 from bridge.core.topics import Topics

@@ -167,9 +167,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: Arguments) -> int:
-    from bridge import lean  # noqa: PLC0415 - rule 1
+    from bridge import process_tuning  # noqa: PLC0415 - rule 1
 
-    lean.load_libraries()
+    process_tuning.load_libraries()
     import structlog  # noqa: PLC0415 - rule 1
 
     settings, warnings = _prepare(arguments, quiet=False)
@@ -190,7 +190,7 @@ def _run(arguments: Arguments) -> int:
         register_secrets(again)
         return again
 
-    lean.settle()
+    process_tuning.settle()
     return asyncio.run(app.run(settings, reread))
 
 
@@ -364,33 +364,33 @@ def _topics(arguments: Arguments) -> int:
 
 def _topics_text(settings: Settings) -> str:
     from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
-    from bridge.reference import topic_reference  # noqa: PLC0415 - rule 1
+    from bridge.exports.topic_reference import topic_reference  # noqa: PLC0415 - rule 1
 
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     return topic_reference(topics, settings.commands.allow)
 
 
 def _topics_acl(settings: Settings) -> str:
-    from bridge.acl import mosquitto_acl  # noqa: PLC0415 - rule 1
+    from bridge.exports.mosquitto_acl import mosquitto_acl  # noqa: PLC0415 - rule 1
 
     return mosquitto_acl(settings)
 
 
 def _topics_openhab(settings: Settings) -> str:
-    from bridge.openhab import things_and_items  # noqa: PLC0415 - rule 1
+    from bridge.exports.openhab import things_and_items  # noqa: PLC0415 - rule 1
 
     return things_and_items(settings)
 
 
 def _topics_csv(settings: Settings) -> str:
-    from bridge.tags import tag_list  # noqa: PLC0415 - rule 1
+    from bridge.exports.tag_list import tag_list  # noqa: PLC0415 - rule 1
 
     return tag_list(settings)
 
 
 def _topics_asyncapi(settings: Settings) -> str:
-    from bridge.asyncapi import asyncapi_yaml  # noqa: PLC0415 - rule 1
     from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
+    from bridge.exports.asyncapi import asyncapi_yaml  # noqa: PLC0415 - rule 1
 
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     return asyncapi_yaml(topics, settings.commands.max_current_a)
@@ -398,7 +398,7 @@ def _topics_asyncapi(settings: Settings) -> str:
 
 def _topics_schema(settings: Settings) -> str:
     from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
-    from bridge.schemas import as_text, schema_bundle  # noqa: PLC0415 - rule 1
+    from bridge.exports.message_schemas import as_text, schema_bundle  # noqa: PLC0415 - rule 1
 
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     return as_text(schema_bundle(topics, settings.commands.max_current_a))

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from bridge.adapters.store.salt import read_salt
-from bridge.adapters.store.sqlite import SqliteStore, read_reports, read_texts
-from bridge.core.cloud.requests import is_serial
-from bridge.core.sessions.ledger import StoredReport, report_document
-from bridge.core.sessions.texts import UnreadText
-from bridge.core.sessions.texts import shown as shown_text
+from bridge.adapters.store.sqlite.salt_file import read_salt
+from bridge.adapters.store.sqlite.store import SqliteStore, read_reports, read_texts
+from bridge.core.easee.rest_requests import is_serial
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.records.unread_text import shown as shown_text
+from bridge.core.sessions.report_merge import StoredReport, report_document
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
 from bridge.errors import StoreError, StoreLocked
 from bridge.settings import Settings
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import yaml
 
-from bridge.adapters.plain_file import NotText, read_plain, text_of
+from bridge.adapters.state_files.plain_file import NotText, read_plain, text_of
 from bridge.config.kinds import shown
 
 LARGEST_FILE_BYTES = 256 * 1024

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from bridge.core.cloud.requests import is_serial
+from bridge.core.easee.rest_requests import is_serial
 
 LONGEST_TEXT = 512
 # A topic may be 65,535 bytes; what is below the base needs some 150 of them, and nobody types more.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.adapters.plain_file import NotText, as_meant, open_plain, text_of
+from bridge.adapters.state_files.plain_file import NotText, as_meant, open_plain, text_of
 from bridge.config.file import Refused, Scalar, Section, Sequence, read_file, read_list
 from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
 from bridge.config.kinds import SWITCH, SWITCH_WORDS, Unfit, shown

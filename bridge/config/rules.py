@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.adapters.plain_file import open_plain
+from bridge.adapters.state_files.plain_file import open_plain
 from bridge.config.kinds import is_loopback, is_private, shown
-from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.easee.command_catalogue import CATALOGUE
 
 STANDARD_PORT = 1883
 

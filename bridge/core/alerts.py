@@ -10,7 +10,7 @@ from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
 
 # Worth knowing, and nothing that the bridge fails to do: the rest means trouble, an unknown kind
 # included, and ``bridge/health`` counts it.

@@ -15,8 +15,8 @@ from datetime import datetime
 
 import msgspec
 
-from bridge.core.chargers.registry import ObservationSpec
-from bridge.core.values import Value
+from bridge.core.easee.observation_registry import ObservationSpec
+from bridge.core.value_format import Value
 
 
 # A struct, not a dataclass: one is made for every observation, in a sixth of the time.
@@ -31,7 +31,7 @@ class ValueChanged(msgspec.Struct, frozen=True, gc=False):
         received_at: When it arrived.
         source: ``"stream"`` or ``"poll"``.
         is_new: The value differs from the one before; False where only its time is newer.
-        stamp: ``measured_at`` as :func:`~bridge.core.values.iso_utc` spells it; empty where
+        stamp: ``measured_at`` as :func:`~bridge.core.value_format.iso_utc` spells it; empty where
             it is not spelled yet.
     """
 
@@ -57,7 +57,7 @@ class DerivedChanged:
 
     Attributes:
         charger_id: Serial.
-        name: Of :data:`~bridge.core.chargers.derived.DERIVED`.
+        name: Of :data:`~bridge.core.easee.derived_state.DERIVED`.
         value: It, or None where it is not known any more.
     """
 

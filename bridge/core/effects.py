@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Literal
 
 from bridge.core.changes import Change
-from bridge.core.cloud.requests import CloudRequest
-from bridge.core.commands.record import CommandRow
-from bridge.core.homeassistant.record import Announced
+from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.messages import Publish, Receipt
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.discovery_record import Announced
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
 
 Level = Literal["debug", "info", "warning", "error"]
 

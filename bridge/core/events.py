@@ -1,6 +1,6 @@
 """Everything that can happen to the core: a closed vocabulary.
 
-Adapters make events; :mod:`bridge.core.machine` takes them one at a time, each with the
+Adapters make events; :mod:`bridge.core.router` takes them one at a time, each with the
 :class:`Moment` it arrived at. An event carries what was seen, never what it means.
 """
 
@@ -10,12 +10,12 @@ from datetime import datetime
 
 import msgspec
 
-from bridge.core.commands.record import CommandRow
-from bridge.core.homeassistant.record import Announced
 from bridge.core.messages import Publish, Receipt
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.discovery_record import Announced
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport
 from bridge.errors import CloudError, StoreError
 from bridge.settings import Settings
 
@@ -322,7 +322,7 @@ class ValuesAcked:
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened:
-    """The store is open, or well again; see :class:`~bridge.core.storage.OpenedStore`.
+    """The store is open, or well again; see :class:`~bridge.core.store_status.OpenedStore`.
 
     Attributes:
         owed: Reports that are not settled, oldest end first.
@@ -392,7 +392,7 @@ class StoreTended:
     """The store was tidied and measured.
 
     Attributes:
-        used_share: Of its quota, see :class:`~bridge.core.storage.StoreUsage`.
+        used_share: Of its quota, see :class:`~bridge.core.store_status.StoreUsage`.
         free_bytes: What the filesystem has left for us.
         forgotten: How many rows were removed.
         kept: How many reports nobody ever asked for it holds.

@@ -16,7 +16,7 @@ Rules:
    another client with our id. Many brokers do not say so. What is closed while something of ours
    was under way does not count: that may have been the reason.
 5. What a resumed session kept comes before any of this is known: it waits for as long as another
-   bridge needs to make itself heard (``machine.py``).
+   bridge needs to make itself heard (``router.py``).
 6. Whatever of this is so is named in one alert, which is cleared when it is over.
 """
 
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bridge.core.alerts import Alerts
-from bridge.core.cloud.bodies import one_line
+from bridge.core.easee.json_fields import one_line
 from bridge.core.effects import Effect
 from bridge.core.events import Moment, MqttDisconnected, MqttMessage
 from bridge.core.topics import Topics

@@ -18,12 +18,12 @@ from typing import Final
 import msgspec
 
 from bridge.core.alerts import Alerts
-from bridge.core.commands.admission import SESSION_S
+from bridge.core.commands.validation import SESSION_S
 from bridge.core.effects import Effect, Note
 from bridge.core.events import CloudLink, Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
 
 HEALTH_EVERY_S = 60.0
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.core.chargers.registry import RETAINED_ONCE, spec_of
+from bridge.core.easee.observation_registry import RETAINED_ONCE, spec_of
 
 LONGEST_LEVEL = 64
 # What is told of sessions; see Topics.session.
@@ -149,7 +149,7 @@ class Topics:
 
     @property
     def bridge_heartbeat(self) -> str:
-        """Not retained: goes round once in a while, see :mod:`bridge.core.loopback`."""
+        """Not retained: goes round, see :mod:`bridge.core.delivery.broker_heartbeat`."""
         return f"{self.base}/bridge/heartbeat"
 
     def alert(self, kind: str) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bridge.core.topics import Topics
-from bridge.schemas import messages, schema_document
+from bridge.exports.message_schemas import messages, schema_document
+from tests.exports.test_message_schemas import LOOSE, POWER
 from tests.strict import complaints
-from tests.test_schemas import LOOSE, POWER
 
 FOLDER = Path(__file__).parent / "ajv"
 pytestmark = pytest.mark.skipif(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bridge.asyncapi import asyncapi_yaml
 from bridge.core.topics import Topics
-from bridge.schemas import messages
+from bridge.exports.asyncapi import asyncapi_yaml
+from bridge.exports.message_schemas import messages
 
 FOLDER = Path(__file__).parent / "asyncapi"
 SPECS = FOLDER / "node_modules" / "@asyncapi" / "specs" / "schemas"

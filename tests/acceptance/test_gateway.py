@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.core.chargers.registry import REGISTRY
+from bridge.core.easee.observation_registry import REGISTRY
 from tests.acceptance.conftest import PASSWORD, TIMEOUT_S, running
 from tests.mosquitto import until
 

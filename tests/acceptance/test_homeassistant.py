@@ -11,10 +11,10 @@ import re
 import pytest
 import yaml
 
-from bridge.core.chargers.registry import REGISTRY
-from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.homeassistant.documents import Facts, describe
-from bridge.core.homeassistant.entities import LONGEST_STATE, entities
+from bridge.conventions.homeassistant.discovery_messages import Facts, describe
+from bridge.conventions.homeassistant.entities import LONGEST_STATE, entities
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings
 from tests.acceptance.conftest import Witness

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bridge.adapters.mqtt.link import overheard
+from bridge.adapters.mqtt.client import overheard
 from bridge.settings import MqttSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.mqtt.client import PahoLink
 from bridge.core.events import (
     Event,
     MqttAcked,

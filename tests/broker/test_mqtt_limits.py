@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt import link as mqtt
+from bridge.adapters.mqtt import client as mqtt
+from bridge.core.delivery.outbox import SET_ASIDE
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected
 from bridge.core.messages import Publish
-from bridge.core.outbox import SET_ASIDE
 from bridge.gateway import Gateway, Inbox
 from bridge.settings import MqttSettings
 from tests.broker.conftest import OFFLINE, ONLINE

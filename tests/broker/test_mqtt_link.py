@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.mqtt.link import probe
+from bridge.adapters.mqtt.client import probe
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost

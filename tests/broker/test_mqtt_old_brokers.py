@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt import link
-from bridge.adapters.mqtt.link import probe
+from bridge.adapters.mqtt import client
+from bridge.adapters.mqtt.client import probe
 from bridge.core.alerts import Alerts
 from bridge.core.events import MqttDisconnected, MqttMessage, MqttSubscribed
 from bridge.core.neighbours import Neighbours
@@ -257,7 +257,7 @@ async def test_a_broker_that_says_why_it_hangs_up_is_quoted():
 )
 async def test_another_client_with_our_id_is_named_by_every_broker(goodbye, message, monkeypatch):
     """Mosquitto 2.1 sends the reason code 0x8E alone, 2.0 nothing at all."""
-    monkeypatch.setattr(link, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
 
     async def play(script, level):
         script.say(CONNACK_5)

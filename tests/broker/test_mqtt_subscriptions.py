@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.adapters.mqtt import link as mqtt
+from bridge.adapters.mqtt import client as mqtt
 from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, MqttSubscribed
 from tests.broker.conftest import FILTERS, ONLINE, SET, linked
 from tests.mosquitto import until

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bridge.adapters.mqtt.link import probe
+from bridge.adapters.mqtt.client import probe
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.errors import LinkLost

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.link import PahoLink
+from bridge.adapters.mqtt.client import PahoLink
 from bridge.core.events import (
     LaneClosed,
     LaneOpened,

@@ -19,17 +19,17 @@ import trustme
 
 import bridge
 from bridge import logs
-from bridge.adapters.private_file import OUR_FILES
-from bridge.adapters.store.file import BESIDE
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.state_files.private_file import OUR_FILES
+from bridge.adapters.store.sqlite.database_file import BESIDE
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli import check as cli_check
 from bridge.cli import main as cli
 from bridge.cli import options as cli_options
 from bridge.cli.check import store_problem
 from bridge.cli.main import main
-from bridge.core.machine import Machine
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.router import Machine
 from bridge.errors import (
     AuthFailed,
     BridgeError,

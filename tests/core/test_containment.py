@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.conventions.homeassistant.publisher import Announcer
 from bridge.core.alerts import Alerts
 from bridge.core.broker import BrokerWatch
+from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import Fleet
+from bridge.core.chargers.offline_access_alerts import AccessWatch
 from bridge.core.chargers.state import ChargerState
-from bridge.core.cloud.discovery import Discovery
-from bridge.core.cloud.polling import Polling
-from bridge.core.cloud.probe import Probe
-from bridge.core.commands.access import AccessWatch
-from bridge.core.commands.journal import Journal
+from bridge.core.commands.service import Journal
 from bridge.core.containment import (
     ALERT,
     LONGEST_REST_S,
@@ -25,8 +24,9 @@ from bridge.core.containment import (
     Containment,
     Timed,
 )
-from bridge.core.denied import Denied
-from bridge.core.departures import Departures
+from bridge.core.delivery.broker_heartbeat import Loopback
+from bridge.core.delivery.rejected_publications import Denied
+from bridge.core.easee.session_payloads import read_report
 from bridge.core.effects import Acknowledge, CallCloud, Note
 from bridge.core.events import (
     CloudAnswered,
@@ -61,18 +61,18 @@ from bridge.core.events import (
     Tick,
     ValuesAcked,
 )
-from bridge.core.homeassistant.announcer import Announcer
-from bridge.core.loopback import Loopback
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish, Receipt
 from bridge.core.neighbours import Neighbours
-from bridge.core.queries import Queries
-from bridge.core.sessions.bookkeeping import Bookkeeping
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reading import read_report
+from bridge.core.queries.service import Queries
+from bridge.core.router import Machine
+from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.sessions.service import Bookkeeping
+from bridge.core.sources.discovery import Discovery
+from bridge.core.sources.polling import Polling
+from bridge.core.sources.recovery_probe import Probe
 from bridge.core.status import Status
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable, StoreError
 from bridge.settings import CommandSettings, EaseeSettings, HomeAssistantSettings, Secret, Settings
 from tests.conftest import NOON

@@ -7,10 +7,10 @@ import sys
 
 from bridge import gateway
 from bridge.cli.main import main
-from bridge.core import machine
+from bridge.core import router
 
 if __name__ == "__main__":
     gateway.BEAT_EVERY_S = 0.2
     gateway.STOOD_STILL_S = 1.0
-    machine.LATE_WITHIN_S = 1.0
+    router.LATE_WITHIN_S = 1.0
     sys.exit(main(sys.argv[1:]))

@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 from bridge import app, gateway, logs
-from bridge.adapters.mqtt.link import PahoLink
-from bridge.adapters.store.sqlite import SqliteStore
-from bridge.adapters.store.worker import Urgency
+from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.store.sqlite.store import SqliteStore
+from bridge.adapters.store.sqlite.worker import Urgency
 from bridge.core.effects import TendStore
 from bridge.core.events import Tick
-from bridge.core.machine import Machine
+from bridge.core.router import Machine
+from bridge.monitoring.watchdog import Signs, Watchdog
 from bridge.settings import (
     EaseeSettings,
     LogSettings,
@@ -25,7 +26,6 @@ from bridge.settings import (
     Settings,
     StoreSettings,
 )
-from bridge.watchdog import Signs, Watchdog
 
 NOBODY = "http://127.0.0.1:9"
 FOR_EVER_S = 3600.0

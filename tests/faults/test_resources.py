@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from bridge import app
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cloud.client import EaseeCloud
-from bridge.adapters.mqtt.link import PahoLink
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.easee.rest_client import EaseeCloud
+from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.events import MqttConnected, MqttDisconnected
 from bridge.core.messages import Publish
 from bridge.errors import CloudUnavailable

@@ -5,21 +5,21 @@ from datetime import timedelta
 
 import httpx
 
-from bridge.adapters.cloud.exchange import date_of
-from bridge.adapters.store import rows as report_rows
-from bridge.core.chargers.observations import HIGHEST_ID, LONGEST_TEXT_BYTES, Observation, decode
-from bridge.core.cloud import hub, refusals, rest, signalr
-from bridge.core.cloud.history import history
-from bridge.core.cloud.requests import is_serial
-from bridge.core.cloud.session_list import session_list
+from bridge.adapters.easee.http_client import date_of
+from bridge.adapters.store.sqlite import report_rows
+from bridge.core.clock_check import ReferenceTime
+from bridge.core.easee import error_responses, hub_session, rest_responses, signalr
+from bridge.core.easee.decode import HIGHEST_ID, LONGEST_TEXT_BYTES, Observation, decode
+from bridge.core.easee.history import history
+from bridge.core.easee.rest_requests import is_serial
+from bridge.core.easee.session_list import session_list
+from bridge.core.easee.session_payloads import read_report, read_start
 from bridge.core.events import (
     CommandResponse,
     Event,
     Observed,
     RawObservation,
 )
-from bridge.core.reference_time import ReferenceTime
-from bridge.core.sessions.reading import read_report, read_start
 from bridge.errors import CloudRejected, DecodeError
 from tests.fuzz.core import API, CORE, EXCHANGE, NOON, ONE, any_of, parts, shake, stored, text_of
 
@@ -81,8 +81,8 @@ def session(data: bytes) -> None:
 def negotiation(data: bytes) -> None:
     """The hub's answer to a negotiation: a URL of the same host, or an error that is named."""
     with contextlib.suppress(DecodeError):
-        token = hub.negotiation(data).connection_token
-        url = hub.socket_url("https://streams.example.com/hubs/chargers", token)
+        token = hub_session.negotiation(data).connection_token
+        url = hub_session.socket_url("https://streams.example.com/hubs/chargers", token)
         assert url.startswith("wss://streams.example.com/hubs/chargers?id=")
         assert url.isascii()
         assert url.isprintable()
@@ -93,12 +93,12 @@ MOST_URL = 8192
 
 
 REST = (
-    rest.token_pair,
-    rest.charger_list,
-    lambda body: rest.observations(body, ONE),
-    rest.command_tickets,
-    rest.command_state,
-    lambda body: rest.charger_site(body, ONE),
+    rest_responses.token_pair,
+    rest_responses.charger_list,
+    lambda body: rest_responses.observations(body, ONE),
+    rest_responses.command_tickets,
+    rest_responses.command_state,
+    lambda body: rest_responses.charger_site(body, ONE),
 )
 
 
@@ -107,7 +107,7 @@ def bodies(data: bytes) -> None:
     for read in REST:
         with contextlib.suppress(DecodeError):
             found = read(data)
-            if isinstance(found, rest.ChargerList):
+            if isinstance(found, rest_responses.ChargerList):
                 assert all(map(is_serial, found.charger_ids))
 
 
@@ -126,8 +126,8 @@ def session_bodies(data: bytes) -> None:
 def refusal(data: bytes) -> None:
     """How the cloud says no: one printable line, whatever it wrote."""
     for status in (400, 403, 429, 500):
-        found = refusals.problem(status, data)
-        notice = refusals.block_notice(status, data) or ""
+        found = error_responses.problem(status, data)
+        notice = error_responses.block_notice(status, data) or ""
         for said in (found.message, found.reason, notice):
             assert said.isprintable()
             assert len(said) <= 200
@@ -136,8 +136,8 @@ def refusal(data: bytes) -> None:
 def retry_after(data: bytes) -> None:
     """Retry-After: a wait of 0 s to a day, or none."""
     for wall in (NOON, None):
-        wait_s = refusals.retry_after_s(data.decode("latin-1"), wall)
-        assert wait_s is None or 0 <= wait_s <= refusals.LONGEST_RETRY_AFTER_S
+        wait_s = error_responses.retry_after_s(data.decode("latin-1"), wall)
+        assert wait_s is None or 0 <= wait_s <= error_responses.LONGEST_RETRY_AFTER_S
 
 
 def date(data: bytes) -> None:

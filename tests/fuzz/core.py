@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from bridge import logs
-from bridge.adapters.cloud.exchange import Exchange
-from bridge.adapters.mqtt.outbound import check_publish
-from bridge.adapters.store import rows as report_rows
-from bridge.core.chargers.observations import LONGEST_TEXT_BYTES
+from bridge.adapters.easee.http_client import Exchange
+from bridge.adapters.mqtt.publish_validation import check_publish
+from bridge.adapters.store.sqlite import report_rows
+from bridge.core.easee.decode import LONGEST_TEXT_BYTES
 from bridge.core.effects import CallCloud, Effect, Note, SaveCommand
 from bridge.core.events import (
     CloudFailed,
@@ -24,8 +24,8 @@ from bridge.core.events import (
     Started,
     Tick,
 )
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish
+from bridge.core.router import Machine
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings

@@ -6,22 +6,21 @@ from datetime import timedelta
 from pathlib import Path
 
 from bridge import logs
-from bridge.adapters.announced import AnnouncedFile
-from bridge.adapters.cloud.tokens import TokenFile
-from bridge.adapters.roster import RosterFile
-from bridge.adapters.store import commands as command_rows
-from bridge.adapters.store import rows as report_rows
-from bridge.adapters.store.carving import carve
-from bridge.adapters.store.schema import PAGE_BYTES, digest_of
-from bridge.adapters.store.wal import read_log
+from bridge.adapters.easee.token_file import TokenFile
+from bridge.adapters.state_files.charger_list import RosterFile
+from bridge.adapters.state_files.published_discovery import AnnouncedFile
+from bridge.adapters.store.sqlite import command_rows, report_rows
+from bridge.adapters.store.sqlite.recovery.page_reader import carve
+from bridge.adapters.store.sqlite.recovery.wal_reader import read_log
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES, digest_of
 from bridge.config import loading
 from bridge.config.file import LARGEST_FILE_BYTES, read_text
 from bridge.config.keys import BY_VARIABLE
-from bridge.core.cloud.requests import is_serial
-from bridge.core.commands.record import CommandRow
+from bridge.core.easee.rest_requests import is_serial
 from bridge.core.events import (
     StoreOpened,
 )
+from bridge.core.records.command_row import CommandRow
 from bridge.errors import ConfigError
 from bridge.settings import MqttSettings, Secret
 from tests.fuzz.core import NOON, ONE, any_of, parts, shake, text_of

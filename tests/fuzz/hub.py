@@ -8,7 +8,7 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from bridge.adapters.stream.frames import Cutter
+from bridge.adapters.easee.websocket_frames import Cutter
 
 LARGEST = 70_000
 

@@ -9,16 +9,16 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 
 from bridge.adapters.mqtt.connection import Connection
-from bridge.adapters.mqtt.mended import ReadProperties
-from bridge.adapters.mqtt.outbound import check_publish
-from bridge.adapters.mqtt.wire import Wish, read_message
-from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.commands.payloads import read_payload
+from bridge.adapters.mqtt.paho_patches import ReadProperties
+from bridge.adapters.mqtt.paho_translation import Wish, read_message
+from bridge.adapters.mqtt.publish_validation import check_publish
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.command_payloads import read_payload
 from bridge.core.events import (
     MqttMessage,
 )
 from bridge.core.messages import Publish, Receipt
-from bridge.core.sessions.wishes import read_ack, read_replay
+from bridge.core.sessions.consumer_messages import read_ack, read_replay
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import MqttSettings
 from tests.fuzz.core import CORE, ONE, TOPICS, answers, parts, shake, text_of

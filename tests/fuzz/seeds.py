@@ -6,10 +6,10 @@ from typing import Any
 
 from websockets.frames import Opcode
 
-from bridge.core.chargers.registry import REGISTRY
-from bridge.core.commands.catalogue import CATALOGUE, CommandSpec
-from bridge.core.commands.payloads import read_payload
-from bridge.core.questions import QUESTIONS
+from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec
+from bridge.core.easee.command_payloads import read_payload
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.queries.catalogue import QUESTIONS
 from bridge.errors import CommandRefused
 from tests.fuzz.core import CUT, ONE
 from tests.fuzz.hub import frame

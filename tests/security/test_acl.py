@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.acl import AUTOMATION, BRIDGE, READER, mosquitto_acl
 from bridge.core.topics import Topics
+from bridge.exports.mosquitto_acl import AUTOMATION, BRIDGE, READER, mosquitto_acl
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve

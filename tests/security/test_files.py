@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge.adapters.cloud.tokens import StoredTokens, TokenFile
-from bridge.adapters.roster import RosterFile
-from bridge.adapters.store.file import lock, make_directory
-from bridge.adapters.store.opening import close_store, open_store
-from bridge.adapters.store.room import Room
-from bridge.adapters.store.salt import keep_salt
+from bridge.adapters.easee.token_file import StoredTokens, TokenFile
+from bridge.adapters.state_files.charger_list import RosterFile
+from bridge.adapters.store.sqlite.database_file import lock, make_directory
+from bridge.adapters.store.sqlite.opening import close_store, open_store
+from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.salt_file import keep_salt
 from bridge.config.loading import load_with_warnings
 from bridge.errors import StoreError
 from bridge.settings import Secret

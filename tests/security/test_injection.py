@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import logs
-from bridge.adapters.cloud.exchange import Exchange
-from bridge.core.cloud import requests, rest
+from bridge.adapters.easee.http_client import Exchange
+from bridge.core.easee import rest_requests, rest_responses
 from bridge.core.effects import CallCloud, Note
 from bridge.core.events import (
     CloudAnswered,
@@ -22,8 +22,8 @@ from bridge.core.events import (
     Started,
     StreamSubscription,
 )
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish, Receipt
+from bridge.core.router import Machine
 from bridge.errors import CloudRejected, CloudUnavailable, CommandRefused
 from bridge.settings import EaseeSettings, LogSettings, Secret, Settings
 from tests.conftest import NOON
@@ -78,7 +78,7 @@ def test_only_a_serial_leads_to_a_url(text):
     """Whatever stands for a charger: a path of ours on the configured host, or a refusal."""
     base = "https://api.example.com"
     try:
-        path = requests.observations_request(text, (109,)).path
+        path = rest_requests.observations_request(text, (109,)).path
     except CommandRefused:
         return
     target = Exchange(base)._checked(base, path)
@@ -182,5 +182,5 @@ def test_a_pin_code_in_a_broken_list_is_in_no_error():
     out = list(handled(core, CloudAnswered(call.call_id, 200, body), NOW))
     said = repr([effect for effect in out if isinstance(effect, Note | Publish)])
 
-    assert rest.charger_list(b"[]").dropped == 0
+    assert rest_responses.charger_list(b"[]").dropped == 0
     assert "canary" not in said

@@ -8,8 +8,8 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cloud.exchange import Exchange
-from bridge.adapters.stream.hub import HubStream
+from bridge.adapters.easee.http_client import Exchange
+from bridge.adapters.easee.signalr_source import HubStream
 from bridge.errors import BridgeError
 from bridge.settings import EaseeSettings, Secret
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from bridge.adapters.cloud.transport import TooLate
+from bridge.adapters.easee.http_transport import TooLate
 from bridge.simulator import rest
 from bridge.simulator.problems import UNAUTHORIZED, Answer, NoBody
 from bridge.simulator.readings import Value

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from bridge.adapters.cloud.tokens import StoredTokens
-from bridge.core.commands.record import CommandRow
+from bridge.adapters.easee.token_file import StoredTokens
 from bridge.core.events import Event, StoreFailed
-from bridge.core.sessions.ledger import StoredReport, entered
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
-from bridge.core.storage import OpenedStore, StoreUsage, store_opened
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport, entered
+from bridge.core.store_status import OpenedStore, StoreUsage, store_opened
 from bridge.errors import StoreError, StoreFull
 from tests.simulation.engine import SimulatedClock, Timeline
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bridge.core.clock_check import ReferenceTime
 from bridge.core.events import Moment
-from bridge.core.reference_time import ReferenceTime
 
 STARTED_AT = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 START_S = 1000.0

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from bridge.adapters.stream.hub import HubStream
+from bridge.adapters.easee.signalr_source import HubStream
 from bridge.errors import LinkLost
 from bridge.simulator.hub import Connection
 from tests.simulation.cloud import Vendor

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from bridge.core.commands.record import CommandRow
-from bridge.core.values import iso_utc
+from bridge.core.records.command_row import CommandRow
+from bridge.core.value_format import iso_utc
 from bridge.settings import CommandSettings
 from tests.simulation.broker import Broker, Inbound
 from tests.simulation.cloud import Request

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from bridge.adapters.cloud.client import EaseeCloud
-from bridge.adapters.stream.connection import Limits
+from bridge.adapters.easee.rest_client import EaseeCloud
+from bridge.adapters.easee.signalr_connection import Limits
 from bridge.conventions.native.convention import Native
 from bridge.core.events import Started, StoreFailed, StoreOpened
-from bridge.core.machine import Machine
-from bridge.core.storage import store_opened
+from bridge.core.router import Machine
+from bridge.core.store_status import store_opened
 from bridge.errors import StoreError
 from bridge.gateway import Gateway, Inbox
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings

@@ -48,11 +48,11 @@ from bridge.core.events import (
     StoreOpened,
 )
 from bridge.core.messages import Publish
-from bridge.core.sessions import ledger
-from bridge.core.sessions.bookkeeping import Bookkeeping
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import SessionReport
-from bridge.core.sessions.texts import UnreadText
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions import report_merge
+from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.sessions.service import Bookkeeping
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, StoreFull
@@ -341,7 +341,7 @@ class Disk:
         number = report.session_id
         alike = [one for one in mine if number is None or one.report.session_id in (number, None)]
         sure = (one.report.started_at for one in mine if not one.report.doubtful)
-        stored, changed = ledger.entered(report, alike, min(sure, default=None))
+        stored, changed = report_merge.entered(report, alike, min(sure, default=None))
         self.rows[stored.key] = stored
         return stored, changed
 

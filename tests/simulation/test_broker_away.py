@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.delivery.outbox import Outbox
 from bridge.core.effects import CallCloud, MarkPublished, Note, ReadReports, SaveReport, TendStore
 from bridge.core.events import (
     CloudFailed,
@@ -25,11 +26,10 @@ from bridge.core.events import (
     StreamOpened,
     Tick,
 )
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish
-from bridge.core.outbox import Outbox
-from bridge.core.sessions.ledger import StoredReport, find_row
-from bridge.core.values import iso_utc
+from bridge.core.router import Machine
+from bridge.core.sessions.report_merge import StoredReport, find_row
+from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON

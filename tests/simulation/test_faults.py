@@ -12,18 +12,18 @@ import msgspec
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.chargers import announcements, state
-from bridge.core.cloud.budget import Budget
-from bridge.core.cloud.hub import Keepalive
-from bridge.core.cloud.probe import Probe
-from bridge.core.commands import admission, dedupe, flow, journal, lanes, sender
-from bridge.core.commands.verdicts import RetryIn
+from bridge.core.chargers import charger_events, state
+from bridge.core.commands import dispatcher, idempotency, queues, send_policy, service, validation
+from bridge.core.commands.retry_policy import RetryIn
+from bridge.core.delivery.broker_heartbeat import Loopback
+from bridge.core.delivery.outbox import Outbox
+from bridge.core.easee.hub_session import Keepalive
+from bridge.core.easee.rate_limits import Budget
 from bridge.core.effects import Acknowledge, Reconnect
-from bridge.core.loopback import Loopback
-from bridge.core.outbox import Outbox
-from bridge.core.sessions import ledger
+from bridge.core.sessions import report_merge
 from bridge.core.sessions.delivery import Delivery
-from bridge.core.sessions.ledger import find_row
+from bridge.core.sessions.report_merge import find_row
+from bridge.core.sources.recovery_probe import Probe
 from bridge.errors import OutcomeUnknown
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import CHATTER, FAULTS, draw
@@ -124,13 +124,13 @@ def test_a_slow_disk_under_a_flood_of_commands_is_no_broken_promise():
 
 def _acknowledges_at_once(patch):
     """The broker may forget a command before it is on disk."""
-    receive = journal.Journal.receive
+    receive = service.Journal.receive
 
     def hasty(self, message, *rest, **more):
         yield Acknowledge(message.receipt)
         yield from receive(self, message, *rest, **more)
 
-    patch.setattr(journal.Journal, "receive", hasty)
+    patch.setattr(service.Journal, "receive", hasty)
 
 
 def _last_arrival_wins(patch):
@@ -151,23 +151,23 @@ def _stamps_itself(patch):
 
 def _repeats_what_may_have_run(patch):
     """A command without an answer is sent again, whatever it is."""
-    decide = sender.decide
+    decide = dispatcher.decide
 
     def careless(error, **facts):
         is_unknown = isinstance(error, OutcomeUnknown)
         return RetryIn(1.0) if is_unknown and facts["left_s"] > 1 else decide(error, **facts)
 
-    patch.setattr(sender, "decide", careless)
+    patch.setattr(dispatcher, "decide", careless)
 
 
 def _lives_for_ever(patch):
     """Nobody looks at the time of a command."""
-    patch.setattr(admission, "_ttl_s", lambda *_: 600.0)
+    patch.setattr(validation, "_ttl_s", lambda *_: 600.0)
 
 
 def _obeys_retained(patch):
     """A retained command is as good as any."""
-    patch.setattr(admission, "_check_addressee", lambda *_: None)
+    patch.setattr(validation, "_check_addressee", lambda *_: None)
 
 
 def _forgets_what_was_under_way(patch):
@@ -194,7 +194,7 @@ def _believes_the_broker(patch):
 
 def _wears_the_memory_out(patch):
     """Nobody counts the writes of a charger's memory."""
-    patch.setattr(flow.Flow, "_flash", lambda *_: None)
+    patch.setattr(send_policy.Flow, "_flash", lambda *_: None)
 
 
 def _has_no_budget(patch):
@@ -216,20 +216,20 @@ def _acknowledges_by_number_alone(patch):
 
 def _knows_a_command_by_its_words(patch):
     """Where an answer is wanted does not tell two commands apart."""
-    digest_of = admission.digest_of
+    digest_of = validation.digest_of
 
     def wordy(message):
         return digest_of(replace(message, response_topic=None, correlation=None))
 
-    for module in (admission, dedupe, journal):
+    for module in (validation, idempotency, service):
         patch.setattr(module, "digest_of", wordy)
 
 
 def _says_more_than_is_described(patch):
     """Put a field into events that is in no schema."""
-    event = announcements.Announcer._event
+    event = charger_events.Announcer._event
     patch.setattr(
-        announcements.Announcer,
+        charger_events.Announcer,
         "_event",
         lambda self, *known, **facts: event(self, *known, **facts, more=1),
     )
@@ -257,7 +257,7 @@ def _draws_a_key_each_time(patch):
     def forgetful(report, alike):
         return f"{find_row(report, alike)[0]}-{next(numbers)}", None
 
-    patch.setattr(ledger, "find_row", forgetful)
+    patch.setattr(report_merge, "find_row", forgetful)
 
 
 def _believes_in_a_deaf_broker(patch):
@@ -280,7 +280,7 @@ def _believes_in_a_silent_hub(patch):
 
 def _serves_the_last_first(patch):
     """Of a charger's commands the newest goes first."""
-    patch.setattr(lanes, "_arrival", lambda command: -command.seq)
+    patch.setattr(queues, "_arrival", lambda command: -command.seq)
 
 
 def _never_takes_an_alert_back(patch):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bridge.core.chargers import fleet
-from bridge.core.sessions import backfill, identity, ledger, unread
+from bridge.core.records import session_identity
+from bridge.core.sessions import backfill, report_merge, unread
 from tests.simulation.sessions import play
 
 # `make simulate-sessions` plays ten thousand.
@@ -26,7 +27,7 @@ def by_counter(one, other):
 
 def by_start(one, other):
     """Take the start for the session."""
-    return int(abs(one.started_at - other.started_at) <= identity.SAME_START_WITHIN)
+    return int(abs(one.started_at - other.started_at) <= session_identity.SAME_START_WITHIN)
 
 
 def without_marks(report, **options):
@@ -45,13 +46,13 @@ identity_placed = fleet.read_report.__globals__["placed"]
 @pytest.mark.parametrize(
     ("where", "name", "mistake"),
     [
-        (ledger, "likeness", by_counter),
-        (ledger, "likeness", by_start),
-        (ledger, "supersedes", lambda _report, _held: False),
-        (ledger, "supersedes", lambda _report, _held: True),
-        (identity, "is_again", lambda _one, _other: False),
-        (identity, "_same_energy", lambda _one, _other: True),
-        (identity, "_went_on", lambda _listed, _told: False),
+        (report_merge, "likeness", by_counter),
+        (report_merge, "likeness", by_start),
+        (report_merge, "supersedes", lambda _report, _held: False),
+        (report_merge, "supersedes", lambda _report, _held: True),
+        (session_identity, "is_again", lambda _one, _other: False),
+        (session_identity, "_same_energy", lambda _one, _other: True),
+        (session_identity, "_went_on", lambda _listed, _told: False),
         (unread.Unread, "take", never),
         (backfill.Backfill, "_tell", never),
     ],

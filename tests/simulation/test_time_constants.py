@@ -21,8 +21,8 @@ TEST = re.compile(r"\[(\w+)\]\(\.\./(tests/[\w/]+\.py)\)")
 
 
 def _modules():
-    """Name every module of the core and the adapters, and the gateway."""
-    for part in ("core", "adapters"):
+    """Name every module that decides or waits, and the gateway."""
+    for part in ("core", "conventions", "monitoring", "adapters"):
         for path in sorted((ROOT / "bridge" / part).rglob("*.py")):
             if path.stem != "__init__":
                 yield ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.chargers.equalizer import NAMES
+from bridge.core.easee.equalizer import NAMES
 from bridge.simulator.equalizer import CONFIG, EVERY, EXPORT, IMPORT, STATE, Equalizer
 from tests.conftest import NOON
 

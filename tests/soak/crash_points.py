@@ -25,9 +25,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.adapters.cloud.client import EaseeCloud
-from bridge.adapters.mqtt.link import PahoLink
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.easee.rest_client import EaseeCloud
+from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli.main import main as charger_bridge
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.adapters.store.salt import salt_file
-from bridge.adapters.store.sqlite import SqliteStore, read_reports
-from bridge.core.commands.record import CommandRow
-from bridge.core.storage import OpenedStore
+from bridge.adapters.store.sqlite.salt_file import salt_file
+from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.core.records.command_row import CommandRow
+from bridge.core.store_status import OpenedStore
 from tests.soak.disk import Disk
 from tests.soak.load import report_of
 from tests.soak.power import History, Life, State

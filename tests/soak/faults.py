@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bridge.adapters.store.sqlite import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.events import Event, StoreFailed, StoreOpened
 from bridge.errors import StoreError
 from tests.soak.disk import SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, Disk, watched

@@ -9,6 +9,8 @@ import sys
 import tracemalloc
 from datetime import timedelta
 
+from bridge.core.delivery.outbox import Outbox
+from bridge.core.delivery.value_queue import Telemetry
 from bridge.core.events import (
     Moment,
     MqttConnected,
@@ -18,11 +20,9 @@ from bridge.core.events import (
     StoreOpened,
     StreamOpened,
 )
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish
-from bridge.core.outbox import Outbox
-from bridge.core.telemetry import Telemetry
-from bridge.core.values import iso_utc
+from bridge.core.router import Machine
+from bridge.core.value_format import iso_utc
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON
 from tests.native import handled

@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.adapters.store.sqlite import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.events import Event, StoreFailed, StoreOpened
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import SessionReport
+from bridge.core.records.session_report import SessionReport
+from bridge.core.sessions.report_merge import StoredReport
 from bridge.errors import StoreError
 from tests.soak.load import report_of
 from tests.soak.script import quiet, verdict

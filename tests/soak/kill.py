@@ -28,14 +28,14 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.link import PahoLink
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.conventions.native.convention import Native
 from bridge.core.events import CommandResponse, MqttConnected, Observed, RawObservation
-from bridge.core.machine import Machine
 from bridge.core.messages import Publish
-from bridge.core.storage import store_opened
-from bridge.core.values import iso_utc
+from bridge.core.router import Machine
+from bridge.core.store_status import store_opened
+from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
 from bridge.gateway import Gateway, Inbox
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings

@@ -4,8 +4,8 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from bridge.core.commands.record import CommandRow
-from bridge.core.sessions.reports import SessionReport
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.session_report import SessionReport
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 LIVES = ("waiting", "sent", "accepted", "confirmed")

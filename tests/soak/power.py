@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from bridge.adapters.store.rows import to_row
-from bridge.adapters.store.salt import salt_file
-from bridge.adapters.store.schema import (
+from bridge.adapters.store.sqlite.report_rows import to_row
+from bridge.adapters.store.sqlite.salt_file import salt_file
+from bridge.adapters.store.sqlite.schema import (
     APPLICATION_ID,
     DIGEST_PLACE,
     MIGRATIONS,
@@ -27,9 +27,9 @@ from bridge.adapters.store.schema import (
     REPORT_WIDTH_1,
     digest_of,
 )
-from bridge.adapters.store.sqlite import SqliteStore, read_reports
-from bridge.core.commands.record import CommandRow
-from bridge.core.sessions.ledger import StoredReport
+from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.core.records.command_row import CommandRow
+from bridge.core.sessions.report_merge import StoredReport
 from tests.soak.disk import Disk, Platter, watched
 from tests.soak.load import LIVES, NOON, command_of, corrected, report_of
 from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge.adapters.store import file as store_file
-from bridge.adapters.store import opening, worker
-from bridge.adapters.store.file import open_file
-from bridge.adapters.store.room import Room
-from bridge.adapters.store.sqlite import SqliteStore
-from bridge.adapters.store.wal import Log
+from bridge.adapters.store.sqlite import database_file as store_file
+from bridge.adapters.store.sqlite import opening, worker
+from bridge.adapters.store.sqlite.database_file import open_file
+from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.recovery.wal_reader import Log
+from bridge.adapters.store.sqlite.store import SqliteStore
 from tests.soak import damage, faults, full, power, wear
 from tests.soak.disk import Op, Platter, watched
 from tests.soak.load import NOON, report_of

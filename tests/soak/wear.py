@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from bridge.adapters.store.sqlite import SqliteStore
+from bridge.adapters.store.sqlite.store import SqliteStore
 from tests.soak.disk import watched
 from tests.soak.load import LIVES, NOON, command_of, report_of
 from tests.soak.script import quiet

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from bridge.adapters.http.server import JSON, Handler, Reply
-from bridge.core.tally import Tally
+from bridge.monitoring.metrics import Tally
 
 PATH = "/healthz"
 # Values reach us by one way or the other.

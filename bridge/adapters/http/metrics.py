@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from bridge.adapters.http.server import Handler, Reply
-from bridge.core.tally import COUNTERS, Tally
+from bridge.monitoring.metrics import COUNTERS, Tally
 from bridge.ports import Backlog
 
 PATH = "/metrics"

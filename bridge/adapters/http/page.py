@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 from bridge.adapters.http.server import Feed, Handler, Reply
-from bridge.core.page import StatusPage
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
+from bridge.monitoring.status_page import StatusPage
 from bridge.ports import Clock
 
 FEED = "/page/feed"

@@ -1,1 +1,1 @@
-"""The broker, by paho. Start reading at :mod:`bridge.adapters.mqtt.link`."""
+"""The broker, by paho. Start reading at :mod:`bridge.adapters.mqtt.client`."""

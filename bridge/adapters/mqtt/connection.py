@@ -26,10 +26,9 @@ from paho.mqtt.enums import LogLevel, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from bridge.adapters.mqtt import failures
-from bridge.adapters.mqtt.failures import AttemptFailed, Cause
-from bridge.adapters.mqtt.outbound import check_publish
-from bridge.adapters.mqtt.wire import (
+from bridge.adapters.mqtt import connect_errors
+from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
+from bridge.adapters.mqtt.paho_translation import (
     ANSWER_DEADLINE_S,
     Grant,
     Route,
@@ -43,9 +42,10 @@ from bridge.adapters.mqtt.wire import (
     read_message,
     subscription,
 )
+from bridge.adapters.mqtt.publish_validation import check_publish
+from bridge.core.delivery.outbox import REFUSED
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish, Receipt
-from bridge.core.outbox import REFUSED
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings
 
@@ -206,16 +206,16 @@ class Connection:
         finally:
             outcome.cancel()
         if isinstance(result, Exception):
-            raise failures.dial_failure(result, self._settings) from result
+            raise connect_errors.dial_failure(result, self._settings) from result
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise failures.silent_close(self._settings, self._socket_error)
+            raise connect_errors.silent_close(self._settings, self._socket_error)
 
     def _adopt(self) -> None:
         """Let the loop watch paho's socket."""
         client = self._client
         sock = client.socket()
         if sock is None:
-            raise failures.silent_close(self._settings, self._socket_error)
+            raise connect_errors.silent_close(self._settings, self._socket_error)
         # Small packets one after the other wait 40 ms for each other otherwise (Nagle).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined] # paho types a socket too narrowly
         client.on_connect = self._guarded(self._on_connect)
@@ -242,17 +242,19 @@ class Connection:
             ended = self.lost.result() if self.lost.done() else "no SUBACK came"
             raise AttemptFailed(ended, Cause.POISON if self.poisoned else Cause.OTHER)
         if self.lost.done():
-            raise failures.silent_close(self._settings, self._socket_error)
-        raise failures.no_connack(self._settings, within_s)
+            raise connect_errors.silent_close(self._settings, self._socket_error)
+        raise connect_errors.no_connack(self._settings, within_s)
 
     def _granted(
         self, code: ReasonCode, session_present: bool, properties: Properties | None
     ) -> Grant:
         if code.is_failure:
-            raise failures.connack_failure(code.value, str(code), self._settings)
+            raise connect_errors.connack_failure(code.value, str(code), self._settings)
         if getattr(properties, "RetainAvailable", 1) == 0:
             # It should have refused our will, which is to be kept.
-            raise failures.connack_failure(KEEPS_NOTHING, "Retain not supported", self._settings)
+            raise connect_errors.connack_failure(
+                KEEPS_NOTHING, "Retain not supported", self._settings
+            )
         return read_grant(self.wish, session_present, properties)
 
     async def _first_of(self, answer: asyncio.Future[Any], deadline_s: float) -> None:
@@ -437,7 +439,7 @@ class Connection:
         if self._parting:
             self._lose("closed by us")
         elif flags.is_disconnect_packet_from_server:
-            hint = failures.DISCONNECT_HINTS.get(code.value)
+            hint = connect_errors.DISCONNECT_HINTS.get(code.value)
             reason = f"the broker ended it ({code})" + (f": {hint}" if hint else "")
             self._lose(reason, code.value)
         elif code.value == PROTOCOL_ERROR:

@@ -5,8 +5,8 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from bridge.adapters.mqtt.failures import AttemptFailed
-from bridge.adapters.plain_file import NotText, read_plain, refuse_wide
+from bridge.adapters.mqtt.connect_errors import AttemptFailed
+from bridge.adapters.state_files.plain_file import NotText, read_plain, refuse_wide
 from bridge.settings import TlsSettings
 
 # Enough to tell UTF-16; what follows may be comments in any encoding.

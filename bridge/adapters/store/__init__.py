@@ -1,1 +1,1 @@
-"""The store, by SQLite. Start reading at :mod:`bridge.adapters.store.sqlite`."""
+"""The store, by SQLite. Start reading at :mod:`bridge.adapters.store.sqlite.store`."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.adapters.plain_file import require_plain
+from bridge.adapters.state_files.plain_file import require_plain
 
 SERVICE_USER = "charger-bridge"
 _WAITING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bridge.adapters.plain_file import NotText, as_meant, read_plain, text_of
+from bridge.adapters.state_files.plain_file import NotText, as_meant, read_plain, text_of
 from bridge.cli.setup.answers import EASEE_PASSWORD, MQTT_PASSWORD, absolute, problem_with
 from bridge.cli.setup.dialogue import CHARGERS, PLAINTEXT, TLS
 from bridge.cli.setup.purposes import PURPOSES

@@ -16,7 +16,7 @@ from bridge.core.changes import (
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChanged, ValuesChanged
-from bridge.core.chargers.observations import label_of, spec_of
+from bridge.core.easee.decode import label_of, spec_of
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc, json_value, number, scalar
+from bridge.core.value_format import iso_utc, json_value, number, scalar
 from bridge.settings import PublishSettings
 
 

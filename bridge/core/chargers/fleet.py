@@ -19,20 +19,20 @@ from itertools import groupby
 from typing import cast
 
 from bridge.core.changes import ValueChanged, ValuesChanged
-from bridge.core.chargers import derived
-from bridge.core.chargers.announcements import ANNOUNCED, Announcer
-from bridge.core.chargers.observations import Observation, decode
+from bridge.core.chargers.charger_events import ANNOUNCED, Announcer
+from bridge.core.chargers.current_session import SHOWN, SessionBoard
 from bridge.core.chargers.state import ChargerState
+from bridge.core.easee import derived_state
+from bridge.core.easee.decode import Observation, decode
+from bridge.core.easee.session_payloads import hints, read_report, read_start
 from bridge.core.effects import Effect, Note, SaveReport
 from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
-from bridge.core.sessions.board import SHOWN, SessionBoard
-from bridge.core.sessions.reading import hints, read_report, read_start
-from bridge.core.sessions.reports import UNNAMED, Name, SessionReport
-from bridge.core.sessions.texts import UnreadText, cut
+from bridge.core.records.session_report import UNNAMED, Name, SessionReport
+from bridge.core.records.unread_text import UnreadText, cut
 from bridge.core.status import Status
 from bridge.core.topics import Topics
-from bridge.core.values import read_stamp
+from bridge.core.value_format import read_stamp
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
 
@@ -42,8 +42,8 @@ NAMED_IN_ALERT = 10
 # What is known of the time may differ by so much and be the same; a Date has whole seconds.
 SAME_TIME_S = 5.0
 # Nearly all observations are none of these, and nobody else need look at them.
-AVAILABILITY_IDS = frozenset({derived.CONNECTED_TO_CLOUD, derived.OPERATING_MODE})
-TOLD_IDS = frozenset({derived.OPERATING_MODE, derived.REASON}) | SHOWN | ANNOUNCED
+AVAILABILITY_IDS = frozenset({derived_state.CONNECTED_TO_CLOUD, derived_state.OPERATING_MODE})
+TOLD_IDS = frozenset({derived_state.OPERATING_MODE, derived_state.REASON}) | SHOWN | ANNOUNCED
 SESSION_IDS = frozenset({SESSION_START, SESSION_FINISHED})
 
 

@@ -26,18 +26,18 @@ from bridge.core.changes import (
     ValueChanged,
     ValuesChanged,
 )
-from bridge.core.chargers import derived
-from bridge.core.chargers.observations import (
+from bridge.core.easee import derived_state
+from bridge.core.easee.decode import (
     REGISTRY,
     Observation,
     ObservationSpec,
     Value,
     spec_of,
 )
-from bridge.core.chargers.redaction import publishable, without_auth
+from bridge.core.easee.redaction import publishable, without_auth
 from bridge.core.effects import Effect, Note
 from bridge.core.events import Moment
-from bridge.core.values import hashed, scalar
+from bridge.core.value_format import hashed, scalar
 from bridge.settings import PublishSettings
 
 # More than two clocks differ by, less than anybody would call recent.
@@ -46,7 +46,7 @@ FUTURE = timedelta(minutes=5)
 # pull request 28362).
 SILENCE_S = 20 * 60.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
-CLOUD_MADE = frozenset({derived.CONNECTED_TO_CLOUD, 251})
+CLOUD_MADE = frozenset({derived_state.CONNECTED_TO_CLOUD, 251})
 # The registry and as many unnamed ids as are worth holding; ids come from outside.
 MOST_IDS = len(REGISTRY) + 256
 
@@ -82,7 +82,7 @@ class ChargerState:
         self._publish = publish
         self._salt = salt
         self._held: dict[int, _Held] = {}
-        self._derived: dict[str, derived.DerivedValue] = {}
+        self._derived: dict[str, derived_state.DerivedValue] = {}
         self._switched_at: Moment | None = None
         self.online: bool | None = None
         # The newest sign of life: when it was made, on the monotonic clock, and its stamp.
@@ -108,7 +108,7 @@ class ChargerState:
     @property
     def awaiting_authorization(self) -> bool:
         """Whether a car waits for somebody's permission."""
-        return derived.awaiting_authorization(self) is True
+        return derived_state.awaiting_authorization(self) is True
 
     # -- observations -------------------------------------------------------------------------
 
@@ -159,15 +159,17 @@ class ChargerState:
                 return
         self._held[number] = new
         effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
-        if number in derived.BY_SOURCE:
+        if number in derived_state.BY_SOURCE:
             effects += self._derive(number)
-        elif number == derived.SMART_CHARGING:
+        elif number == derived_state.SMART_CHARGING:
             effects += self._smart_charging_seen(old, new)
 
     def smart_charging_setting(self, enabled: bool, now: Moment) -> Iterator[Effect]:
         """Take note of a confirmed setting of smart charging: off kills the touch button."""
         self._switched_at = None if enabled else now
-        yield from self._set_derived(derived.TOUCH_BUTTON, "enabled" if enabled else "disabled")
+        yield from self._set_derived(
+            derived_state.TOUCH_BUTTON, "enabled" if enabled else "disabled"
+        )
 
     def _smart_charging_seen(self, old: _Held | None, new: _Held) -> Iterator[Effect]:
         """Bring the button back when smart charging comes on after it was switched off."""
@@ -177,18 +179,18 @@ class ChargerState:
         later = not off.trusted or new.measured_at > off.wall
         if old.value is False if old is not None else later:
             self._switched_at = None
-            yield from self._set_derived(derived.TOUCH_BUTTON, "enabled")
+            yield from self._set_derived(derived_state.TOUCH_BUTTON, "enabled")
 
     def _derive(self, observation_id: int) -> Iterator[Effect]:
-        for row in derived.BY_SOURCE[observation_id]:
+        for row in derived_state.BY_SOURCE[observation_id]:
             value = row.derive(self)
-            if value is derived.UNTOLD and row.name in self._derived:
+            if value is derived_state.UNTOLD and row.name in self._derived:
                 value = None  # it was known, and what is known now does not tell any more
-            if value is not derived.UNTOLD:
+            if value is not derived_state.UNTOLD:
                 yield from self._set_derived(row.name, value)
 
-    def _set_derived(self, name: str, value: derived.DerivedValue) -> Iterator[Effect]:
-        if self._derived.get(name, derived.UNTOLD) != value:
+    def _set_derived(self, name: str, value: derived_state.DerivedValue) -> Iterator[Effect]:
+        if self._derived.get(name, derived_state.UNTOLD) != value:
             self._derived[name] = value
             yield DerivedChanged(self.charger_id, name, value)
 
@@ -244,8 +246,8 @@ class ChargerState:
         """
         return (
             link_ok
-            and derived.flag(self, derived.CONNECTED_TO_CLOUD) is not False
-            and derived.code(self, derived.OPERATING_MODE) != derived.OFFLINE
+            and derived_state.flag(self, derived_state.CONNECTED_TO_CLOUD) is not False
+            and derived_state.code(self, derived_state.OPERATING_MODE) != derived_state.OFFLINE
             and self._heard_lately(now)
         )
 

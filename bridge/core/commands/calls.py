@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bridge.core.cloud.requests import CloudRequest
-from bridge.core.commands.lifecycle import Command
+from bridge.core.commands.state_machine import Command
+from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.effects import CallCloud
 from bridge.core.events import Moment
 

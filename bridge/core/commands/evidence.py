@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bridge.core.chargers.observations import Observation, Value
-from bridge.core.cloud.rest import CommandTicket
-from bridge.core.commands.lifecycle import FINAL, Command, State
+from bridge.core.commands.state_machine import FINAL, Command, State
+from bridge.core.easee.decode import Observation, Value
+from bridge.core.easee.rest_responses import CommandTicket
 from bridge.core.events import CommandResponse, Moment
 
 # The charger's clock against ours.

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.cloud.requests import is_serial
-from bridge.core.cloud.rest import CommandTicket
-from bridge.core.commands.admission import Name, Order, named_by
-from bridge.core.commands.answers import Ask
-from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.commands.lifecycle import FINAL, Command, State
-from bridge.core.commands.record import CommandRow
+from bridge.core.commands.results import Ask
+from bridge.core.commands.state_machine import FINAL, Command, State
+from bridge.core.commands.validation import Name, Order, named_by
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.rest_requests import is_serial
+from bridge.core.easee.rest_responses import CommandTicket
 from bridge.core.events import Moment
+from bridge.core.records.command_row import CommandRow
 from bridge.errors import CommandRefused, DecodeError
 
 # What was allowed when it was sent may be over the limit by now; it is only read again to tell

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge.core.alerts import Alerts
-from bridge.core.commands.admission import digest_of
+from bridge.core.commands.validation import digest_of
 from bridge.core.effects import AskRetained, Effect, Note
 from bridge.core.events import Moment, MqttConnected, MqttMessage
 from bridge.core.messages import Publish

@@ -36,10 +36,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from bridge.core.delivery.outbox import IN_VAIN, REFUSED
 from bridge.core.effects import Effect, KeepReports, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
-from bridge.core.outbox import IN_VAIN, REFUSED
-from bridge.core.sessions.ledger import StoredReport, report_document
+from bridge.core.sessions.report_merge import StoredReport, report_document
 from bridge.core.topics import Topics
 
 # More would only sit in the broker's queue, and after a crash go out twice.

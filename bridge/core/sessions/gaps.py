@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from bridge.core.sessions.clocks import STARTED
-from bridge.core.sessions.reports import SessionReport
+from bridge.core.records.session_clocks import STARTED
+from bridge.core.records.session_report import SessionReport
 
 LARGEST_GAP = 1000
 

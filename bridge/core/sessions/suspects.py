@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect
 from bridge.core.events import Moment
-from bridge.core.sessions.ledger import StoredReport
+from bridge.core.sessions.report_merge import StoredReport
 
 ALERT = "session_clock"
 NAMED_FOR = timedelta(days=7)

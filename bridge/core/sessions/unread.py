@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bridge.core.alerts import Alerts
+from bridge.core.easee.session_payloads import hints
 from bridge.core.effects import Effect, ForgetTexts, KeepText
 from bridge.core.events import Moment
-from bridge.core.sessions.clocks import ENDED, STARTED
-from bridge.core.sessions.identity import SAME_ENERGY_KWH
-from bridge.core.sessions.reading import hints
-from bridge.core.sessions.reports import BACKFILL, SessionReport
-from bridge.core.sessions.texts import CLOSE, SAME_END_WITHIN, UnreadText
-from bridge.core.values import iso_utc
+from bridge.core.records.session_clocks import ENDED, STARTED
+from bridge.core.records.session_identity import SAME_ENERGY_KWH
+from bridge.core.records.session_report import BACKFILL, SessionReport
+from bridge.core.records.unread_text import CLOSE, SAME_END_WITHIN, UnreadText
+from bridge.core.value_format import iso_utc
 
 ALERT = "session_unreadable"
 # Of one charger: the newest.

@@ -5,8 +5,8 @@ import json
 from bridge.adapters.http.health import PARTS, routes
 from bridge.core.events import MqttConnected, MqttDisconnected, StoreOpened
 from bridge.core.messages import Publish
-from bridge.core.tally import Tally
 from bridge.core.topics import Topics
+from bridge.monitoring.metrics import Tally
 
 
 def well():

@@ -5,11 +5,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
+from bridge.core.delivery.outbox import Outbox
 from bridge.core.events import MqttConnected, Observed, StoreTended
 from bridge.core.messages import Publish
-from bridge.core.outbox import Outbox
-from bridge.core.tally import COUNTERS, Tally
 from bridge.core.topics import Topics
+from bridge.monitoring.metrics import COUNTERS, Tally
 
 
 def samples(tally):

@@ -8,8 +8,8 @@ import pytest
 from bridge.adapters.http.page import ALIVE_EVERY_S, FEED, FILES, LOOK_EVERY_S, routes
 from bridge.adapters.http.server import Reply
 from bridge.core.messages import Publish
-from bridge.core.page import StatusPage
 from bridge.core.topics import Topics
+from bridge.monitoring.status_page import StatusPage
 
 pytestmark = pytest.mark.anyio
 

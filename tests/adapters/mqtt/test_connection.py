@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from bridge.adapters.mqtt.connection import Connection
-from bridge.adapters.mqtt.wire import Wish
+from bridge.adapters.mqtt.paho_translation import Wish
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import LinkLost
 from bridge.settings import MqttSettings

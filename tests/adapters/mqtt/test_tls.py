@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from bridge.adapters.mqtt.failures import AttemptFailed
+from bridge.adapters.mqtt.connect_errors import AttemptFailed
 from bridge.adapters.mqtt.tls import client_context, closing_failed_handshake
 from bridge.settings import TlsSettings
 

@@ -7,7 +7,7 @@ import pytest
 from bridge.cli.setup import purposes
 from bridge.cli.setup.purposes import PLACEHOLDER, PURPOSES, Context, client_options
 from bridge.config.keys import BY_PATH
-from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, TlsSettings
 
 CONFIG = Path("/etc/charger-bridge/config.yaml")

@@ -15,7 +15,7 @@ from bridge.core.changes import (
     ValueChanged,
     ValuesChanged,
 )
-from bridge.core.chargers.observations import spec_of
+from bridge.core.easee.decode import spec_of
 from bridge.core.events import Moment
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings

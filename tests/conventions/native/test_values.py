@@ -6,7 +6,7 @@ import pytest
 
 from bridge.conventions.native.values import ValueMessages
 from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChanged, ValuesChanged
-from bridge.core.chargers.observations import spec_of
+from bridge.core.easee.decode import spec_of
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings

@@ -14,7 +14,7 @@ from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
 from bridge.core.status import Status
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc
+from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
 from tests.conftest import NOON
 from tests.native import as_messages

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from bridge.core.chargers.observations import Observation, spec_of
-from bridge.core.commands.journal import Journal
+from bridge.core.commands.service import Journal
+from bridge.core.easee.decode import Observation, spec_of
 from bridge.core.effects import CallCloud, Note, SaveCommand
 from bridge.core.events import (
     CloudAnswered,

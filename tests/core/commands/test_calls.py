@@ -1,10 +1,10 @@
 import itertools
 
-from bridge.core.cloud.requests import charger_command_request
-from bridge.core.commands.admission import Order
 from bridge.core.commands.calls import GRACE_S, LONGEST_LOOK_S, Calls, Purpose
-from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.commands.lifecycle import Command
+from bridge.core.commands.state_machine import Command
+from bridge.core.commands.validation import Order
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.rest_requests import charger_command_request
 from bridge.core.effects import CallCloud
 from bridge.core.events import Moment
 from tests.conftest import NOON

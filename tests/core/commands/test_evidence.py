@@ -3,10 +3,6 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.chargers.observations import Observation, spec_of
-from bridge.core.cloud.rest import CommandTicket
-from bridge.core.commands.admission import Order
-from bridge.core.commands.catalogue import CATALOGUE
 from bridge.core.commands.evidence import (
     Readings,
     is_after,
@@ -15,8 +11,12 @@ from bridge.core.commands.evidence import (
     reflects,
     take_response,
 )
-from bridge.core.commands.lifecycle import Command, State
-from bridge.core.commands.payloads import Phases
+from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.validation import Order
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.command_payloads import Phases
+from bridge.core.easee.decode import Observation, spec_of
+from bridge.core.easee.rest_responses import CommandTicket
 from bridge.core.events import CommandResponse, Moment
 from tests.conftest import NOON
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.cloud.rest import CommandTicket
-from bridge.core.commands.admission import Order
-from bridge.core.commands.answers import Ask
-from bridge.core.commands.catalogue import CATALOGUE
-from bridge.core.commands.lifecycle import Command, State
 from bridge.core.commands.pages import name_of, page_of, revived, row_of, state_of
-from bridge.core.commands.payloads import Current
-from bridge.core.commands.record import CommandRow
+from bridge.core.commands.results import Ask
+from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.validation import Order
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.command_payloads import Current
+from bridge.core.easee.rest_responses import CommandTicket
 from bridge.core.events import Moment
+from bridge.core.records.command_row import CommandRow
 from bridge.errors import DecodeError
 from tests.conftest import NOON
 

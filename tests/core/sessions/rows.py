@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from bridge.core.sessions.ledger import StoredReport
-from bridge.core.sessions.reports import SessionReport
+from bridge.core.records.session_report import SessionReport
+from bridge.core.sessions.report_merge import StoredReport
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

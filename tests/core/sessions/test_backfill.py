@@ -15,6 +15,7 @@ from bridge.core.alerts import Alerts
 from bridge.core.effects import CallCloud, Note, ReadReports, SaveReport
 from bridge.core.events import CloudAnswered, CloudFailed, Moment, ReportsNotRead, ReportsRead
 from bridge.core.messages import Publish
+from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import (
     CLOSEST_S,
     DAY_S,
@@ -31,10 +32,9 @@ from bridge.core.sessions.backfill import (
     Backfill,
     known_start,
 )
-from bridge.core.sessions.texts import UnreadText
 from bridge.core.sessions.unread import Unread
 from bridge.core.topics import Topics
-from bridge.core.values import iso_utc, read_utc
+from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import CloudRejected, CloudUnavailable, RateLimited, StoreError
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, row
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bridge.core.delivery.outbox import SET_ASIDE
 from bridge.core.effects import Effect, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
-from bridge.core.outbox import SET_ASIDE
 from bridge.core.sessions.delivery import (
     BURST,
     FIRST_PROBE_S,
@@ -23,7 +23,7 @@ from bridge.core.sessions.delivery import (
     Delivery,
     Taken,
 )
-from bridge.core.sessions.ledger import report_document
+from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import ONE, TAG, row
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bridge.core.effects import Note, ReadReports
 from bridge.core.events import ReportsNotRead, ReportsRead
+from bridge.core.sessions.consumer_messages import ReplayWish
 from bridge.core.sessions.replay import MOST_WISHES, REFILL_AT, Replay
-from bridge.core.sessions.wishes import ReplayWish
 from bridge.errors import StoreError
 from tests.core.sessions.rows import NOON, row
 

@@ -9,7 +9,7 @@ from bridge.core.alerts import Alerts
 from bridge.core.effects import ForgetTexts, KeepText
 from bridge.core.events import Moment
 from bridge.core.messages import Publish
-from bridge.core.sessions.texts import UnreadText
+from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.unread import MOST, Unread
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG

@@ -1,1 +1,0 @@
-"""The REST interface, by httpx. Start reading at :mod:`bridge.adapters.cloud.client`."""

@@ -1,0 +1,1 @@
+"""The Easee Cloud: REST and the hub's stream."""

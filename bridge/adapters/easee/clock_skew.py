@@ -1,0 +1,36 @@
+"""How far this machine's clock is off, by the Date header of the vendor's answer."""
+
+import httpx
+
+from bridge.adapters.easee.http_client import LONGEST_CONNECT_S, USER_AGENT, date_of
+from bridge.errors import CloudUnavailable
+from bridge.ports import Clock
+
+
+async def clock_skew_s(
+    api_url: str, clock: Clock, *, transport: httpx.AsyncBaseTransport | None = None
+) -> float | None:
+    """Ask without credentials, once, what time it is.
+
+    Args:
+        api_url: Base of the REST interface.
+        clock: Ours.
+        transport: Another way to send, for tests.
+
+    Returns:
+        Seconds we are ahead, to about a second; None when the answer has no readable date.
+
+    Raises:
+        CloudUnavailable: Nobody answers.
+    """
+    headers = {"User-Agent": USER_AGENT}
+    timeout = httpx.Timeout(LONGEST_CONNECT_S)
+    try:
+        async with httpx.AsyncClient(
+            headers=headers, timeout=timeout, trust_env=False, transport=transport
+        ) as client:
+            answer = await client.head(api_url)
+    except httpx.HTTPError as exc:
+        raise CloudUnavailable(f"{api_url} does not answer: {type(exc).__name__}") from exc
+    said = date_of(answer)
+    return None if said is None else (clock.now().wall - said).total_seconds()

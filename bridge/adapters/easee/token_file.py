@@ -1,0 +1,122 @@
+"""The token file: what must survive a restart so that the account is not logged in again.
+
+Rules:
+
+1. The file is ours alone: mode 0600, a regular file of our own user. Anything else is not read.
+2. It is replaced, never changed: written beside its place, synced, moved, and the folder synced.
+3. It belongs to one account at one cloud. A token of another one is never read, let alone sent.
+4. A refresh token is taken out of the file before it is used: after a crash in between nobody can
+   use it a second time, which the vendor would take for theft.
+
+The file also remembers until when the vendor's block of this address means silence. Deleting it
+while the program is stopped ends that silence early and costs one login.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from bridge.adapters.state_files.private_file import read_own, replace
+from bridge.settings import EaseeSettings, Secret
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """What is kept between two runs.
+
+    Attributes:
+        access: The newest access token, or None.
+        refresh: Its refresh token, or None when it is used up.
+        expires_at: Until when the access token is probably valid, by the wall clock; a hint.
+        blocked_until: End of the silence after a block, by the wall clock; None when not blocked.
+        blocked_s: How long that silence is altogether: no clock can make it longer. None when not
+            known.
+    """
+
+    access: Secret | None = None
+    refresh: Secret | None = None
+    expires_at: datetime | None = None
+    blocked_until: datetime | None = None
+    blocked_s: float | None = None
+
+
+def account_of(settings: EaseeSettings) -> str:
+    """Name an account at a cloud without telling who it is."""
+    name = f"{settings.api_url}\n{settings.username}"
+    return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
+
+
+class TokenFile:
+    """One account's tokens in one file. Blocking: call it from a thread."""
+
+    def __init__(self, path: Path, account: str) -> None:
+        self._path = path
+        self._account = account
+
+    def load(self) -> StoredTokens:
+        """Read what is there; nothing usable is an empty value and, unless new, a warning."""
+        try:
+            document = json.loads(read_own(self._path))
+            if document["account"] != self._account:
+                reason = "of another account"
+            else:
+                return StoredTokens(
+                    access=_secret(document["access_token"]),
+                    refresh=_secret(document["refresh_token"]),
+                    expires_at=_moment(document["expires_at"]),
+                    blocked_until=_moment(document["blocked_until"]),
+                    blocked_s=_seconds(document.get("blocked_s")),
+                )
+        except FileNotFoundError:
+            return StoredTokens()
+        except OSError as exc:
+            reason = exc.strerror or "unreadable"
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            reason = "broken"
+        log.warning("tokens.ignored", path=str(self._path), reason=reason)
+        return StoredTokens()
+
+    def save(self, tokens: StoredTokens) -> None:
+        """Replace the file. Trouble is a warning: without it only a restart costs a login."""
+        document = {
+            "account": self._account,
+            "access_token": tokens.access.reveal() if tokens.access else None,
+            "refresh_token": tokens.refresh.reveal() if tokens.refresh else None,
+            "expires_at": tokens.expires_at.isoformat() if tokens.expires_at else None,
+            "blocked_until": tokens.blocked_until.isoformat() if tokens.blocked_until else None,
+            "blocked_s": tokens.blocked_s,
+        }
+        try:
+            replace(self._path, json.dumps(document).encode())
+        except OSError as exc:
+            log.warning("tokens.not_saved", path=str(self._path), reason=exc.strerror)
+
+
+def _secret(value: object) -> Secret | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a token is text")
+    return Secret(value)
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a moment is text")
+    return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("seconds are a number")
+    return float(value)

@@ -1,0 +1,554 @@
+"""The MQTT link: one connection after the other, for as long as the program runs.
+
+Rules:
+
+1. ``MqttConnected`` is emitted when the broker took us *and* answered every subscription; what
+   arrived before that is emitted right after it, in order. What it refused is told behind it by
+   ``MqttSubscribed``, asked for again every :data:`ASK_AGAIN_S`, and told again when that changed.
+2. ``MqttDisconnected`` is emitted once for each ``MqttConnected``, and once for the first attempt
+   that fails before there ever was one, so that the core learns why nothing works. Further failed
+   attempts are told by ``MqttUnreachable`` and logged, and only when the reason is a new one.
+3. Nothing is kept across connections: what was not acknowledged belongs to the core's outbox.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+import structlog
+
+from bridge.adapters.mqtt import connect_errors
+from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
+from bridge.adapters.mqtt.connection import Connection
+from bridge.adapters.mqtt.paho_translation import Subscriptions, Wish
+from bridge.adapters.mqtt.protocol_version import Dialect
+from bridge.adapters.mqtt.value_connection import Lane
+from bridge.core.backoff import reconnect_delay_s
+from bridge.core.events import (
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    MqttSubscribed,
+    MqttUnreachable,
+)
+from bridge.core.messages import Publish, Receipt
+from bridge.errors import LinkLost
+from bridge.ports import Clock, Emit, Promise, nobody_waits
+from bridge.settings import MqttSettings
+
+log = structlog.get_logger()
+
+# Half of it at least, so a restarted broker is found again within a second.
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+# While nobody is there an attempt costs next to nothing, and this bounds how long a broker is up
+# before we are back, however long it was away (fault F11 asks for 5 s).
+LONGEST_WAITS_S: Final = {Cause.UNREACHED: 5.0, Cause.SILENT: 5.0}
+# A connection that ended sooner counts as failed: a broker that accepts and kicks (two clients
+# with one id, an access list) would otherwise be visited every second for ever.
+SETTLED_AFTER_S = 30.0
+# Two clients with one id throw each other out for ever: a connection that lasted only as long as
+# the other one's pause changes nothing. Not every broker says why it hangs up (mosquitto 2.0.11).
+SETTLED_BY_CODE_S: Final = {0x8E: 600.0, 0x80: 90.0}
+# Rights are not granted by the minute.
+ASK_AGAIN_S = 600.0
+# paho's keepalive has whole seconds.
+KEEP_ALIVE_STEP_S = 1.0
+# How long a clean end may take: the last PUBACK, then DISCONNECT.
+FAREWELL_S = 2.0
+GOODBYE_S = 1.0
+# The longest pause, and an attempt with each of its deadlines, twice over.
+HEARD_WITHIN_S = 180.0
+# Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
+# published at QoS 0 in that moment, of which nobody promised anything beyond this.
+EARLY_MESSAGES = 256
+
+
+class PahoLink:
+    """Stays connected to one broker and hands messages both ways.
+
+    Used on one event loop. :meth:`close` comes before cancelling :meth:`run`; a run that is just
+    cancelled drops the connection, and the broker publishes the will.
+
+    Args:
+        settings: The broker.
+        will: What the broker publishes when we vanish.
+        subscriptions: Topic filters; a broker may refuse some, or all.
+        echoes: Filters of our own retained topics; likewise.
+        loopback: Topics on which we want to hear ourselves; likewise.
+        clock: Time, jitter, waiting.
+        emit: Takes events; never blocks, never raises.
+        session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
+        promise: Told when it will be heard of again.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        will: Publish,
+        subscriptions: tuple[str, ...],
+        echoes: tuple[str, ...] = (),
+        loopback: tuple[str, ...] = (),
+        clock: Clock,
+        emit: Emit,
+        session_expiry_s: int = 60,
+        promise: Promise = nobody_waits,
+    ) -> None:
+        self._settings = settings
+        self._will = will
+        self._wanted = Subscriptions(subscriptions, echoes, loopback)
+        self._refused = Subscriptions()
+        self._has_refused = False
+        self._left_out: dict[str, float] = {}
+        self._is_singly = False
+        self._acks = 0
+        self._clock = clock
+        self._emit = emit
+        self._session_expiry_s = session_expiry_s
+        self._promise = promise
+        self._dialect = Dialect(settings.version)
+        self._lane = Lane(settings, clock=clock, emit=emit)
+        self._epoch = 0
+        self._attempt: Connection | None = None
+        self._up: Connection | None = None
+        self._ended_with: int | None = None
+        self._was_busy = False
+        self._in_flight: dict[int, Publish] = {}
+        self._early: deque[MqttMessage] = deque()
+        self._sleeper: asyncio.Task[None] | None = None
+        self._farewell_id = 0
+        self._farewell_said: asyncio.Future[None] | None = None
+        self._closing = False
+        self._told_down = False
+        self._last_failure = ""
+        self._warned_old = False
+        self._qos = 1
+        self._publish_qos = 1
+        self._guessed_qos = 1  # for one connection
+        self._poisoned = False
+        self._ever_poisoned = False
+
+    async def run(self) -> None:
+        """Stay connected until cancelled or closed, emitting what arrives."""
+        failed = 0
+        while not self._closing:
+            self._promise(HEARD_WITHIN_S)
+            started_s = self._clock.now().mono_s
+            protocol = self._dialect.choose(started_s)
+            cause = Cause.OTHER
+            try:
+                reason = await self._one_connection(protocol)
+            except AttemptFailed as error:
+                if self._try_again_at_once(protocol, error):
+                    continue
+                cause = error.cause
+                failed += 1
+                self._note_failure(str(error))
+            else:
+                lived_s = self._clock.now().mono_s - started_s
+                failed = self._failures_after(failed, lived_s)
+                self._note_loss(reason, lived_s)
+            await self._pause(failed, cause)
+
+    def publish(self, message: Publish) -> None:
+        """Hand one message over; acknowledged by an ``MqttAcked`` event.
+
+        Raises:
+            LinkLost: There is no connection; nothing was sent.
+            ValueError: The message can never be sent (topic or size).
+        """
+        if self._up is None or self._closing:
+            raise LinkLost("there is no connection to the broker")
+        self._in_flight[self._up.publish(message)] = message
+
+    def publish_values(self, messages: Sequence[Publish]) -> None:
+        """Hand values over to their own connection; acknowledged by ``ValuesAcked`` events."""
+        self._lane.publish(messages)
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Acknowledge an incoming message; does nothing for an older connection's receipt."""
+        if self._up is not None:
+            self._up.acknowledge(receipt)
+
+    def ask_retained(self, topic_filter: str) -> None:
+        """Subscribe again, so that the broker sends what it keeps; not without a connection."""
+        if self._up is not None and not self._closing:
+            self._up.ask_retained(topic_filter)
+
+    def reconnect(self, reason: str) -> None:
+        """Give up the connection and make a new one; does nothing where there is none."""
+        if self._up is not None and not self._closing:
+            self._up.drop(reason)
+
+    async def close(self, farewell: Publish) -> None:
+        """Publish a last message, wait shortly for its acknowledgement, and disconnect.
+
+        :meth:`run` returns afterwards. Does not raise when there is no connection.
+        """
+        self._closing = True
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        self._lane.close()
+        connection = self._up
+        if connection is None:
+            if self._attempt is not None:
+                self._attempt.drop("closed by us")
+            return
+        self._farewell_said = asyncio.get_running_loop().create_future()
+        try:
+            self._farewell_id = connection.publish(farewell)
+        except (LinkLost, ValueError):
+            log.warning("mqtt.farewell_not_sent", topic=farewell.topic)
+        else:
+            said: set[asyncio.Future[Any]] = {self._farewell_said, connection.lost}
+            await asyncio.wait(said, timeout=FAREWELL_S, return_when=asyncio.FIRST_COMPLETED)
+        connection.say_goodbye()
+        await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
+        connection.drop("closed by us")
+
+    # -- one connection ---------------------------------------------------------------------
+
+    async def _one_connection(self, protocol: str) -> str:
+        """Make one connection, serve it, and return why it ended.
+
+        Raises:
+            AttemptFailed: It was never up.
+        """
+        self._epoch += 1
+        self._acks = 0
+        self._early.clear()
+        connection = Connection(
+            self._settings,
+            self._wish(protocol),
+            epoch=self._epoch,
+            arrived=self._arrived,
+            acked=self._acked,
+        )
+        self._attempt = connection
+        try:
+            await connection.open()
+            refused = await self._subscribe(connection)
+            self._announce(connection, refused)
+            await self._serve(connection)
+            self._ended_with = connection.code
+            return connection.lost.result()
+        finally:
+            connection.drop("stopped")
+            self._attempt = self._up = None
+            self._learn_qos(connection)
+            # At QoS 0 nobody knows what the broker has taken.
+            is_blind = connection.wish.publish_qos == 0
+            self._was_busy = bool(self._in_flight) or connection.is_asking or is_blind
+            if connection.granted:
+                self._guessed_qos = 1
+            self._in_flight.clear()
+            if connection.poisoned:
+                self._poisoned = self._ever_poisoned = True
+
+    async def _subscribe(self, connection: Connection) -> Subscriptions:
+        """Subscribe to everything; return what the broker does not grant.
+
+        Some brokers end the connection instead of refusing. Then each filter is asked for by
+        itself, and the one at which the connection ends is left out for a while.
+
+        Raises:
+            AttemptFailed: No answer came.
+        """
+        now_s = self._clock.now().mono_s
+        self._left_out = {name: at for name, at in self._left_out.items() if at > now_s}
+        asked = self._wanted.without(self._left_out)
+        refused: set[str] = set(self._left_out)
+        try:
+            for part in asked.singly() if self._is_singly else (asked,):
+                refused.update((await connection.subscribe(part)).names)
+        except AttemptFailed:
+            if connection.code is not None and connection.asking:
+                if self._is_singly:
+                    self._left_out[connection.asking[0]] = now_s + ASK_AGAIN_S
+                self._is_singly = True
+            raise
+        return self._wanted.without([n for n in self._wanted.names if n not in refused])
+
+    async def _ask_again(self, connection: Connection, refused: Subscriptions) -> None:
+        """Ask once in a while for what was refused: access lists change without a connection."""
+        while refused.names:
+            await self._clock.sleep(ASK_AGAIN_S)
+            asked = refused.without(self._left_out)
+            try:
+                still = await connection.subscribe(asked)
+            except AttemptFailed:
+                return  # the connection is over, or the broker has no answer to this
+            granted = [name for name in asked.names if name not in still.names]
+            if granted:
+                refused = refused.without(granted)
+                self._tell_refused(refused)
+
+    def _tell_refused(self, refused: Subscriptions) -> None:
+        if refused.names or self._has_refused:
+            self._has_refused = bool(refused.names)
+            names = refused.filters + refused.echoes  # the loopback is told with the connection
+            if names:
+                log.warning("mqtt.subscription_refused", filters=names)
+            self._emit(MqttSubscribed(names))
+
+    def _learn_qos(self, connection: Connection) -> None:
+        """Publish at QoS 0 where a broker that grants no more ended it at the first publication."""
+        grants_nothing = connection.granted and connection.maximum_qos == 0
+        if grants_nothing and connection.code is not None and self._in_flight and not self._acks:
+            self._publish_qos = 0
+
+    def _wish(self, protocol: str) -> Wish:
+        return Wish(
+            protocol,
+            self._settings.client_id,
+            will=self._will,
+            qos=min(self._qos, self._guessed_qos),
+            publish_qos=min(self._qos, self._guessed_qos, self._publish_qos),
+            session_expiry_s=self._session_expiry_s,
+            # A message that is no MQTT would be delivered again by the same session, and end every
+            # connection. The same message, retained, would come with the new subscription.
+            clean_start=self._poisoned,
+            want_retained=not self._ever_poisoned,
+            connack_within_s=self._dialect.patience_s(protocol),
+        )
+
+    def _announce(self, connection: Connection, refused: Subscriptions) -> None:
+        protocol, grant = connection.wish.protocol, connection.grant
+        self._dialect.succeeded(protocol)
+        if protocol == "3.1.1" and self._settings.version == "auto" and not self._warned_old:
+            self._warned_old = True
+            log.warning(
+                "mqtt.old_broker",
+                broker=connect_errors.endpoint(self._settings),
+                protocol=protocol,
+                hint="it tells neither refused publications nor the age of a command",
+            )
+        log.info(
+            "mqtt.connected",
+            broker=connect_errors.endpoint(self._settings),
+            protocol=protocol,
+            session_present=grant.session_present,
+            receive_maximum=grant.receive_maximum,
+            tls=self._settings.tls.enabled,
+        )
+        self._up = connection
+        self._poisoned = False
+        self._told_down = False
+        self._last_failure = ""
+        self._emit(
+            MqttConnected(
+                grant.session_present,
+                protocol,
+                grant.receive_maximum,
+                not refused.loopback if self._wanted.loopback else None,
+                grant.keeps_s,
+                grant.largest_packet_bytes,
+                connection.maximum_qos,
+            )
+        )
+        self._refused = refused
+        self._tell_refused(refused)
+        while self._early:
+            self._emit(self._early.popleft())
+
+    async def _serve(self, connection: Connection) -> None:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(self._keep_alive(connection), name="mqtt-keepalive")
+            values = group.create_task(self._serve_values(connection), name="mqtt-values")
+            again = group.create_task(self._ask_again(connection, self._refused), name="mqtt-ask")
+            await asyncio.wait({connection.lost})
+            for task in (keeper, values, again):
+                task.cancel()
+
+    async def _serve_values(self, connection: Connection) -> None:
+        """Keep a second connection, where the broker is one that makes it worth while."""
+        if connection.wish.protocol != "5":
+            await self._lane.serve(None, without="the broker speaks only MQTT 3.1.1")
+        elif connection.grant.maximum_qos == 0:
+            await self._lane.serve(None, without="the broker takes only QoS 0")
+        else:
+            await self._lane.serve(connection.route)
+
+    async def _keep_alive(self, connection: Connection) -> None:
+        while True:
+            await self._clock.sleep(KEEP_ALIVE_STEP_S)
+            connection.keep_alive()
+            self._promise(HEARD_WITHIN_S)
+
+    def _arrived(self, message: MqttMessage) -> None:
+        if self._up is not None:
+            self._emit(message)
+        elif message.receipt.qos > 0 or len(self._early) < EARLY_MESSAGES:
+            self._early.append(message)
+
+    def _acked(self, message_id: int, reason_code: int) -> None:
+        said = self._farewell_said
+        if said is not None and not said.done() and message_id == self._farewell_id:
+            said.set_result(None)
+        message = self._in_flight.pop(message_id, None)
+        if message is not None:
+            self._acks += 1
+            self._emit(MqttAcked(message, reason_code))
+
+    def _failures_after(self, failed: int, lived_s: float) -> int:
+        """Return as how many failures in a row the end of a connection counts."""
+        settled_s = SETTLED_BY_CODE_S.get(self._ended_with or 0, SETTLED_AFTER_S)
+        return failed + 1 if lived_s < settled_s else 1
+
+    # -- between connections ----------------------------------------------------------------
+
+    def _try_again_at_once(self, protocol: str, error: AttemptFailed) -> bool:
+        """Say whether another attempt, with something changed, is due without waiting."""
+        if error.cause is Cause.QOS and self._qos > 0:
+            self._qos = 0
+            log.warning("mqtt.only_qos_0", broker=connect_errors.endpoint(self._settings))
+            return True
+        if protocol == "3.1.1" and error.cause is Cause.NO_ANSWER:
+            # It has no way to say that our will must not be at QoS 1; mosquitto just closes.
+            self._guessed_qos = 1 - self._guessed_qos
+        return self._dialect.failed(protocol, error.cause, self._clock.now().mono_s)
+
+    def _note_failure(self, reason: str) -> None:
+        if self._closing:
+            return
+        if reason != self._last_failure:
+            log.warning("mqtt.connect_failed", reason=reason)
+            if self._told_down:
+                self._emit(MqttUnreachable(reason))
+        self._last_failure = reason
+        self._tell_down(MqttDisconnected(reason))
+
+    def _note_loss(self, reason: str, lived_s: float) -> None:
+        if self._closing:
+            log.info("mqtt.closed", lived_s=round(lived_s))
+        else:
+            log.warning("mqtt.disconnected", reason=reason, lived_s=round(lived_s))
+        self._tell_down(MqttDisconnected(reason, self._ended_with, self._was_busy))
+
+    def _tell_down(self, event: MqttDisconnected) -> None:
+        if not self._told_down:
+            self._told_down = True
+            self._emit(event)
+
+    async def _pause(self, failed: int, cause: Cause) -> None:
+        if self._closing:
+            return
+        delay_s = reconnect_delay_s(
+            failed,
+            self._clock.jitter(),
+            first_s=FIRST_WAIT_S,
+            longest_s=LONGEST_WAITS_S.get(cause, LONGEST_WAIT_S),
+        )
+        async with asyncio.TaskGroup() as group:
+            self._sleeper = group.create_task(self._clock.sleep(delay_s), name="mqtt-back-off")
+        self._sleeper = None
+
+
+async def probe(settings: MqttSettings, *, subscriptions: tuple[str, ...] = ()) -> str:
+    """Connect once, subscribe, disconnect, and describe what was found in one line.
+
+    It has an id of its own, so that it does not throw out a running bridge.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
+    async with _visit(settings, subscriptions, _ignore) as connection:
+        return _describe(settings, connection, len(subscriptions))
+
+
+async def overheard(
+    settings: MqttSettings, filters: tuple[str, ...], *, quiet_s: float = 1.0
+) -> dict[str, bytes]:
+    """Read what the broker keeps, as somebody who just came in would.
+
+    Args:
+        settings: The broker.
+        filters: What to read.
+        quiet_s: Nothing for so long means that that was all.
+
+    Returns:
+        Payloads by topic.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
+    found: dict[str, bytes] = {}
+    news = asyncio.Event()
+    receipts: list[Receipt] = []
+
+    def arrived(message: MqttMessage) -> None:
+        found[message.topic] = message.payload
+        receipts.append(message.receipt)
+        news.set()
+
+    async with _visit(settings, filters, arrived) as connection:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(quiet_s):
+                    await news.wait()
+                news.clear()
+                while receipts:
+                    connection.acknowledge(receipts.pop())
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _visit(
+    settings: MqttSettings, filters: tuple[str, ...], arrived: Callable[[MqttMessage], None]
+) -> AsyncIterator[Connection]:
+    """Connect once with an id of its own, subscribe, and leave.
+
+    Raises:
+        LinkLost: It did not work; the text says what to do.
+    """
+    dialect = Dialect(settings.version)
+    while True:
+        protocol = dialect.choose(0.0)
+        wish = Wish(
+            protocol,
+            f"{settings.client_id}-check",
+            clean_start=True,
+            connack_within_s=dialect.patience_s(protocol),
+        )
+        connection = Connection(settings, wish, epoch=0, arrived=arrived, acked=_ignore)
+        try:
+            await connection.open()
+            refused = await connection.subscribe(Subscriptions(filters))
+            if refused.names:
+                raise connect_errors.subscription_refused(refused.names)
+        except AttemptFailed as error:
+            connection.drop("checked")
+            if not dialect.failed(protocol, error.cause, 0.0):
+                raise
+            continue
+        try:
+            yield connection
+            connection.say_goodbye()
+            await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
+        finally:
+            connection.drop("checked")
+        return
+
+
+def _describe(settings: MqttSettings, connection: Connection, subscriptions: int) -> str:
+    grant = connection.grant
+    facts = [
+        f"MQTT {connection.wish.protocol} at {connect_errors.endpoint(settings)}",
+        "TLS verified" if settings.tls.enabled else "without TLS",
+        f"{subscriptions} subscriptions granted",
+    ]
+    if connection.wish.protocol != "5" and settings.version == "auto":
+        facts.append("the broker does not speak MQTT 5")
+    if grant.largest_packet_bytes is not None:
+        facts.append(f"packets up to {grant.largest_packet_bytes} bytes")
+    if grant.maximum_qos == 0:
+        facts.append("only QoS 0, so nothing is acknowledged")
+    return ", ".join(facts)
+
+
+def _ignore(*_: object) -> None:
+    """Take what a probe does not care for."""

@@ -1,0 +1,285 @@
+"""The connection for values: beside the main one, for as long as that one is up.
+
+Rules:
+
+1. It goes where the main connection went: same address, same TLS context, same credentials, and a
+   client id of its own. It publishes at QoS 1 and has neither subscriptions nor a will.
+2. Without it everything goes over the main connection. The operator is told once, not at every
+   attempt.
+3. ``LaneOpened`` is emitted when the broker took it, ``LaneClosed`` once for each of those, and
+   once more when nothing sent over it can arrive any more.
+4. One client id at a time: the broker ends the old connection before it takes the new one, which
+   is what makes it certain that nothing older arrives after something newer.
+"""
+
+import asyncio
+import functools
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+
+from bridge.adapters.mqtt import connect_errors, mqtt5_codec
+from bridge.adapters.mqtt.mqtt5_codec import ConnAck
+from bridge.adapters.mqtt.paho_translation import (
+    ANSWER_DEADLINE_S,
+    NO_RECEIVE_MAXIMUM,
+    Grant,
+    Route,
+)
+from bridge.adapters.mqtt.value_protocol import NOT_AUTHORIZED, Pipeline, read_grant
+from bridge.core.backoff import reconnect_delay_s
+from bridge.core.delivery.outbox import RECEIVE_MAXIMUM_EXCEEDED, TOO_LARGE
+from bridge.core.events import LaneClosed, LaneOpened, MqttAcked, ValuesAcked
+from bridge.core.messages import Publish
+from bridge.errors import LinkLost
+from bridge.ports import Clock, Emit
+from bridge.settings import MqttSettings
+
+log = structlog.get_logger()
+
+DIAL_DEADLINE_S: Final = 15.0
+FIRST_WAIT_S: Final = 1.0
+# Nobody waits for it: everything works without.
+LONGEST_WAIT_S: Final = 600.0
+SETTLED_AFTER_S: Final = 30.0
+STEP_S: Final = 1.0
+# A broker drops a silent client after one and a half times its keepalive, and reads nothing more.
+DOUBT_KEEPALIVES: Final = 1.5
+# How long a connection that may not publish has to say so of every message.
+DRAIN_S: Final = 5.0
+# Rights are not granted by the minute.
+FAILED_AS_REFUSED: Final = 12
+MAY_NOT_PUBLISH: Final = "the broker's access list does not let its client id publish"
+CLIENT_ID_NOT_VALID: Final = 0x85
+# Why a clean end ends.
+CLOSED: Final = "closed by us"
+
+
+class _AnotherId(LinkLost):
+    """The broker does not take the client id; the next attempt asks it for one."""
+
+
+class Lane:
+    """Keeps the connection for values while :meth:`serve` runs.
+
+    Args:
+        settings: The broker.
+        clock: Time, jitter, waiting.
+        emit: Takes events.
+    """
+
+    def __init__(self, settings: MqttSettings, *, clock: Clock, emit: Emit) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._emit = emit
+        self._client_id = f"{settings.client_id}-telemetry" if settings.client_id else ""
+        self._opened_as = ""
+        self._most = NO_RECEIVE_MAXIMUM
+        self._up: Pipeline | None = None
+        self._is_open = False
+        self._refused = False
+        self._drained_at_s = 0.0
+        self._settled_at_s: float | None = None
+        self._told = ""
+
+    async def serve(self, route: Route | None, *, without: str = "") -> None:
+        """Stay connected until cancelled; return at once where there is no route.
+
+        Args:
+            route: Where to, or None where a second connection makes no sense.
+            without: Why there is none, a clause.
+        """
+        failed = 0
+        while route is not None:
+            started_s = self._clock.now().mono_s
+            try:
+                reason = await self._one_connection(route)
+            except _AnotherId:
+                continue
+            except LinkLost as error:
+                failed += 1
+                self._tell(str(error))
+            else:
+                lived_s = self._clock.now().mono_s - started_s
+                failed = failed + 1 if lived_s < SETTLED_AFTER_S else 1
+                failed = FAILED_AS_REFUSED if self._refused else failed
+                self._tell(reason)
+            await self._pause(failed)
+        if without and without != self._told:
+            log.info("mqtt.lane_not_wanted", reason=without)
+        self._told = without
+        await self._settle()
+
+    def publish(self, messages: Sequence[Publish]) -> None:
+        """Send values; acknowledged by ``ValuesAcked``.
+
+        Without a connection nothing is sent: its ``LaneClosed`` is on the way.
+        """
+        if self._up is None:
+            return
+        for message in self._up.publish(messages):
+            log.error("mqtt.unpublishable", topic=message.topic, payload_bytes=len(message.payload))
+            self._emit(MqttAcked(message, TOO_LARGE))
+
+    def close(self) -> None:
+        """End it in order; what is not acknowledged yet is given up."""
+        if self._up is not None:
+            self._told = CLOSED  # nothing is missing at a clean end
+            self._up.drop(CLOSED, mqtt5_codec.NORMAL)
+
+    # -- one connection -----------------------------------------------------------------------
+
+    async def _one_connection(self, route: Route) -> str:
+        """Make one connection, serve it, and return why it ended.
+
+        Raises:
+            LinkLost: It was never up.
+        """
+        self._refused = False
+        line = Pipeline(self._settings, self._client_id)
+        line.acked = functools.partial(self._acked, line)
+        try:
+            await self._dial(line, route)
+            answer = await self._connack(line)
+            grant = read_grant(answer, self._settings)
+            grant = replace(grant, receive_maximum=min(grant.receive_maximum, self._most))
+            self._client_id = answer.client_id or self._client_id
+            if self._client_id != self._opened_as:
+                # The broker did not end an earlier connection to take this one.
+                await self._settle()
+            line.start(grant)
+            self._open(line, grant)
+            await self._serve(line, answer.keepalive_s or self._settings.keepalive_s)
+            if line.code == RECEIVE_MAXIMUM_EXCEEDED:
+                self._most = max(1, grant.receive_maximum // 2)
+            return line.lost.result()
+        except LinkLost:
+            raise
+        except Exception as exc:
+            log.debug("mqtt.lane_failed_at", exc_info=True)
+            raise LinkLost(f"unexpected {type(exc).__name__}") from exc
+        finally:
+            line.drop("stopped")
+            self._close(line)
+
+    async def _dial(self, line: Pipeline, route: Route) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(route.family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(DIAL_DEADLINE_S):
+                await loop.sock_connect(sock, route.address)
+                await loop.create_connection(
+                    lambda: line,
+                    sock=sock,
+                    ssl=route.tls,
+                    server_hostname=None if route.tls is None else self._settings.host,
+                )
+        except (OSError, ValueError) as exc:  # of TLS and of the deadline too
+            sock.close()
+            raise connect_errors.dial_failure(exc, self._settings) from exc
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _connack(self, line: Pipeline) -> ConnAck:
+        awaited: set[asyncio.Future[Any]] = {line.granted, line.lost}
+        await asyncio.wait(awaited, timeout=ANSWER_DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+        if not line.granted.done():
+            if line.lost.done():
+                raise LinkLost(line.lost.result())
+            raise connect_errors.no_connack(self._settings, ANSWER_DEADLINE_S)
+        answer = line.granted.result()
+        if answer.reason_code == CLIENT_ID_NOT_VALID and self._client_id:
+            self._client_id = ""
+            raise _AnotherId("the broker wants to choose the client id")
+        return answer
+
+    async def _serve(self, line: Pipeline, keepalive_s: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(self._keep_alive(line, keepalive_s), name="mqtt-lane")
+            await asyncio.wait({line.lost})
+            keeper.cancel()
+
+    async def _keep_alive(self, line: Pipeline, keepalive_s: int) -> None:
+        """Ping when one of the two has been silent; give up when no answer comes."""
+        heard_s = spoke_s = self._clock.now().mono_s
+        while True:
+            await self._clock.sleep(STEP_S)
+            now_s = self._clock.now().mono_s
+            heard_s = now_s if line.heard else heard_s
+            spoke_s = now_s if line.spoke else spoke_s
+            line.heard = line.spoke = False
+            if now_s - heard_s >= DOUBT_KEEPALIVES * keepalive_s:
+                line.drop(f"nothing was heard from the broker for {now_s - heard_s:.0f} s")
+            elif self._refused and now_s >= self._drained_at_s:
+                line.drop(MAY_NOT_PUBLISH)
+            elif now_s - min(heard_s, spoke_s) >= keepalive_s / 2:
+                line.ping()
+
+    # -- what the core learns -----------------------------------------------------------------
+
+    def _open(self, line: Pipeline, grant: Grant) -> None:
+        log.info("mqtt.lane_opened", receive_maximum=grant.receive_maximum)
+        self._told = ""
+        self._opened_as = self._client_id
+        self._settled_at_s = None
+        self._up = line
+        self._is_open = True
+        self._emit(LaneOpened(grant.receive_maximum))
+
+    def _close(self, line: Pipeline) -> None:
+        if not self._is_open:
+            return
+        self._up = None
+        self._is_open = False
+        in_doubt = line.in_flight > 0
+        if in_doubt:
+            doubt_s = DOUBT_KEEPALIVES * self._settings.keepalive_s
+            self._settled_at_s = self._clock.now().mono_s + doubt_s
+        self._emit(LaneClosed(in_doubt))
+
+    async def _settle(self) -> None:
+        """Wait until what was in flight cannot arrive any more, and say so."""
+        if self._settled_at_s is None:
+            return
+        await self._clock.sleep(max(0.0, self._settled_at_s - self._clock.now().mono_s))
+        self._settled_at_s = None
+        self._emit(LaneClosed(in_doubt=False))
+
+    def _acked(
+        self, line: Pipeline, done: list[Publish], refused: list[tuple[Publish, int]]
+    ) -> None:
+        returned = tuple(message for message, code in refused if code == NOT_AUTHORIZED)
+        if returned and not self._refused:
+            # Let the rest be answered: then there is no doubt, and its topics need not wait.
+            self._refused = True
+            self._drained_at_s = self._clock.now().mono_s + DRAIN_S
+            self._up = None
+            self._emit(LaneClosed(in_doubt=True))
+        self._emit(ValuesAcked(tuple(done), returned))
+        for message, code in refused:
+            if code != NOT_AUTHORIZED:
+                self._emit(MqttAcked(message, code))
+        if self._refused and not line.in_flight:
+            line.drop(MAY_NOT_PUBLISH, mqtt5_codec.NORMAL)
+
+    # -- between connections ------------------------------------------------------------------
+
+    async def _pause(self, failed: int) -> None:
+        delay_s = reconnect_delay_s(
+            failed, self._clock.jitter(), first_s=FIRST_WAIT_S, longest_s=LONGEST_WAIT_S
+        )
+        again_at_s = self._clock.now().mono_s + delay_s
+        if self._settled_at_s is not None and self._settled_at_s <= again_at_s:
+            await self._settle()
+        await self._clock.sleep(max(0.0, again_at_s - self._clock.now().mono_s))
+
+    def _tell(self, reason: str) -> None:
+        """Say once why values go over the main connection."""
+        if reason != self._told:
+            log.warning("mqtt.lane_missing", reason=reason, hint="values go with everything else")
+        self._told = reason

@@ -1,0 +1,68 @@
+"""Small files that are ours alone: read with suspicion, replaced whole.
+
+Rules:
+
+1. Mode 0600 in a folder of 0700, a regular file of our own user. Anything else is not read.
+2. A file is replaced, never changed: written beside its place, synced, moved, the folder synced.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from bridge.adapters.state_files.plain_file import open_plain, require_plain
+
+MODE = 0o600
+FOLDER_MODE = 0o700
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# Two tokens of some 2 KiB, or the serials of thousands of chargers; what is longer is not ours.
+LARGEST_FILE = 65_536
+# What lies in the store's folder besides it.
+TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
+ROSTER_FILE = "chargers.json"
+ANNOUNCED_FILE = "announced.json"
+LAST_SEEN_FILE = "last_seen.json"
+OUR_FILES = (TOKEN_FILE, ROSTER_FILE, ANNOUNCED_FILE, LAST_SEEN_FILE)
+
+
+def read_own(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
+    """Read a file that is ours alone; a link, a foreign or an open file is an ``OSError``.
+
+    Args:
+        path: The file.
+        largest: Bytes that are read of it; the rest is not ours.
+    """
+    handle = open_plain(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "not a file of this user", str(path))
+        if found.st_mode & OTHERS:
+            raise PermissionError(errno.EPERM, "open to others; its mode must be 0600", str(path))
+        return file.read(largest)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put new content in the place of a file; raise ``OSError`` and change nothing otherwise."""
+    require_plain(path)  # a pipe or a device is somebody's, and not ours to take away
+    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    # One of a run that was killed here. O_EXCL then makes sure that the new one is ours.
+    draft.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(draft, flags, MODE), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def why(error: Exception) -> str:
+    """Say why a file of ours is not used, without repeating what is in it."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

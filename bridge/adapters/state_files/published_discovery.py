@@ -1,0 +1,77 @@
+"""Which descriptions for Home Assistant a broker keeps of us: known again after a restart.
+
+A form, a prefix or a charger that is no more was written by a process that knew of it; the one that
+has to take it away knows it only from here. When the file is lost, what was left has to be removed
+by hand.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from bridge.adapters.state_files.private_file import read_own, replace, why
+from bridge.core.records.discovery_record import Announced
+from bridge.settings import MqttSettings
+
+log = structlog.get_logger()
+
+# Some 15 KiB for each charger where every entity has a message of its own.
+LARGEST_FILE = 8 * 1024 * 1024
+LONGEST_TOPIC = 1024
+
+
+class AnnouncedFile:
+    """Topics and what they stand for, in one file of one broker. Blocking: for a thread."""
+
+    def __init__(self, path: Path, mqtt: MqttSettings) -> None:
+        self._path = path
+        self._broker = f"{mqtt.host}:{mqtt.port}"
+
+    def load(self) -> dict[str, Announced]:
+        """Read it; nothing usable, or another broker's, is nothing."""
+        try:
+            document = json.loads(read_own(self._path, largest=LARGEST_FILE))
+            if document["broker"] != self._broker:
+                return {}
+            return {
+                topic: Announced(each["charger"], each["components"])
+                for topic, each in document["announced"].items()
+                if _is_ours(topic, each)
+            }
+        except FileNotFoundError:
+            return {}
+        except (
+            OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
+            log.warning("announced.ignored", path=str(self._path), reason=why(error))
+            return {}
+
+    def save(self, announced: Mapping[str, Announced]) -> None:
+        """Replace the file. Trouble is a warning: something may be left over some day."""
+        document = {
+            "broker": self._broker,
+            "announced": {
+                topic: {"charger": each.charger_id, "components": dict(each.components)}
+                for topic, each in announced.items()
+            },
+        }
+        try:
+            replace(self._path, json.dumps(document).encode())
+        except OSError as error:
+            log.warning("announced.not_saved", path=str(self._path), reason=error.strerror)
+
+
+def _is_ours(topic: str, each: object) -> bool:
+    """Say whether an entry is one that was written here: we publish to what it names."""
+    if not (topic.endswith("/config") and len(topic) <= LONGEST_TOPIC and topic.isprintable()):
+        return False
+    if set("+#") & set(topic) or not isinstance(each, dict):
+        return False
+    components = each["components"]
+    return (
+        isinstance(each["charger"], str)
+        and isinstance(components, dict)
+        and all(isinstance(platform, str) for platform in components.values())
+    )

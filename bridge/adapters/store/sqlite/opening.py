@@ -1,0 +1,179 @@
+"""Opening a store, whatever state its file is in.
+
+Rules:
+
+1. A file that cannot be used is moved aside, never repaired in place, and every row in it that is
+   what was written goes into the fresh file. A process that dies meanwhile is no harm: the next one
+   finds the file half-way and goes on.
+2. Nothing is lost in silence: a file or a log that is gone, a log SQLite took only in part, and
+   rows that fail their check are counted and told.
+3. What a damaged file says of a command may be older than what happened to it. Unless it has its
+   answer it counts as sent: it may have been, and nothing is sent twice.
+4. Checks and salvage end after seconds, newest rows first: a bridge has to start.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
+from bridge.adapters.store.sqlite.database_file import (
+    CHECKED_WITHIN_S,
+    NOT_THE_FILE,
+    ForeignFile,
+    bounded,
+    is_empty,
+    open_file,
+    primary_code,
+    require_files,
+    transaction,
+)
+from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.recovery.quarantine import (
+    finish_moving,
+    keep_aside,
+    set_aside,
+    unfinished,
+)
+from bridge.adapters.store.sqlite.recovery.row_recovery import Finds, salvage, search, search_aside
+from bridge.adapters.store.sqlite.recovery.wal_reader import read_log
+from bridge.adapters.store.sqlite.salt_file import salt_file
+from bridge.core.commands.state_machine import State
+from bridge.core.store_status import OpenedStore
+
+log = structlog.get_logger()
+
+# What reading a damaged file raises, damaged names among it.
+DAMAGE = (ForeignFile, sqlite3.Error, ValueError, TypeError, OverflowError)
+# What a store in use says of itself, in its main file: its log must be there.
+IN_USE = "INSERT OR REPLACE INTO meta VALUES ('in_use', ?)"
+
+
+def open_store(
+    path: Path, room: Room, *, again: bool = False
+) -> tuple[sqlite3.Connection, OpenedStore]:
+    """Open or create a store, and say what it holds and what happened to it.
+
+    Args:
+        path: The file.
+        room: Its limits.
+        again: This process had it open and closed it after an error; that took the log away.
+
+    Raises:
+        StoreError: It is a newer program's, or something else stands in the place of a file.
+        sqlite3.Error: It cannot be opened now.
+        OSError: Likewise.
+    """
+    require_files(path)
+    finish_moving(path)
+    try:
+        return _open(path, room, again=again)
+    except DAMAGE as exc:
+        if primary_code(exc) in NOT_THE_FILE:
+            raise
+        set_aside(path, str(exc))
+    return _open(path, room, again=True)
+
+
+def _open(path: Path, room: Room, *, again: bool) -> tuple[sqlite3.Connection, OpenedStore]:
+    """Open the file as it is, and take over what an earlier one holds that was set aside."""
+    held_log = read_log(path)
+    if is_empty(path) and held_log.frames:
+        raise ForeignFile("its main file is gone")  # SQLite would delete the log
+    aside = unfinished(path)
+    is_gone = aside is None and is_empty(path) and salt_file(path).exists()
+    db, taken = open_file(path, room)
+    with _closed_if_it_fails(db):
+        lost = () if is_gone else held_log.lost(taken)
+        is_cut = is_gone or bool(lost) or held_log.committed > taken
+        is_cut = is_cut or (not held_log.is_log and not again and _was_in_use(db))
+        finds = search(lost) if aside is None else search_aside(aside, lost)
+        is_cut = is_cut or finds.is_cut_short
+        opened = _take_over(db, room, finds, in_doubt=is_cut or aside is not None)
+        moved_to = "" if aside is None else str(keep_aside(path))
+        opened = replace(opened, quarantined=moved_to, incomplete=is_cut)
+    if moved_to or is_cut or opened.damaged:
+        log.error(
+            "store.damaged",
+            moved_to=moved_to,
+            salvaged=opened.salvaged,
+            damaged=opened.damaged,
+            incomplete=is_cut,
+        )
+    return db, opened
+
+
+@contextlib.contextmanager
+def _closed_if_it_fails(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        close_store(db)
+        raise
+
+
+def close_store(db: sqlite3.Connection) -> None:
+    """Close; the file says of itself that it needs no log."""
+    with contextlib.suppress(sqlite3.Error), transaction(db):
+        db.execute(IN_USE, (b"",))
+    with contextlib.suppress(sqlite3.Error):
+        db.close()
+
+
+def held(db: sqlite3.Connection) -> OpenedStore:
+    """Read what a sound store holds."""
+    owed, damaged = report_rows.read_owed(db)
+    commands, damaged_commands = command_rows.read_all(db)
+    return OpenedStore(
+        owed,
+        commands,
+        damaged=damaged + damaged_commands,
+        texts=text_rows.read_all(db),
+        has_consumer=report_rows.has_consumer(db),
+    )
+
+
+def _take_over(db: sqlite3.Connection, room: Room, finds: Finds, *, in_doubt: bool) -> OpenedStore:
+    """Put into the open file what was found elsewhere, and read what it holds then."""
+    salvaged = salvage(db, room, finds)
+    if in_doubt:
+        _doubt_commands(db)
+    _say_in_use(db)
+    opened = held(db)
+    damaged = opened.damaged + finds.damaged
+    with bounded(db, CHECKED_WITHIN_S):
+        damaged += report_rows.count_damaged(db)
+    return replace(opened, damaged=damaged, salvaged=salvaged)
+
+
+def _doubt_commands(db: sqlite3.Connection) -> None:
+    """Count as sent what may have been."""
+    unsure = (State.RECEIVED.value, State.WAITING.value)
+    commands, _ = command_rows.read_all(db)
+    with transaction(db):
+        command_rows.put(
+            db,
+            (
+                replace(one, state=State.SENT.value)
+                for one in commands
+                if not one.answer and one.state in unsure
+            ),
+        )
+
+
+def _was_in_use(db: sqlite3.Connection) -> bool:
+    row = db.execute("SELECT value FROM meta WHERE name = 'in_use'").fetchone()
+    return bool(row and row[0])
+
+
+def _say_in_use(db: sqlite3.Connection) -> None:
+    """Put the word into the main file by way of the log, so that either can be missed."""
+    # A full disk must not keep what is owed from going out.
+    with contextlib.suppress(sqlite3.OperationalError):
+        with transaction(db):
+            db.execute(IN_USE, (b"1",))
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -1,0 +1,85 @@
+"""How much may be stored: a quota in pages, and what the filesystem must keep free.
+
+Rules:
+
+1. Cleaning up needs room too: on a full disk ``DELETE`` fails. So nothing new is taken while there
+   is still room for what ends something: an answer, an acknowledgement, a deletion.
+2. What is settled gives way before anything new is refused. What is owed never does.
+"""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.adapters.store.sqlite import report_rows
+from bridge.core.store_status import StoreUsage
+from bridge.errors import StoreFull
+
+MIB = 1024 * 1024
+# From here on settled reports make room.
+CROWDED_SHARE = 0.95
+# Kept for what ends something: a quarter MiB, less where the whole is small.
+RESERVED_PAGES = 64
+RESERVED_PART = 16
+# Below this other programs, the system's log among them, begin to fail.
+FLOOR_BYTES = 32 * MIB
+# Of the write-ahead log, before it is copied into the file; the log may be as large again.
+CHECKPOINT_PAGES = 1000
+
+HINT = "free space on the disk or raise store.max_mib"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The limits of one store.
+
+    Attributes:
+        folder: Where it is.
+        max_pages: The whole file.
+        floor_bytes: What the filesystem must keep free.
+    """
+
+    folder: Path
+    max_pages: int
+    floor_bytes: int = FLOOR_BYTES
+
+    @property
+    def pages(self) -> int:
+        """How many pages new rows may fill."""
+        reserved = min(RESERVED_PAGES, self.max_pages // RESERVED_PART)
+        return max(1, self.max_pages - reserved)
+
+    @property
+    def checkpoint_pages(self) -> int:
+        """How long the write-ahead log may grow: small beside a small store."""
+        return max(32, min(CHECKPOINT_PAGES, self.max_pages // 8))
+
+    def used_share(self, db: sqlite3.Connection) -> float:
+        """Say how much of the quota is filled, 1.0 when no new row may be added."""
+        ((pages,),) = db.execute("PRAGMA page_count").fetchall()
+        ((free,),) = db.execute("PRAGMA freelist_count").fetchall()
+        return float(pages - free) / self.pages
+
+    def free_bytes(self) -> int:
+        """Say what the filesystem has left for this user."""
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize
+
+    def usage(self, db: sqlite3.Connection) -> StoreUsage:
+        """Say how full the store is; without room on the disk it is as full as can be."""
+        free_bytes = self.free_bytes()
+        share = self.used_share(db)
+        used_share = share if free_bytes > self.floor_bytes else max(1.0, share)
+        return StoreUsage(used_share, free_bytes, report_rows.kept(db))
+
+    def require(self, db: sqlite3.Connection) -> None:
+        """Go on if a row may be added.
+
+        Raises:
+            StoreFull: It may not.
+        """
+        if self.used_share(db) >= 1.0:
+            raise StoreFull("the store has reached its quota", hint=HINT)
+        if (free_bytes := self.free_bytes()) <= self.floor_bytes:
+            raise StoreFull(f"the disk has only {free_bytes // MIB} MiB left", hint=HINT)

@@ -1,0 +1,1 @@
+"""Rows read out of a damaged database file."""

@@ -1,0 +1,65 @@
+"""A store whose file was deleted or replaced under the running bridge.
+
+What is open stays readable for as long as it is open, and what is written to it is gone when it is
+closed. So before each commit the name is looked at, and where it means another file, everything
+that is open is written down anew under the name. Another file in its place is moved aside; rows of
+it that we do not have are saved, like those of a damaged one.
+"""
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+import structlog
+
+from bridge.adapters.state_files.plain_file import kind
+from bridge.adapters.store.sqlite.database_file import SIDECARS, sync_directory
+from bridge.adapters.store.sqlite.recovery.quarantine import half_way, keep_aside, set_aside
+
+log = structlog.get_logger()
+
+Identity = tuple[int, int]
+
+
+def identity(path: Path) -> Identity | None:
+    """Say which file a name means now; None when it means none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def rescue(db: sqlite3.Connection, path: Path) -> None:
+    """Write an open store to a new file of its name, and close it.
+
+    Args:
+        db: Open, on a file that has lost its name.
+        path: The name.
+
+    Raises:
+        sqlite3.Error: It cannot be written; the connection is still open.
+        OSError: Likewise.
+    """
+    fresh = Path(f"{path}.rescued")
+    fresh.unlink(missing_ok=True)
+    os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # its owner's alone
+    db.execute("VACUUM INTO ?", (str(fresh),))
+    handle = os.open(fresh, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    if path.exists():
+        set_aside(path, "another file was put in its place")
+        if kind(half_way(path)) is not None:
+            keep_aside(path)  # a pipe or a folder: no rows to look for
+    for suffix in SIDECARS[1:]:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    fresh.rename(path)
+    sync_directory(path.parent)
+    # Last: until then it is all there is. It takes its own log away by name, so before the next.
+    with contextlib.suppress(sqlite3.Error):
+        db.close()
+    log.error("store.file_replaced", path=str(path))

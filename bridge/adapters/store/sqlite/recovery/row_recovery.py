@@ -1,0 +1,162 @@
+"""What can be saved out of damaged files, and putting it where it belongs."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
+from bridge.adapters.store.sqlite.database_file import time_limit, transaction
+from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Room
+from bridge.adapters.store.sqlite.recovery.page_reader import PageOf, carve
+from bridge.adapters.store.sqlite.recovery.wal_reader import Frame, read_log
+from bridge.adapters.store.sqlite.schema import COMMAND_WIDTH, PAGE_BYTES, TEXT_WIDTH, Row
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport
+
+log = structlog.get_logger()
+
+SALVAGED_WITHIN_S = 2.0
+# What is owed is worth waiting for, but a bridge starts within 5 s whatever is in the file.
+OWED_WITHIN_S = 2.0
+
+
+@dataclass(slots=True)
+class Finds:
+    """Intact rows, the newest state of each key, and the keys of damaged ones.
+
+    Attributes:
+        is_cut_short: There was no time to look for everything that may be owed.
+    """
+
+    reports: dict[str, StoredReport] = field(default_factory=dict)
+    commands: dict[str, CommandRow] = field(default_factory=dict)
+    texts: dict[str, UnreadText] = field(default_factory=dict)
+    broken: set[object] = field(default_factory=set)
+    is_cut_short: bool = False
+
+    @property
+    def damaged(self) -> int:
+        """How many keys were seen only damaged."""
+        return len(self.broken - self.reports.keys() - self.commands.keys())
+
+    def add_all(self, rows: Iterable[Row]) -> None:
+        """Take rows as they were found."""
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Take a row as it was found; newest pages come first."""
+        if len(row) == TEXT_WIDTH:
+            text = text_rows.from_row(row)
+            if text is not None:
+                self.texts[text.key] = text
+            return
+        if len(row) == COMMAND_WIDTH:
+            command = command_rows.from_row(row)
+            if command is None:
+                self.broken.add(row[0])
+                return
+            there = self.commands.get(command.key)
+            if there is None or (command.answer and not there.answer):
+                self.commands[command.key] = command
+            return
+        report = report_rows.from_row(row)
+        if report is None:
+            self.broken.add(row[0])
+        elif report.key not in self.reports or report_rows.is_newer(
+            report, self.reports[report.key]
+        ):
+            self.reports[report.key] = report
+
+
+def search(frames: tuple[Frame, ...]) -> Finds:
+    """Look through frames of a log."""
+    return _search(frames, -1, 0)
+
+
+def search_aside(aside: Path, frames: tuple[Frame, ...]) -> Finds:
+    """Look through a file that was set aside, its log, and frames of another log."""
+    frames = (*read_log(aside).frames, *frames)
+    try:
+        handle = os.open(aside, os.O_RDONLY)
+    except FileNotFoundError:
+        return search(frames)
+    try:
+        return _search(frames, handle, os.fstat(handle).st_size)
+    finally:
+        os.close(handle)
+
+
+def _search(frames: tuple[Frame, ...], handle: int, size: int) -> Finds:
+    finds = Finds()
+    newest = {frame.number: frame.page for frame in frames}
+
+    def page_of(number: int) -> bytes:
+        if (page := newest.get(number)) is not None:
+            return page
+        with contextlib.suppress(OSError, OverflowError):
+            return os.pread(handle, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+        return b""
+
+    def images() -> Iterator[bytes]:
+        yield from (frame.page for frame in reversed(frames))
+        yield from map(page_of, range(size // PAGE_BYTES, 0, -1))
+
+    finds.is_cut_short = not _look(finds, images(), page_of, OWED_WITHIN_S, settled=False)
+    if not finds.is_cut_short:
+        _look(finds, images(), page_of, SALVAGED_WITHIN_S, settled=True)
+    return finds
+
+
+def _look(
+    finds: Finds, images: Iterator[bytes], page_of: PageOf, within_s: float, *, settled: bool
+) -> bool:
+    """Look through pages for as long as there is time; say whether that was long enough."""
+    with time_limit(within_s) as is_late:
+        for image in images:
+            if is_late.is_set():
+                log.warning("store.salvage_cut_short", after_s=within_s, settled=settled)
+                return False
+            finds.add_all(carve(image, page_of, settled=settled))
+    return True
+
+
+def salvage(db: sqlite3.Connection, room: Room, finds: Finds) -> int:
+    """Write what was found and is not there; return how many rows that are."""
+    with transaction(db):
+        reports = [one for one in finds.reports.values() if _is_news(db, one)]
+        owed = [one for one in reports if not one.settled]
+        held_commands = {one.key: one for one in command_rows.read_all(db)[0]}
+        commands = [
+            one
+            for one in finds.commands.values()
+            if one.key not in held_commands or not held_commands[one.key].answer
+        ]
+        report_rows.put(db, owed)
+        command_rows.put(db, commands)
+        text_rows.put(db, finds.texts.values())
+    settled = sorted(
+        (one for one in reports if one.settled), key=lambda one: one.report.received_at
+    )
+    count = len(owed) + len(commands)
+    with time_limit(SALVAGED_WITHIN_S) as is_late:
+        while settled and not is_late.is_set() and room.used_share(db) < CROWDED_SHARE:
+            newest, settled = (
+                settled[-report_rows.MOST_AT_ONCE :],
+                settled[: -report_rows.MOST_AT_ONCE],
+            )
+            with transaction(db):
+                report_rows.put(db, newest)
+            count += len(newest)
+    return count
+
+
+def _is_news(db: sqlite3.Connection, found: StoredReport) -> bool:
+    there = report_rows.find(db, found.key)
+    return there is None or report_rows.is_newer(found, there)

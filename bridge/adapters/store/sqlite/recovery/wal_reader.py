@@ -1,0 +1,123 @@
+"""The write-ahead log as bytes: what SQLite would pass over in silence.
+
+SQLite takes the log up to the first frame whose checksum is wrong, and no further. After a power
+cut that is right: what follows is the one commit that was under way. After damage it is a loss
+nobody hears of. So the log is read before SQLite sees it, and compared with what SQLite made of
+it: two commits behind the last frame it took, or a word of the last owner about a later one, are
+damage.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES
+
+HEADER_BYTES = 32
+# What a log begins with: sums by little or by big end. Zeros would sum up to zero, too.
+MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+FRAME_BYTES = 24 + PAGE_BYTES
+# A log is copied into the file every 1,000 pages; beyond this it is not ours.
+MOST_BYTES = 256 * 1024 * 1024
+# The shared index of the log: how many frames are committed, and the salts of their log.
+INDEX_FRAMES_AT = 16
+INDEX_SALTS_AT = 32
+INDEX_BYTES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One page as it was written to the log.
+
+    Attributes:
+        place: Its place in the log, from 0.
+        number: Which page of the file it is.
+        commits: It is the last one of a commit.
+        page: The content.
+    """
+
+    place: int
+    number: int
+    commits: bool
+    page: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the log's file holds.
+
+    Attributes:
+        is_log: There is such a file, and it begins like a log.
+        frames: In the order they were written, without those left from before it began anew.
+        committed: How many its last owner knew to be committed; 0 when it left no word.
+    """
+
+    is_log: bool = False
+    frames: tuple[Frame, ...] = ()
+    committed: int = 0
+
+    def lost(self, taken: int) -> tuple[Frame, ...]:
+        """Return the frames that hold something committed which SQLite did not take.
+
+        Args:
+            taken: How many it took.
+        """
+        rest = tuple(frame for frame in self.frames if frame.place >= taken)
+        is_damage = self.committed > taken or sum(frame.commits for frame in rest) > 1
+        return rest if is_damage else ()
+
+
+def read_log(path: Path) -> Log:
+    """Read the log of a store that nobody has open."""
+    try:
+        with Path(f"{path}-wal").open("rb") as stream:
+            # Room is made for what is asked for, whether it is there or not.
+            data = stream.read(min(MOST_BYTES, os.fstat(stream.fileno()).st_size))
+    except FileNotFoundError:
+        return Log()
+    frames = []
+    salts = _salts(data)
+    starts = range(HEADER_BYTES, len(data) - FRAME_BYTES + 1, FRAME_BYTES)
+    for place, start in enumerate(starts):
+        number, size_after, frame_salts = struct.unpack_from(">II8s", data, start)
+        if frame_salts == salts:
+            page = data[start + FRAME_BYTES - PAGE_BYTES : start + FRAME_BYTES]
+            frames.append(Frame(place, number, size_after > 0, page))
+    return Log(_is_sound(data[:HEADER_BYTES]), tuple(frames), _committed(path, salts))
+
+
+def _salts(data: bytes) -> bytes:
+    """Return what tells this log's frames from older ones.
+
+    A sound header has the word: it is written when the log begins anew, and what frames follow may
+    all be old. Beside a damaged one the first two frames have it.
+    """
+    header, first, second = (
+        data[at : at + 8] for at in (16, HEADER_BYTES + 8, HEADER_BYTES + FRAME_BYTES + 8)
+    )
+    return first if first == second and not _is_sound(data[:HEADER_BYTES]) else header
+
+
+def _is_sound(header: bytes) -> bool:
+    """Check the header's own sum. Source: sqlite.org/fileformat2.html, section 4.2."""
+    if len(header) < HEADER_BYTES or header[:4] not in MAGIC:
+        return False
+    order = ">" if header[3] & 1 else "<"
+    one = other = 0
+    for even, odd in struct.iter_unpack(f"{order}II", header[:24]):
+        one = (one + even + other) & 0xFFFFFFFF
+        other = (other + odd + one) & 0xFFFFFFFF
+    return (one, other) == struct.unpack(">II", header[24:])
+
+
+def _committed(path: Path, salts: bytes) -> int:
+    try:
+        with Path(f"{path}-shm").open("rb") as stream:
+            index = stream.read(INDEX_BYTES)
+    except OSError:
+        return 0
+    if len(index) < INDEX_BYTES or index[INDEX_SALTS_AT:INDEX_BYTES] != salts:
+        return 0
+    (frames,) = struct.unpack_from("=I", index, INDEX_FRAMES_AT)
+    return int(frames)

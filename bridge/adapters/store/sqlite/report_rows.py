@@ -1,0 +1,356 @@
+"""Reports as rows, and the queries about them. Every query runs inside the caller's transaction."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from bridge.adapters.store.sqlite.schema import (
+    DIGEST_PLACE,
+    HAS_CONSUMER,
+    REPORT_WIDTH,
+    REPORT_WIDTH_1,
+    REPORT_WIDTH_2,
+    SELECT,
+    SELECT_1,
+    SELECT_2,
+    SELECT_NUMBERED,
+    Row,
+    digest_of,
+    is_intact_report,
+    judged_columns,
+    overwritten,
+    time_text,
+)
+from bridge.core.records.session_report import SessionReport
+from bridge.core.sessions.report_merge import StoredReport, entered
+
+log = structlog.get_logger()
+
+# A revision above this is a damaged number.
+MOST_REVISIONS = 1_000_000
+# Before clocks were judged.
+VERSION_2: Final = 2
+# Rows deleted in one commit: what waits behind them waits a few milliseconds.
+MOST_AT_ONCE = 500
+
+_INSERT: Final = "INSERT INTO report VALUES"
+_MARKS: Final = ", ".join("?" * REPORT_WIDTH)
+# An update in place keeps its page and its place in the index: less is written.
+PUT: Final = f"{_INSERT} ({_MARKS}) ON CONFLICT (key) DO UPDATE SET {overwritten(SELECT)}"
+
+# When a session counts as ended: what a charger's clock says may lie years ahead.
+_AT: Final = "coalesce(placed_at, ended_at)"
+# So near a session that was told without a counter can be.
+NEAR: Final = timedelta(days=2)
+
+# The cloud tells a charger's last report again at every connection, for years if nobody charges
+# there. Without its row it would be a new one each time. Last by the charger's clock, by
+# when it counts as ended, and by when it said so: a burst of sessions comes in any order.
+_NOT_THE_LAST: Final = (
+    "EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
+    " AND (later.ended_at, later.rowid) > (report.ended_at, report.rowid))"
+    " AND EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
+    " AND (later.measured_at, later.rowid) > (report.measured_at, report.rowid))"
+    " AND EXISTS (SELECT 1 FROM report AS later WHERE later.charger_id = report.charger_id"
+    " AND (coalesce(later.placed_at, later.ended_at), later.rowid)"
+    " > (coalesce(report.placed_at, report.ended_at), report.rowid))"
+)
+
+
+# -- rows --------------------------------------------------------------------------------------
+
+
+def to_row(stored: StoredReport) -> Row:
+    """Return the columns of a report, in the order of the table."""
+    report = stored.report
+    columns = (
+        stored.key,
+        stored.revision,
+        report.charger_id,
+        report.session_id,
+        time_text(report.started_at),
+        time_text(report.ended_at),
+        report.energy_kwh,
+        report.meter_start_kwh,
+        report.meter_stop_kwh,
+        report.auth_reason,
+        report.auth,
+        report.source,
+        time_text(report.measured_at),
+        time_text(report.received_at),
+        int(stored.published),
+    )
+    more = (
+        int(stored.settled),
+        _time_or_none(stored.published_at),
+        " ".join(report.incomplete),
+        " ".join(report.doubtful),
+        _time_or_none(report.placed_at),
+        _time_or_none(report.ranked_at),
+    )
+    return (*columns, digest_of((*columns, *more)), *more)
+
+
+def _time_or_none(at: datetime | None) -> str | None:
+    return None if at is None else time_text(at)
+
+
+def _moment_or_none(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def from_row(row: Row) -> StoredReport | None:
+    """Return the report in a row, or None when the row is not what was written.
+
+    A row of version 1 has no ``settled``: what was published there is. One of before version 3 says
+    nothing of its clock.
+    """
+    widths = (REPORT_WIDTH_1, REPORT_WIDTH_2, REPORT_WIDTH)
+    if len(row) not in widths or not is_intact_report(row):
+        return None
+    key, revision, charger_id, session_id, started_at, ended_at, *numbers = row[:10]
+    auth, source, measured_at, received_at, published = row[10:DIGEST_PLACE]
+    energy_kwh, meter_start_kwh, meter_stop_kwh, auth_reason = numbers
+    settled, published_at = row[DIGEST_PLACE + 1 : REPORT_WIDTH_2] or (published, None)
+    incomplete, doubtful, placed_at, ranked_at = row[REPORT_WIDTH_2:] or judged_columns(row)
+    report = SessionReport(
+        charger_id=charger_id,
+        session_id=session_id,
+        started_at=datetime.fromisoformat(started_at),
+        ended_at=datetime.fromisoformat(ended_at),
+        energy_kwh=energy_kwh,
+        meter_start_kwh=meter_start_kwh,
+        meter_stop_kwh=meter_stop_kwh,
+        auth_reason=auth_reason,
+        auth=auth,
+        source=source,
+        measured_at=datetime.fromisoformat(measured_at),
+        received_at=datetime.fromisoformat(received_at),
+        incomplete=tuple(incomplete.split()),
+        doubtful=tuple(doubtful.split()),
+        placed_at=_moment_or_none(placed_at),
+        ranked_at=_moment_or_none(ranked_at),
+    )
+    return StoredReport(
+        key, revision, report, bool(published), bool(settled), _moment_or_none(published_at)
+    )
+
+
+def checked(row: Row) -> StoredReport | None:
+    """Return the report in a row; say so and return None when the row is damaged."""
+    stored = from_row(row)
+    if stored is None:
+        log.error("store.row_damaged", key=repr(row[0])[:40])
+    return stored
+
+
+def is_newer(one: StoredReport, other: StoredReport) -> bool:
+    """Say whether a row is a later state of the same key: it only ever moves on."""
+    return (one.revision, one.settled, one.published) > (
+        other.revision,
+        other.settled,
+        other.published,
+    )
+
+
+# -- changing ----------------------------------------------------------------------------------
+
+
+def save(
+    db: sqlite3.Connection, report: SessionReport, require_room: Callable[[], object]
+) -> tuple[StoredReport, bool]:
+    """Merge a report into its row; return the row and whether its content is new.
+
+    Args:
+        db: The store.
+        report: What arrived.
+        require_room: Called before a row is added; raises ``StoreFull``.
+    """
+    rows = [stored for row in _alike(db, report) if (stored := checked(row)) is not None]
+    stored, changed = entered(report, rows, _first_started_at(db, report.charger_id))
+    if changed:
+        if stored.revision == 1:
+            require_room()
+            stored = replace(stored, revision=_revision_after_damage(db, stored.key))
+        put(db, (stored,))
+    return stored, changed
+
+
+def _alike(db: sqlite3.Connection, report: SessionReport) -> list[Row]:
+    """Read the rows that may be of the same session."""
+    if report.session_id is not None:
+        return db.execute(
+            f"{SELECT} WHERE charger_id = ? AND (session_id = ? OR session_id IS NULL)",
+            (report.charger_id, report.session_id),
+        ).fetchall()
+    near = time_text(report.at - NEAR), time_text(report.at + NEAR)
+    return db.execute(
+        f"{SELECT} WHERE charger_id = ? AND (session_id IS NULL OR {_AT} BETWEEN ? AND ?)",
+        (report.charger_id, *near),
+    ).fetchall()
+
+
+def _first_started_at(db: sqlite3.Connection, charger_id: str) -> datetime | None:
+    """Return when the first session of a charger began, of those whose times can be."""
+    query = "SELECT min(started_at) FROM report WHERE charger_id = ? AND doubtful = ''"
+    try:
+        return _moment_or_none(db.execute(query, (charger_id,)).fetchone()[0])
+    except (TypeError, ValueError):
+        return None  # damage; it is found where rows are checked
+
+
+def put(db: sqlite3.Connection, reports: Iterable[StoredReport]) -> None:
+    """Write rows as they are, in the place of those with the same key."""
+    db.executemany(PUT, (to_row(stored) for stored in reports))
+
+
+def find(db: sqlite3.Connection, key: str) -> StoredReport | None:
+    """Return the intact row of a key."""
+    row = db.execute(f"{SELECT} WHERE key = ?", (key,)).fetchone()
+    return checked(row) if row else None
+
+
+def _revision_after_damage(db: sqlite3.Connection, key: str) -> int:
+    """Return the revision of a new row, above that of a damaged one in its place."""
+    row = db.execute("SELECT revision FROM report WHERE key = ?", (key,)).fetchone()
+    revision = row[0] if row else 0
+    return revision + 1 if isinstance(revision, int) and 0 <= revision < MOST_REVISIONS else 1
+
+
+def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime | None) -> None:
+    """Note that the broker took this revision; a newer one stays owed, and one that was kept is."""
+    db.execute(HAS_CONSUMER)
+    stored = find(db, key)
+    if stored is not None and stored.revision == revision and not stored.published:
+        put(db, (replace(stored, published=True, settled=False, published_at=at),))
+
+
+def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
+    """Owe these no more, each by key and revision.
+
+    A newer revision stays owed: it can have been committed after somebody took the one before it.
+    """
+    db.execute(HAS_CONSUMER)
+    for stored in _unsettled(db, reports):
+        put(db, (replace(stored, settled=True, published=True),))
+
+
+def keep(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
+    """Keep these without owing them: nobody ever asked for one. Settled and never published."""
+    for stored in _unsettled(db, reports):
+        put(db, (replace(stored, settled=True),))
+
+
+def kept(db: sqlite3.Connection) -> int:
+    """Count the reports nobody ever asked for."""
+    query = "SELECT count(*) FROM report WHERE settled = 1 AND published = 0"
+    return int(db.execute(query).fetchone()[0])
+
+
+def _unsettled(
+    db: sqlite3.Connection, reports: Iterable[tuple[str, int]]
+) -> Iterator[StoredReport]:
+    for key, revision in reports:
+        stored = find(db, key)
+        if stored is not None and stored.revision == revision and not stored.settled:
+            yield stored
+
+
+def has_consumer(db: sqlite3.Connection) -> bool:
+    """Say whether somebody took a report since the store was made."""
+    return db.execute("SELECT 1 FROM meta WHERE name = 'consumer'").fetchone() is not None
+
+
+def mark_owed(
+    db: sqlite3.Connection, since: datetime | None, charger_id: str | None
+) -> tuple[StoredReport, ...]:
+    """Owe rows again; return them, oldest first."""
+    db.execute(HAS_CONSUMER)
+    held = select(db, since=since, charger_id=charger_id)
+    owed = tuple(
+        replace(stored, published=False, settled=False, published_at=None) for stored in held
+    )
+    put(db, owed)
+    return owed
+
+
+def forget(db: sqlite3.Connection, settled_before: datetime) -> int:
+    """Delete some settled reports of which nothing was heard since; return how many.
+
+    The newest of a report's times counts: a charger's clock can be years behind, and so could ours.
+    """
+    found = db.execute(
+        f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST}"
+        f" AND max({_AT}, received_at, coalesce(published_at, '')) < ? LIMIT ?",
+        (time_text(settled_before), MOST_AT_ONCE),
+    ).fetchall()
+    return _delete(db, found)
+
+
+def shed(db: sqlite3.Connection, most: int = MOST_AT_ONCE) -> int:
+    """Delete the oldest settled reports, whatever their age; return how many."""
+    found = db.execute(
+        f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST} ORDER BY rowid LIMIT ?", (most,)
+    ).fetchall()
+    return _delete(db, found)
+
+
+def _delete(db: sqlite3.Connection, found: list[Row]) -> int:
+    """Delete rows that are settled for sure: a damaged one only seems to be."""
+    gone = [(rowid,) for rowid, *row in found if (stored := from_row(row)) and stored.settled]
+    db.executemany("DELETE FROM report WHERE rowid = ?", gone)
+    return len(gone)
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def select(
+    db: sqlite3.Connection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    charger_id: str | None = None,
+) -> Iterator[StoredReport]:
+    """Read rows oldest first.
+
+    Args:
+        db: The store, also one that an older program made.
+        since: Only sessions that ended then or later.
+        until: Only sessions that ended before.
+        charger_id: Only this charger's.
+
+    What cannot have ended when it says counts as ended when it came.
+    """
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    columns = SELECT_1 if version <= 1 else SELECT_2 if version == VERSION_2 else SELECT
+    at = "ended_at" if version <= VERSION_2 else _AT
+    query = (
+        f"{columns} WHERE {at} >= ?"
+        f" AND ({at} < ? OR ? IS NULL) AND (charger_id = ? OR ? IS NULL) ORDER BY {at}, key"
+    )
+    first = time_text(since) if since else ""
+    last = time_text(until) if until else None
+    for row in db.execute(query, (first, last, last, charger_id, charger_id)):
+        stored = checked(row)
+        if stored is not None:
+            yield stored
+
+
+def read_owed(db: sqlite3.Connection) -> tuple[tuple[StoredReport, ...], int]:
+    """Read what is not settled, oldest end first, and how many of those rows are damaged."""
+    rows = [checked(row) for row in db.execute(f"{SELECT} WHERE settled IS NOT 1")]
+    owed = sorted(
+        (stored for stored in rows if stored is not None),
+        key=lambda stored: (stored.report.at, stored.key),
+    )
+    return tuple(owed), sum(stored is None for stored in rows)
+
+
+def count_damaged(db: sqlite3.Connection) -> int:
+    """Count the damaged rows among what is settled."""
+    return sum(checked(row) is None for row in db.execute(f"{SELECT} WHERE settled IS 1"))

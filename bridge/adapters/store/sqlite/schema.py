@@ -1,0 +1,220 @@
+"""The tables, how an older store becomes a newer one, and how a row is told from damage.
+
+Rules:
+
+1. Every row ends in, or carries, a SHA-256 of its other columns: SQLite has no checksums, and of
+   3,000 flipped bits 881 changed data unnoticed. It guards against faults, not against people.
+2. Steps are added to :data:`MIGRATIONS`, never changed. A step is committed with the number it
+   leads to, so a store is of one version or of the next, whatever happens in between.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bridge.core.records.session_clocks import ENDED, impossible, is_default, latest
+
+# "CBRD": a file without it and without our table is somebody else's.
+APPLICATION_ID: Final = 0x43425244
+PAGE_BYTES: Final = 4096
+
+# What SQLite hands out after damage can be of any type.
+Row = Sequence[Any]
+Step = str | Callable[[sqlite3.Connection], None]
+
+# A report as the versions had it, the last as it is now, in the order of the table.
+SELECT_1: Final = (
+    "SELECT key, revision, charger_id, session_id, started_at, ended_at, energy_kwh,"
+    " meter_start_kwh, meter_stop_kwh, auth_reason, auth, source, measured_at, received_at,"
+    " published, digest FROM report"
+)
+SELECT_2: Final = SELECT_1.replace(" FROM", ", settled, published_at FROM")
+SELECT: Final = SELECT_2.replace(" FROM", ", incomplete, doubtful, placed_at, ranked_at FROM")
+SELECT_NUMBERED: Final = SELECT.replace("SELECT ", "SELECT rowid, ", 1)
+REPORT_WIDTH_1: Final = 16
+REPORT_WIDTH_2: Final = 18
+REPORT_WIDTH: Final = 22
+DIGEST_PLACE: Final = 15
+PUBLISHED_PLACE: Final = 14
+COMMAND_WIDTH: Final = 12
+TEXT_WIDTH: Final = 11
+
+
+# Somebody took a report since the store was made.
+HAS_CONSUMER: Final = "INSERT OR IGNORE INTO meta VALUES ('consumer', x'31')"
+
+
+def time_text(at: datetime) -> str:
+    """Spell a moment so that texts sort as moments do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def lenient_text(data: bytes) -> str:
+    """Read a text column whatever is in it: its hash will tell."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def digest_of(columns: Row) -> bytes:
+    """Hash the columns of a row, all but the hash."""
+    return hashlib.sha256(json.dumps(list(columns), default=_spelled).encode("ascii")).digest()
+
+
+def _spelled(value: object) -> dict[str, str]:
+    """Write bytes as no text can be written: a column that became text is not what it was."""
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    raise TypeError
+
+
+def overwritten(select: str) -> str:
+    """Write what an ``ON CONFLICT (key) DO UPDATE`` sets: every column of a query but the key."""
+    names = select.removeprefix("SELECT key, ").partition(" FROM")[0].split(", ")
+    return ", ".join(f"{name} = excluded.{name}" for name in names)
+
+
+def is_intact_report(row: Row) -> bool:
+    """Say whether a report's row, of any version, is what was written."""
+    covered = [*row[:DIGEST_PLACE], *row[DIGEST_PLACE + 1 :]]
+    return _matches(covered, row[DIGEST_PLACE])
+
+
+def is_intact_command(row: Row) -> bool:
+    """Say whether a command's row is what was written."""
+    return _matches(row[:-1], row[-1])
+
+
+def _matches(covered: Row, digest: object) -> bool:
+    try:
+        return digest_of(covered) == digest
+    except (TypeError, ValueError):  # a column of a type we never write
+        return False
+
+
+def _settle_what_was_published(db: sqlite3.Connection) -> None:
+    """Hash the rows of version 1 anew; what it had delivered counts as settled."""
+    for number, held in _numbered(db, SELECT_1):
+        settled = held[PUBLISHED_PLACE]
+        digest = digest_of([*held[:DIGEST_PLACE], settled, None])
+        db.execute(
+            "UPDATE report SET settled = ?, digest = ? WHERE rowid = ?", (settled, digest, number)
+        )
+
+
+def _judge_clocks(db: sqlite3.Connection) -> None:
+    """Say of the rows of version 2 which times cannot be; keys stay what they are."""
+    for number, held in _numbered(db, SELECT_2):
+        judged = judged_columns(held)
+        digest = digest_of([*held[:DIGEST_PLACE], *held[DIGEST_PLACE + 1 :], *judged])
+        db.execute(
+            "UPDATE report SET incomplete = ?, doubtful = ?, placed_at = ?, ranked_at = ?,"
+            " digest = ? WHERE rowid = ?",
+            (*judged, digest, number),
+        )
+    taken = db.execute("SELECT 1 FROM report WHERE published = 1 OR settled = 1").fetchone()
+    if taken:
+        db.execute(HAS_CONSUMER)
+
+
+def judged_columns(row: Row) -> tuple[str, str, str | None, str | None]:
+    """Return what a row of before version 3 says of its clock, as columns."""
+    started_at, ended_at = map(datetime.fromisoformat, row[4:6])
+    measured_at, received_at = map(datetime.fromisoformat, row[12:14])
+    # Whether our own clock could be believed was not written down.
+    trusted = not is_default(received_at)
+    limit = latest(measured_at, received_at, trusted=trusted)
+    doubtful = impossible(started_at, ended_at, limit)
+    is_placed = ENDED in doubtful or (trusted and ended_at > received_at)
+    is_ahead = trusted and measured_at > received_at
+    return (
+        "",
+        " ".join(doubtful),
+        time_text(received_at if trusted else limit or received_at) if is_placed else None,
+        row[13] if is_ahead else None,
+    )
+
+
+def _numbered(db: sqlite3.Connection, select: str) -> Iterator[tuple[int, Row]]:
+    """Read intact rows with their numbers, one after the other, while they are changed.
+
+    A damaged row keeps its hash, and so stays recognisable.
+    """
+    last = 0
+    query = f"{select.replace('SELECT ', 'SELECT rowid, ', 1)} WHERE rowid > ? ORDER BY rowid"
+    while row := db.execute(f"{query} LIMIT 1", (last,)).fetchone():
+        last, *held = row
+        if is_intact_report(held):
+            yield last, held
+
+
+MIGRATIONS: Final[tuple[tuple[Step, ...], ...]] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
+        """
+        CREATE TABLE report (
+            key TEXT PRIMARY KEY,
+            revision INTEGER NOT NULL,
+            charger_id TEXT NOT NULL,
+            session_id INTEGER,
+            started_at TEXT NOT NULL,
+            ended_at TEXT NOT NULL,
+            energy_kwh REAL NOT NULL,
+            meter_start_kwh REAL,
+            meter_stop_kwh REAL,
+            auth_reason INTEGER,
+            auth TEXT NOT NULL,
+            source TEXT NOT NULL,
+            measured_at TEXT NOT NULL,
+            received_at TEXT NOT NULL,
+            published INTEGER NOT NULL,
+            digest BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX report_session ON report (charger_id, session_id)",
+    ),
+    (
+        "ALTER TABLE report ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE report ADD COLUMN published_at TEXT",
+        _settle_what_was_published,
+        """
+        CREATE TABLE command (
+            key TEXT PRIMARY KEY,
+            charger_id TEXT NOT NULL,
+            command TEXT NOT NULL,
+            name TEXT NOT NULL,
+            content TEXT NOT NULL,
+            state TEXT NOT NULL,
+            received_at TEXT NOT NULL,
+            expires_at TEXT NOT NULL,
+            body BLOB NOT NULL,
+            answer BLOB NOT NULL,
+            flash INTEGER NOT NULL,
+            digest BLOB NOT NULL
+        )
+        """,
+    ),
+    (
+        "ALTER TABLE report ADD COLUMN incomplete TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE report ADD COLUMN doubtful TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE report ADD COLUMN placed_at TEXT",
+        "ALTER TABLE report ADD COLUMN ranked_at TEXT",
+        _judge_clocks,
+        """
+        CREATE TABLE unread (
+            key TEXT PRIMARY KEY,
+            charger_id TEXT NOT NULL,
+            text TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            source TEXT NOT NULL,
+            measured_at TEXT NOT NULL,
+            received_at TEXT NOT NULL,
+            session_id INTEGER,
+            started_at TEXT,
+            ended_at TEXT,
+            digest BLOB NOT NULL
+        )
+        """,
+    ),
+)

@@ -1,0 +1,335 @@
+"""Session reports and commands in SQLite: committed before anything is said of them.
+
+Rules:
+
+1. One worker thread owns the connection; see :mod:`bridge.adapters.store.sqlite.worker`. Longer
+   readings have a connection of their own that cannot write, so that no command waits for them.
+2. A row carries a hash of its content, checked whenever it is read. A damaged row is reported and
+   never handed out.
+3. One process per store: a lock file beside it. Nobody but its owner reads it: tags are in it.
+4. A file that is no store of ours is moved aside, and whoever opens is told; see
+   :mod:`bridge.adapters.store.sqlite.opening`.
+5. What is owed, and a command without its answer, is never deleted, however old and however full.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Callable, Generator
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar, cast
+from urllib.parse import quote
+
+from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
+from bridge.adapters.store.sqlite.database_file import BUSY_TIMEOUT_S, require_files, translated
+from bridge.adapters.store.sqlite.opening import held
+from bridge.adapters.store.sqlite.quota import FLOOR_BYTES, MIB, Room
+from bridge.adapters.store.sqlite.salt_file import keep_salt, read_salt
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES, lenient_text
+from bridge.adapters.store.sqlite.worker import FIRST_RETRY_S, Urgency, Worker
+from bridge.core.events import Event
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.store_status import OpenedStore, StoreUsage
+from bridge.errors import StoreError
+
+T = TypeVar("T")
+
+
+def _to_nobody(_event: Event) -> None:
+    """Be the listener of a store that is used by hand."""
+
+
+class SqliteStore:
+    """The store behind :class:`bridge.ports.Store`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_mib: int,
+        emit: Callable[[Event], object] = _to_nobody,
+        floor_bytes: int = FLOOR_BYTES,
+        first_retry_s: float = FIRST_RETRY_S,
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            path: The file; others are put beside it.
+            max_mib: Its quota.
+            emit: Told when the store fails while in use, and when it is well again.
+            floor_bytes: Free space below which nothing new is taken.
+            first_retry_s: How soon after a failure it is opened again.
+        """
+        self._path = path
+        self._room = Room(path.parent, max(1, max_mib * MIB // PAGE_BYTES), floor_bytes)
+        self._emit = emit
+        self._first_retry_s = first_retry_s
+        self._worker: Worker | None = None
+
+    async def open(self) -> OpenedStore:
+        """Open or create the store and return what it holds.
+
+        Raises:
+            StoreError: It cannot be opened; ``StoreLocked`` when another process has it.
+        """
+        if self._worker is not None:
+            return await self._ask(held, Urgency.UPKEEP)
+        worker = Worker(self._path, self._room, emit=self._emit, first_retry_s=self._first_retry_s)
+        self._worker = worker
+        try:
+            return await worker.start()
+        except BaseException:
+            self._worker = None
+            raise
+
+    async def close(self) -> None:
+        """Finish what is queued and close; does nothing when closed."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.end()
+
+    async def salt(self) -> bytes:
+        """Return 32 random bytes that are this installation's own, made on first use.
+
+        They are also found when the store cannot be opened, if it ever was.
+
+        Raises:
+            StoreError: There are none and none could be kept.
+        """
+        beside = await asyncio.to_thread(read_salt, self._path)
+        if beside is not None:
+            return beside
+        return await self._ask(lambda db: keep_salt(db, self._path))
+
+    # -- reports ------------------------------------------------------------------------------
+
+    async def save(self, report: SessionReport) -> tuple[StoredReport, bool]:
+        """Commit a report; return its row and whether its content is new.
+
+        Raises:
+            StoreError: It is not committed.
+        """
+        return await self._ask(
+            lambda db: report_rows.save(db, report, lambda: self._room.require(db))
+        )
+
+    async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
+        """Note that the broker acknowledged this revision; a newer one stays owed.
+
+        Raises:
+            StoreError: It is not noted; the report will go out again.
+        """
+        await self._ask(lambda db: report_rows.mark_published(db, key, revision, at))
+
+    async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
+        """Owe these reports no more; a newer revision of one stays owed.
+
+        Args:
+            reports: Key and revision of each.
+
+        Raises:
+            StoreError: It is not noted; they may go out again.
+        """
+        await self._ask(lambda db: report_rows.settle(db, reports))
+
+    async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
+        """Keep these reports without owing them: nobody ever asked for one.
+
+        Args:
+            reports: Key and revision of each; a newer revision stays owed.
+
+        Raises:
+            StoreError: It is not noted; they may go out again.
+        """
+        await self._ask(lambda db: report_rows.keep(db, reports))
+
+    async def keep_text(self, text: UnreadText) -> None:
+        """Keep a text that should be a session and cannot be read.
+
+        Raises:
+            StoreError: It is not kept; ``StoreFull`` when there is no room.
+        """
+
+        def put(db: sqlite3.Connection) -> None:
+            self._room.require(db)
+            text_rows.put(db, (text,))
+
+        await self._ask(put)
+
+    async def forget_texts(self, keys: tuple[str, ...]) -> None:
+        """Delete texts that are done with.
+
+        Raises:
+            StoreError: They are still there.
+        """
+        await self._ask(lambda db: text_rows.forget(db, keys))
+
+    async def mark_owed(
+        self, *, since: datetime | None = None, charger_id: str | None = None
+    ) -> tuple[StoredReport, ...]:
+        """Owe stored reports again and return all that are owed by this, oldest first.
+
+        Args:
+            since: Only sessions that ended then or later.
+            charger_id: Only this charger's.
+
+        Raises:
+            StoreError: Nothing was changed.
+        """
+        return await self._ask(lambda db: report_rows.mark_owed(db, since, charger_id))
+
+    async def reports(
+        self,
+        *,
+        charger_id: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> tuple[StoredReport, ...]:
+        """Read stored reports, oldest end first, beside the worker.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        if self._worker is None:
+            raise _not_open()
+
+        def read() -> tuple[StoredReport, ...]:
+            found = read_reports(self._path, since=since, until=until, charger_id=charger_id)
+            with contextlib.closing(found):
+                return tuple(itertools.islice(found, max(0, limit)))
+
+        return await asyncio.to_thread(read)
+
+    # -- commands -----------------------------------------------------------------------------
+
+    async def save_command(self, row: CommandRow) -> None:
+        """Commit a command, in the place of the row with its key.
+
+        Raises:
+            StoreError: It is not committed; ``StoreFull`` when there is no room for a new one.
+        """
+        await self._ask(
+            lambda db: command_rows.save(db, row, lambda: self._room.require(db)),
+            Urgency.COMMAND,
+        )
+
+    # -- upkeep -------------------------------------------------------------------------------
+
+    async def forget(self, *, settled_before: datetime, commands_before: datetime) -> int:
+        """Delete what is settled and old, a little at a time; return how many rows that were.
+
+        Raises:
+            StoreError: Perhaps not all of it is done.
+        """
+        forgotten = await self._ask(
+            lambda db: command_rows.forget(db, commands_before), Urgency.UPKEEP
+        )
+        while gone := await self._ask(
+            lambda db: report_rows.forget(db, settled_before), Urgency.UPKEEP
+        ):
+            forgotten += gone
+        return forgotten
+
+    async def usage(self) -> StoreUsage:
+        """Say how full the store is.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        return await self._ask(self._room.usage, Urgency.UPKEEP)
+
+    async def _ask(
+        self, action: Callable[[sqlite3.Connection], T], urgency: Urgency = Urgency.REPORT
+    ) -> T:
+        if self._worker is None:
+            raise _not_open()
+        return cast("T", await self._worker.ask(action, urgency))
+
+
+def _not_open() -> StoreError:
+    return StoreError("the store is not open", hint="see why it could not be opened")
+
+
+def read_decisions(path: Path, most: int) -> list[tuple[str, str, str, str]]:
+    """Read what became of the newest commands, while a bridge may be running.
+
+    Args:
+        path: The store's file.
+        most: At most so many.
+
+    Returns:
+        Arrival, charger, command and state of each, newest first.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
+    with _reading(path) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] <= 1:
+            return []  # made before commands were kept
+        return db.execute(
+            "SELECT received_at, charger_id, command, state FROM command"
+            " ORDER BY received_at DESC LIMIT ?",
+            (most,),
+        ).fetchall()
+
+
+def read_reports(
+    path: Path,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    charger_id: str | None = None,
+) -> Generator[StoredReport, None, None]:
+    """Read stored reports, oldest first, while a bridge may be running.
+
+    Args:
+        path: The store's file.
+        since: Only sessions that ended then or later.
+        until: Only sessions that ended before.
+        charger_id: Only this charger's.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
+    with _reading(path) as db:
+        yield from report_rows.select(db, since=since, until=until, charger_id=charger_id)
+
+
+def read_texts(path: Path) -> tuple[UnreadText, ...]:
+    """Read the texts that should be sessions, oldest first, while a bridge may be running.
+
+    Args:
+        path: The store's file.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
+    with _reading(path) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] <= report_rows.VERSION_2:
+            return ()  # made before texts were kept
+        return text_rows.read_all(db)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
+    """Open the store for reading only.
+
+    Raises:
+        StoreError: There is no store, or it cannot be read.
+    """
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}", hint="check store.path")
+    require_files(path, follow=True)
+    try:
+        uri = f"file:{quote(str(path))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
+            db.text_factory = lenient_text
+            yield db
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc

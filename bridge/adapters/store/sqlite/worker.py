@@ -1,0 +1,368 @@
+"""The thread that owns the connection: jobs, committed in groups, and mending.
+
+Rules:
+
+1. What is asked for is a job in a queue; what is queued when the worker comes round is committed
+   together, and only then is anybody told. Commands come first, housekeeping last.
+2. After an error that leaves the connection in doubt it is closed, and everything asked for fails
+   at once. The worker opens it again by itself, waiting longer each time.
+3. Without room nothing new is taken. The worker tries by itself whether there is room again.
+4. Whoever listens is told once that something is wrong and once that it is over.
+5. What is committed is under the store's name: a file that was deleted or replaced meanwhile is
+   written anew; see :mod:`bridge.adapters.store.sqlite.recovery.replaced_file`.
+"""
+
+import asyncio
+import contextlib
+import enum
+import itertools
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bridge.adapters.store.sqlite import report_rows
+from bridge.adapters.store.sqlite.database_file import (
+    BROKEN,
+    lock,
+    make_directory,
+    primary_code,
+    transaction,
+    translated,
+)
+from bridge.adapters.store.sqlite.opening import close_store, held, open_store
+from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Room
+from bridge.adapters.store.sqlite.recovery.replaced_file import Identity, identity, rescue
+from bridge.adapters.store.sqlite.salt_file import keep_salt
+from bridge.core.events import Event, StoreFailed
+from bridge.core.store_status import OpenedStore, store_opened
+from bridge.errors import StoreError, StoreFull
+
+log = structlog.get_logger()
+
+# What is committed together must still answer the first of it soon: a command may wait behind it.
+MOST_IN_A_GROUP = 50
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 15.0
+# Whether history must go is looked at when nothing was asked for so long, or after so many groups:
+# right behind a commit the loop goes on with what waited for it, and needs the interpreter.
+QUIET_S = 0.05
+LOOK_AFTER = 50
+
+Action = Callable[[sqlite3.Connection], object]
+
+
+class Urgency(enum.IntEnum):
+    """Who is served first."""
+
+    COMMAND = 0
+    REPORT = 1
+    UPKEEP = 2
+    END = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to do in the worker, and who waits for it."""
+
+    action: Action
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+    def done(self, result: object) -> None:
+        """Tell the result."""
+        self._tell(self.future.set_result, result)
+
+    def failed(self, error: StoreError) -> None:
+        """Tell the error."""
+        self._tell(self.future.set_exception, error)
+
+    def _tell(self, settle: Callable[[Any], None], outcome: object) -> None:
+        def settle_unless_cancelled() -> None:
+            if not self.future.done():
+                settle(outcome)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.loop.call_soon_threadsafe(settle_unless_cancelled)
+
+
+class _Signal(enum.Enum):
+    MEND = enum.auto()
+    END = enum.auto()
+
+
+@dataclass(slots=True)
+class Jobs:
+    """What waits for the worker, most urgent first, then in order of arrival."""
+
+    _queue: "queue.PriorityQueue[tuple[Urgency, int, Job | _Signal]]" = field(
+        default_factory=queue.PriorityQueue
+    )
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def put(self, job: Job | _Signal, urgency: Urgency) -> None:
+        """Queue a job."""
+        self._queue.put((urgency, next(self._numbers), job))
+
+    def next_batch(self, within_s: float | None) -> list[Job | _Signal]:
+        """Wait for a job and take what else is queued, up to the end of a group.
+
+        Args:
+            within_s: How long to wait; nothing is returned when none came.
+        """
+        try:
+            batch = [self._queue.get(timeout=within_s)[2]]
+        except queue.Empty:
+            return []
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < MOST_IN_A_GROUP and isinstance(batch[-1], Job):
+                batch.append(self._queue.get_nowait()[2])
+        return batch
+
+
+class Worker:
+    """One thread and what it holds, from opening to closing."""
+
+    def __init__(
+        self,
+        path: Path,
+        room: Room,
+        *,
+        emit: Callable[[Event], object],
+        first_retry_s: float,
+    ) -> None:
+        """Prepare; :meth:`start` starts it.
+
+        Args:
+            path: The store's file.
+            room: Its limits.
+            emit: Told when something is wrong and when it is over; called on the loop.
+            first_retry_s: How soon it tries to mend itself; then less and less often.
+        """
+        self._path = path
+        self._room = room
+        self._emit = emit
+        self._first_retry_s = first_retry_s
+        self._retry_s = first_retry_s
+        self._jobs = Jobs()
+        self._db: sqlite3.Connection | None = None
+        self._file: Identity | None = None
+        self._trouble: StoreError | None = None
+        self._reopened: OpenedStore | None = None
+        self._unlooked = 0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> OpenedStore:
+        """Open the store in a thread of its own.
+
+        Raises:
+            StoreError: It cannot be opened; the thread has ended.
+        """
+        self._loop = asyncio.get_running_loop()
+        opening = Job(held, self._loop, self._loop.create_future())
+        self._thread = threading.Thread(
+            target=self._work, args=(opening,), name="store", daemon=True
+        )
+        self._thread.start()
+        try:
+            opened: OpenedStore = await opening.future
+        except BaseException:
+            self._jobs.put(_Signal.END, Urgency.END)
+            raise
+        return opened
+
+    async def ask(self, action: Action, urgency: Urgency) -> Any:
+        """Have something done and committed.
+
+        Raises:
+            StoreError: It is not.
+        """
+        loop = asyncio.get_running_loop()
+        job = Job(action, loop, loop.create_future())
+        self._jobs.put(job, urgency)
+        return await job.future
+
+    async def end(self) -> None:
+        """Finish what is queued and close."""
+        self._jobs.put(_Signal.END, Urgency.END)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # -- in the thread ------------------------------------------------------------------------
+
+    def _work(self, opening: Job) -> None:
+        """Own the connection from the first to the last job. Total: every job gets its answer."""
+        try:
+            with contextlib.ExitStack() as stack:
+                make_directory(self._path.parent)
+                stack.callback(os.close, lock(self._path))
+                opened = self._open()
+                stack.callback(self._close)
+                log.info("store.opened", path=str(self._path), owed=len(opened.owed))
+                opening.done(opened)
+                self._serve()
+        except Exception as exc:  # noqa: BLE001 - the border: the caller gets it as ours
+            # Told only now that the lock is free again: the caller may try at once.
+            opening.failed(translated(exc))
+
+    def _open(self, *, again: bool = False) -> OpenedStore:
+        self._db, opened = open_store(self._path, self._room, again=again)
+        self._file = identity(self._path)
+        with contextlib.suppress(sqlite3.OperationalError), transaction(self._db):
+            keep_salt(self._db, self._path)
+        return opened
+
+    def _close(self) -> None:
+        self._is_in_place()  # the last moment at which a file that lost its name can be saved
+        db, self._db = self._db, None
+        if db is not None:
+            close_store(db)
+
+    def _serve(self) -> None:
+        while True:
+            batch = self._jobs.next_batch(QUIET_S if self._unlooked else None)
+            if not batch or self._unlooked >= LOOK_AFTER:
+                self._unlooked = 0
+                self._make_room()
+            self._run([job for job in batch if isinstance(job, Job)])
+            if _Signal.END in batch:
+                return
+            if _Signal.MEND in batch:
+                self._mend()
+
+    def _run(self, jobs: list[Job]) -> None:
+        """Commit jobs together; when that fails each alone, so that one cannot fail the others."""
+        if self._db is None:
+            for job in jobs:
+                job.failed(self._trouble or StoreError("the store is closed"))
+            return
+        if not jobs:
+            return
+        if not self._is_in_place():
+            for job in jobs:
+                job.failed(self._trouble or StoreError("the store's file is gone"))
+            return
+        try:
+            with transaction(self._db):
+                results = [job.action(self._db) for job in jobs]
+        except Exception as exc:  # noqa: BLE001 - the border: the caller gets it as ours
+            self._failed(jobs, exc)
+        else:
+            for job, result in zip(jobs, results, strict=True):
+                job.done(result)
+            self._unlooked += 1
+
+    def _is_in_place(self) -> bool:
+        """See to it that what is committed is found under the store's name."""
+        db = self._db
+        try:
+            if db is None or identity(self._path) == self._file:
+                return db is not None
+            rescue(db, self._path)
+            self._db = None
+            opened = self._open(again=True)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+            self._in_trouble(translated(exc))
+            return False
+        salvaged = len(opened.owed) + len(opened.commands)
+        told = replace(opened, incomplete=True, salvaged=salvaged)
+        self._tell(store_opened(told, again=True))
+        return True
+
+    def _failed(self, jobs: list[Job], exc: Exception) -> None:
+        error = translated(exc)
+        if primary_code(exc) in BROKEN:
+            self._close_in_doubt()
+            self._in_trouble(error)
+            for job in jobs:
+                job.failed(error)
+        elif len(jobs) > 1 or (isinstance(error, StoreFull) and self._make_room()):
+            for job in jobs:
+                self._run([job])
+        else:
+            if isinstance(error, StoreFull):
+                self._in_trouble(error)
+            jobs[0].failed(error)
+
+    def _make_room(self) -> bool:
+        """Let settled reports go where it is crowded; say whether any went."""
+        if self._db is None:
+            return False
+        try:
+            if self._room.used_share(self._db) < CROWDED_SHARE:
+                return False
+            with transaction(self._db):
+                gone = report_rows.shed(self._db)
+        except sqlite3.Error:
+            return False  # whoever writes next is told
+        if gone:
+            log.warning("store.history_shed", reports=gone)
+        return gone > 0
+
+    # -- mending ------------------------------------------------------------------------------
+
+    def _close_in_doubt(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
+    def _in_trouble(self, error: StoreError) -> None:
+        if self._trouble is None:
+            self._retry_s = self._first_retry_s
+            self._tell(StoreFailed(str(error), error.hint))
+            log.error("store.failed", error=str(error), hint=error.hint)
+            self._mend_later()
+        self._trouble = error
+
+    def _mend(self) -> None:
+        """Try whether the store works; if it does, say so and what is owed."""
+        try:
+            if self._db is None:
+                self._reopened = self._open(again=True)
+            opened = self._probed()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+            if primary_code(exc) in BROKEN:
+                self._close_in_doubt()
+            self._trouble = translated(exc)
+            self._retry_s = min(LONGEST_RETRY_S, 2 * self._retry_s)
+            self._mend_later()
+        else:
+            self._trouble = None
+            log.info("store.recovered", owed=len(opened.owed))
+            self._tell(store_opened(opened, again=True))
+
+    def _probed(self) -> OpenedStore:
+        """Write a little; return what the store holds, and what opening it again brought to light.
+
+        Raises:
+            StoreError: Nothing can be written, or there is no room.
+        """
+        if not self._is_in_place() or self._db is None:
+            raise self._trouble or StoreError("the store is closed")
+        self._room.require(self._db)
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', x'')")
+        opened, reopened = held(self._db), self._reopened
+        self._reopened = None
+        return opened if reopened is None else replace(reopened, owed=opened.owed)
+
+    def _mend_later(self) -> None:
+        loop, wait_s = self._loop, self._retry_s
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(
+                    lambda: loop.call_later(wait_s, self._jobs.put, _Signal.MEND, Urgency.COMMAND)
+                )
+
+    def _tell(self, event: Event) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._emit, event)

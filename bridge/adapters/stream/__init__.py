@@ -1,1 +1,0 @@
-"""The observation stream, by websockets. Start reading at :mod:`bridge.adapters.stream.hub`."""

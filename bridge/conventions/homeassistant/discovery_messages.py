@@ -1,0 +1,144 @@
+"""The messages that describe a charger to Home Assistant: one for the device, or one per entity.
+
+Rules:
+
+1. Both forms give the same device and the same unique ids, so that one can follow the other.
+2. Nothing personal: the serial is the only thing in them that belongs to anybody.
+3. An entity is available while the bridge runs, the cloud delivers and the charger is heard from;
+   staleness is told by these, not by an expiry, which a retained value would undo.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from bridge.conventions.homeassistant.entities import Entity
+from bridge.core.easee.enumerations import PRODUCT
+from bridge.core.records.discovery_record import Announced
+from bridge.core.topics import HomeAssistantTopics, Topics
+
+ORIGIN: Final = "charger-bridge"
+# What says that the cloud delivers, in the words of `bridge/cloud`.
+_CLOUD_UP: Final = "{{ 'online' if value in ('connected', 'degraded') else 'offline' }}"
+_NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a charger besides its values.
+
+    Attributes:
+        charger_id: Its serial.
+        product: The vendor's product code; None while unknown.
+        firmware: Its release; empty while unknown.
+    """
+
+    charger_id: str
+    product: int | None = None
+    firmware: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Everything that is to be said of one charger: topic to document, and what it stands for."""
+
+    documents: Mapping[str, Mapping[str, object]]
+    announced: Mapping[str, Announced]
+
+
+def node_of(topics: Topics, charger_id: str) -> str:
+    """Name a charger in topics and unique ids: two bridges on one broker do not meet."""
+    return f"{_NOT_IN_AN_ID.sub('_', topics.base)}_{charger_id}"
+
+
+def describe(
+    facts: Facts,
+    entities: tuple[Entity, ...],
+    *,
+    form: str,
+    topics: Topics,
+    places: HomeAssistantTopics,
+    version: str,
+) -> Description:
+    """Write what Home Assistant is told of one charger.
+
+    Args:
+        facts: What is known of it.
+        entities: What it has.
+        form: ``"device"`` or ``"component"``.
+        topics: The topic tree.
+        places: Where Home Assistant looks.
+        version: Of this program.
+    """
+    node = node_of(topics, facts.charger_id)
+    head: dict[str, object] = {
+        "device": _device(facts, node),
+        "origin": {"name": ORIGIN, "sw_version": version},
+        "availability": _availability(topics, facts.charger_id),
+        "availability_mode": "all",
+        "qos": 1,
+    }
+    own = {
+        entity.key: {"unique_id": f"{node}_{entity.key}", **entity.config} for entity in entities
+    }
+    if form == "component":
+        by_topic = {places.component(e.platform, node, e.key): e.key for e in entities}
+        return Description(
+            {topic: head | own[key] for topic, key in by_topic.items()},
+            {topic: Announced(facts.charger_id) for topic in by_topic},
+        )
+    platforms = _platforms(tuple((entity.key, entity.platform) for entity in entities))
+    components = {key: {"platform": platforms[key], **config} for key, config in own.items()}
+    topic = places.device(node)
+    return Description(
+        {topic: head | {"components": components}},
+        {topic: Announced(facts.charger_id, platforms)},
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _platforms(parts: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Return the platform by key, one table for all chargers that are alike: each is 7 KB."""
+    return MappingProxyType(dict(parts))
+
+
+def encoded(document: Mapping[str, object], retired: Mapping[str, str]) -> bytes:
+    """Spell a document; components that are no more are named with nothing but their platform.
+
+    That is how Home Assistant is told to forget them.
+    """
+    if retired:
+        components = document["components"]
+        assert isinstance(components, dict)  # noqa: S101 - only the device form retires components
+        gone = {key: {"platform": platform} for key, platform in retired.items()}
+        document = {**document, "components": gone | components}
+    return _encode(document)
+
+
+def _device(facts: Facts, node: str) -> dict[str, object]:
+    device: dict[str, object] = {
+        "identifiers": [node],
+        "name": f"Easee {facts.charger_id}",
+        "manufacturer": "Easee",
+        "serial_number": facts.charger_id,
+    }
+    product = PRODUCT.get(facts.product or 0)
+    if product is not None:
+        device["model"] = f"Easee {product.capitalize()}"
+    if facts.firmware:
+        device["sw_version"] = facts.firmware
+    return device
+
+
+def _availability(topics: Topics, charger_id: str) -> list[dict[str, str]]:
+    return [
+        {"topic": topics.bridge_state},
+        {"topic": topics.bridge_cloud, "value_template": _CLOUD_UP},
+        {"topic": topics.availability(charger_id)},
+    ]

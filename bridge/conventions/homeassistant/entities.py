@@ -1,0 +1,281 @@
+"""The entities of one charger, from the tables: what each is called and how its topic is read.
+
+Rules:
+
+1. An entity's key is its platform and the name of what it shows or does. Unique ids are made of it,
+   so it never changes.
+2. What is not known is shown as unknown. ``null``, an empty text and a code without a label become
+   ``None``, which Home Assistant takes for that; nothing old is left standing.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bridge.conventions.homeassistant.controls import CONTROLS, Control
+from bridge.conventions.homeassistant.entity_table import (
+    CODES,
+    DERIVED_SHOWN,
+    DERIVED_VALUES,
+    EXTRAS,
+    LEVELS,
+    UNITS,
+    Level,
+    is_switch,
+)
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.topics import Topics
+from bridge.settings import CommandSettings
+
+# Home Assistant refuses a longer state.
+LONGEST_STATE = 255
+_TEXT = f"{{{{ value[:{LONGEST_STATE}] if value else 'None' }}}}"
+_KNOWN = "{{ value if value != 'null' else 'None' }}"
+_SHOUTED = re.compile(
+    r"\b([tlp][1-5]|n|ev|lte|ota|pcb|udp|ap|fw|id|tx|rssi|rtt|rsrp|rsrq|sinr)\b", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One entity of one charger.
+
+    Attributes:
+        key: Unique within the charger and for good, e.g. ``"sensor_total_power"``.
+        platform: Home Assistant's, e.g. ``"sensor"``.
+        config: Everything else it is told, besides ids, device and availability.
+    """
+
+    key: str
+    platform: str
+    config: Mapping[str, object]
+
+
+def entities(charger_id: str, topics: Topics, commands: CommandSettings) -> tuple[Entity, ...]:
+    """List what a charger has, in an order that never changes.
+
+    Args:
+        charger_id: Its serial.
+        topics: The topic tree.
+        commands: What may be asked of it: a control that would be refused is not offered, and what
+            it would show is shown without it.
+    """
+    may = {name: c for name, c in CONTROLS.items() if allowed(CATALOGUE[name], commands.allow)}
+    covered = {control.shows for control in may.values() if control.replaces}
+    own = _Charger(charger_id, topics)
+    return (
+        *own.derived(),
+        *own.observations(covered),
+        *own.sessions(),
+        *own.events(),
+        *(own.control(name, control, commands.max_current_a) for name, control in may.items()),
+        own.firmware(is_installable="update_firmware" in may),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Charger:
+    """Makes the entities of one charger."""
+
+    charger_id: str
+    topics: Topics
+
+    def _state(self, name: str) -> str:
+        return self.topics.state(self.charger_id, name)
+
+    # -- what is shown ------------------------------------------------------------------------
+
+    def derived(self) -> Iterator[Entity]:
+        for name, (level, spoken) in DERIVED_SHOWN.items():
+            values = DERIVED_VALUES[name]
+            head = {"name": spoken, "state_topic": self._state(name), **_leveled(level)}
+            if is_switch(values):
+                yield _entity("binary_sensor", name, head | {"value_template": _on_off()})
+            else:
+                yield _entity("sensor", name, head | _one_of(values, _KNOWN))
+        yield self._about_op_mode(
+            "car_connected", "Car connected", "plug", {"disconnected": "OFF"}, "ON"
+        )
+        yield self._about_op_mode("error", "Error", "problem", {"error": "ON"}, "OFF")
+
+    def _about_op_mode(
+        self, key: str, name: str, device_class: str, told: Mapping[str, str], otherwise: str
+    ) -> Entity:
+        words = {"offline": "None", "null": "None", **told}
+        if key == "car_connected":
+            words["error"] = "None"
+        config = {
+            "name": name,
+            "device_class": device_class,
+            "state_topic": self._state("op_mode"),
+            "value_template": _looked_up(words, otherwise),
+        }
+        return _entity("binary_sensor", key, config)
+
+    def observations(self, covered: Iterable[str]) -> Iterator[Entity]:
+        for spec in REGISTRY.values():
+            level = LEVELS[spec.name]
+            if level is not Level.HIDDEN and spec.name not in covered:
+                yield self._observation(spec, level)
+
+    def _observation(self, spec: ObservationSpec, level: Level) -> Entity:
+        head: dict[str, object] = {
+            "name": spoken(spec.name),
+            "state_topic": self._state(spec.name),
+            **_leveled(level),
+        }
+        extra = EXTRAS.get(spec.name, {})
+        if spec.kind is DataType.BOOLEAN:
+            is_inverted = extra.get("device_class") == "lock"
+            template = {"value_template": _on_off(is_inverted=is_inverted)}
+            return _entity("binary_sensor", spec.name, {**head, **template, **extra})
+        if spec.labels:
+            labels = {str(code): label for code, label in spec.labels.items()}
+            options = tuple(dict.fromkeys(labels.values()))
+            return _entity(
+                "sensor", spec.name, head | _one_of(options, _looked_up(labels)) | dict(extra)
+            )
+        if spec.kind is DataType.STRING or spec.name in CODES:
+            return _entity("sensor", spec.name, {**head, "value_template": _TEXT, **extra})
+        return _entity("sensor", spec.name, {**head, **UNITS[spec.unit], **extra})
+
+    def sessions(self) -> Iterator[Entity]:
+        last = self.topics.session(self.charger_id, "last")
+        current = self.topics.session(self.charger_id, "current")
+        energy = {**UNITS["kWh"], "suggested_display_precision": 2}
+        moment = {"device_class": "timestamp"}
+        for key, name, topic, field, extra in (
+            ("session_started", "Session started", current, "started_at", moment),
+            ("last_session_energy", "Last session energy", last, "energy_kwh", energy),
+            ("last_session_started", "Last session started", last, "started_at", moment),
+            ("last_session_ended", "Last session ended", last, "ended_at", moment),
+        ):
+            config = {"name": name, "state_topic": topic, "value_template": _member(field), **extra}
+            if extra is energy:
+                config["json_attributes_topic"] = topic
+            yield _entity("sensor", key, config)
+
+    def events(self) -> Iterator[Entity]:
+        for kind, name, level, extra in (
+            ("smart_button", "Smart button pressed", Level.MAIN, {"device_class": "button"}),
+            ("authorization_requested", "Authorization requested", Level.MAIN, {}),
+            ("error", "Error reported", Level.DIAGNOSTIC, {}),
+            ("foreign_command", "Changed by others", Level.RARE, {}),
+        ):
+            config = {
+                "name": name,
+                "state_topic": self.topics.event(self.charger_id, kind),
+                "event_types": [kind],
+                "value_template": "{{ dict(value_json, event_type=value_json.event) | to_json }}",
+                **_leveled(level),
+                **extra,
+            }
+            yield _entity("event", kind, config)
+
+    # -- what can be asked for ----------------------------------------------------------------
+
+    def control(self, command: str, control: Control, max_current_a: int) -> Entity:
+        config: dict[str, object] = {
+            "name": control.name,
+            "command_topic": self.topics.command(self.charger_id, command),
+            "retain": False,
+            "qos": 1,
+        }
+        if control.is_config:
+            config["entity_category"] = "config"
+        if not control.is_enabled:
+            config["enabled_by_default"] = False
+        if control.shows:
+            config |= {"state_topic": self._state(control.shows), "optimistic": False}
+        bounds = control.within(max_current_a)
+        match control.platform:
+            case "button":
+                config["payload_press"] = "PRESS"
+            case "switch":
+                config |= {"payload_on": "true", "payload_off": "false"}
+                config |= {"state_on": "ON", "state_off": "OFF", "value_template": _on_off()}
+            case "number":
+                config |= {**bounds, "value_template": _within(bounds)}
+            case "select":
+                labels = {str(code): label for code, label in control.labels.items()}
+                config["options"] = list(labels.values())
+                config["value_template"] = _looked_up(labels)
+        return _entity(control.platform, command, config | dict(control.extra))
+
+    def firmware(self, *, is_installable: bool) -> Entity:
+        """Make the update entity; without the command it only shows what is installed."""
+        config: dict[str, object] = {
+            "name": "Firmware",
+            "device_class": "firmware",
+            "entity_category": "config" if is_installable else "diagnostic",
+            "state_topic": self._state("software_release"),
+            "title": "Easee firmware",
+        }
+        if is_installable:
+            config["command_topic"] = self.topics.command(self.charger_id, "update_firmware")
+            config |= {"payload_install": "PRESS", "retain": False, "qos": 1}
+        return _entity("update", "firmware", config)
+
+
+def _entity(platform: str, name: str, config: Mapping[str, object]) -> Entity:
+    return Entity(_key(platform, name), platform, config)
+
+
+@functools.cache
+def _key(platform: str, name: str) -> str:
+    """Name an entity: every charger has the same keys, and keeps them while it is announced."""
+    return f"{platform}_{name}"
+
+
+def _leveled(level: Level) -> dict[str, object]:
+    match level:
+        case Level.DIAGNOSTIC:
+            return {"entity_category": "diagnostic"}
+        case Level.RARE:
+            return {"entity_category": "diagnostic", "enabled_by_default": False}
+        case _:
+            return {}
+
+
+def spoken(name: str) -> str:
+    """Say a registry name the way a person reads it: ``temp_input_t2`` is ``Temp input T2``."""
+    extra = EXTRAS.get(name, {}).get("name")
+    if isinstance(extra, str):
+        return extra
+    text = _SHOUTED.sub(lambda found: found[0].upper(), name.replace("_", " "))
+    text = text.replace("wi fi", "WiFi").replace("wifi", "WiFi")
+    return text[0].upper() + text[1:]
+
+
+# -- templates --------------------------------------------------------------------------------
+
+
+def _looked_up(words: Mapping[str, str], otherwise: str = "None") -> str:
+    table = json.dumps(words, separators=(", ", ": ")).replace('"', "'")
+    return f"{{{{ {table}.get(value, '{otherwise}') }}}}"
+
+
+def _on_off(*, is_inverted: bool = False) -> str:
+    on, off = ("OFF", "ON") if is_inverted else ("ON", "OFF")
+    return f"{{{{ {{'true': '{on}', 'false': '{off}'}}.get(value | lower, 'None') }}}}"
+
+
+def _one_of(options: tuple[str, ...], template: str) -> dict[str, object]:
+    return {"device_class": "enum", "options": list(options), "value_template": template}
+
+
+def _member(name: str) -> str:
+    return f"{{{{ value_json.{name} if value_json is defined else 'None' }}}}"
+
+
+def _within(bounds: Mapping[str, object]) -> str:
+    """Show a number as unknown while it lies outside of what may be set.
+
+    The charger may hold more than the configuration lets anybody ask for. Home Assistant refuses
+    to show that, and a smaller number in its place would not be true.
+    """
+    inside = f"{bounds['min']} <= value | float(-1) <= {bounds['max']}"
+    return f"{{{{ value if {inside} else 'None' }}}}"

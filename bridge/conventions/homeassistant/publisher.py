@@ -1,0 +1,347 @@
+"""When the descriptions go out, and when they are taken away.
+
+Rules:
+
+1. A description is written when its content changed, when a charger appears, after the broker was
+   reached, and after Home Assistant said that it came up, then after a delay of its own so that
+   not everything speaks at once.
+2. What the broker keeps of us is remembered over a restart, so that it can be taken away by a
+   process that would never have written it: another form, another prefix, switched off.
+3. Where the form changed, Home Assistant is told to hand its entities over before the new form
+   comes, and the old one is emptied only after that: names and history stay. Each step waits for
+   the broker's acknowledgements, and then for Home Assistant to be through with it: a description
+   that comes while it still works on the one before is dropped there.
+   Where the broker does not take a device in one message, and does take its parts, it gets these.
+4. A charger that left is not announced again, and its description stays as long as its values stay
+   at the broker. Nothing is taken away before it is known which chargers there are.
+"""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from bridge.conventions.homeassistant.discovery_messages import (
+    Description,
+    Facts,
+    describe,
+    encoded,
+)
+from bridge.conventions.homeassistant.entities import entities
+from bridge.core.delivery.outbox import REFUSED, SET_ASIDE, TOO_LARGE
+from bridge.core.easee.rest_responses import ChargerList
+from bridge.core.effects import Effect, Note, RememberAnnounced
+from bridge.core.events import Moment
+from bridge.core.messages import Publish, packet_bytes
+from bridge.core.records.discovery_record import Announced
+from bridge.core.topics import HomeAssistantTopics, Topics
+from bridge.settings import CommandSettings, Settings
+
+# Long enough for the first observations to arrive, so that one message says everything.
+SETTLE_S = 3.0
+# Home Assistant asks everybody at once when it comes up.
+BIRTH_FIRST_S = 1.0
+BIRTH_SPREAD_S = 4.0
+# It unloads 200 entities in about a second on a fast machine.
+HANDED_OVER_S = 5.0
+BIRTH = b"online"
+# The form in which each entity has a message of its own.
+PARTS: Final = "component"
+MIGRATE: Final = b'{"migrate_discovery":true}'
+
+Step = list[Publish]
+
+
+class Announcer:
+    """What Home Assistant has been told of the chargers."""
+
+    def __init__(self, settings: Settings, topics: Topics, *, version: str, salt: bytes) -> None:
+        """Tell nobody anything yet.
+
+        Args:
+            settings: The whole configuration.
+            topics: The topic tree.
+            version: Of this program.
+            salt: This installation's own; spreads the delays of installations.
+        """
+        own = settings.homeassistant
+        self._is_on = own.enabled
+        self._form = own.form
+        self._commands = settings.commands
+        self._topics = topics
+        self._places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
+        self._version = version
+        self._salt = salt
+        self._births = 0
+        self._facts: dict[str, Facts] = {}
+        self._products: dict[str, int] = {}
+        # Chargers that left, and whose values are at the broker still.
+        self._away: set[str] = set()
+        # Whether the chargers are known well enough to say that one is none of ours.
+        self._is_settled = bool(settings.easee.chargers) or not self._is_on
+        self._kept: dict[str, Announced] = {}
+        # Digests: a device's description is 80 KB, and only whether it changed is ever asked.
+        self._sent: dict[str, bytes] = {}
+        self._retired: dict[str, dict[str, str]] = {}
+        self._migrated: set[str] = set()
+        self._is_connected = False
+        self._due_s: float | None = None
+        self._steps: list[Step] = []
+        self._pause_s = 0.0
+        self._next_step_s: float | None = None
+        self._awaited: set[tuple[str, bytes]] = set()
+        self._broker_takes_bytes = math.inf  # by CONNACK
+        self._learned_bytes = math.inf  # by what it did not take
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """The topics of Home Assistant's that are listened to."""
+        return (self._places.status,) if self._is_on else ()
+
+    # -- what happens -------------------------------------------------------------------------
+
+    def started(self, kept: Mapping[str, Announced]) -> None:
+        """Take what an earlier process left at the broker."""
+        self._kept = dict(kept)
+
+    def serve(self, charger_ids: tuple[str, ...], now: Moment) -> None:
+        """Take new chargers."""
+        self._away.difference_update(charger_ids)
+        for charger_id in charger_ids:
+            facts = Facts(charger_id, self._products.get(charger_id))
+            self._facts.setdefault(charger_id, facts)
+        self._want(now.mono_s + SETTLE_S)
+
+    def listed(self, found: ChargerList, now: Moment, *, decides: bool) -> None:
+        """Take the account's list.
+
+        Args:
+            found: It.
+            now: When it came.
+            decides: Nobody configured which chargers are served: it says which there are.
+        """
+        self._products = dict(found.products)
+        for charger_id, facts in self._facts.items():
+            self._know(replace(facts, product=found.products.get(charger_id, facts.product)), now)
+        if decides and not self._is_settled:
+            self._is_settled = True
+            self._want(now.mono_s + SETTLE_S)
+
+    def leave(self, charger_ids: Iterable[str]) -> None:
+        """Announce these chargers no more; what the broker has of them stays for now."""
+        for charger_id in charger_ids:
+            self._facts.pop(charger_id, None)
+            self._products.pop(charger_id, None)
+            self._away.add(charger_id)
+
+    def forget(self, charger_id: str, now: Moment) -> None:
+        """Have the description of a charger that left taken away."""
+        self._away.discard(charger_id)
+        self._want(now.mono_s)
+
+    def allow(self, commands: CommandSettings, now: Moment) -> None:
+        """Offer what is allowed from now on."""
+        self._commands = commands
+        self._want(now.mono_s)
+
+    def firmware(self, charger_id: str, release: str, now: Moment) -> None:
+        """Take the release a charger runs."""
+        facts = self._facts.get(charger_id)
+        if facts is not None:
+            self._know(replace(facts, firmware=release), now)
+
+    def hears(self, topic: str, payload: bytes, now: Moment) -> bool:
+        """Take a message if it is Home Assistant's; say whether it was.
+
+        A birth message that the broker kept is taken too: nothing tells it from one that was just
+        published to be kept.
+        """
+        if topic not in self.subscriptions:
+            return False
+        if payload == BIRTH:
+            self._births += 1
+            self._sent.clear()
+            self._want(now.mono_s + BIRTH_FIRST_S + BIRTH_SPREAD_S * self._draw(), later=True)
+        return True
+
+    def connected(self, now: Moment, largest_packet_bytes: int | None = None) -> None:
+        """Say everything again: the broker may have lost it.
+
+        Args:
+            now: When.
+            largest_packet_bytes: The broker takes no larger packets; None: it named no limit.
+        """
+        self._is_connected = True
+        self._broker_takes_bytes = largest_packet_bytes or math.inf
+        self._sent.clear()
+        self._want(now.mono_s + SETTLE_S)
+
+    def disconnected(self) -> None:
+        """Forget what was under way; it starts again with the next connection."""
+        self._is_connected = False
+        self._steps.clear()
+        self._next_step_s = None
+        self._awaited.clear()
+
+    def acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+        """Take the broker's acknowledgement of one of our messages."""
+        mark = (message.topic, message.payload)
+        if mark not in self._awaited:
+            return
+        self._awaited.discard(mark)
+        if reason_code < REFUSED:
+            yield from self._took(message)
+        elif reason_code in (TOO_LARGE, SET_ASIDE) and _size(message) <= self._largest_bytes:
+            self._learned_bytes = _size(message) - 1
+            self._want(now.mono_s)
+        if not self._awaited and any(self._steps):
+            self._next_step_s = now.mono_s + self._pause_s
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Say what is due."""
+        due_s = self.deadline_s()
+        if due_s is None or now.mono_s < due_s:
+            return
+        if self._next_step_s is None:
+            self._due_s = None
+            self._steps = self._plan()
+            self._pause_s = HANDED_OVER_S if self._steps[0] else 0.0
+        self._next_step_s = None
+        yield from self._next_step()
+
+    def deadline_s(self) -> float | None:
+        """When :meth:`tick` has something to do; None while acknowledgements are awaited."""
+        if not self._is_connected or self._awaited:
+            return None
+        return self._due_s if self._next_step_s is None else self._next_step_s
+
+    # -- how ----------------------------------------------------------------------------------
+
+    def _know(self, facts: Facts, now: Moment) -> None:
+        if self._facts[facts.charger_id] != facts:
+            self._facts[facts.charger_id] = facts
+            self._want(now.mono_s + SETTLE_S)
+
+    def _want(self, at_s: float, *, later: bool = False) -> None:
+        """Have everything looked at; what is due sooner anyway stays so, unless ``later``."""
+        if self._is_on or self._kept:
+            soonest = self._due_s is None or later or at_s < self._due_s
+            self._due_s = at_s if soonest else self._due_s
+
+    def _draw(self) -> float:
+        """Draw a number in [0, 1): another one for each birth, and for each installation."""
+        digest = hmac.digest(self._salt, b"birth %d" % self._births, "sha256")
+        return int.from_bytes(digest[:4], "big") / 2**32
+
+    def _plan(self) -> list[Step]:
+        """Work out what the broker should hold, and the way there in three steps."""
+        wanted: dict[str, Announced] = {}
+        new: Step = []
+        present = self._facts.keys() if self._is_on else set()
+        for charger_id in sorted(present):
+            description = self._described(charger_id)
+            # One charger after the other: as objects, fifty descriptions are megabytes.
+            new += self._announcements(description.documents, description.announced)
+            wanted |= description.announced
+        old = [t for t, kept in self._kept.items() if t not in wanted and self._may_go(kept)]
+        for message in new:
+            self._kept[message.topic] = wanted[message.topic]
+        return [self._handing_over(old, wanted), new, [Publish(topic, b"") for topic in old]]
+
+    @property
+    def _largest_bytes(self) -> float:
+        return min(self._broker_takes_bytes, self._learned_bytes)
+
+    def _described(self, charger_id: str) -> Description:
+        """Describe a charger in the form that was asked for, or in parts where only these fit."""
+        description = self._in_form(charger_id, self._form)
+        if self._form == PARTS or self._fits(description):
+            return description
+        parts = self._in_form(charger_id, PARTS)
+        return parts if self._fits(parts) else description
+
+    def _in_form(self, charger_id: str, form: str) -> Description:
+        return describe(
+            self._facts[charger_id],
+            entities(charger_id, self._topics, self._commands),
+            form=form,
+            topics=self._topics,
+            places=self._places,
+            version=self._version,
+        )
+
+    def _fits(self, description: Description) -> bool:
+        return self._largest_bytes == math.inf or all(
+            _size(Publish(topic, encoded(document, {}))) <= self._largest_bytes
+            for topic, document in description.documents.items()
+        )
+
+    def _may_go(self, kept: Announced) -> bool:
+        is_known = self._is_settled or kept.charger_id in self._facts
+        return is_known and kept.charger_id not in self._away
+
+    def _handing_over(self, old: list[str], wanted: Mapping[str, Announced]) -> Step:
+        """Tell Home Assistant to keep the entities whose description moves to another topic.
+
+        Not retained: should we end right after it, the old description is still there.
+        """
+        forms = {kept.charger_id: bool(kept.components) for kept in wanted.values()}
+        moving = []
+        for topic in old:
+            kept = self._kept[topic]
+            other_form = forms.get(kept.charger_id, bool(kept.components)) != bool(kept.components)
+            if other_form and topic not in self._migrated:
+                self._migrated.add(topic)
+                moving.append(Publish(topic, MIGRATE, retained=False))
+        return moving
+
+    def _announcements(
+        self, documents: Mapping[str, Mapping[str, object]], wanted: Mapping[str, Announced]
+    ) -> Step:
+        step = []
+        for topic, document in documents.items():
+            before = self._kept.get(topic, wanted[topic]).components
+            retired = self._retired.setdefault(topic, {})
+            now_there = wanted[topic].components
+            retired |= {key: before[key] for key in before.keys() - now_there.keys()}
+            payload = encoded(document, {k: p for k, p in retired.items() if k not in now_there})
+            if self._sent.get(topic) != _digest(payload):
+                step.append(Publish(topic, payload))
+        return step
+
+    def _next_step(self) -> Iterator[Effect]:
+        """Send the next step that has something to say."""
+        while self._steps:
+            step = self._steps.pop(0)
+            if not step:
+                continue
+            self._awaited = {(message.topic, message.payload) for message in step}
+            if any(message.retained and message.payload for message in step):
+                yield RememberAnnounced(dict(self._kept))
+                yield Note("info", "homeassistant.announced", {"messages": len(step)})
+            yield from step
+            return
+
+    def _took(self, message: Publish) -> Iterator[Effect]:
+        if message.payload == MIGRATE:
+            return
+        if message.payload:
+            self._sent[message.topic] = _digest(message.payload)
+            return
+        self._kept.pop(message.topic, None)
+        self._sent.pop(message.topic, None)
+        self._retired.pop(message.topic, None)
+        self._migrated.discard(message.topic)
+        if all(payload for _topic, payload in self._awaited):
+            yield RememberAnnounced(dict(self._kept))
+            yield Note("info", "homeassistant.removed", {"left": len(self._kept)})
+
+
+def _size(message: Publish) -> int:
+    return packet_bytes(message, properties=True)
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).digest()

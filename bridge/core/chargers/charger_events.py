@@ -1,0 +1,100 @@
+"""What happened at a charger, told once.
+
+Rules:
+
+1. An announcement is not retained: who was not listening finds the state in the state topics.
+2. Only what is fresh is announced. A replay after a reconnect tells of the past, and a flow that
+   opened a gate for it would be wrong.
+3. A change that one of our own commands caused is no announcement.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from bridge.core.changes import ChargerEvent
+from bridge.core.easee.decode import Observation, Value
+from bridge.core.events import CommandResponse, Moment
+
+SMART_CHARGING = 102
+# Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
+SETTINGS = frozenset({15, 16, 17, 22, 23, 24, 30, 31, 37, 38, 42, 43, 44, 45, 47, 50, 51, 52})
+ERROR_CODES = frozenset({119, 219})
+ANNOUNCED = SETTINGS | ERROR_CODES | {SMART_CHARGING}
+# Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
+FRESH = timedelta(minutes=2)
+
+
+class Announcer:
+    """What has been announced for one charger."""
+
+    def __init__(self, charger_id: str) -> None:
+        self._charger_id = charger_id
+        self._last: dict[int, Value] = {}
+        self._waiting = False
+
+    def observed(
+        self, observation: Observation, now: Moment, *, ours: bool
+    ) -> Iterator[ChargerEvent]:
+        """Take an observation that became the newest of its id.
+
+        Args:
+            observation: It.
+            now: When it arrived.
+            ours: True when a command of ours caused it.
+        """
+        number = observation.spec.id
+        if number not in ANNOUNCED:
+            return
+        before = self._last.get(number)
+        self._last[number] = observation.value
+        if before is None or before == observation.value or not _fresh(observation, now):
+            return
+        if number == SMART_CHARGING and not ours:
+            yield self._event("smart_button", observation.measured_at, now, value=observation.value)
+        elif number in SETTINGS and not ours:
+            yield self._event(
+                "foreign_command",
+                observation.measured_at,
+                now,
+                setting=observation.spec.name,
+                value=observation.value,
+            )
+        elif number in ERROR_CODES and observation.value != 0:
+            yield self._event(
+                "error",
+                observation.measured_at,
+                now,
+                name=observation.spec.name,
+                code=observation.value,
+            )
+
+    def authorization(self, *, waiting: bool, at: datetime, now: Moment) -> Iterator[ChargerEvent]:
+        """Announce a car that waits for an authorization, once for as long as it waits."""
+        if waiting and not self._waiting:
+            yield self._event("authorization_requested", at, now)
+        self._waiting = waiting
+
+    def foreign_command(self, response: CommandResponse, name: str, now: Moment) -> ChargerEvent:
+        """Tell that the charger answered a command that none of ours was.
+
+        A setting that moves without a command of ours is told by the same kind of event, with
+        ``setting`` and ``value`` instead of the command.
+        """
+        return self._event(
+            "foreign_command",
+            None,
+            now,
+            command_id=response.command_id,
+            command=name,
+            accepted=response.accepted,
+            ticks=None if response.ticks is None else str(response.ticks),
+        )
+
+    def _event(
+        self, kind: str, at: datetime | None, now: Moment, **facts: Value | None
+    ) -> ChargerEvent:
+        return ChargerEvent(self._charger_id, kind, at, now.wall, facts)
+
+
+def _fresh(observation: Observation, now: Moment) -> bool:
+    return now.known is None or now.known - observation.measured_at < FRESH

@@ -1,0 +1,219 @@
+"""Chargers that left: what is remembered of them, and when the broker is made to forget them.
+
+Rules:
+
+1. Who left is offline and not served. All that is retained of it is emptied a day later: who comes
+   back within the day finds its values where they were.
+2. It is emptied at once when somebody says so on ``bridge/forget``, or took it out of
+   ``easee.chargers``.
+3. One charger after the other, and the next when the broker has acknowledged everything. Who left
+   is remembered over a restart until then.
+4. What another bridge serves now is its: nothing of it is touched. Whether there is one is known a
+   moment after the connection, so it is then that the broker is told again who is offline.
+5. Which topics an earlier run retained is known to the broker alone, so every name there is gets
+   emptied.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge.core.changes import AvailabilityChanged
+from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
+from bridge.core.easee.observation_registry import REGISTRY, spec_of
+from bridge.core.effects import Effect, Note
+from bridge.core.events import Moment
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+
+KEPT_FOR: Final = timedelta(hours=24)
+# The wall clock may be set meanwhile.
+LOOK_EVERY_S: Final = 3600.0
+# Ids that nobody has described were seen below this one only.
+UNNAMED_BELOW: Final = 256
+_NUMBERS: Final = sorted(REGISTRY.keys() | set(range(UNNAMED_BELOW)))
+_NAMES: Final = tuple(spec_of(number).name for number in _NUMBERS)
+_DERIVED: Final = (*(topic.name for topic in DERIVED), TOUCH_BUTTON)
+
+# What the broker keeps of another bridge comes right behind the connection.
+SETTLED_S: Final = 10.0
+
+Forgotten = Callable[[str, Moment], Iterator[Effect]]
+
+
+class Departures:
+    """Who left, and what of it is still at the broker."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        forgotten: Forgotten,
+        is_served_elsewhere: Callable[[str, Moment], bool],
+    ) -> None:
+        """Begin with nobody.
+
+        Args:
+            topics: Names.
+            forgotten: Says what follows elsewhere when everything of a charger was emptied.
+            is_served_elsewhere: Says whether a charger is another bridge's now.
+        """
+        self._topics = topics
+        self._forgotten = forgotten
+        self._is_served_elsewhere = is_served_elsewhere
+        self._left: dict[str, datetime] = {}
+        # Names of observations beyond the table, that this run published.
+        self._strange: dict[str, tuple[str, ...]] = {}
+        self._urgent: dict[str, None] = {}
+        self._emptying: str | None = None
+        self._awaited: set[str] = set()
+        self._is_connected = False
+        self._is_told = True
+        self._settled_s = 0.0
+        self._due_s: float | None = None
+
+    @property
+    def left(self) -> Mapping[str, datetime]:
+        """Since when which charger is away, until everything of it was emptied."""
+        return self._left
+
+    @property
+    def waiting(self) -> Mapping[str, datetime]:
+        """Those among them that are emptied when their day is over, and not now."""
+        now = {self._emptying, *self._urgent}
+        return {i: since for i, since in self._left.items() if i not in now}
+
+    def is_emptied(self, charger_id: str) -> bool:
+        """Say whether a charger's topics are being emptied now: it cannot be served meanwhile."""
+        return charger_id == self._emptying
+
+    def started(self, left: Mapping[str, datetime], now: Moment) -> None:
+        """Take who left in an earlier run."""
+        self._left = dict(left)
+        self._due_s = now.mono_s if left else None
+
+    def leave(
+        self, charger_ids: Iterable[str], now: Moment, *, strange: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """Take who left just now.
+
+        Args:
+            charger_ids: They.
+            now: When.
+            strange: Names of their observations that are in no table, by charger.
+        """
+        for charger_id in charger_ids:
+            self._left.setdefault(charger_id, now.known or now.wall)
+            self._strange[charger_id] = strange.get(charger_id, ())
+        self._plan(now)
+
+    def back(self, charger_ids: Iterable[str]) -> None:
+        """Take who is served again."""
+        for charger_id in charger_ids:
+            self._left.pop(charger_id, None)
+            self._strange.pop(charger_id, None)
+            self._urgent.pop(charger_id, None)
+
+    def forget(self, charger_id: str, now: Moment) -> bool:
+        """Have a charger that left emptied at once; say whether it is one."""
+        if charger_id not in self._left:
+            return False
+        self._urgent[charger_id] = None
+        self._plan(now)
+        return True
+
+    # -- the broker ---------------------------------------------------------------------------
+
+    def connected(self, now: Moment) -> None:
+        """Plan to say again that they are offline: the broker may have lost it."""
+        self._is_connected = True
+        self._is_told = False
+        self._settled_s = now.mono_s + SETTLED_S
+        self._plan(now)
+
+    def disconnected(self) -> None:
+        """Take note that nothing can be emptied now; what was sent is sent again."""
+        self._is_connected = False
+
+    def acked(self, message: Publish, now: Moment) -> Iterator[Effect]:
+        """Take an acknowledgement; what the broker refuses is tried again elsewhere."""
+        if not self._awaited or message.payload or message.topic not in self._awaited:
+            return
+        self._awaited.discard(message.topic)
+        if not self._awaited and self._emptying is not None:
+            yield from self._done(self._emptying, now)
+
+    def offline(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Say that chargers that left are offline, but for those that another bridge serves.
+
+        Without a connection nobody knows who that is, and the next one has it said.
+        """
+        for charger_id in charger_ids if self._is_connected else ():
+            if not self._is_served_elsewhere(charger_id, now):
+                yield AvailabilityChanged(charger_id, is_online=False)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def deadline_s(self) -> float | None:
+        """Return the monotonic time at which :meth:`tick` has something to do, or None."""
+        return self._due_s if self._is_connected and self._emptying is None else None
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Say who is offline, and empty the topics of the next charger that is due."""
+        due_s = self.deadline_s()
+        if due_s is None or now.mono_s < due_s:
+            return
+        if not self._is_told and now.mono_s >= self._settled_s:
+            self._is_told = True
+            yield from self.offline(self._left, now)
+        charger_id = next(iter(self._urgent), None) or self._overdue(now)
+        if charger_id is None:
+            self._plan(now)
+            return
+        if self._is_served_elsewhere(charger_id, now):
+            yield from self._done(charger_id, now)
+            return
+        self._emptying = charger_id
+        topics = self._retained(charger_id)
+        self._awaited = set(topics)
+        for topic in topics:
+            # Where it was served until now a value may wait on the other connection.
+            if charger_id in self._urgent:
+                yield Publish(topic, b"", telemetry=True)
+            yield Publish(topic, b"")
+
+    def _done(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+        self._emptying = None
+        self.back((charger_id,))
+        self._plan(now)
+        yield Note("info", "charger.forgotten", {"charger_id": charger_id})
+        yield from self._forgotten(charger_id, now)
+
+    def _retained(self, charger_id: str) -> list[str]:
+        names = (*_NAMES, *self._strange.get(charger_id, ()))
+        topics = self._topics
+        return [
+            *(topics.observation(charger_id, name) for name in names),
+            *(topics.state(charger_id, name) for name in (*names, *_DERIVED)),
+            topics.session(charger_id, "current"),
+            topics.session(charger_id, "last"),
+            topics.availability(charger_id),
+        ]
+
+    def _overdue(self, now: Moment) -> str | None:
+        known = now.known
+        if known is None:
+            return None
+        return next((i for i, since in self._left.items() if known - since >= KEPT_FOR), None)
+
+    def _plan(self, now: Moment) -> None:
+        """Work out when to look again."""
+        if not self._left:
+            self._due_s = None
+        elif self._urgent or not self._is_told:
+            self._due_s = max(now.mono_s, self._settled_s)
+        else:
+            wait_s = LOOK_EVERY_S
+            if now.known is not None:
+                first = min(self._left.values()) + KEPT_FOR - now.known
+                wait_s = min(max(0.0, first.total_seconds()), LOOK_EVERY_S)
+            self._due_s = max(now.mono_s + wait_s, self._settled_s)

@@ -1,0 +1,88 @@
+"""Who may charge while a charger is offline, and when somebody should know.
+
+Where access is restricted, by the cloud (42) or by the charger's own list (15), what holds while
+the cloud is out of reach is a second decision, spread over three settings (16, 17 and 45). Two of
+its outcomes surprise people: everybody may charge, or nobody. Both are told as alerts. A charger
+that is open to everybody anyhow needs no warning.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from bridge.core.alerts import Alerts
+from bridge.core.easee.derived_state import (
+    AUTHORIZATION_REQUIRED,
+    DERIVED,
+    LOCAL_PRE_AUTHORIZE,
+    OFFLINE_ALLOW_ALL,
+    OFFLINE_CHARGING_MODE,
+    OFFLINE_WHITELIST,
+    UNTOLD,
+    Readings,
+    flag,
+)
+from bridge.core.effects import Effect
+from bridge.core.events import Moment
+
+ACCESS_IDS: Final = frozenset(
+    {
+        AUTHORIZATION_REQUIRED,
+        LOCAL_PRE_AUTHORIZE,
+        OFFLINE_ALLOW_ALL,
+        OFFLINE_CHARGING_MODE,
+        OFFLINE_WHITELIST,
+    }
+)
+OPEN, NOBODY = "access_open_offline", "access_nobody_offline"
+_WORDS: Final = {
+    OPEN: (
+        "access is restricted, but while offline everybody may charge at {}",
+        "set allow_offline_tx_for_unknown_id to false, or offline_charging_mode to whitelisted",
+    ),
+    NOBODY: (
+        "while offline nobody may charge at {}, not even tags on the charger's own list",
+        "set local_authorize_offline_enabled to true, and offline_charging_mode to whitelisted",
+    ),
+}
+_KINDS: Final[Mapping[object, str]] = {"allow_all": OPEN, "none": NOBODY}
+_DERIVE: Final = {topic.name: topic.derive for topic in DERIVED}
+
+
+def surprise(readings: Readings) -> str | None:
+    """Return the kind of alert a charger's settings deserve; None while they are not all seen."""
+    if flag(readings, OFFLINE_WHITELIST) is None or flag(readings, OFFLINE_ALLOW_ALL) is None:
+        return None
+    if _DERIVE["access_mode"](readings) in (UNTOLD, "open"):
+        return None
+    return _KINDS.get(_DERIVE["offline_policy"](readings))
+
+
+class AccessWatch:
+    """Raises and clears the two alerts, for all chargers together."""
+
+    def __init__(self, alerts: Alerts) -> None:
+        self._alerts = alerts
+        self._chargers: dict[str, str | None] = {}
+
+    def observed(self, charger_id: str, readings: Readings, now: Moment) -> Iterator[Effect]:
+        """Look at a charger again, one of whose access settings was observed."""
+        kind = surprise(readings)
+        if self._chargers.get(charger_id) == kind:
+            return
+        self._chargers[charger_id] = kind
+        yield from self._tell(now)
+
+    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+        """Look at these chargers no more."""
+        kinds = {self._chargers.pop(charger_id, None) for charger_id in charger_ids}
+        if kinds != {None}:
+            yield from self._tell(now)
+
+    def _tell(self, now: Moment) -> Iterator[Effect]:
+        for each, (message, hint) in _WORDS.items():
+            named = sorted(one for one, its in self._chargers.items() if its == each)
+            if named:
+                text = message.format(", ".join(named))
+                yield from self._alerts.raise_(each, text, hint, now)
+            else:
+                yield from self._alerts.clear(each)

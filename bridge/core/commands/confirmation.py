@@ -1,0 +1,218 @@
+"""What the chargers say, and which command that proves or refutes.
+
+Rules:
+
+1. What a charger says may arrive before the cloud's answer. It is kept until that answer is in, or
+   the request over: the cloud may tell ticks that make it somebody else's.
+2. A response that belongs to none of our commands is somebody else's, and is announced; also when
+   it is found out late, because a call of ours was under way when it came.
+3. Where the charger cannot be heard, the cloud is asked: what became of the command by its ticks,
+   or what the charger shows where there are none. Gently, a few times within the 30 s; once, near
+   their end, when the charger could be heard and said nothing.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+from bridge.core.commands.active_commands import CONFIRM_WITHIN_S, Book
+from bridge.core.commands.evidence import (
+    is_after,
+    is_alike,
+    is_exact,
+    owner,
+    reflects,
+    take_response,
+)
+from bridge.core.commands.send_policy import Flow
+from bridge.core.commands.state_machine import FINAL, UNDER_WAY, Command, State, Step
+from bridge.core.easee.command_catalogue import WATCHED
+from bridge.core.easee.decode import Observation
+from bridge.core.easee.rest_requests import (
+    CloudRequest,
+    command_state_request,
+    observations_request,
+)
+from bridge.core.easee.rest_responses import command_state, observations
+from bridge.core.effects import Effect
+from bridge.core.events import CommandResponse, Moment, Observed
+from bridge.errors import CommandRefused, DecodeError
+
+MOST_EARLY: Final = 16
+# Seconds after the cloud took it. Most answers are there within one.
+LOOK_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
+# After a restart the stream needs some seconds to come up and replay.
+LOOK_FIRST_S: Final = 3.0
+
+Observe = Callable[[Observed, Moment], Iterator[Effect]]
+Foreign = Callable[[CommandResponse, Moment], Iterator[Effect]]
+
+
+class Witness:
+    """Matches responses, observations and the cloud's records with commands."""
+
+    def __init__(self, book: Book, flow: Flow, *, observe: Observe, foreign: Foreign) -> None:
+        """Begin without anything heard.
+
+        Args:
+            book: The commands.
+            flow: Told of every observation.
+            observe: Applies observations that were read over REST.
+            foreign: Announces a response to somebody else's command.
+        """
+        self._book = book
+        self._flow = flow
+        self._observe = observe
+        self._foreign = foreign
+        self._early: dict[str, list[CommandResponse]] = {}
+
+    # -- responses ---------------------------------------------------------------------------
+
+    def responded(self, response: CommandResponse, now: Moment) -> Iterator[Effect]:
+        """Take what a charger answers to a command, ours or not."""
+        command = self._owner(response, now)
+        in_flight = self._in_flight(response)
+        if in_flight is not None and (command is None or not is_exact(response, command)):
+            yield from self._keep(response, in_flight, now)
+        elif command is None:
+            yield from self._foreign(response, now)
+        else:
+            is_complete = take_response(command, response)
+            if command.state in FINAL:
+                return
+            if not response.accepted:
+                detail = f"the charger said no (result code {response.result_code})"
+                yield from self._book.finish(command, Step.REJECT, now, detail=detail)
+            elif is_complete:
+                yield from self._book.finish(command, Step.CONFIRM, now)
+
+    def _keep(self, response: CommandResponse, in_flight: Command, now: Moment) -> Iterator[Effect]:
+        """Keep a response until the cloud's answer tells whose it is."""
+        early = self._early.setdefault(in_flight.charger_id, [])
+        early.append(response)
+        if len(early) > MOST_EARLY:
+            yield from self._foreign(early.pop(0), now)
+
+    def sort_early(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+        """Look again at responses that came before the cloud's answer."""
+        early = self._early.pop(charger_id, [])
+        for response in early:
+            command = self._owner(response, now)
+            if command is None or is_exact(response, command) or _is_sure(command, early):
+                yield from self.responded(response, now)
+            else:
+                yield from self._foreign(response, now)
+
+    def _owner(self, response: CommandResponse, now: Moment) -> Command | None:
+        waiting = (c for c in self._book.live if c.state in {State.ACCEPTED, State.IN_DOUBT})
+        return owner(response, chain(waiting, self._book.just_settled(now)))
+
+    def _in_flight(self, response: CommandResponse) -> Command | None:
+        """Return the command whose cloud answer is awaited, if the charger may mean that one."""
+        sent = (c for c in self._book.live if c.state is State.SENT)
+        return next((c for c in sent if response.charger_id in c.devices), None)
+
+    # -- observations ------------------------------------------------------------------------
+
+    def observed(self, observation: Observation, now: Moment) -> Iterator[Effect]:
+        """Take an observation that may reflect a command."""
+        if observation.spec.id not in WATCHED:
+            return
+        changed = self._flow.observed(observation, now)
+        for command in tuple(self._book.live):
+            if (
+                command.state in UNDER_WAY
+                and command.sent is not None
+                and observation.charger_id in command.devices
+                and (changed or is_after(observation, command.sent))
+                and reflects(command, observation)
+                and command.state is not State.SENT
+            ):
+                yield from self._book.finish(command, Step.CONFIRM, now)
+
+    # -- asking the cloud ---------------------------------------------------------------------
+
+    def watch(
+        self, command: Command, now: Moment, *, since_s: float, is_restored: bool = False
+    ) -> None:
+        """Begin to wait for the charger: decide when the cloud is asked instead.
+
+        Args:
+            command: It.
+            now: The time.
+            since_s: Monotonic time from which on its 30 s count.
+            is_restored: It is of an earlier process.
+        """
+        command.due_s = since_s + CONFIRM_WITHIN_S
+        command.looks = 0
+        self._plan(command, now)
+        if is_restored:
+            command.look_at_s = now.mono_s + LOOK_FIRST_S
+
+    def stream(self, now: Moment, *, is_up: bool) -> None:
+        """Note that the chargers can be heard, or cannot any more."""
+        self._book.known.stream(now, is_up=is_up)
+        for command in self._book.live:
+            if command.state in {State.ACCEPTED, State.IN_DOUBT} and not is_up:
+                command.look_at_s = min(command.look_at_s, now.mono_s + LOOK_AFTER_S[0])
+
+    def request(self, command: Command) -> CloudRequest | None:
+        """Return what to ask the cloud about a command; None where nothing would tell."""
+        for index, ticket in enumerate(command.tickets):
+            if index not in command.answered and ticket.ticks and ticket.command_id is not None:
+                device = ticket.device or command.charger_id
+                try:
+                    return command_state_request(device, ticket.command_id, ticket.ticks)
+                except CommandRefused:
+                    continue
+        wanted = {n for evidence in command.spec.reflects(command.argument) for n in evidence}
+        return observations_request(command.charger_id, tuple(sorted(wanted))) if wanted else None
+
+    def looked(
+        self, command: Command, request: CloudRequest, body: bytes, now: Moment
+    ) -> Iterator[Effect]:
+        """Take what the cloud said about a command."""
+        if command.state not in {State.ACCEPTED, State.IN_DOUBT}:
+            return
+        try:
+            if request.path.startswith("/state/"):
+                found = observations(body, command.charger_id).observations
+                yield from self._observe(Observed(found, "poll"), now)
+                return
+            record = command_state(body)
+        except DecodeError:
+            return
+        if record.accepted is None:
+            return
+        asked = int(request.path.rsplit("/", 1)[-1])
+        ticket = next((t for t in command.tickets if t.ticks == asked), None)
+        if ticket is not None:
+            response = CommandResponse(
+                command.charger_id, ticket.command_id, asked, record.accepted, record.result_code
+            )
+            if not record.accepted:
+                detail = f"the charger said no (result code {record.result_code})"
+                yield from self._book.finish(command, Step.REJECT, now, detail=detail)
+            elif take_response(command, response):
+                yield from self._book.finish(command, Step.CONFIRM, now)
+            else:
+                command.look_at_s = now.mono_s  # the next of its tickets
+
+    def looking(self, command: Command, now: Moment) -> None:
+        """Note that the cloud is being asked, and plan the next time."""
+        command.looks += 1
+        self._plan(command, now)
+
+    def _plan(self, command: Command, now: Moment) -> None:
+        since_s = command.due_s - CONFIRM_WITHIN_S
+        wanted: tuple[float, ...] = LOOK_AFTER_S
+        if self._book.known.is_stream_up:
+            wanted = () if command.looks else LOOK_AFTER_S[-1:]
+        times = (since_s + after_s for after_s in wanted)
+        command.look_at_s = min((at for at in times if at > now.mono_s), default=math.inf)
+
+
+def _is_sure(command: Command, early: Iterable[CommandResponse]) -> bool:
+    """Say whether all responses that may be to a command are to one and the same command."""
+    return len({(r.command_id, r.ticks) for r in early if is_alike(r, command)}) <= 1

@@ -1,0 +1,158 @@
+"""What is known of a charger's limits and settings, and what is only believed.
+
+A value may be reasoned from (to skip a command, to call it a raise) only while it is fresh:
+
+1. It reached us since the stream was opened, or within :data:`FRESH_S`. A charger reports changes
+   only, so on an unbroken stream an old value is the present one.
+2. The charger is connected to the cloud.
+3. Of the command of ours that moved it last, it shows the effect: it was measured after the
+   sending, or is what that command set. What is only late must not pass for new.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bridge.core.commands.evidence import Reading, Readings
+from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.validation import Order
+from bridge.core.easee.command_catalogue import Expected
+from bridge.core.easee.decode import Observation
+from bridge.core.events import Moment
+
+# Two polls at the default interval; a command that is repeated more slowly is simply sent.
+FRESH_S: Final = 120.0
+OP_MODE, CLOUD_LINK = 109, 250
+OFFLINE = 0
+
+
+class Known:
+    """Readings, and what our own commands did to them."""
+
+    def __init__(self) -> None:
+        self.readings = Readings()
+        self._stream_since_s: float | None = None
+        # By charger and observation: when it was moved by us, and to what, where that is certain.
+        self._moved: dict[tuple[str, int], tuple[Moment, Expected | None]] = {}
+        # The limit that was sent last has an end: it is not the same as one without.
+        self._timed: set[tuple[str, str]] = set()
+
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger."""
+        self.readings.forget(charger_id)
+        self._moved = {key: move for key, move in self._moved.items() if key[0] != charger_id}
+        self._timed = {key for key in self._timed if key[0] != charger_id}
+
+    def stream(self, now: Moment, *, is_up: bool) -> None:
+        """Note that the push source was opened or lost."""
+        self._stream_since_s = now.mono_s if is_up else None
+
+    @property
+    def is_stream_up(self) -> bool:
+        """The push source is open."""
+        return self._stream_since_s is not None
+
+    def observed(self, observation: Observation, now: Moment) -> bool:
+        """Take an observation; say whether it changed something."""
+        key = (observation.charger_id, observation.spec.id)
+        moved = self._moved.get(key)
+        changed = self.readings.changed(observation, now.mono_s)
+        held = self.readings.get(*key)
+        if moved is not None and held is not None and held.measured_at == observation.measured_at:
+            sent, expected = moved
+            is_later = sent.trusted and observation.measured_at > sent.wall
+            if is_later or (expected is not None and expected(observation.value)):
+                del self._moved[key]
+        return changed
+
+    def sent(self, command: Command, now: Moment) -> None:
+        """Note that a command went out: what it moves is not known any more."""
+        spec = command.spec
+        expected: dict[int, Expected] = {}
+        if spec.skips_equal:
+            for evidence in spec.reflects(command.argument):
+                expected |= evidence
+        for charger_id in command.devices:
+            for number in spec.moves:
+                self._moved[charger_id, number] = (now, expected.get(number))
+        key = (command.charger_id, command.spec.name)
+        if getattr(command.argument, "minutes", 0):
+            self._timed.add(key)
+        else:
+            self._timed.discard(key)
+
+    def settled(self, command: Command) -> None:
+        """Note a command's end: what it set and the charger shows is known again."""
+        charger_id, spec = command.charger_id, command.spec
+        if command.state not in (State.CONFIRMED, State.NOOP) or not spec.skips_equal:
+            return
+        for evidence in spec.reflects(command.argument):
+            for number, expected in evidence.items():
+                reading = self.readings.get(charger_id, number)
+                if reading is not None and expected(reading.value):
+                    self._moved.pop((charger_id, number), None)
+
+    def fresh(self, charger_id: str, number: int, now: Moment) -> Reading | None:
+        """Return a reading that may be reasoned from, or None."""
+        reading = self.readings.get(charger_id, number)
+        is_moved = (charger_id, number) in self._moved
+        if reading is None or is_moved or self._is_offline(charger_id):
+            return None
+        since_s = self._stream_since_s
+        is_held = since_s is not None and reading.arrived_s >= since_s
+        return reading if is_held or now.mono_s - reading.arrived_s < FRESH_S else None
+
+    def is_shown(self, command: Command, now: Moment) -> bool:
+        """Say whether the charger shows already what a command would set."""
+        charger_id, spec = command.charger_id, command.spec
+        if getattr(command.argument, "minutes", 0) or (charger_id, spec.name) in self._timed:
+            return False
+        return any(
+            all(
+                (reading := self.fresh(charger_id, number, now)) is not None
+                and expected(reading.value)
+                for number, expected in evidence.items()
+            )
+            for evidence in spec.reflects(command.argument)
+        )
+
+    def reduces(self, command: Command, now: Moment) -> bool:
+        """Say whether a command can only stop a charge or make it smaller."""
+        limits = command.spec.limits(command.argument)
+        if not limits:
+            return command.spec.reduces
+        held = self._amps(command.charger_id, limits, now)
+        return command.spec.is_paced and (
+            not any(limits.values()) or (held is not None and is_lower(limits, held))
+        )
+
+    def energizes(self, order: Order, now: Moment) -> bool:
+        """Say whether an order can start a charge or let one grow."""
+        if not order.spec.energizes(order.argument):
+            return False
+        limits = order.spec.limits(order.argument)
+        held = self._amps(order.charger_id, limits, now)
+        return held is None or not limits or any(limits[n] > held[n] for n in limits)
+
+    def _amps(
+        self, charger_id: str, limits: Mapping[int, Any], now: Moment
+    ) -> Mapping[int, float] | None:
+        """Return what holds now of some limits; None unless all of them are known."""
+        found: dict[int, float] = {}
+        for number in limits:
+            reading = self.fresh(charger_id, number, now)
+            if reading is None or not isinstance(reading.value, int | float):
+                return None
+            found[number] = reading.value
+        return found
+
+    def _is_offline(self, charger_id: str) -> bool:
+        linked = self.readings.get(charger_id, CLOUD_LINK)
+        mode = self.readings.get(charger_id, OP_MODE)
+        return (linked is not None and linked.value in (False, 0)) or (
+            mode is not None and mode.value == OFFLINE
+        )
+
+
+def is_lower(limits: Mapping[int, float], held: Mapping[int, float]) -> bool:
+    """Say whether no limit is above, and one is below, what held before."""
+    return all(limits[n] <= held[n] for n in limits) and any(limits[n] < held[n] for n in limits)

@@ -1,0 +1,193 @@
+"""From an MQTT message to an order the journal can carry out, or a refusal.
+
+The order of the checks is the order in which a caller wants to hear of its mistakes: retained
+first, because such a message will come again and again; what the payload says last.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from bridge.core.commands.results import Ask, correlation_text
+from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec, allowed
+from bridge.core.easee.command_payloads import LONGEST_ID, Payload, id_in, read_payload
+from bridge.core.easee.rest_requests import is_serial
+from bridge.core.events import Moment, MqttMessage
+from bridge.core.topics import SetTopic, Topics
+from bridge.errors import CommandRefused
+from bridge.settings import CommandSettings
+
+LONGEST_TTL_S = 600.0
+# How long a broker is asked to keep what waits for us: a day beyond the longest life, so that what
+# is too late by then gets an answer all the same.
+SESSION_S = LONGEST_TTL_S + 24 * 3600.0
+LONGEST_CORRELATION_BYTES = 1024
+
+# Charger, and what its caller calls the command: a text, whether it came as the payload's id or as
+# Correlation Data, or bytes where Correlation Data is no such text.
+Name = tuple[str, str | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that may be carried out.
+
+    Attributes:
+        charger_id: Whom it is for.
+        spec: Its row of the catalogue.
+        argument: What its row read from the payload.
+        id: What the answer calls it, or None.
+        name: What it is remembered by, or None when the caller gave it no name.
+        ttl_s: Seconds it may wait from its arrival; 0 or less when its time is over.
+        value: The payload's value: what ``argument`` can be read from again after a restart.
+        digest: Hash of topic and payload.
+        dated_s: Seconds until it is too late by what it says itself; None when it does not say.
+        is_timeless: It says so by ``expires_at``, and no clock here can judge that.
+    """
+
+    charger_id: str
+    spec: CommandSpec[Any]
+    argument: Any
+    id: str | None
+    name: Name | None
+    ttl_s: float
+    value: object = None
+    digest: str = ""
+    dated_s: float | None = None
+    is_timeless: bool = False
+
+    @property
+    def content(self) -> tuple[str, str]:
+        """What it does: two orders of one name must not differ in this."""
+        return self.spec.name, repr(self.argument)
+
+
+def digest_of(message: MqttMessage) -> str:
+    """Hash what a redelivery has in common with the first delivery.
+
+    Where the answer is wanted is part of it: it tells apart the same words of two callers, or of
+    two calls, whose packet identifiers happen to be the same.
+    """
+    parts = (
+        message.topic.encode(errors="replace"),
+        (message.response_topic or "").encode(errors="replace"),
+        (message.correlation or b"").hex().encode(),
+        message.payload,
+    )
+    return sha256(b"\0".join(parts)).hexdigest()
+
+
+def ask_of(message: MqttMessage, topics: Topics) -> Ask:
+    """Find out where the sender of a message wants the answer."""
+    topic = message.response_topic
+    if topic is None or not topics.may_reply_to(topic):
+        return Ask()
+    return Ask(topic, message.correlation)
+
+
+def id_of(message: MqttMessage) -> str | None:
+    """Return what an answer calls the command: the caller's id, or printable Correlation Data."""
+    given = id_in(message.payload)
+    return correlation_text(message.correlation, LONGEST_ID) if given is None else given
+
+
+def admit(
+    message: MqttMessage,
+    target: SetTopic,
+    known: Container[str],
+    settings: CommandSettings,
+    now: Moment,
+) -> Order:
+    """Read a message to a ``set/`` topic.
+
+    Args:
+        message: As it arrived.
+        target: Its topic.
+        known: Chargers that are served.
+        settings: What is allowed.
+        now: When it arrived.
+
+    Raises:
+        CommandRefused: It is not carried out.
+    """
+    _check_addressee(message, target.charger_id, known)
+    try:
+        payload: Payload | CommandRefused = read_payload(message.payload)
+    except CommandRefused as refusal:
+        payload = refusal
+        if refusal.reason == "empty_payload":
+            raise
+    spec = CATALOGUE.get(target.command)
+    if spec is None:
+        raise CommandRefused("unknown_command", "the topic reference lists the commands")
+    if not allowed(spec, settings.allow):
+        raise CommandRefused(
+            "not_allowed", f"commands.allow names neither {spec.name} nor {spec.group}"
+        )
+    if isinstance(payload, CommandRefused):
+        raise payload
+    if len(message.correlation or b"") > LONGEST_CORRELATION_BYTES:
+        raise CommandRefused(
+            "invalid_value", f"Correlation Data has at most {LONGEST_CORRELATION_BYTES} bytes"
+        )
+    return Order(
+        target.charger_id,
+        spec,
+        spec.read(payload.value, settings.max_current_a),
+        correlation_text(message.correlation, LONGEST_ID) if payload.id is None else payload.id,
+        _name(target.charger_id, message, payload),
+        _ttl_s(payload, message, settings, now),
+        payload.value,
+        digest_of(message),
+        min(_dates(payload, message, now), default=None),
+        payload.expires_at is not None and not now.trusted,
+    )
+
+
+def _check_addressee(message: MqttMessage, charger_id: str, known: Container[str]) -> None:
+    if message.retained:
+        raise CommandRefused("retained", "a command is never retained: publish without retain")
+    if charger_id not in known or not is_serial(charger_id):
+        raise CommandRefused("unknown_charger", "no charger of this name is served")
+
+
+def _name(charger_id: str, message: MqttMessage, payload: Payload) -> Name | None:
+    if payload.id is not None:
+        return charger_id, payload.id
+    return named_by(charger_id, message.correlation)
+
+
+def named_by(charger_id: str, correlation: bytes | None) -> Name | None:
+    """Return what Correlation Data names: the same as a payload's id, where it is such a text.
+
+    Args:
+        charger_id: Whose command.
+        correlation: As received; what is too long to be an id is known by its hash.
+    """
+    if not correlation:
+        return None
+    text = correlation_text(correlation, LONGEST_ID)
+    if text is not None:
+        return charger_id, text
+    is_long = len(correlation) > LONGEST_ID
+    return charger_id, sha256(correlation).digest() if is_long else correlation
+
+
+def _ttl_s(payload: Payload, message: MqttMessage, settings: CommandSettings, now: Moment) -> float:
+    """Return how long a command lives: the shortest wish, or else the configured time.
+
+    A wall clock that cannot be believed cannot judge ``expires_at``: it is then no wish.
+    """
+    wishes = _dates(payload, message, now)
+    if payload.ttl_s is not None:
+        wishes.append(payload.ttl_s)
+    return min(LONGEST_TTL_S, *(wishes or [settings.ttl_s]))
+
+
+def _dates(payload: Payload, message: MqttMessage, now: Moment) -> list[float]:
+    """Return how long it has by what counts from its sending, which ``ttl_s`` does not."""
+    dates = [] if message.expiry_s is None else [float(message.expiry_s)]
+    if payload.expires_at is not None and now.trusted:
+        dates.append((payload.expires_at - now.wall).total_seconds())
+    return dates

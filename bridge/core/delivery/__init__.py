@@ -1,0 +1,1 @@
+"""Delivery to the broker: outbox, queue of values, rate limit, rejections, heartbeat."""

@@ -1,0 +1,123 @@
+"""Does what we publish come back: the only proof that the broker does its whole work.
+
+A broker may answer pings and acknowledge publications, and hand nothing on: an access list, a full
+queue, a bridge between two brokers that fell apart, a defect. So a small message goes round.
+
+Rules:
+
+1. One message at a time, ``<base>/bridge/heartbeat``, not retained; it is compared as a whole, so
+   that another bridge's, or an older one of ours, proves nothing.
+2. It is overdue when it did not come back in time *and* nothing was acknowledged meanwhile: a slow
+   broker that works through what it was given is not a dead one. Once it was acknowledged itself,
+   only its return counts.
+3. Overdue on a connection that carried one before: the connection is made anew. Overdue on one
+   that never did: an alert, and no more, because a new connection would not change an access list.
+"""
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+
+from bridge.core.alerts import Alerts
+from bridge.core.effects import Effect, Note, Reconnect
+from bridge.core.events import Moment, MqttConnected, MqttMessage
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from bridge.core.value_format import iso_utc
+
+EVERY_S = 10.0
+# Longer than one keepalive, shorter than the two after which the connection counts as dead.
+KEEPALIVES = 1.5
+SHORTEST_WAIT_S = 20.0
+ALERT = "heartbeat_missing"
+
+
+class Loopback:
+    """One heartbeat after the other, while there is a connection that may carry it.
+
+    Args:
+        topics: The tree.
+        alerts: Where what is wrong is said.
+        client_id: Tells two bridges apart.
+        keepalive_s: Of the connection.
+    """
+
+    def __init__(self, topics: Topics, alerts: Alerts, *, client_id: str, keepalive_s: int) -> None:
+        self._topics = topics
+        self._alerts = alerts
+        self._name = {"client_id": client_id}
+        self._within_s = max(SHORTEST_WAIT_S, KEEPALIVES * keepalive_s)
+        self._count = 0
+        self._out: bytes | None = None
+        self._acked = False
+        self._due_s = math.inf
+        self._proven = False
+
+    def started(self, instance: str, started_at: str) -> None:
+        """Take what tells this process from another bridge, whatever its client id is."""
+        self._name |= {"instance": instance, "started_at": started_at}
+
+    def deadline_s(self) -> float | None:
+        """Return the monotonic time at which :meth:`tick` has something to do, or None."""
+        return self._due_s if self._due_s < math.inf else None
+
+    def connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
+        """Begin with a new connection, if the broker lets us hear ourselves."""
+        self._out = None
+        self._due_s = now.mono_s if event.loopback else math.inf
+        if event.loopback is False:
+            yield from self._missing("the broker refuses the subscription of it", now)
+
+    def disconnected(self) -> None:
+        """Wait for the next connection; what is out there proves nothing any more."""
+        self._out = None
+        self._due_s = math.inf
+
+    def acked(self, message: Publish, now: Moment) -> None:
+        """Take any acknowledgement for a sign that the broker works, while ours is on its way."""
+        if self._out is None or self._acked:
+            return
+        self._acked = (
+            message.topic == self._topics.bridge_heartbeat and message.payload == self._out
+        )
+        self._due_s = now.mono_s + self._within_s
+
+    def returned(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+        """Take a message on our topic; only the one that is out counts."""
+        if self._out is not None and event.payload == self._out:
+            self._out = None
+            self._proven = True
+            self._due_s = now.mono_s + EVERY_S
+            yield from self._alerts.clear(ALERT)
+
+    def tick(self, now: Moment) -> Iterator[Effect]:
+        """Send the next one, or say that one is missing."""
+        if now.mono_s < self._due_s:
+            return
+        if self._out is not None:
+            self._out = None
+            if self._proven:
+                self._proven = False
+                self._due_s = math.inf
+                waited = f"the heartbeat did not come back within {self._within_s:g} s"
+                yield Note("warning", "mqtt.heartbeat_missed", {"within_s": self._within_s})
+                yield Reconnect(waited)
+                return
+            yield from self._missing("it is published and does not come back", now)
+        self._count += 1
+        self._acked = False
+        self._due_s = now.mono_s + self._within_s
+        self._out = msgspec.json.encode(
+            {**self._name, "at": iso_utc(now.wall), "count": self._count}
+        )
+        yield Publish(self._topics.bridge_heartbeat, self._out, retained=False)
+
+    def _missing(self, why: str, now: Moment) -> Iterator[Effect]:
+        topic = self._topics.bridge_heartbeat
+        yield from self._alerts.raise_(
+            ALERT,
+            f"the bridge cannot hear itself on {topic}: {why}",
+            "let this client publish to it and read it in the broker's access list",
+            now,
+        )

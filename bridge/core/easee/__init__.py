@@ -1,0 +1,1 @@
+"""Easee's formats: registry, enumerations, codecs, commands, requests and responses."""

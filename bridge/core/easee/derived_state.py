@@ -1,0 +1,258 @@
+"""State that people automate on, derived from observations: one function per topic.
+
+Rules:
+
+1. A function answers with the value, or with :data:`UNTOLD` while nothing that was seen tells. What
+   is seen and not understood is None.
+2. ``DERIVED`` says which observations a topic follows; it is recomputed when one of them moves and
+   never else. A derived topic is replaced, not retracted: by None if need be.
+"""
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from bridge.core.easee.enumerations import (
+    LED_COLORS,
+    LED_MEANING,
+    LED_MODE,
+    LED_PATTERNS,
+    NO_CURRENT_REASON,
+    OP_MODE,
+    LedMode,
+)
+from bridge.core.value_format import Value
+
+LOCAL_PRE_AUTHORIZE = 15
+OFFLINE_WHITELIST = 16
+OFFLINE_ALLOW_ALL = 17
+AUTHORIZATION_REQUIRED = 42
+OFFLINE_CHARGING_MODE = 45
+LED = 46
+REASON = 96
+SMART_CHARGING = 102
+OPERATING_MODE = 109
+CONNECTED_TO_CLOUD = 250
+
+OFFLINE = 0
+AWAITING_START = 2
+AWAITING_AUTHORIZATION = 7
+PENDING_AUTHORIZATION = 55
+
+SWITCH_VALUES = ("true", "false")
+TOUCH_BUTTON = "touch_button"
+TOUCH_BUTTON_VALUES = ("enabled", "disabled")
+
+NO_CODE = -1
+
+
+class Untold(enum.Enum):
+    """The type of :data:`UNTOLD`."""
+
+    UNTOLD = enum.auto()
+
+
+UNTOLD: Final = Untold.UNTOLD
+# A word or a switch; None: what was seen is not understood.
+DerivedValue = str | bool | None
+
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
+
+
+class Readings(Protocol):
+    """The newest observations of one charger."""
+
+    def value(self, observation_id: int) -> Value | None:
+        """Return the newest value; None before the first."""
+        ...
+
+    def measured_at(self, observation_id: int) -> datetime | None:
+        """Return when it was measured; None before the first."""
+        ...
+
+
+_WORDS: Final[Mapping[str, int]] = {"true": 1, "false": 0}
+
+
+def code(readings: Readings, observation_id: int) -> int | None:
+    """Read a number that stands for something; -1 when it is none, None before the first.
+
+    The message's type wins over the registry, so a code may come as text; it means the same.
+    """
+    value = readings.value(observation_id)
+    if isinstance(value, str):
+        value = _WORDS.get(value.lower(), int(value) if _DIGITS(value) else NO_CODE)
+    return NO_CODE if isinstance(value, float) else value
+
+
+def flag(readings: Readings, observation_id: int) -> bool | None:
+    """Read a switch; None when it was not seen or is neither on nor off."""
+    value = code(readings, observation_id)
+    return bool(value) if value in (0, 1) else None
+
+
+def awaiting_authorization(readings: Readings) -> bool | None:
+    """Say whether a car waits for somebody's permission; None before the first op mode.
+
+    Firmware since 2023 says so with op mode 7, older firmware with 2 and a reason.
+    """
+    mode = code(readings, OPERATING_MODE)
+    if mode is None:
+        return None
+    pending = code(readings, REASON) == PENDING_AUTHORIZATION
+    return mode == AWAITING_AUTHORIZATION or (mode == AWAITING_START and pending)
+
+
+def _op_mode(readings: Readings) -> DerivedValue | Untold:
+    mode = code(readings, OPERATING_MODE)
+    if mode is None:
+        return UNTOLD
+    if awaiting_authorization(readings):
+        mode = AWAITING_AUTHORIZATION
+    return OP_MODE.get(mode)
+
+
+def _no_current_reason(readings: Readings) -> DerivedValue | Untold:
+    reason = code(readings, REASON)
+    return UNTOLD if reason is None else NO_CURRENT_REASON.get(reason)
+
+
+def _awaiting_authorization(readings: Readings) -> DerivedValue | Untold:
+    waiting = awaiting_authorization(readings)
+    return UNTOLD if waiting is None else waiting
+
+
+def _led(
+    part: Callable[[LedMode], str | None],
+) -> Callable[[Readings], DerivedValue | Untold]:
+    def derive(readings: Readings) -> DerivedValue | Untold:
+        raw = code(readings, LED)
+        if raw is None:
+            return UNTOLD
+        mode = LED_MODE.get(raw)
+        return None if mode is None else part(mode)
+
+    return derive
+
+
+def _access_mode(readings: Readings) -> DerivedValue | Untold:
+    """Tell who lets a car charge: the cloud's rule and the local one exclude each other.
+
+    While one replaces the other both may be seen true; then the later one is the new one.
+    """
+    cloud = flag(readings, AUTHORIZATION_REQUIRED)
+    local = flag(readings, LOCAL_PRE_AUTHORIZE)
+    if cloud and local:
+        cloud_at = readings.measured_at(AUTHORIZATION_REQUIRED)
+        local_at = readings.measured_at(LOCAL_PRE_AUTHORIZE)
+        local = cloud_at is not None and local_at is not None and local_at > cloud_at
+        cloud = not local
+    if cloud:
+        return "cloud_authorization"
+    if local:
+        return "local_authorization"
+    return UNTOLD if cloud is None else "open"
+
+
+# 45: whatever the two flags allow, it may allow less.
+_POLICY_BY_MODE: Final[Mapping[Value, str]] = {0: "allow_all", 1: "whitelist", 2: "none"}
+
+
+def _offline_policy(readings: Readings) -> DerivedValue | Untold:
+    """Tell who may charge while the charger is offline."""
+    mode = code(readings, OFFLINE_CHARGING_MODE)
+    ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
+    flags = _policy_of_flags(readings)
+    if flags is None:
+        return UNTOLD if mode is None else ceiling
+    if ceiling == "none":
+        return "none"
+    return "whitelist" if (flags, ceiling) == ("allow_all", "whitelist") else flags
+
+
+def _policy_of_flags(readings: Readings) -> str | None:
+    everyone = flag(readings, OFFLINE_ALLOW_ALL)
+    listed = flag(readings, OFFLINE_WHITELIST)
+    if everyone:
+        return "allow_all"
+    if listed:
+        return "whitelist"
+    return None if everyone is None and listed is None else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One derived topic.
+
+    Attributes:
+        name: The last level of its topic.
+        sources: The observations it follows.
+        derive: Its value, or :data:`UNTOLD` while there is none.
+        meaning: For the topic reference.
+        values: Every value it can have besides None, as text.
+    """
+
+    name: str
+    sources: tuple[int, ...]
+    derive: Callable[[Readings], DerivedValue | Untold]
+    meaning: str
+    values: tuple[str, ...]
+
+
+DERIVED: Final = (
+    Derived(
+        "op_mode",
+        (OPERATING_MODE, REASON),
+        _op_mode,
+        "what the charger is doing; `awaiting_authorization` also for mode 2 with reason 55",
+        tuple(OP_MODE.values()),
+    ),
+    Derived(
+        "no_current_reason",
+        (REASON,),
+        _no_current_reason,
+        "why there is no or less current",
+        tuple(NO_CURRENT_REASON.values()),
+    ),
+    Derived(
+        "led",
+        (LED,),
+        _led(lambda mode: mode.meaning),
+        "what the light strip means",
+        tuple(dict.fromkeys(LED_MEANING.values())),
+    ),
+    Derived("led_color", (LED,), _led(lambda mode: mode.color), "its color", LED_COLORS),
+    Derived("led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion", LED_PATTERNS),
+    Derived(
+        "awaiting_authorization",
+        (OPERATING_MODE, REASON),
+        _awaiting_authorization,
+        "`true` while a car waits for permission",
+        SWITCH_VALUES,
+    ),
+    Derived(
+        "access_mode",
+        (AUTHORIZATION_REQUIRED, LOCAL_PRE_AUTHORIZE),
+        _access_mode,
+        "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
+        ("open", "cloud_authorization", "local_authorization"),
+    ),
+    Derived(
+        "offline_policy",
+        (OFFLINE_WHITELIST, OFFLINE_ALLOW_ALL, OFFLINE_CHARGING_MODE),
+        _offline_policy,
+        "who may charge while offline: `none`, `whitelist` or `allow_all`",
+        ("none", "whitelist", "allow_all"),
+    ),
+)
+
+
+def _by_source() -> Mapping[int, tuple[Derived, ...]]:
+    ids = {source for derived in DERIVED for source in derived.sources}
+    return {i: tuple(derived for derived in DERIVED if i in derived.sources) for i in ids}
+
+
+BY_SOURCE: Final = _by_source()

@@ -1,0 +1,113 @@
+"""Pieces for reading bodies of the other side: JSON of any shape in, a value or None out.
+
+Total: :func:`parsed` raises ``DecodeError`` and nothing else, the others raise nothing.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from bridge.core.easee.rest_requests import is_serial
+from bridge.errors import DecodeError
+
+NO_JSON = "no JSON"
+_HOLDS_NO_NUMBER = re.compile(rb"\s*[\[{].*(?:NaN|Infinity)", re.DOTALL).match
+EXCERPT_BYTES = 80
+LONGEST_LINE = 200
+MOST_TEXT_BYTES = 2048
+MOST_TICK_DIGITS = 20  # 2**64 has twenty
+
+
+def parsed(body: bytes, source: str, *, quote: bool = True) -> Any:
+    """Parse JSON. ``NaN`` and ``Infinity`` are none: in a list or an object they become texts.
+
+    Args:
+        body: As received, size already capped.
+        source: What it is, for the error.
+        quote: False keeps the body out of the error: logins carry tokens.
+
+    Raises:
+        DecodeError: It is no JSON, or nested deeper than the stack allows.
+    """
+    try:
+        return _decoded(body)
+    except (ValueError, RecursionError) as exc:
+        # All of msgspec's errors and UnicodeDecodeError are ValueErrors. The latter holds the
+        # whole body, so it is not chained.
+        reason = "nested too deep" if isinstance(exc, RecursionError) else NO_JSON
+        excerpt = body[:EXCERPT_BYTES] if quote else ""
+        raise DecodeError(reason, source=source, raw=excerpt) from None
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        # One number that is none must not cost the list it stands in.
+        if _HOLDS_NO_NUMBER(body) is None:
+            raise
+    return msgspec.json.decode(json.dumps(json.loads(body, parse_constant=str)))
+
+
+def parsed_object(body: bytes, source: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        DecodeError: It is anything else.
+    """
+    document = parsed(body, source)
+    if not isinstance(document, dict):
+        raise DecodeError("no object", source=source, raw=body[:EXCERPT_BYTES])
+    return document
+
+
+def parsed_list(body: bytes, source: str) -> list[Any]:
+    """Parse a JSON list.
+
+    Raises:
+        DecodeError: It is anything else.
+    """
+    document = parsed(body, source)
+    if not isinstance(document, list):
+        raise DecodeError("no list", source=source, raw=body[:EXCERPT_BYTES])
+    return document
+
+
+def has_serial(entry: object, key: str) -> bool:
+    """Say whether an entry is an object with a serial under this key."""
+    return isinstance(entry, dict) and isinstance(value := entry.get(key), str) and is_serial(value)
+
+
+def integer(value: object) -> int | None:
+    """Read an int, or a string of digits: ticks do not fit the doubles some writers use."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case str() if len(value) <= MOST_TICK_DIGITS and value.isascii() and value.isdigit():
+            return int(value)
+        case _:
+            return None
+
+
+def flag(value: object) -> bool | None:
+    """Read a boolean."""
+    return value if isinstance(value, bool) else None
+
+
+def text_of(body: bytes) -> str:
+    """Read the beginning of a body as text, whatever it is."""
+    return body[:MOST_TEXT_BYTES].decode("utf-8", errors="replace")
+
+
+# Markup, then everything but printable Latin and common punctuation: control characters, escape
+# sequences, marks that change the direction of writing.
+_UNSAFE = re.compile(r"<[^<>]*>|[^\x20-\x7e\xa1-\xac\xae-\u024f\u2010-\u2027]+")
+
+
+def one_line(text: str) -> str:
+    """Make a text of the other side one line that may be logged: capped, no control characters."""
+    return " ".join(_UNSAFE.sub(" ", text[:MOST_TEXT_BYTES]).split())[:LONGEST_LINE]

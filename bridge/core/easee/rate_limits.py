@@ -1,0 +1,190 @@
+"""One request budget for everything: what may be sent now, and how long the rest must wait.
+
+Rules:
+
+1. Nothing is sent that the table below does not allow. Each class of endpoint has its limit, per
+   charger or for the account, and everything together has one more.
+2. Of the limit for everything, a share is kept for what a person or a flow asked for: reads stop
+   while that share is still free.
+3. A 429 holds the group of endpoints that answered it, and no other. After the time that was
+   named one request tries; the others follow when it was answered with something else.
+4. A block of the address means silence: nothing is allowed until it is over.
+
+The limits are a log of the moments things were sent, so they hold in every window, not only in
+those that begin at a full minute. Time comes in as monotonic seconds.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from bridge.core.easee.rest_requests import CloudRequest, Endpoint
+
+MINUTE_S = 60.0
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many requests in any window of this length.
+
+    Attributes:
+        requests: How many.
+        window_s: Length of the window.
+        by_scope: True when every charger, circuit or site has its own; False for the account.
+    """
+
+    requests: int
+    window_s: float
+    by_scope: bool = False
+
+
+# Where the numbers come from: the vendor's documentation for the charger list, the two kinds of
+# settings (OpenAPI of 2022), the observations and the sessions (reference pages of 2026); sites
+# are what pyeasee allows itself. The vendor publishes none for the others, so these are ours:
+# a login or refresh is needed every 48 minutes, and a dozen in five minutes is trouble already;
+# a hub that drops us is asked again every 30 s at most, with some room for a bad start; one
+# command a second for one charger is more than a person can mean.
+LIMITS: Mapping[Endpoint, Limit] = MappingProxyType(
+    {
+        Endpoint.LOGIN: Limit(12, 5 * MINUTE_S),
+        Endpoint.NEGOTIATE: Limit(20, 5 * MINUTE_S),
+        Endpoint.CHARGER_LIST: Limit(2, MINUTE_S),
+        Endpoint.CHARGER_COMMAND: Limit(60, MINUTE_S, by_scope=True),
+        Endpoint.CHARGER_SETTINGS: Limit(20, MINUTE_S, by_scope=True),
+        Endpoint.CIRCUIT_SETTINGS: Limit(20, MINUTE_S, by_scope=True),
+        Endpoint.OBSERVATIONS: Limit(100, 5 * MINUTE_S),
+        Endpoint.SESSIONS: Limit(10, HOUR_S, by_scope=True),
+        Endpoint.SITE: Limit(10, HOUR_S, by_scope=True),
+        Endpoint.OTHER: Limit(60, MINUTE_S, by_scope=True),
+    }
+)
+EVERYTHING = Limit(500, 5 * MINUTE_S)
+FOR_COMMANDS = 100  # a fifth
+
+# We count when a request leaves, the vendor when it arrives. A window of ours is longer by what
+# a slow first connection may delay the first request of a burst and not the last.
+MARGIN_S = 2.0
+
+# A 429 without a Retry-After: waits of 110 to 283 s were seen where one was named.
+UNNAMED_HOLD_S = 120.0
+LONGEST_HOLD_S = HOUR_S
+# How long the one request that tries after a 429 has the group to itself.
+TRIAL_S = 10.0
+
+SWEEP_AT_LEAST = 64
+
+_Group = tuple[Endpoint, str]
+
+
+@dataclass(slots=True)
+class _Hold:
+    """A group that answered 429, until it answers something else."""
+
+    until_s: float
+    times: int
+
+
+class Budget:
+    """What was sent and what was refused, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        # Each log is as long as its limit: when it is full, its first entry says when the next
+        # request may go.
+        self._logs: dict[_Group, deque[float]] = {}
+        self._everything: deque[float] = deque(maxlen=EVERYTHING.requests)
+        self._holds: dict[_Group, _Hold] = {}
+        self._silent_until_s = 0.0
+        self._sweep_at = SWEEP_AT_LEAST
+
+    def wait_s(self, request: CloudRequest, mono_s: float) -> float:
+        """Return how long this request must wait; 0 when it may go now."""
+        group = _group(request.endpoint, request.scope)
+        limit = LIMITS[request.endpoint]
+        hold = self._holds.get(group)
+        due_s = max(
+            self._silent_until_s,
+            hold.until_s if hold else 0.0,
+            _free_at_s(self._logs.get(group, ()), limit.requests, limit.window_s),
+            _free_at_s(
+                self._everything,
+                EVERYTHING.requests - (0 if request.command else FOR_COMMANDS),
+                EVERYTHING.window_s,
+            ),
+        )
+        return max(0.0, due_s - mono_s)
+
+    def spend(self, request: CloudRequest, mono_s: float) -> None:
+        """Note that this request is sent now, which :meth:`wait_s` allowed."""
+        group = _group(request.endpoint, request.scope)
+        self._everything.append(mono_s)
+        log = self._logs.get(group)
+        if log is None:
+            self._sweep(mono_s)
+            log = self._logs[group] = deque(maxlen=LIMITS[request.endpoint].requests)
+        log.append(mono_s)
+        if (hold := self._holds.get(group)) is not None:
+            hold.until_s = mono_s + TRIAL_S
+
+    def accepted(self, request: CloudRequest) -> None:
+        """Note that the vendor answered with anything but a 429: its group is free again."""
+        self._holds.pop(_group(request.endpoint, request.scope), None)
+
+    def pushed_back(
+        self, endpoint: Endpoint, scope: str, mono_s: float, retry_after_s: float | None
+    ) -> float:
+        """Note a 429.
+
+        Args:
+            endpoint: What was asked.
+            scope: For what.
+            mono_s: Now.
+            retry_after_s: What the vendor named, or None: then it is longer every time.
+
+        Returns:
+            How long this group must wait.
+        """
+        group = _group(endpoint, scope)
+        held = self._holds.get(group)
+        times = held.times + 1 if held else 1
+        if retry_after_s is None:
+            retry_after_s = min(UNNAMED_HOLD_S * 2.0 ** min(times - 1, 10), LONGEST_HOLD_S)
+        # Answers of requests that were sent together may name different times.
+        until_s = max(mono_s + retry_after_s, held.until_s if held else 0.0)
+        self._holds[group] = _Hold(until_s, times)
+        return until_s - mono_s
+
+    def silence(self, mono_s: float, silence_s: float) -> None:
+        """Allow nothing for so long: the vendor blocked us."""
+        self._silent_until_s = max(self._silent_until_s, mono_s + silence_s)
+
+    def silent_for_s(self, mono_s: float) -> float:
+        """Return how much silence is left; 0 when we are not blocked."""
+        return max(0.0, self._silent_until_s - mono_s)
+
+    def _sweep(self, mono_s: float) -> None:
+        """Forget the groups that have been idle for longer than their windows.
+
+        What is left is bounded by the limit for everything, whatever scopes were asked for.
+        """
+        if len(self._logs) < self._sweep_at:
+            return
+        for group, log in list(self._logs.items()):
+            if mono_s - log[-1] > LIMITS[group[0]].window_s + MARGIN_S:
+                del self._logs[group]
+                hold = self._holds.get(group)
+                if hold is not None and hold.until_s < mono_s:
+                    del self._holds[group]
+        self._sweep_at = max(SWEEP_AT_LEAST, 2 * len(self._logs))
+
+
+def _group(endpoint: Endpoint, scope: str) -> _Group:
+    return endpoint, scope if LIMITS[endpoint].by_scope else ""
+
+
+def _free_at_s(log: deque[float] | tuple[float, ...], requests: int, window_s: float) -> float:
+    """Return when one more request fits: when the n-th last one has left the window."""
+    if len(log) < requests:
+        return 0.0
+    return log[-requests] + window_s + MARGIN_S

@@ -1,0 +1,338 @@
+"""The hub protocol: bytes to messages and back.
+
+The vendor's hub speaks SignalR's JSON protocol over a WebSocket. Rules:
+
+1. A record ends with byte 0x1E. A frame may hold several records, a record may be split over
+   frames; what is decoded never depends on how the bytes were cut.
+2. Decoding is total. What cannot be read becomes a :class:`StreamOddity` and is counted; it never
+   ends the connection. (A client that hung up on a target it did not know, SubscribeToMyProduct,
+   lost the stream for days: evcc#11486.)
+3. The first record without a ``type`` answers our handshake. Everything else has a ``type``.
+4. Nearly every record is a ProductUpdate, so those are decoded in one typed step, straight into
+   what the core takes. Whatever does not fit that step exactly is read again, slowly and
+   tolerantly, as REST's are: :mod:`bridge.core.easee.observation_json`.
+5. Pings, empty records and records that say the same again cost next to nothing, however many come.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Literal, cast
+
+import msgspec
+
+from bridge.core.easee.observation_json import LARGEST_ID, lowered, observation, whole
+from bridge.core.events import CommandResponse, Observed, RawObservation, StreamOddity
+from bridge.errors import DecodeError
+
+RECORD_END = b"\x1e"
+# The vendor's .NET hub and pysignalr both stop at 1 MiB; one observation is a few kB at most.
+LONGEST_RECORD_BYTES = 1 << 20
+LONGEST_TEXT = 120
+# No update fits into a record this short, only what a hub may send very often: pings and rubbish.
+SHORT_RECORD_BYTES = 32
+SHORT_RECORDS_KEPT = 64
+# A record may hold very many observations; whoever takes them has other things to do in between.
+MOST_TOGETHER = 256
+
+
+# -- messages ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeAnswer:
+    """The hub took our handshake, or said why not.
+
+    Attributes:
+        error: None when it was taken.
+    """
+
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The hub finished a call of ours.
+
+    Attributes:
+        invocation_id: The id we gave the call; empty when the hub sent none.
+        error: Why it failed, safe to log; None when it did not.
+    """
+
+    invocation_id: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The hub is about to hang up.
+
+    Attributes:
+        error: Why, safe to log; None for an orderly close.
+        allow_reconnect: False when the hub said that it would rather not see us again soon.
+    """
+
+    error: str | None = None
+    allow_reconnect: bool = True
+
+
+_Single = CommandResponse | StreamOddity | HandshakeAnswer | Completion | Close
+HubMessage = RawObservation | _Single
+HubItem = Observed | _Single
+
+
+def grouped(messages: Iterable[HubMessage]) -> Iterator[HubItem]:
+    """Join what follows each other, observations or oddities; keep the order of everything."""
+    for kind, run in groupby(messages, type):
+        if kind is RawObservation:
+            together = tuple(cast("Iterable[RawObservation]", run))
+            for start in range(0, len(together), MOST_TOGETHER):
+                yield Observed(together[start : start + MOST_TOGETHER])
+        elif kind is StreamOddity:
+            yield from _joined(cast("Iterable[StreamOddity]", run))
+        else:
+            yield from cast("Iterable[_Single]", run)
+
+
+def _joined(oddities: Iterable[StreamOddity]) -> Iterator[StreamOddity]:
+    """Count those of one kind together; the first one says what it looked like."""
+    found: dict[str, StreamOddity] = {}
+    times: Counter[str] = Counter()
+    for oddity in oddities:
+        found.setdefault(oddity.kind, oddity)
+        times[oddity.kind] += oddity.times
+    for kind, first in found.items():
+        yield StreamOddity(kind, first.detail, times[kind])
+
+
+# -- decoding ----------------------------------------------------------------------------------
+
+
+class _ProductUpdate(msgspec.Struct, gc=False):
+    type: Literal[1]
+    target: Literal["ProductUpdate"]
+    arguments: tuple[RawObservation]
+
+
+_TYPED = msgspec.json.Decoder(_ProductUpdate)
+_ANY = msgspec.json.Decoder()
+_NESTED: frozenset[type] = frozenset({dict, list})
+_OVERSIZED = StreamOddity("oversized", f"over {LONGEST_RECORD_BYTES} bytes")
+
+
+class Decoder:
+    """Turns what the socket delivers into messages. One per connection."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._skipping = False
+        self._shaken = False
+
+    def feed(self, data: bytes | str) -> list[HubMessage]:
+        """Take the next bytes and return the messages they complete, in order. Never raises."""
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogatepass")
+        messages: list[HubMessage] = []
+        *records, rest = data.split(RECORD_END)
+        if records:
+            records[:1] = self._finished(records[0], messages)
+        decode, take = _TYPED.decode, messages.append
+        for record in filter(None, records):
+            if len(record) < SHORT_RECORD_BYTES and self._shaken:
+                messages += _read_short(record)
+                continue
+            try:
+                (observation,) = decode(record).arguments
+            except (ValueError, RecursionError):
+                messages += self._read_slowly(record)
+                continue
+
+            if (
+                type(observation.value) in _NESTED
+                or not 0 <= observation.id <= LARGEST_ID
+                or len(record) > LONGEST_RECORD_BYTES
+            ):
+                messages += self._read_slowly(record)
+            else:
+                take(observation)
+        self._hold(rest, messages)
+        return messages
+
+    def _finished(self, end: bytes, messages: list[HubMessage]) -> list[bytes]:
+        """Return the record that these bytes are the end of; none when it was too long."""
+        if not self._held and not self._skipping:
+            return [end]
+        self._hold(end, messages)
+        record = [] if self._skipping else [bytes(self._held)]
+        self._held.clear()
+        self._skipping = False
+        return record
+
+    def _hold(self, part: bytes, messages: list[HubMessage]) -> None:
+        """Keep part of a record, until there is too much of it."""
+        if self._skipping:
+            return
+        if len(self._held) + len(part) <= LONGEST_RECORD_BYTES:
+            self._held += part
+            return
+        self._held.clear()
+        self._skipping = True
+        messages.append(_OVERSIZED)
+
+    def _read_slowly(self, record: bytes) -> tuple[HubMessage, ...]:
+        if len(record) > LONGEST_RECORD_BYTES:
+            return (_OVERSIZED,)
+        messages, answers = _read(record, shaken=self._shaken)
+        self._shaken |= answers
+        return messages
+
+
+def _read(record: bytes, *, shaken: bool) -> tuple[tuple[HubMessage, ...], bool]:
+    """Read any record.
+
+    Args:
+        record: It.
+        shaken: The hub has answered our handshake.
+
+    Returns:
+        What it says, nothing for a ping or an empty record, and whether it answers the handshake.
+    """
+    if record.isspace():
+        return (), False
+    try:
+        message = _ANY.decode(record)
+    except (ValueError, RecursionError):
+        return _odd("broken_frame", f"{len(record)} bytes that are not JSON"), False
+    if not isinstance(message, dict):
+        return _odd("broken_frame", f"a record that is a {type(message).__name__}"), False
+    kind = message.get("type")
+    if kind is None and not shaken:
+        return (HandshakeAnswer(_text(message.get("error"))),), True
+    read = _READERS.get(kind) if type(kind) is int else None
+    if read is None:
+        return _odd("broken_frame", f"record type {plain(kind)}"), False
+    return read(message), False
+
+
+@lru_cache(maxsize=SHORT_RECORDS_KEPT)
+def _read_short(record: bytes) -> tuple[HubMessage, ...]:
+    """Read a record behind the handshake, once for all that say the same."""
+    return _read(record, shaken=True)[0]
+
+
+def _odd(kind: str, detail: str) -> tuple[HubMessage, ...]:
+    return (StreamOddity(kind, detail),)
+
+
+def _invocation(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    """Read what the hub tells: a record in each argument, or in the elements of one."""
+    target = message.get("target")
+    read = _TARGETS.get(target.lower()) if isinstance(target, str) else None
+    if read is None:
+        return _odd("unknown_target", plain(target))
+    found: list[HubMessage] = []
+    refused: list[str] = []
+    for argument in _records(message.get("arguments")):
+        try:
+            found.append(read(lowered(argument)))
+        except DecodeError as error:
+            refused.append(error.reason)
+    if not found and not refused:
+        refused.append("no object")
+    if refused:
+        detail = f"{plain(target)}: {refused[0]}"
+        found.append(StreamOddity("bad_arguments", detail, len(refused)))
+    return tuple(found)
+
+
+def _records(arguments: object) -> Iterator[Mapping[str, object]]:
+    """Return the objects among the arguments, and in the lists among them."""
+    for argument in arguments if isinstance(arguments, list) else ():
+        for record in argument if isinstance(argument, list) else (argument,):
+            if isinstance(record, dict):
+                yield record
+
+
+def _product_update(argument: Mapping[str, object]) -> HubMessage:
+    return observation(argument, argument.get("mid"))
+
+
+def _command_response(argument: Mapping[str, object]) -> HubMessage:
+    charger_id = argument.get("serialnumber")
+    if not isinstance(charger_id, str):
+        raise DecodeError("serialNumber is not text", source="CommandResponse")
+    accepted = argument.get("wasaccepted")
+    if not isinstance(accepted, bool):
+        raise DecodeError("wasAccepted is not true or false", source="CommandResponse")
+    return CommandResponse(
+        charger_id,
+        whole(argument.get("id")),
+        whole(argument.get("ticks")),
+        accepted,
+        whole(argument.get("resultcode")),
+    )
+
+
+def _completion(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    invocation_id = message.get("invocationId")
+    called = invocation_id if isinstance(invocation_id, str) else ""
+    return (Completion(called, _text(message.get("error"))),)
+
+
+def _ping(_message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    return ()
+
+
+def _close(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
+    allow_reconnect = message.get("allowReconnect") is not False
+    return (Close(_text(message.get("error")), allow_reconnect),)
+
+
+# ChargerUpdate is a legacy target nobody decodes; like all others it is counted and skipped.
+_TARGETS: Mapping[str, Callable[[Mapping[str, object]], HubMessage]] = {
+    "productupdate": _product_update,
+    "commandresponse": _command_response,
+}
+_READERS: Mapping[int, Callable[[Mapping[str, object]], tuple[HubMessage, ...]]] = {
+    1: _invocation,
+    3: _completion,
+    6: _ping,
+    7: _close,
+}
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else plain(value)
+
+
+def plain(value: object) -> str:
+    """Make something from outside fit for a log line: short, and printable."""
+    if isinstance(value, int):
+        return str(value)[:LONGEST_TEXT]
+    if not isinstance(value, str):
+        return f"a {type(value).__name__}"
+    return "".join(c if c.isprintable() else "?" for c in value[:LONGEST_TEXT])
+
+
+# -- encoding ----------------------------------------------------------------------------------
+
+HANDSHAKE = '{"protocol":"json","version":1}\x1e'
+PING = '{"type":6}\x1e'
+
+
+def subscribe(charger_id: str, invocation_id: str) -> str:
+    """Ask for a charger's observations, its current state first.
+
+    Args:
+        charger_id: Serial.
+        invocation_id: Comes back in the :class:`Completion`.
+    """
+    call = {
+        "type": 1,
+        "invocationId": invocation_id,
+        "target": "SubscribeWithCurrentState",
+        "arguments": [charger_id, True],
+    }
+    return msgspec.json.encode(call).decode() + "\x1e"

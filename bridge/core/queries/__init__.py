@@ -1,0 +1,1 @@
+"""Queries over MQTT: what may be asked, and the answers."""

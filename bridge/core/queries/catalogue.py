@@ -1,0 +1,390 @@
+"""The queries as a table: what each asks for, and how its answer is made of what came.
+
+Rules:
+
+1. A row asks for parts, from the cloud or from the store, and makes one JSON value of them. What it
+   cannot do without is raised as the error that came in its place.
+2. Personal data leaves as it does on the topics: hashed, unless the operator says otherwise. A text
+   that carries an ``Auth`` field leaves without it.
+3. An answer is one message: it holds the newest :data:`MOST_ROWS` of what there is, and says so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from bridge.core.easee import rest_responses
+from bridge.core.easee.command_payloads import only_keys, press, refuse
+from bridge.core.easee.decode import (
+    REGISTRY,
+    Observation,
+    ObservationSpec,
+    decode,
+    spec_of,
+)
+from bridge.core.easee.history import history
+from bridge.core.easee.json_fields import parsed
+from bridge.core.easee.redaction import publishable, without_auth
+from bridge.core.easee.rest_requests import (
+    CloudRequest,
+    history_request,
+    observations_request,
+    plan_request,
+    sessions_request,
+)
+from bridge.core.easee.session_list import session_list
+from bridge.core.events import Moment, RawObservation
+from bridge.core.sessions.counter_reconciliation import reconciled
+from bridge.core.sessions.gaps import Known
+from bridge.core.sessions.report_merge import StoredReport, find_row, report_document
+from bridge.core.value_format import Value, hashed, iso_utc, json_value, read_utc, scalar
+from bridge.errors import BridgeError, CloudRejected, DecodeError
+
+POLLED_IDS = tuple(sorted(REGISTRY))
+MOST_ROWS = 1000
+MOST_STORED = 5000
+NOT_FOUND = 404
+USUAL_HISTORY = timedelta(days=1)
+USUAL_SESSIONS = timedelta(days=31)
+LONGEST_HISTORY = timedelta(days=31)
+LONGEST_SESSIONS = timedelta(days=366)
+MOST_DIGITS = 9
+CLOUD = "cloud"
+LEDGER = "ledger"
+PLANS = ("schedules", "basic_charge_plan", "weekly_charge_plan")
+
+# A body of the cloud, rows of the store, or why there is none.
+Part = bytes | tuple[StoredReport, ...] | BridgeError
+Parts = Mapping[str, Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What becomes of personal data.
+
+    Attributes:
+        personal_data: It leaves as it is.
+        salt: Of this installation, for the hash.
+    """
+
+    personal_data: bool
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to know.
+
+    Attributes:
+        since: Beginning of a period; meaningless where a question has none.
+        until: Its end.
+        spec: An observation, or None.
+        at: When it was asked.
+    """
+
+    since: datetime
+    until: datetime
+    spec: ObservationSpec | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A part that the store gives: reports of the charger that ended in a period."""
+
+    since: datetime
+    until: datetime
+    limit: int = MOST_STORED
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer.
+
+    Attributes:
+        value: JSON.
+        detail: What a person should know of it, or None.
+        observations: To be applied as if they had been polled.
+    """
+
+    value: bytes
+    detail: str | None = None
+    observations: tuple[RawObservation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One query.
+
+    Attributes:
+        name: Last level of its topics.
+        payload: What may be sent, for the reference.
+        description: What ``value`` is, for the reference.
+        read: Reads a payload's value; raises ``CommandRefused``.
+        parts: What to ask for, by name.
+        answer: Makes the answer; raises the error that keeps it from doing so.
+    """
+
+    name: str
+    payload: str
+    description: str
+    read: Callable[[object, Moment], Wish]
+    parts: Callable[[str, Wish], Iterator[tuple[str, CloudRequest | Stored]]]
+    answer: Callable[[str, Wish, Parts, Privacy], Found]
+
+
+# -- reading what is asked ------------------------------------------------------------------------
+
+
+def _nothing(value: object, now: Moment) -> Wish:
+    """Read the payload of a question without conditions."""
+    press(value, 0)
+    return Wish(now.wall, now.wall, None, now.wall)
+
+
+def _period(
+    value: object, now: Moment, usual: timedelta, longest: timedelta, required: frozenset[str]
+) -> tuple[dict[str, object], datetime, datetime]:
+    if not isinstance(value, dict):
+        refuse('an object with "from" and "to"')
+    shape = '"from" and "to"' + "".join(f' and "{key}"' for key in sorted(required))
+    only_keys(value, required=required, optional={"from", "to"}, shape=shape)
+    until = _moment(value["to"]) if "to" in value else now.wall
+    since = _moment(value["from"]) if "from" in value else until - usual
+    if not since < until or until - since > longest:
+        refuse(f'"from" lies before "to", at most {longest.days} days')
+    return value, since, until
+
+
+def _moment(value: object) -> datetime:
+    try:
+        return read_utc(value if isinstance(value, str) else "").astimezone(UTC)
+    except DecodeError:
+        refuse('a time is spelled like "2026-11-22T12:00:00Z"')
+
+
+def _sessions_wish(value: object, now: Moment) -> Wish:
+    _, since, until = _period(value, now, USUAL_SESSIONS, LONGEST_SESSIONS, frozenset())
+    return Wish(since, until, None, now.wall)
+
+
+_BY_NAME: Final = {spec.name: spec for spec in REGISTRY.values()}
+
+
+def _history_wish(value: object, now: Moment) -> Wish:
+    given, since, until = _period(value, now, USUAL_HISTORY, LONGEST_HISTORY, frozenset({"name"}))
+    return Wish(since, until, _spec(given["name"]), now.wall)
+
+
+def _spec(name: object) -> ObservationSpec:
+    """Find an observation by its name, by ``observation_<id>`` or by its id."""
+    if isinstance(name, str) and name in _BY_NAME:
+        return _BY_NAME[name]
+    text = str(name).removeprefix("observation_")
+    if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS:
+        refuse('"name" is the name of an observation, see the topic reference')
+    return spec_of(int(text))
+
+
+# -- asking ----------------------------------------------------------------------------------------
+
+
+def _observations_parts(charger_id: str, _: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
+    yield CLOUD, observations_request(charger_id, POLLED_IDS)
+
+
+def _history_parts(charger_id: str, wish: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
+    number = 0 if wish.spec is None else wish.spec.id
+    yield CLOUD, history_request(charger_id, number, wish.since, wish.until)
+
+
+def _sessions_parts(charger_id: str, wish: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
+    yield LEDGER, Stored(wish.since, wish.until)
+    yield CLOUD, sessions_request(charger_id, wish.since, wish.until)
+
+
+def _schedule_parts(charger_id: str, _: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
+    for resource in PLANS:
+        yield resource, plan_request(charger_id, resource)
+
+
+# -- answering -------------------------------------------------------------------------------------
+
+
+def _body(part: Part) -> bytes:
+    if isinstance(part, bytes):
+        return part
+    raise part if isinstance(part, BridgeError) else DecodeError("no body", source="query")
+
+
+def _observations(charger_id: str, _: Wish, parts: Parts, privacy: Privacy) -> Found:
+    read = rest_responses.observations(_body(parts[CLOUD]), charger_id)
+    shown, unreadable = _decoded(read.observations)
+    documents = (
+        b"%b:%b" % (json_value(one.spec.name), document)
+        for one in shown
+        if (document := _document(one, privacy, named=True)) is not None
+    )
+    left_out = _left_out(unreadable + read.dropped)
+    return Found(b"{%b}" % b",".join(documents), left_out, read.observations)
+
+
+def _history(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Found:
+    number = 0 if wish.spec is None else wish.spec.id
+    shown, unreadable = _decoded(history(_body(parts[CLOUD]), charger_id, number))
+    shown.sort(key=lambda one: one.measured_at)
+    documents = [
+        document for one in shown if (document := _document(one, privacy, named=False)) is not None
+    ]
+    return Found(_list(documents), _left_out(unreadable) or _cut(documents))
+
+
+def _decoded(raw: tuple[RawObservation, ...]) -> tuple[list[Observation], int]:
+    found = []
+    for one in raw:
+        try:
+            found.append(decode(one))
+        except DecodeError:
+            continue
+    return found, len(raw) - len(found)
+
+
+def _document(observation: Observation, privacy: Privacy, *, named: bool) -> bytes | None:
+    """Spell one value; None where it cannot be cleared of what names somebody."""
+    spec, label = observation.spec, observation.label
+    value: Value | None = observation.value
+    if spec.auth_field:
+        value = without_auth(value)
+    elif isinstance(value, str) and not spec.personal:
+        value = publishable(value)
+    if value is None:
+        return None
+    if spec.personal and value not in ("", None) and not privacy.personal_data:
+        value, label = hashed(scalar(value).decode(), privacy.salt), None
+    pairs: tuple[tuple[str, Value | None], ...] = (
+        ("value", value),
+        ("label", label),
+        ("measured_at", iso_utc(observation.measured_at)),
+    )
+    if named:
+        pairs = (("id", spec.id), *pairs[:2], ("unit", spec.unit), *pairs[2:])
+    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), json_value(v)) for key, v in pairs)
+
+
+def _sessions(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Found:
+    """List the ledger's rows, and what only the cloud has as revision 0."""
+    rows, cloud = parts[LEDGER], parts[CLOUD]
+    stored = rows if isinstance(rows, tuple) else ()
+    trouble = cloud if isinstance(cloud, BridgeError) else None
+    listed: tuple[StoredReport, ...] = ()
+    if isinstance(cloud, bytes):
+        try:
+            listed = _only_in_cloud(charger_id, wish, cloud, stored)
+        except DecodeError as error:
+            trouble = error
+    if isinstance(rows, BridgeError) and trouble is not None:
+        raise rows
+    found = sorted((*stored, *listed), key=lambda one: (one.report.ended_at, one.key))
+    documents = [
+        report_document(one, personal_data=privacy.personal_data, salt=privacy.salt)
+        for one in found
+    ]
+    return Found(_list(documents), _incomplete(rows, trouble) or _cut(documents))
+
+
+def _only_in_cloud(
+    charger_id: str, wish: Wish, body: bytes, stored: tuple[StoredReport, ...]
+) -> tuple[StoredReport, ...]:
+    """Return the cloud's sessions that the ledger has no row for."""
+    listed = session_list(body, charger_id, received_at=wish.at).reports
+    known = [
+        Known(number, row.report.started_at, row.report.ended_at)
+        for row in stored
+        if (number := row.report.session_id) is not None
+    ]
+    by_number: dict[int | None, list[StoredReport]] = {}
+    for row in stored:
+        by_number.setdefault(row.report.session_id, []).append(row)
+    found = []
+    for report in reconciled(listed, known)[0]:
+        key, row_of_it = find_row(report, by_number.get(report.session_id, ()))
+        if row_of_it is None and wish.since <= report.ended_at < wish.until:
+            found.append(StoredReport(key, 0, report))
+    return tuple(found)
+
+
+def _incomplete(rows: Part, trouble: BridgeError | None) -> str | None:
+    if not isinstance(rows, tuple):
+        return "only what the cloud lists: the ledger could not be read"
+    return None if trouble is None else f"only what the ledger has: {trouble}"
+
+
+def _schedule(_: str, __: Wish, parts: Parts, ___: Privacy) -> Found:
+    """Show the vendor's plans as they are; what is not there is null."""
+    plans = {}
+    for resource in PLANS:
+        part = parts[resource]
+        missing = isinstance(part, CloudRejected) and part.status == NOT_FOUND
+        body = b"" if missing else _body(part)
+        plans[resource] = parsed(body, resource) if body.strip() else None
+    found = any(plan is not None for plan in plans.values())
+    return Found(msgspec.json.encode(plans), None if found else "there is no plan")
+
+
+def _list(documents: list[bytes]) -> bytes:
+    return b"[%b]" % b",".join(documents[-MOST_ROWS:])
+
+
+def _cut(documents: list[bytes]) -> str | None:
+    return f"only the newest {MOST_ROWS}" if len(documents) > MOST_ROWS else None
+
+
+def _left_out(unreadable: int) -> str | None:
+    return f"{unreadable} values could not be read" if unreadable else None
+
+
+QUESTIONS: Final = {
+    question.name: question
+    for question in (
+        Question(
+            "observations",
+            "nothing, or `PRESS`",
+            "a fresh read over REST: an object of `id`, `value`, `label`, `unit`, `measured_at` by"
+            " name",
+            _nothing,
+            _observations_parts,
+            _observations,
+        ),
+        Question(
+            "history",
+            '`{"name":"smart_button_enabled","from":"…Z","to":"…Z"}`; without times the last day,'
+            " at most 31 days",
+            "the values of one observation, oldest first: a list of `value`, `label`,"
+            " `measured_at`",
+            _history_wish,
+            _history_parts,
+            _history,
+        ),
+        Question(
+            "sessions",
+            '`{"from":"…Z","to":"…Z"}`; without times the last 31 days, at most 366',
+            "finished sessions, oldest end first: a list of documents like session reports;"
+            " `revision` is 0 where only the cloud has it",
+            _sessions_wish,
+            _sessions_parts,
+            _sessions,
+        ),
+        Question(
+            "schedule",
+            "nothing, or `PRESS`",
+            "the vendor's `schedules`, `basic_charge_plan` and `weekly_charge_plan` as they are,"
+            " null where there is none",
+            _nothing,
+            _schedule_parts,
+            _schedule,
+        ),
+    )
+}

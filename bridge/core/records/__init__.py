@@ -1,0 +1,1 @@
+"""What events carry and stores keep: the lowest floor of the core."""

@@ -1,0 +1,192 @@
+"""Charging sessions as they are held and shown; they are read in :mod:`.reading`.
+
+A retained topic never holds the tag, not even hashed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bridge.core.easee import enumerations
+from bridge.core.value_format import iso_utc, json_value
+
+OFFLINE_REASONS = frozenset({3, 4})
+# A year at 11 kW; more is not a session but a broken number.
+MOST_ENERGY_KWH = 100_000.0
+LARGEST_COUNTER = 2**63 - 1
+
+Field = bool | float | str | datetime | tuple[str, ...] | None
+# Of a stored report, or of one that is not stored.
+Name = tuple[str, int] | tuple[None, None]
+UNNAMED: Name = (None, None)
+
+BACKFILL = "backfill"
+OK, SUSPECT = "ok", "suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """One finished session: the billing record.
+
+    Attributes:
+        charger_id: Serial.
+        session_id: The charger's own counter, or None when the report has none.
+        started_at: When the session began, charger time, UTC.
+        ended_at: When it ended.
+        energy_kwh: Energy delivered.
+        meter_start_kwh: Meter at the start, or None when not told.
+        meter_stop_kwh: Meter at the end, or None when not told.
+        auth_reason: The vendor's number (3 offline whitelist, 4 offline allow all), or None when
+            the source does not know it (REST).
+        auth: RFID tag or token as the charger sent it; empty when none. Personal data: only the
+            store and the publisher's hashing see it.
+        source: ``"stream"``, ``"poll"`` or ``"backfill"``.
+        measured_at: Charger time of the observation that brought it.
+        received_at: When it reached us.
+        incomplete: Fields that were told and could not be read; they are None, ``auth`` is empty.
+        doubtful: Which of ``started_at`` and ``ended_at`` cannot be; they are as they were told.
+        placed_at: When it counts as ended, where ``ended_at`` cannot be or lies ahead of arrival.
+        ranked_at: What counts as its stamp, where ``measured_at`` lies ahead of arrival, or is the
+            arrival because there was no stamp.
+    """
+
+    charger_id: str
+    session_id: int | None
+    started_at: datetime
+    ended_at: datetime
+    energy_kwh: float
+    meter_start_kwh: float | None
+    meter_stop_kwh: float | None
+    auth_reason: int | None
+    auth: str = field(repr=False)
+    source: str
+    measured_at: datetime
+    received_at: datetime
+    incomplete: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+    placed_at: datetime | None = None
+    ranked_at: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        """When it counts as ended: never ahead of its arrival."""
+        return self.placed_at or self.ended_at
+
+    @property
+    def rank(self) -> datetime:
+        """What of two records of a session is compared."""
+        return self.ranked_at or self.measured_at
+
+    @property
+    def is_stampless(self) -> bool:
+        """Whether its observation had no stamp that could be read."""
+        return self.ranked_at == self.measured_at
+
+    @property
+    def clock(self) -> str:
+        """Whether its times can be."""
+        return SUSPECT if self.doubtful else OK
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStart:
+    """A session that began (observation 223); attributes as in :class:`SessionReport`.
+
+    Attributes:
+        told_at: Stamp of the observation, or when it arrived if that lies ahead.
+        is_ahead: The stamp lay ahead.
+    """
+
+    charger_id: str
+    session_id: int | None
+    started_at: datetime
+    meter_start_kwh: float | None
+    auth_reason: int | None
+    auth: str = field(repr=False)
+    told_at: datetime
+    is_ahead: bool = False
+    incomplete: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+
+    @property
+    def clock(self) -> str:
+        """Whether its time can be."""
+        return SUSPECT if self.doubtful else OK
+
+
+def auth_reason_name(auth_reason: int | None) -> str | None:
+    """Name why a session was authorized; None when it is not known."""
+    return None if auth_reason is None else enumerations.auth_reason_name(auth_reason)
+
+
+def document(pairs: Iterable[tuple[str, Field]]) -> bytes:
+    """Write a flat JSON object, in this order, times as UTC and numbers as plain decimals."""
+    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), _spelled(v)) for key, v in pairs)
+
+
+def _spelled(value: Field) -> bytes:
+    if isinstance(value, tuple):
+        return b"[%b]" % b",".join(map(json_value, value))
+    if isinstance(value, datetime):
+        return json_value(iso_utc(value))
+    if isinstance(value, float) and value.is_integer():
+        return json_value(int(value))
+    return json_value(value)
+
+
+def current_document(
+    charger_id: str, start: SessionStart | None, energy_kwh: float | None
+) -> bytes:
+    """Write ``session/current``; what only a 223 tells is null without one."""
+    reason = start.auth_reason if start else None
+    return document(
+        (
+            ("charger_id", charger_id),
+            ("session_id", start.session_id if start else None),
+            ("started_at", start.started_at if start else None),
+            ("meter_start_kwh", start.meter_start_kwh if start else None),
+            ("energy_kwh", energy_kwh),
+            ("auth_reason", reason),
+            ("auth_reason_name", auth_reason_name(reason)),
+            ("incomplete", start.incomplete if start else ()),
+            ("clock", start.clock if start else OK),
+        )
+    )
+
+
+def report_fields(report: SessionReport) -> tuple[tuple[str, Field], ...]:
+    """Return what every document about a finished session says, in order."""
+    reason = report.auth_reason
+    return (
+        ("charger_id", report.charger_id),
+        ("session_id", report.session_id),
+        ("started_at", report.started_at),
+        ("ended_at", report.ended_at),
+        ("energy_kwh", report.energy_kwh),
+        ("meter_start_kwh", report.meter_start_kwh),
+        ("meter_stop_kwh", report.meter_stop_kwh),
+        ("auth_reason", reason),
+        ("auth_reason_name", auth_reason_name(reason)),
+        ("offline", None if reason is None else reason in OFFLINE_REASONS),
+        ("incomplete", report.incomplete),
+        ("clock", report.clock),
+    )
+
+
+def last_document(report: SessionReport, name: Name = UNNAMED) -> bytes:
+    """Write ``session/last``: as the report, without the tag and our own time.
+
+    Args:
+        report: The session.
+        name: Key and revision of its row; unnamed while the store takes nothing.
+    """
+    key, revision = name
+    return document(
+        (
+            ("key", key),
+            ("revision", revision),
+            *report_fields(report),
+            ("source", report.source),
+            ("measured_at", report.measured_at),
+        )
+    )

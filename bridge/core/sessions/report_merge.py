@@ -1,0 +1,223 @@
+"""The ledger: one row for each finished session, whoever told of it and however often.
+
+Rules:
+
+1. A row says what the charger last said of a session. A repeat changes nothing; new content raises
+   the revision; what a source does not know (the REST interface knows no ``auth_reason``) never
+   erases what another told. The cloud's list counts more only where it knows that the session went
+   on.
+2. Its key is stable: it comes from the charger and its own counter. A key that was given stays,
+   whatever becomes known of its session; see :mod:`bridge.core.records.session_identity`.
+3. A time that can be replaces one that cannot, whoever told it. An end that the list mends is not
+   later than the stamp of the observation that told of the session.
+
+What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.
+"""
+
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TypeVar
+
+from bridge.core.records.session_clocks import ENDED, STARTED, before_first
+from bridge.core.records.session_identity import (
+    SAME_END_WITHIN,
+    is_again,
+    likeness,
+    report_key,
+    supersedes,
+)
+from bridge.core.records.session_report import BACKFILL, SessionReport, document, report_fields
+from bridge.core.value_format import hashed
+
+T = TypeVar("T")
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A report as the store holds it.
+
+    Attributes:
+        key: Stable across repeats, restarts and sources.
+        revision: 1, and one more for every change of content.
+        report: The content.
+        published: The broker acknowledged this revision.
+        settled: A consumer acknowledged the key, or the settle window passed; not owed any more.
+        published_at: When the broker acknowledged it (wall clock, UTC), or None.
+    """
+
+    key: str
+    revision: int
+    report: SessionReport
+    published: bool = False
+    settled: bool = False
+    published_at: datetime | None = None
+
+
+# -- the content of a row ----------------------------------------------------------------------
+
+
+def entered(
+    report: SessionReport, rows: Sequence[StoredReport], first_started_at: datetime | None = None
+) -> tuple[StoredReport, bool]:
+    """Return the row of a report as it is from now on, and whether it has to be written.
+
+    Args:
+        report: What arrived.
+        rows: What is stored of the same charger with the same counter, or without one.
+        first_started_at: The charger's first known session began then.
+    """
+    report = _judged(report, first_started_at)
+    key, held = find_row(report, rows)
+    if held is None:
+        return StoredReport(key, 1, report), True
+    content = merged(held.report, report)
+    if content is held.report:
+        return held, False
+    return StoredReport(key, held.revision + 1, content), True
+
+
+def _judged(report: SessionReport, first_started_at: datetime | None) -> SessionReport:
+    """Doubt what lies long before the charger's first session."""
+    early = before_first(report.started_at, report.ended_at, first_started_at)
+    if set(early) <= set(report.doubtful):
+        return report
+    doubtful = tuple(name for name in (STARTED, ENDED) if name in early or name in report.doubtful)
+    placed_at = report.placed_at
+    if ENDED in early and placed_at is None:
+        placed_at = report.received_at
+    return replace(report, doubtful=doubtful, placed_at=placed_at)
+
+
+def find_row(
+    report: SessionReport, rows: Sequence[StoredReport]
+) -> tuple[str, StoredReport | None]:
+    """Say which row a report belongs to.
+
+    Args:
+        report: What arrived.
+        rows: What is stored of the same charger with the same counter, or without one.
+
+    Returns:
+        The key, and the row if there is one. Where the counter stood still or came round again, the
+        key of the later arrival ends in the day its session began, then also in the time.
+    """
+    found = [(sure, row) for row in rows if (sure := likeness(row.report, report))]
+    if found:
+        # Of equally likely ones the nearest.
+        best = max(found, key=lambda one: (one[0], -abs(one[1].report.at - report.at)))[1]
+        return best.key, best
+    return _free_key(report, {row.key for row in rows}), None
+
+
+def _free_key(report: SessionReport, taken: Collection[str]) -> str:
+    began_at = report.at if STARTED in report.doubtful else report.started_at
+    key = report_key(report.charger_id, report.session_id, report.started_at)
+    by_time = f"{key}-{began_at:%Y%m%dT%H%M%S}"
+    keys = chain(
+        (key, f"{key}-{began_at:%Y%m%d}", by_time), (f"{by_time}-{n}" for n in itertools.count(2))
+    )
+    return next(one for one in keys if one not in taken)
+
+
+def merged(held: SessionReport, report: SessionReport) -> SessionReport:
+    """Return what is known of a session after another record of it; ``held`` if nothing is new."""
+    newer, older = (report, held) if supersedes(report, held) else (held, report)
+    # Where the list counts more than the charger, the session went on after its meter was told.
+    older_stop_kwh = None if newer.source == BACKFILL else older.meter_stop_kwh
+    # The list may have the tag, and never the reason.
+    is_poorer = newer.source == BACKFILL != older.source
+    auth_known = newer.auth_reason is not None or (bool(newer.auth) and not is_poorer)
+    if is_again(held, report):
+        start_of = end_of = held  # what the list mended stays mended
+    else:
+        start_of, end_of = (_whose(name, newer, older) for name in (STARTED, ENDED))
+    placed_at = end_of.placed_at
+    if ENDED in end_of.doubtful and ENDED in held.doubtful:
+        placed_at = held.placed_at  # a repetition does not move it
+    result = replace(
+        newer,
+        session_id=_first(newer.session_id, older.session_id),
+        started_at=start_of.started_at,
+        ended_at=_ended_at(start_of, end_of, newer),
+        auth_reason=newer.auth_reason if auth_known else older.auth_reason,
+        auth=newer.auth if auth_known else older.auth or newer.auth,
+        meter_start_kwh=_first(newer.meter_start_kwh, older.meter_start_kwh),
+        meter_stop_kwh=_first(newer.meter_stop_kwh, older_stop_kwh),
+        doubtful=(STARTED,) * (STARTED in start_of.doubtful)
+        + (ENDED,) * (ENDED in end_of.doubtful),
+        placed_at=placed_at,
+    )
+    unread = dict.fromkeys((*newer.incomplete, *older.incomplete))
+    result = replace(
+        result, incomplete=tuple(name for name in unread if not _is_known(result, name))
+    )
+    return held if _content(result) == _content(held) else result
+
+
+def _whose(name: str, newer: SessionReport, older: SessionReport) -> SessionReport:
+    """Say whose time counts: one that can be over one that cannot.
+
+    A time that could not be when it came does not become right by waiting for it.
+    """
+    if getattr(newer, name) == getattr(older, name):
+        return older if name in older.doubtful else newer
+    return older if name in newer.doubtful and name not in older.doubtful else newer
+
+
+def _ended_at(start_of: SessionReport, end_of: SessionReport, newer: SessionReport) -> datetime:
+    """Return when a session ended: not after the charger's own observation was measured.
+
+    The list's end differs by seconds, and would overlap the session that began right after.
+    """
+    if end_of.source != BACKFILL or newer.source == BACKFILL or newer.ranked_at is not None:
+        return end_of.ended_at
+    is_before = timedelta() < end_of.ended_at - newer.measured_at <= SAME_END_WITHIN
+    is_whole = newer.measured_at >= start_of.started_at
+    return newer.measured_at if is_before and is_whole else end_of.ended_at
+
+
+def _is_known(report: SessionReport, name: str) -> bool:
+    return getattr(report, name) not in (None, "")
+
+
+def _first(one: T | None, other: T | None) -> T | None:
+    return other if one is None else one
+
+
+def _content(report: SessionReport) -> SessionReport:
+    """Return a report without where it came from and when, which nobody bills by."""
+    return replace(
+        report,
+        source="",
+        measured_at=_NEVER,
+        received_at=_NEVER,
+        placed_at=None,
+        ranked_at=None,
+    )
+
+
+def report_document(stored: StoredReport, *, personal_data: bool, salt: bytes) -> bytes:
+    """Write the ``session/report`` document.
+
+    Args:
+        stored: The row.
+        personal_data: Show the tag as it is instead of hashed.
+        salt: This installation's.
+    """
+    report = stored.report
+    auth = report.auth if personal_data else hashed(report.auth, salt)
+    return document(
+        (
+            ("key", stored.key),
+            ("revision", stored.revision),
+            *report_fields(report),
+            ("auth", auth if report.auth else None),
+            ("source", report.source),
+            ("measured_at", report.measured_at),
+            ("received_at", report.received_at),
+        )
+    )

@@ -1,0 +1,82 @@
+"""Which chargers there are: the configured ones, or all that the account lists.
+
+Rules:
+
+1. Configured serials are served from the first moment; the account's list only tells which of
+   them it does not know.
+2. Without configured serials the list decides. It is read again every minute while somebody is
+   probably setting up or a charger is missing, every five minutes after that, so that who comes or
+   leaves is noticed without a restart. The vendor allows two a minute.
+3. Who left is decided elsewhere (:mod:`bridge.core.sources.absence`).
+"""
+
+from bridge.core.events import Moment
+
+SETTING_UP_S = 600.0
+SETTING_UP_EVERY_S = 60.0
+EVERY_S = 300.0
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 300.0
+
+
+class Discovery:
+    """When to ask for the list, and what it brought."""
+
+    def __init__(self, configured: tuple[str, ...]) -> None:
+        self._configured = configured
+        self._started_s: float | None = None
+        self._due_s: float | None = None
+        self._failures = 0
+
+    def configure(self, configured: tuple[str, ...], now: Moment) -> None:
+        """Take other configured serials, and ask soon."""
+        self._configured = configured
+        if self._due_s is not None:
+            self._due_s = now.mono_s
+
+    def start(self, now: Moment) -> None:
+        """Ask as soon as possible."""
+        self._started_s = now.mono_s
+        self._due_s = now.mono_s
+
+    def hint(self, now: Moment) -> None:
+        """Something suggests that the list changed: ask soon, if asking is not already due."""
+        if not self._configured and self._due_s is not None:
+            self._due_s = min(self._due_s, now.mono_s + FIRST_RETRY_S)
+
+    def deadline_s(self) -> float | None:
+        """When :meth:`take` has something to say next, or None while an answer is awaited."""
+        return self._due_s
+
+    def take(self, now: Moment) -> bool:
+        """Say whether to ask now; the answer is then awaited."""
+        if self._due_s is None or now.mono_s < self._due_s:
+            return False
+        self._due_s = None
+        return True
+
+    def listed(
+        self, ids: tuple[str, ...], now: Moment, *, is_doubtful: bool = False
+    ) -> tuple[str, ...]:
+        """Take the account's list.
+
+        Args:
+            ids: Who is on it.
+            now: When it came.
+            is_doubtful: Somebody is missing who was there before: ask again soon.
+
+        Returns:
+            The configured serials it does not know.
+        """
+        self._failures = 0
+        missing = tuple(sorted(set(self._configured) - set(ids)))
+        is_young = self._started_s is not None and now.mono_s - self._started_s < SETTING_UP_S
+        is_soon = is_doubtful or (is_young and bool(missing or not self._configured))
+        self._due_s = now.mono_s + (SETTING_UP_EVERY_S if is_soon else EVERY_S)
+        return missing
+
+    def failed(self, now: Moment, retry_after_s: float | None) -> None:
+        """Note that the list could not be read; ask again later."""
+        self._failures += 1
+        wait_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
+        self._due_s = now.mono_s + max(wait_s, retry_after_s or 0.0)

@@ -1,0 +1,71 @@
+"""What the store says of itself."""
+
+from dataclasses import dataclass
+
+from bridge.core.events import StoreOpened
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.unread_text import UnreadText
+from bridge.core.sessions.report_merge import StoredReport
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """What a store held when it was opened.
+
+    Attributes:
+        owed: Reports that are not settled, oldest end first. Those with ``published`` set were
+            taken by the broker, and wait for a consumer or for the settle window.
+        commands: Every command still kept, oldest first: those without an answer go on, those
+            with one are remembered.
+        quarantined: Where a file that could not be used was moved to; empty when there was none.
+        damaged: How many rows fail their check; they stay in the file and are not handed out.
+        salvaged: How many rows were saved out of damaged parts; they are among the others.
+        incomplete: The write-ahead log was gone: what was committed last may be missing.
+        texts: What should be sessions and could not be read, oldest first.
+        has_consumer: Somebody took a report since the store was made.
+    """
+
+    owed: tuple[StoredReport, ...] = ()
+    commands: tuple[CommandRow, ...] = ()
+    quarantined: str = ""
+    damaged: int = 0
+    salvaged: int = 0
+    incomplete: bool = False
+    texts: tuple[UnreadText, ...] = ()
+    has_consumer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUsage:
+    """How full the store is.
+
+    Attributes:
+        used_share: Of its quota, 0.0 to 1.0 (a damaged file can be a little above). From 0.8 on
+            the operator should know, from 0.95 on settled reports make room for new ones, at 1.0
+            nothing new is taken.
+        free_bytes: What the filesystem has left for us.
+        kept: How many reports nobody ever asked for it holds.
+    """
+
+    used_share: float
+    free_bytes: int
+    kept: int = 0
+
+
+def store_opened(opened: OpenedStore, *, again: bool = False) -> StoreOpened:
+    """Return the event that tells the core.
+
+    Args:
+        opened: What the store held.
+        again: It was open before in this process: the core knows its commands better.
+    """
+    return StoreOpened(
+        opened.owed,
+        opened.quarantined,
+        opened.damaged,
+        () if again else opened.commands,
+        opened.salvaged,
+        opened.incomplete,
+        opened.texts,
+        opened.has_consumer,
+    )

@@ -1,0 +1,1 @@
+"""What is made from the registries: topic reference, schemas, openHAB, tags, access list."""

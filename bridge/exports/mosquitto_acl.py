@@ -1,0 +1,114 @@
+"""An access list for mosquitto, from the tables the program runs by.
+
+Rules:
+
+1. The bridge may do what it does and nothing else: it cannot command itself.
+2. Who may command may only send what ``commands.allow`` carries out, and to the served chargers
+   where the configuration names them.
+3. Reading is for all three, so that a dashboard needs no rights to command. What answers go to
+   Response Topics is for those who ask.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.topics import HomeAssistantTopics, Topics
+from bridge.settings import Settings
+
+BRIDGE: Final = "charger-bridge"
+AUTOMATION: Final = "automation"
+READER: Final = "reader"
+
+_HEAD: Final = """\
+# Access list for mosquitto, made by `charger-bridge topics --format acl`.
+#
+#   acl_file /etc/mosquitto/charger-bridge.acl
+#   password_file /etc/mosquitto/passwd
+#   allow_anonymous false
+#
+# Three roles: rename the users, or copy a block for another one. Without a block a user may do
+# nothing. mosquitto grants subscriptions that reach further, and delivers only what is listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What one user may do.
+
+    Attributes:
+        user: Name at the broker.
+        about: For whom it is.
+        read: Topic filters it receives.
+        write: Topic filters it publishes to.
+    """
+
+    user: str
+    about: str
+    read: tuple[str, ...]
+    write: tuple[str, ...] = ()
+
+
+def roles(settings: Settings) -> tuple[Role, Role, Role]:
+    """Return the bridge, who commands it, and who only looks.
+
+    Args:
+        settings: Base topic, reply prefixes, chargers, and what may be commanded.
+    """
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    shown = topics.publications
+    replies = tuple(f"{prefix}#" for prefix in topics.answer_prefixes)
+    name = settings.mqtt.username
+    own = settings.homeassistant
+    places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
+    described, born = (places.publications, (places.status,)) if own.enabled else ((), ())
+    return (
+        Role(
+            # One user of two blocks would have the rights of both.
+            BRIDGE if name in (None, AUTOMATION, READER) else str(name),
+            "The bridge itself. No other user should have these rights.",
+            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born),
+            # A retained command is emptied.
+            (*shown, *replies, *described, topics.command("+", "+")),
+        ),
+        Role(
+            AUTOMATION,
+            "Flows and dashboards that command. Delete what they need not.",
+            (*shown, *replies, *described),
+            (*_asked(topics, settings), *born),
+        ),
+        Role(READER, "Whoever only looks.", shown),
+    )
+
+
+def _asked(topics: Topics, settings: Settings) -> Iterator[str]:
+    """List what may be published for the bridge to take."""
+    for charger_id in settings.easee.chargers or ("+",):
+        for spec in CATALOGUE.values():
+            if allowed(spec, settings.commands.allow):
+                yield topics.command(charger_id, spec.name)
+        for name in QUESTIONS:
+            yield topics.query(charger_id, name)
+    yield topics.session_ack
+    yield topics.session_replay
+    yield topics.forget
+
+
+def mosquitto_acl(settings: Settings) -> str:
+    """Write the access list of a configuration.
+
+    Args:
+        settings: The configuration; see :func:`roles`.
+    """
+    return "\n\n".join((_HEAD, *map(_block, roles(settings))))
+
+
+def _block(role: Role) -> str:
+    both = [one for one in role.read if one in role.write]
+    lines = (
+        *(f"topic readwrite {one}" for one in both),
+        *(f"topic read {one}" for one in role.read if one not in both),
+        *(f"topic write {one}" for one in role.write if one not in both),
+    )
+    return "\n".join((f"# {role.about}", f"user {role.user}", *lines))

@@ -1,0 +1,196 @@
+"""Things and items for openHAB's MQTT binding, from the tables: one thing per charger.
+
+Rules:
+
+1. Only what the binding can do by itself: bare values on topics of their own, and no transformation
+   that would have to be installed.
+2. A channel shows what the charger reports. What may be commanded has a command topic, never
+   retained.
+3. No password is written: the broker's bridge is made by hand or gets its login in openHAB.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from bridge.conventions.homeassistant.controls import CONTROLS
+from bridge.conventions.homeassistant.entities import spoken
+from bridge.conventions.homeassistant.entity_table import (
+    DERIVED_SHOWN,
+    DERIVED_VALUES,
+    LEVELS,
+    Level,
+    is_switch,
+)
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.topics import Topics
+from bridge.settings import Settings
+
+_HEAD: Final = """\
+// Things and items for openHAB, made by `charger-bridge topics --format openhab`.
+// The first part goes into things/charger.things, the second into items/charger.items."""
+
+# openHAB's dimension and unit of what the vendor measures in; a plain number otherwise.
+_DIMENSIONS: Final[Mapping[str | None, tuple[str, str]]] = {
+    "kW": ("Number:Power", "kW"),
+    "kWh": ("Number:Energy", "kWh"),
+    "A": ("Number:ElectricCurrent", "A"),
+    "V": ("Number:ElectricPotential", "V"),
+    "mV": ("Number:ElectricPotential", "mV"),
+    "degC": ("Number:Temperature", "°C"),
+    "%": ("Number:Dimensionless", "%"),
+    "s": ("Number:Time", "s"),
+    "ms": ("Number:Time", "ms"),
+    "h": ("Number:Time", "h"),
+}
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel and its item.
+
+    Attributes:
+        id: Last part of its UID.
+        type: The binding's channel type.
+        item: openHAB's item type; empty for a trigger, which has none.
+        label: What people see.
+        options: Configuration of the channel.
+        note: What its numbers mean, for a comment; may be empty.
+        is_action: Its item must not take the command for its state.
+    """
+
+    id: str
+    type: str
+    item: str
+    label: str
+    options: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    note: str = ""
+    is_action: bool = False
+
+
+def things_and_items(settings: Settings) -> str:
+    """Write the things and the items of a configuration.
+
+    Args:
+        settings: The configuration. Without ``easee.chargers`` they are about ``SERIAL``, to be
+            replaced.
+    """
+    chargers = settings.easee.chargers or ("SERIAL",)
+    each = {charger: tuple(channels(settings, charger)) for charger in chargers}
+    tls = str(settings.mqtt.tls.enabled).lower()
+    broker = f"host={_quoted(settings.mqtt.host)}, port={settings.mqtt.port}, secure={tls}"
+    lines = (
+        _HEAD,
+        "",
+        "// ---- things/charger.things",
+        "// Add username and password where the broker wants them.",
+        f'Bridge mqtt:broker:charger "MQTT broker" [ {broker} ] {{',
+        *(line for charger, found in each.items() for line in _thing(settings, charger, found)),
+        "}",
+        "",
+        "// ---- items/charger.items",
+        *(line for charger, found in each.items() for line in _items(charger, found)),
+    )
+    return "\n".join(lines)
+
+
+def channels(settings: Settings, charger: str) -> Iterator[Channel]:
+    """List the channels of a charger, what is shown first."""
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    may = {
+        name: control
+        for name, control in CONTROLS.items()
+        if allowed(CATALOGUE[name], settings.commands.allow)
+    }
+    commands = {control.shows: name for name, control in may.items() if control.shows}
+    for name, (level, label) in DERIVED_SHOWN.items():
+        if level is not Level.RARE:
+            yield _derived(topics.state(charger, name), name, label)
+    for spec in REGISTRY.values():
+        if settings.publish.scalar and LEVELS[spec.name] in (Level.MAIN, Level.DIAGNOSTIC):
+            command = commands.get(spec.name)
+            target = None if command is None else topics.command(charger, command)
+            yield _observation(topics.state(charger, spec.name), spec, target)
+    for name, control in may.items():
+        if not control.shows:
+            options = {"commandTopic": topics.command(charger, name), "allowedStates": "PRESS"}
+            yield Channel(name, "string", "String", control.name, options, is_action=True)
+    for kind, label in (
+        ("smart_button", "Smart button"),
+        ("authorization_requested", "Authorization requested"),
+        ("error_event", "Error"),
+    ):
+        topic = topics.event(charger, kind.removesuffix("_event"))
+        yield Channel(kind, "trigger", "", label, {"stateTopic": topic})
+
+
+def _derived(topic: str, name: str, label: str) -> Channel:
+    if is_switch(DERIVED_VALUES[name]):
+        return Channel(name, "switch", "Switch", label, _switch({"stateTopic": topic}))
+    return Channel(name, "string", "String", label, {"stateTopic": topic})
+
+
+def _observation(topic: str, spec: ObservationSpec, target: str | None) -> Channel:
+    options = {"stateTopic": topic} | ({} if target is None else {"commandTopic": target})
+    label = spoken(spec.name)
+    note = ", ".join(f"{code} {text}" for code, text in spec.labels.items())
+    if spec.kind is DataType.BOOLEAN:
+        return Channel(spec.name, "switch", "Switch", label, _switch(options))
+    if spec.kind is DataType.STRING:
+        return Channel(spec.name, "string", "String", label, options, note)
+    item, unit = _DIMENSIONS.get(spec.unit, ("Number", ""))
+    if unit:
+        options["unit"] = unit
+    return Channel(spec.name, "number", item, label, options, note)
+
+
+def _switch(options: Mapping[str, str]) -> Mapping[str, str]:
+    return {**options, "on": "true", "off": "false"}
+
+
+def _thing(settings: Settings, charger: str, found: tuple[Channel, ...]) -> Iterator[str]:
+    topics = Topics(settings.mqtt.base_topic)
+    options = {
+        "availabilityTopic": topics.availability(charger),
+        "payloadAvailable": "online",
+        "payloadNotAvailable": "offline",
+    }
+    yield f'    Thing topic {charger} "Easee {charger}" {_bracketed(options)} {{'
+    yield "        Channels:"
+    for channel in found:
+        if channel.note:
+            yield f"            // {channel.note}"
+        label = _quoted(channel.label)
+        yield (
+            f"            Type {channel.type} : {channel.id} {label} {_bracketed(channel.options)}"
+        )
+    yield "    }"
+
+
+def _items(charger: str, found: tuple[Channel, ...]) -> Iterator[str]:
+    group = f"Charger_{charger}"
+    yield f'Group {group} "Easee {charger}"'
+    for channel in found:
+        if channel.item:
+            # An action's item would otherwise show what was pressed last, for ever.
+            extra = ', autoupdate="false"' if channel.is_action else ""
+            unit = channel.options.get("unit")
+            extra += f', unit="{unit}"' if unit else ""
+            place = f'channel="mqtt:topic:charger:{charger}:{channel.id}"'
+            yield (
+                f"{channel.item} {group}_{channel.id} {_quoted(channel.label)} ({group})"
+                f" {{ {place}{extra} }}"
+            )
+    yield ""
+
+
+def _bracketed(options: Mapping[str, str]) -> str:
+    return "[ " + ", ".join(f"{key}={_quoted(text)}" for key, text in options.items()) + " ]"
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

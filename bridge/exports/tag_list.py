@@ -1,0 +1,105 @@
+"""The tag list: every topic of a charger as a row of CSV, for SCADA, Loxone and PLCs."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
+from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.topics import Topics
+from bridge.settings import Settings
+
+_TYPES = {DataType.BOOLEAN: "boolean", DataType.DOUBLE: "number", DataType.INTEGER: "integer"}
+# What a list of any charger has in the place of a serial: replace it.
+ANY_CHARGER = "SERIAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One row; the names of the fields are the heads of the columns.
+
+    Attributes:
+        charger: Its serial.
+        tag: Unique within a charger.
+        topic: The whole topic.
+        access: ``read`` or ``write``.
+        type: ``number``, ``integer``, ``boolean``, ``text`` or ``json``.
+        unit: As the vendor measures; empty when there is none.
+        retained: ``yes`` where the broker keeps the newest value.
+        values: What it can be, where that is a list; codes with their meaning.
+        description: One line.
+    """
+
+    charger: str
+    tag: str
+    topic: str
+    access: str
+    type: str
+    unit: str
+    retained: str
+    values: str
+    description: str
+
+
+def tag_list(settings: Settings) -> str:
+    """Write the tag list of a configuration as CSV with a head line (RFC 4180).
+
+    Args:
+        settings: The configuration. Without ``easee.chargers`` the rows are about ``SERIAL``.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(field.name for field in fields(Tag))
+    writer.writerows(map(astuple, tags(settings)))
+    return text.getvalue().rstrip("\r\n")
+
+
+def tags(settings: Settings) -> Iterator[Tag]:
+    """List what may be read, then what may be written, charger by charger."""
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    for charger in settings.easee.chargers or (ANY_CHARGER,):
+        yield Tag(
+            charger,
+            "availability",
+            topics.availability(charger),
+            "read",
+            "text",
+            "",
+            "yes",
+            "online offline",
+            "Whether its values can be relied on",
+        )
+        yield from _derived(topics, charger)
+        if settings.publish.scalar:
+            yield from (_observation(topics, charger, spec) for spec in REGISTRY.values())
+        for spec in CATALOGUE.values():
+            if allowed(spec, settings.commands.allow):
+                topic = topics.command(charger, spec.name)
+                kind = ("write", "text", "", "no", spec.payload, spec.description)
+                yield Tag(charger, f"set_{spec.name}", topic, *kind)
+
+
+def _derived(topics: Topics, charger: str) -> Iterator[Tag]:
+    rows = [(topic.name, topic.values, topic.meaning.replace("`", "")) for topic in DERIVED]
+    rows.append((TOUCH_BUTTON, TOUCH_BUTTON_VALUES, "whether the touch button does anything"))
+    for name, words, meaning in rows:
+        kind = "boolean" if "true" in words else "text"
+        topic = topics.state(charger, name)
+        yield Tag(charger, name, topic, "read", kind, "", "yes", " ".join(words), meaning)
+
+
+def _observation(topics: Topics, charger: str, spec: ObservationSpec) -> Tag:
+    is_json = spec.unit == "json"
+    return Tag(
+        charger,
+        spec.name,
+        topics.state(charger, spec.name),
+        "read",
+        "json" if is_json else _TYPES.get(spec.kind, "text"),
+        "" if is_json else spec.unit or "",
+        "no" if spec.personal else "yes",
+        " ".join(f"{code}={label}" for code, label in spec.labels.items()),
+        spec.description,
+    )

@@ -1,0 +1,284 @@
+"""The topic reference: what is published, what is listened to, generated from the code's tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from bridge.core.easee import enumerations
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.derived_state import DERIVED, LED, TOUCH_BUTTON
+from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
+from bridge.core.easee.observation_registry import NAMES_NOBODY, REGISTRY, ObservationSpec
+from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.topics import Topics
+
+_RULES = """\
+Generated from the tables of the program: edit those. `charger-bridge topics --config FILE` prints
+it for a configuration.
+
+Every message has QoS 1. Times are ISO 8601 in UTC with `Z`. Numbers are plain decimals, booleans
+`true` and `false`, and what is not known is `null`. `measured_at` is the charger's time,
+`received_at` ours. A retained value is the newest by `measured_at`, whatever order things arrived
+in; values are published when they change, and all of them again after the broker lost them.
+
+With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user properties.
+
+With `homeassistant.enabled` there are also retained descriptions below
+`homeassistant.discovery_prefix`, and `homeassistant.status_topic` is listened to."""
+
+_PERSONAL = """\
+*Personal* marks personal data: never retained, and published as `sha256:` with a salted hash unless
+`publish.personal_data` is true. An empty text stays empty; as a bare value it is an empty message,
+so a broker keeps nothing of it, and who comes later finds no value. *Auth removed* marks a JSON
+text that is retained without the fields that carry a tag or token; where that cannot be made sure
+of, it is not published. Any other text that is JSON goes out without fields that are named like an
+address, a person or a network, also under an id nobody has described. The type is the usual one;
+the type a message names wins. An id that is not listed is published as `observation_<id>`."""
+
+_TOUCH_BUTTON = (
+    "`enabled` or `disabled`; published once a confirmed command switched smart charging through "
+    "its setting: switched off there, the button is dead until smart charging is on again"
+)
+
+
+def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str:
+    """Write the reference of one topic tree as Markdown.
+
+    Args:
+        topics: The tree.
+        allow: ``commands.allow`` of a configuration, to mark what it refuses; None for none.
+    """
+    parts = (
+        "# Topics",
+        _RULES,
+        "## What the bridge publishes",
+        _table(("topic", "retained", "payload"), _published(topics)),
+        "What is retained of a charger is emptied when it left the account (operations.md).",
+        "## What the bridge listens to",
+        _table(("topic", "payload"), _listened(topics)),
+        "## Derived state",
+        f"Retained, on {_code(topics.state('<id>', '<name>'))}, once something tells.",
+        _table(("name", "follows", "values"), _derived_rows()),
+        "## Observations",
+        _where(topics),
+        _PERSONAL,
+        _table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
+        "Texts and ids that are not personal, and why:",
+        _table(("id", "name", "why not"), _not_personal()),
+        "## Labels",
+        "`label` in the document is the word for a code, `null` where the code is not known.",
+        *(_labels(spec) for spec in _specs() if spec.labels and spec.id != LED),
+        "## The light strip (46)",
+        _table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
+        "## Commands",
+        f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
+        *_commands(allow),
+        "## Queries",
+        _asked(topics),
+        _table(("query", "payload", "`value`"), _queries()),
+        "## Vendor command ids",
+        "They name what `foreign_command` events tell; another number space than observations.",
+        _codes(enumerations.COMMAND),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(topics: Topics) -> str:
+    document = _code(topics.observation("<id>", "<name>"))
+    bare = _code(topics.state("<id>", "<name>"))
+    return f"The JSON document is on {document}, the bare value on {bare}."
+
+
+def _asked(topics: Topics) -> str:
+    asked, told = _code(f"{topics.base}/<id>/get/<query>"), _code(topics.result("<id>", "<query>"))
+    return (
+        f"On {asked}, answered once on {told} like a command, with the data in `value`. They cost"
+        " request budget: `refused` with `busy` when it is spent."
+    )
+
+
+def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
+    one = "<id>"
+    yield _code(topics.bridge_state), "yes, and will", "`online`, `offline`"
+    yield (
+        _code(topics.bridge_cloud),
+        "yes",
+        "`connected`, `degraded` (polling or partial), `disconnected`, `auth_failed`, `blocked`",
+    )
+    yield (
+        _code(topics.bridge_info),
+        "yes",
+        "JSON: version, client_id, instance, started_at, chargers, capabilities",
+    )
+    yield _code(topics.bridge_health), "yes", "JSON: one summary"
+    yield (
+        _code(topics.bridge_heartbeat),
+        "no",
+        (
+            "JSON: client_id, instance, started_at, at, count, about every 10 s; the bridge listens"
+            " to it itself, and makes a new connection when it stops coming back"
+        ),
+    )
+    yield (
+        _code(topics.alert("<kind>")),
+        "yes, emptied when solved",
+        "JSON: kind, message, hint, since",
+    )
+    yield (
+        _code(topics.alert("session_unreadable/<id>")),
+        "yes, emptied when solved",
+        (
+            "the same, of a charger whose session was told and cannot be read; the cloud's list is"
+            " asked within a minute"
+        ),
+    )
+    yield (
+        _code(topics.availability(one)),
+        "yes",
+        (
+            "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within"
+            f" 20 min). Counts only while {_code(topics.bridge_state)} is `online`: a bridge that"
+            " was killed cannot take it back"
+        ),
+    )
+    yield (
+        _code(topics.observation(one, "<name>")),
+        "yes",
+        "JSON: id, name, value, label, unit, measured_at, received_at, source",
+    )
+    yield _code(topics.state(one, "<name>")), "yes", "the bare value, or derived state"
+    yield (
+        _code(topics.event(one, "<kind>")),
+        "no",
+        "JSON: `smart_button`, `authorization_requested`, `foreign_command`, `error`",
+    )
+    yield (
+        _code(topics.session(one, "current")),
+        "yes, emptied when it ends",
+        "JSON of the running session",
+    )
+    yield (
+        _code(topics.session(one, "last")),
+        "yes",
+        "JSON of the newest finished session, with its `key` and `revision`",
+    )
+    yield (
+        _code(topics.session(one, "report")),
+        "no",
+        (
+            "JSON of every finished session, once or more with the same `key`; a higher `revision`"
+            " says that its content changed; `incomplete` names what could not be read, `clock` is"
+            " `suspect` where a time cannot be"
+        ),
+    )
+    yield _code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
+    yield (
+        _code(topics.command(one, "<command>")),
+        "emptied",
+        "nothing, where somebody left a retained command; otherwise it is listened to",
+    )
+
+
+def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
+    meanings = (
+        "a command: a bare value, or JSON with value, id, ttl_s, expires_at; never retained",
+        "a query, answered on the result topic",
+        (
+            "the `key` of a session report that was taken, bare, or JSON"
+            ' `{"key": …, "revision": …}`, or a list of these: it is settled and not sent again'
+        ),
+        'JSON `{"since": …, "charger": …}`, either may be left out: publish stored reports again',
+        (
+            "the serial of a charger that left the account: all that is retained of it is emptied"
+            " now, and not a day after it left; never retained"
+        ),
+    )
+    named = (
+        f"{topics.base}/<id>/set/<command>",
+        f"{topics.base}/<id>/get/<query>",
+        *topics.subscriptions[2:],
+    )
+    return ((_code(topic), meaning) for topic, meaning in zip(named, meanings, strict=True))
+
+
+def _derived_rows() -> Iterator[tuple[str, str, str]]:
+    for topic in DERIVED:
+        values = topic.meaning
+        if topic.name == "op_mode":
+            values += ": " + ", ".join(_code(label) for label in OP_MODE.values())
+        yield _code(topic.name), ", ".join(map(str, topic.sources)), values
+    yield _code(TOUCH_BUTTON), "102 and confirmed settings", _TOUCH_BUTTON
+
+
+def _specs() -> Iterable[ObservationSpec]:
+    return REGISTRY.values()
+
+
+def _observation(spec: ObservationSpec) -> tuple[str, ...]:
+    mark = f"personal: {spec.privacy}" if spec.personal else ""
+    if spec.auth_field:
+        mark = "Auth removed"
+    return (
+        str(spec.id),
+        _code(spec.name),
+        spec.kind.name.lower(),
+        spec.unit or "",
+        mark,
+        spec.description,
+    )
+
+
+def _not_personal() -> Iterator[tuple[str, ...]]:
+    for spec in _specs():
+        if spec.privacy != NAMES_NOBODY and not spec.personal:
+            yield str(spec.id), _code(spec.name), spec.privacy
+
+
+def _labels(spec: ObservationSpec) -> str:
+    return f"### {spec.name} ({spec.id})\n\n{_codes(spec.labels)}"
+
+
+def _codes(labels: Labels) -> str:
+    return ", ".join(f"{code} {_code(label)}" for code, label in labels.items())
+
+
+def _led_rows() -> Iterator[tuple[str, ...]]:
+    for mode, group in groupby(LED_MODE.items(), key=lambda item: item[1]):
+        codes = [code for code, _ in group]
+        parts = (mode.meaning, mode.color, mode.pattern)
+        named = f"{codes[0]} to {codes[-1]}" if len(codes) > 1 else str(codes[0])
+        yield named, *(_code("null" if part is None else part) for part in parts)
+
+
+def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
+    groups = dict.fromkeys(spec.group for spec in CATALOGUE.values())
+    for group in groups:
+        rows = (
+            (
+                _code(spec.name),
+                spec.payload,
+                spec.description
+                + (" (*flash*)" if spec.flash else "")
+                + ("" if allow is None or allowed(spec, allow) else " (**not allowed here**)"),
+            )
+            for spec in CATALOGUE.values()
+            if spec.group == group
+        )
+        yield f"### {group}\n\n" + _table(("command", "payload", "does"), rows)
+
+
+def _queries() -> Iterator[tuple[str, str, str]]:
+    for question in QUESTIONS.values():
+        yield _code(question.name), question.payload, question.description
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_row(heads), _row(["---"] * len(heads)), *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

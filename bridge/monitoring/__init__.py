@@ -1,0 +1,1 @@
+"""Health seen from outside: status page model, metrics, watchdog, health check, systemd."""

@@ -1,0 +1,255 @@
+"""What happened since the start, counted: a fold over the core's events and effects.
+
+It decides nothing and nothing depends on it. Whoever shows the bridge to a machine, as metrics,
+or to a person, as a page, asks here; with nobody to ask it does not exist.
+
+What can be counted stands in :data:`COUNTERS`, each with the labels it is split by. Values of
+labels are words of our own, never texts from outside, so their number is bounded.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from bridge.core.delivery.outbox import REFUSED
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.effects import CallCloud, Effect, Note
+from bridge.core.events import (
+    CloudFailed,
+    CommandNotSaved,
+    CommandSaved,
+    Event,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    Observed,
+    ReportNotSaved,
+    ReportSaved,
+    StoreFailed,
+    StoreOpened,
+    StoreTended,
+    StreamClosed,
+    StreamOddity,
+    StreamOpened,
+    ValuesAcked,
+)
+from bridge.core.messages import Publish
+from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.topics import Topics
+from bridge.errors import RateLimited
+from bridge.monitoring.status_page import StatusPage
+
+# Somebody may ask for anything; the number of labels stays ours.
+UNKNOWN = "other"
+# Upper bounds in seconds; the contract's final answer comes within 30 s, one that waited for its
+# turn later.
+LATENCY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Alerts that say why the broker or the cloud is out of reach.
+OF_A_LINK: Final = (
+    "broker_unreachable",
+    "cloud_unreachable",
+    "login_refused",
+    "auth_failed",
+    "blocked",
+)
+VALUES_PUBLISHED: Final = ("mqtt_publications", ("true",))
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One thing that is counted.
+
+    Attributes:
+        help: What, in one sentence.
+        labels: Names of what it is split by.
+    """
+
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+COUNTERS: Final[Mapping[str, Metric]] = {
+    "observations": Metric("Observations that arrived, repeats included.", ("source",)),
+    "stream_connections": Metric("Connections to the hub that were opened."),
+    "stream_losses": Metric("Connections to the hub that ended or could not be made."),
+    "stream_oddities": Metric("Parts of the stream that were skipped.", ("kind",)),
+    "mqtt_connections": Metric("Connections to the broker."),
+    "mqtt_losses": Metric("Connections to the broker that ended."),
+    "mqtt_received": Metric("Messages from the broker, commands and echoes."),
+    "mqtt_publications": Metric("Messages for the broker, before conflation.", ("retained",)),
+    "mqtt_acknowledged": Metric("Messages that the broker acknowledged.", ("result",)),
+    "cloud_requests": Metric("REST calls, those that wait for the budget included.", ("endpoint",)),
+    "cloud_failures": Metric("REST calls that failed, by kind of error.", ("error",)),
+    "cloud_rate_limited": Metric("REST calls that the vendor's or our own limit held."),
+    "answers": Metric(
+        "Final answers to commands and queries, repeated ones included.",
+        ("command", "state", "reason"),
+    ),
+    "store_commits": Metric("Rows that were committed.", ("kind",)),
+    "store_failures": Metric("Rows that were not committed.", ("kind",)),
+    "log_lines": Metric("Lines the core wrote, by level.", ("level",)),
+}
+
+
+class _Answer(msgspec.Struct):
+    """What is read of an answer on ``result/<command>``."""
+
+    command: str
+    state: str
+    final: bool
+    reason: str | None
+    elapsed_ms: int
+
+
+class Latency:
+    """A histogram of durations in seconds."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_S) + 1)
+        self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Take one duration."""
+        place = next((i for i, bound in enumerate(LATENCY_S) if seconds <= bound), len(LATENCY_S))
+        self.counts[place] += 1
+        self.sum_s += seconds
+
+    def cumulative(self) -> tuple[tuple[float | None, int], ...]:
+        """Return (upper bound, how many are not above it); the last bound is None."""
+        total, found = 0, []
+        for bound, count in zip((*LATENCY_S, None), self.counts, strict=True):
+            total += count
+            found.append((bound, total))
+        return tuple(found)
+
+
+class Tally:
+    """Counters, and where things stand.
+
+    Attributes:
+        counts: By metric and its labels' values.
+        command_s: From a command's arrival to its final answer.
+        broker_up: The broker has us.
+        stream_up: The hub has us.
+        store_ok: The last thing the store said was no failure.
+        used_share: Of the store's quota; None while it was not measured.
+        free_bytes: What its filesystem has left; likewise.
+        cloud: The word of ``bridge/cloud``; empty before the first.
+        why: What is wrong with what this bridge cannot do without, by kind of alert, in words.
+        page: What the status page shows; None where nobody looks.
+    """
+
+    def __init__(self, topics: Topics, page: StatusPage | None = None) -> None:
+        self._topics = topics
+        self._alert_topics = {topics.alert(kind): kind for kind in OF_A_LINK}
+        self.page = page
+        self.counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self.command_s = Latency()
+        self.broker_up = False
+        self.stream_up = False
+        self.store_ok = False
+        self.used_share: float | None = None
+        self.free_bytes: int | None = None
+        self.cloud = ""
+        self.why: dict[str, str] = {}
+        self._health = b"{}"
+
+    @property
+    def health(self) -> Mapping[str, object]:
+        """The newest ``bridge/health``."""
+        found: Mapping[str, object] = msgspec.json.decode(self._health)
+        return found
+
+    def event(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
+        """Take one event."""
+        if self.page is not None:
+            self.page.event(event)
+        match event:
+            case Observed(observations, source):
+                self._count("observations", source, by=len(observations))
+            case MqttAcked(_, reason_code):
+                self._count("mqtt_acknowledged", "refused" if reason_code >= REFUSED else "ok")
+            case ValuesAcked(messages):
+                self._count("mqtt_acknowledged", "ok", by=len(messages))
+            case MqttMessage():
+                self._count("mqtt_received")
+            case MqttConnected():
+                self.broker_up = True
+                self._count("mqtt_connections")
+            case MqttDisconnected():
+                self.broker_up = False
+                self._count("mqtt_losses")
+            case StreamOpened():
+                self.stream_up = True
+                self._count("stream_connections")
+            case StreamClosed():
+                self.stream_up = False
+                self._count("stream_losses")
+            case StreamOddity(kind, _, times):
+                self._count("stream_oddities", kind, by=times)
+            case CloudFailed(_, error):
+                self._count("cloud_failures", type(error).__name__)
+                if isinstance(error, RateLimited):
+                    self._count("cloud_rate_limited")
+            case CommandSaved() | ReportSaved():
+                self.store_ok = True
+                self._count("store_commits", _kind(event))
+            case CommandNotSaved() | ReportNotSaved():
+                self.store_ok = False
+                self._count("store_failures", _kind(event))
+            case StoreOpened():
+                self.store_ok = True
+            case StoreFailed():
+                self.store_ok = False
+            case StoreTended(used_share, free_bytes):
+                self.used_share, self.free_bytes = used_share, free_bytes
+            case _:
+                pass
+
+    def effect(self, effect: Effect) -> None:  # noqa: C901 - one case per effect
+        """Take one effect."""
+        if self.page is not None:
+            self.page.effect(effect)
+        if isinstance(effect, Publish) and effect.telemetry:  # nearly all
+            self.counts[VALUES_PUBLISHED] += 1
+            return
+        match effect:
+            case Publish(topic, payload, retained):
+                self._count("mqtt_publications", "true" if retained else "false")
+                if topic == self._topics.bridge_health:
+                    self._health = payload
+                elif topic == self._topics.bridge_cloud:
+                    self.cloud = payload.decode()
+                elif topic in self._alert_topics:
+                    self.why.pop(self._alert_topics[topic], None)
+                    if payload:
+                        why = str(msgspec.json.decode(payload)["message"])
+                        self.why[self._alert_topics[topic]] = why
+                elif topic.split("/")[-2:-1] == ["result"]:
+                    self._answered(payload)
+            case CallCloud(_, request):
+                self._count("cloud_requests", request.endpoint.value)
+            case Note(level):
+                self._count("log_lines", level)
+            case _:
+                pass
+
+    def _answered(self, payload: bytes) -> None:
+        answer = msgspec.json.decode(payload, type=_Answer)
+        if not answer.final:
+            return
+        known = answer.command in CATALOGUE or answer.command in QUESTIONS
+        command = answer.command if known else UNKNOWN
+        self._count("answers", command, answer.state, answer.reason or "")
+        self.command_s.add(answer.elapsed_ms / 1000)
+
+    def _count(self, name: str, *labels: str, by: int = 1) -> None:
+        self.counts[name, labels] += by
+
+
+def _kind(event: CommandSaved | CommandNotSaved | ReportSaved | ReportNotSaved) -> str:
+    return "command" if isinstance(event, CommandSaved | CommandNotSaved) else "report"

@@ -1,0 +1,169 @@
+"""The entities of a charger: what there is, what it is called, and how its topic is read."""
+
+import re
+
+import pytest
+
+from bridge.conventions.homeassistant.entities import LONGEST_STATE, entities, spoken
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.topics import Topics
+from bridge.settings import CommandSettings
+
+ONE = "EH123456"
+EVERYTHING = CommandSettings(allow=tuple({spec.group for spec in CATALOGUE.values()}))
+NOTHING = CommandSettings(allow=())
+
+
+def made(commands=EVERYTHING):
+    """Make the entities of a charger, by key."""
+    return {entity.key: entity for entity in entities(ONE, Topics(), commands)}
+
+
+def test_keys_are_unique_and_fit_a_topic():
+    """Every entity has a name of its own that Home Assistant takes as an object id."""
+    listed = [entity.key for entity in entities(ONE, Topics(), EVERYTHING)]
+
+    assert len(listed) == len(set(listed))
+    assert all(re.fullmatch(r"[a-z0-9_]+", key) for key in listed)
+    assert all(key.startswith(f"{entity.platform}_") for key, entity in made().items())
+
+
+def test_names_are_told_apart():
+    """No two entities of a platform have one name: their entity ids come from it."""
+    for platform in {entity.platform for entity in made().values()}:
+        names = [e.config["name"] for e in made().values() if e.platform == platform]
+        assert len(names) == len(set(names)), platform
+
+
+def test_every_topic_that_is_read_is_one_we_publish():
+    """An entity on a topic nobody publishes would stay unknown for ever."""
+    names = {s.name for s in REGISTRY.values()} | {d.name for d in DERIVED} | {TOUCH_BUTTON}
+    state = {f"charger/{ONE}/state/{name}" for name in names}
+    session = {f"charger/{ONE}/session/{which}" for which in ("current", "last")}
+    event = {
+        f"charger/{ONE}/event/{kind}"
+        for kind in ("smart_button", "authorization_requested", "error", "foreign_command")
+    }
+    for entity in made().values():
+        if entity.platform == "button":
+            assert "state_topic" not in entity.config
+        else:
+            assert entity.config["state_topic"] in state | session | event, entity.key
+
+
+def test_only_what_is_allowed_is_offered():
+    """A command that would be refused has no button; what its switch would show is still shown."""
+    none, every = made(NOTHING), made()
+
+    assert not any("command_topic" in entity.config for entity in none.values())
+    assert "binary_sensor_authorization_required" in none
+    assert "sensor_phase_mode" in none
+    assert "binary_sensor_authorization_required" not in every
+    assert "switch_authorization_required" in every
+    assert "select_phase_mode" in every
+
+
+def test_a_single_command_can_be_allowed():
+    """The allow-list names groups or commands; both count."""
+    only = made(CommandSettings(allow=("pause",)))
+
+    assert [key for key, e in only.items() if "command_topic" in e.config] == ["button_pause"]
+
+
+def test_commands_go_to_the_topic_of_their_command_and_are_never_kept():
+    """A retained command would be refused; HA is told not to retain one."""
+    for key, entity in made().items():
+        if "command_topic" not in entity.config:
+            continue
+        base, command = entity.config["command_topic"].rsplit("/", 1)
+        assert base == f"charger/{ONE}/set"
+        assert command in CATALOGUE, key
+        assert entity.config["retain"] is False
+
+
+def test_payloads_carry_no_id():
+    """The same id twice within a day would be answered from the journal, not carried out."""
+    for entity in made().values():
+        for name, value in entity.config.items():
+            if name.startswith("payload_"):
+                assert value in ("PRESS", "true", "false")
+
+
+def test_limits_are_those_of_the_configuration():
+    """Nobody can slide beyond what would be refused."""
+    allow = ("current", "installer")
+    listed = made(CommandSettings(allow=allow, max_current_a=20))
+    numbers = {key: e.config for key, e in listed.items() if e.platform == "number"}
+
+    assert {config["max"] for config in numbers.values()} == {20}
+    assert numbers["number_dynamic_charger_current"]["min"] == 0
+    assert numbers["number_max_charger_current"]["min"] == 6
+    assert "20 else 'None'" in numbers["number_dynamic_charger_current"]["value_template"]
+
+
+def test_settings_do_not_pretend():
+    """No switch, number or select flips before the charger says so."""
+    for entity in made().values():
+        if entity.platform in ("switch", "number", "select"):
+            assert entity.config["optimistic"] is False
+
+
+def test_words_come_with_their_options():
+    """An enumeration names every word it can have, and has neither unit nor state class."""
+    listed = made()
+    enums = [e.config for e in listed.values() if e.config.get("device_class") == "enum"]
+
+    assert {"charging", "awaiting_authorization"} <= set(listed["sensor_op_mode"].config["options"])
+    assert "smart_charging" in listed["sensor_led"].config["options"]
+    for config in enums:
+        assert len(config["options"]) == len(set(config["options"])) > 1
+        assert not {"state_class", "unit_of_measurement"} & set(config)
+
+
+def test_locks_are_on_while_open():
+    """Home Assistant's lock class says "unlocked" for on."""
+    template = made()["binary_sensor_cable_locked"].config["value_template"]
+
+    assert template == "{{ {'true': 'OFF', 'false': 'ON'}.get(value | lower, 'None') }}"
+
+
+def test_long_texts_are_cut():
+    """Home Assistant drops a state longer than this, and logs an error each time."""
+    template = made()["sensor_error_string"].config["value_template"]
+
+    assert f"[:{LONGEST_STATE}]" in template
+
+
+def test_the_firmware_can_be_installed_only_where_it_may_be():
+    """Without the command the update entity tells what is installed, and no more."""
+    assert made()["update_firmware"].config["payload_install"] == "PRESS"
+    assert "command_topic" not in made(NOTHING)["update_firmware"].config
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("temp_input_t2", "Temp input T2"),
+        ("wi_fi_type", "WiFi type"),
+        ("wifi_event", "WiFi event"),
+        ("dynamic_circuit_current_p1", "Dynamic circuit current P1"),
+        ("total_power", "Power"),
+    ],
+)
+def test_names_are_spoken(name, said):
+    """People see words, with the terminals and phases as they are printed."""
+    assert spoken(name) == said
+
+
+def test_most_entities_wait_until_they_are_wanted():
+    """What few people look at is there, and disabled."""
+    listed = made()
+    disabled = {key for key, e in listed.items() if e.config.get("enabled_by_default") is False}
+
+    assert "sensor_temp_input_t2" in disabled
+    assert "sensor_total_power" not in disabled
+    assert "button_toggle" in disabled
+    for key in disabled:
+        assert listed[key].config.get("entity_category") or key == "button_toggle", key

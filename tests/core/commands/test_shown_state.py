@@ -1,0 +1,153 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.commands.shown_state import FRESH_S, Known
+from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.validation import Order
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.decode import Observation, spec_of
+from bridge.core.events import Moment
+from tests.conftest import NOON
+
+ID = "EH123456"
+
+
+def _at(seconds):
+    return Moment(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
+
+
+def _order(name="dynamic_charger_current", value=16):
+    spec = CATALOGUE[name]
+    return Order(ID, spec, spec.read(value, 32), None, None, 60.0)
+
+
+def _command(name="dynamic_charger_current", value=16):
+    command = Command(_order(name, value), _at(0), 1060.0, [])
+    command.devices = frozenset({ID})
+    return command
+
+
+def _see(known, number, value, seconds=0.0, late_s=0.0):
+    observation = Observation(ID, spec_of(number), value, _at(seconds).wall)
+    return known.observed(observation, _at(seconds + late_s))
+
+
+@pytest.fixture
+def known():
+    """A stream that has been up for a while, and a limit of 16 A."""
+    known = Known()
+    known.stream(_at(-100), is_up=True)
+    _see(known, 48, 16, -50)
+    return known
+
+
+def test_a_value_is_fresh_as_long_as_the_stream_holds(known):
+    """A charger tells changes only, so on an unbroken stream an old value is the present one."""
+    assert known.is_shown(_command(), _at(10_000))
+    assert not known.is_shown(_command(value=10), _at(0))
+    known.stream(_at(0), is_up=False)
+    assert not known.is_shown(_command(), _at(-50 + FRESH_S))
+    known.stream(_at(100), is_up=True)
+    assert not known.is_shown(_command(), _at(200))
+
+
+def test_without_a_stream_a_value_is_fresh_for_a_while():
+    """What was polled lately may be reasoned from."""
+    known = Known()
+    _see(known, 48, 16)
+
+    assert known.is_shown(_command(), _at(FRESH_S - 1))
+    assert not known.is_shown(_command(), _at(FRESH_S))
+
+
+@pytest.mark.parametrize(("number", "value"), [(250, False), (109, 0)])
+def test_nothing_is_known_of_a_charger_that_is_offline(known, number, value):
+    """What a charger showed before it went offline proves nothing now."""
+    _see(known, number, value)
+
+    assert not known.is_shown(_command(), _at(1))
+
+
+def test_what_we_moved_is_unknown_until_it_is_shown(known):
+    """A late value of before must not pass for new; the effect of our command does."""
+    known.sent(_command(value=10), _at(0))
+    assert not known.is_shown(_command(value=16), _at(1))
+    _see(known, 48, 16, -1, late_s=2)
+    assert not known.is_shown(_command(value=16), _at(2))
+    _see(known, 48, 10, 0, late_s=3)
+    assert known.is_shown(_command(value=10), _at(3))
+
+
+def test_a_measurement_after_the_sending_is_known_whatever_it_says(known):
+    """Somebody else may have moved it since."""
+    known.sent(_command(value=10), _at(0))
+    _see(known, 48, 20, 5)
+
+    assert known.is_shown(_command(value=20), _at(6))
+
+
+def test_a_confirmed_command_makes_the_value_known_that_it_set(known):
+    """The charger's yes and the value it shows together are as good as a new measurement."""
+    again = _command(value=16)
+    known.sent(again, _at(0))
+    assert not known.is_shown(_command(), _at(1))
+    again.state = State.CONFIRMED
+    known.settled(again)
+    assert known.is_shown(_command(), _at(1))
+
+
+def test_what_a_resume_moves_is_not_known_by_its_confirmation(known):
+    """``resume`` sets a value nobody told us, so only a measurement tells."""
+    resume = _command("resume", "PRESS")
+    known.sent(resume, _at(0))
+    resume.state = State.CONFIRMED
+    known.settled(resume)
+
+    assert not known.is_shown(_command(), _at(1))
+
+
+def test_a_limit_with_an_end_is_never_there_already(known):
+    """A limit for 30 minutes is not the same as one without an end, in either direction."""
+    timed = _command(value={"amps": 16, "minutes": 30})
+    assert not known.is_shown(timed, _at(0))
+    known.sent(timed, _at(0))
+    timed.state = State.CONFIRMED
+    known.settled(timed)
+    assert not known.is_shown(_command(), _at(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reduces", "energizes"),
+    [
+        ("start", "PRESS", False, True),
+        ("stop", "PRESS", True, False),
+        ("deauthorize", "PRESS", True, False),
+        ("pause", "PRESS", True, False),
+        ("resume", "PRESS", False, True),
+        ("toggle", "PRESS", False, True),
+        ("override_schedule", "PRESS", False, True),
+        ("dynamic_charger_current", 0, True, False),
+        ("dynamic_charger_current", 10, True, False),
+        ("dynamic_charger_current", 16, False, False),
+        ("dynamic_charger_current", 20, False, True),
+        ("dynamic_circuit_current", 6, False, True),
+        ("dynamic_circuit_current", 0, True, False),
+        ("max_charger_current", 10, False, True),
+        ("authorization_required", True, False, False),
+        ("authorization_required", False, False, True),
+    ],
+)
+def test_which_commands_can_only_stop_and_which_can_start(known, name, value, reduces, energizes):
+    """A limit raises or lowers what holds now; what is not known counts as a raise."""
+    assert known.reduces(_command(name, value), _at(0)) is reduces
+    assert known.energizes(_order(name, value), _at(0)) is energizes
+
+
+def test_an_untrusted_clock_proves_no_order(known):
+    """Without a clock only the value that was set shows that the command arrived."""
+    known.sent(_command(value=10), replace(_at(0), trusted=False))
+    _see(known, 48, 20, 5)
+
+    assert not known.is_shown(_command(value=20), _at(6))

@@ -1,0 +1,93 @@
+import pytest
+
+from bridge.core.commands.state_machine import FINAL, TRANSITIONS, Command, State, Step
+from bridge.core.commands.validation import Order
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.events import Moment
+from tests.conftest import NOON
+
+# The answers of the public interface; accepted is the only one that is not final.
+FINAL_WORDS = {
+    "confirmed",
+    "noop",
+    "rejected",
+    "failed",
+    "refused",
+    "expired",
+    "superseded",
+    "unconfirmed",
+    "unknown",
+}
+
+
+def _command():
+    order = Order("EH123456", CATALOGUE["start"], None, None, None, 60.0)
+    return Command(order, Moment(NOON, 0.0), 60.0, [])
+
+
+def test_the_final_states_are_the_words_of_the_interface():
+    """Every final answer of the contract is a final state, and no other state is final."""
+    assert {state.value for state in FINAL} == FINAL_WORDS
+
+
+def test_every_state_can_be_reached_and_left():
+    """From the arrival every state is reachable, and from each a final one."""
+    reached = {State.RECEIVED}
+    for _ in State:
+        reached |= {to for state in reached for to in TRANSITIONS.get(state, {}).values()}
+    assert reached == set(State)
+    ends = set(FINAL)
+    for _ in State:
+        ends |= {state for state, row in TRANSITIONS.items() if ends & set(row.values())}
+    assert ends == set(State)
+
+
+def test_what_may_have_been_carried_out_is_never_sent_again():
+    """No path leads from doubt or acceptance back to waiting."""
+    reached = {State.IN_DOUBT, State.ACCEPTED}
+    for _ in State:
+        reached |= {to for state in reached for to in TRANSITIONS.get(state, {}).values()}
+    assert not reached & {State.WAITING, State.LEAVING, State.SENT}
+
+
+def test_a_restart_sends_nothing_again_that_may_have_left():
+    """From leaving on, a new start leads to a state that has no way back to the cloud."""
+    after = {state: row[Step.RESTART] for state, row in TRANSITIONS.items() if Step.RESTART in row}
+
+    assert after == {
+        State.WAITING: State.WAITING,
+        State.LEAVING: State.IN_DOUBT,
+        State.SENT: State.IN_DOUBT,
+        State.ACCEPTED: State.ACCEPTED,
+        State.IN_DOUBT: State.IN_DOUBT,
+    }
+
+
+def test_nothing_is_sent_that_is_not_on_its_way_on_disk():
+    """The only way into sent is from leaving, which is committed first."""
+    ways = {state for state, row in TRANSITIONS.items() if State.SENT in row.values()}
+
+    assert ways == {State.LEAVING}
+
+
+def test_a_step_outside_the_table_is_a_mistake():
+    """A final state cannot be left, so there is no second final answer."""
+    one = _command()
+    for step in (Step.QUEUE, Step.PICK, Step.SEND, Step.TAKE, Step.CONFIRM):
+        one.step(step)
+
+    assert one.state is State.CONFIRMED
+    with pytest.raises(KeyError):
+        one.step(Step.REJECT)
+
+
+def test_a_new_attempt_forgets_what_the_last_one_seemed_to_show():
+    """What was seen during an attempt that failed is no proof of the next one."""
+    one = _command()
+    one.step(Step.QUEUE)
+    one.step(Step.PICK)
+    one.seen.add((0, 109))
+    one.is_reflected = True
+    one.go(Moment(NOON, 5.0), frozenset({"EH123456"}))
+
+    assert (one.state, one.seen, one.is_reflected) == (State.SENT, set(), False)

@@ -1,0 +1,120 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bridge.core.easee.derived_state import DERIVED, UNTOLD
+from bridge.core.value_format import scalar
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DERIVE = {topic.name: topic.derive for topic in DERIVED}
+
+
+class Readings(dict):
+    """Observations by id; values, or pairs of a value and the seconds after noon."""
+
+    def value(self, observation_id):
+        found = self.get(observation_id)
+        return found[0] if isinstance(found, tuple) else found
+
+    def measured_at(self, observation_id):
+        found = self.get(observation_id)
+        if found is None:
+            return None
+        return NOON + timedelta(seconds=found[1] if isinstance(found, tuple) else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "readings", "expected"),
+    [
+        ("op_mode", {}, UNTOLD),
+        ("op_mode", {96: 55}, UNTOLD),
+        ("op_mode", {109: 3}, "charging"),
+        ("op_mode", {109: 7}, "awaiting_authorization"),
+        ("op_mode", {109: 2, 96: 55}, "awaiting_authorization"),
+        ("op_mode", {109: 2, 96: 52}, "awaiting_start"),
+        ("op_mode", {109: 6, 96: 55}, "ready_to_charge"),
+        ("op_mode", {109: 8}, "deauthorizing"),
+        ("op_mode", {109: 157}, None),
+        ("op_mode", {109: 1.5}, None),
+        ("awaiting_authorization", {}, UNTOLD),
+        ("awaiting_authorization", {109: 7}, True),
+        ("awaiting_authorization", {109: 2, 96: 55}, True),
+        ("awaiting_authorization", {109: 2}, False),
+        ("awaiting_authorization", {109: 3, 96: 55}, False),
+        ("no_current_reason", {}, UNTOLD),
+        ("no_current_reason", {96: 55}, "pending_authorization"),
+        ("no_current_reason", {96: 12}, None),
+        ("no_current_reason", {96: 0.5}, None),
+        ("led", {}, UNTOLD),
+        ("led", {46: 25}, "awaiting_authorization"),
+        ("led", {46: 22}, "smart_charging"),
+        ("led", {46: 48}, None),
+        ("led", {46: "25"}, "awaiting_authorization"),
+        ("led", {46: "x"}, None),
+        ("op_mode", {109: "3"}, "charging"),
+        ("op_mode", {109: 3.5}, None),
+        ("access_mode", {42: "true"}, "cloud_authorization"),
+        ("led_color", {46: 22}, "blue"),
+        ("led_pattern", {46: 22}, "pulsing"),
+        ("led_color", {46: 29}, None),
+        ("led_pattern", {46: 48}, None),
+        ("access_mode", {}, UNTOLD),
+        ("access_mode", {15: False}, UNTOLD),
+        ("access_mode", {15: True}, "local_authorization"),
+        ("access_mode", {42: True}, "cloud_authorization"),
+        ("access_mode", {42: False}, "open"),
+        ("access_mode", {42: False, 15: False}, "open"),
+        ("access_mode", {42: False, 15: True}, "local_authorization"),
+        ("access_mode", {42: True, 15: False}, "cloud_authorization"),
+        ("access_mode", {42: (True, 1), 15: (True, 2)}, "local_authorization"),
+        ("access_mode", {42: (True, 2), 15: (True, 1)}, "cloud_authorization"),
+        ("access_mode", {42: (True, 1), 15: (True, 1)}, "cloud_authorization"),
+        ("offline_policy", {}, UNTOLD),
+        ("offline_policy", {16: True}, "whitelist"),
+        ("offline_policy", {17: True}, "allow_all"),
+        ("offline_policy", {16: True, 17: True}, "allow_all"),
+        ("offline_policy", {16: True, 17: False}, "whitelist"),
+        ("offline_policy", {16: False, 17: False}, "none"),
+        ("offline_policy", {16: False}, "none"),
+        ("offline_policy", {17: True, 45: 0}, "allow_all"),
+        ("offline_policy", {17: True, 45: 1}, "whitelist"),
+        ("offline_policy", {17: True, 45: 2}, "none"),
+        ("offline_policy", {16: False, 17: False, 45: 0}, "none"),
+        ("offline_policy", {16: True, 45: 9}, "whitelist"),
+        ("offline_policy", {45: 0}, "allow_all"),
+        ("offline_policy", {45: 1}, "whitelist"),
+        ("offline_policy", {45: 2}, "none"),
+        ("offline_policy", {45: 9}, None),
+        ("offline_policy", {16: 1, 17: 0}, "whitelist"),
+        ("offline_policy", {16: "Yes"}, UNTOLD),
+    ],
+)
+def test_derived_state(name, readings, expected):
+    """Each combination of observations means what the contract says, or nothing yet."""
+    assert DERIVE[name](Readings(readings)) == expected
+
+
+def test_every_derived_topic_names_its_sources():
+    """A topic follows exactly the observations that can change it in the table above."""
+    assert {topic.name: topic.sources for topic in DERIVED} == {
+        "op_mode": (109, 96),
+        "no_current_reason": (96,),
+        "led": (46,),
+        "led_color": (46,),
+        "led_pattern": (46,),
+        "awaiting_authorization": (109, 96),
+        "access_mode": (42, 15),
+        "offline_policy": (16, 17, 45),
+    }
+
+
+@pytest.mark.parametrize("topic", DERIVED, ids=lambda topic: topic.name)
+def test_every_derived_topic_names_all_its_values(topic):
+    """Whatever the observations say, the value is one of the words that are announced."""
+    codes = [*range(-2, 110), True, False, "x"]
+    for source in topic.sources:
+        for first in codes:
+            for second in (0, 1, 2, 55, True, False):
+                readings = {**dict.fromkeys(topic.sources, second), source: first}
+                value = topic.derive(Readings(readings))
+                assert value in (UNTOLD, None) or scalar(value).decode() in topic.values

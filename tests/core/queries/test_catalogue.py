@@ -1,0 +1,286 @@
+"""Each query asks for what it needs, and its answer says what came and nothing else."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.easee.rest_requests import Endpoint
+from bridge.core.events import Moment
+from bridge.core.queries.catalogue import MOST_ROWS, PLANS, QUESTIONS, Privacy, Stored
+from bridge.core.value_format import hashed, iso_utc
+from bridge.errors import (
+    BridgeError,
+    CloudRejected,
+    CloudUnavailable,
+    CommandRefused,
+    DecodeError,
+    RateLimited,
+    StoreError,
+)
+from tests.conftest import NOON
+from tests.core.sessions.rows import ONE, REPORT, TAG, row
+
+NOW = Moment(NOON + timedelta(days=10), 1000.0)
+HASHING = Privacy(personal_data=False, salt=b"salt")
+STAMP = "2026-11-22T12:00:00Z"
+GONE = CloudRejected("none", status=404, reason="not_found")
+
+
+def ask(name, payload=None):
+    """Read a payload and return what is asked for."""
+    question = QUESTIONS[name]
+    wish = question.read({} if payload is None else payload, NOW)
+    return wish, dict(question.parts(ONE, wish))
+
+
+def answer(name, parts, payload=None, privacy=HASHING):
+    """Answer a query; return its value and its detail."""
+    wish, _ = ask(name, payload)
+    found = QUESTIONS[name].answer(ONE, wish, parts, privacy)
+    return json.loads(found.value), found.detail
+
+
+# -- observations -------------------------------------------------------------------------------
+
+
+def observations(*rows):
+    """Spell a fresh read."""
+    entries = [{"id": number, "value": value, "timestamp": STAMP} for number, value in rows]
+    return json.dumps({"observations": entries}).encode()
+
+
+def test_observations_are_one_fresh_read_by_name():
+    """With id, label, unit and the charger's time; also applied as if polled."""
+    wish, parts = ask("observations")
+    assert [(k, v.endpoint) for k, v in parts.items()] == [("cloud", Endpoint.OBSERVATIONS)]
+    body = observations((109, 3), (120, 7.4), (4711, "x"))
+    found = QUESTIONS["observations"].answer(ONE, wish, {"cloud": body}, HASHING)
+
+    assert json.loads(found.value) == {
+        "charger_op_mode": {
+            "id": 109, "value": 3, "label": "charging", "unit": None, "measured_at": STAMP
+        },
+        "total_power": {
+            "id": 120, "value": 7.4, "label": None, "unit": "kW", "measured_at": STAMP
+        },
+        "observation_4711": {
+            "id": 4711, "value": "x", "label": None, "unit": None, "measured_at": STAMP
+        },
+    }  # fmt: skip
+    assert [raw.id for raw in found.observations] == [109, 120, 4711]
+
+
+def test_personal_data_leaves_as_it_does_on_the_topics():
+    """Hashed unless the operator says otherwise; a tag inside a text goes in any case."""
+    session = json.dumps({"Id": 7, "Auth": TAG, "AuthReason": 3})
+    site = '{"address":"Lane 4","n":1}'
+    parts = {"cloud": observations((128, TAG), (129, session), (20, site), (4711, site))}
+    value, _ = answer("observations", parts)
+    assert value[_name(value, 128)]["value"] == hashed(TAG, b"salt")
+    assert value["site_structure"]["value"] == hashed(site, b"salt")
+    assert value["observation_4711"]["value"] == '{"n":1}'
+    assert TAG not in json.dumps(value)
+    assert json.loads(value[_name(value, 129)]["value"]) == {"Id": 7, "AuthReason": 3}
+
+    open_ = Privacy(personal_data=True, salt=b"salt")
+    value, _ = answer("observations", parts, privacy=open_)
+    assert value[_name(value, 128)]["value"] == TAG
+    assert TAG not in value[_name(value, 129)]["value"]
+
+
+def _name(value, number):
+    return next(name for name, one in value.items() if one["id"] == number)
+
+
+def test_what_cannot_be_read_is_counted_and_what_may_hide_a_tag_is_left_out():
+    """An unreadable value does not spoil the answer."""
+    value, detail = answer(
+        "observations", {"cloud": observations((109, "three"), (129, "{"), (103, True))}
+    )
+
+    assert list(value) == ["cable_locked"]
+    assert detail == "1 values could not be read"
+
+
+# -- history ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["smart_button_enabled", "observation_44", "44", 44])
+def test_a_history_names_its_observation(name):
+    """By its name, or by its id where it has none."""
+    payload = {"name": name, "from": "2026-11-22T12:00:00Z", "to": "2026-11-23T12:00:00Z"}
+    _, parts = ask("history", payload)
+
+    assert parts["cloud"].path == (
+        f"/api/chargers/{ONE}/observations/44/2026-11-22T12:00:00Z/2026-11-23T12:00:00Z"
+    )
+
+
+def test_a_history_lists_values_oldest_first():
+    """With their labels and the charger's times."""
+    rows = [{"value": 2, "measuredAt": "2026-11-22T13:00:00Z"}, {"value": 3, "measuredAt": STAMP}]
+    body = json.dumps({"measurements": [*rows, {"value": "x", "measuredAt": STAMP}]}).encode()
+    value, detail = answer("history", {"cloud": body}, {"name": "charger_op_mode"})
+
+    assert value == [
+        {"value": 3, "label": "charging", "measured_at": STAMP},
+        {"value": 2, "label": "awaiting_start", "measured_at": "2026-11-22T13:00:00Z"},
+    ]
+    assert detail == "1 values could not be read"
+
+
+def test_a_long_history_is_cut_and_says_so():
+    """One message holds the newest of it."""
+    rows = [
+        {"value": n, "measuredAt": iso_utc(NOON + timedelta(seconds=n))}
+        for n in range(MOST_ROWS + 5)
+    ]
+    value, detail = answer(
+        "history", {"cloud": json.dumps(rows).encode()}, {"name": "observation_4711"}
+    )
+
+    assert [value[0]["value"], len(value)] == [5, MOST_ROWS]
+    assert detail == f"only the newest {MOST_ROWS}"
+
+
+# -- sessions -----------------------------------------------------------------------------------
+
+
+def listed(*numbers):
+    """Spell sessions as the cloud lists them."""
+    return json.dumps(
+        [
+            {
+                "id": number,
+                "carConnected": iso_utc(row(number).report.started_at),
+                "carDisconnected": iso_utc(row(number).report.ended_at),
+                "kiloWattHours": 9.0,
+            }
+            for number in numbers
+        ]
+    ).encode()
+
+
+def test_sessions_come_from_the_ledger_and_from_the_cloud():
+    """The ledger's word stands; what only the cloud has is revision 0."""
+    wish, parts = ask("sessions")
+    assert parts["ledger"] == Stored(wish.since, wish.until)
+    assert parts["cloud"].endpoint is Endpoint.SESSIONS
+    value, detail = answer(
+        "sessions", {"ledger": (row(1, revision=2), row(3)), "cloud": listed(1, 2)}
+    )
+
+    assert [(one["key"], one["revision"], one["source"]) for one in value] == [
+        (f"{ONE}-1", 2, "stream"),
+        (f"{ONE}-2", 0, "backfill"),
+        (f"{ONE}-3", 1, "stream"),
+    ]
+    assert value[0]["auth"] == hashed(TAG, b"salt")
+    assert detail is None
+
+
+@pytest.mark.parametrize("cloud", [RateLimited("spent", retry_after_s=60.0), b"<html>"])
+def test_without_the_cloud_the_ledger_answers(cloud):
+    """A spent budget does not hide what we have ourselves; the answer says what it is."""
+    value, detail = answer("sessions", {"ledger": (row(1),), "cloud": cloud})
+
+    assert [one["key"] for one in value] == [f"{ONE}-1"]
+    assert detail.startswith("only what the ledger has: ")
+
+
+def test_without_the_ledger_the_cloud_answers_and_without_both_nobody():
+    """The store may be in trouble."""
+    value, detail = answer("sessions", {"ledger": StoreError("gone"), "cloud": listed(2)})
+    assert [one["key"] for one in value] == [f"{ONE}-2"]
+    assert "ledger could not be read" in detail
+
+    with pytest.raises(StoreError):
+        answer("sessions", {"ledger": StoreError("gone"), "cloud": CloudUnavailable("down")})
+
+
+def test_a_long_list_is_cut_and_what_lies_outside_the_period_is_not_in_it():
+    """The newest are kept."""
+    far = replace(row(1), report=replace(REPORT, ended_at=NOON + timedelta(days=1)))
+    rows = tuple(replace(far, key=f"k{n:04}") for n in range(MOST_ROWS + 2))
+    value, detail = answer("sessions", {"ledger": rows, "cloud": b"[]"})
+    assert (value[0]["key"], len(value)) == ("k0002", MOST_ROWS)
+    assert detail == f"only the newest {MOST_ROWS}"
+
+    payload = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-22T14:00:00Z"}
+    value, _ = answer("sessions", {"ledger": (), "cloud": listed(1, 2, 3)}, payload)
+    assert [one["key"] for one in value] == [f"{ONE}-1"]
+
+
+# -- schedule -----------------------------------------------------------------------------------
+
+
+def test_a_schedule_shows_the_vendor_s_plans_and_null_where_there_is_none():
+    """404 is an answer; an empty body too."""
+    _, parts = ask("schedule")
+    assert [parts[name].path for name in PLANS] == [f"/api/chargers/{ONE}/{p}" for p in PLANS]
+
+    value, _ = answer("schedule", {PLANS[0]: b'{"enabled":"none"}', PLANS[1]: GONE, PLANS[2]: b""})
+    assert value == {PLANS[0]: {"enabled": "none"}, PLANS[1]: None, PLANS[2]: None}
+
+
+def test_no_schedule_at_all_is_said():
+    """Without any plan the answer is an object of nulls, and a sentence."""
+    value, detail = answer("schedule", dict.fromkeys(PLANS, GONE))
+
+    assert set(value.values()) == {None}
+    assert detail == "there is no plan"
+
+
+def test_a_schedule_that_could_not_be_read_is_not_said_to_be_empty():
+    """Down is not none."""
+    parts = {PLANS[0]: b"{}", PLANS[1]: CloudUnavailable("down"), PLANS[2]: GONE}
+
+    with pytest.raises(CloudUnavailable):
+        answer("schedule", parts)
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("observations", 7),
+        ("schedule", {"from": STAMP}),
+        ("sessions", "all"),
+        ("sessions", {"from": "yesterday"}),
+        ("sessions", {"from": 5}),
+        ("sessions", {"form": STAMP}),
+        ("sessions", {"from": STAMP, "to": STAMP}),
+        ("sessions", {"from": "2024-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}),
+        ("history", {}),
+        ("history", {"name": "horoscope"}),
+        ("history", {"name": ""}),
+        ("history", {"name": "9" * 30}),
+        ("history", {"name": "٣"}),
+        ("history", {"name": "charger_op_mode", "from": "2026-01-01T00:00:00Z"}),
+    ],
+)
+def test_what_is_not_understood_completely_is_refused(name, payload):
+    """With a sentence that says what is."""
+    with pytest.raises(CommandRefused) as refusal:
+        ask(name, payload)
+    assert refusal.value.reason == "invalid_value"
+
+
+@given(st.sampled_from([*QUESTIONS]), st.binary(max_size=60) | st.just(b"[]"), st.booleans())
+def test_any_bodies_give_json_or_a_named_error(name, body, fails):
+    """Whatever the cloud answers."""
+    wish, parts = ask(name, {"name": "charger_op_mode"} if name == "history" else None)
+    came = {part: DecodeError("x", source="y") if fails else body for part in parts}
+    if "ledger" in came:
+        came["ledger"] = (row(1),)
+    try:
+        found = QUESTIONS[name].answer(ONE, wish, came, HASHING)
+    except BridgeError:
+        return
+    json.loads(found.value)

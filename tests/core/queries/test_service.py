@@ -1,0 +1,308 @@
+"""Every query gets exactly one final answer, in time, whatever happens."""
+
+import itertools
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.effects import Acknowledge, CallCloud, ReadReports
+from bridge.core.events import (
+    CloudAnswered,
+    CloudFailed,
+    Moment,
+    MqttMessage,
+    ReportsNotRead,
+    ReportsRead,
+)
+from bridge.core.messages import Publish, Receipt
+from bridge.core.queries.catalogue import QUESTIONS, Privacy
+from bridge.core.queries.service import LOST_AFTER_S, MOST_OF_ONE, MOST_RUNNING, WITHIN_S, Queries
+from bridge.core.topics import GetTopic, Topics
+from bridge.errors import (
+    AnswerUnusable,
+    AuthFailed,
+    Blocked,
+    CloudRejected,
+    CloudUnavailable,
+    RateLimited,
+    StoreError,
+)
+from tests.conftest import NOON
+from tests.core.sessions.rows import ONE
+
+RECEIPT = Receipt(1, 5, 1)
+FLEET = [ONE, *(f"EH00000{n}" for n in range(9))]
+BODY = b'{"observations":[{"id":109,"value":3,"timestamp":"2026-11-22T12:00:00Z"}]}'
+
+
+class Desk:
+    """The queries, a clock, and what came out of them."""
+
+    def __init__(self):
+        self.observed = []
+        self.queries = Queries(
+            Topics(),
+            Privacy(personal_data=False, salt=b"salt"),
+            next_id=itertools.count(1).__next__,
+            observe=self.observe,
+        )
+        self.now = Moment(NOON, 1000.0)
+
+    def observe(self, observed, _now):
+        self.observed.append(observed)
+        yield from ()
+
+    def get(self, query, payload=b"", charger_id=ONE, **facts):
+        message = MqttMessage("x", payload, RECEIPT, **facts)
+        return list(self.queries.receive(message, GetTopic(charger_id, query), FLEET, self.now))
+
+    def wait(self, seconds):
+        self.now = Moment(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
+        return list(self.queries.tick(self.now))
+
+    def answer(self, call, body=BODY):
+        return list(self.queries.answered(CloudAnswered(call.call_id, 200, body), self.now))
+
+    def fail(self, call, error):
+        return list(self.queries.failed(CloudFailed(call.call_id, error), self.now))
+
+
+def answers(effects):
+    """Return the documents of the answers."""
+    return [json.loads(e.payload) for e in effects if isinstance(e, Publish)]
+
+
+def calls(effects):
+    """Return the calls to the cloud."""
+    return [effect for effect in effects if isinstance(effect, CallCloud)]
+
+
+def test_a_query_becomes_a_call_and_its_answer_one_message():
+    """On the result topic, like a command's, with the data in value."""
+    desk = Desk()
+    call, acknowledge = desk.get("observations", b'{"id":"q1"}')
+    assert acknowledge == Acknowledge(RECEIPT)
+    assert desk.queries.owns(call.call_id)
+    desk.wait(0.4)
+    effects = desk.answer(call)
+
+    (message,) = [effect for effect in effects if isinstance(effect, Publish)]
+    assert (message.topic, message.retained) == (f"charger/{ONE}/result/observations", False)
+    document = json.loads(message.payload)
+    value = document.pop("value")
+    assert document == {
+        "id": "q1",
+        "command": "observations",
+        "state": "confirmed",
+        "final": True,
+        "reason": None,
+        "detail": None,
+        "http_status": 200,
+        "ticks": None,
+        "received_at": "2026-11-22T12:00:00Z",
+        "at": "2026-11-22T12:00:00.400Z",
+        "elapsed_ms": 400,
+    }
+    assert value["charger_op_mode"]["value"] == 3
+    assert not desk.queries.owns(call.call_id)
+    assert desk.queries.deadline_s() is None
+
+
+def test_what_a_query_read_is_applied_as_if_it_had_been_polled():
+    """A fresh read makes the topics fresh."""
+    desk = Desk()
+    desk.answer(calls(desk.get("observations"))[0])
+
+    (observed,) = desk.observed
+    assert (observed.source, observed.observations[0].id) == ("poll", 109)
+
+
+@pytest.mark.parametrize("payload", [b"", b" ", b"{}", b"PRESS", b"1", b"true"])
+def test_a_query_without_conditions_may_be_asked_with_anything_that_says_yes(payload):
+    """Also with nothing: nothing can go wrong by it."""
+    assert len(calls(Desk().get("observations", payload))) == 1
+
+
+def test_the_caller_s_response_topic_is_answered_too():
+    """With its correlation data, where we may publish."""
+    desk = Desk()
+    topic = "charger/reply/me"
+    call = calls(desk.get("observations", response_topic=topic, correlation=b"c"))[0]
+    messages = [e for e in desk.answer(call) if isinstance(e, Publish)]
+
+    assert [(m.topic, m.correlation) for m in messages][1:] == [(topic, b"c")]
+    assert messages[0].payload == messages[1].payload
+
+
+@pytest.mark.parametrize(
+    ("query", "facts", "reason"),
+    [
+        ("horoscope", {}, "unknown_command"),
+        ("observations", {"retained": True}, "retained"),
+        ("observations", {"charger_id": "EH999999"}, "unknown_charger"),
+        ("observations", {"charger_id": "../x"}, "unknown_charger"),
+        ("history", {}, "invalid_value"),
+        ("sessions", {"payload": b"{"}, "invalid_value"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_at_once(query, facts, reason):
+    """One answer, acknowledged, and nothing is sent to the cloud."""
+    effects = Desk().get(query, **facts)
+
+    assert Acknowledge(RECEIPT) in effects
+    assert not calls(effects)
+    if facts.get("charger_id") != "../x":
+        (answer,) = answers(effects)
+        assert (answer["state"], answer["reason"], answer["final"]) == ("refused", reason, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (RateLimited("spent", retry_after_s=60.0, local=True), "refused", "busy"),
+        (RateLimited("429", retry_after_s=60.0), "refused", "busy"),
+        (CloudRejected("no", status=403, reason="forbidden"), "failed", "forbidden"),
+        (CloudUnavailable("down", status=503), "failed", "cloud_unavailable"),
+        (
+            AnswerUnusable("big", status=200, reason="answer_too_large"),
+            "failed",
+            "answer_too_large",
+        ),
+        (AnswerUnusable("cut", status=200), "failed", "answer_unusable"),
+        (AuthFailed("wrong"), "failed", "auth_failed"),
+        (Blocked("b", status=403, retry_after_s=1.0), "failed", "blocked"),
+    ],
+)
+def test_a_cloud_that_does_not_give_it_is_an_answer_too(error, state, reason):
+    """A spent budget is busy; everything else says what it is."""
+    desk = Desk()
+    (answer,) = answers(desk.fail(calls(desk.get("observations"))[0], error))
+
+    assert (answer["state"], answer["reason"]) == (state, reason)
+    assert answer["http_status"] == error.status
+    assert "value" not in answer
+
+
+def test_an_answer_that_cannot_be_read_is_a_failure():
+    """HTML is no list of observations."""
+    desk = Desk()
+    (answer,) = answers(desk.answer(calls(desk.get("observations"))[0], b"<html>"))
+
+    assert (answer["state"], answer["reason"]) == ("failed", "unreadable")
+
+
+def test_sessions_wait_for_the_store_and_the_cloud():
+    """The answer comes when both have said something, in whatever order."""
+    for store_first in (True, False):
+        desk = Desk()
+        effects = desk.get("sessions")
+        (call,) = calls(effects)
+        (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
+        assert (read.charger_id, read.until) == (ONE, NOON)
+        event = ReportsRead(read.read_id, ())
+        steps = [
+            lambda event=event, desk=desk: list(desk.queries.reports_read(event, desk.now)),
+            lambda call=call, desk=desk: desk.answer(call, b"[]"),
+        ]
+        first, second = steps if store_first else reversed(steps)
+        assert answers(first()) == []
+        assert [one["value"] for one in answers(second())] == [[]]
+
+
+def test_a_store_that_cannot_be_read_is_told():
+    """Where the cloud does not help either."""
+    desk = Desk()
+    effects = desk.get("sessions")
+    (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
+    assert desk.fail(calls(effects)[0], CloudUnavailable("down")) == []
+    event = ReportsNotRead(read.read_id, StoreError("gone"))
+    (answer,) = answers(desk.queries.reports_not_read(event, desk.now))
+
+    assert (answer["state"], answer["reason"]) == ("refused", "storage")
+
+
+def test_too_many_queries_are_refused_busy_and_answers_make_room():
+    """Of one charger and of all; nothing is queued."""
+    desk = Desk()
+    running = [calls(desk.get("observations"))[0] for _ in range(MOST_OF_ONE)]
+    assert answers(desk.get("observations"))[0]["reason"] == "busy"
+    desk.answer(running[0])
+    assert calls(desk.get("observations"))
+
+    for charger_id in FLEET[1:]:
+        for _ in range(MOST_OF_ONE):
+            desk.get("observations", charger_id=charger_id)
+    assert len(desk.queries._running) == MOST_RUNNING
+
+
+def test_a_call_that_is_never_answered_is_given_up():
+    """Exactly one answer, and a late one changes nothing."""
+    desk = Desk()
+    (call,) = calls(desk.get("observations"))
+    assert call.within_s == WITHIN_S
+    assert desk.queries.deadline_s() == 1000.0 + WITHIN_S + LOST_AFTER_S
+    assert desk.wait(WITHIN_S + LOST_AFTER_S - 1) == []
+
+    (answer,) = answers(desk.wait(1))
+    assert (answer["state"], answer["reason"]) == ("failed", "no_answer")
+    assert not desk.queries.owns(call.call_id)
+
+
+def test_a_caller_may_have_less_patience():
+    """ttl_s, expires_at and the message's own expiry shorten the time; what is over is over."""
+    later = b'{"expires_at":"2026-11-22T12:00:05Z"}'
+    assert calls(Desk().get("observations", b'{"ttl_s":7}'))[0].within_s == 7
+    assert calls(Desk().get("observations", expiry_s=3))[0].within_s == 3
+    assert calls(Desk().get("observations", later))[0].within_s == 5
+
+    before = b'{"expires_at":"2026-11-22T11:00:00Z"}'
+    effects = Desk().get("observations", before)
+    assert [one["state"] for one in answers(effects)] == ["expired"]
+    assert not calls(effects)
+    desk = Desk()
+    desk.now = Moment(NOON, 1000.0, trusted=False)
+    assert calls(desk.get("observations", before))[0].within_s == WITHIN_S
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ask", "ask", "answer", "answer", "fail", "store", "wait"]),
+            st.integers(0, 9),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_happens_every_query_has_exactly_one_answer(steps):
+    """Any mixture of queries, answers in any order, failures and silence."""
+    desk = Desk()
+    asked, told, waiting, reads = 0, 0, [], []
+    names = [*QUESTIONS, "nonsense"]
+    for step, number in [*steps, ("wait", 9)]:
+        effects = []
+        match step:
+            case "ask":
+                asked += 1
+                payload = b'{"name":"charger_op_mode"}' if number % 5 == 1 else b""
+                effects = desk.get(names[number % 5], payload, charger_id=FLEET[number])
+            case "answer" if waiting:
+                effects = desk.answer(waiting.pop(number % len(waiting)))
+            case "fail" if waiting:
+                effects = desk.fail(waiting.pop(number % len(waiting)), CloudUnavailable("down"))
+            case "store" if reads:
+                event = ReportsRead(reads.pop().read_id, ())
+                effects = list(desk.queries.reports_read(event, desk.now))
+            case "wait":
+                effects = desk.wait(number * 10.0)
+        told += len(answers(effects))
+        waiting.extend(calls(effects))
+        reads.extend(effect for effect in effects if isinstance(effect, ReadReports))
+        waiting = [call for call in waiting if desk.queries.owns(call.call_id)]
+        reads = [read for read in reads if desk.queries.owns(read.read_id)]
+
+    assert told == asked
+    assert desk.queries.deadline_s() is None
+    assert not desk.queries._owners

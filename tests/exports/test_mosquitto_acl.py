@@ -1,0 +1,85 @@
+"""The access list says what the program does, and no more."""
+
+from dataclasses import replace
+
+from bridge.core.router import Machine
+from bridge.core.topics import Topics
+from bridge.exports.mosquitto_acl import BRIDGE, mosquitto_acl, roles
+from bridge.settings import (
+    CommandSettings,
+    EaseeSettings,
+    HomeAssistantSettings,
+    MqttSettings,
+    Secret,
+    Settings,
+)
+
+SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
+
+
+def test_the_bridge_asks_itself_nothing():
+    """Of what it listens to it publishes only to commands, to empty those that are retained."""
+    bridge, *_ = roles(SETTINGS)
+
+    assert {*Topics().subscriptions} & {*bridge.write} == {"charger/+/set/+"}
+    assert {*Topics().subscriptions, *Topics().echoes} <= set(bridge.read)
+
+
+def test_only_what_is_allowed_may_be_sent():
+    """An access list of a narrow configuration is narrow: two commands, one charger."""
+    settings = replace(
+        SETTINGS,
+        easee=replace(SETTINGS.easee, chargers=("EH123456",)),
+        commands=CommandSettings(allow=("start", "stop")),
+    )
+    _, automation, reader = roles(settings)
+
+    assert [one for one in automation.write if "/set/" in one] == [
+        "charger/EH123456/set/start",
+        "charger/EH123456/set/stop",
+    ]
+    assert reader.write == ()
+
+
+def test_the_users_are_three_whatever_the_bridge_is_called():
+    """A bridge that logs in under the name of another role does not share its rights."""
+    for name in (None, "automation", "reader", "somebody"):
+        mqtt = MqttSettings(host="localhost", username=name)
+        users = [role.user for role in roles(replace(SETTINGS, mqtt=mqtt))]
+
+        assert len(set(users)) == 3
+        assert users[0] == ("somebody" if name == "somebody" else BRIDGE)
+
+
+def test_the_list_is_about_the_configured_tree():
+    """Base topic and reply prefixes of the configuration are in it, and no other ones."""
+    mqtt = MqttSettings(host="localhost", base_topic="home/ev", reply_prefixes=("answers/",))
+    text = mosquitto_acl(replace(SETTINGS, mqtt=mqtt))
+    lines = [line for line in text.splitlines() if line.startswith("topic ")]
+
+    assert "topic write answers/#" in lines
+    assert "topic readwrite home/ev/bridge/state" in lines
+    assert all(" home/ev/" in line or line.endswith(" answers/#") for line in lines)
+
+
+def test_home_assistant_has_its_place_only_where_it_is_used():
+    """The bridge may describe, Home Assistant may read that and say that it came up."""
+    on = replace(SETTINGS, homeassistant=HomeAssistantSettings(enabled=True))
+    bridge, automation, reader = roles(on)
+    described = {"homeassistant/device/+/config", "homeassistant/+/+/+/config"}
+
+    assert described <= set(bridge.write)
+    assert "homeassistant/status" in bridge.read
+    assert described <= set(automation.read)
+    assert "homeassistant/status" in automation.write
+    assert "homeassistant" not in mosquitto_acl(SETTINGS)
+    assert not [one for one in reader.read if "homeassistant" in one]
+
+
+def test_the_rights_are_those_the_program_asks_for():
+    """Every filter it subscribes to, Home Assistant's among them, is one it may read."""
+    on = replace(SETTINGS, homeassistant=HomeAssistantSettings(enabled=True))
+    for settings in (SETTINGS, on):
+        machine = Machine(settings, version="1", salt=b"salt")
+
+        assert set(machine.subscriptions) <= set(roles(settings)[0].read)

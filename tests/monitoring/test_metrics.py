@@ -1,0 +1,120 @@
+"""Counting what happens."""
+
+import json
+
+import pytest
+
+from bridge.core.easee.rest_requests import charger_list_request
+from bridge.core.effects import CallCloud, Note
+from bridge.core.events import (
+    CloudFailed,
+    CommandSaved,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    Observed,
+    RawObservation,
+    StoreFailed,
+    StoreOpened,
+    StoreTended,
+    StreamClosed,
+    StreamOddity,
+    StreamOpened,
+    ValuesAcked,
+)
+from bridge.core.messages import Publish
+from bridge.core.topics import Topics
+from bridge.errors import RateLimited
+from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Latency, Tally
+
+
+@pytest.fixture
+def tally():
+    """A tally that has counted nothing."""
+    return Tally(Topics())
+
+
+def answer(**changes):
+    """Make the publication of an answer."""
+    document = {
+        "id": None,
+        "command": "start",
+        "state": "confirmed",
+        "final": True,
+        "reason": None,
+        "elapsed_ms": 412,
+    }
+    topic = "charger/EH123456/result/start"
+    return Publish(topic, json.dumps(document | changes).encode(), retained=False)
+
+
+def test_every_count_has_the_labels_of_its_row(tally):
+    """Whatever is fed in, a metric has exactly the labels its table names."""
+    raw = RawObservation("EH123456", 109, 4, "3", "2026-11-22T12:00:00Z")
+    message = Publish("charger/bridge/state", b"online")
+    for event in (
+        Observed((raw, raw)),
+        MqttConnected(session_present=False, protocol="5", receive_maximum=20),
+        MqttAcked(message, 0),
+        MqttAcked(message, 135),
+        ValuesAcked((message, message)),
+        MqttDisconnected("gone"),
+        StreamOpened(),
+        StreamOddity("unknown_target", "x"),
+        StreamClosed("gone"),
+        CloudFailed(1, RateLimited("wait", retry_after_s=3.0)),
+        CommandSaved("key", "waiting"),
+    ):
+        tally.event(event)
+    for effect in (message, answer(), CallCloud(1, charger_list_request()), Note("info", "a.b")):
+        tally.effect(effect)
+    assert {name: len(labels) for name, labels in tally.counts} == {
+        name: len(COUNTERS[name].labels) for name, _ in tally.counts
+    }
+    assert tally.counts["observations", ("stream",)] == 2
+    assert tally.counts["mqtt_acknowledged", ("refused",)] == 1
+    assert tally.counts["mqtt_acknowledged", ("ok",)] == 3
+    assert tally.counts["cloud_rate_limited", ()] == 1
+    assert tally.counts["cloud_requests", ("charger_list",)] == 1
+
+
+def test_where_things_stand_follows_the_events(tally):
+    """Links, store and cloud are what was last said of them."""
+    tally.event(MqttConnected(session_present=True, protocol="5", receive_maximum=20))
+    tally.event(StreamOpened())
+    tally.event(StoreOpened(()))
+    tally.event(StoreTended(0.25, 1000))
+    tally.effect(Publish("charger/bridge/cloud", b"blocked"))
+    tally.effect(Publish("charger/bridge/health", b'{"chargers":2}'))
+    assert (tally.broker_up, tally.stream_up, tally.store_ok) == (True, True, True)
+    assert (tally.used_share, tally.free_bytes) == (0.25, 1000)
+    assert (tally.cloud, tally.health) == ("blocked", {"chargers": 2})
+    tally.event(MqttDisconnected("gone"))
+    tally.event(StreamClosed("gone"))
+    tally.event(StoreFailed("full", "make room"))
+    assert (tally.broker_up, tally.stream_up, tally.store_ok) == (False, False, False)
+
+
+def test_only_final_answers_count(tally):
+    """An ``accepted`` is no end; its command is counted once, when it has one."""
+    tally.effect(answer(state="accepted", final=False))
+    assert not any(name == "answers" for name, _ in tally.counts)
+    tally.effect(answer())
+    assert tally.counts["answers", ("start", "confirmed", "")] == 1
+    assert tally.command_s.sum_s == pytest.approx(0.412)
+
+
+def test_a_name_from_outside_is_no_label(tally):
+    """Somebody who asks for a thousand unknown commands makes one series, not a thousand."""
+    for number in range(1000):
+        tally.effect(answer(command=f"x{number}", state="refused", reason="unknown_command"))
+    assert tally.counts["answers", (UNKNOWN, "refused", "unknown_command")] == 1000
+
+
+def test_a_histogram_is_cumulative():
+    """Every bucket holds what the smaller ones hold, and the last one everything."""
+    latency = Latency()
+    for seconds in (0.05, 0.1, 3.0, 1000.0):
+        latency.add(seconds)
+    counts = dict(latency.cumulative())
+    assert (counts[0.1], counts[5.0], counts[LATENCY_S[-1]], counts[None]) == (2, 3, 3, 4)

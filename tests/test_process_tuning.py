@@ -1,0 +1,88 @@
+"""The process is small: checked in a fresh interpreter, for this one has loaded everything."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from bridge.process_tuning import without
+
+
+def fresh(code: str) -> str:
+    """Run code in a new interpreter and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_no_library_brings_others_along():
+    """What a gateway is made of loads neither rich nor click, though both may be installed."""
+    loaded = fresh(
+        "from bridge.process_tuning import load_libraries; load_libraries();"
+        "import sys, bridge.app;"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'rich', 'click'}))"
+    )
+
+    assert loaded == ""
+
+
+def test_what_only_mistakes_need_is_not_loaded():
+    """A configuration without mistakes is read without what guesses at misspelt names."""
+    loaded = fresh(
+        "import sys; from bridge.config import loading;"
+        "from bridge.process_tuning import load_libraries; load_libraries();"
+        "import bridge.app; print('difflib' in sys.modules)"
+    )
+
+    assert loaded == "False"
+
+
+def test_what_was_hidden_can_be_imported_afterwards():
+    """The demo shows its live view all the same, and what was loaded before stays."""
+    with without("colorsys_that_is_not", "json"), pytest.raises(ImportError):
+        __import__("colorsys_that_is_not")
+    done = fresh(
+        "from bridge.process_tuning import without\n"
+        "with without('colorsys'):\n"
+        "    try: import colorsys\n"
+        "    except ImportError: print('hidden')\n"
+        "import colorsys; print('found')"
+    )
+
+    assert done.split() == ["hidden", "found"]
+    assert "json" in sys.modules
+    assert "colorsys_that_is_not" not in sys.modules
+
+
+def test_what_the_start_needed_is_not_collected_again():
+    """The collector leaves it alone, and looks less often."""
+    frozen, threshold = fresh(
+        "import gc; from bridge.process_tuning import COLLECT_EVERY, settle; settle();"
+        "print(gc.get_freeze_count() > 0, gc.get_threshold()[0] == COLLECT_EVERY)"
+    ).split()
+
+    assert (frozen, threshold) == ("True", "True")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators do not keep it")
+def test_what_a_burst_left_is_given_back():
+    """Memory freed below a block that stays is resident no longer, without waiting for a top."""
+    freed, kept = fresh(
+        "from pathlib import Path; from bridge.process_tuning import give_back, settle; settle()\n"
+        "def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "burst = [bytes(2000) for _ in range(5000)]; stays = bytes(2000)\n"
+        "del burst; before = resident(); give_back(); print(before - resident(), len(stays))"
+    ).split()
+
+    assert int(freed) > 5_000_000
+    assert int(kept) == 2000
+
+
+def test_an_allocator_that_cannot_be_asked_is_left_alone():
+    """Without ctypes, as where memory may not become code, everything else works."""
+    said = fresh(
+        "import sys; sys.modules['ctypes'] = None\n"
+        "from bridge.process_tuning import give_back, settle; settle(); give_back(); print('well')"
+    )
+
+    assert said == "well"
