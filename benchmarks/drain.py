@@ -23,8 +23,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks import stage
 from bridge.adapters.store.sqlite.store import SqliteStore
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.delivery import WINDOW
-from bridge.core.sessions.report_merge import StoredReport, report_document
+from bridge.core.sessions.report_merge import report_document
 from tests.core.sessions.rows import REPORT
 from tests.mosquitto import Mosquitto
 from tests.ports import unused_port

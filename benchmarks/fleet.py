@@ -22,7 +22,8 @@ from bridge import process_tuning
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
 from bridge.core.easee.signalr import Decoder, grouped
-from bridge.core.events import Event, Moment, MqttConnected, Started, StreamOpened
+from bridge.core.events import Event, MqttConnected, Started, StreamOpened
+from bridge.core.records.moment import Moment
 from bridge.core.router import Machine
 from bridge.settings import EaseeSettings, PublishSettings, Secret, Settings
 

@@ -30,9 +30,9 @@ from bridge.adapters.state_files.published_discovery import AnnouncedFile
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.config.reload import change
 from bridge.conventions.native.convention import Native
-from bridge.core.commands.validation import SESSION_S
 from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
 from bridge.core.messages import Publish
+from bridge.core.records.command_row import SESSION_S
 from bridge.core.router import Machine
 from bridge.core.store_status import store_opened
 from bridge.errors import ConfigError, StoreError, StoreLocked

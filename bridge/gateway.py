@@ -59,7 +59,6 @@ from bridge.core.events import (
     Event,
     LaneClosed,
     LaneOpened,
-    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -83,6 +82,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.records.discovery_record import Announced
+from bridge.core.records.moment import Moment
 from bridge.core.router import Machine
 from bridge.core.store_status import store_opened
 from bridge.errors import (

@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Protocol
 
 from bridge.core.easee.rest_requests import CloudRequest
-from bridge.core.events import Event, Moment
+from bridge.core.events import Event
 from bridge.core.messages import Publish, Receipt
 from bridge.core.records.command_row import CommandRow
+from bridge.core.records.moment import Moment
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.store_status import OpenedStore, StoreUsage
 
 Emit = Callable[[Event], None]

@@ -12,7 +12,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from bridge import logs
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from tests.intruders import alarm
 from tests.ports import unused_port
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
 from bridge.core.effects import Effect
-from bridge.core.events import Event, Moment
+from bridge.core.events import Event
+from bridge.core.records.moment import Moment
 from bridge.core.router import Machine
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings

@@ -45,13 +45,11 @@ from bridge.core.events import (
     ComponentFailed,
     LaneClosed,
     LaneOpened,
-    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
     Observed,
-    RawObservation,
     ReportNotSaved,
     ReportSaved,
     ReportsNotRead,
@@ -70,9 +68,11 @@ from bridge.core.events import (
 from bridge.core.messages import Publish, Receipt
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import Announced
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.store_status import OpenedStore, StoreUsage
 from bridge.core.topics import Topics
 from bridge.errors import (

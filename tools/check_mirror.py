@@ -19,6 +19,9 @@ WITHOUT_TESTS = {
     "core/effects.py",
     "core/events.py",
     "core/records/discovery_record.py",
+    "core/records/moment.py",
+    "core/records/observation.py",
+    "core/records/stored_report.py",
     "core/messages.py",
     "ports.py",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from bridge.core.clock_check import ReferenceTime
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 # A wall clock before this day is certainly wrong: the program is younger. A Raspberry Pi without
 # a real-time clock starts in the past and stays there until NTP answers.

@@ -20,10 +20,11 @@ from typing import TextIO
 
 from bridge.adapters.store.sqlite.salt_file import read_salt
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports, read_texts
+from bridge.core.easee.redaction import shown as shown_text
 from bridge.core.easee.rest_requests import is_serial
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.records.unread_text import shown as shown_text
-from bridge.core.sessions.report_merge import StoredReport, report_document
+from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import StoreError, StoreLocked

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from bridge.core.changes import Change
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 
 
 class Convention(Protocol):

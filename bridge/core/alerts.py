@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from bridge.core.effects import Effect, Note
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect
-from bridge.core.events import Moment, MqttConnected
+from bridge.core.events import MqttConnected
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 
 WORTH_TELLING_S = 60.0

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 from bridge.core.alerts import Alerts
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.effects import Effect, Note
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 ALERT = "internal_error"
 HINT = "restart the bridge, and report it with the log line component.failed"

@@ -8,63 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import msgspec
-
 from bridge.core.messages import Publish, Receipt
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import Announced
+from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.errors import CloudError, StoreError
 from bridge.settings import Settings
 
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When something happened, on both clocks.
-
-    Attributes:
-        wall: Aware UTC; may jump.
-        mono_s: Monotonic seconds; every duration is measured on it.
-        trusted: False while the wall clock cannot be believed (no RTC, before NTP).
-        told: Where it cannot: what time it is by the cloud's ``Date``, aware UTC, seconds old; None
-            when nobody said.
-    """
-
-    wall: datetime
-    mono_s: float
-    trusted: bool = True
-    told: datetime | None = None
-
-    @property
-    def known(self) -> datetime | None:
-        """What time it is, good enough for ages of minutes; None when nobody knows."""
-        return self.wall if self.trusted else self.told
-
-
 # -- the observation source -------------------------------------------------------------------
-
-
-# A struct, not a dataclass: one is made for every observation, in a sixth of the time.
-class RawObservation(
-    msgspec.Struct, frozen=True, gc=False, rename={"charger_id": "mid", "data_type": "dataType"}
-):
-    """One observation as it came over the wire, where the stream's names are read into it.
-
-    Attributes:
-        charger_id: ``mid`` of the frame; not yet checked.
-        id: Observation id.
-        data_type: The vendor's type code (1 to 7), or None when absent.
-        value: Text on the stream, JSON value on REST.
-        timestamp: Charger time as text.
-    """
-
-    charger_id: str
-    id: int
-    data_type: int | None
-    value: object
-    timestamp: str
 
 
 @dataclass(frozen=True, slots=True)

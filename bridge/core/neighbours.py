@@ -29,7 +29,8 @@ import msgspec
 from bridge.core.alerts import Alerts
 from bridge.core.easee.json_fields import one_line
 from bridge.core.effects import Effect
-from bridge.core.events import Moment, MqttDisconnected, MqttMessage
+from bridge.core.events import MqttDisconnected, MqttMessage
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 
 ALERT = "second_bridge"

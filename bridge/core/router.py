@@ -46,7 +46,6 @@ from bridge.core.events import (
     Event,
     LaneClosed,
     LaneOpened,
-    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -77,7 +76,8 @@ from bridge.core.messages import Publish
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries.catalogue import QUESTIONS, Privacy
 from bridge.core.queries.service import Queries
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.moment import Moment
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.service import Bookkeeping
 from bridge.core.sources.absence import Absence
 from bridge.core.sources.discovery import Discovery

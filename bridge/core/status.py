@@ -18,10 +18,11 @@ from typing import Final
 import msgspec
 
 from bridge.core.alerts import Alerts
-from bridge.core.commands.validation import SESSION_S
 from bridge.core.effects import Effect, Note
-from bridge.core.events import CloudLink, Moment
+from bridge.core.events import CloudLink
 from bridge.core.messages import Publish
+from bridge.core.records.command_row import SESSION_S
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 

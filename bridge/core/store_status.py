@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from bridge.core.events import StoreOpened
 from bridge.core.records.command_row import CommandRow
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import json
 
 from bridge.core.alerts import ADVICE, Alerts
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 

@@ -7,8 +7,9 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.broker import TOLD_S, WORTH_TELLING_S, BrokerWatch
-from bridge.core.events import Moment, MqttConnected
+from bridge.core.events import MqttConnected
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 

@@ -38,7 +38,6 @@ from bridge.core.events import (
     ComponentFailed,
     LaneClosed,
     LaneOpened,
-    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -46,7 +45,6 @@ from bridge.core.events import (
     MqttSubscribed,
     MqttUnreachable,
     Observed,
-    RawObservation,
     ReportNotSaved,
     ReportSaved,
     ReportsNotRead,
@@ -64,8 +62,10 @@ from bridge.core.events import (
 from bridge.core.messages import Publish, Receipt
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries.service import Queries
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.router import Machine
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.sessions.service import Bookkeeping
 from bridge.core.sources.discovery import Discovery
 from bridge.core.sources.polling import Polling

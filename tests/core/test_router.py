@@ -51,7 +51,6 @@ from bridge.core.events import (
     Event,
     LaneClosed,
     LaneOpened,
-    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -60,7 +59,6 @@ from bridge.core.events import (
     MqttUnreachable,
     NotReconfigured,
     Observed,
-    RawObservation,
     Reconfigured,
     ReportNotSaved,
     ReportSaved,
@@ -82,8 +80,10 @@ from bridge.core.events import (
 from bridge.core.messages import Publish, Receipt
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries.service import Queries
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.router import ASSERT_EVERY_S, HEARD_OUT_S, MOST_HELD, Machine, _instance
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.sessions.service import Bookkeeping
 from bridge.core.sources.absence import Absence
 from bridge.core.sources.discovery import Discovery

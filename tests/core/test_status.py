@@ -5,8 +5,9 @@ import json
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.events import CloudLink, Moment
+from bridge.core.events import CloudLink
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.status import HEALTH_EVERY_S, TROUBLES, CloudView, Status
 from bridge.core.topics import Topics
 from tests.conftest import NOON

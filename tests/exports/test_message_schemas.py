@@ -10,8 +10,10 @@ import pytest
 from bridge.core.commands.state_machine import State
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.observation_registry import REGISTRY
-from bridge.core.records.session_report import SessionReport, last_document
-from bridge.core.sessions.report_merge import StoredReport, report_document
+from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
+from bridge.core.session_documents import last_document
+from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
 from bridge.exports.message_schemas import (
     FATES,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.command_payloads import read_payload
-from bridge.core.events import Moment
 from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.records.moment import Moment
 from bridge.errors import CommandRefused
 from bridge.exports.payload_schemas import command_schema, query_schema
 from tests.conftest import NOON

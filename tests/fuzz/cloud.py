@@ -14,12 +14,8 @@ from bridge.core.easee.history import history
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.easee.session_list import session_list
 from bridge.core.easee.session_payloads import read_report, read_start
-from bridge.core.events import (
-    CommandResponse,
-    Event,
-    Observed,
-    RawObservation,
-)
+from bridge.core.events import CommandResponse, Event, Observed
+from bridge.core.records.observation import RawObservation
 from bridge.errors import CloudRejected, DecodeError
 from tests.fuzz.core import API, CORE, EXCHANGE, NOON, ONE, any_of, parts, shake, stored, text_of
 

@@ -15,16 +15,9 @@ from bridge.adapters.mqtt.publish_validation import check_publish
 from bridge.adapters.store.sqlite import report_rows
 from bridge.core.easee.decode import LONGEST_TEXT_BYTES
 from bridge.core.effects import CallCloud, Effect, Note, SaveCommand
-from bridge.core.events import (
-    CloudFailed,
-    CommandSaved,
-    Event,
-    Moment,
-    MqttConnected,
-    Started,
-    Tick,
-)
+from bridge.core.events import CloudFailed, CommandSaved, Event, MqttConnected, Started, Tick
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.router import Machine
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable

@@ -13,7 +13,6 @@ from bridge.core.events import (
     MqttConnected,
     MqttDisconnected,
     Observed,
-    RawObservation,
     StoreFailed,
     StoreOpened,
     StoreTended,
@@ -23,6 +22,7 @@ from bridge.core.events import (
     ValuesAcked,
 )
 from bridge.core.messages import Publish
+from bridge.core.records.observation import RawObservation
 from bridge.core.topics import Topics
 from bridge.errors import RateLimited
 from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Latency, Tally

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from bridge.core.effects import Note
-from bridge.core.events import MqttConnected, MqttDisconnected, Observed, RawObservation
+from bridge.core.events import MqttConnected, MqttDisconnected, Observed
 from bridge.core.messages import Publish
+from bridge.core.records.observation import RawObservation
 from bridge.core.topics import Topics
 from bridge.monitoring.status_page import MOST_COMMANDS, StatusPage
 

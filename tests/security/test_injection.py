@@ -14,15 +14,15 @@ from bridge.core.effects import CallCloud, Note
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
-    Moment,
     MqttConnected,
     MqttMessage,
     Observed,
-    RawObservation,
     Started,
     StreamSubscription,
 )
 from bridge.core.messages import Publish, Receipt
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
 from bridge.core.router import Machine
 from bridge.errors import CloudRejected, CloudUnavailable, CommandRefused
 from bridge.settings import EaseeSettings, LogSettings, Secret, Settings

@@ -15,8 +15,9 @@ from bridge.adapters.easee.token_file import StoredTokens
 from bridge.core.events import Event, StoreFailed
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport, entered
+from bridge.core.sessions.report_merge import entered
 from bridge.core.store_status import OpenedStore, StoreUsage, store_opened
 from bridge.errors import StoreError, StoreFull
 from tests.simulation.engine import SimulatedClock, Timeline

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bridge.core.clock_check import ReferenceTime
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 STARTED_AT = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 START_S = 1000.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.simulator.limits import DOCUMENTED
 from bridge.simulator.readings import Reading, Response, Update
 from bridge.simulator.sessions import Session

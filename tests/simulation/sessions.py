@@ -40,18 +40,18 @@ from bridge.core.effects import (
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
-    Moment,
-    RawObservation,
     ReportNotSaved,
     ReportSaved,
     ReportsRead,
     StoreOpened,
 )
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions import report_merge
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.sessions.service import Bookkeeping
 from bridge.core.status import Status
 from bridge.core.topics import Topics

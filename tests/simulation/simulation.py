@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from bridge.core import status
-from bridge.core.commands.validation import SESSION_S
+from bridge.core.records.command_row import SESSION_S
 from bridge.core.topics import Topics
 from bridge.gateway import STOOD_STILL_S
 from tests.judge import Judge

@@ -12,12 +12,10 @@ from bridge.core.delivery.outbox import Outbox
 from bridge.core.effects import CallCloud, MarkPublished, Note, ReadReports, SaveReport, TendStore
 from bridge.core.events import (
     CloudFailed,
-    Moment,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     Observed,
-    RawObservation,
     ReportSaved,
     ReportsRead,
     Started,
@@ -27,8 +25,11 @@ from bridge.core.events import (
     Tick,
 )
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.router import Machine
-from bridge.core.sessions.report_merge import StoredReport, find_row
+from bridge.core.sessions.report_merge import find_row
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
 from bridge.settings import EaseeSettings, Secret, Settings

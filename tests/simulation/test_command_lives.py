@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.core.commands.calls import Purpose
-from bridge.core.commands.pages import page_of
+from bridge.core.commands.dispatcher import Purpose
+from bridge.core.commands.persistence import page_of
 from bridge.core.commands.state_machine import FINAL, State
 from bridge.core.effects import Acknowledge, CallCloud, SaveCommand
 from bridge.core.events import MqttMessage

@@ -13,7 +13,7 @@ from bridge.core.easee import equalizer, observation_registry
 from bridge.core.easee.decode import decode
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.signalr import Decoder
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 from bridge.simulator.hub import SEPARATOR, product_update
 from bridge.simulator.observation_table import (

@@ -11,16 +11,10 @@ from datetime import timedelta
 
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.delivery.value_queue import Telemetry
-from bridge.core.events import (
-    Moment,
-    MqttConnected,
-    Observed,
-    RawObservation,
-    Started,
-    StoreOpened,
-    StreamOpened,
-)
+from bridge.core.events import MqttConnected, Observed, Started, StoreOpened, StreamOpened
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
 from bridge.core.router import Machine
 from bridge.core.value_format import iso_utc
 from bridge.settings import EaseeSettings, Secret, Settings

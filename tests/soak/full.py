@@ -20,7 +20,7 @@ from pathlib import Path
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.events import Event, StoreFailed, StoreOpened
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.errors import StoreError
 from tests.soak.load import report_of
 from tests.soak.script import quiet, verdict

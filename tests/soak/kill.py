@@ -31,8 +31,9 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.mqtt.client import PahoLink
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.conventions.native.convention import Native
-from bridge.core.events import CommandResponse, MqttConnected, Observed, RawObservation
+from bridge.core.events import CommandResponse, MqttConnected, Observed
 from bridge.core.messages import Publish
+from bridge.core.records.observation import RawObservation
 from bridge.core.router import Machine
 from bridge.core.store_status import store_opened
 from bridge.core.value_format import iso_utc

@@ -29,7 +29,7 @@ from bridge.adapters.store.sqlite.schema import (
 )
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.records.command_row import CommandRow
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 from tests.soak.disk import Disk, Platter, watched
 from tests.soak.load import LIVES, NOON, command_of, corrected, report_of
 from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.private_file import read_own, replace
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 log = structlog.get_logger()
 

@@ -33,9 +33,9 @@ from bridge.conventions.homeassistant.entities import entities
 from bridge.core.delivery.outbox import REFUSED, SET_ASIDE, TOO_LARGE
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import Effect, Note, RememberAnnounced
-from bridge.core.events import Moment
 from bridge.core.messages import Publish, packet_bytes
 from bridge.core.records.discovery_record import Announced
+from bridge.core.records.moment import Moment
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings, Settings
 

@@ -13,8 +13,8 @@ from bridge.core.changes import (
     DerivedChanged,
     ValuesChanged,
 )
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings

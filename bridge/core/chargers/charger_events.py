@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 from bridge.core.changes import ChargerEvent
 from bridge.core.easee.decode import Observation, Value
-from bridge.core.events import CommandResponse, Moment
+from bridge.core.events import CommandResponse
+from bridge.core.records.moment import Moment
 
 SMART_CHARGING = 102
 # Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.

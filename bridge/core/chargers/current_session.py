@@ -14,20 +14,14 @@ Rules:
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from bridge.core.easee.decode import Observation
 from bridge.core.messages import Publish
 from bridge.core.records.session_clocks import ENDED, STARTED
 from bridge.core.records.session_identity import SAME_START_WITHIN, likeness, supersedes
-from bridge.core.records.session_report import (
-    BACKFILL,
-    UNNAMED,
-    Name,
-    SessionReport,
-    SessionStart,
-    current_document,
-    last_document,
-)
+from bridge.core.records.session_report import BACKFILL, UNNAMED, Name, SessionReport, SessionStart
+from bridge.core.session_documents import current_document, last_document
 from bridge.core.topics import Topics
 
 DISCONNECTED = 1
@@ -40,34 +34,6 @@ MOST_REMEMBERED = 16
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class _Spec(Protocol):
-    @property
-    def id(self) -> int: ...
-
-
-class Measured(Protocol):
-    """What the board needs of an observation.
-
-    The observation's own class cannot be named here: it is made from events, and events carry
-    reports.
-    """
-
-    @property
-    def spec(self) -> _Spec:
-        """Its row of the registry."""
-        ...
-
-    @property
-    def value(self) -> object:
-        """The decoded value."""
-        ...
-
-    @property
-    def measured_at(self) -> datetime:
-        """Charger time."""
-        ...
 
 
 class SessionBoard:
@@ -132,7 +98,7 @@ class SessionBoard:
         if last_document(report, name) != shown:
             yield Publish(self._last_topic, last_document(report, name))
 
-    def observed(self, observation: Measured) -> Iterator[Publish]:
+    def observed(self, observation: Observation) -> Iterator[Publish]:
         """Take any observation; the op mode and the energy of the session matter."""
         match observation.spec.id, observation.value:
             case (109, op_mode):

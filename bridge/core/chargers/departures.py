@@ -22,8 +22,8 @@ from bridge.core.changes import AvailabilityChanged
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.effects import Effect, Note
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 
 KEPT_FOR: Final = timedelta(hours=24)

@@ -26,8 +26,9 @@ from bridge.core.easee import derived_state
 from bridge.core.easee.decode import Observation, decode
 from bridge.core.easee.session_payloads import hints, read_report, read_start
 from bridge.core.effects import Effect, Note, SaveReport
-from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import UNNAMED, Name, SessionReport
 from bridge.core.records.unread_text import UnreadText, cut
 from bridge.core.status import Status

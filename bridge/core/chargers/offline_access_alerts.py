@@ -22,7 +22,7 @@ from bridge.core.easee.derived_state import (
     flag,
 )
 from bridge.core.effects import Effect
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 ACCESS_IDS: Final = frozenset(
     {

@@ -36,7 +36,7 @@ from bridge.core.easee.decode import (
 )
 from bridge.core.easee.redaction import publishable, without_auth
 from bridge.core.effects import Effect, Note
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from bridge.core.value_format import hashed, scalar
 from bridge.settings import PublishSettings
 

@@ -23,8 +23,8 @@ from bridge.core.commands.shown_state import Known
 from bridge.core.commands.state_machine import FINAL, Command, Step
 from bridge.core.easee.command_catalogue import WATCHED
 from bridge.core.effects import Acknowledge, Effect, Note
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 
 # A normal round trip is below a second, 10 s were too short for evcc (#10780); the contract's 30 s.

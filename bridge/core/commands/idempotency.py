@@ -17,8 +17,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from bridge.core.commands.state_machine import Command, State
-from bridge.core.commands.validation import SESSION_S, Name, digest_of
+from bridge.core.commands.validation import Name, digest_of
 from bridge.core.events import MqttMessage
+from bridge.core.records.command_row import SESSION_S
 
 REMEMBERED_S = 24 * 3600.0
 MOST_REMEMBERED = 10_000

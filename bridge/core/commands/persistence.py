@@ -1,4 +1,4 @@
-"""What of the commands is on disk, and what is on its way there.
+"""What of the commands is on disk, what is on its way there, and what a row says.
 
 Rules:
 
@@ -11,23 +11,222 @@ Rules:
    :data:`RETRY_AFTER_S`. So the store does not go on believing what is long over.
 4. That an answer was told is written :data:`LATER_S` afterwards: nobody waits for it, and it must
    not stand in the way of the next command. A crash before only repeats the answer.
+5. A row holds all that is needed to go on after a restart: what was asked for, who waits for the
+   answer, what the cloud gave for it. Nothing in it is believed unread.
+6. Reading is total: any row gives a :class:`Page` or :class:`~bridge.errors.DecodeError`. A row may
+   be of an older program, or of one whose catalogue and limits were others.
 """
 
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from bridge.core.commands.pages import row_of
-from bridge.core.commands.state_machine import Command
+import msgspec
+
+from bridge.core.commands.reply_to import Ask
+from bridge.core.commands.state_machine import FINAL, Command, State
+from bridge.core.commands.validation import Name, Order, named_by
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.rest_requests import is_serial
+from bridge.core.easee.rest_responses import CommandTicket
 from bridge.core.effects import SaveCommand
-from bridge.core.events import Moment
+from bridge.core.records.command_row import CommandRow
+from bridge.core.records.moment import Moment
+from bridge.errors import CommandRefused, DecodeError
 
+# What was allowed when it was sent may be over the limit by now; it is only read again to tell
+# what proves it.
+ANY_CURRENT_A = 1_000_000
 WRITE_WITHIN_S = 5.0
 RETRY_AFTER_S = 30.0
 LATER_S = 1.0
 # A failing store is mended within minutes or for good; more than this is not worth the memory.
 MOST_OWED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The body of a row.
+
+    Attributes:
+        value: The payload's value.
+        argument: What was made of it, as a text to compare with.
+        id: What the answer calls it, or None.
+        asks: Who waits for the answer.
+        seq: Its place in the order of arrival, which no clock can change.
+        message_id: Packet identifier it arrived with.
+        devices: Chargers it concerns.
+        tickets: What the cloud gave for it.
+        answered: Indices of tickets the charger has answered.
+        received_trusted: The wall clock could be believed when it arrived.
+        sent_at: When it was sent, or None.
+        sent_trusted: The wall clock could be believed then.
+        http_status: Of the newest answer from the cloud.
+        caveat: A sentence every answer carries, or None.
+        is_told: Everybody who waited has the final answer.
+    """
+
+    value: Any = None
+    argument: str = ""
+    id: str | None = None
+    asks: tuple[Ask, ...] = ()
+    seq: int = 0
+    message_id: int = 0
+    devices: tuple[str, ...] = ()
+    tickets: tuple[CommandTicket, ...] = ()
+    answered: tuple[int, ...] = ()
+    received_trusted: bool = True
+    sent_at: datetime | None = None
+    sent_trusted: bool = False
+    http_status: int | None = None
+    caveat: str | None = None
+    is_told: bool = False
+
+
+def row_of(command: Command) -> CommandRow:
+    """Write a command down as it stands."""
+    order, received = command.order, command.received
+    page = Page(
+        order.value,
+        order.content[1],
+        order.id,
+        tuple(command.asks),
+        command.seq,
+        command.message_id,
+        tuple(sorted(command.devices)),
+        command.tickets,
+        tuple(sorted(command.answered)),
+        received.trusted,
+        None if command.sent is None else command.sent.wall,
+        command.sent is not None and command.sent.trusted,
+        command.http_status,
+        command.caveat,
+        command.is_told,
+    )
+    return CommandRow(
+        command.key,
+        command.charger_id,
+        command.spec.name,
+        _name_text(order.name),
+        order.digest,
+        command.state.value,
+        received.wall,
+        received.wall + timedelta(seconds=command.expires_s - received.mono_s),
+        msgspec.json.encode(page),
+        command.answer,
+        command.wrote_flash,
+    )
+
+
+def state_of(row: CommandRow) -> State:
+    """Read the state of a row.
+
+    Raises:
+        DecodeError: There is no such state, none that is written, or a final one without an answer.
+    """
+    try:
+        state = State(row.state)
+    except ValueError as exc:
+        raise DecodeError("unknown state", source=f"command {row.key}", raw=row.state) from exc
+    if state is State.RECEIVED:  # it is written when it waits, not before
+        raise DecodeError("a state that is not written", source=f"command {row.key}", raw=row.state)
+    if state in FINAL and not row.answer:
+        raise DecodeError("an end without an answer", source=f"command {row.key}", raw=row.state)
+    return state
+
+
+def page_of(row: CommandRow) -> Page:
+    """Read the body of a row.
+
+    Raises:
+        DecodeError: It is no body of ours.
+    """
+    try:
+        return msgspec.json.decode(row.body, type=Page)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        source = f"command {row.key}"
+        # Not chained: a codec error holds the whole body.
+        raise DecodeError("unreadable body", source=source, raw=row.body[:80]) from None
+
+
+def name_of(row: CommandRow) -> Name | None:
+    """Read what a row's command is remembered by.
+
+    Raises:
+        DecodeError: It is no name of ours.
+    """
+    kind, _, text = row.name.partition(":")
+    if not row.name:
+        return None
+    if kind == "id":
+        return row.charger_id, text
+    try:
+        if kind == "data":
+            return named_by(row.charger_id, bytes.fromhex(text))
+    except ValueError as exc:
+        raise DecodeError("unreadable name", source=f"command {row.key}", raw=row.name) from exc
+    raise DecodeError("no name of ours", source=f"command {row.key}", raw=row.name)
+
+
+def revived(row: CommandRow, page: Page, now: Moment) -> Command:
+    """Make the command of a row that has no final answer yet; its step is still to be taken.
+
+    How long ago things happened is told by the wall clock. Where that cannot be believed, now or
+    then, the command counts as just received, with no time left.
+
+    Args:
+        row: As the store kept it.
+        page: Its body.
+        now: When it was read.
+
+    Raises:
+        DecodeError: The catalogue has no such command, or does not take its value any more.
+    """
+    source = f"command {row.key}"
+    spec = CATALOGUE.get(row.command)
+    if spec is None or not is_serial(row.charger_id):
+        raise DecodeError("no such command", source=source, raw=row.command)
+    try:
+        argument = spec.read(page.value, ANY_CURRENT_A)
+    except CommandRefused as exc:
+        raise DecodeError("its value is not taken any more", source=source) from exc
+    # A row from the future was written by a clock that was put back since: its end means nothing.
+    can_tell = now.trusted and page.received_trusted and now.wall >= row.received_at
+    left_s = (row.expires_at - now.wall).total_seconds() if can_tell else 0.0
+    received = _ago(row.received_at, now, trusted=page.received_trusted)
+    order = Order(
+        row.charger_id, spec, argument, page.id, name_of(row), left_s, page.value, row.digest
+    )
+    command = Command(order, received, now.mono_s + left_s, list(page.asks), row.key, page.seq)
+    command.state = state_of(row)
+    command.message_id = page.message_id
+    command.devices = frozenset(page.devices) or frozenset({row.charger_id})
+    command.tickets = page.tickets
+    command.answered = {i for i in page.answered if 0 <= i < len(page.tickets)}
+    command.http_status = page.http_status
+    command.caveat = page.caveat
+    command.wrote_flash = row.flash
+    command.version = command.durable = 1
+    # Leaving is written down before the sending: no later than then counts as sent.
+    sent_at = row.received_at if page.sent_at is None else page.sent_at
+    trusted = page.received_trusted if page.sent_at is None else page.sent_trusted
+    command.sent = _ago(sent_at, now, trusted=trusted)
+    return command
+
+
+def _ago(wall: datetime, now: Moment, *, trusted: bool) -> Moment:
+    age_s = (now.wall - wall).total_seconds() if now.trusted and trusted else 0.0
+    return Moment(wall, now.mono_s - max(0.0, age_s), trusted)
+
+
+def _name_text(name: Name | None) -> str:
+    if name is None:
+        return ""
+    given = name[1]
+    return f"id:{given}" if isinstance(given, str) else f"data:{given.hex()}"
 
 
 @dataclass(slots=True)

@@ -21,15 +21,15 @@ from datetime import datetime, timedelta
 from bridge.core.commands.active_commands import Book
 from bridge.core.commands.confirmation import Witness
 from bridge.core.commands.idempotency import REDELIVERED_WITHIN_S, REMEMBERED_S
-from bridge.core.commands.pages import Page, name_of, page_of, revived, state_of
+from bridge.core.commands.persistence import Page, name_of, page_of, revived, state_of
 from bridge.core.commands.queues import Lanes
 from bridge.core.commands.result_messages import reply
 from bridge.core.commands.send_policy import Flow
 from bridge.core.commands.state_machine import FINAL, Command, State, Step
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.effects import Effect, Note
-from bridge.core.events import Moment
 from bridge.core.records.command_row import CommandRow
+from bridge.core.records.moment import Moment
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
 

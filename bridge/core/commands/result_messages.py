@@ -7,8 +7,9 @@ from bridge.core.commands.results import Answer, answer_to
 from bridge.core.commands.state_machine import FINAL, Command, State
 from bridge.core.commands.validation import ask_of, id_of
 from bridge.core.effects import Effect, Note
-from bridge.core.events import Moment, MqttMessage
+from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics, is_level
 from bridge.errors import CommandRefused
 

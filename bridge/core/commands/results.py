@@ -12,23 +12,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bridge.core.events import Moment
+from bridge.core.commands.reply_to import Ask
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics, is_level
 from bridge.core.value_format import iso_utc
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Somebody who waits for an answer.
-
-    Attributes:
-        response_topic: A topic that may be published to, or None.
-        correlation: To be returned there, or None.
-    """
-
-    response_topic: str | None = None
-    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +69,6 @@ class Answer:
                 "elapsed_ms": self.elapsed_ms,
             }
         )
-
-
-def correlation_text(correlation: bytes | None, longest: int) -> str | None:
-    """Return Correlation Data as a text where it is one, for the ``id`` of the answer.
-
-    Args:
-        correlation: As received.
-        longest: Characters; longer ones are not shown.
-    """
-    try:
-        text = (correlation or b"").decode()
-    except UnicodeDecodeError:
-        return None
-    return text if 0 < len(text) <= longest and text.isprintable() else None
 
 
 def answer_to(

@@ -25,8 +25,9 @@ from typing import Final
 from bridge.core.alerts import Alerts
 from bridge.core.commands.validation import digest_of
 from bridge.core.effects import AskRetained, Effect, Note
-from bridge.core.events import Moment, MqttConnected, MqttMessage
+from bridge.core.events import MqttConnected, MqttMessage
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 
 ALERT: Final = "retained_command"

@@ -24,7 +24,7 @@ from bridge.core.commands.shown_state import Known, is_lower
 from bridge.core.commands.state_machine import Command
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 # evcc waits 10 s between two limits; the vendor takes one a second. A load balancer with a period
 # of a few seconds must not be slowed down by us, and a person who tries values not at all.

@@ -29,11 +29,12 @@ from bridge.core.commands.dispatcher import Sender
 from bridge.core.commands.idempotency import Fate
 from bridge.core.commands.queues import Lanes
 from bridge.core.commands.recovery import Recovery
+from bridge.core.commands.reply_to import Ask
 from bridge.core.commands.result_messages import reply, turn_away
-from bridge.core.commands.results import Ask, answer_to
+from bridge.core.commands.results import answer_to
 from bridge.core.commands.send_policy import Flow
 from bridge.core.commands.state_machine import FINAL, Command, State, Step
-from bridge.core.commands.validation import LONGEST_TTL_S, Order, admit, ask_of, digest_of
+from bridge.core.commands.validation import Order, admit, ask_of, digest_of
 from bridge.core.easee.decode import Observation
 from bridge.core.effects import Acknowledge, Effect, Note
 from bridge.core.events import (
@@ -42,10 +43,10 @@ from bridge.core.events import (
     CommandNotSaved,
     CommandResponse,
     CommandSaved,
-    Moment,
     MqttMessage,
 )
-from bridge.core.records.command_row import CommandRow
+from bridge.core.records.command_row import LONGEST_TTL_S, CommandRow
+from bridge.core.records.moment import Moment
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings

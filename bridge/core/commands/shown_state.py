@@ -10,19 +10,64 @@ A value may be reasoned from (to skip a command, to call it a raise) only while 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from bridge.core.commands.evidence import Reading, Readings
 from bridge.core.commands.state_machine import Command, State
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import Expected
-from bridge.core.easee.decode import Observation
-from bridge.core.events import Moment
+from bridge.core.easee.decode import Observation, Value
+from bridge.core.records.moment import Moment
 
 # Two polls at the default interval; a command that is repeated more slowly is simply sent.
 FRESH_S: Final = 120.0
 OP_MODE, CLOUD_LINK = 109, 250
 OFFLINE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest value of an observation.
+
+    Attributes:
+        value: It.
+        measured_at: By the charger's clock.
+        arrived_s: Monotonic time at which it reached us.
+    """
+
+    value: Value
+    measured_at: datetime
+    arrived_s: float
+
+
+class Readings:
+    """The newest value of every observation that may prove a command."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, int], Reading] = {}
+
+    def get(self, charger_id: str, number: int) -> Reading | None:
+        """Return the newest reading, or None before the first."""
+        return self._held.get((charger_id, number))
+
+    def forget(self, charger_id: str) -> None:
+        """Give back what is held of a charger."""
+        for key in [key for key in self._held if key[0] == charger_id]:
+            del self._held[key]
+
+    def changed(self, observation: Observation, mono_s: float = 0.0) -> bool:
+        """Take an observation; say whether it is newer than, and other than, the one before."""
+        key = (observation.charger_id, observation.spec.id)
+        held = self._held.get(key)
+        if held is not None and observation.measured_at < held.measured_at:
+            return False
+        self._held[key] = Reading(observation.value, observation.measured_at, mono_s)
+        return (
+            held is not None
+            and held.measured_at < observation.measured_at
+            and held.value != observation.value
+        )
 
 
 class Known:

@@ -19,12 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge.core.commands.results import Ask
+from bridge.core.commands.reply_to import Ask
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import CommandSpec
 from bridge.core.easee.rest_responses import CommandTicket
-from bridge.core.events import Moment
 from bridge.core.messages import Receipt
+from bridge.core.records.moment import Moment
 
 
 class State(enum.Enum):

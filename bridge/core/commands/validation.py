@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from bridge.core.commands.results import Ask, correlation_text
+from bridge.core.commands.reply_to import Ask, correlation_text
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec, allowed
 from bridge.core.easee.command_payloads import LONGEST_ID, Payload, id_in, read_payload
 from bridge.core.easee.rest_requests import is_serial
-from bridge.core.events import Moment, MqttMessage
+from bridge.core.events import MqttMessage
+from bridge.core.records.command_row import LONGEST_TTL_S
+from bridge.core.records.moment import Moment
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
 
-LONGEST_TTL_S = 600.0
-# How long a broker is asked to keep what waits for us: a day beyond the longest life, so that what
-# is too late by then gets an answer all the same.
-SESSION_S = LONGEST_TTL_S + 24 * 3600.0
 LONGEST_CORRELATION_BYTES = 1024
 
 # Charger, and what its caller calls the command: a text, whether it came as the payload's id or as

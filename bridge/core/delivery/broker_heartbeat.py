@@ -21,8 +21,9 @@ import msgspec
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect, Note, Reconnect
-from bridge.core.events import Moment, MqttConnected, MqttMessage
+from bridge.core.events import MqttConnected, MqttMessage
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 

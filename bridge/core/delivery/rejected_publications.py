@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator
 from bridge.core.alerts import Alerts
 from bridge.core.delivery.outbox import IN_VAIN, REFUSED, SET_ASIDE, SURELY_TAKEN_BYTES, TOO_LARGE
 from bridge.core.effects import Effect, SendDenied
-from bridge.core.events import Moment, MqttConnected
+from bridge.core.events import MqttConnected
 from bridge.core.messages import Publish, packet_bytes
+from bridge.core.records.moment import Moment
 
 AGAIN_S = 30.0
 # Two attempts of the ledger's, and some.

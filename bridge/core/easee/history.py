@@ -8,7 +8,7 @@ The shape of the answer is not documented. A sister of this endpoint answers ``{
 from typing import Any
 
 from bridge.core.easee.json_fields import EXCERPT_BYTES, integer, parsed
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
 SOURCE = "history"

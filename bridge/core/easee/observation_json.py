@@ -10,7 +10,7 @@ Rules:
 
 from collections.abc import Mapping
 
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
 LARGEST_ID = 2**31 - 1

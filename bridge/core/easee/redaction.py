@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, Never
 
+_AFTER_TAG = re.compile(r"auth|token|rfid|card|user", re.IGNORECASE)
+
 # Auth holds an RFID tag or a token. AuthReason is a number that says which rule let it charge.
 _KEPT = "authreason"
 # What a firmware to come may call it.
@@ -145,3 +147,12 @@ def _names_somebody(key: str) -> bool:
 
 def _refuse(constant: str) -> Never:
     raise ValueError(constant)
+
+
+def shown(text: str) -> str:
+    """Return a text without tags; what is no JSON object ends before the first that may be one."""
+    cleared = without_auth(text)
+    if cleared is not None:
+        return cleared
+    found = _AFTER_TAG.search(text)
+    return text if found is None else f"{text[: found.start()]}…"

@@ -28,7 +28,7 @@ from bridge.core.easee.json_fields import (
 )
 from bridge.core.easee.observation_json import lowered, observation
 from bridge.core.easee.rest_requests import is_serial
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 from bridge.settings import Secret
 

@@ -24,7 +24,8 @@ from typing import Literal, cast
 import msgspec
 
 from bridge.core.easee.observation_json import LARGEST_ID, lowered, observation, whole
-from bridge.core.events import CommandResponse, Observed, RawObservation, StreamOddity
+from bridge.core.events import CommandResponse, Observed, StreamOddity
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
 RECORD_END = b"\x1e"

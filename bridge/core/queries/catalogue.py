@@ -36,10 +36,12 @@ from bridge.core.easee.rest_requests import (
     sessions_request,
 )
 from bridge.core.easee.session_list import session_list
-from bridge.core.events import Moment, RawObservation
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.counter_reconciliation import reconciled
 from bridge.core.sessions.gaps import Known
-from bridge.core.sessions.report_merge import StoredReport, find_row, report_document
+from bridge.core.sessions.report_merge import find_row, report_document
 from bridge.core.value_format import Value, hashed, iso_utc, json_value, read_utc, scalar
 from bridge.errors import BridgeError, CloudRejected, DecodeError
 

@@ -15,8 +15,9 @@ Rules:
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
+from bridge.core.commands.reply_to import Ask
 from bridge.core.commands.result_messages import turn_away
-from bridge.core.commands.results import Answer, Ask, answer_to
+from bridge.core.commands.results import Answer, answer_to
 from bridge.core.commands.validation import ask_of, id_of
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
@@ -24,13 +25,13 @@ from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, ReadReport
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
-    Moment,
     MqttMessage,
     Observed,
     ReportsNotRead,
     ReportsRead,
 )
 from bridge.core.queries.catalogue import QUESTIONS, Found, Part, Privacy, Question, Stored, Wish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
     AnswerUnusable,

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from bridge.core.easee.redaction import without_auth
 from bridge.core.records.session_clocks import AHEAD, is_default
 from bridge.core.records.session_report import BACKFILL
 
@@ -17,7 +15,6 @@ A_SECOND = timedelta(seconds=1)
 SAME_END_WITHIN = timedelta(minutes=5)
 # Two sessions that last shorter last as long as each other.
 LONG = timedelta(minutes=10)
-_AFTER_TAG = re.compile(r"auth|token|rfid|card|user", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +101,3 @@ class UnreadText:
 def cut(text: str) -> str:
     """Return as much of a text as is kept; what is no Unicode in it is replaced."""
     return text[:LONGEST_TEXT].encode("utf-8", "replace").decode()
-
-
-def shown(text: str) -> str:
-    """Return a text without tags; what is no JSON object ends before the first that may be one."""
-    cleared = without_auth(text)
-    if cleared is not None:
-        return cleared
-    found = _AFTER_TAG.search(text)
-    return text if found is None else f"{text[: found.start()]}…"

@@ -29,12 +29,13 @@ from bridge.core.alerts import Alerts
 from bridge.core.easee.rest_requests import sessions_request
 from bridge.core.easee.session_list import session_list
 from bridge.core.effects import CallCloud, Effect, Note, ReadReports, SaveReport
-from bridge.core.events import CloudAnswered, CloudFailed, Moment, ReportsNotRead, ReportsRead
+from bridge.core.events import CloudAnswered, CloudFailed, ReportsNotRead, ReportsRead
+from bridge.core.records.moment import Moment
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import CLOSE, UnreadText
 from bridge.core.sessions.counter_reconciliation import SLACK, reconciled
 from bridge.core.sessions.gaps import Gap, Known, gaps, known, spelled
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.sessions.unread import SAME_NUMBER_WITHIN, Unread
 from bridge.errors import DecodeError
 

@@ -39,7 +39,8 @@ from datetime import datetime
 from bridge.core.delivery.outbox import IN_VAIN, REFUSED
 from bridge.core.effects import Effect, KeepReports, MarkPublished, Note, SettleReports
 from bridge.core.messages import Publish
-from bridge.core.sessions.report_merge import StoredReport, report_document
+from bridge.core.records.stored_report import StoredReport
+from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
 
 # More would only sit in the broker's queue, and after a crash go out twice.

@@ -14,8 +14,8 @@ from datetime import datetime
 
 from bridge.core.effects import Effect, Note, ReadReports
 from bridge.core.events import ReportsNotRead, ReportsRead
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.consumer_messages import ReplayWish
-from bridge.core.sessions.report_merge import StoredReport
 
 PAGE = 200
 # The next page is read when no more than this is left to hand over.

@@ -16,7 +16,7 @@ What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.
 
 import itertools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TypeVar
@@ -29,32 +29,13 @@ from bridge.core.records.session_identity import (
     report_key,
     supersedes,
 )
-from bridge.core.records.session_report import BACKFILL, SessionReport, document, report_fields
+from bridge.core.records.session_report import BACKFILL, SessionReport
+from bridge.core.records.stored_report import StoredReport
+from bridge.core.session_documents import document, report_fields
 from bridge.core.value_format import hashed
 
 T = TypeVar("T")
 _NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReport:
-    """A report as the store holds it.
-
-    Attributes:
-        key: Stable across repeats, restarts and sources.
-        revision: 1, and one more for every change of content.
-        report: The content.
-        published: The broker acknowledged this revision.
-        settled: A consumer acknowledged the key, or the settle window passed; not owed any more.
-        published_at: When the broker acknowledged it (wall clock, UTC), or None.
-    """
-
-    key: str
-    revision: int
-    report: SessionReport
-    published: bool = False
-    settled: bool = False
-    published_at: datetime | None = None
 
 
 # -- the content of a row ----------------------------------------------------------------------

@@ -13,7 +13,8 @@ from datetime import timedelta
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect, Note, TendStore
-from bridge.core.events import Moment, StoreTended
+from bridge.core.events import StoreTended
+from bridge.core.records.moment import Moment
 
 FIRST_S = 60.0
 MEASURE_EVERY_S = 600.0

@@ -8,7 +8,6 @@ from bridge.core.effects import Acknowledge, Effect, KeepReports, Note
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
-    Moment,
     MqttMessage,
     ReportNotSaved,
     ReportSaved,
@@ -18,6 +17,7 @@ from bridge.core.events import (
     StoreTended,
 )
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import Backfill
 from bridge.core.sessions.consumer_messages import read_ack, read_replay

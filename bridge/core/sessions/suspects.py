@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect
-from bridge.core.events import Moment
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.moment import Moment
+from bridge.core.records.stored_report import StoredReport
 
 ALERT = "session_clock"
 NAMED_FOR = timedelta(days=7)

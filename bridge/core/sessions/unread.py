@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from bridge.core.alerts import Alerts
 from bridge.core.easee.session_payloads import hints
 from bridge.core.effects import Effect, ForgetTexts, KeepText
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from bridge.core.records.session_clocks import ENDED, STARTED
 from bridge.core.records.session_identity import SAME_ENERGY_KWH
 from bridge.core.records.session_report import BACKFILL, SessionReport

@@ -14,7 +14,7 @@ Rules:
 from collections import deque
 from collections.abc import Collection
 
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 LISTS = 3
 WITHIN_S = 900.0

@@ -10,7 +10,7 @@ Rules:
 3. Who left is decided elsewhere (:mod:`bridge.core.sources.absence`).
 """
 
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 
 SETTING_UP_S = 600.0
 SETTING_UP_EVERY_S = 60.0

@@ -13,7 +13,8 @@ Rules:
 3. Nothing is asked once something else was answered: then there is no trouble.
 """
 
-from bridge.core.events import CloudLink, Moment
+from bridge.core.events import CloudLink
+from bridge.core.records.moment import Moment
 
 # An outage is seen to be over within a minute, whatever is under way when it ends.
 EVERY_S = 45.0

@@ -24,12 +24,12 @@ from bridge.core.events import (
     CommandResponse,
     Event,
     Observed,
-    RawObservation,
     StreamClosed,
     StreamOddity,
     StreamOpened,
     StreamSubscription,
 )
+from bridge.core.records.observation import RawObservation
 from bridge.errors import Blocked, CloudRejected, CloudUnavailable, LinkLost, RateLimited
 from bridge.settings import EaseeSettings, Secret
 from tests.conftest import PATIENCE_S

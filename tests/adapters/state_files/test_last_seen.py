@@ -4,7 +4,7 @@ import pytest
 
 from bridge.adapters.state_files.last_seen import LastSeenFile
 from bridge.adapters.state_files.private_file import replace
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from tests.conftest import NOON
 
 

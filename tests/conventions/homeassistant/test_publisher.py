@@ -22,9 +22,9 @@ from bridge.conventions.homeassistant.publisher import (
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import RememberAnnounced
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
 from bridge.core.records.discovery_record import Announced
+from bridge.core.records.moment import Moment
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import (
     CommandSettings,

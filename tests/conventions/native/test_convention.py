@@ -16,7 +16,7 @@ from bridge.core.changes import (
     ValuesChanged,
 )
 from bridge.core.easee.decode import spec_of
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 

@@ -6,7 +6,8 @@ import pytest
 
 from bridge.core.chargers.charger_events import Announcer
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.events import CommandResponse, Moment
+from bridge.core.events import CommandResponse
+from bridge.core.records.moment import Moment
 from tests.conftest import NOON
 
 NOW = Moment(NOON, 0.0)

@@ -1,7 +1,7 @@
 """The running session and the last one are shown, whatever clocks say."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.chargers.current_session import SessionBoard
+from bridge.core.easee.decode import Observation, spec_of
 from bridge.core.easee.session_payloads import placed
 from bridge.core.messages import Publish
-from bridge.core.records.session_report import SessionReport, SessionStart, last_document
+from bridge.core.records.session_report import SessionReport, SessionStart
+from bridge.core.session_documents import last_document
 from bridge.core.topics import Topics
 
 ID = "EH123456"
@@ -42,21 +44,9 @@ LAST = f"charger/{ID}/session/last"
 NAME = ("EH123456-435", 1)
 
 
-@dataclass(frozen=True)
-class Spec:
-    id: int
-
-
-@dataclass(frozen=True)
-class Seen:
-    spec: Spec
-    value: object
-    measured_at: datetime
-
-
-def seen(number: int, value: object, at: datetime) -> Seen:
-    """Make an observation as the board sees it."""
-    return Seen(Spec(number), value, at)
+def seen(number: int, value: object, at: datetime) -> Observation:
+    """Make an observation of the charger."""
+    return Observation(ID, spec_of(number), value, at)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from bridge.core.chargers.departures import SETTLED_S, Departures
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.effects import Note
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 from tests.native import as_messages

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import Fleet, batched
 from bridge.core.effects import KeepText, Note, SaveReport
-from bridge.core.events import Moment, RawObservation
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
+from bridge.core.records.observation import RawObservation
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc

@@ -4,8 +4,8 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.offline_access_alerts import NOBODY, OPEN, AccessWatch, surprise
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 

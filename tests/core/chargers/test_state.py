@@ -9,8 +9,8 @@ from bridge.core.chargers.fleet import batched
 from bridge.core.chargers.state import MOST_IDS, SILENCE_S, ChargerState
 from bridge.core.easee.decode import REGISTRY, DataType, Observation, spec_of
 from bridge.core.effects import Note
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.value_format import hashed
 from bridge.settings import PublishSettings
 from tests.native import as_messages

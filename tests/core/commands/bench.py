@@ -14,10 +14,10 @@ from bridge.core.events import (
     CommandNotSaved,
     CommandResponse,
     CommandSaved,
-    Moment,
     MqttMessage,
 )
 from bridge.core.messages import Publish, Receipt
+from bridge.core.records.moment import Moment
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import StoreError
 from bridge.settings import CommandSettings

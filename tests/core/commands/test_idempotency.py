@@ -9,8 +9,9 @@ from bridge.core.commands.idempotency import (
 from bridge.core.commands.state_machine import Command, State
 from bridge.core.commands.validation import Order, digest_of
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.events import Moment, MqttMessage
+from bridge.core.events import MqttMessage
 from bridge.core.messages import Receipt
+from bridge.core.records.moment import Moment
 from tests.conftest import NOON
 
 

@@ -10,7 +10,7 @@ from bridge.core.commands.queues import (
 from bridge.core.commands.state_machine import Command
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from bridge.errors import CommandRefused
 from tests.conftest import NOON
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.core.commands.calls import Purpose
+from bridge.core.commands.dispatcher import Purpose
 from bridge.core.effects import Acknowledge, Note
 from bridge.core.messages import Publish, Receipt
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown

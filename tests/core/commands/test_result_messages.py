@@ -2,15 +2,16 @@ import json
 
 import pytest
 
+from bridge.core.commands.reply_to import Ask
 from bridge.core.commands.result_messages import reply, tell, turn_away
-from bridge.core.commands.results import Ask
 from bridge.core.commands.state_machine import Command, Step
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.rest_responses import CommandTicket
 from bridge.core.effects import Note
-from bridge.core.events import Moment, MqttMessage
+from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish, Receipt
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from bridge.errors import CommandRefused
 from tests.conftest import NOON

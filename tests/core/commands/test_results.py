@@ -3,9 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.results import Answer, Ask, answer_to, correlation_text
-from bridge.core.events import Moment
+from bridge.core.commands.reply_to import Ask
+from bridge.core.commands.results import Answer, answer_to
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
@@ -47,19 +48,3 @@ def test_both_topics_are_answered():
 def test_no_name_from_outside_becomes_a_topic(charger_id, command):
     """What is no topic level gets no result topic."""
     assert not list(answer_to(Ask(), TOPICS, charger_id, command, b"{}"))
-
-
-@pytest.mark.parametrize(
-    ("correlation", "text"),
-    [
-        (None, None),
-        (b"", None),
-        (b"abc", "abc"),
-        (b"\xff", None),
-        (b"a\x00", None),
-        (b"abcd", None),
-    ],
-)
-def test_printable_correlation_data_is_an_id(correlation, text):
-    """Correlation Data is shown as the id where it is a short printable text."""
-    assert correlation_text(correlation, 3) == text

@@ -20,7 +20,7 @@ from bridge.core.commands.state_machine import Command
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from tests.conftest import NOON
 
 ID, OTHER = "EH123456", "EH999999"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands.calls import GRACE_S
+from bridge.core.commands.dispatcher import GRACE_S
 from bridge.core.commands.queues import KEPT_PER_CHARGER, MOST_WAITING_PER_CHARGER
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.effects import Acknowledge, CallCloud, Note, SaveCommand

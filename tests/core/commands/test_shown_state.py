@@ -3,12 +3,12 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.shown_state import FRESH_S, Known
+from bridge.core.commands.shown_state import FRESH_S, Known, Readings
 from bridge.core.commands.state_machine import Command, State
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from tests.conftest import NOON
 
 ID = "EH123456"
@@ -151,3 +151,18 @@ def test_an_untrusted_clock_proves_no_order(known):
     _see(known, 48, 20, 5)
 
     assert not known.is_shown(_command(value=20), _at(6))
+
+
+def test_an_old_reading_is_no_change():
+    """Only a newer measurement with another value is a change."""
+    readings = Readings()
+
+    def reading(value, at_s):
+        return Observation(ID, spec_of(48), value, NOON + timedelta(seconds=at_s))
+
+    assert not readings.changed(reading(16, 10))
+    assert not readings.changed(reading(16, 20))
+    assert not readings.changed(reading(32, 15))
+    assert not readings.changed(reading(32, 20))
+    assert readings.changed(reading(0, 21))
+    assert not readings.changed(reading(0, 21))

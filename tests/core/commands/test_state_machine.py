@@ -3,7 +3,7 @@ import pytest
 from bridge.core.commands.state_machine import FINAL, TRANSITIONS, Command, State, Step
 from bridge.core.commands.validation import Order
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from tests.conftest import NOON
 
 # The answers of the public interface; accepted is the only one that is not final.

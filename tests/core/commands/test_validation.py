@@ -3,10 +3,11 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.results import Ask
+from bridge.core.commands.reply_to import Ask
 from bridge.core.commands.validation import admit, ask_of, id_of
-from bridge.core.events import Moment, MqttMessage
+from bridge.core.events import MqttMessage
 from bridge.core.messages import Receipt
+from bridge.core.records.moment import Moment
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings

@@ -6,8 +6,9 @@ from bridge.core.alerts import Alerts
 from bridge.core.delivery.outbox import SET_ASIDE, TOO_LARGE
 from bridge.core.delivery.rejected_publications import AGAIN_S, TOLD_S, Denied
 from bridge.core.effects import SendDenied
-from bridge.core.events import Moment, MqttConnected
+from bridge.core.events import MqttConnected
 from bridge.core.messages import Publish, packet_bytes
+from bridge.core.records.moment import Moment
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 

@@ -13,7 +13,7 @@ from bridge.core.easee.decode import (
     decode,
     spec_of,
 )
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.core.value_format import scalar
 from bridge.errors import DecodeError
 

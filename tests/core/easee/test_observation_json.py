@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bridge.core.easee import observation_json, rest_responses
 from bridge.core.easee.decode import decode
 from bridge.core.easee.signalr import Decoder
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
 ID = "EH123456"

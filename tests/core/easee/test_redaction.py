@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.easee.redaction import publishable, without_auth
+from bridge.core.easee.redaction import publishable, shown, without_auth
+from tests.core.sessions.rows import TAG
 
 FINISHED = (
     '{"Auth":"04CANARY5A6B80","AuthReason":3,"EnergyKwh":0.411273,"Id":435,'
@@ -123,3 +124,18 @@ def test_clearing_a_text_is_total(text):
     cleared = publishable(text)
 
     assert cleared is None or publishable(cleared) == cleared
+
+
+def test_it_is_shown_without_tags():
+    """An object without its fields, anything else up to the first that may hold one."""
+    whole = json.dumps({"Id": 7, "Auth": TAG, "AuthReason": 3})
+
+    assert shown(whole) == '{"Id":7,"AuthReason":3}'
+    for text in (
+        whole[:-1],
+        json.dumps([whole]),
+        json.dumps(json.dumps(whole)),
+        f'{{"Auth":"{TAG}"',
+    ):
+        assert TAG not in shown(text)
+    assert shown('{"Id":7,') == '{"Id":7,'

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bridge.core.easee import rest_responses
 from bridge.core.easee.rest_responses import Circuit, CommandState, CommandTicket
-from bridge.core.events import RawObservation
+from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
 ID = "EH123456"

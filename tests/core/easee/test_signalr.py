@@ -16,7 +16,8 @@ from bridge.core.easee.signalr import (
     grouped,
     subscribe,
 )
-from bridge.core.events import CommandResponse, Observed, RawObservation, StreamOddity
+from bridge.core.events import CommandResponse, Observed, StreamOddity
+from bridge.core.records.observation import RawObservation
 
 END = "\x1e"
 OP_MODE = RawObservation("EH123456", 109, 4, "3", "2025-01-22T12:51:47Z")

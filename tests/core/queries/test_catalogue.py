@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.easee.rest_requests import Endpoint
-from bridge.core.events import Moment
 from bridge.core.queries.catalogue import MOST_ROWS, PLANS, QUESTIONS, Privacy, Stored
+from bridge.core.records.moment import Moment
 from bridge.core.value_format import hashed, iso_utc
 from bridge.errors import (
     BridgeError,

@@ -9,17 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.effects import Acknowledge, CallCloud, ReadReports
-from bridge.core.events import (
-    CloudAnswered,
-    CloudFailed,
-    Moment,
-    MqttMessage,
-    ReportsNotRead,
-    ReportsRead,
-)
+from bridge.core.events import CloudAnswered, CloudFailed, MqttMessage, ReportsNotRead, ReportsRead
 from bridge.core.messages import Publish, Receipt
 from bridge.core.queries.catalogue import QUESTIONS, Privacy
 from bridge.core.queries.service import LOST_AFTER_S, MOST_OF_ONE, MOST_RUNNING, WITHIN_S, Queries
+from bridge.core.records.moment import Moment
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
     AnswerUnusable,

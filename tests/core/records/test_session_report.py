@@ -1,28 +1,30 @@
-"""Documents of sessions: their keys, their order, and no tag."""
+"""A session as it is held: when it counts as ended, what is compared, and no tag in its text."""
 
 from dataclasses import replace
+from datetime import timedelta
 
-from bridge.core.records.session_report import auth_reason_name, current_document, last_document
-from tests.core.sessions.rows import REPORT, TAG
-
-
-def test_reasons_have_names():
-    """The two offline reasons are named, others numbered, none is none."""
-    names = [auth_reason_name(n) for n in (3, 4, 0, None)]
-    assert names == ["offline_whitelist", "offline_allow_all", "auth_reason_0", None]
+from tests.core.sessions.rows import HOUR, REPORT, TAG
 
 
-def test_what_could_not_be_read_and_what_cannot_be_is_said():
-    """In every document about a session."""
-    odd = replace(REPORT, auth_reason=None, incomplete=("auth_reason",), doubtful=("ended_at",))
-
-    assert b'"incomplete":["auth_reason"],"clock":"suspect"' in last_document(odd)
-    assert b'"incomplete":[],"clock":"ok"' in last_document(REPORT)
-    assert current_document("EH123456", None, 1.5).endswith(b'"incomplete":[],"clock":"ok"}')
-
-
-def test_no_retained_document_and_no_repr_holds_the_tag():
-    """Not even hashed."""
-    assert TAG.encode() not in last_document(REPORT)
-    assert b"sha256" not in last_document(REPORT)
+def test_no_repr_holds_the_tag():
+    """It may come into a log line with everything else."""
     assert TAG not in repr(REPORT)
+
+
+def test_a_time_that_cannot_be_is_replaced_by_another():
+    """What it counts as ended, what two records are compared by, and whether its times can be."""
+    odd = replace(
+        REPORT,
+        doubtful=("ended_at",),
+        placed_at=REPORT.ended_at - HOUR,
+        ranked_at=REPORT.measured_at - timedelta(seconds=1),
+    )
+
+    assert (REPORT.at, REPORT.rank, REPORT.clock) == (REPORT.ended_at, REPORT.measured_at, "ok")
+    assert (odd.at, odd.rank, odd.clock) == (odd.placed_at, odd.ranked_at, "suspect")
+
+
+def test_a_report_without_a_stamp_says_so():
+    """Its stamp is when it arrived."""
+    assert not REPORT.is_stampless
+    assert replace(REPORT, ranked_at=REPORT.measured_at).is_stampless

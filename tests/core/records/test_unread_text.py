@@ -1,6 +1,5 @@
 """A text that is no session is kept, cut off, and shown without tags."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.records.unread_text import LONGEST_TEXT, UnreadText, cut, shown
+from bridge.core.records.unread_text import LONGEST_TEXT, UnreadText, cut
 from tests.core.sessions.rows import HOUR, NOON, ONE, TAG
 
 SECOND = timedelta(seconds=1)
@@ -87,13 +86,3 @@ def test_what_is_kept_is_bounded_and_can_be_stored(text):
     """Half of a surrogate pair cannot."""
     assert len(cut(text * 50)) <= LONGEST_TEXT
     cut(f"{text}\ud800").encode()
-
-
-def test_it_is_shown_without_tags():
-    """An object without its fields, anything else up to the first that may hold one."""
-    whole = json.dumps({"Id": 7, "Auth": TAG, "AuthReason": 3})
-
-    assert shown(whole) == '{"Id":7,"AuthReason":3}'
-    for text in (whole[:-1], json.dumps([whole]), json.dumps(json.dumps(whole)), TEXT.text):
-        assert TAG not in shown(text)
-    assert shown('{"Id":7,') == '{"Id":7,'

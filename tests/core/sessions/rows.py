@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import CallCloud, Note, ReadReports, SaveReport
-from bridge.core.events import CloudAnswered, CloudFailed, Moment, ReportsNotRead, ReportsRead
+from bridge.core.events import CloudAnswered, CloudFailed, ReportsNotRead, ReportsRead
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import (
     CLOSEST_S,

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.sessions.report_merge import (
-    StoredReport,
-    entered,
-    find_row,
-    merged,
-    report_document,
-)
+from bridge.core.records.stored_report import StoredReport
+from bridge.core.sessions.report_merge import entered, find_row, merged, report_document
 from bridge.core.value_format import hashed
 from tests.core.sessions.rows import HOUR, REPORT, TAG
 

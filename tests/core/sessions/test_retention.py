@@ -7,8 +7,9 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Note, TendStore
-from bridge.core.events import Moment, StoreTended
+from bridge.core.events import StoreTended
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.sessions.retention import (
     COMMANDS_KEPT,
     FIRST_S,

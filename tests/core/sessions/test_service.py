@@ -26,7 +26,6 @@ from bridge.core.effects import (
 from bridge.core.events import (
     CloudAnswered,
     CloudFailed,
-    Moment,
     MqttMessage,
     ReportNotSaved,
     ReportSaved,
@@ -36,6 +35,7 @@ from bridge.core.events import (
     StoreTended,
 )
 from bridge.core.messages import Publish, Receipt
+from bridge.core.records.moment import Moment
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.delivery import RESTLESS, SETTLE_S
 from bridge.core.sessions.report_merge import entered

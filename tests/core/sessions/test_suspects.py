@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bridge.core.alerts import Alerts
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.sessions.suspects import NAMED_FOR, NAMED_IN_ALERT, Suspects
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import NOON, row

@@ -7,8 +7,8 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import ForgetTexts, KeepText
-from bridge.core.events import Moment
 from bridge.core.messages import Publish
+from bridge.core.records.moment import Moment
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.unread import MOST, Unread
 from bridge.core.topics import Topics

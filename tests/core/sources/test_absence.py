@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from bridge.core.sources.absence import CLOSEST_S, EMPTY_FOR_S, WITHIN_S, Absence
 from tests.conftest import NOON
 

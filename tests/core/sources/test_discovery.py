@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from bridge.core.events import Moment
+from bridge.core.records.moment import Moment
 from bridge.core.sources.discovery import EVERY_S, SETTING_UP_EVERY_S, SETTING_UP_S, Discovery
 from tests.conftest import NOON
 

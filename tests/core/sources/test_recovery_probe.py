@@ -6,7 +6,8 @@ import pytest
 
 from bridge.core.easee.rate_limits import LIMITS
 from bridge.core.easee.rest_requests import Endpoint
-from bridge.core.events import CloudLink, Moment
+from bridge.core.events import CloudLink
+from bridge.core.records.moment import Moment
 from bridge.core.sources.recovery_probe import EVERY_S, Probe
 from tests.conftest import NOON
 

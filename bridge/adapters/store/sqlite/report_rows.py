@@ -26,7 +26,8 @@ from bridge.adapters.store.sqlite.schema import (
     time_text,
 )
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.report_merge import StoredReport, entered
+from bridge.core.records.stored_report import StoredReport
+from bridge.core.sessions.report_merge import entered
 
 log = structlog.get_logger()
 

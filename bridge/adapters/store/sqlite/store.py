@@ -32,8 +32,8 @@ from bridge.adapters.store.sqlite.worker import FIRST_RETRY_S, Urgency, Worker
 from bridge.core.events import Event
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport
 from bridge.core.store_status import OpenedStore, StoreUsage
 from bridge.errors import StoreError
 

@@ -19,7 +19,7 @@ from bridge.adapters.store.sqlite.report_rows import mark_published, put, save, 
 from bridge.adapters.store.sqlite.salt_file import salt_file, write_salt
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.errors import StoreError
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)

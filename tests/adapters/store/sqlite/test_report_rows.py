@@ -23,7 +23,7 @@ from bridge.adapters.store.sqlite.report_rows import (
 )
 from bridge.adapters.store.sqlite.schema import time_text
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from bridge.adapters.store.sqlite import worker as worker_module
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.errors import StoreError, StoreFull, StoreLocked
 
 pytestmark = pytest.mark.anyio

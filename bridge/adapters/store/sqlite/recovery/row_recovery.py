@@ -16,8 +16,8 @@ from bridge.adapters.store.sqlite.recovery.page_reader import PageOf, carve
 from bridge.adapters.store.sqlite.recovery.wal_reader import Frame, read_log
 from bridge.adapters.store.sqlite.schema import COMMAND_WIDTH, PAGE_BYTES, TEXT_WIDTH, Row
 from bridge.core.records.command_row import CommandRow
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import StoredReport
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from bridge.adapters.store.sqlite.database_file import open_file, transaction
 from bridge.adapters.store.sqlite.quota import Room
 from bridge.adapters.store.sqlite.recovery import row_recovery as module
 from bridge.adapters.store.sqlite.recovery.row_recovery import Finds, salvage, search_aside
-from bridge.core.sessions.report_merge import StoredReport
+from bridge.core.records.stored_report import StoredReport
 from tests.soak.load import command_of, report_of
 
 

@@ -1,0 +1,27 @@
+"""A moment on both clocks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened, on both clocks.
+
+    Attributes:
+        wall: Aware UTC; may jump.
+        mono_s: Monotonic seconds; every duration is measured on it.
+        trusted: False while the wall clock cannot be believed (no RTC, before NTP).
+        told: Where it cannot: what time it is by the cloud's ``Date``, aware UTC, seconds old; None
+            when nobody said.
+    """
+
+    wall: datetime
+    mono_s: float
+    trusted: bool = True
+    told: datetime | None = None
+
+    @property
+    def known(self) -> datetime | None:
+        """What time it is, good enough for ages of minutes; None when nobody knows."""
+        return self.wall if self.trusted else self.told
