@@ -21,10 +21,10 @@ from benchmarks.records import Fleet, records, span
 from bridge import process_tuning
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
-from bridge.core.easee.signalr import Decoder, grouped
+from bridge.core.easee.signalr import Decoder, batch_observations
 from bridge.core.events import Event, MqttConnected, Started, StreamOpened
-from bridge.core.records.moment import Moment
-from bridge.core.router import Machine
+from bridge.core.records.moment import Timestamp
+from bridge.core.router import Router
 from bridge.settings import EaseeSettings, PublishSettings, Secret, Settings
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -35,26 +35,26 @@ AT_ONCE = 50_000
 MODULE = "benchmarks.fleet"
 
 
-def machine_of(fleet: Fleet) -> Machine:
+def machine_of(chargers: Fleet) -> Router:
     """Make a core that serves the fleet."""
     easee = EaseeSettings(
-        username="someone@example.com", password=Secret("p"), chargers=fleet.serials
+        username="someone@example.com", password=Secret("p"), chargers=chargers.serials
     )
-    return Machine(Settings(easee=easee), version="0", salt=b"salt")
+    return Router(Settings(easee=easee), version="0", salt=b"salt")
 
 
 class Bench:
     """One core, fed with the bytes of a hub."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
+    def __init__(self, chargers: Fleet) -> None:
+        self.fleet = chargers
         self.messages = 0
-        self._machine = machine_of(fleet)
+        self._machine = machine_of(chargers)
         self._native = Native(self._machine.topics, PublishSettings())
         self._decoder = Decoder()
         now = datetime.now(UTC)  # noqa: TID251 - a script has no clock to be given
         self._measured_until = now - timedelta(minutes=10)
-        self._moment = Moment(now, 1000.0, trusted=True)
+        self._moment = Timestamp(now, 1000.0, trusted=True)
         for event in (Started(), MqttConnected(False, "5", 1000), StreamOpened()):
             self._handle(event)
 
@@ -69,7 +69,7 @@ class Bench:
             # Once: asking for the processor time can take longer than what is to be timed.
             began = time.process_time()
             for part in parts:
-                for item in grouped(self._decoder.feed(part)):
+                for item in batch_observations(self._decoder.feed(part)):
                     self._handle(item)
             took_s += time.process_time() - began
             count += len(texts)
@@ -85,7 +85,7 @@ class Bench:
 
 def one(chargers: int, observations: int) -> dict[str, float]:
     """Measure one size in this process."""
-    process_tuning.settle()  # as the program does once it has started
+    process_tuning.tune_gc()  # as the program does once it has started
     before = stage.memory_kib(os.getpid())
     bench = Bench(Fleet(chargers, OBSERVATIONS))
     bench.feed(1, 1)

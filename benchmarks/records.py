@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bridge.core.chargers.fleet import TOLD_IDS
+from bridge.core.chargers.fleet import EVENT_SOURCE_IDS
 from bridge.core.easee.derived_state import BY_SOURCE
 from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
 
 RECORD_END = b"\x1e"
 FINAL = 0x80
 TEXT = 0x1
-LONGEST_SHORT = 125
-LONGEST_MIDDLE = 0xFFFF
+MAX_SHORT_LENGTH = 125
+MAX_MIDDLE_LENGTH = 0xFFFF
 # A million of them stay within the minutes that two clocks may differ by.
 STEP = timedelta(microseconds=100)
 CHARGING_SESSION = 129
@@ -29,7 +29,7 @@ PLAIN: tuple[ObservationSpec, ...] = tuple(
             spec
             for spec in REGISTRY.values()
             if spec.kind in (DataType.DOUBLE, DataType.INTEGER)
-            and not (spec.labels or spec.personal or spec.id in BY_SOURCE.keys() | TOLD_IDS)
+            and not (spec.labels or spec.personal or spec.id in BY_SOURCE.keys() | EVENT_SOURCE_IDS)
         ),
         key=lambda spec: spec.id,
     )
@@ -63,12 +63,12 @@ def value_of(spec: ObservationSpec, turn: int) -> str:
     return f"{turn}.5" if spec.kind is DataType.DOUBLE else str(turn)
 
 
-def span(fleet: Fleet, turns: range) -> timedelta:
+def span(chargers: Fleet, turns: range) -> timedelta:
     """Return how far the stamps of these rounds lie apart."""
-    return len(turns) * fleet.topics * STEP
+    return len(turns) * chargers.topics * STEP
 
 
-def records(fleet: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
+def records(chargers: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
     """Word rounds of observations, measured one after the other from a moment on.
 
     Whoever keeps the newest value drops a round whose stamps are older than the one before, so the
@@ -76,9 +76,9 @@ def records(fleet: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
     """
     at = after.astimezone(UTC)
     for turn in turns:
-        for spec in fleet.specs():
+        for spec in chargers.specs():
             value = value_of(spec, turn)
-            for serial in fleet.serials:
+            for serial in chargers.serials:
                 at += STEP
                 stamp = at.isoformat(timespec="microseconds")[:-6]
                 yield _update(serial, spec.kind, spec.id, stamp, value)
@@ -93,12 +93,12 @@ def _update(serial: str, kind: DataType, number: int, stamp: str, value: str) ->
     ).encode()
 
 
-def marker(fleet: Fleet) -> ObservationSpec:
+def marker(chargers: Fleet) -> ObservationSpec:
     """Return an observation that the rounds leave out."""
-    return PLAIN[fleet.observations]
+    return PLAIN[chargers.observations]
 
 
-def report(fleet: Fleet, serial: str, number: int, now: datetime) -> Iterator[bytes]:
+def report(chargers: Fleet, serial: str, number: int, now: datetime) -> Iterator[bytes]:
     """Word a session report, and before it a value of its number."""
     stamp = now.isoformat(timespec="seconds")[:-6]
     began = (now - timedelta(hours=2)).isoformat(timespec="seconds")[:-6]
@@ -106,7 +106,7 @@ def report(fleet: Fleet, serial: str, number: int, now: datetime) -> Iterator[by
         f'{{"Id":{number},"Start":"{began}Z","Stop":"{stamp}Z","EnergyKwh":7.5,'
         f'"MeterValueStart":{number}.0,"MeterValueStop":{number + 7}.5,"AuthReason":1}}'
     )
-    spec = marker(fleet)
+    spec = marker(chargers)
     yield _update(serial, spec.kind, spec.id, stamp, str(number))
     yield _update(serial, DataType.STRING, CHARGING_SESSION, stamp, session.replace('"', '\\"'))
 
@@ -114,9 +114,9 @@ def report(fleet: Fleet, serial: str, number: int, now: datetime) -> Iterator[by
 def framed(payload: bytes) -> bytes:
     """Put a text into a WebSocket frame, as a server sends it."""
     size = len(payload)
-    if size <= LONGEST_SHORT:
+    if size <= MAX_SHORT_LENGTH:
         head = bytes((FINAL | TEXT, size))
-    elif size <= LONGEST_MIDDLE:
+    elif size <= MAX_MIDDLE_LENGTH:
         head = bytes((FINAL | TEXT, 126)) + size.to_bytes(2, "big")
     else:
         head = bytes((FINAL | TEXT, 127)) + size.to_bytes(8, "big")

@@ -34,7 +34,7 @@ COMMAND = "dynamic_charger_current"
 FLEET = Fleet(50, 99)  # one observation is left for those that stand before a report
 # Mosquitto's own.
 SHIPPED = 20
-LONGEST_STEP_MS = 5.0
+MAX_STEP_MS = 5.0
 STEPS_KEPT = 20
 # The start has imports in it, and the first second of a load the connection's growing buffers.
 SETTLED_S = 1.0
@@ -164,7 +164,7 @@ def _steps(written: dict, told: dict, taken: Taken) -> None:
     from_ns = told["began_ns"] + SETTLED_S * 1e9
     long = [took_ms for at_ns, took_ms, _ in written["long"] if from_ns < at_ns < told["ended_ns"]]
     taken.steps_ms = sorted(long)[-STEPS_KEPT:] or [0.0]
-    taken.over = sum(took_ms > LONGEST_STEP_MS for took_ms in long)
+    taken.over = sum(took_ms > MAX_STEP_MS for took_ms in long)
 
 
 def figures(found: dict[str, list[Taken]]) -> dict[str, dict[str, float]]:

@@ -17,32 +17,38 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_source import HubStream
 from bridge.adapters.easee.token_file import account_of
-from bridge.adapters.mqtt.client import PahoLink
-from bridge.adapters.state_files.charger_list import RosterFile
+from bridge.adapters.mqtt.client import MqttClient
+from bridge.adapters.state_files.charger_list import ChargerListFile
 from bridge.adapters.state_files.last_seen import LastSeenFile
 from bridge.adapters.state_files.private_file import (
-    ANNOUNCED_FILE,
+    CHARGER_LIST_FILE,
     LAST_SEEN_FILE,
-    ROSTER_FILE,
+    PUBLISHED_DISCOVERY_FILE,
     TOKEN_FILE,
 )
-from bridge.adapters.state_files.published_discovery import AnnouncedFile
+from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.config.reload import change
 from bridge.conventions.native.convention import Native
-from bridge.core.events import NotReconfigured, Reconfigured, Started, StoreFailed, StoreOpened
+from bridge.core.events import (
+    ReconfigurationFailed,
+    Reconfigured,
+    Started,
+    StoreFailed,
+    StoreOpened,
+)
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.errors import ConfigError, StoreError, StoreLocked
-from bridge.gateway import Gateway, Inbox
+from bridge.gateway import EventLoop, EventQueue
 from bridge.monitoring.healthcheck import alive_path, beat
-from bridge.monitoring.metrics import Tally
-from bridge.monitoring.status_page import StatusPage
-from bridge.monitoring.systemd_notify import ServiceManager
-from bridge.monitoring.watchdog import Signs, Watchdog
-from bridge.ports import Backlog, Clock
+from bridge.monitoring.metrics import Metrics
+from bridge.monitoring.status_page import StatusModel
+from bridge.monitoring.systemd_notify import SystemdNotifier
+from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
+from bridge.ports import Clock, QueueDepth
 from bridge.settings import HttpSettings, Settings
 
 log = structlog.get_logger()
@@ -51,49 +57,51 @@ SALT_BYTES = 32
 REPEATED_EVERY_S = 60.0
 
 
-Reread = Callable[[], Settings]
+ReloadConfig = Callable[[], Settings]
 
 
 @dataclass(slots=True)
-class Running:
+class ActiveSettings:
     """The configuration that is in force."""
 
     settings: Settings
 
 
-async def run(settings: Settings, reread: Reread | None = None) -> int:
+async def run(settings: Settings, reload_config: ReloadConfig | None = None) -> int:
     """Run the gateway until SIGTERM or SIGINT; SIGHUP has the configuration read again.
 
     Args:
         settings: The configuration.
-        reread: Reads it again, or raises ``ConfigError``; None where that cannot be done.
+        reload_config: Reads it again, or raises ``ConfigError``; None where that cannot be done.
 
     Returns:
         The exit status: 0 after a clean stop, 75 when another process owns the store.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    manager = ServiceManager(os.environ)
+    notifier = SystemdNotifier(os.environ)
 
     def end() -> None:
-        manager.stopping()
+        notifier.stopping()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    inbox = Inbox()
-    if reread is not None:
-        reloading = functools.partial(_reload, Running(settings), reread, inbox, manager)
+    queue = EventQueue()
+    if reload_config is not None:
+        reloading = functools.partial(
+            _reload, ActiveSettings(settings), reload_config, queue, notifier
+        )
         loop.add_signal_handler(signal.SIGHUP, reloading)
     # Nobody stops it: the end of the process must not hang either.
-    return await serve(settings, stop, Watchdog(manager), inbox)
+    return await serve(settings, stop, Watchdog(notifier), queue)
 
 
 async def serve(
     settings: Settings,
     stop: asyncio.Event,
     watchdog: Watchdog | None = None,
-    inbox: Inbox | None = None,
+    queue: EventQueue | None = None,
 ) -> int:
     """Run the gateway until ``stop`` is set; see :func:`run`.
 
@@ -101,22 +109,22 @@ async def serve(
         settings: The configuration.
         stop: Set to end it.
         watchdog: May end the process; None where the process is not ours.
-        inbox: Where events are put; None makes one.
+        queue: Where events are put; None makes one.
     """
     clock = SystemClock()
-    signs = Signs(clock)
-    inbox = inbox or Inbox()
+    liveness = LivenessRegistry(clock)
+    queue = queue or EventQueue()
     path = Path(settings.store.path)
-    store = SqliteStore(path, max_mib=settings.store.max_mib, emit=inbox.put)
+    store = SqliteStore(path, max_mib=settings.store.max_mib, emit=queue.put)
     try:
         opened, salt = await _open(store)
     except StoreLocked as error:
         log.error("store.locked", error=str(error), hint=error.hint)
         return os.EX_TEMPFAIL
-    machine = Machine(settings, version=bridge.__version__, salt=salt)
-    topics = machine.topics
+    router = Router(settings, version=bridge.__version__, salt=salt)
+    topics = router.topics
     cloud = EaseeCloud(
-        settings.easee, token_path=path.parent / TOKEN_FILE, clock=clock, emit=inbox.put
+        settings.easee, token_path=path.parent / TOKEN_FILE, clock=clock, emit=queue.put
     )
     stream = None
     if settings.easee.source == "stream":
@@ -124,42 +132,42 @@ async def serve(
             settings.easee,
             cloud=cloud,
             clock=clock,
-            emit=inbox.put,
-            promise=functools.partial(signs.promise, "stream"),
-            crowded=inbox.is_crowded,
+            emit=queue.put,
+            heartbeat=functools.partial(liveness.expect, "stream"),
+            crowded=queue.is_full,
         )
-    link = PahoLink(
+    mqtt_client = MqttClient(
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
-        subscriptions=machine.subscriptions,
+        subscriptions=router.subscriptions,
         echoes=topics.echoes,
         loopback=(topics.bridge_heartbeat,),
         clock=clock,
-        emit=inbox.put,
+        emit=queue.put,
         session_expiry_s=round(SESSION_S),
-        promise=functools.partial(signs.promise, "mqtt"),
+        heartbeat=functools.partial(liveness.expect, "mqtt"),
     )
-    roster = RosterFile(path.parent / ROSTER_FILE, account_of(settings.easee))
-    announced = AnnouncedFile(path.parent / ANNOUNCED_FILE, settings.mqtt)
+    charger_list_file = ChargerListFile(path.parent / CHARGER_LIST_FILE, account_of(settings.easee))
+    published_file = PublishedDiscoveryFile(path.parent / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
     log.info("bridge.started", version=bridge.__version__, store=str(path))
-    page = StatusPage(topics) if settings.http.page else None
-    tally = Tally(topics, page) if settings.http.enabled else None
-    gateway = Gateway(
-        machine,
-        inbox,
+    model = StatusModel(topics) if settings.http.page else None
+    metrics = Metrics(topics, model) if settings.http.enabled else None
+    gateway = EventLoop(
+        router,
+        queue,
         conventions=(Native(topics, settings.publish),),
-        link=link,
+        link=mqtt_client,
         cloud=cloud,
         stream=stream,
         store=store,
         clock=clock,
-        remember=roster.save,
-        remember_announced=announced.save,
+        remember=charger_list_file.save,
+        save_published=published_file.save,
         beat=_beat(watchdog),
-        signs=signs,
-        tally=tally,
+        liveness=liveness,
+        metrics=metrics,
     )
-    web = None if tally is None else _web(settings.http, tally, gateway.backlog, clock)
+    web = None if metrics is None else _web(settings.http, metrics, gateway.backlog, clock)
     services: dict[str, Callable[[], Awaitable[None]]] = {
         "log": functools.partial(_tell_repeated, clock)
     }
@@ -170,9 +178,9 @@ async def serve(
         watchdog.start()
     try:
         last_seen = LastSeenFile(path.parent / LAST_SEEN_FILE)
-        known = roster.load()
+        known = charger_list_file.load()
         started = Started(
-            known.charger_ids, announced.load(), last_seen.load(), known.left, known.former
+            known.charger_ids, published_file.load(), last_seen.load(), known.left, known.former
         )
         await gateway.run(stop, opened=opened, started=started, services=services)
         last_seen.save(clock.now())
@@ -205,38 +213,43 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
             watchdog.beat()
         if alive is not None:
             beat(alive, mono_s)
-        process_tuning.give_back()
+        process_tuning.trim_heap()
 
     return say
 
 
-def _reload(running: Running, reread: Reread, inbox: Inbox, manager: ServiceManager) -> None:
+def _reload(
+    active: ActiveSettings,
+    reload_config: ReloadConfig,
+    queue: EventQueue,
+    notifier: SystemdNotifier,
+) -> None:
     """Read the configuration again, and take it or say why not. A file of 256 KiB at most."""
-    manager.reloading(SystemClock().now().mono_s)
+    notifier.reloading(SystemClock().now().mono_s)
     try:
-        changed = change(running.settings, reread())
+        changed = change(active.settings, reload_config())
     except ConfigError as error:
         for problem in error.problems:
             log.error("config.refused", problem=problem)
-        inbox.put(NotReconfigured(error.problems))
+        queue.put(ReconfigurationFailed(error.problems))
     else:
-        running.settings = changed.settings
+        active.settings = changed.settings
         logs.configure(changed.settings.log)
         log.info("config.reloaded", taken=changed.taken, waiting=changed.waiting)
-        inbox.put(Reconfigured(changed.settings, changed.waiting))
-    manager.ready()
+        queue.put(Reconfigured(changed.settings, changed.waiting))
+    notifier.ready()
 
 
 def _web(
-    settings: HttpSettings, tally: Tally, backlog: Backlog, clock: Clock
+    settings: HttpSettings, counters: Metrics, backlog: QueueDepth, clock: Clock
 ) -> Callable[[], Awaitable[None]]:
     """Make the web server; who does not want one pays nothing for it."""
     from bridge.adapters.http import health, metrics, page  # noqa: PLC0415 - 3 MB most do not need
     from bridge.adapters.http.server import HttpServer  # noqa: PLC0415 - likewise
 
-    routes = health.routes(tally) | metrics.routes(tally, bridge.__version__, backlog)
-    if tally.page is not None:
-        routes |= page.routes(tally.page, clock)
+    routes = health.routes(counters) | metrics.routes(counters, bridge.__version__, backlog)
+    if counters.model is not None:
+        routes |= page.routes(counters.model, clock)
     return HttpServer(settings, routes, clock).run
 
 

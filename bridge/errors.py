@@ -14,9 +14,9 @@
      │    ├── RateLimited     wait as long as told
      │    ├── AuthFailed      credentials are wrong or revoked: retry slowly
      │    └── Blocked         the vendor blocked us: be silent for hours
-     ├── LinkLost             a connection is gone: reconnect
+     ├── ConnectionLost             a connection is gone: reconnect
      ├── TooLarge             a message the broker does not take: tell, do not repeat
-     ├── PartFailed           a part of the process is gone: end, be started again (exit 75)
+     ├── TaskFailed           a part of the process is gone: end, be started again (exit 75)
      └── StoreError
           ├── StoreLocked     another process owns the store: stop (exit 75)
           └── StoreFull       the quota or the disk is full: say so, take nothing new
@@ -157,7 +157,7 @@ class AuthFailed(CloudError):
     Attributes:
         credentials_wrong: True when the cloud named the user or password wrong (errorCode 100);
             False when it is refused for another reason.
-        state: What it makes of :class:`~bridge.core.events.CloudLink`: ``"auth_failed"``,
+        state: What it makes of :class:`~bridge.core.events.CloudStatusChanged`: ``"auth_failed"``,
             ``"login_refused"`` or ``"token_refused"``.
         retry_after_s: Seconds until the next attempt is due; 0 where none will be made.
     """
@@ -196,7 +196,7 @@ class Blocked(CloudError):
         self.retry_after_s = retry_after_s
 
 
-class LinkLost(BridgeError):
+class ConnectionLost(BridgeError):
     """A connection ended or could not be made.
 
     Attributes:
@@ -216,7 +216,7 @@ class TooLarge(BridgeError, ValueError):
     """A message is larger than the broker takes; nothing was sent."""
 
 
-class PartFailed(BridgeError):
+class TaskFailed(BridgeError):
     """A part of the process ended that never should; what is left would be half alive."""
 
 

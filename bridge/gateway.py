@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Whatever happens becomes an event in the :class:`Inbox`; putting one there never blocks and
+1. Whatever happens becomes an event in the :class:`EventQueue`; putting one there never blocks and
    never raises. One pump takes events in order, asks the machine, and carries the effects out.
 2. Nothing is awaited in the pump: an effect that takes time is a task of the one TaskGroup, and its
    answer is a new event.
@@ -26,106 +26,106 @@ import structlog
 from bridge.conventions.convention import Convention
 from bridge.core.changes import Change, ValuesChanged
 from bridge.core.delivery.outbox import SET_ASIDE, TOO_LARGE, Outbox
-from bridge.core.delivery.rate_limiter import Pace
-from bridge.core.delivery.value_queue import Telemetry
+from bridge.core.delivery.rate_limiter import TokenBucket
+from bridge.core.delivery.value_queue import ValueQueue
 from bridge.core.effects import (
     Acknowledge,
     Action,
-    AskRetained,
-    CallCloud,
     ForgetTexts,
     KeepReports,
     KeepText,
+    LogEntry,
+    MaintainStore,
     MarkPublished,
-    Note,
     ReadReports,
+    ReadRetained,
     Reconnect,
-    Remember,
-    RememberAnnounced,
+    RetryRejectedPublications,
+    SaveChargerList,
     SaveCommand,
+    SavePublishedDiscovery,
     SaveReport,
-    SendDenied,
+    SendRequest,
     SettleReports,
-    TendStore,
-    Watch,
+    Subscribe,
 )
 from bridge.core.events import (
-    CloudAnswered,
+    ChargerResponse,
     CloudFailed,
-    CommandNotSaved,
-    CommandResponse,
+    CloudResponse,
     CommandSaved,
+    CommandSaveFailed,
     ComponentFailed,
     Event,
-    LaneClosed,
-    LaneOpened,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
-    Observed,
-    ReportNotSaved,
+    ObservationsReceived,
+    ProcessSuspended,
     ReportSaved,
-    ReportsNotRead,
+    ReportSaveFailed,
     ReportsRead,
+    ReportsReadFailed,
     Started,
-    StoodStill,
     Stopping,
     StoreFailed,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     StreamSubscription,
     Tick,
+    ValueConnectionClosed,
+    ValueConnectionOpened,
     ValuesAcked,
 )
 from bridge.core.messages import Publish
-from bridge.core.records.discovery_record import Announced
-from bridge.core.records.moment import Moment
-from bridge.core.router import Machine
+from bridge.core.records.discovery_record import PublishedDiscovery
+from bridge.core.records.moment import Timestamp
+from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.errors import (
     BridgeError,
     CloudError,
-    LinkLost,
+    ConnectionLost,
     OutcomeUnknown,
-    PartFailed,
     StoreError,
+    TaskFailed,
     TooLarge,
 )
-from bridge.monitoring.metrics import Tally
-from bridge.monitoring.watchdog import Signs
-from bridge.ports import Backlog, Clock, Cloud, MqttLink, ObservationStream, Store
+from bridge.monitoring.metrics import Metrics
+from bridge.monitoring.watchdog import LivenessRegistry
+from bridge.ports import Clock, Cloud, MqttLink, ObservationStream, QueueDepth, Store
 
 log = structlog.get_logger()
 
 # A replay of thousands of observations is taken in slices, long enough to be worth the switch. A
 # command takes some ten turns of the loop from its message to its answer, so slices are shorter
 # while one is under way.
-LONGEST_STEP_S = 0.001
+MAX_STEP_S = 0.001
 # Observations handled as one event, and values sent in one write: each less than a millisecond, and
 # a fraction of it in a short step.
-MOST_TOGETHER = 50
-MOST_AT_ONCE = 200
-SHORT_SHARE = 8
+MAX_BATCH = 50
+MAX_BULK_BATCH = 200
+BUSY_DIVISOR = 8
 # So many events of the stream are a few milliseconds' work: more need not be read yet.
-CROWD = 4
+BULK_HIGH_WATER = 4
 # paho keeps what it is handed until the broker acknowledges; its memory is not our queue.
 WINDOW = 20
-FLUSH_WITHIN_S = 2.0
+FLUSH_TIMEOUT_S = 2.0
 # How long values wait that are held back for their readers' sake.
 PACED_S = 0.01
 STORE_RETRY_S = 30.0
 BEAT_EVERY_S = 10.0
 # The beat has the pump turn at least so often. Less is a busy machine; what waits in a socket then
 # counts as having just arrived.
-STOOD_STILL_S = BEAT_EVERY_S + 5.0
+SUSPENDED_S = BEAT_EVERY_S + 5.0
 # How long a piece of work may take before it counts as stuck. An SD card at its end takes minutes;
 # a request has a deadline of its own, and then some for what comes around it.
-STORE_WITHIN_S = 300.0
+STORE_TIMEOUT_S = 300.0
 CLOUD_SPARE_S = 120.0
-PUMP_WITHIN_S = 60.0
+PUMP_TIMEOUT_S = 60.0
 # The MQTT 5 reason code a broker would give to a message we do not even send.
 TOPIC_NAME_INVALID = 0x90
 
@@ -138,15 +138,15 @@ NO_SERVICES: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
 
 # What comes by the thousand, with what must keep its order with it: all that the stream says, and
 # all that happens to the connection for values.
-IN_BULK: frozenset[type] = frozenset(
+BULK_EVENTS: frozenset[type] = frozenset(
     {
-        Observed, CommandResponse, StreamOpened, StreamClosed, StreamSubscription, StreamOddity,
-        ValuesAcked, LaneOpened, LaneClosed,
+        ObservationsReceived, ChargerResponse, StreamOpened, StreamClosed, StreamSubscription,
+        StreamAnomaly, ValuesAcked, ValueConnectionOpened, ValueConnectionClosed,
     }
 )  # fmt: skip
 
 
-class Inbox:
+class EventQueue:
     """The events that wait for the machine: two queues, each in order of arrival.
 
     Adapters are made before the gateway that joins them, and need a place to put events from the
@@ -154,7 +154,7 @@ class Inbox:
 
     Attributes:
         first: What somebody may be waiting for.
-        bulk: What comes with the stream; see :data:`IN_BULK`.
+        bulk: What comes with the stream; see :data:`BULK_EVENTS`.
     """
 
     def __init__(self) -> None:
@@ -167,24 +167,24 @@ class Inbox:
         """Whether nothing waits."""
         return not (self.first or self.bulk)
 
-    def is_crowded(self) -> bool:
+    def is_full(self) -> bool:
         """Say whether enough of the stream waits for now."""
-        return len(self.bulk) >= CROWD
+        return len(self.bulk) >= BULK_HIGH_WATER
 
     def put(self, event: Event) -> None:
         """Queue an event."""
-        (self.bulk if type(event) in IN_BULK else self.first).append(event)
+        (self.bulk if type(event) in BULK_EVENTS else self.first).append(event)
         if self.wake is not None:
             self.wake()
 
 
-class Gateway:
+class EventLoop:
     """Joins the machine to the outside world."""
 
     def __init__(
         self,
-        machine: Machine,
-        inbox: Inbox,
+        router: Router,
+        queue: EventQueue,
         *,
         conventions: Sequence[Convention] = (),
         link: MqttLink,
@@ -193,16 +193,16 @@ class Gateway:
         store: Store,
         clock: Clock,
         beat: Callable[[float], object] | None = None,
-        signs: Signs | None = None,
+        liveness: LivenessRegistry | None = None,
         remember: Callable[[tuple[str, ...], Mapping[str, datetime]], None] | None = None,
-        tally: Tally | None = None,
-        remember_announced: Callable[[Mapping[str, Announced]], None] | None = None,
+        metrics: Metrics | None = None,
+        save_published: Callable[[Mapping[str, PublishedDiscovery]], None] | None = None,
     ) -> None:
         """Join them; nothing runs yet.
 
         Args:
-            machine: The core.
-            inbox: Where the adapters put their events.
+            router: The core.
+            queue: Where the adapters put their events.
             conventions: Make messages of the changes that the core yields, each of all of them.
             link: To the broker.
             cloud: REST.
@@ -210,19 +210,19 @@ class Gateway:
             store: The ledger's.
             clock: Time.
             remember: Keeps serials, and who left when, for the next start; called in a thread.
-            remember_announced: Keeps what the broker holds of descriptions, likewise.
+            save_published: Keeps what the broker holds of descriptions, likewise.
             beat: Called with the monotonic time every so often, while nothing is overdue.
-            signs: Where everybody promises to be heard of again.
-            tally: Counts what happens, where somebody wants to know.
+            liveness: Where everybody promises to be heard of again.
+            metrics: Counts what happens, where somebody wants to know.
         """
-        self._tally = tally
+        self._metrics = metrics
         self._beat = beat
-        self._signs = signs or Signs(clock)
+        self._liveness = liveness or LivenessRegistry(clock)
         self._remember = remember
-        self._remember_announced = remember_announced
+        self._save_published = save_published
         self._to_keep: dict[str, Callable[[], None]] = {}
         self._keeping: set[str] = set()
-        self._machine = machine
+        self._router = router
         self._conventions = tuple(conventions)
         self._link = link
         self._cloud = cloud
@@ -230,10 +230,10 @@ class Gateway:
         self._store = store
         self._clock = clock
         self._outbox = Outbox(WINDOW)
-        self._telemetry = Telemetry(self._outbox)
-        self._pace = Pace()
+        self._values = ValueQueue(self._outbox)
+        self._bucket = TokenBucket()
         self._is_paced = False
-        self._inbox = inbox
+        self._event_queue = queue
         self._scheduled = False
         self._idle = asyncio.Event()
         self._turned_s = clock.now().mono_s
@@ -260,7 +260,7 @@ class Gateway:
             started: What an earlier run remembered.
             services: Run beside the sources, by name, until cancelled.
         """
-        self._inbox.wake = self._wake
+        self._event_queue.wake = self._wake
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run, **services}
@@ -274,14 +274,14 @@ class Gateway:
             ]
             if isinstance(opened, StoreFailed):
                 sources.append(tasks.create_task(self._reopen(), name="store"))
-            self._inbox.put(opened)
-            self._inbox.put(started)
+            self._event_queue.put(opened)
+            self._event_queue.put(started)
             await stop.wait()
             log.info("bridge.stopping")
-            self._inbox.put(Stopping())
+            self._event_queue.put(Stopping())
             await self._drained()
-            self._inbox.wake = None
-            await self._link.close(Publish(self._machine.topics.bridge_state, b"offline"))
+            self._event_queue.wake = None
+            await self._link.close(Publish(self._router.topics.bridge_state, b"offline"))
             for task in (*sources, *self._given_up):
                 task.cancel()
             self._tasks = None
@@ -289,19 +289,19 @@ class Gateway:
             self._timer.cancel()
 
     @property
-    def backlog(self) -> Backlog:
+    def backlog(self) -> QueueDepth:
         """What waits for the broker."""
         return self
 
     @property
     def waiting(self) -> int:
         """How many messages are not sent yet."""
-        return self._outbox.waiting + self._telemetry.waiting
+        return self._outbox.waiting + self._values.waiting
 
     @property
     def in_flight(self) -> int:
         """How many messages are sent and not acknowledged."""
-        return self._outbox.in_flight + self._telemetry.in_flight
+        return self._outbox.in_flight + self._values.in_flight
 
     # -- the pump ---------------------------------------------------------------------------
 
@@ -313,27 +313,27 @@ class Gateway:
     def _pump(self) -> None:
         self._scheduled = False
         turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
-        first, bulk = self._inbox.first, self._inbox.bulk
-        if self._beat is not None and self._turned_s - turned_s > STOOD_STILL_S:
-            first.appendleft(StoodStill(self._turned_s - turned_s))
+        first, bulk = self._event_queue.first, self._event_queue.bulk
+        if self._beat is not None and self._turned_s - turned_s > SUSPENDED_S:
+            first.appendleft(ProcessSuspended(self._turned_s - turned_s))
         # What follows from these waits for the next turn.
         for _ in range(len(first)):
-            if self._take(first.popleft()) > self._turned_s + LONGEST_STEP_S:
+            if self._take(first.popleft()) > self._turned_s + MAX_STEP_S:
                 break
-        share = SHORT_SHARE if self._at_work else 1
-        until_s = self._turned_s + LONGEST_STEP_S / share
-        while bulk and self._take(_next(bulk, MOST_TOGETHER // share)) <= until_s:
+        share = BUSY_DIVISOR if self._at_work else 1
+        until_s = self._turned_s + MAX_STEP_S / share
+        while bulk and self._take(_next(bulk, MAX_BATCH // share)) <= until_s:
             pass
         if first or bulk:
             self._wake()
         try:
-            self._flush(MOST_AT_ONCE // share)
+            self._flush(MAX_BULK_BATCH // share)
         except Exception as error:  # noqa: BLE001 - what is to be sent must not cost the time
             self._mishap(None, "gateway", "flush", error)
         self._arm()
-        if self._inbox.is_empty and not (self._connected and self.waiting + self.in_flight):
+        if self._event_queue.is_empty and not (self._connected and self.waiting + self.in_flight):
             self._idle.set()
-        self._signs.promise("pump", PUMP_WITHIN_S)
+        self._liveness.expect("pump", PUMP_TIMEOUT_S)
 
     def _take(self, event: Event) -> float:
         """Have the machine handle an event, and carry out what follows.
@@ -347,7 +347,7 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - one event must not end the bridge
             self._mishap(event, "gateway", type(event).__name__, error)
         try:
-            for effect in self._machine.handle(event, now):
+            for effect in self._router.handle(event, now):
                 try:
                     if isinstance(effect, Change):  # nearly all
                         self._publish(effect, event, now)
@@ -359,7 +359,7 @@ class Gateway:
             self._mishap(event, "machine", type(event).__name__, error)
         return now.mono_s
 
-    def _publish(self, change: Change, event: Event, now: Moment) -> None:
+    def _publish(self, change: Change, event: Event, now: Timestamp) -> None:
         """Queue what each convention makes of a change; one that fails costs no other."""
         for convention in self._conventions:
             try:
@@ -371,7 +371,7 @@ class Gateway:
                     self._mishap(event, convention.name, type(change).__name__, error)
 
     def _publish_singly(
-        self, convention: Convention, change: ValuesChanged, event: Event, now: Moment
+        self, convention: Convention, change: ValuesChanged, event: Event, now: Timestamp
     ) -> None:
         """Queue each value by itself: one that cannot be published must not cost the next."""
         for value in change.values:
@@ -382,14 +382,14 @@ class Gateway:
 
     def _queue(self, messages: Iterable[Publish]) -> None:
         """Queue messages, each for its connection."""
-        tally, put_value, put = self._tally, self._telemetry.put, self._outbox.put
+        metrics, put_value, put = self._metrics, self._values.put, self._outbox.put
         for message in messages:
             if message.telemetry:  # nearly all
                 put_value(message)
             else:
                 put(message)
-            if tally is not None:
-                tally.effect(message)
+            if metrics is not None:
+                metrics.effect(message)
 
     def _mishap(self, event: Event | None, name: str, doing: str, error: Exception) -> None:
         """Have an error of our own told; one that comes of the telling is only logged."""
@@ -397,42 +397,42 @@ class Gateway:
             with contextlib.suppress(Exception):
                 log.error("component.failed", component=name, doing=doing, exc_info=error)
         else:
-            self._inbox.put(ComponentFailed(name, doing, error))
+            self._event_queue.put(ComponentFailed(name, doing, error))
 
     def _notice(self, event: Event) -> None:
         """Keep the outboxes in step with the connections."""
-        if self._tally is not None:
-            self._tally.event(event)
+        if self._metrics is not None:
+            self._metrics.event(event)
         if isinstance(event, ValuesAcked):
-            self._telemetry.acked(event.messages)
-            self._telemetry.returned(event.returned)
+            self._values.acked(event.messages)
+            self._values.returned(event.returned)
         elif isinstance(event, MqttAcked):
             self._outbox.acked(event.message, event.reason_code)
-            self._telemetry.refused(event.message, event.reason_code)
-        elif isinstance(event, LaneOpened):
-            self._telemetry.opened(event.receive_maximum)
-            self._pace.granted(event.receive_maximum)
-        elif isinstance(event, LaneClosed):
-            self._telemetry.closed(in_doubt=event.in_doubt)
+            self._values.refused(event.message, event.reason_code)
+        elif isinstance(event, ValueConnectionOpened):
+            self._values.opened(event.receive_maximum)
+            self._bucket.set_rate(event.receive_maximum)
+        elif isinstance(event, ValueConnectionClosed):
+            self._values.closed(in_doubt=event.in_doubt)
         elif isinstance(event, MqttConnected):
             self._connected = True
             self._outbox.granted(event.receive_maximum)
         elif isinstance(event, MqttDisconnected):
             self._connected = False
-            self._outbox.lost(event.code, self._clock.now().mono_s)
+            self._outbox.connection_lost(event.code, self._clock.now().mono_s)
 
     def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912 - one case per effect
         """Do what the core wants, except for changes."""
-        if self._tally is not None and not isinstance(effect, Publish):
-            self._tally.effect(effect)
+        if self._metrics is not None and not isinstance(effect, Publish):
+            self._metrics.effect(effect)
         match effect:
             case Publish():
                 self._queue((effect,))
             case Acknowledge(receipt):
                 self._link.acknowledge(receipt)
-            case Note(level, event, fields):
+            case LogEntry(level, event, fields):
                 getattr(log, level)(event, **fields)
-            case CallCloud():
+            case SendRequest():
                 # From now on: the process may stand still before the task begins.
                 until_s = self._clock.now().mono_s + effect.within_s
                 within_s = effect.within_s + CLOUD_SPARE_S
@@ -453,23 +453,23 @@ class Gateway:
                 self._spawn(self._noted(self._store.forget_texts(keys)))
             case ReadReports():
                 self._spawn(self._read_reports(effect))
-            case TendStore():
+            case MaintainStore():
                 self._spawn(self._tend(effect))
-            case SendDenied():
-                self._outbox.send_denied()
-            case Remember(charger_ids, left):
+            case RetryRejectedPublications():
+                self._outbox.retry_rejected()
+            case SaveChargerList(charger_ids, left):
                 if self._remember is not None:
                     self._keep("roster", functools.partial(self._remember, charger_ids, left))
-            case AskRetained(topic_filter):
+            case ReadRetained(topic_filter):
                 self._link.ask_retained(topic_filter)
             case Reconnect(reason):
                 self._link.reconnect(reason)
-            case RememberAnnounced(announced):
-                if self._remember_announced is not None:
-                    self._keep("announced", functools.partial(self._remember_announced, announced))
-            case Watch(charger_ids):
+            case SavePublishedDiscovery(announced):
+                if self._save_published is not None:
+                    self._keep("announced", functools.partial(self._save_published, announced))
+            case Subscribe(charger_ids):
                 if self._stream is not None:
-                    self._stream.watch(charger_ids)
+                    self._stream.subscribe(charger_ids)
             case _:
                 assert_never(effect)
 
@@ -479,21 +479,21 @@ class Gateway:
         while self._connected and (message := self._outbox.take()) is not None:
             try:
                 self._link.publish(message)
-            except LinkLost:
+            except ConnectionLost:
                 self._connected = False  # its MqttDisconnected is on the way
                 self._outbox.unsent(message)
             except TooLarge:
-                self._inbox.put(MqttAcked(message, TOO_LARGE))
+                self._event_queue.put(MqttAcked(message, TOO_LARGE))
             except ValueError as error:
                 log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
-                self._inbox.put(MqttAcked(message, TOPIC_NAME_INVALID))
+                self._event_queue.put(MqttAcked(message, TOPIC_NAME_INVALID))
         while self._outbox.given_up:
-            self._inbox.put(MqttAcked(self._outbox.given_up.popleft(), SET_ASIDE))
-        room = self._pace.room(self._clock.now().mono_s)
-        if batch := self._telemetry.take(min(room, most)):
-            self._pace.spent(len(batch))
+            self._event_queue.put(MqttAcked(self._outbox.given_up.popleft(), SET_ASIDE))
+        room = self._bucket.available(self._clock.now().mono_s)
+        if batch := self._values.take(min(room, most)):
+            self._bucket.consume(len(batch))
             self._link.publish_values(batch)
-        if len(batch) == min(room, most) and self._telemetry.waiting:
+        if len(batch) == min(room, most) and self._values.waiting:
             if most < room:
                 self._wake()
             elif not self._is_paced:
@@ -508,7 +508,7 @@ class Gateway:
 
     def _arm(self) -> None:
         """Have a ``Tick`` come when the machine wants one."""
-        deadline_s = self._machine.deadline_s()
+        deadline_s = self._router.deadline_s()
         if deadline_s == self._timer_at_s and self._timer is not None:
             return
         if self._timer is not None:
@@ -521,7 +521,7 @@ class Gateway:
 
     def _tick(self) -> None:
         self._timer = None
-        self._inbox.put(Tick())
+        self._event_queue.put(Tick())
 
     # -- effects that take time -----------------------------------------------------------------
 
@@ -531,21 +531,21 @@ class Gateway:
         """Run what must not end before the gateway does.
 
         Raises:
-            PartFailed: It did. Without it we would be half alive.
+            TaskFailed: It did. Without it we would be half alive.
         """
         try:
             await work()
         except Exception as exc:
             log.exception("part.failed", part=name)
-            raise PartFailed(f"{name} failed: {type(exc).__name__}") from exc
+            raise TaskFailed(f"{name} failed: {type(exc).__name__}") from exc
         if not stop.is_set():
-            raise PartFailed(f"{name} ended by itself")
+            raise TaskFailed(f"{name} ended by itself")
 
     def _spawn(
         self,
         work: Coroutine[object, object, None],
         name: str = "store",
-        within_s: float = STORE_WITHIN_S,
+        within_s: float = STORE_TIMEOUT_S,
         *,
         given_up_at_stop: bool = False,
     ) -> None:
@@ -562,7 +562,7 @@ class Gateway:
             return
         task = self._tasks.create_task(work)
         sign = f"{name} {id(task)}"
-        self._signs.promise(sign, within_s)
+        self._liveness.expect(sign, within_s)
         self._at_work += 1
         task.add_done_callback(lambda _: self._was_done(sign))
         if given_up_at_stop:
@@ -571,17 +571,17 @@ class Gateway:
 
     def _was_done(self, sign: str) -> None:
         self._at_work -= 1
-        self._signs.kept(sign)
+        self._liveness.done(sign)
 
-    async def _call(self, effect: CallCloud, until_s: float) -> None:
+    async def _call(self, effect: SendRequest, until_s: float) -> None:
         left_s = max(0.0, until_s - self._clock.now().mono_s)
         try:
             work = self._cloud.send(effect.request, within_s=left_s)
             answer = await self._answered("cloud", work, OutcomeUnknown)
         except CloudError as error:
-            self._inbox.put(CloudFailed(effect.call_id, error))
+            self._event_queue.put(CloudFailed(effect.call_id, error))
         else:
-            self._inbox.put(CloudAnswered(effect.call_id, answer.status, answer.body))
+            self._event_queue.put(CloudResponse(effect.call_id, answer.status, answer.body))
 
     async def _answered(
         self, name: str, work: Awaitable[T], kind: Callable[[str], BridgeError]
@@ -605,17 +605,17 @@ class Gateway:
                 "store", self._store.save(effect.report), StoreError
             )
         except StoreError as error:
-            self._inbox.put(ReportNotSaved(effect.report, error))
+            self._event_queue.put(ReportSaveFailed(effect.report, error))
         else:
-            self._inbox.put(ReportSaved(stored, changed))
+            self._event_queue.put(ReportSaved(stored, changed))
 
     async def _save_command(self, effect: SaveCommand) -> None:
         try:
             await self._answered("store", self._store.save_command(effect.row), StoreError)
         except StoreError as error:
-            self._inbox.put(CommandNotSaved(effect.row.key, error))
+            self._event_queue.put(CommandSaveFailed(effect.row.key, error))
         else:
-            self._inbox.put(CommandSaved(effect.row.key, effect.row.state))
+            self._event_queue.put(CommandSaved(effect.row.key, effect.row.state))
 
     async def _mark(self, effect: MarkPublished) -> None:
         try:
@@ -624,14 +624,14 @@ class Gateway:
                 "store", self._store.mark_published(effect.key, effect.revision, at), StoreError
             )
         except StoreError as error:
-            self._inbox.put(StoreFailed(str(error), error.hint))
+            self._event_queue.put(StoreFailed(str(error), error.hint))
 
     async def _noted(self, change: Awaitable[None]) -> None:
         """Wait for a change of the store that nobody is told of when it is done."""
         try:
             await self._answered("store", change, StoreError)
         except StoreError as error:
-            self._inbox.put(StoreFailed(str(error), error.hint))
+            self._event_queue.put(StoreFailed(str(error), error.hint))
 
     async def _read_reports(self, effect: ReadReports) -> None:
         try:
@@ -643,9 +643,9 @@ class Gateway:
             )
             found = await self._answered("store", reading, StoreError)
         except StoreError as error:
-            self._inbox.put(ReportsNotRead(effect.read_id, error))
+            self._event_queue.put(ReportsReadFailed(effect.read_id, error))
         else:
-            self._inbox.put(ReportsRead(effect.read_id, found))
+            self._event_queue.put(ReportsRead(effect.read_id, found))
 
     def _keep(self, name: str, write: Callable[[], None]) -> None:
         """Have a file written in a thread; the newest of a name is written last."""
@@ -661,7 +661,7 @@ class Gateway:
         finally:
             self._keeping.discard(name)
 
-    async def _tend(self, effect: TendStore) -> None:
+    async def _tend(self, effect: MaintainStore) -> None:
         forgotten = 0
         try:
             if effect.settled_before is not None and effect.commands_before is not None:
@@ -671,16 +671,16 @@ class Gateway:
                 forgotten = await self._answered("store", removing, StoreError)
             usage = await self._answered("store", self._store.usage(), StoreError)
         except StoreError as error:
-            self._inbox.put(StoreFailed(str(error), error.hint))
+            self._event_queue.put(StoreFailed(str(error), error.hint))
         else:
-            tended = StoreTended(usage.used_share, usage.free_bytes, forgotten, usage.kept)
-            self._inbox.put(tended)
+            tended = StoreMaintained(usage.used_share, usage.free_bytes, forgotten, usage.kept)
+            self._event_queue.put(tended)
 
     async def _reopen(self) -> None:
         while True:
             await self._clock.sleep(STORE_RETRY_S)
             with contextlib.suppress(StoreError):
-                self._inbox.put(store_opened(await self._store.open()))
+                self._event_queue.put(store_opened(await self._store.open()))
                 return
 
     async def _beats(self, beat: Callable[[float], object]) -> None:
@@ -688,7 +688,7 @@ class Gateway:
         before: tuple[str, ...] = ()
         while True:
             # Twice in a row: after a long stop everything is late once.
-            overdue = self._signs.overdue()
+            overdue = self._liveness.overdue()
             stuck = tuple(sorted({name.split()[0] for name in overdue if name in before}))
             if stuck and stuck != told:
                 log.error("part.stuck", parts=stuck)
@@ -696,14 +696,14 @@ class Gateway:
             before = overdue
             if not overdue:
                 beat(self._clock.now().mono_s)
-            self._inbox.put(Tick())  # what is asked of the pump
+            self._event_queue.put(Tick())  # what is asked of the pump
             await self._clock.sleep(BEAT_EVERY_S)
 
     async def _drained(self) -> None:
         """Wait until what was to be said is said and acknowledged, but not long."""
         self._idle.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH_WITHIN_S):
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await self._idle.wait()
 
 
@@ -713,16 +713,16 @@ def _next(events: deque[Event], most: int) -> Event:
     What the core does once for an event is a third of what it does for a single observation.
     """
     first = events.popleft()
-    if not isinstance(first, Observed):
+    if not isinstance(first, ObservationsReceived):
         return first
     together = list(first.observations)
     while events and len(together) < most:
         following = events[0]
-        if not isinstance(following, Observed) or following.source != first.source:
+        if not isinstance(following, ObservationsReceived) or following.source != first.source:
             break
         together += following.observations
         events.popleft()
     if len(together) > most:
-        events.appendleft(Observed(tuple(together[most:]), first.source))
+        events.appendleft(ObservationsReceived(tuple(together[most:]), first.source))
         del together[most:]
-    return Observed(tuple(together), first.source)
+    return ObservationsReceived(tuple(together), first.source)

@@ -4,7 +4,7 @@ Rules:
 
 1. Of each event :data:`BURST` lines are written, then :data:`LINES_PER_MINUTE`. The rest is
    counted.
-2. All lines together stay below :data:`MOST_BYTES_PER_HOUR` in any hour. The last
+2. All lines together stay below :data:`MAX_BYTES_PER_HOUR` in any hour. The last
    :data:`KEPT_FOR_ERRORS` of what may be written at once is for errors.
 3. Nothing is left out silently: :meth:`LineLimit.left_out` tells how many lines of which event.
 """
@@ -14,16 +14,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-MOST_BYTES_PER_HOUR: Final = 1_000_000
+MAX_BYTES_PER_HOUR: Final = 1_000_000
 BURST: Final = 30
 LINES_PER_MINUTE: Final = 10
 # What may be written at once; the rest of the hour's bytes come back evenly. A line that is begun
 # is written, and sums are: some space is kept for them.
-_MOST_BYTES_AT_ONCE: Final = 200_000
+_MAX_BURST_BYTES: Final = 200_000
 _BYTES_PER_SECOND: Final = 200
 KEPT_FOR_ERRORS: Final = 50_000
 # Event names come from the program, so there are no more than this.
-_MOST_NAMES: Final = 1_000
+_MAX_NAMES: Final = 1_000
 
 
 class _Allowance:
@@ -58,7 +58,7 @@ class LineLimit:
         """
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._bytes = _Allowance(_MOST_BYTES_AT_ONCE, _BYTES_PER_SECOND, now_s())
+        self._bytes = _Allowance(_MAX_BURST_BYTES, _BYTES_PER_SECOND, now_s())
         self._lines: dict[str, _Allowance] = {}
         self._left_out: Counter[str] = Counter()
 
@@ -71,7 +71,7 @@ class LineLimit:
         """
         with self._lock:
             now_s = self._now_s()
-            if name not in self._lines and len(self._lines) >= _MOST_NAMES:
+            if name not in self._lines and len(self._lines) >= _MAX_NAMES:
                 self._lines.clear()
             lines = self._lines.setdefault(name, _Allowance(BURST, LINES_PER_MINUTE / 60, now_s))
             reserve = 0 if is_error else KEPT_FOR_ERRORS

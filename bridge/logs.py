@@ -6,7 +6,7 @@ Rules:
    token, a JWT) and by what they are (every text given to :func:`register_secret`), before
    anything is cut short.
 2. A line is one line. Control characters, terminal escapes and bidirectional overrides are
-   escaped, texts are cut at :data:`LONGEST_TEXT`, and a traceback appears at level debug only,
+   escaped, texts are cut at :data:`MAX_TEXT_LENGTH`, and a traceback appears at level debug only,
    without the values of local variables: those of a failed login hold the password.
 3. Logging never fails its caller: a closed or full standard error loses lines, nothing else.
 4. Between :func:`limit_lines` and :func:`end_limit` the log grows by a megabyte an hour at most
@@ -30,10 +30,10 @@ from structlog.tracebacks import ExceptionDictTransformer
 from bridge.log_limit import LineLimit
 from bridge.settings import LogSettings, Secret, Settings
 
-LONGEST_TEXT = 256
+MAX_TEXT_LENGTH = 256
 # Deeper structures than a traceback's are not for logs.
-DEEPEST = 6
-MOST_ITEMS = 50
+MAX_DEPTH = 6
+MAX_ITEMS = 50
 HIDDEN = "***"
 
 Fields = MutableMapping[str, Any]
@@ -56,24 +56,24 @@ _HIDDEN_NAMES: Final = frozenset({"pincode", "apikey", "privatekey", "idtag", "c
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _SHAPES: Final = r"(?i:bearer)\s+[^\s\"',;]+|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}"
 # Hiding every "a" would tell more than it hides.
-SHORTEST_SECRET = 4
+MIN_SECRET_LENGTH = 4
 # Two tokens an hour: the last day's worth is still hidden.
-MOST_PASSING = 64
+MAX_TEMPORARY_SECRETS = 64
 
 
-class _Vault:
+class _SecretPatterns:
     """The secrets that must not be written, and the pattern that finds them."""
 
     def __init__(self) -> None:
         self._lasting: set[str] = set()
-        self._passing: deque[str] = deque(maxlen=MOST_PASSING)
+        self._passing: deque[str] = deque(maxlen=MAX_TEMPORARY_SECRETS)
         self._lock = threading.Lock()
         self._pattern = re.compile(_SHAPES)
 
     def add(self, text: str, *, passing: bool) -> None:
         """Hide a text from now on."""
         with self._lock:
-            if len(text) < SHORTEST_SECRET or text in self._lasting or text in self._passing:
+            if len(text) < MIN_SECRET_LENGTH or text in self._lasting or text in self._passing:
                 return
             if passing:
                 self._passing.append(text)
@@ -99,7 +99,7 @@ def _spellings(secret: str) -> set[str]:
     }
 
 
-_vault = _Vault()
+_secret_patterns = _SecretPatterns()
 
 
 def register_secret(text: str, *, passing: bool = False) -> None:
@@ -109,7 +109,7 @@ def register_secret(text: str, *, passing: bool = False) -> None:
         text: The secret. Shorter than four characters it is hidden by its key's name only.
         passing: True for what is replaced over time, such as tokens; old ones are forgotten.
     """
-    _vault.add(text, passing=passing)
+    _secret_patterns.add(text, passing=passing)
 
 
 def register_secrets(settings: Settings) -> None:
@@ -121,7 +121,7 @@ def register_secrets(settings: Settings) -> None:
 
 def redact(text: str) -> str:
     """Return a text without secrets, for places that are not log lines."""
-    return _vault.hide(text)
+    return _secret_patterns.hide(text)
 
 
 def _hides(name: str) -> bool:
@@ -136,7 +136,7 @@ def _hides(name: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    return text if len(text) <= MAX_TEXT_LENGTH else text[: MAX_TEXT_LENGTH - 1] + "…"
 
 
 def clean(value: object, depth: int = 0) -> Any:
@@ -145,22 +145,22 @@ def clean(value: object, depth: int = 0) -> Any:
         case None | bool() | int() | float():
             return value
         case str():
-            return _cut(_vault.hide(value))
-        case Mapping() if depth < DEEPEST:
+            return _cut(_secret_patterns.hide(value))
+        case Mapping() if depth < MAX_DEPTH:
             return clean_fields(value, depth)
-        case list() | tuple() | set() | frozenset() | deque() if depth < DEEPEST:
-            return [clean(item, depth + 1) for item in list(value)[:MOST_ITEMS]]
+        case list() | tuple() | set() | frozenset() | deque() if depth < MAX_DEPTH:
+            return [clean(item, depth + 1) for item in list(value)[:MAX_ITEMS]]
         case _:
-            return _cut(_vault.hide(_described(value)))
+            return _cut(_secret_patterns.hide(_described(value)))
 
 
 def clean_fields(fields: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
     """Clean named values, hiding those whose name says that they are secret."""
     cleaned: dict[str, Any] = {}
-    for key, value in list(fields.items())[: MOST_ITEMS if depth else None]:
-        name = key if isinstance(key, str) else str(clean(key, DEEPEST))
+    for key, value in list(fields.items())[: MAX_ITEMS if depth else None]:
+        name = key if isinstance(key, str) else str(clean(key, MAX_DEPTH))
         hidden = _hides(name) and not isinstance(value, bool | None)
-        cleaned[_cut(_vault.hide(name))] = HIDDEN if hidden else clean(value, depth + 1)
+        cleaned[_cut(_secret_patterns.hide(name))] = HIDDEN if hidden else clean(value, depth + 1)
     return cleaned
 
 
@@ -175,10 +175,10 @@ def _described(value: object) -> str:
 # -- the steps of the pipeline -----------------------------------------------------------------
 
 
-def explain(error: BaseException) -> str:
+def summarize_exception(error: BaseException) -> str:
     """Say in one line what an error is; a group is replaced by what is in it."""
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(explain(inner) for inner in error.exceptions))
+        return "; ".join(dict.fromkeys(summarize_exception(inner) for inner in error.exceptions))
     text = " ".join(_described(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -202,7 +202,7 @@ def _exceptions(tracebacks: bool) -> Callable[[Any, str, Fields], Fields]:
     def step(_logger: Any, _method: str, fields: Fields) -> Fields:
         error = _error_of(fields.pop("exc_info", None))
         if error is not None:
-            fields.setdefault("error", explain(error))
+            fields.setdefault("error", summarize_exception(error))
             if tracebacks:
                 fields["exception"] = [
                     f"{each['exc_type']}: {frame['filename']}:{frame['lineno']} {frame['name']}"
@@ -258,7 +258,7 @@ def _worded(value: object) -> str:
 
 REPEATED: Final = "log.repeated"
 # What a sum of many events may take; see clean_fields for how many it names.
-MOST_NAMED = 20
+MAX_NAMED = 20
 
 
 class _Limited:
@@ -280,7 +280,7 @@ def tell_repeated() -> None:
     """Write how many lines were left out since the last time, if any."""
     if _Limited.limit is None or not (counted := _Limited.limit.left_out()):
         return
-    named = dict(list(counted.items())[:MOST_NAMED])
+    named = dict(list(counted.items())[:MAX_NAMED])
     others = sum(counted.values()) - sum(named.values())
     more = {"others": others} if others else {}
     structlog.get_logger().warning(REPEATED, lines_left_out=named, **more)
@@ -387,7 +387,7 @@ def configure(settings: LogSettings) -> None:
     logging.captureWarnings(capture=True)
 
 
-def catch_strays() -> None:
+def install_excepthooks() -> None:
     """Log what the interpreter would print as a traceback: dead threads, failed finalizers."""
     log = structlog.get_logger()
 

@@ -10,27 +10,27 @@ from typing import Protocol
 
 from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.events import Event
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.store_status import OpenedStore, StoreUsage
+from bridge.core.store_status import StoreContents, StoreUsage
 
 Emit = Callable[[Event], None]
 # Called with seconds: the caller will be heard of again within them, or is stuck.
-Promise = Callable[[float], object]
+Heartbeat = Callable[[float], object]
 
 
-def nobody_waits(_within_s: float) -> None:
-    """Be the :data:`Promise` of an adapter that nobody watches."""
+def no_heartbeat(_within_s: float) -> None:
+    """Be the :data:`Heartbeat` of an adapter that nobody watches."""
 
 
 class Clock(Protocol):
     """Time, jitter and waiting: the only way to any of them."""
 
-    def now(self) -> Moment:
+    def now(self) -> Timestamp:
         """Read both clocks."""
         ...
 
@@ -42,12 +42,12 @@ class Clock(Protocol):
         """Wait on the monotonic clock."""
         ...
 
-    def told(self, wall: datetime) -> None:
+    def update_server_time(self, wall: datetime) -> None:
         """Hear what time it is now by the cloud; a wall clock far from it is not believed."""
         ...
 
 
-class Backlog(Protocol):
+class QueueDepth(Protocol):
     """What waits for the broker, for whoever watches the bridge."""
 
     @property
@@ -124,7 +124,7 @@ class ObservationStream(Protocol):
         """Stay connected until cancelled, emitting what arrives."""
         ...
 
-    def watch(self, charger_ids: tuple[str, ...]) -> None:
+    def subscribe(self, charger_ids: tuple[str, ...]) -> None:
         """Subscribe exactly these chargers, now and after every reconnect."""
         ...
 
@@ -140,20 +140,22 @@ class MqttLink(Protocol):
         """Hand one message over; acknowledged by an ``MqttAcked`` event.
 
         Raises:
-            LinkLost: There is no connection; nothing was sent.
+            ConnectionLost: There is no connection; nothing was sent.
             ValueError: The message can never be sent (topic or size).
         """
         ...
 
     def publish_values(self, messages: Sequence[Publish]) -> None:
-        """Hand values over to their own connection, between ``LaneOpened`` and ``LaneClosed``.
+        """Hand values over to their own connection, while it is open.
+
+        It is open between ``ValueConnectionOpened`` and ``ValueConnectionClosed``.
 
         Acknowledged by ``ValuesAcked`` events; refused ones by ``MqttAcked``. What is handed over
         too late is not sent.
         """
         ...
 
-    def acknowledge(self, receipt: Receipt) -> None:
+    def acknowledge(self, ack_token: AckToken) -> None:
         """Acknowledge an incoming message; does nothing for an older connection's receipt."""
         ...
 
@@ -177,7 +179,7 @@ class Store(Protocol):
     and ``StoreOpened``, without commands, when it is well again.
     """
 
-    async def open(self) -> OpenedStore:
+    async def open(self) -> StoreContents:
         """Open or create the store and return what it holds.
 
         Raises:

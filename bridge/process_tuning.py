@@ -16,29 +16,29 @@ from typing import Final
 
 # Libraries that take what they find: structlog takes rich for tracebacks on a terminal, httpx takes
 # click and rich for a command of its own. `demo` uses rich, and imports it when it does.
-GREEDY: Final = ("structlog", "httpx")
-NOT_FOR_THEM: Final = ("click", "rich")
+IMPORTS_EXTRAS: Final = ("structlog", "httpx")
+BLOCKED_EXTRAS: Final = ("click", "rich")
 # Values are structs the collector does not watch, and nothing here relies on cycles being found
 # soon. Python's 700 has it look ten times as often as a burst of observations needs.
 COLLECT_EVERY: Final = 10_000
 # A commit needs the interpreter some six times in its own thread, and a busy loop keeps it for as
 # long as this each time: with Python's 5 ms a command may wait for 30.
-HAND_OVER_S: Final = 0.0005
+THREAD_SWITCH_S: Final = 0.0005
 # glibc gives every thread a heap of its own. Ours wait for the disk and for each other, never for
 # the allocator.
 M_ARENA_MAX: Final = -8  # of malloc.h
-MOST_HEAPS: Final = 1
+MAX_HEAPS: Final = 1
 
 
 def load_libraries() -> None:
     """Import the greedy libraries without what they would take."""
-    with without(*NOT_FOR_THEM):
-        for name in GREEDY:
+    with import_blocked(*BLOCKED_EXTRAS):
+        for name in IMPORTS_EXTRAS:
             importlib.import_module(name)
 
 
 @contextlib.contextmanager
-def without(*names: str) -> Iterator[None]:
+def import_blocked(*names: str) -> Iterator[None]:
     """Let an import of these fail inside the block; what is imported already stays."""
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
@@ -50,18 +50,18 @@ def without(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def settle() -> None:
+def tune_gc() -> None:
     """Take what was loaded for the start out of the collector's sight; before other threads."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)
-    sys.setswitchinterval(HAND_OVER_S)
+    sys.setswitchinterval(THREAD_SWITCH_S)
     if (mallopt := _glibc("mallopt")) is not None:
-        mallopt(M_ARENA_MAX, MOST_HEAPS)
-    give_back()
+        mallopt(M_ARENA_MAX, MAX_HEAPS)
+    trim_heap()
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return freed memory to the system, where the allocator can. Under a millisecond."""
     if (malloc_trim := _glibc("malloc_trim")) is not None:
         malloc_trim(0)

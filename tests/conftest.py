@@ -12,7 +12,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from bridge import logs
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from tests.intruders import alarm
 from tests.ports import unused_port
 
@@ -56,8 +56,8 @@ class FakeClock:
         self.slept_s: list[float] = []
         self.heard: list[datetime] = []
 
-    def now(self) -> Moment:
-        return Moment(self.wall, self.mono_s, self.trusted)
+    def now(self) -> Timestamp:
+        return Timestamp(self.wall, self.mono_s, self.trusted)
 
     def jitter(self) -> float:
         return self.draw
@@ -66,7 +66,7 @@ class FakeClock:
         self.slept_s.append(seconds)
         self.advance(seconds)
 
-    def told(self, wall: datetime) -> None:
+    def update_server_time(self, wall: datetime) -> None:
         self.heard.append(wall)
 
     def advance(self, seconds: float) -> None:
@@ -92,11 +92,11 @@ def untouched_logging() -> Iterator[None]:
     root = logging.getLogger()  # noqa: TID251 - to put it back
     handlers, level = root.handlers[:], root.level
     hooks = threading.excepthook, sys.unraisablehook
-    logs._vault = logs._Vault()
+    logs._secret_patterns = logs._SecretPatterns()
     yield
     structlog.reset_defaults()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
     threading.excepthook, sys.unraisablehook = hooks
-    logs._vault = logs._Vault()
+    logs._secret_patterns = logs._SecretPatterns()

@@ -12,7 +12,7 @@ from bridge.core.topics import SetTopic, Topics
 from bridge.exports.message_schemas import JSON, Message, answer_schema, messages
 
 # Ten thousand simulated lives say more that is new than is worth keeping.
-MOST_KEPT = 20_000
+MAX_KEPT = 20_000
 _TIME = re.compile(rb'"2[01]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z"')
 _VALUE = re.compile(rb'("value": ?)-?\d+(\.\d+)?(?=[,}])')
 _ANSWER = Message("reply", "", "An answer on a Response Topic", answer_schema())
@@ -70,7 +70,7 @@ class Judge:
         found = next(self._validators[message.name].iter_errors(value), None)
         if found is not None:
             return f"{message.name}: {found.json_path}: {found.message[:200]}"
-        if len(self._valid) >= MOST_KEPT:
+        if len(self._valid) >= MAX_KEPT:
             self._valid.clear()
         self._valid.add(alike)
         return None

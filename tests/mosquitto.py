@@ -20,7 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from tests.conftest import PATIENCE_S
 
 EXECUTABLE = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
-STARTED_WITHIN_S = PATIENCE_S
+START_TIMEOUT_S = PATIENCE_S
 POLL_S = 0.02
 
 
@@ -74,7 +74,7 @@ class Mosquitto:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        give_up_at = time.perf_counter() + STARTED_WITHIN_S
+        give_up_at = time.perf_counter() + START_TIMEOUT_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
@@ -181,7 +181,7 @@ def outsider(port: int, *filters: str, username: str | None = None) -> Iterator[
     """Provide another client, subscribed, and disconnect it in the end."""
     client = Outsider(port, *filters, username=username)
     try:
-        give_up_at = time.perf_counter() + STARTED_WITHIN_S
+        give_up_at = time.perf_counter() + START_TIMEOUT_S
         while not client.ready and time.perf_counter() < give_up_at:
             time.sleep(POLL_S)
         yield client

@@ -7,12 +7,12 @@ from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
 from bridge.core.effects import Effect
 from bridge.core.events import Event
-from bridge.core.records.moment import Moment
-from bridge.core.router import Machine
+from bridge.core.records.moment import Timestamp
+from bridge.core.router import Router
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 
-NOW = Moment(datetime(2026, 11, 22, 12, tzinfo=UTC), 0.0)
+NOW = Timestamp(datetime(2026, 11, 22, 12, tzinfo=UTC), 0.0)
 
 
 def as_messages(
@@ -29,7 +29,7 @@ def as_messages(
     return found
 
 
-def handled(machine: Machine, event: Event, now: Moment) -> list[Effect]:
+def handled(router: Router, event: Event, now: Timestamp) -> list[Effect]:
     """Have a machine handle an event; return what follows, changes as their messages."""
-    effects = machine.handle(event, now)
-    return as_messages(effects, base=machine.topics.base, publish=machine._settings.publish)
+    effects = router.handle(event, now)
+    return as_messages(effects, base=router.topics.base, publish=router._settings.publish)

@@ -19,72 +19,72 @@ from bridge.core.easee.rest_requests import charger_list_request
 from bridge.core.effects import (
     Acknowledge,
     Action,
-    AskRetained,
-    CallCloud,
     ForgetTexts,
     KeepReports,
     KeepText,
+    LogEntry,
+    MaintainStore,
     MarkPublished,
-    Note,
     ReadReports,
+    ReadRetained,
     Reconnect,
-    Remember,
-    RememberAnnounced,
+    RetryRejectedPublications,
+    SaveChargerList,
     SaveCommand,
+    SavePublishedDiscovery,
     SaveReport,
-    SendDenied,
+    SendRequest,
     SettleReports,
-    TendStore,
-    Watch,
+    Subscribe,
 )
 from bridge.core.events import (
-    CloudAnswered,
     CloudFailed,
-    CommandNotSaved,
+    CloudResponse,
     CommandSaved,
+    CommandSaveFailed,
     ComponentFailed,
-    LaneClosed,
-    LaneOpened,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
-    Observed,
-    ReportNotSaved,
+    ObservationsReceived,
+    ProcessSuspended,
     ReportSaved,
-    ReportsNotRead,
+    ReportSaveFailed,
     ReportsRead,
+    ReportsReadFailed,
     Started,
-    StoodStill,
     Stopping,
     StoreFailed,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
     StreamClosed,
     StreamOpened,
     Tick,
+    ValueConnectionClosed,
+    ValueConnectionOpened,
     ValuesAcked,
 )
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.discovery_record import Announced
-from bridge.core.records.moment import Moment
+from bridge.core.records.discovery_record import PublishedDiscovery
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.store_status import OpenedStore, StoreUsage
+from bridge.core.store_status import StoreContents, StoreUsage
 from bridge.core.topics import Topics
 from bridge.errors import (
     CloudUnavailable,
-    LinkLost,
+    ConnectionLost,
     OutcomeUnknown,
-    PartFailed,
     StoreError,
+    TaskFailed,
     TooLarge,
 )
-from bridge.gateway import Gateway, Inbox
-from bridge.monitoring.watchdog import Signs
+from bridge.gateway import EventLoop, EventQueue
+from bridge.monitoring.watchdog import LivenessRegistry
 from tests.conftest import NOON, PATIENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -125,7 +125,7 @@ class Script:
 class Outside:
     """Every adapter in one: it remembers what it was asked for and answers as told."""
 
-    inbox: Inbox
+    queue: EventQueue
     acks: bool = True
     failure: Exception | None = None
     asked: list = field(default_factory=list)
@@ -147,7 +147,7 @@ class Outside:
         self.did("watch", charger_ids)
 
     def publish(self, message):
-        if isinstance(self.failure, LinkLost | TooLarge | ValueError):
+        if isinstance(self.failure, ConnectionLost | TooLarge | ValueError):
             raise self.failure
         self.published.append(message)
         self.unacked += 1
@@ -159,11 +159,11 @@ class Outside:
         self.batches.append(list(messages))
         if self.acks:
             answer = ValuesAcked(tuple(messages))
-            asyncio.get_running_loop().call_soon(self.inbox.put, answer)
+            asyncio.get_running_loop().call_soon(self.queue.put, answer)
 
     def _ack(self, message):
         self.unacked -= 1
-        self.inbox.put(MqttAcked(message, 0))
+        self.queue.put(MqttAcked(message, 0))
 
     def acknowledge(self, receipt):
         self.did("acknowledge", receipt)
@@ -179,7 +179,7 @@ class Outside:
 
     async def send(self, request, *, within_s):
         self.did("send", request, within_s)
-        return CloudAnswered(0, 202, b"[1]")
+        return CloudResponse(0, 202, b"[1]")
 
     async def save(self, report):
         self.did("save", report)
@@ -216,7 +216,7 @@ class Outside:
         return StoreUsage(0.5, 1024, 5)
 
     async def open(self):
-        return OpenedStore((STORED,))
+        return StoreContents((STORED,))
 
 
 @contextlib.asynccontextmanager
@@ -232,18 +232,18 @@ async def running(
     **more,
 ):
     """Run a gateway between a script and the outside; it ends cleanly with the block."""
-    inbox = Inbox()
-    outside = Outside(inbox, acks, failure)
-    gateway = Gateway(
+    queue = EventQueue()
+    outside = Outside(queue, acks, failure)
+    gateway = EventLoop(
         script,
-        inbox,
+        queue,
         link=outside,
         cloud=outside,
         stream=outside,
         store=outside,
         clock=clock or SystemClock(),
         beat=beat,
-        signs=signs,
+        liveness=signs,
         **more,
     )
     stop = asyncio.Event()
@@ -273,7 +273,7 @@ class Hurried:
 class Stopped:
     """A clock that stands still."""
 
-    moment: Moment
+    moment: Timestamp
 
     def now(self):
         return self.moment
@@ -303,20 +303,20 @@ REQUEST = charger_list_request()
 TEXT = UnreadText("EH123456", "{", "no JSON", "stream", NOON, NOON)
 LATER = NOON + timedelta(days=1)
 PAIRS = (("k", 1), ("l", 2))
-HELD = {"homeassistant/x/config": Announced("EH123456")}
+HELD = {"homeassistant/x/config": PublishedDiscovery("EH123456")}
 VALUE = Publish("charger/EH123456/state/op_mode", b"charging")
 READING = Publish("charger/EH123456/state/total_power", b"7.1", telemetry=True)
 # An effect, what is asked of whom, and what the machine is told then.
 WIRES = [
-    (Acknowledge(Receipt(1, 2, 1)), ("acknowledge", Receipt(1, 2, 1)), None),
-    (AskRetained("charger/+/set/+"), ("ask_retained", "charger/+/set/+"), None),
-    (CallCloud(5, REQUEST, 0.5), ("send", REQUEST, 0.5), CloudAnswered(5, 202, b"[1]")),
+    (Acknowledge(AckToken(1, 2, 1)), ("acknowledge", AckToken(1, 2, 1)), None),
+    (ReadRetained("charger/+/set/+"), ("ask_retained", "charger/+/set/+"), None),
+    (SendRequest(5, REQUEST, 0.5), ("send", REQUEST, 0.5), CloudResponse(5, 202, b"[1]")),
     (ForgetTexts(("k", "l")), ("forget_texts", ("k", "l")), None),
     (KeepReports(PAIRS), ("keep", PAIRS), None),
     (KeepText(TEXT), ("keep_text", TEXT), None),
     (MarkPublished("k", 2), ("mark_published", "k", 2, NOON), None),
-    (Note("info", "test.noted", {"count": 1}), ("info", "test.noted", {"count": 1}), None),
-    (Note("error", "test.broken", {}), ("error", "test.broken", {}), None),
+    (LogEntry("info", "test.noted", {"count": 1}), ("info", "test.noted", {"count": 1}), None),
+    (LogEntry("error", "test.broken", {}), ("error", "test.broken", {}), None),
     (VALUE, ("publish", VALUE), MqttAcked(VALUE, 0)),
     (READING, ("publish_values", READING), ValuesAcked((READING,))),
     (
@@ -326,18 +326,18 @@ WIRES = [
     ),
     (Reconnect("it is deaf"), ("reconnect", "it is deaf"), None),
     (
-        Remember(("EH123456",), {"EH1": NOON}),
+        SaveChargerList(("EH123456",), {"EH1": NOON}),
         ("remember", ("EH123456",), {"EH1": NOON}),
         None,
     ),
-    (RememberAnnounced(HELD), ("remember_announced", HELD), None),
+    (SavePublishedDiscovery(HELD), ("save_published", HELD), None),
     (SaveCommand(ROW), ("save_command", ROW), CommandSaved("k1", "waiting")),
     (SaveReport(REPORT), ("save", REPORT), ReportSaved(STORED, True)),
     (SettleReports(PAIRS), ("settle", PAIRS), None),
-    (TendStore(NOON, LATER), ("forget", NOON, LATER), StoreTended(0.5, 1024, 3, 5)),
-    (TendStore(), ("usage",), StoreTended(0.5, 1024, 0, 5)),
-    (TendStore(settled_before=NOON), ("usage",), StoreTended(0.5, 1024, 0, 5)),
-    (Watch(("EH123456",)), ("watch", ("EH123456",)), None),
+    (MaintainStore(NOON, LATER), ("forget", NOON, LATER), StoreMaintained(0.5, 1024, 3, 5)),
+    (MaintainStore(), ("usage",), StoreMaintained(0.5, 1024, 0, 5)),
+    (MaintainStore(settled_before=NOON), ("usage",), StoreMaintained(0.5, 1024, 0, 5)),
+    (Subscribe(("EH123456",)), ("watch", ("EH123456",)), None),
 ]
 
 
@@ -360,37 +360,37 @@ async def test_every_effect_reaches_its_adapter_and_its_answer_comes_back(effect
     with capture_logs() as lines:
         async with running(
             script,
-            clock=Stopped(Moment(NOON, 1000.0)),
+            clock=Stopped(Timestamp(NOON, 1000.0)),
             remember=lambda *what: outside.did("remember", *what),
-            remember_announced=lambda *what: outside.did("remember_announced", *what),
+            save_published=lambda *what: outside.did("save_published", *what),
         ) as outside:
-            outside.inbox.put(MqttConnected(False, "5", 20))
-            outside.inbox.put(LaneOpened(20))
-            await settled(lambda: script.seen(LaneOpened))
+            outside.queue.put(MqttConnected(False, "5", 20))
+            outside.queue.put(ValueConnectionOpened(20))
+            await settled(lambda: script.seen(ValueConnectionOpened))
             first = len(script.events)
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(StreamOpened())
             await settled(lambda: asked in _done(outside, lines))
             await settled(lambda: event is None or event in script.events)
             told = _done(outside, lines)
 
     assert told == [asked, *([("usage",)] if asked[0] == "forget" else [])]
     assert script.events[first:] == [StreamOpened(), *([event] if event else []), Stopping()]
-    assert set(script.moments[1:]) == {Moment(NOON, 1000.0)}
+    assert set(script.moments[1:]) == {Timestamp(NOON, 1000.0)}
 
 
 async def test_a_request_whose_time_is_over_has_none_left():
     """The process stood still between the effect and the task: nothing is sent late."""
-    script = Script({StreamOpened: [CallCloud(5, REQUEST, 12.0)]})
+    script = Script({StreamOpened: [SendRequest(5, REQUEST, 12.0)]})
     clock = Hurried(SystemClock())
     async with running(script, clock=clock) as outside:
-        spawn = outside.inbox.wake.__self__._tasks.create_task
+        spawn = outside.queue.wake.__self__._tasks.create_task
 
         def create_task(work, **more):
             clock.ahead_s = 60.0
             return spawn(work, **more)
 
-        outside.inbox.wake.__self__._tasks.create_task = create_task
-        outside.inbox.put(StreamOpened())
+        outside.queue.wake.__self__._tasks.create_task = create_task
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.asked)
 
     assert outside.asked == [("send", REQUEST, 0.0)]
@@ -398,7 +398,9 @@ async def test_a_request_whose_time_is_over_has_none_left():
 
 def test_every_effect_there_is_has_a_wire():
     """The table leaves none out; the one that has no fields has a test of its own."""
-    assert {type(effect) for effect, _, _ in WIRES} == {*get_args(Action)} - {SendDenied}
+    assert {type(effect) for effect, _, _ in WIRES} == {*get_args(Action)} - {
+        RetryRejectedPublications
+    }
 
 
 DOWN = CloudUnavailable("down")
@@ -409,24 +411,24 @@ STORE_FAILED = StoreFailed("full", "free some")
 @pytest.mark.parametrize(
     ("effect", "failure", "event"),
     [
-        (CallCloud(5, REQUEST), DOWN, CloudFailed(5, DOWN)),
-        (SaveCommand(ROW), FULL, CommandNotSaved("k1", FULL)),
-        (SaveReport(REPORT), FULL, ReportNotSaved(REPORT, FULL)),
+        (SendRequest(5, REQUEST), DOWN, CloudFailed(5, DOWN)),
+        (SaveCommand(ROW), FULL, CommandSaveFailed("k1", FULL)),
+        (SaveReport(REPORT), FULL, ReportSaveFailed(REPORT, FULL)),
         (MarkPublished("k", 2), FULL, STORE_FAILED),
         (SettleReports(PAIRS), FULL, STORE_FAILED),
         (KeepReports(PAIRS), FULL, STORE_FAILED),
         (KeepText(TEXT), FULL, STORE_FAILED),
         (ForgetTexts(("k",)), FULL, STORE_FAILED),
-        (ReadReports(7), FULL, ReportsNotRead(7, FULL)),
-        (TendStore(NOON, LATER), FULL, STORE_FAILED),
-        (TendStore(), FULL, STORE_FAILED),
+        (ReadReports(7), FULL, ReportsReadFailed(7, FULL)),
+        (MaintainStore(NOON, LATER), FULL, STORE_FAILED),
+        (MaintainStore(), FULL, STORE_FAILED),
     ],
 )
 async def test_a_failure_outside_is_an_event_too(effect, failure, event):
     """Whatever an adapter raises of ours comes back as a value, with the error itself."""
     script = Script({StreamOpened: [effect]})
     async with running(script, failure=failure) as outside:
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(StreamOpened())
         await settled(lambda: event in script.events)
 
     assert script.events[-3:] == [StreamOpened(), event, Stopping()]
@@ -440,24 +442,24 @@ async def test_what_was_announced_is_kept_in_order():
         written.append(announced)
         assert go.wait(PATIENCE_S)
 
-    many = [{f"t{n}/config": Announced("EH123456")} for n in range(20)]
+    many = [{f"t{n}/config": PublishedDiscovery("EH123456")} for n in range(20)]
     script = Script(
         {
-            StreamOpened: [RememberAnnounced(one) for one in many],
-            StreamClosed: [RememberAnnounced(HELD)],
+            StreamOpened: [SavePublishedDiscovery(one) for one in many],
+            StreamClosed: [SavePublishedDiscovery(HELD)],
         }
     )
-    async with running(script, remember_announced=keep) as outside:
+    async with running(script, save_published=keep) as outside:
         try:
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(StreamOpened())
             await settled(lambda: written)
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(StreamOpened())
             await settled(lambda: len(script.seen(StreamOpened)) == 2)
         finally:
             go.set()
-        await settled(lambda: not outside.inbox.wake.__self__._at_work)
+        await settled(lambda: not outside.queue.wake.__self__._at_work)
         assert written == [many[-1], many[-1]]
-        outside.inbox.put(StreamClosed("gone"))
+        outside.queue.put(StreamClosed("gone"))
         await settled(lambda: written[2:])
 
     assert written[2:] == [HELD]
@@ -465,7 +467,7 @@ async def test_what_was_announced_is_kept_in_order():
 
 async def test_each_piece_of_work_counts_until_it_is_done():
     """Two commits are two promises; when one is done the other is still waited for."""
-    signs, holds = Signs(SystemClock()), []
+    liveness, holds = LivenessRegistry(SystemClock()), []
 
     async def save(_report):
         holds.append(asyncio.Event())
@@ -473,13 +475,13 @@ async def test_each_piece_of_work_counts_until_it_is_done():
         return STORED, True
 
     script = Script({StreamOpened: [SaveReport(REPORT), SaveReport(REPORT), SaveReport(REPORT)]})
-    async with running(script, signs=signs) as outside:
-        gateway, outside.save = outside.inbox.wake.__self__, save
-        outside.inbox.put(StreamOpened())
+    async with running(script, signs=liveness) as outside:
+        gateway, outside.save = outside.queue.wake.__self__, save
+        outside.queue.put(StreamOpened())
         await settled(lambda: len(holds) == 3)
         for done in range(3):
             assert gateway._at_work == 3 - done
-            assert len([name for name in signs._due_s if name.startswith("store")]) == 3 - done
+            assert len([name for name in liveness._due_s if name.startswith("store")]) == 3 - done
             holds[done].set()
             await settled(lambda done=done: len(script.seen(ReportSaved)) == done + 1)
             await asyncio.sleep(0)
@@ -491,11 +493,11 @@ async def test_nothing_is_published_without_a_connection_and_all_of_it_afterward
     values = [Publish(f"charger/x/state/{n}", b"1") for n in range(50)]
     script = Script({StreamOpened: values})
     async with running(script) as outside:
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(StreamOpened))
         assert outside.published == []
 
-        outside.inbox.put(MqttConnected(False, "5", 7))
+        outside.queue.put(MqttConnected(False, "5", 7))
         await settled(lambda: len(outside.published) == 50)
         assert outside.most_unacked == 7
 
@@ -505,13 +507,13 @@ async def test_what_was_in_flight_when_the_link_broke_goes_out_again():
     value = Publish("charger/x/state/y", b"1")
     script = Script({StreamOpened: [value]})
     async with running(script, acks=False) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.published == [value])
-        outside.inbox.put(MqttDisconnected("gone"))
-        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.queue.put(MqttDisconnected("gone"))
+        outside.queue.put(MqttConnected(False, "5", 20))
         await settled(lambda: outside.published == [value, value])
-        outside.inbox.put(MqttAcked(value, 0))
+        outside.queue.put(MqttAcked(value, 0))
 
 
 async def test_values_go_over_their_own_connection_while_there_is_one():
@@ -519,20 +521,20 @@ async def test_values_go_over_their_own_connection_while_there_is_one():
     values = [Publish(f"charger/x/state/{n}", b"1", telemetry=True) for n in range(50)]
     script = Script({StreamOpened: values})
     async with running(script, acks=False) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(LaneOpened(1000))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(ValueConnectionOpened(1000))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.batches)
         assert (outside.batches, outside.published) == ([values], [])
 
-        outside.inbox.put(ValuesAcked(tuple(values[:40]), tuple(values[40:49])))
-        outside.inbox.put(MqttAcked(values[49], 0x97))
+        outside.queue.put(ValuesAcked(tuple(values[:40]), tuple(values[40:49])))
+        outside.queue.put(MqttAcked(values[49], 0x97))
         await settled(lambda: outside.published)
         assert outside.published == values[40:49]
         assert script.seen(ValuesAcked)
         outside.acks = True
         for value in values[40:49]:
-            outside.inbox.put(MqttAcked(value, 0))
+            outside.queue.put(MqttAcked(value, 0))
 
 
 async def test_without_a_connection_of_their_own_values_go_with_everything_else():
@@ -541,14 +543,14 @@ async def test_without_a_connection_of_their_own_values_go_with_everything_else(
     script = Script({StreamOpened: values})
     async with running(script) as outside:
         outside.acks = False
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(LaneOpened(2))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(ValueConnectionOpened(2))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.batches == [values[:2]])
         outside.acks = True
-        outside.inbox.put(LaneClosed(in_doubt=True))
+        outside.queue.put(ValueConnectionClosed(in_doubt=True))
         await settled(lambda: outside.published == values[2:])
-        outside.inbox.put(LaneClosed(in_doubt=False))
+        outside.queue.put(ValueConnectionClosed(in_doubt=False))
         await settled(lambda: outside.published == [*values[2:], *values[:2]])
 
 
@@ -558,17 +560,21 @@ async def test_observations_that_wait_are_taken_together_but_not_too_many():
     script = Script()
     async with running(script) as outside:
         for raw in raws:
-            outside.inbox.put(Observed((raw,)))
-        outside.inbox.put(Observed((raws[0],), "poll"))
-        outside.inbox.put(StreamOpened())
-        outside.inbox.put(Observed((raws[1],)))
-        await settled(lambda: script.events[-1:] == [Observed((raws[1],))])
+            outside.queue.put(ObservationsReceived((raw,)))
+        outside.queue.put(ObservationsReceived((raws[0],), "poll"))
+        outside.queue.put(StreamOpened())
+        outside.queue.put(ObservationsReceived((raws[1],)))
+        await settled(lambda: script.events[-1:] == [ObservationsReceived((raws[1],))])
 
-    found = [e for e in script.events if isinstance(e, Observed | StreamOpened)]
-    sizes = [len(e.observations) for e in found if isinstance(e, Observed)]
-    assert sizes == [*[module.MOST_TOGETHER] * 5, 1, 1]
+    found = [e for e in script.events if isinstance(e, ObservationsReceived | StreamOpened)]
+    sizes = [len(e.observations) for e in found if isinstance(e, ObservationsReceived)]
+    assert sizes == [*[module.MAX_BATCH] * 5, 1, 1]
     assert [raw for event in found[:5] for raw in event.observations] == raws
-    assert [type(e) for e in found[5:]] == [Observed, StreamOpened, Observed]
+    assert [type(e) for e in found[5:]] == [
+        ObservationsReceived,
+        StreamOpened,
+        ObservationsReceived,
+    ]
 
 
 async def test_where_observations_came_from_is_kept_when_they_are_parted():
@@ -576,25 +582,29 @@ async def test_where_observations_came_from_is_kept_when_they_are_parted():
     raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(130)]
     script = Script()
     async with running(script) as outside:
-        outside.inbox.put(Observed(tuple(raws[:120]), "poll"))
-        outside.inbox.put(Observed(tuple(raws[120:]), "stream"))
-        await settled(lambda: sum(len(e.observations) for e in script.seen(Observed)) == 130)
+        outside.queue.put(ObservationsReceived(tuple(raws[:120]), "poll"))
+        outside.queue.put(ObservationsReceived(tuple(raws[120:]), "stream"))
+        await settled(
+            lambda: sum(len(e.observations) for e in script.seen(ObservationsReceived)) == 130
+        )
 
     parts = ((0, 50, "poll"), (50, 100, "poll"), (100, 120, "poll"), (120, 130, "stream"))
-    assert script.seen(Observed) == [Observed(tuple(raws[a:b]), source) for a, b, source in parts]
+    assert script.seen(ObservationsReceived) == [
+        ObservationsReceived(tuple(raws[a:b]), source) for a, b, source in parts
+    ]
 
 
 async def test_a_link_that_breaks_under_a_publication_keeps_the_message():
-    """LinkLost in the middle of a flush puts everything back."""
+    """ConnectionLost in the middle of a flush puts everything back."""
     value = Publish("charger/x/state/y", b"1")
     script = Script({StreamOpened: [value]})
-    async with running(script, failure=LinkLost("gone")) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+    async with running(script, failure=ConnectionLost("gone")) as outside:
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(StreamOpened))
         assert outside.published == []
         outside.failure = None
-        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.queue.put(MqttConnected(False, "5", 20))
         await settled(lambda: outside.published == [value])
 
 
@@ -603,8 +613,8 @@ async def test_a_message_that_can_never_be_sent_is_answered_as_refused():
     value = Publish("charger/x/state/y", b"1")
     script = Script({StreamOpened: [value]})
     async with running(script, failure=ValueError("too long")) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(MqttAcked))
 
     assert script.seen(MqttAcked) == [MqttAcked(value, module.TOPIC_NAME_INVALID)]
@@ -621,8 +631,8 @@ async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
 
     script = Faulty()
     async with running(script) as outside:
-        outside.inbox.put(StreamOpened())
-        outside.inbox.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
         await settled(lambda: script.seen(MqttConnected) and script.seen(ComponentFailed))
 
     (failed,) = script.seen(ComponentFailed)
@@ -633,16 +643,16 @@ async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
 async def test_an_effect_that_fails_does_not_cost_the_next():
     """What cannot be carried out is told; the effects behind it are carried out."""
     value = Publish("charger/x/state/y", b"1")
-    script = Script({StreamOpened: [SendDenied(), value]})
+    script = Script({StreamOpened: [RetryRejectedPublications(), value]})
     async with running(script) as outside:
-        the_gateway = outside.inbox.wake.__self__
-        the_gateway._outbox.send_denied = raising
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        the_gateway = outside.queue.wake.__self__
+        the_gateway._outbox.retry_rejected = raising
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: value in outside.published and script.seen(ComponentFailed))
 
     (failed,) = script.seen(ComponentFailed)
-    assert (failed.name, failed.doing) == ("gateway", "SendDenied")
+    assert (failed.name, failed.doing) == ("gateway", "RetryRejectedPublications")
     assert str(failed.error) == "a mistake of ours"
 
 
@@ -650,14 +660,14 @@ async def test_an_event_that_cannot_be_noticed_reaches_the_machine_all_the_same(
     """An error in keeping the outboxes in step is told, and costs nobody else the event."""
     script = Script()
     async with running(script) as outside:
-        outside.inbox.wake.__self__._pace.granted = raising
-        outside.inbox.put(LaneOpened(20))
-        await settled(lambda: script.seen(LaneOpened) and script.seen(ComponentFailed))
+        outside.queue.wake.__self__._bucket.set_rate = raising
+        outside.queue.put(ValueConnectionOpened(20))
+        await settled(lambda: script.seen(ValueConnectionOpened) and script.seen(ComponentFailed))
 
     (failed,) = script.seen(ComponentFailed)
     assert (failed.name, failed.doing, type(failed.error)) == (
         "gateway",
-        "LaneOpened",
+        "ValueConnectionOpened",
         RuntimeError,
     )
 
@@ -665,20 +675,20 @@ async def test_an_event_that_cannot_be_noticed_reaches_the_machine_all_the_same(
 async def test_an_adapter_that_fails_as_none_should_is_told_and_gives_an_answer():
     """Whoever waits gets a failure of the usual kind; the bridge lives, and an alert says so."""
     work = [
-        CallCloud(1, charger_list_request()),
+        SendRequest(1, charger_list_request()),
         SaveReport(REPORT),
         SaveCommand(ROW),
         MarkPublished("k", 2),
         SettleReports((("k", 1),)),
         ReadReports(7, "EH123456", None, NOON, 9),
-        TendStore(NOON, NOON),
-        TendStore(),
+        MaintainStore(NOON, NOON),
+        MaintainStore(),
     ]
     script = Script({StreamOpened: work})
     mistake = KeyError("a mistake of ours")
     async with running(script, failure=mistake) as outside:
-        outside.inbox.put(StreamOpened())
-        answers = (CloudFailed, ReportNotSaved, CommandNotSaved, ReportsNotRead)
+        outside.queue.put(StreamOpened())
+        answers = (CloudFailed, ReportSaveFailed, CommandSaveFailed, ReportsReadFailed)
         await settled(lambda: all(map(script.seen, answers)) and len(script.seen(StoreFailed)) == 4)
 
     told = script.seen(ComponentFailed)
@@ -695,29 +705,39 @@ async def test_an_adapter_that_fails_as_none_should_is_told_and_gives_an_answer(
 
 async def test_a_failure_to_tell_of_a_failure_is_only_logged():
     """Otherwise one error would bring the next for ever."""
-    script = Script({StreamOpened: [SendDenied()], ComponentFailed: [SendDenied()]})
+    script = Script(
+        {
+            StreamOpened: [RetryRejectedPublications()],
+            ComponentFailed: [RetryRejectedPublications()],
+        }
+    )
     with capture_logs() as lines:
         async with running(script) as outside:
-            outside.inbox.wake.__self__._outbox.send_denied = raising
-            outside.inbox.put(StreamOpened())
+            outside.queue.wake.__self__._outbox.retry_rejected = raising
+            outside.queue.put(StreamOpened())
             await settled(lambda: script.seen(ComponentFailed))
-            outside.inbox.put(LaneOpened(20))
-            await settled(lambda: script.seen(LaneOpened))
+            outside.queue.put(ValueConnectionOpened(20))
+            await settled(lambda: script.seen(ValueConnectionOpened))
 
     assert len(script.seen(ComponentFailed)) == 1
     (line,) = [line for line in lines if line["event"] == "component.failed"]
-    assert (line["component"], line["doing"]) == ("gateway", "SendDenied")
+    assert (line["component"], line["doing"]) == ("gateway", "RetryRejectedPublications")
     assert isinstance(line["exc_info"], RuntimeError)
 
 
 async def test_a_log_that_fails_costs_nothing(monkeypatch):
     """Not even where it is the telling of an error that is to be told."""
-    script = Script({StreamOpened: [SendDenied()], ComponentFailed: [SendDenied(), VALUE]})
+    script = Script(
+        {
+            StreamOpened: [RetryRejectedPublications()],
+            ComponentFailed: [RetryRejectedPublications(), VALUE],
+        }
+    )
     async with running(script) as outside:
-        outside.inbox.wake.__self__._outbox.send_denied = raising
+        outside.queue.wake.__self__._outbox.retry_rejected = raising
         monkeypatch.setattr(module.log, "error", raising, raising=False)
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.published == [VALUE])
         monkeypatch.undo()
 
@@ -727,11 +747,11 @@ async def test_a_link_that_fails_does_not_stop_the_clock():
     script = Script({StreamOpened: [Publish("charger/x/state/y", b"1")]})
     async with running(script) as outside:
         outside.publish = raising
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(ComponentFailed))
         script.deadline = SystemClock().now().mono_s + 0.02
-        outside.inbox.put(LaneOpened(20))
+        outside.queue.put(ValueConnectionOpened(20))
         await settled(lambda: script.seen(Tick))
 
     told = script.seen(ComponentFailed)[0]
@@ -748,17 +768,17 @@ async def test_a_tick_comes_when_the_machine_wants_one():
     script = Script()
     async with running(script) as outside:
         script.deadline = SystemClock().now().mono_s + 0.02
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(Tick))
 
 
 async def test_a_long_burst_gives_the_loop_back_in_between(monkeypatch):
     """However much is queued, others get their turn after a slice."""
-    monkeypatch.setattr(module, "LONGEST_STEP_S", -1.0)
+    monkeypatch.setattr(module, "MAX_STEP_S", -1.0)
     script = Script()
     async with running(script) as outside:
         for _ in range(100):
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(StreamOpened())
         await asyncio.sleep(0)
         early = len(script.seen(StreamOpened))
         await settled(lambda: len(script.seen(StreamOpened)) == 100)
@@ -772,23 +792,23 @@ async def test_what_somebody_waits_for_does_not_wait_behind_the_stream():
     raw = RawObservation("EH1", 109, 4, "1", "2026-11-22T12:00:00Z")
     async with running(script) as outside:
         for _ in range(100):
-            outside.inbox.put(StreamOpened())  # keeps the observations apart
-            outside.inbox.put(Observed((raw,)))
-        message = MqttMessage("t", b"", Receipt(1, 1, 1))
-        outside.inbox.put(message)
-        await settled(lambda: len(script.seen(Observed)) == 100)
+            outside.queue.put(StreamOpened())  # keeps the observations apart
+            outside.queue.put(ObservationsReceived((raw,)))
+        message = MqttMessage("t", b"", AckToken(1, 1, 1))
+        outside.queue.put(message)
+        await settled(lambda: len(script.seen(ObservationsReceived)) == 100)
 
     assert script.events.index(message) < script.events.index(script.seen(StreamOpened)[0])
 
 
 async def test_values_go_on_however_many_commands_come(monkeypatch):
     """A storm of messages takes the time of a step; one event of the stream goes all the same."""
-    monkeypatch.setattr(module, "LONGEST_STEP_S", -1.0)
+    monkeypatch.setattr(module, "MAX_STEP_S", -1.0)
     script = Script()
     async with running(script) as outside:
         for number in range(100):
-            outside.inbox.put(MqttMessage("t", b"", Receipt(1, number, 1)))
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(MqttMessage("t", b"", AckToken(1, number, 1)))
+            outside.queue.put(StreamOpened())
         await settled(lambda: len(script.seen(StreamOpened)) == 100)
 
         assert len(script.seen(MqttMessage)) <= 101
@@ -800,39 +820,43 @@ async def test_while_somebody_waits_for_the_cloud_steps_are_short():
     release = asyncio.Event()
     raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(250)]
     values = [Publish(f"t/{n}", b"1", telemetry=True) for n in range(60)]
-    script = Script({CommandSaved: [CallCloud(1, None, 30.0)], Observed: values})
+    script = Script({CommandSaved: [SendRequest(1, None, 30.0)], ObservationsReceived: values})
     async with running(script) as outside:
 
         async def slow(_request, *, within_s):
             await release.wait()
-            return CloudAnswered(1, 200, b"")
+            return CloudResponse(1, 200, b"")
 
         outside.send = slow
-        outside.inbox.put(LaneOpened(1_000))
-        await settled(lambda: script.seen(LaneOpened))
-        outside.inbox.put(CommandSaved("k1", "waiting"))
-        outside.inbox.put(Observed(tuple(raws)))
-        await settled(lambda: sum(len(e.observations) for e in script.seen(Observed)) == 250)
-        short = [len(event.observations) for event in script.seen(Observed)]
+        outside.queue.put(ValueConnectionOpened(1_000))
+        await settled(lambda: script.seen(ValueConnectionOpened))
+        outside.queue.put(CommandSaved("k1", "waiting"))
+        outside.queue.put(ObservationsReceived(tuple(raws)))
+        await settled(
+            lambda: sum(len(e.observations) for e in script.seen(ObservationsReceived)) == 250
+        )
+        short = [len(event.observations) for event in script.seen(ObservationsReceived)]
         await settled(lambda: len(outside.batches) >= 3)
         writes = [len(batch) for batch in outside.batches]
         release.set()
-        await settled(lambda: script.seen(CloudAnswered))
+        await settled(lambda: script.seen(CloudResponse))
 
-    assert max(short) == module.MOST_TOGETHER // module.SHORT_SHARE
-    assert [raw for event in script.seen(Observed) for raw in event.observations] == raws
-    assert max(writes[:3]) == module.MOST_AT_ONCE // module.SHORT_SHARE
+    assert max(short) == module.MAX_BATCH // module.BUSY_DIVISOR
+    assert [
+        raw for event in script.seen(ObservationsReceived) for raw in event.observations
+    ] == raws
+    assert max(writes[:3]) == module.MAX_BULK_BATCH // module.BUSY_DIVISOR
 
 
 def test_who_reads_for_us_is_told_when_enough_waits():
     """Not of what somebody waits for: that is never held back."""
-    inbox = Inbox()
-    for _ in range(module.CROWD):
-        assert not inbox.is_crowded()
-        inbox.put(Tick())
-        inbox.put(StreamOpened())
+    queue = EventQueue()
+    for _ in range(module.BULK_HIGH_WATER):
+        assert not queue.is_full()
+        queue.put(Tick())
+        queue.put(StreamOpened())
 
-    assert inbox.is_crowded()
+    assert queue.is_full()
 
 
 async def test_a_store_that_could_not_be_opened_is_tried_again(monkeypatch):
@@ -859,7 +883,7 @@ async def test_the_loop_says_that_it_turns():
             await asyncio.sleep(0)
 
     script = Script()
-    async with running(script, beat=beat, clock=Sleepless(Moment(NOON, 1000.0))):
+    async with running(script, beat=beat, clock=Sleepless(Timestamp(NOON, 1000.0))):
         await settled(lambda: len(script.seen(Tick)) > 3)
 
     assert (set(beats), names) == ({1000.0}, {"beat"})
@@ -869,16 +893,16 @@ async def test_the_loop_says_that_it_turns():
 async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
     """A broken promise is named on the second look, and no beat is heard until it is kept."""
     monkeypatch.setattr(module, "BEAT_EVERY_S", 0.001)
-    signs = Signs(SystemClock())
-    signs.promise("store 1", -1.0)
+    liveness = LivenessRegistry(SystemClock())
+    liveness.expect("store 1", -1.0)
     beats, script = [], Script()
     with capture_logs() as lines:
-        async with running(script, beat=beats.append, signs=signs):
+        async with running(script, beat=beats.append, signs=liveness):
             await settled(lambda: any(line["event"] == "part.stuck" for line in lines))
             looks = len(script.seen(Tick))
             await settled(lambda: len(script.seen(Tick)) > looks + 3)
             assert beats == []
-            signs.kept("store 1")
+            liveness.done("store 1")
             await settled(lambda: len(beats) > 3)
 
     stuck = [line for line in lines if line["event"] == "part.stuck"]
@@ -890,7 +914,7 @@ async def test_what_is_late_once_is_not_stuck(monkeypatch):
     monkeypatch.setattr(module, "BEAT_EVERY_S", 0.001)
     looks = []
 
-    class LateOnce(Signs):
+    class LateOnce(LivenessRegistry):
         def overdue(self):
             looks.append(None)
             return ("store 1",) if len(looks) % 2 else ()
@@ -905,20 +929,20 @@ async def test_what_is_late_once_is_not_stuck(monkeypatch):
 
 async def test_work_that_takes_time_is_promised_until_it_is_done():
     """A commit has its time, and one that returned is not waited for any more."""
-    signs = Signs(SystemClock())
+    liveness = LivenessRegistry(SystemClock())
     script = Script({Tick: [SaveReport(REPORT)]})
     hold = asyncio.Event()
-    async with running(script, signs=signs) as outside:
+    async with running(script, signs=liveness) as outside:
 
         async def save(report):
             await hold.wait()
             return STORED, True
 
         outside.save = save
-        outside.inbox.put(Tick())
-        await settled(lambda: any(name.startswith("store") for name in signs._due_s))
+        outside.queue.put(Tick())
+        await settled(lambda: any(name.startswith("store") for name in liveness._due_s))
         hold.set()
-        await settled(lambda: set(signs._due_s) == {"pump"})
+        await settled(lambda: set(liveness._due_s) == {"pump"})
         assert script.seen(ReportSaved)
 
 
@@ -926,17 +950,17 @@ async def test_work_that_takes_time_is_promised_until_it_is_done():
 @pytest.mark.fault("F20")
 async def test_a_part_that_ends_ends_the_gateway(ending):
     """Without its link the gateway would be half alive: it ends, with an error worth a restart."""
-    inbox = Inbox()
-    outside = Outside(inbox)
+    queue = EventQueue()
+    outside = Outside(queue)
 
     async def run():
         if ending == "error":
             raise KeyError("a defect")
 
     outside.run = run
-    gateway = Gateway(
+    gateway = EventLoop(
         Script(),
-        inbox,
+        queue,
         link=outside,
         cloud=outside,
         stream=None,
@@ -947,7 +971,7 @@ async def test_a_part_that_ends_ends_the_gateway(ending):
         await gateway.run(asyncio.Event(), opened=StoreOpened(()))
 
     words = "mqtt failed: KeyError" if ending == "error" else "mqtt ended by itself"
-    assert ended.group_contains(PartFailed, match=f"^{words}$")
+    assert ended.group_contains(TaskFailed, match=f"^{words}$")
     failed = {"event": "part.failed", "part": "mqtt", "exc_info": True, "log_level": "error"}
     assert lines == ([failed] if ending == "error" else [])
 
@@ -955,14 +979,14 @@ async def test_a_part_that_ends_ends_the_gateway(ending):
 async def test_a_link_that_is_no_use_is_made_anew():
     """The core's wish for another connection reaches the link with its reason."""
     async with running(Script({Tick: [Reconnect("it is deaf")]})) as outside:
-        outside.inbox.put(Tick())
+        outside.queue.put(Tick())
         await settled(lambda: ("reconnect", "it is deaf") in outside.asked)
 
 
 async def test_a_link_is_asked_what_the_broker_keeps():
     """The core's wish to look again at what is retained reaches the link."""
-    async with running(Script({Tick: [AskRetained("charger/+/set/+")]})) as outside:
-        outside.inbox.put(Tick())
+    async with running(Script({Tick: [ReadRetained("charger/+/set/+")]})) as outside:
+        outside.queue.put(Tick())
         await settled(lambda: ("ask_retained", "charger/+/set/+") in outside.asked)
 
 
@@ -971,32 +995,32 @@ async def test_standing_still_is_told_before_what_waited_meanwhile():
     clock = SystemClock()
     script = Script()
     async with running(script, beat=bool) as outside:
-        the_gateway = outside.inbox.wake.__self__
-        message = MqttMessage("charger/EH123456/set/start", b"PRESS", Receipt(1, 1, 1))
-        outside.inbox.put(message)
+        the_gateway = outside.queue.wake.__self__
+        message = MqttMessage("charger/EH123456/set/start", b"PRESS", AckToken(1, 1, 1))
+        outside.queue.put(message)
         the_gateway._turned_s = clock.now().mono_s - 600.0
         await settled(lambda: message in script.events)
-        (still,) = script.seen(StoodStill)
+        (still,) = script.seen(ProcessSuspended)
 
         assert 600.0 <= still.seconds < 601.0
         assert script.events.index(still) < script.events.index(message)
-        outside.inbox.put(Tick())
+        outside.queue.put(Tick())
         await settled(lambda: isinstance(script.events[-1], Tick))
-        assert len(script.seen(StoodStill)) == 1
+        assert len(script.seen(ProcessSuspended)) == 1
 
 
 async def test_a_value_the_broker_refuses_is_sent_again_on_demand():
     """The outbox keeps it, and the effect lets it stand in line once more."""
     value = Publish("charger/EH123456/state/op_mode", b"charging")
-    script = Script({StreamOpened: [value], Tick: [SendDenied()]})
+    script = Script({StreamOpened: [value], Tick: [RetryRejectedPublications()]})
     async with running(script, acks=False) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.published == [value])
-        outside.inbox.put(MqttAcked(value, 0x87))
-        outside.inbox.put(Tick())
+        outside.queue.put(MqttAcked(value, 0x87))
+        outside.queue.put(Tick())
         await settled(lambda: outside.published == [value, value])
-        outside.inbox.put(MqttAcked(value, 0))
+        outside.queue.put(MqttAcked(value, 0))
 
 
 async def test_a_value_its_own_connection_was_refused_is_sent_again_on_demand():
@@ -1004,20 +1028,22 @@ async def test_a_value_its_own_connection_was_refused_is_sent_again_on_demand():
     value = Publish("charger/EH123456/state/op_mode", b"charging", telemetry=True)
     other = Publish("charger/EH123456/state/led", b"charging", telemetry=True)
     newer = Publish("charger/EH123456/state/led", b"error", telemetry=True)
-    script = Script({StreamOpened: [value, other], StreamClosed: [newer], Tick: [SendDenied()]})
+    script = Script(
+        {StreamOpened: [value, other], StreamClosed: [newer], Tick: [RetryRejectedPublications()]}
+    )
     async with running(script, acks=False) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(LaneOpened(20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(ValueConnectionOpened(20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.batches == [[value, other]])
-        outside.inbox.put(MqttAcked(value, 0x87))
-        outside.inbox.put(MqttAcked(other, 0x87))
-        outside.inbox.put(StreamClosed("gone"))
+        outside.queue.put(MqttAcked(value, 0x87))
+        outside.queue.put(MqttAcked(other, 0x87))
+        outside.queue.put(StreamClosed("gone"))
         await settled(lambda: outside.published == [newer])
-        outside.inbox.put(Tick())
+        outside.queue.put(Tick())
         await settled(lambda: outside.published == [newer, value])
-        outside.inbox.put(MqttAcked(newer, 0))
-        outside.inbox.put(MqttAcked(value, 0))
+        outside.queue.put(MqttAcked(newer, 0))
+        outside.queue.put(MqttAcked(value, 0))
 
 
 @pytest.mark.parametrize("window", [20, 1000])
@@ -1030,17 +1056,17 @@ async def test_more_values_than_a_burst_all_go(window):
     ]
     script = Script({StreamOpened: values})
     async with running(script) as outside:
-        gateway = outside.inbox.wake.__self__
+        gateway = outside.queue.wake.__self__
         clock = gateway._clock = Hurried(gateway._clock)
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(LaneOpened(window))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(ValueConnectionOpened(window))
+        outside.queue.put(StreamOpened())
         await settled(lambda: sum(map(len, outside.batches)) >= min(BURST, window))
         sent = sum(map(len, outside.batches))
         assert sent <= max(BURST, window) + window * PER_GRANT_S * PATIENCE_S
         clock.ahead_s += count / (window * PER_GRANT_S)
         await settled(lambda: sum(map(len, outside.batches)) == count)
-        assert max(map(len, outside.batches)) <= min(window, module.MOST_AT_ONCE)
+        assert max(map(len, outside.batches)) <= min(window, module.MAX_BULK_BATCH)
     assert [value for batch in outside.batches for value in batch] == values
 
 
@@ -1052,15 +1078,15 @@ async def test_values_wait_for_the_pace_of_the_broker():
     ]
     script = Script({StreamOpened: values})
     async with running(script) as outside:
-        gateway = outside.inbox.wake.__self__
+        gateway = outside.queue.wake.__self__
         gateway._clock = Stopped(gateway._clock.now())
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(LaneOpened(20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(ValueConnectionOpened(20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: sum(map(len, outside.batches)) == BURST)
         for _ in range(20):
-            outside.inbox.put(Tick())
-            await settled(lambda: outside.inbox.is_empty)
+            outside.queue.put(Tick())
+            await settled(lambda: outside.queue.is_empty)
         assert sum(map(len, outside.batches)) == BURST
 
 
@@ -1076,7 +1102,16 @@ class Told:
             return inner
 
         def told(*args, **kwargs):
-            if step in {"acked", "returned", "refused", "opened", "closed", "granted", "lost"}:
+            if step in {
+                "acked",
+                "returned",
+                "refused",
+                "opened",
+                "closed",
+                "granted",
+                "set_rate",
+                "connection_lost",
+            }:
                 self.said.append((self.name, step, *args, *kwargs.items()))
             return inner(*args, **kwargs)
 
@@ -1088,16 +1123,16 @@ class Told:
     [
         (
             ValuesAcked((READING,), (VALUE,)),
-            [("telemetry", "acked", (READING,)), ("telemetry", "returned", (VALUE,))],
+            [("values", "acked", (READING,)), ("values", "returned", (VALUE,))],
         ),
         (
             MqttAcked(VALUE, 0x87),
-            [("outbox", "acked", VALUE, 0x87), ("telemetry", "refused", VALUE, 0x87)],
+            [("outbox", "acked", VALUE, 0x87), ("values", "refused", VALUE, 0x87)],
         ),
-        (LaneOpened(7), [("telemetry", "opened", 7), ("pace", "granted", 7)]),
-        (LaneClosed(in_doubt=True), [("telemetry", "closed", ("in_doubt", True))]),
+        (ValueConnectionOpened(7), [("values", "opened", 7), ("bucket", "set_rate", 7)]),
+        (ValueConnectionClosed(in_doubt=True), [("values", "closed", ("in_doubt", True))]),
         (MqttConnected(False, "5", 7), [("outbox", "granted", 7)]),
-        (MqttDisconnected("gone", 0x8E), [("outbox", "lost", 0x8E, 1000.0)]),
+        (MqttDisconnected("gone", 0x8E), [("outbox", "connection_lost", 0x8E, 1000.0)]),
         (StreamOpened(), []),
     ],
 )
@@ -1105,12 +1140,12 @@ async def test_what_happens_to_the_connections_is_told_to_those_who_send(event, 
     """Before the machine hears of it, with all that is in it; and the tally counts everything."""
     script = Script({type(event): [VALUE]})
     counted = Counted()
-    async with running(script, clock=Stopped(Moment(NOON, 1000.0)), tally=counted) as outside:
-        gateway, said = outside.inbox.wake.__self__, []
-        for name in ("outbox", "telemetry", "pace"):
+    async with running(script, clock=Stopped(Timestamp(NOON, 1000.0)), metrics=counted) as outside:
+        gateway, said = outside.queue.wake.__self__, []
+        for name in ("outbox", "values", "bucket"):
             part = Told(name, getattr(gateway, f"_{name}"), said)
             setattr(gateway, f"_{name}", part)
-        outside.inbox.put(event)
+        outside.queue.put(event)
         await settled(lambda: event in script.events)
         assert said == expected
         assert counted.events == script.events
@@ -1133,30 +1168,30 @@ class Counted:
 @pytest.mark.parametrize(
     ("effect", "name", "within_s"),
     [
-        (CallCloud(5, REQUEST, 12.0), "cloud", 12.0 + module.CLOUD_SPARE_S),
-        (SaveReport(REPORT), "store", module.STORE_WITHIN_S),
-        (Remember(("EH123456",)), "roster", module.STORE_WITHIN_S),
-        (RememberAnnounced(HELD), "announced", module.STORE_WITHIN_S),
+        (SendRequest(5, REQUEST, 12.0), "cloud", 12.0 + module.CLOUD_SPARE_S),
+        (SaveReport(REPORT), "store", module.STORE_TIMEOUT_S),
+        (SaveChargerList(("EH123456",)), "roster", module.STORE_TIMEOUT_S),
+        (SavePublishedDiscovery(HELD), "announced", module.STORE_TIMEOUT_S),
     ],
 )
 async def test_whoever_works_promises_when_he_is_heard_of(effect, name, within_s):
     """Each piece of work under the name that the log will tell, for as long as it may take."""
 
-    class Promises(Signs):
+    class Promises(LivenessRegistry):
         def promise(self, name, within_s):
             promised.append((name.split()[0], within_s))
-            super().promise(name, within_s)
+            super().expect(name, within_s)
 
     promised = []
     signs = Promises(SystemClock())
     script = Script({StreamOpened: [effect]})
-    more = {"remember": lambda *_: None, "remember_announced": lambda *_: None}
+    more = {"remember": lambda *_: None, "save_published": lambda *_: None}
     async with running(script, signs=signs, **more) as outside:
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(StreamOpened())
         await settled(lambda: any(one[0] == name for one in promised))
         await settled(lambda: set(signs._due_s) == {"pump"})
 
-    assert set(promised) == {(name, within_s), ("pump", module.PUMP_WITHIN_S)}
+    assert set(promised) == {(name, within_s), ("pump", module.PUMP_TIMEOUT_S)}
 
 
 @pytest.mark.parametrize(
@@ -1172,11 +1207,11 @@ async def test_what_cannot_be_sent_is_answered_with_its_reason(failure, code, li
     with capture_logs() as lines:
         async with running(script) as outside:
             outside.failure = failure
-            outside.inbox.put(MqttConnected(False, "5", 20))
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(MqttConnected(False, "5", 20))
+            outside.queue.put(StreamOpened())
             await settled(lambda: script.seen(MqttAcked))
             outside.failure = None
-            outside.inbox.put(StreamClosed("gone"))
+            outside.queue.put(StreamClosed("gone"))
             await settled(lambda: outside.published)
 
     assert script.seen(MqttAcked)[0] == MqttAcked(VALUE, code)
@@ -1189,10 +1224,10 @@ async def test_what_was_set_aside_is_answered_with_its_reason():
     """Each message that the outbox gave up is told to the machine, and given up once."""
     script = Script()
     async with running(script) as outside:
-        outside.inbox.wake.__self__._outbox.given_up.extend([VALUE, READING])
-        outside.inbox.put(StreamOpened())
+        outside.queue.wake.__self__._outbox.given_up.extend([VALUE, READING])
+        outside.queue.put(StreamOpened())
         await settled(lambda: len(script.seen(MqttAcked)) == 2)
-        outside.inbox.put(Tick())
+        outside.queue.put(Tick())
         await settled(lambda: script.seen(Tick))
 
     assert script.seen(MqttAcked) == [
@@ -1204,13 +1239,13 @@ async def test_what_was_set_aside_is_answered_with_its_reason():
 async def test_the_timer_follows_the_deadline():
     """It is set for the time that is left, moved with the deadline, and taken away with it."""
     script = Script()
-    async with running(script, clock=Stopped(Moment(NOON, 1000.0))) as outside:
-        gateway, loop = outside.inbox.wake.__self__, asyncio.get_running_loop()
+    async with running(script, clock=Stopped(Timestamp(NOON, 1000.0))) as outside:
+        gateway, loop = outside.queue.wake.__self__, asyncio.get_running_loop()
         timers = []
         for deadline_s, wait_s in ((1500.0, 500.0), (1500.0, 500.0), (900.0, 0.0), (1400.0, 400.0)):
             script.deadline = deadline_s
             before_s = loop.time()
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(StreamOpened())
             await asyncio.sleep(0)
             timers.append(gateway._timer)
             if wait_s:
@@ -1220,11 +1255,11 @@ async def test_the_timer_follows_the_deadline():
         assert timers[0] is timers[1]
         assert [timer.cancelled() for timer in timers] == [True, True, False, False]
         script.deadline = None
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(StreamOpened())
         await settled(lambda: gateway._timer is None)
         assert timers[-1].cancelled()
         script.deadline = 2000.0
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(StreamOpened())
         await settled(lambda: gateway._timer is not None)
         last = gateway._timer
 
@@ -1235,7 +1270,7 @@ async def test_the_timer_follows_the_deadline():
 
 async def test_at_the_end_a_request_is_given_up_and_a_commit_is_not():
     """What the vendor takes its time for does not hold up the end; what is being written does."""
-    script = Script({StreamOpened: [CallCloud(5, REQUEST, 3600.0), SaveReport(REPORT)]})
+    script = Script({StreamOpened: [SendRequest(5, REQUEST, 3600.0), SaveReport(REPORT)]})
     given_up, saved = [], []
     with capture_logs() as lines:
         async with running(script) as outside:
@@ -1253,7 +1288,7 @@ async def test_at_the_end_a_request_is_given_up_and_a_commit_is_not():
                 return STORED, True
 
             outside.send, outside.save = send, save
-            outside.inbox.put(StreamOpened())
+            outside.queue.put(StreamOpened())
             await settled(lambda: script.seen(StreamOpened))
 
     assert (len(given_up), len(saved)) == (1, 1)
@@ -1268,11 +1303,11 @@ async def test_parts_run_beside_the_gateway_and_end_with_it():
         names.append(asyncio.current_task().get_name())
         await asyncio.Event().wait()
 
-    inbox = Inbox()
-    outside = Outside(inbox)
+    queue = EventQueue()
+    outside = Outside(queue)
     outside.run = part
     parts = {"link": outside, "cloud": outside, "stream": outside, "store": outside}
-    gateway = Gateway(Script(), inbox, **parts, clock=SystemClock())
+    gateway = EventLoop(Script(), queue, **parts, clock=SystemClock())
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         opened = StoreOpened(())
@@ -1294,7 +1329,7 @@ async def test_a_store_is_tried_until_it_opens(monkeypatch):
             await asyncio.sleep(0)
 
     attempts = iter(
-        [StoreError("busy"), StoreError("busy"), OpenedStore((STORED,), commands=(ROW,))]
+        [StoreError("busy"), StoreError("busy"), StoreContents((STORED,), commands=(ROW,))]
     )
 
     async def open_(_self):
@@ -1318,13 +1353,13 @@ async def test_what_waits_for_the_broker_is_told():
     others = [Publish(f"u/{n}", b"1") for n in range(3)]
     script = Script({StreamOpened: [*values, *others]})
     async with running(script, acks=False) as outside:
-        gateway = outside.inbox.wake.__self__
-        outside.inbox.put(LaneOpened(2))
-        outside.inbox.put(StreamOpened())
+        gateway = outside.queue.wake.__self__
+        outside.queue.put(ValueConnectionOpened(2))
+        outside.queue.put(StreamOpened())
         await settled(lambda: outside.batches)
         assert gateway.backlog is gateway
         assert (gateway.waiting, gateway.in_flight) == (3 + 3, 2)
-        outside.inbox.put(MqttConnected(False, "5", 1))
+        outside.queue.put(MqttConnected(False, "5", 1))
         await settled(lambda: outside.published)
         assert (gateway.waiting, gateway.in_flight) == (3 + 2, 2 + 1)
         gateway._connected = False  # nobody waits for the rest
@@ -1352,10 +1387,10 @@ async def published_by(*conventions, effects):
     """Have changes published; return the topics in order, and which components failed."""
     script = Script({StreamOpened: effects})
     async with running(script, conventions=conventions) as outside:
-        outside.inbox.put(MqttConnected(False, "5", 20))
-        outside.inbox.put(StreamOpened())
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(StreamOpened))
-        await settled(lambda: outside.inbox.is_empty and not outside.unacked)
+        await settled(lambda: outside.queue.is_empty and not outside.unacked)
     failed = [(event.name, event.doing) for event in script.seen(ComponentFailed)]
     return [one.topic for one in outside.published if one != FAREWELL], failed
 

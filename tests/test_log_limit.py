@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bridge.log_limit import (
     BURST,
     LINES_PER_MINUTE,
-    MOST_BYTES_PER_HOUR,
+    MAX_BYTES_PER_HOUR,
     LineLimit,
 )
 
@@ -91,7 +91,7 @@ def test_no_hour_has_more_than_a_megabyte_and_nothing_is_lost(bursts):
                 in_hour += size
         while hour and hour[0][0] <= hand.now_s - HOUR_S:
             in_hour -= hour.popleft()[1]
-        assert in_hour <= MOST_BYTES_PER_HOUR
+        assert in_hour <= MAX_BYTES_PER_HOUR
         counted.update(limit.left_out())
     assert written + counted == said
 

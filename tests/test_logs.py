@@ -220,7 +220,7 @@ def test_an_exception_group_is_told_by_what_is_in_it():
     """A task group's own words say nothing."""
     group = ExceptionGroup("g", [ValueError("a"), ExceptionGroup("h", [OSError("b")])])
 
-    assert logs.explain(group) == "ValueError: a; OSError: b"
+    assert logs.summarize_exception(group) == "ValueError: a; OSError: b"
 
 
 def test_long_texts_and_deep_structures_are_cut(lines):
@@ -232,8 +232,8 @@ def test_long_texts_and_deep_structures_are_cut(lines):
     structlog.get_logger().info("a.b", long="x" * 10_000, many=list(range(10_000)), deep=deep)
 
     (line,) = lines()
-    assert len(line["long"]) == logs.LONGEST_TEXT
-    assert len(line["many"]) == logs.MOST_ITEMS
+    assert len(line["long"]) == logs.MAX_TEXT_LENGTH
+    assert len(line["many"]) == logs.MAX_ITEMS
     assert len(json.dumps(line)) < 2_000
 
 
@@ -315,7 +315,7 @@ def test_a_value_whose_repr_fails_is_named_by_its_type(lines):
 def test_a_dead_thread_and_a_failed_finalizer_are_log_lines(lines):
     """What the interpreter would print as a traceback is one line like any other."""
     configure()
-    logs.catch_strays()
+    logs.install_excepthooks()
 
     def fail() -> None:
         raise ValueError("in a thread")
@@ -380,7 +380,7 @@ def test_a_sum_names_the_most_frequent_and_counts_the_others(lines):
     logs.end_limit()
     (line,) = lines()
     assert (line["event"], line["level"]) == (logs.REPEATED, "warning")
-    assert len(line["lines_left_out"]) == logs.MOST_NAMED
+    assert len(line["lines_left_out"]) == logs.MAX_NAMED
     assert "event.number_99" in line["lines_left_out"]
     written = sum(line["lines_left_out"].values()) + line["others"]
     assert written > 5000

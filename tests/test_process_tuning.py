@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bridge.process_tuning import without
+from bridge.process_tuning import import_blocked
 
 
 def fresh(code: str) -> str:
@@ -39,11 +39,11 @@ def test_what_only_mistakes_need_is_not_loaded():
 
 def test_what_was_hidden_can_be_imported_afterwards():
     """The demo shows its live view all the same, and what was loaded before stays."""
-    with without("colorsys_that_is_not", "json"), pytest.raises(ImportError):
+    with import_blocked("colorsys_that_is_not", "json"), pytest.raises(ImportError):
         __import__("colorsys_that_is_not")
     done = fresh(
-        "from bridge.process_tuning import without\n"
-        "with without('colorsys'):\n"
+        "from bridge.process_tuning import import_blocked\n"
+        "with import_blocked('colorsys'):\n"
         "    try: import colorsys\n"
         "    except ImportError: print('hidden')\n"
         "import colorsys; print('found')"
@@ -57,7 +57,7 @@ def test_what_was_hidden_can_be_imported_afterwards():
 def test_what_the_start_needed_is_not_collected_again():
     """The collector leaves it alone, and looks less often."""
     frozen, threshold = fresh(
-        "import gc; from bridge.process_tuning import COLLECT_EVERY, settle; settle();"
+        "import gc; from bridge.process_tuning import COLLECT_EVERY, tune_gc; tune_gc();"
         "print(gc.get_freeze_count() > 0, gc.get_threshold()[0] == COLLECT_EVERY)"
     ).split()
 
@@ -68,10 +68,11 @@ def test_what_the_start_needed_is_not_collected_again():
 def test_what_a_burst_left_is_given_back():
     """Memory freed below a block that stays is resident no longer, without waiting for a top."""
     freed, kept = fresh(
-        "from pathlib import Path; from bridge.process_tuning import give_back, settle; settle()\n"
+        "from pathlib import Path\n"
+        "from bridge.process_tuning import trim_heap, tune_gc; tune_gc()\n"
         "def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
         "burst = [bytes(2000) for _ in range(5000)]; stays = bytes(2000)\n"
-        "del burst; before = resident(); give_back(); print(before - resident(), len(stays))"
+        "del burst; before = resident(); trim_heap(); print(before - resident(), len(stays))"
     ).split()
 
     assert int(freed) > 5_000_000
@@ -82,7 +83,8 @@ def test_an_allocator_that_cannot_be_asked_is_left_alone():
     """Without ctypes, as where memory may not become code, everything else works."""
     said = fresh(
         "import sys; sys.modules['ctypes'] = None\n"
-        "from bridge.process_tuning import give_back, settle; settle(); give_back(); print('well')"
+        "from bridge.process_tuning import trim_heap, tune_gc\n"
+        "tune_gc(); trim_heap(); print('well')"
     )
 
     assert said == "well"

@@ -21,7 +21,7 @@ COMMAND: Final = (
     "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off",
     "--timeout", "15",
 )  # fmt: skip
-MOST_S: Final = 300
+TIMEOUT_S: Final = 300
 VULNERABLE: Final = 1
 NOT_ASKED: Final = os.EX_TEMPFAIL
 
@@ -92,7 +92,7 @@ def ask(lock: Path) -> Found | None:
     command = ("pip-audit", "--requirement", str(lock), *COMMAND)
     try:
         done = subprocess.run(  # noqa: S603 - a list of ours, and no shell
-            command, capture_output=True, text=True, check=False, timeout=MOST_S
+            command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
         return None

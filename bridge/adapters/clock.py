@@ -8,8 +8,8 @@ from pathlib import Path
 
 import structlog
 
-from bridge.core.clock_check import ReferenceTime
-from bridge.core.records.moment import Moment
+from bridge.core.clock_check import ServerClock
+from bridge.core.records.moment import Timestamp
 
 # A wall clock before this day is certainly wrong: the program is younger. A Raspberry Pi without
 # a real-time clock starts in the past and stays there until NTP answers.
@@ -32,10 +32,10 @@ class SystemClock:
     def __init__(self) -> None:
         self._synchronized = False
         self._ask_at_s = 0.0
-        self._reference = ReferenceTime()
+        self._server_clock = ServerClock()
         self._was_contradicted = False
 
-    def now(self) -> Moment:
+    def now(self) -> Timestamp:
         """Read both clocks."""
         wall_s = time.time()
         wall = datetime.fromtimestamp(wall_s, UTC)
@@ -47,20 +47,20 @@ class SystemClock:
         if (
             self._synchronized
             and wall >= BUILT_AT
-            and not self._reference.contradicts(wall_s, steady_s)
+            and not self._server_clock.disagrees(wall_s, steady_s)
         ):
-            return Moment(wall, mono_s)
-        return Moment(wall, mono_s, trusted=False, told=self._reference.now(steady_s))
+            return Timestamp(wall, mono_s)
+        return Timestamp(wall, mono_s, trusted=False, told=self._server_clock.now(steady_s))
 
-    def told(self, wall: datetime) -> None:
-        """Hear what time it is; see :meth:`bridge.ports.Clock.told`."""
+    def update_server_time(self, wall: datetime) -> None:
+        """Hear what time it is; see :meth:`bridge.ports.Clock.update_server_time`."""
         if wall < BUILT_AT:
             return  # a server that is that wrong is no reference
         wall_s, steady_s = time.time(), time.clock_gettime(STEADY)
-        self._reference.tell(wall, steady_s)
-        contradicted = self._reference.contradicts(wall_s, steady_s)
+        self._server_clock.update(wall, steady_s)
+        contradicted = self._server_clock.disagrees(wall_s, steady_s)
         if contradicted and not self._was_contradicted:
-            ahead_s = round(self._reference.ahead_s(wall_s, steady_s))
+            ahead_s = round(self._server_clock.ahead_s(wall_s, steady_s))
             log.warning("clock.contradicted", ahead_s=ahead_s, hint=HINT)
         self._was_contradicted = contradicted
 

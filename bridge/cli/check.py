@@ -8,13 +8,13 @@ from pathlib import Path
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
-from bridge.adapters.mqtt.client import probe
+from bridge.adapters.mqtt.client import check_connection
 from bridge.adapters.mqtt.tls import client_context
 from bridge.adapters.state_files.plain_file import kind
 from bridge.adapters.state_files.private_file import OUR_FILES
 from bridge.adapters.store.sqlite.database_file import require_files
 from bridge.core.topics import Topics
-from bridge.errors import AuthFailed, BridgeError, LinkLost, StoreError
+from bridge.errors import AuthFailed, BridgeError, ConnectionLost, StoreError
 from bridge.settings import Settings, TlsSettings
 
 
@@ -54,7 +54,7 @@ def tls_problem(tls: TlsSettings) -> str | None:
     try:
         if tls.enabled:
             client_context(tls)
-    except LinkLost as error:
+    except ConnectionLost as error:
         return str(error)
     return None
 
@@ -105,9 +105,9 @@ async def probe_broker(settings: Settings) -> str:
     """Connect to the broker once, subscribe, and describe it in one line.
 
     Raises:
-        LinkLost: It did not work; the text says what to do.
+        ConnectionLost: It did not work; the text says what to do.
     """
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     own = settings.homeassistant
     births = (own.status_topic,) if own.enabled else ()
-    return await probe(settings.mqtt, subscriptions=topics.subscriptions + births)
+    return await check_connection(settings.mqtt, subscriptions=topics.subscriptions + births)

@@ -58,7 +58,7 @@ class StoreFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DiagnosticData:
     """Everything that was looked at; what failed is a text in ``errors``.
 
     Attributes:
@@ -89,15 +89,15 @@ LITTLE_SPACE_BYTES = 100 * 1024 * 1024
 OTHERS = 0o077
 
 
-def findings(facts: Facts) -> tuple[Finding, ...]:
+def findings(facts: DiagnosticData) -> tuple[Finding, ...]:
     """Say what is wrong, worst first; a single good finding when nothing is."""
-    found = [finding for look in LOOKS for finding in look(facts)]
+    found = [finding for look in CHECKS for finding in look(facts)]
     return tuple(sorted(found, key=lambda finding: finding.severity)) or (
         Finding(Severity.GOOD, "nothing is wrong that could be seen from here"),
     )
 
 
-def _unreached(facts: Facts) -> Iterator[Finding]:
+def _unreached(facts: DiagnosticData) -> Iterator[Finding]:
     for name, error in facts.errors.items():
         yield Finding(Severity.BROKEN, f"{name}: {error}", _UNREACHED.get(name, ""))
 
@@ -109,7 +109,7 @@ _UNREACHED: Final = {
 }
 
 
-def _running(facts: Facts) -> Iterator[Finding]:
+def _running(facts: DiagnosticData) -> Iterator[Finding]:
     if "broker" in facts.errors:
         return
     state = facts.retained.get("state")
@@ -135,14 +135,14 @@ _CLOUD: Final = {
 }
 
 
-def _cloud(facts: Facts) -> Iterator[Finding]:
+def _cloud(facts: DiagnosticData) -> Iterator[Finding]:
     word = facts.retained.get("cloud", "")
     if facts.retained.get("state") == "online" and word in _CLOUD:
         severity, todo = _CLOUD[word]
         yield Finding(severity, f"the bridge says that the cloud is {word}", todo)
 
 
-def _alerts(facts: Facts) -> Iterator[Finding]:
+def _alerts(facts: DiagnosticData) -> Iterator[Finding]:
     for topic, payload in sorted(facts.retained.items()):
         if topic.startswith("alert/"):
             try:
@@ -153,7 +153,7 @@ def _alerts(facts: Facts) -> Iterator[Finding]:
             yield Finding(Severity.WORRYING, f"alert {topic[6:]}: {message}", hint)
 
 
-def _clock(facts: Facts) -> Iterator[Finding]:
+def _clock(facts: DiagnosticData) -> Iterator[Finding]:
     if facts.skew_s is not None and abs(facts.skew_s) > SKEW_S:
         way = "ahead" if facts.skew_s > 0 else "behind"
         yield Finding(
@@ -163,7 +163,7 @@ def _clock(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _store(facts: Facts) -> Iterator[Finding]:
+def _store(facts: DiagnosticData) -> Iterator[Finding]:
     store = facts.store
     if store is None:
         return
@@ -186,17 +186,17 @@ def _store(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _modes(facts: Facts) -> Iterator[Finding]:
+def _modes(facts: DiagnosticData) -> Iterator[Finding]:
     for path, mode in facts.open_files.items():
         yield Finding(Severity.BROKEN, f"others may read {path} (mode {mode:04o})", "chmod 600")
 
 
-def _advice(facts: Facts) -> Iterator[Finding]:
+def _advice(facts: DiagnosticData) -> Iterator[Finding]:
     for warning in facts.warnings:
         yield Finding(Severity.WORRYING, warning)
 
 
-LOOKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
+CHECKS: Final[tuple[Callable[[DiagnosticData], Iterator[Finding]], ...]] = (
     _unreached,
     _running,
     _cloud,

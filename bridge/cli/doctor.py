@@ -27,21 +27,21 @@ from urllib.request import ProxyHandler, build_opener
 import bridge
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.clock_skew import clock_skew_s
-from bridge.adapters.mqtt.client import overheard, probe
+from bridge.adapters.mqtt.client import check_connection, read_retained
 from bridge.adapters.state_files.plain_file import open_plain
 from bridge.adapters.state_files.private_file import TOKEN_FILE
 from bridge.adapters.store.sqlite.store import read_decisions, read_reports
-from bridge.cli.diagnosis import OTHERS, Facts, Finding, Severity, StoreFacts, findings
+from bridge.cli.diagnosis import OTHERS, DiagnosticData, Finding, Severity, StoreFacts, findings
 from bridge.config.keys import KEYS
 from bridge.core.topics import Topics
-from bridge.errors import CloudError, LinkLost, StoreError
+from bridge.errors import CloudError, ConnectionLost, StoreError
 from bridge.logs import redact
 from bridge.settings import Secret, Settings
 
 MIB = 1024 * 1024
 NEWEST_DECISIONS = 50
-ASK_WITHIN_S = 5.0
-LARGEST_ANSWER = MIB
+REQUEST_TIMEOUT_S = 5.0
+MAX_RESPONSE_BYTES = MIB
 # Whose versions explain behaviour.
 LIBRARIES = (
     "h11", "httpx", "msgspec", "paho-mqtt", "prometheus-client", "pyyaml", "structlog",
@@ -49,18 +49,20 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-async def examine(settings: Settings, warnings: tuple[str, ...]) -> tuple[Facts, dict[str, str]]:
+async def examine(
+    settings: Settings, warnings: tuple[str, ...]
+) -> tuple[DiagnosticData, dict[str, str]]:
     """Look at everything.
 
     Returns:
         The facts, and further texts for the bundle by file name.
     """
-    facts = Facts(settings.mqtt.base_topic, warnings, open_files=_open_files(settings))
+    facts = DiagnosticData(settings.mqtt.base_topic, warnings, open_files=_open_files(settings))
     errors: dict[str, str] = {}
     texts: dict[str, str] = {}
     try:
         facts = replace(facts, **await _broker(settings))
-    except LinkLost as error:
+    except ConnectionLost as error:
         errors["broker"] = str(error)
     try:
         skew_s = await clock_skew_s(settings.easee.api_url, SystemClock())
@@ -82,12 +84,12 @@ async def _broker(settings: Settings) -> dict[str, Any]:
     """Read what the broker offers and what it keeps of the bridge.
 
     Raises:
-        LinkLost: It cannot be reached.
+        ConnectionLost: It cannot be reached.
     """
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    offers = await probe(settings.mqtt, subscriptions=topics.subscriptions)
+    offers = await check_connection(settings.mqtt, subscriptions=topics.subscriptions)
     prefix = f"{topics.base}/bridge/"
-    kept = await overheard(settings.mqtt, (f"{prefix}#",))
+    kept = await read_retained(settings.mqtt, (f"{prefix}#",))
     retained = {
         topic.removeprefix(prefix): payload.decode(errors="replace")
         for topic, payload in sorted(kept.items())
@@ -124,8 +126,8 @@ def _ask(settings: Settings, path: str) -> str:
     """Ask the running bridge's own web server; an error is the answer."""
     url = f"http://{settings.http.host}:{settings.http.port}{path}"
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=ASK_WITHIN_S) as answer:
-            return str(answer.read(LARGEST_ANSWER), "utf-8", "replace")
+        with build_opener(ProxyHandler({})).open(url, timeout=REQUEST_TIMEOUT_S) as answer:
+            return str(answer.read(MAX_RESPONSE_BYTES), "utf-8", "replace")
     except OSError as error:
         return f"{url}: {error}\n"
 
@@ -175,7 +177,7 @@ def report(found: tuple[Finding, ...]) -> str:
     )
 
 
-def pack(path: Path, settings: Settings, facts: Facts, texts: Mapping[str, str]) -> None:
+def pack(path: Path, settings: Settings, facts: DiagnosticData, texts: Mapping[str, str]) -> None:
     """Write the bundle, for its owner alone.
 
     Raises:

@@ -24,9 +24,9 @@ from bridge.errors import (
     BridgeError,
     CloudError,
     ConfigError,
-    LinkLost,
-    PartFailed,
+    ConnectionLost,
     StoreError,
+    TaskFailed,
 )
 from bridge.settings import LogSettings, Settings
 
@@ -59,9 +59,9 @@ def main(argv: Sequence[str]) -> int:
 _STATUS: Final = (
     (ConfigError, os.EX_CONFIG),
     (StoreError, os.EX_TEMPFAIL),
-    (LinkLost, os.EX_TEMPFAIL),
+    (ConnectionLost, os.EX_TEMPFAIL),
     (CloudError, os.EX_TEMPFAIL),
-    (PartFailed, os.EX_TEMPFAIL),
+    (TaskFailed, os.EX_TEMPFAIL),
 )
 
 
@@ -134,7 +134,7 @@ def _load(
     logs.register_secrets(settings)
     at_info = quiet and settings.log.level == "info"
     logs.configure(replace(settings.log, level="warning") if at_info else settings.log)
-    logs.catch_strays()
+    logs.install_excepthooks()
     return settings, loaded.warnings
 
 
@@ -190,7 +190,7 @@ def _run(arguments: Arguments) -> int:
         register_secrets(again)
         return again
 
-    process_tuning.settle()
+    process_tuning.tune_gc()
     return asyncio.run(app.run(settings, reread))
 
 
@@ -289,7 +289,7 @@ def _demo(arguments: Arguments) -> int:
         if options.broker is None:
             raise
         host, number = options.broker
-        raise LinkLost(f"the broker at {host}:{number} does not answer: {error}") from error
+        raise ConnectionLost(f"the broker at {host}:{number} does not answer: {error}") from error
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:

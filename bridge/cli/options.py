@@ -5,7 +5,7 @@ import inspect
 from dataclasses import MISSING, fields
 from typing import Any
 
-MOST_CHARGERS = 10_000
+MAX_CHARGERS = 10_000
 MAX_PORT = 65535
 # Where a name below ``Attributes:`` begins in a docstring without its indentation.
 ATTRIBUTE_INDENT = 4
@@ -15,8 +15,8 @@ _PREFIX = "field_"
 def count(text: str) -> int:
     """Read a number of chargers."""
     number = int(text) if text.isascii() and text.isdigit() else 0
-    if not 1 <= number <= MOST_CHARGERS:
-        raise argparse.ArgumentTypeError(f"must be 1 to {MOST_CHARGERS}, not {text!r}")
+    if not 1 <= number <= MAX_CHARGERS:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_CHARGERS}, not {text!r}")
     return number
 
 

@@ -207,8 +207,10 @@ def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
         except StoreLocked as error:
             topic = Topics(settings.mqtt.base_topic).session_replay
             since = iso_utc(arguments.since) if arguments.since else None
-            wish = {"since": since, "charger": arguments.charger}
-            payload = json.dumps({key: value for key, value in wish.items() if value is not None})
+            request = {"since": since, "charger": arguments.charger}
+            payload = json.dumps(
+                {key: value for key, value in request.items() if value is not None}
+            )
             hint = f"ask the running bridge: publish {payload} to {topic}"
             raise StoreLocked(str(error), hint=hint) from error
         try:

@@ -21,9 +21,9 @@ import yaml
 from bridge.adapters.state_files.plain_file import NotText, read_plain, text_of
 from bridge.config.kinds import shown
 
-LARGEST_FILE_BYTES = 256 * 1024
+MAX_FILE_BYTES = 256 * 1024
 # The deepest key of ours is three levels down. The composer is recursive, so this bounds the stack.
-DEEPEST = 6
+MAX_DEPTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class InvalidNode:
     """Something that is not allowed here and was reported."""
 
 
@@ -94,11 +94,11 @@ class _Composer:
 
     def node(self, event: Any, path: str, depth: int) -> Any:
         """Build the node that begins with an event."""
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise _TooDeep
         if isinstance(event, yaml.AliasEvent):
             self.problems.append(f"{path}: aliases are not supported; write the value again")
-            return Refused()
+            return InvalidNode()
         if event.anchor is not None:
             self.problems.append(
                 f"{path}: anchors are not supported; quote a text that begins with &"
@@ -145,12 +145,12 @@ def _spelled(name: str) -> str:
 def read_file(path: Path) -> Document:
     """Read a configuration file; whatever is wrong with it becomes a problem."""
     try:
-        raw = read_plain(path, LARGEST_FILE_BYTES + 1)
+        raw = read_plain(path, MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a usable path"
         return _unreadable(f"{path}: cannot be read: {reason}")
-    if len(raw) > LARGEST_FILE_BYTES:
-        return _unreadable(f"{path}: larger than {LARGEST_FILE_BYTES // 1024} KiB")
+    if len(raw) > MAX_FILE_BYTES:
+        return _unreadable(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB")
     try:
         text = text_of(raw)
     except NotText as exc:

@@ -21,9 +21,9 @@ from bridge.config.kinds import (
     SWITCH,
     TEXT,
     TOPIC,
-    Kind,
+    ValueType,
     choice,
-    whole,
+    integer,
 )
 from bridge.settings import Settings
 
@@ -55,7 +55,7 @@ class Key:
     """
 
     path: str
-    kind: Kind
+    kind: ValueType
     doc: str
     unit: str = ""
     secret: bool = False
@@ -159,13 +159,13 @@ KEYS: Final = (
     ),
     Key(
         "easee.poll_interval_s",
-        whole(10, 3600),
+        integer(10, 3600),
         "Time between two reads of one charger while polling. The request budget may stretch it."
         " Above 300 an idle charger, which speaks every 15 minutes, seems offline now and then.",
         unit="s",
     ),
     Key("mqtt.host", HOST, "Name or address of the broker."),
-    Key("mqtt.port", whole(1, 65535), "Port of the broker; usually 1883, with TLS 8883."),
+    Key("mqtt.port", integer(1, 65535), "Port of the broker; usually 1883, with TLS 8883."),
     Key(
         "mqtt.version",
         choice("auto", "5", "3.1.1"),
@@ -195,7 +195,7 @@ KEYS: Final = (
     Key("mqtt.base_topic", TOPIC, "First level or levels of every topic."),
     Key(
         "mqtt.keepalive_s",
-        whole(2, 3600),
+        integer(2, 3600),
         "A dead connection is noticed within twice this time. 5 or more except on loopback.",
         unit="s",
     ),
@@ -267,20 +267,20 @@ KEYS: Final = (
     ),
     Key(
         "commands.ttl_s",
-        whole(1, 600),
+        integer(1, 600),
         "A command that could not be sent within this time is answered expired, never carried out"
         " late.",
         unit="s",
     ),
     Key(
         "commands.max_current_a",
-        whole(6, 80),
+        integer(6, 80),
         "No command may ask for more current. Not a replacement for the installer's limits.",
         unit="A",
     ),
     Key(
         "commands.flash_writes_per_day",
-        whole(0, 1000),
+        integer(0, 1000),
         "The installer's limits wear a charger's flash memory: they are sent so often in 24 hours,"
         " per charger, and other settings ten times as often; then the answer is refused,"
         " flash_budget.",
@@ -298,10 +298,10 @@ KEYS: Final = (
         "The SQLite file. The cloud's tokens are kept beside it, so its folder must be readable by"
         " the bridge alone; it is created that way.",
     ),
-    Key("store.max_mib", whole(1, 10240), "Largest size of the store.", unit="MiB"),
+    Key("store.max_mib", integer(1, 10240), "Largest size of the store.", unit="MiB"),
     Key(
         "store.keep_days",
-        whole(1, 3650),
+        integer(1, 3650),
         "Reports that were delivered are removed after this time. What is still owed is kept.",
         unit="days",
     ),
@@ -316,7 +316,7 @@ KEYS: Final = (
         "Address to listen on. There is no password: whoever reaches it sees when the chargers are"
         " used. Another machine should come through a proxy that asks for one.",
     ),
-    Key("http.port", whole(1, 65535), "Port to listen on."),
+    Key("http.port", integer(1, 65535), "Port to listen on."),
     Key(
         "http.names",
         HOSTS,

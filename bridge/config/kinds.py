@@ -3,8 +3,8 @@
 Rules:
 
 1. A reader takes the text that was written, in the file or in the environment, and returns the
-   value, or raises :class:`Unfit` with a sentence that says what is allowed. What the text means
-   depends on the key and never on how YAML would guess it, so ``version: 5``,
+   value, or raises :class:`InvalidValue` with a sentence that says what is allowed. What the text
+   means depends on the key and never on how YAML would guess it, so ``version: 5``,
    ``username: +4712345678`` and ``client_id: 0x10`` are read as they are written.
 2. Nothing here opens a file, asks for a name or looks at the time.
 """
@@ -18,23 +18,23 @@ from urllib.parse import urlsplit
 
 from bridge.core.easee.rest_requests import is_serial
 
-LONGEST_TEXT = 512
+MAX_TEXT_LENGTH = 512
 # A topic may be 65,535 bytes; what is below the base needs some 150 of them, and nobody types more.
-LONGEST_BASE_TOPIC = 128
-LONGEST_SHOWN = 40
+MAX_BASE_TOPIC_LENGTH = 128
+MAX_SHOWN_LENGTH = 40
 
 
-class Unfit(ValueError):
+class InvalidValue(ValueError):
     """A value that a key cannot have; the message is the rest of a sentence after its path."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueType:
     """What may stand behind a key.
 
     Attributes:
         text: What is allowed, for the reference page, e.g. ``"whole number, 1 to 65535"``.
-        read: Turns text into the value or raises :class:`Unfit`.
+        read: Turns text into the value or raises :class:`InvalidValue`.
         bare: True for numbers and switches: quotes around them are refused, as they say "text".
         many: True for lists; ``read`` then reads one item.
         is_file: True for paths, which are relative to the folder of the configuration file.
@@ -51,7 +51,7 @@ class Kind:
 
 def shown(text: str) -> str:
     """Quote a value for a message: short, and without control characters."""
-    cut = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+    cut = text if len(text) <= MAX_SHOWN_LENGTH else text[: MAX_SHOWN_LENGTH - 1] + "…"
     return repr(cut)
 
 
@@ -69,7 +69,7 @@ _ODD_NUMBERS: Final = (
 _SWITCH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def whole(low: int, high: int) -> Kind:
+def integer(low: int, high: int) -> ValueType:
     """A whole number between two bounds, both allowed."""
 
     def read(text: str) -> int:
@@ -77,23 +77,23 @@ def whole(low: int, high: int) -> Kind:
             return int(text)
         odd = next((name for shape, name in _ODD_NUMBERS if shape.fullmatch(text)), None)
         hint = f" ({odd} in YAML; write it as a plain decimal number)" if odd else ""
-        raise Unfit(f"must be {low} to {high}, not {shown(text)}{hint}")
+        raise InvalidValue(f"must be {low} to {high}, not {shown(text)}{hint}")
 
-    return Kind(f"whole number, {low} to {high}", read, bare=True)
+    return ValueType(f"whole number, {low} to {high}", read, bare=True)
 
 
 def _read_switch(text: str) -> bool:
     try:
         return _SWITCH[text.lower()]
     except KeyError:
-        raise Unfit(f"must be true or false, not {shown(text)}") from None
+        raise InvalidValue(f"must be true or false, not {shown(text)}") from None
 
 
 # In the environment there are no switches, only texts, and 1 is the usual one.
 SWITCH_WORDS: Final = {"1": "true", "0": "false"}
 
 
-SWITCH: Final = Kind("true or false", _read_switch, bare=True)
+SWITCH: Final = ValueType("true or false", _read_switch, bare=True)
 
 
 # -- words -------------------------------------------------------------------------------------
@@ -102,38 +102,38 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}", re.ASCII)
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> ValueType:
     """One of a few words."""
     listed = ", ".join(words[:-1]) + f" or {words[-1]}"
 
     def read(text: str) -> str:
         if text in words:
             return text
-        raise Unfit(f"must be {listed}, not {shown(text)}")
+        raise InvalidValue(f"must be {listed}, not {shown(text)}")
 
-    return Kind(listed, read)
+    return ValueType(listed, read)
 
 
 def _read_text(text: str) -> str:
     if not text:
-        raise Unfit("must not be empty")
-    if len(text) > LONGEST_TEXT:
-        raise Unfit(f"must be at most {LONGEST_TEXT} characters long")
+        raise InvalidValue("must not be empty")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise InvalidValue(f"must be at most {MAX_TEXT_LENGTH} characters long")
     if _CONTROL.search(text):
-        raise Unfit("must not hold control characters or line breaks")
+        raise InvalidValue("must not hold control characters or line breaks")
     return text
 
 
 def _read_client_id(text: str) -> str:
     if _CLIENT_ID.fullmatch(text):
         return text
-    raise Unfit(f"must be 1 to 64 letters, digits or _ . : @ -, not {shown(text)}")
+    raise InvalidValue(f"must be 1 to 64 letters, digits or _ . : @ -, not {shown(text)}")
 
 
 def _read_serial(text: str) -> str:
     if is_serial(text):
         return text
-    raise Unfit(f"must be charger serials, 6 to 16 capitals and digits, not {shown(text)}")
+    raise InvalidValue(f"must be charger serials, 6 to 16 capitals and digits, not {shown(text)}")
 
 
 def _read_command(text: str) -> str:
@@ -141,11 +141,11 @@ def _read_command(text: str) -> str:
     return _read_text(text)
 
 
-TEXT: Final = Kind("text", _read_text)
-FILE: Final = Kind("path", _read_text, is_file=True)
-CLIENT_ID: Final = Kind("1 to 64 letters, digits or _ . : @ -", _read_client_id)
-SERIALS: Final = Kind("list of serials", _read_serial, many=True, example=("EH123456",))
-COMMANDS: Final = Kind(
+TEXT: Final = ValueType("text", _read_text)
+FILE: Final = ValueType("path", _read_text, is_file=True)
+CLIENT_ID: Final = ValueType("1 to 64 letters, digits or _ . : @ -", _read_client_id)
+SERIALS: Final = ValueType("list of serials", _read_serial, many=True, example=("EH123456",))
+COMMANDS: Final = ValueType(
     "list of groups or command names", _read_command, many=True, example=("control", "access")
 )
 
@@ -155,14 +155,14 @@ COMMANDS: Final = Kind(
 
 def _read_topic(text: str) -> str:
     _read_text(text)
-    if len(text.encode("utf-8", "surrogatepass")) > LONGEST_BASE_TOPIC:
-        raise Unfit(f"must be at most {LONGEST_BASE_TOPIC} bytes long")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BASE_TOPIC_LENGTH:
+        raise InvalidValue(f"must be at most {MAX_BASE_TOPIC_LENGTH} bytes long")
     if "+" in text or "#" in text:
-        raise Unfit(f"must not hold the wildcards + and #, not {shown(text)}")
+        raise InvalidValue(f"must not hold the wildcards + and #, not {shown(text)}")
     if text.startswith("$"):
-        raise Unfit("must not start with $, which belongs to the broker")
+        raise InvalidValue("must not start with $, which belongs to the broker")
     if "" in text.split("/"):
-        raise Unfit(f"must not start or end with / nor hold //, not {shown(text)}")
+        raise InvalidValue(f"must not start or end with / nor hold //, not {shown(text)}")
     return text
 
 
@@ -170,8 +170,8 @@ def _read_prefix(text: str) -> str:
     return _read_topic(text.removesuffix("/")) + "/"
 
 
-TOPIC: Final = Kind("topic levels without + # $ and without / at either end", _read_topic)
-PREFIXES: Final = Kind(
+TOPIC: Final = ValueType("topic levels without + # $ and without / at either end", _read_topic)
+PREFIXES: Final = ValueType(
     "list of topic prefixes", _read_prefix, many=True, example=("flows/answers",)
 )
 
@@ -182,7 +182,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 # getaddrinfo takes "134744072" and "0x8080808" for 8.8.8.8: such a name has no dot and is not
 # private. The last label of a real name is never a number.
 _NUMBER_LABEL = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*", re.ASCII)
-LONGEST_NAME = 253
+MAX_HOST_LENGTH = 253
 _PRIVATE_SUFFIXES: Final = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
 _LOOPBACK: Final = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128")))
 # RFC 1918, RFC 4193 and link-local. is_private of the standard library is wider than "my network".
@@ -244,7 +244,7 @@ def is_host(text: str) -> bool:
         return True
     labels = text.removesuffix(".").split(".")
     return (
-        len(text) <= LONGEST_NAME
+        len(text) <= MAX_HOST_LENGTH
         and all(_LABEL.fullmatch(label) for label in labels)
         and _NUMBER_LABEL.fullmatch(labels[-1]) is None
     )
@@ -254,19 +254,19 @@ def _read_host(text: str) -> str:
     if is_host(text):
         return text
     if "://" in text or re.fullmatch(r"[^:]+:[0-9]+", text):
-        raise Unfit("must be a host name or address alone; the port has its own key")
-    raise Unfit(f"must be a host name or an IP address, not {shown(text)}")
+        raise InvalidValue("must be a host name or address alone; the port has its own key")
+    raise InvalidValue(f"must be a host name or an IP address, not {shown(text)}")
 
 
 def _read_address(text: str) -> str:
     if (address := address_of(text)) is None:
-        raise Unfit(f"must be an IP address, not {shown(text)}")
+        raise InvalidValue(f"must be an IP address, not {shown(text)}")
     return str(address)
 
 
-ADDRESS: Final = Kind("IP address", _read_address)
-HOST: Final = Kind("host name or IP address", _read_host)
-HOSTS: Final = Kind("list of host names", _read_host, many=True, example=("pi.lan",))
+ADDRESS: Final = ValueType("IP address", _read_address)
+HOST: Final = ValueType("host name or IP address", _read_host)
+HOSTS: Final = ValueType("list of host names", _read_host, many=True, example=("pi.lan",))
 
 _PLAIN_SCHEMES: Final = {"http": "https", "ws": "wss"}
 # One spelling inside: negotiation is an HTTP request, and the socket's scheme follows from it.
@@ -281,18 +281,18 @@ def _url(schemes: tuple[str, ...], clean_path: Callable[[str], str]) -> Callable
             parts = urlsplit(text)
             host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise Unfit("must be a URL with a valid host and port") from None
+            raise InvalidValue("must be a URL with a valid host and port") from None
         if parts.scheme not in schemes:
-            raise Unfit(f"must start with {schemes[0]}://")
+            raise InvalidValue(f"must start with {schemes[0]}://")
         if parts.username is not None or parts.password is not None:
-            raise Unfit("must not hold a user name or password; they have their own keys")
+            raise InvalidValue("must not hold a user name or password; they have their own keys")
         if "?" in text or "#" in text or "\\" in text:
-            raise Unfit("must not hold a query, a fragment or a backslash")
+            raise InvalidValue("must not hold a query, a fragment or a backslash")
         if not is_host(host) or port == 0:
-            raise Unfit("must name a valid host and port")
+            raise InvalidValue("must name a valid host and port")
         if parts.scheme in _PLAIN_SCHEMES and not is_loopback(host):
             secure = _PLAIN_SCHEMES[parts.scheme]
-            raise Unfit(
+            raise InvalidValue(
                 f"must start with {secure}://; {parts.scheme}:// is for loopback hosts only"
             )
         return f"{_HTTP_SCHEME[parts.scheme]}://{parts.netloc.lower()}{clean_path(parts.path)}"
@@ -303,18 +303,22 @@ def _url(schemes: tuple[str, ...], clean_path: Callable[[str], str]) -> Callable
 def _api_path(path: str) -> str:
     # `charger-bridge simulate` and the vendor's own pages show the base with /api behind it.
     if path.rstrip("/") not in ("", "/api"):
-        raise Unfit("must be the base of the REST interface, without a path")
+        raise InvalidValue("must be the base of the REST interface, without a path")
     return ""
 
 
 def _hub_path(path: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)+/?", path, re.ASCII) or "/.." in path:
-        raise Unfit("must end in the path of the hub, e.g. https://streams.easee.com/hubs/chargers")
+        raise InvalidValue(
+            "must end in the path of the hub, e.g. https://streams.easee.com/hubs/chargers"
+        )
     return path.rstrip("/")
 
 
-API_URL: Final = Kind("URL, https:// (http:// for loopback)", _url(("https", "http"), _api_path))
-STREAM_URL: Final = Kind(
+API_URL: Final = ValueType(
+    "URL, https:// (http:// for loopback)", _url(("https", "http"), _api_path)
+)
+STREAM_URL: Final = ValueType(
     "URL, https:// or wss:// (http:// or ws:// for loopback)",
     _url(("https", "wss", "http", "ws"), _hub_path),
 )

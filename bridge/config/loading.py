@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.adapters.state_files.plain_file import NotText, as_meant, open_plain, text_of
-from bridge.config.file import Refused, Scalar, Section, Sequence, read_file, read_list
+from bridge.config.file import InvalidNode, Scalar, Section, Sequence, read_file, read_list
 from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
-from bridge.config.kinds import SWITCH, SWITCH_WORDS, Unfit, shown
+from bridge.config.kinds import SWITCH, SWITCH_WORDS, InvalidValue, shown
 from bridge.config.rules import ADVICE, RULES, shown_path
 from bridge.errors import ConfigError
 from bridge.settings import Secret, Settings, TlsSettings
 
 # Stands for a secret that nobody asked for.
 NOT_READ: Final = "a secret that was not read"
-LARGEST_SECRET_BYTES = 4096
-LONGEST_NAME = 120
-MOST_HINTS = 50
+MAX_SECRET_BYTES = 4096
+MAX_NAME_LENGTH = 120
+MAX_HINTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +70,25 @@ def load_with_warnings(
     Raises:
         ConfigError: It cannot be used; holds every problem.
     """
-    reading = _Reading(environ, path.parent if path is not None else Path())
+    loader = _Loader(environ, path.parent if path is not None else Path())
     if path is not None:
         document = read_file(path)
-        reading.problems.extend(document.problems)
+        loader.problems.extend(document.problems)
         if not document.is_read:
-            raise ConfigError(tuple(reading.problems))
-        reading.take_section("", document.root)
-    reading.take_environment()
+            raise ConfigError(tuple(loader.problems))
+        loader.take_section("", document.root)
+    loader.take_environment()
     if secrets:
-        reading.take_secrets()
+        loader.take_secrets()
     else:
-        reading.pass_over_secrets()
-    reading.check()
-    if reading.problems:
-        raise ConfigError(tuple(reading.problems))
-    return Loaded(_settings(reading.values), tuple(reading.warnings))
+        loader.pass_over_secrets()
+    loader.check()
+    if loader.problems:
+        raise ConfigError(tuple(loader.problems))
+    return Loaded(_settings(loader.values), tuple(loader.warnings))
 
 
-class _Reading:
+class _Loader:
     """Values, problems and warnings while they are collected."""
 
     def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
@@ -131,7 +131,7 @@ class _Reading:
         match node:
             case Section():
                 self.take_section(path, node)
-            case Scalar(is_null=True) | Refused():
+            case Scalar(is_null=True) | InvalidNode():
                 pass
             case _:
                 self.refuse(path, "must be a section with keys of its own")
@@ -163,7 +163,7 @@ class _Reading:
                 self._take_scalar(key, node)
             case Sequence(items=items) if key.kind.many:
                 self._take_items(key, items)
-            case Refused():
+            case InvalidNode():
                 self._broken.add(key.path)
             case _:
                 self.refuse(key.path, f"must be one value ({key.kind.text})")
@@ -188,7 +188,7 @@ class _Reading:
         from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes
 
         # Searching is slow, and a file with more mistakes than this is another program's.
-        near = get_close_matches(name, names, n=1) if len(self.problems) < MOST_HINTS else []
+        near = get_close_matches(name, names, n=1) if len(self.problems) < MAX_HINTS else []
         return f"; did you mean {near[0]}?" if near else ""
 
     # -- the environment --------------------------------------------------------------------
@@ -224,7 +224,7 @@ class _Reading:
         for text in texts:
             try:
                 value = key.kind.read(text)
-            except Unfit as exc:
+            except InvalidValue as exc:
                 self.refuse(key.path, str(exc), origin)
                 continue
             if value in read:
@@ -268,7 +268,7 @@ class _Reading:
         try:
             with os.fdopen(open_plain(path), "rb") as stream:
                 mode = os.fstat(stream.fileno()).st_mode
-                raw = stream.read(LARGEST_SECRET_BYTES + 1)
+                raw = stream.read(MAX_SECRET_BYTES + 1)
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or "not a usable path"
             self.refuse(file_key.path, f"cannot read {shown_path(path)}: {reason}")
@@ -287,12 +287,12 @@ class _Reading:
 
     def _keep_secret(self, key: Key, path: str, written: str) -> None:
         text = as_meant(written)
-        if len(text.encode("utf-8", "surrogatepass")) > LARGEST_SECRET_BYTES:
-            self.refuse(path, f"the secret is longer than {LARGEST_SECRET_BYTES} bytes")
+        if len(text.encode("utf-8", "surrogatepass")) > MAX_SECRET_BYTES:
+            self.refuse(path, f"the secret is longer than {MAX_SECRET_BYTES} bytes")
             return
         try:
             key.kind.read(text)
-        except Unfit as exc:
+        except InvalidValue as exc:
             self.refuse(path, f"the secret {exc}")
             return
         if text != text.strip():
@@ -334,7 +334,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _printable(name: str) -> str:
-    return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)
+    return name if name.isprintable() and len(name) <= MAX_NAME_LENGTH else shown(name)
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from bridge.core.changes import Change
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 
 class Convention(Protocol):
@@ -26,6 +26,6 @@ class Convention(Protocol):
         """Return its name, for the log and the alert about errors."""
         ...
 
-    def publish(self, change: Change, now: Moment) -> Iterable[Publish]:
+    def publish(self, change: Change, now: Timestamp) -> Iterable[Publish]:
         """Return what is to be published of a change; nothing where it does not concern it."""
         ...

@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from bridge.core.effects import Effect, Note
+from bridge.core.effects import Effect, LogEntry
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 
@@ -64,7 +64,7 @@ class Alerts:
         """True while an alert is open that is more than advice."""
         return not self._open.keys() <= ADVICE
 
-    def raise_(self, kind: str, message: str, hint: str, now: Moment) -> Iterator[Effect]:
+    def raise_(self, kind: str, message: str, hint: str, now: Timestamp) -> Iterator[Effect]:
         """Open an alert, or change the words of an open one."""
         held = self._open.get(kind)
         if held is not None and (held.message, held.hint) == (message, hint):
@@ -73,13 +73,15 @@ class Alerts:
         alert = Alert(kind, message, hint, since)
         self._open[kind] = alert
         if held is None:
-            yield Note("warning", "alert.raised", {"kind": kind, "message": message, "hint": hint})
+            yield LogEntry(
+                "warning", "alert.raised", {"kind": kind, "message": message, "hint": hint}
+            )
         yield self._publication(alert)
 
     def clear(self, kind: str) -> Iterator[Effect]:
         """Close an alert; does nothing when it is not open."""
         if self._open.pop(kind, None) is not None:
-            yield Note("info", "alert.cleared", {"kind": kind})
+            yield LogEntry("info", "alert.cleared", {"kind": kind})
             yield Publish(self._topics.alert(kind), b"")
 
     def publications(self) -> Iterator[Publish]:

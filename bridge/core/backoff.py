@@ -4,7 +4,7 @@ Whether a thing may be retried is decided where its promise is kept; this says o
 """
 
 # 2**20 times any first wait is longer than any longest wait; a larger exponent could overflow.
-LARGEST_EXPONENT = 20
+MAX_EXPONENT = 20
 
 
 def reconnect_delay_s(failures: int, jitter: float, *, first_s: float, longest_s: float) -> float:
@@ -22,6 +22,6 @@ def reconnect_delay_s(failures: int, jitter: float, *, first_s: float, longest_s
     Returns:
         Seconds, from half the ceiling up to the ceiling.
     """
-    exponent = min(max(failures - 1, 0), LARGEST_EXPONENT)
+    exponent = min(max(failures - 1, 0), MAX_EXPONENT)
     ceiling = min(longest_s, first_s * 2.0**exponent)
     return ceiling * (0.5 + jitter / 2)

@@ -4,7 +4,7 @@ Rules:
 
 1. ``broker_unreachable`` stands while there is no connection, with the newest reason. That is for
    the status page: over MQTT it can only come afterwards. So where the broker was away for
-   :data:`WORTH_TELLING_S`, the alert says for how long, and stands :data:`TOLD_S` more.
+   :data:`ALERT_AFTER_S`, the alert says for how long, and stands :data:`ALERT_HOLDS_S` more.
 2. ``subscription_refused`` names each filter the broker does not grant, and what does not work
    therefore, in words.
 3. ``broker_cannot_hold_reports`` stands where nothing is acknowledged and kept (QoS 0).
@@ -16,14 +16,14 @@ from typing import Final
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect
 from bridge.core.events import MqttConnected
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 
-WORTH_TELLING_S = 60.0
-TOLD_S = 600.0
+ALERT_AFTER_S = 60.0
+ALERT_HOLDS_S = 600.0
 UNREACHABLE: Final = "broker_unreachable"
 REFUSED: Final = "subscription_refused"
-HOLDS_NOTHING: Final = "broker_cannot_hold_reports"
+CANNOT_HOLD_REPORTS: Final = "broker_cannot_hold_reports"
 
 
 class BrokerWatch:
@@ -37,7 +37,7 @@ class BrokerWatch:
     def __init__(self, topics: Topics, alerts: Alerts) -> None:
         self._topics = topics
         self._alerts = alerts
-        self._away: Moment | None = None
+        self._away: Timestamp | None = None
         self._reason = ""
         self._clear_s: float | None = None
         self._lost_without = {
@@ -51,12 +51,12 @@ class BrokerWatch:
             topics.availability("+"): "chargers that are not served any more may stay online",
         }
 
-    def connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
+    def connected(self, event: MqttConnected, now: Timestamp) -> Iterator[Effect]:
         """Take a connection."""
         away, self._away = self._away, None
         away_s = now.mono_s - away.mono_s if away is not None else 0.0
-        if away_s >= WORTH_TELLING_S:
-            self._clear_s = now.mono_s + TOLD_S
+        if away_s >= ALERT_AFTER_S:
+            self._clear_s = now.mono_s + ALERT_HOLDS_S
             message = f"the broker was out of reach for {away_s:.0f} s: {self._reason}"
             hint = "nothing, it is back; what was missed meanwhile comes by itself"
             yield from self._alerts.raise_(UNREACHABLE, message, hint, now)
@@ -64,23 +64,23 @@ class BrokerWatch:
             yield from self._alerts.clear(UNREACHABLE)
         if event.maximum_qos == 0:
             yield from self._alerts.raise_(
-                HOLDS_NOTHING,
+                CANNOT_HOLD_REPORTS,
                 "the broker takes only QoS 0, so nobody knows whether a session report arrived",
                 f"have the consumer publish the key of each report to {self._topics.session_ack},"
                 " or use a broker with QoS 1; until then each report comes again and again",
                 now,
             )
         else:
-            yield from self._alerts.clear(HOLDS_NOTHING)
+            yield from self._alerts.clear(CANNOT_HOLD_REPORTS)
 
-    def unreachable(self, reason: str, now: Moment) -> Iterator[Effect]:
+    def unreachable(self, reason: str, now: Timestamp) -> Iterator[Effect]:
         """Take the end of a connection, or a further attempt that failed."""
         self._away = self._away or now
         self._reason, self._clear_s = reason, None
         hint = "see that the broker runs and mqtt.host is right; the bridge tries again by itself"
         yield from self._alerts.raise_(UNREACHABLE, reason, hint, now)
 
-    def subscribed(self, refused: tuple[str, ...], now: Moment) -> Iterator[Effect]:
+    def subscribed(self, refused: tuple[str, ...], now: Timestamp) -> Iterator[Effect]:
         """Take the filters that the broker does not grant."""
         if not refused:
             yield from self._alerts.clear(REFUSED)
@@ -101,7 +101,7 @@ class BrokerWatch:
             return "what an earlier version left there is not taken away"
         return "descriptions are not sent again when Home Assistant starts"
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Take back what was told for long enough."""
         if self._clear_s is not None and now.mono_s >= self._clear_s:
             self._clear_s = None

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 TOLERANCE_S = 5 * 60.0
 
 
-class ReferenceTime:
+class ServerClock:
     """The last time that was told, carried on by a clock of ours that nobody sets."""
 
     def __init__(self) -> None:
         self._began_s: float | None = None
 
-    def tell(self, wall: datetime, steady_s: float) -> None:
+    def update(self, wall: datetime, steady_s: float) -> None:
         """Take what time it is.
 
         Args:
@@ -48,6 +48,6 @@ class ReferenceTime:
         """
         return 0.0 if self._began_s is None else wall_s - steady_s - self._began_s
 
-    def contradicts(self, wall_s: float, steady_s: float) -> bool:
+    def disagrees(self, wall_s: float, steady_s: float) -> bool:
         """Say whether our wall clock is too far from what was told."""
         return abs(self.ahead_s(wall_s, steady_s)) > TOLERANCE_S

@@ -17,18 +17,18 @@ from typing import ParamSpec, TypeVar
 
 from bridge.core.alerts import Alerts
 from bridge.core.backoff import reconnect_delay_s
-from bridge.core.effects import Effect, Note
-from bridge.core.records.moment import Moment
+from bridge.core.effects import Effect, LogEntry
+from bridge.core.records.moment import Timestamp
 
 ALERT = "internal_error"
 HINT = "restart the bridge, and report it with the log line component.failed"
 STANDS_S = 24 * 3600.0
 NOTED_EVERY_S = 60.0
-FIRST_REST_S = 1.0
-LONGEST_REST_S = 300.0
+FIRST_PAUSE_S = 1.0
+MAX_PAUSE_S = 300.0
 NO_JITTER = 1.0
 # So many times in a row somebody was due again right after having been asked.
-MOST_IN_VAIN = 1000
+MAX_UNCHANGED_TICKS = 1000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Timed:
 
     name: str
     deadline_s: Callable[[], float | None]
-    tick: Callable[[Moment], Iterator[Effect]]
+    tick: Callable[[Timestamp], Iterator[Effect]]
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class _Failing:
 
 
 @dataclass(slots=True)
-class _Rest:
+class _Pause:
     """A component that is left alone.
 
     Attributes:
@@ -92,7 +92,7 @@ class Containment:
         self.doing = ""
         self._alerts = alerts
         self._failing: dict[str, _Failing] = {}
-        self._rests: dict[str, _Rest] = {}
+        self._pauses: dict[str, _Pause] = {}
         self._is_untold = False
         self._last_s = 0.0
         self._asked_s = float("-inf")
@@ -137,12 +137,12 @@ class Containment:
 
     # -- time --------------------------------------------------------------------------------
 
-    def due(self, components: tuple[Timed, ...], now: Moment) -> Iterator[Effect]:
+    def due(self, components: tuple[Timed, ...], now: Timestamp) -> Iterator[Effect]:
         """Have every component do what is due, and tell what failed."""
         self._asked_s = now.mono_s
-        rests = self._rests
+        pauses = self._pauses
         for each in components:
-            if rests and self._rests_now(each.name, now):
+            if pauses and self._rests_now(each.name, now):
                 continue
             try:
                 yield from each.tick(now)
@@ -150,7 +150,7 @@ class Containment:
                 self.failed(each.name, error)
                 self._leave_alone(each.name, now.mono_s)
             else:
-                if rests and each.name in rests:
+                if pauses and each.name in pauses:
                     self._was_asked(each, now)
         if self._failing:
             yield from self._tell(now)
@@ -158,7 +158,7 @@ class Containment:
     def deadline_s(self, components: tuple[Timed, ...]) -> float | None:
         """Return the monotonic time at which the first of them wants to be asked, or None."""
         first = None
-        rests = self._rests
+        pauses = self._pauses
         for each in components:  # asked after every event: a call less is worth a copy
             try:
                 at = each.deadline_s()
@@ -167,47 +167,47 @@ class Containment:
                 continue  # it is still asked with every event, and one comes every few seconds
             if at is None:
                 continue
-            if rests and (rest := rests.get(each.name)) is not None:
-                at = max(at, rest.until_s)
+            if pauses and (pause := pauses.get(each.name)) is not None:
+                at = max(at, pause.until_s)
             if first is None or at < first:
                 first = at
         if first is None or first > self._asked_s:
             self._in_vain = 0
             return first
         self._in_vain += 1
-        if self._in_vain < MOST_IN_VAIN:
+        if self._in_vain < MAX_UNCHANGED_TICKS:
             return first
         self._in_vain = 0
         for each in components:
             at = self.ask(each.name, each.deadline_s)
-            is_resting = each.name in rests and rests[each.name].until_s > self._asked_s
+            is_resting = each.name in pauses and pauses[each.name].until_s > self._asked_s
             if at is not None and at <= self._asked_s and not is_resting:
                 self.failed(each.name, RuntimeError("it is due again whatever it does"))
                 self._leave_alone(each.name, self._asked_s)
-        return self._asked_s + FIRST_REST_S
+        return self._asked_s + FIRST_PAUSE_S
 
-    def _rests_now(self, name: str, now: Moment) -> bool:
-        rest = self._rests.get(name)
-        return rest is not None and now.mono_s < rest.until_s
+    def _rests_now(self, name: str, now: Timestamp) -> bool:
+        pause = self._pauses.get(name)
+        return pause is not None and now.mono_s < pause.until_s
 
     def _leave_alone(self, name: str, mono_s: float) -> None:
-        rest = self._rests.setdefault(name, _Rest(0, 0.0))
-        rest.failures += 1
-        rest.until_s = mono_s + reconnect_delay_s(
-            rest.failures, NO_JITTER, first_s=FIRST_REST_S, longest_s=LONGEST_REST_S
+        pause = self._pauses.setdefault(name, _Pause(0, 0.0))
+        pause.failures += 1
+        pause.until_s = mono_s + reconnect_delay_s(
+            pause.failures, NO_JITTER, first_s=FIRST_PAUSE_S, longest_s=MAX_PAUSE_S
         )
 
-    def _was_asked(self, each: Timed, now: Moment) -> None:
+    def _was_asked(self, each: Timed, now: Timestamp) -> None:
         """Take note that one did what was due, after a rest; if it is due still, it rests again."""
         at = self.ask(each.name, each.deadline_s)
         if at is not None and at <= now.mono_s:
             self._leave_alone(each.name, now.mono_s)
         else:
-            del self._rests[each.name]
+            del self._pauses[each.name]
 
     # -- what is told ------------------------------------------------------------------------
 
-    def _tell(self, now: Moment) -> Iterator[Effect]:
+    def _tell(self, now: Timestamp) -> Iterator[Effect]:
         for name, failing in self._failing.items():
             if failing.error is not None and now.mono_s - failing.noted_s >= NOTED_EVERY_S:
                 facts = {
@@ -217,7 +217,7 @@ class Containment:
                     "exc_info": failing.error,
                 }
                 failing.error, failing.count, failing.noted_s = None, 0, now.mono_s
-                yield Note("error", "component.failed", facts)
+                yield LogEntry("error", "component.failed", facts)
         if self._is_untold:
             self._is_untold = False
             self._last_s = now.mono_s

@@ -10,9 +10,9 @@ from typing import Literal
 
 from bridge.core.changes import Change
 from bridge.core.easee.rest_requests import CloudRequest
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.discovery_record import Announced
+from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.unread_text import UnreadText
 
@@ -23,12 +23,12 @@ Level = Literal["debug", "info", "warning", "error"]
 class Acknowledge:
     """Send the PUBACK of an incoming message."""
 
-    receipt: Receipt
+    ack_token: AckToken
 
 
 @dataclass(frozen=True, slots=True)
-class CallCloud:
-    """Make one REST call; answered by ``CloudAnswered`` or ``CloudFailed``.
+class SendRequest:
+    """Make one REST call; answered by ``CloudResponse`` or ``CloudFailed``.
 
     Attributes:
         call_id: Chosen by the core, unique in this process.
@@ -42,7 +42,7 @@ class CallCloud:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Subscribe:
     """Keep exactly these chargers subscribed on the stream, now and after every reconnect."""
 
     charger_ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class Reconnect:
 
 
 @dataclass(frozen=True, slots=True)
-class AskRetained:
+class ReadRetained:
     """Have the broker send again what it keeps of topics that are subscribed to.
 
     Attributes:
@@ -71,7 +71,7 @@ class AskRetained:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class SaveChargerList:
     """Keep in mind which chargers there are, for the next start.
 
     Attributes:
@@ -84,15 +84,15 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
-class RememberAnnounced:
+class SavePublishedDiscovery:
     """Keep in mind which descriptions the broker holds, by topic, so that they can be removed."""
 
-    announced: Mapping[str, Announced]
+    published: Mapping[str, PublishedDiscovery]
 
 
 @dataclass(frozen=True, slots=True)
 class SaveReport:
-    """Commit a report; answered by ``ReportSaved`` or ``ReportNotSaved``."""
+    """Commit a report; answered by ``ReportSaved`` or ``ReportSaveFailed``."""
 
     report: SessionReport
 
@@ -143,7 +143,7 @@ class ForgetTexts:
 
 @dataclass(frozen=True, slots=True)
 class ReadReports:
-    """Read stored reports; answered by ``ReportsRead`` or ``ReportsNotRead``.
+    """Read stored reports; answered by ``ReportsRead`` or ``ReportsReadFailed``.
 
     Attributes:
         read_id: Chosen by the core, unique in this process.
@@ -161,8 +161,8 @@ class ReadReports:
 
 
 @dataclass(frozen=True, slots=True)
-class TendStore:
-    """Remove what need not be kept, and measure what is left; answered by ``StoreTended``.
+class MaintainStore:
+    """Remove what need not be kept, and measure what is left; answered by ``StoreMaintained``.
 
     Attributes:
         settled_before: Settled reports that ended before this go; None: nothing is removed.
@@ -175,7 +175,7 @@ class TendStore:
 
 @dataclass(frozen=True, slots=True)
 class SaveCommand:
-    """Commit a command; answered by ``CommandSaved`` or ``CommandNotSaved``.
+    """Commit a command; answered by ``CommandSaved`` or ``CommandSaveFailed``.
 
     There is never more than one of a key without an answer.
     """
@@ -184,12 +184,12 @@ class SaveCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class SendDenied:
+class RetryRejectedPublications:
     """Send once more what the broker refused and nothing newer has replaced."""
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogEntry:
     """A log line.
 
     Attributes:
@@ -207,12 +207,12 @@ class Note:
 Action = (
     Publish
     | Acknowledge
-    | CallCloud
-    | Watch
+    | SendRequest
+    | Subscribe
     | Reconnect
-    | AskRetained
-    | Remember
-    | RememberAnnounced
+    | ReadRetained
+    | SaveChargerList
+    | SavePublishedDiscovery
     | SaveReport
     | MarkPublished
     | SettleReports
@@ -220,9 +220,9 @@ Action = (
     | KeepText
     | ForgetTexts
     | ReadReports
-    | TendStore
+    | MaintainStore
     | SaveCommand
-    | SendDenied
-    | Note
+    | RetryRejectedPublications
+    | LogEntry
 )
 Effect = Change | Action

@@ -1,16 +1,16 @@
 """Everything that can happen to the core: a closed vocabulary.
 
 Adapters make events; :mod:`bridge.core.router` takes them one at a time, each with the
-:class:`Moment` it arrived at. An event carries what was seen, never what it means.
+:class:`Timestamp` it arrived at. An event carries what was seen, never what it means.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.discovery_record import Announced
+from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
@@ -53,7 +53,7 @@ class StreamSubscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservationsReceived:
     """Observations arrived together."""
 
     observations: tuple[RawObservation, ...]
@@ -61,7 +61,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandResponse:
+class ChargerResponse:
     """A charger answered a command, ours or somebody else's.
 
     Attributes:
@@ -80,7 +80,7 @@ class CommandResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamOddity:
+class StreamAnomaly:
     """Something on the stream that was skipped and is counted.
 
     Attributes:
@@ -98,7 +98,7 @@ class StreamOddity:
 
 
 @dataclass(frozen=True, slots=True)
-class CloudLink:
+class CloudStatusChanged:
     """The REST side changed its mind about the account.
 
     Attributes:
@@ -111,11 +111,11 @@ class CloudLink:
 
 
 @dataclass(frozen=True, slots=True)
-class CloudAnswered:
+class CloudResponse:
     """A REST call was answered with a 2xx status.
 
     Attributes:
-        call_id: The id of the :class:`~bridge.core.effects.CallCloud` it answers.
+        call_id: The id of the :class:`~bridge.core.effects.SendRequest` it answers.
         status: HTTP status.
         body: The body, capped by the adapter.
     """
@@ -202,7 +202,7 @@ class MqttMessage:
     Attributes:
         topic: As received.
         payload: As received, size already capped by the adapter.
-        receipt: For the acknowledgement.
+        ack_token: For the acknowledgement.
         retained: It was waiting at the broker as a retained message, or published as one.
         duplicate: The DUP flag: delivered before.
         expiry_s: MQTT 5 message expiry that is left, or None.
@@ -212,7 +212,7 @@ class MqttMessage:
 
     topic: str
     payload: bytes
-    receipt: Receipt
+    ack_token: AckToken
     retained: bool = False
     duplicate: bool = False
     expiry_s: int | None = None
@@ -234,7 +234,7 @@ class MqttAcked:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneOpened:
+class ValueConnectionOpened:
     """Values have a connection of their own.
 
     What an earlier one had in flight has arrived by now or never will: the broker ended it when it
@@ -248,7 +248,7 @@ class LaneOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneClosed:
+class ValueConnectionClosed:
     """Values have no connection of their own, now or any more.
 
     Attributes:
@@ -276,7 +276,7 @@ class ValuesAcked:
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened:
-    """The store is open, or well again; see :class:`~bridge.core.store_status.OpenedStore`.
+    """The store is open, or well again; see :class:`~bridge.core.store_status.StoreContents`.
 
     Attributes:
         owed: Reports that are not settled, oldest end first.
@@ -313,7 +313,7 @@ class ReportSaved:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportNotSaved:
+class ReportSaveFailed:
     """A report could not be committed; it is not accepted."""
 
     report: SessionReport
@@ -334,7 +334,7 @@ class ReportsRead:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportsNotRead:
+class ReportsReadFailed:
     """Stored reports could not be read."""
 
     read_id: int
@@ -342,7 +342,7 @@ class ReportsNotRead:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreTended:
+class StoreMaintained:
     """The store was tidied and measured.
 
     Attributes:
@@ -372,7 +372,7 @@ class CommandSaved:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandNotSaved:
+class CommandSaveFailed:
     """A command could not be committed."""
 
     key: str
@@ -409,14 +409,14 @@ class Started:
     """
 
     remembered: tuple[str, ...] = ()
-    announced: Mapping[str, Announced] = field(default_factory=dict)
+    announced: Mapping[str, PublishedDiscovery] = field(default_factory=dict)
     alive_at: datetime | None = None
     left: Mapping[str, datetime] = field(default_factory=dict)
     former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class StoodStill:
+class ProcessSuspended:
     """The process did nothing for a while: it was stopped, or the machine was.
 
     What comes next may have waited in a socket all that time, and nobody can tell.
@@ -442,7 +442,7 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
-class NotReconfigured:
+class ReconfigurationFailed:
     """The operator changed the configuration, and it cannot be used.
 
     Attributes:
@@ -474,18 +474,18 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The time that :meth:`Machine.deadline_s` named has come."""
+    """The time that :meth:`Router.deadline_s` named has come."""
 
 
 Event = (
     StreamOpened
     | StreamClosed
     | StreamSubscription
-    | Observed
-    | CommandResponse
-    | StreamOddity
-    | CloudLink
-    | CloudAnswered
+    | ObservationsReceived
+    | ChargerResponse
+    | StreamAnomaly
+    | CloudStatusChanged
+    | CloudResponse
     | CloudFailed
     | MqttConnected
     | MqttDisconnected
@@ -493,22 +493,22 @@ Event = (
     | MqttSubscribed
     | MqttMessage
     | MqttAcked
-    | LaneOpened
-    | LaneClosed
+    | ValueConnectionOpened
+    | ValueConnectionClosed
     | ValuesAcked
     | StoreOpened
     | ReportSaved
-    | ReportNotSaved
+    | ReportSaveFailed
     | ReportsRead
-    | ReportsNotRead
-    | StoreTended
+    | ReportsReadFailed
+    | StoreMaintained
     | CommandSaved
-    | CommandNotSaved
+    | CommandSaveFailed
     | StoreFailed
     | Started
     | Reconfigured
-    | NotReconfigured
-    | StoodStill
+    | ReconfigurationFailed
+    | ProcessSuspended
     | ComponentFailed
     | Stopping
     | Tick

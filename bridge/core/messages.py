@@ -19,7 +19,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
         correlation: MQTT 5 Correlation Data, returned byte for byte.
         telemetry: A value among many, which may go over the connection for values. Always
             retained, and its topic is built of levels that passed
-            :func:`~bridge.core.topics.is_level`.
+            :func:`~bridge.core.topics.is_topic_level`.
     """
 
     topic: str
@@ -32,7 +32,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class AckToken:
     """What an adapter needs to acknowledge one incoming message; opaque to the core.
 
     Attributes:

@@ -30,7 +30,7 @@ from bridge.core.alerts import Alerts
 from bridge.core.easee.json_fields import one_line
 from bridge.core.effects import Effect
 from bridge.core.events import MqttDisconnected, MqttMessage
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 
 ALERT = "second_bridge"
@@ -47,9 +47,9 @@ SOON_S = 75.0
 CLOSED_IN_A_ROW = 3
 # Two bridges that wait 60 s for each other have met again long before.
 QUIET_S = 600.0
-MOST_OTHERS = 8
-MOST_KEPT = 1_000
-MOST_NAMED = 5
+MAX_OTHERS = 8
+MAX_KEPT = 1_000
+MAX_NAMED = 5
 ADVICE = "give each bridge an mqtt.client_id and an mqtt.base_topic of its own, or stop one of them"
 
 
@@ -109,20 +109,20 @@ class Neighbours:
         """Take when this process came up: it tells it from a copy of itself."""
         self._rank = (self._rank[0], started_at)
 
-    def serve(self, charger_ids: tuple[str, ...], now: Moment) -> Iterator[Effect]:
+    def serve(self, charger_ids: tuple[str, ...], now: Timestamp) -> Iterator[Effect]:
         """Take which chargers are served here."""
         self._ours = frozenset(charger_ids)
         yield from self._tell(now)
 
     # -- the connection ----------------------------------------------------------------------
 
-    def connected(self, now: Moment) -> None:
+    def connected(self, now: Timestamp) -> None:
         """Note that the broker took us."""
         self._connected_s = now.mono_s
         self._was_online = False
         self._kept.clear()
 
-    def disconnected(self, event: MqttDisconnected, now: Moment) -> Iterator[Effect]:
+    def disconnected(self, event: MqttDisconnected, now: Timestamp) -> Iterator[Effect]:
         """Note how a connection ended."""
         if event.code == TAKEN_OVER:
             self._taken_over += 1
@@ -136,7 +136,7 @@ class Neighbours:
 
     # -- what others say ---------------------------------------------------------------------
 
-    def heartbeat(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+    def heartbeat(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
         """Take a heartbeat, ours or not."""
         other = self._find(event.payload)
         if other is None:
@@ -150,7 +150,7 @@ class Neighbours:
         other = self._find(event.payload)
         return other is not None and other.beats == 0
 
-    def info(self, event: MqttMessage, now: Moment, *, is_kept: bool) -> Iterator[Effect]:
+    def info(self, event: MqttMessage, now: Timestamp, *, is_kept: bool) -> Iterator[Effect]:
         """Take what a bridge says of itself.
 
         Args:
@@ -169,7 +169,7 @@ class Neighbours:
             other.heard_s = max(other.heard_s, now.mono_s - GONE_S + PROVISIONAL_S)
         yield from self._tell(now)
 
-    def state(self, payload: bytes, now: Moment, *, is_kept: bool) -> Iterator[Effect]:
+    def state(self, payload: bytes, now: Timestamp, *, is_kept: bool) -> Iterator[Effect]:
         """Take what ``bridge/state`` says, or said before we came."""
         if is_kept:
             self._was_online = payload == b"online"
@@ -181,30 +181,30 @@ class Neighbours:
     def availability(self, charger_id: str, payload: bytes) -> None:
         """Take the availability of a charger that we never served."""
         self._kept.pop(charger_id, None)
-        if payload and len(self._kept) < MOST_KEPT:
+        if payload and len(self._kept) < MAX_KEPT:
             self._kept[charger_id] = payload
 
     # -- what the machine asks ----------------------------------------------------------------
 
-    def keeps(self, charger_id: str, now: Moment) -> bool:
+    def keeps(self, charger_id: str, now: Timestamp) -> bool:
         """Say whether a charger that is not served here is another bridge's."""
         payload = self._kept.get(charger_id)
         is_its = payload == b"online" or (payload is not None and self.is_there(now))
         return is_its or self.serves(charger_id, now)
 
-    def serves(self, charger_id: str, now: Moment) -> bool:
+    def serves(self, charger_id: str, now: Timestamp) -> bool:
         """Say whether another bridge tells that it serves a charger."""
         return any(charger_id in other.chargers for other in self._alive(now))
 
-    def is_there(self, now: Moment) -> bool:
+    def is_there(self, now: Timestamp) -> bool:
         """Say whether another bridge works on this base topic."""
         return any(self._alive(now))
 
-    def shared(self, now: Moment) -> frozenset[str]:
+    def shared(self, now: Timestamp) -> frozenset[str]:
         """Return our chargers that another bridge serves too."""
         return self._ours & frozenset[str]().union(*(o.chargers for o in self._alive(now)))
 
-    def acts_for(self, charger_id: str, now: Moment) -> bool:
+    def acts_for(self, charger_id: str, now: Timestamp) -> bool:
         """Say whether commands for one of our chargers are carried out by another bridge."""
         return any(
             charger_id in other.chargers and self._goes_first(other) for other in self._alive(now)
@@ -225,7 +225,7 @@ class Neighbours:
             ends.append(self._lost_s + QUIET_S)
         return min(ends, default=None)
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Forget who is gone."""
         deadline_s = self.deadline_s()
         if deadline_s is None or now.mono_s < deadline_s:
@@ -249,20 +249,20 @@ class Neighbours:
             return None
         found = self._others.get(rank)
         if found is None:
-            if len(self._others) >= MOST_OTHERS:
+            if len(self._others) >= MAX_OTHERS:
                 del self._others[min(self._others, key=lambda old: self._others[old].heard_s)]
             found = self._others[rank] = _Other(name, rank)
         found.client_id = name or found.client_id
         return found
 
-    def _alive(self, now: Moment) -> Iterator[_Other]:
+    def _alive(self, now: Timestamp) -> Iterator[_Other]:
         for other in self._others.values():
             # Of a copy of ourselves the last words of our own earlier process must not be proof.
             is_sure = other.rank[0] != self._rank[0] or other.beats > 1
             if is_sure and now.mono_s < other.heard_s + GONE_S:
                 yield other
 
-    def _tell(self, now: Moment) -> Iterator[Effect]:
+    def _tell(self, now: Timestamp) -> Iterator[Effect]:
         said = [*self._of_our_id(), *(self._of(other) for other in self._alive(now))]
         if said:
             yield from self._alerts.raise_(ALERT, "; ".join(said), ADVICE, now)
@@ -290,7 +290,7 @@ class Neighbours:
         shared = sorted(self._ours & other.chargers)
         if not shared:
             return f"{who} {where}"
-        names = ", ".join(shared[:MOST_NAMED]) + ", …" * (len(shared) > MOST_NAMED)
+        names = ", ".join(shared[:MAX_NAMED]) + ", …" * (len(shared) > MAX_NAMED)
         if same:
             by = "whichever is connected"
         elif not other.rank[0]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from bridge.core.easee import enumerations
-from bridge.core.records.session_report import OK, UNNAMED, Name, SessionReport, SessionStart
-from bridge.core.value_format import iso_utc, json_value
+from bridge.core.records.session_report import OK, UNNAMED, ReportId, SessionReport, SessionStart
+from bridge.core.value_format import format_json, iso_utc
 
 OFFLINE_REASONS = frozenset({3, 4})
 Field = bool | float | str | datetime | tuple[str, ...] | None
@@ -26,12 +26,12 @@ def document(pairs: Iterable[tuple[str, Field]]) -> bytes:
 
 def _spelled(value: Field) -> bytes:
     if isinstance(value, tuple):
-        return b"[%b]" % b",".join(map(json_value, value))
+        return b"[%b]" % b",".join(map(format_json, value))
     if isinstance(value, datetime):
-        return json_value(iso_utc(value))
+        return format_json(iso_utc(value))
     if isinstance(value, float) and value.is_integer():
-        return json_value(int(value))
-    return json_value(value)
+        return format_json(int(value))
+    return format_json(value)
 
 
 def current_document(
@@ -73,7 +73,7 @@ def report_fields(report: SessionReport) -> tuple[tuple[str, Field], ...]:
     )
 
 
-def last_document(report: SessionReport, name: Name = UNNAMED) -> bytes:
+def last_document(report: SessionReport, name: ReportId = UNNAMED) -> bytes:
     """Write ``session/last``: as the report, without the tag and our own time.
 
     Args:

@@ -18,11 +18,11 @@ from typing import Final
 import msgspec
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import Effect, Note
-from bridge.core.events import CloudLink
+from bridge.core.effects import Effect, LogEntry
+from bridge.core.events import CloudStatusChanged
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 
@@ -74,11 +74,11 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 
 
 @dataclass(slots=True)
-class CloudView:
+class CloudStatus:
     """What is known of the vendor's cloud.
 
     Attributes:
-        rest: State of the REST side, see :class:`~bridge.core.events.CloudLink`.
+        rest: State of the REST side, see :class:`~bridge.core.events.CloudStatusChanged`.
         stream_up: The hub connection is open.
         polling: Values are being read over REST, with success.
         refused: Chargers whose subscription the hub refuses.
@@ -95,7 +95,7 @@ class CloudView:
         return self.stream_up or self.polling
 
     @property
-    def word(self) -> str:
+    def state(self) -> str:
         """The payload of ``bridge/cloud``."""
         trouble = TROUBLES.get(self.rest)
         if trouble is not None and trouble.word and not (self.rest == HALF and self.stream_up):
@@ -116,7 +116,7 @@ class Status:
         instance: Tells this installation from every other; stable, and no secret.
         cloud: What is known of the cloud; changed by the machine.
         counters: How often what happened since the start; keys are snake_case.
-        has_lane: Values have a connection to the broker of their own.
+        has_value_connection: Values have a connection to the broker of their own.
         keeps_s: How long the broker keeps commands for us while we are away.
         tells_retained: Live commands with the retain flag are told from those without.
         reports: Tells how many session reports are where.
@@ -128,11 +128,11 @@ class Status:
     capabilities: dict[str, object]
     client_id: str = ""
     instance: str = ""
-    cloud: CloudView = field(default_factory=CloudView)
+    cloud: CloudStatus = field(default_factory=CloudStatus)
     counters: Counter[str] = field(default_factory=Counter)
     started_at: str = ""
     mqtt_protocol: str | None = None
-    has_lane: bool = False
+    has_value_connection: bool = False
     keeps_s: int = 0
     tells_retained: bool = False
     chargers: tuple[str, ...] = ()
@@ -143,11 +143,11 @@ class Status:
     _verdict: str | None = None
     _health_due_s: float | None = None
 
-    def started(self, now: Moment) -> None:
+    def started(self, now: Timestamp) -> None:
         """Remember when the process came up."""
         self.started_at = iso_utc(now.wall)
 
-    def rest_changed(self, link: CloudLink, now: Moment) -> Iterator[Effect]:
+    def rest_changed(self, link: CloudStatusChanged, now: Timestamp) -> Iterator[Effect]:
         """Take a new state of the REST side."""
         self.cloud.rest = link.state
         trouble = TROUBLES.get(link.state)
@@ -158,22 +158,22 @@ class Status:
                 yield from self.alerts.clear(kind)
         yield from self.refresh(now)
 
-    def lane_changed(self, *, is_open: bool) -> Iterator[Effect]:
+    def value_connection_changed(self, *, is_open: bool) -> Iterator[Effect]:
         """Take note of a connection for values that came or went."""
-        if is_open != self.has_lane:
-            self.has_lane = is_open
+        if is_open != self.has_value_connection:
+            self.has_value_connection = is_open
             yield self.info()
 
-    def refresh(self, now: Moment) -> Iterator[Effect]:
+    def refresh(self, now: Timestamp) -> Iterator[Effect]:
         """Publish what changed: the cloud's word, and the health when it is due."""
-        word = self.cloud.word
+        word = self.cloud.state
         if word != self._word:
-            yield Note("info", "cloud.state", {"state": word, "before": self._word})
+            yield LogEntry("info", "cloud.state", {"state": word, "before": self._word})
             self._word = word
             yield Publish(self.topics.bridge_cloud, word.encode())
         due = self._health_due_s is None or now.mono_s >= self._health_due_s
-        if self.verdict != self._verdict or due:
-            self._verdict = self.verdict
+        if self.health != self._verdict or due:
+            self._verdict = self.health
             self._health_due_s = now.mono_s + HEALTH_EVERY_S
             yield Publish(self.topics.bridge_health, self._health(now))
 
@@ -181,11 +181,11 @@ class Status:
         """When the health is to be published next."""
         return self._health_due_s
 
-    def publications(self, now: Moment) -> Iterator[Publish]:
+    def publications(self, now: Timestamp) -> Iterator[Publish]:
         """Everything of the bridge itself again, ``online`` first."""
         yield Publish(self.topics.bridge_state, b"online")
         yield self.info()
-        yield Publish(self.topics.bridge_cloud, self.cloud.word.encode())
+        yield Publish(self.topics.bridge_cloud, self.cloud.state.encode())
         yield Publish(self.topics.bridge_health, self._health(now))
         yield from self.alerts.publications()
 
@@ -200,7 +200,7 @@ class Status:
             "capabilities": {
                 **self.capabilities,
                 "mqtt": self.mqtt_protocol,
-                "telemetry_connection": self.has_lane,
+                "telemetry_connection": self.has_value_connection,
                 "tells_retained": self.tells_retained,
                 "answers_while_away": self.keeps_s >= SESSION_S,
                 "commands_kept_s": self.keeps_s,
@@ -209,22 +209,22 @@ class Status:
         return Publish(self.topics.bridge_info, msgspec.json.encode(document))
 
     @property
-    def verdict(self) -> str:
+    def health(self) -> str:
         """``ok``, ``degraded`` (something is missing) or ``failed`` (the main job is not done)."""
-        if self.cloud.word in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
+        if self.cloud.state in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
             return "failed"
-        if self.cloud.word == "degraded" or self.alerts.has_trouble:
+        if self.cloud.state == "degraded" or self.alerts.has_trouble:
             return "degraded"
         if self.online < len(self.chargers) or not self.chargers:
             return "degraded"
         return "ok"
 
-    def _health(self, now: Moment) -> bytes:
+    def _health(self, now: Timestamp) -> bytes:
         return msgspec.json.encode(
             {
-                "verdict": self.verdict,
+                "verdict": self.health,
                 "at": iso_utc(now.wall),
-                "cloud": self.cloud.word,
+                "cloud": self.cloud.state,
                 "stream": self.cloud.stream_up,
                 "polling": self.cloud.polling,
                 "store": self.store_ok,

@@ -9,7 +9,7 @@ from bridge.core.records.unread_text import UnreadText
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedStore:
+class StoreContents:
     """What a store held when it was opened.
 
     Attributes:
@@ -52,7 +52,7 @@ class StoreUsage:
     kept: int = 0
 
 
-def store_opened(opened: OpenedStore, *, again: bool = False) -> StoreOpened:
+def store_opened(opened: StoreContents, *, again: bool = False) -> StoreOpened:
     """Return the event that tells the core.
 
     Args:

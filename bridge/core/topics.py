@@ -2,7 +2,7 @@
 
 Rules:
 
-1. What we build holds only levels that passed :func:`is_level`: no ``/ + #``, no control
+1. What we build holds only levels that passed :func:`is_topic_level`: no ``/ + #``, no control
    characters, not empty. An id or name from outside cannot grow into another topic.
 2. What we parse is either one of the shapes below or None. Nothing in between.
 """
@@ -13,13 +13,13 @@ from typing import Final
 
 from bridge.core.easee.observation_registry import RETAINED_ONCE, spec_of
 
-LONGEST_LEVEL = 64
+MAX_LEVEL_LENGTH = 64
 # What is told of sessions; see Topics.session.
 SESSIONS: Final = ("current", "last", "report")
 _LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
 
 
-def is_level(text: str) -> bool:
+def is_topic_level(text: str) -> bool:
     """Say whether a text may stand as one level of a topic we publish to."""
     return _LEVEL.fullmatch(text) is not None
 
@@ -295,7 +295,7 @@ class Topics:
         if prefix is None:
             return False
         rest = topic[len(prefix) :].split("/")
-        return len(topic) <= 4 * LONGEST_LEVEL and all(is_level(level) for level in rest)
+        return len(topic) <= 4 * MAX_LEVEL_LENGTH and all(is_topic_level(level) for level in rest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,21 +35,21 @@ _ISO_8601 = re.compile(
 _encode_json = msgspec.json.Encoder().encode
 
 
-def scalar(value: Value | None) -> bytes:
+def format_scalar(value: Value | None) -> bytes:
     """Spell a value as the bare payload of a topic: ``7``, ``6.053``, ``true``, ``null``, text."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     return number(value)
 
 
-def json_value(value: Value | None) -> bytes:
+def format_json(value: Value | None) -> bytes:
     """Spell a value as it stands in a JSON document."""
     if not isinstance(value, str):
         return number(value)
     try:
         return _encode_json(value)
     except UnicodeEncodeError:  # half of a surrogate pair, which only a hostile sender produces
-        return _encode_json(scalar(value).decode())
+        return _encode_json(format_scalar(value).decode())
 
 
 def number(value: bool | float | None) -> bytes:
@@ -112,7 +112,7 @@ def read_stamp(text: str) -> tuple[datetime, str]:
     return at, text if is_ours else iso_utc(at)
 
 
-def hashed(text: str, salt: bytes) -> str:
+def pseudonymize(text: str, salt: bytes) -> str:
     """Stand in for personal data: equal for equal texts of one installation, else meaningless.
 
     Args:

@@ -65,7 +65,7 @@ async def run(options: DemoOptions) -> int:
     if options.duration_s is not None:
         loop.call_later(options.duration_s, stop.set)
     logs.configure(LogSettings(level="error", format="console"))
-    logs.catch_strays()
+    logs.install_excepthooks()
     scenario = Scenario(chargers=options.chargers, seed=options.seed, speed=options.speed)
     async with contextlib.AsyncExitStack() as stack:
         host, port = await stack.enter_async_context(_broker(options.broker))

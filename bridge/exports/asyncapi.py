@@ -8,7 +8,7 @@ import yaml
 
 import bridge
 from bridge.core.topics import Topics
-from bridge.exports.message_schemas import MOST_AMPS, Message, messages, parameter
+from bridge.exports.message_schemas import DEFAULT_MAX_CURRENT_A, Message, messages, parameter
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ABOUT: Final = (
@@ -24,7 +24,9 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def asyncapi_document(topics: Topics, max_current_a: int = MOST_AMPS) -> dict[str, object]:
+def asyncapi_document(
+    topics: Topics, max_current_a: int = DEFAULT_MAX_CURRENT_A
+) -> dict[str, object]:
     """Describe one topic tree as AsyncAPI 3.
 
     Args:
@@ -47,7 +49,7 @@ def asyncapi_document(topics: Topics, max_current_a: int = MOST_AMPS) -> dict[st
     }
 
 
-def asyncapi_yaml(topics: Topics, max_current_a: int = MOST_AMPS) -> str:
+def asyncapi_yaml(topics: Topics, max_current_a: int = DEFAULT_MAX_CURRENT_A) -> str:
     """Write the document as YAML, without a line end after it.
 
     Args:

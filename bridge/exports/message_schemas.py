@@ -17,8 +17,8 @@ from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
 from bridge.core.easee.enumerations import Labels
 from bridge.core.easee.observation_registry import REGISTRY, ObservationSpec
-from bridge.core.queries.catalogue import QUESTIONS
-from bridge.core.topics import LONGEST_LEVEL, Topics
+from bridge.core.queries.catalogue import QUERIES
+from bridge.core.topics import MAX_LEVEL_LENGTH, Topics
 from bridge.exports.payload_schemas import command_schema, query_schema
 from bridge.settings import CommandSettings
 
@@ -29,7 +29,7 @@ TEXT: Final = "text/plain"
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 # What ``commands.max_current_a`` is unless somebody says otherwise.
-MOST_AMPS: Final = CommandSettings().max_current_a
+DEFAULT_MAX_CURRENT_A: Final = CommandSettings().max_current_a
 
 # The levels of an address that stand for something; the rest of the name is spelled out.
 CHARGER = "{charger}"
@@ -37,7 +37,7 @@ KIND = "{kind}"
 NAME = "{name}"
 COMMAND = "{command}"
 
-FATES: Final = (
+RESULT_STATES: Final = (
     "accepted", "confirmed", "noop", "rejected", "failed",
     "refused", "expired", "superseded", "unconfirmed", "unknown",
 )  # fmt: skip
@@ -72,7 +72,7 @@ class Message:
     names: tuple[str, ...] = ()
 
 
-def messages(topics: Topics, max_current_a: int = MOST_AMPS) -> tuple[Message, ...]:
+def messages(topics: Topics, max_current_a: int = DEFAULT_MAX_CURRENT_A) -> tuple[Message, ...]:
     """List every kind of message of one topic tree, most special address first.
 
     Args:
@@ -98,7 +98,7 @@ def schema_document(message: Message) -> dict[str, object]:
     }
 
 
-def schema_bundle(topics: Topics, max_current_a: int = MOST_AMPS) -> dict[str, object]:
+def schema_bundle(topics: Topics, max_current_a: int = DEFAULT_MAX_CURRENT_A) -> dict[str, object]:
     """Return the schemas of all messages in one document, under ``$defs`` by name.
 
     Args:
@@ -499,7 +499,7 @@ def _of_sessions(topics: Topics) -> Iterator[Message]:
 _ANSWER: Final = {
     "id": _OR_TEXT,
     "command": _TEXT,
-    "state": {"enum": list(FATES)},
+    "state": {"enum": list(RESULT_STATES)},
     "final": _FLAG,
     "reason": _OR_TEXT,
     "detail": _OR_TEXT,
@@ -535,12 +535,12 @@ def _commands(topics: Topics, max_current_a: int) -> Iterator[Message]:
 
 
 def _queries(topics: Topics) -> Iterator[Message]:
-    for question in QUESTIONS.values():
+    for query_spec in QUERIES.values():
         yield Message(
-            f"get_{question.name}",
-            topics.query(CHARGER, question.name),
-            f"Asks for {question.description}".replace("`", ""),
-            query_schema(question),
+            f"get_{query_spec.name}",
+            topics.query(CHARGER, query_spec.name),
+            f"Asks for {query_spec.description}".replace("`", ""),
+            query_schema(query_spec),
             published=False,
         )
 
@@ -551,7 +551,7 @@ def parameter(level: str) -> Schema:
     Args:
         level: Without its braces.
     """
-    return {"description": f"{_LEVELS[level]}; at most {LONGEST_LEVEL} characters"}
+    return {"description": f"{_LEVELS[level]}; at most {MAX_LEVEL_LENGTH} characters"}
 
 
 _LEVELS: Final = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import Settings
 
@@ -88,7 +88,7 @@ def _asked(topics: Topics, settings: Settings) -> Iterator[str]:
         for spec in CATALOGUE.values():
             if allowed(spec, settings.commands.allow):
                 yield topics.command(charger_id, spec.name)
-        for name in QUESTIONS:
+        for name in QUERIES:
             yield topics.query(charger_id, name)
     yield topics.session_ack
     yield topics.session_replay

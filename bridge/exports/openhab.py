@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import Final
 
 from bridge.conventions.homeassistant.controls import CONTROLS
-from bridge.conventions.homeassistant.entities import spoken
+from bridge.conventions.homeassistant.entities import display_name
 from bridge.conventions.homeassistant.entity_table import (
     DERIVED_SHOWN,
     DERIVED_VALUES,
     LEVELS,
-    Level,
+    EntityVisibility,
     is_switch,
 )
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
@@ -108,10 +108,13 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     }
     commands = {control.shows: name for name, control in may.items() if control.shows}
     for name, (level, label) in DERIVED_SHOWN.items():
-        if level is not Level.RARE:
+        if level is not EntityVisibility.RARE:
             yield _derived(topics.state(charger, name), name, label)
     for spec in REGISTRY.values():
-        if settings.publish.scalar and LEVELS[spec.name] in (Level.MAIN, Level.DIAGNOSTIC):
+        if settings.publish.scalar and LEVELS[spec.name] in (
+            EntityVisibility.MAIN,
+            EntityVisibility.DIAGNOSTIC,
+        ):
             command = commands.get(spec.name)
             target = None if command is None else topics.command(charger, command)
             yield _observation(topics.state(charger, spec.name), spec, target)
@@ -136,7 +139,7 @@ def _derived(topic: str, name: str, label: str) -> Channel:
 
 def _observation(topic: str, spec: ObservationSpec, target: str | None) -> Channel:
     options = {"stateTopic": topic} | ({} if target is None else {"commandTopic": target})
-    label = spoken(spec.name)
+    label = display_name(spec.name)
     note = ", ".join(f"{code} {text}" for code, text in spec.labels.items())
     if spec.kind is DataType.BOOLEAN:
         return Channel(spec.name, "switch", "Switch", label, _switch(options))

@@ -16,15 +16,15 @@ from typing import Any, Final
 from bridge.core.easee.charge_plans import DAYS, LIMIT, RANGES_A_DAY
 from bridge.core.easee.command_catalogue import PRESS, SWITCH, CommandSpec
 from bridge.core.easee.command_payloads import (
-    LARGEST_NUMBER,
-    LARGEST_PAYLOAD_BYTES,
-    LEAST_CURRENT_A,
-    LONGEST_ID,
-    LONGEST_MINUTES,
+    MAX_ID_LENGTH,
+    MAX_MINUTES,
+    MAX_NUMBER,
+    MAX_PAYLOAD_BYTES,
+    MIN_CURRENT_A,
 )
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
 from bridge.core.easee.observation_registry import REGISTRY
-from bridge.core.queries.catalogue import MOST_DIGITS, Question
+from bridge.core.queries.catalogue import MAX_DIGITS, QuerySpec
 
 Schema = Mapping[str, object]
 
@@ -89,13 +89,13 @@ def command_schema(spec: CommandSpec[Any], max_current_a: int) -> Schema:
     return _payload(_shape_of(spec, max_current_a), spec.payload)
 
 
-def query_schema(question: Question) -> Schema:
+def query_schema(query_spec: QuerySpec) -> Schema:
     """Describe what a query takes, besides an empty payload where it has no conditions.
 
     Args:
-        question: Its row.
+        query_spec: Its row.
     """
-    return _payload(_QUERIES[question.name], question.payload)
+    return _payload(_QUERIES[query_spec.name], query_spec.payload)
 
 
 def _payload(shape: Shape, description: str) -> Schema:
@@ -103,7 +103,7 @@ def _payload(shape: Shape, description: str) -> Schema:
     forms = [*shape.bare, Keys({"value": value}, ("value",)).schema(_ENVELOPE)]
     # An own key that is called like one of the envelope's is the envelope's.
     forms += (keys.schema(_ENVELOPE) for keys in shape.objects)
-    text = f"{description}; at most {LARGEST_PAYLOAD_BYTES} bytes"
+    text = f"{description}; at most {MAX_PAYLOAD_BYTES} bytes"
     return {"description": text, "anyOf": forms}
 
 
@@ -175,12 +175,12 @@ _ENVELOPE: Final[Mapping[str, Schema]] = {
     "id": {
         "type": ["string", "null"],
         "minLength": 1,
-        "maxLength": LONGEST_ID,
+        "maxLength": MAX_ID_LENGTH,
         "pattern": r"^(?![\s\S]*[\u0000-\u001f\u007f-\u00a0\u00ad])",
     },
     "ttl_s": {
         "anyOf": [
-            {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_NUMBER},
+            {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_NUMBER},
             {"type": "string", "pattern": f"^{_NUMERIC}\\+?(?=.*[1-9])[0-9.]+$"},
             _NULL,
         ]
@@ -195,7 +195,7 @@ _PRESS: Final = Shape(_PRESSES, (Keys({}),))
 _SWITCH: Final = Shape(
     (_word("true", "on", "1", "false", "off", "0"), {"enum": [True, False, 1, 0]})
 )
-_MINUTES: Final[Schema] = {"anyOf": _number(0, LONGEST_MINUTES)}
+_MINUTES: Final[Schema] = {"anyOf": _number(0, MAX_MINUTES)}
 
 
 def _shape_of(spec: CommandSpec[Any], max_current_a: int) -> Shape:
@@ -221,14 +221,14 @@ def _shapes(max_current_a: int) -> Mapping[str, Shape]:
             (*_PRESSES, *_number(2, 600)),
             (Keys({}), Keys({"timeout": {"anyOf": _number(1, 600)}}, ("timeout",))),
         ),
-        "max_charger_current": Shape(tuple(_number(LEAST_CURRENT_A, max_current_a))),
+        "max_charger_current": Shape(tuple(_number(MIN_CURRENT_A, max_current_a))),
         "offline_max_circuit_current": lasting,
         "max_circuit_current": lasting,
     }
 
 
 def _charger(max_current_a: int) -> Shape:
-    bare = (*_number(0, 0), *_number(LEAST_CURRENT_A, max_current_a, whole=False))
+    bare = (*_number(0, 0), *_number(MIN_CURRENT_A, max_current_a, whole=False))
     amps = {"anyOf": list(bare)}
     return Shape(
         bare, tuple(Keys({key: amps, "minutes": _MINUTES}, (key,)) for key in ("amps", "value"))
@@ -289,8 +289,8 @@ _PERIOD: Final[Mapping[str, Schema]] = {"from": _QUERY_TIME, "to": _QUERY_TIME}
 _NAME: Final[Schema] = {
     "anyOf": [
         {"enum": [spec.name for spec in REGISTRY.values()]},
-        {"type": "string", "pattern": f"^(observation_)?[0-9]{{1,{MOST_DIGITS}}}$"},
-        {"type": "integer", "minimum": 0, "maximum": 10**MOST_DIGITS - 1},
+        {"type": "string", "pattern": f"^(observation_)?[0-9]{{1,{MAX_DIGITS}}}$"},
+        {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
     ]
 }
 _QUERIES: Final[Mapping[str, Shape]] = {

@@ -8,7 +8,7 @@ from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, LED, TOUCH_BUTTON
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
 from bridge.core.easee.observation_registry import NAMES_NOBODY, REGISTRY, ObservationSpec
-from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
 
 _RULES = """\
@@ -267,8 +267,8 @@ def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
 
 
 def _queries() -> Iterator[tuple[str, str, str]]:
-    for question in QUESTIONS.values():
-        yield _code(question.name), question.payload, question.description
+    for query_spec in QUERIES.values():
+        yield _code(query_spec.name), query_spec.payload, query_spec.description
 
 
 def _code(text: str) -> str:

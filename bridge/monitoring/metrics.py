@@ -16,32 +16,32 @@ import msgspec
 
 from bridge.core.delivery.outbox import REFUSED
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.effects import CallCloud, Effect, Note
+from bridge.core.effects import Effect, LogEntry, SendRequest
 from bridge.core.events import (
     CloudFailed,
-    CommandNotSaved,
     CommandSaved,
+    CommandSaveFailed,
     Event,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
-    Observed,
-    ReportNotSaved,
+    ObservationsReceived,
     ReportSaved,
+    ReportSaveFailed,
     StoreFailed,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     ValuesAcked,
 )
 from bridge.core.messages import Publish
-from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
 from bridge.errors import RateLimited
-from bridge.monitoring.status_page import StatusPage
+from bridge.monitoring.status_page import StatusModel
 
 # Somebody may ask for anything; the number of labels stays ours.
 UNKNOWN = "other"
@@ -105,7 +105,7 @@ class _Answer(msgspec.Struct):
     elapsed_ms: int
 
 
-class Latency:
+class Histogram:
     """A histogram of durations in seconds."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Latency:
         return tuple(found)
 
 
-class Tally:
+class Metrics:
     """Counters, and where things stand.
 
     Attributes:
@@ -140,15 +140,15 @@ class Tally:
         free_bytes: What its filesystem has left; likewise.
         cloud: The word of ``bridge/cloud``; empty before the first.
         why: What is wrong with what this bridge cannot do without, by kind of alert, in words.
-        page: What the status page shows; None where nobody looks.
+        model: What the status page shows; None where nobody looks.
     """
 
-    def __init__(self, topics: Topics, page: StatusPage | None = None) -> None:
+    def __init__(self, topics: Topics, model: StatusModel | None = None) -> None:
         self._topics = topics
         self._alert_topics = {topics.alert(kind): kind for kind in OF_A_LINK}
-        self.page = page
+        self.model = model
         self.counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        self.command_s = Latency()
+        self.command_s = Histogram()
         self.broker_up = False
         self.stream_up = False
         self.store_ok = False
@@ -166,10 +166,10 @@ class Tally:
 
     def event(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Take one event."""
-        if self.page is not None:
-            self.page.event(event)
+        if self.model is not None:
+            self.model.event(event)
         match event:
-            case Observed(observations, source):
+            case ObservationsReceived(observations, source):
                 self._count("observations", source, by=len(observations))
             case MqttAcked(_, reason_code):
                 self._count("mqtt_acknowledged", "refused" if reason_code >= REFUSED else "ok")
@@ -189,7 +189,7 @@ class Tally:
             case StreamClosed():
                 self.stream_up = False
                 self._count("stream_losses")
-            case StreamOddity(kind, _, times):
+            case StreamAnomaly(kind, _, times):
                 self._count("stream_oddities", kind, by=times)
             case CloudFailed(_, error):
                 self._count("cloud_failures", type(error).__name__)
@@ -198,22 +198,22 @@ class Tally:
             case CommandSaved() | ReportSaved():
                 self.store_ok = True
                 self._count("store_commits", _kind(event))
-            case CommandNotSaved() | ReportNotSaved():
+            case CommandSaveFailed() | ReportSaveFailed():
                 self.store_ok = False
                 self._count("store_failures", _kind(event))
             case StoreOpened():
                 self.store_ok = True
             case StoreFailed():
                 self.store_ok = False
-            case StoreTended(used_share, free_bytes):
+            case StoreMaintained(used_share, free_bytes):
                 self.used_share, self.free_bytes = used_share, free_bytes
             case _:
                 pass
 
     def effect(self, effect: Effect) -> None:  # noqa: C901 - one case per effect
         """Take one effect."""
-        if self.page is not None:
-            self.page.effect(effect)
+        if self.model is not None:
+            self.model.effect(effect)
         if isinstance(effect, Publish) and effect.telemetry:  # nearly all
             self.counts[VALUES_PUBLISHED] += 1
             return
@@ -231,9 +231,9 @@ class Tally:
                         self.why[self._alert_topics[topic]] = why
                 elif topic.split("/")[-2:-1] == ["result"]:
                     self._answered(payload)
-            case CallCloud(_, request):
+            case SendRequest(_, request):
                 self._count("cloud_requests", request.endpoint.value)
-            case Note(level):
+            case LogEntry(level):
                 self._count("log_lines", level)
             case _:
                 pass
@@ -242,7 +242,7 @@ class Tally:
         answer = msgspec.json.decode(payload, type=_Answer)
         if not answer.final:
             return
-        known = answer.command in CATALOGUE or answer.command in QUESTIONS
+        known = answer.command in CATALOGUE or answer.command in QUERIES
         command = answer.command if known else UNKNOWN
         self._count("answers", command, answer.state, answer.reason or "")
         self.command_s.add(answer.elapsed_ms / 1000)
@@ -251,5 +251,5 @@ class Tally:
         self.counts[name, labels] += by
 
 
-def _kind(event: CommandSaved | CommandNotSaved | ReportSaved | ReportNotSaved) -> str:
-    return "command" if isinstance(event, CommandSaved | CommandNotSaved) else "report"
+def _kind(event: CommandSaved | CommandSaveFailed | ReportSaved | ReportSaveFailed) -> str:
+    return "command" if isinstance(event, CommandSaved | CommandSaveFailed) else "report"

@@ -5,7 +5,7 @@ Rules:
 1. Only names in :data:`SHOWN` are kept of a charger's values, and only chosen fields of documents.
    So nothing personal can come here, whatever is published some day.
 2. What is kept is bounded: the chargers of ``bridge/info``, one value per name, the last
-   :data:`MOST_COMMANDS` commands of each.
+   :data:`MAX_COMMANDS` commands of each.
 3. Every part has a revision. Who shows it asks for what is newer than the one he has.
 """
 
@@ -17,15 +17,15 @@ from typing import Final
 
 import msgspec
 
-from bridge.core.chargers.state import CLOUD_MADE
+from bridge.core.chargers.state import CLOUD_GENERATED_IDS
 from bridge.core.effects import Effect
-from bridge.core.events import Event, MqttConnected, MqttDisconnected, Observed
+from bridge.core.events import Event, MqttConnected, MqttDisconnected, ObservationsReceived
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import DecodeError
 
-MOST_COMMANDS = 5
+MAX_COMMANDS = 5
 BRIDGE = "bridge"
 # Names of state topics, as the contract has them.
 SHOWN: Final = frozenset(
@@ -44,23 +44,23 @@ SHOWN: Final = frozenset(
     }
 )
 # How the topics end that are worth a look among all the values.
-LOOKED_AT: Final = SHOWN | {"availability"}
-OF_A_SESSION: Final = ("started_at", "ended_at", "energy_kwh", "auth_reason_name", "offline")
-OF_AN_ALERT: Final = ("message", "hint", "since")
-OF_A_COMMAND: Final = ("command", "state", "reason", "final", "received_at", "elapsed_ms")
+SHOWN_TOPIC_ENDINGS: Final = SHOWN | {"availability"}
+SESSION_FIELDS: Final = ("started_at", "ended_at", "energy_kwh", "auth_reason_name", "offline")
+ALERT_FIELDS: Final = ("message", "hint", "since")
+COMMAND_FIELDS: Final = ("command", "state", "reason", "final", "received_at", "elapsed_ms")
 
 Document = Mapping[str, object]
 
 
 @dataclass(slots=True)
-class _Shown:
+class _ChargerCard:
     """One charger as far as it is known."""
 
     revision: int = 0
     availability: str = "unknown"
     values: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, Document | None] = field(default_factory=dict)
-    commands: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=MOST_COMMANDS))
+    commands: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=MAX_COMMANDS))
     measured_at: datetime | None = None
 
     def document(self, charger_id: str) -> Document:
@@ -74,7 +74,7 @@ class _Shown:
         }
 
 
-class StatusPage:
+class StatusModel:
     """The bridge and its chargers, ready to be shown.
 
     Attributes:
@@ -83,7 +83,7 @@ class StatusPage:
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
-        self._chargers: dict[str, _Shown] = {}
+        self._chargers: dict[str, _ChargerCard] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
         self._alerts: dict[str, Document] = {}
         self._bridge_revision = 0
@@ -96,12 +96,12 @@ class StatusPage:
                 self._say("broker", "connected")
             case MqttDisconnected():
                 self._say("broker", "disconnected")
-            case Observed(observations):
+            case ObservationsReceived(observations):
                 for raw in observations:
-                    shown = self._chargers.get(raw.charger_id)
+                    card = self._chargers.get(raw.charger_id)
                     # What the cloud says of a charger is no sign of life.
-                    if shown is not None and raw.id not in CLOUD_MADE:
-                        self._hear(shown, raw.timestamp)
+                    if card is not None and raw.id not in CLOUD_GENERATED_IDS:
+                        self._hear(card, raw.timestamp)
             case _:
                 pass
 
@@ -109,7 +109,7 @@ class StatusPage:
         """Take one effect; only what is published is shown."""
         if not isinstance(effect, Publish):
             return
-        if effect.telemetry and effect.topic.rpartition("/")[2] not in LOOKED_AT:
+        if effect.telemetry and effect.topic.rpartition("/")[2] not in SHOWN_TOPIC_ENDINGS:
             return
         levels = effect.topic.removeprefix(f"{self._topics.base}/").split("/")
         match levels:
@@ -118,8 +118,8 @@ class StatusPage:
             case ["bridge", *rest]:
                 self._of_bridge(rest, effect.payload)
             case [charger_id, "availability"]:
-                shown = self._of(charger_id)
-                self._put(shown, availability=effect.payload.decode())
+                card = self._of(charger_id)
+                self._put(card, availability=effect.payload.decode())
             case [charger_id, "state", name] if name in SHOWN:
                 self._value(self._of(charger_id), name, effect.payload.decode())
             case [charger_id, "session", ("current" | "last") as which]:
@@ -138,9 +138,9 @@ class StatusPage:
             "revision": self.revision,
             "order": sorted(self._chargers),
             "chargers": [
-                shown.document(charger_id)
-                for charger_id, shown in sorted(self._chargers.items())
-                if shown.revision > revision
+                card.document(charger_id)
+                for charger_id, card in sorted(self._chargers.items())
+                if card.revision > revision
             ],
         }
         if self._bridge_revision > revision:
@@ -150,9 +150,9 @@ class StatusPage:
     def heard(self) -> Mapping[str, str]:
         """Return when each charger's newest value was measured, as far as there is one."""
         return {
-            charger_id: iso_utc(shown.measured_at)
-            for charger_id, shown in self._chargers.items()
-            if shown.measured_at is not None
+            charger_id: iso_utc(card.measured_at)
+            for charger_id, card in self._chargers.items()
+            if card.measured_at is not None
         }
 
     # -- parts ------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class StatusPage:
                 self._alerts.pop("/".join(kind), None)
                 if payload:
                     alert = msgspec.json.decode(payload)
-                    self._alerts["/".join(kind)] = {name: alert[name] for name in OF_AN_ALERT}
+                    self._alerts["/".join(kind)] = {name: alert[name] for name in ALERT_FIELDS}
                 if before != self._alerts:
                     self._bridge_revision = self._next()
             case _:
@@ -193,45 +193,45 @@ class StatusPage:
             del self._chargers[gone]
             self._next()
 
-    def _of(self, charger_id: str) -> _Shown:
+    def _of(self, charger_id: str) -> _ChargerCard:
         if charger_id not in self._chargers:
-            self._chargers[charger_id] = _Shown(self._next())
+            self._chargers[charger_id] = _ChargerCard(self._next())
         return self._chargers[charger_id]
 
-    def _put(self, shown: _Shown, *, availability: str) -> None:
-        if shown.availability != availability:
-            shown.availability, shown.revision = availability, self._next()
+    def _put(self, card: _ChargerCard, *, availability: str) -> None:
+        if card.availability != availability:
+            card.availability, card.revision = availability, self._next()
 
-    def _value(self, shown: _Shown, name: str, text: str) -> None:
-        if shown.values.get(name) != text:
-            shown.values[name], shown.revision = text, self._next()
+    def _value(self, card: _ChargerCard, name: str, text: str) -> None:
+        if card.values.get(name) != text:
+            card.values[name], card.revision = text, self._next()
 
-    def _session(self, shown: _Shown, which: str, payload: bytes) -> None:
+    def _session(self, card: _ChargerCard, which: str, payload: bytes) -> None:
         document = msgspec.json.decode(payload) if payload else None
-        chosen = document and {name: document.get(name) for name in OF_A_SESSION}
-        if shown.sessions.get(which) != chosen:
-            shown.sessions[which], shown.revision = chosen, self._next()
+        chosen = document and {name: document.get(name) for name in SESSION_FIELDS}
+        if card.sessions.get(which) != chosen:
+            card.sessions[which], card.revision = chosen, self._next()
 
-    def _answer(self, shown: _Shown, payload: bytes) -> None:
+    def _answer(self, card: _ChargerCard, payload: bytes) -> None:
         """Put an answer in front; the later word on a command takes the earlier one's place."""
         document = msgspec.json.decode(payload)
-        chosen = {name: document.get(name) for name in OF_A_COMMAND}
-        for earlier in list(shown.commands):
+        chosen = {name: document.get(name) for name in COMMAND_FIELDS}
+        for earlier in list(card.commands):
             same = all(earlier[name] == chosen[name] for name in ("command", "received_at"))
             if same and (not earlier["final"] or earlier == chosen):
-                shown.commands.remove(earlier)
-        if len(shown.commands) == MOST_COMMANDS:
-            shown.commands.pop()
-        shown.commands.appendleft(chosen)
-        shown.revision = self._next()
+                card.commands.remove(earlier)
+        if len(card.commands) == MAX_COMMANDS:
+            card.commands.pop()
+        card.commands.appendleft(chosen)
+        card.revision = self._next()
 
-    def _hear(self, shown: _Shown, timestamp: str) -> None:
+    def _hear(self, card: _ChargerCard, timestamp: str) -> None:
         try:
             at = read_utc(timestamp)
         except DecodeError:  # the state counts and names it
             return
-        if shown.measured_at is None or at > shown.measured_at:
-            shown.measured_at = at
+        if card.measured_at is None or at > card.measured_at:
+            card.measured_at = at
 
     def _say(self, name: str, value: object) -> None:
         if self._bridge.get(name) != value:

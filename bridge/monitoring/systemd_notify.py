@@ -14,7 +14,7 @@ MICROSECONDS: Final = 1_000_000
 FEEDS_PER_PERIOD: Final = 2
 
 
-class ServiceManager:
+class SystemdNotifier:
     """Whoever started us, as far as the environment tells."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:

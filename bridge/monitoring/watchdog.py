@@ -3,7 +3,7 @@
 Rules:
 
 1. Whoever waits for something outside promises here when he will be heard of again
-   (:class:`Signs`). The gateway's loop beats only while every promise is kept.
+   (:class:`LivenessRegistry`). The gateway's loop beats only while every promise is kept.
 2. A thread of its own looks for the beat (:class:`Watchdog`). It counts looks, not seconds: a
    process that was stopped, or a machine that was asleep, has missed none, however late it is.
 3. What is stuck cannot be asked to end in order. The process ends at once, with status 75, and a
@@ -20,30 +20,30 @@ from typing import Final
 
 import structlog
 
-from bridge.monitoring.systemd_notify import ServiceManager
+from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.ports import Clock
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S: Final = 5.0
+CHECK_EVERY_S: Final = 5.0
 # A minute. A Raspberry Pi that swaps, or waits for its SD card, stands still for many seconds.
-LOOKS_WITHOUT_A_BEAT: Final = 12
+MAX_MISSED_BEATS: Final = 12
 LAST_WORD_S: Final = 2.0
 FRAMES_NAMED: Final = 4
 
 
-class Signs:
+class LivenessRegistry:
     """What is to be heard of by when. Used on the loop only."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._due_s: dict[str, float] = {}
 
-    def promise(self, name: str, within_s: float) -> None:
-        """Expect another sign of this name, or :meth:`kept`, within so many seconds."""
+    def expect(self, name: str, within_s: float) -> None:
+        """Expect another sign of this name, or :meth:`done`, within so many seconds."""
         self._due_s[name] = self._clock.now().mono_s + within_s
 
-    def kept(self, name: str) -> None:
+    def done(self, name: str) -> None:
         """Expect nothing of this name any more."""
         self._due_s.pop(name, None)
 
@@ -57,7 +57,7 @@ class Watchdog:
     """Ends the process when nobody calls :meth:`beat` any more.
 
     Args:
-        manager: Fed while all is well.
+        notifier: Fed while all is well.
         every_s: Between two looks; shorter where the service manager wants it so.
         looks: So many looks without a beat are the end.
         leave: Ends the process, whatever else is going on.
@@ -65,14 +65,14 @@ class Watchdog:
 
     def __init__(
         self,
-        manager: ServiceManager,
+        notifier: SystemdNotifier,
         *,
-        every_s: float = LOOK_EVERY_S,
-        looks: int = LOOKS_WITHOUT_A_BEAT,
+        every_s: float = CHECK_EVERY_S,
+        looks: int = MAX_MISSED_BEATS,
         leave: Callable[[int], object] = os._exit,
     ) -> None:
-        self._manager = manager
-        wanted_s = manager.feed_every_s
+        self._notifier = notifier
+        wanted_s = notifier.feed_every_s
         self._every_s = every_s if wanted_s is None else min(every_s, wanted_s)
         # As patient as without it: the looks are only closer together.
         self._looks = max(2, round(looks * every_s / self._every_s))
@@ -86,7 +86,7 @@ class Watchdog:
     def beat(self) -> None:
         """Say that all is well; the first time also that the service is ready."""
         if not self._beats:
-            self._manager.ready()
+            self._notifier.ready()
         self._beats += 1
 
     def start(self) -> None:
@@ -103,11 +103,11 @@ class Watchdog:
         beats = self._beats
         if beats != self._seen:
             self._seen, self._missed = beats, 0
-            self._manager.alive()
+            self._notifier.alive()
             return True
         self._missed += 1
         if self._missed < self._looks:
-            self._manager.alive()
+            self._notifier.alive()
             return True
         return False
 

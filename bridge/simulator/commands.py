@@ -18,7 +18,7 @@ Effect = Callable[[Charger, Body], None]
 
 REMOTE_USER = "user-4711"
 PAIRED_TAG = "04C0FFEE123456"
-MOST_AMPS = 40
+MAX_CURRENT_A = 40
 # ``resume_charging`` puts the dynamic limit back to its maximum a moment after the answer, and so
 # overwrites a limit sent right behind it (evcc PR#1823, PR#8588).
 RESUMES_AFTER_S = 1.0
@@ -61,7 +61,7 @@ def is_number(value: object) -> bool:
 
 def is_amps(value: object) -> bool:
     """Say whether a JSON value is a current a charger may be told."""
-    return is_number(value) and 0 <= amount(value) <= MOST_AMPS
+    return is_number(value) and 0 <= amount(value) <= MAX_CURRENT_A
 
 
 def is_minutes(value: object) -> bool:

@@ -20,10 +20,10 @@ from bridge.simulator.scenario import Scenario
 from bridge.simulator.web import WSMsgType, web
 
 SEPARATOR = "\x1e"
-HANDSHAKE_WITHIN_S = 15.0
-LONGEST_RECORD = 1 << 20
+HANDSHAKE_TIMEOUT_S = 15.0
+MAX_RECORD_BYTES = 1 << 20
 # A client that does not read is let go before it holds more than this.
-LONGEST_QUEUE = 200_000
+MAX_QUEUE_LENGTH = 200_000
 
 PING = json.dumps({"type": 6}) + SEPARATOR
 Replay = Callable[[str], list[Update] | None]
@@ -84,7 +84,7 @@ class Connection:
     socket: web.WebSocketResponse
     line: asyncio.Transport | None = None
     subscribed: set[str] = field(default_factory=set)
-    waiting: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(LONGEST_QUEUE))
+    waiting: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(MAX_QUEUE_LENGTH))
     partial: str = ""
     greeted: bool = False
     ending: bool = False
@@ -188,7 +188,7 @@ class Hub:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Talk to one client until it goes."""
         socket = web.WebSocketResponse(
-            autoping=True, compress=False, max_msg_size=LONGEST_RECORD, timeout=1.0
+            autoping=True, compress=False, max_msg_size=MAX_RECORD_BYTES, timeout=1.0
         )
         await socket.prepare(request)
         connection = Connection(socket, request.transport)
@@ -229,7 +229,7 @@ class Hub:
         socket = connection.socket
         while True:
             patience_s = (
-                self._scenario.client_timeout_s if connection.greeted else HANDSHAKE_WITHIN_S
+                self._scenario.client_timeout_s if connection.greeted else HANDSHAKE_TIMEOUT_S
             )
             try:
                 message = await socket.receive(timeout=patience_s)
@@ -245,7 +245,7 @@ class Hub:
             for record in records:
                 if not self._take(connection, record):
                     return True
-            if len(connection.partial) > LONGEST_RECORD:
+            if len(connection.partial) > MAX_RECORD_BYTES:
                 return True
 
     def _take(self, connection: Connection, text: str) -> bool:

@@ -14,7 +14,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LEAST_CURRENT_A = 6.0
+MIN_CURRENT_A = 6.0
 
 
 class OpMode(enum.IntEnum):
@@ -168,7 +168,7 @@ ROWS = (
     ),
     _Row(lambda f: not f.enabled, OpMode.AWAITING_START, Reason.DISABLED, "B"),
     _Row(lambda f: f.withheld, OpMode.AWAITING_START, Reason.WAITING_FOR_SCHEDULE, "B"),
-    _Row(lambda f: f.limit.amps < LEAST_CURRENT_A, OpMode.AWAITING_START, None, "B"),
+    _Row(lambda f: f.limit.amps < MIN_CURRENT_A, OpMode.AWAITING_START, None, "B"),
     _Row(lambda f: f.full, OpMode.COMPLETED, Reason.CAR_NOT_CHARGING, "B"),
     _Row(lambda f: not f.drawing, OpMode.READY_TO_CHARGE, Reason.OK, "B"),
     _Row(lambda _: True, OpMode.CHARGING, None, "C", Led.CHARGING, Led.SMART_CHARGING),

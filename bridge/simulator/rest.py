@@ -29,7 +29,7 @@ SURPLUS_MODES = ("none", "chargingWithImport")
 OCPP_MODES = ("OcppOff", "DualProtocol")
 PASSWORD_LENGTHS = range(16, 21)
 SCHEDULES = ("delayed", "daily", "weekly")
-MOST_SESSIONS = 100
+MAX_SESSIONS = 100
 ERROR_CODE = 119
 
 
@@ -162,7 +162,7 @@ def _sessions(_: World, charger: Charger, call: Call) -> Answer:
 
 
 def _descending(_: World, charger: Charger, call: Call) -> Answer:
-    limit = min(MOST_SESSIONS, int(call.query.get("limit", "10")))
+    limit = min(MAX_SESSIONS, int(call.query.get("limit", "10")))
     return Answer(200, usage.descending(charger, max(0, limit)))
 
 

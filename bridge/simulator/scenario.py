@@ -8,7 +8,7 @@ from bridge.errors import ConfigError
 FIRST_SERIAL = 1
 PENDING_OP_MODES = (2, 7)
 # A day in about nine seconds; beyond that a step no longer keeps up with what it has to live.
-FASTEST = 10_000
+MAX_SPEED = 10_000
 NOT_NEGATIVE = (
     "authorize_after_s",
     "token_ttl_s",
@@ -103,8 +103,8 @@ class Scenario:
             yield f"chargers: must be 1 or more, not {self.chargers}"
         if self.equalizers < 0:
             yield f"equalizers: must be 0 or more, not {self.equalizers}"
-        if not 0 < self.speed <= FASTEST:
-            yield f"speed: must be above 0 and at most {FASTEST}, not {self.speed}"
+        if not 0 < self.speed <= MAX_SPEED:
+            yield f"speed: must be above 0 and at most {MAX_SPEED}, not {self.speed}"
         if self.pending_op_mode not in PENDING_OP_MODES:
             yield f"pending_op_mode: must be 2 or 7, not {self.pending_op_mode}"
         if self.records_per_frame < 1:

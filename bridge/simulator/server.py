@@ -16,7 +16,7 @@ from bridge.simulator.web import web
 LOGIN = "/api/accounts/login"
 REFRESH = "/api/accounts/refresh_token"
 OPEN_TO_ALL = frozenset({LOGIN, REFRESH, "/health"})
-LARGEST_BODY = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 FIRST_ERROR = 400
 BLOCK_TEXT = (
     "There were too many requests from your IP address. It is now blocked; contact support."
@@ -38,7 +38,7 @@ class Server:
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
-        app = web.Application(middlewares=[self._gate], client_max_size=LARGEST_BODY)
+        app = web.Application(middlewares=[self._gate], client_max_size=MAX_BODY_BYTES)
         for hub in HUBS:
             app.router.add_post(f"{hub}/negotiate", self._negotiate)
             app.router.add_get(hub, self._socket)

@@ -14,7 +14,7 @@ FIRST_CAR_WITHIN_S = (5.0, 20.0)
 BETWEEN_CARS_S = (300.0, 1500.0)
 LINGERS_FULL_S = (120.0, 900.0)
 TAG_AFTER_S = (10.0, 40.0)
-WAITS_AT_MOST_S = 3600.0
+MAX_WAIT_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Traffic:
             charger.show_tag(TAG)
         elif self.authorize_after_s is not None and waited_s >= self.authorize_after_s:
             charger.authorize(REMOTE_USER, AUTH_REMOTE)
-        elif waited_s >= WAITS_AT_MOST_S:
+        elif waited_s >= MAX_WAIT_S:
             charger.unplug()
 
     def _linger(self, charger: Charger) -> None:

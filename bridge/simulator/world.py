@@ -40,10 +40,10 @@ from bridge.simulator.traffic import Traffic
 CHARGERS_PER_CIRCUIT = 3
 FIRST_CIRCUIT = 8101
 SITE_ID = 8001
-LONGEST_SLICE_S = 10.0  # world seconds lived at once
+MAX_SLICE_S = 10.0  # world seconds lived at once
 # In less than this nothing happens at a charger, and a request need not wait for all of them.
-LEAST_SLICE_S = 0.01
-MOST_SLICES = 20_000
+MIN_SLICE_S = 0.01
+MAX_SLICES = 20_000
 COMMANDS_KEPT = 1000
 
 SET_DYNAMIC_CIRCUIT_CURRENT = 22
@@ -104,7 +104,7 @@ class World:
         self._due: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = count()
         self._last_ticks = 0
-        self.longest_slice_s = LONGEST_SLICE_S
+        self.longest_slice_s = MAX_SLICE_S
         for charger_id in scenario.serials:
             self.add(charger_id)
         for number in range(1, scenario.equalizers + 1):
@@ -169,10 +169,10 @@ class World:
     def step(self, now: datetime) -> None:
         """Live up to ``now``, or nearly."""
         world_s = (now - self.now).total_seconds() * self.scenario.speed
-        if world_s < LEAST_SLICE_S:
+        if world_s < MIN_SLICE_S:
             self._run_due(max(now, self.now))
             return
-        slices = min(MOST_SLICES, max(1, round(world_s / self.longest_slice_s)))
+        slices = min(MAX_SLICES, max(1, round(world_s / self.longest_slice_s)))
         started_at, length = self.now, (now - self.now) / slices
         for number in range(1, slices + 1):
             self.now = started_at + length * number

@@ -11,8 +11,8 @@ import re
 import pytest
 import yaml
 
-from bridge.conventions.homeassistant.discovery_messages import Facts, describe
-from bridge.conventions.homeassistant.entities import LONGEST_STATE, entities
+from bridge.conventions.homeassistant.discovery_messages import DeviceInfo, describe
+from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, entities
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.topics import HomeAssistantTopics, Topics
@@ -55,7 +55,7 @@ def single_messages(allow):
     """Describe a charger in the form that every version knows: document by topic."""
     topics, commands = Topics(), CommandSettings(allow=allow)
     return describe(
-        Facts(ONE, 1, "347"),
+        DeviceInfo(ONE, 1, "347"),
         entities(ONE, topics, commands),
         form="component",
         topics=topics,
@@ -89,7 +89,7 @@ def expected(config):
         case {"value_template": template} if "'true'" in template:
             return {"true": "ON", "false": "OFF", "null": "None"}
         case _:
-            return {"": "None", "x" * 999: "x" * LONGEST_STATE, "0": "0"}
+            return {"": "None", "x" * 999: "x" * MAX_STATE_LENGTH, "0": "0"}
 
 
 async def judged(version, asked):

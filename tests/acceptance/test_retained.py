@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bridge.adapters.mqtt.client import overheard
+from bridge.adapters.mqtt.client import read_retained
 from bridge.settings import MqttSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
@@ -37,7 +37,7 @@ async def test_a_live_retained_command_is_emptied_and_named(stage, version, stat
         assert (await w.final(ONE, "start"))["state"] == state
         await w.until(lambda: START in w.retained.get(ALERT, b"").decode(), "the alert")
         there = MqttSettings("127.0.0.1", s.broker.port)
-        assert await overheard(there, (START,)) == {}
+        assert await read_retained(there, (START,)) == {}
         before = len(s.cloud.world.commands)
         assert before == (1 if version == "3.1.1" else 0)
         await s.gateway.end()
@@ -65,7 +65,7 @@ async def test_what_was_retained_before_the_first_start_is_emptied_too(stage, ve
         w.publish(f"charger/{ONE}/set/refresh", "PRESS")
         await w.final(ONE, "refresh")
         assert len(w.results(ONE, "start")) == 1
-        assert await overheard(MqttSettings("127.0.0.1", s.broker.port), (START,)) == {}
+        assert await read_retained(MqttSettings("127.0.0.1", s.broker.port), (START,)) == {}
         assert not s.cloud.world.commands
 
 

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
 HERE = Path(__file__).with_name("signalr")
 FIRST, SECOND = "EH000001", "EH000002"
-INSTALL_WITHIN_S = 120
+INSTALL_TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def node() -> str:
             [npm, "ci", "--prefix", str(HERE)],
             check=True,
             capture_output=True,
-            timeout=INSTALL_WITHIN_S,
+            timeout=INSTALL_TIMEOUT_S,
         )
     return found
 

@@ -58,12 +58,12 @@ def test_a_clock_that_the_cloud_contradicts_is_not_trusted(monkeypatch, tmp_path
     """It is said once, until the clock is right again; then it is trusted at once."""
     monkeypatch.setattr(module, "TIMESYNC_RUNS", tmp_path / "missing")
     clock = SystemClock()
-    clock.told(clock.now().wall)
+    clock.update_server_time(clock.now().wall)
     assert clock.now().trusted is True
 
     with capture_logs() as logged:
         for _ in range(2):
-            clock.told(clock.now().wall + off)
+            clock.update_server_time(clock.now().wall + off)
     doubted = clock.now()
     assert doubted.trusted is False
     assert doubted.told is not None
@@ -71,10 +71,10 @@ def test_a_clock_that_the_cloud_contradicts_is_not_trusted(monkeypatch, tmp_path
     assert [line["event"] for line in logged] == ["clock.contradicted"]
     assert abs(logged[0]["ahead_s"] + off.total_seconds()) < 60
 
-    clock.told(clock.now().wall - timedelta(seconds=4))
+    clock.update_server_time(clock.now().wall - timedelta(seconds=4))
     assert clock.now().trusted is True
     with capture_logs() as logged:
-        clock.told(clock.now().wall + off)
+        clock.update_server_time(clock.now().wall + off)
     assert len(logged) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_step_of_the_wall_clock_is_seen_at_once(monkeypatch, tmp_path):
     """What the cloud said is carried on by a clock nobody sets."""
     monkeypatch.setattr(module, "TIMESYNC_RUNS", tmp_path / "missing")
     clock = SystemClock()
-    clock.told(clock.now().wall)
+    clock.update_server_time(clock.now().wall)
     true_time = module.time.time
     monkeypatch.setattr(module.time, "time", lambda: true_time() - 3600)
 
@@ -93,6 +93,6 @@ def test_a_time_before_this_program_was_built_tells_nothing(monkeypatch, tmp_pat
     """A server whose clock is that wrong is no reference."""
     monkeypatch.setattr(module, "TIMESYNC_RUNS", tmp_path / "missing")
     clock = SystemClock()
-    clock.told(BUILT_AT - timedelta(days=1))
+    clock.update_server_time(BUILT_AT - timedelta(days=1))
 
     assert clock.now().trusted is True

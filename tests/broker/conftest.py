@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.core.events import (
     Event,
     MqttAcked,
@@ -56,7 +56,7 @@ def broker(make_broker) -> Mosquitto:
 class Link:
     """A running link and what it emitted."""
 
-    link: PahoLink
+    mqtt_client: MqttClient
     events: list[Event] = field(default_factory=list)
 
     def seen(self, kind: type) -> list:
@@ -91,7 +91,7 @@ async def linked(port: int, **changes: object) -> AsyncIterator[Link]:
     loopback = changes.pop("loopback", ())
     events: list[Event] = []
     settings = replace(MqttSettings(host="127.0.0.1", port=port, client_id="bridge"), **changes)
-    link = PahoLink(
+    mqtt_client = MqttClient(
         settings,
         will=OFFLINE,
         subscriptions=filters,
@@ -100,6 +100,6 @@ async def linked(port: int, **changes: object) -> AsyncIterator[Link]:
         emit=events.append,
     )
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(link.run())
-        yield Link(link, events)
+        running = group.create_task(mqtt_client.run())
+        yield Link(mqtt_client, events)
         running.cancel()

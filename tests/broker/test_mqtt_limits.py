@@ -11,7 +11,7 @@ from bridge.adapters.mqtt import client as mqtt
 from bridge.core.delivery.outbox import SET_ASIDE
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected
 from bridge.core.messages import Publish
-from bridge.gateway import Gateway, Inbox
+from bridge.gateway import EventLoop, EventQueue
 from bridge.settings import MqttSettings
 from tests.broker.conftest import OFFLINE, ONLINE
 from tests.mosquitto import until
@@ -50,17 +50,17 @@ class Talker:
 @contextlib.asynccontextmanager
 async def talking(broker: Scripted, talker: Talker, **changes):
     """Run a gateway that has nothing but a machine and a real link."""
-    inbox = Inbox()
+    queue = EventQueue()
     settings = MqttSettings(host="127.0.0.1", port=broker.port, client_id="bridge", **changes)
-    link = mqtt.PahoLink(
-        settings, will=OFFLINE, subscriptions=(), clock=SystemClock(), emit=inbox.put
+    mqtt_client = mqtt.MqttClient(
+        settings, will=OFFLINE, subscriptions=(), clock=SystemClock(), emit=queue.put
     )
-    gateway = Gateway(
-        talker, inbox, link=link, cloud=None, stream=None, store=None, clock=SystemClock()
+    gateway = EventLoop(
+        talker, queue, link=mqtt_client, cloud=None, stream=None, store=None, clock=SystemClock()
     )
-    inbox.wake = gateway._wake
+    queue.wake = gateway._wake
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(link.run())
+        running = tasks.create_task(mqtt_client.run())
         yield gateway
         running.cancel()
 

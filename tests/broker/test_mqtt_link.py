@@ -3,10 +3,10 @@
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.mqtt.client import probe
+from bridge.adapters.mqtt.client import check_connection
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, MqttMessage
-from bridge.core.messages import Publish, Receipt
-from bridge.errors import LinkLost
+from bridge.core.messages import AckToken, Publish
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings, Secret
 from tests.broker.conftest import FILTERS, OFFLINE, ONLINE, SET, STATE, linked
 from tests.mosquitto import outsider, until
@@ -21,16 +21,16 @@ async def test_messages_go_both_ways_and_are_acknowledged(broker, version):
     with outsider(broker.port, "charger/#") as other:
         async with linked(broker.port, version=version) as it:
             connected = await it.connected()
-            it.link.publish(ONLINE)
+            it.mqtt_client.publish(ONLINE)
             assert await it.acked() == MqttAcked(ONLINE, 0)
             await until(lambda: other.payloads(STATE) == [b"online"])
             other.publish(SET, b"PRESS")
             message = await it.message()
-            it.link.acknowledge(message.receipt)
+            it.mqtt_client.acknowledge(message.ack_token)
 
     assert connected.protocol == ("3.1.1" if version == "3.1.1" else "5")
     assert connected.session_present is False
-    assert (message.topic, message.payload, message.receipt.qos) == (SET, b"PRESS", 1)
+    assert (message.topic, message.payload, message.ack_token.qos) == (SET, b"PRESS", 1)
     assert (message.retained, message.duplicate) == (False, False)
     assert len(it.seen(MqttMessage)) == 1
 
@@ -59,7 +59,7 @@ async def test_properties_of_mqtt_5_go_both_ways(broker):
                 CorrelationData=b"\x01\x02",
             )
         message = await it.message()
-        it.link.publish(answer)
+        it.mqtt_client.publish(answer)
         received = await caller.message()
 
     assert message.expiry_s in (29, 30)
@@ -74,13 +74,13 @@ async def test_retained_commands_are_marked_and_come_once(broker):
         other.publish(SET, b"old", retain=True)
         async with linked(broker.port) as it:
             old = await it.message()
-            it.link.acknowledge(old.receipt)
+            it.mqtt_client.acknowledge(old.ack_token)
             other.publish(SET, b"live", retain=True)
             live = await it.message(2)
-            it.link.acknowledge(live.receipt)
-            it.link.publish(ONLINE)  # whose acknowledgement tells that ours went out before
+            it.mqtt_client.acknowledge(live.ack_token)
+            it.mqtt_client.publish(ONLINE)  # whose acknowledgement tells that ours went out before
             await it.acked()
-            it.link._up.drop("cut by the test")
+            it.mqtt_client._up.drop("cut by the test")
             again = await it.connected(2)
             other.publish(SET, b"last")
             last = await it.message(3)
@@ -99,13 +99,13 @@ async def test_what_the_broker_keeps_can_be_asked_for_again(broker, version):
             await it.connected()
             other.publish(SET, b"live", retain=True)
             live = await it.message()
-            it.link.ask_retained(FILTERS[0])
+            it.mqtt_client.ask_retained(FILTERS[0])
             copy = await it.message(2)
             other.publish(SET, b"next")
             following = await it.message(3)
             for message in (live, copy, following):
-                it.link.acknowledge(message.receipt)
-            it.link.publish(ONLINE)
+                it.mqtt_client.acknowledge(message.ack_token)
+            it.mqtt_client.publish(ONLINE)
             await it.acked()
 
     assert [live.payload, copy.payload, following.payload] == [b"live", b"live", b"next"]
@@ -136,7 +136,7 @@ async def test_a_restarted_broker_is_found_again_within_five_seconds(broker):
         await it.disconnected(2)
         broker.start()
         kept = await it.connected(3)
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
 
     met = [type(e) for e in it.events if isinstance(e, MqttConnected | MqttDisconnected)]
@@ -158,14 +158,14 @@ async def test_commands_sent_while_away_are_kept_by_the_session(broker):
             await it.connected()
             other.publish(SET, b"unacknowledged")
             await it.message()
-            it.link._up.drop("cut by the test")
+            it.mqtt_client._up.drop("cut by the test")
             other.publish(SET, b"away")
             await it.message(3)
 
     first, again, away = it.seen(MqttMessage)
     assert [first.payload, again.payload, away.payload] == [b"unacknowledged"] * 2 + [b"away"]
     assert (first.duplicate, again.duplicate, away.duplicate) == (False, True, False)
-    assert first.receipt.epoch < again.receipt.epoch
+    assert first.ack_token.epoch < again.ack_token.epoch
 
 
 async def test_a_late_acknowledgement_does_not_acknowledge_another_message(broker):
@@ -182,9 +182,9 @@ async def test_a_late_acknowledgement_does_not_acknowledge_another_message(broke
             with outsider(broker.port) as second:
                 second.publish(SET, b"second")
             fresh = await it.message(2)
-            assert fresh.receipt.message_id == first.receipt.message_id
-            it.link.acknowledge(first.receipt)
-            it.link._up.drop("cut by the test")
+            assert fresh.ack_token.message_id == first.ack_token.message_id
+            it.mqtt_client.acknowledge(first.ack_token)
+            it.mqtt_client._up.drop("cut by the test")
             again = await it.message(3)
 
     assert (again.payload, again.duplicate) == (b"second", True)
@@ -212,9 +212,9 @@ async def test_a_denied_publication_is_told(make_broker, tmp_path):
     broker = make_broker(listener=(f"acl_file {acl}",))
     async with linked(broker.port) as it:
         await it.connected()
-        it.link.publish(Publish("elsewhere/x", b"1"))
+        it.mqtt_client.publish(Publish("elsewhere/x", b"1"))
         denied = await it.acked()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         allowed = await it.acked(2)
 
     assert (denied.reason_code, allowed.reason_code) == (135, 16)
@@ -229,8 +229,8 @@ async def test_the_bridge_hears_itself_where_it_may(broker, version):
     """A heartbeat goes round, on either protocol; what else we publish does not come back on 5."""
     async with linked(broker.port, version=version, loopback=(HEARTBEAT,)) as it:
         connected = await it.connected()
-        it.link.publish(Publish(SET, b"PRESS", retained=False))
-        it.link.publish(Publish(HEARTBEAT, b"1", retained=False))
+        it.mqtt_client.publish(Publish(SET, b"PRESS", retained=False))
+        it.mqtt_client.publish(Publish(HEARTBEAT, b"1", retained=False))
         await until(lambda: [m for m in it.seen(MqttMessage) if m.topic == HEARTBEAT])
 
     assert connected.loopback
@@ -247,7 +247,7 @@ async def test_an_access_list_can_make_us_deaf(make_broker, tmp_path, version, m
     broker = make_broker(listener=(f"acl_file {acl}",))
     async with linked(broker.port, version=version, loopback=(HEARTBEAT,)) as it:
         connected = await it.connected()
-        it.link.publish(Publish(HEARTBEAT, b"1", retained=False))
+        it.mqtt_client.publish(Publish(HEARTBEAT, b"1", retained=False))
         await it.acked()
         with outsider(broker.port) as flow:
             flow.publish(SET, b"later")
@@ -262,9 +262,9 @@ async def test_a_connection_that_is_no_use_is_made_anew(broker):
     """The core may give it up; without one, or while closing, there is nothing to give up."""
     async with linked(broker.port) as it:
         await it.connected()
-        it.link.reconnect("it is deaf")
+        it.mqtt_client.reconnect("it is deaf")
         lost = await it.disconnected()
-        it.link.reconnect("again")
+        it.mqtt_client.reconnect("again")
         await it.connected(2)
 
     assert lost.reason == "it is deaf"
@@ -274,7 +274,7 @@ async def test_the_will_is_published_when_the_process_vanishes(broker):
     """A connection that just ends leaves `offline`, retained."""
     async with linked(broker.port) as it:
         await it.connected()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
     with outsider(broker.port, STATE) as other:
         await until(lambda: other.messages)
@@ -288,10 +288,10 @@ async def test_a_clean_end_says_goodbye_itself(broker):
     with outsider(broker.port, STATE) as other:
         async with linked(broker.port) as it:
             await it.connected()
-            it.link.publish(ONLINE)
-            await it.link.close(farewell)
-            with pytest.raises(LinkLost):
-                it.link.publish(ONLINE)
+            it.mqtt_client.publish(ONLINE)
+            await it.mqtt_client.close(farewell)
+            with pytest.raises(ConnectionLost):
+                it.mqtt_client.publish(ONLINE)
             await it.disconnected()
         with outsider(broker.port) as later:
             later.publish(STATE, b"a will would have come before this")
@@ -306,7 +306,7 @@ async def test_closing_ends_the_run_also_without_a_broker():
     """A program that is told to stop does not wait for a broker that is not there."""
     async with linked(unused_port()) as it:
         lost = await it.disconnected()
-        await it.link.close(OFFLINE)
+        await it.mqtt_client.close(OFFLINE)
 
     assert "nothing listens" in lost.reason
     assert len(it.events) == 1
@@ -318,15 +318,15 @@ async def test_messages_that_can_never_be_sent_are_refused(make_broker):
     broker = make_broker(listener=("max_packet_size 1000",))
     fits = Publish("charger/a", b"x" * (1000 - 17))
     async with linked(broker.port) as it:
-        with pytest.raises(LinkLost):
-            it.link.publish(ONLINE)
+        with pytest.raises(ConnectionLost):
+            it.mqtt_client.publish(ONLINE)
         await it.connected()
         for topic in ("", "a/\x00", "a/\x07", "a/+/b", "a/#", "a/\ud800", "a/\uffff", "x" * 65_536):
             with pytest.raises(ValueError, match="topic"):
-                it.link.publish(Publish(topic, b"1"))
+                it.mqtt_client.publish(Publish(topic, b"1"))
         with pytest.raises(ValueError, match="1001 bytes"):
-            it.link.publish(Publish(fits.topic, fits.payload + b"x"))
-        it.link.publish(fits)
+            it.mqtt_client.publish(Publish(fits.topic, fits.payload + b"x"))
+        it.mqtt_client.publish(fits)
         await it.acked()
 
     assert not it.seen(MqttDisconnected)
@@ -341,10 +341,10 @@ async def test_oversized_commands_are_cut_and_named_once(broker):
             other.publish(SET, b"x" * 65_537)
             other.publish(SET, b"x" * 500_000)
             for number in (1, 2):
-                it.link.acknowledge((await it.message(number)).receipt)
-            it.link.publish(ONLINE)
+                it.mqtt_client.acknowledge((await it.message(number)).ack_token)
+            it.mqtt_client.publish(ONLINE)
             await it.acked()
-            it.link._up.drop("cut by the test")
+            it.mqtt_client._up.drop("cut by the test")
             await it.connected(2)
             other.publish(SET, b"next")
             following = await it.message(3)
@@ -372,7 +372,7 @@ async def test_hostile_properties_of_others_pass_through_a_real_broker(broker):
                 if number % 25 == 24:  # within our Receive Maximum
                     await it.message(number + 1)
                     for message in it.seen(MqttMessage)[-25:]:
-                        it.link.acknowledge(message.receipt)
+                        it.mqtt_client.acknowledge(message.receipt)
             other.publish(SET, b"good")
             message = await it.message(1_001)
 
@@ -413,7 +413,7 @@ async def test_a_broker_with_qos_0_only_is_used_as_it_is(make_broker):
     with outsider(broker.port, STATE) as other, capture_logs() as logs:
         async with linked(broker.port) as it:
             await it.connected()
-            it.link.publish(ONLINE)
+            it.mqtt_client.publish(ONLINE)
             await it.acked()
             await until(lambda: other.payloads(STATE) == [b"online"])
 
@@ -425,8 +425,8 @@ async def test_a_probe_describes_the_broker_and_leaves_the_bridge_alone(broker):
     settings = MqttSettings(host="127.0.0.1", port=broker.port, client_id="bridge")
     async with linked(broker.port) as it:
         await it.connected()
-        found = await probe(settings, subscriptions=FILTERS)
-        it.link.publish(ONLINE)
+        found = await check_connection(settings, subscriptions=FILTERS)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
 
     assert found.startswith(f"MQTT 5 at 127.0.0.1:{broker.port}, without TLS, 2 subscriptions")
@@ -436,14 +436,14 @@ async def test_a_probe_describes_the_broker_and_leaves_the_bridge_alone(broker):
 async def test_a_probe_says_what_to_do_when_nobody_listens():
     """A broker that is not there is named with the settings to look at."""
     settings = MqttSettings(host="127.0.0.1", port=unused_port())
-    with pytest.raises(LinkLost, match=r"nothing listens at 127.0.0.1:.*mqtt\.port"):
-        await probe(settings)
+    with pytest.raises(ConnectionLost, match=r"nothing listens at 127.0.0.1:.*mqtt\.port"):
+        await check_connection(settings)
 
 
 async def test_acknowledging_without_a_connection_does_nothing():
     """A receipt may outlive its connection."""
     async with linked(unused_port()) as it:
-        it.link.acknowledge(Receipt(1, 1, 1))
+        it.mqtt_client.acknowledge(AckToken(1, 1, 1))
         await it.disconnected()
 
     assert len(it.events) == 1

@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.mqtt import client
-from bridge.adapters.mqtt.client import probe
+from bridge.adapters.mqtt.client import check_connection
 from bridge.core.alerts import Alerts
 from bridge.core.events import MqttDisconnected, MqttMessage, MqttSubscribed
 from bridge.core.neighbours import Neighbours
 from bridge.core.topics import Topics
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings
 from tests.broker.conftest import FILTERS, ONLINE, SET, linked
 from tests.mosquitto import until
@@ -134,9 +134,9 @@ async def test_a_broker_that_waits_for_the_rest_of_mqtt_5_is_spoken_to_in_3_1_1(
     with capture_logs() as logs:
         async with amqtt(tmp_path) as port, linked(port) as it:
             connected = await it.connected()
-            it.link.publish(ONLINE)
+            it.mqtt_client.publish(ONLINE)
             acked = await it.acked()
-            await it.link.close(ONLINE)
+            await it.mqtt_client.close(ONLINE)
 
     assert (connected.protocol, connected.session_present) == ("3.1.1", False)
     assert acked.reason_code == 0
@@ -155,7 +155,7 @@ async def test_a_broker_that_just_closes_on_mqtt_5_is_spoken_to_in_3_1_1():
 
     async with scripted(play) as port, linked(port) as it:
         connected = await it.connected()
-        it.link._up.drop("cut by the test")
+        it.mqtt_client._up.drop("cut by the test")
         await it.connected(2)
 
     assert connected.protocol == "3.1.1"
@@ -184,9 +184,11 @@ async def test_a_server_that_always_closes_is_not_taken_for_an_old_broker():
 async def test_a_bridge_set_to_5_says_that_the_broker_is_older(behaviour):
     """The operator reads which setting to change, however the broker refused; auto just works."""
     async with scripted(behaviour) as port:
-        with pytest.raises(LinkLost, match=r"set mqtt\.version to auto or 3\.1\.1"):
-            await probe(MqttSettings(host="127.0.0.1", port=port, version="5"))
-        found = await probe(MqttSettings(host="127.0.0.1", port=port), subscriptions=("a",))
+        with pytest.raises(ConnectionLost, match=r"set mqtt\.version to auto or 3\.1\.1"):
+            await check_connection(MqttSettings(host="127.0.0.1", port=port, version="5"))
+        found = await check_connection(
+            MqttSettings(host="127.0.0.1", port=port), subscriptions=("a",)
+        )
 
     assert found.startswith("MQTT 3.1.1")
     assert "does not speak MQTT 5" in found
@@ -205,8 +207,8 @@ async def test_a_refused_subscription_is_named():
     async with scripted(play) as port, linked(port) as it:
         await it.connected()
         await until(lambda: it.seen(MqttSubscribed))
-        with pytest.raises(LinkLost, match=r"refused the subscription 'charger/\+/get/\+'"):
-            await probe(MqttSettings(host="127.0.0.1", port=port), subscriptions=FILTERS)
+        with pytest.raises(ConnectionLost, match=r"refused the subscription 'charger/\+/get/\+'"):
+            await check_connection(MqttSettings(host="127.0.0.1", port=port), subscriptions=FILTERS)
 
     assert it.seen(MqttSubscribed) == [MqttSubscribed(("charger/+/get/+",))]
     assert not it.seen(MqttDisconnected)
@@ -294,7 +296,7 @@ async def test_an_undecodable_topic_is_dropped_and_acknowledged():
         message = await it.message()
 
     assert received == [b"\x40\x02\x00\x07"]
-    assert (message.receipt.message_id, message.payload) == (8, b"1")
+    assert (message.ack_token.message_id, message.payload) == (8, b"1")
     assert not it.seen(MqttDisconnected)
 
 

@@ -21,7 +21,7 @@ async def test_the_link_goes_on_without_a_filter_that_is_refused(version, code):
     broker = Scripted(granted=lambda name: code if name == GET else 1)
     async with scripted(broker), linked(broker.port, version=version) as it:
         await it.connected()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
         if version == "5":
             broker.writers[0].write(publish(SET.encode(), b"1", packet_id=1))
@@ -37,7 +37,7 @@ async def test_with_every_filter_refused_values_are_published(version):
     broker = Scripted(granted=lambda _: 0x80)
     async with scripted(broker), linked(broker.port, version=version) as it:
         connected = await it.connected()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
 
     assert it.seen(MqttSubscribed) == [MqttSubscribed(FILTERS)]
@@ -47,7 +47,7 @@ async def test_with_every_filter_refused_values_are_published(version):
 
 async def test_what_was_refused_is_asked_for_again(monkeypatch):
     """Rights that come later are used without a new connection, and told."""
-    monkeypatch.setattr(mqtt, "ASK_AGAIN_S", 0.05)
+    monkeypatch.setattr(mqtt, "RESUBSCRIBE_AFTER_S", 0.05)
     rights = set()
     broker = Scripted(granted=lambda name: 1 if name != GET or rights else 0x87)
     async with scripted(broker), linked(broker.port) as it:
@@ -66,7 +66,7 @@ async def test_a_right_that_comes_with_a_new_connection_is_told():
     async with scripted(broker), linked(broker.port) as it:
         await until(lambda: it.seen(MqttSubscribed))
         rights.add(GET)
-        it.link.reconnect("for the test")
+        it.mqtt_client.reconnect("for the test")
         await it.connected(2)
         await until(lambda: len(it.seen(MqttSubscribed)) > 1)
 
@@ -87,7 +87,7 @@ async def test_a_broker_that_hangs_up_over_a_filter_loses_only_that(monkeypatch,
     broker = Rude()
     async with scripted(broker), linked(broker.port, version=version) as it:
         await it.connected()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
 
     assert it.seen(MqttSubscribed) == [MqttSubscribed((GET,))]
@@ -105,7 +105,7 @@ async def test_a_broker_that_hangs_up_over_a_question_is_told_so():
 
     async with scripted(Shy()) as broker, linked(broker.port, filters=(GET,)) as it:
         await it.connected()
-        it.link.ask_retained(GET)
+        it.mqtt_client.ask_retained(GET)
         await it.disconnected()
 
     (lost,) = it.seen(MqttDisconnected)
@@ -119,7 +119,7 @@ async def test_a_broker_that_grants_only_qos_0_is_called_one_that_holds_nothing(
     broker = Scripted(granted=lambda _: 0)
     async with scripted(broker), linked(broker.port, version=version) as it:
         connected = await it.connected()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.acked()
 
     assert connected.maximum_qos == 0
@@ -132,9 +132,9 @@ async def test_a_broker_that_also_takes_only_qos_0_is_spoken_to_so(monkeypatch):
     broker = Scripted(granted=lambda _: 0, answers=lambda heard: CLOSE if heard.qos else 0)
     async with scripted(broker), linked(broker.port, version="3.1.1") as it:
         await it.connected()
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await it.connected(2)
-        it.link.publish(ONLINE)
+        it.mqtt_client.publish(ONLINE)
         await until(broker.topics)
 
     assert len(it.seen(MqttConnected)) == 2

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bridge.adapters.mqtt.client import probe
+from bridge.adapters.mqtt.client import check_connection
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings, Secret, TlsSettings
 from tests.broker.conftest import linked
 from tests.ports import unused_port
@@ -88,7 +88,7 @@ async def test_a_verified_broker_is_used_as_any_other(make_broker, tmp_path, aut
         await it.connected()
         await other.connected()
         for payload in big:
-            other.link.publish(Publish("charger/EH1/set/x", payload, retained=False))
+            other.mqtt_client.publish(Publish("charger/EH1/set/x", payload, retained=False))
         await it.message(2)
         await other.acked(2)
 
@@ -114,8 +114,8 @@ async def test_a_wrong_server_gets_no_connect(tmp_path, authority, leaf, hint):
             password=Secret("hunter2-hunter2"),
             tls=trusting(tmp_path, authority),
         )
-        with pytest.raises(LinkLost, match=hint) as caught:
-            await probe(settings)
+        with pytest.raises(ConnectionLost, match=hint) as caught:
+            await check_connection(settings)
 
     assert bytes(heard) == b""
     assert "hunter2" not in str(caught.value)
@@ -127,10 +127,10 @@ async def test_a_client_certificate_is_shown_where_it_is_wanted(make_broker, tmp
     broker = make_broker(listener=listener)
     tls = trusting(tmp_path, authority, authority.issue_cert("bridge"))
     settings = MqttSettings(host="localhost", port=broker.port, tls=tls)
-    found = await probe(settings)
+    found = await check_connection(settings)
     bare = MqttSettings(host="localhost", port=broker.port, tls=trusting(tmp_path, authority))
-    with pytest.raises(LinkLost, match=r"client certificate.*mqtt\.tls\.cert_file"):
-        await probe(bare)
+    with pytest.raises(ConnectionLost, match=r"client certificate.*mqtt\.tls\.cert_file"):
+        await check_connection(bare)
 
     assert "TLS verified" in found
 
@@ -138,15 +138,15 @@ async def test_a_client_certificate_is_shown_where_it_is_wanted(make_broker, tmp
 async def test_a_port_without_tls_is_named(broker, tmp_path, authority):
     """TLS towards a plain listener fails with the settings to check."""
     settings = MqttSettings(host="localhost", port=broker.port, tls=trusting(tmp_path, authority))
-    with pytest.raises(LinkLost, match=r"check mqtt\.port and mqtt\.tls\.enabled"):
-        await probe(settings)
+    with pytest.raises(ConnectionLost, match=r"check mqtt\.port and mqtt\.tls\.enabled"):
+        await check_connection(settings)
 
 
 async def test_a_port_with_tls_is_named(make_broker, tmp_path, authority):
     """Plain MQTT towards a TLS listener asks whether TLS is wanted."""
     broker = make_broker(listener=serving(tmp_path, authority))
-    with pytest.raises(LinkLost, match="does it want TLS"):
-        await probe(MqttSettings(host="localhost", port=broker.port))
+    with pytest.raises(ConnectionLost, match="does it want TLS"):
+        await check_connection(MqttSettings(host="localhost", port=broker.port))
 
 
 @pytest.mark.parametrize("setting", ["ca_file", "cert_file"])
@@ -156,5 +156,5 @@ async def test_files_that_cannot_be_used_are_named(tmp_path, setting):
     broken.write_text("not a certificate")
     for path, hint in ((tmp_path / "absent.pem", "no such file"), (broken, "no usable")):
         tls = TlsSettings(enabled=True, **{setting: str(path)})
-        with pytest.raises(LinkLost, match=rf"mqtt\.tls\.{setting}.*{hint}"):
-            await probe(MqttSettings(host="localhost", port=unused_port(), tls=tls))
+        with pytest.raises(ConnectionLost, match=rf"mqtt\.tls\.{setting}.*{hint}"):
+            await check_connection(MqttSettings(host="localhost", port=unused_port(), tls=tls))

@@ -11,20 +11,20 @@ import pytest
 import trustme
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.core.events import (
-    LaneClosed,
-    LaneOpened,
     MqttAcked,
     MqttConnected,
-    Observed,
+    ObservationsReceived,
     Started,
     StoreOpened,
+    ValueConnectionClosed,
+    ValueConnectionOpened,
     ValuesAcked,
 )
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.gateway import Gateway, Inbox
+from bridge.gateway import EventLoop, EventQueue
 from bridge.settings import MqttSettings, Secret
 from tests.broker.conftest import FILTERS, OFFLINE, linked
 from tests.broker.test_mqtt_tls import serving, trusting
@@ -61,7 +61,7 @@ class Source:
         self.events.append(event)
         if isinstance(event, MqttConnected):
             yield from self.latest.values()
-        if isinstance(event, Observed):
+        if isinstance(event, ObservationsReceived):
             for message in event.observations:
                 if message.telemetry:
                     self.latest[message.topic] = message
@@ -84,25 +84,31 @@ class Nothing:
 @contextlib.asynccontextmanager
 async def bridged(port: int, **changes: object):
     """Run a gateway with a real link; yield a function that feeds values, and the machine."""
-    inbox, source, stop = Inbox(), Source(), asyncio.Event()
+    queue, source, stop = EventQueue(), Source(), asyncio.Event()
     settings = replace(MqttSettings(host="127.0.0.1", port=port, client_id="bridge"), **changes)
-    link = PahoLink(
+    mqtt_client = MqttClient(
         settings,
         will=OFFLINE,
         subscriptions=FILTERS,
         clock=SystemClock(),
-        emit=inbox.put,
+        emit=queue.put,
     )
     nothing = Nothing()
-    gateway = Gateway(
-        source, inbox, link=link, cloud=nothing, stream=None, store=nothing, clock=SystemClock()
+    gateway = EventLoop(
+        source,
+        queue,
+        link=mqtt_client,
+        cloud=nothing,
+        stream=None,
+        store=nothing,
+        clock=SystemClock(),
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(stop, opened=StoreOpened(()), started=Started()))
-        await until(lambda: source.seen(LaneOpened) or source.seen(MqttConnected))
+        await until(lambda: source.seen(ValueConnectionOpened) or source.seen(MqttConnected))
 
         def feed(*messages):
-            inbox.put(Observed(messages))
+            queue.put(ObservationsReceived(messages))
 
         yield feed, source, gateway
         stop.set()
@@ -116,9 +122,9 @@ def arrived(other, number: int) -> bytes | None:
 async def test_values_arrive_retained_over_their_own_connection(broker):
     """A subscriber that comes later finds them, and the main connection did not carry them."""
     async with linked(broker.port) as it:
-        await until(lambda: it.seen(LaneOpened))
-        assert it.seen(LaneOpened) == [LaneOpened(20)]
-        it.link.publish_values([value(n, n) for n in range(20)])
+        await until(lambda: it.seen(ValueConnectionOpened))
+        assert it.seen(ValueConnectionOpened) == [ValueConnectionOpened(20)]
+        it.mqtt_client.publish_values([value(n, n) for n in range(20)])
         await until(lambda: sum(len(e.messages) for e in it.seen(ValuesAcked)) == 20)
         with outsider(broker.port, VALUES) as other:
             await until(lambda: len(other.messages) == 20)
@@ -135,12 +141,12 @@ async def test_a_small_receive_maximum_is_kept(make_broker, granted):
     broker = make_broker(listener=(f"max_inflight_messages {granted}",))
     with outsider(broker.port, VALUES) as other:
         async with bridged(broker.port) as (feed, source, _):
-            await until(lambda: source.seen(LaneOpened))
-            assert source.seen(LaneOpened) == [LaneOpened(granted)]
+            await until(lambda: source.seen(ValueConnectionOpened))
+            assert source.seen(ValueConnectionOpened) == [ValueConnectionOpened(granted)]
             feed(*(value(n, n) for n in range(300)))
             await until(lambda: len({topic for topic, _, _ in other.messages}) == 300)
 
-    assert source.seen(LaneClosed)[:-1] == []
+    assert source.seen(ValueConnectionClosed)[:-1] == []
 
 
 async def test_a_value_larger_than_the_broker_takes_does_not_stop_the_others(make_broker):
@@ -148,7 +154,7 @@ async def test_a_value_larger_than_the_broker_takes_does_not_stop_the_others(mak
     broker = make_broker(listener=("max_packet_size 2000",))
     with outsider(broker.port, VALUES) as other:
         async with bridged(broker.port) as (feed, source, _):
-            await until(lambda: source.seen(LaneOpened))
+            await until(lambda: source.seen(ValueConnectionOpened))
             feed(value(1, "large", 3000), value(2, "small"))
             await until(lambda: arrived(other, 2) == b"small" and source.seen(MqttAcked))
 
@@ -160,7 +166,7 @@ async def test_credentials_hold_for_both_connections(make_broker, tmp_path):
     """The second connection logs in like the first."""
     broker = make_broker(listener=(locked_with(tmp_path, "hunter2"),), anonymous=False)
     async with linked(broker.port, username="bridge", password=Secret("hunter2")) as it:
-        await until(lambda: it.seen(LaneOpened))
+        await until(lambda: it.seen(ValueConnectionOpened))
 
 
 async def test_over_tls_the_second_connection_is_as_safe(make_broker, tmp_path):
@@ -169,20 +175,20 @@ async def test_over_tls_the_second_connection_is_as_safe(make_broker, tmp_path):
     broker = make_broker(listener=serving(tmp_path, authority))
     tls = trusting(tmp_path, authority)
     async with linked(broker.port, host="localhost", tls=tls) as it:
-        await until(lambda: it.seen(LaneOpened))
-        it.link.publish_values([value(1, "on")])
+        await until(lambda: it.seen(ValueConnectionOpened))
+        it.mqtt_client.publish_values([value(1, "on")])
         await until(lambda: it.seen(ValuesAcked))
 
 
 async def test_after_a_restart_without_memory_everything_is_there_again(broker):
     """What the broker forgot is published again, whatever connection it went over."""
     async with bridged(broker.port) as (feed, source, _):
-        await until(lambda: source.seen(LaneOpened))
+        await until(lambda: source.seen(ValueConnectionOpened))
         feed(*(value(n, n) for n in range(100)))
         broker.kill()
-        await until(lambda: source.seen(LaneClosed))
+        await until(lambda: source.seen(ValueConnectionClosed))
         broker.start()
-        await until(lambda: len(source.seen(LaneOpened)) == 2)
+        await until(lambda: len(source.seen(ValueConnectionOpened)) == 2)
         with outsider(broker.port, VALUES) as other:
             await until(lambda: len({topic for topic, _, _ in other.messages}) == 100)
             feed(*(value(n, n + 1000) for n in range(100)))
@@ -194,12 +200,12 @@ async def test_a_frozen_broker_makes_values_fewer_and_the_newest_arrives(broker)
     rounds = 500
     with outsider(broker.port, VALUES) as other:
         async with bridged(broker.port) as (feed, source, gateway):
-            await until(lambda: source.seen(LaneOpened))
+            await until(lambda: source.seen(ValueConnectionOpened))
             broker.freeze()
             for number in range(rounds):
                 feed(*(value(n, number) for n in range(20)))
                 await asyncio.sleep(0)
-            held = gateway._telemetry.waiting + gateway._telemetry.in_flight
+            held = gateway._values.waiting + gateway._values.in_flight
             broker.thaw()
             await until(lambda: all(arrived(other, n) == b"%d" % (rounds - 1) for n in range(20)))
 
@@ -217,10 +223,10 @@ async def test_where_its_client_id_may_not_write_values_go_over_the_main_connect
     rules.write_text("topic readwrite charger/+/set/+\npattern readwrite charger/%c/#\n")
     broker = make_broker(listener=(f"acl_file {rules}",))
     async with bridged(broker.port, client_id="bridge") as (feed, source, _):
-        await until(lambda: source.seen(LaneOpened))
+        await until(lambda: source.seen(ValueConnectionOpened))
         own = Publish("charger/bridge/state/x", b"1", telemetry=True)
         feed(own)
-        await until(lambda: source.seen(LaneClosed))
+        await until(lambda: source.seen(ValueConnectionClosed))
         await until(lambda: source.seen(MqttAcked))
 
     assert source.seen(MqttAcked)[0] == MqttAcked(own, source.seen(MqttAcked)[0].reason_code)
@@ -234,7 +240,7 @@ async def test_mqtt_3_1_1_carries_everything_over_one_connection(broker):
             feed(value(1, "on"))
             await until(lambda: arrived(other, 1) == b"on")
 
-    assert not source.seen(LaneOpened)
+    assert not source.seen(ValueConnectionOpened)
     assert "bridge-telemetry" not in broker.log
 
 
@@ -243,10 +249,10 @@ async def test_a_command_does_not_wait_behind_values(broker):
     result = Publish("charger/EH123456/result/start", b"{}", retained=False)
     with outsider(broker.port, result.topic) as other:
         async with bridged(broker.port) as (feed, source, gateway):
-            await until(lambda: source.seen(LaneOpened))
+            await until(lambda: source.seen(ValueConnectionOpened))
             feed(*(value(n, n) for n in range(20_000)), result)
             await until(lambda: source.seen(MqttAcked))
-            left = gateway._telemetry.waiting
+            left = gateway._values.waiting
             await until(lambda: other.payloads(result.topic))
 
     assert left > 10_000

@@ -29,13 +29,13 @@ from bridge.cli.check import store_problem
 from bridge.cli.main import main
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.errors import (
     AuthFailed,
     BridgeError,
     CloudUnavailable,
     ConfigError,
-    LinkLost,
+    ConnectionLost,
     StoreLocked,
 )
 from bridge.settings import (
@@ -232,12 +232,12 @@ def test_simulate_prints_its_urls_and_stops_at_once():
     [
         (ConfigError(("a.b: no",)), 78),
         (StoreLocked("in use", hint="stop the other one"), 75),
-        (LinkLost("no broker"), 75),
+        (ConnectionLost("no broker"), 75),
         (CloudUnavailable("no cloud"), 75),
         (BridgeError("no aiohttp"), 1),
         (OSError(98, "address in use"), 1),
         (ZeroDivisionError("oops"), 1),
-        (ExceptionGroup("tasks", [ExceptionGroup("inner", [LinkLost("gone")])]), 75),
+        (ExceptionGroup("tasks", [ExceptionGroup("inner", [ConnectionLost("gone")])]), 75),
         (KeyboardInterrupt(), 0),
     ],
 )
@@ -697,14 +697,14 @@ def test_the_broker_check_asks_for_what_run_would_subscribe_to(monkeypatch):
         asked.append(subscriptions)
         return "fine"
 
-    monkeypatch.setattr(cli_check, "probe", probe)
+    monkeypatch.setattr(cli_check, "check_connection", probe)
     settings = Settings(EaseeSettings("x@example.com", Secret("p")))
     on = replace(settings, homeassistant=HomeAssistantSettings(enabled=True))
     for one in (settings, on):
         assert asyncio.run(cli_check.probe_broker(one)) == "fine"
 
     assert asked[1] == (*asked[0], "homeassistant/status")
-    assert asked[1] == Machine(on, version="1", salt=b"").subscriptions
+    assert asked[1] == Router(on, version="1", salt=b"").subscriptions
 
 
 def test_topics_marks_what_this_configuration_refuses(tmp_path, capsys, monkeypatch):

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.cli.diagnosis import Facts, Severity, StoreFacts, findings
+from bridge.cli.diagnosis import DiagnosticData, Severity, StoreFacts, findings
 
 MIB = 1024 * 1024
 STORE = StoreFacts(
     used_bytes=MIB, quota_bytes=64 * MIB, free_bytes=1000 * MIB, reports=9, owed=0, mode=0o600
 )
-WELL = Facts(
+WELL = DiagnosticData(
     "charger",
     broker="MQTT 5",
     retained={"state": "online", "cloud": "connected"},

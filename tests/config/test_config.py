@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config.file import LARGEST_FILE_BYTES, read_text
+from bridge.config.file import MAX_FILE_BYTES, read_text
 from bridge.config.keys import BY_PATH, KEYS, REQUIRED, SECTIONS
 from bridge.config.loading import load, load_with_warnings
 from bridge.errors import ConfigError
@@ -374,7 +374,7 @@ def test_unknown_variables_are_errors():
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
     """Missing, too large, not text: each is one sentence."""
     large, binary = tmp_path / "large.yaml", tmp_path / "binary.yaml"
-    large.write_text("#" * (LARGEST_FILE_BYTES + 1))
+    large.write_text("#" * (MAX_FILE_BYTES + 1))
     binary.write_bytes(b"\xff\xfe\x00")
 
     for path in (tmp_path / "none.yaml", tmp_path, large, binary):

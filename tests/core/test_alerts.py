@@ -4,11 +4,11 @@ import json
 
 from bridge.core.alerts import ADVICE, Alerts
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
-NOW = Moment(NOON, 0.0)
+NOW = Timestamp(NOON, 0.0)
 
 
 def published(effects):
@@ -42,7 +42,7 @@ def test_other_words_keep_the_time_of_the_first_alert():
     alerts = Alerts(Topics())
     list(alerts.raise_("storage", "90 % full", "", NOW))
 
-    later = Moment(NOON.replace(hour=13), 3600.0)
+    later = Timestamp(NOON.replace(hour=13), 3600.0)
     (changed,) = published(alerts.raise_("storage", "95 % full", "", later))
 
     assert json.loads(changed.payload)["since"] == "2026-11-22T12:00:00Z"

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.broker import TOLD_S, WORTH_TELLING_S, BrokerWatch
+from bridge.core.broker import ALERT_AFTER_S, ALERT_HOLDS_S, BrokerWatch
 from bridge.core.events import MqttConnected
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
@@ -25,7 +25,7 @@ class Desk:
 
     @property
     def now(self):
-        return Moment(NOON + timedelta(seconds=self.mono_s), self.mono_s)
+        return Timestamp(NOON + timedelta(seconds=self.mono_s), self.mono_s)
 
     def take(self, effects):
         for effect in effects:
@@ -54,7 +54,7 @@ def test_a_broker_out_of_reach_is_told_with_the_newest_reason():
     assert not desk.alerts.has_trouble  # nobody can read the health that would count it
 
 
-@pytest.mark.parametrize("away_s", [WORTH_TELLING_S, 3 * 86_400.0])
+@pytest.mark.parametrize("away_s", [ALERT_AFTER_S, 3 * 86_400.0])
 def test_over_mqtt_it_is_told_afterwards(away_s):
     """For how long and why, for ten minutes; then it is over."""
     desk = Desk()
@@ -63,8 +63,8 @@ def test_over_mqtt_it_is_told_afterwards(away_s):
     desk.mono_s = away_s
     desk.up()
     assert f"{away_s:.0f} s: nothing listens" in desk.open["broker_unreachable"]["message"]
-    assert desk.watch.deadline_s() == away_s + TOLD_S
-    desk.mono_s = away_s + TOLD_S - 1
+    assert desk.watch.deadline_s() == away_s + ALERT_HOLDS_S
+    desk.mono_s = away_s + ALERT_HOLDS_S - 1
     desk.take(desk.watch.tick(desk.now))
     assert "broker_unreachable" in desk.open
 
@@ -79,7 +79,7 @@ def test_a_moment_is_not_worth_telling():
     desk = Desk()
     desk.up()
     desk.down()
-    desk.mono_s = WORTH_TELLING_S - 1
+    desk.mono_s = ALERT_AFTER_S - 1
     desk.up()
 
     assert desk.open == {}

@@ -8,68 +8,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conventions.homeassistant.publisher import Announcer
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core.alerts import Alerts
 from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.departures import Departures
-from bridge.core.chargers.fleet import Fleet
-from bridge.core.chargers.offline_access_alerts import AccessWatch
+from bridge.core.chargers.fleet import ChargerRegistry
+from bridge.core.chargers.offline_access_alerts import OfflineAccessAlerts
 from bridge.core.chargers.state import ChargerState
-from bridge.core.commands.service import Journal
+from bridge.core.commands.service import CommandService
 from bridge.core.containment import (
     ALERT,
-    LONGEST_REST_S,
-    MOST_IN_VAIN,
+    MAX_PAUSE_S,
+    MAX_UNCHANGED_TICKS,
     STANDS_S,
     Containment,
     Timed,
 )
-from bridge.core.delivery.broker_heartbeat import Loopback
-from bridge.core.delivery.rejected_publications import Denied
+from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
+from bridge.core.delivery.rejected_publications import RejectedPublications
 from bridge.core.easee.session_payloads import read_report
-from bridge.core.effects import Acknowledge, CallCloud, Note
+from bridge.core.effects import Acknowledge, LogEntry, SendRequest
 from bridge.core.events import (
-    CloudAnswered,
+    ChargerResponse,
     CloudFailed,
-    CloudLink,
-    CommandNotSaved,
-    CommandResponse,
+    CloudResponse,
+    CloudStatusChanged,
     CommandSaved,
+    CommandSaveFailed,
     ComponentFailed,
-    LaneClosed,
-    LaneOpened,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
     MqttSubscribed,
     MqttUnreachable,
-    Observed,
-    ReportNotSaved,
+    ObservationsReceived,
     ReportSaved,
-    ReportsNotRead,
+    ReportSaveFailed,
     ReportsRead,
+    ReportsReadFailed,
     Started,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     StreamSubscription,
     Tick,
+    ValueConnectionClosed,
+    ValueConnectionOpened,
     ValuesAcked,
 )
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.neighbours import Neighbours
-from bridge.core.queries.service import Queries
-from bridge.core.records.moment import Moment
+from bridge.core.queries.service import QueryService
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.router import Machine
-from bridge.core.sessions.service import Bookkeeping
-from bridge.core.sources.discovery import Discovery
+from bridge.core.router import Router
+from bridge.core.sessions.service import SessionService
+from bridge.core.sources.discovery import ChargerDiscovery
 from bridge.core.sources.polling import Polling
-from bridge.core.sources.recovery_probe import Probe
+from bridge.core.sources.recovery_probe import RecoveryProbe
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
@@ -80,21 +80,21 @@ from tests.native import handled
 
 ONE, TWO = "EH123456", "EH123457"
 COMPONENTS = {
-    "discovery": Discovery,
-    "probe": Probe,
+    "discovery": ChargerDiscovery,
+    "probe": RecoveryProbe,
     "polling": Polling,
-    "loopback": Loopback,
+    "loopback": BrokerHeartbeat,
     "neighbours": Neighbours,
     "departures": Departures,
-    "journal": Journal,
-    "sessions": Bookkeeping,
-    "queries": Queries,
-    "announcer": Announcer,
-    "denied": Denied,
+    "journal": CommandService,
+    "sessions": SessionService,
+    "queries": QueryService,
+    "announcer": DiscoveryPublisher,
+    "denied": RejectedPublications,
     "broker": BrokerWatch,
-    "fleet": Fleet,
+    "fleet": ChargerRegistry,
     "status": Status,
-    "access": AccessWatch,
+    "access": OfflineAccessAlerts,
 }
 SESSION = (
     '{"Auth":"","EnergyKwh":1.5,"Id":7,'
@@ -102,13 +102,13 @@ SESSION = (
 )
 REPORT = read_report(SESSION, charger_id=ONE, source="stream", measured_at=NOON, received_at=NOON)
 STORED = StoredReport(f"{ONE}-7", 1, REPORT)
-RECEIPT = Receipt(1, 7, 1)
+RECEIPT = AckToken(1, 7, 1)
 # What only goes on when somebody else did his part: nothing can be done with a value nobody read.
 FOLLOWS_FROM = {
-    "fleet": {"Observed"},
+    "fleet": {"ObservationsReceived"},
     "denied": {"ValuesAcked"},  # which concern nobody else
-    "discovery": {"CloudAnswered"},
-    "queries": {"ReportsRead", "ReportsNotRead"},
+    "discovery": {"CloudResponse"},
+    "queries": {"ReportsRead", "ReportsReadFailed"},
 }
 
 
@@ -118,11 +118,11 @@ def value(number, text, charger_id=ONE):
 
 
 EVENTS = (
-    Observed((value(109, "3"), value(48, "10"), value(42, "1"), value(109, "2", TWO))),
-    Observed((value(129, SESSION), value(80, "324"), value(120, "7.1"))),
-    CommandResponse(ONE, 29, 636, True, None),
+    ObservationsReceived((value(109, "3"), value(48, "10"), value(42, "1"), value(109, "2", TWO))),
+    ObservationsReceived((value(129, SESSION), value(80, "324"), value(120, "7.1"))),
+    ChargerResponse(ONE, 29, 636, True, None),
     CommandSaved("k", "done"),
-    CommandNotSaved("k", StoreError("full")),
+    CommandSaveFailed("k", StoreError("full")),
     MqttMessage(f"charger/{ONE}/set/pause", b"PRESS", RECEIPT),
     MqttMessage(f"charger/{ONE}/get/state", b"{}", RECEIPT),
     MqttMessage("charger/bridge/session/ack", b'{"key":"x"}', RECEIPT),
@@ -131,25 +131,25 @@ EVENTS = (
     MqttAcked(Publish("charger/x/y", b""), 0),
     MqttAcked(Publish("charger/x/y", b""), 0x87),
     ValuesAcked((Publish("charger/x/y", b""),), ()),
-    LaneOpened(20),
-    LaneClosed(frozenset()),
+    ValueConnectionOpened(20),
+    ValueConnectionClosed(frozenset()),
     MqttDisconnected("gone"),
     MqttUnreachable("still gone"),
     MqttConnected(False, "5", 20),
     MqttSubscribed(("charger/+/set/+",)),
     StreamClosed("gone"),
     StreamSubscription(ONE, "no"),
-    StreamOddity("odd", ""),
+    StreamAnomaly("odd", ""),
     StreamOpened(),
-    CloudLink("unreachable", "gone"),
-    CloudLink("ok", ""),
-    CloudAnswered(1, 200, b'[{"id":"EH123456"},{"id":"EH123457"},{"id":"EH123458"}]'),
+    CloudStatusChanged("unreachable", "gone"),
+    CloudStatusChanged("ok", ""),
+    CloudResponse(1, 200, b'[{"id":"EH123456"},{"id":"EH123457"},{"id":"EH123458"}]'),
     CloudFailed(1, CloudUnavailable("gone")),
     ReportSaved(STORED, True),
-    ReportNotSaved(REPORT, StoreError("full")),
+    ReportSaveFailed(REPORT, StoreError("full")),
     ReportsRead(999, (STORED,)),
-    ReportsNotRead(999, StoreError("full")),
-    StoreTended(0.5, 10**9, 0),
+    ReportsReadFailed(999, StoreError("full")),
+    StoreMaintained(0.5, 10**9, 0),
     StoreOpened(()),
     Started(),
     Tick(),
@@ -218,13 +218,13 @@ class Bridge:
             commands=CommandSettings(allow=("control",)),
             homeassistant=HomeAssistantSettings(enabled=True),
         )
-        self.machine = Machine(settings, version="1", salt=b"salt")
+        self.machine = Router(settings, version="1", salt=b"salt")
         self.seconds = 0.0
         self.take(StoreOpened(()), Started((ONE, TWO)), MqttConnected(False, "5", 20))
         self.take(StreamOpened())
 
     def take(self, *events):
-        now = Moment(NOON, 1000.0 + self.seconds)
+        now = Timestamp(NOON, 1000.0 + self.seconds)
         return [effect for event in events for effect in handled(self.machine, event, now)]
 
 
@@ -256,7 +256,7 @@ def test_whoever_fails_at_whatever_the_others_are_asked_as_before(broken, monkey
         assert alert_of(effects) is None or broken in json.loads(alert_of(effects))["message"]
 
     assert ward.raised > 0
-    hurt.seconds += LONGEST_REST_S
+    hurt.seconds += MAX_PAUSE_S
     alerts = [e for e in hurt.take(MqttConnected(False, "5", 20)) if isinstance(e, Publish)]
     assert f"charger/bridge/alert/{ALERT}" in [each.topic for each in alerts]
 
@@ -278,7 +278,7 @@ def test_a_component_that_fails_when_its_time_has_come_does_not_spin(broken, met
         effects = bridge.take(Tick())
         for effect in effects:
             health += isinstance(effect, Publish) and effect.topic.endswith("bridge/health")
-            if isinstance(effect, CallCloud):
+            if isinstance(effect, SendRequest):
                 bridge.take(CloudFailed(effect.call_id, CloudUnavailable("gone")))
 
     assert ward.raised > 0
@@ -289,19 +289,19 @@ def test_a_component_that_fails_when_its_time_has_come_does_not_spin(broken, met
 def test_one_value_that_cannot_be_taken_does_not_cost_the_next(monkeypatch):
     """A defect in one charger's state costs that value; those beside it are published."""
     bridge = Bridge()
-    original = Fleet.apply
+    original = ChargerRegistry.apply
 
     def apply(self, observation, *args, **kwargs):
         if observation.charger_id == ONE:
             raise Defect
         original(self, observation, *args, **kwargs)
 
-    monkeypatch.setattr(Fleet, "apply", apply)
-    effects = bridge.take(Observed((value(120, "1.5"), value(120, "2.5", TWO))))
+    monkeypatch.setattr(ChargerRegistry, "apply", apply)
+    effects = bridge.take(ObservationsReceived((value(120, "1.5"), value(120, "2.5", TWO))))
 
     topics = [e.topic for e in effects if isinstance(e, Publish)]
     assert f"charger/{TWO}/observation/total_power" in topics
-    assert "fleet (Defect in Observed)" in json.loads(alert_of(effects))["message"]
+    assert "fleet (Defect in ObservationsReceived)" in json.loads(alert_of(effects))["message"]
 
 
 def test_one_charger_that_cannot_be_shown_does_not_hide_the_others(monkeypatch):
@@ -314,9 +314,9 @@ def test_one_charger_that_cannot_be_shown_does_not_hide_the_others(monkeypatch):
             raise Defect
         yield from original(self, now)
 
-    bridge.take(Observed((value(120, "2.5", TWO),)))
+    bridge.take(ObservationsReceived((value(120, "2.5", TWO),)))
     monkeypatch.setattr(
-        type(bridge.machine._fleet.chargers[ONE].state), "publications", publications
+        type(bridge.machine._chargers.chargers[ONE].state), "publications", publications
     )
     effects = bridge.take(MqttConnected(False, "5", 20))
 
@@ -351,12 +351,12 @@ class Boxed:
 
     def tick(self, now):
         self.asked += 1
-        yield Note("info", "ticked")
+        yield LogEntry("info", "ticked")
         if self.fails:
             raise Defect
 
     def due(self):
-        return list(self.contained.due(self.one, Moment(NOON, self.seconds)))
+        return list(self.contained.due(self.one, Timestamp(NOON, self.seconds)))
 
 
 def test_what_was_yielded_before_the_error_counts():
@@ -364,7 +364,7 @@ def test_what_was_yielded_before_the_error_counts():
     box = Boxed()
     box.fails = True
 
-    assert box.due()[0] == Note("info", "ticked")
+    assert box.due()[0] == LogEntry("info", "ticked")
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
@@ -380,7 +380,7 @@ def test_a_rest_grows_with_each_failure_and_ends_with_a_success(fails):
         box.due()
         row = row + 1 if box.fails else 0
         box.seconds = box.contained.deadline_s(box.one)
-        expected_s = min(2.0 ** (row - 1), LONGEST_REST_S) if row else 60.0
+        expected_s = min(2.0 ** (row - 1), MAX_PAUSE_S) if row else 60.0
         assert box.seconds - due_s == expected_s
 
 
@@ -393,7 +393,7 @@ def test_one_that_is_always_due_is_left_alone_too():
         box.due()
         turns += 1
 
-    assert turns < MOST_IN_VAIN + 20
+    assert turns < MAX_UNCHANGED_TICKS + 20
     assert ALERT in box.contained._alerts.kinds
 
 
@@ -418,7 +418,7 @@ def test_the_log_gets_one_line_a_minute():
     for tenth in range(1201):
         box.seconds = tenth / 10
         box.contained.failed("one", Defect())
-        notes = [e for e in box.due() if isinstance(e, Note) and e.event == "component.failed"]
+        notes = [e for e in box.due() if isinstance(e, LogEntry) and e.event == "component.failed"]
         counts += [note.fields["count"] for note in notes]
 
     assert counts == [1, 600, 600]
@@ -427,7 +427,7 @@ def test_the_log_gets_one_line_a_minute():
 def test_nothing_of_an_error_but_its_kind_is_published():
     """An error's text may hold what a payload held: the alert has its type only."""
     box = Boxed()
-    box.contained.doing = "Observed"
+    box.contained.doing = "ObservationsReceived"
     box.contained.failed("one", ValueError("04AABBCC"))
 
     published = [e.payload for e in box.due() if isinstance(e, Publish)]

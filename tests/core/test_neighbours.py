@@ -6,12 +6,12 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.events import MqttDisconnected, MqttMessage
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.neighbours import (
     ALERT,
     CLOSED,
     GONE_S,
-    MOST_OTHERS,
+    MAX_OTHERS,
     PROVISIONAL_S,
     QUIET_S,
     SOON_S,
@@ -47,7 +47,7 @@ class Bench:
     def says(self, kind="heartbeat", *, is_kept=False, **card):
         """Have a bridge say something of itself."""
         said = {"client_id": "other", "instance": "b", "started_at": "x"} | card
-        event = MqttMessage(f"charger/bridge/{kind}", json.dumps(said).encode(), Receipt(1, 0, 0))
+        event = MqttMessage(f"charger/bridge/{kind}", json.dumps(said).encode(), AckToken(1, 0, 0))
         if kind == "info":
             self.do(self.neighbours.info(event, self.clock.now(), is_kept=is_kept))
         else:
@@ -80,7 +80,7 @@ def test_our_own_words_are_no_second_bridge(bench):
     bench.says("info", instance="m", started_at="2026-11-22T12:00:00Z", chargers=[ONE])
     bench.says("info", is_kept=True, instance="m", started_at="yesterday", chargers=[ONE])
     bench.says(**NOBODY)
-    event = MqttMessage("charger/bridge/heartbeat", b"[" * 5000, Receipt(1, 0, 0))
+    event = MqttMessage("charger/bridge/heartbeat", b"[" * 5000, AckToken(1, 0, 0))
     bench.do(bench.neighbours.heartbeat(event, bench.clock.now()))
     assert bench.told is None
     assert bench.neighbours.deadline_s() is None
@@ -161,7 +161,7 @@ def test_what_was_kept_of_another_one_is_believed_for_a_moment(bench, state, see
 def test_the_first_heartbeat_of_another_bridge_is_new(bench):
     """It does not know us yet; the second one is no news."""
     payload = b'{"client_id":"other","instance":"b","started_at":"x"}'
-    event = MqttMessage("charger/bridge/heartbeat", payload, Receipt(1, 0, 0))
+    event = MqttMessage("charger/bridge/heartbeat", payload, AckToken(1, 0, 0))
     assert bench.neighbours.is_new(event)
     bench.do(bench.neighbours.heartbeat(event, bench.clock.now()))
     assert not bench.neighbours.is_new(event)
@@ -235,7 +235,7 @@ def test_what_anybody_writes_is_bounded_and_made_safe(bench):
     for number in range(1000):
         bench.says(instance=f"b{number}", client_id="a\n\x1b[31mb" * 100)
         bench.neighbours.availability(f"EH{number:06}", b"online")
-    assert len(bench.neighbours._others) == MOST_OTHERS
+    assert len(bench.neighbours._others) == MAX_OTHERS
     assert "\n" not in bench.told["message"]
     assert "\x1b" not in bench.told["message"]
     assert len(bench.told["message"]) < 1500

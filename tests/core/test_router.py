@@ -11,85 +11,85 @@ from typing import get_args
 
 import pytest
 
-from bridge.conventions.homeassistant.publisher import Announcer
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core.alerts import Alerts
 from bridge.core.broker import BrokerWatch
 from bridge.core.changes import ValuesChanged
 from bridge.core.chargers import departures
-from bridge.core.chargers.charger_events import Announcer as ForeignCommands
-from bridge.core.chargers.fleet import Charger, Fleet
-from bridge.core.chargers.offline_access_alerts import AccessWatch
+from bridge.core.chargers.charger_events import ChargerEvents as ForeignCommands
+from bridge.core.chargers.fleet import Charger, ChargerRegistry
+from bridge.core.chargers.offline_access_alerts import OfflineAccessAlerts
 from bridge.core.chargers.state import ChargerState
 from bridge.core.commands.retained import RetainedWatch
-from bridge.core.commands.service import Journal
-from bridge.core.delivery.broker_heartbeat import Loopback
-from bridge.core.delivery.rejected_publications import Denied
+from bridge.core.commands.service import CommandService
+from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
+from bridge.core.delivery.rejected_publications import RejectedPublications
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
 from bridge.core.easee.session_payloads import read_report
 from bridge.core.effects import (
     Acknowledge,
-    AskRetained,
-    CallCloud,
+    LogEntry,
     MarkPublished,
-    Note,
     ReadReports,
+    ReadRetained,
     Reconnect,
-    Remember,
+    SaveChargerList,
     SaveCommand,
     SaveReport,
+    SendRequest,
     SettleReports,
-    Watch,
+    Subscribe,
 )
 from bridge.core.events import (
-    CloudAnswered,
+    ChargerResponse,
     CloudFailed,
-    CloudLink,
-    CommandNotSaved,
-    CommandResponse,
+    CloudResponse,
+    CloudStatusChanged,
     CommandSaved,
+    CommandSaveFailed,
     ComponentFailed,
     Event,
-    LaneClosed,
-    LaneOpened,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
     MqttSubscribed,
     MqttUnreachable,
-    NotReconfigured,
-    Observed,
+    ObservationsReceived,
+    ProcessSuspended,
+    ReconfigurationFailed,
     Reconfigured,
-    ReportNotSaved,
     ReportSaved,
-    ReportsNotRead,
+    ReportSaveFailed,
     ReportsRead,
+    ReportsReadFailed,
     Started,
-    StoodStill,
     Stopping,
     StoreFailed,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     StreamSubscription,
     Tick,
+    ValueConnectionClosed,
+    ValueConnectionOpened,
     ValuesAcked,
 )
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.neighbours import Neighbours
-from bridge.core.queries.service import Queries
-from bridge.core.records.moment import Moment
+from bridge.core.queries.service import QueryService
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.router import ASSERT_EVERY_S, HEARD_OUT_S, MOST_HELD, Machine, _instance
-from bridge.core.sessions.service import Bookkeeping
+from bridge.core.router import ASSERT_EVERY_S, HEARD_OUT_S, MAX_HELD, Router, _instance
+from bridge.core.sessions.service import SessionService
 from bridge.core.sources.absence import Absence
-from bridge.core.sources.discovery import Discovery
+from bridge.core.sources.discovery import ChargerDiscovery
 from bridge.core.sources.polling import Polling
 from bridge.core.sources.recovery_probe import EVERY_S as PROBE_EVERY_S
-from bridge.core.sources.recovery_probe import Probe
+from bridge.core.sources.recovery_probe import RecoveryProbe
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
@@ -115,7 +115,7 @@ from tests.conftest import NOON
 from tests.native import handled
 
 ONE, TWO = "EH123456", "EH654321"
-RECEIPT = Receipt(1, 9, 1)
+RECEIPT = AckToken(1, 9, 1)
 SESSION = (
     '{"Auth":"04AA","AuthReason":3,"EnergyKwh":1.5,"Id":7,'
     '"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z"}'
@@ -132,7 +132,7 @@ class World:
             commands=CommandSettings(allow=EVERYTHING),
             **sections,
         )
-        self.machine = Machine(settings, version="1.2.3", salt=b"salt")
+        self.machine = Router(settings, version="1.2.3", salt=b"salt")
         self.seconds = 0.0
         self.trusted = True
         self.disk_error = None
@@ -145,34 +145,36 @@ class World:
         while waiting:
             for effect in handled(self.machine, waiting.popleft(), self.now):
                 self.out.append(effect)
-                if isinstance(effect, Note) and effect.event == "component.failed":
+                if isinstance(effect, LogEntry) and effect.event == "component.failed":
                     raise effect.fields["exc_info"]
                 if isinstance(effect, SaveCommand):
                     row = effect.row
                     waiting.append(
                         CommandSaved(row.key, row.state)
                         if self.disk_error is None
-                        else CommandNotSaved(row.key, self.disk_error)
+                        else CommandSaveFailed(row.key, self.disk_error)
                     )
         return self.out
 
     @property
     def now(self):
         wall = NOON + timedelta(seconds=self.seconds)
-        return Moment(wall, 1000.0 + self.seconds, self.trusted)
+        return Timestamp(wall, 1000.0 + self.seconds, self.trusted)
 
     def published(self):
         return {e.topic: e.payload for e in self.out if isinstance(e, Publish)}
 
     def calls(self):
-        return [e for e in self.out if isinstance(e, CallCloud)]
+        return [e for e in self.out if isinstance(e, SendRequest)]
 
     def lists(self):
         return [call for call in self.calls() if call.request == charger_list_request()]
 
     def observe(self, number, value, *, data_type=None, age_s=0.0, charger_id=ONE):
         stamp = iso_utc(self.now.wall - timedelta(seconds=age_s))
-        return self.take(Observed((RawObservation(charger_id, number, data_type, value, stamp),)))
+        return self.take(
+            ObservationsReceived((RawObservation(charger_id, number, data_type, value, stamp),))
+        )
 
     def until_deadline(self):
         """Let time pass until the machine wants to be asked, and ask it."""
@@ -195,7 +197,7 @@ def test_a_configured_charger_is_served_at_once_and_the_list_is_asked_for():
     world = World(ONE)
     world.take(Started())
 
-    assert Watch((ONE,)) in world.out
+    assert Subscribe((ONE,)) in world.out
     assert [c.request.endpoint for c in world.calls()] == [Endpoint.CHARGER_LIST]
     assert world.published()[f"charger/{ONE}/availability"] == b"offline"
 
@@ -203,13 +205,13 @@ def test_a_configured_charger_is_served_at_once_and_the_list_is_asked_for():
 def test_without_configuration_the_account_decides_and_new_chargers_are_noticed():
     """A charger that appears in a later list is watched besides the first."""
     world = World()
-    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"../evil"}]'))
-    assert Watch((ONE,)) in world.out
+    (call,) = [c for c in world.take(Started()) if isinstance(c, SendRequest)]
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"},{"id":"../evil"}]'))
+    assert Subscribe((ONE,)) in world.out
 
     (call,) = _next_list(world)
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
-    assert Watch((ONE, "EH999999")) in world.out
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
+    assert Subscribe((ONE, "EH999999")) in world.out
     info = json.loads(world.published()["charger/bridge/info"])
     assert info["chargers"] == [ONE, "EH999999"]
 
@@ -217,14 +219,14 @@ def test_without_configuration_the_account_decides_and_new_chargers_are_noticed(
 def test_remembered_chargers_are_served_before_the_cloud_answers():
     """A restart knows its chargers at once; a list that changed is remembered anew, once."""
     world = World()
-    (call,) = [c for c in world.take(Started((ONE,))) if isinstance(c, CallCloud)]
-    assert Watch((ONE,)) in world.out
+    (call,) = [c for c in world.take(Started((ONE,))) if isinstance(c, SendRequest)]
+    assert Subscribe((ONE,)) in world.out
 
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
-    assert Remember((ONE, "EH999999")) in world.out
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
+    assert SaveChargerList((ONE, "EH999999")) in world.out
     (call,) = _next_list(world)
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
-    assert not [e for e in world.out if isinstance(e, Remember)]
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"},{"id":"EH999999"}]'))
+    assert not [e for e in world.out if isinstance(e, SaveChargerList)]
 
 
 def _next_list(world):
@@ -241,13 +243,13 @@ def _next_list(world):
 def test_a_list_that_cannot_be_had_is_asked_for_again_later(answer):
     """HTML, nonsense and an outage are the same: try later, name the reason."""
     world = World()
-    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
+    (call,) = [c for c in world.take(Started()) if isinstance(c, SendRequest)]
     if answer is None:
         world.take(CloudFailed(call.call_id, CloudUnavailable("down", retry_after_s=60.0)))
     else:
-        world.take(CloudAnswered(call.call_id, 200, answer))
+        world.take(CloudResponse(call.call_id, 200, answer))
 
-    assert any(isinstance(e, Note) and e.event.startswith("discovery.") for e in world.out)
+    assert any(isinstance(e, LogEntry) and e.event.startswith("discovery.") for e in world.out)
     assert not world.calls()
     assert _next_list(world)
 
@@ -255,12 +257,12 @@ def test_a_list_that_cannot_be_had_is_asked_for_again_later(answer):
 def test_a_configured_charger_the_account_does_not_know_is_an_alert():
     """A typo in a serial is told where the operator looks."""
     world = World(ONE)
-    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
-    world.take(CloudAnswered(call.call_id, 200, b"[]"))
+    (call,) = [c for c in world.take(Started()) if isinstance(c, SendRequest)]
+    world.take(CloudResponse(call.call_id, 200, b"[]"))
     assert ONE in world.published()["charger/bridge/alert/charger_not_listed"].decode()
 
     (call,) = _next_list(world)
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"}]'))
     assert world.published()["charger/bridge/alert/charger_not_listed"] == b""
 
 
@@ -298,7 +300,7 @@ def test_a_lost_stream_is_told_at_once_and_polled_after_a_minute(world):
     (read,) = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
     stamp = iso_utc(world.now.wall)
     body = json.dumps({"observations": [{"id": 120, "value": 7.2, "timestamp": stamp}]})
-    world.take(CloudAnswered(read.call_id, 200, body.encode()))
+    world.take(CloudResponse(read.call_id, 200, body.encode()))
     assert world.published()["charger/bridge/cloud"] == b"degraded"
     assert world.published()[f"charger/{ONE}/availability"] == b"online"
     document = json.loads(world.published()[f"charger/{ONE}/observation/total_power"])
@@ -327,7 +329,7 @@ def test_why_there_is_no_charger_is_told_once_and_with_its_own_hint(cause, kind,
     world = World()
     (call,) = world.take(Started()) and world.lists()
     if isinstance(cause, bytes):
-        world.take(CloudAnswered(call.call_id, 200, cause))
+        world.take(CloudResponse(call.call_id, 200, cause))
     else:
         world.take(CloudFailed(call.call_id, cause))
     alerts = {
@@ -341,7 +343,7 @@ def test_why_there_is_no_charger_is_told_once_and_with_its_own_hint(cause, kind,
         assert hint in alerts[kind]["hint"]
     if kind == "cloud_unreachable":
         (call,) = _next_list(world)
-        world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+        world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"}]'))
         assert world.published()["charger/bridge/alert/cloud_unreachable"] == b""
 
 
@@ -349,7 +351,7 @@ def test_entries_of_the_list_that_are_not_understood_are_an_alert_of_their_own()
     """The others are served; how many and which shape is told until all are understood."""
     world = World()
     (call,) = world.take(Started()) and world.lists()
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"},{"id":"eh1"},{"id":5}]'))
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"},{"id":"eh1"},{"id":5}]'))
     told = world.published()
     alert = json.loads(told["charger/bridge/alert/charger_not_understood"])
     assert "2 entries not understood" in alert["message"]
@@ -357,7 +359,7 @@ def test_entries_of_the_list_that_are_not_understood_are_an_alert_of_their_own()
     assert "charger/bridge/alert/no_chargers" not in told
 
     (call,) = _next_list(world)
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"}]'))
     assert world.published()["charger/bridge/alert/charger_not_understood"] == b""
 
 
@@ -370,7 +372,7 @@ def test_a_hub_that_does_not_want_us_is_named_and_polling_goes_on():
     world.seconds = 61.0
     world.take(Tick())
     (read,) = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
-    world.take(CloudAnswered(read.call_id, 200, b"[]"))
+    world.take(CloudResponse(read.call_id, 200, b"[]"))
     assert world.published()["charger/bridge/cloud"] == b"degraded"
 
     world.take(StreamOpened())
@@ -402,12 +404,12 @@ def test_what_a_read_brings_and_nobody_can_use_is_counted_and_named():
         {"id": 109, "value": 3, "timestamp": None},
         {"id": "x", "value": 3},
     ]
-    world.take(CloudAnswered(read.call_id, 200, json.dumps(entries).encode()))
+    world.take(CloudResponse(read.call_id, 200, json.dumps(entries).encode()))
     told = world.published()
 
     assert told[f"charger/{ONE}/state/total_power"] == b"7.2"
     assert f"{ONE}/109" in told["charger/bridge/alert/undecodable"].decode()
-    notes = [e.event for e in world.out if isinstance(e, Note)]
+    notes = [e.event for e in world.out if isinstance(e, LogEntry)]
     assert {"observation.undecodable", "poll.records_without_an_id"} <= set(notes)
     world.seconds = 100.0
     world.take(Tick())
@@ -424,9 +426,9 @@ def test_a_read_that_fails_is_noted_and_not_repeated_at_once(failure):
     if failure == "error":
         world.take(CloudFailed(read.call_id, CloudUnavailable("down")))
     else:
-        world.take(CloudAnswered(read.call_id, 200, b"<html>"))
+        world.take(CloudResponse(read.call_id, 200, b"<html>"))
 
-    assert any(isinstance(e, Note) and e.event.startswith("poll.") for e in world.out)
+    assert any(isinstance(e, LogEntry) and e.event.startswith("poll.") for e in world.out)
     assert not [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
 
 
@@ -467,7 +469,7 @@ def test_a_session_the_store_refuses_is_shown_all_the_same(world):
     """A full disk does not hide that a session ended; what is not stored has no key."""
     world.observe(129, SESSION, data_type=6)
     (save,) = [e for e in world.out if isinstance(e, SaveReport)]
-    world.take(ReportNotSaved(save.report, StoreFull("full", hint="h")))
+    world.take(ReportSaveFailed(save.report, StoreFull("full", hint="h")))
 
     last = json.loads(world.published()[f"charger/{ONE}/session/last"])
     assert (last["key"], last["session_id"]) == (None, 7)
@@ -484,9 +486,9 @@ def test_a_consumer_s_word_settles_a_report_and_the_health_tells_where_reports_a
     counts = {"pending": 1, "published": 0, "set_aside": 0, "unsaved": 0, "kept": 0}
     assert health["reports"] == counts
 
-    receipt = Receipt(1, 9, 1)
-    world.take(MqttMessage("charger/bridge/session/ack", b"EH123456-7", receipt))
-    assert Acknowledge(receipt) in world.out
+    ack_token = AckToken(1, 9, 1)
+    world.take(MqttMessage("charger/bridge/session/ack", b"EH123456-7", ack_token))
+    assert Acknowledge(ack_token) in world.out
     assert SettleReports((("EH123456-7", 1),)) in world.out
 
 
@@ -497,12 +499,12 @@ def test_sessions_that_did_not_reach_us_are_looked_up_in_the_cloud(world):
         b'[{"id":8,"carConnected":"2026-11-22T08:00:00Z",'
         b'"carDisconnected":"2026-11-22T09:00:00Z","kiloWattHours":2}]'
     )
-    world.take(CloudAnswered(call.call_id, 200, body))
+    world.take(CloudResponse(call.call_id, 200, body))
     assert [e.report.session_id for e in world.out if isinstance(e, SaveReport)] == [8]
 
     world.take(StreamClosed("gone"), StreamOpened())
     world.take(CloudFailed(_looked_up(world).call_id, CloudUnavailable("down")))
-    assert "session.backfill_failed" in [e.event for e in world.out if isinstance(e, Note)]
+    assert "session.backfill_failed" in [e.event for e in world.out if isinstance(e, LogEntry)]
 
 
 def _looked_up(world):
@@ -517,7 +519,7 @@ def _looked_up(world):
 
 def test_a_store_that_fills_up_is_told_of(world):
     """Long before it is full."""
-    world.take(StoreTended(0.85, 2**30))
+    world.take(StoreMaintained(0.85, 2**30))
 
     assert "filling up" in world.published()["charger/bridge/alert/storage_filling"].decode()
 
@@ -526,7 +528,7 @@ def test_trouble_with_the_store_is_an_alert_until_it_is_over(world):
     """A report that cannot be committed, a store that fails, a store that was replaced."""
     world.observe(129, SESSION, data_type=6)
     (save,) = [e for e in world.out if isinstance(e, SaveReport)]
-    world.take(ReportNotSaved(save.report, StoreFull("no space", hint="free some")))
+    world.take(ReportSaveFailed(save.report, StoreFull("no space", hint="free some")))
     assert "free some" in world.published()["charger/bridge/alert/storage"].decode()
     health = json.loads(world.published()["charger/bridge/health"])
     assert (health["verdict"], health["store"]) == ("failed", False)
@@ -546,29 +548,29 @@ def test_trouble_with_the_store_is_an_alert_until_it_is_over(world):
 
 def test_a_command_crosses_to_the_cloud_and_back(world):
     """A message becomes a request, its answer an answer, the charger's word the final one."""
-    receipt = Receipt(1, 5, 1)
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", receipt))
-    assert Acknowledge(receipt) in world.out
+    ack_token = AckToken(1, 5, 1)
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", ack_token))
+    assert Acknowledge(ack_token) in world.out
     (call,) = world.calls()
     assert call.request.path == f"/api/chargers/{ONE}/commands/start_charging"
 
     ticks = 638000000000000000
     body = json.dumps({"device": ONE, "commandId": 25, "ticks": ticks}).encode()
-    world.take(CloudAnswered(call.call_id, 202, body))
+    world.take(CloudResponse(call.call_id, 202, body))
     assert _state(world) == "accepted"
-    world.take(CommandResponse(ONE, 25, ticks, True, 0))
+    world.take(ChargerResponse(ONE, 25, ticks, True, 0))
     assert _state(world) == "confirmed"
 
 
 def test_a_command_under_way_does_not_make_every_value_dear(world, monkeypatch):
     """Of a fleet's values only those are looked at that can tell of a command."""
     looked_at = []
-    journal = type(world.machine._journal)
+    journal = type(world.machine._commands)
     monkeypatch.setattr(
         journal, "observed", lambda _, seen, __: looked_at.append(seen.spec.id) or iter(())
     )
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
-    assert world.machine._journal.is_busy
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", AckToken(1, 5, 1)))
+    assert world.machine._commands.is_busy
 
     for observation_id in (132, 109, 120, 124):
         world.observe(observation_id, "3", data_type=3)
@@ -577,7 +579,7 @@ def test_a_command_under_way_does_not_make_every_value_dear(world, monkeypatch):
 
 def test_a_command_that_fails_in_the_cloud_is_answered(world):
     """The failure of a call reaches the command it belongs to."""
-    world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", AckToken(1, 5, 1)))
     (call,) = world.calls()
     world.take(CloudFailed(call.call_id, CloudUnavailable("down", status=503)))
 
@@ -586,12 +588,12 @@ def test_a_command_that_fails_in_the_cloud_is_answered(world):
 
 def test_a_confirmed_setting_tells_that_the_touch_button_is_dead(world):
     """Smart charging switched off through the setting shows only in our own command."""
-    world.take(MqttMessage(f"charger/{ONE}/set/smart_charging", b"false", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/smart_charging", b"false", AckToken(1, 5, 1)))
     (call,) = world.calls()
     assert call.request.path.endswith("/settings")
     body = json.dumps([{"device": ONE, "commandId": 11, "ticks": 638000000000000000}]).encode()
-    world.take(CloudAnswered(call.call_id, 202, body))
-    world.take(CommandResponse(ONE, 11, 638000000000000000, True, 0))
+    world.take(CloudResponse(call.call_id, 202, body))
+    world.take(ChargerResponse(ONE, 11, 638000000000000000, True, 0))
 
     assert world.published()[f"charger/{ONE}/state/touch_button"] == b"disabled"
 
@@ -599,12 +601,12 @@ def test_a_confirmed_setting_tells_that_the_touch_button_is_dead(world):
 def test_a_commands_row_that_is_not_taken_is_an_alert_until_one_is(world):
     """Storage trouble that a command finds is told like that of a report, and refused."""
     world.disk_error = StoreFull("no space", hint="free some")
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", AckToken(1, 5, 1)))
     assert "free some" in world.published()["charger/bridge/alert/storage"].decode()
     assert _state(world) == "refused"
 
     world.disk_error = None
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 6, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", AckToken(1, 6, 1)))
     assert world.published()["charger/bridge/alert/storage"] == b""
     assert world.calls()
 
@@ -612,7 +614,7 @@ def test_a_commands_row_that_is_not_taken_is_an_alert_until_one_is(world):
 def test_a_command_of_an_earlier_process_goes_on(world):
     """Rows of the store come with its opening, and nothing is sent any more after the stop."""
     world.take(Stopping())
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", AckToken(1, 5, 1)))
     assert not world.calls()
     (row,) = {e.row.key: e.row for e in world.out if isinstance(e, SaveCommand)}.values()
 
@@ -624,15 +626,15 @@ def test_a_command_of_an_earlier_process_goes_on(world):
 def test_a_message_that_waited_at_the_broker_is_not_trusted(world):
     """After a resumed session a start without a time of its own is refused, a stop is not."""
     world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20))
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", AckToken(1, 5, 1)))
     assert json.loads(world.published()[f"charger/{ONE}/result/start"])["reason"] == "age_unknown"
-    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 6, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", AckToken(1, 6, 1)))
     assert world.calls()
 
 
 def _answers_to_stop(world):
     """What is answered at once to a stop without a date."""
-    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 9, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", AckToken(1, 9, 1)))
     document = world.published().get(f"charger/{ONE}/result/stop", b"null")
     return (json.loads(document) or {}).get("reason")
 
@@ -669,7 +671,7 @@ def test_after_a_restart_it_counts_from_the_last_orderly_end(ago_s, trusted, rea
 
 def test_a_command_on_disk_tells_that_the_earlier_process_was_alive(world):
     """After a crash the newest row does what the orderly end could not."""
-    world.take(MqttMessage(f"charger/{ONE}/set/pause", b"PRESS", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/pause", b"PRESS", AckToken(1, 5, 1)))
     rows = tuple({e.row.key: e.row for e in world.out if isinstance(e, SaveCommand)}.values())
     other = World(ONE)
     other.seconds = world.seconds + 20
@@ -681,15 +683,15 @@ def test_a_command_on_disk_tells_that_the_earlier_process_was_alive(world):
 @pytest.mark.fault("F38")
 def test_what_waited_while_we_stood_still_has_lost_that_time(world, expiry_s):
     """After ten minutes every command that lay in the socket is too old, whatever it switches."""
-    world.take(StoodStill(600.0))
+    world.take(ProcessSuspended(600.0))
     for number, command in enumerate(("start", "stop", "pause"), start=1):
         topic = f"charger/{ONE}/set/{command}"
-        world.take(MqttMessage(topic, b"PRESS", Receipt(1, number, 1), expiry_s=expiry_s))
+        world.take(MqttMessage(topic, b"PRESS", AckToken(1, number, 1), expiry_s=expiry_s))
         assert _state(world, command) == "expired"
     assert not world.calls()
 
     world.take(MqttConnected(False, "5", 20))
-    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(2, 1, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", AckToken(2, 1, 1)))
     assert world.calls()
 
 
@@ -715,8 +717,8 @@ def test_a_command_loses_the_time_that_we_stood_still(
         received.append(event)
         return iter(())
 
-    monkeypatch.setattr(Journal, "receive", receive)
-    world.take(StoodStill(20.4))
+    monkeypatch.setattr(CommandService, "receive", receive)
+    world.take(ProcessSuspended(20.4))
     world.seconds += later_s
     message = replace(_asked(ONE), expiry_s=expiry_s)
     world.take(message)
@@ -725,14 +727,14 @@ def test_a_command_loses_the_time_that_we_stood_still(
 
 def test_a_command_outlives_a_short_stop_that_leaves_it_time(world):
     """What is certainly still within its time is carried out, and later ones are not doubted."""
-    world.take(StoodStill(20.0))
-    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", Receipt(1, 1, 1)))
+    world.take(ProcessSuspended(20.0))
+    world.take(MqttMessage(f"charger/{ONE}/set/start", b"PRESS", AckToken(1, 1, 1)))
     assert len(world.calls()) == 1
 
     world = World(ONE)
-    world.take(StoreOpened(()), Started(), StoodStill(600.0))
+    world.take(StoreOpened(()), Started(), ProcessSuspended(600.0))
     world.seconds += 6
-    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 1, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", AckToken(1, 1, 1)))
     assert [c for c in world.calls() if c.request.path.endswith("stop_charging")]
 
 
@@ -740,9 +742,9 @@ def test_the_heartbeat_goes_round_and_is_missed(world):
     """It is published when the link may hear it; one that stays away costs the connection."""
     world.take(MqttConnected(False, "5", 20, loopback=True))
     heartbeat = world.published()["charger/bridge/heartbeat"]
-    message = MqttMessage("charger/bridge/heartbeat", heartbeat, Receipt(1, 0, 0))
+    message = MqttMessage("charger/bridge/heartbeat", heartbeat, AckToken(1, 0, 0))
     world.take(message)
-    assert Acknowledge(message.receipt) in world.out
+    assert Acknowledge(message.ack_token) in world.out
     for _ in range(50):
         if any(isinstance(effect, Reconnect) for effect in world.until_deadline()):
             break
@@ -780,10 +782,10 @@ def test_a_setting_that_moves_without_us_is_announced(world):
 
 def test_a_response_to_nobodys_command_is_announced(world):
     """Another controller acts on the charger: flows should know."""
-    world.take(CommandResponse(ONE, 48, 638000000000000000, True, 0))
+    world.take(ChargerResponse(ONE, 48, 638000000000000000, True, 0))
     assert f"charger/{ONE}/event/foreign_command" in world.published()
 
-    world.take(CommandResponse("EH999999", 48, 1, True, 0))
+    world.take(ChargerResponse("EH999999", 48, 1, True, 0))
     assert not [t for t in world.published() if "EH999999" in t]
 
 
@@ -793,14 +795,14 @@ def test_a_response_to_nobodys_command_is_announced(world):
 )
 def test_every_message_is_acknowledged(world, topic):
     """What is not understood must not come again and again."""
-    receipt = Receipt(1, 9, 1)
+    ack_token = AckToken(1, 9, 1)
 
-    assert Acknowledge(receipt) in world.take(MqttMessage(topic, b"{}", receipt))
+    assert Acknowledge(ack_token) in world.take(MqttMessage(topic, b"{}", ack_token))
 
 
 def keeps(topic, payload):
     """Build a message the broker kept of us."""
-    return MqttMessage(f"charger/{topic}", payload, Receipt(1, 9, 1), retained=True)
+    return MqttMessage(f"charger/{topic}", payload, AckToken(1, 9, 1), retained=True)
 
 
 def test_what_an_earlier_run_left_at_the_broker_is_put_right(world):
@@ -835,7 +837,7 @@ def test_personal_data_that_an_older_version_retained_is_emptied(world, kind, ch
 
     world.take(keeps(f"{charger_id}/{kind}/site_structure", b""))
     assert not world.published()
-    world.take(MqttMessage(kept.topic, b"sha256:00", Receipt(1, 9, 1)))  # what we say ourselves
+    world.take(MqttMessage(kept.topic, b"sha256:00", AckToken(1, 9, 1)))  # what we say ourselves
     assert not world.published()
 
 
@@ -843,16 +845,16 @@ def test_personal_data_that_an_older_version_retained_is_emptied(world, kind, ch
 def test_a_retained_command_that_ran_as_a_live_one_is_emptied_and_not_answered_again(world):
     """On 3.1.1 it is found behind the command; our own emptying of it is no command either."""
     world.take(MqttConnected(False, "3.1.1", 20, loopback=True))
-    command = MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", Receipt(1, 7, 1))
+    command = MqttMessage(f"charger/{ONE}/set/stop", b"PRESS", AckToken(1, 7, 1))
     world.take(command)
     assert world.calls()
-    assert AskRetained("charger/+/set/+") in world.out
+    assert ReadRetained("charger/+/set/+") in world.out
     world.take(replace(command, retained=True))
     assert world.published()[command.topic] == b""
     assert command.topic.encode() in world.published()["charger/bridge/alert/retained_command"]
     assert f"charger/{ONE}/result/stop" not in world.published()
     world.take(replace(command, payload=b""))
-    assert world.out == [Acknowledge(command.receipt)]
+    assert world.out == [Acknowledge(command.ack_token)]
 
 
 @pytest.mark.fault("F22")
@@ -868,22 +870,22 @@ def test_a_retained_command_that_was_there_before_us_is_refused_and_emptied(worl
 def test_a_broker_that_ignores_retain_as_published_is_found_out(world):
     """``bridge/info`` says so, once, and commands are looked behind from then on."""
     world.take(MqttConnected(False, "5", 20, loopback=True))
-    world.take(MqttMessage("charger/bridge/heartbeat", b"", Receipt(1, 0, 0), retained=True))
+    world.take(MqttMessage("charger/bridge/heartbeat", b"", AckToken(1, 0, 0), retained=True))
     assert "charger/bridge/info" not in world.published()
-    world.take(MqttMessage("charger/bridge/heartbeat", b"", Receipt(1, 0, 0)))
+    world.take(MqttMessage("charger/bridge/heartbeat", b"", AckToken(1, 0, 0)))
     info = json.loads(world.published()["charger/bridge/info"])
     assert info["capabilities"]["tells_retained"] is False
-    assert AskRetained("charger/+/set/+") in world.out
+    assert ReadRetained("charger/+/set/+") in world.out
 
 
 def _neighbour(kind, chargers=(), instance="0"):
     """Something another bridge says of itself; its instance comes before any of ours."""
     said = {"client_id": "other", "instance": instance, "started_at": "x", "chargers": chargers}
-    return MqttMessage(f"charger/bridge/{kind}", json.dumps(said).encode(), Receipt(1, 0, 0))
+    return MqttMessage(f"charger/bridge/{kind}", json.dumps(said).encode(), AckToken(1, 0, 0))
 
 
 def _asked(charger_id, what="set/stop"):
-    return MqttMessage(f"charger/{charger_id}/{what}", b"{}", Receipt(1, 9, 1))
+    return MqttMessage(f"charger/{charger_id}/{what}", b"{}", AckToken(1, 9, 1))
 
 
 def test_another_bridge_keeps_its_chargers_and_its_alerts(world):
@@ -896,7 +898,7 @@ def test_another_bridge_keeps_its_chargers_and_its_alerts(world):
     assert world.published() == {}
     for what in ("set/stop", "get/observations"):
         world.take(_asked("EH999999", what))
-        assert world.out == [Acknowledge(Receipt(1, 9, 1))]
+        assert world.out == [Acknowledge(AckToken(1, 9, 1))]
     world.take(_asked("EH888888"))
     assert b"unknown_charger" in world.published()["charger/EH888888/result/stop"]
 
@@ -916,7 +918,7 @@ def test_of_two_bridges_with_one_charger_one_acts(world):
     world.take(_neighbour("info", [ONE]))
     assert ONE.encode() in world.published()["charger/bridge/alert/second_bridge"]
     world.take(_asked(ONE))
-    assert world.out == [Acknowledge(Receipt(1, 9, 1))]
+    assert world.out == [Acknowledge(AckToken(1, 9, 1))]
     world.seconds = 20
     world.take(_neighbour("heartbeat"), MqttMessage("charger/bridge/state", b"offline", RECEIPT))
     world.take(_asked(ONE))
@@ -944,7 +946,7 @@ def test_what_a_session_kept_waits_for_what_tells_of_another_bridge(world):
     """Another bridge is heard out first; then what is its own is left to it, the rest answered."""
     world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20, loopback=True))
     kept = [
-        replace(_asked(c), receipt=Receipt(1, n, 1)) for n, c in enumerate((ONE, TWO, "EH9"), 1)
+        replace(_asked(c), ack_token=AckToken(1, n, 1)) for n, c in enumerate((ONE, TWO, "EH9"), 1)
     ]
     assert not [e for event in kept for e in world.take(event) if isinstance(e, Acknowledge)]
     world.take(_neighbour("info", [ONE, TWO]), keeps(f"{TWO}/availability", b"online"))
@@ -953,7 +955,7 @@ def test_what_a_session_kept_waits_for_what_tells_of_another_bridge(world):
     answers = [topic for topic in world.published() if "/result/" in topic]
     assert answers == ["charger/EH9/result/stop"]
     assert [e for e in world.out if isinstance(e, Acknowledge)] == [
-        Acknowledge(event.receipt) for event in kept
+        Acknowledge(event.ack_token) for event in kept
     ]
 
 
@@ -976,9 +978,9 @@ def test_what_was_held_back_when_the_connection_ends_comes_again(world):
     world.seconds += 60
     assert not [e for e in world.take(Tick()) if isinstance(e, Acknowledge | SaveCommand)]
     world.take(MqttConnected(True, "5", 20, loopback=True))
-    for _ in range(MOST_HELD + 1):
+    for _ in range(MAX_HELD + 1):
         world.take(_asked("EH9"))
-    assert sum(isinstance(e, Acknowledge) for e in world.out) == MOST_HELD + 1
+    assert sum(isinstance(e, Acknowledge) for e in world.out) == MAX_HELD + 1
 
 
 def test_a_connection_that_was_taken_over_is_an_alert(world):
@@ -1022,9 +1024,9 @@ def test_online_is_asserted_again_but_not_shouted(world):
 def test_a_bridge_without_chargers_is_not_healthy():
     """An empty list is told as an alert, and cleared by the first charger."""
     world = World()
-    (call,) = [c for c in world.take(Started()) if isinstance(c, CallCloud)]
+    (call,) = [c for c in world.take(Started()) if isinstance(c, SendRequest)]
     world.take(StreamOpened())
-    world.take(CloudAnswered(call.call_id, 200, b"[]"))
+    world.take(CloudResponse(call.call_id, 200, b"[]"))
     assert "no charger" in world.published()["charger/bridge/alert/no_chargers"].decode()
 
     (call,) = _next_list(world)
@@ -1033,7 +1035,7 @@ def test_a_bridge_without_chargers_is_not_healthy():
     assert "charger/bridge/alert/no_chargers" not in world.published()  # nobody was asked
 
     (call,) = _next_list(world)
-    world.take(CloudAnswered(call.call_id, 200, b'[{"id":"EH123456"}]'))
+    world.take(CloudResponse(call.call_id, 200, b'[{"id":"EH123456"}]'))
     assert world.published()["charger/bridge/alert/no_chargers"] == b""
 
 
@@ -1049,24 +1051,24 @@ def test_a_refused_subscription_is_told_until_it_is_taken(world):
 
 def test_a_query_gets_one_answer(world):
     """Queries are answered like commands, also when the answer is no."""
-    receipt = Receipt(1, 9, 1)
-    world.take(MqttMessage(f"charger/{ONE}/get/horoscope", b"{}", receipt))
+    ack_token = AckToken(1, 9, 1)
+    world.take(MqttMessage(f"charger/{ONE}/get/horoscope", b"{}", ack_token))
 
-    assert Acknowledge(receipt) in world.out
+    assert Acknowledge(ack_token) in world.out
     assert _state(world, "horoscope") == "refused"
 
 
 def test_a_query_is_answered_from_the_cloud_and_the_store(world):
     """The answers of both reach the query that asked, and a failure too."""
-    receipt = Receipt(1, 9, 1)
-    world.take(MqttMessage(f"charger/{ONE}/get/sessions", b"", receipt))
+    ack_token = AckToken(1, 9, 1)
+    world.take(MqttMessage(f"charger/{ONE}/get/sessions", b"", ack_token))
     (call,) = world.calls()
     (read,) = [e for e in world.out if isinstance(e, ReadReports)]
-    world.take(ReportsNotRead(read.read_id, StoreError("gone")))
-    world.take(CloudAnswered(call.call_id, 200, b"[]"))
+    world.take(ReportsReadFailed(read.read_id, StoreError("gone")))
+    world.take(CloudResponse(call.call_id, 200, b"[]"))
     assert json.loads(world.published()[f"charger/{ONE}/result/sessions"])["value"] == []
 
-    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", receipt))
+    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", ack_token))
     (call,) = world.calls()
     world.take(CloudFailed(call.call_id, RateLimited("spent", retry_after_s=5.0, local=True)))
     assert _state(world, "observations") == "refused"
@@ -1074,10 +1076,10 @@ def test_a_query_is_answered_from_the_cloud_and_the_store(world):
 
 def test_a_fresh_read_makes_the_topics_fresh(world):
     """What a query reads is published as if it had been polled."""
-    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", Receipt(1, 9, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", AckToken(1, 9, 1)))
     (call,) = world.calls()
     body = {"observations": [{"id": 109, "value": 3, "timestamp": iso_utc(world.now.wall)}]}
-    world.take(CloudAnswered(call.call_id, 200, json.dumps(body).encode()))
+    world.take(CloudResponse(call.call_id, 200, json.dumps(body).encode()))
 
     assert world.published()[f"charger/{ONE}/state/op_mode"] == b"charging"
     assert _state(world, "observations") == "confirmed"
@@ -1112,8 +1114,8 @@ def test_a_refused_value_that_its_own_connection_takes_ends_the_alert(world):
 
 def test_oddities_and_the_clouds_state_are_told(world):
     """What is skipped is counted; what needs the operator is an alert."""
-    world.take(StreamOddity("unknown_target", "SubscribeToMyProduct"))
-    world.take(CloudLink("auth_failed", "wrong password"))
+    world.take(StreamAnomaly("unknown_target", "SubscribeToMyProduct"))
+    world.take(CloudStatusChanged("auth_failed", "wrong password"))
 
     assert world.published()["charger/bridge/cloud"] == b"auth_failed"
     health = json.loads(world.published()["charger/bridge/health"])
@@ -1122,7 +1124,7 @@ def test_oddities_and_the_clouds_state_are_told(world):
 
 def test_the_end_of_a_trouble_is_looked_for_without_anybody_asking(world):
     """REST in trouble is asked until it answers, in the time it names, and not a moment longer."""
-    world.take(CloudLink("unavailable", "no answer"))
+    world.take(CloudStatusChanged("unavailable", "no answer"))
     world.seconds += PROBE_EVERY_S
     world.take(Tick())
     (call,) = world.lists()
@@ -1137,7 +1139,7 @@ def test_the_end_of_a_trouble_is_looked_for_without_anybody_asking(world):
     assert len(world.lists()) == 1
 
     world.out.clear()
-    world.take(CloudLink("ok"))
+    world.take(CloudStatusChanged("ok"))
     world.seconds += 600
     world.take(Tick())
     assert not world.lists()
@@ -1145,7 +1147,7 @@ def test_the_end_of_a_trouble_is_looked_for_without_anybody_asking(world):
 
 def test_an_answer_to_a_call_nobody_made_changes_nothing(world):
     """A late answer after its owner gave up is ignored."""
-    assert world.take(CloudAnswered(999, 200, b"")) == []
+    assert world.take(CloudResponse(999, 200, b"")) == []
     assert world.take(CloudFailed(999, CloudUnavailable("x"))) == []
 
 
@@ -1172,7 +1174,7 @@ def test_nothing_is_read_over_rest_once_it_stops():
             reads = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
             asked += len(reads)
             assert not (stopping and reads)
-            world.take(*(CloudAnswered(call.call_id, 200, b"[]") for call in reads))
+            world.take(*(CloudResponse(call.call_id, 200, b"[]") for call in reads))
     assert asked > 1
 
 
@@ -1193,9 +1195,9 @@ def test_chargers_are_described_to_home_assistant_and_again_after_its_birth():
     (message,) = [e for e in world.out if isinstance(e, Publish) and e.topic == topic]
     assert json.loads(message.payload)["device"]["sw_version"] == "347"
     world.take(MqttAcked(message, 0))
-    receipt = Receipt(1, 5, 1)
-    assert world.take(MqttMessage("homeassistant/status", b"online", receipt)) == [
-        Acknowledge(receipt)
+    ack_token = AckToken(1, 5, 1)
+    assert world.take(MqttMessage("homeassistant/status", b"online", ack_token)) == [
+        Acknowledge(ack_token)
     ]
     world.seconds = 20.0
     world.take(Tick())
@@ -1227,11 +1229,11 @@ class Account(World):
                     waiting.append(MqttAcked(effect, 0))
                     if effect.retained:
                         self.kept[effect.topic] = effect.payload
-                elif isinstance(effect, CallCloud) and effect.request == charger_list_request():
+                elif isinstance(effect, SendRequest) and effect.request == charger_list_request():
                     ids = [{"id": one} for one in self.listed]
                     body = json.dumps([*ids, *self.entries]).encode()
-                    waiting.append(CloudAnswered(effect.call_id, 200, body))
-                elif isinstance(effect, CallCloud):
+                    waiting.append(CloudResponse(effect.call_id, 200, body))
+                elif isinstance(effect, SendRequest):
                     error = CloudUnavailable("not here")
                     waiting.append(CloudFailed(effect.call_id, error))
                 elif isinstance(effect, ReadReports):
@@ -1259,7 +1261,7 @@ class Account(World):
             RawObservation(charger_id, number, None, value, stamp)
             for number, value in ((120, "7.1"), (109, "3"), (42, "1"), (48, "16"), (4711, "x"))
         ]
-        self.settle(Observed(tuple(raws)))
+        self.settle(ObservationsReceived(tuple(raws)))
 
     @property
     def alert(self):
@@ -1285,12 +1287,12 @@ def test_a_charger_that_left_is_offline_at_once_and_emptied_a_day_later():
     account.pass_(900.0)
 
     assert account.kept[f"charger/{TWO}/availability"] == b"offline"
-    assert last(account.said, Watch) == Watch((ONE,))
-    assert last(account.said, Remember).charger_ids == (ONE,)
-    assert TWO in last(account.said, Remember).left
+    assert last(account.said, Subscribe) == Subscribe((ONE,))
+    assert last(account.said, SaveChargerList).charger_ids == (ONE,)
+    assert TWO in last(account.said, SaveChargerList).left
     assert f"{TWO} left the account" in account.alert
     assert f"charger/{TWO}/state/total_power" in account.remains(TWO)
-    command = MqttMessage(f"charger/{TWO}/set/pause", b"PRESS", Receipt(1, 1, 1))
+    command = MqttMessage(f"charger/{TWO}/set/pause", b"PRESS", AckToken(1, 1, 1))
     answer = json.loads(next(e.payload for e in account.take(command) if isinstance(e, Publish)))
     assert answer["reason"] == "unknown_charger"
     account.sees()  # the hub may go on sending
@@ -1303,7 +1305,7 @@ def test_a_charger_that_left_is_offline_at_once_and_emptied_a_day_later():
     account.pass_(24 * 3600.0)
     assert account.remains(TWO) == set()
     assert f"charger/{TWO}/state/observation_4711" in account.kept
-    assert last(account.said, Remember) == Remember((ONE,))
+    assert last(account.said, SaveChargerList) == SaveChargerList((ONE,))
     assert account.alert is None
     now_described = {t for t, payload in account.kept.items() if "homeassistant" in t and payload}
     assert {t for t in described if TWO in t}
@@ -1316,17 +1318,17 @@ def test_a_charger_that_comes_back_within_the_day_is_served_as_before():
     account.sees()
     account.listed = (ONE,)
     account.pass_(900.0)
-    assert last(account.said, Watch) == Watch((ONE,))
+    assert last(account.said, Subscribe) == Subscribe((ONE,))
     account.listed = (ONE, TWO)
     account.pass_(600.0)
-    assert last(account.said, Watch) == Watch((ONE, TWO))
+    assert last(account.said, Subscribe) == Subscribe((ONE, TWO))
     assert account.alert is None
     account.settle(StreamOpened())
     account.sees()
     account.pass_(26 * 3600.0)
 
     assert f"charger/{TWO}/state/total_power" in account.remains(TWO)
-    assert last(account.said, Remember) == Remember((ONE, TWO))
+    assert last(account.said, SaveChargerList) == SaveChargerList((ONE, TWO))
 
 
 @pytest.mark.parametrize("payload", [TWO.encode(), f'"{TWO}"\n'.encode()])
@@ -1334,7 +1336,7 @@ def test_on_demand_a_charger_that_left_is_forgotten_at_once(payload):
     """The serial on bridge/forget empties everything; of one that is served it does nothing."""
     account = Account(ONE, TWO)
     account.sees()
-    wish = MqttMessage("charger/bridge/forget", payload, Receipt(1, 2, 1))
+    wish = MqttMessage("charger/bridge/forget", payload, AckToken(1, 2, 1))
     account.settle(wish)
     assert account.remains(TWO)
     account.listed = (ONE,)
@@ -1347,51 +1349,51 @@ def test_on_demand_a_charger_that_left_is_forgotten_at_once(payload):
     account.pass_(1.0)
 
     assert account.remains(TWO) == set()
-    assert [e for e in account.said if isinstance(e, Note) and e.event == "forget.ignored"]
-    assert Acknowledge(Receipt(1, 2, 1)) in account.said
+    assert [e for e in account.said if isinstance(e, LogEntry) and e.event == "forget.ignored"]
+    assert Acknowledge(AckToken(1, 2, 1)) in account.said
 
 
 def test_a_charger_taken_out_of_the_configuration_is_forgotten():
     """By a reload at once; by an edit and a restart with the first connection."""
     both = Account(ONE, TWO, chargers=(ONE, TWO))
     both.sees()
-    remembered = last(both.said, Remember)
+    remembered = last(both.said, SaveChargerList)
     settings = replace(both.machine._settings, easee=EaseeSettings("x", Secret("p"), (ONE,)))
     both.pass_(15.0)
     both.settle(Reconfigured(settings, ()))
     both.pass_(1.0)
     assert both.remains(TWO) == set()
-    assert last(both.said, Watch) == Watch((ONE,))
+    assert last(both.said, Subscribe) == Subscribe((ONE,))
     assert f"charger/{TWO}/availability" in both.kept
     settings = replace(both.machine._settings, easee=EaseeSettings("x", Secret("p"), (ONE, TWO)))
     both.settle(Reconfigured(settings, ()))
-    assert last(both.said, Watch) == Watch((ONE, TWO))
+    assert last(both.said, Subscribe) == Subscribe((ONE, TWO))
 
     later = Account(ONE, TWO, chargers=(ONE,), started=Started(remembered.charger_ids))
     later.pass_(15.0)
     assert later.kept[f"charger/{TWO}/state/total_power"] == b""
-    assert last(later.said, Remember) == Remember((ONE,))
+    assert last(later.said, SaveChargerList) == SaveChargerList((ONE,))
 
 
 def test_who_left_stays_away_over_a_restart():
     """It is not served by the file's word, and emptied when its day is over; listed, it is back."""
     left = {TWO: NOON - timedelta(hours=23)}
     account = Account(ONE, chargers=(ONE, TWO), started=Started((ONE, TWO), left=left))
-    assert last(account.said, Watch) == Watch((ONE,))
+    assert last(account.said, Subscribe) == Subscribe((ONE,))
     account.pass_(10.0)
     assert account.kept[f"charger/{TWO}/availability"] == b"offline"
     account.pass_(3600.0)
     assert account.kept[f"charger/{TWO}/availability"] == b""
     account.listed = (ONE, TWO)
     account.pass_(600.0)
-    assert last(account.said, Watch) == Watch((ONE, TWO))
+    assert last(account.said, Subscribe) == Subscribe((ONE, TWO))
 
 
 def beat(client_id, **said):
     """Build what another bridge says of itself, on the topic that has this name."""
     facts = {"client_id": client_id, "instance": "0", "started_at": "t"} | said
     topic = "charger/bridge/info" if said else "charger/bridge/heartbeat"
-    return MqttMessage(topic, json.dumps(facts).encode(), Receipt(1, 5, 1))
+    return MqttMessage(topic, json.dumps(facts).encode(), AckToken(1, 5, 1))
 
 
 @pytest.mark.parametrize("serves", [(), (TWO,)])
@@ -1403,12 +1405,12 @@ def test_who_was_served_for_another_account_is_offline_unless_another_bridge_ser
     account.settle(beat("other", chargers=serves), beat("other"))
     account.pass_(10.0)
 
-    assert last(account.said, Watch) == Watch((ONE,))
+    assert last(account.said, Subscribe) == Subscribe((ONE,))
     said = account.kept[f"charger/{TWO}/availability"]
     assert said == (b"online" if serves else b"offline")
     assert f"{TWO} left the account" in account.alert
-    assert TWO in last(account.said, Remember).left
-    command = MqttMessage(f"charger/{TWO}/set/pause", b"PRESS", Receipt(1, 1, 1))
+    assert TWO in last(account.said, SaveChargerList).left
+    command = MqttMessage(f"charger/{TWO}/set/pause", b"PRESS", AckToken(1, 1, 1))
     answers = [e for e in account.take(command) if isinstance(e, Publish)]
     assert (answers == []) is bool(serves)
 
@@ -1425,9 +1427,9 @@ def test_no_trouble_of_the_vendor_takes_a_charger_away():
     account.listed, account.entries = (ONE, TWO), ()
     account.pass_(600.0)
 
-    assert last(account.said, Watch) == Watch((ONE, TWO))
+    assert last(account.said, Subscribe) == Subscribe((ONE, TWO))
     assert account.alert is None
-    assert last(account.said, Remember) == Remember((ONE, TWO))
+    assert last(account.said, SaveChargerList) == SaveChargerList((ONE, TWO))
 
 
 def test_who_is_listed_again_while_being_emptied_is_served_afterwards():
@@ -1436,17 +1438,17 @@ def test_who_is_listed_again_while_being_emptied_is_served_afterwards():
     account.sees()
     account.listed = (ONE,)
     account.pass_(900.0)
-    wish = MqttMessage("charger/bridge/forget", TWO.encode(), Receipt(1, 2, 1))
+    wish = MqttMessage("charger/bridge/forget", TWO.encode(), AckToken(1, 2, 1))
     emptying = account.take(wish)
     account.listed = (ONE, TWO)
     account.pass_(600.0)
-    assert last(account.said, Watch) == Watch((ONE,))
+    assert last(account.said, Subscribe) == Subscribe((ONE,))
     for effect in emptying:
         if isinstance(effect, Publish):
             account.settle(MqttAcked(effect, 0))
     account.pass_(60.0)
 
-    assert last(account.said, Watch) == Watch((ONE, TWO))
+    assert last(account.said, Subscribe) == Subscribe((ONE, TWO))
 
 
 def weight(thing, seen=None):
@@ -1484,7 +1486,7 @@ def test_chargers_that_come_and_go_leave_nothing_behind(monkeypatch, rounds, eac
         account.pass_(450.0)
         assert len(account.machine._departures.left) == len(some)
         for one in some:
-            account.settle(MqttMessage("charger/bridge/forget", one.encode(), Receipt(1, 2, 1)))
+            account.settle(MqttMessage("charger/bridge/forget", one.encode(), AckToken(1, 2, 1)))
         account.pass_(20.0)
         assert account.machine._departures.left == {}
         account.said.clear()
@@ -1498,24 +1500,27 @@ def test_what_commands_left_behind_is_given_back_with_their_charger():
     """Limits, circuits, readings and writes that were held for its commands."""
     account = Account(ONE, TWO)
     account.pass_(1.0)
-    before = weight(account.machine._journal._flow), weight(account.machine._journal._sender)
+    before = (
+        weight(account.machine._commands._send_policy),
+        weight(account.machine._commands._dispatcher),
+    )
     account.sees()
     for name, payload in (
         ("pause", b"PRESS"), ("dynamic_charger_current", b"7"), ("max_charger_current", b"16")
     ):  # fmt: skip
-        message = MqttMessage(f"charger/{TWO}/set/{name}", payload, Receipt(1, 1, 1))
+        message = MqttMessage(f"charger/{TWO}/set/{name}", payload, AckToken(1, 1, 1))
         account.settle(message, Tick())
     account.pass_(120.0)
-    assert weight(account.machine._journal._flow) > before[0]
+    assert weight(account.machine._commands._send_policy) > before[0]
     account.listed = (ONE,)
     account.pass_(900.0)
-    account.settle(MqttMessage("charger/bridge/forget", TWO.encode(), Receipt(1, 2, 1)))
+    account.settle(MqttMessage("charger/bridge/forget", TWO.encode(), AckToken(1, 2, 1)))
     account.pass_(120.0)
 
-    assert weight(account.machine._journal._flow) == before[0]
+    assert weight(account.machine._commands._send_policy) == before[0]
 
 
-@pytest.mark.parametrize("told", [(), (Note("info", "told"),), (Acknowledge(RECEIPT),)])
+@pytest.mark.parametrize("told", [(), (LogEntry("info", "told"),), (Acknowledge(RECEIPT),)])
 def test_a_message_is_acknowledged_once_wherever_its_room_fails(world, monkeypatch, told):
     """Before it said anything, after it said something, and after it acknowledged."""
 
@@ -1523,10 +1528,10 @@ def test_a_message_is_acknowledged_once_wherever_its_room_fails(world, monkeypat
         yield from told
         raise Defect
 
-    monkeypatch.setattr(Queries, "receive", receive)
+    monkeypatch.setattr(QueryService, "receive", receive)
     effects = handled(world.machine, _asked(ONE, "get/state"), world.now)
     assert effects.count(Acknowledge(RECEIPT)) == 1
-    (failed,) = [e.fields for e in effects if isinstance(e, Note) and e.level == "error"]
+    (failed,) = [e.fields for e in effects if isinstance(e, LogEntry) and e.level == "error"]
     assert (failed["component"], type(failed["exc_info"])) == ("queries", Defect)
 
 
@@ -1556,7 +1561,7 @@ def test_what_comes_by_polling_and_cannot_be_used_is_counted_each_time():
             while not [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]:
                 world.until_deadline()
             reads = [c for c in world.calls() if c.request.endpoint is Endpoint.OBSERVATIONS]
-            world.take(CloudAnswered(reads[0].call_id, 200, answer))
+            world.take(CloudResponse(reads[0].call_id, 200, answer))
             assert world.machine._status.counters[counter] == count
 
 
@@ -1595,8 +1600,8 @@ def test_who_left_is_named_in_the_log():
     account = Account(ONE, TWO)
     account.listed = (ONE,)
     account.pass_(900.0)
-    noted = [e for e in account.said if isinstance(e, Note) and e.event == "chargers.left"]
-    assert noted == [Note("warning", "chargers.left", {"left": (TWO,)})]
+    noted = [e for e in account.said if isinstance(e, LogEntry) and e.event == "chargers.left"]
+    assert noted == [LogEntry("warning", "chargers.left", {"left": (TWO,)})]
 
 
 def test_without_home_assistant_its_birth_is_nobodys(world):
@@ -1612,7 +1617,7 @@ def test_an_error_among_observations_takes_nothing_from_those_before_it(world):
     impossible = RawObservation(ONE, 124, 3, "1", None)
 
     with pytest.raises(TypeError):
-        world.take(Observed((good, impossible)))
+        world.take(ObservationsReceived((good, impossible)))
 
     assert f"charger/{ONE}/state/total_power" in world.published()
 
@@ -1621,29 +1626,29 @@ def test_an_error_among_observations_takes_nothing_from_those_before_it(world):
 
 ROOMS = {
     "absence": Absence,
-    "access": AccessWatch,
+    "access": OfflineAccessAlerts,
     "alerts": Alerts,
-    "announcer": Announcer,
+    "announcer": DiscoveryPublisher,
     "broker": BrokerWatch,
     "charger": Charger,
-    "denied": Denied,
+    "denied": RejectedPublications,
     "departures": departures.Departures,
-    "discovery": Discovery,
+    "discovery": ChargerDiscovery,
     "events": ForeignCommands,
-    "fleet": Fleet,
-    "journal": Journal,
-    "loopback": Loopback,
+    "fleet": ChargerRegistry,
+    "journal": CommandService,
+    "loopback": BrokerHeartbeat,
     "neighbours": Neighbours,
     "polling": Polling,
-    "probe": Probe,
-    "queries": Queries,
+    "probe": RecoveryProbe,
+    "queries": QueryService,
     "retained": RetainedWatch,
-    "sessions": Bookkeeping,
+    "sessions": SessionService,
     "state": ChargerState,
     "status": Status,
 }
 # What the machine does when a room asks it to.
-CALLED_BACK = ("_observed", "_foreign", "_settled", "_forgotten")
+CALLED_BACK = ("_observed", "_unmatched_response", "_command_finished", "_forgotten")
 
 
 class Defect(RuntimeError):
@@ -1669,7 +1674,7 @@ class Watched:
                     watched = self.steps if inspect.isgeneratorfunction(function) else self.call
                     monkeypatch.setattr(kind, name, watched(f"{room}.{name}", function))
         for name in CALLED_BACK:
-            monkeypatch.setattr(Machine, name, self.back(getattr(Machine, name)))
+            monkeypatch.setattr(Router, name, self.back(getattr(Router, name)))
 
     def story(self, machine, event, now):
         """Have an event handled, and return what happened; what followed is in ``effects``."""
@@ -1815,7 +1820,7 @@ def _reading(world):
 
 def _probing(world):
     """Have REST in trouble asked; return the id of the call."""
-    world.take(CloudLink("unavailable", "no answer"))
+    world.take(CloudStatusChanged("unavailable", "no answer"))
     world.seconds += PROBE_EVERY_S
     world.take(Tick())
     return world.calls()[0].call_id
@@ -1823,13 +1828,13 @@ def _probing(world):
 
 def _commanding(world):
     """Have a command under way; return the id of its call."""
-    world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/reboot", b"PRESS", AckToken(1, 5, 1)))
     return world.calls()[0].call_id
 
 
 def _querying(world):
     """Have a query under way; return the id of its call."""
-    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/get/observations", b"", AckToken(1, 5, 1)))
     return world.calls()[0].call_id
 
 
@@ -1853,11 +1858,11 @@ def _emptying(world):
 
 def _switching(world):
     """Have smart charging switched off; return the charger's word."""
-    world.take(MqttMessage(f"charger/{ONE}/set/smart_charging", b"false", Receipt(1, 5, 1)))
+    world.take(MqttMessage(f"charger/{ONE}/set/smart_charging", b"false", AckToken(1, 5, 1)))
     ticks = 638000000000000000
     body = json.dumps([{"device": ONE, "commandId": 11, "ticks": ticks}]).encode()
-    world.take(CloudAnswered(world.calls()[0].call_id, 202, body))
-    return CommandResponse(ONE, 11, ticks, True, 0)
+    world.take(CloudResponse(world.calls()[0].call_id, 202, body))
+    return ChargerResponse(ONE, 11, ticks, True, 0)
 
 
 def _message(topic, payload=b"{}", **more):
@@ -1874,14 +1879,14 @@ def _but(world, **sections):
 
 
 EVENTS = {
-    "observed": lambda _: Observed(
+    "observed": lambda _: ObservationsReceived(
         (_raw(109, "3"), _raw(42, "1"), _raw(80, "347"), _raw(120, "1"), _raw(109, "3", TWO)),
         "poll",
     ),
-    "response": lambda _: CommandResponse(ONE, 29, 636, True, None),
-    "response of another": lambda _: CommandResponse(TWO, 29, 636, True, None),
+    "response": lambda _: ChargerResponse(ONE, 29, 636, True, None),
+    "response of another": lambda _: ChargerResponse(TWO, 29, 636, True, None),
     "command saved": lambda world: _after(world, STORE_GONE, CommandSaved("k", "done")),
-    "command not saved": lambda _: CommandNotSaved("k", StoreFull("full", hint="free some")),
+    "command not saved": lambda _: CommandSaveFailed("k", StoreFull("full", hint="free some")),
     "set": lambda _: _message(f"{ONE}/set/stop"),
     "set, retained": lambda _: _message(f"{ONE}/set/stop", retained=True),
     "set, retained, of another": lambda _: _message(f"{TWO}/set/stop", retained=True),
@@ -1907,8 +1912,10 @@ EVENTS = {
     "refused": lambda _: MqttAcked(SENT, 135),
     "heartbeat acked": lambda _: MqttAcked(Publish("charger/bridge/heartbeat", b""), 135),
     "values acked": lambda world: _after(world, MqttAcked(SENT, 135), ValuesAcked((SENT,))),
-    "lane opened": lambda _: LaneOpened(20),
-    "lane closed": lambda world: _after(world, LaneOpened(20), LaneClosed(in_doubt=True)),
+    "lane opened": lambda _: ValueConnectionOpened(20),
+    "lane closed": lambda world: _after(
+        world, ValueConnectionOpened(20), ValueConnectionClosed(in_doubt=True)
+    ),
     "connected": lambda _: MqttConnected(
         True, "3.1.1", 20, keeps_s=7, largest_packet_bytes=900, loopback=True
     ),
@@ -1924,39 +1931,39 @@ EVENTS = {
     "subscription taken": lambda world: _after(
         world, StreamSubscription(ONE, "no"), StreamSubscription(ONE, None)
     ),
-    "oddity": lambda _: StreamOddity("odd", "what", 3),
-    "link": lambda _: CloudLink("unavailable", "no answer"),
-    "list": lambda world: CloudAnswered(_listing(world), 200, LISTED),
-    "list of an account": lambda world: CloudAnswered(_listing(world), 200, LISTED),
-    "list of an account, empty": lambda world: CloudAnswered(_listing(world), 200, b"[]"),
-    "list of an account, of nothing": lambda world: CloudAnswered(_listing(world), 200, b"[5]"),
-    "list of an account, unreadable": lambda world: CloudAnswered(_listing(world), 200, b"{}"),
+    "oddity": lambda _: StreamAnomaly("odd", "what", 3),
+    "link": lambda _: CloudStatusChanged("unavailable", "no answer"),
+    "list": lambda world: CloudResponse(_listing(world), 200, LISTED),
+    "list of an account": lambda world: CloudResponse(_listing(world), 200, LISTED),
+    "list of an account, empty": lambda world: CloudResponse(_listing(world), 200, b"[]"),
+    "list of an account, of nothing": lambda world: CloudResponse(_listing(world), 200, b"[5]"),
+    "list of an account, unreadable": lambda world: CloudResponse(_listing(world), 200, b"{}"),
     "list of an account, limited": lambda world: CloudFailed(_listing(world), SLOW),
     "list of an account, refused": lambda world: CloudFailed(
         _listing(world), CloudRejected("not you", status=403, reason="forbidden")
     ),
-    "list, unreadable": lambda world: CloudAnswered(_listing(world), 200, b"{}"),
+    "list, unreadable": lambda world: CloudResponse(_listing(world), 200, b"{}"),
     "list failed": lambda world: CloudFailed(_listing(world), SLOW),
-    "read": lambda world: CloudAnswered(_reading(world), 200, READ),
-    "read, unreadable": lambda world: CloudAnswered(_reading(world), 200, b"<html>"),
+    "read": lambda world: CloudResponse(_reading(world), 200, READ),
+    "read, unreadable": lambda world: CloudResponse(_reading(world), 200, b"<html>"),
     "read failed": lambda world: CloudFailed(_reading(world), SLOW),
     "probe failed": lambda world: CloudFailed(_probing(world), SLOW),
-    "command answered": lambda world: CloudAnswered(_commanding(world), 200, b"[]"),
+    "command answered": lambda world: CloudResponse(_commanding(world), 200, b"[]"),
     "command failed": lambda world: CloudFailed(_commanding(world), SLOW),
-    "query answered": lambda world: CloudAnswered(_querying(world), 200, b"[]"),
+    "query answered": lambda world: CloudResponse(_querying(world), 200, b"[]"),
     "query failed": lambda world: CloudFailed(_querying(world), SLOW),
-    "nobody's answer": lambda _: CloudAnswered(999, 200, b""),
+    "nobody's answer": lambda _: CloudResponse(999, 200, b""),
     "nobody's failure": lambda _: CloudFailed(999, SLOW),
     "store opened": lambda world: _after(world, STORE_GONE, StoreOpened(())),
     "store damaged": lambda _: StoreOpened((), "/x/db.corrupt", 2, salvaged=4, incomplete=True),
     "store replaced": lambda _: StoreOpened((), "/x/db.corrupt"),
     "store incomplete": lambda _: StoreOpened((), salvaged=4, incomplete=True),
     "reports read": lambda _: ReportsRead(999, (OTHER, STORED)),
-    "reports not read": lambda _: ReportsNotRead(999, StoreError("gone")),
-    "store tended": lambda _: StoreTended(0.5, 2**30, 3),
+    "reports not read": lambda _: ReportsReadFailed(999, StoreError("gone")),
+    "store tended": lambda _: StoreMaintained(0.5, 2**30, 3),
     "store failed": lambda _: STORE_GONE,
     "report saved": lambda world: _after(world, STORE_GONE, ReportSaved(STORED, True)),
-    "report not saved": lambda _: ReportNotSaved(REPORT, StoreError("full")),
+    "report not saved": lambda _: ReportSaveFailed(REPORT, StoreError("full")),
     "started": lambda _: Started((ONE,), alive_at=NOON, left={"EH111111": NOON}),
     "started, of another account": lambda _: Started((ONE,), former=(TWO,)),
     "reconfigured": lambda world: Reconfigured(_but(world, commands=CommandSettings(allow=())), ()),
@@ -1964,8 +1971,8 @@ EVENTS = {
     "other chargers": lambda world: Reconfigured(
         _but(world, easee=EaseeSettings("x", Secret("p"), (TWO,))), ()
     ),
-    "not reconfigured": lambda _: NotReconfigured(("no such key", "no such file")),
-    "stood still": lambda _: StoodStill(7.4),
+    "not reconfigured": lambda _: ReconfigurationFailed(("no such key", "no such file")),
+    "stood still": lambda _: ProcessSuspended(7.4),
     "emptied": lambda world: MqttAcked(_emptying(world), 0),
     "setting confirmed": _switching,
     "stopping": lambda _: Stopping(),
@@ -2025,20 +2032,20 @@ def test_every_event_there_is_has_its_stories():
 
 def test_every_room_is_made_with_what_it_needs(monkeypatch):
     """What each gets of the settings, and of the others."""
-    watched = Watched(monkeypatch)
+    subscriptions = Watched(monkeypatch)
     mqtt = MqttSettings(client_id="me", base_topic="base", keepalive_s=7, reply_prefixes=("re",))
     publish = PublishSettings(personal_data=True, scalar=False)
-    watched.names = {id(publish): "settings.publish"}
+    subscriptions.names = {id(publish): "settings.publish"}
     settings = Settings(
         EaseeSettings("x@example.com", Secret("p"), (ONE, TWO), source="poll", poll_interval_s=99),
         commands=CommandSettings(allow=("pause",)),
         mqtt=mqtt,
         publish=publish,
     )
-    machine = Machine(settings, version="1.2.3", salt=b"salt")
+    router = Router(settings, version="1.2.3", salt=b"salt")
 
-    assert watched.lines == STORIES["made"]
-    assert machine.topics == Topics("base", ("re",))
+    assert subscriptions.lines == STORIES["made"]
+    assert router.topics == Topics("base", ("re",))
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -2052,10 +2059,10 @@ def test_every_event_reaches_who_is_concerned_with_all_that_is_in_it(name, monke
 @pytest.mark.parametrize("name", [name for name in EVENTS if name != "failed"])
 def test_who_fails_is_named_with_what_it_was_doing(name, monkeypatch):
     """Whichever step of an event fails, the log line tells whose it was, and time goes on."""
-    watched = Watched(monkeypatch)
+    subscriptions = Watched(monkeypatch)
     for room, step in re.findall(r"^(\w+)\.(\w+)\(", "\n".join(STORIES[name]), re.MULTILINE):
-        event, lines = _happens(watched, name, f"{room}.{step}")
-        notes = [e.fields for e in watched.effects if isinstance(e, Note)]
+        event, lines = _happens(subscriptions, name, f"{room}.{step}")
+        notes = [e.fields for e in subscriptions.effects if isinstance(e, LogEntry)]
         failed = [facts for facts in notes if isinstance(facts.get("exc_info"), Defect)]
         mine = [each for each in failed if each["doing"] == type(event).__name__]
         owners = {PART_OF.get(room, room), WHERE.get(name.split()[0]), "machine"} - {None}

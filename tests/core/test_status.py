@@ -5,17 +5,17 @@ import json
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.events import CloudLink
+from bridge.core.events import CloudStatusChanged
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
-from bridge.core.status import HEALTH_EVERY_S, TROUBLES, CloudView, Status
+from bridge.core.records.moment import Timestamp
+from bridge.core.status import HEALTH_EVERY_S, TROUBLES, CloudStatus, Status
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
 
 def at(seconds):
     """Build the moment so many seconds after noon."""
-    return Moment(NOON, float(seconds))
+    return Timestamp(NOON, float(seconds))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def topics_of(effects):
 )
 def test_the_clouds_word_says_what_is(rest, stream_up, polling, word):
     """Every combination of REST, stream and polling has one word."""
-    assert CloudView(rest, stream_up, polling).word == word
+    assert CloudStatus(rest, stream_up, polling).state == word
 
 
 @pytest.mark.parametrize("state", sorted(TROUBLES))
@@ -63,20 +63,20 @@ def test_every_trouble_has_one_alert_with_a_hint_and_ends_with_it(status, state)
     before, trouble = "auth_failed", TROUBLES[state]
     if trouble.kind == before:
         before = "blocked"
-    list(status.rest_changed(CloudLink(before, "earlier"), at(1)))
-    told = list(status.rest_changed(CloudLink(state, "why"), at(2)))
+    list(status.rest_changed(CloudStatusChanged(before, "earlier"), at(1)))
+    told = list(status.rest_changed(CloudStatusChanged(state, "why"), at(2)))
     payload = {e.topic: e.payload for e in told if isinstance(e, Publish)}
     alert = json.loads(payload[f"charger/bridge/alert/{trouble.kind}"])
     assert (alert["message"], alert["hint"]) == ("why", trouble.hint)
     assert payload[f"charger/bridge/alert/{TROUBLES[before].kind}"] == b""
 
-    told = list(status.rest_changed(CloudLink("ok"), at(3)))
+    told = list(status.rest_changed(CloudStatusChanged("ok"), at(3)))
     assert not status.alerts.kinds
 
 
 def test_a_charger_the_hub_refuses_is_a_partial_connection():
     """The stream is open and something is missing: degraded, not connected."""
-    assert CloudView(stream_up=True, refused={"EH123456"}).word == "degraded"
+    assert CloudStatus(stream_up=True, refused={"EH123456"}).state == "degraded"
 
 
 def test_the_cloud_topic_moves_only_when_the_word_does(status):
@@ -102,8 +102,8 @@ def test_health_goes_out_on_a_new_verdict_and_at_most_once_a_minute(status):
 @pytest.mark.parametrize("state", ["auth_failed", "blocked"])
 def test_what_needs_the_operator_is_an_alert_until_it_is_over(status, state):
     """Wrong credentials and a block raise an alert; ok clears it."""
-    raised = topics_of(status.rest_changed(CloudLink(state, "says the cloud"), at(1)))
-    cleared = topics_of(status.rest_changed(CloudLink("ok"), at(2)))
+    raised = topics_of(status.rest_changed(CloudStatusChanged(state, "says the cloud"), at(1)))
+    cleared = topics_of(status.rest_changed(CloudStatusChanged("ok"), at(2)))
 
     assert f"charger/bridge/alert/{state}" in raised
     assert f"charger/bridge/alert/{state}" in cleared
@@ -112,15 +112,15 @@ def test_what_needs_the_operator_is_an_alert_until_it_is_over(status, state):
 
 def test_the_verdict_is_ok_only_when_everything_is(status):
     """A charger that is offline or an open alert degrades, a missing cloud fails."""
-    assert status.verdict == "failed"
+    assert status.health == "failed"
     status.cloud.stream_up = True
-    assert status.verdict == "degraded"  # nobody is served
+    assert status.health == "degraded"  # nobody is served
     status.chargers = ("EH123456",)
-    assert status.verdict == "degraded"
+    assert status.health == "degraded"
     status.online = 1
-    assert status.verdict == "ok"
+    assert status.health == "ok"
     status.store_ok = False
-    assert status.verdict == "failed"
+    assert status.health == "failed"
 
 
 def test_after_a_reconnect_everything_of_the_bridge_is_told_again(status):
@@ -137,7 +137,9 @@ def test_after_a_reconnect_everything_of_the_bridge_is_told_again(status):
 
 def test_a_connection_for_values_is_told_when_it_comes_or_goes(status):
     """``bridge/info`` says whether values have a connection of their own, and is not repeated."""
-    told = [list(status.lane_changed(is_open=flag)) for flag in (False, True, True, False)]
+    told = [
+        list(status.value_connection_changed(is_open=flag)) for flag in (False, True, True, False)
+    ]
 
     assert [len(publications) for publications in told] == [0, 1, 0, 1]
     assert b'"telemetry_connection":true' in told[1][0].payload

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 from bridge.core.events import StoreOpened
 from bridge.core.records.command_row import CommandRow
-from bridge.core.store_status import OpenedStore, store_opened
+from bridge.core.store_status import StoreContents, store_opened
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 COMMAND = CommandRow("k", "EH123456", "start", "", "", "waiting", NOON, NOON, b"{}", b"", False)
-OPENED = OpenedStore((), (COMMAND,), "bridge.db.corrupt.1", 2, 3, incomplete=True)
+OPENED = StoreContents((), (COMMAND,), "bridge.db.corrupt.1", 2, 3, incomplete=True)
 
 
 def test_the_core_hears_everything_at_the_start():

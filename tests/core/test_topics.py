@@ -14,7 +14,7 @@ from bridge.core.topics import (
     SessionReplayTopic,
     SetTopic,
     Topics,
-    is_level,
+    is_topic_level,
 )
 
 TOPICS = Topics("charger", ("flows/answers/",))
@@ -61,7 +61,7 @@ def test_parsing_is_total(topic):
 @given(st.text())
 def test_a_level_never_grows_into_another_topic(text):
     """What passes as a level holds nothing that means something to a broker."""
-    if is_level(text):
+    if is_topic_level(text):
         assert not set(text) & set("/+#\0")
         assert text.isprintable()
         assert text

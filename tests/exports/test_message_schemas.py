@@ -16,8 +16,8 @@ from bridge.core.session_documents import last_document
 from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
 from bridge.exports.message_schemas import (
-    FATES,
-    MOST_AMPS,
+    DEFAULT_MAX_CURRENT_A,
+    RESULT_STATES,
     as_text,
     messages,
     parameter,
@@ -187,7 +187,7 @@ def test_every_fate_of_a_command_is_a_word_of_the_answer():
     """The answer's words are those of the states that have an answer."""
     inside = {State.RECEIVED, State.WAITING, State.LEAVING, State.SENT, State.IN_DOUBT}
 
-    assert set(FATES) == {state.value for state in State if state not in inside}
+    assert set(RESULT_STATES) == {state.value for state in State if state not in inside}
 
 
 def test_the_configurations_largest_current_is_the_schemas():
@@ -197,7 +197,7 @@ def test_the_configurations_largest_current_is_the_schemas():
 
     assert judge.is_valid(20)
     assert not judge.is_valid(21)
-    assert CommandSettings().max_current_a == MOST_AMPS
+    assert CommandSettings().max_current_a == DEFAULT_MAX_CURRENT_A
 
 
 def test_a_level_says_what_stands_there():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.command_payloads import read_payload
-from bridge.core.queries.catalogue import QUESTIONS
-from bridge.core.records.moment import Moment
+from bridge.core.queries.catalogue import QUERIES
+from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused
 from bridge.exports.payload_schemas import command_schema, query_schema
 from tests.conftest import NOON
@@ -22,8 +22,8 @@ JUDGES = {
         for spec in CATALOGUE.values()
     },
     **{
-        ("get", question.name): jsonschema.Draft202012Validator(query_schema(question))
-        for question in QUESTIONS.values()
+        ("get", query_spec.name): jsonschema.Draft202012Validator(query_schema(query_spec))
+        for query_spec in QUERIES.values()
     },
 }
 KINDS = sorted(JUDGES)
@@ -185,7 +185,7 @@ def taken(kind, text):
         if direction == "set":
             CATALOGUE[name].read(value, MAX_A)
         else:
-            QUESTIONS[name].read(value, Moment(NOON, 0.0))
+            QUERIES[name].read(value, Timestamp(NOON, 0.0))
     except CommandRefused:
         return False
     return True

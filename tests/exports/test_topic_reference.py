@@ -6,7 +6,7 @@ from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.enumerations import LED_MODE
 from bridge.core.easee.observation_registry import REGISTRY
-from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
 from bridge.exports.topic_reference import topic_reference
 
@@ -21,7 +21,7 @@ def test_the_reference_names_everything():
         *(topic.name for topic in DERIVED),
         *(mode.meaning for mode in LED_MODE.values()),
         *CATALOGUE,
-        *QUESTIONS,
+        *QUERIES,
     ]
 
     assert [name for name in names if f"`{name}`" not in text] == []

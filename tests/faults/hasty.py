@@ -11,6 +11,6 @@ from bridge.core import router
 
 if __name__ == "__main__":
     gateway.BEAT_EVERY_S = 0.2
-    gateway.STOOD_STILL_S = 1.0
-    router.LATE_WITHIN_S = 1.0
+    gateway.SUSPENDED_S = 1.0
+    router.LATE_MESSAGES_S = 1.0
     sys.exit(main(sys.argv[1:]))

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from bridge import app, gateway, logs
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
-from bridge.adapters.store.sqlite.worker import Urgency
-from bridge.core.effects import TendStore
+from bridge.adapters.store.sqlite.worker import Priority
+from bridge.core.effects import MaintainStore
 from bridge.core.events import Tick
-from bridge.core.router import Machine
-from bridge.monitoring.watchdog import Signs, Watchdog
+from bridge.core.router import Router
+from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.settings import (
     EaseeSettings,
     LogSettings,
@@ -32,30 +32,30 @@ FOR_EVER_S = 3600.0
 SHORT_S = 0.5
 
 
-class ShortSigns(Signs):
+class ShortSigns(LivenessRegistry):
     """Nobody may be silent for longer than half a second."""
 
     def promise(self, name: str, within_s: float) -> None:
-        super().promise(name, min(within_s, SHORT_S))
+        super().expect(name, min(within_s, SHORT_S))
 
 
-class CuriousMachine(Machine):
+class CuriousMachine(Router):
     """Asks the store how full it is whenever anything happens."""
 
     def handle(self, event, now):
         yield from super().handle(event, now)
         if isinstance(event, Tick):
-            yield TendStore()
+            yield MaintainStore()
 
 
 def hang_in_the_store() -> None:
     """Have the worker's thread hang in the next question it is asked."""
 
     async def usage(self):
-        return await self._ask(lambda _: time.sleep(FOR_EVER_S), Urgency.UPKEEP)
+        return await self._ask(lambda _: time.sleep(FOR_EVER_S), Priority.UPKEEP)
 
     SqliteStore.usage = usage
-    app.Machine = CuriousMachine
+    app.Router = CuriousMachine
 
 
 def hang_in_a_task() -> None:
@@ -65,7 +65,7 @@ def hang_in_a_task() -> None:
         self._promise(SHORT_S)
         await asyncio.sleep(FOR_EVER_S)
 
-    PahoLink.run = run
+    MqttClient.run = run
 
 
 async def alive(self) -> None:
@@ -92,8 +92,8 @@ def main(what: str, folder: str) -> int:
     logs.configure(LogSettings())
     gateway.BEAT_EVERY_S = SHORT_S / 10
     app.Watchdog = functools.partial(Watchdog, every_s=SHORT_S / 5, looks=10)
-    app.Signs = ShortSigns
-    PahoLink.run = alive
+    app.LivenessRegistry = ShortSigns
+    MqttClient.run = alive
     if what == "store":
         hang_in_the_store()
     elif what == "task":

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from bridge import app
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.events import MqttConnected, MqttDisconnected
 from bridge.core.messages import Publish
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.anyio
 
 RECONNECTS = 100
 SLOW_NAME_S = 0.5
-LONGEST_LAG_S = 0.25
-STOPS_WITHIN_S = 5.0
+MAX_LAG_S = 0.25
+STOP_TIMEOUT_S = 5.0
 
 
 class HastyClock(SystemClock):
@@ -50,7 +50,7 @@ async def linked(tmp_path, port):
     broker = Mosquitto(tmp_path, port)
     broker.start()
     events = []
-    link = PahoLink(
+    mqtt_client = MqttClient(
         MqttSettings(host="127.0.0.1", port=port),
         will=Publish("charger/bridge/state", b"offline"),
         subscriptions=("charger/+/set/+",),
@@ -59,9 +59,9 @@ async def linked(tmp_path, port):
     )
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(link.run())
+            running = tasks.create_task(mqtt_client.run())
             await until(lambda: count(events, MqttConnected) == 1)
-            yield link, events
+            yield mqtt_client, events
             running.cancel()
     finally:
         broker.kill()
@@ -80,10 +80,10 @@ def descriptors():
 @pytest.mark.fault("F36")
 async def test_a_hundred_connections_leave_no_descriptor_behind(tmp_path, free_port):
     """Each connection that ends gives back everything it had."""
-    async with linked(tmp_path, free_port) as (link, events):
+    async with linked(tmp_path, free_port) as (mqtt_client, events):
         before = descriptors()
         for number in range(1, RECONNECTS + 1):
-            link.reconnect("once more")
+            mqtt_client.reconnect("once more")
             await until(lambda wanted=number: count(events, MqttConnected) > wanted)
 
         assert descriptors() <= before + 1  # one may just be opening or closing
@@ -93,12 +93,12 @@ async def test_a_hundred_connections_leave_no_descriptor_behind(tmp_path, free_p
 @pytest.mark.fault("F36")
 async def test_without_a_free_descriptor_it_waits_for_one(tmp_path, free_port):
     """No connection can be made while there is none; afterwards it is, by itself."""
-    async with linked(tmp_path, free_port) as (link, events):
+    async with linked(tmp_path, free_port) as (mqtt_client, events):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with capture_logs() as lines:
             resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
             try:
-                link.reconnect("it would need a new one")
+                mqtt_client.reconnect("it would need a new one")
                 await until(lambda: any(x["event"] == "mqtt.connect_failed" for x in lines))
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -136,7 +136,7 @@ async def test_a_slow_or_missing_name_server_stops_nobody_else(tmp_path, monkeyp
 
     assert serving.result() == os.EX_OK
     assert asked == {"api.invalid", "broker.invalid"}
-    assert sorted(lags)[int(len(lags) * 0.95)] < LONGEST_LAG_S
+    assert sorted(lags)[int(len(lags) * 0.95)] < MAX_LAG_S
 
 
 @pytest.mark.fault("F35")
@@ -220,4 +220,4 @@ async def test_a_stop_under_load_is_quick_and_clean(street):
         await s.witness.value("charger/bridge/state", "offline", PATIENCE_S)
 
     assert status == os.EX_OK
-    assert took_s < STOPS_WITHIN_S
+    assert took_s < STOP_TIMEOUT_S

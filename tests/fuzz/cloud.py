@@ -7,14 +7,14 @@ import httpx
 
 from bridge.adapters.easee.http_client import date_of
 from bridge.adapters.store.sqlite import report_rows
-from bridge.core.clock_check import ReferenceTime
+from bridge.core.clock_check import ServerClock
 from bridge.core.easee import error_responses, hub_session, rest_responses, signalr
-from bridge.core.easee.decode import HIGHEST_ID, LONGEST_TEXT_BYTES, Observation, decode
+from bridge.core.easee.decode import MAX_ID, MAX_TEXT_BYTES, Observation, decode
 from bridge.core.easee.history import history
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.easee.session_list import session_list
 from bridge.core.easee.session_payloads import read_report, read_start
-from bridge.core.events import CommandResponse, Event, Observed
+from bridge.core.events import ChargerResponse, Event, ObservationsReceived
 from bridge.core.records.observation import RawObservation
 from bridge.errors import CloudRejected, DecodeError
 from tests.fuzz.core import API, CORE, EXCHANGE, NOON, ONE, any_of, parts, shake, stored, text_of
@@ -28,8 +28,8 @@ def frames(data: bytes) -> None:
     assert halves.feed(data[:middle]) + halves.feed(data[middle:]) == whole
     events: list[Event] = [
         item
-        for item in signalr.grouped(whole)
-        if isinstance(item, Observed | CommandResponse | signalr.StreamOddity)
+        for item in signalr.batch_observations(whole)
+        if isinstance(item, ObservationsReceived | ChargerResponse | signalr.StreamAnomaly)
     ]
     if CORE.wants(data):
         shake(*events[:4])
@@ -38,7 +38,7 @@ def frames(data: bytes) -> None:
 def observation(data: bytes) -> None:
     """One observation of any id, type and JSON value: a typed value of bounded size, or refused."""
     head, stamp, value = parts(data, 3)
-    number = int.from_bytes(head[:2], "big") % 300 if len(head) < 8 else HIGHEST_ID
+    number = int.from_bytes(head[:2], "big") % 300 if len(head) < 8 else MAX_ID
     raw = RawObservation(
         ONE,
         number,
@@ -50,11 +50,11 @@ def observation(data: bytes) -> None:
         read = decode(raw)
         assert isinstance(read, Observation)
         if isinstance(read.value, str):
-            assert len(read.value.encode()) <= LONGEST_TEXT_BYTES
+            assert len(read.value.encode()) <= MAX_TEXT_BYTES
         if isinstance(read.value, float):
             assert read.value - read.value == 0
     if CORE.wants(data):
-        shake(Observed((raw,)))
+        shake(ObservationsReceived((raw,)))
 
 
 def session(data: bytes) -> None:
@@ -71,21 +71,25 @@ def session(data: bytes) -> None:
         read_start(text, charger_id=ONE, measured_at=NOON, received_at=NOON)
     stamp = "2026-11-22T11:59:00Z"
     if CORE.wants(data):
-        shake(Observed(tuple(RawObservation(ONE, number, 6, text, stamp) for number in (223, 129))))
+        shake(
+            ObservationsReceived(
+                tuple(RawObservation(ONE, number, 6, text, stamp) for number in (223, 129))
+            )
+        )
 
 
 def negotiation(data: bytes) -> None:
     """The hub's answer to a negotiation: a URL of the same host, or an error that is named."""
     with contextlib.suppress(DecodeError):
-        token = hub_session.negotiation(data).connection_token
+        token = hub_session.read_negotiation(data).connection_token
         url = hub_session.socket_url("https://streams.example.com/hubs/chargers", token)
         assert url.startswith("wss://streams.example.com/hubs/chargers?id=")
         assert url.isascii()
         assert url.isprintable()
-        assert len(url) <= MOST_URL
+        assert len(url) <= MAX_URL_LENGTH
 
 
-MOST_URL = 8192
+MAX_URL_LENGTH = 8192
 
 
 REST = (
@@ -122,7 +126,7 @@ def session_bodies(data: bytes) -> None:
 def refusal(data: bytes) -> None:
     """How the cloud says no: one printable line, whatever it wrote."""
     for status in (400, 403, 429, 500):
-        found = error_responses.problem(status, data)
+        found = error_responses.read_error(status, data)
         notice = error_responses.block_notice(status, data) or ""
         for said in (found.message, found.reason, notice):
             assert said.isprintable()
@@ -133,7 +137,7 @@ def retry_after(data: bytes) -> None:
     """Retry-After: a wait of 0 s to a day, or none."""
     for wall in (NOON, None):
         wait_s = error_responses.retry_after_s(data.decode("latin-1"), wall)
-        assert wait_s is None or 0 <= wait_s <= error_responses.LONGEST_RETRY_AFTER_S
+        assert wait_s is None or 0 <= wait_s <= error_responses.MAX_RETRY_AFTER_S
 
 
 def date(data: bytes) -> None:
@@ -141,9 +145,9 @@ def date(data: bytes) -> None:
     made_at = date_of(httpx.Response(200, headers=[(b"Date", data)]))
     if made_at is not None:
         assert made_at.utcoffset() == timedelta(0)
-        reference = ReferenceTime()
-        reference.tell(made_at, 0.0)
-        reference.contradicts(NOON.timestamp(), 1.0)
+        reference = ServerClock()
+        reference.update(made_at, 0.0)
+        reference.disagrees(NOON.timestamp(), 1.0)
 
 
 def url(data: bytes) -> None:

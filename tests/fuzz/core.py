@@ -10,22 +10,22 @@ from typing import Any
 import msgspec
 
 from bridge import logs
-from bridge.adapters.easee.http_client import Exchange
+from bridge.adapters.easee.http_client import HttpClient
 from bridge.adapters.mqtt.publish_validation import check_publish
 from bridge.adapters.store.sqlite import report_rows
-from bridge.core.easee.decode import LONGEST_TEXT_BYTES
-from bridge.core.effects import CallCloud, Effect, Note, SaveCommand
+from bridge.core.easee.decode import MAX_TEXT_BYTES
+from bridge.core.effects import Effect, LogEntry, SaveCommand, SendRequest
 from bridge.core.events import CloudFailed, CommandSaved, Event, MqttConnected, Started, Tick
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
-from bridge.core.router import Machine
+from bridge.core.records.moment import Timestamp
+from bridge.core.router import Router
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
 from tests.native import handled
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-NOW = Moment(NOON, 1000.0)
+NOW = Timestamp(NOON, 1000.0)
 ONE = "EH123456"
 API = "https://api.example.com"
 ALL = ("control", "access", "current", "device", "installer", "maintenance")
@@ -36,7 +36,7 @@ SETTINGS = Settings(
 
 TOPICS = Topics(reply_prefixes=("answers/",))
 # What one input may grow to: the largest text of the stream, in JSON, in a document.
-MOST_OUT_BYTES = 8 * LONGEST_TEXT_BYTES
+MAX_OUT_BYTES = 8 * MAX_TEXT_BYTES
 # Separates the parts of an input that consists of several.
 CUT = b"\xff\xfe"
 
@@ -78,12 +78,12 @@ def judge(effect: Effect) -> None:
     """Check what left the core."""
     if isinstance(effect, Publish):
         assert is_ours(effect), effect.topic
-        assert len(effect.payload) <= MOST_OUT_BYTES
+        assert len(effect.payload) <= MAX_OUT_BYTES
         check_publish(effect, properties=True, largest_packet_bytes=None)
-    elif isinstance(effect, CallCloud):
+    elif isinstance(effect, SendRequest):
         assert ONE in effect.request.path or effect.request.path == "/api/chargers"
-        Exchange._checked(EXCHANGE, API, effect.request.path)
-    elif isinstance(effect, Note):
+        HttpClient._checked(EXCHANGE, API, effect.request.path)
+    elif isinstance(effect, LogEntry):
         assert effect.event != "component.failed", effect.fields
         line = logs._json(None, "", logs.clean_fields({"event": effect.event, **effect.fields}))
         assert line.isascii()
@@ -119,7 +119,7 @@ class Core:
         first: tuple[Event, ...] = ()
         if self._used >= self.most:
             self._used, self._seconds = 0, 0.0
-            self._machine = Machine(CORE_SETTINGS, version="1", salt=b"salt")
+            self._machine = Router(CORE_SETTINGS, version="1", salt=b"salt")
             first = (Started(), MqttConnected(True, "5", 20))
         self._used += 1
         out = self._run(*first, *events)
@@ -128,9 +128,9 @@ class Core:
 
     def _run(self, *events: Event) -> list[Effect]:
         waiting: deque[Event] = deque(events)
-        now = Moment(NOON + timedelta(seconds=self._seconds), 1000.0 + self._seconds)
+        now = Timestamp(NOON + timedelta(seconds=self._seconds), 1000.0 + self._seconds)
         out: list[Effect] = []
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             if not waiting:
                 return out
             for effect in handled(self._machine, waiting.popleft(), now):
@@ -138,19 +138,19 @@ class Core:
                 out.append(effect)
                 if isinstance(effect, SaveCommand):
                     waiting.append(CommandSaved(effect.row.key, effect.row.state))
-                if isinstance(effect, CallCloud):
+                if isinstance(effect, SendRequest):
                     waiting.append(CloudFailed(effect.call_id, CloudUnavailable("away")))
         raise AssertionError("the core does not come to rest")
 
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 LONGER_THAN_A_COMMAND_S = 700.0
 CORE_SETTINGS = replace(SETTINGS, mqtt=MqttSettings(host="localhost", reply_prefixes=("answers/",)))
 CORE = Core()
 shake = CORE.take
 
 
-EXCHANGE = Exchange(API)
+EXCHANGE = HttpClient(API)
 
 
 def answers(effects: list[Effect]) -> list[dict[str, Any]]:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from bridge import logs
 from bridge.adapters.easee.token_file import TokenFile
-from bridge.adapters.state_files.charger_list import RosterFile
-from bridge.adapters.state_files.published_discovery import AnnouncedFile
+from bridge.adapters.state_files.charger_list import ChargerListFile
+from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
 from bridge.adapters.store.sqlite import command_rows, report_rows
-from bridge.adapters.store.sqlite.recovery.page_reader import carve
+from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
 from bridge.adapters.store.sqlite.recovery.wal_reader import read_log
 from bridge.adapters.store.sqlite.schema import PAGE_BYTES, digest_of
 from bridge.config import loading
-from bridge.config.file import LARGEST_FILE_BYTES, read_text
+from bridge.config.file import MAX_FILE_BYTES, read_text
 from bridge.config.keys import BY_VARIABLE
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.events import (
@@ -41,7 +41,7 @@ def _hold(data: bytes) -> Path:
 
 def configuration(data: bytes) -> None:
     """The configuration file: settings, or every problem on a line of its own."""
-    read_text(text_of(data[:LARGEST_FILE_BYTES]), name="file")
+    read_text(text_of(data[:MAX_FILE_BYTES]), name="file")
     try:
         loading.load_with_warnings(_hold(data), ENVIRON)
     except ConfigError as error:
@@ -51,7 +51,7 @@ def configuration(data: bytes) -> None:
 
 
 VARIABLES = sorted(BY_VARIABLE)
-LONGEST_VARIABLE_BYTES = 128 * 1024  # what Linux takes
+MAX_VARIABLE_BYTES = 128 * 1024  # what Linux takes
 
 
 def environment(data: bytes) -> None:
@@ -59,10 +59,8 @@ def environment(data: bytes) -> None:
     name, value = parts(data, 2)
     number = name[0] if name else 0
     known = VARIABLES[number % len(VARIABLES)]
-    variable = (
-        known if len(name) < 2 else f"CHARGER_BRIDGE_{text_of(name[:LONGEST_VARIABLE_BYTES])}"
-    )
-    given = text_of(value[:LONGEST_VARIABLE_BYTES]).replace("\0", "")
+    variable = known if len(name) < 2 else f"CHARGER_BRIDGE_{text_of(name[:MAX_VARIABLE_BYTES])}"
+    given = text_of(value[:MAX_VARIABLE_BYTES]).replace("\0", "")
     if variable.endswith("_FILE"):
         given = "/dev/null/" + given
     try:
@@ -110,7 +108,7 @@ def page(data: bytes) -> None:
         return image if number == ANOTHER_PAGE else b""
 
     for settled in (True, False):
-        for number, row in enumerate(carve(image, page_of, settled=settled)):
+        for number, row in enumerate(read_rows_from_page(image, page_of, settled=settled)):
             assert len(row) in (12, 16, 18)
             report_rows.from_row(row)
             if number > 20:
@@ -143,10 +141,10 @@ def own_files(data: bytes) -> None:
     try:
         stored = TokenFile(STEM, "account").load()
         assert stored.access is None or isinstance(stored.access, Secret)
-        roster = RosterFile(STEM, "account").load()
+        roster = ChargerListFile(STEM, "account").load()
         assert all(map(is_serial, (*roster.charger_ids, *roster.left)))
-        announced = AnnouncedFile(STEM, MqttSettings(host="account", port=1883)).load()
-        assert all(isinstance(topic, str) for topic in announced)
+        published = PublishedDiscoveryFile(STEM, MqttSettings(host="account", port=1883)).load()
+        assert all(isinstance(topic, str) for topic in published)
     finally:
         STEM.unlink()
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(".fuzz")
-LONGEST_BYTES: Final = 4096
+MAX_BYTES: Final = 4096
 SLOWEST_S: Final = 5
-MOST_MIB: Final = 768
+MAX_MIB: Final = 768
 ONE_TARGET: Final = "--one"
 
 
@@ -43,9 +43,9 @@ def fuzz(target: str, runs: int, seed: int) -> None:
             "fuzz",
             f"-runs={runs}",
             f"-seed={seed}",
-            f"-max_len={LONGEST_BYTES}",
+            f"-max_len={MAX_BYTES}",
             f"-timeout={SLOWEST_S}",
-            f"-rss_limit_mb={MOST_MIB}",
+            f"-rss_limit_mb={MAX_MIB}",
             f"-dict={words}",
             f"-artifact_prefix={ROOT}/{target}.",
             "-print_final_stats=1",

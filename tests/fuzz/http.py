@@ -3,13 +3,13 @@
 import asyncio
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.server import HttpServer, Reply, Unanswerable, _Conversation
+from bridge.adapters.http.server import ClientGone, HttpServer, Reply, _Connection
 from bridge.settings import HttpSettings
 
 SERVER = HttpServer(HttpSettings(enabled=True), {"/healthz": lambda: Reply(b"ok\n")}, SystemClock())
 LOOP = asyncio.new_event_loop()
 STATUSES = (b"200", b"400", b"404", b"405", b"408", b"421", b"431", b"501", b"503")
-MOST_HEAD_BYTES = 600
+MAX_HEAD_BYTES = 600
 
 
 class Writer:
@@ -34,13 +34,13 @@ def http_request(data: bytes) -> None:
         reader.feed_data(data)
         reader.feed_eof()
         try:
-            await _Conversation(reader, writer, SERVER._answer, SERVER._waits).hold()
-        except Unanswerable:
+            await _Connection(reader, writer, SERVER._answer, SERVER._waits).hold()
+        except ClientGone:
             return
 
     LOOP.run_until_complete(talk())
     answers = bytes(writer.said).split(b"HTTP/1.1 ")[1:]
     for answer in answers:
         assert answer.startswith(STATUSES), answer[:40]
-        assert len(answer) <= MOST_HEAD_BYTES
+        assert len(answer) <= MAX_HEAD_BYTES
     assert len(answers) <= data.count(b"\n") + 1

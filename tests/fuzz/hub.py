@@ -8,9 +8,9 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from bridge.adapters.easee.websocket_frames import Cutter
+from bridge.adapters.easee.websocket_frames import FrameSplitter
 
-LARGEST = 70_000
+MAX_BYTES = 70_000
 
 
 class Library:
@@ -18,7 +18,7 @@ class Library:
 
     def __init__(self) -> None:
         uri = parse_uri("ws://127.0.0.1/")
-        self.protocol = ClientProtocol(uri, state=State.OPEN, max_size=LARGEST)
+        self.protocol = ClientProtocol(uri, state=State.OPEN, max_size=MAX_BYTES)
         self.given: list[bytes] = []
         self.payloads: list[bytes] = []
 
@@ -49,7 +49,7 @@ def frame(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = Fals
 def cut(data: bytes, cuts: Iterable[int]) -> Library:
     """Send bytes through a cutter, in pieces; plain payloads end up with the library's own."""
     library = Library()
-    cutter = Cutter(library.payloads, library.take, largest=LARGEST)
+    cutter = FrameSplitter(library.payloads, library.take, largest=MAX_BYTES)
     edges = [0, *sorted(edge % (len(data) + 1) for edge in cuts), len(data)]
     for start, end in pairwise(edges):
         is_more = cutter.feed(data[start:end])

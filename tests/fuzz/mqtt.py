@@ -10,14 +10,14 @@ from paho.mqtt.packettypes import PacketTypes
 
 from bridge.adapters.mqtt.connection import Connection
 from bridge.adapters.mqtt.paho_patches import ReadProperties
-from bridge.adapters.mqtt.paho_translation import Wish, read_message
+from bridge.adapters.mqtt.paho_translation import ConnectOptions, read_message
 from bridge.adapters.mqtt.publish_validation import check_publish
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.command_payloads import read_payload
 from bridge.core.events import (
     MqttMessage,
 )
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.sessions.consumer_messages import read_ack, read_replay
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import MqttSettings
@@ -32,7 +32,7 @@ def topic(data: bytes) -> None:
     assert found is None or name.startswith("charger/")
     assert not TOPICS.may_reply_to(name) or not set(name) & set("+#\0$")
     if CORE.wants(data):
-        shake(MqttMessage(name, payload, Receipt(1, 1, 1), retained=flags[:1] == b"r"))
+        shake(MqttMessage(name, payload, AckToken(1, 1, 1), retained=flags[:1] == b"r"))
 
 
 def payload(data: bytes) -> None:
@@ -58,7 +58,7 @@ def command(data: bytes) -> None:
     message = MqttMessage(
         f"charger/{ONE}/{kind}/{name}",
         payload,
-        Receipt(1, 1, 1),
+        AckToken(1, 1, 1),
         retained=choice[1:2] == b"r",
         duplicate=choice[1:2] == b"d",
         response_topic=response.decode("utf-8", "ignore") or None,
@@ -103,8 +103,8 @@ def packets(data: bytes) -> None:
 
     async def make() -> Connection:
         ignore: Callable[..., None] = lambda *_: None  # noqa: E731 - two words
-        settings, wish = MqttSettings(host="localhost"), Wish("5", "bridge")
-        return Connection(settings, wish, epoch=1, arrived=arrived.append, acked=ignore)
+        settings, options = MqttSettings(host="localhost"), ConnectOptions("5", "bridge")
+        return Connection(settings, options, epoch=1, arrived=arrived.append, acked=ignore)
 
     connection = LOOP.run_until_complete(make())
 
@@ -143,7 +143,7 @@ def properties(data: bytes) -> None:
     assert taken == size + 1
     message = MQTTMessage(1, b"")
     message.payload, message.qos, message.properties = b"16", 1, found
-    read = read_message(message, f"charger/{ONE}/set/dynamic_charger_current", Receipt(1, 1, 1))
+    read = read_message(message, f"charger/{ONE}/set/dynamic_charger_current", AckToken(1, 1, 1))
     if CORE.wants(data):
         shake(read)
 
@@ -168,4 +168,4 @@ def consumer(data: bytes) -> None:
         with contextlib.suppress(DecodeError):
             read(data)
     for last in ("ack", "replay") if CORE.wants(data) else ():
-        shake(MqttMessage(f"charger/bridge/session/{last}", data, Receipt(1, 1, 1)))
+        shake(MqttMessage(f"charger/bridge/session/{last}", data, AckToken(1, 1, 1)))

@@ -9,7 +9,7 @@ from websockets.frames import Opcode
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec
 from bridge.core.easee.command_payloads import read_payload
 from bridge.core.easee.observation_registry import REGISTRY
-from bridge.core.queries.catalogue import QUESTIONS
+from bridge.core.queries.catalogue import QUERIES
 from bridge.errors import CommandRefused
 from tests.fuzz.core import CUT, ONE
 from tests.fuzz.hub import frame
@@ -187,7 +187,7 @@ SEEDS: dict[str, list[bytes]] = {
 WORDS = sorted(
     {name for spec in REGISTRY.values() for name in (spec.name, str(spec.id))}
     | set(CATALOGUE)
-    | set(QUESTIONS)
+    | set(QUERIES)
     | {key for one in (REPORT, SESSION, PROBLEM, TICKET, SITE, PLAN) for key in one}
     | {"ProductUpdate", "CommandResponse", "arguments", "target", "mid", "dataType", "timestamp"}
     | {"accessToken", "refreshToken", "expiresIn", "observations", "measurements", "wasAccepted"}

@@ -20,7 +20,7 @@ from tests.fuzz.seeds import BASIC, BOMBS, SEEDS, WORDS, dictionary
 # Of processor time: what is not bounded takes minutes, and a loaded machine is no defect.
 SLOWEST_S = 10.0
 # Beyond what the process has already; the longest bomb is 10 MB.
-MOST_BYTES = 128 * 2**20
+MAX_BYTES = 128 * 2**20
 # Inputs that once broke a promise.
 FOUND = [
     ("command_row", b"start\xff\xfe\xff\xfe\xff\xfesent\xff\xfe\xff\xfe" + b'{"argument":"\x8e"}'),
@@ -74,7 +74,7 @@ def little_memory():
     """Give the process only so much more address space: who wants more gets a MemoryError."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MOST_BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MAX_BYTES, hard))
     try:
         yield
     finally:
@@ -84,7 +84,7 @@ def little_memory():
 def test_too_much_memory_would_be_found():
     """The limit bites."""
     with little_memory(), pytest.raises(MemoryError):
-        bytes(2 * MOST_BYTES)
+        bytes(2 * MAX_BYTES)
 
 
 @pytest.mark.parametrize("bomb", BOMBS)

@@ -5,19 +5,19 @@ import json
 import pytest
 
 from bridge.core.easee.rest_requests import charger_list_request
-from bridge.core.effects import CallCloud, Note
+from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import (
     CloudFailed,
     CommandSaved,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
-    Observed,
+    ObservationsReceived,
     StoreFailed,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     ValuesAcked,
 )
@@ -25,13 +25,13 @@ from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
 from bridge.core.topics import Topics
 from bridge.errors import RateLimited
-from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Latency, Tally
+from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Histogram, Metrics
 
 
 @pytest.fixture
 def tally():
     """A tally that has counted nothing."""
-    return Tally(Topics())
+    return Metrics(Topics())
 
 
 def answer(**changes):
@@ -53,20 +53,25 @@ def test_every_count_has_the_labels_of_its_row(tally):
     raw = RawObservation("EH123456", 109, 4, "3", "2026-11-22T12:00:00Z")
     message = Publish("charger/bridge/state", b"online")
     for event in (
-        Observed((raw, raw)),
+        ObservationsReceived((raw, raw)),
         MqttConnected(session_present=False, protocol="5", receive_maximum=20),
         MqttAcked(message, 0),
         MqttAcked(message, 135),
         ValuesAcked((message, message)),
         MqttDisconnected("gone"),
         StreamOpened(),
-        StreamOddity("unknown_target", "x"),
+        StreamAnomaly("unknown_target", "x"),
         StreamClosed("gone"),
         CloudFailed(1, RateLimited("wait", retry_after_s=3.0)),
         CommandSaved("key", "waiting"),
     ):
         tally.event(event)
-    for effect in (message, answer(), CallCloud(1, charger_list_request()), Note("info", "a.b")):
+    for effect in (
+        message,
+        answer(),
+        SendRequest(1, charger_list_request()),
+        LogEntry("info", "a.b"),
+    ):
         tally.effect(effect)
     assert {name: len(labels) for name, labels in tally.counts} == {
         name: len(COUNTERS[name].labels) for name, _ in tally.counts
@@ -83,7 +88,7 @@ def test_where_things_stand_follows_the_events(tally):
     tally.event(MqttConnected(session_present=True, protocol="5", receive_maximum=20))
     tally.event(StreamOpened())
     tally.event(StoreOpened(()))
-    tally.event(StoreTended(0.25, 1000))
+    tally.event(StoreMaintained(0.25, 1000))
     tally.effect(Publish("charger/bridge/cloud", b"blocked"))
     tally.effect(Publish("charger/bridge/health", b'{"chargers":2}'))
     assert (tally.broker_up, tally.stream_up, tally.store_ok) == (True, True, True)
@@ -113,7 +118,7 @@ def test_a_name_from_outside_is_no_label(tally):
 
 def test_a_histogram_is_cumulative():
     """Every bucket holds what the smaller ones hold, and the last one everything."""
-    latency = Latency()
+    latency = Histogram()
     for seconds in (0.05, 0.1, 3.0, 1000.0):
         latency.add(seconds)
     counts = dict(latency.cumulative())

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from bridge.core.effects import Note
-from bridge.core.events import MqttConnected, MqttDisconnected, Observed
+from bridge.core.effects import LogEntry
+from bridge.core.events import MqttConnected, MqttDisconnected, ObservationsReceived
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
 from bridge.core.topics import Topics
-from bridge.monitoring.status_page import MOST_COMMANDS, StatusPage
+from bridge.monitoring.status_page import MAX_COMMANDS, StatusModel
 
 ONE, TWO = "EH123456", "EH654321"
 INFO = {"version": "1.2.3", "started_at": "2026-11-22T12:00:00Z", "chargers": [ONE]}
@@ -24,7 +24,7 @@ def publish(page, topic, document):
 @pytest.fixture
 def page():
     """A page of one charger, under a base of two levels."""
-    made = StatusPage(Topics("home/charger"))
+    made = StatusModel(Topics("home/charger"))
     publish(made, "bridge/info", INFO)
     return made
 
@@ -69,7 +69,7 @@ def test_nothing_personal_is_shown(page):
     publish(page, f"{ONE}/session/last", {"auth": "canary-4711", "energy_kwh": 2})
     publish(page, f"{ONE}/session/report", {"auth": "canary-4711"})
     publish(page, f"{ONE}/result/start", answer())
-    page.effect(Note("info", "canary-4711"))
+    page.effect(LogEntry("info", "canary-4711"))
     assert "canary" not in json.dumps(page.since(-1))
 
 
@@ -104,11 +104,11 @@ def test_a_command_has_one_row_and_its_newest_fate(page):
     for _ in range(2):
         publish(page, f"{ONE}/result/start", answer(state="confirmed", final=True))
     assert [row["state"] for row in only(page)["commands"]] == ["confirmed"]
-    for second in range(MOST_COMMANDS + 2):
+    for second in range(MAX_COMMANDS + 2):
         at = f"2026-11-22T12:01:0{second}Z"
         publish(page, f"{ONE}/result/stop", answer(command="stop", received_at=at, final=True))
     rows = only(page)["commands"]
-    assert len(rows) == MOST_COMMANDS
+    assert len(rows) == MAX_COMMANDS
     assert rows[0]["received_at"] == at
 
 
@@ -142,10 +142,12 @@ def test_the_bridge_is_shown_with_its_links_and_alerts(page):
 def test_the_age_is_that_of_the_newest_value(page):
     """An older stamp, an unreadable one and a stranger's change nothing."""
     times = ("2026-11-22T12:00:05Z", "2026-11-22T12:00:01Z", "yesterday")
-    page.event(Observed(tuple(RawObservation(ONE, 120, 3, "1", at) for at in times)))
-    page.event(Observed((RawObservation("EH999999", 120, 3, "1", times[0]),)))
+    page.event(ObservationsReceived(tuple(RawObservation(ONE, 120, 3, "1", at) for at in times)))
+    page.event(ObservationsReceived((RawObservation("EH999999", 120, 3, "1", times[0]),)))
     # What the cloud says of a charger (250) is no sign of life.
-    page.event(Observed((RawObservation(ONE, 250, 2, "false", "2026-11-22T23:00:00Z"),)))
+    page.event(
+        ObservationsReceived((RawObservation(ONE, 250, 2, "false", "2026-11-22T23:00:00Z"),))
+    )
     page.event(MqttDisconnected("gone"))
     assert page.heard() == {ONE: times[0]}
-    assert StatusPage(Topics()).heard() == {}
+    assert StatusModel(Topics()).heard() == {}

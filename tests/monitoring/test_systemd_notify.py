@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from bridge.monitoring.systemd_notify import ServiceManager
+from bridge.monitoring.systemd_notify import SystemdNotifier
 
 
 @contextlib.contextmanager
@@ -23,10 +23,10 @@ def test_every_word_arrives_as_systemd_spells_it(tmp_path, abstract):
     """Ready, alive and stopping, over a socket file or a name without one."""
     address = f"@charger-bridge-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with listening(address) as socket_:
-        manager = ServiceManager({"NOTIFY_SOCKET": address})
-        assert manager.ready()
-        assert manager.alive()
-        assert manager.stopping()
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": address})
+        assert notifier.ready()
+        assert notifier.alive()
+        assert notifier.stopping()
         said = [socket_.recv(64) for _ in range(3)]
 
     assert said == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
@@ -35,15 +35,15 @@ def test_every_word_arrives_as_systemd_spells_it(tmp_path, abstract):
 @pytest.mark.parametrize("address", ["", "relative/path", "/nobody/listens/here", "/a\0b", "@"])
 def test_without_a_manager_nothing_happens(address):
     """A terminal, a container, a manager that went away: nothing is raised, nothing waits."""
-    assert not ServiceManager({"NOTIFY_SOCKET": address}).ready()
+    assert not SystemdNotifier({"NOTIFY_SOCKET": address}).ready()
 
 
 def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path):
     """A full socket is a lost word, not a bridge that stands still."""
     address = str(tmp_path / "notify")
     with listening(address):
-        manager = ServiceManager({"NOTIFY_SOCKET": address})
-        said = [manager.alive() for _ in range(5000)]
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": address})
+        said = [notifier.alive() for _ in range(5000)]
 
     assert said[0]
     assert not said[-1]
@@ -63,4 +63,4 @@ def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path):
 )
 def test_it_is_fed_twice_in_each_period(environ, every_s):
     """The period is the environment's, and only if it is meant for this process."""
-    assert ServiceManager(environ).feed_every_s == every_s
+    assert SystemdNotifier(environ).feed_every_s == every_s

@@ -6,28 +6,28 @@ import threading
 
 from structlog.testing import capture_logs
 
-from bridge.monitoring.systemd_notify import ServiceManager
-from bridge.monitoring.watchdog import Signs, Watchdog, where
+from bridge.monitoring.systemd_notify import SystemdNotifier
+from bridge.monitoring.watchdog import LivenessRegistry, Watchdog, where
 from tests.conftest import PATIENCE_S
 
-NOBODY = ServiceManager({})
+NOBODY = SystemdNotifier({})
 
 
 def test_a_promise_is_overdue_until_it_is_renewed_or_kept(clock):
     """Each name is due on its own, by the monotonic clock."""
-    signs = Signs(clock)
-    signs.promise("mqtt", 10.0)
-    signs.promise("store", 20.0)
+    liveness = LivenessRegistry(clock)
+    liveness.expect("mqtt", 10.0)
+    liveness.expect("store", 20.0)
     clock.advance(11)
-    assert signs.overdue() == ("mqtt",)
+    assert liveness.overdue() == ("mqtt",)
 
-    signs.promise("mqtt", 10.0)
+    liveness.expect("mqtt", 10.0)
     clock.advance(10)
-    assert signs.overdue() == ("store",)
+    assert liveness.overdue() == ("store",)
 
-    signs.kept("store")
-    signs.kept("never promised")
-    assert signs.overdue() == ()
+    liveness.done("store")
+    liveness.done("never promised")
+    assert liveness.overdue() == ()
 
 
 def test_only_looks_without_a_beat_are_counted():
@@ -44,7 +44,7 @@ def test_only_looks_without_a_beat_are_counted():
 
 def test_the_managers_period_makes_the_looks_closer_and_not_the_patience_shorter():
     """With a short WATCHDOG_USEC it is fed in time; a stuck loop still has its minute."""
-    eager = Watchdog(ServiceManager({"WATCHDOG_USEC": "2000000"}), every_s=5.0, looks=12)
+    eager = Watchdog(SystemdNotifier({"WATCHDOG_USEC": "2000000"}), every_s=5.0, looks=12)
     eager.beat()
 
     assert sum(eager.look() for _ in range(100)) == 60
@@ -56,7 +56,7 @@ def test_the_manager_is_told_once_that_we_are_ready_and_fed_while_all_is_well(tm
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
         listener.setblocking(False)
-        watchdog = Watchdog(ServiceManager({"NOTIFY_SOCKET": address}), looks=2)
+        watchdog = Watchdog(SystemdNotifier({"NOTIFY_SOCKET": address}), looks=2)
         watchdog.beat()
         watchdog.beat()
         looks = [watchdog.look() for _ in range(4)]

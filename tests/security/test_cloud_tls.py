@@ -12,7 +12,7 @@ import trustme
 from websockets.exceptions import WebSocketException
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.easee.http_client import Exchange
+from bridge.adapters.easee.http_client import HttpClient
 from bridge.adapters.easee.signalr_source import HubStream
 from bridge.errors import BridgeError
 from bridge.settings import EaseeSettings, Secret
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 LOGIN = b'{"userName":"someone","password":"canary-password-4711"}'
 TOKEN = "canary-token-4712"
-WITHIN_S = 10.0
+TIMEOUT_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,10 @@ async def server(leaf: trustme.LeafCert) -> AsyncIterator[tuple[int, bytearray]]
 async def log_in(port: int) -> None:
     """Send a login to a server, as the REST client does."""
     base = f"https://localhost:{port}"
-    exchange = Exchange(base)
+    exchange = HttpClient(base)
     try:
         path, token = "/api/accounts/login", Secret(TOKEN)
-        await exchange.send("POST", base, path, within_s=WITHIN_S, body=LOGIN, token=token)
+        await exchange.send("POST", base, path, within_s=TIMEOUT_S, body=LOGIN, token=token)
     finally:
         await exchange.close()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.easee.token_file import StoredTokens, TokenFile
-from bridge.adapters.state_files.charger_list import RosterFile
+from bridge.adapters.state_files.charger_list import ChargerListFile
 from bridge.adapters.store.sqlite.database_file import lock, make_directory
 from bridge.adapters.store.sqlite.opening import close_store, open_store
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.salt_file import keep_salt
 from bridge.config.loading import load_with_warnings
 from bridge.errors import StoreError
@@ -35,10 +35,10 @@ def in_use(folder: Path) -> Path:
     try:
         make_directory(path.parent)
         os.close(lock(path))
-        db, _ = open_store(path, Room(path.parent, 4096))
+        db, _ = open_store(path, Quota(path.parent, 4096))
         keep_salt(db, path)
         TokenFile(path.parent / "tokens.json", "a").save(StoredTokens(Secret("t"), Secret("r")))
-        RosterFile(path.parent / "chargers.json", "a").save(("EH123456",), {})
+        ChargerListFile(path.parent / "chargers.json", "a").save(("EH123456",), {})
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
         close_store(db)
     finally:
@@ -59,7 +59,7 @@ def test_modes_that_were_opened_are_closed_again(tmp_path):
     """A store that somebody made readable is for its owner alone once it was opened."""
     path = in_use(tmp_path)
     path.chmod(0o666)
-    db, _ = open_store(path, Room(path.parent, 4096))
+    db, _ = open_store(path, Quota(path.parent, 4096))
     close_store(db)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -67,7 +67,7 @@ def test_modes_that_were_opened_are_closed_again(tmp_path):
 
 def _open(path: Path) -> None:
     os.close(lock(path))
-    db, _ = open_store(path, Room(path.parent, 4096))
+    db, _ = open_store(path, Quota(path.parent, 4096))
     close_store(db)
 
 

@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.easee.http_client import Exchange
+from bridge.adapters.easee.http_client import HttpClient
 from bridge.adapters.easee.signalr_source import HubStream
 from bridge.errors import BridgeError
 from bridge.settings import EaseeSettings, Secret
@@ -43,7 +43,7 @@ def redirect(status: int, to: str) -> str:
 
 async def log_in(port: int) -> None:
     """Send a login as the REST client does."""
-    exchange = Exchange(f"http://127.0.0.1:{port}")
+    exchange = HttpClient(f"http://127.0.0.1:{port}")
     try:
         await exchange.send(
             "POST", f"http://127.0.0.1:{port}", "/api/accounts/login",

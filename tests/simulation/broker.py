@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from paho.mqtt.client import topic_matches_sub
 
 from bridge.core.events import MqttMessage
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.topics import Topics
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from tests.simulation.engine import Timeline
 
 NO_SUBSCRIBERS = 0x10
@@ -187,10 +187,10 @@ class Broker:
         """Take a connection; the caller has waited for the way already.
 
         Raises:
-            LinkLost: Nobody is there.
+            ConnectionLost: Nobody is there.
         """
         if not self.is_up:
-            raise LinkLost("connection refused")
+            raise ConnectionLost("connection refused")
         if self.wire is not None:
             old, self.wire = self.wire, None
             self._cut(old, "taken over")
@@ -288,10 +288,10 @@ class Broker:
         """Take a connection for values; an older one is over for certain.
 
         Raises:
-            LinkLost: Nobody is there.
+            ConnectionLost: Nobody is there.
         """
         if not self.is_up:
-            raise LinkLost("connection refused")
+            raise ConnectionLost("connection refused")
         self.lane = Wire(0)
         return self.lane
 
@@ -354,8 +354,8 @@ class Broker:
             self._keep(message.topic, message.payload, retained=message.retained, local=True)
             if message.topic == self._topics.bridge_heartbeat and not wire.deaf:
                 flag = message.retained and self.protocol == "5"
-                receipt = Receipt(wire.epoch, 0, 0)
-                heard = MqttMessage(message.topic, message.payload, receipt, retained=flag)
+                ack_token = AckToken(wire.epoch, 0, 0)
+                heard = MqttMessage(message.topic, message.payload, ack_token, retained=flag)
                 self._down(wire, lambda: wire.deliver(heard))
             if message.topic.endswith("/session/report") and not self.consumer_subscribed:
                 reason = NO_SUBSCRIBERS if self.protocol == "5" else 0
@@ -445,7 +445,7 @@ class Broker:
         event = MqttMessage(
             message.topic,
             message.payload,
-            Receipt(wire.epoch, mid, 1),
+            AckToken(wire.epoch, mid, 1),
             retained=message.retained,
             duplicate=duplicate,
             expiry_s=int(left_s) if left_s is not None and is_5 else None,

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from bridge.adapters.easee.http_transport import TooLate
+from bridge.adapters.easee.http_transport import DeadlineExceeded
 from bridge.simulator import rest
 from bridge.simulator.problems import UNAUTHORIZED, Answer, NoBody
 from bridge.simulator.readings import Value
@@ -185,7 +185,7 @@ class Vendor:
     async def handle(self, raw: httpx.Request) -> httpx.Response:
         """Take a request from the gateway, with everything that may happen on the way."""
         if raw.extensions["left_s"]() <= 0:
-            raise TooLate("the request was not sent in time")
+            raise DeadlineExceeded("the request was not sent in time")
         path = raw.url.raw_path.decode()
         request = Request(self.life, raw.method, path, raw.content, self.timeline.now_s)
         self.requests.append(request)

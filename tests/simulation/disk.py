@@ -18,7 +18,7 @@ from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.report_merge import entered
-from bridge.core.store_status import OpenedStore, StoreUsage, store_opened
+from bridge.core.store_status import StoreContents, StoreUsage, store_opened
 from bridge.errors import StoreError, StoreFull
 from tests.simulation.engine import SimulatedClock, Timeline
 
@@ -80,13 +80,13 @@ class Disk:
     at_commit: Callable[[], object] | None = None
     written: Callable[[CommandRow], None] = lambda _row: None
 
-    def held(self) -> OpenedStore:
+    def held(self) -> StoreContents:
         """Return what a store finds when it is opened."""
         owed = sorted(
             (one for one in self.reports.values() if not one.settled),
             key=lambda one: one.report.at,
         )
-        return OpenedStore(
+        return StoreContents(
             tuple(owed),
             tuple(self.commands.values()),
             texts=tuple(self.texts.values()),
@@ -125,7 +125,7 @@ class SimulatedStore:
         self._is_open = False
         self.dead = False
 
-    async def open(self) -> OpenedStore:
+    async def open(self) -> StoreContents:
         if self._disk.state == "fails":
             self._disk.troubles_s.append(self._disk.timeline.now_s)
             raise StoreError("the disk cannot be read", hint=HINT)

@@ -7,27 +7,27 @@ against it. From then on it has a minute for everything to be true.
 import itertools
 from typing import TYPE_CHECKING
 
-from bridge.core.broker import TOLD_S
+from bridge.core.broker import ALERT_HOLDS_S
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 OK = 200
-LOOK_EVERY_S = 30.0
-LOOK_SELDOM_S = 120.0
+CHECK_EVERY_S = 30.0
+CHECK_SELDOM_S = 120.0
 # The longest anything of ours stays away by itself, and what a login may be held back.
-COME_BACK_WITHIN_S = 4000.0
+RECONNECT_TIMEOUT_S = 4000.0
 # In lives with blocks that do not say how long they last.
 COME_BACK_NEXT_DAY_S = 90_000.0
-CONVERGE_WITHIN_S = 60.0
+CONVERGE_TIMEOUT_S = 60.0
 # A command that came last may wait a minute, and then half a one for its charger.
-ANSWER_WITHIN_S = 100.0
-HEARD_WITHIN_S = 5.0
+RESULT_TIMEOUT_S = 100.0
+RECEIVE_TIMEOUT_S = 5.0
 # A poll may fail once.
 POLLS = 2
 POLLED_SPARE_S = 10.0
 # A consumer that subscribes anew is found by the next report that tries, after 5 minutes at most.
-PROBED_WITHIN_S = 330.0
+PROBE_TIMEOUT_S = 330.0
 # A broker has a report when the connection held for so long; so many that did not are told.
 SETTLES_AFTER_S = 45 * 60.0
 RESTLESS_CONNECTIONS = 20
@@ -53,7 +53,7 @@ class Ending:
             for charger_id in sim.chargers:
                 shown = sim.broker.retained.get(sim.topics.availability(charger_id))
                 sim.oracle.availability(charger_id, shown, late_s=60.0 + wire.lag_s)
-        sim.timeline.later(LOOK_EVERY_S if sim.options.rarer == 1 else LOOK_SELDOM_S, self.look)
+        sim.timeline.later(CHECK_EVERY_S if sim.options.rarer == 1 else CHECK_SELDOM_S, self.look)
 
     def heal(self) -> None:
         """Let nothing go wrong any more."""
@@ -76,7 +76,7 @@ class Ending:
         for charger_id in sim.chargers:
             sim.bring_back(charger_id, 0)
             vendor.world.chargers[charger_id].reject_next = False
-        within_s = COME_BACK_WITHIN_S if sim.options.rarer == 1 else COME_BACK_NEXT_DAY_S
+        within_s = RECONNECT_TIMEOUT_S if sim.options.rarer == 1 else COME_BACK_NEXT_DAY_S
         self._wait_until_back(sim.timeline.now_s + within_s)
 
     def _wait_until_back(self, until_s: float) -> None:
@@ -93,7 +93,7 @@ class Ending:
         if sim.is_alive and is_up and heard and not is_held:
             sim.note("connected", "a minute to go")
             sim.touch(sim.rng)
-            sim.timeline.later(CONVERGE_WITHIN_S, self._converged)
+            sim.timeline.later(CONVERGE_TIMEOUT_S, self._converged)
         elif sim.timeline.now_s > until_s:
             sim.oracle.fail("the bridge does not come back")
         else:
@@ -113,7 +113,7 @@ class Ending:
         sim = self._sim
         oracle, retained = sim.oracle, sim.broker.retained
         polled_within_s = POLLS * sim.options.poll_interval_s + POLLED_SPARE_S
-        under_way_s = polled_within_s if sim.options.poll else HEARD_WITHIN_S
+        under_way_s = polled_within_s if sim.options.poll else RECEIVE_TIMEOUT_S
         oracle.values_are_newest(retained, "charger", since_s=under_way_s)
         if retained.get(sim.topics.bridge_state) != b"online":
             oracle.fail("bridge/state is not online")
@@ -128,10 +128,10 @@ class Ending:
             if topic.startswith(sim.topics.alert("")) and not self._is_true(topic, payload):
                 oracle.fail(f"an alert that is not true: {topic} {payload!r}")
         oracle.check()
-        tried_s = sim.broker.consumer_back_s + PROBED_WITHIN_S
+        tried_s = sim.broker.consumer_back_s + PROBE_TIMEOUT_S
         wait_s = max(0.0, tried_s - sim.timeline.now_s)
         sim.timeline.later(wait_s, oracle.reports_arrived)
-        sim.timeline.later(wait_s + ANSWER_WITHIN_S - CONVERGE_WITHIN_S, self._answered)
+        sim.timeline.later(wait_s + RESULT_TIMEOUT_S - CONVERGE_TIMEOUT_S, self._answered)
 
     def _is_true(self, topic: str, payload: bytes) -> bool:
         """Say whether an alert tells something that is so."""
@@ -142,7 +142,7 @@ class Ending:
         if kind == "retained_command":
             return True  # people publish some all the time, and it stays for a day
         if kind == "broker_unreachable":  # told over MQTT when it is over, and for a while
-            return sim.timeline.now_s - sim.broker.connections[-1] <= TOLD_S
+            return sim.timeline.now_s - sim.broker.connections[-1] <= ALERT_HOLDS_S
         if kind != "session_gap":
             return False
         held = {(r.report.charger_id, r.report.session_id) for r in sim.disk.reports.values()}

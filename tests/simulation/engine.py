@@ -19,8 +19,8 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.core.clock_check import ReferenceTime
-from bridge.core.records.moment import Moment
+from bridge.core.clock_check import ServerClock
+from bridge.core.records.moment import Timestamp
 
 STARTED_AT = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 START_S = 1000.0
@@ -180,35 +180,35 @@ class SimulatedClock:
         self.jumps = 0
         # It is asked several times at each moment.
         self._read: tuple[float, float, bool] | None = None
-        self._reference = ReferenceTime()
-        self._moment = Moment(timeline.wall, timeline.now_s)
+        self._reference = ServerClock()
+        self._moment = Timestamp(timeline.wall, timeline.now_s)
 
     @property
     def is_true(self) -> bool:
         """It shows the true time, and is believed."""
         return self.synchronized and self.offset_s == 0
 
-    def now(self) -> Moment:
+    def now(self) -> Timestamp:
         read = (self._timeline.now_s, self.offset_s, self.synchronized)
         if read != self._read:
             wall = self._timeline.wall + timedelta(seconds=self.offset_s)
             trusted = (
                 self.synchronized
                 and wall >= BUILT_AT
-                and not self._reference.contradicts(wall.timestamp(), self._timeline.now_s)
+                and not self._reference.disagrees(wall.timestamp(), self._timeline.now_s)
             )
             told = None if trusted else self._reference.now(self._timeline.now_s)
             self._read = read
-            self._moment = Moment(wall, self._timeline.now_s, trusted, told)
+            self._moment = Timestamp(wall, self._timeline.now_s, trusted, told)
         return self._moment
 
-    def told(self, wall: datetime) -> None:
-        self._reference.tell(wall, self._timeline.now_s)
+    def update_server_time(self, wall: datetime) -> None:
+        self._reference.update(wall, self._timeline.now_s)
         self._read = None
 
     def forget(self) -> None:
         """Know nothing of what the last process was told."""
-        self._reference = ReferenceTime()
+        self._reference = ServerClock()
         self._read = None
 
     def jitter(self) -> float:

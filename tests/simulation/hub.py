@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from bridge.adapters.easee.signalr_source import HubStream
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from bridge.simulator.hub import Connection
 from tests.simulation.cloud import Vendor
 
@@ -46,13 +46,13 @@ class HubSocket:
 
     async def send(self, text: str) -> None:
         if not self.is_open:
-            raise LinkLost("the connection broke")
+            raise ConnectionLost("the connection broke")
         self._vendor.timeline.later(0.03, lambda: self._taken(text))
 
     async def recv(self) -> bytes:
         while not self._arrived:
             if not self.is_open:
-                raise LinkLost("the connection broke")
+                raise ConnectionLost("the connection broke")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._arrived.pop(0)
@@ -148,14 +148,14 @@ class SimulatedStream(HubStream):
         vendor = self.vendor
         await self._clock.sleep(0.05)
         if vendor.timeline.now_s < vendor.down_until_s:
-            raise LinkLost("the hub cannot be reached: connection refused")
+            raise ConnectionLost("the hub cannot be reached: connection refused")
         if vendor.timeline.now_s < vendor.banned_until_s or vendor.upgrade_refused > 0:
             vendor.upgrade_refused = max(0, vendor.upgrade_refused - 1)
-            raise LinkLost("the hub refused the upgrade: HTTP 503")
+            raise ConnectionLost("the hub refused the upgrade: HTTP 503")
         if not vendor.simulator.accounts.knows(token, vendor.timeline.wall):
             self._rejected_token = token
-            raise LinkLost("the hub refused the upgrade: HTTP 401")
+            raise ConnectionLost("the hub refused the upgrade: HTTP 401")
         connection_id = url.rsplit("id=", 1)[1]
         if not vendor.simulator.hub.admits(connection_id):
-            raise LinkLost("the hub refused the upgrade: HTTP 404")
+            raise ConnectionLost("the hub refused the upgrade: HTTP 404")
         return HubSocket(vendor)

@@ -4,9 +4,15 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 
-from bridge.core.events import Event, LaneClosed, LaneOpened, MqttAcked, ValuesAcked
+from bridge.core.events import (
+    Event,
+    MqttAcked,
+    ValueConnectionClosed,
+    ValueConnectionOpened,
+    ValuesAcked,
+)
 from bridge.core.messages import Publish
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from tests.simulation.broker import KEEPALIVE_S, NOT_AUTHORIZED, Broker, Wire
 from tests.simulation.engine import SimulatedClock
 
@@ -35,7 +41,7 @@ class SimulatedLane:
             lost = asyncio.get_running_loop().create_future()
             try:
                 wire = self._broker.connect_lane()
-            except LinkLost:
+            except ConnectionLost:
                 await self._clock.sleep(2.0)
                 continue
             self._forget_doubt()
@@ -43,7 +49,7 @@ class SimulatedLane:
             self._wire = wire
             wire.values_acked = self._acked
             wire.lost = functools.partial(_end, lost)
-            self._emit(LaneOpened(WINDOW))
+            self._emit(ValueConnectionOpened(WINDOW))
             try:
                 await lost
             finally:
@@ -74,7 +80,7 @@ class SimulatedLane:
         wire.open = False
         self._wire = None
         in_doubt = bool(self._in_flight)
-        self._emit(LaneClosed(in_doubt))
+        self._emit(ValueConnectionClosed(in_doubt))
         if in_doubt:
             self._forget_doubt()
             self._doubt = asyncio.get_running_loop().create_task(self._settle(), name="doubt")
@@ -86,7 +92,7 @@ class SimulatedLane:
 
     async def _settle(self) -> None:
         await self._clock.sleep(DOUBT_S)
-        self._emit(LaneClosed(in_doubt=False))
+        self._emit(ValueConnectionClosed(in_doubt=False))
 
 
 def _end(lost: asyncio.Future[str], reason: str) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import Event, MqttAcked, MqttConnected, MqttDisconnected
-from bridge.core.messages import Publish, Receipt
-from bridge.errors import LinkLost
+from bridge.core.messages import AckToken, Publish
+from bridge.errors import ConnectionLost
 from tests.simulation.broker import RECEIVE_MAXIMUM, Broker, Wire
 from tests.simulation.engine import SimulatedClock
 from tests.simulation.lane import SimulatedLane
@@ -42,7 +42,7 @@ class SimulatedLink:
             started_s = self._clock.now().mono_s
             try:
                 self._broker.connect(self._made)
-            except LinkLost as error:
+            except ConnectionLost as error:
                 failed += 1
                 reason = str(error)
             else:
@@ -83,17 +83,17 @@ class SimulatedLink:
     def publish(self, message: Publish) -> None:
         wire = self._wire
         if wire is None or not wire.open:
-            raise LinkLost("there is no connection to the broker")
+            raise ConnectionLost("there is no connection to the broker")
         self._broker.up(wire, lambda: self._broker.received(wire, message))
 
     def publish_values(self, messages: Sequence[Publish]) -> None:
         self._lane.publish(messages)
 
-    def acknowledge(self, receipt: Receipt) -> None:
+    def acknowledge(self, ack_token: AckToken) -> None:
         wire = self._wire
-        if wire is None or receipt.epoch != wire.epoch:
+        if wire is None or ack_token.epoch != wire.epoch:
             return
-        mid = receipt.message_id
+        mid = ack_token.message_id
         self._broker.up(wire, lambda: self._broker.acknowledged(wire, mid))
 
     def ask_retained(self, topic_filter: str) -> None:

@@ -21,12 +21,12 @@ from tests.simulation.cloud import Request
 from tests.simulation.engine import Timeline
 
 # A charger that idles speaks every 15 minutes; after 20 of silence it is not available.
-SILENCE_S = 20 * 60.0
+OFFLINE_AFTER_S = 20 * 60.0
 # What the way to us and to the broker may add to a moment.
 SLACK_S = 60.0
 # Made by the cloud, not by the charger: no sign of its life.
 CLOUD_MADE = frozenset({250, 251})
-DELIVERED_WITHIN_S = 30.0
+DELIVERY_TIMEOUT_S = 30.0
 # A document and its bare value are two messages, one behind the other.
 SECOND_HALF = timedelta(seconds=5)
 
@@ -200,7 +200,7 @@ class Oracle:
             return
         heard_at = self.measured.heard_at[charger_id]
         age_s = (self._timeline.wall - heard_at).total_seconds()
-        if age_s > SILENCE_S + SLACK_S + late_s:
+        if age_s > OFFLINE_AFTER_S + SLACK_S + late_s:
             self.fail(f"{charger_id} is called online and was last heard {age_s:.0f} s ago")
 
     # -- sessions --------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class Oracle:
     def reports_arrived(self) -> None:
         """Judge, at the end, that every accepted report is with its consumer."""
         for key, stored in self.accepted.items():
-            if self.accepted_s[key] > self._timeline.now_s - DELIVERED_WITHIN_S:
+            if self.accepted_s[key] > self._timeline.now_s - DELIVERY_TIMEOUT_S:
                 continue  # it came just now, from the cloud's list
             if key not in self.excused and self.consumed.get(key, 0) < stored.revision:
                 self.fail(f"revision {stored.revision} of {key} never reached the consumer")

@@ -34,7 +34,7 @@ PATHS = {
     "reboot": "reboot",
     "lock_state": NEVER_RUN,
 }
-MOST_FLASH = CommandSettings().flash_writes_per_day
+MAX_FLASH_WRITES = CommandSettings().flash_writes_per_day
 # What a request may take from the moment it was let go to the moment it is seen.
 LEAVING_S = 0.01
 
@@ -277,7 +277,7 @@ class People:
         has_trouble = any(at_s > now_s - DAY_S for at_s in reversed(self.troubles_s))
         if has_trouble or day[0][1] != self._clock.jumps or not self._clock.is_true:
             return
-        if len(day) > MOST_FLASH:
+        if len(day) > MAX_FLASH_WRITES:
             self._oracle.fail(f"{len(day)} writes of flash memory in a day: {charger_id}")
 
     def _what_of(self, request: Request) -> tuple[str, tuple[str, object]] | None:

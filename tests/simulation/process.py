@@ -15,10 +15,10 @@ from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_connection import Limits
 from bridge.conventions.native.convention import Native
 from bridge.core.events import Started, StoreFailed, StoreOpened
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.errors import StoreError
-from bridge.gateway import Gateway, Inbox
+from bridge.gateway import EventLoop, EventQueue
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
 from tests.simulation.broker import Broker
 from tests.simulation.cloud import API_URL, STREAM_URL, Transport, Vendor
@@ -81,10 +81,10 @@ class Process:
         self._disk = disk
         self._settings = settings_of(options, list(vendor.world.chargers))
         self._stop: asyncio.Event | None = None
-        self.inbox = Inbox()
+        self.inbox = EventQueue()
         self.store = SimulatedStore(disk, clock, self.inbox.put)
-        self.machine = Machine(self._settings, version="simulated", salt=SALT)
-        self.gateway: Gateway | None = None
+        self.machine = Router(self._settings, version="simulated", salt=SALT)
+        self.gateway: EventLoop | None = None
 
     def run(self) -> None:
         """Live. Raises whatever ends it before its time."""
@@ -113,7 +113,7 @@ class Process:
             emit=self.inbox.put,
             transport=Transport(self._vendor),
         )
-        cloud._account._tokens = self._disk  # type: ignore[assignment]
+        cloud._tokens._tokens = self._disk  # type: ignore[assignment]
         stream = None
         if self._settings.easee.source == "stream":
             stream = SimulatedStream(
@@ -131,7 +131,7 @@ class Process:
             lambda: self._rng.uniform(0.01, 0.1),
             loopback="heartbeat" in self._options.chatter or None,
         )
-        self.gateway = Gateway(
+        self.gateway = EventLoop(
             self.machine,
             self.inbox,
             conventions=(Native(self.machine.topics, self._settings.publish),),

@@ -26,33 +26,33 @@ from urllib.parse import unquote
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import ValueChanged
-from bridge.core.chargers.fleet import Fleet, batched
+from bridge.core.chargers.fleet import ChargerRegistry, batched
 from bridge.core.effects import (
-    CallCloud,
     Effect,
     ForgetTexts,
     KeepText,
     MarkPublished,
     ReadReports,
     SaveReport,
+    SendRequest,
     SettleReports,
 )
 from bridge.core.events import (
-    CloudAnswered,
     CloudFailed,
-    ReportNotSaved,
+    CloudResponse,
     ReportSaved,
+    ReportSaveFailed,
     ReportsRead,
     StoreOpened,
 )
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions import report_merge
-from bridge.core.sessions.service import Bookkeeping
+from bridge.core.sessions.service import SessionService
 from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, StoreFull
@@ -362,9 +362,9 @@ class Life:
         self.begin()
 
     @property
-    def now(self) -> Moment:
+    def now(self) -> Timestamp:
         """The moment, for the core."""
-        return Moment(wall(self.now_s), self.now_s)
+        return Timestamp(wall(self.now_s), self.now_s)
 
     def begin(self) -> None:
         """Start a process."""
@@ -372,9 +372,9 @@ class Life:
         topics = Topics()
         self.alerts = Alerts(topics)
         next_id = itertools.count(1).__next__
-        self.room = Bookkeeping(topics, SETTINGS, self.alerts, salt=b"s", next_id=next_id)
+        self.room = SessionService(topics, SETTINGS, self.alerts, salt=b"s", next_id=next_id)
         status = Status(topics, self.alerts, "1", {})
-        self.fleet = Fleet(topics, SETTINGS.publish, b"s", status, self.room.unreadable)
+        self.fleet = ChargerRegistry(topics, SETTINGS.publish, b"s", status, self.room.unreadable)
         chargers = tuple(sorted({one.charger_id for one in self.world.charges}))
         self.fleet.add(chargers)
         owed = tuple(one for one in self.disk.rows.values() if not one.settled)
@@ -471,13 +471,13 @@ class Life:
                 found = [one for one in disk.rows.values() if one.report.charger_id == charger_id]
                 found.sort(key=lambda one: one.report.at)
                 self.do(room.reports_read(ReportsRead(read_id, tuple(found)), now))
-            case CallCloud(call_id, request):
+            case SendRequest(call_id, request):
                 life = self.life
                 self.at(self.now_s + 1.0, lambda: self._answer(life, call_id, request.path))
 
     def _save(self, report: SessionReport) -> None:
         if self.rng.random() < 0.02:
-            event = ReportNotSaved(report, StoreFull("full", hint="h"))
+            event = ReportSaveFailed(report, StoreFull("full", hint="h"))
             self.do(self.room.not_saved(event, self.now))
             return
         stored, changed = self.disk.save(report)
@@ -492,7 +492,7 @@ class Life:
             return
         body = self.world.listed(path, self.now_s)
         self.note(f"{wall(self.now_s):%d %H:%M:%S} listed {body.decode()}")
-        self.do(self.room.answered(CloudAnswered(call_id, 200, body), self.now))
+        self.do(self.room.answered(CloudResponse(call_id, 200, body), self.now))
 
 
 class Judge:

@@ -15,7 +15,7 @@ import structlog
 from bridge.core import status
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.topics import Topics
-from bridge.gateway import STOOD_STILL_S
+from bridge.gateway import SUSPENDED_S
 from tests.judge import Judge
 from tests.simulation import faults
 from tests.simulation.broker import Broker, Inbound
@@ -317,7 +317,7 @@ class Simulation:
             # It ends with all other trouble: the minute to go is the process's own.
             for_s = min(for_s, self.trouble_ends_s - self.timeline.now_s)
             self.note("stands still", f"for {for_s:g} s")
-            if for_s < STOOD_STILL_S:
+            if for_s < SUSPENDED_S:
                 self.people.reading_s = self.timeline.now_s + for_s
             self.timeline.pass_without_us(for_s)
             self.note("goes on", "")

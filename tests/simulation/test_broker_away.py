@@ -9,26 +9,33 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.delivery.outbox import Outbox
-from bridge.core.effects import CallCloud, MarkPublished, Note, ReadReports, SaveReport, TendStore
+from bridge.core.effects import (
+    LogEntry,
+    MaintainStore,
+    MarkPublished,
+    ReadReports,
+    SaveReport,
+    SendRequest,
+)
 from bridge.core.events import (
     CloudFailed,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
-    Observed,
+    ObservationsReceived,
     ReportSaved,
     ReportsRead,
     Started,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
     StreamOpened,
     Tick,
 )
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.core.sessions.report_merge import find_row
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
@@ -50,9 +57,9 @@ class Simulation:
 
     def __init__(self):
         settings = Settings(EaseeSettings("x@example.com", Secret("p"), CHARGERS))
-        self.machine = Machine(settings, version="sim", salt=b"salt")
+        self.machine = Router(settings, version="sim", salt=b"salt")
         self.outbox = Outbox()
-        self.now = Moment(NOON, 1000.0)
+        self.now = Timestamp(NOON, 1000.0)
         self.rows = {}
         self.arrived = []
         self.connected = False
@@ -70,7 +77,7 @@ class Simulation:
                     self.connected = True
                 case MqttDisconnected():
                     self.connected = False
-                    self.outbox.lost()
+                    self.outbox.connection_lost()
             for effect in handled(self.machine, event, self.now):
                 queue.extend(self.answers(effect))
             while self.connected and (message := self.outbox.take()) is not None:
@@ -80,7 +87,7 @@ class Simulation:
     def answers(self, effect):
         """Carry out one effect; yield what the outside says to it."""
         match effect:
-            case Note("error", "component.failed", facts):
+            case LogEntry("error", "component.failed", facts):
                 raise facts["exc_info"]
             case Publish():
                 self.outbox.put(effect)
@@ -90,10 +97,10 @@ class Simulation:
                 yield ReportSaved(self.rows[key], held is None)
             case ReadReports(read_id):
                 yield ReportsRead(read_id, ())
-            case CallCloud(call_id):
+            case SendRequest(call_id):
                 yield CloudFailed(call_id, CloudUnavailable("away too"))
-            case TendStore():
-                yield StoreTended(0.1, 2**30)
+            case MaintainStore():
+                yield StoreMaintained(0.1, 2**30)
             case MarkPublished(key, revision):
                 assert self.rows[key].revision == revision
 
@@ -113,11 +120,11 @@ class Simulation:
                 counter = number // SESSION_EVERY
                 session = {"Id": counter, "Start": started_at, "Stop": stamp, "EnergyKwh": 1.5}
                 raw.append(RawObservation(charger_id, 129, 6, json.dumps(session), stamp))
-            self.do(Observed(tuple(raw)))
+            self.do(ObservationsReceived(tuple(raw)))
 
     def pass_until(self, mono_s):
         passed = timedelta(seconds=mono_s - self.now.mono_s)
-        self.now = Moment(self.now.wall + passed, mono_s)
+        self.now = Timestamp(self.now.wall + passed, mono_s)
 
 
 def _same(row, report):

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.commands.dispatcher import Purpose
-from bridge.core.commands.persistence import page_of
+from bridge.core.commands.persistence import read_record
 from bridge.core.commands.state_machine import FINAL, State
-from bridge.core.effects import Acknowledge, CallCloud, SaveCommand
+from bridge.core.effects import Acknowledge, SaveCommand, SendRequest
 from bridge.core.events import MqttMessage
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.topics import SetTopic
 from bridge.errors import Blocked, CloudRejected, CloudUnavailable, OutcomeUnknown, RateLimited
 from tests.core.commands.bench import ID, OTHER, SITE, TICKS, Bench, ticket
@@ -102,7 +102,7 @@ class Lives(RuleBasedStateMachine):
         new = list(effects)
         for effect in new:
             if isinstance(effect, Acknowledge):
-                asking = self.by_receipt.get(effect.receipt)
+                asking = self.by_receipt.get(effect.ack_token)
                 if asking is not None:
                     asking.is_acked = True
             elif isinstance(effect, Publish) and effect.topic.startswith("charger/reply/"):
@@ -113,15 +113,15 @@ class Lives(RuleBasedStateMachine):
                     # The broker acknowledges it at once, and reads one connection in order: what
                     # was acknowledged to it before, it knows.
                     asking.is_known |= asking.is_acked
-            elif isinstance(effect, CallCloud):
+            elif isinstance(effect, SendRequest):
                 self._called(effect)
             elif isinstance(effect, SaveCommand):
-                topics = [ask.response_topic for ask in page_of(effect.row).asks]
+                topics = [reply_to.response_topic for reply_to in read_record(effect.row).asks]
                 self.askers[effect.row.key] |= {int(t.rsplit("/", 1)[1]) for t in topics}
         return Bench.take(self.bench, new)
 
     def _called(self, call):
-        made = self.bench.journal._sender.calls._calls[call.call_id]
+        made = self.bench.journal._dispatcher.requests._pending[call.call_id]
         self.open_calls[call.call_id] = call
         if made.purpose is not Purpose.SEND:
             return
@@ -129,7 +129,7 @@ class Lives(RuleBasedStateMachine):
         assert 0 < call.within_s <= 30
         row = self.bench.rows.get(command.key)
         assert command.caveat or (row and row.state == "leaving"), "sent before it was on disk"
-        others = [c for c in self.bench.journal._book.live if c.state is State.SENT]
+        others = [c for c in self.bench.journal._active.live if c.state is State.SENT]
         for other in others:
             assert other is command or not other.devices & command.devices, "two at a time"
         asking = self._asking_of(command)
@@ -140,7 +140,7 @@ class Lives(RuleBasedStateMachine):
             self.order[command.charger_id].append(command.seq)
 
     def _asking_of(self, command):
-        topics = [ask.response_topic for ask in command.asks]
+        topics = [ask.response_topic for ask in command.waiters]
         return self.askings[int(topics[0].rsplit("/", 1)[1])] if topics else None
 
     # -- what callers and the broker do -----------------------------------------------------------
@@ -161,12 +161,12 @@ class Lives(RuleBasedStateMachine):
         fields |= {} if ttl_s is None else {"ttl_s": ttl_s}
         fields |= {} if given is None else {"id": given}
         number = len(self.askings)
-        receipt = Receipt(self.epoch, number + 1, 1)
+        ack_token = AckToken(self.epoch, number + 1, 1)
         topic = f"charger/{charger_id}/set/{command}"
         message = MqttMessage(
             topic,
             json.dumps(fields).encode(),
-            receipt,
+            ack_token,
             response_topic=f"charger/reply/{number}",
             correlation=data and data.encode(),
         )
@@ -188,9 +188,9 @@ class Lives(RuleBasedStateMachine):
             asking.jump_s = self.bench.jump_s
         asking.deliveries += 1
         self.by_receipt[message.receipt] = asking
-        journal = self.bench.journal
+        commands = self.bench.journal
         known = self.bench.known
-        self.bench.take(journal.receive(message, asking.target, known, self.bench.now))
+        self.bench.take(commands.receive(message, asking.target, known, self.bench.now))
 
     @rule(session=st.booleans(), lost=INDEX)
     def reconnect(self, session, lost):
@@ -214,7 +214,7 @@ class Lives(RuleBasedStateMachine):
                 message = MqttMessage(
                     old.topic,
                     old.payload,
-                    Receipt(self.epoch, old.receipt.message_id, 1),
+                    AckToken(self.epoch, old.ack_token.message_id, 1),
                     duplicate=True,
                     response_topic=old.response_topic,
                     correlation=old.correlation,
@@ -337,11 +337,11 @@ class Lives(RuleBasedStateMachine):
 
     def _unwritten(self):
         """Yield commands of which something was promised or told that is not on disk."""
-        book = self.bench.journal._book
-        scribe = book.scribe
-        yield from scribe._owed.values()
-        writes = [write.command for write in scribe._writes.values()]
-        for command in {*book._told, *scribe._changed, *writes}:
+        active = self.bench.journal._active
+        persistence = active.persistence
+        yield from persistence._owed.values()
+        writes = [write.command for write in persistence._writes.values()]
+        for command in {*active._told, *persistence._changed, *writes}:
             is_out = command.is_published or command.caveat or command.durable == 0
             if is_out and command.durable < command.version:
                 yield command
@@ -350,14 +350,14 @@ class Lives(RuleBasedStateMachine):
 
     def _until(self, end_s):
         """Let time pass as the program does: from one deadline to the next."""
-        journal = self.bench.journal
+        commands = self.bench.journal
         for _ in range(10_000):
-            deadline_s = journal.deadline_s()
+            deadline_s = commands.deadline_s()
             if deadline_s is None or deadline_s > end_s:
                 self.bench.pass_s(max(0.0, end_s - self.bench.mono_s))
                 return
             self.bench.pass_s(max(0.0, deadline_s - self.bench.mono_s))
-            later_s = journal.deadline_s()
+            later_s = commands.deadline_s()
             assert later_s is None or later_s > self.bench.mono_s, "the deadline does not move"
         raise AssertionError("time does not pass")
 
@@ -382,14 +382,14 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def an_acknowledged_command_is_durable(self):
         """What the broker forgot is on disk, or answered, or the store had failed."""
-        for command in self.bench.journal._book.live:
-            if not command.receipts and not command.caveat:
+        for command in self.bench.journal._active.live:
+            if not command.ack_tokens and not command.caveat:
                 assert command.key in self.bench.rows
 
     @invariant()
     def no_end_waits_for_a_disk_that_hangs(self):
         """An end whose row does not get to the disk in time is told all the same."""
-        for write in self.bench.journal._book.scribe._writes.values():
+        for write in self.bench.journal._active.persistence._writes.values():
             is_told = write.command.state not in FINAL or write.command.is_published
             assert is_told or write.due_s < math.inf
 
@@ -411,7 +411,7 @@ class Lives(RuleBasedStateMachine):
             if bench.journal.deadline_s() is None and not self.open_calls:
                 break
         assert bench.journal.deadline_s() is None
-        assert not bench.journal._book.live
+        assert not bench.journal._active.live
         for asking in self.askings:
             assert asking.is_acked or asking.is_spoilt
             if not asking.is_spoilt:

@@ -15,15 +15,15 @@ from bridge.core.alerts import Alerts
 from bridge.core.chargers import charger_events, state
 from bridge.core.commands import dispatcher, idempotency, queues, send_policy, service, validation
 from bridge.core.commands.retry_policy import RetryIn
-from bridge.core.delivery.broker_heartbeat import Loopback
+from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.easee.hub_session import Keepalive
-from bridge.core.easee.rate_limits import Budget
+from bridge.core.easee.rate_limits import RateLimiter
 from bridge.core.effects import Acknowledge, Reconnect
 from bridge.core.sessions import report_merge
-from bridge.core.sessions.delivery import Delivery
+from bridge.core.sessions.delivery import ReportDelivery
 from bridge.core.sessions.report_merge import find_row
-from bridge.core.sources.recovery_probe import Probe
+from bridge.core.sources.recovery_probe import RecoveryProbe
 from bridge.errors import OutcomeUnknown
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import CHATTER, FAULTS, draw
@@ -33,7 +33,7 @@ from tests.simulation.simulation import Simulation
 
 SEEDS = 200
 CHUNK = 20
-MOST_SEEDS = 15
+MAX_SEEDS = 15
 HOURS = 0.15
 
 
@@ -124,18 +124,18 @@ def test_a_slow_disk_under_a_flood_of_commands_is_no_broken_promise():
 
 def _acknowledges_at_once(patch):
     """The broker may forget a command before it is on disk."""
-    receive = service.Journal.receive
+    receive = service.CommandService.receive
 
     def hasty(self, message, *rest, **more):
-        yield Acknowledge(message.receipt)
+        yield Acknowledge(message.ack_token)
         yield from receive(self, message, *rest, **more)
 
-    patch.setattr(service.Journal, "receive", hasty)
+    patch.setattr(service.CommandService, "receive", hasty)
 
 
 def _last_arrival_wins(patch):
     """Values are ordered by their arrival."""
-    patch.setattr(state, "_outranked", lambda *_: False)
+    patch.setattr(state, "_is_stale", lambda *_: False)
 
 
 def _stamps_itself(patch):
@@ -172,34 +172,34 @@ def _obeys_retained(patch):
 
 def _forgets_what_was_under_way(patch):
     """A lost connection takes what was in flight with it."""
-    lost = Outbox.lost
+    lost = Outbox.connection_lost
 
     def forgetful(self, *facts):
         self._in_flight.clear()
         lost(self, *facts)
 
-    patch.setattr(Outbox, "lost", forgetful)
+    patch.setattr(Outbox, "connection_lost", forgetful)
 
 
 def _believes_the_broker(patch):
     """What a broker acknowledged is never sent again."""
-    connected = Delivery.connected
+    connected = ReportDelivery.connected
 
     def trusting(self, mono_s, **facts):
         self._published.clear()
         yield from connected(self, mono_s, **facts)
 
-    patch.setattr(Delivery, "connected", trusting)
+    patch.setattr(ReportDelivery, "connected", trusting)
 
 
 def _wears_the_memory_out(patch):
     """Nobody counts the writes of a charger's memory."""
-    patch.setattr(send_policy.Flow, "_flash", lambda *_: None)
+    patch.setattr(send_policy.SendPolicy, "_flash", lambda *_: None)
 
 
 def _has_no_budget(patch):
     """Requests go out as they come."""
-    patch.setattr(Budget, "wait_s", lambda *_: 0.0)
+    patch.setattr(RateLimiter, "wait_s", lambda *_: 0.0)
 
 
 def _acknowledges_by_number_alone(patch):
@@ -216,20 +216,20 @@ def _acknowledges_by_number_alone(patch):
 
 def _knows_a_command_by_its_words(patch):
     """Where an answer is wanted does not tell two commands apart."""
-    digest_of = validation.digest_of
+    digest_of = validation.message_digest
 
     def wordy(message):
         return digest_of(replace(message, response_topic=None, correlation=None))
 
     for module in (validation, idempotency, service):
-        patch.setattr(module, "digest_of", wordy)
+        patch.setattr(module, "message_digest", wordy)
 
 
 def _says_more_than_is_described(patch):
     """Put a field into events that is in no schema."""
-    event = charger_events.Announcer._event
+    event = charger_events.ChargerEvents._event
     patch.setattr(
-        charger_events.Announcer,
+        charger_events.ChargerEvents,
         "_event",
         lambda self, *known, **facts: event(self, *known, **facts, more=1),
     )
@@ -237,17 +237,17 @@ def _says_more_than_is_described(patch):
 
 def _never_asks_again(patch):
     """What is thought of REST is left to the next who uses it."""
-    patch.setattr(Probe, "link", lambda *_: None)
+    patch.setattr(RecoveryProbe, "link", lambda *_: None)
 
 
 def _keeps_on_calling_silent_chargers_online(patch):
     """A charger that says nothing more is there until its cloud says otherwise."""
-    patch.setattr(state, "SILENCE_S", 864_000.0)
+    patch.setattr(state, "OFFLINE_AFTER_S", 864_000.0)
 
 
 def _asks_while_blocked(patch):
     """A block is a refusal like any other."""
-    patch.setattr(Budget, "silence", lambda *_: None)
+    patch.setattr(RateLimiter, "block", lambda *_: None)
 
 
 def _draws_a_key_each_time(patch):
@@ -262,12 +262,12 @@ def _draws_a_key_each_time(patch):
 
 def _believes_in_a_deaf_broker(patch):
     """A heartbeat that does not come back is no reason to connect anew."""
-    tick = Loopback.tick
+    tick = BrokerHeartbeat.tick
 
     def patient(self, now):
         yield from (effect for effect in tick(self, now) if not isinstance(effect, Reconnect))
 
-    patch.setattr(Loopback, "tick", patient)
+    patch.setattr(BrokerHeartbeat, "tick", patient)
 
 
 def _believes_in_a_silent_hub(patch):
@@ -337,7 +337,7 @@ def test_a_mistake_is_found(mutant, monkeypatch):
     """Each of these mistakes is found within a few seeds, and for what it is."""
     hunt = MUTANTS[mutant]
     mutant(monkeypatch)
-    for seed in range(1, MOST_SEEDS + 1):
+    for seed in range(1, MAX_SEEDS + 1):
         options = replace(
             troubled(seed, **hunt.faults),
             commands_per_hour=hunt.commands_per_hour,

@@ -11,7 +11,7 @@ from tests.conftest import NOON
 from tests.simulation.cloud import Request
 from tests.simulation.engine import SimulatedClock, Timeline
 from tests.simulation.oracle import Oracle
-from tests.simulation.people import DAY_S, MOST_FLASH, Asking, People
+from tests.simulation.people import DAY_S, MAX_FLASH_WRITES, Asking, People
 
 CHARGER = "EH000001"
 
@@ -78,10 +78,10 @@ def test_flash_memory_is_written_so_many_times_a_day():
     """One more is found, whichever process wrote it; on the next day it counts no more."""
     people, oracle, _ = _people()
     asked = Request(1, "POST", f"/api/chargers/{CHARGER}/settings", b'{"maxChargerCurrent":9}', 0)
-    for _ in range(MOST_FLASH):
+    for _ in range(MAX_FLASH_WRITES):
         people.executed(asked)
     people._timeline.now_s += DAY_S
-    for _ in range(MOST_FLASH):
+    for _ in range(MAX_FLASH_WRITES):
         people.executed(asked)
     assert oracle.violation is None
 

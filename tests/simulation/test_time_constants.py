@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/simulation.md").read_text()
 # What takes less passes in every life.
-LEAST_S = 60.0
+MIN_S = 60.0
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 ROW = re.compile(r"^\| `([\w.]+)` \| ([\d.]+) (s|min|h|d) \| (.+) \|$", re.MULTILINE)
 TABLE = {
@@ -47,7 +47,7 @@ def _constants():
         written = set(re.findall(r"^([A-Z_]+)(?:: [^=]+)? = ", _source(module), re.MULTILINE))
         for name, value in vars(importlib.import_module(module)).items():
             seconds = _seconds(name, value) if name in written else None
-            if seconds is not None and LEAST_S <= seconds < float("inf"):
+            if seconds is not None and MIN_S <= seconds < float("inf"):
                 found[f"{module.removeprefix('bridge.')}.{name}"] = seconds
     return found
 

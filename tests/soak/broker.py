@@ -23,28 +23,34 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.conventions.native.convention import Native
-from bridge.core.events import Event, MqttAcked, MqttConnected, MqttDisconnected, Observed
+from bridge.core.events import (
+    Event,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    ObservationsReceived,
+)
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
-from bridge.gateway import Gateway, Inbox
+from bridge.gateway import EventLoop, EventQueue
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, StoreSettings
 from tests.mosquitto import Mosquitto, until
 from tests.ports import unused_port
 from tests.soak.load import CHARGERS, report_of
-from tests.soak.oracle import LIVE_WITHIN_S, Oracle
+from tests.soak.oracle import LIVE_TIMEOUT_S, Oracle
 from tests.soak.script import arguments, progress, quiet, verdict, workshop
 
 SERIALS = tuple(f"EH{number:06}" for number in range(CHARGERS))
 # Everything of the run goes out again after the last kill, paced.
-DRAINED_WITHIN_S = 150.0
-LONGEST_NAP_S = 0.3
+DRAIN_TIMEOUT_S = 150.0
+MAX_NAP_S = 0.3
 SESSION_EXPIRY_S = 3600
 AWAY = 0.4
 WRITTEN_DOWN = 0.05
@@ -55,7 +61,7 @@ class ImpatientClock(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         """Wait, not longer than a nap."""
-        await super().sleep(min(seconds, LONGEST_NAP_S))
+        await super().sleep(min(seconds, MAX_NAP_S))
 
 
 class NoCloud:
@@ -144,8 +150,8 @@ class Bridge:
         remembered: How often the broker claimed to remember our session.
     """
 
-    inbox: Inbox
-    machine: Machine
+    queue: EventQueue
+    router: Router
     taken: set[tuple[str, int]] = field(default_factory=set)
     connections: int = 0
     remembered: int = 0
@@ -164,7 +170,7 @@ class Bridge:
             case MqttAcked(Publish(tag=tag), 0) if tag.startswith("report:"):
                 _, key, revision = tag.split(":")
                 self.taken.add((key, int(revision)))
-        self.inbox.put(event)
+        self.queue.put(event)
 
     def observe(self, number: int, oracle: Oracle) -> None:
         """Let a charger report a session."""
@@ -187,7 +193,7 @@ class Bridge:
             "AuthReason": report.auth_reason,
         }
         raw = RawObservation(report.charger_id, 129, 6, json.dumps(text), ended_at)
-        self.inbox.put(Observed((raw,)))
+        self.queue.put(ObservationsReceived((raw,)))
 
 
 @contextlib.asynccontextmanager
@@ -200,20 +206,20 @@ async def bridged(port: int, folder: Path, oracle: Oracle) -> AsyncIterator[Brid
     )
     store = WatchedStore(Path(settings.store.path), oracle)
     opened = store_opened(await store.open())
-    machine = Machine(settings, version="soak", salt=await store.salt())
-    bridge = Bridge(Inbox(), machine)
-    link = PahoLink(
+    router = Router(settings, version="soak", salt=await store.salt())
+    bridge = Bridge(EventQueue(), router)
+    mqtt_client = MqttClient(
         settings.mqtt,
-        will=Publish(machine.topics.bridge_state, b"offline"),
-        subscriptions=machine.topics.subscriptions,
+        will=Publish(router.topics.bridge_state, b"offline"),
+        subscriptions=router.topics.subscriptions,
         clock=ImpatientClock(),
         emit=bridge.emit,
     )
-    gateway = Gateway(
-        machine,
-        bridge.inbox,
-        conventions=(Native(machine.topics, settings.publish),),
-        link=link,
+    gateway = EventLoop(
+        router,
+        bridge.queue,
+        conventions=(Native(router.topics, settings.publish),),
+        link=mqtt_client,
         cloud=NoCloud(),
         stream=None,
         store=store,
@@ -266,7 +272,7 @@ async def soak(kills: int, seed: int, folder: Path) -> Run:
     try:
         async with bridged(port, folder, oracle) as bridge:
             consumer.come()
-            await until(lambda: bridge.up, LIVE_WITHIN_S)
+            await until(lambda: bridge.up, LIVE_TIMEOUT_S)
             gone = 0
             for number in range(1, kills + 1):
                 gone += await _life(rng, bridge, broker, consumer)
@@ -298,7 +304,7 @@ async def _life(rng: random.Random, bridge: Bridge, broker: Mosquitto, consumer:
     oracle.faults["kill"] += 1
     await asyncio.sleep(rng.uniform(0, 0.3))
     broker.start()
-    await until(lambda: bridge.connections > connections, LIVE_WITHIN_S)
+    await until(lambda: bridge.connections > connections, LIVE_TIMEOUT_S)
     if away:
         await asyncio.sleep(rng.uniform(0, 0.5))
         consumer.come()
@@ -312,10 +318,10 @@ async def _calm(bridge, oracle) -> None:
     bridge.observe(fresh, oracle)
     key = f"{report_of(fresh).charger_id}-{fresh}"
     with contextlib.suppress(TimeoutError):
-        await until(lambda: (key, 1) in oracle.arrived, LIVE_WITHIN_S)
+        await until(lambda: (key, 1) in oracle.arrived, LIVE_TIMEOUT_S)
         oracle.live(time.perf_counter() - began)
     with contextlib.suppress(TimeoutError):
-        await until(lambda: not oracle.missing, DRAINED_WITHIN_S)
+        await until(lambda: not oracle.missing, DRAIN_TIMEOUT_S)
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from bridge.adapters.easee.rest_client import EaseeCloud
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli.main import main as charger_bridge
 from bridge.simulator.scenario import Scenario
@@ -63,12 +63,12 @@ COMMANDS = (
 )
 IN_FRONT = "override_schedule"
 # Six of them start at once, on whatever machine this is.
-STARTED_WITHIN_S = 120.0
+START_TIMEOUT_S = 120.0
 # Longer than a restart, so that it can still be carried out by the next process.
 LIFE = timedelta(seconds=20)
 # A command is reached or never; a final answer comes within its 60 s and 30 more.
-DIES_WITHIN_S = 4.0
-ANSWERED_WITHIN_S = 100.0
+DEATH_TIMEOUT_S = 4.0
+RESULT_TIMEOUT_S = 100.0
 SIDE_BY_SIDE = 6
 LINES_SHOWN = 30
 
@@ -100,7 +100,7 @@ class Point:
 def arm(point: Point, name: str) -> None:
     """Put a point around everything that happens to the command of a name."""
     save, send = SqliteStore.save_command, EaseeCloud.send
-    publish, acknowledge = PahoLink.publish, PahoLink.acknowledge
+    publish, acknowledge = MqttClient.publish, MqttClient.acknowledge
 
     # What an earlier process left over is carried on too, and does not count.
     has_come = threading.Event()
@@ -136,8 +136,8 @@ def arm(point: Point, name: str) -> None:
 
     SqliteStore.save_command = save_command
     EaseeCloud.send = send_request
-    PahoLink.publish = publish_message
-    PahoLink.acknowledge = acknowledge_message
+    MqttClient.publish = publish_message
+    MqttClient.acknowledge = acknowledge_message
 
 
 # -- the run ---------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Run:
             await self.witness.until(
                 lambda: wanted in {m[:2] for m in self.witness.messages[seen:]},
                 "a start",
-                STARTED_WITHIN_S,
+                START_TIMEOUT_S,
             )
         except pytest.fail.Exception:
             tail = written.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
@@ -223,7 +223,7 @@ class Run:
         where = f"{'/'.join(map(str, point))} {command} {name}"
         try:
             await self.witness.until(
-                lambda: self.finals(command, name), f"{where}: a final answer", ANSWERED_WITHIN_S
+                lambda: self.finals(command, name), f"{where}: a final answer", RESULT_TIMEOUT_S
             )
         except pytest.fail.Exception:
             self.outcome.problems.append(f"{where}: no final answer")
@@ -323,7 +323,7 @@ async def _torment(rounds: int, folder: Path, port: int, points: tuple[PointName
                     witness.publish(f"charger/{CHARGER}/set/{command}", json.dumps(payload))
                     pending = point, command, name, since
                     try:
-                        async with asyncio.timeout(DIES_WITHIN_S):
+                        async with asyncio.timeout(DEATH_TIMEOUT_S):
                             await process.wait()
                         outcome.reached[point] += 1
                     except TimeoutError:

@@ -18,13 +18,13 @@ from pathlib import Path
 from bridge.adapters.store.sqlite.salt_file import salt_file
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.records.command_row import CommandRow
-from bridge.core.store_status import OpenedStore
+from bridge.core.store_status import StoreContents
 from tests.soak.disk import Disk
 from tests.soak.load import report_of
 from tests.soak.power import History, Life, State
 from tests.soak.script import arguments, memory, progress, quiet, verdict, workshop
 
-STARTED_WITHIN_S = 5.0
+START_TIMEOUT_S = 5.0
 A_BASE_LASTS = 60
 MAX_MIB = 4
 NEW = 900_000
@@ -150,7 +150,7 @@ async def judge(path: Path, life: Life, salt: bytes) -> tuple[list[str], str]:
     wrong = []
     try:
         took_s = time.perf_counter() - began_s
-        if took_s > STARTED_WITHIN_S:
+        if took_s > START_TIMEOUT_S:
             wrong.append(f"opening took {took_s:.1f} s")
         held: dict[str, State] = {row.key: row for row in read_reports(path)}
         held |= {row.key: row for row in opened.commands}
@@ -193,7 +193,7 @@ def _untrue(held: dict[str, State], histories: dict[str, History]) -> list[str]:
     return wrong
 
 
-def _word(opened: OpenedStore, *, is_short: bool) -> str:
+def _word(opened: StoreContents, *, is_short: bool) -> str:
     if opened.quarantined:
         return "moved aside, some missing" if is_short else "moved aside, all saved"
     if opened.incomplete:

@@ -21,7 +21,7 @@ from tests.soak.script import arguments, memory, progress, quiet, verdict, works
 
 MAX_MIB = 1
 STEPS = 25
-RECOVERED_WITHIN_S = 10.0
+RECOVERY_TIMEOUT_S = 10.0
 # What fails, with which of SQLite's errors, and how often in a row.
 FAULTS = (
     ("write", SQLITE_FULL, 1),
@@ -92,7 +92,7 @@ async def live(disk: Disk, path: Path, fault: Fault) -> list[str]:
 
 async def _recovered(events: list[Event]) -> None:
     """Wait until the store says that it is well again."""
-    async with asyncio.timeout(RECOVERED_WITHIN_S):
+    async with asyncio.timeout(RECOVERY_TIMEOUT_S):
         while not isinstance(events[-1], StoreOpened):  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0.002)
     events.clear()
@@ -100,7 +100,7 @@ async def _recovered(events: list[Event]) -> None:
 
 async def _fresh(store: SqliteStore) -> str:
     """Save something after the fault, once the store is well again."""
-    async with asyncio.timeout(RECOVERED_WITHIN_S):
+    async with asyncio.timeout(RECOVERY_TIMEOUT_S):
         while True:
             try:
                 stored, _ = await store.save(report_of(777))

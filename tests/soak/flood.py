@@ -10,12 +10,18 @@ import tracemalloc
 from datetime import timedelta
 
 from bridge.core.delivery.outbox import Outbox
-from bridge.core.delivery.value_queue import Telemetry
-from bridge.core.events import MqttConnected, Observed, Started, StoreOpened, StreamOpened
+from bridge.core.delivery.value_queue import ValueQueue
+from bridge.core.events import (
+    MqttConnected,
+    ObservationsReceived,
+    Started,
+    StoreOpened,
+    StreamOpened,
+)
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.core.value_format import iso_utc
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON
@@ -36,9 +42,9 @@ class Flood:
 
     def __init__(self) -> None:
         settings = Settings(EaseeSettings("x@example.com", Secret("p"), CHARGERS))
-        self.machine = Machine(settings, version="flood", salt=b"salt")
+        self.machine = Router(settings, version="flood", salt=b"salt")
         self.outbox = Outbox()
-        self.telemetry = Telemetry(self.outbox)
+        self.telemetry = ValueQueue(self.outbox)
         self.sent: list[Publish] = []
         self.arrived: dict[str, bytes] = {}
         self.poured = 0
@@ -54,7 +60,7 @@ class Flood:
 
     def handle(self, event) -> None:
         """Let the core take one event; keep what it publishes."""
-        now = Moment(NOON + timedelta(milliseconds=self.poured), 1000.0 + self.poured / 1000)
+        now = Timestamp(NOON + timedelta(milliseconds=self.poured), 1000.0 + self.poured / 1000)
         for effect in handled(self.machine, event, now):
             assert getattr(effect, "event", "") != "component.failed", effect
             if isinstance(effect, Publish):
@@ -71,7 +77,7 @@ class Flood:
                 stamp = iso_utc(NOON + timedelta(milliseconds=number))
                 raws.append(RawObservation(charger, which, 3, f"{number}.5", stamp))
             self.poured = start + TOGETHER
-            self.handle(Observed(tuple(raws)))
+            self.handle(ObservationsReceived(tuple(raws)))
             self.sent += self.telemetry.take()
 
     def thaw(self) -> None:

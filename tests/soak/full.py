@@ -28,8 +28,8 @@ from tests.soak.script import quiet, verdict
 SIZE_MIB = 2
 ROUNDS = 5
 FLOOR_BYTES = 64 * 1024
-RECOVERED_WITHIN_S = 30.0
-SAID_WITHIN_S = 5.0
+RECOVERY_TIMEOUT_S = 30.0
+REPORT_TIMEOUT_S = 5.0
 
 
 def is_permitted() -> bool:
@@ -75,13 +75,13 @@ class Run:
         for _ in range(20):
             self.told.add((await self.store.save(self._next()))[0].key)
         fill(self.folder / "others")
-        if not await self._within(SAID_WITHIN_S, self._is_said):
+        if not await self._within(REPORT_TIMEOUT_S, self._is_said):
             self.problems.append("the disk is full, and nobody said so")
         if self.told - {row.key for row in await _owed(self.store, self.folder / "bridge.db")}:
             self.problems.append("what was told cannot be read while the disk is full")
         (self.folder / "others").unlink()
         freed_s = time.perf_counter()
-        if not await self._within(RECOVERED_WITHIN_S, self._is_well):
+        if not await self._within(RECOVERY_TIMEOUT_S, self._is_well):
             self.problems.append("there is room again, and nothing is taken")
         self.slowest_s = max(self.slowest_s, time.perf_counter() - freed_s)
         self.events.clear()

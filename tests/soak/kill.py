@@ -28,17 +28,17 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.mqtt.client import PahoLink
+from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.conventions.native.convention import Native
-from bridge.core.events import CommandResponse, MqttConnected, Observed
+from bridge.core.events import ChargerResponse, MqttConnected, ObservationsReceived
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Machine
+from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
-from bridge.gateway import Gateway, Inbox
+from bridge.gateway import EventLoop, EventQueue
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings
 from tests.mosquitto import EXECUTABLE, Mosquitto
 from tests.ports import unused_port
@@ -49,14 +49,14 @@ from tests.soak.script import arguments, memory, progress, quiet, verdict, works
 CHARGERS = ("EH000001", "EH000002", "EH000003")
 PIPE_BYTES = 1024 * 1024
 # The moment of the kill, counted from when the child's store is open.
-LONGEST_LIFE_S = 0.25
+MAX_LIFE_S = 0.25
 # On a busy machine no command is carried out within that: so many rounds more, each longer.
-MOST_ROUNDS_MORE = 40
+MAX_EXTRA_ROUNDS = 40
 SESSION_EVERY_S = 0.001
-MOST_SESSIONS = 10_000
-DRAINED_WITHIN_S = 60.0
+MAX_SESSIONS = 10_000
+DRAIN_TIMEOUT_S = 60.0
 # A command that may have been sent is verified, or unknown, when its time and 30 s are over.
-COMMANDS_END_WITHIN_S = 100.0
+COMMANDS_TIMEOUT_S = 100.0
 COMMANDS_LIVE = timedelta(seconds=20)
 SESSION_REPORT = 129
 ACK = "charger/bridge/session/ack"
@@ -65,7 +65,7 @@ UNSETTLED = 20
 STRING = 6
 TOGGLE_ID = 25
 NEVER_SENT = frozenset({"refused", "expired", "superseded", "noop"})
-MOST_READ = 500
+MAX_READ = 500
 
 
 def session(number: int) -> tuple[str, dict[str, object], str]:
@@ -117,8 +117,8 @@ class TellingStore(SqliteStore):
         leaving: Which command of a charger was committed as about to be sent.
     """
 
-    def __init__(self, path: Path, pipe: Pipe, inbox: Inbox) -> None:
-        super().__init__(path, max_mib=16, emit=inbox.put, floor_bytes=0)
+    def __init__(self, path: Path, pipe: Pipe, queue: EventQueue) -> None:
+        super().__init__(path, max_mib=16, emit=queue.put, floor_bytes=0)
         self._pipe = pipe
         self.leaving: dict[str, str] = {}
 
@@ -146,8 +146,8 @@ class Answer:
 class Cloud:
     """Takes commands, tells the pipe, and lets the charger answer; knows nothing else."""
 
-    def __init__(self, store: TellingStore, pipe: Pipe, inbox: Inbox) -> None:
-        self._store, self._pipe, self._inbox = store, pipe, inbox
+    def __init__(self, store: TellingStore, pipe: Pipe, queue: EventQueue) -> None:
+        self._store, self._pipe, self._inbox = store, pipe, queue
         self._ticks = time.time_ns() // 100
 
     async def send(self, request, *, within_s):
@@ -158,7 +158,7 @@ class Cloud:
         self._pipe.say("sent", self._store.leaving[charger_id])
         self._ticks += 1
         ticket = {"device": charger_id, "commandId": TOGGLE_ID, "ticks": self._ticks}
-        response = CommandResponse(charger_id, TOGGLE_ID, self._ticks, True, 0)
+        response = ChargerResponse(charger_id, TOGGLE_ID, self._ticks, True, 0)
         await asyncio.sleep(random.random() * 0.01)
         asyncio.get_running_loop().call_later(random.random() * 0.01, self._inbox.put, response)
         return Answer(json.dumps(ticket).encode())
@@ -166,33 +166,33 @@ class Cloud:
 
 async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> None:
     """Run the bridge and feed it with sessions until it is killed."""
-    inbox = Inbox()
-    store = TellingStore(path, pipe, inbox)
+    queue = EventQueue()
+    store = TellingStore(path, pipe, queue)
     settings = Settings(
         EaseeSettings("x@example.com", Secret("p"), CHARGERS),
         MqttSettings(host="127.0.0.1", port=port, client_id="bridge", keepalive_s=5),
     )
     opened = await store.open()
-    machine = Machine(settings, version="soak", salt=await store.salt())
+    router = Router(settings, version="soak", salt=await store.salt())
 
     def emit(event: object) -> None:
         if isinstance(event, MqttConnected):
             pipe.say("connected", None)
-        inbox.put(event)
+        queue.put(event)
 
-    link = PahoLink(
+    mqtt_client = MqttClient(
         settings.mqtt,
-        will=Publish(machine.topics.bridge_state, b"offline"),
-        subscriptions=machine.topics.subscriptions,
+        will=Publish(router.topics.bridge_state, b"offline"),
+        subscriptions=router.topics.subscriptions,
         clock=SystemClock(),
         emit=emit,
     )
-    cloud = Cloud(store, pipe, inbox)
-    gateway = Gateway(
-        machine,
-        inbox,
-        conventions=(Native(machine.topics, settings.publish),),
-        link=link,
+    cloud = Cloud(store, pipe, queue)
+    gateway = EventLoop(
+        router,
+        queue,
+        conventions=(Native(router.topics, settings.publish),),
+        link=mqtt_client,
         cloud=cloud,
         stream=None,
         store=store,
@@ -207,7 +207,7 @@ async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> No
             pipe.say("issued", [f"{charger_id}-{number}", content])
             at = str(content["ended_at"])
             raw = RawObservation(charger_id, SESSION_REPORT, STRING, text, at)
-            inbox.put(Observed((raw,), "stream"))
+            queue.put(ObservationsReceived((raw,), "stream"))
             await asyncio.sleep(SESSION_EVERY_S)
         await asyncio.Event().wait()
 
@@ -314,7 +314,7 @@ class Consumer:
         """Wait for something to read, at the broker or at others, and take what the broker has."""
         client = self._client
         select.select([client.socket(), *others], [], [], longest_s)
-        for _ in range(MOST_READ):
+        for _ in range(MAX_READ):
             if not select.select([client.socket()], [], [], 0)[0]:
                 break
             client.loop_read()
@@ -456,12 +456,12 @@ def torment(kills: int, seed: int, folder: Path) -> tuple[list[str], str]:
         oracle = Oracle()
         consumer = Consumer(port, oracle, rng)
         listener = Listener(oracle, consumer.commands)
-        for number in range(kills + MOST_ROUNDS_MORE):
+        for number in range(kills + MAX_EXTRA_ROUNDS):
             if number >= kills and consumer.commands.is_any_confirmed:
                 break
-            longest_s = LONGEST_LIFE_S * max(1, number - kills + 2)
-            life = Life(path, port, listener, consumer, sessions=MOST_SESSIONS)
-            if life.watch(lambda: listener.is_ready, DRAINED_WITHIN_S):
+            longest_s = MAX_LIFE_S * max(1, number - kills + 2)
+            life = Life(path, port, listener, consumer, sessions=MAX_SESSIONS)
+            if life.watch(lambda: listener.is_ready, DRAIN_TIMEOUT_S):
                 life.watch(lambda: False, rng.uniform(0, longest_s), asks=0.05)
             life.end()
             oracle.faults["kill"] += 1
@@ -484,10 +484,10 @@ def _calm(path: Path, port: int, listener: Listener, consumer: Consumer) -> None
     fresh = listener.last_issued + 1
     life = Life(path, port, listener, consumer, sessions=1)
     key = f"{CHARGERS[fresh % len(CHARGERS)]}-{fresh}"
-    if life.watch(lambda: (key, 1) in oracle.arrived, DRAINED_WITHIN_S):
+    if life.watch(lambda: (key, 1) in oracle.arrived, DRAIN_TIMEOUT_S):
         oracle.live(time.perf_counter() - began_s)
-    life.watch(lambda: not consumer.commands.waiting, COMMANDS_END_WITHIN_S)
-    life.watch(lambda: not oracle.missing, DRAINED_WITHIN_S)
+    life.watch(lambda: not consumer.commands.waiting, COMMANDS_TIMEOUT_S)
+    life.watch(lambda: not oracle.missing, DRAIN_TIMEOUT_S)
     life.end()
 
 

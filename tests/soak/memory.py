@@ -36,7 +36,7 @@ KILL_BROKER_EVERY = 8
 MINUTE_S = 60.0
 MIB = 1 << 20
 # Fitted over minutes a slope is mostly noise: what is bounded is what it adds up to in the run.
-MOST_GROWN_MIB = 3.0
+MAX_GROWTH_MIB = 3.0
 TOPICS = (
     ("set/dynamic_charger_current", lambda rng: str(rng.randrange(6, 32))),
     ("set/start", lambda _: "PRESS"),
@@ -197,8 +197,8 @@ def judged(samples: Samples) -> list[str]:
     rss = samples.rss_mib
     half_s = len(rss) / 2 * SAMPLE_S
     say(f"rss_mib: {rss[0]:.1f} to {rss[-1]:.1f}, {grown(rss):+.2f} in the last {half_s:.0f} s")
-    if grown(rss) > MOST_GROWN_MIB:
-        problems.append(f"memory grew by {grown(rss):.2f} MiB, {MOST_GROWN_MIB} are allowed")
+    if grown(rss) > MAX_GROWTH_MIB:
+        problems.append(f"memory grew by {grown(rss):.2f} MiB, {MAX_GROWTH_MIB} are allowed")
     for name in ("descriptors", "threads", "tasks"):
         values = getattr(samples, name)
         _, second, third, fourth = least = floors(values)

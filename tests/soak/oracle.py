@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LIVE_WITHIN_S = 30.0
+LIVE_TIMEOUT_S = 30.0
 # What may differ between two deliveries of one revision: nothing. What a producer knows: these.
 KNOWN = ("charger_id", "session_id", "started_at", "ended_at", "energy_kwh", "auth_reason")
 
@@ -80,8 +80,8 @@ class Oracle:
             wanted: How often each fault must have been caused, or the run says nothing.
         """
         found = [*self._problems, *(f"{key} was accepted and lost" for key in self.missing)]
-        if self._live_after_s is None or self._live_after_s > LIVE_WITHIN_S:
-            found.append(f"not live again within {LIVE_WITHIN_S:g} s: {self._live_after_s}")
+        if self._live_after_s is None or self._live_after_s > LIVE_TIMEOUT_S:
+            found.append(f"not live again within {LIVE_TIMEOUT_S:g} s: {self._live_after_s}")
         found += [
             f"only {self.faults[kind]} of {count} faults of kind {kind}"
             for kind, count in wanted.items()

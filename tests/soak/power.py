@@ -36,7 +36,7 @@ from tests.soak.script import arguments, memory, progress, quiet, verdict, works
 
 CUTS_A_LIFE = 12
 # Then another store begins: a new one, or one of the first version.
-MOST_ROWS = 400
+MAX_ROWS = 400
 MAX_MIB = 1
 State = StoredReport | CommandRow | None
 
@@ -251,7 +251,7 @@ async def torment(cuts: int, seed: int, folder: Path) -> tuple[list[str], str]:
         _lay_out(here, content, salt)
         histories = await _as_found(here)
         content = {p.name: p.read_bytes() for p in here.iterdir() if _is_of_sqlite(p)}
-        if len(histories) > MOST_ROWS:
+        if len(histories) > MAX_ROWS:
             histories, content = {}, {}
             if rng.random() < 0.5:
                 histories, content = first_version(folder / "old", number)

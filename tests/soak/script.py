@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 CRITICAL = 50
 TOLD_TIMES = 10
 
@@ -74,5 +74,5 @@ def workshop(above: str | None = None) -> Iterator[Path]:
 
 def verdict(problems: list[str], summary: str) -> int:
     """Print what was wrong and the summary; return the exit status."""
-    say("\n".join([*problems[:MOST_SHOWN], summary]))
+    say("\n".join([*problems[:MAX_SHOWN], summary]))
     return 1 if problems else 0

@@ -23,7 +23,7 @@ from tests.soak.script import arguments, say, verdict
 CHARGER = "EH000001"
 PORT = 18_977
 LIFE_S = 60.0
-HEALTHY_WITHIN_S = 60.0
+HEALTHY_TIMEOUT_S = 60.0
 COMMANDS = ("start", "stop", "toggle", "pause")
 PATHS = tuple(f"/api/chargers/{CHARGER}/commands/{word}" for word in ("start_", "stop_", "toggle_"))
 
@@ -61,7 +61,7 @@ async def soak(stopped_s: float, folder: Path) -> tuple[list[str], str]:
         online = f"charger/{CHARGER}/availability"
         seen = len(witness.messages)
         healthy = False
-        while not healthy and time.perf_counter() - began_s < HEALTHY_WITHIN_S:
+        while not healthy and time.perf_counter() - began_s < HEALTHY_TIMEOUT_S:
             await asyncio.sleep(0.2)
             newest = dict(message[:2] for message in witness.messages[seen:])
             healthy = (
@@ -73,7 +73,7 @@ async def soak(stopped_s: float, folder: Path) -> tuple[list[str], str]:
         await asyncio.sleep(10.0)  # whatever runs late would run now
         late = [r.path for r in cloud.requests[before:] if r.path.startswith(PATHS)]
         if not healthy:
-            problems.append(f"not healthy within {HEALTHY_WITHIN_S:.0f} s")
+            problems.append(f"not healthy within {HEALTHY_TIMEOUT_S:.0f} s")
         if late:
             problems.append(f"ran late: {late}")
         answers = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.core.sessions.delivery import Delivery
+from bridge.core.sessions.delivery import ReportDelivery
 from tests.soak.broker import soak
 
 pytestmark = [pytest.mark.anyio, pytest.mark.broker]
@@ -22,7 +22,7 @@ async def test_a_killed_broker_loses_nothing_for_good(seed, tmp_path):
 
 async def test_the_oracle_notices_a_bridge_that_trusts_the_broker(tmp_path, monkeypatch):
     """A bridge that takes PUBACK for delivery loses reports here, so the tests above can fail."""
-    monkeypatch.setattr(Delivery, "_owe_again", lambda self, key: self._published.pop(key))
+    monkeypatch.setattr(ReportDelivery, "_owe_again", lambda self, key: self._published.pop(key))
     monkeypatch.setattr("tests.soak.broker.AWAY", 1.0)
     monkeypatch.setattr("tests.soak.broker.WRITTEN_DOWN", 0.0)
     monkeypatch.setattr("tests.soak.broker.DRAINED_WITHIN_S", 1.0)

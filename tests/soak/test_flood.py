@@ -4,7 +4,7 @@ from tests.soak.flood import CHARGERS, NUMBERS, SLACK_BYTES, grown_bytes
 
 # A document, a bare value and at most one more in flight for each observation, and what the
 # bridge says of itself and of each charger.
-MOST_HELD = len(CHARGERS) * (4 * len(NUMBERS) + 4) + 200
+MAX_HELD = len(CHARGERS) * (4 * len(NUMBERS) + 4) + 200
 
 
 def test_memory_does_not_depend_on_how_much_came():
@@ -12,4 +12,4 @@ def test_memory_does_not_depend_on_how_much_came():
     grown, held = grown_bytes(10_000)
 
     assert grown < SLACK_BYTES
-    assert held <= MOST_HELD
+    assert held <= MAX_HELD

@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.store.sqlite import database_file as store_file
 from bridge.adapters.store.sqlite import opening, worker
 from bridge.adapters.store.sqlite.database_file import open_file
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.recovery.wal_reader import Log
 from bridge.adapters.store.sqlite.store import SqliteStore
 from tests.soak import damage, faults, full, power, wear
@@ -84,7 +84,7 @@ async def test_failing_writes_and_syncs_are_survived(folder):
 async def test_a_store_that_does_not_open_again_is_found_out(folder, monkeypatch):
     """The failures are real: a store that goes on with a broken connection is not well."""
     monkeypatch.setattr(worker.Worker, "_mend", lambda _self: None)
-    monkeypatch.setattr(faults, "RECOVERED_WITHIN_S", 0.2)
+    monkeypatch.setattr(faults, "RECOVERY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(faults, "FAULTS", faults.FAULTS[:2])
     problems, _ = await faults.torment(60, folder, step=59)
 
@@ -151,7 +151,7 @@ async def test_what_changes_nothing_writes_nothing(folder):
 def test_the_disk_sees_what_sqlite_does(folder):
     """Writes are followed by a sync of the same file, in the order SQLite did them."""
     with watched(folder) as disk:
-        db, _ = open_file(folder / "bridge.db", Room(folder, 100))
+        db, _ = open_file(folder / "bridge.db", Quota(folder, 100))
         before = len(disk.ops)
         db.execute("INSERT INTO meta VALUES ('a', x'00')")
         done = [(op.kind, op.name) for op in disk.ops[before:]]

@@ -2,7 +2,7 @@
 
 import httpx
 
-from bridge.adapters.easee.http_client import LONGEST_CONNECT_S, USER_AGENT, date_of
+from bridge.adapters.easee.http_client import CONNECT_TIMEOUT_S, USER_AGENT, date_of
 from bridge.errors import CloudUnavailable
 from bridge.ports import Clock
 
@@ -24,7 +24,7 @@ async def clock_skew_s(
         CloudUnavailable: Nobody answers.
     """
     headers = {"User-Agent": USER_AGENT}
-    timeout = httpx.Timeout(LONGEST_CONNECT_S)
+    timeout = httpx.Timeout(CONNECT_TIMEOUT_S)
     try:
         async with httpx.AsyncClient(
             headers=headers, timeout=timeout, trust_env=False, transport=transport

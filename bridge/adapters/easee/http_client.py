@@ -24,7 +24,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from bridge import __version__
-from bridge.adapters.easee.http_transport import TooLate, Transport, for_ever
+from bridge.adapters.easee.http_transport import DeadlineExceeded, Transport, for_ever
 from bridge.adapters.easee.unreached import in_words
 from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
@@ -37,16 +37,16 @@ HEADERS = {
     "Accept-Encoding": "gzip",
     "Connection": "keep-alive",
 }
-LARGEST_BODY = 1024 * 1024
-LARGEST_REFUSAL = 64 * 1024
-LONGEST_CONNECT_S = 10.0
+MAX_BODY_BYTES = 1024 * 1024
+MAX_ERROR_BODY_BYTES = 64 * 1024
+CONNECT_TIMEOUT_S = 10.0
 # A request that leaves has at least this for its answer; else it stays here and that is certain.
-SHORTEST_ANSWER_S = 0.2
+MIN_RESPONSE_S = 0.2
 # Load balancers commonly drop an idle connection after 60 s; a request that goes out just then
 # ends as unknown. Half of that still spares most commands the TLS handshake.
 KEEP_IDLE_S = 30.0
-MOST_CONNECTIONS = 8
-TOO_LATE = "no time left; the request was not sent"
+MAX_CONNECTIONS = 8
+NO_TIME_LEFT = "no time left; the request was not sent"
 GZIP_BITS = 16 + zlib.MAX_WBITS
 SUCCESS = range(200, 300)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -65,7 +65,7 @@ _UNSENT = (
 
 
 @dataclass(slots=True)
-class Reply:
+class HttpResponse:
     """What came back.
 
     Attributes:
@@ -86,7 +86,7 @@ class Reply:
         return self.status in SUCCESS
 
 
-class Exchange:
+class HttpClient:
     """The one HTTP client of the process. TCP_NODELAY is set: asyncio does for every socket.
 
     Args:
@@ -103,7 +103,7 @@ class Exchange:
     ) -> None:
         self._told = told
         self._allowed = frozenset(_origin(httpx.URL(url)) for url in urls)
-        self._transport = transport or Transport(most=MOST_CONNECTIONS, keep_idle_s=KEEP_IDLE_S)
+        self._transport = transport or Transport(most=MAX_CONNECTIONS, keep_idle_s=KEEP_IDLE_S)
 
     async def send(
         self,
@@ -115,7 +115,7 @@ class Exchange:
         body: bytes | None = None,
         token: Secret | None = None,
         left_s: Callable[[], float] = for_ever,
-    ) -> Reply:
+    ) -> HttpResponse:
         """Send one request; return whatever was answered.
 
         Args:
@@ -142,7 +142,7 @@ class Exchange:
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
         # Ends before the rest does, so that no connection is told from a lost answer.
-        connect_s = min(LONGEST_CONNECT_S, max(within_s - SHORTEST_ANSWER_S, within_s / 2))
+        connect_s = min(CONNECT_TIMEOUT_S, max(within_s - MIN_RESPONSE_S, within_s / 2))
         request = httpx.Request(
             method,
             target,
@@ -150,7 +150,7 @@ class Exchange:
             headers=headers,
             extensions={"timeout": {"connect": connect_s}, "left_s": left_s},
         )
-        reply = Reply()
+        reply = HttpResponse()
         try:
             async with asyncio.timeout(within_s):
                 response = await self._transport.handle_async_request(request)
@@ -160,8 +160,8 @@ class Exchange:
                     await _receive(response, reply)
                 finally:
                     await response.aclose()
-        except TooLate as exc:
-            raise CloudUnavailable(TOO_LATE) from exc
+        except DeadlineExceeded as exc:
+            raise CloudUnavailable(NO_TIME_LEFT) from exc
         except _UNSENT as exc:
             raise CloudUnavailable(f"cannot connect to {target.host}: {in_words(exc)}") from exc
         except (httpx.HTTPError, httpx.StreamError, TimeoutError, zlib.error) as exc:
@@ -213,7 +213,7 @@ def date_of(response: httpx.Response) -> datetime | None:
         return None
 
 
-async def _receive(response: httpx.Response, reply: Reply) -> None:
+async def _receive(response: httpx.Response, reply: HttpResponse) -> None:
     """Fill in the reply, as far as it gets.
 
     Raises:
@@ -223,7 +223,7 @@ async def _receive(response: httpx.Response, reply: Reply) -> None:
     reply.status = response.status_code
     reply.leads_away = _leads_away(response)
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
-    largest = LARGEST_BODY if reply.ok else LARGEST_REFUSAL
+    largest = MAX_BODY_BYTES if reply.ok else MAX_ERROR_BODY_BYTES
     unpacker = zlib.decompressobj(GZIP_BITS) if packing == "gzip" else None
     if unpacker is None and packing != "identity":
         _unusable(reply, "is packed in a way we did not ask for", "answer_unusable")
@@ -238,7 +238,7 @@ async def _receive(response: httpx.Response, reply: Reply) -> None:
     reply.body = bytes(received[:largest])
 
 
-def _unusable(reply: Reply, why: str, reason: str) -> None:
+def _unusable(reply: HttpResponse, why: str, reason: str) -> None:
     if reply.ok:
         raise AnswerUnusable(f"the answer {why}", status=reply.status, reason=reason)
 

@@ -4,7 +4,8 @@ Rules:
 
 1. One request is one write and is never repeated.
 2. ``ConnectError``, ``ConnectTimeout``, ``PoolTimeout``, ``LocalProtocolError`` and
-   :class:`TooLate` say that nothing was sent; every other error says that something may have been.
+   :class:`DeadlineExceeded` say that nothing was sent; every other error says that something may
+   have been.
 3. A connection carries one request at a time and is used again only when its answer was read to
    the end, it was not idle for long, and nothing came since: what comes then is its end.
 4. The certificate is checked against httpx's authorities and the name in the URL.
@@ -36,7 +37,7 @@ DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _Key = tuple[str, str, int]
 
 
-class TooLate(httpx.TransportError):
+class DeadlineExceeded(httpx.TransportError):
     """Its time was over when the request could have left; nothing was sent."""
 
 
@@ -213,7 +214,7 @@ async def _exchanged(connection: _Connection, request: httpx.Request) -> h11.Res
     """Send a request and read the head of its answer."""
     left_s: Callable[[], float] = request.extensions.get("left_s", for_ever)
     if left_s() <= 0:
-        raise TooLate("the request was not sent in time")
+        raise DeadlineExceeded("the request was not sent in time")
     message = _message(connection.http, request)
     if left_s is for_ever:
         return await _answered(connection, message)

@@ -37,13 +37,13 @@ USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 TCP_INFO: Final = 11
 RTO: Final = struct.Struct("8xI")
 INT_BYTES: Final = 4
-WITHOUT_FAREWELL: Final = struct.pack("ii", 1, 0)
+LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 def mortal(sock: socket.socket) -> None:
     """Let what was not sent die with the connection or the process (rule 1)."""
     with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, WITHOUT_FAREWELL)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
 
 
 @contextlib.contextmanager

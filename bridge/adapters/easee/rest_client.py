@@ -28,21 +28,21 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from bridge.adapters.easee.http_client import TOO_LATE, Exchange, Reply
+from bridge.adapters.easee.http_client import NO_TIME_LEFT, HttpClient, HttpResponse
 from bridge.adapters.easee.token_file import TokenFile, account_of
-from bridge.adapters.easee.token_manager import Account
+from bridge.adapters.easee.token_manager import TokenManager
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.easee import error_responses, rest_responses
-from bridge.core.easee.rate_limits import Budget
+from bridge.core.easee.rate_limits import RateLimiter
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
-from bridge.core.events import CloudLink
+from bridge.core.events import CloudStatusChanged
 from bridge.errors import (
     AuthFailed,
     Blocked,
     CloudRejected,
     CloudUnavailable,
+    ConnectionLost,
     DecodeError,
-    LinkLost,
     OutcomeUnknown,
     RateLimited,
 )
@@ -54,17 +54,17 @@ UNAVAILABLE_WAIT_S = 60.0
 # What a block lasts when the answer names no time, counted from the last request.
 BLOCK_S = 24 * 3600.0
 FIRST_PAGE_WAIT_S = 600.0
-LONGEST_PAGE_WAIT_S = 3600.0
+MAX_PAGE_WAIT_S = 3600.0
 NO_JITTER = 1.0
-FROM_BETWEEN = "something between here and the cloud refuses this address"
-LOGIN_WITHIN_S = 30.0
-NEGOTIATE_WITHIN_S = 30.0
-PROBE_WITHIN_S = 60.0
+BLOCKED_BY_PROXY = "something between here and the cloud refuses this address"
+LOGIN_TIMEOUT_S = 30.0
+NEGOTIATE_TIMEOUT_S = 30.0
+PROBE_TIMEOUT_S = 60.0
 # One lost request is weather; three in a row are told, and two with a minute between them.
-TROUBLES_TO_TELL = 3
-TROUBLE_TO_TELL_S = 55.0
+FAILURES_BEFORE_LOGGED = 3
+FAILING_BEFORE_LOGGED_S = 55.0
 # The token at hand, one from a refresh, one from a login; then it is not the token's fault.
-MOST_TOKENS = 4
+MAX_TOKENS = 4
 
 UNAUTHORIZED = 401
 TOO_MANY = 429
@@ -73,14 +73,18 @@ SERVICE_UNAVAILABLE = 503
 REDIRECTS = range(300, 400)
 # What was asked was done, and the result is somewhere else.
 SEE_OTHER = 303
-SENT_AWAY = "the cloud sends us to another host, as a rate limiter does; not followed"
-MOVED = "the cloud has moved this to another path, which is not followed; is easee.api_url right?"
+REDIRECTED_TO_OTHER_HOST = (
+    "the cloud sends us to another host, as a rate limiter does; not followed"
+)
+MOVED_TO_OTHER_PATH = (
+    "the cloud has moved this to another path, which is not followed; is easee.api_url right?"
+)
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CloudResponseBody:
     """An answer with a 2xx status.
 
     Attributes:
@@ -99,7 +103,7 @@ class EaseeCloud:
         settings: The account and where its cloud is.
         token_path: Where tokens survive a restart, e.g. ``/var/lib/charger-bridge/tokens.json``.
         clock: Time, jitter and waiting.
-        emit: Takes ``CloudLink`` events.
+        emit: Takes ``CloudStatusChanged`` events.
         transport: Another way to send, for tests.
     """
 
@@ -115,11 +119,14 @@ class EaseeCloud:
         self._api_url = settings.api_url
         self._clock = clock
         self._emit = emit
-        self._budget = Budget()
-        self._exchange = Exchange(
-            settings.api_url, settings.stream_url, transport=transport, told=clock.told
+        self._limiter = RateLimiter()
+        self._http = HttpClient(
+            settings.api_url,
+            settings.stream_url,
+            transport=transport,
+            told=clock.update_server_time,
         )
-        self._account = Account(
+        self._tokens = TokenManager(
             settings,
             tokens=TokenFile(token_path, account_of(settings)),
             clock=clock,
@@ -132,7 +139,7 @@ class EaseeCloud:
         self._pages = 0
         self._kept_out_until_s = float("-inf")
 
-    async def send(self, request: CloudRequest, *, within_s: float) -> Answer:
+    async def send(self, request: CloudRequest, *, within_s: float) -> CloudResponseBody:
         """Send one request, waiting for the budget if that fits the time.
 
         Args:
@@ -149,7 +156,7 @@ class EaseeCloud:
             Blocked: The vendor blocked this address; nothing was sent unless ``status`` is set.
         """
         reply = await self._authorized(request, within_s)
-        return Answer(reply.status, reply.body)
+        return CloudResponseBody(reply.status, reply.body)
 
     async def negotiate(self, stream_url: str, token: str) -> bytes:
         """Ask the hub for a connection; see :class:`bridge.ports.Cloud`.
@@ -157,14 +164,14 @@ class EaseeCloud:
         Raises:
             CloudError: As :meth:`send`. ``CloudRejected`` with status 401 or 403: the hub does not
                 take this token.
-            LinkLost: A web page came in the hub's place.
+            ConnectionLost: A web page came in the hub's place.
         """
         hub = urlsplit(stream_url)
         query = "&".join(filter(None, (hub.query, "negotiateVersion=1")))
         path = f"{hub.path.rstrip('/')}/negotiate?{query}"
         request = CloudRequest("POST", path, Endpoint.NEGOTIATE, idempotent=False)
         base = f"{hub.scheme}://{hub.netloc}"
-        deadline_s = self._clock.now().mono_s + NEGOTIATE_WITHIN_S
+        deadline_s = self._clock.now().mono_s + NEGOTIATE_TIMEOUT_S
         await self._admit(request, deadline_s)
         reply = await self._exchanged(request, base, deadline_s, None, Secret(token))
         if not reply.ok:
@@ -178,7 +185,7 @@ class EaseeCloud:
             CloudError: There is none to be had now.
         """
         self._refuse_while_blocked()
-        token = await self._told(self._account.token_for_hub(rejected=rejected))
+        token = await self._told(self._tokens.token_for_hub(rejected=rejected))
         return token.reveal()
 
     async def list_chargers(self) -> tuple[str, ...]:
@@ -187,7 +194,7 @@ class EaseeCloud:
         Raises:
             CloudError: The account cannot be used; the error says why.
         """
-        answer = await self.send(charger_list_request(), within_s=PROBE_WITHIN_S)
+        answer = await self.send(charger_list_request(), within_s=PROBE_TIMEOUT_S)
         try:
             return rest_responses.charger_list(answer.body).charger_ids
         except DecodeError as exc:
@@ -208,22 +215,22 @@ class EaseeCloud:
 
     async def close(self) -> None:
         """Close connections."""
-        await self._account.close()
-        await self._exchange.close()
+        await self._tokens.close()
+        await self._http.close()
 
     # -- one request --------------------------------------------------------------------------
 
-    async def _authorized(self, request: CloudRequest, within_s: float) -> Reply:
+    async def _authorized(self, request: CloudRequest, within_s: float) -> HttpResponse:
         """Send a request with a token the cloud takes."""
         deadline_s = self._clock.now().mono_s + within_s
         rejected = None
-        for _ in range(MOST_TOKENS):
+        for _ in range(MAX_TOKENS):
             self._refuse_while_blocked()
             token = await self._token_before(deadline_s, rejected)
             await self._admit(request, deadline_s)
             reply = await self._exchanged(request, self._api_url, deadline_s, request.body, token)
             if reply.status != UNAUTHORIZED:
-                self._account.proven(token)
+                self._tokens.mark_accepted(token)
                 self._tell("ok")
                 if not reply.ok:
                     self._reject(reply)
@@ -235,7 +242,7 @@ class EaseeCloud:
         left_s = deadline_s - self._clock.now().mono_s
         try:
             async with asyncio.timeout(left_s):
-                return await self._told(self._account.token(rejected=rejected))
+                return await self._told(self._tokens.token(rejected=rejected))
         except TimeoutError as exc:
             raise CloudUnavailable("no token in time; the request was not sent") from exc
 
@@ -246,11 +253,11 @@ class EaseeCloud:
             self._tell(error.state, str(error))
             raise
 
-    async def _post(self, path: str, body: bytes) -> Reply:
+    async def _post(self, path: str, body: bytes) -> HttpResponse:
         """Send a login or a refresh. The body is no part of the request, which has a repr."""
         # Without a token no command can be sent either, so it may use what is kept for them.
         request = CloudRequest("POST", path, Endpoint.LOGIN, idempotent=False, command=True)
-        deadline_s = self._clock.now().mono_s + LOGIN_WITHIN_S
+        deadline_s = self._clock.now().mono_s + LOGIN_TIMEOUT_S
         await self._admit(request, deadline_s)
         return await self._exchanged(request, self._api_url, deadline_s, body, None)
 
@@ -261,9 +268,9 @@ class EaseeCloud:
             if request.endpoint is not Endpoint.NEGOTIATE:
                 self._refuse_while_kept_out()
             now_s = self._clock.now().mono_s
-            wait_s = self._budget.wait_s(request, now_s)
+            wait_s = self._limiter.wait_s(request, now_s)
             if wait_s <= 0:
-                self._budget.spend(request, now_s)
+                self._limiter.record(request, now_s)
                 return
             if now_s + wait_s >= deadline_s:
                 raise RateLimited(
@@ -280,13 +287,13 @@ class EaseeCloud:
         deadline_s: float,
         body: bytes | None,
         token: Secret | None,
-    ) -> Reply:
+    ) -> HttpResponse:
         """Send, and raise what is the same for every request: trouble, limits, blocks."""
         started_s = self._clock.now().mono_s
         if started_s >= deadline_s:
-            raise CloudUnavailable(TOO_LATE)
+            raise CloudUnavailable(NO_TIME_LEFT)
         try:
-            reply = await self._exchange.send(
+            reply = await self._http.send(
                 request.method,
                 base,
                 request.path,
@@ -306,13 +313,13 @@ class EaseeCloud:
             elapsed_ms=round((self._clock.now().mono_s - started_s) * 1000),
         )
         if not reply.ok:
-            reply.body = self._account.scrubbed(reply.body)
+            reply.body = self._tokens.redact(reply.body)
         await self._judge(request, reply)
         if reply.status == SEE_OTHER and request.method != "GET":
             raise OutcomeUnknown("redirected to its result", status=reply.status)
         return reply
 
-    async def _judge(self, request: CloudRequest, reply: Reply) -> None:
+    async def _judge(self, request: CloudRequest, reply: HttpResponse) -> None:
         now = self._clock.now()
         asked_s = error_responses.retry_after_s(
             reply.retry_after, now.wall if now.trusted else None
@@ -326,18 +333,24 @@ class EaseeCloud:
                 self._reject(reply)
             await self._block(notice, reply.status, asked_s)
         if reply.status == TOO_MANY or reply.leads_away:
-            wait_s = self._budget.pushed_back(request.endpoint, request.scope, now.mono_s, asked_s)
+            wait_s = self._limiter.too_many_requests(
+                request.endpoint, request.scope, now.mono_s, asked_s
+            )
             log.warning(
                 "cloud.pushed_back",
                 endpoint=request.endpoint.value,
                 status=reply.status,
                 retry_after_s=wait_s,
             )
-            why = SENT_AWAY if reply.leads_away else "the cloud asks for fewer requests"
+            why = (
+                REDIRECTED_TO_OTHER_HOST
+                if reply.leads_away
+                else "the cloud asks for fewer requests"
+            )
             if is_login:
                 self._tell("limited", f"{why}; next login in {_minutes(wait_s)}")
             raise RateLimited(why, retry_after_s=wait_s, status=reply.status)
-        self._budget.accepted(request)
+        self._limiter.accepted(request)
         if reply.status >= SERVER_ERRORS:
             if asked_s is None and reply.status == SERVICE_UNAVAILABLE:
                 asked_s = UNAVAILABLE_WAIT_S
@@ -347,10 +360,10 @@ class EaseeCloud:
         if request.endpoint is not Endpoint.NEGOTIATE:
             self._troubles = self._pages = 0
 
-    def _reject(self, reply: Reply) -> NoReturn:
+    def _reject(self, reply: HttpResponse) -> NoReturn:
         if reply.status in REDIRECTS:
-            raise CloudRejected(MOVED, status=reply.status, reason="redirected")
-        problem = error_responses.problem(reply.status, reply.body)
+            raise CloudRejected(MOVED_TO_OTHER_PATH, status=reply.status, reason="redirected")
+        problem = error_responses.read_error(reply.status, reply.body)
         raise CloudRejected(
             problem.message or problem.reason,
             status=reply.status,
@@ -362,24 +375,26 @@ class EaseeCloud:
 
     async def _block(self, notice: str, status: int, asked_s: float | None) -> NoReturn:
         silence_s = BLOCK_S if asked_s is None else asked_s
-        self._budget.silence(self._clock.now().mono_s, silence_s)
-        await self._account.remember_block(silence_s)
+        self._limiter.block(self._clock.now().mono_s, silence_s)
+        await self._tokens.remember_block(silence_s)
         message = self._blocked(f"the vendor blocked this address ({notice})", silence_s)
         raise Blocked(message, status=status, retry_after_s=silence_s)
 
-    def _keep_out(self, request: CloudRequest, reply: Reply, asked_s: float | None) -> NoReturn:
+    def _keep_out(
+        self, request: CloudRequest, reply: HttpResponse, asked_s: float | None
+    ) -> NoReturn:
         """Leave REST alone after a page that something in between made, and raise.
 
         Raises:
             Blocked: Always, but where it may have been carried out all the same, or is the hub's.
         """
         status = reply.status
-        message = f"{FROM_BETWEEN} (status {status}, a web page)"
+        message = f"{BLOCKED_BY_PROXY} (status {status}, a web page)"
         if request.endpoint is Endpoint.NEGOTIATE:
-            raise LinkLost(message, retry_after_s=asked_s or FIRST_PAGE_WAIT_S, refused=True)
+            raise ConnectionLost(message, retry_after_s=asked_s or FIRST_PAGE_WAIT_S, refused=True)
         self._pages += 1
         wait_s = reconnect_delay_s(
-            self._pages, NO_JITTER, first_s=FIRST_PAGE_WAIT_S, longest_s=LONGEST_PAGE_WAIT_S
+            self._pages, NO_JITTER, first_s=FIRST_PAGE_WAIT_S, longest_s=MAX_PAGE_WAIT_S
         )
         wait_s = max(wait_s, asked_s or 0.0)
         self._kept_out_until_s = self._clock.now().mono_s + wait_s
@@ -392,18 +407,18 @@ class EaseeCloud:
     def _refuse_while_kept_out(self) -> None:
         left_s = self._kept_out_until_s - self._clock.now().mono_s
         if left_s > 0:
-            message = f"{FROM_BETWEEN}; next try in {_minutes(left_s)}"
+            message = f"{BLOCKED_BY_PROXY}; next try in {_minutes(left_s)}"
             raise Blocked(message, status=None, retry_after_s=left_s)
 
     def _refuse_while_blocked(self) -> None:
         """Raise ``Blocked`` while a block lasts, one of the last run included."""
         if not self._restored:
             self._restored = True
-            silence_s = self._account.restore()
+            silence_s = self._tokens.restore()
             if silence_s > 0:
-                self._budget.silence(self._clock.now().mono_s, silence_s)
+                self._limiter.block(self._clock.now().mono_s, silence_s)
                 self._blocked("the vendor blocked this address in an earlier run", silence_s)
-        left_s = self._budget.silent_for_s(self._clock.now().mono_s)
+        left_s = self._limiter.silent_for_s(self._clock.now().mono_s)
         if left_s > 0:
             raise Blocked(
                 "the vendor blocked this address; nothing is sent",
@@ -425,8 +440,8 @@ class EaseeCloud:
         if self._troubles == 0:
             self._trouble_since_s = now_s
         self._troubles += 1
-        lasts = self._troubles > 1 and now_s - self._trouble_since_s >= TROUBLE_TO_TELL_S
-        if self._troubles >= TROUBLES_TO_TELL or lasts:
+        lasts = self._troubles > 1 and now_s - self._trouble_since_s >= FAILING_BEFORE_LOGGED_S
+        if self._troubles >= FAILURES_BEFORE_LOGGED or lasts:
             self._tell("unavailable", detail)
 
     def _tell(self, state: str, detail: str = "") -> None:
@@ -434,7 +449,7 @@ class EaseeCloud:
         told = (state, detail if state == "unavailable" else "")
         if told != self._told_last:
             self._told_last = told
-            self._emit(CloudLink(state, detail))
+            self._emit(CloudStatusChanged(state, detail))
 
 
 def _minutes(seconds: float) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bridge.adapters.easee.websocket import HubSocket
-from bridge.core.easee.hub_session import PING_EVERY_S, SILENCE_S, Keepalive
+from bridge.core.easee.hub_session import KEEPALIVE_TIMEOUT_S, PING_EVERY_S, Keepalive
 from bridge.core.easee.signalr import (
     HANDSHAKE,
     PING,
@@ -20,13 +20,13 @@ from bridge.core.easee.signalr import (
     Close,
     Completion,
     Decoder,
-    HandshakeAnswer,
+    HandshakeResponse,
     HubItem,
-    grouped,
+    batch_observations,
     subscribe,
 )
-from bridge.core.events import CommandResponse, Observed, StreamOddity
-from bridge.errors import LinkLost
+from bridge.core.events import ChargerResponse, ObservationsReceived, StreamAnomaly
+from bridge.errors import ConnectionLost
 from bridge.ports import Clock
 
 # About a hundred observations: a millisecond's work, ten on a Raspberry Pi.
@@ -53,7 +53,7 @@ class Limits:
     open_s: float = 10.0
     handshake_s: float = 15.0
     ping_every_s: float = PING_EVERY_S
-    silence_s: float = SILENCE_S
+    silence_s: float = KEEPALIVE_TIMEOUT_S
     answer_s: float = 30.0
     close_s: float = 1.0
     burst: int = 10
@@ -62,7 +62,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Watched:
+class Subscriptions:
     """What is to be subscribed, shared with the connection of the day."""
 
     charger_ids: tuple[str, ...] = ()
@@ -90,21 +90,21 @@ class Delivering:
     """
 
 
-HubReport = Delivering | Observed | CommandResponse | StreamOddity | Subscribed
+HubReport = Delivering | ObservationsReceived | ChargerResponse | StreamAnomaly | Subscribed
 
 
 NEVER_S = float("inf")
 # How long a hub that wants no reconnect is left alone at least.
-UNWANTED_S = 60.0
+NO_RECONNECT_WAIT_S = 60.0
 # Meanwhile whoever is behind catches up, or has something else to do.
-CROWDED_AGAIN_S = 0.001
+BUSY_RECHECK_S = 0.001
 
 
 def _nobody_asks() -> None:
     """Be told of a sign of life that nobody waits for."""
 
 
-def never() -> bool:
+def never_busy() -> bool:
     """Whether somebody is behind who is not watched."""
     return False
 
@@ -116,16 +116,16 @@ class HubConnection:
         self,
         limits: Limits,
         clock: Clock,
-        watched: Watched,
+        subscriptions: Subscriptions,
         take: Callable[[HubReport], None],
         *,
         alive: Callable[[], None] = _nobody_asks,
-        crowded: Callable[[], bool] = never,
+        crowded: Callable[[], bool] = never_busy,
     ) -> None:
         self._crowded = crowded
         self._limits = limits
         self._clock = clock
-        self._watched = watched
+        self._subscriptions = subscriptions
         self._take = take
         self._alive = alive
         self._decoder = Decoder()
@@ -149,7 +149,7 @@ class HubConnection:
         """Serve the socket until it ends, which is always an error.
 
         Raises:
-            LinkLost: Why it ended.
+            ConnectionLost: Why it ended.
         """
         socket.on_bytes = self._heard
         self._heard()
@@ -173,25 +173,27 @@ class HubConnection:
             is_dense = data.count(RECORD_END) * SHORT_RECORD_BYTES > len(data)
             slice_bytes = SLICE_BYTES // 8 if is_dense else SLICE_BYTES
             for start in range(0, len(data), slice_bytes):
-                for message in grouped(self._decoder.feed(data[start : start + slice_bytes])):
+                for message in batch_observations(
+                    self._decoder.feed(data[start : start + slice_bytes])
+                ):
                     self._handle(message)
                 if len(data) > slice_bytes:
                     await asyncio.sleep(0)  # others have their turn
                 while self._crowded():
                     # What was read is handled before more is; TCP holds the hub back.
-                    await self._clock.sleep(CROWDED_AGAIN_S)
+                    await self._clock.sleep(BUSY_RECHECK_S)
 
     async def _watch_silence(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.handshake_s):
                 await self._opened.wait()
         if not self._opened.is_set():
-            raise LinkLost("the hub did not answer the handshake in time")
+            raise ConnectionLost("the hub did not answer the handshake in time")
         while (left_s := self._keepalive.dead_at_s - self._mono_s()) > 0:
             if self._answer_due_s <= self._mono_s():
-                raise LinkLost("the hub takes the handshake and answers nothing more")
+                raise ConnectionLost("the hub takes the handshake and answers nothing more")
             await self._clock.sleep(left_s)
-        raise LinkLost(f"nothing came from the hub for {self._limits.silence_s:g} s")
+        raise ConnectionLost(f"nothing came from the hub for {self._limits.silence_s:g} s")
 
     async def _ping(self, socket: HubSocket) -> None:
         await self._opened.wait()
@@ -207,8 +209,10 @@ class HubConnection:
         """Subscribe what is watched, what joins later, and again what was refused."""
         await self._opened.wait()
         while True:
-            self._watched.changed.clear()
-            missing = [id_ for id_ in self._watched.charger_ids if id_ not in self._subscribed]
+            self._subscriptions.changed.clear()
+            missing = [
+                id_ for id_ in self._subscriptions.charger_ids if id_ not in self._subscribed
+            ]
             for count, charger_id in enumerate(missing, start=1):
                 call_id = next(self._call_ids)
                 self._calls[call_id] = charger_id
@@ -219,31 +223,31 @@ class HubConnection:
                     await self._clock.sleep(self._limits.pause_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.refused_again_s):
-                    await self._watched.changed.wait()
+                    await self._subscriptions.changed.wait()
 
     # -- parts --------------------------------------------------------------------------------
 
     def _handle(self, message: HubItem) -> None:
         match message:
-            case Observed() | CommandResponse():
+            case ObservationsReceived() | ChargerResponse():
                 self._deliver()
                 self._take(message)
-            case StreamOddity():
+            case StreamAnomaly():
                 self._take(message)
-            case HandshakeAnswer(None):
-                if not self._watched.charger_ids:
+            case HandshakeResponse(None):
+                if not self._subscriptions.charger_ids:
                     self._deliver()
                 self._opened.set()
-            case HandshakeAnswer(error):
-                raise LinkLost(f"the hub refused the handshake: {error}", refused=True)
+            case HandshakeResponse(error):
+                raise ConnectionLost(f"the hub refused the handshake: {error}", refused=True)
             case Completion(call_id, error):
                 self._completed(call_id, error)
             case Close(error, allow_reconnect):
                 said = f"the hub closes: {error or 'no reason given'}"
                 if allow_reconnect:
-                    raise LinkLost(said)
+                    raise ConnectionLost(said)
                 said = f"{said}, and wants no reconnect"
-                raise LinkLost(said, retry_after_s=UNWANTED_S, refused=True)
+                raise ConnectionLost(said, retry_after_s=NO_RECONNECT_WAIT_S, refused=True)
 
     def _completed(self, call_id: str, error: str | None) -> None:
         charger_id = self._calls.pop(call_id, None)

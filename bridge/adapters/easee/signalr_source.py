@@ -25,35 +25,35 @@ from bridge.adapters.easee.signalr_connection import (
     HubReport,
     Limits,
     Subscribed,
-    Watched,
-    never,
+    Subscriptions,
+    never_busy,
 )
 from bridge.adapters.easee.unreached import in_words
 from bridge.adapters.easee.websocket import HubSocket, open_socket
 from bridge.core.easee.error_responses import retry_after_s
-from bridge.core.easee.hub_session import failures_after, negotiation, retry_in_s, socket_url
+from bridge.core.easee.hub_session import count_failure, read_negotiation, retry_in_s, socket_url
 from bridge.core.events import (
-    CommandResponse,
+    ChargerResponse,
     Event,
-    Observed,
+    ObservationsReceived,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     StreamSubscription,
 )
-from bridge.errors import BridgeError, CloudRejected, LinkLost
-from bridge.ports import Clock, Cloud, Emit, Promise, nobody_waits
+from bridge.errors import BridgeError, CloudRejected, ConnectionLost
+from bridge.ports import Clock, Cloud, Emit, Heartbeat, no_heartbeat
 from bridge.settings import EaseeSettings
 
 log = structlog.get_logger()
 
 # A new token, a negotiation and an upgrade with all their deadlines, and then as long again.
-HEARD_WITHIN_S = 300.0
+HEARTBEAT_TIMEOUT_S = 300.0
 # Said to a negotiation or to an upgrade, these may mean the token.
-UNWELCOME = frozenset({401, 403})
+REFUSED_CODES = frozenset({401, 403})
 # 403 and 429 at the upgrade are how a ban begins; without a Retry-After we stay away this long.
-PUSHED_BACK = frozenset({403, 429})
-PUSHED_BACK_S = 60.0
+RATE_LIMITED_CODES = frozenset({403, 429})
+RATE_LIMITED_WAIT_S = 60.0
 
 
 class HubStream:
@@ -67,8 +67,8 @@ class HubStream:
         clock: Clock,
         emit: Emit,
         limits: Limits | None = None,
-        promise: Promise = nobody_waits,
-        crowded: Callable[[], bool] = never,
+        heartbeat: Heartbeat = no_heartbeat,
+        crowded: Callable[[], bool] = never_busy,
     ) -> None:
         """Connect nothing yet.
 
@@ -78,7 +78,7 @@ class HubStream:
             clock: Times back-off, pings and silence.
             emit: Takes what arrives.
             limits: Other limits than the usual ones, for tests.
-            promise: Told when it will be heard of again.
+            heartbeat: Told when it will be heard of again.
             crowded: Whether so much of what was emitted waits that no more should be read.
         """
         self._crowded = crowded
@@ -87,45 +87,45 @@ class HubStream:
         self._clock = clock
         self._emit = emit
         self._limits = limits or Limits()
-        self._promise = promise
-        self._watched = Watched()
+        self._promise = heartbeat
+        self._subscriptions = Subscriptions()
         self._refused: dict[str, str] = {}
         self._rejected_token: str | None = None
         self._is_renewed = False
         self._reason = ""
 
-    def watch(self, charger_ids: tuple[str, ...]) -> None:
+    def subscribe(self, charger_ids: tuple[str, ...]) -> None:
         """Subscribe exactly these chargers, now and after every reconnect.
 
         The hub does not really unsubscribe (pyeasee gave up on it), so a charger that vanished is
         only left out of the next connection; the core ignores what it does not know.
         """
-        self._watched.charger_ids = charger_ids
-        self._watched.changed.set()
+        self._subscriptions.charger_ids = charger_ids
+        self._subscriptions.changed.set()
 
     async def run(self) -> None:
         """Stay connected until cancelled, emitting what arrives."""
         failures = 0
         while True:
-            self._promise(HEARD_WITHIN_S)
+            self._promise(HEARTBEAT_TIMEOUT_S)
             connection = HubConnection(
                 self._limits,
                 self._clock,
-                self._watched,
+                self._subscriptions,
                 self._take,
                 alive=self._still_here,
                 crowded=self._crowded,
             )
             lost = await self._contained(connection)
-            failures = failures_after(connection.lived_s, failures)
+            failures = count_failure(connection.lived_s, failures)
             asked_s: float | None = getattr(lost, "retry_after_s", None)
             wait_s = retry_in_s(failures, self._clock.jitter(), asked_s)
             self._lost(lost, failures, wait_s)
-            self._promise(wait_s + HEARD_WITHIN_S)
+            self._promise(wait_s + HEARTBEAT_TIMEOUT_S)
             await self._clock.sleep(wait_s)
 
     def _still_here(self) -> None:
-        self._promise(HEARD_WITHIN_S)
+        self._promise(HEARTBEAT_TIMEOUT_S)
 
     async def _contained(self, connection: HubConnection) -> BridgeError:
         """Attempt in a task of its own: what ends there must not end us.
@@ -139,7 +139,7 @@ class HubStream:
         except asyncio.CancelledError:
             if this is not None and this.cancelling():
                 raise
-            return LinkLost("the connection could not be closed in order")
+            return ConnectionLost("the connection could not be closed in order")
         if this is not None and this.cancelling():
             # Its connection broke in the same moment: for a TaskGroup errors come before a
             # cancellation, and we would go on for ever.
@@ -151,7 +151,7 @@ class HubStream:
         try:
             token = await self._token()
             body = await self._negotiated(token)
-            url = socket_url(self._settings.stream_url, negotiation(body).connection_token)
+            url = socket_url(self._settings.stream_url, read_negotiation(body).connection_token)
             socket = await self._upgrade(url, token)
             try:
                 await connection.serve(socket)
@@ -162,8 +162,8 @@ class HubStream:
         except Exception as error:
             log.warning("stream.failed", error=type(error).__name__)
             log.debug("stream.failed_at", exc_info=True)
-            return LinkLost(f"unexpected {type(error).__name__}")
-        return LinkLost("the connection ended")
+            return ConnectionLost(f"unexpected {type(error).__name__}")
+        return ConnectionLost("the connection ended")
 
     async def _token(self) -> str:
         """Return the token at hand, or another one if the hub did not take that."""
@@ -177,11 +177,11 @@ class HubStream:
         except CloudRejected as error:
             self._was_unwelcome(error.status, token)
             reason = f"the hub refuses the negotiation: {error} (HTTP {error.status})"
-            raise LinkLost(reason, refused=True) from error
+            raise ConnectionLost(reason, refused=True) from error
 
     def _was_unwelcome(self, status: int | None, token: str) -> None:
         """Take note that the hub refused a token; the first time another one is worth a try."""
-        if status in UNWELCOME and not self._is_renewed:
+        if status in REFUSED_CODES and not self._is_renewed:
             self._is_renewed = True
             self._rejected_token = token
 
@@ -189,7 +189,8 @@ class HubStream:
         """Open the WebSocket.
 
         Raises:
-            LinkLost: It could not be opened. The URL is not named: it holds the connection token.
+            ConnectionLost: It could not be opened. The URL is not named: it holds the connection
+                token.
         """
         agent = f"charger-bridge/{__version__}"
         headers = {"Authorization": f"Bearer {token}", "User-Agent": agent}
@@ -200,23 +201,23 @@ class HubStream:
         except InvalidStatus as exc:
             raise self._refusal(exc, token) from exc
         except TimeoutError as exc:
-            raise LinkLost("the hub did not answer the upgrade in time") from exc
+            raise ConnectionLost("the hub did not answer the upgrade in time") from exc
         except OSError as exc:
-            raise LinkLost(f"the hub cannot be reached: {in_words(exc)}") from exc
+            raise ConnectionLost(f"the hub cannot be reached: {in_words(exc)}") from exc
         except (WebSocketException, ValueError) as exc:
-            raise LinkLost(f"the upgrade failed: {type(exc).__name__}") from exc
+            raise ConnectionLost(f"the upgrade failed: {type(exc).__name__}") from exc
 
-    def _refusal(self, exc: InvalidStatus, token: str) -> LinkLost:
+    def _refusal(self, exc: InvalidStatus, token: str) -> ConnectionLost:
         status = exc.response.status_code
         now = self._clock.now()
         # A hub that names two times means the first as much as the second.
         asked = next(iter(exc.response.headers.get_all("Retry-After")), None)
         asked_s = retry_after_s(asked, now.wall if now.trusted else None)
         self._was_unwelcome(status, token)
-        if status in PUSHED_BACK and asked_s is None:
-            asked_s = PUSHED_BACK_S
+        if status in RATE_LIMITED_CODES and asked_s is None:
+            asked_s = RATE_LIMITED_WAIT_S
         reason = f"the hub refused the upgrade: HTTP {status}"
-        return LinkLost(reason, retry_after_s=asked_s, refused=True)
+        return ConnectionLost(reason, retry_after_s=asked_s, refused=True)
 
     # -- what a connection tells --------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class HubStream:
             case Delivering():
                 self._reason = ""
                 self._is_renewed = False
-                log.info("stream.connected", chargers=len(self._watched.charger_ids))
+                log.info("stream.connected", chargers=len(self._subscriptions.charger_ids))
                 self._tell(StreamOpened())
             case Subscribed(charger_id, None):
                 self._refused.pop(charger_id, None)
@@ -237,7 +238,7 @@ class HubStream:
                     log.warning("stream.subscription_refused", charger_id=charger_id, reason=error)
                 # Logged once, told each time: of another connection nothing is known before.
                 self._tell(StreamSubscription(charger_id, error))
-            case Observed() | CommandResponse() | StreamOddity():
+            case ObservationsReceived() | ChargerResponse() | StreamAnomaly():
                 self._tell(item)
 
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:

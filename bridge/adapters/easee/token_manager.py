@@ -38,7 +38,7 @@ from typing import Literal
 
 import structlog
 
-from bridge.adapters.easee.http_client import Reply
+from bridge.adapters.easee.http_client import HttpResponse
 from bridge.adapters.easee.token_file import StoredTokens, TokenFile
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.easee import error_responses, rest_responses
@@ -63,16 +63,16 @@ UNKNOWN_LIFETIME_S = 600.0
 WRONG_CREDENTIALS_WAIT_S = 1800.0
 # Equal jitter halves the ceiling: the first wait is 10 to 20 minutes.
 FIRST_AUTH_WAIT_S = 1200.0
-LONGEST_AUTH_WAIT_S = 3600.0
+MAX_AUTH_WAIT_S = 3600.0
 # Of an answer with a 2xx that holds no token there will be another one like it.
 NO_TOKEN_WAIT_S = 600.0
 # Without a refresh token a short life would mean a login at its end, each time.
-SHORTEST_UNREFRESHED_S = 600.0
-MOST_LOGINS = 4
-LOGINS_WITHIN_S = 1800.0
+MIN_LIFETIME_WITHOUT_REFRESH_S = 600.0
+MAX_LOGINS = 4
+LOGIN_WINDOW_S = 1800.0
 # In an outage: some fifty tries an hour, and back within 90 s of its end.
 FIRST_OUTAGE_WAIT_S = 10.0
-LONGEST_OUTAGE_WAIT_S = 90.0
+MAX_OUTAGE_WAIT_S = 90.0
 
 # The pairs of the last three renewals.
 KNOWN_TOKENS = 6
@@ -81,7 +81,7 @@ CLIENT_ERRORS = range(400, 500)
 
 log = structlog.get_logger()
 
-Post = Callable[[str, bytes], Awaitable[Reply]]
+Post = Callable[[str, bytes], Awaitable[HttpResponse]]
 Origin = Literal["file", "refresh", "login"]
 
 
@@ -107,14 +107,14 @@ class _Session:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hold:
+class _Backoff:
     """Nothing is tried until then; this is why."""
 
     until_s: float
     error: AuthFailed | CloudUnavailable
 
 
-class Account:
+class TokenManager:
     """Access tokens of one account.
 
     Args:
@@ -139,10 +139,10 @@ class Account:
         self._saving = asyncio.Lock()
         self._session: _Session | None = None
         self._renewal: asyncio.Task[None] | None = None
-        self._hold: _Hold | None = None
+        self._backoff: _Backoff | None = None
         self._refusals = 0
         self._outages = 0
-        self._logins: deque[float] = deque(maxlen=MOST_LOGINS)
+        self._logins: deque[float] = deque(maxlen=MAX_LOGINS)
 
     def restore(self) -> float:
         """Take up the session of the last run.
@@ -161,7 +161,7 @@ class Account:
         if stored.blocked_until is None:
             return 0.0
         silence_s = (stored.blocked_until - now.wall).total_seconds()
-        longest_s = error_responses.LONGEST_RETRY_AFTER_S
+        longest_s = error_responses.MAX_RETRY_AFTER_S
         if stored.blocked_s is not None:
             longest_s = min(stored.blocked_s, longest_s)
         return min(max(silence_s, 0.0), longest_s)
@@ -189,7 +189,7 @@ class Account:
             self._start_renewal()
         return session.access
 
-    def proven(self, token: Secret) -> None:
+    def mark_accepted(self, token: Secret) -> None:
         """Note that the cloud took a request with this token."""
         if self._session is not None and self._session.access == token:
             self._session.proven = True
@@ -200,7 +200,7 @@ class Account:
         until = self._clock.now().wall + timedelta(seconds=silence_s)
         await self._save(replace(self._stored, blocked_until=until, blocked_s=silence_s))
 
-    def scrubbed(self, body: bytes) -> bytes:
+    def redact(self, body: bytes) -> bytes:
         """Take our secrets out of what the other side wrote, before any of it is cut or kept."""
         names = (self._settings.username, self._settings.password.reveal())
         for text in (*names, *(secret.reveal() for secret in self._known)):
@@ -256,7 +256,7 @@ class Account:
             self._hold_after_outage(error)
             self._refuse_while_held()
         else:
-            self._hold = None
+            self._backoff = None
             self._outages = 0
 
     async def _obtain(self) -> None:
@@ -300,10 +300,10 @@ class Account:
             return None
 
     async def _logged_in(self) -> rest_responses.TokenPair:
-        if len(self._logins) == MOST_LOGINS:
-            left_s = self._logins[0] + LOGINS_WITHIN_S - self._clock.now().mono_s
+        if len(self._logins) == MAX_LOGINS:
+            left_s = self._logins[0] + LOGIN_WINDOW_S - self._clock.now().mono_s
             if left_s > 0:
-                message = f"the cloud forgot {MOST_LOGINS} logins within half an hour"
+                message = f"the cloud forgot {MAX_LOGINS} logins within half an hour"
                 raise CloudUnavailable(message, retry_after_s=left_s)
         document = {
             "userName": self._settings.username,
@@ -320,7 +320,7 @@ class Account:
                     # A body that broke on its way is whole the next time.
                     retry_after_s=None if error.reason == NO_JSON else NO_TOKEN_WAIT_S,
                 ) from error
-        problem = error_responses.problem(reply.status, self.scrubbed(reply.body))
+        problem = error_responses.read_error(reply.status, self.redact(reply.body))
         if problem.code == error_responses.INVALID_USER_PASSWORD:
             raise AuthFailed(
                 "the cloud refuses user or password: check easee.username and the password",
@@ -333,7 +333,7 @@ class Account:
             )
         # In outages good credentials were answered 400 as well (evcc#19854), without a code.
         said = "" if problem.code is None else f", code {problem.code} ({problem.reason})"
-        text = error_responses.impersonal(self.scrubbed(problem.message.encode()).decode())
+        text = error_responses.impersonal(self.redact(problem.message.encode()).decode())
         log.warning(
             "cloud.login_refused", status=reply.status, code=problem.code, text=text or None
         )
@@ -348,7 +348,7 @@ class Account:
         self._known.extend(filter(None, (pair.access, pair.refresh)))
         lifetime_s = pair.lifetime_s
         if pair.refresh is None:
-            lifetime_s = max(lifetime_s, SHORTEST_UNREFRESHED_S)
+            lifetime_s = max(lifetime_s, MIN_LIFETIME_WITHOUT_REFRESH_S)
         expires_at = now.wall + timedelta(seconds=lifetime_s)
         await self._save(StoredTokens(pair.access, pair.refresh, expires_at))
         self._session = _begun(pair.access, pair.refresh, now.mono_s, lifetime_s, origin)
@@ -363,12 +363,12 @@ class Account:
     # -- waiting ----------------------------------------------------------------------------------
 
     def _held_for_s(self) -> float:
-        if self._hold is None:
+        if self._backoff is None:
             return 0.0
-        return max(0.0, self._hold.until_s - self._clock.now().mono_s)
+        return max(0.0, self._backoff.until_s - self._clock.now().mono_s)
 
     def _hold_until_later(self, wait_s: float, error: AuthFailed | CloudUnavailable) -> None:
-        self._hold = _Hold(self._clock.now().mono_s + wait_s, error)
+        self._backoff = _Backoff(self._clock.now().mono_s + wait_s, error)
 
     def _hold_after_refusal(self, error: AuthFailed) -> None:
         self._refusals += 1
@@ -379,7 +379,7 @@ class Account:
                 self._refusals,
                 self._clock.jitter(),
                 first_s=FIRST_AUTH_WAIT_S,
-                longest_s=LONGEST_AUTH_WAIT_S,
+                longest_s=MAX_AUTH_WAIT_S,
             ),
             error,
         )
@@ -390,7 +390,7 @@ class Account:
             self._outages,
             self._clock.jitter(),
             first_s=FIRST_OUTAGE_WAIT_S,
-            longest_s=LONGEST_OUTAGE_WAIT_S,
+            longest_s=MAX_OUTAGE_WAIT_S,
         )
         self._hold_until_later(max(wait_s, error.retry_after_s or 0.0), error)
 
@@ -402,9 +402,9 @@ class Account:
             CloudUnavailable: The cloud cannot be reached.
         """
         left_s = self._held_for_s()
-        if self._hold is None or left_s <= 0:
+        if self._backoff is None or left_s <= 0:
             return
-        match self._hold.error:
+        match self._backoff.error:
             case AuthFailed() as error:
                 raise AuthFailed(
                     error.args[0],

@@ -13,7 +13,7 @@ _NOWHERE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, err
 _REFUSED = "it refuses the connection"
 _NO_ROUTE = "no network leads there"
 _NO_ANSWER = "no answer in time"
-LONGEST = 120
+MAX_TEXT_LENGTH = 120
 
 
 def in_words(error: BaseException) -> str:
@@ -22,7 +22,7 @@ def in_words(error: BaseException) -> str:
         words = _words(cause)
         if words is not None:
             return words
-    return str(error)[:LONGEST] or type(error).__name__
+    return str(error)[:MAX_TEXT_LENGTH] or type(error).__name__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -38,7 +38,7 @@ def _words(error: BaseException) -> str | None:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted ({error.verify_message}); is the clock right?"
         case ssl.SSLError():
-            reason = getattr(error, "reason", None) or str(error)[:LONGEST]
+            reason = getattr(error, "reason", None) or str(error)[:MAX_TEXT_LENGTH]
             return f"the TLS handshake failed ({reason})"
         case socket.gaierror():
             return "its name cannot be resolved; check the network and its DNS"

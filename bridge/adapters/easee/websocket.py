@@ -21,17 +21,17 @@ from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import State
 from websockets.uri import WebSocketURI, parse_uri
 
-from bridge.adapters.easee.websocket_frames import Cutter
-from bridge.core.easee.signalr import plain
-from bridge.errors import LinkLost
+from bridge.adapters.easee.websocket_frames import FrameSplitter
+from bridge.core.easee.signalr import sanitize
+from bridge.errors import ConnectionLost
 
-LARGEST_FRAME_BYTES: Final = 4 << 20
+MAX_FRAME_BYTES: Final = 4 << 20
 # Some two hundred observations: enough for a read to be worth it, and little enough to cut up in a
 # few milliseconds where it is nothing but headers. asyncio's own reads are eight times that, each
 # into new memory.
 READ_BYTES: Final = 32_768
 # Above this no more is read until it is taken; what one read brings comes on top.
-MOST_HELD_BYTES: Final = 65_536
+MAX_HELD_BYTES: Final = 65_536
 HEAD_END: Final = b"\r\n\r\n"
 # At debug level the library logs every header it sends, the bearer token among them. A logger
 # outside the tree cannot be turned on by whoever configures the others.
@@ -57,7 +57,7 @@ class HubSocket(asyncio.BufferedProtocol):
         self.on_bytes: Callable[[], None] | None = None
         self._headers = headers
         self._close_s = close_s
-        self._library = ClientProtocol(uri, max_size=LARGEST_FRAME_BYTES, logger=_MUTE)
+        self._library = ClientProtocol(uri, max_size=MAX_FRAME_BYTES, logger=_MUTE)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._answered: asyncio.Future[None] = self._loop.create_future()
@@ -65,7 +65,7 @@ class HubSocket(asyncio.BufferedProtocol):
         self._tail = b""
         self._payloads: list[bytes] = []
         self._held_bytes = 0
-        self._cutter = Cutter(self._payloads, self._rare, largest=LARGEST_FRAME_BYTES)
+        self._cutter = FrameSplitter(self._payloads, self._rare, largest=MAX_FRAME_BYTES)
         self._reader: asyncio.Future[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -89,11 +89,11 @@ class HubSocket(asyncio.BufferedProtocol):
         """Return what arrived since the last call, at least something. For one reader.
 
         Raises:
-            LinkLost: The connection ended, and everything that came before was returned.
+            ConnectionLost: The connection ended, and everything that came before was returned.
         """
         while not self._payloads:
             if self._library.state is not State.OPEN:
-                raise LinkLost(self._ending())
+                raise ConnectionLost(self._ending())
             self._reader = self._loop.create_future()
             await self._reader
         data = b"".join(self._payloads)
@@ -106,10 +106,10 @@ class HubSocket(asyncio.BufferedProtocol):
         """Send a text, and wait while too much is waiting to be sent.
 
         Raises:
-            LinkLost: The connection ended.
+            ConnectionLost: The connection ended.
         """
         if self._library.state is not State.OPEN:
-            raise LinkLost(self._ending())
+            raise ConnectionLost(self._ending())
         self._library.send_text(text.encode())
         self._write()
         await self._writable.wait()
@@ -209,7 +209,7 @@ class HubSocket(asyncio.BufferedProtocol):
         self._is_behind = self._cutter.feed(data)
         if self._is_behind:
             self._loop.call_soon(self._catch_up)
-        if self._held_bytes >= MOST_HELD_BYTES or self._is_behind:
+        if self._held_bytes >= MAX_HELD_BYTES or self._is_behind:
             self._regulate()
         self._wake()
 
@@ -249,7 +249,7 @@ class HubSocket(asyncio.BufferedProtocol):
         """Read only what is taken, from a hub that takes what we say."""
         if self._transport is None or self._lost.is_set():
             return
-        is_full = self._held_bytes >= MOST_HELD_BYTES
+        is_full = self._held_bytes >= MAX_HELD_BYTES
         if is_full or self._is_behind or not self._writable.is_set():
             self._transport.pause_reading()
         else:
@@ -259,10 +259,10 @@ class HubSocket(asyncio.BufferedProtocol):
         """Say in words how it ended."""
         received, sent = self._library.close_rcvd, self._library.close_sent
         if received is not None:
-            words = f"the hub closed the connection: {received.code} {plain(received.reason)}"
+            words = f"the hub closed the connection: {received.code} {sanitize(received.reason)}"
             return words.rstrip()
         if sent is not None:
-            return f"the hub broke the protocol: {sent.code} {plain(sent.reason)}".rstrip()
+            return f"the hub broke the protocol: {sent.code} {sanitize(sent.reason)}".rstrip()
         return "the connection broke"
 
 

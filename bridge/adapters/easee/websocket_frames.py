@@ -29,10 +29,10 @@ MASKED: Final = 0x80
 IN_TWO: Final = 126
 IN_EIGHT: Final = 127
 # Half a millisecond of the library's time; a hub sends one ping in many seconds.
-MOST_RARE: Final = 64
+MAX_RARE_FRAMES: Final = 64
 
 
-class Cutter:
+class FrameSplitter:
     """Cuts one connection's bytes into payloads and what is not plain."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Cutter:
         if self._rest:
             data, self._rest = self._rest + data, b""
         at = self._go_on(data) if self._left else 0
-        for _ in range(MOST_RARE):
+        for _ in range(MAX_RARE_FRAMES):
             if self._ended:
                 return False
             if not self._in_message:

@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 
 from bridge.adapters.http.server import JSON, Handler, Reply
-from bridge.monitoring.metrics import Tally
+from bridge.monitoring.metrics import Metrics
 
 PATH = "/healthz"
 # Values reach us by one way or the other.
 DELIVERING: Final = ("connected", "degraded")
 
-PARTS: Final[Mapping[str, Callable[[Tally], tuple[bool, str]]]] = {
+PARTS: Final[Mapping[str, Callable[[Metrics], tuple[bool, str]]]] = {
     # The loop that answers here is the one that does everything else.
     "bridge": lambda _tally: (True, "running"),
     "broker": lambda tally: (tally.broker_up, "connected" if tally.broker_up else "disconnected"),
@@ -36,22 +36,22 @@ WHY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def routes(tally: Tally) -> dict[str, Handler]:
+def routes(metrics: Metrics) -> dict[str, Handler]:
     """Return the paths and what answers them."""
 
     def everything() -> Reply:
-        return _reply({name: _part(name, tally) for name in PARTS})
+        return _reply({name: _part(name, metrics) for name in PARTS})
 
     def only(name: str) -> Handler:
-        return lambda: _reply({name: _part(name, tally)})
+        return lambda: _reply({name: _part(name, metrics)})
 
     return {PATH: everything} | {f"{PATH}/{name}": only(name) for name in PARTS}
 
 
-def _part(name: str, tally: Tally) -> Mapping[str, object]:
-    ok, state = PARTS[name](tally)
+def _part(name: str, metrics: Metrics) -> Mapping[str, object]:
+    ok, state = PARTS[name](metrics)
     found: dict[str, object] = {"ok": ok, "state": state}
-    why = [tally.why[kind] for kind in WHY.get(name, ()) if kind in tally.why]
+    why = [metrics.why[kind] for kind in WHY.get(name, ()) if kind in metrics.why]
     return found if ok or not why else found | {"why": why[0]}
 
 

@@ -17,19 +17,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from bridge.adapters.http.server import Handler, Reply
-from bridge.monitoring.metrics import COUNTERS, Tally
-from bridge.ports import Backlog
+from bridge.monitoring.metrics import COUNTERS, Metrics
+from bridge.ports import QueueDepth
 
 PATH = "/metrics"
 PREFIX = "charger_bridge_"
 CLOUD_STATES = ("connected", "degraded", "disconnected", "auth_failed", "blocked")
 
 
-class TallyCollector(Collector):
+class MetricsCollector(Collector):
     """Reads the tally when somebody asks."""
 
-    def __init__(self, tally: Tally, version: str, backlog: Backlog) -> None:
-        self._tally = tally
+    def __init__(self, metrics: Metrics, version: str, backlog: QueueDepth) -> None:
+        self._metrics = metrics
         self._version = version
         self._backlog = backlog
 
@@ -45,24 +45,24 @@ class TallyCollector(Collector):
             name: CounterMetricFamily(PREFIX + name, metric.help, labels=metric.labels)
             for name, metric in COUNTERS.items()
         }
-        for (name, labels), count in sorted(self._tally.counts.items()):
+        for (name, labels), count in sorted(self._metrics.counts.items()):
             families[name].add_metric(labels, count)
         for name, metric in COUNTERS.items():
             # What never happened is 0, not absent, wherever that can be said.
-            if not metric.labels and (name, ()) not in self._tally.counts:
+            if not metric.labels and (name, ()) not in self._metrics.counts:
                 families[name].add_metric((), 0)
         yield from families.values()
 
     def _gauges(self) -> Iterator[Metric]:
-        tally, health = self._tally, self._tally.health
-        yield _gauge("broker_up", "The broker has us.", tally.broker_up)
-        yield _gauge("stream_up", "The hub has us.", tally.stream_up)
-        yield _gauge("store_ok", "The store takes what it is given.", tally.store_ok)
+        metrics, health = self._metrics, self._metrics.health
+        yield _gauge("broker_up", "The broker has us.", metrics.broker_up)
+        yield _gauge("stream_up", "The hub has us.", metrics.stream_up)
+        yield _gauge("store_ok", "The store takes what it is given.", metrics.store_ok)
         cloud = GaugeMetricFamily(
             f"{PREFIX}cloud_state", "1 for the state of bridge/cloud.", labels=("state",)
         )
         for state in CLOUD_STATES:
-            cloud.add_metric((state,), float(state == tally.cloud))
+            cloud.add_metric((state,), float(state == metrics.cloud))
         yield cloud
         yield _gauge("chargers", "Chargers served.", health.get("chargers"))
         yield _gauge("chargers_online", "Chargers that are online.", health.get("chargers_online"))
@@ -81,11 +81,11 @@ class TallyCollector(Collector):
         for where, count in standing.items() if isinstance(standing, dict) else ():
             reports.add_metric((where,), count)
         yield reports
-        if self._tally.used_share is not None:
-            yield _gauge("store_used_ratio", "Of the store's quota.", self._tally.used_share)
-        if self._tally.free_bytes is not None:
+        if self._metrics.used_share is not None:
+            yield _gauge("store_used_ratio", "Of the store's quota.", self._metrics.used_share)
+        if self._metrics.free_bytes is not None:
             text = "What the store's filesystem has left."
-            yield _gauge("store_free_bytes", text, self._tally.free_bytes)
+            yield _gauge("store_free_bytes", text, self._metrics.free_bytes)
 
     def _latency(self) -> Metric:
         histogram = HistogramMetricFamily(
@@ -93,18 +93,18 @@ class TallyCollector(Collector):
         )
         buckets = [
             ("+Inf" if bound is None else str(bound), count)
-            for bound, count in self._tally.command_s.cumulative()
+            for bound, count in self._metrics.command_s.cumulative()
         ]
-        histogram.add_metric((), buckets, self._tally.command_s.sum_s)
+        histogram.add_metric((), buckets, self._metrics.command_s.sum_s)
         return histogram
 
 
-def routes(tally: Tally, version: str, backlog: Backlog) -> dict[str, Handler]:
+def routes(metrics: Metrics, version: str, backlog: QueueDepth) -> dict[str, Handler]:
     """Return the path and what answers it."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    registry.register(TallyCollector(tally, version, backlog))
+    registry.register(MetricsCollector(metrics, version, backlog))
     return {PATH: lambda: Reply(generate_latest(registry), CONTENT_TYPE_LATEST)}
 
 

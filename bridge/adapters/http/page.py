@@ -4,7 +4,7 @@ Rules:
 
 1. The page is static and ships with the package. Everything that changes comes over the feed as
    JSON, and the script writes it as text, never as markup.
-2. A feed begins with everything, then tells what changed, at most once in :data:`LOOK_EVERY_S`:
+2. A feed begins with everything, then tells what changed, at most once in :data:`CHECK_EVERY_S`:
    a burst is one message. With nothing to tell it says that it lives.
 3. The server bounds how many feeds there are. A browser that is dropped comes back by itself.
 """
@@ -15,13 +15,13 @@ from typing import Final
 
 import msgspec
 
-from bridge.adapters.http.server import Feed, Handler, Reply
+from bridge.adapters.http.server import EventStream, Handler, Reply
 from bridge.core.value_format import iso_utc
-from bridge.monitoring.status_page import StatusPage
+from bridge.monitoring.status_page import StatusModel
 from bridge.ports import Clock
 
 FEED = "/page/feed"
-LOOK_EVERY_S = 0.5
+CHECK_EVERY_S = 0.5
 ALIVE_EVERY_S = 5.0
 FILES: Final = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -31,10 +31,10 @@ FILES: Final = {
 }
 
 
-def routes(page: StatusPage, clock: Clock) -> dict[str, Handler]:
+def routes(model: StatusModel, clock: Clock) -> dict[str, Handler]:
     """Return the paths and what answers them."""
     files = {path: _file(*row) for path, row in FILES.items()}
-    return files | {FEED: lambda: Feed(_parts(page, clock))}
+    return files | {FEED: lambda: EventStream(_parts(model, clock))}
 
 
 def _file(name: str, content_type: str) -> Handler:
@@ -42,26 +42,26 @@ def _file(name: str, content_type: str) -> Handler:
     return lambda: Reply(body, content_type)
 
 
-async def _parts(page: StatusPage, clock: Clock) -> AsyncGenerator[bytes, None]:
+async def _parts(model: StatusModel, clock: Clock) -> AsyncGenerator[bytes, None]:
     """Tell everything, then changes, until the client leaves."""
-    revision = page.revision
-    yield b"retry: 2000\n\n" + _event("snapshot", page, page.since(-1), clock)
+    revision = model.revision
+    yield b"retry: 2000\n\n" + _event("snapshot", model, model.since(-1), clock)
     told_s = clock.now().mono_s
     while True:
-        await clock.sleep(LOOK_EVERY_S)
-        if page.revision != revision:
-            changed = page.since(revision)
-            revision = page.revision
-            yield _event("change", page, changed, clock)
+        await clock.sleep(CHECK_EVERY_S)
+        if model.revision != revision:
+            changed = model.since(revision)
+            revision = model.revision
+            yield _event("change", model, changed, clock)
         elif clock.now().mono_s >= told_s + ALIVE_EVERY_S:
-            yield _event("alive", page, {}, clock)
+            yield _event("alive", model, {}, clock)
         else:
             continue
         told_s = clock.now().mono_s
 
 
-def _event(kind: str, page: StatusPage, told: object, clock: Clock) -> bytes:
+def _event(kind: str, model: StatusModel, told: object, clock: Clock) -> bytes:
     # An age is told by our clock; the tablet's may be wrong.
-    document = {"at": iso_utc(clock.now().wall), "heard": page.heard(), "told": told}
+    document = {"at": iso_utc(clock.now().wall), "heard": model.heard(), "told": told}
     data = msgspec.json.encode(document)
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)

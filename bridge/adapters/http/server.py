@@ -31,14 +31,14 @@ from bridge.settings import HttpSettings
 
 log = structlog.get_logger()
 
-MOST_CONNECTIONS = 32
-MOST_FEEDS = 16
-LARGEST_REQUEST = 8192
+MAX_CONNECTIONS = 32
+MAX_EVENT_STREAMS = 16
+MAX_REQUEST_BYTES = 8192
 READ_BYTES = 4096
-REQUEST_WITHIN_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
 # Between two requests on one connection; Prometheus asks every 15 to 60 s.
 IDLE_S = 75.0
-SEND_WITHIN_S = 10.0
+SEND_TIMEOUT_S = 10.0
 RETRY_S = 30.0
 
 TEXT = "text/plain; charset=utf-8"
@@ -84,7 +84,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class EventStream:
     """An answer that goes on until the client leaves.
 
     Attributes:
@@ -97,10 +97,10 @@ class Feed:
     content_type: str = "text/event-stream"
 
 
-Handler = Callable[[], Reply | Feed]
+Handler = Callable[[], Reply | EventStream]
 
 
-class Unanswerable(Exception):
+class ClientGone(Exception):
     """The client is gone, or takes nothing."""
 
 
@@ -149,14 +149,14 @@ class HttpServer:
         if task is None:
             writer.close()
             return
-        if len(self._waiting) + len(self._feeding) >= MOST_CONNECTIONS:
+        if len(self._waiting) + len(self._feeding) >= MAX_CONNECTIONS:
             self._drop_slowest()
         self._clients.add(task)
         self._waiting[writer] = None
         try:
             answer = functools.partial(self._answer, _peer(writer))
-            await _Conversation(reader, writer, answer, self._waits).hold()
-        except (Unanswerable, OSError, TimeoutError):
+            await _Connection(reader, writer, answer, self._waits).hold()
+        except (ClientGone, OSError, TimeoutError):
             log.debug("http.client_gone")
         finally:
             self._clients.discard(task)
@@ -164,7 +164,7 @@ class HttpServer:
             self._feeding.discard(writer)
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(SEND_WITHIN_S):
+                async with asyncio.timeout(SEND_TIMEOUT_S):
                     await writer.wait_closed()
 
     def _waits(self, writer: asyncio.StreamWriter, *, feeds: bool) -> None:
@@ -182,9 +182,9 @@ class HttpServer:
         slowest = next(iter(self._waiting))
         del self._waiting[slowest]
         slowest.transport.abort()
-        log.debug("http.client_dropped", connections=MOST_CONNECTIONS)
+        log.debug("http.client_dropped", connections=MAX_CONNECTIONS)
 
-    def _answer(self, peer: Address | None, request: h11.Request) -> Reply | Feed:
+    def _answer(self, peer: Address | None, request: h11.Request) -> Reply | EventStream:
         """Choose the answer to a request. Total."""
         if not self._may_connect(peer):
             return Reply(b"only the proxy may ask; see http.proxy\n", status=403)
@@ -201,7 +201,7 @@ class HttpServer:
         except Exception:  # a mistake in a view must not reach the client, or end the server
             log.exception("http.handler_failed")
             return Reply(b"internal error\n", status=500)
-        if isinstance(reply, Feed) and len(self._feeding) >= MOST_FEEDS:
+        if isinstance(reply, EventStream) and len(self._feeding) >= MAX_EVENT_STREAMS:
             return Reply(b"too many open pages; close one and reload\n", status=503)
         return reply
 
@@ -217,21 +217,21 @@ class HttpServer:
         return name in self._names
 
 
-class _Conversation:
+class _Connection:
     """One connection: requests in, answers out, in turn."""
 
     def __init__(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        answer: Callable[[h11.Request], Reply | Feed],
+        answer: Callable[[h11.Request], Reply | EventStream],
         waits: Callable[..., None],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._answer = answer
         self._waits = waits
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST_REQUEST)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
 
     async def hold(self) -> None:
         """Answer until either side has enough.
@@ -239,7 +239,7 @@ class _Conversation:
         Raises:
             Unanswerable, OSError, TimeoutError: The client went away or stalled.
         """
-        within_s = REQUEST_WITHIN_S
+        within_s = REQUEST_TIMEOUT_S
         while True:
             try:
                 async with asyncio.timeout(within_s):
@@ -278,7 +278,7 @@ class _Conversation:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send(Reply(b"unreadable request\n", status=status), is_head=False)
 
-    async def _send(self, reply: Reply | Feed, *, is_head: bool) -> None:
+    async def _send(self, reply: Reply | EventStream, *, is_head: bool) -> None:
         if isinstance(reply, Reply):
             length = (("content-length", str(len(reply.body))),)
             await self._write(_head(reply.status, reply.content_type, length))
@@ -291,8 +291,8 @@ class _Conversation:
                 await self._feed(reply)
         await self._write(h11.EndOfMessage())
 
-    async def _feed(self, feed: Feed) -> None:
-        async with contextlib.aclosing(feed.parts) as parts:
+    async def _feed(self, stream: EventStream) -> None:
+        async with contextlib.aclosing(stream.parts) as parts:
             async for part in parts:
                 await self._write(h11.Data(data=part))
 
@@ -305,10 +305,10 @@ class _Conversation:
         try:
             data = self._http.send(event)
         except h11.LocalProtocolError as error:
-            raise Unanswerable(str(error)) from error
+            raise ClientGone(str(error)) from error
         if data:
             self._writer.write(data)
-            async with asyncio.timeout(SEND_WITHIN_S):
+            async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._writer.drain()
 
 

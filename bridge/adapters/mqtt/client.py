@@ -4,7 +4,8 @@ Rules:
 
 1. ``MqttConnected`` is emitted when the broker took us *and* answered every subscription; what
    arrived before that is emitted right after it, in order. What it refused is told behind it by
-   ``MqttSubscribed``, asked for again every :data:`ASK_AGAIN_S`, and told again when that changed.
+   ``MqttSubscribed``, asked for again every :data:`RESUBSCRIBE_AFTER_S`, and told again when that
+   changed.
 2. ``MqttDisconnected`` is emitted once for each ``MqttConnected``, and once for the first attempt
    that fails before there ever was one, so that the core learns why nothing works. Further failed
    attempts are told by ``MqttUnreachable`` and logged, and only when the reason is a new one.
@@ -22,9 +23,9 @@ import structlog
 from bridge.adapters.mqtt import connect_errors
 from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
 from bridge.adapters.mqtt.connection import Connection
-from bridge.adapters.mqtt.paho_translation import Subscriptions, Wish
-from bridge.adapters.mqtt.protocol_version import Dialect
-from bridge.adapters.mqtt.value_connection import Lane
+from bridge.adapters.mqtt.paho_translation import ConnectOptions, Subscriptions
+from bridge.adapters.mqtt.protocol_version import ProtocolVersionPolicy
+from bridge.adapters.mqtt.value_connection import ValueConnection
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import (
     MqttAcked,
@@ -34,40 +35,40 @@ from bridge.core.events import (
     MqttSubscribed,
     MqttUnreachable,
 )
-from bridge.core.messages import Publish, Receipt
-from bridge.errors import LinkLost
-from bridge.ports import Clock, Emit, Promise, nobody_waits
+from bridge.core.messages import AckToken, Publish
+from bridge.errors import ConnectionLost
+from bridge.ports import Clock, Emit, Heartbeat, no_heartbeat
 from bridge.settings import MqttSettings
 
 log = structlog.get_logger()
 
 # Half of it at least, so a restarted broker is found again within a second.
 FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
+MAX_WAIT_S = 60.0
 # While nobody is there an attempt costs next to nothing, and this bounds how long a broker is up
 # before we are back, however long it was away (fault F11 asks for 5 s).
-LONGEST_WAITS_S: Final = {Cause.UNREACHED: 5.0, Cause.SILENT: 5.0}
+MAX_WAIT_BY_CAUSE_S: Final = {Cause.UNREACHED: 5.0, Cause.SILENT: 5.0}
 # A connection that ended sooner counts as failed: a broker that accepts and kicks (two clients
 # with one id, an access list) would otherwise be visited every second for ever.
-SETTLED_AFTER_S = 30.0
+STABLE_AFTER_S = 30.0
 # Two clients with one id throw each other out for ever: a connection that lasted only as long as
 # the other one's pause changes nothing. Not every broker says why it hangs up (mosquitto 2.0.11).
-SETTLED_BY_CODE_S: Final = {0x8E: 600.0, 0x80: 90.0}
+STABLE_AFTER_BY_CODE_S: Final = {0x8E: 600.0, 0x80: 90.0}
 # Rights are not granted by the minute.
-ASK_AGAIN_S = 600.0
+RESUBSCRIBE_AFTER_S = 600.0
 # paho's keepalive has whole seconds.
 KEEP_ALIVE_STEP_S = 1.0
 # How long a clean end may take: the last PUBACK, then DISCONNECT.
-FAREWELL_S = 2.0
-GOODBYE_S = 1.0
+LAST_PUBLISH_S = 2.0
+DISCONNECT_S = 1.0
 # The longest pause, and an attempt with each of its deadlines, twice over.
-HEARD_WITHIN_S = 180.0
+HEARTBEAT_TIMEOUT_S = 180.0
 # Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
 # published at QoS 0 in that moment, of which nobody promised anything beyond this.
 EARLY_MESSAGES = 256
 
 
-class PahoLink:
+class MqttClient:
     """Stays connected to one broker and hands messages both ways.
 
     Used on one event loop. :meth:`close` comes before cancelling :meth:`run`; a run that is just
@@ -82,7 +83,7 @@ class PahoLink:
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
-        promise: Told when it will be heard of again.
+        heartbeat: Told when it will be heard of again.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class PahoLink:
         clock: Clock,
         emit: Emit,
         session_expiry_s: int = 60,
-        promise: Promise = nobody_waits,
+        heartbeat: Heartbeat = no_heartbeat,
     ) -> None:
         self._settings = settings
         self._will = will
@@ -109,9 +110,9 @@ class PahoLink:
         self._clock = clock
         self._emit = emit
         self._session_expiry_s = session_expiry_s
-        self._promise = promise
-        self._dialect = Dialect(settings.version)
-        self._lane = Lane(settings, clock=clock, emit=emit)
+        self._promise = heartbeat
+        self._version_policy = ProtocolVersionPolicy(settings.version)
+        self._value_connection = ValueConnection(settings, clock=clock, emit=emit)
         self._epoch = 0
         self._attempt: Connection | None = None
         self._up: Connection | None = None
@@ -136,9 +137,9 @@ class PahoLink:
         """Stay connected until cancelled or closed, emitting what arrives."""
         failed = 0
         while not self._closing:
-            self._promise(HEARD_WITHIN_S)
+            self._promise(HEARTBEAT_TIMEOUT_S)
             started_s = self._clock.now().mono_s
-            protocol = self._dialect.choose(started_s)
+            protocol = self._version_policy.choose(started_s)
             cause = Cause.OTHER
             try:
                 reason = await self._one_connection(protocol)
@@ -158,21 +159,21 @@ class PahoLink:
         """Hand one message over; acknowledged by an ``MqttAcked`` event.
 
         Raises:
-            LinkLost: There is no connection; nothing was sent.
+            ConnectionLost: There is no connection; nothing was sent.
             ValueError: The message can never be sent (topic or size).
         """
         if self._up is None or self._closing:
-            raise LinkLost("there is no connection to the broker")
+            raise ConnectionLost("there is no connection to the broker")
         self._in_flight[self._up.publish(message)] = message
 
     def publish_values(self, messages: Sequence[Publish]) -> None:
         """Hand values over to their own connection; acknowledged by ``ValuesAcked`` events."""
-        self._lane.publish(messages)
+        self._value_connection.publish(messages)
 
-    def acknowledge(self, receipt: Receipt) -> None:
+    def acknowledge(self, ack_token: AckToken) -> None:
         """Acknowledge an incoming message; does nothing for an older connection's receipt."""
         if self._up is not None:
-            self._up.acknowledge(receipt)
+            self._up.acknowledge(ack_token)
 
     def ask_retained(self, topic_filter: str) -> None:
         """Subscribe again, so that the broker sends what it keeps; not without a connection."""
@@ -192,7 +193,7 @@ class PahoLink:
         self._closing = True
         if self._sleeper is not None:
             self._sleeper.cancel()
-        self._lane.close()
+        self._value_connection.close()
         connection = self._up
         if connection is None:
             if self._attempt is not None:
@@ -201,13 +202,13 @@ class PahoLink:
         self._farewell_said = asyncio.get_running_loop().create_future()
         try:
             self._farewell_id = connection.publish(farewell)
-        except (LinkLost, ValueError):
+        except (ConnectionLost, ValueError):
             log.warning("mqtt.farewell_not_sent", topic=farewell.topic)
         else:
             said: set[asyncio.Future[Any]] = {self._farewell_said, connection.lost}
-            await asyncio.wait(said, timeout=FAREWELL_S, return_when=asyncio.FIRST_COMPLETED)
-        connection.say_goodbye()
-        await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
+            await asyncio.wait(said, timeout=LAST_PUBLISH_S, return_when=asyncio.FIRST_COMPLETED)
+        connection.disconnect()
+        await asyncio.wait({connection.lost}, timeout=DISCONNECT_S)
         connection.drop("closed by us")
 
     # -- one connection ---------------------------------------------------------------------
@@ -223,7 +224,7 @@ class PahoLink:
         self._early.clear()
         connection = Connection(
             self._settings,
-            self._wish(protocol),
+            self._connect_options(protocol),
             epoch=self._epoch,
             arrived=self._arrived,
             acked=self._acked,
@@ -241,7 +242,7 @@ class PahoLink:
             self._attempt = self._up = None
             self._learn_qos(connection)
             # At QoS 0 nobody knows what the broker has taken.
-            is_blind = connection.wish.publish_qos == 0
+            is_blind = connection.options.publish_qos == 0
             self._was_busy = bool(self._in_flight) or connection.is_asking or is_blind
             if connection.granted:
                 self._guessed_qos = 1
@@ -268,7 +269,7 @@ class PahoLink:
         except AttemptFailed:
             if connection.code is not None and connection.asking:
                 if self._is_singly:
-                    self._left_out[connection.asking[0]] = now_s + ASK_AGAIN_S
+                    self._left_out[connection.asking[0]] = now_s + RESUBSCRIBE_AFTER_S
                 self._is_singly = True
             raise
         return self._wanted.without([n for n in self._wanted.names if n not in refused])
@@ -276,7 +277,7 @@ class PahoLink:
     async def _ask_again(self, connection: Connection, refused: Subscriptions) -> None:
         """Ask once in a while for what was refused: access lists change without a connection."""
         while refused.names:
-            await self._clock.sleep(ASK_AGAIN_S)
+            await self._clock.sleep(RESUBSCRIBE_AFTER_S)
             asked = refused.without(self._left_out)
             try:
                 still = await connection.subscribe(asked)
@@ -301,8 +302,8 @@ class PahoLink:
         if grants_nothing and connection.code is not None and self._in_flight and not self._acks:
             self._publish_qos = 0
 
-    def _wish(self, protocol: str) -> Wish:
-        return Wish(
+    def _connect_options(self, protocol: str) -> ConnectOptions:
+        return ConnectOptions(
             protocol,
             self._settings.client_id,
             will=self._will,
@@ -313,12 +314,12 @@ class PahoLink:
             # connection. The same message, retained, would come with the new subscription.
             clean_start=self._poisoned,
             want_retained=not self._ever_poisoned,
-            connack_within_s=self._dialect.patience_s(protocol),
+            connack_within_s=self._version_policy.patience_s(protocol),
         )
 
     def _announce(self, connection: Connection, refused: Subscriptions) -> None:
-        protocol, grant = connection.wish.protocol, connection.grant
-        self._dialect.succeeded(protocol)
+        protocol, limits = connection.options.protocol, connection.limits
+        self._version_policy.succeeded(protocol)
         if protocol == "3.1.1" and self._settings.version == "auto" and not self._warned_old:
             self._warned_old = True
             log.warning(
@@ -331,8 +332,8 @@ class PahoLink:
             "mqtt.connected",
             broker=connect_errors.endpoint(self._settings),
             protocol=protocol,
-            session_present=grant.session_present,
-            receive_maximum=grant.receive_maximum,
+            session_present=limits.session_present,
+            receive_maximum=limits.receive_maximum,
             tls=self._settings.tls.enabled,
         )
         self._up = connection
@@ -341,12 +342,12 @@ class PahoLink:
         self._last_failure = ""
         self._emit(
             MqttConnected(
-                grant.session_present,
+                limits.session_present,
                 protocol,
-                grant.receive_maximum,
+                limits.receive_maximum,
                 not refused.loopback if self._wanted.loopback else None,
-                grant.keeps_s,
-                grant.largest_packet_bytes,
+                limits.keeps_s,
+                limits.largest_packet_bytes,
                 connection.maximum_qos,
             )
         )
@@ -366,23 +367,23 @@ class PahoLink:
 
     async def _serve_values(self, connection: Connection) -> None:
         """Keep a second connection, where the broker is one that makes it worth while."""
-        if connection.wish.protocol != "5":
-            await self._lane.serve(None, without="the broker speaks only MQTT 3.1.1")
-        elif connection.grant.maximum_qos == 0:
-            await self._lane.serve(None, without="the broker takes only QoS 0")
+        if connection.options.protocol != "5":
+            await self._value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
+        elif connection.limits.maximum_qos == 0:
+            await self._value_connection.serve(None, without="the broker takes only QoS 0")
         else:
-            await self._lane.serve(connection.route)
+            await self._value_connection.serve(connection.route)
 
     async def _keep_alive(self, connection: Connection) -> None:
         while True:
             await self._clock.sleep(KEEP_ALIVE_STEP_S)
             connection.keep_alive()
-            self._promise(HEARD_WITHIN_S)
+            self._promise(HEARTBEAT_TIMEOUT_S)
 
     def _arrived(self, message: MqttMessage) -> None:
         if self._up is not None:
             self._emit(message)
-        elif message.receipt.qos > 0 or len(self._early) < EARLY_MESSAGES:
+        elif message.ack_token.qos > 0 or len(self._early) < EARLY_MESSAGES:
             self._early.append(message)
 
     def _acked(self, message_id: int, reason_code: int) -> None:
@@ -396,7 +397,7 @@ class PahoLink:
 
     def _failures_after(self, failed: int, lived_s: float) -> int:
         """Return as how many failures in a row the end of a connection counts."""
-        settled_s = SETTLED_BY_CODE_S.get(self._ended_with or 0, SETTLED_AFTER_S)
+        settled_s = STABLE_AFTER_BY_CODE_S.get(self._ended_with or 0, STABLE_AFTER_S)
         return failed + 1 if lived_s < settled_s else 1
 
     # -- between connections ----------------------------------------------------------------
@@ -410,7 +411,7 @@ class PahoLink:
         if protocol == "3.1.1" and error.cause is Cause.NO_ANSWER:
             # It has no way to say that our will must not be at QoS 1; mosquitto just closes.
             self._guessed_qos = 1 - self._guessed_qos
-        return self._dialect.failed(protocol, error.cause, self._clock.now().mono_s)
+        return self._version_policy.failed(protocol, error.cause, self._clock.now().mono_s)
 
     def _note_failure(self, reason: str) -> None:
         if self._closing:
@@ -441,26 +442,26 @@ class PahoLink:
             failed,
             self._clock.jitter(),
             first_s=FIRST_WAIT_S,
-            longest_s=LONGEST_WAITS_S.get(cause, LONGEST_WAIT_S),
+            longest_s=MAX_WAIT_BY_CAUSE_S.get(cause, MAX_WAIT_S),
         )
         async with asyncio.TaskGroup() as group:
             self._sleeper = group.create_task(self._clock.sleep(delay_s), name="mqtt-back-off")
         self._sleeper = None
 
 
-async def probe(settings: MqttSettings, *, subscriptions: tuple[str, ...] = ()) -> str:
+async def check_connection(settings: MqttSettings, *, subscriptions: tuple[str, ...] = ()) -> str:
     """Connect once, subscribe, disconnect, and describe what was found in one line.
 
     It has an id of its own, so that it does not throw out a running bridge.
 
     Raises:
-        LinkLost: It did not work; the text says what to do.
+        ConnectionLost: It did not work; the text says what to do.
     """
     async with _visit(settings, subscriptions, _ignore) as connection:
         return _describe(settings, connection, len(subscriptions))
 
 
-async def overheard(
+async def read_retained(
     settings: MqttSettings, filters: tuple[str, ...], *, quiet_s: float = 1.0
 ) -> dict[str, bytes]:
     """Read what the broker keeps, as somebody who just came in would.
@@ -474,15 +475,15 @@ async def overheard(
         Payloads by topic.
 
     Raises:
-        LinkLost: It did not work; the text says what to do.
+        ConnectionLost: It did not work; the text says what to do.
     """
     found: dict[str, bytes] = {}
     news = asyncio.Event()
-    receipts: list[Receipt] = []
+    ack_tokens: list[AckToken] = []
 
     def arrived(message: MqttMessage) -> None:
         found[message.topic] = message.payload
-        receipts.append(message.receipt)
+        ack_tokens.append(message.ack_token)
         news.set()
 
     async with _visit(settings, filters, arrived) as connection:
@@ -491,8 +492,8 @@ async def overheard(
                 async with asyncio.timeout(quiet_s):
                     await news.wait()
                 news.clear()
-                while receipts:
-                    connection.acknowledge(receipts.pop())
+                while ack_tokens:
+                    connection.acknowledge(ack_tokens.pop())
     return found
 
 
@@ -503,18 +504,18 @@ async def _visit(
     """Connect once with an id of its own, subscribe, and leave.
 
     Raises:
-        LinkLost: It did not work; the text says what to do.
+        ConnectionLost: It did not work; the text says what to do.
     """
-    dialect = Dialect(settings.version)
+    version_policy = ProtocolVersionPolicy(settings.version)
     while True:
-        protocol = dialect.choose(0.0)
-        wish = Wish(
+        protocol = version_policy.choose(0.0)
+        options = ConnectOptions(
             protocol,
             f"{settings.client_id}-check",
             clean_start=True,
-            connack_within_s=dialect.patience_s(protocol),
+            connack_within_s=version_policy.patience_s(protocol),
         )
-        connection = Connection(settings, wish, epoch=0, arrived=arrived, acked=_ignore)
+        connection = Connection(settings, options, epoch=0, arrived=arrived, acked=_ignore)
         try:
             await connection.open()
             refused = await connection.subscribe(Subscriptions(filters))
@@ -522,30 +523,30 @@ async def _visit(
                 raise connect_errors.subscription_refused(refused.names)
         except AttemptFailed as error:
             connection.drop("checked")
-            if not dialect.failed(protocol, error.cause, 0.0):
+            if not version_policy.failed(protocol, error.cause, 0.0):
                 raise
             continue
         try:
             yield connection
-            connection.say_goodbye()
-            await asyncio.wait({connection.lost}, timeout=GOODBYE_S)
+            connection.disconnect()
+            await asyncio.wait({connection.lost}, timeout=DISCONNECT_S)
         finally:
             connection.drop("checked")
         return
 
 
 def _describe(settings: MqttSettings, connection: Connection, subscriptions: int) -> str:
-    grant = connection.grant
+    limits = connection.limits
     facts = [
-        f"MQTT {connection.wish.protocol} at {connect_errors.endpoint(settings)}",
+        f"MQTT {connection.options.protocol} at {connect_errors.endpoint(settings)}",
         "TLS verified" if settings.tls.enabled else "without TLS",
         f"{subscriptions} subscriptions granted",
     ]
-    if connection.wish.protocol != "5" and settings.version == "auto":
+    if connection.options.protocol != "5" and settings.version == "auto":
         facts.append("the broker does not speak MQTT 5")
-    if grant.largest_packet_bytes is not None:
-        facts.append(f"packets up to {grant.largest_packet_bytes} bytes")
-    if grant.maximum_qos == 0:
+    if limits.largest_packet_bytes is not None:
+        facts.append(f"packets up to {limits.largest_packet_bytes} bytes")
+    if limits.maximum_qos == 0:
         facts.append("only QoS 0, so nothing is acknowledged")
     return ", ".join(facts)
 

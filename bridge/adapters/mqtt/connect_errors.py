@@ -12,7 +12,7 @@ import socket
 import ssl
 from typing import Final
 
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings
 
 
@@ -28,7 +28,7 @@ class Cause(enum.Enum):
     OTHER = "other"  # everything that only a person can solve
 
 
-class AttemptFailed(LinkLost):
+class AttemptFailed(ConnectionLost):
     """A connection could not be made, or was not granted what it needs.
 
     Attributes:

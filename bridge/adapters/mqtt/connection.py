@@ -30,10 +30,10 @@ from bridge.adapters.mqtt import connect_errors
 from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
 from bridge.adapters.mqtt.paho_translation import (
     ANSWER_DEADLINE_S,
-    Grant,
-    Route,
+    ConnackLimits,
+    ConnectOptions,
+    PeerAddress,
     Subscriptions,
-    Wish,
     close_socket,
     connect,
     new_client,
@@ -45,8 +45,8 @@ from bridge.adapters.mqtt.paho_translation import (
 from bridge.adapters.mqtt.publish_validation import check_publish
 from bridge.core.delivery.outbox import REFUSED
 from bridge.core.events import MqttMessage
-from bridge.core.messages import Publish, Receipt
-from bridge.errors import LinkLost
+from bridge.core.messages import AckToken, Publish
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings
 
 log = structlog.get_logger()
@@ -55,13 +55,13 @@ T = TypeVar("T")
 # TCP, TLS and name resolution together; paho alone would wait 5 s for each address of the host.
 DIAL_DEADLINE_S = 15.0
 # Commands are a few hundred bytes; what is larger is nobody's command.
-LARGEST_PAYLOAD_BYTES = 65_536
+MAX_PAYLOAD_BYTES = 65_536
 # How many topics whose messages were cut are named in the log. The names are the sender's
 # choice: without a bound he would fill the log and the memory.
-CUT_TOPICS_NAMED = 32
+MAX_TRUNCATED_TOPICS_NAMED = 32
 
 UNSPECIFIED = 0x80
-KEEPS_NOTHING = 0x9A
+RETAIN_NOT_SUPPORTED = 0x9A
 PROTOCOL_ERROR = 0x82
 KEEP_ALIVE_TIMEOUT = 0x8D
 
@@ -71,7 +71,7 @@ class Connection:
 
     Args:
         settings: The broker.
-        wish: What to ask for.
+        options: What to ask for.
         epoch: Number of this connection; goes into every receipt.
         arrived: Called with each message; must not raise.
         acked: Called with message id and reason code of each PUBACK; must not raise.
@@ -81,22 +81,22 @@ class Connection:
         poisoned: It ended because something arrived that paho cannot parse.
         code: The reason code with which the broker ended it, 0x80 where it gave none; None where it
             was not the broker.
-        grant: What the broker granted; meaningful once :meth:`open` returned.
+        limits: What the broker granted; meaningful once :meth:`open` returned.
         asking: Filters it has been asked for and has not answered.
     """
 
     def __init__(
         self,
         settings: MqttSettings,
-        wish: Wish,
+        options: ConnectOptions,
         *,
         epoch: int,
         arrived: Callable[[MqttMessage], None],
         acked: Callable[[int, int], None],
     ) -> None:
         self.epoch = epoch
-        self.wish = wish
-        self.grant = Grant(session_present=False)
+        self.options = options
+        self.limits = ConnackLimits(session_present=False)
         self.poisoned = False
         self.code: int | None = None
         self._settings = settings
@@ -116,7 +116,7 @@ class Connection:
         self._is_granted = False
         self._parting = False
         self._cut_topics: set[str] = set()
-        self._client = new_client(settings, wish)
+        self._client = new_client(settings, options)
         self._client.on_log = self._on_log
 
     # -- making it --------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Connection:
         try:
             await self._dial()
             self._adopt()
-            self.grant = self._granted(*await self._answer(self._connack))
+            self.limits = self._granted(*await self._answer(self._connack))
             self._is_granted = True
             self._client.on_log = None
         except BaseException:
@@ -151,7 +151,7 @@ class Connection:
             return asked
         self.asking = names
         self._suback = self._loop.create_future()
-        self._client.subscribe(subscription(self.wish, asked))
+        self._client.subscribe(subscription(self.options, asked))
         codes = [code.value for code in await self._answer(self._suback)]
         self.asking = ()
         # A broker that answers fewer than it was asked has not granted the rest.
@@ -172,7 +172,7 @@ class Connection:
     @property
     def maximum_qos(self) -> int:
         """What the broker takes or grants at most: 0 means that it keeps nothing for anybody."""
-        return min(self.wish.qos, self.grant.maximum_qos, max(self._granted_qos, default=1))
+        return min(self.options.qos, self.limits.maximum_qos, max(self._granted_qos, default=1))
 
     async def _dial(self) -> None:
         """Run paho's connect in a thread that nobody has to wait for.
@@ -191,7 +191,7 @@ class Connection:
         def work() -> None:
             result: MQTTErrorCode | Exception
             try:
-                result = connect(self._client, self._settings, self.wish)
+                result = connect(self._client, self._settings, self.options)
             except Exception as exc:  # noqa: BLE001 - a border: translated by dial_failure
                 result = exc
             try:
@@ -234,7 +234,7 @@ class Connection:
 
     async def _answer(self, answer: asyncio.Future[T]) -> T:
         """Wait for what the broker has to answer, or say why it did not."""
-        within_s = ANSWER_DEADLINE_S if self._connack.done() else self.wish.connack_within_s
+        within_s = ANSWER_DEADLINE_S if self._connack.done() else self.options.connack_within_s
         await self._first_of(answer, within_s)
         if answer.done():
             return answer.result()
@@ -247,15 +247,15 @@ class Connection:
 
     def _granted(
         self, code: ReasonCode, session_present: bool, properties: Properties | None
-    ) -> Grant:
+    ) -> ConnackLimits:
         if code.is_failure:
             raise connect_errors.connack_failure(code.value, str(code), self._settings)
         if getattr(properties, "RetainAvailable", 1) == 0:
             # It should have refused our will, which is to be kept.
             raise connect_errors.connack_failure(
-                KEEPS_NOTHING, "Retain not supported", self._settings
+                RETAIN_NOT_SUPPORTED, "Retain not supported", self._settings
             )
-        return read_grant(self.wish, session_present, properties)
+        return read_grant(self.options, session_present, properties)
 
     async def _first_of(self, answer: asyncio.Future[Any], deadline_s: float) -> None:
         """Wait for an answer, for the end of the connection, or for the deadline."""
@@ -268,55 +268,55 @@ class Connection:
         """Hand one message to the broker and return its message id.
 
         Raises:
-            LinkLost: The connection is over; nothing was sent.
+            ConnectionLost: The connection is over; nothing was sent.
             ValueError: The message can never be sent.
         """
-        with_properties = self.wish.protocol == "5"
+        with_properties = self.options.protocol == "5"
         check_publish(
             message,
             properties=with_properties,
-            largest_packet_bytes=self.grant.largest_packet_bytes,
+            largest_packet_bytes=self.limits.largest_packet_bytes,
         )
         if self.lost.done():
-            raise LinkLost(self.lost.result())
+            raise ConnectionLost(self.lost.result())
         info = self._client.publish(
             message.topic,
             message.payload,
-            min(self.wish.publish_qos, self.grant.maximum_qos),
+            min(self.options.publish_qos, self.limits.maximum_qos),
             message.retained,
             publish_properties(message) if with_properties else None,
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise LinkLost(f"not sent: {paho.error_string(info.rc)}")
+            raise ConnectionLost(f"not sent: {paho.error_string(info.rc)}")
         return info.mid
 
     @property
-    def route(self) -> Route | None:
+    def route(self) -> PeerAddress | None:
         """Where it goes, or None when it is over."""
         sock = self._client.socket()
         if not isinstance(sock, socket.socket):
             return None
         try:
-            return Route(sock.family, sock.getpeername(), getattr(sock, "context", None))
+            return PeerAddress(sock.family, sock.getpeername(), getattr(sock, "context", None))
         except OSError:
             return None
 
-    def acknowledge(self, receipt: Receipt) -> None:
+    def acknowledge(self, ack_token: AckToken) -> None:
         """Send the PUBACK of a message that came over this connection."""
-        if receipt.epoch == self.epoch and receipt.qos > 0 and not self.lost.done():
-            self._client.ack(receipt.message_id, receipt.qos)
+        if ack_token.epoch == self.epoch and ack_token.qos > 0 and not self.lost.done():
+            self._client.ack(ack_token.message_id, ack_token.qos)
 
     def ask_retained(self, topic_filter: str) -> None:
         """Subscribe again to a filter: its retained messages come as if it were new."""
         if not self.lost.done():
-            wanted = subscription(self.wish, Subscriptions((topic_filter,)), as_new=True)
+            wanted = subscription(self.options, Subscriptions((topic_filter,)), as_new=True)
             self._run(lambda: self._asked_again.add(self._client.subscribe(wanted)[1]))
 
     def keep_alive(self) -> None:
         """Let paho look after the keepalive; to be called about once a second."""
         self._run(self._client.loop_misc)
 
-    def say_goodbye(self) -> None:
+    def disconnect(self) -> None:
         """Send DISCONNECT, after which the broker does not publish the will."""
         self._parting = True
         if not self.lost.done():
@@ -405,25 +405,25 @@ class Connection:
         self._acked(mid, code.value)
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        receipt = Receipt(self.epoch, message.mid, message.qos)
+        ack_token = AckToken(self.epoch, message.mid, message.qos)
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        if len(message.payload) > LARGEST_PAYLOAD_BYTES:
+        if len(message.payload) > MAX_PAYLOAD_BYTES:
             # Cut, it is still too long for a command, and gets the answer of one.
             self._note_cut(topic, len(message.payload))
-            message.payload = bytes(message.payload[:LARGEST_PAYLOAD_BYTES])
+            message.payload = bytes(message.payload[:MAX_PAYLOAD_BYTES])
         if not topic or getattr(message.properties, "unreadable", False):
             # Nobody could make anything of it, and unacknowledged it would come again for ever.
-            self.acknowledge(receipt)
+            self.acknowledge(ack_token)
             log.warning("mqtt.message_dropped", payload_bytes=len(message.payload))
             return
-        self._arrived(read_message(message, topic, receipt))
+        self._arrived(read_message(message, topic, ack_token))
 
     def _note_cut(self, topic: str, size: int) -> None:
         named = self._cut_topics
-        if topic in named or len(named) >= CUT_TOPICS_NAMED:
+        if topic in named or len(named) >= MAX_TRUNCATED_TOPICS_NAMED:
             return
         named.add(topic)
         log.warning("mqtt.message_cut", topic=topic[:80], payload_bytes=size)

@@ -41,9 +41,9 @@ _CODED_PUBACK: Final = struct.Struct("!HHB")
 _PLAIN_HEAD: Final = PUBACK << 8 | _ID_BYTES
 _CODED_HEAD: Final = PUBACK << 8 | _ID_BYTES + 1
 # Units and ids are short and come with every value of theirs; a stamp is another one each time.
-LONGEST_KEPT: Final = 16
+MAX_CACHED_LENGTH: Final = 16
 # Flags, reason code, and the length of no properties.
-_SHORTEST_CONNACK: Final = 3
+_MIN_CONNACK_BYTES: Final = 3
 
 NORMAL: Final = 0x00
 MALFORMED_PACKET: Final = 0x81
@@ -110,7 +110,7 @@ def publish(message: Publish, packet_id: int) -> bytes:
     properties = b""
     if message.user_properties:
         spelled = [
-            _kept_property(pair) if len(pair[1]) <= LONGEST_KEPT else _user_property(pair)
+            _kept_property(pair) if len(pair[1]) <= MAX_CACHED_LENGTH else _user_property(pair)
             for pair in message.user_properties
         ]
         properties = b"".join(spelled)
@@ -246,7 +246,7 @@ def connack(body: bytes) -> ConnAck:
     Raises:
         Malformed: It is none.
     """
-    if len(body) < _SHORTEST_CONNACK:
+    if len(body) < _MIN_CONNACK_BYTES:
         raise Malformed("a CONNACK that is too short")
     at, end = properties_end(body, 2)
     if end != len(body):

@@ -14,7 +14,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from bridge.adapters.mqtt.paho_patches import mend
 from bridge.adapters.mqtt.tls import closing_failed_handshake
 from bridge.core.events import MqttMessage
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.settings import MqttSettings
 
 # From CONNECT to CONNACK, and from SUBSCRIBE to SUBACK. A stopped broker still accepts TCP.
@@ -23,7 +23,7 @@ ANSWER_DEADLINE_S = 10.0
 OUR_RECEIVE_MAXIMUM = 32
 # An MQTT 5 broker drops what is larger, so paho never has to buffer it. Well above the payload
 # that is passed on, so that what is just too large is named in our log.
-OUR_LARGEST_PACKET_BYTES = 1_048_576
+MAX_PACKET_BYTES = 1_048_576
 # Without a Receive Maximum in CONNACK, and on 3.1.1, only packet identifiers set a limit.
 NO_RECEIVE_MAXIMUM = 65_535
 
@@ -31,7 +31,7 @@ VERSIONS: Final = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ConnectOptions:
     """What a connection asks of the broker.
 
     Attributes:
@@ -58,7 +58,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class ConnackLimits:
     """What the broker granted in CONNACK.
 
     Attributes:
@@ -111,7 +111,7 @@ class Subscriptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class PeerAddress:
     """Where the main connection went.
 
     Attributes:
@@ -125,14 +125,14 @@ class Route:
     tls: ssl.SSLContext | None
 
 
-def new_client(settings: MqttSettings, wish: Wish) -> paho.Client:
+def new_client(settings: MqttSettings, options: ConnectOptions) -> paho.Client:
     """Build a client for one connection; nothing is connected."""
     mend()
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
-        client_id=wish.client_id,
-        clean_session=None if wish.protocol == "5" else True,
-        protocol=VERSIONS[wish.protocol],
+        client_id=options.client_id,
+        clean_session=None if options.protocol == "5" else True,
+        protocol=VERSIONS[options.protocol],
         reconnect_on_failure=False,
         manual_ack=True,
     )
@@ -141,27 +141,29 @@ def new_client(settings: MqttSettings, wish: Wish) -> paho.Client:
     if settings.username is not None:
         secret = settings.password
         client.username_pw_set(settings.username, secret.reveal() if secret else None)
-    if wish.will is not None:
-        client.will_set(wish.will.topic, wish.will.payload, wish.qos, wish.will.retained)
+    if options.will is not None:
+        client.will_set(
+            options.will.topic, options.will.payload, options.qos, options.will.retained
+        )
     return client
 
 
-def connect(client: paho.Client, settings: MqttSettings, wish: Wish) -> MQTTErrorCode:
+def connect(client: paho.Client, settings: MqttSettings, options: ConnectOptions) -> MQTTErrorCode:
     """Connect and send CONNECT. It blocks, and raises whatever sockets and TLS raise."""
     where = (settings.host, settings.port, settings.keepalive_s)
     with closing_failed_handshake(settings.tls) as context:
         if context is not None:
             client.tls_set_context(context)
-        if wish.protocol != "5":
+        if options.protocol != "5":
             return client.connect(*where)
         return client.connect(
             *where,
-            clean_start=wish.clean_start,
+            clean_start=options.clean_start,
             properties=_properties(
                 PacketTypes.CONNECT,
-                SessionExpiryInterval=wish.session_expiry_s,
+                SessionExpiryInterval=options.session_expiry_s,
                 ReceiveMaximum=OUR_RECEIVE_MAXIMUM,
-                MaximumPacketSize=OUR_LARGEST_PACKET_BYTES,
+                MaximumPacketSize=MAX_PACKET_BYTES,
             ),
         )
 
@@ -174,22 +176,22 @@ def close_socket(client: paho.Client) -> None:
 
 
 def subscription(
-    wish: Wish, asked: Subscriptions, *, as_new: bool = False
+    options: ConnectOptions, asked: Subscriptions, *, as_new: bool = False
 ) -> list[tuple[str, int]] | list[tuple[str, SubscribeOptions]]:
     """Build the argument of paho's subscribe, all filters in one packet.
 
     Args:
-        wish: What the connection asks for.
+        options: What the connection asks for.
         asked: Of which topics.
         as_new: Have everything sent that is kept, also where a subscription is there already.
     """
     filters, echoes, loopback = asked.filters, asked.echoes, asked.loopback
-    if wish.protocol != "5":
+    if options.protocol != "5":
         heard = [(name, 0) for name in loopback]
-        return [(name, wish.qos) for name in (*filters, *echoes)] + heard
+        return [(name, options.qos) for name in (*filters, *echoes)] + heard
     # Retained commands are refused by the core; it must see the flag on live ones too, and is
     # spared the same ones again after each reconnect. What we publish is none of our business.
-    declined = None if wish.want_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+    declined = None if options.want_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
     always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if declined is None else declined
     is_once = declined is None and not as_new
     once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if is_once else always
@@ -200,31 +202,33 @@ def subscription(
     # At QoS 0 what is kept of our own topics comes before a long queue of commands is worked off.
     return [
         (name, SubscribeOptions(qos, noLocal=True, retainAsPublished=True, retainHandling=how))
-        for names, qos, how in ((filters, wish.qos, once), (echoes, 0, always))
+        for names, qos, how in ((filters, options.qos, once), (echoes, 0, always))
         for name in names
     ] + [(name, ours) for name in loopback]
 
 
-def read_grant(wish: Wish, session_present: bool, properties: Properties | None) -> Grant:
+def read_grant(
+    options: ConnectOptions, session_present: bool, properties: Properties | None
+) -> ConnackLimits:
     """Read what CONNACK granted; a broker that names no limit has none."""
     maximum_qos = getattr(properties, "MaximumQoS", 1)
-    wished_s = wish.session_expiry_s if wish.protocol == "5" and maximum_qos > 0 else 0
-    return Grant(
+    requested_s = options.session_expiry_s if options.protocol == "5" and maximum_qos > 0 else 0
+    return ConnackLimits(
         session_present=session_present,
         receive_maximum=getattr(properties, "ReceiveMaximum", NO_RECEIVE_MAXIMUM),
         largest_packet_bytes=getattr(properties, "MaximumPacketSize", None),
         maximum_qos=maximum_qos,
-        keeps_s=min(wished_s, getattr(properties, "SessionExpiryInterval", wished_s)),
+        keeps_s=min(requested_s, getattr(properties, "SessionExpiryInterval", requested_s)),
     )
 
 
-def read_message(message: paho.MQTTMessage, topic: str, receipt: Receipt) -> MqttMessage:
+def read_message(message: paho.MQTTMessage, topic: str, ack_token: AckToken) -> MqttMessage:
     """Turn a message of paho's into an event; on 3.1.1 there are no properties."""
     properties = message.properties
     return MqttMessage(
         topic,
         bytes(message.payload),
-        receipt,
+        ack_token,
         retained=bool(message.retain),
         duplicate=bool(message.dup),
         expiry_s=getattr(properties, "MessageExpiryInterval", None),

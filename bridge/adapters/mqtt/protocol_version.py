@@ -13,16 +13,20 @@ from bridge.adapters.mqtt.paho_translation import ANSWER_DEADLINE_S
 
 # How long an older broker is taken for granted before a later connection tries MQTT 5 again:
 # brokers are updated, and a guess may be wrong.
-HOLDS_S: Final = {Cause.OLD_BROKER: 86_400.0, Cause.NO_ANSWER: 3_600.0, Cause.SILENT: 3_600.0}
+FALLBACK_HOLDS_S: Final = {
+    Cause.OLD_BROKER: 86_400.0,
+    Cause.NO_ANSWER: 3_600.0,
+    Cause.SILENT: 3_600.0,
+}
 # Silences in a row before a broker that once spoke MQTT 5 to us is tried with 3.1.1: it is far
 # more likely to be starting up than to have been replaced by an older one.
-SILENCES_AFTER_5 = 3
+TIMEOUTS_BEFORE_FALLBACK = 3
 # How long a broker that never spoke MQTT 5 to us may think about it, when there is another way.
 # On a loaded Raspberry Pi mosquitto answers in well under a second.
 TRIAL_S = 3.0
 
 
-class Dialect:
+class ProtocolVersionPolicy:
     """The choice between MQTT 5 and 3.1.1 for one broker.
 
     Args:
@@ -59,15 +63,15 @@ class Dialect:
 
     def failed(self, spoken: str, cause: Cause, now_s: float) -> bool:
         """Note a failed attempt; say whether to try the other version at once."""
-        if self._configured != "auto" or cause not in HOLDS_S:
+        if self._configured != "auto" or cause not in FALLBACK_HOLDS_S:
             return False
         if spoken == "3.1.1":
             self._older_until_s = None
             return False
         self._silences += 1
-        enough = SILENCES_AFTER_5 if self._spoke_5 else 1
+        enough = TIMEOUTS_BEFORE_FALLBACK if self._spoke_5 else 1
         if cause is not Cause.OLD_BROKER and self._silences < enough:
             return False
         self._silences = 0
-        self._older_until_s = now_s + HOLDS_S[cause]
+        self._older_until_s = now_s + FALLBACK_HOLDS_S[cause]
         return True

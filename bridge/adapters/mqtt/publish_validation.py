@@ -11,8 +11,8 @@ from typing import Final
 from bridge.core.messages import Publish, packet_bytes
 from bridge.errors import TooLarge
 
-LONGEST_STRING_BYTES: Final = 65_535
-LONGEST_PACKET_BYTES: Final = 268_435_455
+MAX_STRING_BYTES: Final = 65_535
+MAX_PACKET_BYTES: Final = 268_435_455
 # MQTT 5 section 1.5.4: NUL and surrogates must not, control and non-characters should not appear.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _WILDCARD: Final = re.compile(r"[+#]")
@@ -40,10 +40,10 @@ def check_publish(message: Publish, *, properties: bool, largest_packet_bytes: i
         for key, value in message.user_properties:
             _check_text(key, f"a property of {topic!r}")
             _check_text(value, f"a property of {topic!r}")
-        if len(message.correlation or b"") > LONGEST_STRING_BYTES:
+        if len(message.correlation or b"") > MAX_STRING_BYTES:
             raise ValueError(f"the correlation data of {topic!r} is too long")
     size = packet_bytes(message, properties=properties)
-    largest = largest_packet_bytes or LONGEST_PACKET_BYTES
+    largest = largest_packet_bytes or MAX_PACKET_BYTES
     if size > largest:
         raise TooLarge(f"{topic!r} needs {size} bytes, the broker takes {largest}")
 
@@ -51,5 +51,5 @@ def check_publish(message: Publish, *, properties: bool, largest_packet_bytes: i
 def _check_text(text: str, what: str) -> None:
     if _FORBIDDEN.search(text):
         raise ValueError(f"{what} holds a character MQTT does not carry")
-    if len(text.encode()) > LONGEST_STRING_BYTES:
-        raise ValueError(f"{what} is longer than {LONGEST_STRING_BYTES} bytes")
+    if len(text.encode()) > MAX_STRING_BYTES:
+        raise ValueError(f"{what} is longer than {MAX_STRING_BYTES} bytes")

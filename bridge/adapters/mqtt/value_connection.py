@@ -6,8 +6,8 @@ Rules:
    client id of its own. It publishes at QoS 1 and has neither subscriptions nor a will.
 2. Without it everything goes over the main connection. The operator is told once, not at every
    attempt.
-3. ``LaneOpened`` is emitted when the broker took it, ``LaneClosed`` once for each of those, and
-   once more when nothing sent over it can arrive any more.
+3. ``ValueConnectionOpened`` is emitted when the broker took it, ``ValueConnectionClosed`` once for
+   each of those, and once more when nothing sent over it can arrive any more.
 4. One client id at a time: the broker ends the old connection before it takes the new one, which
    is what makes it certain that nothing older arrives after something newer.
 """
@@ -26,15 +26,15 @@ from bridge.adapters.mqtt.mqtt5_codec import ConnAck
 from bridge.adapters.mqtt.paho_translation import (
     ANSWER_DEADLINE_S,
     NO_RECEIVE_MAXIMUM,
-    Grant,
-    Route,
+    ConnackLimits,
+    PeerAddress,
 )
-from bridge.adapters.mqtt.value_protocol import NOT_AUTHORIZED, Pipeline, read_grant
+from bridge.adapters.mqtt.value_protocol import NOT_AUTHORIZED, ValueProtocol, read_grant
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.delivery.outbox import RECEIVE_MAXIMUM_EXCEEDED, TOO_LARGE
-from bridge.core.events import LaneClosed, LaneOpened, MqttAcked, ValuesAcked
+from bridge.core.events import MqttAcked, ValueConnectionClosed, ValueConnectionOpened, ValuesAcked
 from bridge.core.messages import Publish
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from bridge.ports import Clock, Emit
 from bridge.settings import MqttSettings
 
@@ -43,8 +43,8 @@ log = structlog.get_logger()
 DIAL_DEADLINE_S: Final = 15.0
 FIRST_WAIT_S: Final = 1.0
 # Nobody waits for it: everything works without.
-LONGEST_WAIT_S: Final = 600.0
-SETTLED_AFTER_S: Final = 30.0
+MAX_WAIT_S: Final = 600.0
+STABLE_AFTER_S: Final = 30.0
 STEP_S: Final = 1.0
 # A broker drops a silent client after one and a half times its keepalive, and reads nothing more.
 DOUBT_KEEPALIVES: Final = 1.5
@@ -58,11 +58,11 @@ CLIENT_ID_NOT_VALID: Final = 0x85
 CLOSED: Final = "closed by us"
 
 
-class _AnotherId(LinkLost):
+class _ClientIdRejected(ConnectionLost):
     """The broker does not take the client id; the next attempt asks it for one."""
 
 
-class Lane:
+class ValueConnection:
     """Keeps the connection for values while :meth:`serve` runs.
 
     Args:
@@ -78,33 +78,33 @@ class Lane:
         self._client_id = f"{settings.client_id}-telemetry" if settings.client_id else ""
         self._opened_as = ""
         self._most = NO_RECEIVE_MAXIMUM
-        self._up: Pipeline | None = None
+        self._up: ValueProtocol | None = None
         self._is_open = False
         self._refused = False
         self._drained_at_s = 0.0
         self._settled_at_s: float | None = None
         self._told = ""
 
-    async def serve(self, route: Route | None, *, without: str = "") -> None:
+    async def serve(self, peer: PeerAddress | None, *, without: str = "") -> None:
         """Stay connected until cancelled; return at once where there is no route.
 
         Args:
-            route: Where to, or None where a second connection makes no sense.
+            peer: Where to, or None where a second connection makes no sense.
             without: Why there is none, a clause.
         """
         failed = 0
-        while route is not None:
+        while peer is not None:
             started_s = self._clock.now().mono_s
             try:
-                reason = await self._one_connection(route)
-            except _AnotherId:
+                reason = await self._one_connection(peer)
+            except _ClientIdRejected:
                 continue
-            except LinkLost as error:
+            except ConnectionLost as error:
                 failed += 1
                 self._tell(str(error))
             else:
                 lived_s = self._clock.now().mono_s - started_s
-                failed = failed + 1 if lived_s < SETTLED_AFTER_S else 1
+                failed = failed + 1 if lived_s < STABLE_AFTER_S else 1
                 failed = FAILED_AS_REFUSED if self._refused else failed
                 self._tell(reason)
             await self._pause(failed)
@@ -116,7 +116,7 @@ class Lane:
     def publish(self, messages: Sequence[Publish]) -> None:
         """Send values; acknowledged by ``ValuesAcked``.
 
-        Without a connection nothing is sent: its ``LaneClosed`` is on the way.
+        Without a connection nothing is sent: its ``ValueConnectionClosed`` is on the way.
         """
         if self._up is None:
             return
@@ -132,51 +132,51 @@ class Lane:
 
     # -- one connection -----------------------------------------------------------------------
 
-    async def _one_connection(self, route: Route) -> str:
+    async def _one_connection(self, peer: PeerAddress) -> str:
         """Make one connection, serve it, and return why it ended.
 
         Raises:
-            LinkLost: It was never up.
+            ConnectionLost: It was never up.
         """
         self._refused = False
-        line = Pipeline(self._settings, self._client_id)
-        line.acked = functools.partial(self._acked, line)
+        protocol = ValueProtocol(self._settings, self._client_id)
+        protocol.acked = functools.partial(self._acked, protocol)
         try:
-            await self._dial(line, route)
-            answer = await self._connack(line)
-            grant = read_grant(answer, self._settings)
-            grant = replace(grant, receive_maximum=min(grant.receive_maximum, self._most))
+            await self._dial(protocol, peer)
+            answer = await self._connack(protocol)
+            limits = read_grant(answer, self._settings)
+            limits = replace(limits, receive_maximum=min(limits.receive_maximum, self._most))
             self._client_id = answer.client_id or self._client_id
             if self._client_id != self._opened_as:
                 # The broker did not end an earlier connection to take this one.
                 await self._settle()
-            line.start(grant)
-            self._open(line, grant)
-            await self._serve(line, answer.keepalive_s or self._settings.keepalive_s)
-            if line.code == RECEIVE_MAXIMUM_EXCEEDED:
-                self._most = max(1, grant.receive_maximum // 2)
-            return line.lost.result()
-        except LinkLost:
+            protocol.start(limits)
+            self._open(protocol, limits)
+            await self._serve(protocol, answer.keepalive_s or self._settings.keepalive_s)
+            if protocol.code == RECEIVE_MAXIMUM_EXCEEDED:
+                self._most = max(1, limits.receive_maximum // 2)
+            return protocol.lost.result()
+        except ConnectionLost:
             raise
         except Exception as exc:
             log.debug("mqtt.lane_failed_at", exc_info=True)
-            raise LinkLost(f"unexpected {type(exc).__name__}") from exc
+            raise ConnectionLost(f"unexpected {type(exc).__name__}") from exc
         finally:
-            line.drop("stopped")
-            self._close(line)
+            protocol.drop("stopped")
+            self._close(protocol)
 
-    async def _dial(self, line: Pipeline, route: Route) -> None:
+    async def _dial(self, protocol: ValueProtocol, peer: PeerAddress) -> None:
         loop = asyncio.get_running_loop()
-        sock = socket.socket(route.family, socket.SOCK_STREAM)
+        sock = socket.socket(peer.family, socket.SOCK_STREAM)
         sock.setblocking(False)
         try:
             async with asyncio.timeout(DIAL_DEADLINE_S):
-                await loop.sock_connect(sock, route.address)
+                await loop.sock_connect(sock, peer.address)
                 await loop.create_connection(
-                    lambda: line,
+                    lambda: protocol,
                     sock=sock,
-                    ssl=route.tls,
-                    server_hostname=None if route.tls is None else self._settings.host,
+                    ssl=peer.tls,
+                    server_hostname=None if peer.tls is None else self._settings.host,
                 )
         except (OSError, ValueError) as exc:  # of TLS and of the deadline too
             sock.close()
@@ -185,62 +185,62 @@ class Lane:
             sock.close()
             raise
 
-    async def _connack(self, line: Pipeline) -> ConnAck:
-        awaited: set[asyncio.Future[Any]] = {line.granted, line.lost}
+    async def _connack(self, protocol: ValueProtocol) -> ConnAck:
+        awaited: set[asyncio.Future[Any]] = {protocol.granted, protocol.lost}
         await asyncio.wait(awaited, timeout=ANSWER_DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
-        if not line.granted.done():
-            if line.lost.done():
-                raise LinkLost(line.lost.result())
+        if not protocol.granted.done():
+            if protocol.lost.done():
+                raise ConnectionLost(protocol.lost.result())
             raise connect_errors.no_connack(self._settings, ANSWER_DEADLINE_S)
-        answer = line.granted.result()
+        answer = protocol.granted.result()
         if answer.reason_code == CLIENT_ID_NOT_VALID and self._client_id:
             self._client_id = ""
-            raise _AnotherId("the broker wants to choose the client id")
+            raise _ClientIdRejected("the broker wants to choose the client id")
         return answer
 
-    async def _serve(self, line: Pipeline, keepalive_s: int) -> None:
+    async def _serve(self, protocol: ValueProtocol, keepalive_s: int) -> None:
         async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(self._keep_alive(line, keepalive_s), name="mqtt-lane")
-            await asyncio.wait({line.lost})
+            keeper = group.create_task(self._keep_alive(protocol, keepalive_s), name="mqtt-lane")
+            await asyncio.wait({protocol.lost})
             keeper.cancel()
 
-    async def _keep_alive(self, line: Pipeline, keepalive_s: int) -> None:
+    async def _keep_alive(self, protocol: ValueProtocol, keepalive_s: int) -> None:
         """Ping when one of the two has been silent; give up when no answer comes."""
         heard_s = spoke_s = self._clock.now().mono_s
         while True:
             await self._clock.sleep(STEP_S)
             now_s = self._clock.now().mono_s
-            heard_s = now_s if line.heard else heard_s
-            spoke_s = now_s if line.spoke else spoke_s
-            line.heard = line.spoke = False
+            heard_s = now_s if protocol.heard else heard_s
+            spoke_s = now_s if protocol.spoke else spoke_s
+            protocol.heard = protocol.spoke = False
             if now_s - heard_s >= DOUBT_KEEPALIVES * keepalive_s:
-                line.drop(f"nothing was heard from the broker for {now_s - heard_s:.0f} s")
+                protocol.drop(f"nothing was heard from the broker for {now_s - heard_s:.0f} s")
             elif self._refused and now_s >= self._drained_at_s:
-                line.drop(MAY_NOT_PUBLISH)
+                protocol.drop(MAY_NOT_PUBLISH)
             elif now_s - min(heard_s, spoke_s) >= keepalive_s / 2:
-                line.ping()
+                protocol.ping()
 
     # -- what the core learns -----------------------------------------------------------------
 
-    def _open(self, line: Pipeline, grant: Grant) -> None:
-        log.info("mqtt.lane_opened", receive_maximum=grant.receive_maximum)
+    def _open(self, protocol: ValueProtocol, limits: ConnackLimits) -> None:
+        log.info("mqtt.lane_opened", receive_maximum=limits.receive_maximum)
         self._told = ""
         self._opened_as = self._client_id
         self._settled_at_s = None
-        self._up = line
+        self._up = protocol
         self._is_open = True
-        self._emit(LaneOpened(grant.receive_maximum))
+        self._emit(ValueConnectionOpened(limits.receive_maximum))
 
-    def _close(self, line: Pipeline) -> None:
+    def _close(self, protocol: ValueProtocol) -> None:
         if not self._is_open:
             return
         self._up = None
         self._is_open = False
-        in_doubt = line.in_flight > 0
+        in_doubt = protocol.in_flight > 0
         if in_doubt:
             doubt_s = DOUBT_KEEPALIVES * self._settings.keepalive_s
             self._settled_at_s = self._clock.now().mono_s + doubt_s
-        self._emit(LaneClosed(in_doubt))
+        self._emit(ValueConnectionClosed(in_doubt))
 
     async def _settle(self) -> None:
         """Wait until what was in flight cannot arrive any more, and say so."""
@@ -248,10 +248,10 @@ class Lane:
             return
         await self._clock.sleep(max(0.0, self._settled_at_s - self._clock.now().mono_s))
         self._settled_at_s = None
-        self._emit(LaneClosed(in_doubt=False))
+        self._emit(ValueConnectionClosed(in_doubt=False))
 
     def _acked(
-        self, line: Pipeline, done: list[Publish], refused: list[tuple[Publish, int]]
+        self, protocol: ValueProtocol, done: list[Publish], refused: list[tuple[Publish, int]]
     ) -> None:
         returned = tuple(message for message, code in refused if code == NOT_AUTHORIZED)
         if returned and not self._refused:
@@ -259,19 +259,19 @@ class Lane:
             self._refused = True
             self._drained_at_s = self._clock.now().mono_s + DRAIN_S
             self._up = None
-            self._emit(LaneClosed(in_doubt=True))
+            self._emit(ValueConnectionClosed(in_doubt=True))
         self._emit(ValuesAcked(tuple(done), returned))
         for message, code in refused:
             if code != NOT_AUTHORIZED:
                 self._emit(MqttAcked(message, code))
-        if self._refused and not line.in_flight:
-            line.drop(MAY_NOT_PUBLISH, mqtt5_codec.NORMAL)
+        if self._refused and not protocol.in_flight:
+            protocol.drop(MAY_NOT_PUBLISH, mqtt5_codec.NORMAL)
 
     # -- between connections ------------------------------------------------------------------
 
     async def _pause(self, failed: int) -> None:
         delay_s = reconnect_delay_s(
-            failed, self._clock.jitter(), first_s=FIRST_WAIT_S, longest_s=LONGEST_WAIT_S
+            failed, self._clock.jitter(), first_s=FIRST_WAIT_S, longest_s=MAX_WAIT_S
         )
         again_at_s = self._clock.now().mono_s + delay_s
         if self._settled_at_s is not None and self._settled_at_s <= again_at_s:

@@ -7,7 +7,7 @@ Rules:
 2. All messages of one call leave in one write, all acknowledgements of one read leave in one event.
 3. Whatever the broker sends either is a packet we expect or ends the connection with a reason.
    Nothing escapes into the loop.
-4. Whatever ends the connection resolves :attr:`Pipeline.lost`, once.
+4. Whatever ends the connection resolves :attr:`ValueProtocol.lost`, once.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ import structlog
 from bridge.adapters.mqtt import connect_errors, mqtt5_codec
 from bridge.adapters.mqtt.connect_errors import AttemptFailed
 from bridge.adapters.mqtt.mqtt5_codec import ConnAck, Malformed
-from bridge.adapters.mqtt.paho_translation import Grant
+from bridge.adapters.mqtt.paho_translation import ConnackLimits
 from bridge.core.delivery.outbox import REFUSED
-from bridge.core.delivery.value_queue import LARGEST_WINDOW
+from bridge.core.delivery.value_queue import MAX_WINDOW
 from bridge.core.messages import Publish
 from bridge.settings import MqttSettings
 
 log = structlog.get_logger()
 
 # The broker has nothing to tell us that is longer; its reason strings are cut at this.
-LARGEST_ANSWER_BYTES: Final = 4_096
+MAX_RESPONSE_BYTES: Final = 4_096
 NOT_AUTHORIZED: Final = 0x87
 # What a PUBLISH of ours holds besides topic and payload: fixed header, lengths, id, properties.
 FRAME_BYTES: Final = 12
 PROPERTY_BYTES: Final = 5
 
 
-class Pipeline(asyncio.Protocol):
+class ValueProtocol(asyncio.Protocol):
     """A connection that is being made, is up, or is over; never reused.
 
     Args:
@@ -68,7 +68,7 @@ class Pipeline(asyncio.Protocol):
             username=settings.username,
             password=secret.reveal() if secret else None,
             keepalive_s=settings.keepalive_s,
-            largest_packet_bytes=LARGEST_ANSWER_BYTES,
+            largest_packet_bytes=MAX_RESPONSE_BYTES,
         )
         self._transport: asyncio.Transport | None = None
         self._rest = b""
@@ -84,11 +84,11 @@ class Pipeline(asyncio.Protocol):
 
     # -- what we do ---------------------------------------------------------------------------
 
-    def start(self, grant: Grant) -> None:
+    def start(self, limits: ConnackLimits) -> None:
         """Keep to what CONNACK granted; :meth:`publish` may be called from here on."""
-        window = min(grant.receive_maximum, LARGEST_WINDOW)
+        window = min(limits.receive_maximum, MAX_WINDOW)
         self._free_ids = deque(range(1, window + 1))
-        self._largest_bytes = grant.largest_packet_bytes
+        self._largest_bytes = limits.largest_packet_bytes
 
     def publish(self, messages: Sequence[Publish]) -> list[Publish]:
         """Write messages; return those that are larger than the broker takes.
@@ -179,7 +179,7 @@ class Pipeline(asyncio.Protocol):
             else:
                 refused.append((message, code))
         self._rest = data[at:]
-        if len(self._rest) > LARGEST_ANSWER_BYTES:
+        if len(self._rest) > MAX_RESPONSE_BYTES:
             raise Malformed("a packet that large was not asked for")
 
     def _take(self, kind: int, body: bytes) -> None:
@@ -204,7 +204,7 @@ def _ignore(*_: object) -> None:
     """Take what nobody waits for yet."""
 
 
-def read_grant(answer: ConnAck, settings: MqttSettings) -> Grant:
+def read_grant(answer: ConnAck, settings: MqttSettings) -> ConnackLimits:
     """Read what CONNACK granted.
 
     Raises:
@@ -215,7 +215,7 @@ def read_grant(answer: ConnAck, settings: MqttSettings) -> Grant:
         raise connect_errors.connack_failure(code, f"reason code {code}", settings)
     if answer.maximum_qos == 0 or not answer.retain_available:
         raise AttemptFailed("the broker acknowledges nothing, or keeps nothing")
-    return Grant(
+    return ConnackLimits(
         session_present=answer.session_present,
         receive_maximum=answer.receive_maximum,
         largest_packet_bytes=answer.largest_packet_bytes,

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class StoredChargerList:
     """What the file holds.
 
     Attributes:
@@ -35,28 +35,32 @@ class Roster:
     former: tuple[str, ...] = ()
 
 
-class RosterFile:
+class ChargerListFile:
     """Serials in one file, of one account. Blocking: call it from a thread."""
 
     def __init__(self, path: Path, account: str) -> None:
         self._path = path
         self._account = account
 
-    def load(self) -> Roster:
+    def load(self) -> StoredChargerList:
         """Read the serials; nothing usable is none, and another account's are former ones."""
         try:
             document = json.loads(read_own(self._path))
             serials = tuple(s for s in document["chargers"] if isinstance(s, str) and is_serial(s))
             left = {s: read_utc(at) for s, at in document.get("left", {}).items() if is_serial(s)}
             is_ours = document["account"] == self._account
-            return Roster(serials, left) if is_ours else Roster(left=left, former=serials)
+            return (
+                StoredChargerList(serials, left)
+                if is_ours
+                else StoredChargerList(left=left, former=serials)
+            )
         except FileNotFoundError:
-            return Roster()
+            return StoredChargerList()
         except (
             OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DecodeError
         ) as error:  # fmt: skip
             log.warning("roster.ignored", path=str(self._path), reason=why(error))
-            return Roster()
+            return StoredChargerList()
 
     def save(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
         """Replace the file. Trouble is a warning: only the next start is slower to know."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.private_file import read_own, replace
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class LastSeenFile:
             return None
         return at if at.tzinfo is not None else None
 
-    def save(self, now: Moment) -> None:
+    def save(self, now: Timestamp) -> None:
         """Replace the moment, where the clock can be believed. Trouble is a warning."""
         if not now.trusted:
             return

@@ -17,16 +17,16 @@ MODE = 0o600
 FOLDER_MODE = 0o700
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Two tokens of some 2 KiB, or the serials of thousands of chargers; what is longer is not ours.
-LARGEST_FILE = 65_536
+MAX_FILE_BYTES = 65_536
 # What lies in the store's folder besides it.
 TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
-ROSTER_FILE = "chargers.json"
-ANNOUNCED_FILE = "announced.json"
+CHARGER_LIST_FILE = "chargers.json"
+PUBLISHED_DISCOVERY_FILE = "announced.json"
 LAST_SEEN_FILE = "last_seen.json"
-OUR_FILES = (TOKEN_FILE, ROSTER_FILE, ANNOUNCED_FILE, LAST_SEEN_FILE)
+OUR_FILES = (TOKEN_FILE, CHARGER_LIST_FILE, PUBLISHED_DISCOVERY_FILE, LAST_SEEN_FILE)
 
 
-def read_own(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
+def read_own(path: Path, *, largest: int = MAX_FILE_BYTES) -> bytes:
     """Read a file that is ours alone; a link, a foreign or an open file is an ``OSError``.
 
     Args:

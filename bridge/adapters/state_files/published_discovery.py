@@ -12,31 +12,31 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.private_file import read_own, replace, why
-from bridge.core.records.discovery_record import Announced
+from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.settings import MqttSettings
 
 log = structlog.get_logger()
 
 # Some 15 KiB for each charger where every entity has a message of its own.
-LARGEST_FILE = 8 * 1024 * 1024
-LONGEST_TOPIC = 1024
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_TOPIC_LENGTH = 1024
 
 
-class AnnouncedFile:
+class PublishedDiscoveryFile:
     """Topics and what they stand for, in one file of one broker. Blocking: for a thread."""
 
     def __init__(self, path: Path, mqtt: MqttSettings) -> None:
         self._path = path
         self._broker = f"{mqtt.host}:{mqtt.port}"
 
-    def load(self) -> dict[str, Announced]:
+    def load(self) -> dict[str, PublishedDiscovery]:
         """Read it; nothing usable, or another broker's, is nothing."""
         try:
-            document = json.loads(read_own(self._path, largest=LARGEST_FILE))
+            document = json.loads(read_own(self._path, largest=MAX_FILE_BYTES))
             if document["broker"] != self._broker:
                 return {}
             return {
-                topic: Announced(each["charger"], each["components"])
+                topic: PublishedDiscovery(each["charger"], each["components"])
                 for topic, each in document["announced"].items()
                 if _is_ours(topic, each)
             }
@@ -48,13 +48,13 @@ class AnnouncedFile:
             log.warning("announced.ignored", path=str(self._path), reason=why(error))
             return {}
 
-    def save(self, announced: Mapping[str, Announced]) -> None:
+    def save(self, published: Mapping[str, PublishedDiscovery]) -> None:
         """Replace the file. Trouble is a warning: something may be left over some day."""
         document = {
             "broker": self._broker,
             "announced": {
                 topic: {"charger": each.charger_id, "components": dict(each.components)}
-                for topic, each in announced.items()
+                for topic, each in published.items()
             },
         }
         try:
@@ -65,7 +65,7 @@ class AnnouncedFile:
 
 def _is_ours(topic: str, each: object) -> bool:
     """Say whether an entry is one that was written here: we publish to what it names."""
-    if not (topic.endswith("/config") and len(topic) <= LONGEST_TOPIC and topic.isprintable()):
+    if not (topic.endswith("/config") and len(topic) <= MAX_TOPIC_LENGTH and topic.isprintable()):
         return False
     if set("+#") & set(topic) or not isinstance(each, dict):
         return False

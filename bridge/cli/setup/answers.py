@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.config.keys import BY_PATH, KEYS, SECTIONS, Key
-from bridge.config.kinds import Unfit
+from bridge.config.kinds import InvalidValue
 from bridge.config.loading import Loaded, load_with_warnings
 from bridge.errors import ConfigError
 from bridge.settings import Secret
@@ -93,7 +93,7 @@ def problem_with(path: str, text: str) -> str | None:
     try:
         for item in split(text) if kind.many else (text,):
             kind.read(item)
-    except Unfit as exc:
+    except InvalidValue as exc:
         return str(exc)
     return None
 

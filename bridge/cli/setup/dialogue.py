@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 PLAIN_PORT, TLS_PORT = "1883", "8883"
 # The vendor blocks addresses for a day; nobody documents after how many wrong passwords.
-MOST_WRONG_PASSWORDS = 5
+MAX_WRONG_PASSWORDS = 5
 DEFAULT_PURPOSE = "shell"
 AGAIN, SKIP = "again", "skip"
 CHARGERS = "easee.chargers"
@@ -296,7 +296,7 @@ class _Dialogue:
             if isinstance(error, AuthFailed):
                 error.retry_after_s = 0.0  # nothing is tried again by itself here
                 self._wrong_passwords += 1
-            if not self._terminal.can_ask or self._wrong_passwords >= MOST_WRONG_PASSWORDS:
+            if not self._terminal.can_ask or self._wrong_passwords >= MAX_WRONG_PASSWORDS:
                 raise
             self._terminal.bad(str(error))
             return error

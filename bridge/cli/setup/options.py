@@ -17,7 +17,7 @@ from bridge.cli.setup.answers import EASEE_PASSWORD, MQTT_PASSWORD, absolute, pr
 from bridge.cli.setup.dialogue import CHARGERS, PLAINTEXT, TLS
 from bridge.cli.setup.purposes import PURPOSES
 from bridge.config.keys import BY_PATH
-from bridge.config.loading import LARGEST_SECRET_BYTES
+from bridge.config.loading import MAX_SECRET_BYTES
 from bridge.errors import ConfigError
 from bridge.settings import StoreSettings
 
@@ -125,7 +125,7 @@ def given_secret(path: str, arguments: argparse.Namespace) -> str | None:
 
 def _read_secret(path: str, file: Path) -> str:
     try:
-        return text_of(read_plain(file, LARGEST_SECRET_BYTES))
+        return text_of(read_plain(file, MAX_SECRET_BYTES))
     except OSError as exc:
         raise ConfigError((f"{path}_file: cannot read {file}: {exc.strerror}",)) from exc
     except NotText as exc:

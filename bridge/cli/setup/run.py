@@ -323,7 +323,7 @@ def run(arguments: argparse.Namespace) -> int:
         BridgeError, OSError: It could not be done; nothing was written.
     """
     logs.configure(LogSettings("error", "console"))
-    logs.catch_strays()
+    logs.install_excepthooks()
     can_ask = sys.stdin.isatty() and not (arguments.non_interactive or arguments.password_stdin)
     setup = Setup(arguments, Terminal(can_ask=can_ask), Systemd())
     try:

@@ -19,7 +19,7 @@ from typing import Final
 
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
 
-LEAST_CURRENT_A = 6
+MIN_CURRENT_A = 6
 
 Range = Callable[[int], Mapping[str, object]]
 
@@ -135,7 +135,7 @@ CONTROLS: Final[Mapping[str, Control]] = MappingProxyType(
         "enable_idle_current": _switch("Idle current", "enable_idle_current"),
         "rfid_pairing": _button("Pair a tag", is_config=True, is_enabled=False),
         "max_charger_current": _limit(
-            "Set largest charger current", "max_charger_current", LEAST_CURRENT_A, is_lasting=True
+            "Set largest charger current", "max_charger_current", MIN_CURRENT_A, is_lasting=True
         ),
         "offline_max_circuit_current": _limit(
             "Set offline circuit current", "offline_max_circuit_current_p1", is_lasting=True

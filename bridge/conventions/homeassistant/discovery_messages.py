@@ -19,7 +19,7 @@ import msgspec
 
 from bridge.conventions.homeassistant.entities import Entity
 from bridge.core.easee.enumerations import PRODUCT
-from bridge.core.records.discovery_record import Announced
+from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.topics import HomeAssistantTopics, Topics
 
 ORIGIN: Final = "charger-bridge"
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DeviceInfo:
     """What is known of a charger besides its values.
 
     Attributes:
@@ -49,7 +49,7 @@ class Description:
     """Everything that is to be said of one charger: topic to document, and what it stands for."""
 
     documents: Mapping[str, Mapping[str, object]]
-    announced: Mapping[str, Announced]
+    published: Mapping[str, PublishedDiscovery]
 
 
 def node_of(topics: Topics, charger_id: str) -> str:
@@ -58,7 +58,7 @@ def node_of(topics: Topics, charger_id: str) -> str:
 
 
 def describe(
-    facts: Facts,
+    device_info: DeviceInfo,
     entities: tuple[Entity, ...],
     *,
     form: str,
@@ -69,18 +69,18 @@ def describe(
     """Write what Home Assistant is told of one charger.
 
     Args:
-        facts: What is known of it.
+        device_info: What is known of it.
         entities: What it has.
         form: ``"device"`` or ``"component"``.
         topics: The topic tree.
         places: Where Home Assistant looks.
         version: Of this program.
     """
-    node = node_of(topics, facts.charger_id)
+    node = node_of(topics, device_info.charger_id)
     head: dict[str, object] = {
-        "device": _device(facts, node),
+        "device": _device(device_info, node),
         "origin": {"name": ORIGIN, "sw_version": version},
-        "availability": _availability(topics, facts.charger_id),
+        "availability": _availability(topics, device_info.charger_id),
         "availability_mode": "all",
         "qos": 1,
     }
@@ -91,14 +91,14 @@ def describe(
         by_topic = {places.component(e.platform, node, e.key): e.key for e in entities}
         return Description(
             {topic: head | own[key] for topic, key in by_topic.items()},
-            {topic: Announced(facts.charger_id) for topic in by_topic},
+            {topic: PublishedDiscovery(device_info.charger_id) for topic in by_topic},
         )
     platforms = _platforms(tuple((entity.key, entity.platform) for entity in entities))
     components = {key: {"platform": platforms[key], **config} for key, config in own.items()}
     topic = places.device(node)
     return Description(
         {topic: head | {"components": components}},
-        {topic: Announced(facts.charger_id, platforms)},
+        {topic: PublishedDiscovery(device_info.charger_id, platforms)},
     )
 
 
@@ -121,18 +121,18 @@ def encoded(document: Mapping[str, object], retired: Mapping[str, str]) -> bytes
     return _encode(document)
 
 
-def _device(facts: Facts, node: str) -> dict[str, object]:
+def _device(device_info: DeviceInfo, node: str) -> dict[str, object]:
     device: dict[str, object] = {
         "identifiers": [node],
-        "name": f"Easee {facts.charger_id}",
+        "name": f"Easee {device_info.charger_id}",
         "manufacturer": "Easee",
-        "serial_number": facts.charger_id,
+        "serial_number": device_info.charger_id,
     }
-    product = PRODUCT.get(facts.product or 0)
+    product = PRODUCT.get(device_info.product or 0)
     if product is not None:
         device["model"] = f"Easee {product.capitalize()}"
-    if facts.firmware:
-        device["sw_version"] = facts.firmware
+    if device_info.firmware:
+        device["sw_version"] = device_info.firmware
     return device
 
 

@@ -22,7 +22,7 @@ from bridge.conventions.homeassistant.entity_table import (
     EXTRAS,
     LEVELS,
     UNITS,
-    Level,
+    EntityVisibility,
     is_switch,
 )
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
@@ -31,8 +31,8 @@ from bridge.core.topics import Topics
 from bridge.settings import CommandSettings
 
 # Home Assistant refuses a longer state.
-LONGEST_STATE = 255
-_TEXT = f"{{{{ value[:{LONGEST_STATE}] if value else 'None' }}}}"
+MAX_STATE_LENGTH = 255
+_TEXT = f"{{{{ value[:{MAX_STATE_LENGTH}] if value else 'None' }}}}"
 _KNOWN = "{{ value if value != 'null' else 'None' }}"
 _SHOUTED = re.compile(
     r"\b([tlp][1-5]|n|ev|lte|ota|pcb|udp|ap|fw|id|tx|rssi|rtt|rsrp|rsrq|sinr)\b", re.ASCII
@@ -118,12 +118,12 @@ class _Charger:
     def observations(self, covered: Iterable[str]) -> Iterator[Entity]:
         for spec in REGISTRY.values():
             level = LEVELS[spec.name]
-            if level is not Level.HIDDEN and spec.name not in covered:
+            if level is not EntityVisibility.HIDDEN and spec.name not in covered:
                 yield self._observation(spec, level)
 
-    def _observation(self, spec: ObservationSpec, level: Level) -> Entity:
+    def _observation(self, spec: ObservationSpec, level: EntityVisibility) -> Entity:
         head: dict[str, object] = {
-            "name": spoken(spec.name),
+            "name": display_name(spec.name),
             "state_topic": self._state(spec.name),
             **_leveled(level),
         }
@@ -160,10 +160,15 @@ class _Charger:
 
     def events(self) -> Iterator[Entity]:
         for kind, name, level, extra in (
-            ("smart_button", "Smart button pressed", Level.MAIN, {"device_class": "button"}),
-            ("authorization_requested", "Authorization requested", Level.MAIN, {}),
-            ("error", "Error reported", Level.DIAGNOSTIC, {}),
-            ("foreign_command", "Changed by others", Level.RARE, {}),
+            (
+                "smart_button",
+                "Smart button pressed",
+                EntityVisibility.MAIN,
+                {"device_class": "button"},
+            ),
+            ("authorization_requested", "Authorization requested", EntityVisibility.MAIN, {}),
+            ("error", "Error reported", EntityVisibility.DIAGNOSTIC, {}),
+            ("foreign_command", "Changed by others", EntityVisibility.RARE, {}),
         ):
             config = {
                 "name": name,
@@ -230,17 +235,17 @@ def _key(platform: str, name: str) -> str:
     return f"{platform}_{name}"
 
 
-def _leveled(level: Level) -> dict[str, object]:
+def _leveled(level: EntityVisibility) -> dict[str, object]:
     match level:
-        case Level.DIAGNOSTIC:
+        case EntityVisibility.DIAGNOSTIC:
             return {"entity_category": "diagnostic"}
-        case Level.RARE:
+        case EntityVisibility.RARE:
             return {"entity_category": "diagnostic", "enabled_by_default": False}
         case _:
             return {}
 
 
-def spoken(name: str) -> str:
+def display_name(name: str) -> str:
     """Say a registry name the way a person reads it: ``temp_input_t2`` is ``Temp input T2``."""
     extra = EXTRAS.get(name, {}).get("name")
     if isinstance(extra, str):

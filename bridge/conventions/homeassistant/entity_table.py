@@ -24,7 +24,7 @@ from bridge.core.easee.derived_state import (
 Config = Mapping[str, object]
 
 
-class Level(enum.Enum):
+class EntityVisibility(enum.Enum):
     """How much of it a user wants to see."""
 
     MAIN = enum.auto()
@@ -34,8 +34,8 @@ class Level(enum.Enum):
     HIDDEN = enum.auto()
 
 
-_LEVELS: Final[Mapping[Level, str]] = {
-    Level.MAIN: """
+_LEVELS: Final[Mapping[EntityVisibility, str]] = {
+    EntityVisibility.MAIN: """
         total_power session_energy lifetime_energy energy_per_hour dynamic_charger_current
         output_current cable_locked smart_charging in_current_t3 in_current_t4 in_current_t5
         in_voltage_t2_t3 in_voltage_t2_t4 in_voltage_t2_t5 temp_max
@@ -44,7 +44,7 @@ _LEVELS: Final[Mapping[Level, str]] = {
         phase_mode led_strip_brightness remote_start_required smart_button_enabled
         offline_charging_mode
         """,
-    Level.DIAGNOSTIC: """
+    EntityVisibility.DIAGNOSTIC: """
         connected_to_cloud cloud_disconnect_reason error_code fatal_error_code error_string
         derating_active derated_current temp_ambient output_phase pilot_mode cable_rating
         max_charger_current dynamic_circuit_current_p1 dynamic_circuit_current_p2
@@ -53,7 +53,7 @@ _LEVELS: Final[Mapping[Level, str]] = {
         offline_max_circuit_current_p3 software_release wi_fi_rssi cell_rssi current_connection
         lifetime_hours lifetime_relay_switches
         """,
-    Level.RARE: """
+    EntityVisibility.RARE: """
         self_test_result wifi_event charger_offline_reason easee_link_command_response
         erratic_ev_max_toggles backplate_type detected_power_grid_type rfid_auth_timeout_sec
         temperature_monitor_state circuit_sequence_number single_phase_number
@@ -85,7 +85,7 @@ _LEVELS: Final[Mapping[Level, str]] = {
         """,
     # Personal data; documents; replaced by others; told in words by derived values; addresses and
     # ids, of no use to anybody who looks at a dashboard; what nobody has described.
-    Level.HIDDEN: """
+    EntityVisibility.HIDDEN: """
         location wi_fi_ssid paired_user_id_token iccid user_id_token_reversed user_id_token
         found_wi_fi wi_fi_mac_address
         self_test_details site_structure charging_session_signed charging_schedule
@@ -99,7 +99,7 @@ _LEVELS: Final[Mapping[Level, str]] = {
         """,
 }
 
-LEVELS: Final[Mapping[str, Level]] = MappingProxyType(
+LEVELS: Final[Mapping[str, EntityVisibility]] = MappingProxyType(
     {name: level for level, names in _LEVELS.items() for name in names.split()}
 )
 
@@ -181,16 +181,16 @@ DERIVED_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     TOUCH_BUTTON: TOUCH_BUTTON_VALUES,
 }
 
-DERIVED_SHOWN: Final[Mapping[str, tuple[Level, str]]] = {
-    "op_mode": (Level.MAIN, "Status"),
-    "no_current_reason": (Level.MAIN, "Reason for no current"),
-    "led": (Level.MAIN, "Light strip"),
-    "led_color": (Level.RARE, "Light strip color"),
-    "led_pattern": (Level.RARE, "Light strip pattern"),
-    "awaiting_authorization": (Level.MAIN, "Awaiting authorization"),
-    "access_mode": (Level.MAIN, "Access mode"),
-    "offline_policy": (Level.MAIN, "Offline policy"),
-    TOUCH_BUTTON: (Level.DIAGNOSTIC, "Touch button"),
+DERIVED_SHOWN: Final[Mapping[str, tuple[EntityVisibility, str]]] = {
+    "op_mode": (EntityVisibility.MAIN, "Status"),
+    "no_current_reason": (EntityVisibility.MAIN, "Reason for no current"),
+    "led": (EntityVisibility.MAIN, "Light strip"),
+    "led_color": (EntityVisibility.RARE, "Light strip color"),
+    "led_pattern": (EntityVisibility.RARE, "Light strip pattern"),
+    "awaiting_authorization": (EntityVisibility.MAIN, "Awaiting authorization"),
+    "access_mode": (EntityVisibility.MAIN, "Access mode"),
+    "offline_policy": (EntityVisibility.MAIN, "Offline policy"),
+    TOUCH_BUTTON: (EntityVisibility.DIAGNOSTIC, "Touch button"),
 }
 
 

@@ -25,17 +25,17 @@ from typing import Final
 
 from bridge.conventions.homeassistant.discovery_messages import (
     Description,
-    Facts,
+    DeviceInfo,
     describe,
     encoded,
 )
 from bridge.conventions.homeassistant.entities import entities
 from bridge.core.delivery.outbox import REFUSED, SET_ASIDE, TOO_LARGE
 from bridge.core.easee.rest_responses import ChargerList
-from bridge.core.effects import Effect, Note, RememberAnnounced
+from bridge.core.effects import Effect, LogEntry, SavePublishedDiscovery
 from bridge.core.messages import Publish, packet_bytes
-from bridge.core.records.discovery_record import Announced
-from bridge.core.records.moment import Moment
+from bridge.core.records.discovery_record import PublishedDiscovery
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings, Settings
 
@@ -54,7 +54,7 @@ MIGRATE: Final = b'{"migrate_discovery":true}'
 Step = list[Publish]
 
 
-class Announcer:
+class DiscoveryPublisher:
     """What Home Assistant has been told of the chargers."""
 
     def __init__(self, settings: Settings, topics: Topics, *, version: str, salt: bytes) -> None:
@@ -75,13 +75,13 @@ class Announcer:
         self._version = version
         self._salt = salt
         self._births = 0
-        self._facts: dict[str, Facts] = {}
+        self._device_infos: dict[str, DeviceInfo] = {}
         self._products: dict[str, int] = {}
         # Chargers that left, and whose values are at the broker still.
         self._away: set[str] = set()
         # Whether the chargers are known well enough to say that one is none of ours.
         self._is_settled = bool(settings.easee.chargers) or not self._is_on
-        self._kept: dict[str, Announced] = {}
+        self._kept: dict[str, PublishedDiscovery] = {}
         # Digests: a device's description is 80 KB, and only whether it changed is ever asked.
         self._sent: dict[str, bytes] = {}
         self._retired: dict[str, dict[str, str]] = {}
@@ -102,19 +102,19 @@ class Announcer:
 
     # -- what happens -------------------------------------------------------------------------
 
-    def started(self, kept: Mapping[str, Announced]) -> None:
+    def started(self, kept: Mapping[str, PublishedDiscovery]) -> None:
         """Take what an earlier process left at the broker."""
         self._kept = dict(kept)
 
-    def serve(self, charger_ids: tuple[str, ...], now: Moment) -> None:
+    def add_chargers(self, charger_ids: tuple[str, ...], now: Timestamp) -> None:
         """Take new chargers."""
         self._away.difference_update(charger_ids)
         for charger_id in charger_ids:
-            facts = Facts(charger_id, self._products.get(charger_id))
-            self._facts.setdefault(charger_id, facts)
+            device_info = DeviceInfo(charger_id, self._products.get(charger_id))
+            self._device_infos.setdefault(charger_id, device_info)
         self._want(now.mono_s + SETTLE_S)
 
-    def listed(self, found: ChargerList, now: Moment, *, decides: bool) -> None:
+    def listed(self, found: ChargerList, now: Timestamp, *, decides: bool) -> None:
         """Take the account's list.
 
         Args:
@@ -123,8 +123,11 @@ class Announcer:
             decides: Nobody configured which chargers are served: it says which there are.
         """
         self._products = dict(found.products)
-        for charger_id, facts in self._facts.items():
-            self._know(replace(facts, product=found.products.get(charger_id, facts.product)), now)
+        for charger_id, device_info in self._device_infos.items():
+            self._know(
+                replace(device_info, product=found.products.get(charger_id, device_info.product)),
+                now,
+            )
         if decides and not self._is_settled:
             self._is_settled = True
             self._want(now.mono_s + SETTLE_S)
@@ -132,27 +135,27 @@ class Announcer:
     def leave(self, charger_ids: Iterable[str]) -> None:
         """Announce these chargers no more; what the broker has of them stays for now."""
         for charger_id in charger_ids:
-            self._facts.pop(charger_id, None)
+            self._device_infos.pop(charger_id, None)
             self._products.pop(charger_id, None)
             self._away.add(charger_id)
 
-    def forget(self, charger_id: str, now: Moment) -> None:
+    def forget(self, charger_id: str, now: Timestamp) -> None:
         """Have the description of a charger that left taken away."""
         self._away.discard(charger_id)
         self._want(now.mono_s)
 
-    def allow(self, commands: CommandSettings, now: Moment) -> None:
+    def allow(self, commands: CommandSettings, now: Timestamp) -> None:
         """Offer what is allowed from now on."""
         self._commands = commands
         self._want(now.mono_s)
 
-    def firmware(self, charger_id: str, release: str, now: Moment) -> None:
+    def firmware(self, charger_id: str, release: str, now: Timestamp) -> None:
         """Take the release a charger runs."""
-        facts = self._facts.get(charger_id)
-        if facts is not None:
-            self._know(replace(facts, firmware=release), now)
+        device_info = self._device_infos.get(charger_id)
+        if device_info is not None:
+            self._know(replace(device_info, firmware=release), now)
 
-    def hears(self, topic: str, payload: bytes, now: Moment) -> bool:
+    def handles(self, topic: str, payload: bytes, now: Timestamp) -> bool:
         """Take a message if it is Home Assistant's; say whether it was.
 
         A birth message that the broker kept is taken too: nothing tells it from one that was just
@@ -166,7 +169,7 @@ class Announcer:
             self._want(now.mono_s + BIRTH_FIRST_S + BIRTH_SPREAD_S * self._draw(), later=True)
         return True
 
-    def connected(self, now: Moment, largest_packet_bytes: int | None = None) -> None:
+    def connected(self, now: Timestamp, largest_packet_bytes: int | None = None) -> None:
         """Say everything again: the broker may have lost it.
 
         Args:
@@ -185,7 +188,7 @@ class Announcer:
         self._next_step_s = None
         self._awaited.clear()
 
-    def acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+    def acked(self, message: Publish, reason_code: int, now: Timestamp) -> Iterator[Effect]:
         """Take the broker's acknowledgement of one of our messages."""
         mark = (message.topic, message.payload)
         if mark not in self._awaited:
@@ -199,7 +202,7 @@ class Announcer:
         if not self._awaited and any(self._steps):
             self._next_step_s = now.mono_s + self._pause_s
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Say what is due."""
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
@@ -219,9 +222,9 @@ class Announcer:
 
     # -- how ----------------------------------------------------------------------------------
 
-    def _know(self, facts: Facts, now: Moment) -> None:
-        if self._facts[facts.charger_id] != facts:
-            self._facts[facts.charger_id] = facts
+    def _know(self, device_info: DeviceInfo, now: Timestamp) -> None:
+        if self._device_infos[device_info.charger_id] != device_info:
+            self._device_infos[device_info.charger_id] = device_info
             self._want(now.mono_s + SETTLE_S)
 
     def _want(self, at_s: float, *, later: bool = False) -> None:
@@ -237,14 +240,14 @@ class Announcer:
 
     def _plan(self) -> list[Step]:
         """Work out what the broker should hold, and the way there in three steps."""
-        wanted: dict[str, Announced] = {}
+        wanted: dict[str, PublishedDiscovery] = {}
         new: Step = []
-        present = self._facts.keys() if self._is_on else set()
+        present = self._device_infos.keys() if self._is_on else set()
         for charger_id in sorted(present):
             description = self._described(charger_id)
             # One charger after the other: as objects, fifty descriptions are megabytes.
-            new += self._announcements(description.documents, description.announced)
-            wanted |= description.announced
+            new += self._announcements(description.documents, description.published)
+            wanted |= description.published
         old = [t for t, kept in self._kept.items() if t not in wanted and self._may_go(kept)]
         for message in new:
             self._kept[message.topic] = wanted[message.topic]
@@ -264,7 +267,7 @@ class Announcer:
 
     def _in_form(self, charger_id: str, form: str) -> Description:
         return describe(
-            self._facts[charger_id],
+            self._device_infos[charger_id],
             entities(charger_id, self._topics, self._commands),
             form=form,
             topics=self._topics,
@@ -278,11 +281,11 @@ class Announcer:
             for topic, document in description.documents.items()
         )
 
-    def _may_go(self, kept: Announced) -> bool:
-        is_known = self._is_settled or kept.charger_id in self._facts
+    def _may_go(self, kept: PublishedDiscovery) -> bool:
+        is_known = self._is_settled or kept.charger_id in self._device_infos
         return is_known and kept.charger_id not in self._away
 
-    def _handing_over(self, old: list[str], wanted: Mapping[str, Announced]) -> Step:
+    def _handing_over(self, old: list[str], wanted: Mapping[str, PublishedDiscovery]) -> Step:
         """Tell Home Assistant to keep the entities whose description moves to another topic.
 
         Not retained: should we end right after it, the old description is still there.
@@ -298,7 +301,9 @@ class Announcer:
         return moving
 
     def _announcements(
-        self, documents: Mapping[str, Mapping[str, object]], wanted: Mapping[str, Announced]
+        self,
+        documents: Mapping[str, Mapping[str, object]],
+        wanted: Mapping[str, PublishedDiscovery],
     ) -> Step:
         step = []
         for topic, document in documents.items():
@@ -319,8 +324,8 @@ class Announcer:
                 continue
             self._awaited = {(message.topic, message.payload) for message in step}
             if any(message.retained and message.payload for message in step):
-                yield RememberAnnounced(dict(self._kept))
-                yield Note("info", "homeassistant.announced", {"messages": len(step)})
+                yield SavePublishedDiscovery(dict(self._kept))
+                yield LogEntry("info", "homeassistant.announced", {"messages": len(step)})
             yield from step
             return
 
@@ -335,8 +340,8 @@ class Announcer:
         self._retired.pop(message.topic, None)
         self._migrated.discard(message.topic)
         if all(payload for _topic, payload in self._awaited):
-            yield RememberAnnounced(dict(self._kept))
-            yield Note("info", "homeassistant.removed", {"left": len(self._kept)})
+            yield SavePublishedDiscovery(dict(self._kept))
+            yield LogEntry("info", "homeassistant.removed", {"left": len(self._kept)})
 
 
 def _size(message: Publish) -> int:

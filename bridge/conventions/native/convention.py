@@ -14,7 +14,7 @@ from bridge.core.changes import (
     ValuesChanged,
 )
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
@@ -40,7 +40,7 @@ class Native:
             ChargerEvent: self._event,
         }
 
-    def publish(self, change: Change, _now: Moment) -> Iterable[Publish]:
+    def publish(self, change: Change, _now: Timestamp) -> Iterable[Publish]:
         """Return the messages of a change."""
         return self._makers[type(change)](change)
 

@@ -11,12 +11,12 @@ from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChange
 from bridge.core.easee.decode import label_of, spec_of
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.value_format import iso_utc, json_value, number, scalar
+from bridge.core.value_format import format_json, format_scalar, iso_utc, number
 from bridge.settings import PublishSettings
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class _DocumentTemplate:
     """What is the same in every message of an observation.
 
     Attributes:
@@ -31,10 +31,10 @@ class _Frame:
 
 
 @lru_cache(maxsize=1024)
-def _frame(observation_id: int) -> _Frame:
+def _frame(observation_id: int) -> _DocumentTemplate:
     spec = spec_of(observation_id)
     unit = "null" if spec.unit is None else f'"{spec.unit}"'
-    return _Frame(
+    return _DocumentTemplate(
         f'{{"id":{spec.id},"name":"{spec.name}","value":'.encode("ascii"),
         f',"unit":{unit},"measured_at":"'.encode("ascii"),
         (("unit", spec.unit or ""), ("id", str(spec.id))),
@@ -65,7 +65,7 @@ class ValueMessages:
     def derived(self, change: DerivedChanged) -> list[Publish]:
         """Return the bare derived value."""
         topic = self._topics.state(change.charger_id, change.name)
-        return [Publish(topic, scalar(change.value), telemetry=True)]
+        return [Publish(topic, format_scalar(change.value), telemetry=True)]
 
     def availability(self, change: AvailabilityChanged) -> list[Publish]:
         """Return ``online`` or ``offline``."""
@@ -75,16 +75,16 @@ class ValueMessages:
     def _add(self, change: ValueChanged, messages: list[Publish]) -> None:
         spec, value = change.spec, change.value
         measured_at = change.stamp or iso_utc(change.measured_at)
-        frame = _frame(spec.id)
-        spelled = scalar(value) if isinstance(value, str) else number(value)
+        template = _frame(spec.id)
+        spelled = format_scalar(value) if isinstance(value, str) else number(value)
         retained = not spec.personal
         if self._has_json:
             label = label_of(spec, value) if spec.labels else None
             document = b'%b%b,"label":%b%b%b","received_at":"%b","source":"%b"}' % (
-                frame.head,
-                json_value(value) if isinstance(value, str) else spelled,  # numbers look the same
+                template.head,
+                format_json(value) if isinstance(value, str) else spelled,  # numbers look the same
                 b'"%b"' % label.encode() if label else b"null",
-                frame.unit,
+                template.unit,
                 measured_at.encode(),
                 iso_utc(change.received_at).encode(),
                 change.source.encode(),
@@ -97,7 +97,7 @@ class ValueMessages:
                     f"{self._base}/{change.charger_id}/state/{spec.name}",
                     spelled,
                     retained=retained,
-                    user_properties=(("measured_at", measured_at), *frame.properties),
+                    user_properties=(("measured_at", measured_at), *template.properties),
                     telemetry=retained,
                 )
             )

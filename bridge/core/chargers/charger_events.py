@@ -13,19 +13,19 @@ from datetime import datetime, timedelta
 
 from bridge.core.changes import ChargerEvent
 from bridge.core.easee.decode import Observation, Value
-from bridge.core.events import CommandResponse
-from bridge.core.records.moment import Moment
+from bridge.core.events import ChargerResponse
+from bridge.core.records.moment import Timestamp
 
 SMART_CHARGING = 102
 # Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
 SETTINGS = frozenset({15, 16, 17, 22, 23, 24, 30, 31, 37, 38, 42, 43, 44, 45, 47, 50, 51, 52})
 ERROR_CODES = frozenset({119, 219})
-ANNOUNCED = SETTINGS | ERROR_CODES | {SMART_CHARGING}
+EVENT_IDS = SETTINGS | ERROR_CODES | {SMART_CHARGING}
 # Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
 FRESH = timedelta(minutes=2)
 
 
-class Announcer:
+class ChargerEvents:
     """What has been announced for one charger."""
 
     def __init__(self, charger_id: str) -> None:
@@ -34,7 +34,7 @@ class Announcer:
         self._waiting = False
 
     def observed(
-        self, observation: Observation, now: Moment, *, ours: bool
+        self, observation: Observation, now: Timestamp, *, ours: bool
     ) -> Iterator[ChargerEvent]:
         """Take an observation that became the newest of its id.
 
@@ -44,7 +44,7 @@ class Announcer:
             ours: True when a command of ours caused it.
         """
         number = observation.spec.id
-        if number not in ANNOUNCED:
+        if number not in EVENT_IDS:
             return
         before = self._last.get(number)
         self._last[number] = observation.value
@@ -69,13 +69,15 @@ class Announcer:
                 code=observation.value,
             )
 
-    def authorization(self, *, waiting: bool, at: datetime, now: Moment) -> Iterator[ChargerEvent]:
+    def authorization(
+        self, *, waiting: bool, at: datetime, now: Timestamp
+    ) -> Iterator[ChargerEvent]:
         """Announce a car that waits for an authorization, once for as long as it waits."""
         if waiting and not self._waiting:
             yield self._event("authorization_requested", at, now)
         self._waiting = waiting
 
-    def foreign_command(self, response: CommandResponse, name: str, now: Moment) -> ChargerEvent:
+    def foreign_command(self, response: ChargerResponse, name: str, now: Timestamp) -> ChargerEvent:
         """Tell that the charger answered a command that none of ours was.
 
         A setting that moves without a command of ours is told by the same kind of event, with
@@ -92,10 +94,10 @@ class Announcer:
         )
 
     def _event(
-        self, kind: str, at: datetime | None, now: Moment, **facts: Value | None
+        self, kind: str, at: datetime | None, now: Timestamp, **facts: Value | None
     ) -> ChargerEvent:
         return ChargerEvent(self._charger_id, kind, at, now.wall, facts)
 
 
-def _fresh(observation: Observation, now: Moment) -> bool:
+def _fresh(observation: Observation, now: Timestamp) -> bool:
     return now.known is None or now.known - observation.measured_at < FRESH

@@ -20,7 +20,13 @@ from bridge.core.easee.decode import Observation
 from bridge.core.messages import Publish
 from bridge.core.records.session_clocks import ENDED, STARTED
 from bridge.core.records.session_identity import SAME_START_WITHIN, likeness, supersedes
-from bridge.core.records.session_report import BACKFILL, UNNAMED, Name, SessionReport, SessionStart
+from bridge.core.records.session_report import (
+    BACKFILL,
+    UNNAMED,
+    ReportId,
+    SessionReport,
+    SessionStart,
+)
 from bridge.core.session_documents import current_document, last_document
 from bridge.core.topics import Topics
 
@@ -29,14 +35,14 @@ CHARGING = 3
 # The op mode and the energy of the session.
 SHOWN = frozenset({109, 121})
 # Starts and reports that are remembered: the cloud repeats the newest of each.
-MOST_REMEMBERED = 16
+MAX_REMEMBERED = 16
 
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-class SessionBoard:
+class CurrentSession:
     """What is shown of the sessions of one charger."""
 
     def __init__(self, charger_id: str, topics: Topics) -> None:
@@ -53,7 +59,7 @@ class SessionBoard:
         self._energy: tuple[datetime, float] | None = None
         self._ended_at: datetime | None = None
         # What is shown as the last, under which name.
-        self._record: tuple[SessionReport, Name] | None = None
+        self._record: tuple[SessionReport, ReportId] | None = None
         # None until it is known whether a session runs: what an earlier process published stands.
         self._shown: bytes | None = None
 
@@ -83,7 +89,7 @@ class SessionBoard:
         if over:
             yield from self._end()
 
-    def recorded(self, report: SessionReport, name: Name = UNNAMED) -> Iterator[Publish]:
+    def recorded(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[Publish]:
         """Take a report as it is stored, also one of an earlier process.
 
         Args:
@@ -182,7 +188,7 @@ class SessionBoard:
             self._seen_at = measured_at
             yield from self._show()
 
-    def _is_newer_record(self, report: SessionReport, name: Name) -> bool:
+    def _is_newer_record(self, report: SessionReport, name: ReportId) -> bool:
         if self._record is None:
             return True
         held, (held_key, held_revision) = self._record
@@ -219,5 +225,5 @@ def _is_later(report: SessionReport, held: SessionReport) -> bool:
 
 
 def _keep_newest(remembered: OrderedDict[T, U]) -> None:
-    while len(remembered) > MOST_REMEMBERED:
+    while len(remembered) > MAX_REMEMBERED:
         remembered.popitem(last=False)

@@ -21,14 +21,14 @@ from typing import Final
 from bridge.core.changes import AvailabilityChanged
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
-from bridge.core.effects import Effect, Note
+from bridge.core.effects import Effect, LogEntry
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 
 KEPT_FOR: Final = timedelta(hours=24)
 # The wall clock may be set meanwhile.
-LOOK_EVERY_S: Final = 3600.0
+CHECK_EVERY_S: Final = 3600.0
 # Ids that nobody has described were seen below this one only.
 UNNAMED_BELOW: Final = 256
 _NUMBERS: Final = sorted(REGISTRY.keys() | set(range(UNNAMED_BELOW)))
@@ -38,7 +38,7 @@ _DERIVED: Final = (*(topic.name for topic in DERIVED), TOUCH_BUTTON)
 # What the broker keeps of another bridge comes right behind the connection.
 SETTLED_S: Final = 10.0
 
-Forgotten = Callable[[str, Moment], Iterator[Effect]]
+Forgotten = Callable[[str, Timestamp], Iterator[Effect]]
 
 
 class Departures:
@@ -48,7 +48,7 @@ class Departures:
         self,
         topics: Topics,
         forgotten: Forgotten,
-        is_served_elsewhere: Callable[[str, Moment], bool],
+        is_served_elsewhere: Callable[[str, Timestamp], bool],
     ) -> None:
         """Begin with nobody.
 
@@ -86,13 +86,13 @@ class Departures:
         """Say whether a charger's topics are being emptied now: it cannot be served meanwhile."""
         return charger_id == self._emptying
 
-    def started(self, left: Mapping[str, datetime], now: Moment) -> None:
+    def started(self, left: Mapping[str, datetime], now: Timestamp) -> None:
         """Take who left in an earlier run."""
         self._left = dict(left)
         self._due_s = now.mono_s if left else None
 
     def leave(
-        self, charger_ids: Iterable[str], now: Moment, *, strange: Mapping[str, tuple[str, ...]]
+        self, charger_ids: Iterable[str], now: Timestamp, *, strange: Mapping[str, tuple[str, ...]]
     ) -> None:
         """Take who left just now.
 
@@ -113,7 +113,7 @@ class Departures:
             self._strange.pop(charger_id, None)
             self._urgent.pop(charger_id, None)
 
-    def forget(self, charger_id: str, now: Moment) -> bool:
+    def forget(self, charger_id: str, now: Timestamp) -> bool:
         """Have a charger that left emptied at once; say whether it is one."""
         if charger_id not in self._left:
             return False
@@ -123,7 +123,7 @@ class Departures:
 
     # -- the broker ---------------------------------------------------------------------------
 
-    def connected(self, now: Moment) -> None:
+    def connected(self, now: Timestamp) -> None:
         """Plan to say again that they are offline: the broker may have lost it."""
         self._is_connected = True
         self._is_told = False
@@ -134,7 +134,7 @@ class Departures:
         """Take note that nothing can be emptied now; what was sent is sent again."""
         self._is_connected = False
 
-    def acked(self, message: Publish, now: Moment) -> Iterator[Effect]:
+    def acked(self, message: Publish, now: Timestamp) -> Iterator[Effect]:
         """Take an acknowledgement; what the broker refuses is tried again elsewhere."""
         if not self._awaited or message.payload or message.topic not in self._awaited:
             return
@@ -142,7 +142,7 @@ class Departures:
         if not self._awaited and self._emptying is not None:
             yield from self._done(self._emptying, now)
 
-    def offline(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+    def offline(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Say that chargers that left are offline, but for those that another bridge serves.
 
         Without a connection nobody knows who that is, and the next one has it said.
@@ -157,7 +157,7 @@ class Departures:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         return self._due_s if self._is_connected and self._emptying is None else None
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Say who is offline, and empty the topics of the next charger that is due."""
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
@@ -181,11 +181,11 @@ class Departures:
                 yield Publish(topic, b"", telemetry=True)
             yield Publish(topic, b"")
 
-    def _done(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+    def _done(self, charger_id: str, now: Timestamp) -> Iterator[Effect]:
         self._emptying = None
         self.back((charger_id,))
         self._plan(now)
-        yield Note("info", "charger.forgotten", {"charger_id": charger_id})
+        yield LogEntry("info", "charger.forgotten", {"charger_id": charger_id})
         yield from self._forgotten(charger_id, now)
 
     def _retained(self, charger_id: str) -> list[str]:
@@ -199,21 +199,21 @@ class Departures:
             topics.availability(charger_id),
         ]
 
-    def _overdue(self, now: Moment) -> str | None:
+    def _overdue(self, now: Timestamp) -> str | None:
         known = now.known
         if known is None:
             return None
         return next((i for i, since in self._left.items() if known - since >= KEPT_FOR), None)
 
-    def _plan(self, now: Moment) -> None:
+    def _plan(self, now: Timestamp) -> None:
         """Work out when to look again."""
         if not self._left:
             self._due_s = None
         elif self._urgent or not self._is_told:
             self._due_s = max(now.mono_s, self._settled_s)
         else:
-            wait_s = LOOK_EVERY_S
+            wait_s = CHECK_EVERY_S
             if now.known is not None:
                 first = min(self._left.values()) + KEPT_FOR - now.known
-                wait_s = min(max(0.0, first.total_seconds()), LOOK_EVERY_S)
+                wait_s = min(max(0.0, first.total_seconds()), CHECK_EVERY_S)
             self._due_s = max(now.mono_s + wait_s, self._settled_s)

@@ -19,17 +19,17 @@ from itertools import groupby
 from typing import cast
 
 from bridge.core.changes import ValueChanged, ValuesChanged
-from bridge.core.chargers.charger_events import ANNOUNCED, Announcer
-from bridge.core.chargers.current_session import SHOWN, SessionBoard
+from bridge.core.chargers.charger_events import EVENT_IDS, ChargerEvents
+from bridge.core.chargers.current_session import SHOWN, CurrentSession
 from bridge.core.chargers.state import ChargerState
 from bridge.core.easee import derived_state
 from bridge.core.easee.decode import Observation, decode
 from bridge.core.easee.session_payloads import hints, read_report, read_start
-from bridge.core.effects import Effect, Note, SaveReport
+from bridge.core.effects import Effect, LogEntry, SaveReport
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
-from bridge.core.records.session_report import UNNAMED, Name, SessionReport
+from bridge.core.records.session_report import UNNAMED, ReportId, SessionReport
 from bridge.core.records.unread_text import UnreadText, cut
 from bridge.core.status import Status
 from bridge.core.topics import Topics
@@ -44,7 +44,9 @@ NAMED_IN_ALERT = 10
 SAME_TIME_S = 5.0
 # Nearly all observations are none of these, and nobody else need look at them.
 AVAILABILITY_IDS = frozenset({derived_state.CONNECTED_TO_CLOUD, derived_state.OPERATING_MODE})
-TOLD_IDS = frozenset({derived_state.OPERATING_MODE, derived_state.REASON}) | SHOWN | ANNOUNCED
+EVENT_SOURCE_IDS = (
+    frozenset({derived_state.OPERATING_MODE, derived_state.REASON}) | SHOWN | EVENT_IDS
+)
 SESSION_IDS = frozenset({SESSION_START, SESSION_FINISHED})
 
 
@@ -53,16 +55,16 @@ class Charger:
     """Everything held for one charger."""
 
     state: ChargerState
-    board: SessionBoard
-    announcer: Announcer
+    board: CurrentSession
+    announcer: ChargerEvents
 
-    def publications(self, now: Moment) -> Iterator[Effect]:
+    def publications(self, now: Timestamp) -> Iterator[Effect]:
         """Everything retained of it again."""
         yield from self.state.publications(now)
         yield from self.board.publications()
 
 
-class Fleet:
+class ChargerRegistry:
     """The chargers by serial."""
 
     def __init__(
@@ -71,7 +73,7 @@ class Fleet:
         publish: PublishSettings,
         salt: bytes,
         status: Status,
-        unreadable: Callable[[UnreadText, Moment], Iterator[Effect]],
+        unreadable: Callable[[UnreadText, Timestamp], Iterator[Effect]],
     ) -> None:
         """Start without chargers.
 
@@ -110,13 +112,13 @@ class Fleet:
         for charger_id in new:
             self._chargers[charger_id] = Charger(
                 ChargerState(charger_id, self._publish, self._salt),
-                SessionBoard(charger_id, self._topics),
-                Announcer(charger_id),
+                CurrentSession(charger_id, self._topics),
+                ChargerEvents(charger_id),
             )
         self._touched.update(new)
         return new
 
-    def remove(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+    def remove(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Serve these chargers no more; nothing is held of them afterwards."""
         gone = set(charger_ids) & self._chargers.keys()
         for charger_id in sorted(gone):
@@ -131,7 +133,7 @@ class Fleet:
             yield from self._undecodable_alert(now)
 
     def read(
-        self, raw: RawObservation, source: str, now: Moment, effects: list[Effect | ValueChanged]
+        self, raw: RawObservation, source: str, now: Timestamp, effects: list[Effect | ValueChanged]
     ) -> Observation | None:
         """Decode one observation.
 
@@ -166,7 +168,7 @@ class Fleet:
         self,
         observation: Observation,
         source: str,
-        now: Moment,
+        now: Timestamp,
         effects: list[Effect | ValueChanged],
         *,
         ours: bool,
@@ -187,7 +189,7 @@ class Fleet:
             self._touched.add(observation.charger_id)
         if number in SESSION_IDS:
             effects += self._session(observation, source, now)
-        if number not in TOLD_IDS:
+        if number not in EVENT_SOURCE_IDS:
             state.apply(observation, source, now, effects)
             return
         before = state.measured_at(number)
@@ -199,7 +201,7 @@ class Fleet:
                 waiting=state.awaiting_authorization, at=observation.measured_at, now=now
             )
 
-    def availability(self, now: Moment) -> Iterator[Effect]:
+    def availability(self, now: Timestamp) -> Iterator[Effect]:
         """Publish who became available or ceased to be.
 
         Only chargers that something happened to are looked at: those an observation came for
@@ -231,7 +233,7 @@ class Fleet:
         """When to look again whether a charger fell silent; may be early, never late."""
         return self._silences[0][0] if self._silences else None
 
-    def _is_another_time(self, now: Moment) -> bool:
+    def _is_another_time(self, now: Timestamp) -> bool:
         """Say whether the ages of what was heard changed; their deadlines are worked out anew then.
 
         A clock that is not believed any more, or is again; one that was set; a machine that slept.
@@ -248,27 +250,27 @@ class Fleet:
         self._expected.clear()
         return True
 
-    def _expect_silence(self, charger_id: str, now: Moment) -> None:
+    def _expect_silence(self, charger_id: str, now: Timestamp) -> None:
         """Keep one entry per available charger; a later deadline is found out when it is due."""
         due_s = self._chargers[charger_id].state.deadline_s(now)
         if due_s is not None and charger_id not in self._expected:
             heapq.heappush(self._silences, (due_s, charger_id))
             self._expected.add(charger_id)
 
-    def recorded(self, report: SessionReport, name: Name = UNNAMED) -> Iterator[Publish]:
+    def report_stored(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[Publish]:
         """Show a session that was stored, or could not be, as the last one if it is."""
         charger = self._chargers.get(report.charger_id)
         if charger is not None:
             yield from charger.board.recorded(report, name)
 
-    def _session(self, observation: Observation, source: str, now: Moment) -> Iterator[Effect]:
+    def _session(self, observation: Observation, source: str, now: Timestamp) -> Iterator[Effect]:
         charger_id, text = observation.charger_id, str(observation.value)
         if observation.spec.id == SESSION_START:
             return self._started(charger_id, text, observation.measured_at, now)
         return self._finished(charger_id, text, observation.measured_at, source, now)
 
     def _started(
-        self, charger_id: str, text: str, measured_at: datetime, now: Moment
+        self, charger_id: str, text: str, measured_at: datetime, now: Timestamp
     ) -> Iterator[Effect]:
         try:
             start = read_start(
@@ -287,7 +289,7 @@ class Fleet:
         yield from self._chargers[charger_id].board.started(start)
 
     def _finished(
-        self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Moment
+        self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Timestamp
     ) -> Iterator[Effect]:
         """Take a 129; its stamp is None when it has none that can be read."""
         try:
@@ -302,7 +304,7 @@ class Fleet:
         except DecodeError as error:
             self._status.counters["session_payloads_unreadable"] += 1
             facts = {"charger_id": charger_id, "error": str(error)}
-            yield Note("warning", "session.unreadable", facts)
+            yield LogEntry("warning", "session.unreadable", facts)
             told = hints(text)
             unread = UnreadText(
                 charger_id=charger_id,
@@ -327,23 +329,23 @@ class Fleet:
             self._status.counters[f"session_{name}_unreadable"] += 1
 
     def _undecodable_value(
-        self, charger_id: str, number: int, error: DecodeError, now: Moment
+        self, charger_id: str, number: int, error: DecodeError, now: Timestamp
     ) -> Iterator[Effect]:
         if number not in self._logged:
             self._logged.add(number)
             facts = {"charger_id": charger_id, "error": str(error)}
-            yield Note("warning", "observation.undecodable", facts)
+            yield LogEntry("warning", "observation.undecodable", facts)
         if (charger_id, number) not in self._undecodable:
             self._undecodable.add((charger_id, number))
             yield from self._undecodable_alert(now)
 
-    def _decodable_value(self, charger_id: str, number: int, now: Moment) -> Iterable[Effect]:
+    def _decodable_value(self, charger_id: str, number: int, now: Timestamp) -> Iterable[Effect]:
         if not self._undecodable or (charger_id, number) not in self._undecodable:
             return ()
         self._undecodable.discard((charger_id, number))
         return self._undecodable_alert(now)
 
-    def _undecodable_alert(self, now: Moment) -> Iterator[Effect]:
+    def _undecodable_alert(self, now: Timestamp) -> Iterator[Effect]:
         if not self._undecodable:
             yield from self._status.alerts.clear("undecodable")
             return

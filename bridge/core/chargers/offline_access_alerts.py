@@ -18,11 +18,11 @@ from bridge.core.easee.derived_state import (
     OFFLINE_CHARGING_MODE,
     OFFLINE_WHITELIST,
     UNTOLD,
-    Readings,
+    LatestValues,
     flag,
 )
 from bridge.core.effects import Effect
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 ACCESS_IDS: Final = frozenset(
     {
@@ -48,7 +48,7 @@ _KINDS: Final[Mapping[object, str]] = {"allow_all": OPEN, "none": NOBODY}
 _DERIVE: Final = {topic.name: topic.derive for topic in DERIVED}
 
 
-def surprise(readings: Readings) -> str | None:
+def unexpected_policy(readings: LatestValues) -> str | None:
     """Return the kind of alert a charger's settings deserve; None while they are not all seen."""
     if flag(readings, OFFLINE_WHITELIST) is None or flag(readings, OFFLINE_ALLOW_ALL) is None:
         return None
@@ -57,28 +57,28 @@ def surprise(readings: Readings) -> str | None:
     return _KINDS.get(_DERIVE["offline_policy"](readings))
 
 
-class AccessWatch:
+class OfflineAccessAlerts:
     """Raises and clears the two alerts, for all chargers together."""
 
     def __init__(self, alerts: Alerts) -> None:
         self._alerts = alerts
         self._chargers: dict[str, str | None] = {}
 
-    def observed(self, charger_id: str, readings: Readings, now: Moment) -> Iterator[Effect]:
+    def observed(self, charger_id: str, readings: LatestValues, now: Timestamp) -> Iterator[Effect]:
         """Look at a charger again, one of whose access settings was observed."""
-        kind = surprise(readings)
+        kind = unexpected_policy(readings)
         if self._chargers.get(charger_id) == kind:
             return
         self._chargers[charger_id] = kind
         yield from self._tell(now)
 
-    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+    def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Look at these chargers no more."""
         kinds = {self._chargers.pop(charger_id, None) for charger_id in charger_ids}
         if kinds != {None}:
             yield from self._tell(now)
 
-    def _tell(self, now: Moment) -> Iterator[Effect]:
+    def _tell(self, now: Timestamp) -> Iterator[Effect]:
         for each, (message, hint) in _WORDS.items():
             named = sorted(one for one, its in self._chargers.items() if its == each)
             if named:

@@ -34,24 +34,24 @@ from bridge.core.easee.decode import (
     Value,
     spec_of,
 )
-from bridge.core.easee.redaction import publishable, without_auth
-from bridge.core.effects import Effect, Note
-from bridge.core.records.moment import Moment
-from bridge.core.value_format import hashed, scalar
+from bridge.core.easee.redaction import publishable, redact_auth_fields
+from bridge.core.effects import Effect, LogEntry
+from bridge.core.records.moment import Timestamp
+from bridge.core.value_format import format_scalar, pseudonymize
 from bridge.settings import PublishSettings
 
 # More than two clocks differ by, less than anybody would call recent.
 FUTURE = timedelta(minutes=5)
 # An idle charger reports about every 15 minutes; a limit below 20 was tried and taken back (evcc
 # pull request 28362).
-SILENCE_S = 20 * 60.0
+OFFLINE_AFTER_S = 20 * 60.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
-CLOUD_MADE = frozenset({derived_state.CONNECTED_TO_CLOUD, 251})
+CLOUD_GENERATED_IDS = frozenset({derived_state.CONNECTED_TO_CLOUD, 251})
 # The registry and as many unnamed ids as are worth holding; ids come from outside.
-MOST_IDS = len(REGISTRY) + 256
+MAX_IDS = len(REGISTRY) + 256
 
 
-class _Held(msgspec.Struct, gc=False):
+class _LatestValue(msgspec.Struct, gc=False):
     """The newest observation of one id.
 
     Attributes:
@@ -81,9 +81,9 @@ class ChargerState:
         self.stale = 0
         self._publish = publish
         self._salt = salt
-        self._held: dict[int, _Held] = {}
+        self._latest: dict[int, _LatestValue] = {}
         self._derived: dict[str, derived_state.DerivedValue] = {}
-        self._switched_at: Moment | None = None
+        self._switched_at: Timestamp | None = None
         self.online: bool | None = None
         # The newest sign of life: when it was made, on the monotonic clock, and its stamp.
         self._heard_s = float("-inf")
@@ -93,17 +93,17 @@ class ChargerState:
 
     def value(self, observation_id: int) -> Value | None:
         """Return the newest value of an observation; None before the first."""
-        held = self._held.get(observation_id)
+        held = self._latest.get(observation_id)
         return None if held is None else held.value
 
     def measured_at(self, observation_id: int) -> datetime | None:
         """Return when the charger measured it; None before the first."""
-        held = self._held.get(observation_id)
+        held = self._latest.get(observation_id)
         return None if held is None else held.measured_at
 
     def names_beyond(self, lowest_id: int) -> tuple[str, ...]:
         """Return the names of what it sent under ids from this one on."""
-        return tuple(spec_of(number).name for number in self._held if number >= lowest_id)
+        return tuple(spec_of(number).name for number in self._latest if number >= lowest_id)
 
     @property
     def awaiting_authorization(self) -> bool:
@@ -116,7 +116,7 @@ class ChargerState:
         self,
         observation: Observation,
         source: str,
-        now: Moment,
+        now: Timestamp,
         effects: list[Effect | ValueChanged],
     ) -> None:
         """Take one observation.
@@ -130,48 +130,48 @@ class ChargerState:
         spec = observation.spec
         number = spec.id
         measured_at = observation.measured_at
-        if number not in CLOUD_MADE:
+        if number not in CLOUD_GENERATED_IDS:
             self._hear(measured_at, source, now)
         value = observation.value
         if spec.auth_field or (isinstance(value, str) and not spec.personal):
-            stripped = without_auth(value) if spec.auth_field else publishable(str(value))
+            stripped = redact_auth_fields(value) if spec.auth_field else publishable(str(value))
             if stripped is None:
                 effects.append(self._note("observation.withheld", spec))
                 return
             value = stripped
-        old = self._held.get(number)
+        old = self._latest.get(number)
         is_past = now.trusted and measured_at <= now.wall
-        ranked_at = measured_at if is_past else _rank(measured_at, old, now)
-        new = _Held(value, measured_at, ranked_at, now.wall, source, now.trusted)
+        ranked_at = measured_at if is_past else _ordering_time(measured_at, old, now)
+        new = _LatestValue(value, measured_at, ranked_at, now.wall, source, now.trusted)
         is_same = False
         if old is None:
-            if len(self._held) >= MOST_IDS and number not in REGISTRY:
+            if len(self._latest) >= MAX_IDS and number not in REGISTRY:
                 effects.append(self._note("observation.one_too_many", spec))
                 return
         else:
             # Nearly always it is newer than the one before, and neither is from the future.
-            if not (is_past and old.measured_at < measured_at) and _outranked(new, old, now):
+            if not (is_past and old.measured_at < measured_at) and _is_stale(new, old, now):
                 self.stale += 1
                 effects.append(self._note("observation.stale", spec))
                 return
             is_same = _same(old.value, value)
             if is_same and old.measured_at == measured_at:
                 return
-        self._held[number] = new
+        self._latest[number] = new
         effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
         if number in derived_state.BY_SOURCE:
             effects += self._derive(number)
         elif number == derived_state.SMART_CHARGING:
             effects += self._smart_charging_seen(old, new)
 
-    def smart_charging_setting(self, enabled: bool, now: Moment) -> Iterator[Effect]:
+    def smart_charging_setting(self, enabled: bool, now: Timestamp) -> Iterator[Effect]:
         """Take note of a confirmed setting of smart charging: off kills the touch button."""
         self._switched_at = None if enabled else now
         yield from self._set_derived(
             derived_state.TOUCH_BUTTON, "enabled" if enabled else "disabled"
         )
 
-    def _smart_charging_seen(self, old: _Held | None, new: _Held) -> Iterator[Effect]:
+    def _smart_charging_seen(self, old: _LatestValue | None, new: _LatestValue) -> Iterator[Effect]:
         """Bring the button back when smart charging comes on after it was switched off."""
         off = self._switched_at
         if off is None or new.value is not True:
@@ -194,14 +194,14 @@ class ChargerState:
             self._derived[name] = value
             yield DerivedChanged(self.charger_id, name, value)
 
-    def _note(self, event: str, spec: ObservationSpec) -> Note:
-        return Note("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
+    def _note(self, event: str, spec: ObservationSpec) -> LogEntry:
+        return LogEntry("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
 
     # -- changes ------------------------------------------------------------------------------
 
-    def publications(self, now: Moment) -> Iterator[Change]:
+    def publications(self, now: Timestamp) -> Iterator[Change]:
         """Yield everything retained again, as after the broker lost its memory."""
-        held = ((spec_of(number), one) for number, one in self._held.items())
+        held = ((spec_of(number), one) for number, one in self._latest.items())
         values = tuple(self._change(spec, one) for spec, one in held if not spec.personal)
         if values:
             yield ValuesChanged(values)
@@ -211,7 +211,7 @@ class ChargerState:
             yield self.availability_again(now)
 
     def _change(
-        self, spec: ObservationSpec, held: _Held, *, is_new: bool = True, stamp: str = ""
+        self, spec: ObservationSpec, held: _LatestValue, *, is_new: bool = True, stamp: str = ""
     ) -> ValueChanged:
         """Return what is held of an observation as it may be published.
 
@@ -223,7 +223,7 @@ class ChargerState:
         """
         value = held.value
         if spec.personal and value != "" and not self._publish.personal_data:
-            value = hashed(scalar(value).decode(), self._salt)
+            value = pseudonymize(format_scalar(value).decode(), self._salt)
         return ValueChanged(
             self.charger_id,
             spec,
@@ -237,7 +237,7 @@ class ChargerState:
 
     # -- availability -------------------------------------------------------------------------
 
-    def available(self, link_ok: bool, now: Moment) -> bool:
+    def available(self, link_ok: bool, now: Timestamp) -> bool:
         """Say whether the charger can be relied on: the bridge, the cloud and the charger itself.
 
         Args:
@@ -251,30 +251,30 @@ class ChargerState:
             and self._heard_lately(now)
         )
 
-    def availability(self, link_ok: bool, now: Moment) -> Iterator[Effect]:
+    def availability(self, link_ok: bool, now: Timestamp) -> Iterator[Effect]:
         """Yield the availability if it changed."""
         online = self.available(link_ok, now)
         if online != self.online:
             self.online = online
             yield AvailabilityChanged(self.charger_id, online)
 
-    def availability_again(self, now: Moment) -> AvailabilityChanged:
+    def availability_again(self, now: Timestamp) -> AvailabilityChanged:
         """Say again whether it is available."""
         is_online = bool(self.online) and self._heard_lately(now)
         return AvailabilityChanged(self.charger_id, is_online)
 
-    def deadline_s(self, now: Moment) -> float | None:
+    def deadline_s(self, now: Timestamp) -> float | None:
         """Return the monotonic second at which silence will make it unavailable.
 
         None when it is silent already. The answer moves later with every observation, and earlier
         only when it turns out what time it is.
         """
-        return self._last_heard_s(now) + SILENCE_S if self._heard_lately(now) else None
+        return self._last_heard_s(now) + OFFLINE_AFTER_S if self._heard_lately(now) else None
 
-    def _heard_lately(self, now: Moment) -> bool:
-        return now.mono_s < self._last_heard_s(now) + SILENCE_S
+    def _heard_lately(self, now: Timestamp) -> bool:
+        return now.mono_s < self._last_heard_s(now) + OFFLINE_AFTER_S
 
-    def _hear(self, measured_at: datetime, source: str, now: Moment) -> None:
+    def _hear(self, measured_at: datetime, source: str, now: Timestamp) -> None:
         """Note a sign of life, moved back on the monotonic clock by the age of its stamp.
 
         While nobody knows what time it is, arriving on the stream counts; the newest stamp among it
@@ -290,7 +290,7 @@ class ChargerState:
             self._heard_s = now.mono_s
             self._heard_at = max(self._heard_at, measured_at)
 
-    def _last_heard_s(self, now: Moment) -> float:
+    def _last_heard_s(self, now: Timestamp) -> float:
         """Return when it was heard last, by what is known of the time now and not by what was."""
         known = now.known
         if known is None:
@@ -302,7 +302,7 @@ def _age_s(measured_at: datetime, known: datetime) -> float:
     return (known - measured_at).total_seconds() if known > measured_at else 0.0
 
 
-def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:
+def _ordering_time(measured_at: datetime, old: _LatestValue | None, now: Timestamp) -> datetime:
     """Choose what an observation is compared by.
 
     A stamp from the future is worth no more than the one before it: whatever was measured after
@@ -316,13 +316,13 @@ def _rank(measured_at: datetime, old: _Held | None, now: Moment) -> datetime:
     return mark if old.judged else min(mark, now.wall)
 
 
-def _mark(old: _Held, now: Moment) -> datetime:
+def _mark(old: _LatestValue, now: Timestamp) -> datetime:
     """Return what the next one must not be older than; a stamp whose time has come is good."""
     is_past = now.trusted and old.measured_at <= now.wall
     return old.measured_at if is_past else old.ranked_at
 
 
-def _outranked(new: _Held, old: _Held, now: Moment) -> bool:
+def _is_stale(new: _LatestValue, old: _LatestValue, now: Timestamp) -> bool:
     """Say whether what came is older than what is held.
 
     A mark that lies in the future and was set by a clock nobody could believe binds nobody. Where

@@ -24,37 +24,37 @@ from datetime import timedelta
 from itertools import chain
 from typing import Final
 
-from bridge.core.commands.active_commands import CONFIRM_WITHIN_S, Book
-from bridge.core.commands.send_policy import Flow
-from bridge.core.commands.state_machine import FINAL, UNDER_WAY, Command, State, Step
-from bridge.core.easee.command_catalogue import WATCHED
+from bridge.core.commands.active_commands import CONFIRM_TIMEOUT_S, ActiveCommands
+from bridge.core.commands.send_policy import SendPolicy
+from bridge.core.commands.state_machine import FINAL, IN_PROGRESS, Command, State, Transition
+from bridge.core.easee.command_catalogue import REFLECTING_IDS
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     command_state_request,
     observations_request,
 )
-from bridge.core.easee.rest_responses import CommandTicket, command_state, observations
+from bridge.core.easee.rest_responses import CommandReference, command_state, observations
 from bridge.core.effects import Effect
-from bridge.core.events import CommandResponse, Observed
-from bridge.core.records.moment import Moment
+from bridge.core.events import ChargerResponse, ObservationsReceived
+from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
 
 # The charger's clock against ours.
 SLACK = timedelta(seconds=2)
 # Ends at which the charger may not have answered yet. The others never reached it.
 ANSWERABLE = frozenset({State.CONFIRMED, State.REJECTED, State.UNCONFIRMED, State.UNKNOWN})
-MOST_EARLY: Final = 16
+MAX_EARLY_RESPONSES: Final = 16
 # Seconds after the cloud took it. Most answers are there within one.
-LOOK_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
+VERIFY_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
 # After a restart the stream needs some seconds to come up and replay.
-LOOK_FIRST_S: Final = 3.0
+VERIFY_FIRST_S: Final = 3.0
 
-Observe = Callable[[Observed, Moment], Iterator[Effect]]
-Foreign = Callable[[CommandResponse, Moment], Iterator[Effect]]
+ApplyObservations = Callable[[ObservationsReceived, Timestamp], Iterator[Effect]]
+OnUnmatchedResponse = Callable[[ChargerResponse, Timestamp], Iterator[Effect]]
 
 
-def owner(response: CommandResponse, commands: Iterable[Command]) -> Command | None:
+def match_response(response: ChargerResponse, commands: Iterable[Command]) -> Command | None:
     """Find the command a charger answers; None when it answers none of them, or none for certain.
 
     Args:
@@ -71,7 +71,7 @@ def owner(response: CommandResponse, commands: Iterable[Command]) -> Command | N
     return alike[0]
 
 
-def _is_owed(command: Command, response: CommandResponse) -> bool:
+def _is_owed(command: Command, response: ChargerResponse) -> bool:
     """Say whether a charger may still answer a command; it may while that is under way."""
     if command.state not in FINAL:
         return True
@@ -80,12 +80,12 @@ def _is_owed(command: Command, response: CommandResponse) -> bool:
     return command.state in ANSWERABLE and (may_be or not command.tickets)
 
 
-def is_exact(response: CommandResponse, command: Command) -> bool:
+def is_exact(response: ChargerResponse, command: Command) -> bool:
     """Say whether a response carries the very ticks of a command."""
     return any(t.ticks and t.ticks == response.ticks for t in command.tickets)
 
 
-def is_alike(response: CommandResponse, command: Command) -> bool:
+def is_alike(response: ChargerResponse, command: Command) -> bool:
     """Say whether a response is to a command of this kind, this one or another."""
     ids = {ticket.command_id for ticket in command.tickets} or {None}
     return response.command_id in ids or (
@@ -93,7 +93,7 @@ def is_alike(response: CommandResponse, command: Command) -> bool:
     )
 
 
-def take_response(command: Command, response: CommandResponse) -> bool:
+def record_ticket_ack(command: Command, response: ChargerResponse) -> bool:
     """Note that the charger answered one ticket; say whether it has answered all of them."""
     tickets = command.tickets
     exact = (i for i, t in enumerate(tickets) if t.ticks and t.ticks == response.ticks)
@@ -102,13 +102,13 @@ def take_response(command: Command, response: CommandResponse) -> bool:
         index = _without_ticks(command, response)
         if index is None:
             return False
-        named = CommandTicket("", response.command_id, response.ticks)
+        named = CommandReference("", response.command_id, response.ticks)
         command.tickets = (*tickets[:index], named, *tickets[index + 1 :])
     command.answered.add(index)
     return len(command.answered) == len(command.tickets)
 
 
-def _without_ticks(command: Command, response: CommandResponse) -> int | None:
+def _without_ticks(command: Command, response: ChargerResponse) -> int | None:
     """Return which ticket a response may be to by its id, or None: its ticks must be the same."""
     if not command.tickets:
         return 0
@@ -124,12 +124,12 @@ def _without_ticks(command: Command, response: CommandResponse) -> int | None:
     )
 
 
-def is_after(observation: Observation, sent: Moment) -> bool:
+def is_after(observation: Observation, sent: Timestamp) -> bool:
     """Say whether an observation was measured after something was sent, as far as can be told."""
     return sent.trusted and observation.measured_at >= sent.wall - SLACK
 
 
-def reflects(command: Command, observation: Observation) -> bool:
+def record_reflection(command: Command, observation: Observation) -> bool:
     """Note what an observation says about a command; say whether it is proved now."""
     number = observation.spec.id
     for alternative, evidence in enumerate(command.spec.reflects(command.argument)):
@@ -145,27 +145,34 @@ def reflects(command: Command, observation: Observation) -> bool:
     return command.is_reflected
 
 
-class Witness:
+class CommandConfirmation:
     """Matches responses, observations and the cloud's records with commands."""
 
-    def __init__(self, book: Book, flow: Flow, *, observe: Observe, foreign: Foreign) -> None:
+    def __init__(
+        self,
+        active: ActiveCommands,
+        send_policy: SendPolicy,
+        *,
+        observe: ApplyObservations,
+        foreign: OnUnmatchedResponse,
+    ) -> None:
         """Begin without anything heard.
 
         Args:
-            book: The commands.
-            flow: Told of every observation.
+            active: The commands.
+            send_policy: Told of every observation.
             observe: Applies observations that were read over REST.
             foreign: Announces a response to somebody else's command.
         """
-        self._book = book
-        self._flow = flow
+        self._active = active
+        self._send_policy = send_policy
         self._observe = observe
         self._foreign = foreign
-        self._early: dict[str, list[CommandResponse]] = {}
+        self._early: dict[str, list[ChargerResponse]] = {}
 
     # -- responses ---------------------------------------------------------------------------
 
-    def responded(self, response: CommandResponse, now: Moment) -> Iterator[Effect]:
+    def responded(self, response: ChargerResponse, now: Timestamp) -> Iterator[Effect]:
         """Take what a charger answers to a command, ours or not."""
         command = self._owner(response, now)
         in_flight = self._in_flight(response)
@@ -174,23 +181,25 @@ class Witness:
         elif command is None:
             yield from self._foreign(response, now)
         else:
-            is_complete = take_response(command, response)
+            is_complete = record_ticket_ack(command, response)
             if command.state in FINAL:
                 return
             if not response.accepted:
                 detail = f"the charger said no (result code {response.result_code})"
-                yield from self._book.finish(command, Step.REJECT, now, detail=detail)
+                yield from self._active.finish(command, Transition.REJECT, now, detail=detail)
             elif is_complete:
-                yield from self._book.finish(command, Step.CONFIRM, now)
+                yield from self._active.finish(command, Transition.CONFIRM, now)
 
-    def _keep(self, response: CommandResponse, in_flight: Command, now: Moment) -> Iterator[Effect]:
+    def _keep(
+        self, response: ChargerResponse, in_flight: Command, now: Timestamp
+    ) -> Iterator[Effect]:
         """Keep a response until the cloud's answer tells whose it is."""
         early = self._early.setdefault(in_flight.charger_id, [])
         early.append(response)
-        if len(early) > MOST_EARLY:
+        if len(early) > MAX_EARLY_RESPONSES:
             yield from self._foreign(early.pop(0), now)
 
-    def sort_early(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+    def replay_early_responses(self, charger_id: str, now: Timestamp) -> Iterator[Effect]:
         """Look again at responses that came before the cloud's answer."""
         early = self._early.pop(charger_id, [])
         for response in early:
@@ -200,37 +209,37 @@ class Witness:
             else:
                 yield from self._foreign(response, now)
 
-    def _owner(self, response: CommandResponse, now: Moment) -> Command | None:
-        waiting = (c for c in self._book.live if c.state in {State.ACCEPTED, State.IN_DOUBT})
-        return owner(response, chain(waiting, self._book.just_settled(now)))
+    def _owner(self, response: ChargerResponse, now: Timestamp) -> Command | None:
+        waiting = (c for c in self._active.live if c.state in {State.ACCEPTED, State.IN_DOUBT})
+        return match_response(response, chain(waiting, self._active.recently_finished(now)))
 
-    def _in_flight(self, response: CommandResponse) -> Command | None:
+    def _in_flight(self, response: ChargerResponse) -> Command | None:
         """Return the command whose cloud answer is awaited, if the charger may mean that one."""
-        sent = (c for c in self._book.live if c.state is State.SENT)
+        sent = (c for c in self._active.live if c.state is State.SENT)
         return next((c for c in sent if response.charger_id in c.devices), None)
 
     # -- observations ------------------------------------------------------------------------
 
-    def observed(self, observation: Observation, now: Moment) -> Iterator[Effect]:
+    def observed(self, observation: Observation, now: Timestamp) -> Iterator[Effect]:
         """Take an observation that may reflect a command."""
-        if observation.spec.id not in WATCHED:
+        if observation.spec.id not in REFLECTING_IDS:
             return
-        changed = self._flow.observed(observation, now)
-        for command in tuple(self._book.live):
+        changed = self._send_policy.observed(observation, now)
+        for command in tuple(self._active.live):
             if (
-                command.state in UNDER_WAY
+                command.state in IN_PROGRESS
                 and command.sent is not None
                 and observation.charger_id in command.devices
                 and (changed or is_after(observation, command.sent))
-                and reflects(command, observation)
+                and record_reflection(command, observation)
                 and command.state is not State.SENT
             ):
-                yield from self._book.finish(command, Step.CONFIRM, now)
+                yield from self._active.finish(command, Transition.CONFIRM, now)
 
     # -- asking the cloud ---------------------------------------------------------------------
 
-    def watch(
-        self, command: Command, now: Moment, *, since_s: float, is_restored: bool = False
+    def start_timeout(
+        self, command: Command, now: Timestamp, *, since_s: float, is_restored: bool = False
     ) -> None:
         """Begin to wait for the charger: decide when the cloud is asked instead.
 
@@ -240,20 +249,20 @@ class Witness:
             since_s: Monotonic time from which on its 30 s count.
             is_restored: It is of an earlier process.
         """
-        command.due_s = since_s + CONFIRM_WITHIN_S
+        command.due_s = since_s + CONFIRM_TIMEOUT_S
         command.looks = 0
         self._plan(command, now)
         if is_restored:
-            command.look_at_s = now.mono_s + LOOK_FIRST_S
+            command.look_at_s = now.mono_s + VERIFY_FIRST_S
 
-    def stream(self, now: Moment, *, is_up: bool) -> None:
+    def stream(self, now: Timestamp, *, is_up: bool) -> None:
         """Note that the chargers can be heard, or cannot any more."""
-        self._book.known.stream(now, is_up=is_up)
-        for command in self._book.live:
+        self._active.shown.stream(now, is_up=is_up)
+        for command in self._active.live:
             if command.state in {State.ACCEPTED, State.IN_DOUBT} and not is_up:
-                command.look_at_s = min(command.look_at_s, now.mono_s + LOOK_AFTER_S[0])
+                command.look_at_s = min(command.look_at_s, now.mono_s + VERIFY_AFTER_S[0])
 
-    def request(self, command: Command) -> CloudRequest | None:
+    def verification_request(self, command: Command) -> CloudRequest | None:
         """Return what to ask the cloud about a command; None where nothing would tell."""
         for index, ticket in enumerate(command.tickets):
             if index not in command.answered and ticket.ticks and ticket.command_id is not None:
@@ -265,8 +274,8 @@ class Witness:
         wanted = {n for evidence in command.spec.reflects(command.argument) for n in evidence}
         return observations_request(command.charger_id, tuple(sorted(wanted))) if wanted else None
 
-    def looked(
-        self, command: Command, request: CloudRequest, body: bytes, now: Moment
+    def verification_received(
+        self, command: Command, request: CloudRequest, body: bytes, now: Timestamp
     ) -> Iterator[Effect]:
         """Take what the cloud said about a command."""
         if command.state not in {State.ACCEPTED, State.IN_DOUBT}:
@@ -274,7 +283,7 @@ class Witness:
         try:
             if request.path.startswith("/state/"):
                 found = observations(body, command.charger_id).observations
-                yield from self._observe(Observed(found, "poll"), now)
+                yield from self._observe(ObservationsReceived(found, "poll"), now)
                 return
             record = command_state(body)
         except DecodeError:
@@ -284,31 +293,31 @@ class Witness:
         asked = int(request.path.rsplit("/", 1)[-1])
         ticket = next((t for t in command.tickets if t.ticks == asked), None)
         if ticket is not None:
-            response = CommandResponse(
+            response = ChargerResponse(
                 command.charger_id, ticket.command_id, asked, record.accepted, record.result_code
             )
             if not record.accepted:
                 detail = f"the charger said no (result code {record.result_code})"
-                yield from self._book.finish(command, Step.REJECT, now, detail=detail)
-            elif take_response(command, response):
-                yield from self._book.finish(command, Step.CONFIRM, now)
+                yield from self._active.finish(command, Transition.REJECT, now, detail=detail)
+            elif record_ticket_ack(command, response):
+                yield from self._active.finish(command, Transition.CONFIRM, now)
             else:
                 command.look_at_s = now.mono_s  # the next of its tickets
 
-    def looking(self, command: Command, now: Moment) -> None:
+    def verification_started(self, command: Command, now: Timestamp) -> None:
         """Note that the cloud is being asked, and plan the next time."""
         command.looks += 1
         self._plan(command, now)
 
-    def _plan(self, command: Command, now: Moment) -> None:
-        since_s = command.due_s - CONFIRM_WITHIN_S
-        wanted: tuple[float, ...] = LOOK_AFTER_S
-        if self._book.known.is_stream_up:
-            wanted = () if command.looks else LOOK_AFTER_S[-1:]
+    def _plan(self, command: Command, now: Timestamp) -> None:
+        since_s = command.due_s - CONFIRM_TIMEOUT_S
+        wanted: tuple[float, ...] = VERIFY_AFTER_S
+        if self._active.shown.is_stream_up:
+            wanted = () if command.looks else VERIFY_AFTER_S[-1:]
         times = (since_s + after_s for after_s in wanted)
         command.look_at_s = min((at for at in times if at > now.mono_s), default=math.inf)
 
 
-def _is_sure(command: Command, early: Iterable[CommandResponse]) -> bool:
+def _is_sure(command: Command, early: Iterable[ChargerResponse]) -> bool:
     """Say whether all responses that may be to a command are to one and the same command."""
     return len({(r.command_id, r.ticks) for r in early if is_alike(r, command)}) <= 1

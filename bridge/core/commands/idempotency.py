@@ -17,19 +17,19 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from bridge.core.commands.state_machine import Command, State
-from bridge.core.commands.validation import Name, digest_of
+from bridge.core.commands.validation import IdempotencyKey, message_digest
 from bridge.core.events import MqttMessage
 from bridge.core.records.command_row import SESSION_S
 
-REMEMBERED_S = 24 * 3600.0
-MOST_REMEMBERED = 10_000
+CACHE_TTL_S = 24 * 3600.0
+CACHE_SIZE = 10_000
 # As long as the session at the broker; the rest is for a connection that died unnoticed.
-REDELIVERED_WITHIN_S = SESSION_S + 300.0
-MOST_DELIVERIES = 2_000
+REDELIVERY_WINDOW_S = SESSION_S + 300.0
+MAX_SEEN_MESSAGES = 2_000
 
 
 @dataclass(slots=True)
-class Fate:
+class KnownCommand:
     """What became of a named command.
 
     Attributes:
@@ -45,51 +45,51 @@ class Fate:
     answer: bytes = b""
 
 
-class Memory:
+class IdempotencyCache:
     """Fates by name, oldest first."""
 
     def __init__(self) -> None:
-        self._fates: OrderedDict[Name, Fate] = OrderedDict()
+        self._entries: OrderedDict[IdempotencyKey, KnownCommand] = OrderedDict()
 
-    def find(self, name: Name | None, mono_s: float) -> Fate | None:
+    def find(self, name: IdempotencyKey | None, mono_s: float) -> KnownCommand | None:
         """Return what became of a command of this name, or None when it is new."""
-        while self._fates and next(iter(self._fates.values())).since_s < mono_s - REMEMBERED_S:
-            self._fates.popitem(last=False)
-        return None if name is None else self._fates.get(name)
+        while self._entries and next(iter(self._entries.values())).since_s < mono_s - CACHE_TTL_S:
+            self._entries.popitem(last=False)
+        return None if name is None else self._entries.get(name)
 
     def begin(self, command: Command) -> None:
         """Remember a command that was taken, if it has a name."""
-        name = command.order.name
+        name = command.request.name
         if name is not None:
-            self._put(name, Fate(command, command.order.content, command.received.mono_s))
+            self._put(name, KnownCommand(command, command.request.content, command.received.mono_s))
 
-    def recall(
-        self, name: Name | None, content: tuple[str, str], since_s: float, answer: bytes
+    def restore(
+        self, name: IdempotencyKey | None, content: tuple[str, str], since_s: float, answer: bytes
     ) -> None:
         """Remember a command of an earlier process that has its final answer."""
         if name is not None:
-            self._put(name, Fate(None, content, since_s, answer))
+            self._put(name, KnownCommand(None, content, since_s, answer))
 
-    def settle(self, command: Command, answer: bytes) -> None:
+    def complete(self, command: Command, answer: bytes) -> None:
         """Keep the final answer and let go of the rest; forget what was refused."""
-        name = command.order.name
-        fate = None if name is None else self._fates.get(name)
-        if name is None or fate is None or fate.command is not command:
+        name = command.request.name
+        entry = None if name is None else self._entries.get(name)
+        if name is None or entry is None or entry.command is not command:
             return
         if command.state is State.REFUSED:
-            del self._fates[name]
+            del self._entries[name]
         else:
-            fate.command = None
-            fate.answer = answer
+            entry.command = None
+            entry.answer = answer
 
-    def _put(self, name: Name, fate: Fate) -> None:
-        self._fates[name] = fate
-        if len(self._fates) > MOST_REMEMBERED:
-            self._fates.popitem(last=False)
+    def _put(self, name: IdempotencyKey, entry: KnownCommand) -> None:
+        self._entries[name] = entry
+        if len(self._entries) > CACHE_SIZE:
+            self._entries.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class SeenMessage:
     """A message that was taken.
 
     Attributes:
@@ -101,27 +101,27 @@ class Delivery:
     since_s: float
 
 
-class Deliveries:
+class RedeliveryFilter:
     """Messages that the broker may deliver again."""
 
     def __init__(self) -> None:
-        self._taken: OrderedDict[tuple[str, int], Delivery] = OrderedDict()
+        self._taken: OrderedDict[tuple[str, int], SeenMessage] = OrderedDict()
         self._inherited: OrderedDict[tuple[str, int], None] = OrderedDict()
 
-    def find(self, message: MqttMessage, mono_s: float) -> Delivery | None:
+    def find(self, message: MqttMessage, mono_s: float) -> SeenMessage | None:
         """Return the first delivery of a message, or None when this is the first."""
-        if not message.duplicate or message.retained or not message.receipt.message_id:
+        if not message.duplicate or message.retained or not message.ack_token.message_id:
             return None
-        key = digest_of(message), message.receipt.message_id
+        key = message_digest(message), message.ack_token.message_id
         found = self._taken.get(key)
-        if found is not None and mono_s - found.since_s < REDELIVERED_WITHIN_S:
+        if found is not None and mono_s - found.since_s < REDELIVERY_WINDOW_S:
             return found
         self._inherited[key] = None
-        if len(self._inherited) > MOST_DELIVERIES:
+        if len(self._inherited) > MAX_SEEN_MESSAGES:
             self._inherited.popitem(last=False)
         return None
 
-    def inherited(self, digest: str, message_id: int) -> Delivery | None:
+    def of_earlier_process(self, digest: str, message_id: int) -> SeenMessage | None:
         """Return what this process made of a message that an earlier one had, or None."""
         key = digest, message_id
         return self._taken.get(key) if key in self._inherited else None
@@ -130,9 +130,9 @@ class Deliveries:
         """Remember a message that was taken."""
         if not message_id:
             return
-        self._taken[digest, message_id] = Delivery(command, since_s)
+        self._taken[digest, message_id] = SeenMessage(command, since_s)
         self._taken.move_to_end((digest, message_id))
-        if len(self._taken) > MOST_DELIVERIES:
+        if len(self._taken) > MAX_SEEN_MESSAGES:
             self._taken.popitem(last=False)
 
     def clear(self) -> None:

@@ -4,17 +4,17 @@ Rules:
 
 1. Of one command at most one row is being written. What changes meanwhile is written next, in one
    row, however much it was.
-2. A write that is not answered in :data:`WRITE_WITHIN_S` counts as failed: a disk that hangs must
+2. A write that is not answered in :data:`WRITE_TIMEOUT_S` counts as failed: a disk that hangs must
    not hold up a stop. Its answer, when it comes, is taken all the same. Until then whatever changes
    in that command counts as failed at once: its end is told without the disk.
 3. What could not be written is kept, and written when the store takes something again, or after
    :data:`RETRY_AFTER_S`. So the store does not go on believing what is long over.
-4. That an answer was told is written :data:`LATER_S` afterwards: nobody waits for it, and it must
-   not stand in the way of the next command. A crash before only repeats the answer.
+4. That an answer was told is written :data:`DEFERRED_WRITE_S` afterwards: nobody waits for it, and
+   it must not stand in the way of the next command. A crash before only repeats the answer.
 5. A row holds all that is needed to go on after a restart: what was asked for, who waits for the
    answer, what the cloud gave for it. Nothing in it is believed unread.
-6. Reading is total: any row gives a :class:`Page` or :class:`~bridge.errors.DecodeError`. A row may
-   be of an older program, or of one whose catalogue and limits were others.
+6. Reading is total: any row gives a :class:`CommandRecord` or :class:`~bridge.errors.DecodeError`.
+   A row may be of an older program, or of one whose catalogue and limits were others.
 """
 
 import math
@@ -26,29 +26,29 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.commands.reply_to import Ask
+from bridge.core.commands.reply_to import ReplyTo
 from bridge.core.commands.state_machine import FINAL, Command, State
-from bridge.core.commands.validation import Name, Order, named_by
+from bridge.core.commands.validation import CommandRequest, IdempotencyKey, key_from_correlation
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.rest_requests import is_serial
-from bridge.core.easee.rest_responses import CommandTicket
+from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.effects import SaveCommand
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
 
 # What was allowed when it was sent may be over the limit by now; it is only read again to tell
 # what proves it.
 ANY_CURRENT_A = 1_000_000
-WRITE_WITHIN_S = 5.0
+WRITE_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 30.0
-LATER_S = 1.0
+DEFERRED_WRITE_S = 1.0
 # A failing store is mended within minutes or for good; more than this is not worth the memory.
-MOST_OWED = 256
+MAX_RETRY_QUEUE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class CommandRecord:
     """The body of a row.
 
     Attributes:
@@ -72,11 +72,11 @@ class Page:
     value: Any = None
     argument: str = ""
     id: str | None = None
-    asks: tuple[Ask, ...] = ()
+    asks: tuple[ReplyTo, ...] = ()
     seq: int = 0
     message_id: int = 0
     devices: tuple[str, ...] = ()
-    tickets: tuple[CommandTicket, ...] = ()
+    tickets: tuple[CommandReference, ...] = ()
     answered: tuple[int, ...] = ()
     received_trusted: bool = True
     sent_at: datetime | None = None
@@ -86,14 +86,14 @@ class Page:
     is_told: bool = False
 
 
-def row_of(command: Command) -> CommandRow:
+def to_row(command: Command) -> CommandRow:
     """Write a command down as it stands."""
-    order, received = command.order, command.received
-    page = Page(
-        order.value,
-        order.content[1],
-        order.id,
-        tuple(command.asks),
+    request, received = command.request, command.received
+    record = CommandRecord(
+        request.value,
+        request.content[1],
+        request.id,
+        tuple(command.waiters),
         command.seq,
         command.message_id,
         tuple(sorted(command.devices)),
@@ -110,12 +110,12 @@ def row_of(command: Command) -> CommandRow:
         command.key,
         command.charger_id,
         command.spec.name,
-        _name_text(order.name),
-        order.digest,
+        _name_text(request.name),
+        request.digest,
         command.state.value,
         received.wall,
         received.wall + timedelta(seconds=command.expires_s - received.mono_s),
-        msgspec.json.encode(page),
+        msgspec.json.encode(record),
         command.answer,
         command.wrote_flash,
     )
@@ -138,21 +138,21 @@ def state_of(row: CommandRow) -> State:
     return state
 
 
-def page_of(row: CommandRow) -> Page:
+def read_record(row: CommandRow) -> CommandRecord:
     """Read the body of a row.
 
     Raises:
         DecodeError: It is no body of ours.
     """
     try:
-        return msgspec.json.decode(row.body, type=Page)
+        return msgspec.json.decode(row.body, type=CommandRecord)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         source = f"command {row.key}"
         # Not chained: a codec error holds the whole body.
         raise DecodeError("unreadable body", source=source, raw=row.body[:80]) from None
 
 
-def name_of(row: CommandRow) -> Name | None:
+def read_idempotency_key(row: CommandRow) -> IdempotencyKey | None:
     """Read what a row's command is remembered by.
 
     Raises:
@@ -165,13 +165,13 @@ def name_of(row: CommandRow) -> Name | None:
         return row.charger_id, text
     try:
         if kind == "data":
-            return named_by(row.charger_id, bytes.fromhex(text))
+            return key_from_correlation(row.charger_id, bytes.fromhex(text))
     except ValueError as exc:
         raise DecodeError("unreadable name", source=f"command {row.key}", raw=row.name) from exc
     raise DecodeError("no name of ours", source=f"command {row.key}", raw=row.name)
 
 
-def revived(row: CommandRow, page: Page, now: Moment) -> Command:
+def restore_command(row: CommandRow, record: CommandRecord, now: Timestamp) -> Command:
     """Make the command of a row that has no final answer yet; its step is still to be taken.
 
     How long ago things happened is told by the wall clock. Where that cannot be believed, now or
@@ -179,7 +179,7 @@ def revived(row: CommandRow, page: Page, now: Moment) -> Command:
 
     Args:
         row: As the store kept it.
-        page: Its body.
+        record: Its body.
         now: When it was read.
 
     Raises:
@@ -190,39 +190,48 @@ def revived(row: CommandRow, page: Page, now: Moment) -> Command:
     if spec is None or not is_serial(row.charger_id):
         raise DecodeError("no such command", source=source, raw=row.command)
     try:
-        argument = spec.read(page.value, ANY_CURRENT_A)
+        argument = spec.read(record.value, ANY_CURRENT_A)
     except CommandRefused as exc:
         raise DecodeError("its value is not taken any more", source=source) from exc
     # A row from the future was written by a clock that was put back since: its end means nothing.
-    can_tell = now.trusted and page.received_trusted and now.wall >= row.received_at
+    can_tell = now.trusted and record.received_trusted and now.wall >= row.received_at
     left_s = (row.expires_at - now.wall).total_seconds() if can_tell else 0.0
-    received = _ago(row.received_at, now, trusted=page.received_trusted)
-    order = Order(
-        row.charger_id, spec, argument, page.id, name_of(row), left_s, page.value, row.digest
+    received = _ago(row.received_at, now, trusted=record.received_trusted)
+    request = CommandRequest(
+        row.charger_id,
+        spec,
+        argument,
+        record.id,
+        read_idempotency_key(row),
+        left_s,
+        record.value,
+        row.digest,
     )
-    command = Command(order, received, now.mono_s + left_s, list(page.asks), row.key, page.seq)
+    command = Command(
+        request, received, now.mono_s + left_s, list(record.asks), row.key, record.seq
+    )
     command.state = state_of(row)
-    command.message_id = page.message_id
-    command.devices = frozenset(page.devices) or frozenset({row.charger_id})
-    command.tickets = page.tickets
-    command.answered = {i for i in page.answered if 0 <= i < len(page.tickets)}
-    command.http_status = page.http_status
-    command.caveat = page.caveat
+    command.message_id = record.message_id
+    command.devices = frozenset(record.devices) or frozenset({row.charger_id})
+    command.tickets = record.tickets
+    command.answered = {i for i in record.answered if 0 <= i < len(record.tickets)}
+    command.http_status = record.http_status
+    command.caveat = record.caveat
     command.wrote_flash = row.flash
     command.version = command.durable = 1
     # Leaving is written down before the sending: no later than then counts as sent.
-    sent_at = row.received_at if page.sent_at is None else page.sent_at
-    trusted = page.received_trusted if page.sent_at is None else page.sent_trusted
+    sent_at = row.received_at if record.sent_at is None else record.sent_at
+    trusted = record.received_trusted if record.sent_at is None else record.sent_trusted
     command.sent = _ago(sent_at, now, trusted=trusted)
     return command
 
 
-def _ago(wall: datetime, now: Moment, *, trusted: bool) -> Moment:
+def _ago(wall: datetime, now: Timestamp, *, trusted: bool) -> Timestamp:
     age_s = (now.wall - wall).total_seconds() if now.trusted and trusted else 0.0
-    return Moment(wall, now.mono_s - max(0.0, age_s), trusted)
+    return Timestamp(wall, now.mono_s - max(0.0, age_s), trusted)
 
 
-def _name_text(name: Name | None) -> str:
+def _name_text(name: IdempotencyKey | None) -> str:
     if name is None:
         return ""
     given = name[1]
@@ -230,7 +239,7 @@ def _name_text(name: Name | None) -> str:
 
 
 @dataclass(slots=True)
-class _Write:
+class _PendingWrite:
     """A row that is being written.
 
     Attributes:
@@ -245,12 +254,12 @@ class _Write:
     failed: int = 0
 
 
-class Scribe:
+class CommandPersistence:
     """Rows by key: changed, being written, owed to the store."""
 
     def __init__(self) -> None:
         self._changed: dict[Command, None] = {}
-        self._writes: dict[str, _Write] = {}
+        self._writes: dict[str, _PendingWrite] = {}
         self._owed: OrderedDict[str, Command] = OrderedDict()
         self._later: dict[Command, None] = {}
         self._later_at_s = math.inf
@@ -261,30 +270,30 @@ class Scribe:
         """Something is to be written or being written."""
         return bool(self._changed or self._writes)
 
-    def touch(self, command: Command) -> None:
+    def mark_dirty(self, command: Command) -> None:
         """Note that a command changed in a way that belongs on disk."""
         command.version += 1
         self._changed[command] = None
 
-    def touch_later(self, command: Command, mono_s: float) -> None:
+    def mark_dirty_later(self, command: Command, mono_s: float) -> None:
         """Note a change that may be written when there is nothing better to do."""
         self._later[command] = None
-        self._later_at_s = min(self._later_at_s, mono_s + LATER_S)
+        self._later_at_s = min(self._later_at_s, mono_s + DEFERRED_WRITE_S)
 
-    def hurry(self) -> None:
+    def flush_deferred(self) -> None:
         """Write now what was put off."""
         for command in self._later:
-            self.touch(command)
+            self.mark_dirty(command)
         self._later.clear()
         self._later_at_s = math.inf
 
-    def flush(self, now: Moment) -> Iterator[SaveCommand]:
+    def flush(self, now: Timestamp) -> Iterator[SaveCommand]:
         """Write what changed and is not being written."""
         for command in [c for c in self._changed if c.key not in self._writes]:
             del self._changed[command]
-            due_s = now.mono_s + WRITE_WITHIN_S
-            self._writes[command.key] = _Write(command, command.version, due_s)
-            yield SaveCommand(row_of(command))
+            due_s = now.mono_s + WRITE_TIMEOUT_S
+            self._writes[command.key] = _PendingWrite(command, command.version, due_s)
+            yield SaveCommand(to_row(command))
 
     def saved(self, key: str) -> Command | None:
         """Note that a row is committed; return its command, or None when nobody waits for it."""
@@ -301,14 +310,14 @@ class Scribe:
         write = self._writes.pop(key, None)
         if write is None:
             return None
-        self.owe(write.command, mono_s)
+        self.retry_later(write.command, mono_s)
         # None when the failure was acted upon already, because it took too long.
         return write.command if write.due_s < math.inf else None
 
     def overdue(self, mono_s: float) -> list[Command]:
         """Return the commands whose write takes too long, each once; take up what is due."""
         if self._later_at_s <= mono_s:
-            self.hurry()
+            self.flush_deferred()
         if self._retry_at_s <= mono_s:
             self.retry()
         late = [write for write in self._writes.values() if write.due_s <= mono_s]
@@ -316,7 +325,7 @@ class Scribe:
             write.due_s, write.failed = math.inf, write.command.version
         return [write.command for write in late]
 
-    def held_up(self) -> list[Command]:
+    def blocked(self) -> list[Command]:
         """Return commands that changed behind a write that counts as failed, each change once."""
         held = []
         for command in self._changed:
@@ -338,11 +347,11 @@ class Scribe:
         self._owed.clear()
         self._retry_at_s = math.inf
 
-    def owe(self, command: Command, mono_s: float) -> None:
+    def retry_later(self, command: Command, mono_s: float) -> None:
         """Keep a command that could not be written, until the store takes something again."""
         self._changed.pop(command, None)
         self._owed[command.key] = command
         self._owed.move_to_end(command.key)
         self._retry_at_s = min(self._retry_at_s, mono_s + RETRY_AFTER_S)
-        while len(self._owed) > MOST_OWED:
+        while len(self._owed) > MAX_RETRY_QUEUE:
             self._owed.popitem(last=False)

@@ -17,20 +17,20 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from bridge.core.commands.state_machine import Command
 from bridge.errors import CommandRefused
 
-MOST_WAITING_PER_CHARGER = 20
-MOST_WAITING = 200
-KEPT_PER_CHARGER = 4
-KEPT = 20
+MAX_WAITING_PER_CHARGER = 20
+MAX_WAITING = 200
+RESERVED_PER_CHARGER = 4
+RESERVED = 20
 
 
-class Lanes:
+class CommandQueues:
     """Waiting commands by charger."""
 
     def __init__(self) -> None:
-        self._lanes: OrderedDict[str, list[Command]] = OrderedDict()
+        self._by_charger: OrderedDict[str, list[Command]] = OrderedDict()
         self._places: dict[Command, frozenset[str]] = {}
 
-    def check_room(self, charger_id: str, ending: int = 0, *, reduces: bool = False) -> None:
+    def check_capacity(self, charger_id: str, ending: int = 0, *, reduces: bool = False) -> None:
         """Say no where no more may wait.
 
         Args:
@@ -41,13 +41,13 @@ class Lanes:
         Raises:
             CommandRefused: ``busy``.
         """
-        kept = KEPT_PER_CHARGER if reduces else 0
-        if len(self.waiting(charger_id)) + ending >= MOST_WAITING_PER_CHARGER + kept:
+        kept = RESERVED_PER_CHARGER if reduces else 0
+        if len(self.waiting(charger_id)) + ending >= MAX_WAITING_PER_CHARGER + kept:
             raise CommandRefused(
-                "busy", f"{MOST_WAITING_PER_CHARGER} commands wait for this charger"
+                "busy", f"{MAX_WAITING_PER_CHARGER} commands wait for this charger"
             )
-        if len(self._places) >= MOST_WAITING + (KEPT if reduces else 0):
-            raise CommandRefused("busy", f"{MOST_WAITING} commands wait")
+        if len(self._places) >= MAX_WAITING + (RESERVED if reduces else 0):
+            raise CommandRefused("busy", f"{MAX_WAITING} commands wait")
 
     def put(self, command: Command, chargers: Iterable[str] = ()) -> None:
         """Let a command wait where its arrival puts it.
@@ -58,41 +58,41 @@ class Lanes:
         """
         wanted = frozenset({command.charger_id, *chargers})
         for charger_id in wanted - self._places.get(command, frozenset()):
-            insort(self._lanes.setdefault(charger_id, []), command, key=_arrival)
+            insort(self._by_charger.setdefault(charger_id, []), command, key=_arrival)
         self._places[command] = wanted | self._places.get(command, frozenset())
 
     def remove(self, command: Command) -> None:
         """Take a command out, wherever it stands."""
         for charger_id in self._places.pop(command):
-            lane = self._lanes[charger_id]
-            lane.remove(command)
-            if not lane:
-                del self._lanes[charger_id]
+            queue = self._by_charger[charger_id]
+            queue.remove(command)
+            if not queue:
+                del self._by_charger[charger_id]
 
     def waiting(self, charger_id: str) -> Sequence[Command]:
         """Return what waits for a charger, in order."""
-        return self._lanes.get(charger_id, ())
+        return self._by_charger.get(charger_id, ())
 
-    def first(self, busy: Container[str]) -> Iterator[Command]:
+    def ready(self, busy: Container[str]) -> Iterator[Command]:
         """Yield what may go next, lanes in turn.
 
         Args:
             busy: Chargers that something is under way for; looked at anew for each lane.
         """
-        for charger_id in tuple(self._lanes):
-            lane = self._lanes.get(charger_id)
-            if lane and lane[0].charger_id == charger_id and self.may_go(lane[0], busy):
-                yield lane[0]
+        for charger_id in tuple(self._by_charger):
+            queue = self._by_charger.get(charger_id)
+            if queue and queue[0].charger_id == charger_id and self.is_ready(queue[0], busy):
+                yield queue[0]
 
-    def may_go(self, command: Command, busy: Container[str]) -> bool:
+    def is_ready(self, command: Command, busy: Container[str]) -> bool:
         """Say whether a command is the first wherever it waits, and nothing is under way there."""
         places = self._places.get(command, ())
-        return all(self._lanes[place][0] is command and place not in busy for place in places)
+        return all(self._by_charger[place][0] is command and place not in busy for place in places)
 
-    def served(self, charger_id: str) -> None:
+    def rotate(self, charger_id: str) -> None:
         """Note that a lane had its turn."""
-        if charger_id in self._lanes:
-            self._lanes.move_to_end(charger_id)
+        if charger_id in self._by_charger:
+            self._by_charger.move_to_end(charger_id)
 
 
 def _arrival(command: Command) -> int:

@@ -18,24 +18,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bridge.core.commands.active_commands import Book
-from bridge.core.commands.confirmation import Witness
-from bridge.core.commands.idempotency import REDELIVERED_WITHIN_S, REMEMBERED_S
-from bridge.core.commands.persistence import Page, name_of, page_of, revived, state_of
-from bridge.core.commands.queues import Lanes
-from bridge.core.commands.result_messages import reply
-from bridge.core.commands.send_policy import Flow
-from bridge.core.commands.state_machine import FINAL, Command, State, Step
+from bridge.core.commands.active_commands import ActiveCommands
+from bridge.core.commands.confirmation import CommandConfirmation
+from bridge.core.commands.idempotency import CACHE_TTL_S, REDELIVERY_WINDOW_S
+from bridge.core.commands.persistence import (
+    CommandRecord,
+    read_idempotency_key,
+    read_record,
+    restore_command,
+    state_of,
+)
+from bridge.core.commands.queues import CommandQueues
+from bridge.core.commands.result_messages import build_result
+from bridge.core.commands.send_policy import SendPolicy
+from bridge.core.commands.state_machine import FINAL, Command, State, Transition
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.effects import Effect, Note
+from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
 
 
 @dataclass(frozen=True, slots=True)
-class _Own:
+class _ThisProcess:
     """What this process made of an order before it could read the store.
 
     Attributes:
@@ -55,124 +61,141 @@ class Recovery:
     """
 
     def __init__(
-        self, book: Book, lanes: Lanes, flow: Flow, witness: Witness, settings: CommandSettings
+        self,
+        active: ActiveCommands,
+        queues: CommandQueues,
+        send_policy: SendPolicy,
+        confirmation: CommandConfirmation,
+        settings: CommandSettings,
     ) -> None:
-        self._book = book
-        self._lanes = lanes
-        self._flow = flow
-        self._witness = witness
+        self._active = active
+        self._queues = queues
+        self._send_policy = send_policy
+        self._confirmation = confirmation
         self._settings = settings
         self.alive_at: datetime | None = None
 
-    def restore(self, rows: tuple[CommandRow, ...], now: Moment) -> Iterator[Effect]:
+    def restore(self, rows: tuple[CommandRow, ...], now: Timestamp) -> Iterator[Effect]:
         """Take the rows of the store, in any order."""
-        readable: list[tuple[CommandRow, Page]] = []
+        readable: list[tuple[CommandRow, CommandRecord]] = []
         for row in rows:
             try:
-                readable.append((row, page_of(row)))
+                readable.append((row, read_record(row)))
             except DecodeError as error:
                 yield _unreadable(error)
         # Before any of them is remembered: only then is what is known this process's own.
-        ours = {row.key: self._taken_here(row, page, now) for row, page in readable}
-        for row, page in sorted(readable, key=_arrival):
-            self._book.skip_seq(page.seq)
-            if page.received_trusted:
+        ours = {row.key: self._taken_here(row, record, now) for row, record in readable}
+        for row, record in sorted(readable, key=_arrival):
+            self._active.reserve_sequence(record.seq)
+            if record.received_trusted:
                 self.alive_at = max(row.received_at, self.alive_at or row.received_at)
             try:
                 state = state_of(row)
                 if (own := ours[row.key]) is not None:
-                    yield from self._close(row, page, own, now)
+                    yield from self._close(row, record, own, now)
                 elif state in FINAL:
-                    yield from self._recall(row, page, state, now)
+                    yield from self._recall(row, record, state, now)
                 else:
-                    command = revived(row, page, now)
-                    self._book.revive(command)
+                    command = restore_command(row, record, now)
+                    self._active.restore(command)
                     yield from self._go_on(command, now)
             except DecodeError as error:
                 yield _unreadable(error)
 
-    def _taken_here(self, row: CommandRow, page: Page, now: Moment) -> _Own | None:
+    def _taken_here(
+        self, row: CommandRow, record: CommandRecord, now: Timestamp
+    ) -> _ThisProcess | None:
         """Say what this process made of the same order before it could read the store."""
         try:
-            fate = self._book.memory.find(name_of(row), now.mono_s)
+            entry = self._active.cache.find(read_idempotency_key(row), now.mono_s)
         except DecodeError:
             return None  # it is read again, and noted then
-        if fate is not None and fate.content == (row.command, page.argument):
-            return _Own(fate.command, fate.answer)
-        delivery = self._book.deliveries.inherited(row.digest, page.message_id)
-        return None if delivery is None else _Own(delivery.command, b"")
+        if entry is not None and entry.content == (row.command, record.argument):
+            return _ThisProcess(entry.command, entry.answer)
+        seen = self._active.redeliveries.of_earlier_process(row.digest, record.message_id)
+        return None if seen is None else _ThisProcess(seen.command, b"")
 
-    def _close(self, row: CommandRow, page: Page, own: _Own, now: Moment) -> Iterator[Effect]:
+    def _close(
+        self, row: CommandRow, record: CommandRecord, own: _ThisProcess, now: Timestamp
+    ) -> Iterator[Effect]:
         """End the row of a command that this process has as its own."""
-        old = revived(row, page, now)
+        old = restore_command(row, record, now)
         if row.flash:
-            self._flow.wrote(row.charger_id, row.command, now.mono_s - _age_s(row, now))
+            self._send_policy.count_flash_write(
+                row.charger_id, row.command, now.mono_s - _age_s(row, now)
+            )
         if old.state not in FINAL:
-            old.step(Step.RESTART)
-            old.step(Step.REPLACE if old.state is State.WAITING else Step.SILENCE)
+            old.apply(Transition.RESTART)
+            old.apply(Transition.REPLACE if old.state is State.WAITING else Transition.TIMEOUT)
         # Before the row of this process in the next start, whose answer then counts.
-        old.seq, old.asks, old.is_told = 0, [], True
+        old.seq, old.waiters, old.is_told = 0, [], True
         command, answer = own.command, own.answer
         if command is not None and command.state not in FINAL:
-            missing = [ask for ask in page.asks if ask not in command.asks]
-            command.asks += missing
+            missing = [reply_to for reply_to in record.asks if reply_to not in command.waiters]
+            command.waiters += missing
             if missing:
-                self._book.scribe.touch(command)
+                self._active.persistence.mark_dirty(command)
         elif command is not None:
             answer = command.answer
-        old.answer = answer or reply(old, now).document()
-        if answer and len(page.asks) > 1:
+        old.answer = answer or build_result(old, now).document()
+        if answer and len(record.asks) > 1:
             # Others asked too, and only the one whose message came again was answered here.
-            old.asks, old.is_told = list(page.asks), False
-            yield from self._book.repeat(old)
-        self._book.scribe.touch(old)
+            old.waiters, old.is_told = list(record.asks), False
+            yield from self._active.republish_result(old)
+        self._active.persistence.mark_dirty(old)
 
-    def _recall(self, row: CommandRow, page: Page, state: State, now: Moment) -> Iterator[Effect]:
+    def _recall(
+        self, row: CommandRow, record: CommandRecord, state: State, now: Timestamp
+    ) -> Iterator[Effect]:
         """Remember a command that has its final answer."""
         age_s = _age_s(row, now)
         since_s = now.mono_s - age_s
-        if age_s < REMEMBERED_S:
+        if age_s < CACHE_TTL_S:
             if row.flash:
-                self._flow.wrote(row.charger_id, row.command, since_s)
+                self._send_policy.count_flash_write(row.charger_id, row.command, since_s)
             if state is not State.REFUSED:
-                content = (row.command, page.argument)
-                self._book.memory.recall(name_of(row), content, since_s, row.answer)
-        if age_s < REDELIVERED_WITHIN_S:
+                content = (row.command, record.argument)
+                self._active.cache.restore(read_idempotency_key(row), content, since_s, row.answer)
+        if age_s < REDELIVERY_WINDOW_S:
             # That the broker has the answer of an earlier connection says that it had our PUBACK
             # before it: only one that restored an older memory delivers the message again, and its
             # packet identifier may name another one by now. What must not run twice is guarded
             # against the former, everything else is taken for the latter.
             spec = CATALOGUE.get(row.command)
-            if not page.is_told or spec is None or not spec.idempotent:
-                self._book.deliveries.add(row.digest, page.message_id, None, since_s)
-        if not page.is_told:
-            command = revived(row, page, now)
+            if not record.is_told or spec is None or not spec.idempotent:
+                self._active.redeliveries.add(row.digest, record.message_id, None, since_s)
+        if not record.is_told:
+            command = restore_command(row, record, now)
             command.answer = row.answer
-            yield from self._book.repeat(command)
+            yield from self._active.republish_result(command)
 
-    def _go_on(self, command: Command, now: Moment) -> Iterator[Effect]:
+    def _go_on(self, command: Command, now: Timestamp) -> Iterator[Effect]:
         """Decide about a command that has no final answer."""
         if command.wrote_flash:
-            self._flow.wrote(command.charger_id, command.spec.name, command.received.mono_s)
+            self._send_policy.count_flash_write(
+                command.charger_id, command.spec.name, command.received.mono_s
+            )
         if command.state is not State.WAITING:
-            command.step(Step.RESTART)
-            self._witness.watch(command, now, since_s=now.mono_s, is_restored=True)
-            self._book.scribe.touch(command)
-            if self._witness.request(command) is None:
-                yield from self._book.finish(command, Step.SILENCE, now)
+            command.apply(Transition.RESTART)
+            self._confirmation.start_timeout(command, now, since_s=now.mono_s, is_restored=True)
+            self._active.persistence.mark_dirty(command)
+            if self._confirmation.verification_request(command) is None:
+                yield from self._active.finish(command, Transition.TIMEOUT, now)
             return
         command.sent = None
-        command.step(Step.RESTART)
+        command.apply(Transition.RESTART)
         try:
             self._check(command)
         except CommandRefused as refusal:
-            yield from self._book.finish(command, Step.REFUSE, now, refusal.reason, refusal.detail)
+            yield from self._active.finish(
+                command, Transition.REFUSE, now, refusal.reason, refusal.detail
+            )
             return
         if command.expires_s <= now.mono_s:
-            yield from self._book.finish(command, Step.LATE, now)
+            yield from self._active.finish(command, Transition.LATE, now)
             return
         command.due_s = command.expires_s
-        self._lanes.put(command)
+        self._queues.put(command)
 
     def _check(self, command: Command) -> None:
         spec = command.spec
@@ -180,17 +203,17 @@ class Recovery:
             raise CommandRefused(
                 "not_allowed", f"commands.allow does not name {spec.name} any more"
             )
-        spec.read(command.order.value, self._settings.max_current_a)
+        spec.read(command.request.value, self._settings.max_current_a)
 
 
-def _arrival(readable: tuple[CommandRow, Page]) -> int:
+def _arrival(readable: tuple[CommandRow, CommandRecord]) -> int:
     return readable[1].seq
 
 
-def _unreadable(error: DecodeError) -> Note:
-    return Note("error", "command.row_unreadable", {"error": str(error)})
+def _unreadable(error: DecodeError) -> LogEntry:
+    return LogEntry("error", "command.row_unreadable", {"error": str(error)})
 
 
-def _age_s(row: CommandRow, now: Moment) -> float:
+def _age_s(row: CommandRow, now: Timestamp) -> float:
     """Return the age of a row; nothing is old by a clock that cannot be believed."""
     return max(0.0, (now.wall - row.received_at) / timedelta(seconds=1)) if now.trusted else 0.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ReplyTo:
     """Somebody who waits for an answer.
 
     Attributes:

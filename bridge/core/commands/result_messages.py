@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.core.commands.results import Answer, answer_to
+from bridge.core.commands.results import CommandResult, result_messages
 from bridge.core.commands.state_machine import FINAL, Command, State
-from bridge.core.commands.validation import ask_of, id_of
-from bridge.core.effects import Effect, Note
+from bridge.core.commands.validation import id_of, reply_to_of
+from bridge.core.effects import Effect, LogEntry
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
-from bridge.core.topics import Topics, is_level
+from bridge.core.records.moment import Timestamp
+from bridge.core.topics import Topics, is_topic_level
 from bridge.errors import CommandRefused
 
-LONGEST_DETAIL = 200
+MAX_DETAIL_LENGTH = 200
 
 DETAILS: Final = {
     State.EXPIRED: "its time ran out before it could be sent",
@@ -23,9 +23,9 @@ DETAILS: Final = {
 }
 
 
-def reply(
-    command: Command, now: Moment, reason: str | None = None, detail: str | None = None
-) -> Answer:
+def build_result(
+    command: Command, now: Timestamp, reason: str | None = None, detail: str | None = None
+) -> CommandResult:
     """Say where a command is.
 
     Args:
@@ -36,13 +36,13 @@ def reply(
     """
     said = detail or DETAILS.get(command.state) or command.spec.side_effects(command.argument)
     sentence = "; ".join(part for part in (said, command.caveat) if part) or None
-    return Answer(
-        id=command.order.id,
+    return CommandResult(
+        id=command.request.id,
         command=command.spec.name,
         state=command.state.value,
         final=command.state in FINAL,
         reason=reason,
-        detail=sentence and sentence[:LONGEST_DETAIL],
+        detail=sentence and sentence[:MAX_DETAIL_LENGTH],
         http_status=command.http_status,
         ticks=next((t.ticks for t in command.tickets if t.ticks), None),
         received=command.received,
@@ -50,18 +50,20 @@ def reply(
     )
 
 
-def tell(command: Command, topics: Topics, document: bytes) -> Iterator[Publish]:
+def publish_result(command: Command, topics: Topics, document: bytes) -> Iterator[Publish]:
     """Answer everybody who waits for a command."""
-    for ask in command.asks:
-        yield from answer_to(ask, topics, command.charger_id, command.spec.name, document)
+    for reply_to in command.waiters:
+        yield from result_messages(
+            reply_to, topics, command.charger_id, command.spec.name, document
+        )
 
 
-def turn_away(
+def refuse_message(
     refusal: CommandRefused,
     message: MqttMessage,
     whom: tuple[str, str],
     topics: Topics,
-    now: Moment,
+    now: Timestamp,
 ) -> Iterator[Effect]:
     """Answer a message that no command was made of.
 
@@ -73,7 +75,7 @@ def turn_away(
         now: When it arrived.
     """
     charger_id, name = whom
-    answer = Answer(
+    result = CommandResult(
         id=id_of(message),
         command=name,
         state=State.REFUSED.value,
@@ -83,10 +85,12 @@ def turn_away(
         received=now,
         at=now,
     )
-    yield from answer_to(ask_of(message, topics), topics, charger_id, name, answer.document())
+    yield from result_messages(
+        reply_to_of(message, topics), topics, charger_id, name, result.document()
+    )
     facts = {
-        "charger_id": charger_id if is_level(charger_id) else None,
-        "command": name if is_level(name) else None,
+        "charger_id": charger_id if is_topic_level(charger_id) else None,
+        "command": name if is_topic_level(name) else None,
         "reason": refusal.reason,
     }
-    yield Note("info", "command.refused", facts)
+    yield LogEntry("info", "command.refused", facts)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bridge.core.commands.reply_to import Ask
+from bridge.core.commands.reply_to import ReplyTo
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
-from bridge.core.topics import Topics, is_level
+from bridge.core.records.moment import Timestamp
+from bridge.core.topics import Topics, is_topic_level
 from bridge.core.value_format import iso_utc
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What is said about a command.
 
     Attributes:
@@ -40,8 +40,8 @@ class Answer:
     command: str
     state: str
     final: bool
-    received: Moment
-    at: Moment
+    received: Timestamp
+    at: Timestamp
     reason: str | None = None
     detail: str | None = None
     http_status: int | None = None
@@ -71,15 +71,17 @@ class Answer:
         )
 
 
-def answer_to(
-    ask: Ask, topics: Topics, charger_id: str, command: str, document: bytes
+def result_messages(
+    reply_to: ReplyTo, topics: Topics, charger_id: str, command: str, document: bytes
 ) -> Iterator[Publish]:
     """Yield the publications of one answer to one asker.
 
     The names come from outside where a command was refused; what is no topic level gets no result
     topic.
     """
-    if is_level(charger_id) and is_level(command):
+    if is_topic_level(charger_id) and is_topic_level(command):
         yield Publish(topics.result(charger_id, command), document, retained=False)
-    if ask.response_topic is not None:
-        yield Publish(ask.response_topic, document, retained=False, correlation=ask.correlation)
+    if reply_to.response_topic is not None:
+        yield Publish(
+            reply_to.response_topic, document, retained=False, correlation=reply_to.correlation
+        )

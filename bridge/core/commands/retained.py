@@ -12,7 +12,7 @@ Rules:
 2. Where it cannot be told, the ``set/`` topics are subscribed to again behind a command: the broker
    then sends what it keeps. Not a second, narrower subscription: between subscribing and
    unsubscribing, brokers deliver twice what fits both.
-3. One look in :data:`LOOK_EVERY_S`, for all commands that came meanwhile.
+3. One look in :data:`CHECK_EVERY_S`, for all commands that came meanwhile.
 4. Whatever is found on a topic of a charger of ours is emptied and named in an alert. One that ran
    as a live command has its answer already and gets no other.
 """
@@ -23,23 +23,23 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge.core.alerts import Alerts
-from bridge.core.commands.validation import digest_of
-from bridge.core.effects import AskRetained, Effect, Note
+from bridge.core.commands.validation import message_digest
+from bridge.core.effects import Effect, LogEntry, ReadRetained
 from bridge.core.events import MqttConnected, MqttMessage
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 
 ALERT: Final = "retained_command"
-LOOK_EVERY_S: Final = 2.0
+CHECK_EVERY_S: Final = 2.0
 # What we emptied comes back to us within this time, where the broker lets us hear ourselves.
-ECHO_WITHIN_S: Final = 10.0
+ECHO_TIMEOUT_S: Final = 10.0
 # What a look brings arrives within this time.
-LOOK_ENDS_S: Final = 5.0
+CHECK_TIMEOUT_S: Final = 5.0
 # Without another one for a day whoever published it seems to have stopped.
 QUIET_S: Final = 86_400.0
-MOST_NAMED: Final = 5
-MOST_REMEMBERED: Final = 1_000
+MAX_NAMED: Final = 5
+MAX_REMEMBERED: Final = 1_000
 HINT: Final = "publish commands without the retain flag (mosquitto_pub without -r)"
 
 
@@ -83,34 +83,34 @@ class RetainedWatch:
         self._is_up = False
         self._look_s = math.inf
 
-    def tried(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+    def tried(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
         """Take a message on the heartbeat topic: ours was empty, and published as retained."""
         if not event.payload and not event.retained and not self.is_unsure:
             self.is_unsure = True
-            yield Note("warning", "mqtt.retain_unsure", {"hint": HINT})
+            yield LogEntry("warning", "mqtt.retain_unsure", {"hint": HINT})
             yield from self._look(now)  # behind what came before this was known
 
     # -- commands ------------------------------------------------------------------------------
 
-    def is_ours(self, event: MqttMessage, now: Moment) -> bool:
+    def is_ours(self, event: MqttMessage, now: Timestamp) -> bool:
         """Say whether a message is the one with which we emptied its topic; true once for each."""
         since_s = self._emptied.get(event.topic, -math.inf)
-        if event.payload or now.mono_s - since_s >= ECHO_WITHIN_S:
+        if event.payload or now.mono_s - since_s >= ECHO_TIMEOUT_S:
             return False
         del self._emptied[event.topic]
         return True
 
-    def is_answered(self, event: MqttMessage, now: Moment) -> bool:
+    def is_answered(self, event: MqttMessage, now: Timestamp) -> bool:
         """Say whether a retained message needs no answer: it ran, or a look brought it again."""
-        is_copy = self.is_unsure or now.mono_s - self._looked_s < LOOK_ENDS_S
+        is_copy = self.is_unsure or now.mono_s - self._looked_s < CHECK_TIMEOUT_S
         return event.retained and is_copy and self._key(event) in self._answered
 
-    def served(self, now: Moment) -> Iterator[Effect]:
+    def served(self, now: Timestamp) -> Iterator[Effect]:
         """Look at what was there before these chargers were known to be ours."""
         if self._is_up:
             yield from self._look(now)
 
-    def live(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+    def live(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
         """Take a command that came as a live one."""
         if self.is_unsure and event.payload:
             self.answered(event)
@@ -119,22 +119,22 @@ class RetainedWatch:
     def answered(self, event: MqttMessage) -> None:
         """Note that a message has its answer, whether it runs or not."""
         self._answered[self._key(event)] = None
-        if len(self._answered) > MOST_REMEMBERED:
+        if len(self._answered) > MAX_REMEMBERED:
             self._answered.popitem(last=False)
 
-    def found(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+    def found(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
         """Take a retained command for a charger of ours: empty its topic, and name it."""
         self.answered(event)
         if not event.payload:
             return
         self._emptied[event.topic] = now.mono_s
-        if len(self._emptied) > MOST_REMEMBERED:
+        if len(self._emptied) > MAX_REMEMBERED:
             self._emptied.popitem(last=False)
         yield Publish(event.topic, b"")
-        if len(self._named) <= MOST_NAMED:
+        if len(self._named) <= MAX_NAMED:
             self._named[event.topic] = None
         self._quiet_s = now.mono_s + QUIET_S
-        names = ", ".join(list(self._named)[:MOST_NAMED]) + ", …" * (len(self._named) > MOST_NAMED)
+        names = ", ".join(list(self._named)[:MAX_NAMED]) + ", …" * (len(self._named) > MAX_NAMED)
         yield from self._alerts.raise_(
             ALERT,
             f"a command was published with the retain flag, and emptied: {names}",
@@ -149,7 +149,7 @@ class RetainedWatch:
         due_s = min(self._look_s, self._quiet_s)
         return due_s if due_s < math.inf else None
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Look behind the commands that came since the last look; forget what is long over."""
         if now.mono_s >= self._look_s:
             yield from self._look(now)
@@ -160,14 +160,14 @@ class RetainedWatch:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _look(self, now: Moment) -> Iterator[Effect]:
-        due_s = self._looked_s + LOOK_EVERY_S
+    def _look(self, now: Timestamp) -> Iterator[Effect]:
+        due_s = self._looked_s + CHECK_EVERY_S
         if now.mono_s < due_s:
             self._look_s = due_s
             return
         self._look_s, self._looked_s = math.inf, now.mono_s
-        yield AskRetained(self._topics.command("+", "+"))
+        yield ReadRetained(self._topics.command("+", "+"))
 
     @staticmethod
     def _key(event: MqttMessage) -> tuple[str, str]:
-        return event.topic, digest_of(event)
+        return event.topic, message_digest(event)

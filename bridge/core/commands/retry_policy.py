@@ -25,8 +25,8 @@ from bridge.errors import (
     RateLimited,
 )
 
-SHORTEST_WAIT_S = 1.0
-LONGEST_WAIT_S = 30.0
+MIN_WAIT_S = 1.0
+MAX_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
-class TooLate:
+class Expire:
     """Answer ``expired``: it would have to wait beyond its time, and not because of the cloud."""
 
 
@@ -62,7 +62,7 @@ class Taken:
     """The cloud took it and what else it said is lost: what the charger does tells the rest."""
 
 
-Verdict = RetryIn | GiveUp | TooLate | InDoubt | Taken
+RetryDecision = RetryIn | GiveUp | Expire | InDoubt | Taken
 
 
 def decide(
@@ -72,7 +72,7 @@ def decide(
     attempts: int,
     left_s: float,
     is_lookup: bool = False,
-) -> Verdict:
+) -> RetryDecision:
     """Say what follows from a failed call.
 
     Args:
@@ -83,7 +83,7 @@ def decide(
         is_lookup: The call only asked for something; it carried nothing out.
     """
     idempotent = idempotent or is_lookup
-    backoff_s = min(LONGEST_WAIT_S, 2.0 ** min(attempts - 1, 10))
+    backoff_s = min(MAX_WAIT_S, 2.0 ** min(attempts - 1, 10))
     match error:
         case AnswerUnusable() if not is_lookup:
             return Taken()
@@ -92,8 +92,8 @@ def decide(
         case OutcomeUnknown() if not is_lookup:
             return InDoubt()
         case RateLimited(local=True):
-            wait_s = max(SHORTEST_WAIT_S, error.retry_after_s)
-            return RetryIn(wait_s) if wait_s < left_s else TooLate()
+            wait_s = max(MIN_WAIT_S, error.retry_after_s)
+            return RetryIn(wait_s) if wait_s < left_s else Expire()
         case RateLimited():
             wait_s = max(backoff_s, error.retry_after_s)
             may_wait = idempotent and wait_s < left_s

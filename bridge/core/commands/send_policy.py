@@ -11,7 +11,8 @@ Rules:
 3. Dynamic limits of one charger are :data:`PACE_S` apart on average: a few may follow each other
    at once, a stream of them may not. One that lowers always may.
 4. ``resume`` and ``toggle`` put the dynamic limit to its maximum a moment after their answer. A
-   limit behind them waits until that was seen, or for :data:`LAG_S`, so that it stands afterwards.
+   limit behind them waits until that was seen, or for :data:`RESUME_EFFECT_DELAY_S`, so that it
+   stands afterwards.
 """
 
 import math
@@ -20,18 +21,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.core.commands.shown_state import Known, is_lower
+from bridge.core.commands.shown_state import ShownState, is_lower
 from bridge.core.commands.state_machine import Command
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 # evcc waits 10 s between two limits; the vendor takes one a second. A load balancer with a period
 # of a few seconds must not be slowed down by us, and a person who tries values not at all.
 PACE_S: Final = 2.0
 BURST: Final = 3
 # Seconds were seen between the answer to a resume and its effect (evcc pull requests 1823, 8588).
-LAG_S: Final = 5.0
+RESUME_EFFECT_DELAY_S: Final = 5.0
 FLASH_SPACING_S: Final = 60.0
 OTHERS_TIMES: Final = 10
 INSTALLER: Final = frozenset(s.name for s in CATALOGUE.values() if s.group == "installer")
@@ -40,19 +41,19 @@ DYNAMIC_CURRENT: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Defer:
     """Not yet."""
 
     until_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Skip:
+class NoChange:
     """There is nothing to change."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deny:
+class Refuse:
     """No.
 
     Attributes:
@@ -64,42 +65,42 @@ class Deny:
     detail: str
 
 
-class Flow:
+class SendPolicy:
     """What was sent lately, per charger."""
 
-    def __init__(self, known: Known, flash_writes_per_day: int) -> None:
-        self._known = known
+    def __init__(self, shown: ShownState, flash_writes_per_day: int) -> None:
+        self._shown = shown
         self._most_writes = flash_writes_per_day
         self._limits: dict[tuple[str, str], Mapping[int, float]] = {}
         self._limits_s: dict[tuple[str, str], deque[float]] = {}
         self._lagging: dict[str, float] = {}
         self._writes: dict[str, deque[tuple[float, str]]] = {}
 
-    def allow(self, flash_writes_per_day: int) -> None:
+    def set_flash_limit(self, flash_writes_per_day: int) -> None:
         """Count by another limit from now on."""
         self._most_writes = flash_writes_per_day
 
     def forget(self, charger_id: str) -> None:
         """Give back what is held of a charger."""
-        self._known.forget(charger_id)
+        self._shown.forget(charger_id)
         for held in (self._limits, self._limits_s):
             for key in [key for key in held if key[0] == charger_id]:
                 del held[key]
         self._lagging.pop(charger_id, None)
         self._writes.pop(charger_id, None)
 
-    def judge(self, command: Command, now: Moment) -> Hold | Skip | Deny | None:
+    def evaluate(self, command: Command, now: Timestamp) -> Defer | NoChange | Refuse | None:
         """Say what is to become of a command whose turn it is; None when it goes."""
         spec = command.spec
         if (until_s := self._held_until_s(command, now)) > now.mono_s:
-            return Hold(until_s)
-        if spec.skips_equal and self._known.is_shown(command, now):
-            return Skip()
+            return Defer(until_s)
+        if spec.skips_equal and self._shown.already_set(command, now):
+            return NoChange()
         if spec.is_paced and (until_s := self._paced_until_s(command)) > now.mono_s:
-            return Hold(until_s)
+            return Defer(until_s)
         return self._flash(command, now) if spec.flash else None
 
-    def sent(self, command: Command, now: Moment) -> None:
+    def sent(self, command: Command, now: Timestamp) -> None:
         """Note that a command goes out."""
         spec, charger_id = command.spec, command.charger_id
         limits = spec.limits(command.argument)
@@ -110,15 +111,15 @@ class Flow:
         if spec.lags:
             self._lagging[charger_id] = math.inf
         if spec.flash:
-            self.wrote(charger_id, spec.name, now.mono_s)
-        self._known.sent(command, now)
+            self.count_flash_write(charger_id, spec.name, now.mono_s)
+        self._shown.sent(command, now)
 
-    def answered(self, command: Command, now: Moment) -> None:
+    def answered(self, command: Command, now: Timestamp) -> None:
         """Note that the cloud answered, well or badly: what lags takes its time from here."""
         if command.spec.lags and self._lagging.get(command.charger_id) == math.inf:
-            self._lagging[command.charger_id] = now.mono_s + LAG_S
+            self._lagging[command.charger_id] = now.mono_s + RESUME_EFFECT_DELAY_S
 
-    def not_carried_out(self, command: Command) -> None:
+    def undo(self, command: Command) -> None:
         """Take a sending back: nothing happened."""
         if command.spec.lags:
             self._lagging.pop(command.charger_id, None)
@@ -126,18 +127,18 @@ class Flow:
         if command.spec.flash and writes:
             writes.pop()
 
-    def observed(self, observation: Observation, now: Moment) -> bool:
+    def observed(self, observation: Observation, now: Timestamp) -> bool:
         """Take an observation; say whether it changed something."""
-        changed = self._known.observed(observation, now)
+        changed = self._shown.observed(observation, now)
         if changed and observation.spec.id == DYNAMIC_CURRENT and observation.value:
             self._lagging.pop(observation.charger_id, None)
         return changed
 
-    def wrote(self, charger_id: str, name: str, mono_s: float) -> None:
+    def count_flash_write(self, charger_id: str, name: str, mono_s: float) -> None:
         """Count a write of the flash memory, ours or of an earlier process."""
         self._writes.setdefault(charger_id, deque()).append((mono_s, name))
 
-    def _held_until_s(self, command: Command, now: Moment) -> float:
+    def _held_until_s(self, command: Command, now: Timestamp) -> float:
         """Return when the effect of an earlier command is surely over."""
         if DYNAMIC_CURRENT not in command.spec.limits(command.argument):
             return 0.0
@@ -154,7 +155,7 @@ class Flow:
             return 0.0
         return sent_s[0] + BURST * PACE_S
 
-    def _flash(self, command: Command, now: Moment) -> Deny | None:
+    def _flash(self, command: Command, now: Timestamp) -> Refuse | None:
         writes = self._writes.get(command.charger_id, deque())
         while writes and writes[0][0] <= now.mono_s - DAY_S:
             writes.popleft()
@@ -163,12 +164,12 @@ class Flow:
         same = [at_s for at_s, name in alike if name == command.spec.name]
         if is_limit and same and now.mono_s < same[-1] + FLASH_SPACING_S:
             wait_s = math.ceil(same[-1] + FLASH_SPACING_S - now.mono_s)
-            return Deny("flash_budget", f"it was written just now: again in {wait_s} s")
+            return Refuse("flash_budget", f"it was written just now: again in {wait_s} s")
         most = self._most_writes * (1 if is_limit else OTHERS_TIMES)
         if len(alike) >= most:
             detail = f"{most} a day, by commands.flash_writes_per_day"
             if alike:
                 hours = (alike[0][0] + DAY_S - now.mono_s) / 3600.0
                 detail += f": again in {hours:.1f} h"
-            return Deny("flash_budget", detail)
+            return Refuse("flash_budget", detail)
         return None

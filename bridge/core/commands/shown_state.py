@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from bridge.core.commands.state_machine import Command, State
-from bridge.core.commands.validation import Order
+from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import Expected
 from bridge.core.easee.decode import Observation, Value
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 # Two polls at the default interval; a command that is repeated more slowly is simply sent.
 FRESH_S: Final = 120.0
@@ -27,7 +27,7 @@ OFFLINE = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WatchedValue:
     """The newest value of an observation.
 
     Attributes:
@@ -41,13 +41,13 @@ class Reading:
     arrived_s: float
 
 
-class Readings:
+class WatchedValues:
     """The newest value of every observation that may prove a command."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, int], Reading] = {}
+        self._held: dict[tuple[str, int], WatchedValue] = {}
 
-    def get(self, charger_id: str, number: int) -> Reading | None:
+    def get(self, charger_id: str, number: int) -> WatchedValue | None:
         """Return the newest reading, or None before the first."""
         return self._held.get((charger_id, number))
 
@@ -62,7 +62,7 @@ class Readings:
         held = self._held.get(key)
         if held is not None and observation.measured_at < held.measured_at:
             return False
-        self._held[key] = Reading(observation.value, observation.measured_at, mono_s)
+        self._held[key] = WatchedValue(observation.value, observation.measured_at, mono_s)
         return (
             held is not None
             and held.measured_at < observation.measured_at
@@ -70,14 +70,14 @@ class Readings:
         )
 
 
-class Known:
+class ShownState:
     """Readings, and what our own commands did to them."""
 
     def __init__(self) -> None:
-        self.readings = Readings()
+        self.readings = WatchedValues()
         self._stream_since_s: float | None = None
         # By charger and observation: when it was moved by us, and to what, where that is certain.
-        self._moved: dict[tuple[str, int], tuple[Moment, Expected | None]] = {}
+        self._moved: dict[tuple[str, int], tuple[Timestamp, Expected | None]] = {}
         # The limit that was sent last has an end: it is not the same as one without.
         self._timed: set[tuple[str, str]] = set()
 
@@ -87,7 +87,7 @@ class Known:
         self._moved = {key: move for key, move in self._moved.items() if key[0] != charger_id}
         self._timed = {key for key in self._timed if key[0] != charger_id}
 
-    def stream(self, now: Moment, *, is_up: bool) -> None:
+    def stream(self, now: Timestamp, *, is_up: bool) -> None:
         """Note that the push source was opened or lost."""
         self._stream_since_s = now.mono_s if is_up else None
 
@@ -96,7 +96,7 @@ class Known:
         """The push source is open."""
         return self._stream_since_s is not None
 
-    def observed(self, observation: Observation, now: Moment) -> bool:
+    def observed(self, observation: Observation, now: Timestamp) -> bool:
         """Take an observation; say whether it changed something."""
         key = (observation.charger_id, observation.spec.id)
         moved = self._moved.get(key)
@@ -109,7 +109,7 @@ class Known:
                 del self._moved[key]
         return changed
 
-    def sent(self, command: Command, now: Moment) -> None:
+    def sent(self, command: Command, now: Timestamp) -> None:
         """Note that a command went out: what it moves is not known any more."""
         spec = command.spec
         expected: dict[int, Expected] = {}
@@ -125,7 +125,7 @@ class Known:
         else:
             self._timed.discard(key)
 
-    def settled(self, command: Command) -> None:
+    def command_finished(self, command: Command) -> None:
         """Note a command's end: what it set and the charger shows is known again."""
         charger_id, spec = command.charger_id, command.spec
         if command.state not in (State.CONFIRMED, State.NOOP) or not spec.skips_equal:
@@ -136,7 +136,7 @@ class Known:
                 if reading is not None and expected(reading.value):
                     self._moved.pop((charger_id, number), None)
 
-    def fresh(self, charger_id: str, number: int, now: Moment) -> Reading | None:
+    def reliable(self, charger_id: str, number: int, now: Timestamp) -> WatchedValue | None:
         """Return a reading that may be reasoned from, or None."""
         reading = self.readings.get(charger_id, number)
         is_moved = (charger_id, number) in self._moved
@@ -146,21 +146,21 @@ class Known:
         is_held = since_s is not None and reading.arrived_s >= since_s
         return reading if is_held or now.mono_s - reading.arrived_s < FRESH_S else None
 
-    def is_shown(self, command: Command, now: Moment) -> bool:
+    def already_set(self, command: Command, now: Timestamp) -> bool:
         """Say whether the charger shows already what a command would set."""
         charger_id, spec = command.charger_id, command.spec
         if getattr(command.argument, "minutes", 0) or (charger_id, spec.name) in self._timed:
             return False
         return any(
             all(
-                (reading := self.fresh(charger_id, number, now)) is not None
+                (reading := self.reliable(charger_id, number, now)) is not None
                 and expected(reading.value)
                 for number, expected in evidence.items()
             )
             for evidence in spec.reflects(command.argument)
         )
 
-    def reduces(self, command: Command, now: Moment) -> bool:
+    def reduces(self, command: Command, now: Timestamp) -> bool:
         """Say whether a command can only stop a charge or make it smaller."""
         limits = command.spec.limits(command.argument)
         if not limits:
@@ -170,21 +170,21 @@ class Known:
             not any(limits.values()) or (held is not None and is_lower(limits, held))
         )
 
-    def energizes(self, order: Order, now: Moment) -> bool:
+    def energizes(self, request: CommandRequest, now: Timestamp) -> bool:
         """Say whether an order can start a charge or let one grow."""
-        if not order.spec.energizes(order.argument):
+        if not request.spec.energizes(request.argument):
             return False
-        limits = order.spec.limits(order.argument)
-        held = self._amps(order.charger_id, limits, now)
+        limits = request.spec.limits(request.argument)
+        held = self._amps(request.charger_id, limits, now)
         return held is None or not limits or any(limits[n] > held[n] for n in limits)
 
     def _amps(
-        self, charger_id: str, limits: Mapping[int, Any], now: Moment
+        self, charger_id: str, limits: Mapping[int, Any], now: Timestamp
     ) -> Mapping[int, float] | None:
         """Return what holds now of some limits; None unless all of them are known."""
         found: dict[int, float] = {}
         for number in limits:
-            reading = self.fresh(charger_id, number, now)
+            reading = self.reliable(charger_id, number, now)
             if reading is None or not isinstance(reading.value, int | float):
                 return None
             found[number] = reading.value

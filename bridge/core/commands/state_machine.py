@@ -19,12 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge.core.commands.reply_to import Ask
-from bridge.core.commands.validation import Order
+from bridge.core.commands.reply_to import ReplyTo
+from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CommandSpec
-from bridge.core.easee.rest_responses import CommandTicket
-from bridge.core.messages import Receipt
-from bridge.core.records.moment import Moment
+from bridge.core.easee.rest_responses import CommandReference
+from bridge.core.messages import AckToken
+from bridge.core.records.moment import Timestamp
 
 
 class State(enum.Enum):
@@ -47,7 +47,7 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class Step(enum.Enum):
+class Transition(enum.Enum):
     """What happens to a command."""
 
     REFUSE = "the bridge says no"
@@ -63,60 +63,60 @@ class Step(enum.Enum):
     LOSE = "no answer comes from the cloud"
     CONFIRM = "the charger has it"
     REJECT = "the charger says no"
-    SILENCE = "30 s pass"
+    TIMEOUT = "30 s pass"
     RESTART = "the bridge starts again"
 
 
-TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
+TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
     State.RECEIVED: {
-        Step.REFUSE: State.REFUSED,
-        Step.QUEUE: State.WAITING,
-        Step.LATE: State.EXPIRED,
+        Transition.REFUSE: State.REFUSED,
+        Transition.QUEUE: State.WAITING,
+        Transition.LATE: State.EXPIRED,
     },
     State.WAITING: {
-        Step.PICK: State.LEAVING,
-        Step.SKIP: State.NOOP,
-        Step.REFUSE: State.REFUSED,
-        Step.LATE: State.EXPIRED,
-        Step.REPLACE: State.SUPERSEDED,
-        Step.DENY: State.FAILED,
-        Step.RESTART: State.WAITING,
+        Transition.PICK: State.LEAVING,
+        Transition.SKIP: State.NOOP,
+        Transition.REFUSE: State.REFUSED,
+        Transition.LATE: State.EXPIRED,
+        Transition.REPLACE: State.SUPERSEDED,
+        Transition.DENY: State.FAILED,
+        Transition.RESTART: State.WAITING,
     },
     State.LEAVING: {
-        Step.SEND: State.SENT,
-        Step.REFUSE: State.REFUSED,
-        Step.LATE: State.EXPIRED,
-        Step.RESTART: State.IN_DOUBT,
+        Transition.SEND: State.SENT,
+        Transition.REFUSE: State.REFUSED,
+        Transition.LATE: State.EXPIRED,
+        Transition.RESTART: State.IN_DOUBT,
     },
     State.SENT: {
-        Step.TAKE: State.ACCEPTED,
-        Step.SKIP: State.NOOP,
-        Step.CONFIRM: State.CONFIRMED,
-        Step.DENY: State.FAILED,
-        Step.RETRY: State.WAITING,
-        Step.LATE: State.EXPIRED,
-        Step.LOSE: State.IN_DOUBT,
-        Step.RESTART: State.IN_DOUBT,
+        Transition.TAKE: State.ACCEPTED,
+        Transition.SKIP: State.NOOP,
+        Transition.CONFIRM: State.CONFIRMED,
+        Transition.DENY: State.FAILED,
+        Transition.RETRY: State.WAITING,
+        Transition.LATE: State.EXPIRED,
+        Transition.LOSE: State.IN_DOUBT,
+        Transition.RESTART: State.IN_DOUBT,
     },
     State.ACCEPTED: {
-        Step.CONFIRM: State.CONFIRMED,
-        Step.REJECT: State.REJECTED,
-        Step.SILENCE: State.UNCONFIRMED,
-        Step.RESTART: State.ACCEPTED,
+        Transition.CONFIRM: State.CONFIRMED,
+        Transition.REJECT: State.REJECTED,
+        Transition.TIMEOUT: State.UNCONFIRMED,
+        Transition.RESTART: State.ACCEPTED,
     },
     State.IN_DOUBT: {
-        Step.CONFIRM: State.CONFIRMED,
-        Step.REJECT: State.REJECTED,
-        Step.SILENCE: State.UNKNOWN,
-        Step.RESTART: State.IN_DOUBT,
+        Transition.CONFIRM: State.CONFIRMED,
+        Transition.REJECT: State.REJECTED,
+        Transition.TIMEOUT: State.UNKNOWN,
+        Transition.RESTART: State.IN_DOUBT,
     },
 }
 
 FINAL: Final = frozenset(State) - TRANSITIONS.keys()
 # The charger may answer a command in these.
-UNDER_WAY: Final = frozenset({State.SENT, State.ACCEPTED, State.IN_DOUBT})
+IN_PROGRESS: Final = frozenset({State.SENT, State.ACCEPTED, State.IN_DOUBT})
 # It keeps the chargers it concerns to itself in these.
-HOLDING: Final = frozenset({State.LEAVING, State.SENT})
+BLOCKING: Final = frozenset({State.LEAVING, State.SENT})
 
 
 @dataclass(slots=True, eq=False)
@@ -124,14 +124,14 @@ class Command:
     """One command on its way.
 
     Attributes:
-        order: What is to be done.
+        request: What is to be done.
         received: When it arrived.
         expires_s: Monotonic time after which it is not sent.
-        asks: Who waits for the answer: one entry for every time it was asked for.
+        waiters: Who waits for the answer: one entry for every time it was asked for.
         key: Of its row in the store.
         seq: Its place in the order of arrival.
         message_id: Packet identifier it arrived with: a redelivery carries the same one.
-        receipts: Messages to acknowledge, each once that version is on disk.
+        ack_tokens: Messages to acknowledge, each once that version is on disk.
         state: Where it is.
         due_s: Monotonic time at which something is to be done about it.
         not_before_s: Monotonic time before which it is not tried again.
@@ -155,23 +155,23 @@ class Command:
         is_published: The final answer was handed over.
     """
 
-    order: Order
-    received: Moment
+    request: CommandRequest
+    received: Timestamp
     expires_s: float
-    asks: list[Ask]
+    waiters: list[ReplyTo]
     key: str = ""
     seq: int = 0
     message_id: int = 0
-    receipts: list[tuple[int, Receipt]] = field(default_factory=list)
+    ack_tokens: list[tuple[int, AckToken]] = field(default_factory=list)
     state: State = State.RECEIVED
     due_s: float = math.inf
     not_before_s: float = 0.0
     attempts: int = 0
-    sent: Moment | None = None
+    sent: Timestamp | None = None
     settled_s: float = math.inf
     http_status: int | None = None
     devices: frozenset[str] = frozenset()
-    tickets: tuple[CommandTicket, ...] = ()
+    tickets: tuple[CommandReference, ...] = ()
     answered: set[int] = field(default_factory=set)
     seen: set[tuple[int, int]] = field(default_factory=set)
     is_reflected: bool = False
@@ -188,25 +188,25 @@ class Command:
     @property
     def charger_id(self) -> str:
         """Whom it is for."""
-        return self.order.charger_id
+        return self.request.charger_id
 
     @property
     def spec(self) -> CommandSpec[Any]:
         """Its row of the catalogue."""
-        return self.order.spec
+        return self.request.spec
 
     @property
     def argument(self) -> Any:
         """What its row read from the payload."""
-        return self.order.argument
+        return self.request.argument
 
-    def step(self, step: Step) -> None:
+    def apply(self, transition: Transition) -> None:
         """Move on; raise ``KeyError`` where the table has no such step."""
-        self.state = TRANSITIONS[self.state][step]
+        self.state = TRANSITIONS[self.state][transition]
 
-    def go(self, now: Moment, devices: frozenset[str]) -> None:
+    def mark_sent(self, now: Timestamp, devices: frozenset[str]) -> None:
         """Be sent: what an earlier attempt seemed to show counts no more."""
-        self.step(Step.SEND)
+        self.apply(Transition.SEND)
         self.sent = now
         self.due_s = math.inf
         self.devices = devices

@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from bridge.core.commands.reply_to import Ask, correlation_text
+from bridge.core.commands.reply_to import ReplyTo, correlation_text
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec, allowed
-from bridge.core.easee.command_payloads import LONGEST_ID, Payload, id_in, read_payload
+from bridge.core.easee.command_payloads import MAX_ID_LENGTH, Payload, id_in, read_payload
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.events import MqttMessage
-from bridge.core.records.command_row import LONGEST_TTL_S
-from bridge.core.records.moment import Moment
+from bridge.core.records.command_row import MAX_TTL_S
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
 
-LONGEST_CORRELATION_BYTES = 1024
+MAX_CORRELATION_BYTES = 1024
 
 # Charger, and what its caller calls the command: a text, whether it came as the payload's id or as
 # Correlation Data, or bytes where Correlation Data is no such text.
-Name = tuple[str, str | bytes]
+IdempotencyKey = tuple[str, str | bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CommandRequest:
     """A command that may be carried out.
 
     Attributes:
@@ -48,7 +48,7 @@ class Order:
     spec: CommandSpec[Any]
     argument: Any
     id: str | None
-    name: Name | None
+    name: IdempotencyKey | None
     ttl_s: float
     value: object = None
     digest: str = ""
@@ -61,7 +61,7 @@ class Order:
         return self.spec.name, repr(self.argument)
 
 
-def digest_of(message: MqttMessage) -> str:
+def message_digest(message: MqttMessage) -> str:
     """Hash what a redelivery has in common with the first delivery.
 
     Where the answer is wanted is part of it: it tells apart the same words of two callers, or of
@@ -76,27 +76,27 @@ def digest_of(message: MqttMessage) -> str:
     return sha256(b"\0".join(parts)).hexdigest()
 
 
-def ask_of(message: MqttMessage, topics: Topics) -> Ask:
+def reply_to_of(message: MqttMessage, topics: Topics) -> ReplyTo:
     """Find out where the sender of a message wants the answer."""
     topic = message.response_topic
     if topic is None or not topics.may_reply_to(topic):
-        return Ask()
-    return Ask(topic, message.correlation)
+        return ReplyTo()
+    return ReplyTo(topic, message.correlation)
 
 
 def id_of(message: MqttMessage) -> str | None:
     """Return what an answer calls the command: the caller's id, or printable Correlation Data."""
     given = id_in(message.payload)
-    return correlation_text(message.correlation, LONGEST_ID) if given is None else given
+    return correlation_text(message.correlation, MAX_ID_LENGTH) if given is None else given
 
 
-def admit(
+def validate(
     message: MqttMessage,
     target: SetTopic,
     known: Container[str],
     settings: CommandSettings,
-    now: Moment,
-) -> Order:
+    now: Timestamp,
+) -> CommandRequest:
     """Read a message to a ``set/`` topic.
 
     Args:
@@ -125,19 +125,19 @@ def admit(
         )
     if isinstance(payload, CommandRefused):
         raise payload
-    if len(message.correlation or b"") > LONGEST_CORRELATION_BYTES:
+    if len(message.correlation or b"") > MAX_CORRELATION_BYTES:
         raise CommandRefused(
-            "invalid_value", f"Correlation Data has at most {LONGEST_CORRELATION_BYTES} bytes"
+            "invalid_value", f"Correlation Data has at most {MAX_CORRELATION_BYTES} bytes"
         )
-    return Order(
+    return CommandRequest(
         target.charger_id,
         spec,
         spec.read(payload.value, settings.max_current_a),
-        correlation_text(message.correlation, LONGEST_ID) if payload.id is None else payload.id,
+        correlation_text(message.correlation, MAX_ID_LENGTH) if payload.id is None else payload.id,
         _name(target.charger_id, message, payload),
         _ttl_s(payload, message, settings, now),
         payload.value,
-        digest_of(message),
+        message_digest(message),
         min(_dates(payload, message, now), default=None),
         payload.expires_at is not None and not now.trusted,
     )
@@ -150,13 +150,13 @@ def _check_addressee(message: MqttMessage, charger_id: str, known: Container[str
         raise CommandRefused("unknown_charger", "no charger of this name is served")
 
 
-def _name(charger_id: str, message: MqttMessage, payload: Payload) -> Name | None:
+def _name(charger_id: str, message: MqttMessage, payload: Payload) -> IdempotencyKey | None:
     if payload.id is not None:
         return charger_id, payload.id
-    return named_by(charger_id, message.correlation)
+    return key_from_correlation(charger_id, message.correlation)
 
 
-def named_by(charger_id: str, correlation: bytes | None) -> Name | None:
+def key_from_correlation(charger_id: str, correlation: bytes | None) -> IdempotencyKey | None:
     """Return what Correlation Data names: the same as a payload's id, where it is such a text.
 
     Args:
@@ -165,25 +165,27 @@ def named_by(charger_id: str, correlation: bytes | None) -> Name | None:
     """
     if not correlation:
         return None
-    text = correlation_text(correlation, LONGEST_ID)
+    text = correlation_text(correlation, MAX_ID_LENGTH)
     if text is not None:
         return charger_id, text
-    is_long = len(correlation) > LONGEST_ID
+    is_long = len(correlation) > MAX_ID_LENGTH
     return charger_id, sha256(correlation).digest() if is_long else correlation
 
 
-def _ttl_s(payload: Payload, message: MqttMessage, settings: CommandSettings, now: Moment) -> float:
+def _ttl_s(
+    payload: Payload, message: MqttMessage, settings: CommandSettings, now: Timestamp
+) -> float:
     """Return how long a command lives: the shortest wish, or else the configured time.
 
     A wall clock that cannot be believed cannot judge ``expires_at``: it is then no wish.
     """
-    wishes = _dates(payload, message, now)
+    expiries = _dates(payload, message, now)
     if payload.ttl_s is not None:
-        wishes.append(payload.ttl_s)
-    return min(LONGEST_TTL_S, *(wishes or [settings.ttl_s]))
+        expiries.append(payload.ttl_s)
+    return min(MAX_TTL_S, *(expiries or [settings.ttl_s]))
 
 
-def _dates(payload: Payload, message: MqttMessage, now: Moment) -> list[float]:
+def _dates(payload: Payload, message: MqttMessage, now: Timestamp) -> list[float]:
     """Return how long it has by what counts from its sending, which ``ttl_s`` does not."""
     dates = [] if message.expiry_s is None else [float(message.expiry_s)]
     if payload.expires_at is not None and now.trusted:

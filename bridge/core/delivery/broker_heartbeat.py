@@ -20,21 +20,21 @@ from collections.abc import Iterator
 import msgspec
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import Effect, Note, Reconnect
+from bridge.core.effects import Effect, LogEntry, Reconnect
 from bridge.core.events import MqttConnected, MqttMessage
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 
 EVERY_S = 10.0
 # Longer than one keepalive, shorter than the two after which the connection counts as dead.
 KEEPALIVES = 1.5
-SHORTEST_WAIT_S = 20.0
+MIN_WAIT_S = 20.0
 ALERT = "heartbeat_missing"
 
 
-class Loopback:
+class BrokerHeartbeat:
     """One heartbeat after the other, while there is a connection that may carry it.
 
     Args:
@@ -48,7 +48,7 @@ class Loopback:
         self._topics = topics
         self._alerts = alerts
         self._name = {"client_id": client_id}
-        self._within_s = max(SHORTEST_WAIT_S, KEEPALIVES * keepalive_s)
+        self._within_s = max(MIN_WAIT_S, KEEPALIVES * keepalive_s)
         self._count = 0
         self._out: bytes | None = None
         self._acked = False
@@ -63,7 +63,7 @@ class Loopback:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         return self._due_s if self._due_s < math.inf else None
 
-    def connected(self, event: MqttConnected, now: Moment) -> Iterator[Effect]:
+    def connected(self, event: MqttConnected, now: Timestamp) -> Iterator[Effect]:
         """Begin with a new connection, if the broker lets us hear ourselves."""
         self._out = None
         self._due_s = now.mono_s if event.loopback else math.inf
@@ -75,7 +75,7 @@ class Loopback:
         self._out = None
         self._due_s = math.inf
 
-    def acked(self, message: Publish, now: Moment) -> None:
+    def acked(self, message: Publish, now: Timestamp) -> None:
         """Take any acknowledgement for a sign that the broker works, while ours is on its way."""
         if self._out is None or self._acked:
             return
@@ -84,7 +84,7 @@ class Loopback:
         )
         self._due_s = now.mono_s + self._within_s
 
-    def returned(self, event: MqttMessage, now: Moment) -> Iterator[Effect]:
+    def returned(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
         """Take a message on our topic; only the one that is out counts."""
         if self._out is not None and event.payload == self._out:
             self._out = None
@@ -92,7 +92,7 @@ class Loopback:
             self._due_s = now.mono_s + EVERY_S
             yield from self._alerts.clear(ALERT)
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Send the next one, or say that one is missing."""
         if now.mono_s < self._due_s:
             return
@@ -102,7 +102,7 @@ class Loopback:
                 self._proven = False
                 self._due_s = math.inf
                 waited = f"the heartbeat did not come back within {self._within_s:g} s"
-                yield Note("warning", "mqtt.heartbeat_missed", {"within_s": self._within_s})
+                yield LogEntry("warning", "mqtt.heartbeat_missed", {"within_s": self._within_s})
                 yield Reconnect(waited)
                 return
             yield from self._missing("it is published and does not come back", now)
@@ -114,7 +114,7 @@ class Loopback:
         )
         yield Publish(self._topics.bridge_heartbeat, self._out, retained=False)
 
-    def _missing(self, why: str, now: Moment) -> Iterator[Effect]:
+    def _missing(self, why: str, now: Timestamp) -> Iterator[Effect]:
         topic = self._topics.bridge_heartbeat
         yield from self._alerts.raise_(
             ALERT,

@@ -5,7 +5,7 @@ Rules:
 1. At most ``window`` messages are unacknowledged, and at most one of each topic. So a slow broker
    holds back values instead of collecting them, and nothing overtakes within a topic.
 2. Retained messages of one topic are conflated: a newer one takes the place of the one that waits.
-3. Others are kept in order. Beyond :data:`MOST_WAITING` the oldest untagged one is dropped and
+3. Others are kept in order. Beyond :data:`MAX_WAITING` the oldest untagged one is dropped and
    counted; a message with a tag is somebody's to deliver and is never dropped.
 4. A lost connection puts what was in flight back to the front, unless a newer value of the same
    retained topic waits already.
@@ -19,7 +19,8 @@ Rules:
    nothing of its size is tried before; if it is the second below a first level of topics where the
    broker took nothing yet, nothing below that is.
 
-Every operation takes constant time, except :meth:`Outbox.lost`, which takes what was in flight.
+Every operation takes constant time, except :meth:`Outbox.connection_lost`, which takes what was in
+flight.
 """
 
 import itertools
@@ -39,7 +40,7 @@ TOO_LARGE = 0x95
 # No code of MQTT's, of which there are 256: ours for a message that ended a connection twice.
 SET_ASIDE = 0x100
 # Topic name invalid, packet too large, payload format invalid: the next time it is the same.
-IN_VAIN = frozenset({0x90, TOO_LARGE, 0x99, SET_ASIDE})
+PERMANENT_REJECTIONS = frozenset({0x90, TOO_LARGE, 0x99, SET_ASIDE})
 RECEIVE_MAXIMUM_EXCEEDED = 0x93
 # Codes of a DISCONNECT for which no message of ours is to blame: normal, with will, busy, shutting
 # down, keepalive, taken over, Receive Maximum, rate, administrator, other or moved server, too many
@@ -52,14 +53,14 @@ ENDS_TO_SET_ASIDE = 2
 # So many set aside below one first level where nothing was taken: an access list is behind it.
 ROOT_IS_SHUT = 2
 # Whoever takes no larger ones than this is no broker: a small message ended it for other reasons.
-SURELY_TAKEN_BYTES = 4_096
+ALWAYS_ACCEPTED_BYTES = 4_096
 # While others wait too, a suspect gets its turn after so many of them.
 OTHERS_IN_A_ROW = 5
 # A quarter of an hour, four times that, and so on: whoever is set aside for nothing is soon back.
 FIRST_TERM_S = 900.0
-LONGEST_TERM_S = 86_400.0
+MAX_TERM_S = 86_400.0
 # A day without a broker at one event every 17 s; about 2 MB.
-MOST_WAITING = 5_000
+MAX_WAITING = 5_000
 # Results and reports go first, but a flood of them must not starve the values.
 QUEUED_IN_A_ROW = 8
 
@@ -100,7 +101,7 @@ class Outbox:
         # By topic, which is taken as if it were in flight.
         self._suspects: OrderedDict[str, Publish] = OrderedDict()
         self._doubts: dict[str, _Doubt] = {}
-        self._largest_bytes = SURELY_TAKEN_BYTES  # that the broker took
+        self._largest_bytes = ALWAYS_ACCEPTED_BYTES  # that the broker took
         self._too_large_bytes = math.inf
         self._tried_again_s = 0.0
         # First levels of topics: those where the broker took something, and what was set aside
@@ -159,14 +160,14 @@ class Outbox:
             self._queues.setdefault(topic, deque()).append(self._enter(message))
             if not self._is_taken(topic):
                 self._turns[topic] = None
-            if len(self._queued) > MOST_WAITING and self._events:
+            if len(self._queued) > MAX_WAITING and self._events:
                 self._drop_oldest_event()
 
     def granted(self, receive_maximum: int) -> None:
         """Keep to what the broker granted, and to less where it once ended a connection over it."""
         self.window = min(self._most, receive_maximum)
 
-    def holds(self, topic: str) -> bool:
+    def contains(self, topic: str) -> bool:
         """Say whether something retained of a topic waits, is in flight, refused or set aside."""
         known = topic in self._latest or topic in self._denied or topic in self._doubts
         return known or self._is_taken(topic)
@@ -174,7 +175,7 @@ class Outbox:
     def _is_taken(self, topic: str) -> bool:
         return topic in self._in_flight or topic in self._suspects
 
-    def withdraw(self) -> list[Publish]:
+    def take_back_values(self) -> list[Publish]:
         """Give up the telemetry that waits, in order; what waits behind its own topic stays."""
         withdrawn = [message for message in self._latest.values() if message.telemetry]
         for message in withdrawn:
@@ -239,10 +240,10 @@ class Outbox:
 
     def refused(self, message: Publish, reason_code: int) -> None:
         """Keep a retained message that is refused and of which there is nothing newer."""
-        if message.retained and reason_code >= REFUSED and reason_code not in IN_VAIN:
+        if message.retained and reason_code >= REFUSED and reason_code not in PERMANENT_REJECTIONS:
             self._denied[message.topic] = message
 
-    def send_denied(self) -> None:
+    def retry_rejected(self) -> None:
         """Let what the broker refused stand in line again."""
         denied, self._denied = self._denied, {}
         for message in denied.values():
@@ -257,7 +258,7 @@ class Outbox:
         else:
             self._give_back({message.topic: message})
 
-    def lost(self, code: int | None = None, now_s: float = 0.0) -> None:
+    def connection_lost(self, code: int | None = None, now_s: float = 0.0) -> None:
         """Put back what is in flight: the connection is gone.
 
         Args:
@@ -320,7 +321,7 @@ class Outbox:
         if doubt.ends < ENDS_TO_SET_ASIDE:
             return
         size = len(message.payload)
-        doubt.until_s = now_s + min(LONGEST_TERM_S, FIRST_TERM_S * 4.0 ** min(doubt.terms, 10))
+        doubt.until_s = now_s + min(MAX_TERM_S, FIRST_TERM_S * 4.0 ** min(doubt.terms, 10))
         doubt.size_bytes = size
         doubt.terms += 1
         self._tried_again_s = max(doubt.until_s, self._tried_again_s)

@@ -13,7 +13,7 @@ BURST = 500
 PER_GRANT_S = 100.0
 
 
-class Pace:
+class TokenBucket:
     """A token bucket: a burst at once, and then so many a second."""
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class Pace:
         self._tokens = float(BURST)
         self._at_s = 0.0
 
-    def granted(self, receive_maximum: int) -> None:
+    def set_rate(self, receive_maximum: int) -> None:
         """Go by what a broker takes at a time."""
         self._per_s = receive_maximum * PER_GRANT_S
         self._most = float(max(BURST, receive_maximum))
 
-    def room(self, mono_s: float) -> int:
+    def available(self, mono_s: float) -> int:
         """Return how many may go now."""
         gained = (mono_s - self._at_s) * self._per_s
         self._tokens = min(self._most, self._tokens + max(0.0, gained))
         self._at_s = mono_s
         return int(self._tokens)
 
-    def spent(self, count: int) -> None:
+    def consume(self, count: int) -> None:
         """Note that so many went."""
         self._tokens -= count

@@ -4,27 +4,33 @@ Rules:
 
 1. The alert stands while anything retained is refused: what the broker shows then is not the newest
    value. One that flickers with every other acknowledgement tells nobody anything.
-2. Every :data:`AGAIN_S` what is refused is sent once more: an access list is mended without a new
+2. Every :data:`RETRY_S` what is refused is sent once more: an access list is mended without a new
    connection, and a value that rests would stay wrong for hours.
 3. What can never be sent (a topic or size the broker cannot take) is told and not tried again.
 4. What is too large, or was set aside because it ended connections, is told with its topic and size
-   until something of that topic is taken. What is not retained is told for :data:`TOLD_S`: a report
-   is refused again within that time, and anything else is over.
+   until something of that topic is taken. What is not retained is told for :data:`ALERT_FOR_S`: a
+   report is refused again within that time, and anything else is over.
 """
 
 import math
 from collections.abc import Iterable, Iterator
 
 from bridge.core.alerts import Alerts
-from bridge.core.delivery.outbox import IN_VAIN, REFUSED, SET_ASIDE, SURELY_TAKEN_BYTES, TOO_LARGE
-from bridge.core.effects import Effect, SendDenied
+from bridge.core.delivery.outbox import (
+    ALWAYS_ACCEPTED_BYTES,
+    PERMANENT_REJECTIONS,
+    REFUSED,
+    SET_ASIDE,
+    TOO_LARGE,
+)
+from bridge.core.effects import Effect, RetryRejectedPublications
 from bridge.core.events import MqttConnected
 from bridge.core.messages import Publish, packet_bytes
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
-AGAIN_S = 30.0
+RETRY_S = 30.0
 # Two attempts of the ledger's, and some.
-TOLD_S = 900.0
+ALERT_FOR_S = 900.0
 ALERT = "publication_refused"
 LARGE = "message_too_large"
 HINTS = {
@@ -34,7 +40,7 @@ HINTS = {
 }
 
 
-class Denied:
+class RejectedPublications:
     """Topics the broker refuses."""
 
     def __init__(self, alerts: Alerts) -> None:
@@ -47,7 +53,7 @@ class Denied:
         self._due_s: float | None = None
         self._has_properties = True
         self._limit_bytes = math.inf
-        self._largest_bytes = SURELY_TAKEN_BYTES
+        self._largest_bytes = ALWAYS_ACCEPTED_BYTES
 
     @property
     def is_kept(self) -> bool:
@@ -63,7 +69,7 @@ class Denied:
         """Return when what is refused is sent again, or None."""
         return self._due_s
 
-    def acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+    def acked(self, message: Publish, reason_code: int, now: Timestamp) -> Iterator[Effect]:
         """Take an acknowledgement, good or bad."""
         name = message.topic if message.retained else message.tag or message.topic
         if reason_code < REFUSED:
@@ -74,11 +80,11 @@ class Denied:
                 yield from self._clear()
             return
         if self._due_s is None:
-            self._due_s = now.mono_s + AGAIN_S
+            self._due_s = now.mono_s + RETRY_S
         if reason_code in (TOO_LARGE, SET_ASIDE):
             yield from self._give_up(name, message, reason_code, now)
             return
-        if message.retained and reason_code not in IN_VAIN:
+        if message.retained and reason_code not in PERMANENT_REJECTIONS:
             self._kept.add(message.topic)
         else:
             self._told.add(message.topic)
@@ -92,14 +98,14 @@ class Denied:
             )
 
     def _give_up(
-        self, name: str, message: Publish, reason_code: int, now: Moment
+        self, name: str, message: Publish, reason_code: int, now: Timestamp
     ) -> Iterator[Effect]:
         """Tell what is not sent any more: the topic, its size, and what is known of the limit."""
         size = packet_bytes(message, properties=self._has_properties)
         is_large = reason_code == TOO_LARGE or len(message.payload) > self._largest_bytes
         kind = LARGE if is_large else ALERT
         before = self._in_vain.get(name, ("", 0.0))[0]
-        self._in_vain[name] = kind, math.inf if message.retained else now.mono_s + TOLD_S
+        self._in_vain[name] = kind, math.inf if message.retained else now.mono_s + ALERT_FOR_S
         if before == kind:
             return
         text = f"{message.topic} is {size:,} bytes, "
@@ -113,7 +119,7 @@ class Denied:
         text += f"; {others} more like it" if others else ""
         yield from self._alerts.raise_(kind, text, HINTS[kind], now)
 
-    def taken(self, messages: Iterable[Publish]) -> Iterator[Effect]:
+    def accepted(self, messages: Iterable[Publish]) -> Iterator[Effect]:
         """Take values that the broker took on their own connection."""
         if self.is_kept:
             for message in messages:
@@ -121,7 +127,7 @@ class Denied:
                 self._in_vain.pop(message.topic, None)
             yield from self._clear()
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Have what is refused sent again, when that is due."""
         if self._due_s is None or now.mono_s < self._due_s:
             return
@@ -129,9 +135,9 @@ class Denied:
         for name, (_, until_s) in list(self._in_vain.items()):
             if until_s <= now.mono_s:
                 del self._in_vain[name]
-        self._due_s = now.mono_s + AGAIN_S if self.is_kept else None
+        self._due_s = now.mono_s + RETRY_S if self.is_kept else None
         if self._kept:
-            yield SendDenied()
+            yield RetryRejectedPublications()
         yield from self._clear()
 
     def _clear(self) -> Iterator[Effect]:

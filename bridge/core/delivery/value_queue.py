@@ -21,10 +21,10 @@ from bridge.core.delivery.outbox import Outbox
 from bridge.core.messages import Publish
 
 # Beyond this a larger window brings no more messages per second, only more memory.
-LARGEST_WINDOW = 1_000
+MAX_WINDOW = 1_000
 
 
-class Telemetry:
+class ValueQueue:
     """The values that wait and those in flight on their own connection.
 
     Args:
@@ -53,12 +53,12 @@ class Telemetry:
         topic = message.topic
         if topic in self._in_flight:
             self._behind[topic] = message
-        elif self._window and not self._main.holds(topic):
+        elif self._window and not self._main.contains(topic):
             self._waiting[topic] = message
         else:
             self._main.put(message)
 
-    def take(self, most: int = LARGEST_WINDOW) -> list[Publish]:
+    def take(self, most: int = MAX_WINDOW) -> list[Publish]:
         """Return what may be sent over the own connection now; it is in flight from here on.
 
         Args:
@@ -99,8 +99,8 @@ class Telemetry:
 
     def opened(self, receive_maximum: int) -> None:
         """Use the own connection, and send again what an earlier one left."""
-        self._window = min(receive_maximum, LARGEST_WINDOW)
-        for message in self._main.withdraw():
+        self._window = min(receive_maximum, MAX_WINDOW)
+        for message in self._main.take_back_values():
             self._waiting[message.topic] = message
         self._settle()
 

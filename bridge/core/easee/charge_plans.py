@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bridge.core.easee.command_payloads import is_moment, only_keys, refuse, whole
+from bridge.core.easee.command_payloads import integer_reader, is_moment, only_keys, refuse
 from bridge.errors import CommandRefused
 
 # "HH:MM" in UTC; the vendor takes it with and without the Z.
@@ -125,6 +125,6 @@ def _limit(entry: Mapping[str, object], max_current_a: int) -> None:
     value = entry[LIMIT]
     if isinstance(value, str):
         refuse(f"{LIMIT} is a number of amperes")
-    amps = whole(0, 1000, "A")(value, max_current_a)
+    amps = integer_reader(0, 1000, "A")(value, max_current_a)
     if amps > max_current_a:
         raise CommandRefused("over_limit", f"{LIMIT} is at most {max_current_a} A")

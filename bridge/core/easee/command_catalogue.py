@@ -22,13 +22,13 @@ from bridge.core.easee.command_payloads import (
     Phases,
     boolean,
     charger_current,
-    choice,
+    choice_reader,
     circuit_current,
+    integer_reader,
     lasting_circuit_current,
-    lasting_current,
     pairing_time,
-    press,
-    whole,
+    persistent_current,
+    read_press,
 )
 from bridge.core.easee.decode import REGISTRY, Value
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
@@ -53,7 +53,7 @@ PHASES = '0 to max_current_a A for all phases, or {"phase1": …, "phase2": …,
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CommandTarget:
     """Where a command goes.
 
     Attributes:
@@ -126,7 +126,7 @@ class CommandSpec(Generic[A]):
     description: str
     payload: str
     read: Callable[[object, int], A]
-    request: Callable[[Place, A], CloudRequest | None]
+    request: Callable[[CommandTarget, A], CloudRequest | None]
     response_ids: tuple[int, ...] = ()
     reflects: Callable[[A], tuple[Evidence, ...]] = _nothing_reflects
     moves: tuple[int, ...] = ()
@@ -180,7 +180,7 @@ def _action(
         group,
         description,
         PRESS,
-        press,
+        read_press,
         lambda place, _: charger_command_request(
             place.charger_id, vendor_name, idempotent=idempotent
         ),
@@ -271,10 +271,12 @@ def _circuit_setting(name: str, description: str, key: str, first_id: int) -> Co
     )
 
 
-def _on_circuit(place: Place, resource: str, body: Mapping[str, int]) -> CloudRequest | None:
-    if place.site_id is None or place.circuit_id is None:
+def _on_circuit(
+    target: CommandTarget, resource: str, body: Mapping[str, int]
+) -> CloudRequest | None:
+    if target.site_id is None or target.circuit_id is None:
         return None
-    return circuit_request(place.site_id, place.circuit_id, resource, _json(body))
+    return circuit_request(target.site_id, target.circuit_id, resource, _json(body))
 
 
 def _json(body: Mapping[str, object]) -> bytes:
@@ -297,11 +299,11 @@ def _replaces_same(name: str) -> Callable[[object, str, object], bool]:
     return lambda _argument, other, _other_argument: other == name
 
 
-def _smart_charging_request(place: Place, on: bool) -> CloudRequest:
+def _smart_charging_request(target: CommandTarget, on: bool) -> CloudRequest:
     # The command only switches on; off is a setting.
     if on:
-        return charger_command_request(place.charger_id, "smart_charging")
-    return charger_settings_request(place.charger_id, _json({"smartCharging": False}))
+        return charger_command_request(target.charger_id, "smart_charging")
+    return charger_settings_request(target.charger_id, _json({"smartCharging": False}))
 
 
 def _labels(table: Mapping[Any, str], *codes: int) -> dict[str, int]:
@@ -365,7 +367,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
              "smartButtonEnabled", 44),
     _setting("offline_charging_mode", "access", "Who may charge while the charger is offline.",
              "offlineChargingMode", 45, payload="always, whitelisted or never (also 0, 1, 2)",
-             read=choice(_labels(OFFLINE_CHARGING_MODE, 0, 1, 2) | {"only_whitelisted": 1}),
+             read=choice_reader(_labels(OFFLINE_CHARGING_MODE, 0, 1, 2) | {"only_whitelisted": 1}),
              energizes=lambda mode: mode != 2),  # noqa: PLR2004 - the vendor's code of "never"
     _setting("remote_start_required", "access", "Charge only after a start from afar.",
              "remoteStartRequired", 43, energizes=lambda on: not on),
@@ -402,11 +404,11 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 (30,), reflects=lambda on: ({30: _is(on)},), moves=(30, 103), flash=True,
                 skips_equal=True),
     _setting("led_strip_brightness", "device", "Brightness of the LED strip.",
-             "ledStripBrightness", 40, read=whole(0, 100, "%"), payload="0 to 100 %",
+             "ledStripBrightness", 40, read=integer_reader(0, 100, "%"), payload="0 to 100 %",
              response_ids=(40,)),
     CommandSpec("phase_mode", "device", "Phases to charge with, from the next session on.",
                 "locked_1_phase, auto or locked_3_phase (also 1, 2, 3)",
-                choice(_labels(PHASE_MODE, 1, 2, 3)),
+                choice_reader(_labels(PHASE_MODE, 1, 2, 3)),
                 lambda place, mode: charger_command_request(
                     place.charger_id, "set_phase_mode", _json({"phaseMode": mode})),
                 (38,), reflects=lambda mode: ({38: _is(mode)},), moves=(38, 110), flash=True,
@@ -419,7 +421,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     _plan("weekly_charge_plan", "Up to two ranges for each day of the week.", weekly_plan),
     CommandSpec("access_level", "device", "Who may use the charger, as the vendor's app shows it.",
                 "open, account or whitelist (also 1, 2, 3)",
-                choice({"open": 1, "account": 2, "whitelist": 3}),
+                choice_reader({"open": 1, "account": 2, "whitelist": 3}),
                 lambda place, level: charger_resource_request(
                     "PUT", place.charger_id, "access", str(level).encode()),
                 moves=(42, 15), energizes=lambda level: level == 1, on_200="confirmed"),
@@ -431,7 +433,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 (69,), moves=(46,), idempotent=False),
     # -- installer
     _setting("max_charger_current", "installer", "Largest current of the charger; flash memory.",
-             "maxChargerCurrent", 47, read=lasting_current,
+             "maxChargerCurrent", 47, read=persistent_current,
              payload="6 to max_current_a A, whole amperes", response_ids=(47,),
              energizes=_always, limits=lambda amps: {47: amps}),
     _circuit_setting("offline_max_circuit_current",
@@ -444,7 +446,8 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
             "reboot", (1,), moves=(48, 89, 96, 109, 250), idempotent=False),
     _action("update_firmware", "maintenance", "Install the newest public firmware.",
             "update_firmware", (4,), moves=(80, 83), idempotent=False),
-    CommandSpec("refresh", "maintenance", "Read every observation again over REST.", PRESS, press,
+    CommandSpec("refresh", "maintenance", "Read every observation again over REST.", PRESS,
+                read_press,
                 lambda place, _: observations_request(place.charger_id, tuple(sorted(REGISTRY))),
                 on_200="read"),
 )  # fmt: skip
@@ -452,4 +455,4 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
 CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in _ROWS}
 
 # Whoever watches for confirmations need not look at any other observation.
-WATCHED: Final = frozenset(number for spec in _ROWS for number in spec.moves)
+REFLECTING_IDS: Final = frozenset(number for spec in _ROWS for number in spec.moves)

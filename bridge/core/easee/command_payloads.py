@@ -18,14 +18,14 @@ from typing import Final, NoReturn, TypeGuard
 
 from bridge.errors import CommandRefused
 
-LARGEST_PAYLOAD_BYTES = 4096
-LONGEST_ID = 64
+MAX_PAYLOAD_BYTES = 4096
+MAX_ID_LENGTH = 64
 # A weekly plan inside an envelope nests 6 deep; nothing we take nests deeper.
-DEEPEST = 8
+MAX_DEPTH = 8
 # Beyond every quantity of the catalogue, and far from where floats lose whole numbers.
-LARGEST_NUMBER = 1_000_000_000
-LEAST_CURRENT_A = 6
-LONGEST_MINUTES = 7 * 24 * 60
+MAX_NUMBER = 1_000_000_000
+MIN_CURRENT_A = 6
+MAX_MINUTES = 7 * 24 * 60
 
 _ENVELOPE: Final = frozenset({"value", "id", "ttl_s", "expires_at"})
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
@@ -92,8 +92,8 @@ def read_payload(payload: bytes) -> Payload:
     Raises:
         CommandRefused: ``empty_payload`` or ``invalid_value``.
     """
-    if len(payload) > LARGEST_PAYLOAD_BYTES:
-        refuse(f"a payload has at most {LARGEST_PAYLOAD_BYTES} bytes")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        refuse(f"a payload has at most {MAX_PAYLOAD_BYTES} bytes")
     try:
         text = payload.decode().strip(" \t\r\n")
     except UnicodeDecodeError as exc:
@@ -116,7 +116,7 @@ def id_in(payload: bytes) -> str | None:
     Returns:
         The id; None where there is none, or none that may be repeated in an answer.
     """
-    if len(payload) > LARGEST_PAYLOAD_BYTES:
+    if len(payload) > MAX_PAYLOAD_BYTES:
         return None
     try:
         given = json.loads(payload)
@@ -141,7 +141,7 @@ def refuse(detail: str) -> NoReturn:
 # -- values, for the rows of the catalogue ------------------------------------------------------
 
 
-def press(value: object, _max_current_a: int) -> None:
+def read_press(value: object, _max_current_a: int) -> None:
     """Read the payload of an action."""
     if value == {} or (not isinstance(value, float) and _word(value) in _PRESSES):
         return
@@ -156,7 +156,7 @@ def boolean(value: object, _max_current_a: int) -> bool:
     return state
 
 
-def whole(low: int, high: int, unit: str) -> Callable[[object, int], int]:
+def integer_reader(low: int, high: int, unit: str) -> Callable[[object, int], int]:
     """Make a reader of whole numbers within bounds."""
 
     def read(value: object, _max_current_a: int) -> int:
@@ -168,7 +168,7 @@ def whole(low: int, high: int, unit: str) -> Callable[[object, int], int]:
     return read
 
 
-def choice(labels: Mapping[str, int]) -> Callable[[object, int], int]:
+def choice_reader(labels: Mapping[str, int]) -> Callable[[object, int], int]:
     """Make a reader of labels; the vendor's number is taken too."""
     numbers = sorted(set(labels.values()))
 
@@ -184,23 +184,23 @@ def choice(labels: Mapping[str, int]) -> Callable[[object, int], int]:
 
 def charger_current(value: object, max_current_a: int) -> Current:
     """Read ``16``, ``{"amps": 16, "minutes": 30}`` or ``{"value": 16, "minutes": 30}``."""
-    allowed = f"0 or {LEAST_CURRENT_A} to {max_current_a} A"
+    allowed = f"0 or {MIN_CURRENT_A} to {max_current_a} A"
     amps, minutes = value, 0
     if isinstance(value, dict):
         key = "value" if "value" in value else "amps"
         only_keys(value, required={key}, optional={"minutes"}, shape='{"amps": …, "minutes": …}')
         amps, minutes = value[key], _minutes(value.get("minutes", 0))
     limit = _amps(amps, max_current_a, allowed)
-    if 0 < limit < LEAST_CURRENT_A:
-        refuse(f"a car cannot charge with less than {LEAST_CURRENT_A} A: {allowed}")
+    if 0 < limit < MIN_CURRENT_A:
+        refuse(f"a car cannot charge with less than {MIN_CURRENT_A} A: {allowed}")
     return Current(int(limit), minutes, rounded=limit != int(limit))
 
 
-def lasting_current(value: object, max_current_a: int) -> int:
+def persistent_current(value: object, max_current_a: int) -> int:
     """Read a limit that the charger stores: whole amperes."""
-    allowed = f"whole amperes from {LEAST_CURRENT_A} to {max_current_a}"
+    allowed = f"whole amperes from {MIN_CURRENT_A} to {max_current_a}"
     limit = _amps(value, max_current_a, allowed)
-    if limit < LEAST_CURRENT_A or limit != int(limit):
+    if limit < MIN_CURRENT_A or limit != int(limit):
         refuse(allowed)
     return int(limit)
 
@@ -239,11 +239,11 @@ def pairing_time(value: object, _max_current_a: int) -> int:
     """Read how many seconds the charger waits for a tag; ``PRESS`` means a minute."""
     if isinstance(value, dict) and value:
         only_keys(value, required={"timeout"}, optional=(), shape='{"timeout": seconds}')
-        return whole(1, 600, "s")(value["timeout"], 0)
+        return integer_reader(1, 600, "s")(value["timeout"], 0)
     # A bare 1 is how some dashboards press a button, not a second of pairing.
     if value == {} or (not isinstance(value, float) and _word(value) in _PRESSES):
         return 60
-    return whole(2, 600, "s, or PRESS for 60 s")(value, 0)
+    return integer_reader(2, 600, "s, or PRESS for 60 s")(value, 0)
 
 
 def only_keys(
@@ -271,7 +271,7 @@ def _json_or_word(text: str) -> object:
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError as exc:
-        raise CommandRefused("invalid_value", f"JSON nests at most {DEEPEST} deep") from exc
+        raise CommandRefused("invalid_value", f"JSON nests at most {MAX_DEPTH} deep") from exc
     except ValueError as exc:
         if text[0] in '{["':
             raise CommandRefused("invalid_value", "this is no JSON and no bare value") from exc
@@ -292,8 +292,8 @@ def _no_constant(_name: str) -> NoReturn:
 def _check(value: object, depth: int = 1) -> None:
     """Refuse what JSON can carry and nobody downstream can: depth, infinity, half characters."""
     match value:
-        case dict() | list() if depth > DEEPEST:
-            refuse(f"JSON nests at most {DEEPEST} deep")
+        case dict() | list() if depth > MAX_DEPTH:
+            refuse(f"JSON nests at most {MAX_DEPTH} deep")
         case float() if not math.isfinite(value):
             refuse("a number is finite")
         case str() if any("\ud800" <= character <= "\udfff" for character in value):
@@ -323,12 +323,12 @@ def _envelope(given: dict[str, object]) -> Payload:
 
 def _id(value: object) -> str:
     if not _is_id(value):
-        refuse(f"an id is a text of 1 to {LONGEST_ID} printable characters")
+        refuse(f"an id is a text of 1 to {MAX_ID_LENGTH} printable characters")
     return value
 
 
 def _is_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 1 <= len(value) <= LONGEST_ID and value.isprintable()
+    return isinstance(value, str) and 1 <= len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
 def _ttl_s(value: object) -> float:
@@ -360,7 +360,7 @@ def _number(value: object) -> float | None:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if -LARGEST_NUMBER <= value <= LARGEST_NUMBER else None
+    return value if -MAX_NUMBER <= value <= MAX_NUMBER else None
 
 
 def _word(value: object) -> str:
@@ -379,6 +379,6 @@ def _amps(value: object, max_current_a: int, allowed: str) -> float:
 
 def _minutes(value: object) -> int:
     number = _number(value)
-    if number is None or number != int(number) or not 0 <= number <= LONGEST_MINUTES:
-        refuse(f"minutes is a whole number from 0 (until changed) to {LONGEST_MINUTES}")
+    if number is None or number != int(number) or not 0 <= number <= MAX_MINUTES:
+        refuse(f"minutes is a whole number from 0 (until changed) to {MAX_MINUTES}")
     return int(number)

@@ -27,11 +27,11 @@ from bridge.core.value_format import Value as Value  # noqa: PLC0414 - likewise
 from bridge.core.value_format import number, read_stamp
 from bridge.errors import DecodeError
 
-LONGEST_TEXT_BYTES = 64 * 1024
+MAX_TEXT_BYTES = 64 * 1024
 # Room for whatever the vendor invents, none for a name longer than a topic level.
-HIGHEST_ID = 2**31 - 1
+MAX_ID = 2**31 - 1
 # SQLite, Java and most consumers count to here.
-HIGHEST_INTEGER = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 # Up to here every whole number is exact as a double.
 EXACT_DOUBLE = 2.0**53
 # A float32 keeps six digits whatever they are: a text of so few has no noise to be undone.
@@ -102,7 +102,7 @@ class _Unreadable(ValueError):
 
 
 def _spec_from_outside(observation_id: int) -> ObservationSpec:
-    if not 0 <= observation_id <= HIGHEST_ID:
+    if not 0 <= observation_id <= MAX_ID:
         raise DecodeError("no observation id", source="observation", raw=observation_id)
     return spec_of(observation_id)
 
@@ -148,7 +148,7 @@ def _integer(value: object) -> int:
         raise _Unreadable("not an integer")
     else:
         result = int(value)
-    if not -HIGHEST_INTEGER <= result <= HIGHEST_INTEGER:
+    if not -MAX_INTEGER <= result <= MAX_INTEGER:
         raise _Unreadable("more than 63 bits")
     return result
 
@@ -218,7 +218,7 @@ def _text(value: object) -> str:
         size_bytes = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise _Unreadable("not Unicode text") from None
-    if size_bytes > LONGEST_TEXT_BYTES:
+    if size_bytes > MAX_TEXT_BYTES:
         raise _Unreadable("text over 64 KiB")
     return text
 

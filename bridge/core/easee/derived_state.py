@@ -62,7 +62,7 @@ DerivedValue = str | bool | None
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
 
 
-class Readings(Protocol):
+class LatestValues(Protocol):
     """The newest observations of one charger."""
 
     def value(self, observation_id: int) -> Value | None:
@@ -77,7 +77,7 @@ class Readings(Protocol):
 _WORDS: Final[Mapping[str, int]] = {"true": 1, "false": 0}
 
 
-def code(readings: Readings, observation_id: int) -> int | None:
+def code(readings: LatestValues, observation_id: int) -> int | None:
     """Read a number that stands for something; -1 when it is none, None before the first.
 
     The message's type wins over the registry, so a code may come as text; it means the same.
@@ -88,13 +88,13 @@ def code(readings: Readings, observation_id: int) -> int | None:
     return NO_CODE if isinstance(value, float) else value
 
 
-def flag(readings: Readings, observation_id: int) -> bool | None:
+def flag(readings: LatestValues, observation_id: int) -> bool | None:
     """Read a switch; None when it was not seen or is neither on nor off."""
     value = code(readings, observation_id)
     return bool(value) if value in (0, 1) else None
 
 
-def awaiting_authorization(readings: Readings) -> bool | None:
+def awaiting_authorization(readings: LatestValues) -> bool | None:
     """Say whether a car waits for somebody's permission; None before the first op mode.
 
     Firmware since 2023 says so with op mode 7, older firmware with 2 and a reason.
@@ -106,7 +106,7 @@ def awaiting_authorization(readings: Readings) -> bool | None:
     return mode == AWAITING_AUTHORIZATION or (mode == AWAITING_START and pending)
 
 
-def _op_mode(readings: Readings) -> DerivedValue | Untold:
+def _op_mode(readings: LatestValues) -> DerivedValue | Untold:
     mode = code(readings, OPERATING_MODE)
     if mode is None:
         return UNTOLD
@@ -115,20 +115,20 @@ def _op_mode(readings: Readings) -> DerivedValue | Untold:
     return OP_MODE.get(mode)
 
 
-def _no_current_reason(readings: Readings) -> DerivedValue | Untold:
+def _no_current_reason(readings: LatestValues) -> DerivedValue | Untold:
     reason = code(readings, REASON)
     return UNTOLD if reason is None else NO_CURRENT_REASON.get(reason)
 
 
-def _awaiting_authorization(readings: Readings) -> DerivedValue | Untold:
+def _awaiting_authorization(readings: LatestValues) -> DerivedValue | Untold:
     waiting = awaiting_authorization(readings)
     return UNTOLD if waiting is None else waiting
 
 
 def _led(
     part: Callable[[LedMode], str | None],
-) -> Callable[[Readings], DerivedValue | Untold]:
-    def derive(readings: Readings) -> DerivedValue | Untold:
+) -> Callable[[LatestValues], DerivedValue | Untold]:
+    def derive(readings: LatestValues) -> DerivedValue | Untold:
         raw = code(readings, LED)
         if raw is None:
             return UNTOLD
@@ -138,7 +138,7 @@ def _led(
     return derive
 
 
-def _access_mode(readings: Readings) -> DerivedValue | Untold:
+def _access_mode(readings: LatestValues) -> DerivedValue | Untold:
     """Tell who lets a car charge: the cloud's rule and the local one exclude each other.
 
     While one replaces the other both may be seen true; then the later one is the new one.
@@ -161,7 +161,7 @@ def _access_mode(readings: Readings) -> DerivedValue | Untold:
 _POLICY_BY_MODE: Final[Mapping[Value, str]] = {0: "allow_all", 1: "whitelist", 2: "none"}
 
 
-def _offline_policy(readings: Readings) -> DerivedValue | Untold:
+def _offline_policy(readings: LatestValues) -> DerivedValue | Untold:
     """Tell who may charge while the charger is offline."""
     mode = code(readings, OFFLINE_CHARGING_MODE)
     ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
@@ -173,7 +173,7 @@ def _offline_policy(readings: Readings) -> DerivedValue | Untold:
     return "whitelist" if (flags, ceiling) == ("allow_all", "whitelist") else flags
 
 
-def _policy_of_flags(readings: Readings) -> str | None:
+def _policy_of_flags(readings: LatestValues) -> str | None:
     everyone = flag(readings, OFFLINE_ALLOW_ALL)
     listed = flag(readings, OFFLINE_WHITELIST)
     if everyone:
@@ -184,7 +184,7 @@ def _policy_of_flags(readings: Readings) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
+class DerivedTopic:
     """One derived topic.
 
     Attributes:
@@ -197,50 +197,52 @@ class Derived:
 
     name: str
     sources: tuple[int, ...]
-    derive: Callable[[Readings], DerivedValue | Untold]
+    derive: Callable[[LatestValues], DerivedValue | Untold]
     meaning: str
     values: tuple[str, ...]
 
 
 DERIVED: Final = (
-    Derived(
+    DerivedTopic(
         "op_mode",
         (OPERATING_MODE, REASON),
         _op_mode,
         "what the charger is doing; `awaiting_authorization` also for mode 2 with reason 55",
         tuple(OP_MODE.values()),
     ),
-    Derived(
+    DerivedTopic(
         "no_current_reason",
         (REASON,),
         _no_current_reason,
         "why there is no or less current",
         tuple(NO_CURRENT_REASON.values()),
     ),
-    Derived(
+    DerivedTopic(
         "led",
         (LED,),
         _led(lambda mode: mode.meaning),
         "what the light strip means",
         tuple(dict.fromkeys(LED_MEANING.values())),
     ),
-    Derived("led_color", (LED,), _led(lambda mode: mode.color), "its color", LED_COLORS),
-    Derived("led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion", LED_PATTERNS),
-    Derived(
+    DerivedTopic("led_color", (LED,), _led(lambda mode: mode.color), "its color", LED_COLORS),
+    DerivedTopic(
+        "led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion", LED_PATTERNS
+    ),
+    DerivedTopic(
         "awaiting_authorization",
         (OPERATING_MODE, REASON),
         _awaiting_authorization,
         "`true` while a car waits for permission",
         SWITCH_VALUES,
     ),
-    Derived(
+    DerivedTopic(
         "access_mode",
         (AUTHORIZATION_REQUIRED, LOCAL_PRE_AUTHORIZE),
         _access_mode,
         "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
         ("open", "cloud_authorization", "local_authorization"),
     ),
-    Derived(
+    DerivedTopic(
         "offline_policy",
         (OFFLINE_WHITELIST, OFFLINE_ALLOW_ALL, OFFLINE_CHARGING_MODE),
         _offline_policy,
@@ -250,7 +252,7 @@ DERIVED: Final = (
 )
 
 
-def _by_source() -> Mapping[int, tuple[Derived, ...]]:
+def _by_source() -> Mapping[int, tuple[DerivedTopic, ...]]:
     ids = {source for derived in DERIVED for source in derived.sources}
     return {i: tuple(derived for derived in DERIVED if i in derived.sources) for i in ids}
 

@@ -8,17 +8,17 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.easee.json_fields import MOST_TEXT_BYTES, integer, one_line, parsed, text_of
+from bridge.core.easee.json_fields import MAX_TEXT_BYTES, body_text, integer, one_line, parse_json
 from bridge.core.easee.observation_json import lowered
 from bridge.errors import DecodeError
 
 # "Invalid user or password": it comes as a 400, like business refusals do.
 INVALID_USER_PASSWORD = 100
 
-LONGEST_REASON = 64
-MOST_FIELDS = 8
+MAX_REASON_LENGTH = 64
+MAX_FIELDS = 8
 # The longest wait anybody saw named is the 24 h of an address block (ioBroker.easee#73).
-LONGEST_RETRY_AFTER_S = 86_400.0
+MAX_RETRY_AFTER_S = 86_400.0
 
 # What a status means where the body does not say it better.
 REASONS: dict[int, str] = {
@@ -35,7 +35,7 @@ REASONS: dict[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorResponse:
     """Why the cloud said no.
 
     Attributes:
@@ -49,7 +49,7 @@ class Problem:
     message: str
 
 
-def problem(status: int, body: bytes) -> Problem:
+def read_error(status: int, body: bytes) -> ErrorResponse:
     """Read the body of a refusal.
 
     The vendor's form is RFC 7807 with ``errorCode`` and ``errorCodeName`` added; a gateway in
@@ -58,11 +58,11 @@ def problem(status: int, body: bytes) -> Problem:
     """
     by_status = REASONS.get(status, f"http_{status}")
     try:
-        document = parsed(body, "refusal")
+        document = parse_json(body, "refusal")
     except DecodeError:
-        return Problem(None, by_status, one_line(text_of(body)))
+        return ErrorResponse(None, by_status, one_line(body_text(body)))
     if not isinstance(document, dict):
-        return Problem(None, by_status, "")
+        return ErrorResponse(None, by_status, "")
     told = lowered(document)
     fields = _field_errors(told.get("errors"))
     said = [
@@ -71,7 +71,7 @@ def problem(status: int, body: bytes) -> Problem:
         # The vendor's production detail is a placeholder in brackets that says it is empty.
         if isinstance(part := told.get(key), str) and not part.startswith("[Empty")
     ]
-    return Problem(
+    return ErrorResponse(
         code=integer(told.get("errorcode")),
         reason=_word(told.get("errorcodename"))
         or _word(told.get("error"))
@@ -84,7 +84,7 @@ def _field_errors(errors: object) -> list[str]:
     """Name the fields of a validation error, e.g. ``{"enabled": ["is no boolean"]}``."""
     if not isinstance(errors, dict):
         return []
-    return [f"{field}: {_first(errors[field])}" for field in list(errors)[:MOST_FIELDS]]
+    return [f"{field}: {_first(errors[field])}" for field in list(errors)[:MAX_FIELDS]]
 
 
 def _first(reasons: object) -> str:
@@ -98,7 +98,7 @@ _WORD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 def _word(name: object) -> str:
     """Turn ``ChargerDisconnected`` into ``charger_disconnected``; empty when it is no name."""
-    if not isinstance(name, str) or len(name) > LONGEST_REASON:
+    if not isinstance(name, str) or len(name) > MAX_REASON_LENGTH:
         return ""
     word = _HUMP.sub("_", name.strip()).lower()
     return word if _WORD.fullmatch(word) else ""
@@ -134,7 +134,7 @@ def is_from_between(status: int, body: bytes, *, login: bool = False) -> bool:
         body: Of the answer.
         login: To a login: the vendor refuses one in JSON, or without a word.
     """
-    text = body[:MOST_TEXT_BYTES].decode("utf-8-sig", errors="replace").lower()
+    text = body[:MAX_TEXT_BYTES].decode("utf-8-sig", errors="replace").lower()
     if _PAGE.match(text) is None:
         return False
     if status == NETWORK_LOGIN:
@@ -164,11 +164,11 @@ def block_notice(status: int, body: bytes) -> str | None:
     """
     if status not in {FORBIDDEN, TOO_MANY}:
         return None
-    text = text_of(body)
+    text = body_text(body)
     if "blocked" in text.lower() and _ADDRESS.search(text):
-        return problem(status, body).message or "address blocked"
+        return read_error(status, body).message or "address blocked"
     try:
-        bare = status == FORBIDDEN and parsed(body, "refusal") == {"message": "Forbidden"}
+        bare = status == FORBIDDEN and parse_json(body, "refusal") == {"message": "Forbidden"}
     except DecodeError:
         return None
     return BARE_NOTICE if bare else None
@@ -207,7 +207,7 @@ def retry_after_s(header: str | None, wall: datetime | None) -> float | None:
     """
     text = (header or "").strip()
     if _SECONDS.fullmatch(text):
-        return min(float(text), LONGEST_RETRY_AFTER_S)
+        return min(float(text), MAX_RETRY_AFTER_S)
     found = _HTTP_DATE.fullmatch(text)
     if found is None or wall is None or found[2] not in _MONTHS:
         return None
@@ -216,4 +216,4 @@ def retry_after_s(header: str | None, wall: datetime | None) -> float | None:
         due = datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
-    return min(max((due - wall).total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
+    return min(max((due - wall).total_seconds(), 0.0), MAX_RETRY_AFTER_S)

@@ -7,7 +7,7 @@ The shape of the answer is not documented. A sister of this endpoint answers ``{
 
 from typing import Any
 
-from bridge.core.easee.json_fields import EXCERPT_BYTES, integer, parsed
+from bridge.core.easee.json_fields import EXCERPT_BYTES, integer, parse_json
 from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
@@ -27,7 +27,7 @@ def history(body: bytes, charger_id: str, observation_id: int) -> tuple[RawObser
     Raises:
         DecodeError: There is no list of values, or nothing in it can be read.
     """
-    document = parsed(body, SOURCE)
+    document = parse_json(body, SOURCE)
     entries = document
     if isinstance(document, dict):
         entries = next((document[key] for key in _LISTS if key in document), None)

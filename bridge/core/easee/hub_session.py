@@ -17,23 +17,23 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 
 from bridge.core.backoff import reconnect_delay_s
-from bridge.core.easee.signalr import plain
+from bridge.core.easee.signalr import sanitize
 from bridge.errors import DecodeError
 
 # SignalR's defaults are a ping every 15 s and giving up after 30 s of silence. 35 s leaves room
 # for a ping that is late, and still notices a dead hub well within the 45 s we promise.
 PING_EVERY_S = 15.0
-SILENCE_S = 35.0
+KEEPALIVE_TIMEOUT_S = 35.0
 
 # The vendor asked clients not to retry every 5 s (pyeasee#88), and bans reconnect storms
 # (easee_hass#457). A first quick try heals the common single drop.
 FIRST_RETRY_S = 2.0
-LONGEST_RETRY_S = 600.0
+MAX_RETRY_S = 600.0
 QUICK_RETRIES = 2
 SLOW_FLOOR_S = 30.0
 # SignalR's own has 22 characters, Azure's some 50. It becomes a part of a URL, up to nine bytes of
 # it for each character, and servers commonly take 8 KiB.
-LONGEST_TOKEN = 512
+MAX_TOKEN_LENGTH = 512
 # A connection that lived this long was a good one: the next failure counts as the first.
 GOOD_CONNECTION_S = 60.0
 
@@ -52,7 +52,7 @@ class Negotiation:
     connection_token: str
 
 
-def negotiation(body: bytes) -> Negotiation:
+def read_negotiation(body: bytes) -> Negotiation:
     """Read the answer to a negotiation, of protocol version 0 or 1.
 
     Raises:
@@ -67,12 +67,12 @@ def negotiation(body: bytes) -> Negotiation:
         raise DecodeError("not JSON", source=source) from None
     match answer:
         case {"error": error} if error is not None:
-            raise DecodeError(f"refused: {plain(error)}", source=source)
+            raise DecodeError(f"refused: {sanitize(error)}", source=source)
         case {"url": url} if url is not None:
             raise DecodeError("redirected to another host", source=source)
-        case {"connectionToken": str(token)} if 0 < len(token) <= LONGEST_TOKEN:
+        case {"connectionToken": str(token)} if 0 < len(token) <= MAX_TOKEN_LENGTH:
             return Negotiation(token)
-        case {"connectionId": str(token)} if 0 < len(token) <= LONGEST_TOKEN:
+        case {"connectionId": str(token)} if 0 < len(token) <= MAX_TOKEN_LENGTH:
             return Negotiation(token)
         case _:
             raise DecodeError("no connection id", source=source)
@@ -86,7 +86,7 @@ def socket_url(stream_url: str, connection_token: str) -> str:
 
     Args:
         stream_url: The configured hub, e.g. ``"https://streams.easee.com/hubs/chargers"``.
-        connection_token: From :func:`negotiation`.
+        connection_token: From :func:`read_negotiation`.
     """
     parts = urlsplit(stream_url)
     own = f"id={quote(connection_token, safe='')}"
@@ -104,7 +104,11 @@ class Keepalive:
     __slots__ = ("_heard_at_s", "_ping_every_s", "_sent_at_s", "_silence_s")
 
     def __init__(
-        self, mono_s: float, *, ping_every_s: float = PING_EVERY_S, silence_s: float = SILENCE_S
+        self,
+        mono_s: float,
+        *,
+        ping_every_s: float = PING_EVERY_S,
+        silence_s: float = KEEPALIVE_TIMEOUT_S,
     ) -> None:
         self._ping_every_s = ping_every_s
         self._silence_s = silence_s
@@ -138,14 +142,14 @@ def retry_in_s(failures: int, jitter: float, retry_after_s: float | None = None)
         jitter: A random number in [0, 1), drawn by the caller.
         retry_after_s: How long we were asked to stay away, or None.
     """
-    wait_s = reconnect_delay_s(failures, jitter, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
+    wait_s = reconnect_delay_s(failures, jitter, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
     if failures > QUICK_RETRIES:
         # The floor is spread too: after an outage of the vendor's everybody comes back at once.
         wait_s = max(wait_s, SLOW_FLOOR_S * (1.0 + jitter / 2))
     return max(wait_s, retry_after_s or 0.0)
 
 
-def failures_after(lived_s: float | None, failures: int) -> int:
+def count_failure(lived_s: float | None, failures: int) -> int:
     """Count a failure.
 
     Args:

@@ -1,6 +1,6 @@
 """Pieces for reading bodies of the other side: JSON of any shape in, a value or None out.
 
-Total: :func:`parsed` raises ``DecodeError`` and nothing else, the others raise nothing.
+Total: :func:`parse_json` raises ``DecodeError`` and nothing else, the others raise nothing.
 """
 
 import json
@@ -15,12 +15,12 @@ from bridge.errors import DecodeError
 NO_JSON = "no JSON"
 _HOLDS_NO_NUMBER = re.compile(rb"\s*[\[{].*(?:NaN|Infinity)", re.DOTALL).match
 EXCERPT_BYTES = 80
-LONGEST_LINE = 200
-MOST_TEXT_BYTES = 2048
-MOST_TICK_DIGITS = 20  # 2**64 has twenty
+MAX_LINE_LENGTH = 200
+MAX_TEXT_BYTES = 2048
+MAX_TICK_DIGITS = 20  # 2**64 has twenty
 
 
-def parsed(body: bytes, source: str, *, quote: bool = True) -> Any:
+def parse_json(body: bytes, source: str, *, quote: bool = True) -> Any:
     """Parse JSON. ``NaN`` and ``Infinity`` are none: in a list or an object they become texts.
 
     Args:
@@ -57,7 +57,7 @@ def parsed_object(body: bytes, source: str) -> dict[str, Any]:
     Raises:
         DecodeError: It is anything else.
     """
-    document = parsed(body, source)
+    document = parse_json(body, source)
     if not isinstance(document, dict):
         raise DecodeError("no object", source=source, raw=body[:EXCERPT_BYTES])
     return document
@@ -69,7 +69,7 @@ def parsed_list(body: bytes, source: str) -> list[Any]:
     Raises:
         DecodeError: It is anything else.
     """
-    document = parsed(body, source)
+    document = parse_json(body, source)
     if not isinstance(document, list):
         raise DecodeError("no list", source=source, raw=body[:EXCERPT_BYTES])
     return document
@@ -87,7 +87,7 @@ def integer(value: object) -> int | None:
             return None
         case int():
             return value
-        case str() if len(value) <= MOST_TICK_DIGITS and value.isascii() and value.isdigit():
+        case str() if len(value) <= MAX_TICK_DIGITS and value.isascii() and value.isdigit():
             return int(value)
         case _:
             return None
@@ -98,9 +98,9 @@ def flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def text_of(body: bytes) -> str:
+def body_text(body: bytes) -> str:
     """Read the beginning of a body as text, whatever it is."""
-    return body[:MOST_TEXT_BYTES].decode("utf-8", errors="replace")
+    return body[:MAX_TEXT_BYTES].decode("utf-8", errors="replace")
 
 
 # Markup, then everything but printable Latin and common punctuation: control characters, escape
@@ -110,4 +110,4 @@ _UNSAFE = re.compile(r"<[^<>]*>|[^\x20-\x7e\xa1-\xac\xae-\u024f\u2010-\u2027]+")
 
 def one_line(text: str) -> str:
     """Make a text of the other side one line that may be logged: capped, no control characters."""
-    return " ".join(_UNSAFE.sub(" ", text[:MOST_TEXT_BYTES]).split())[:LONGEST_LINE]
+    return " ".join(_UNSAFE.sub(" ", text[:MAX_TEXT_BYTES]).split())[:MAX_LINE_LENGTH]

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
-LARGEST_ID = 2**31 - 1
+MAX_ID = 2**31 - 1
 # A float holds integers exactly up to here; ticks are above it and must come as integers.
 EXACT_FLOAT = 2.0**53
-LONGEST_DIGITS = 20
+MAX_DIGITS = 20
 # Whatever comes as a value must stay shallow enough that no later code runs out of stack on it.
-DEEPEST_VALUE = 16
+MAX_VALUE_DEPTH = 16
 # In the place of what is no text, or too deep: no reader of values takes them.
 NO_TIME = ""
 NO_VALUE = None
@@ -40,7 +40,7 @@ def observation(record: Mapping[str, object], charger_id: object) -> RawObservat
         DecodeError: Nobody could say which observation of which charger it is.
     """
     observation_id = whole(record.get("id"))
-    if observation_id is None or not 0 <= observation_id <= LARGEST_ID:
+    if observation_id is None or not 0 <= observation_id <= MAX_ID:
         raise DecodeError("id is not a number", source="observation")
     if not isinstance(charger_id, str):
         raise DecodeError("mid is not text", source=f"observation {observation_id}")
@@ -49,7 +49,7 @@ def observation(record: Mapping[str, object], charger_id: object) -> RawObservat
         charger_id,
         observation_id,
         whole(record.get("datatype")),
-        value if _is_shallow(value, DEEPEST_VALUE) else NO_VALUE,
+        value if _is_shallow(value, MAX_VALUE_DEPTH) else NO_VALUE,
         stamp if isinstance(stamp, str) else NO_TIME,
     )
 
@@ -63,7 +63,7 @@ def whole(value: object) -> int | None:
             return value
         case float() if value.is_integer() and abs(value) < EXACT_FLOAT:
             return int(value)
-        case str() if value.isascii() and value.isdigit() and len(value) <= LONGEST_DIGITS:
+        case str() if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
             return int(value)
         case _:
             return None

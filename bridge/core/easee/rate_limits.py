@@ -60,62 +60,62 @@ LIMITS: Mapping[Endpoint, Limit] = MappingProxyType(
         Endpoint.OTHER: Limit(60, MINUTE_S, by_scope=True),
     }
 )
-EVERYTHING = Limit(500, 5 * MINUTE_S)
-FOR_COMMANDS = 100  # a fifth
+GLOBAL_LIMIT = Limit(500, 5 * MINUTE_S)
+COMMAND_RESERVE = 100  # a fifth
 
 # We count when a request leaves, the vendor when it arrives. A window of ours is longer by what
 # a slow first connection may delay the first request of a burst and not the last.
 MARGIN_S = 2.0
 
 # A 429 without a Retry-After: waits of 110 to 283 s were seen where one was named.
-UNNAMED_HOLD_S = 120.0
-LONGEST_HOLD_S = HOUR_S
+DEFAULT_COOLDOWN_S = 120.0
+MAX_COOLDOWN_S = HOUR_S
 # How long the one request that tries after a 429 has the group to itself.
 TRIAL_S = 10.0
 
-SWEEP_AT_LEAST = 64
+MIN_SWEEP_SIZE = 64
 
 _Group = tuple[Endpoint, str]
 
 
 @dataclass(slots=True)
-class _Hold:
+class _Cooldown:
     """A group that answered 429, until it answers something else."""
 
     until_s: float
     times: int
 
 
-class Budget:
+class RateLimiter:
     """What was sent and what was refused, on the monotonic clock."""
 
     def __init__(self) -> None:
         # Each log is as long as its limit: when it is full, its first entry says when the next
         # request may go.
         self._logs: dict[_Group, deque[float]] = {}
-        self._everything: deque[float] = deque(maxlen=EVERYTHING.requests)
-        self._holds: dict[_Group, _Hold] = {}
+        self._everything: deque[float] = deque(maxlen=GLOBAL_LIMIT.requests)
+        self._cooldowns: dict[_Group, _Cooldown] = {}
         self._silent_until_s = 0.0
-        self._sweep_at = SWEEP_AT_LEAST
+        self._sweep_at = MIN_SWEEP_SIZE
 
     def wait_s(self, request: CloudRequest, mono_s: float) -> float:
         """Return how long this request must wait; 0 when it may go now."""
         group = _group(request.endpoint, request.scope)
         limit = LIMITS[request.endpoint]
-        hold = self._holds.get(group)
+        cooldown = self._cooldowns.get(group)
         due_s = max(
             self._silent_until_s,
-            hold.until_s if hold else 0.0,
+            cooldown.until_s if cooldown else 0.0,
             _free_at_s(self._logs.get(group, ()), limit.requests, limit.window_s),
             _free_at_s(
                 self._everything,
-                EVERYTHING.requests - (0 if request.command else FOR_COMMANDS),
-                EVERYTHING.window_s,
+                GLOBAL_LIMIT.requests - (0 if request.command else COMMAND_RESERVE),
+                GLOBAL_LIMIT.window_s,
             ),
         )
         return max(0.0, due_s - mono_s)
 
-    def spend(self, request: CloudRequest, mono_s: float) -> None:
+    def record(self, request: CloudRequest, mono_s: float) -> None:
         """Note that this request is sent now, which :meth:`wait_s` allowed."""
         group = _group(request.endpoint, request.scope)
         self._everything.append(mono_s)
@@ -124,14 +124,14 @@ class Budget:
             self._sweep(mono_s)
             log = self._logs[group] = deque(maxlen=LIMITS[request.endpoint].requests)
         log.append(mono_s)
-        if (hold := self._holds.get(group)) is not None:
-            hold.until_s = mono_s + TRIAL_S
+        if (cooldown := self._cooldowns.get(group)) is not None:
+            cooldown.until_s = mono_s + TRIAL_S
 
     def accepted(self, request: CloudRequest) -> None:
         """Note that the vendor answered with anything but a 429: its group is free again."""
-        self._holds.pop(_group(request.endpoint, request.scope), None)
+        self._cooldowns.pop(_group(request.endpoint, request.scope), None)
 
-    def pushed_back(
+    def too_many_requests(
         self, endpoint: Endpoint, scope: str, mono_s: float, retry_after_s: float | None
     ) -> float:
         """Note a 429.
@@ -146,16 +146,16 @@ class Budget:
             How long this group must wait.
         """
         group = _group(endpoint, scope)
-        held = self._holds.get(group)
+        held = self._cooldowns.get(group)
         times = held.times + 1 if held else 1
         if retry_after_s is None:
-            retry_after_s = min(UNNAMED_HOLD_S * 2.0 ** min(times - 1, 10), LONGEST_HOLD_S)
+            retry_after_s = min(DEFAULT_COOLDOWN_S * 2.0 ** min(times - 1, 10), MAX_COOLDOWN_S)
         # Answers of requests that were sent together may name different times.
         until_s = max(mono_s + retry_after_s, held.until_s if held else 0.0)
-        self._holds[group] = _Hold(until_s, times)
+        self._cooldowns[group] = _Cooldown(until_s, times)
         return until_s - mono_s
 
-    def silence(self, mono_s: float, silence_s: float) -> None:
+    def block(self, mono_s: float, silence_s: float) -> None:
         """Allow nothing for so long: the vendor blocked us."""
         self._silent_until_s = max(self._silent_until_s, mono_s + silence_s)
 
@@ -173,10 +173,10 @@ class Budget:
         for group, log in list(self._logs.items()):
             if mono_s - log[-1] > LIMITS[group[0]].window_s + MARGIN_S:
                 del self._logs[group]
-                hold = self._holds.get(group)
-                if hold is not None and hold.until_s < mono_s:
-                    del self._holds[group]
-        self._sweep_at = max(SWEEP_AT_LEAST, 2 * len(self._logs))
+                cooldown = self._cooldowns.get(group)
+                if cooldown is not None and cooldown.until_s < mono_s:
+                    del self._cooldowns[group]
+        self._sweep_at = max(MIN_SWEEP_SIZE, 2 * len(self._logs))
 
 
 def _group(endpoint: Endpoint, scope: str) -> _Group:

@@ -16,7 +16,7 @@ _KEPT = "authreason"
 # What a firmware to come may call it.
 _NAMES = ("auth", "token", "rfid", "idtag", "card")
 # A shorter text is everywhere and names nobody.
-_SHORTEST = 4
+_MIN_LENGTH = 4
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PERSONAL: Final = frozenset(
@@ -82,7 +82,7 @@ def publishable(text: str) -> str | None:
         return None if _names_somebody(text) else text
 
 
-def without_auth(text: object) -> str | None:
+def redact_auth_fields(text: object) -> str | None:
     """Return a JSON object's text without its ``Auth…`` fields, at any depth.
 
     What repeats their text elsewhere goes too; ``AuthReason`` stays. None when it is no JSON
@@ -110,7 +110,7 @@ def _tags(value: object, is_named: Callable[[str], bool], *, inside: bool = Fals
     elif isinstance(value, list):
         for item in value:
             yield from _tags(item, is_named, inside=inside)
-    elif inside and len(text := str(value).lower()) >= _SHORTEST:
+    elif inside and len(text := str(value).lower()) >= _MIN_LENGTH:
         yield text
 
 
@@ -151,7 +151,7 @@ def _refuse(constant: str) -> Never:
 
 def shown(text: str) -> str:
     """Return a text without tags; what is no JSON object ends before the first that may be one."""
-    cleared = without_auth(text)
+    cleared = redact_auth_fields(text)
     if cleared is not None:
         return cleared
     found = _AFTER_TAG.search(text)

@@ -23,7 +23,7 @@ from bridge.core.easee.json_fields import (
     has_serial,
     integer,
     one_line,
-    parsed,
+    parse_json,
     parsed_object,
 )
 from bridge.core.easee.observation_json import lowered, observation
@@ -35,16 +35,16 @@ from bridge.settings import Secret
 # An hour is what the vendor gives today, a day what it gave before. Anything shorter than the
 # lower bound would make us refresh without end, anything above the upper is a mistake; where no
 # number stands it is today's.
-USUAL_LIFETIME_S = 3600.0
-SHORTEST_LIFETIME_S = 60.0
-LONGEST_LIFETIME_S = 30 * 86_400.0
+DEFAULT_LIFETIME_S = 3600.0
+MIN_LIFETIME_S = 60.0
+MAX_LIFETIME_S = 30 * 86_400.0
 # Twice what servers commonly take as one header.
-LONGEST_TOKEN = 16_384
-MOST_SHAPES = 3
-MOST_KEYS = 4
-LONGEST_KEY = 20
+MAX_TOKEN_LENGTH = 16_384
+MAX_SHAPES = 3
+MAX_KEYS = 4
+MAX_KEY_LENGTH = 20
 # A list may stand in an object, that in another, and so on.
-DEEPEST_LIST = 4
+MAX_LIST_DEPTH = 4
 OK = 200
 _SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
 
@@ -95,7 +95,7 @@ class ObservationList:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandTicket:
+class CommandReference:
     """What the cloud gave for a command it took; the charger's answer carries the same numbers.
 
     Attributes:
@@ -147,7 +147,7 @@ def token_pair(body: bytes) -> TokenPair:
     Raises:
         DecodeError: It holds none. Nothing of the body is in the error.
     """
-    document = parsed(body, "login", quote=False)
+    document = parse_json(body, "login", quote=False)
     entry = lowered(document) if isinstance(document, dict) else {}
     access = _token(entry.get("accesstoken"))
     if access is None:
@@ -157,7 +157,7 @@ def token_pair(body: bytes) -> TokenPair:
 
 def _token(value: object) -> Secret | None:
     """Take a text that can stand in a header: visible ASCII only."""
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TOKEN:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
         return None
     return Secret(value) if all("!" <= character <= "~" for character in value) else None
 
@@ -167,9 +167,9 @@ def _lifetime_s(value: object) -> float:
     if isinstance(value, str) and _SECONDS.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        return USUAL_LIFETIME_S
+        return DEFAULT_LIFETIME_S
     # Bounded before it becomes a float: an int of any length may stand here.
-    return float(min(max(value, SHORTEST_LIFETIME_S), LONGEST_LIFETIME_S))
+    return float(min(max(value, MIN_LIFETIME_S), MAX_LIFETIME_S))
 
 
 def charger_list(body: bytes) -> ChargerList:
@@ -181,7 +181,7 @@ def charger_list(body: bytes) -> ChargerList:
     Raises:
         DecodeError: It is no list; the reason says what it is.
     """
-    entries = parsed(body, "charger list")
+    entries = parse_json(body, "charger list")
     if not isinstance(entries, list):
         raise DecodeError(f"no list but {_looks(entries)}", source="charger list")
     entries = [_spelled(entry) if isinstance(entry, dict) else entry for entry in entries]
@@ -190,7 +190,7 @@ def charger_list(body: bytes) -> ChargerList:
     codes = ((entry["id"], integer(entry.get("productCode"))) for entry in known)
     products = {serial: code for serial, code in codes if code is not None}
     odd = Counter(_looks(entry) for entry in entries if not has_serial(entry, "id"))
-    shapes = ", ".join(f"{times} {shape}" for shape, times in odd.most_common(MOST_SHAPES))
+    shapes = ", ".join(f"{times} {shape}" for shape, times in odd.most_common(MAX_SHAPES))
     return ChargerList(
         ids, dropped=len(entries) - len(known), shapes=one_line(shapes), products=products
     )
@@ -217,7 +217,7 @@ def _looks(entry: object) -> str:
             return "with an id that is no text"
         case dict():
             held = max((len(held) for held in entry.values() if isinstance(held, list)), default=0)
-            keys = " ".join(one_line(key)[:LONGEST_KEY] for key in list(entry)[:MOST_KEYS])
+            keys = " ".join(one_line(key)[:MAX_KEY_LENGTH] for key in list(entry)[:MAX_KEYS])
             inside = f" and a list of {held}" * bool(held)
             return f"an object without id, with the keys {keys or 'none'}{inside}"
         case None:
@@ -244,7 +244,7 @@ def observations(body: bytes, charger_id: str) -> ObservationList:
     Raises:
         DecodeError: There is no list of observations, or nothing in it can be read.
     """
-    entries = _list_in(parsed(body, "observations"), "observations")
+    entries = _list_in(parse_json(body, "observations"), "observations")
     if entries is None:
         raise DecodeError("no list", source="observations", raw=body[:EXCERPT_BYTES])
     found: list[RawObservation] = []
@@ -256,7 +256,7 @@ def observations(body: bytes, charger_id: str) -> ObservationList:
     return ObservationList(tuple(found), dropped=len(entries) - len(found))
 
 
-def _list_in(document: object, name: str, levels: int = DEEPEST_LIST) -> list[object] | None:
+def _list_in(document: object, name: str, levels: int = MAX_LIST_DEPTH) -> list[object] | None:
     """Find the list that is meant: under its name, or the only thing there that can hold one."""
     match document:
         case [list() as only]:
@@ -273,11 +273,11 @@ def _list_in(document: object, name: str, levels: int = DEEPEST_LIST) -> list[ob
             return None
 
 
-def command_tickets(body: bytes) -> tuple[CommandTicket, ...]:
+def command_tickets(body: bytes) -> tuple[CommandReference, ...]:
     """Read the answer to a command or a settings call that the cloud took.
 
     ``/commands/*`` answer one object, ``/settings`` a list with one per changed key. Nothing at
-    all, ``null``, ``[]`` and ``{}`` hold no tickets; what that means, :func:`says_nothing_to_do`
+    all, ``null``, ``[]`` and ``{}`` hold no tickets; what that means, :func:`is_noop_response`
     tells. Keys are read in either case: other parts of the vendor's interface write them with
     a capital.
 
@@ -286,13 +286,13 @@ def command_tickets(body: bytes) -> tuple[CommandTicket, ...]:
     """
     if not body.strip():
         return ()
-    document = parsed(body, "command answer")
+    document = parse_json(body, "command answer")
     entries = document if isinstance(document, list) else [document]
     tickets = [_ticket(entry, body) for entry in entries if entry is not None]
     return tuple(ticket for ticket in tickets if ticket is not None)
 
 
-def _ticket(entry: object, body: bytes) -> CommandTicket | None:
+def _ticket(entry: object, body: bytes) -> CommandReference | None:
     if not isinstance(entry, dict):
         raise DecodeError("no object", source="command answer", raw=body[:EXCERPT_BYTES])
     entry = {f"{key[:1].lower()}{key[1:]}": item for key, item in entry.items()}
@@ -305,10 +305,10 @@ def _ticket(entry: object, body: bytes) -> CommandTicket | None:
         raise DecodeError("neither ticks nor a verdict", source=source, raw=body[:EXCERPT_BYTES])
     device = entry["device"] if has_serial(entry, "device") else ""
     command_id = integer(entry.get("commandId", entry.get("id")))
-    return CommandTicket(device, command_id, ticks, accepted)
+    return CommandReference(device, command_id, ticks, accepted)
 
 
-def says_nothing_to_do(status: int, body: bytes) -> bool:
+def is_noop_response(status: int, body: bytes) -> bool:
     """Say whether an answer without a ticket means that there was nothing to change.
 
     200 is an end: done, or so already. 202 says that something goes to the charger, unless the

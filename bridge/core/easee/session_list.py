@@ -28,8 +28,8 @@ from bridge.errors import DecodeError
 
 SOURCE = "session list"
 # Twenty sessions a day for a year; a body of 1 MiB holds fewer.
-MOST_SESSIONS = 7_500
-LONGEST_TAG = 256
+MAX_SESSIONS = 7_500
+MAX_TAG_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def session_list(body: bytes, charger_id: str, *, received_at: datetime) -> Sess
     Raises:
         DecodeError: It is no list, or one of something else.
     """
-    entries = parsed_list(body, SOURCE)[:MOST_SESSIONS]
+    entries = parsed_list(body, SOURCE)[:MAX_SESSIONS]
     if entries and not any(isinstance(entry, dict) for entry in entries):
         raise DecodeError("nothing readable", source=SOURCE, raw=body[:EXCERPT_BYTES])
     reports, unread = [], []
@@ -139,4 +139,4 @@ def _text(
 
 
 def _tag(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= LONGEST_TAG else ""
+    return value if isinstance(value, str) and len(value) <= MAX_TAG_LENGTH else ""

@@ -23,8 +23,8 @@ from typing import Final, TypeVar
 
 from bridge.core.records import session_clocks
 from bridge.core.records.session_report import (
-    LARGEST_COUNTER,
-    MOST_ENERGY_KWH,
+    MAX_COUNTER,
+    MAX_ENERGY_KWH,
     SessionReport,
     SessionStart,
 )
@@ -33,8 +33,8 @@ from bridge.errors import DecodeError
 T = TypeVar("T")
 # A negative energy that is nothing but a rounding.
 ROUNDING_KWH = 0.01
-MOST_METER_KWH = 1e9
-MOST_LAYERS = 4
+MAX_METER_KWH = 1e9
+MAX_LAYERS = 4
 # As chargers and clouds spell times, of any year: a clock that was never set tells 1970.
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
@@ -254,7 +254,7 @@ def _document(text: str, source: str) -> dict[str, object]:
     """
     found: object = text
     try:
-        for _ in range(MOST_LAYERS):
+        for _ in range(MAX_LAYERS):
             if isinstance(found, str):
                 # A number that is none is not told as such: it cannot be read.
                 found = json.loads(
@@ -313,13 +313,13 @@ def counter(value: object) -> int | None:
     match value:
         case bool():
             return None
-        case int() | float() if 0 <= value <= LARGEST_COUNTER and value % 1 == 0:
+        case int() | float() if 0 <= value <= MAX_COUNTER and value % 1 == 0:
             number = int(value)
         case str() if found := _WHOLE(value.strip(_AROUND)):
             number = int(found[1])
         case _:
             return None
-    return number if number <= LARGEST_COUNTER else None
+    return number if number <= MAX_COUNTER else None
 
 
 def decimal(value: object) -> float | None:
@@ -339,7 +339,7 @@ def decimal(value: object) -> float | None:
 def energy(value: object) -> float | None:
     """Read an energy in kWh; one that is negative by a rounding is 0."""
     kwh = decimal(value)
-    if kwh is None or not -ROUNDING_KWH <= kwh <= MOST_ENERGY_KWH:
+    if kwh is None or not -ROUNDING_KWH <= kwh <= MAX_ENERGY_KWH:
         return None
     return max(kwh, 0.0)
 
@@ -347,7 +347,7 @@ def energy(value: object) -> float | None:
 def _energy_of(told: object, start_kwh: float | None, stop_kwh: float | None) -> float | None:
     """Return the energy as it was told, else as the meters say it, else None."""
     number = decimal(told)
-    is_told = number is not None and 0.0 <= number <= MOST_ENERGY_KWH
+    is_told = number is not None and 0.0 <= number <= MAX_ENERGY_KWH
     if is_told or start_kwh is None or stop_kwh is None:
         return energy(told)
     by_meters = energy(round(stop_kwh - start_kwh, 6))
@@ -356,7 +356,7 @@ def _energy_of(told: object, start_kwh: float | None, stop_kwh: float | None) ->
 
 def _meter(value: object) -> float | None:
     kwh = decimal(value)
-    return kwh if kwh is not None and abs(kwh) <= MOST_METER_KWH else None
+    return kwh if kwh is not None and abs(kwh) <= MAX_METER_KWH else None
 
 
 def _tag(value: object) -> str | None:

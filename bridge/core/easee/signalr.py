@@ -4,7 +4,7 @@ The vendor's hub speaks SignalR's JSON protocol over a WebSocket. Rules:
 
 1. A record ends with byte 0x1E. A frame may hold several records, a record may be split over
    frames; what is decoded never depends on how the bytes were cut.
-2. Decoding is total. What cannot be read becomes a :class:`StreamOddity` and is counted; it never
+2. Decoding is total. What cannot be read becomes a :class:`StreamAnomaly` and is counted; it never
    ends the connection. (A client that hung up on a target it did not know, SubscribeToMyProduct,
    lost the stream for days: evcc#11486.)
 3. The first record without a ``type`` answers our handshake. Everything else has a ``type``.
@@ -23,27 +23,27 @@ from typing import Literal, cast
 
 import msgspec
 
-from bridge.core.easee.observation_json import LARGEST_ID, lowered, observation, whole
-from bridge.core.events import CommandResponse, Observed, StreamOddity
+from bridge.core.easee.observation_json import MAX_ID, lowered, observation, whole
+from bridge.core.events import ChargerResponse, ObservationsReceived, StreamAnomaly
 from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
 RECORD_END = b"\x1e"
 # The vendor's .NET hub and pysignalr both stop at 1 MiB; one observation is a few kB at most.
-LONGEST_RECORD_BYTES = 1 << 20
-LONGEST_TEXT = 120
+MAX_RECORD_BYTES = 1 << 20
+MAX_TEXT_LENGTH = 120
 # No update fits into a record this short, only what a hub may send very often: pings and rubbish.
 SHORT_RECORD_BYTES = 32
-SHORT_RECORDS_KEPT = 64
+MAX_CACHED_RECORDS = 64
 # A record may hold very many observations; whoever takes them has other things to do in between.
-MOST_TOGETHER = 256
+MAX_BATCH = 256
 
 
 # -- messages ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class HandshakeAnswer:
+class HandshakeResponse:
     """The hub took our handshake, or said why not.
 
     Attributes:
@@ -79,33 +79,33 @@ class Close:
     allow_reconnect: bool = True
 
 
-_Single = CommandResponse | StreamOddity | HandshakeAnswer | Completion | Close
+_Single = ChargerResponse | StreamAnomaly | HandshakeResponse | Completion | Close
 HubMessage = RawObservation | _Single
-HubItem = Observed | _Single
+HubItem = ObservationsReceived | _Single
 
 
-def grouped(messages: Iterable[HubMessage]) -> Iterator[HubItem]:
+def batch_observations(messages: Iterable[HubMessage]) -> Iterator[HubItem]:
     """Join what follows each other, observations or oddities; keep the order of everything."""
     for kind, run in groupby(messages, type):
         if kind is RawObservation:
             together = tuple(cast("Iterable[RawObservation]", run))
-            for start in range(0, len(together), MOST_TOGETHER):
-                yield Observed(together[start : start + MOST_TOGETHER])
-        elif kind is StreamOddity:
-            yield from _joined(cast("Iterable[StreamOddity]", run))
+            for start in range(0, len(together), MAX_BATCH):
+                yield ObservationsReceived(together[start : start + MAX_BATCH])
+        elif kind is StreamAnomaly:
+            yield from _joined(cast("Iterable[StreamAnomaly]", run))
         else:
             yield from cast("Iterable[_Single]", run)
 
 
-def _joined(oddities: Iterable[StreamOddity]) -> Iterator[StreamOddity]:
+def _joined(anomalies: Iterable[StreamAnomaly]) -> Iterator[StreamAnomaly]:
     """Count those of one kind together; the first one says what it looked like."""
-    found: dict[str, StreamOddity] = {}
+    found: dict[str, StreamAnomaly] = {}
     times: Counter[str] = Counter()
-    for oddity in oddities:
-        found.setdefault(oddity.kind, oddity)
-        times[oddity.kind] += oddity.times
+    for anomaly in anomalies:
+        found.setdefault(anomaly.kind, anomaly)
+        times[anomaly.kind] += anomaly.times
     for kind, first in found.items():
-        yield StreamOddity(kind, first.detail, times[kind])
+        yield StreamAnomaly(kind, first.detail, times[kind])
 
 
 # -- decoding ----------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class _ProductUpdate(msgspec.Struct, gc=False):
 _TYPED = msgspec.json.Decoder(_ProductUpdate)
 _ANY = msgspec.json.Decoder()
 _NESTED: frozenset[type] = frozenset({dict, list})
-_OVERSIZED = StreamOddity("oversized", f"over {LONGEST_RECORD_BYTES} bytes")
+_OVERSIZED = StreamAnomaly("oversized", f"over {MAX_RECORD_BYTES} bytes")
 
 
 class Decoder:
@@ -152,8 +152,8 @@ class Decoder:
 
             if (
                 type(observation.value) in _NESTED
-                or not 0 <= observation.id <= LARGEST_ID
-                or len(record) > LONGEST_RECORD_BYTES
+                or not 0 <= observation.id <= MAX_ID
+                or len(record) > MAX_RECORD_BYTES
             ):
                 messages += self._read_slowly(record)
             else:
@@ -175,7 +175,7 @@ class Decoder:
         """Keep part of a record, until there is too much of it."""
         if self._skipping:
             return
-        if len(self._held) + len(part) <= LONGEST_RECORD_BYTES:
+        if len(self._held) + len(part) <= MAX_RECORD_BYTES:
             self._held += part
             return
         self._held.clear()
@@ -183,7 +183,7 @@ class Decoder:
         messages.append(_OVERSIZED)
 
     def _read_slowly(self, record: bytes) -> tuple[HubMessage, ...]:
-        if len(record) > LONGEST_RECORD_BYTES:
+        if len(record) > MAX_RECORD_BYTES:
             return (_OVERSIZED,)
         messages, answers = _read(record, shaken=self._shaken)
         self._shaken |= answers
@@ -210,21 +210,21 @@ def _read(record: bytes, *, shaken: bool) -> tuple[tuple[HubMessage, ...], bool]
         return _odd("broken_frame", f"a record that is a {type(message).__name__}"), False
     kind = message.get("type")
     if kind is None and not shaken:
-        return (HandshakeAnswer(_text(message.get("error"))),), True
+        return (HandshakeResponse(_text(message.get("error"))),), True
     read = _READERS.get(kind) if type(kind) is int else None
     if read is None:
-        return _odd("broken_frame", f"record type {plain(kind)}"), False
+        return _odd("broken_frame", f"record type {sanitize(kind)}"), False
     return read(message), False
 
 
-@lru_cache(maxsize=SHORT_RECORDS_KEPT)
+@lru_cache(maxsize=MAX_CACHED_RECORDS)
 def _read_short(record: bytes) -> tuple[HubMessage, ...]:
     """Read a record behind the handshake, once for all that say the same."""
     return _read(record, shaken=True)[0]
 
 
 def _odd(kind: str, detail: str) -> tuple[HubMessage, ...]:
-    return (StreamOddity(kind, detail),)
+    return (StreamAnomaly(kind, detail),)
 
 
 def _invocation(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
@@ -232,7 +232,7 @@ def _invocation(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
     target = message.get("target")
     read = _TARGETS.get(target.lower()) if isinstance(target, str) else None
     if read is None:
-        return _odd("unknown_target", plain(target))
+        return _odd("unknown_target", sanitize(target))
     found: list[HubMessage] = []
     refused: list[str] = []
     for argument in _records(message.get("arguments")):
@@ -243,8 +243,8 @@ def _invocation(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
     if not found and not refused:
         refused.append("no object")
     if refused:
-        detail = f"{plain(target)}: {refused[0]}"
-        found.append(StreamOddity("bad_arguments", detail, len(refused)))
+        detail = f"{sanitize(target)}: {refused[0]}"
+        found.append(StreamAnomaly("bad_arguments", detail, len(refused)))
     return tuple(found)
 
 
@@ -267,7 +267,7 @@ def _command_response(argument: Mapping[str, object]) -> HubMessage:
     accepted = argument.get("wasaccepted")
     if not isinstance(accepted, bool):
         raise DecodeError("wasAccepted is not true or false", source="CommandResponse")
-    return CommandResponse(
+    return ChargerResponse(
         charger_id,
         whole(argument.get("id")),
         whole(argument.get("ticks")),
@@ -305,16 +305,16 @@ _READERS: Mapping[int, Callable[[Mapping[str, object]], tuple[HubMessage, ...]]]
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else plain(value)
+    return None if value is None else sanitize(value)
 
 
-def plain(value: object) -> str:
+def sanitize(value: object) -> str:
     """Make something from outside fit for a log line: short, and printable."""
     if isinstance(value, int):
-        return str(value)[:LONGEST_TEXT]
+        return str(value)[:MAX_TEXT_LENGTH]
     if not isinstance(value, str):
         return f"a {type(value).__name__}"
-    return "".join(c if c.isprintable() else "?" for c in value[:LONGEST_TEXT])
+    return "".join(c if c.isprintable() else "?" for c in value[:MAX_TEXT_LENGTH])
 
 
 # -- encoding ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Rules:
    cannot do without is raised as the error that came in its place.
 2. Personal data leaves as it does on the topics: hashed, unless the operator says otherwise. A text
    that carries an ``Auth`` field leaves without it.
-3. An answer is one message: it holds the newest :data:`MOST_ROWS` of what there is, and says so.
+3. An answer is one message: it holds the newest :data:`MAX_ROWS` of what there is, and says so.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from bridge.core.easee import rest_responses
-from bridge.core.easee.command_payloads import only_keys, press, refuse
+from bridge.core.easee.command_payloads import only_keys, read_press, refuse
 from bridge.core.easee.decode import (
     REGISTRY,
     Observation,
@@ -26,8 +26,8 @@ from bridge.core.easee.decode import (
     spec_of,
 )
 from bridge.core.easee.history import history
-from bridge.core.easee.json_fields import parsed
-from bridge.core.easee.redaction import publishable, without_auth
+from bridge.core.easee.json_fields import parse_json
+from bridge.core.easee.redaction import publishable, redact_auth_fields
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     history_request,
@@ -36,24 +36,31 @@ from bridge.core.easee.rest_requests import (
     sessions_request,
 )
 from bridge.core.easee.session_list import session_list
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.sessions.counter_reconciliation import reconciled
-from bridge.core.sessions.gaps import Known
+from bridge.core.sessions.counter_reconciliation import reconcile_counters
+from bridge.core.sessions.gaps import StoredSession
 from bridge.core.sessions.report_merge import find_row, report_document
-from bridge.core.value_format import Value, hashed, iso_utc, json_value, read_utc, scalar
+from bridge.core.value_format import (
+    Value,
+    format_json,
+    format_scalar,
+    iso_utc,
+    pseudonymize,
+    read_utc,
+)
 from bridge.errors import BridgeError, CloudRejected, DecodeError
 
 POLLED_IDS = tuple(sorted(REGISTRY))
-MOST_ROWS = 1000
-MOST_STORED = 5000
+MAX_ROWS = 1000
+MAX_STORED = 5000
 NOT_FOUND = 404
-USUAL_HISTORY = timedelta(days=1)
-USUAL_SESSIONS = timedelta(days=31)
-LONGEST_HISTORY = timedelta(days=31)
-LONGEST_SESSIONS = timedelta(days=366)
-MOST_DIGITS = 9
+DEFAULT_HISTORY_PERIOD = timedelta(days=1)
+DEFAULT_SESSIONS_PERIOD = timedelta(days=31)
+MAX_HISTORY_PERIOD = timedelta(days=31)
+MAX_SESSIONS_PERIOD = timedelta(days=366)
+MAX_DIGITS = 9
 CLOUD = "cloud"
 LEDGER = "ledger"
 PLANS = ("schedules", "basic_charge_plan", "weekly_charge_plan")
@@ -64,7 +71,7 @@ Parts = Mapping[str, Part]
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
+class PersonalDataPolicy:
     """What becomes of personal data.
 
     Attributes:
@@ -77,7 +84,7 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class QueryParams:
     """What somebody wants to know.
 
     Attributes:
@@ -94,16 +101,16 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredReportsPart:
     """A part that the store gives: reports of the charger that ended in a period."""
 
     since: datetime
     until: datetime
-    limit: int = MOST_STORED
+    limit: int = MAX_STORED
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class QueryResult:
     """An answer.
 
     Attributes:
@@ -118,7 +125,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuerySpec:
     """One query.
 
     Attributes:
@@ -133,22 +140,22 @@ class Question:
     name: str
     payload: str
     description: str
-    read: Callable[[object, Moment], Wish]
-    parts: Callable[[str, Wish], Iterator[tuple[str, CloudRequest | Stored]]]
-    answer: Callable[[str, Wish, Parts, Privacy], Found]
+    read: Callable[[object, Timestamp], QueryParams]
+    parts: Callable[[str, QueryParams], Iterator[tuple[str, CloudRequest | StoredReportsPart]]]
+    answer: Callable[[str, QueryParams, Parts, PersonalDataPolicy], QueryResult]
 
 
 # -- reading what is asked ------------------------------------------------------------------------
 
 
-def _nothing(value: object, now: Moment) -> Wish:
+def _nothing(value: object, now: Timestamp) -> QueryParams:
     """Read the payload of a question without conditions."""
-    press(value, 0)
-    return Wish(now.wall, now.wall, None, now.wall)
+    read_press(value, 0)
+    return QueryParams(now.wall, now.wall, None, now.wall)
 
 
 def _period(
-    value: object, now: Moment, usual: timedelta, longest: timedelta, required: frozenset[str]
+    value: object, now: Timestamp, usual: timedelta, longest: timedelta, required: frozenset[str]
 ) -> tuple[dict[str, object], datetime, datetime]:
     if not isinstance(value, dict):
         refuse('an object with "from" and "to"')
@@ -168,17 +175,19 @@ def _moment(value: object) -> datetime:
         refuse('a time is spelled like "2026-11-22T12:00:00Z"')
 
 
-def _sessions_wish(value: object, now: Moment) -> Wish:
-    _, since, until = _period(value, now, USUAL_SESSIONS, LONGEST_SESSIONS, frozenset())
-    return Wish(since, until, None, now.wall)
+def _sessions_params(value: object, now: Timestamp) -> QueryParams:
+    _, since, until = _period(value, now, DEFAULT_SESSIONS_PERIOD, MAX_SESSIONS_PERIOD, frozenset())
+    return QueryParams(since, until, None, now.wall)
 
 
 _BY_NAME: Final = {spec.name: spec for spec in REGISTRY.values()}
 
 
-def _history_wish(value: object, now: Moment) -> Wish:
-    given, since, until = _period(value, now, USUAL_HISTORY, LONGEST_HISTORY, frozenset({"name"}))
-    return Wish(since, until, _spec(given["name"]), now.wall)
+def _history_params(value: object, now: Timestamp) -> QueryParams:
+    given, since, until = _period(
+        value, now, DEFAULT_HISTORY_PERIOD, MAX_HISTORY_PERIOD, frozenset({"name"})
+    )
+    return QueryParams(since, until, _spec(given["name"]), now.wall)
 
 
 def _spec(name: object) -> ObservationSpec:
@@ -186,7 +195,7 @@ def _spec(name: object) -> ObservationSpec:
     if isinstance(name, str) and name in _BY_NAME:
         return _BY_NAME[name]
     text = str(name).removeprefix("observation_")
-    if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS:
+    if not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
         refuse('"name" is the name of an observation, see the topic reference')
     return spec_of(int(text))
 
@@ -194,21 +203,29 @@ def _spec(name: object) -> ObservationSpec:
 # -- asking ----------------------------------------------------------------------------------------
 
 
-def _observations_parts(charger_id: str, _: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
+def _observations_parts(
+    charger_id: str, _: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
     yield CLOUD, observations_request(charger_id, POLLED_IDS)
 
 
-def _history_parts(charger_id: str, wish: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
-    number = 0 if wish.spec is None else wish.spec.id
-    yield CLOUD, history_request(charger_id, number, wish.since, wish.until)
+def _history_parts(
+    charger_id: str, params: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
+    number = 0 if params.spec is None else params.spec.id
+    yield CLOUD, history_request(charger_id, number, params.since, params.until)
 
 
-def _sessions_parts(charger_id: str, wish: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
-    yield LEDGER, Stored(wish.since, wish.until)
-    yield CLOUD, sessions_request(charger_id, wish.since, wish.until)
+def _sessions_parts(
+    charger_id: str, params: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
+    yield LEDGER, StoredReportsPart(params.since, params.until)
+    yield CLOUD, sessions_request(charger_id, params.since, params.until)
 
 
-def _schedule_parts(charger_id: str, _: Wish) -> Iterator[tuple[str, CloudRequest | Stored]]:
+def _schedule_parts(
+    charger_id: str, _: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
     for resource in PLANS:
         yield resource, plan_request(charger_id, resource)
 
@@ -222,26 +239,30 @@ def _body(part: Part) -> bytes:
     raise part if isinstance(part, BridgeError) else DecodeError("no body", source="query")
 
 
-def _observations(charger_id: str, _: Wish, parts: Parts, privacy: Privacy) -> Found:
+def _observations(
+    charger_id: str, _: QueryParams, parts: Parts, privacy: PersonalDataPolicy
+) -> QueryResult:
     read = rest_responses.observations(_body(parts[CLOUD]), charger_id)
     shown, unreadable = _decoded(read.observations)
     documents = (
-        b"%b:%b" % (json_value(one.spec.name), document)
+        b"%b:%b" % (format_json(one.spec.name), document)
         for one in shown
         if (document := _document(one, privacy, named=True)) is not None
     )
     left_out = _left_out(unreadable + read.dropped)
-    return Found(b"{%b}" % b",".join(documents), left_out, read.observations)
+    return QueryResult(b"{%b}" % b",".join(documents), left_out, read.observations)
 
 
-def _history(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Found:
-    number = 0 if wish.spec is None else wish.spec.id
+def _history(
+    charger_id: str, params: QueryParams, parts: Parts, privacy: PersonalDataPolicy
+) -> QueryResult:
+    number = 0 if params.spec is None else params.spec.id
     shown, unreadable = _decoded(history(_body(parts[CLOUD]), charger_id, number))
     shown.sort(key=lambda one: one.measured_at)
     documents = [
         document for one in shown if (document := _document(one, privacy, named=False)) is not None
     ]
-    return Found(_list(documents), _left_out(unreadable) or _cut(documents))
+    return QueryResult(_list(documents), _left_out(unreadable) or _cut(documents))
 
 
 def _decoded(raw: tuple[RawObservation, ...]) -> tuple[list[Observation], int]:
@@ -254,18 +275,20 @@ def _decoded(raw: tuple[RawObservation, ...]) -> tuple[list[Observation], int]:
     return found, len(raw) - len(found)
 
 
-def _document(observation: Observation, privacy: Privacy, *, named: bool) -> bytes | None:
+def _document(
+    observation: Observation, privacy: PersonalDataPolicy, *, named: bool
+) -> bytes | None:
     """Spell one value; None where it cannot be cleared of what names somebody."""
     spec, label = observation.spec, observation.label
     value: Value | None = observation.value
     if spec.auth_field:
-        value = without_auth(value)
+        value = redact_auth_fields(value)
     elif isinstance(value, str) and not spec.personal:
         value = publishable(value)
     if value is None:
         return None
     if spec.personal and value not in ("", None) and not privacy.personal_data:
-        value, label = hashed(scalar(value).decode(), privacy.salt), None
+        value, label = pseudonymize(format_scalar(value).decode(), privacy.salt), None
     pairs: tuple[tuple[str, Value | None], ...] = (
         ("value", value),
         ("label", label),
@@ -273,10 +296,12 @@ def _document(observation: Observation, privacy: Privacy, *, named: bool) -> byt
     )
     if named:
         pairs = (("id", spec.id), *pairs[:2], ("unit", spec.unit), *pairs[2:])
-    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), json_value(v)) for key, v in pairs)
+    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), format_json(v)) for key, v in pairs)
 
 
-def _sessions(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Found:
+def _sessions(
+    charger_id: str, params: QueryParams, parts: Parts, privacy: PersonalDataPolicy
+) -> QueryResult:
     """List the ledger's rows, and what only the cloud has as revision 0."""
     rows, cloud = parts[LEDGER], parts[CLOUD]
     stored = rows if isinstance(rows, tuple) else ()
@@ -284,7 +309,7 @@ def _sessions(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Fo
     listed: tuple[StoredReport, ...] = ()
     if isinstance(cloud, bytes):
         try:
-            listed = _only_in_cloud(charger_id, wish, cloud, stored)
+            listed = _only_in_cloud(charger_id, params, cloud, stored)
         except DecodeError as error:
             trouble = error
     if isinstance(rows, BridgeError) and trouble is not None:
@@ -294,16 +319,16 @@ def _sessions(charger_id: str, wish: Wish, parts: Parts, privacy: Privacy) -> Fo
         report_document(one, personal_data=privacy.personal_data, salt=privacy.salt)
         for one in found
     ]
-    return Found(_list(documents), _incomplete(rows, trouble) or _cut(documents))
+    return QueryResult(_list(documents), _incomplete(rows, trouble) or _cut(documents))
 
 
 def _only_in_cloud(
-    charger_id: str, wish: Wish, body: bytes, stored: tuple[StoredReport, ...]
+    charger_id: str, params: QueryParams, body: bytes, stored: tuple[StoredReport, ...]
 ) -> tuple[StoredReport, ...]:
     """Return the cloud's sessions that the ledger has no row for."""
-    listed = session_list(body, charger_id, received_at=wish.at).reports
+    listed = session_list(body, charger_id, received_at=params.at).reports
     known = [
-        Known(number, row.report.started_at, row.report.ended_at)
+        StoredSession(number, row.report.started_at, row.report.ended_at)
         for row in stored
         if (number := row.report.session_id) is not None
     ]
@@ -311,9 +336,9 @@ def _only_in_cloud(
     for row in stored:
         by_number.setdefault(row.report.session_id, []).append(row)
     found = []
-    for report in reconciled(listed, known)[0]:
+    for report in reconcile_counters(listed, known)[0]:
         key, row_of_it = find_row(report, by_number.get(report.session_id, ()))
-        if row_of_it is None and wish.since <= report.ended_at < wish.until:
+        if row_of_it is None and params.since <= report.ended_at < params.until:
             found.append(StoredReport(key, 0, report))
     return tuple(found)
 
@@ -324,34 +349,34 @@ def _incomplete(rows: Part, trouble: BridgeError | None) -> str | None:
     return None if trouble is None else f"only what the ledger has: {trouble}"
 
 
-def _schedule(_: str, __: Wish, parts: Parts, ___: Privacy) -> Found:
+def _schedule(_: str, __: QueryParams, parts: Parts, ___: PersonalDataPolicy) -> QueryResult:
     """Show the vendor's plans as they are; what is not there is null."""
     plans = {}
     for resource in PLANS:
         part = parts[resource]
         missing = isinstance(part, CloudRejected) and part.status == NOT_FOUND
         body = b"" if missing else _body(part)
-        plans[resource] = parsed(body, resource) if body.strip() else None
+        plans[resource] = parse_json(body, resource) if body.strip() else None
     found = any(plan is not None for plan in plans.values())
-    return Found(msgspec.json.encode(plans), None if found else "there is no plan")
+    return QueryResult(msgspec.json.encode(plans), None if found else "there is no plan")
 
 
 def _list(documents: list[bytes]) -> bytes:
-    return b"[%b]" % b",".join(documents[-MOST_ROWS:])
+    return b"[%b]" % b",".join(documents[-MAX_ROWS:])
 
 
 def _cut(documents: list[bytes]) -> str | None:
-    return f"only the newest {MOST_ROWS}" if len(documents) > MOST_ROWS else None
+    return f"only the newest {MAX_ROWS}" if len(documents) > MAX_ROWS else None
 
 
 def _left_out(unreadable: int) -> str | None:
     return f"{unreadable} values could not be read" if unreadable else None
 
 
-QUESTIONS: Final = {
-    question.name: question
-    for question in (
-        Question(
+QUERIES: Final = {
+    query_spec.name: query_spec
+    for query_spec in (
+        QuerySpec(
             "observations",
             "nothing, or `PRESS`",
             "a fresh read over REST: an object of `id`, `value`, `label`, `unit`, `measured_at` by"
@@ -360,26 +385,26 @@ QUESTIONS: Final = {
             _observations_parts,
             _observations,
         ),
-        Question(
+        QuerySpec(
             "history",
             '`{"name":"smart_button_enabled","from":"…Z","to":"…Z"}`; without times the last day,'
             " at most 31 days",
             "the values of one observation, oldest first: a list of `value`, `label`,"
             " `measured_at`",
-            _history_wish,
+            _history_params,
             _history_parts,
             _history,
         ),
-        Question(
+        QuerySpec(
             "sessions",
             '`{"from":"…Z","to":"…Z"}`; without times the last 31 days, at most 366',
             "finished sessions, oldest end first: a list of documents like session reports;"
             " `revision` is 0 where only the cloud has it",
-            _sessions_wish,
+            _sessions_params,
             _sessions_parts,
             _sessions,
         ),
-        Question(
+        QuerySpec(
             "schedule",
             "nothing, or `PRESS`",
             "the vendor's `schedules`, `basic_charge_plan` and `weekly_charge_plan` as they are,"

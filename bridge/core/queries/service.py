@@ -9,29 +9,37 @@ Rules:
 2. A query costs request budget like everything else. When there is none, or when too many are under
    way, the answer is ``refused`` with ``busy``, and nothing is queued.
 3. What a query asks for and how its answer is made is a row of
-   :data:`~bridge.core.queries.catalogue.QUESTIONS`.
+   :data:`~bridge.core.queries.catalogue.QUERIES`.
 """
 
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
-from bridge.core.commands.reply_to import Ask
-from bridge.core.commands.result_messages import turn_away
-from bridge.core.commands.results import Answer, answer_to
-from bridge.core.commands.validation import ask_of, id_of
+from bridge.core.commands.reply_to import ReplyTo
+from bridge.core.commands.result_messages import refuse_message
+from bridge.core.commands.results import CommandResult, result_messages
+from bridge.core.commands.validation import id_of, reply_to_of
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
-from bridge.core.effects import Acknowledge, CallCloud, Effect, Note, ReadReports
+from bridge.core.effects import Acknowledge, Effect, LogEntry, ReadReports, SendRequest
 from bridge.core.events import (
-    CloudAnswered,
     CloudFailed,
+    CloudResponse,
     MqttMessage,
-    Observed,
-    ReportsNotRead,
+    ObservationsReceived,
     ReportsRead,
+    ReportsReadFailed,
 )
-from bridge.core.queries.catalogue import QUESTIONS, Found, Part, Privacy, Question, Stored, Wish
-from bridge.core.records.moment import Moment
+from bridge.core.queries.catalogue import (
+    QUERIES,
+    Part,
+    PersonalDataPolicy,
+    QueryParams,
+    QueryResult,
+    QuerySpec,
+    StoredReportsPart,
+)
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
     AnswerUnusable,
@@ -45,12 +53,12 @@ from bridge.errors import (
     StoreError,
 )
 
-WITHIN_S = 30.0
+TIMEOUT_S = 30.0
 # The adapters end everything in time; this only guards against an event that was lost.
-LOST_AFTER_S = 5.0
-MOST_RUNNING = 16
-MOST_OF_ONE = 4
-LONGEST_DETAIL = 200
+LOST_EVENT_GRACE_S = 5.0
+MAX_RUNNING = 16
+MAX_PER_CHARGER = 4
+MAX_DETAIL_LENGTH = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -63,28 +71,28 @@ class _Query:
         due_s: When it is given up.
     """
 
-    question: Question
+    query_spec: QuerySpec
     charger_id: str
-    wish: Wish
-    ask: Ask
+    params: QueryParams
+    reply_to: ReplyTo
     id: str | None
-    received: Moment
+    received: Timestamp
     due_s: float
     waiting: dict[int, str] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
 
 
-class Queries:
+class QueryService:
     """Queries from their arrival to their answer."""
 
     def __init__(
         self,
         topics: Topics,
-        privacy: Privacy,
+        privacy: PersonalDataPolicy,
         *,
         next_id: Callable[[], int],
-        observe: Callable[[Observed, Moment], Iterator[Effect]],
+        observe: Callable[[ObservationsReceived, Timestamp], Iterator[Effect]],
     ) -> None:
         """Start with none.
 
@@ -112,47 +120,47 @@ class Queries:
     # -- from the message to the parts -------------------------------------------------------
 
     def receive(
-        self, message: MqttMessage, target: GetTopic, known: Container[str], now: Moment
+        self, message: MqttMessage, target: GetTopic, known: Container[str], now: Timestamp
     ) -> Iterator[Effect]:
         """Ask for what a query wants, or refuse it."""
         try:
             yield from self._begin(message, target, known, now)
         except CommandRefused as refusal:
             whom = (target.charger_id, target.query)
-            yield from turn_away(refusal, message, whom, self._topics, now)
-        yield Acknowledge(message.receipt)
+            yield from refuse_message(refusal, message, whom, self._topics, now)
+        yield Acknowledge(message.ack_token)
 
     def _begin(
-        self, message: MqttMessage, target: GetTopic, known: Container[str], now: Moment
+        self, message: MqttMessage, target: GetTopic, known: Container[str], now: Timestamp
     ) -> Iterator[Effect]:
         charger_id = target.charger_id
         if message.retained:
             raise CommandRefused("retained", "a query is never retained: publish without retain")
         if charger_id not in known or not is_serial(charger_id):
             raise CommandRefused("unknown_charger", "no charger of this name is served")
-        question = QUESTIONS.get(target.query)
-        if question is None:
-            raise CommandRefused("unknown_command", f"queries are {', '.join(QUESTIONS)}")
+        query_spec = QUERIES.get(target.query)
+        if query_spec is None:
+            raise CommandRefused("unknown_command", f"queries are {', '.join(QUERIES)}")
         payload = _payload(message)
-        wish = question.read(payload.value, now)
+        params = query_spec.read(payload.value, now)
         of_one = sum(query.charger_id == charger_id for query in self._running)
-        if len(self._running) >= MOST_RUNNING or of_one >= MOST_OF_ONE:
+        if len(self._running) >= MAX_RUNNING or of_one >= MAX_PER_CHARGER:
             raise CommandRefused("busy", "too many queries are under way")
         within_s = _within_s(payload, message, now)
         query = _Query(
-            question=question,
+            query_spec=query_spec,
             charger_id=charger_id,
-            wish=wish,
-            ask=ask_of(message, self._topics),
+            params=params,
+            reply_to=reply_to_of(message, self._topics),
             id=id_of(message),
             received=now,
-            due_s=now.mono_s + within_s + LOST_AFTER_S,
+            due_s=now.mono_s + within_s + LOST_EVENT_GRACE_S,
         )
         self._running[query] = None
         if within_s <= 0:
             yield from self._answer(query, now, "expired", detail="its time ran out")
             return
-        for name, wanted in question.parts(charger_id, wish):
+        for name, wanted in query_spec.parts(charger_id, params):
             number = self._next_id()
             query.waiting[number] = name
             self._owners[number] = query
@@ -160,39 +168,41 @@ class Queries:
 
     # -- from the parts to the answer --------------------------------------------------------
 
-    def answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
+    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Take a part that the cloud gave."""
         self._owners[event.call_id].statuses.append(event.status)
         yield from self._came(event.call_id, event.body, now)
 
-    def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
+    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
         """Take note that the cloud gave none."""
         if event.error.status is not None:
             self._owners[event.call_id].statuses.append(event.error.status)
         yield from self._came(event.call_id, event.error, now)
 
-    def reports_read(self, event: ReportsRead, now: Moment) -> Iterator[Effect]:
+    def reports_read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
         """Take a part that the store gave."""
         yield from self._came(event.read_id, event.reports, now)
 
-    def reports_not_read(self, event: ReportsNotRead, now: Moment) -> Iterator[Effect]:
+    def reports_not_read(self, event: ReportsReadFailed, now: Timestamp) -> Iterator[Effect]:
         """Take note that the store gave none."""
         yield from self._came(event.read_id, event.error, now)
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Give up what was never answered."""
         for query in [query for query in self._running if query.due_s <= now.mono_s]:
             yield from self._answer(
                 query, now, "failed", reason="no_answer", detail="no answer in time"
             )
 
-    def _came(self, number: int, part: Part, now: Moment) -> Iterator[Effect]:
+    def _came(self, number: int, part: Part, now: Timestamp) -> Iterator[Effect]:
         query = self._owners.pop(number)
         query.parts[query.waiting.pop(number)] = part
         if query.waiting:
             return
         try:
-            found = query.question.answer(query.charger_id, query.wish, query.parts, self._privacy)
+            found = query.query_spec.answer(
+                query.charger_id, query.params, query.parts, self._privacy
+            )
         except BridgeError as error:
             state, reason = _verdict(error)
             status = getattr(error, "status", None)
@@ -200,25 +210,25 @@ class Queries:
             yield from self._answer(query, now, state, reason=reason, detail=str(error))
             return
         if found.observations:
-            yield from self._observe(Observed(found.observations, "poll"), now)
+            yield from self._observe(ObservationsReceived(found.observations, "poll"), now)
         yield from self._answer(query, now, "confirmed", detail=found.detail, found=found)
 
     def _answer(
         self,
         query: _Query,
-        now: Moment,
+        now: Timestamp,
         state: str,
         *,
         reason: str | None = None,
         detail: str | None = None,
-        found: Found | None = None,
+        found: QueryResult | None = None,
     ) -> Iterator[Effect]:
         """Give the final answer and forget the query."""
         del self._running[query]
         for number in query.waiting:
             del self._owners[number]
-        name = query.question.name
-        answer = Answer(
+        name = query.query_spec.name
+        answer = CommandResult(
             id=query.id,
             command=name,
             state=state,
@@ -226,22 +236,24 @@ class Queries:
             received=query.received,
             at=now,
             reason=reason,
-            detail=detail and detail[:LONGEST_DETAIL],
+            detail=detail and detail[:MAX_DETAIL_LENGTH],
             # Of several parts the best one counts: without any plan all are 404, and that is said.
             http_status=min(query.statuses, default=None),
         )
         document = answer.document()
         if found is not None:
             document = b'%b,"value":%b}' % (document[:-1], found.value)
-        yield from answer_to(query.ask, self._topics, query.charger_id, name, document)
+        yield from result_messages(query.reply_to, self._topics, query.charger_id, name, document)
         facts = {"charger_id": query.charger_id, "query": name, "state": state, "reason": reason}
-        yield Note("info", "query.answered", {**facts, "elapsed_ms": answer.elapsed_ms})
+        yield LogEntry("info", "query.answered", {**facts, "elapsed_ms": answer.elapsed_ms})
 
 
-def _effect(number: int, wanted: CloudRequest | Stored, charger_id: str, within_s: float) -> Effect:
-    if isinstance(wanted, Stored):
+def _effect(
+    number: int, wanted: CloudRequest | StoredReportsPart, charger_id: str, within_s: float
+) -> Effect:
+    if isinstance(wanted, StoredReportsPart):
         return ReadReports(number, charger_id, wanted.since, wanted.until, wanted.limit)
-    return CallCloud(number, wanted, within_s)
+    return SendRequest(number, wanted, within_s)
 
 
 def _payload(message: MqttMessage) -> Payload:
@@ -249,12 +261,12 @@ def _payload(message: MqttMessage) -> Payload:
     return read_payload(message.payload) if message.payload.strip() else Payload({})
 
 
-def _within_s(payload: Payload, message: MqttMessage, now: Moment) -> float:
+def _within_s(payload: Payload, message: MqttMessage, now: Timestamp) -> float:
     """Return how long an answer is worth waiting for."""
-    wishes = [WITHIN_S, payload.ttl_s, message.expiry_s]
+    limits = [TIMEOUT_S, payload.ttl_s, message.expiry_s]
     if payload.expires_at is not None and now.trusted:
-        wishes.append((payload.expires_at - now.wall).total_seconds())
-    return min(wish for wish in wishes if wish is not None)
+        limits.append((payload.expires_at - now.wall).total_seconds())
+    return min(limit for limit in limits if limit is not None)
 
 
 def _verdict(error: BridgeError) -> tuple[str, str]:

@@ -7,10 +7,10 @@ when it is opened; what the fields mean is decided in :mod:`bridge.core.commands
 from dataclasses import dataclass
 from datetime import datetime
 
-LONGEST_TTL_S = 600.0
+MAX_TTL_S = 600.0
 # How long a broker is asked to keep what waits for us: a day beyond the longest life, so that what
 # is too late by then gets an answer all the same.
-SESSION_S = LONGEST_TTL_S + 24 * 3600.0
+SESSION_S = MAX_TTL_S + 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)

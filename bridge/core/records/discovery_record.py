@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class PublishedDiscovery:
     """One retained message that describes a charger, or a part of it.
 
     Attributes:

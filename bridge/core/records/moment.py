@@ -5,7 +5,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Timestamp:
     """When something happened, on both clocks.
 
     Attributes:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 # A year at 11 kW; more is not a session but a broken number.
-MOST_ENERGY_KWH = 100_000.0
-LARGEST_COUNTER = 2**63 - 1
+MAX_ENERGY_KWH = 100_000.0
+MAX_COUNTER = 2**63 - 1
 
 # Of a stored report, or of one that is not stored.
-Name = tuple[str, int] | tuple[None, None]
-UNNAMED: Name = (None, None)
+ReportId = tuple[str, int] | tuple[None, None]
+UNNAMED: ReportId = (None, None)
 
 BACKFILL = "backfill"
 OK, SUSPECT = "ok", "suspect"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from bridge.core.records.session_clocks import AHEAD, is_default
 from bridge.core.records.session_report import BACKFILL
 
-LONGEST_TEXT = 4096
+MAX_TEXT_LENGTH = 4096
 # Two sources tell one moment so close to each other.
 CLOSE = timedelta(seconds=20)
 A_SECOND = timedelta(seconds=1)
@@ -23,7 +23,7 @@ class UnreadText:
 
     Attributes:
         charger_id: Serial.
-        text: As it came, cut off at :data:`LONGEST_TEXT`. A tag may be in it.
+        text: As it came, cut off at :data:`MAX_TEXT_LENGTH`. A tag may be in it.
         reason: Why it cannot be read; nothing of the text is in it.
         source: ``"stream"``, ``"poll"`` or ``"backfill"``.
         measured_at: Stamp of the observation, or when the cloud's list came.
@@ -100,4 +100,4 @@ class UnreadText:
 
 def cut(text: str) -> str:
     """Return as much of a text as is kept; what is no Unicode in it is replaced."""
-    return text[:LONGEST_TEXT].encode("utf-8", "replace").decode()
+    return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()

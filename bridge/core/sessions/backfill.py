@@ -28,42 +28,42 @@ from itertools import chain
 from bridge.core.alerts import Alerts
 from bridge.core.easee.rest_requests import sessions_request
 from bridge.core.easee.session_list import session_list
-from bridge.core.effects import CallCloud, Effect, Note, ReadReports, SaveReport
-from bridge.core.events import CloudAnswered, CloudFailed, ReportsNotRead, ReportsRead
-from bridge.core.records.moment import Moment
+from bridge.core.effects import Effect, LogEntry, ReadReports, SaveReport, SendRequest
+from bridge.core.events import CloudFailed, CloudResponse, ReportsRead, ReportsReadFailed
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import CLOSE, UnreadText
-from bridge.core.sessions.counter_reconciliation import SLACK, reconciled
-from bridge.core.sessions.gaps import Gap, Known, gaps, known, spelled
+from bridge.core.sessions.counter_reconciliation import SLACK, reconcile_counters
+from bridge.core.sessions.gaps import Gap, StoredSession, format_ranges, gaps, known
 from bridge.core.sessions.unread import SAME_NUMBER_WITHIN, Unread
 from bridge.errors import DecodeError
 
-OVERLAP = timedelta(hours=48)
+LOOKBACK = timedelta(hours=48)
 # After a store was lost: far enough for a bill of last month, one request for each charger.
 AFTER_DAMAGE = timedelta(days=31)
 # A session of this minute is still being written down.
 AHEAD = timedelta(minutes=1)
 SETTLING_S = 5.0
 # A burst of offline sessions comes in any order; what is missing may be on its way.
-PATIENCE_S = 60.0
-MOST_AN_HOUR = 6
+GAP_WAIT_S = 60.0
+MAX_PER_HOUR = 6
 # With those that are kept for sessions nobody can read; the vendor takes ten.
-MOST_URGENT_AN_HOUR = 8
+MAX_URGENT_PER_HOUR = 8
 HOUR_S = 3600.0
-CLOSEST_S = 30.0
+MIN_INTERVAL_S = 30.0
 SPACING_S = 2.0
 DAY_S = 86_400.0
 FIRST_RETRY_S = 60.0
-LONGEST_RETRY_S = 3600.0
-WITHIN_S = 30.0
-LOST_AFTER_S = 120.0
+MAX_RETRY_S = 3600.0
+TIMEOUT_S = 30.0
+LOST_EVENT_AFTER_S = 120.0
 UNTRUSTED_RETRY_S = 60.0
 # A look that fails so often in a row finds nothing; what is missing is then named.
-FAILURES_TO_TELL = 3
+FAILURES_BEFORE_ALERT = 3
 # Of one charger: half a year of five a day. Gaps are looked for among the newest.
-MOST_KNOWN = 1_000
-MOST_READ = 20_000
+MAX_KNOWN = 1_000
+MAX_READ = 20_000
 NAMED_IN_ALERT = 10
 NEVER = float("inf")
 # Instead of a number, where there is none.
@@ -75,7 +75,7 @@ NUMBERS_ALERT = "session_numbers"
 
 
 @dataclass(slots=True)
-class _Book:
+class _ChargerSessions:
     """What is known of one charger's sessions.
 
     Attributes:
@@ -92,12 +92,12 @@ class _Book:
         left_out: Numbers of the cloud's that the charger does not use.
     """
 
-    known: dict[str, Known] = field(default_factory=dict)
-    unnumbered: dict[str, Known] = field(default_factory=dict)
+    known: dict[str, StoredSession] = field(default_factory=dict)
+    unnumbered: dict[str, StoredSession] = field(default_factory=dict)
     newest: datetime | None = None
     loaded: bool = False
     due_s: float = NEVER
-    asked_s: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_URGENT_AN_HOUR))
+    asked_s: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_URGENT_PER_HOUR))
     failures: int = 0
     searches: int = 0
     deep: bool = False
@@ -108,7 +108,7 @@ class _Book:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _PendingLookup:
     """A request that is under way."""
 
     charger_id: str
@@ -133,10 +133,10 @@ class Backfill:
         self._next_id = next_id
         self._unread = unread
         self._keep = timedelta(days=keep_days)
-        self._books: dict[str, _Book] = {}
+        self._sessions: dict[str, _ChargerSessions] = {}
         self._reads: dict[int, str] = {}
         # By call id; never more than one.
-        self._looks: dict[int, _Look] = {}
+        self._lookups: dict[int, _PendingLookup] = {}
         self._free_s = float("-inf")
         self._store_open = False
         self._damaged = False
@@ -145,7 +145,7 @@ class Backfill:
 
     def owns_call(self, call_id: int) -> bool:
         """Say whether a REST call is ours."""
-        return call_id in self._looks
+        return call_id in self._lookups
 
     def owns_read(self, read_id: int) -> bool:
         """Say whether a read of the store is ours."""
@@ -153,9 +153,9 @@ class Backfill:
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
-        for look in self._looks.values():
-            return look.started_s + LOST_AFTER_S
-        due_s = min((book.due_s for book in self._books.values()), default=NEVER)
+        for lookup in self._lookups.values():
+            return lookup.started_s + LOST_EVENT_AFTER_S
+        due_s = min((sessions.due_s for sessions in self._sessions.values()), default=NEVER)
         return None if due_s == NEVER else max(due_s, self._free_s)
 
     # -- what happens ------------------------------------------------------------------------
@@ -163,15 +163,17 @@ class Backfill:
     def serve(self, charger_ids: Iterable[str]) -> Iterator[Effect]:
         """Look after these chargers too."""
         for charger_id in charger_ids:
-            self._books.setdefault(charger_id, _Book(deep=self._damaged))
+            self._sessions.setdefault(charger_id, _ChargerSessions(deep=self._damaged))
         yield from self._load()
 
-    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+    def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Look after these chargers no more; what was asked for them is not waited for."""
-        gone = {charger_id for charger_id in charger_ids if self._books.pop(charger_id, None)}
+        gone = {charger_id for charger_id in charger_ids if self._sessions.pop(charger_id, None)}
         self._reads = {number: one for number, one in self._reads.items() if one not in gone}
-        self._looks = {
-            number: look for number, look in self._looks.items() if look.charger_id not in gone
+        self._lookups = {
+            number: lookup
+            for number, lookup in self._lookups.items()
+            if lookup.charger_id not in gone
         }
         if gone:
             yield from self._tell(now)
@@ -185,115 +187,115 @@ class Backfill:
         self._store_open = True
         if damaged:
             self._damaged = True
-            for book in self._books.values():
-                book.loaded, book.deep = False, True
+            for sessions in self._sessions.values():
+                sessions.loaded, sessions.deep = False, True
         yield from self._load()
 
     def stream_opened(self, mono_s: float) -> None:
         """Take note that we may have missed something until now."""
-        for book in self._books.values():
-            self._want(book, mono_s + SETTLING_S)
+        for sessions in self._sessions.values():
+            self._want(sessions, mono_s + SETTLING_S)
 
-    def saved(self, stored: StoredReport, changed: bool, now: Moment) -> Iterator[Effect]:
+    def saved(self, stored: StoredReport, changed: bool, now: Timestamp) -> Iterator[Effect]:
         """Take a committed report."""
-        book = self._books.get(stored.report.charger_id)
-        if book is None:
+        sessions = self._sessions.get(stored.report.charger_id)
+        if sessions is None:
             return
         if changed and stored.report.doubtful:
-            self._want(book, now.mono_s + PATIENCE_S)
-        if self._enter(book, stored):
-            yield from self._count(book, now)
+            self._want(sessions, now.mono_s + GAP_WAIT_S)
+        if self._enter(sessions, stored):
+            yield from self._count(sessions, now)
 
     def unreadable(self, charger_id: str, mono_s: float) -> None:
         """Take note that a session was told that cannot be read."""
-        book = self._books.get(charger_id)
-        if book is not None:
-            book.searches = 0
-            self._want(book, mono_s + SETTLING_S, most=MOST_URGENT_AN_HOUR)
+        sessions = self._sessions.get(charger_id)
+        if sessions is not None:
+            sessions.searches = 0
+            self._want(sessions, mono_s + SETTLING_S, most=MAX_URGENT_PER_HOUR)
 
     def refused(self, report: SessionReport, mono_s: float) -> None:
         """Take note that a report could not be stored: the cloud still has it."""
-        book = self._books.get(report.charger_id)
-        if book is not None:
-            before, began = book.back_to, known_start(report)
-            book.back_to = began if before is None else min(before, began)
-            self._want(book, mono_s + LONGEST_RETRY_S)
+        sessions = self._sessions.get(report.charger_id)
+        if sessions is not None:
+            before, began = sessions.back_to, known_start(report)
+            sessions.back_to = began if before is None else min(before, began)
+            self._want(sessions, mono_s + MAX_RETRY_S)
 
-    def read(self, event: ReportsRead, now: Moment) -> Iterator[Effect]:
+    def read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
         """Take what is stored of a charger."""
-        book = self._books[self._reads.pop(event.read_id)]
-        book.loaded = True
-        for stored in event.reports[-MOST_KNOWN:]:
-            self._enter(book, stored)
-        self._want(book, now.mono_s + SETTLING_S)
-        yield from self._count(book, now)
+        sessions = self._sessions[self._reads.pop(event.read_id)]
+        sessions.loaded = True
+        for stored in event.reports[-MAX_KNOWN:]:
+            self._enter(sessions, stored)
+        self._want(sessions, now.mono_s + SETTLING_S)
+        yield from self._count(sessions, now)
 
-    def not_read(self, event: ReportsNotRead) -> None:
+    def not_read(self, event: ReportsReadFailed) -> None:
         """Take note that the store could not be read; it is tried again when it opens."""
         del self._reads[event.read_id]
         self._store_open = False
 
-    def answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
+    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Take the cloud's list; what is in it is stored, or was there before."""
-        charger_id, book = self._done(event.call_id, now)
+        charger_id, sessions = self._done(event.call_id, now)
         try:
             found = session_list(event.body, charger_id, received_at=now.wall)
         except DecodeError as error:
-            yield from self._put_off(charger_id, book, str(error), None, now)
+            yield from self._put_off(charger_id, sessions, str(error), None, now)
             return
-        sure = (one for one in book.known.values() if one.is_sure)
-        reports, left_out = reconciled(found.reports, sure)
-        book.failures, book.back_to, book.deep = 0, None, False
-        book.due_s = now.mono_s + DAY_S
+        sure = (one for one in sessions.known.values() if one.is_sure)
+        reports, left_out = reconcile_counters(found.reports, sure)
+        sessions.failures, sessions.back_to, sessions.deep = 0, None, False
+        sessions.due_s = now.mono_s + DAY_S
         # What will be missing when these are stored: no second look would find it.
         listed = (one for report in reports if (one := known(report)) is not None)
-        after = chain(book.known.values(), listed)
-        book.sought.update(number for gap in gaps(after) for number in gap.numbers)
-        told = (*book.known.values(), *book.unnumbered.values())
+        after = chain(sessions.known.values(), listed)
+        sessions.sought.update(number for gap in gaps(after) for number in gap.numbers)
+        told = (*sessions.known.values(), *sessions.unnumbered.values())
         stored = [text for text in found.unread if _is_told(text, told)]
         unread = [text for text in found.unread if text not in stored]
         facts = {"charger_id": charger_id, "sessions": len(reports), "unreadable": len(unread)}
-        yield Note("info", "session.backfilled", facts)
+        yield LogEntry("info", "session.backfilled", facts)
         for report in reports:
             yield SaveReport(report)
-        yield from self._left_out(charger_id, book, left_out, now)
+        yield from self._left_out(charger_id, sessions, left_out, now)
         earlier = (text for text in self._unread.texts(charger_id) if _is_earlier(text, told))
         yield from self._unread.told((*stored, *earlier), now)
         for text in unread:
             yield from self._unread.take(text, now)
         yield from self._unread.looked(charger_id, now)
-        self._search_again(charger_id, book, now.mono_s)
+        self._search_again(charger_id, sessions, now.mono_s)
         yield from self._tell(now)
 
-    def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
+    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
         """Take note that the cloud did not answer; ask again later."""
-        charger_id, book = self._done(event.call_id, now)
+        charger_id, sessions = self._done(event.call_id, now)
         wait_s = getattr(event.error, "retry_after_s", None)
-        yield from self._put_off(charger_id, book, str(event.error), wait_s, now)
+        yield from self._put_off(charger_id, sessions, str(event.error), wait_s, now)
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Ask for the next charger that is due."""
-        for call_id, look in tuple(self._looks.items()):
-            if now.mono_s < look.started_s + LOST_AFTER_S:
+        for call_id, lookup in tuple(self._lookups.items()):
+            if now.mono_s < lookup.started_s + LOST_EVENT_AFTER_S:
                 return
-            charger_id, book = self._done(call_id, now)
-            yield from self._put_off(charger_id, book, "no answer", None, now)
-        if now.mono_s < self._free_s or not self._books:
+            charger_id, sessions = self._done(call_id, now)
+            yield from self._put_off(charger_id, sessions, "no answer", None, now)
+        if now.mono_s < self._free_s or not self._sessions:
             return
-        charger_id, book = min(self._books.items(), key=lambda item: item[1].due_s)
-        if now.mono_s < book.due_s:
+        charger_id, sessions = min(self._sessions.items(), key=lambda item: item[1].due_s)
+        if now.mono_s < sessions.due_s:
             return
         if not now.trusted:
             self._free_s = now.mono_s + UNTRUSTED_RETRY_S
             return
         call_id = self._next_id()
-        self._looks[call_id] = _Look(charger_id, now.mono_s)
-        book.due_s = NEVER
-        book.asked_s.append(now.mono_s)
+        self._lookups[call_id] = _PendingLookup(charger_id, now.mono_s)
+        sessions.due_s = NEVER
+        sessions.asked_s.append(now.mono_s)
         until = now.wall + AHEAD
-        since = min(self._since(charger_id, book, now), until)
+        since = min(self._since(charger_id, sessions, now), until)
         request = sessions_request(charger_id, since, until)
-        yield CallCloud(call_id, request, WITHIN_S)
+        yield SendRequest(call_id, request, TIMEOUT_S)
 
     # -- how ---------------------------------------------------------------------------------
 
@@ -302,42 +304,46 @@ class Backfill:
         if not self._store_open:
             return
         reading = set(self._reads.values())
-        for charger_id, book in self._books.items():
-            if not book.loaded and charger_id not in reading:
+        for charger_id, sessions in self._sessions.items():
+            if not sessions.loaded and charger_id not in reading:
                 read_id = self._next_id()
                 self._reads[read_id] = charger_id
-                yield ReadReports(read_id, charger_id, limit=MOST_READ)
+                yield ReadReports(read_id, charger_id, limit=MAX_READ)
 
-    def _want(self, book: _Book, due_s: float, *, most: int = MOST_AN_HOUR) -> None:
-        if not book.loaded:
+    def _want(self, sessions: _ChargerSessions, due_s: float, *, most: int = MAX_PER_HOUR) -> None:
+        if not sessions.loaded:
             return
-        if book.asked_s:
-            due_s = max(due_s, book.asked_s[-1] + CLOSEST_S)
-        if len(book.asked_s) >= most:
-            due_s = max(due_s, book.asked_s[-most] + HOUR_S)
-        book.due_s = min(book.due_s, due_s)
+        if sessions.asked_s:
+            due_s = max(due_s, sessions.asked_s[-1] + MIN_INTERVAL_S)
+        if len(sessions.asked_s) >= most:
+            due_s = max(due_s, sessions.asked_s[-most] + HOUR_S)
+        sessions.due_s = min(sessions.due_s, due_s)
 
-    def _search_again(self, charger_id: str, book: _Book, mono_s: float) -> None:
+    def _search_again(self, charger_id: str, sessions: _ChargerSessions, mono_s: float) -> None:
         """Look again for what cannot be read: the list may have it later."""
         if self._unread.earliest(charger_id) is None:
-            book.searches = 0
+            sessions.searches = 0
             return
-        wait_s = min(DAY_S, FIRST_SEARCH_S * 2.0 ** min(book.searches, 10))
-        book.searches += 1
-        self._want(book, mono_s + wait_s)
+        wait_s = min(DAY_S, FIRST_SEARCH_S * 2.0 ** min(sessions.searches, 10))
+        sessions.searches += 1
+        self._want(sessions, mono_s + wait_s)
 
     def _left_out(
-        self, charger_id: str, book: _Book, reports: tuple[SessionReport, ...], now: Moment
+        self,
+        charger_id: str,
+        sessions: _ChargerSessions,
+        reports: tuple[SessionReport, ...],
+        now: Timestamp,
     ) -> Iterator[Effect]:
         """Name sessions that the cloud lists under numbers the charger does not use."""
         numbers = frozenset(one.session_id for one in reports if one.session_id is not None)
-        if numbers == book.left_out:
+        if numbers == sessions.left_out:
             return
-        book.left_out = numbers
+        sessions.left_out = numbers
         if numbers:
             facts = {"charger_id": charger_id, "sessions": len(numbers)}
-            yield Note("warning", "session.numbers_disagree", facts)
-        all_of = {one: found.left_out for one, found in sorted(self._books.items())}
+            yield LogEntry("warning", "session.numbers_disagree", facts)
+        all_of = {one: found.left_out for one, found in sorted(self._sessions.items())}
         if not any(all_of.values()):
             yield from self._alerts.clear(NUMBERS_ALERT)
             return
@@ -349,66 +355,71 @@ class Backfill:
             now,
         )
 
-    def _since(self, charger_id: str, book: _Book, now: Moment) -> datetime:
-        wanted = [min(book.newest or now.wall, now.wall) - OVERLAP]
+    def _since(self, charger_id: str, sessions: _ChargerSessions, now: Timestamp) -> datetime:
+        wanted = [min(sessions.newest or now.wall, now.wall) - LOOKBACK]
         if (told_at := self._unread.earliest(charger_id)) is not None:
-            wanted.append(told_at - OVERLAP)
-        wanted.extend(gap.after - SLACK for gap in book.gaps)
-        if book.back_to is not None:
-            wanted.append(book.back_to - SLACK)
-        if book.deep:
+            wanted.append(told_at - LOOKBACK)
+        wanted.extend(gap.after - SLACK for gap in sessions.gaps)
+        if sessions.back_to is not None:
+            wanted.append(sessions.back_to - SLACK)
+        if sessions.deep:
             wanted.append(now.wall - AFTER_DAMAGE)
         return max(min(wanted), now.wall - self._keep + SLACK)
 
-    def _done(self, call_id: int, now: Moment) -> tuple[str, _Book]:
-        look = self._looks.pop(call_id)
+    def _done(self, call_id: int, now: Timestamp) -> tuple[str, _ChargerSessions]:
+        lookup = self._lookups.pop(call_id)
         self._free_s = now.mono_s + SPACING_S
-        return look.charger_id, self._books[look.charger_id]
+        return lookup.charger_id, self._sessions[lookup.charger_id]
 
     def _put_off(
-        self, charger_id: str, book: _Book, why: str, wait_s: float | None, now: Moment
+        self,
+        charger_id: str,
+        sessions: _ChargerSessions,
+        why: str,
+        wait_s: float | None,
+        now: Timestamp,
     ) -> Iterator[Effect]:
-        book.failures += 1
-        retry_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(book.failures - 1, 10))
-        book.due_s = now.mono_s + max(retry_s, wait_s or 0.0)
-        facts = {"charger_id": charger_id, "error": why, "failures": book.failures}
-        yield Note("warning", "session.backfill_failed", facts)
-        missing = {number for gap in book.gaps for number in gap.numbers}
-        if book.failures >= FAILURES_TO_TELL and not missing <= book.sought:
-            book.sought |= missing
+        sessions.failures += 1
+        retry_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0 ** min(sessions.failures - 1, 10))
+        sessions.due_s = now.mono_s + max(retry_s, wait_s or 0.0)
+        facts = {"charger_id": charger_id, "error": why, "failures": sessions.failures}
+        yield LogEntry("warning", "session.backfill_failed", facts)
+        missing = {number for gap in sessions.gaps for number in gap.numbers}
+        if sessions.failures >= FAILURES_BEFORE_ALERT and not missing <= sessions.sought:
+            sessions.sought |= missing
             yield from self._tell(now)
 
-    def _enter(self, book: _Book, stored: StoredReport) -> bool:
+    def _enter(self, sessions: _ChargerSessions, stored: StoredReport) -> bool:
         """Enter a stored session; say whether it is a new one."""
         report = stored.report
-        if book.newest is None or report.at > book.newest:
-            book.newest = report.at
+        if sessions.newest is None or report.at > sessions.newest:
+            sessions.newest = report.at
         found = known(report)
         if found is None:
             nameless = known(replace(report, session_id=NOBODY))
             if nameless is not None:
-                _put(book.unnumbered, stored.key, nameless)
+                _put(sessions.unnumbered, stored.key, nameless)
             return False
-        book.unnumbered.pop(stored.key, None)
-        if book.known.get(stored.key) == found:
+        sessions.unnumbered.pop(stored.key, None)
+        if sessions.known.get(stored.key) == found:
             return False
-        _put(book.known, stored.key, found)
-        book.sought.discard(found.number)
+        _put(sessions.known, stored.key, found)
+        sessions.sought.discard(found.number)
         return True
 
-    def _count(self, book: _Book, now: Moment) -> Iterator[Effect]:
+    def _count(self, sessions: _ChargerSessions, now: Timestamp) -> Iterator[Effect]:
         """Find out what is missing now."""
-        before, book.gaps = book.gaps, gaps(book.known.values())
-        if any(number not in book.sought for gap in book.gaps for number in gap.numbers):
-            self._want(book, now.mono_s + PATIENCE_S)
-        if book.gaps != before:
+        before, sessions.gaps = sessions.gaps, gaps(sessions.known.values())
+        if any(number not in sessions.sought for gap in sessions.gaps for number in gap.numbers):
+            self._want(sessions, now.mono_s + GAP_WAIT_S)
+        if sessions.gaps != before:
             yield from self._tell(now)
 
-    def _tell(self, now: Moment) -> Iterator[Effect]:
+    def _tell(self, now: Timestamp) -> Iterator[Effect]:
         missing = {
             charger_id: numbers
-            for charger_id, book in sorted(self._books.items())
-            if (numbers := book.sought & {n for gap in book.gaps for n in gap.numbers})
+            for charger_id, sessions in sorted(self._sessions.items())
+            if (numbers := sessions.sought & {n for gap in sessions.gaps for n in gap.numbers})
         }
         if not missing:
             yield from self._alerts.clear(GAP_ALERT)
@@ -426,14 +437,14 @@ def known_start(report: SessionReport) -> datetime:
     return report.at if report.doubtful else report.started_at
 
 
-def _put(sessions: dict[str, Known], key: str, session: Known) -> None:
+def _put(sessions: dict[str, StoredSession], key: str, session: StoredSession) -> None:
     """Remember a session; of too many the oldest goes."""
     sessions[key] = session
-    if len(sessions) > MOST_KNOWN:
+    if len(sessions) > MAX_KNOWN:
         del sessions[min(sessions, key=lambda one: sessions[one].ended_at)]
 
 
-def _is_told(text: UnreadText, sessions: Collection[Known]) -> bool:
+def _is_told(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
     """Say whether a session that the list tells unreadably is stored."""
     same = [one for one in sessions if one.number in (NOBODY, text.session_id)]
     if any(one.is_sure and text.names(one.started_at, one.ended_at) for one in same):
@@ -445,7 +456,7 @@ def _is_told(text: UnreadText, sessions: Collection[Known]) -> bool:
     return abs(text.ended_at - numbered[0].ended_at) <= SAME_NUMBER_WITHIN
 
 
-def _is_earlier(text: UnreadText, sessions: Collection[Known]) -> bool:
+def _is_earlier(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
     """Say whether a text is an earlier record of a session that is stored and went on."""
     return any(
         one.number == text.session_id
@@ -458,6 +469,6 @@ def _is_earlier(text: UnreadText, sessions: Collection[Known]) -> bool:
 
 def _named(missing: Mapping[str, Collection[int]]) -> str:
     """Spell numbers by charger, of ten chargers at most."""
-    named = [f"{one}: {spelled(numbers)}" for one, numbers in missing.items() if numbers]
+    named = [f"{one}: {format_ranges(numbers)}" for one, numbers in missing.items() if numbers]
     more = len(named) - NAMED_IN_ALERT
     return f"{'; '.join(named[:NAMED_IN_ALERT])}{f' and {more} chargers' * (more > 0)}"

@@ -20,12 +20,12 @@ import msgspec
 
 from bridge.core.easee.json_fields import integer
 from bridge.core.easee.rest_requests import is_serial
-from bridge.core.sessions.delivery import Taken
+from bridge.core.sessions.delivery import ReportAck
 from bridge.core.value_format import read_utc
 from bridge.errors import DecodeError
 
-MOST_BYTES = 64 * 1024
-MOST_KEYS = 1000
+MAX_BYTES = 64 * 1024
+MAX_KEYS = 1000
 # Keys are made of a serial, a counter and a day; nothing else is looked up.
 _KEY = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _SOURCE_ACK = "session/ack"
@@ -33,7 +33,7 @@ _SOURCE_REPLAY = "session/replay"
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayWish:
+class ReplayRequest:
     """Which stored reports somebody wants again.
 
     Attributes:
@@ -45,7 +45,7 @@ class ReplayWish:
     charger_id: str | None = None
 
 
-def read_ack(payload: bytes) -> tuple[Taken, ...]:
+def read_ack(payload: bytes) -> tuple[ReportAck, ...]:
     """Read what a consumer says it has.
 
     Raises:
@@ -53,12 +53,12 @@ def read_ack(payload: bytes) -> tuple[Taken, ...]:
     """
     document = _document(payload, _SOURCE_ACK)
     entries = document if isinstance(document, list) else [document]
-    if not 0 < len(entries) <= MOST_KEYS:
-        raise DecodeError(f"1 to {MOST_KEYS} keys", source=_SOURCE_ACK)
+    if not 0 < len(entries) <= MAX_KEYS:
+        raise DecodeError(f"1 to {MAX_KEYS} keys", source=_SOURCE_ACK)
     return tuple(map(_taken, entries))
 
 
-def read_replay(payload: bytes) -> ReplayWish:
+def read_replay(payload: bytes) -> ReplayRequest:
     """Read which reports somebody wants again.
 
     Raises:
@@ -72,23 +72,23 @@ def read_replay(payload: bytes) -> ReplayWish:
         raise DecodeError('"charger" is a serial', source=_SOURCE_REPLAY)
     if since is not None and not isinstance(since, str):
         raise DecodeError('"since" is a UTC time', source=_SOURCE_REPLAY)
-    return ReplayWish(None if since is None else read_utc(since), charger_id)
+    return ReplayRequest(None if since is None else read_utc(since), charger_id)
 
 
-def _taken(entry: object) -> Taken:
+def _taken(entry: object) -> ReportAck:
     match entry:
         case str(key) | {"key": str(key)} if _KEY.fullmatch(key):
             revision = entry.get("revision") if isinstance(entry, dict) else None
             number = integer(revision)
             if revision is None or number is not None:
-                return Taken(key, number)
+                return ReportAck(key, number)
     raise DecodeError("the key of a report", source=_SOURCE_ACK)
 
 
 def _document(payload: bytes, source: str) -> object:
     """Return the JSON value of a payload, or its text where it is a bare word."""
-    if len(payload) > MOST_BYTES:
-        raise DecodeError(f"over {MOST_BYTES} bytes", source=source)
+    if len(payload) > MAX_BYTES:
+        raise DecodeError(f"over {MAX_BYTES} bytes", source=source)
     try:
         text = payload.decode().strip()
         document: object = msgspec.json.decode(text) if text[:1] in ("{", "[", '"') else text

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from bridge.core.records.session_identity import SAME_START_WITHIN
 from bridge.core.records.session_report import SessionReport
-from bridge.core.sessions.gaps import Known
+from bridge.core.sessions.gaps import StoredSession
 
 # Within this, the same number is the same way of counting.
 SAME_COUNTER_WITHIN = timedelta(days=1)
@@ -20,8 +20,8 @@ SAME_COUNTER_WITHIN = timedelta(days=1)
 SLACK = timedelta(minutes=5)
 
 
-def reconciled(
-    reports: Iterable[SessionReport], known: Iterable[Known]
+def reconcile_counters(
+    reports: Iterable[SessionReport], known: Iterable[StoredSession]
 ) -> tuple[list[SessionReport], tuple[SessionReport, ...]]:
     """Check that the cloud means by its numbers what the charger means.
 
@@ -51,9 +51,9 @@ def reconciled(
 class _ByTime:
     """Known sessions, found by their number or by when they began."""
 
-    def __init__(self, known: Iterable[Known]) -> None:
-        self._by_number: dict[int, list[Known]] = defaultdict(list)
-        self._by_minute: dict[int, list[Known]] = defaultdict(list)
+    def __init__(self, known: Iterable[StoredSession]) -> None:
+        self._by_number: dict[int, list[StoredSession]] = defaultdict(list)
+        self._by_minute: dict[int, list[StoredSession]] = defaultdict(list)
         for one in known:
             self._by_number[one.number].append(one)
             self._by_minute[_minute(one.started_at)].append(one)
@@ -78,7 +78,7 @@ def _minute(at: datetime) -> int:
     return int(at.timestamp() // SAME_START_WITHIN.total_seconds())
 
 
-def _same_times(known: Known, report: SessionReport) -> bool:
+def _same_times(known: StoredSession, report: SessionReport) -> bool:
     # A charger serves one car at a time, so two sessions never overlap.
     overlap = min(known.ended_at, report.ended_at) - max(known.started_at, report.started_at)
     shorter = min(known.ended_at - known.started_at, report.ended_at - report.started_at)

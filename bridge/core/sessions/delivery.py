@@ -36,8 +36,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bridge.core.delivery.outbox import IN_VAIN, REFUSED
-from bridge.core.effects import Effect, KeepReports, MarkPublished, Note, SettleReports
+from bridge.core.delivery.outbox import PERMANENT_REJECTIONS, REFUSED
+from bridge.core.effects import Effect, KeepReports, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.report_merge import report_document
@@ -45,7 +45,7 @@ from bridge.core.topics import Topics
 
 # More would only sit in the broker's queue, and after a crash go out twice.
 WINDOW = 10
-MOST_REFUSALS = 3
+MAX_REFUSALS = 3
 # An access list is mended without a new connection.
 SET_ASIDE_S = 300.0
 NO_SUBSCRIBERS = 0x10
@@ -53,13 +53,13 @@ TAG = "report:"
 # mosquitto writes its memory every 30 minutes; half as much again for one that is late.
 SETTLE_S = 45 * 60.0
 # So many connections in a row that did not hold for that long: time will settle nothing here.
-RESTLESS = 20
+MAX_REDELIVERIES = 20
 # Somebody who restarts is back within seconds; somebody who is not installed never comes.
 FIRST_PROBE_S = 5.0
-LONGEST_PROBE_S = 300.0
-MOST_DOUBLINGS = 10
+MAX_PROBE_S = 300.0
+MAX_DOUBLINGS = 10
 # One commit for many, and a statement SQLite takes.
-MOST_SETTLED_AT_ONCE = 100
+MAX_SETTLED_BATCH = 100
 # mosquitto queues 1,000 messages for a consumer and drops the rest: 1,500 were acknowledged, 1,000
 # arrived. Three days of 50 chargers are 600 reports.
 BURST = 800
@@ -68,7 +68,7 @@ PACE_S = 0.5
 
 
 @dataclass(slots=True)
-class _Debt:
+class _Unpublished:
     """A report that the broker has not taken on this connection.
 
     Attributes:
@@ -83,7 +83,7 @@ class _Debt:
 
 
 @dataclass(slots=True)
-class _Lane:
+class _ChargerQueue:
     """The reports of one charger.
 
     Attributes:
@@ -103,7 +103,7 @@ class _Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ReportAck:
     """A consumer says that it has a report.
 
     Attributes:
@@ -115,7 +115,7 @@ class Taken:
     revision: int | None = None
 
 
-class Delivery:
+class ReportDelivery:
     """Publishes what is owed and finds out when it need not be any more."""
 
     def __init__(
@@ -147,17 +147,17 @@ class Delivery:
         # Who requires acknowledgements has a consumer, even if nobody has spoken yet.
         self._has_consumer = require_acknowledgement
         self._connected = False
-        self._debts: dict[str, _Debt] = {}
+        self._unpublished: dict[str, _Unpublished] = {}
         # When the broker took what is not settled, oldest first.
         self._published: OrderedDict[str, tuple[StoredReport, float]] = OrderedDict()
         # When what is owed went out to a broker that holds nothing, oldest first.
         self._unproved: OrderedDict[str, float] = OrderedDict()
         self._holds = True
-        self._lanes: dict[str, _Lane] = {}
+        self._queues: dict[str, _ChargerQueue] = {}
         # Chargers with something to send and nothing under way, in turn.
         self._ready: OrderedDict[str, None] = OrderedDict()
         self._in_flight: dict[str, StoredReport] = {}
-        self._probing: dict[str, _Lane] = {}
+        self._probing: dict[str, _ChargerQueue] = {}
         # Heap of (when, charger); one that was tried meanwhile, or has another time, is skipped.
         self._probes: list[tuple[float, str]] = []
         self._refused = 0
@@ -169,15 +169,15 @@ class Delivery:
     # -- what others ask ---------------------------------------------------------------------
 
     @property
-    def owed(self) -> int:
+    def pending(self) -> int:
         """How many reports the broker has not taken."""
-        return len(self._debts)
+        return len(self._unpublished)
 
     @property
     def moving(self) -> int:
         """How many may go out now: what waits for somebody to be there is not among them."""
         return len(self._in_flight) + sum(
-            len(lane.line) for one, lane in self._lanes.items() if one not in self._probing
+            len(queue.line) for one, queue in self._queues.items() if one not in self._probing
         )
 
     @property
@@ -191,9 +191,9 @@ class Delivery:
         return self._refused
 
     @property
-    def is_restless(self) -> bool:
+    def is_looping(self) -> bool:
         """Whether reports go out again and again because no connection holds and nobody speaks."""
-        return self._repeated >= RESTLESS and bool(self._published or self._debts)
+        return self._repeated >= MAX_REDELIVERIES and bool(self._published or self._unpublished)
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -252,7 +252,7 @@ class Delivery:
         """Let everything try at once: somebody asks for reports, and is there."""
         self._has_consumer = True
         for charger_id in tuple(self._probing):
-            self._lanes[charger_id].unheard = 0
+            self._queues[charger_id].unheard = 0
             self._listen_again(charger_id)
         self._try_all_again()
 
@@ -272,19 +272,19 @@ class Delivery:
             if self._is_current(stored):
                 yield self._publication(stored)
             else:
-                self._lane(stored).sent = None
+                self._queue_of(stored).sent = None
                 del self._in_flight[tag]
         again = len(self._published)
         for key in list(self._published):
             self._owe_again(key)
         for key in list(self._unproved):
             self._prove_again(key)
-        for lane in self._lanes.values():
-            lane.unheard = 0
+        for queue in self._queues.values():
+            queue.unheard = 0
         self._try_all_again()
         if again:
             self._repeated += 1
-            yield Note("info", "session.sent_again", {"reports": again})
+            yield LogEntry("info", "session.sent_again", {"reports": again})
         yield from self._fill(mono_s)
 
     def disconnected(self) -> None:
@@ -303,21 +303,21 @@ class Delivery:
         if stored is None:
             return
         charger_id = stored.report.charger_id
-        lane = self._lanes[charger_id]
-        lane.sent = None
+        queue = self._queues[charger_id]
+        queue.sent = None
         if not self._is_current(stored):
             pass
         elif reason_code >= REFUSED:
-            yield from self._was_refused(lane, stored, reason_code, mono_s)
+            yield from self._was_refused(queue, stored, reason_code, mono_s)
         elif reason_code == NO_SUBSCRIBERS and self._require_subscriber:
             if self._has_consumer:
-                self._was_unheard(lane, stored, mono_s)
+                self._was_unheard(queue, stored, mono_s)
             else:
-                del self._debts[stored.key]
+                del self._unpublished[stored.key]
                 yield KeepReports(((stored.key, stored.revision),))
         else:
-            yield from self._was_taken(lane, stored, mono_s)
-        self._tidy(charger_id, lane)
+            yield from self._was_taken(queue, stored, mono_s)
+        self._tidy(charger_id, queue)
         yield from self._fill(mono_s)
 
     def tick(self, mono_s: float) -> Iterator[Effect]:
@@ -344,7 +344,7 @@ class Delivery:
 
     # -- consumers ---------------------------------------------------------------------------
 
-    def taken(self, reports: Iterable[Taken], mono_s: float) -> Iterator[Effect]:
+    def acknowledged(self, reports: Iterable[ReportAck], mono_s: float) -> Iterator[Effect]:
         """Take a consumer's word that it has these; what is not known or newer is left alone."""
         meant = [stored for one in reports if (stored := self._meant(one)) is not None]
         self._room = min(BURST, self._room + len(meant))
@@ -352,12 +352,12 @@ class Delivery:
         yield from self._settle(meant)
         yield from self._fill(mono_s)
 
-    def _meant(self, taken: Taken) -> StoredReport | None:
+    def _meant(self, taken: ReportAck) -> StoredReport | None:
         """Return what is not settled and a consumer's word can mean, or None."""
         if (published := self._published.get(taken.key)) is not None:
             stored, may_have_it = published[0], True
-        elif (debt := self._debts.get(taken.key)) is not None:
-            stored, may_have_it = debt.stored, debt.handed
+        elif (unpublished := self._unpublished.get(taken.key)) is not None:
+            stored, may_have_it = unpublished.stored, unpublished.handed
         else:
             return None
         is_meant = may_have_it if taken.revision is None else taken.revision == stored.revision
@@ -370,132 +370,136 @@ class Delivery:
         for key, _ in reports:
             self._published.pop(key, None)
             self._unproved.pop(key, None)
-            debt = self._debts.pop(key, None)
-            if debt is not None:
-                self._forgive(self._lanes[debt.stored.report.charger_id], key)
-        for start in range(0, len(reports), MOST_SETTLED_AT_ONCE):
-            yield SettleReports(tuple(reports[start : start + MOST_SETTLED_AT_ONCE]))
+            unpublished = self._unpublished.pop(key, None)
+            if unpublished is not None:
+                self._forgive(self._queues[unpublished.stored.report.charger_id], key)
+        for start in range(0, len(reports), MAX_SETTLED_BATCH):
+            yield SettleReports(tuple(reports[start : start + MAX_SETTLED_BATCH]))
 
     # -- debts -------------------------------------------------------------------------------
 
     def _owe(self, stored: StoredReport, *, again: bool) -> None:
-        debt = self._debts.get(stored.key)
-        held = debt.stored if debt is not None else None
+        unpublished = self._unpublished.get(stored.key)
+        held = unpublished.stored if unpublished is not None else None
         if held is None and stored.key in self._published:
             held = self._published[stored.key][0]
         if held is not None and held.revision >= stored.revision:
             return
         self._published.pop(stored.key, None)
         self._unproved.pop(stored.key, None)
-        self._debts[stored.key] = _Debt(stored, handed=again, again=again)
-        self._forgive(self._lane(stored), stored.key)
+        self._unpublished[stored.key] = _Unpublished(stored, handed=again, again=again)
+        self._forgive(self._queue_of(stored), stored.key)
         self._queue(stored)
 
     def _owe_again(self, key: str) -> None:
         stored, _ = self._published.pop(key)
-        self._debts[key] = _Debt(stored, handed=True, again=True)
+        self._unpublished[key] = _Unpublished(stored, handed=True, again=True)
         self._queue(stored)
 
     def _prove_again(self, key: str) -> None:
         del self._unproved[key]
-        self._queue(self._debts[key].stored)
+        self._queue(self._unpublished[key].stored)
 
-    def _lane(self, stored: StoredReport) -> _Lane:
-        return self._lanes.setdefault(stored.report.charger_id, _Lane())
+    def _queue_of(self, stored: StoredReport) -> _ChargerQueue:
+        return self._queues.setdefault(stored.report.charger_id, _ChargerQueue())
 
     def _queue(self, stored: StoredReport) -> None:
-        lane = self._lane(stored)
-        _enter(lane, self._debts[stored.key])
-        self._tidy(stored.report.charger_id, lane)
+        queue = self._queue_of(stored)
+        _enter(queue, self._unpublished[stored.key])
+        self._tidy(stored.report.charger_id, queue)
 
-    def _tidy(self, charger_id: str, lane: _Lane) -> None:
+    def _tidy(self, charger_id: str, queue: _ChargerQueue) -> None:
         """Let a charger stand in line exactly while it has something that may go out."""
-        if lane.line and lane.sent is None and charger_id not in self._probing:
+        if queue.line and queue.sent is None and charger_id not in self._probing:
             self._ready[charger_id] = None
         else:
             self._ready.pop(charger_id, None)
 
     def _listen_again(self, charger_id: str) -> None:
         """Try once more whether anybody is there for this charger."""
-        if (lane := self._probing.pop(charger_id, None)) is not None:
-            self._tidy(charger_id, lane)
+        if (queue := self._probing.pop(charger_id, None)) is not None:
+            self._tidy(charger_id, queue)
 
     def _next_probe_s(self) -> float | None:
         """Return when somebody is tried next whom nobody listened to, or None."""
         while self._probes:
             probe_s, charger_id = self._probes[0]
-            lane = self._probing.get(charger_id)
-            if lane is not None and lane.not_before_s == probe_s:
+            queue = self._probing.get(charger_id)
+            if queue is not None and queue.not_before_s == probe_s:
                 return probe_s
             heapq.heappop(self._probes)
         return None
 
-    def _forgive(self, lane: _Lane, key: str) -> None:
+    def _forgive(self, queue: _ChargerQueue, key: str) -> None:
         """Take a report for one that was never refused."""
-        if key in lane.set_aside:
-            del lane.set_aside[key]
+        if key in queue.set_aside:
+            del queue.set_aside[key]
             self._refused -= 1
 
     def _is_current(self, stored: StoredReport) -> bool:
-        debt = self._debts.get(stored.key)
-        return debt is not None and debt.stored.revision == stored.revision
+        unpublished = self._unpublished.get(stored.key)
+        return unpublished is not None and unpublished.stored.revision == stored.revision
 
     # -- fates -------------------------------------------------------------------------------
 
-    def _was_taken(self, lane: _Lane, stored: StoredReport, mono_s: float) -> Iterator[Effect]:
-        lane.unheard = 0
+    def _was_taken(
+        self, queue: _ChargerQueue, stored: StoredReport, mono_s: float
+    ) -> Iterator[Effect]:
+        queue.unheard = 0
         if not self._holds:
             self._unproved[stored.key] = mono_s
-            if not lane.line:
-                self._try_again(stored.report.charger_id, lane)
+            if not queue.line:
+                self._try_again(stored.report.charger_id, queue)
             return
         self._has_consumer = True
-        del self._debts[stored.key]
+        del self._unpublished[stored.key]
         self._published[stored.key] = replace(stored, published=True), mono_s
         if not stored.published:
             yield MarkPublished(stored.key, stored.revision)
-        if not lane.line:
-            self._try_again(stored.report.charger_id, lane)
+        if not queue.line:
+            self._try_again(stored.report.charger_id, queue)
 
-    def _was_unheard(self, lane: _Lane, stored: StoredReport, mono_s: float) -> None:
-        lane.unheard += 1
-        doublings = min(lane.unheard - 1, MOST_DOUBLINGS)
-        lane.not_before_s = mono_s + min(LONGEST_PROBE_S, FIRST_PROBE_S * 2.0**doublings)
-        self._probing[stored.report.charger_id] = lane
-        heapq.heappush(self._probes, (lane.not_before_s, stored.report.charger_id))
+    def _was_unheard(self, queue: _ChargerQueue, stored: StoredReport, mono_s: float) -> None:
+        queue.unheard += 1
+        doublings = min(queue.unheard - 1, MAX_DOUBLINGS)
+        queue.not_before_s = mono_s + min(MAX_PROBE_S, FIRST_PROBE_S * 2.0**doublings)
+        self._probing[stored.report.charger_id] = queue
+        heapq.heappush(self._probes, (queue.not_before_s, stored.report.charger_id))
         self._queue(stored)
 
     def _was_refused(
-        self, lane: _Lane, stored: StoredReport, reason_code: int, mono_s: float
+        self, queue: _ChargerQueue, stored: StoredReport, reason_code: int, mono_s: float
     ) -> Iterator[Effect]:
-        debt = self._debts[stored.key]
-        debt.refusals = MOST_REFUSALS if reason_code in IN_VAIN else debt.refusals + 1
-        if debt.refusals < MOST_REFUSALS:
+        unpublished = self._unpublished[stored.key]
+        unpublished.refusals = (
+            MAX_REFUSALS if reason_code in PERMANENT_REJECTIONS else unpublished.refusals + 1
+        )
+        if unpublished.refusals < MAX_REFUSALS:
             self._queue(stored)
             return
-        lane.set_aside[stored.key] = None
+        queue.set_aside[stored.key] = None
         self._refused += 1
         self._again_s = min(self._again_s, mono_s + SET_ASIDE_S)
-        yield Note(
+        yield LogEntry(
             "error",
             "ledger.report_refused",
-            {"key": stored.key, "reason_code": reason_code, "refusals": debt.refusals},
+            {"key": stored.key, "reason_code": reason_code, "refusals": unpublished.refusals},
         )
 
     def _try_all_again(self) -> None:
         self._again_s = math.inf
-        for charger_id, lane in self._lanes.items():
-            self._try_again(charger_id, lane)
+        for charger_id, queue in self._queues.items():
+            self._try_again(charger_id, queue)
 
-    def _try_again(self, charger_id: str, lane: _Lane) -> None:
+    def _try_again(self, charger_id: str, queue: _ChargerQueue) -> None:
         """Let what was set aside stand in line for one more attempt: it may be mended."""
-        for key in lane.set_aside:
-            debt = self._debts[key]
-            debt.refusals = MOST_REFUSALS - 1
-            _enter(lane, debt)
-        self._refused -= len(lane.set_aside)
-        lane.set_aside.clear()
-        self._tidy(charger_id, lane)
+        for key in queue.set_aside:
+            unpublished = self._unpublished[key]
+            unpublished.refusals = MAX_REFUSALS - 1
+            _enter(queue, unpublished)
+        self._refused -= len(queue.set_aside)
+        queue.set_aside.clear()
+        self._tidy(charger_id, queue)
 
     # -- handing over ------------------------------------------------------------------------
 
@@ -504,12 +508,12 @@ class Delivery:
         self._paced_s = mono_s
         while self._may_send:
             charger_id, _ = self._ready.popitem(last=False)
-            lane = self._lanes[charger_id]
-            debt = self._next(lane)
-            if debt is not None:
-                message = self._publication(debt.stored)
-                self._in_flight[message.tag] = lane.sent = debt.stored
-                debt.handed = True
+            queue = self._queues[charger_id]
+            unpublished = self._next(queue)
+            if unpublished is not None:
+                message = self._publication(unpublished.stored)
+                self._in_flight[message.tag] = queue.sent = unpublished.stored
+                unpublished.handed = True
                 self._room -= 1
                 yield message
 
@@ -518,12 +522,12 @@ class Delivery:
         has_room = self._room >= 1 and len(self._in_flight) < self._window
         return self._connected and has_room and bool(self._ready)
 
-    def _next(self, lane: _Lane) -> _Debt | None:
-        while lane.line:
-            _, _, key, revision = heapq.heappop(lane.line)
-            debt = self._debts.get(key)
-            if debt is not None and debt.stored.revision == revision:
-                return debt
+    def _next(self, queue: _ChargerQueue) -> _Unpublished | None:
+        while queue.line:
+            _, _, key, revision = heapq.heappop(queue.line)
+            unpublished = self._unpublished.get(key)
+            if unpublished is not None and unpublished.stored.revision == revision:
+                return unpublished
         return None
 
     def _publication(self, stored: StoredReport) -> Publish:
@@ -535,6 +539,6 @@ class Delivery:
         )
 
 
-def _enter(lane: _Lane, debt: _Debt) -> None:
-    stored = debt.stored
-    heapq.heappush(lane.line, (debt.again, stored.report.at, stored.key, stored.revision))
+def _enter(queue: _ChargerQueue, unpublished: _Unpublished) -> None:
+    stored = unpublished.stored
+    heapq.heappush(queue.line, (unpublished.again, stored.report.at, stored.key, stored.revision))

@@ -6,7 +6,7 @@ Rules:
    ones that nobody told us of is a session we did not get. What came before the first we ever
    stored is not ours to miss.
 2. A counter that falls was reset (the charger was replaced), and one that jumps by more than
-   :data:`LARGEST_GAP` was set: neither is a gap.
+   :data:`MAX_GAP` was set: neither is a gap.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ from itertools import pairwise
 from bridge.core.records.session_clocks import STARTED
 from bridge.core.records.session_report import SessionReport
 
-LARGEST_GAP = 1000
+MAX_GAP = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredSession:
     """A session that is stored.
 
     Attributes:
@@ -37,12 +37,12 @@ class Known:
     is_sure: bool = True
 
 
-def known(report: SessionReport) -> Known | None:
+def known(report: SessionReport) -> StoredSession | None:
     """Return what is known of a report's session; None when it has no number."""
     if report.session_id is None:
         return None
     began_at = report.at if STARTED in report.doubtful else report.started_at
-    return Known(report.session_id, began_at, report.at, not report.doubtful)
+    return StoredSession(report.session_id, began_at, report.at, not report.doubtful)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,14 @@ class Gap:
         return range(self.first, self.last + 1)
 
 
-def gaps(sessions: Iterable[Known]) -> tuple[Gap, ...]:
+def gaps(sessions: Iterable[StoredSession]) -> tuple[Gap, ...]:
     """Find what is missing, oldest first."""
     rows = sorted(sessions, key=lambda one: (one.ended_at, one.number))
     numbers = {one.number for one in rows}
     found: list[Gap] = []
     for before, after in pairwise(rows):
         missing = range(before.number + 1, after.number)
-        if len(missing) <= LARGEST_GAP:
+        if len(missing) <= MAX_GAP:
             found.extend(
                 Gap(run.start, run.stop - 1, before.ended_at, after.started_at)
                 for run in _runs(number for number in missing if number not in numbers)
@@ -82,7 +82,7 @@ def gaps(sessions: Iterable[Known]) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-def spelled(numbers: Iterable[int]) -> str:
+def format_ranges(numbers: Iterable[int]) -> str:
     """Spell numbers as people do: ``437, 440-442``."""
     return ", ".join(
         str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}"

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. One wish at a time, :data:`MOST_WISHES` at most wait. Pages are read as the broker takes what was
-   read before.
+1. One wish at a time, :data:`MAX_REQUESTS` at most wait. Pages are read as the broker takes what
+   was read before.
 2. A page begins where the last one ended. Reports that ended in the very same moment are told apart
    by their keys; a page of nothing but known ones ends the replay only when it is the last.
 """
@@ -12,15 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from bridge.core.effects import Effect, Note, ReadReports
-from bridge.core.events import ReportsNotRead, ReportsRead
+from bridge.core.effects import Effect, LogEntry, ReadReports
+from bridge.core.events import ReportsRead, ReportsReadFailed
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.sessions.consumer_messages import ReplayWish
+from bridge.core.sessions.consumer_messages import ReplayRequest
 
 PAGE = 200
 # The next page is read when no more than this is left to hand over.
 REFILL_AT = 50
-MOST_WISHES = 8
+MAX_REQUESTS = 8
 
 
 class Replay:
@@ -35,7 +35,7 @@ class Replay:
         """
         self._next_read_id = next_read_id
         self._page = page
-        self._wishes: deque[ReplayWish] = deque()
+        self._requests: deque[ReplayRequest] = deque()
         self._since: datetime | None = None
         self._seen: set[str] = set()
         self._limit = page
@@ -44,14 +44,14 @@ class Replay:
     @property
     def waiting(self) -> int:
         """How many wishes are not fulfilled, the one under way included."""
-        return len(self._wishes)
+        return len(self._requests)
 
-    def ask(self, wish: ReplayWish) -> bool:
+    def request(self, request: ReplayRequest) -> bool:
         """Take a wish; False when too many wait or the same one does already."""
-        if len(self._wishes) >= MOST_WISHES or wish in self._wishes:
+        if len(self._requests) >= MAX_REQUESTS or request in self._requests:
             return False
-        self._wishes.append(wish)
-        if len(self._wishes) == 1:
+        self._requests.append(request)
+        if len(self._requests) == 1:
             self._begin()
         return True
 
@@ -61,9 +61,9 @@ class Replay:
         Args:
             backlog: How many reports wait to be handed over.
         """
-        if self._wishes and self._reading is None and backlog <= REFILL_AT:
+        if self._requests and self._reading is None and backlog <= REFILL_AT:
             self._reading = self._next_read_id()
-            charger_id = self._wishes[0].charger_id
+            charger_id = self._requests[0].charger_id
             yield ReadReports(self._reading, charger_id, self._since, limit=self._limit)
 
     def owns(self, read_id: int) -> bool:
@@ -84,18 +84,18 @@ class Replay:
         self._since = last
         return fresh
 
-    def not_read(self, event: ReportsNotRead) -> Iterator[Effect]:
+    def not_read(self, event: ReportsReadFailed) -> Iterator[Effect]:
         """Give a wish up: whoever asked can ask again."""
         self._reading = None
-        yield Note("warning", "session.replay_failed", {"error": str(event.error)})
+        yield LogEntry("warning", "session.replay_failed", {"error": str(event.error)})
         self._end()
 
     def _begin(self) -> None:
-        self._since = self._wishes[0].since
+        self._since = self._requests[0].since
         self._seen = set()
         self._limit = self._page
 
     def _end(self) -> None:
-        self._wishes.popleft()
-        if self._wishes:
+        self._requests.popleft()
+        if self._requests:
             self._begin()

@@ -32,7 +32,7 @@ from bridge.core.records.session_identity import (
 from bridge.core.records.session_report import BACKFILL, SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.session_documents import document, report_fields
-from bridge.core.value_format import hashed
+from bridge.core.value_format import pseudonymize
 
 T = TypeVar("T")
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -55,7 +55,7 @@ def entered(
     key, held = find_row(report, rows)
     if held is None:
         return StoredReport(key, 1, report), True
-    content = merged(held.report, report)
+    content = merge_reports(held.report, report)
     if content is held.report:
         return held, False
     return StoredReport(key, held.revision + 1, content), True
@@ -104,7 +104,7 @@ def _free_key(report: SessionReport, taken: Collection[str]) -> str:
     return next(one for one in keys if one not in taken)
 
 
-def merged(held: SessionReport, report: SessionReport) -> SessionReport:
+def merge_reports(held: SessionReport, report: SessionReport) -> SessionReport:
     """Return what is known of a session after another record of it; ``held`` if nothing is new."""
     newer, older = (report, held) if supersedes(report, held) else (held, report)
     # Where the list counts more than the charger, the session went on after its meter was told.
@@ -190,7 +190,7 @@ def report_document(stored: StoredReport, *, personal_data: bool, salt: bytes) -
         salt: This installation's.
     """
     report = stored.report
-    auth = report.auth if personal_data else hashed(report.auth, salt)
+    auth = report.auth if personal_data else pseudonymize(report.auth, salt)
     return document(
         (
             ("key", stored.key),

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import Effect, Note, TendStore
-from bridge.core.events import StoreTended
-from bridge.core.records.moment import Moment
+from bridge.core.effects import Effect, LogEntry, MaintainStore
+from bridge.core.events import StoreMaintained
+from bridge.core.records.moment import Timestamp
 
 FIRST_S = 60.0
 MEASURE_EVERY_S = 600.0
@@ -52,21 +52,21 @@ class Retention:
         """When the store is looked at next, or None while it is not open."""
         return self._due_s
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Ask the store to tidy up and to measure itself, when that is due."""
         if self._due_s is None or now.mono_s < self._due_s:
             return
         self._due_s = now.mono_s + MEASURE_EVERY_S
         if now.trusted and now.mono_s >= self._forget_s:
             self._forget_s = now.mono_s + FORGET_EVERY_S
-            yield TendStore(now.wall - self._keep, now.wall - COMMANDS_KEPT)
+            yield MaintainStore(now.wall - self._keep, now.wall - COMMANDS_KEPT)
         else:
-            yield TendStore()
+            yield MaintainStore()
 
-    def tended(self, event: StoreTended, now: Moment) -> Iterator[Effect]:
+    def maintained(self, event: StoreMaintained, now: Timestamp) -> Iterator[Effect]:
         """Take the store's word and warn where it is filling up."""
         if event.forgotten:
-            yield Note("info", "store.forgot", {"rows": event.forgotten})
+            yield LogEntry("info", "store.forgot", {"rows": event.forgotten})
         share = event.used_share
         words = next((words for least, words in _LEVELS if share >= least), None)
         if words is not None and self._due_s is not None:

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from bridge.core.effects import Effect, SaveReport
 from bridge.core.records.session_report import BACKFILL, SessionReport
 
-MOST = 500
+MAX_UNSAVED = 500
 RETRY_S = 60.0
 
 
-class Unsaved:
+class SaveRetryBuffer:
     """First-hand reports that wait for the store."""
 
     def __init__(self) -> None:
-        self._reports: deque[SessionReport] = deque(maxlen=MOST)
+        self._reports: deque[SessionReport] = deque(maxlen=MAX_UNSAVED)
         self._due_s = 0.0
         self._failing = False
 
@@ -46,7 +46,7 @@ class Unsaved:
         """Take note that the store takes reports."""
         self._failing = False
 
-    def hurry(self, mono_s: float) -> None:
+    def retry_now(self, mono_s: float) -> None:
         """Try again at once: the store is well."""
         self._due_s = mono_s
 

@@ -4,43 +4,43 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import Acknowledge, Effect, KeepReports, Note
+from bridge.core.effects import Acknowledge, Effect, KeepReports, LogEntry
 from bridge.core.events import (
-    CloudAnswered,
     CloudFailed,
+    CloudResponse,
     MqttMessage,
-    ReportNotSaved,
     ReportSaved,
-    ReportsNotRead,
+    ReportSaveFailed,
     ReportsRead,
+    ReportsReadFailed,
+    StoreMaintained,
     StoreOpened,
-    StoreTended,
 )
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import Backfill
 from bridge.core.sessions.consumer_messages import read_ack, read_replay
-from bridge.core.sessions.delivery import Delivery
+from bridge.core.sessions.delivery import ReportDelivery
 from bridge.core.sessions.replay import Replay
 from bridge.core.sessions.retention import Retention
-from bridge.core.sessions.retry_buffer import Unsaved
+from bridge.core.sessions.retry_buffer import SaveRetryBuffer
 from bridge.core.sessions.suspects import Suspects
 from bridge.core.sessions.unread import Unread
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.errors import DecodeError
 from bridge.settings import Settings
 
-RESTLESS_ALERT = "reports_unsettled"
-_RESTLESS = (
+REDELIVERY_ALERT = "reports_unsettled"
+_REDELIVERY_MESSAGE = (
     "session reports go out again at every connection: none of the last ones to the broker held"
     " for 45 minutes, and no consumer acknowledges"
 )
-_RESTLESS_HINT = "acknowledge keys on bridge/session/ack, or find out why the connection breaks"
+_REDELIVERY_HINT = "acknowledge keys on bridge/session/ack, or find out why the connection breaks"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReportCounts:
     """How many reports are where, for ``bridge/health``.
 
     Attributes:
@@ -58,7 +58,7 @@ class Standing:
     kept: int = 0
 
 
-class Bookkeeping:
+class SessionService:
     """Everything about finished sessions behind one method for each event."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Bookkeeping:
             next_id: Draws the number of a call or a read.
         """
         self._alerts = alerts
-        self._delivery = Delivery(
+        self._delivery = ReportDelivery(
             topics,
             personal_data=settings.publish.personal_data,
             salt=salt,
@@ -93,18 +93,18 @@ class Bookkeeping:
         self._backfill = Backfill(alerts, next_id, self._unread, keep_days=keep_days)
         self._replay = Replay(next_id)
         self._retention = Retention(alerts, keep_days=keep_days)
-        self._unsaved = Unsaved()
+        self._unsaved = SaveRetryBuffer()
         self._kept = 0
         self._deadline_s: float | None = None
         # Something happened since the deadline was last worked out.
         self._touched = True
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> ReportCounts:
         """How many reports are where."""
         delivery = self._delivery
-        return Standing(
-            delivery.owed, delivery.unsettled, delivery.refused, len(self._unsaved), self._kept
+        return ReportCounts(
+            delivery.pending, delivery.unsettled, delivery.refused, len(self._unsaved), self._kept
         )
 
     def deadline_s(self) -> float | None:
@@ -120,15 +120,15 @@ class Bookkeeping:
             self._deadline_s = min((at for at in wanted if at is not None), default=None)
         return self._deadline_s
 
-    def tick(self, now: Moment) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Do what is due. Costs nothing while nothing is: it is asked after every observation."""
         due_s = self._deadline_s
         if not self._touched and (due_s is None or now.mono_s < due_s):
             return
         self._touched = True
         yield from self._delivery.tick(now.mono_s)
-        if self._alerts.is_open(RESTLESS_ALERT) and not self._delivery.is_restless:
-            yield from self._alerts.clear(RESTLESS_ALERT)
+        if self._alerts.is_open(REDELIVERY_ALERT) and not self._delivery.is_looping:
+            yield from self._alerts.clear(REDELIVERY_ALERT)
         yield from self._backfill.tick(now)
         yield from self._retention.tick(now)
         yield from self._unsaved.tick(now.mono_s)
@@ -142,35 +142,35 @@ class Bookkeeping:
         self._touched = True
         yield from self._backfill.serve(charger_ids)
 
-    def leave(self, charger_ids: Iterable[str], now: Moment) -> Iterator[Effect]:
+    def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Look sessions of these chargers up no more; what is owed of them stays owed."""
         self._touched = True
         yield from self._backfill.leave(charger_ids, now)
 
-    def stream_opened(self, now: Moment) -> None:
+    def stream_opened(self, now: Timestamp) -> None:
         """Take note that sessions may have been missed until now."""
         self._touched = True
         self._backfill.stream_opened(now.mono_s)
 
     # -- the store ---------------------------------------------------------------------------
 
-    def opened(self, event: StoreOpened, now: Moment) -> Iterator[Effect]:
+    def opened(self, event: StoreOpened, now: Timestamp) -> Iterator[Effect]:
         """Take what is not settled, and what became of the rest."""
         self._touched = True
         self._retention.opened(now.mono_s)
-        self._unsaved.hurry(now.mono_s)
+        self._unsaved.retry_now(now.mono_s)
         damaged = bool(event.quarantined or event.damaged or event.incomplete)
         yield from self._backfill.store_opened(damaged=damaged)
         yield from self._unread.opened(event.texts, now)
         yield from self._delivery.opened(event.owed, now.mono_s, has_consumer=event.has_consumer)
 
-    def unreadable(self, text: UnreadText, now: Moment) -> Iterator[Effect]:
+    def unreadable(self, text: UnreadText, now: Timestamp) -> Iterator[Effect]:
         """Take what a charger told of a session and nobody can read."""
         self._touched = True
         yield from self._unread.take(text, now)
         self._backfill.unreadable(text.charger_id, now.mono_s)
 
-    def saved(self, event: ReportSaved, now: Moment) -> Iterator[Effect]:
+    def saved(self, event: ReportSaved, now: Timestamp) -> Iterator[Effect]:
         """Take a committed report."""
         self._touched = True
         self._unsaved.saved()
@@ -181,16 +181,16 @@ class Bookkeeping:
         yield from self._unread.saved(stored.report, now, is_new=is_new)
         yield from self._suspects.saved((stored,), now)
 
-    def not_saved(self, event: ReportNotSaved, now: Moment) -> Iterator[Effect]:
+    def not_saved(self, event: ReportSaveFailed, now: Timestamp) -> Iterator[Effect]:
         """Take a report that could not be committed."""
         self._touched = True
         report, error = event.report, event.error
         self._backfill.refused(report, now.mono_s)
         yield from self._alerts.raise_("storage", str(error), error.hint, now)
         if self._unsaved.add(report, now.mono_s):
-            yield Note("error", "session.not_saved", {"charger_id": report.charger_id})
+            yield LogEntry("error", "session.not_saved", {"charger_id": report.charger_id})
 
-    def reports_read(self, event: ReportsRead, now: Moment) -> Iterator[Effect]:
+    def reports_read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
         """Take stored reports that were asked for."""
         self._touched = True
         if self._backfill.owns_read(event.read_id):
@@ -199,7 +199,7 @@ class Bookkeeping:
         elif self._replay.owns(event.read_id):
             yield from self._delivery.replay(self._replay.read(event), now.mono_s)
 
-    def reports_not_read(self, event: ReportsNotRead, _now: Moment) -> Iterator[Effect]:
+    def reports_not_read(self, event: ReportsReadFailed, _now: Timestamp) -> Iterator[Effect]:
         """Take note that they could not be read."""
         self._touched = True
         if self._backfill.owns_read(event.read_id):
@@ -207,11 +207,11 @@ class Bookkeeping:
         elif self._replay.owns(event.read_id):
             yield from self._replay.not_read(event)
 
-    def tended(self, event: StoreTended, now: Moment) -> Iterator[Effect]:
+    def tended(self, event: StoreMaintained, now: Timestamp) -> Iterator[Effect]:
         """Take how full the store is."""
         self._touched = True
         self._kept = event.kept
-        yield from self._retention.tended(event, now)
+        yield from self._retention.maintained(event, now)
         yield from self._suspects.tick(now)
 
     # -- the cloud ---------------------------------------------------------------------------
@@ -220,31 +220,33 @@ class Bookkeeping:
         """Say whether a REST call is one of ours."""
         return self._backfill.owns_call(call_id)
 
-    def answered(self, event: CloudAnswered, now: Moment) -> Iterator[Effect]:
+    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Take the cloud's list of sessions."""
         self._touched = True
         yield from self._backfill.answered(event, now)
 
-    def failed(self, event: CloudFailed, now: Moment) -> Iterator[Effect]:
+    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
         """Take note that the cloud did not give one."""
         self._touched = True
         yield from self._backfill.failed(event, now)
 
     # -- the broker and consumers ------------------------------------------------------------
 
-    def connected(self, now: Moment, *, holds: bool = True) -> Iterator[Effect]:
+    def connected(self, now: Timestamp, *, holds: bool = True) -> Iterator[Effect]:
         """Take a new connection to a broker, which acknowledges and keeps messages or does not."""
         self._touched = True
         yield from self._delivery.connected(now.mono_s, holds=holds)
-        if self._delivery.is_restless:
-            yield from self._alerts.raise_(RESTLESS_ALERT, _RESTLESS, _RESTLESS_HINT, now)
+        if self._delivery.is_looping:
+            yield from self._alerts.raise_(
+                REDELIVERY_ALERT, _REDELIVERY_MESSAGE, _REDELIVERY_HINT, now
+            )
 
     def disconnected(self) -> None:
         """Take note that it ended."""
         self._touched = True
         self._delivery.disconnected()
 
-    def acked(self, message: Publish, reason_code: int, now: Moment) -> Iterator[Effect]:
+    def acked(self, message: Publish, reason_code: int, now: Timestamp) -> Iterator[Effect]:
         """Take the broker's acknowledgement of a publication."""
         self._touched = True
         for effect in self._delivery.acked(message, reason_code, now.mono_s):
@@ -253,19 +255,19 @@ class Bookkeeping:
             yield effect
 
     def message(
-        self, message: MqttMessage, target: SessionAckTopic | SessionReplayTopic, now: Moment
+        self, message: MqttMessage, target: SessionAckTopic | SessionReplayTopic, now: Timestamp
     ) -> Iterator[Effect]:
         """Take what a consumer says; what cannot be read is noted and changes nothing."""
         self._touched = True
-        yield Acknowledge(message.receipt)
+        yield Acknowledge(message.ack_token)
         is_ack = isinstance(target, SessionAckTopic)
         why = "it is retained" if message.retained else ""
         try:
             if why:
                 pass
             elif is_ack:
-                yield from self._delivery.taken(read_ack(message.payload), now.mono_s)
-            elif self._replay.ask(read_replay(message.payload)):
+                yield from self._delivery.acknowledged(read_ack(message.payload), now.mono_s)
+            elif self._replay.request(read_replay(message.payload)):
                 self._delivery.heard_of_somebody()
             else:
                 why = f"{self._replay.waiting} replays wait, or this one does already"
@@ -273,4 +275,4 @@ class Bookkeeping:
             why = str(error)
         if why:
             facts = {"topic": "ack" if is_ack else "replay", "error": why}
-            yield Note("warning", "session.message_ignored", facts)
+            yield LogEntry("warning", "session.message_ignored", facts)

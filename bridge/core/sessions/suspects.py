@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import Effect
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.stored_report import StoredReport
 
 ALERT = "session_clock"
 NAMED_FOR = timedelta(days=7)
 NAMED_IN_ALERT = 10
-MOST = 1_000
+MAX_SUSPECTS = 1_000
 _HINT = (
     "the energy is right and counts; the cloud's list is asked for the times; see that the charger"
     " is online long enough to set its clock"
@@ -26,17 +26,17 @@ class Suspects:
         # By key: when it counts as ended.
         self._named: dict[str, datetime] = {}
 
-    def saved(self, rows: Iterable[StoredReport], now: Moment) -> Iterator[Effect]:
+    def saved(self, rows: Iterable[StoredReport], now: Timestamp) -> Iterator[Effect]:
         """Take rows as they are now."""
         before = dict(self._named)
         for row in rows:
             self._named.pop(row.key, None)
-            if row.report.doubtful and len(self._named) < MOST:
+            if row.report.doubtful and len(self._named) < MAX_SUSPECTS:
                 self._named[row.key] = row.report.at
         if self._named or before:
             yield from self.tick(now, changed=self._named != before)
 
-    def tick(self, now: Moment, *, changed: bool = False) -> Iterator[Effect]:
+    def tick(self, now: Timestamp, *, changed: bool = False) -> Iterator[Effect]:
         """Let go what is old, and say what is left."""
         if now.trusted:
             old = [key for key, at in self._named.items() if now.wall - at > NAMED_FOR]

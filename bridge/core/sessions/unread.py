@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from bridge.core.alerts import Alerts
 from bridge.core.easee.session_payloads import hints
 from bridge.core.effects import Effect, ForgetTexts, KeepText
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_clocks import ENDED, STARTED
 from bridge.core.records.session_identity import SAME_ENERGY_KWH
 from bridge.core.records.session_report import BACKFILL, SessionReport
@@ -26,9 +26,9 @@ from bridge.core.value_format import iso_utc
 
 ALERT = "session_unreadable"
 # Of one charger: the newest.
-MOST = 20
+MAX_UNREAD = 20
 # Of all chargers.
-MOST_DONE = 1_000
+MAX_DONE = 1_000
 NAMED_IN_ALERT = 5
 # A counter that stands still names another session after this.
 SAME_NUMBER_WITHIN = timedelta(days=2)
@@ -36,7 +36,7 @@ _HINT = "the cloud's list is asked for it; if it does not come, look it up in th
 
 
 @dataclass(slots=True)
-class _Desk:
+class _ChargerTexts:
     """Of one charger.
 
     Attributes:
@@ -54,48 +54,50 @@ class Unread:
     def __init__(self, alerts: Alerts, *, keep_days: int) -> None:
         self._alerts = alerts
         self._keep = timedelta(days=keep_days)
-        self._desks: dict[str, _Desk] = {}
+        self._texts: dict[str, _ChargerTexts] = {}
         # Keys: the stream tells the newest of each charger again whenever it opens.
-        self._done: deque[str] = deque(maxlen=MOST_DONE)
+        self._done: deque[str] = deque(maxlen=MAX_DONE)
 
     def texts(self, charger_id: str) -> tuple[UnreadText, ...]:
         """Return those of a charger, oldest first."""
-        desk = self._desks.get(charger_id)
-        return tuple(desk.texts.values()) if desk else ()
+        charger_texts = self._texts.get(charger_id)
+        return tuple(charger_texts.texts.values()) if charger_texts else ()
 
     def earliest(self, charger_id: str) -> datetime | None:
         """Return how far a look in the cloud has to reach back; None when there is no text."""
         return min((text.told_at for text in self.texts(charger_id)), default=None)
 
-    def opened(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
+    def opened(self, texts: Iterable[UnreadText], now: Timestamp) -> Iterator[Effect]:
         """Take what the store holds, and give it what it lacks."""
         stored = {text.key: text for text in texts}
-        for desk in self._desks.values():
-            yield from (KeepText(one) for key, one in desk.texts.items() if key not in stored)
+        for charger_texts in self._texts.values():
+            yield from (
+                KeepText(one) for key, one in charger_texts.texts.items() if key not in stored
+            )
         for charger_id in dict.fromkeys(text.charger_id for text in stored.values()):
-            desk = self._desks.setdefault(charger_id, _Desk())
+            charger_texts = self._texts.setdefault(charger_id, _ChargerTexts())
             for key, text in stored.items():
                 if text.charger_id == charger_id:
-                    desk.texts.setdefault(key, text)
+                    charger_texts.texts.setdefault(key, text)
             yield from self._tell(charger_id, now)
 
-    def take(self, text: UnreadText, now: Moment) -> Iterator[Effect]:
+    def take(self, text: UnreadText, now: Timestamp) -> Iterator[Effect]:
         """Keep a text and name it; one that is there already, or done with, is no news."""
         if text.key in self._done:
             return
-        desk = self._desks.setdefault(text.charger_id, _Desk())
-        if text.key in desk.texts:
+        charger_texts = self._texts.setdefault(text.charger_id, _ChargerTexts())
+        if text.key in charger_texts.texts:
             return
-        desk.texts[text.key] = text
+        charger_texts.texts[text.key] = text
         yield KeepText(text)
-        if len(desk.texts) > MOST:
-            oldest = next(iter(desk.texts))
-            del desk.texts[oldest]
-            desk.dropped += 1
+        if len(charger_texts.texts) > MAX_UNREAD:
+            oldest = next(iter(charger_texts.texts))
+            del charger_texts.texts[oldest]
+            charger_texts.dropped += 1
             yield ForgetTexts((oldest,))
         yield from self._tell(text.charger_id, now)
 
-    def saved(self, report: SessionReport, now: Moment, *, is_new: bool) -> Iterator[Effect]:
+    def saved(self, report: SessionReport, now: Timestamp, *, is_new: bool) -> Iterator[Effect]:
         """Take a stored report: the texts of its session are done with.
 
         Args:
@@ -103,45 +105,49 @@ class Unread:
             now: The moment.
             is_new: Nothing was known of this session before.
         """
-        desk = self._desks.get(report.charger_id)
-        if desk is not None:
-            gone = [k for k, text in desk.texts.items() if _is_of(text, report, is_new=is_new)]
+        charger_texts = self._texts.get(report.charger_id)
+        if charger_texts is not None:
+            gone = [
+                k for k, text in charger_texts.texts.items() if _is_of(text, report, is_new=is_new)
+            ]
             yield from self._drop(report.charger_id, gone, now)
 
-    def told(self, texts: Iterable[UnreadText], now: Moment) -> Iterator[Effect]:
+    def told(self, texts: Iterable[UnreadText], now: Timestamp) -> Iterator[Effect]:
         """What these texts tell is stored: they are done with, those of them that are here."""
         for text in texts:
-            desk = self._desks.get(text.charger_id)
-            if desk is not None and text.key in desk.texts:
+            charger_texts = self._texts.get(text.charger_id)
+            if charger_texts is not None and text.key in charger_texts.texts:
                 yield from self._drop(text.charger_id, [text.key], now)
 
-    def looked(self, charger_id: str, now: Moment) -> Iterator[Effect]:
+    def looked(self, charger_id: str, now: Timestamp) -> Iterator[Effect]:
         """The cloud was asked: what is older than what is kept is given up."""
-        desk = self._desks.get(charger_id)
-        if desk is not None and now.trusted:
-            old = [k for k, text in desk.texts.items() if now.wall - text.told_at > self._keep]
+        charger_texts = self._texts.get(charger_id)
+        if charger_texts is not None and now.trusted:
+            old = [
+                k for k, text in charger_texts.texts.items() if now.wall - text.told_at > self._keep
+            ]
             yield from self._drop(charger_id, old, now)
 
-    def _drop(self, charger_id: str, keys: list[str], now: Moment) -> Iterator[Effect]:
+    def _drop(self, charger_id: str, keys: list[str], now: Timestamp) -> Iterator[Effect]:
         if not keys:
             return
-        desk = self._desks[charger_id]
+        charger_texts = self._texts[charger_id]
         for key in keys:
             # The list tells its rows at every look, which finds out anew what is stored.
-            if desk.texts.pop(key).source != BACKFILL:
+            if charger_texts.texts.pop(key).source != BACKFILL:
                 self._done.append(key)
-        if not desk.texts:
-            del self._desks[charger_id]
+        if not charger_texts.texts:
+            del self._texts[charger_id]
         yield ForgetTexts(tuple(keys))
         yield from self._tell(charger_id, now)
 
-    def _tell(self, charger_id: str, now: Moment) -> Iterator[Effect]:
-        desk, kind = self._desks.get(charger_id), f"{ALERT}/{charger_id}"
-        if desk is None:
+    def _tell(self, charger_id: str, now: Timestamp) -> Iterator[Effect]:
+        charger_texts, kind = self._texts.get(charger_id), f"{ALERT}/{charger_id}"
+        if charger_texts is None:
             yield from self._alerts.clear(kind)
             return
-        newest = list(desk.texts.values())[-NAMED_IN_ALERT:]
-        more = len(desk.texts) - len(newest) + desk.dropped
+        newest = list(charger_texts.texts.values())[-NAMED_IN_ALERT:]
+        more = len(charger_texts.texts) - len(newest) + charger_texts.dropped
         named = [*map(_named, newest), *([f"and {more} more"] * (more > 0))]
         yield from self._alerts.raise_(
             kind,

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A charger has left when three lists within :data:`WITHIN_S` did not name it. Lists that come in
+1. A charger has left when three lists within :data:`WINDOW_S` did not name it. Lists that come in
    one breath count once: what the vendor says twice within seconds is one mistake.
 2. Only a list that was read whole counts. A failure says nothing, and among entries that could not
    be read may be the one that is missed.
@@ -14,11 +14,11 @@ Rules:
 from collections import deque
 from collections.abc import Collection
 
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 LISTS = 3
-WITHIN_S = 900.0
-CLOSEST_S = 30.0
+WINDOW_S = 900.0
+MIN_INTERVAL_S = 30.0
 EMPTY_FOR_S = 600.0
 # So many lists without a charger are worth an alert.
 DOUBTFUL = 2
@@ -47,7 +47,12 @@ class Absence:
         self._listed.update(charger_ids)
 
     def listed(
-        self, charger_ids: Collection[str], served: Collection[str], now: Moment, *, is_whole: bool
+        self,
+        charger_ids: Collection[str],
+        served: Collection[str],
+        now: Timestamp,
+        *,
+        is_whole: bool,
     ) -> tuple[str, ...]:
         """Take a list.
 
@@ -78,8 +83,8 @@ class Absence:
         return left
 
     def _has_left(self, times: deque[float], mono_s: float) -> bool:
-        if not times or mono_s - times[-1] >= CLOSEST_S:
+        if not times or mono_s - times[-1] >= MIN_INTERVAL_S:
             times.append(mono_s)
         since_s = self._empty_since_s
         is_sure = since_s is None or mono_s - since_s >= EMPTY_FOR_S
-        return is_sure and len(times) == LISTS and times[-1] - times[0] <= WITHIN_S
+        return is_sure and len(times) == LISTS and times[-1] - times[0] <= WINDOW_S

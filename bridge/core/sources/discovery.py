@@ -10,16 +10,16 @@ Rules:
 3. Who left is decided elsewhere (:mod:`bridge.core.sources.absence`).
 """
 
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 
 SETTING_UP_S = 600.0
 SETTING_UP_EVERY_S = 60.0
 EVERY_S = 300.0
 FIRST_RETRY_S = 5.0
-LONGEST_RETRY_S = 300.0
+MAX_RETRY_S = 300.0
 
 
-class Discovery:
+class ChargerDiscovery:
     """When to ask for the list, and what it brought."""
 
     def __init__(self, configured: tuple[str, ...]) -> None:
@@ -28,27 +28,27 @@ class Discovery:
         self._due_s: float | None = None
         self._failures = 0
 
-    def configure(self, configured: tuple[str, ...], now: Moment) -> None:
+    def configure(self, configured: tuple[str, ...], now: Timestamp) -> None:
         """Take other configured serials, and ask soon."""
         self._configured = configured
         if self._due_s is not None:
             self._due_s = now.mono_s
 
-    def start(self, now: Moment) -> None:
+    def start(self, now: Timestamp) -> None:
         """Ask as soon as possible."""
         self._started_s = now.mono_s
         self._due_s = now.mono_s
 
-    def hint(self, now: Moment) -> None:
+    def schedule_soon(self, now: Timestamp) -> None:
         """Something suggests that the list changed: ask soon, if asking is not already due."""
         if not self._configured and self._due_s is not None:
             self._due_s = min(self._due_s, now.mono_s + FIRST_RETRY_S)
 
     def deadline_s(self) -> float | None:
-        """When :meth:`take` has something to say next, or None while an answer is awaited."""
+        """When :meth:`poll_due` has something to say next, or None while an answer is awaited."""
         return self._due_s
 
-    def take(self, now: Moment) -> bool:
+    def poll_due(self, now: Timestamp) -> bool:
         """Say whether to ask now; the answer is then awaited."""
         if self._due_s is None or now.mono_s < self._due_s:
             return False
@@ -56,7 +56,7 @@ class Discovery:
         return True
 
     def listed(
-        self, ids: tuple[str, ...], now: Moment, *, is_doubtful: bool = False
+        self, ids: tuple[str, ...], now: Timestamp, *, is_doubtful: bool = False
     ) -> tuple[str, ...]:
         """Take the account's list.
 
@@ -75,8 +75,8 @@ class Discovery:
         self._due_s = now.mono_s + (SETTING_UP_EVERY_S if is_soon else EVERY_S)
         return missing
 
-    def failed(self, now: Moment, retry_after_s: float | None) -> None:
+    def failed(self, now: Timestamp, retry_after_s: float | None) -> None:
         """Note that the list could not be read; ask again later."""
         self._failures += 1
-        wait_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
+        wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
         self._due_s = now.mono_s + max(wait_s, retry_after_s or 0.0)

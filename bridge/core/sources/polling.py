@@ -20,15 +20,15 @@ from bridge.core.backoff import reconnect_delay_s
 # easee-rest: 100 requests in 5 minutes on this endpoint; 80 leave room for queries and refreshes.
 WINDOW_S = 300.0
 READS_PER_WINDOW = 80
-CLOSEST_S = WINDOW_S / READS_PER_WINDOW
+MIN_INTERVAL_S = WINDOW_S / READS_PER_WINDOW
 # A stream that reconnects within a minute replays everything; reading too would be for nothing.
 GRACE_S = 60.0
 # One that refuses us takes another token within seconds, or none at all.
 REFUSED_GRACE_S = 10.0
-LONGEST_BACKOFF_S = 900.0
+MAX_BACKOFF_S = 900.0
 # A read that was never answered nor failed within this time is forgotten; the REST side gives
 # every request a deadline, so this only guards against a lost event.
-LOST_AFTER_S = 120.0
+READ_TIMEOUT_S = 120.0
 # Spread is not needed: reads are spaced one by one anyway.
 NO_JITTER = 1.0
 AT_ONCE = float("-inf")
@@ -136,7 +136,7 @@ class Polling:
         if reads := self._reads.get(charger_id):
             reads.running_since_s = None
             reads.failures = 0
-            reads.next_at_s = max(reads.next_at_s, mono_s + CLOSEST_S)
+            reads.next_at_s = max(reads.next_at_s, mono_s + MIN_INTERVAL_S)
             self._plan()
 
     def failed(self, charger_id: str, mono_s: float, retry_after_s: float | None = None) -> None:
@@ -157,7 +157,7 @@ class Polling:
                 reads.failures,
                 NO_JITTER,
                 first_s=self.period_s,
-                longest_s=max(LONGEST_BACKOFF_S, self.period_s),
+                longest_s=max(MAX_BACKOFF_S, self.period_s),
             )
             reads.next_at_s = mono_s + wait_s
         self._plan()
@@ -177,13 +177,13 @@ class Polling:
 
     def delivering(self, mono_s: float) -> bool:
         """Say whether polling is the current source and its reads are answered."""
-        lasts_s = max(INTERVALS_TO_DELIVER * self._interval_s, LOST_AFTER_S)
+        lasts_s = max(INTERVALS_TO_DELIVER * self._interval_s, READ_TIMEOUT_S)
         return self._active and mono_s - self._answered_at_s <= lasts_s
 
     @property
     def period_s(self) -> float:
         """Seconds between two reads of one charger, stretched to what the limit allows."""
-        return max(self._interval_s, CLOSEST_S * len(self._reads))
+        return max(self._interval_s, MIN_INTERVAL_S * len(self._reads))
 
     def deadline_s(self) -> float | None:
         """Return when :meth:`due` wants to be asked again; a past moment means now."""
@@ -207,7 +207,7 @@ class Polling:
             return ()
         reads = self._reads[charger_id]
         # The first round is as quick as the limit allows; later ones are spread over the period.
-        spacing_s = CLOSEST_S if reads.fresh else self.period_s / len(self._reads)
+        spacing_s = MIN_INTERVAL_S if reads.fresh else self.period_s / len(self._reads)
         reads.fresh = False
         self._free_at_s = mono_s + spacing_s
         self.started(charger_id, mono_s)
@@ -216,7 +216,7 @@ class Polling:
     def _due_at_s(self, reads: _Reads) -> float:
         at_s = max(reads.next_at_s, self._free_at_s, self._held_until_s)
         if reads.running_since_s is not None:
-            at_s = max(at_s, reads.running_since_s + LOST_AFTER_S)
+            at_s = max(at_s, reads.running_since_s + READ_TIMEOUT_S)
         return at_s
 
     def _plan(self) -> None:

@@ -13,21 +13,21 @@ Rules:
 3. Nothing is asked once something else was answered: then there is no trouble.
 """
 
-from bridge.core.events import CloudLink
-from bridge.core.records.moment import Moment
+from bridge.core.events import CloudStatusChanged
+from bridge.core.records.moment import Timestamp
 
 # An outage is seen to be over within a minute, whatever is under way when it ends.
 EVERY_S = 45.0
 
 
-class Probe:
+class RecoveryProbe:
     """When to ask whether REST answers."""
 
     def __init__(self) -> None:
         self._due_s: float | None = None
         self._in_trouble = False
 
-    def link(self, link: CloudLink, now: Moment) -> None:
+    def link(self, link: CloudStatusChanged, now: Timestamp) -> None:
         """Take a new state of the REST side."""
         was_in_trouble, self._in_trouble = self._in_trouble, link.state != "ok"
         if not self._in_trouble:
@@ -39,14 +39,14 @@ class Probe:
         """Return the monotonic time at which :meth:`take` has something to say, or None."""
         return self._due_s
 
-    def take(self, now: Moment) -> bool:
+    def take(self, now: Timestamp) -> bool:
         """Say whether to ask now. The next time comes also when no answer does."""
         if self._due_s is None or now.mono_s < self._due_s:
             return False
         self._due_s = now.mono_s + EVERY_S
         return True
 
-    def failed(self, now: Moment, retry_after_s: float | None) -> None:
+    def failed(self, now: Timestamp, retry_after_s: float | None) -> None:
         """Note that asking brought nothing.
 
         Args:

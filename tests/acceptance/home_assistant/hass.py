@@ -13,7 +13,7 @@ import websockets
 
 ROOT = Path(__file__).resolve().parents[3]
 # Its first start makes a database and reads 500 MB of modules, on a machine that does other things.
-STARTED_WITHIN_S = 180.0
+START_TIMEOUT_S = 180.0
 PATIENCE_S = 60.0
 POLL_S = 0.2
 USER = "someone"
@@ -63,7 +63,7 @@ class HomeAssistant:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        async with asyncio.timeout(STARTED_WITHIN_S):
+        async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._answers():
                 assert self.process.returncode is None, self.log
                 await asyncio.sleep(POLL_S)
@@ -102,7 +102,7 @@ class HomeAssistant:
         )
         # Good for half an hour, which is longer than any test.
         self.token = tokens.json()["access_token"]
-        async with asyncio.timeout(STARTED_WITHIN_S):
+        async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._answers():  # noqa: ASYNC110 - another process
                 await asyncio.sleep(POLL_S)
         flows = "/api/config/config_entries/flow"

@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from bridge.adapters.easee.http_client import LARGEST_BODY, TOO_LATE, USER_AGENT, Exchange, Reply
+from bridge.adapters.easee.http_client import (
+    MAX_BODY_BYTES,
+    NO_TIME_LEFT,
+    USER_AGENT,
+    HttpClient,
+    HttpResponse,
+)
 from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
@@ -34,7 +40,7 @@ class Pieces(httpx.AsyncByteStream):
 
 def exchange(handler):
     """Make an exchange that asks a function instead of a server."""
-    return Exchange(API, HUB, transport=httpx.MockTransport(handler))
+    return HttpClient(API, HUB, transport=httpx.MockTransport(handler))
 
 
 def no_content(_request):
@@ -63,7 +69,7 @@ async def test_a_request_carries_what_it_must():
     )
     await client.close()
 
-    assert reply == Reply(202, b"[]", "7")
+    assert reply == HttpResponse(202, b"[]", "7")
     assert str(seen[0].url) == "https://api.easee.com/api/x?ids=1,2"
     assert seen[0].headers["Authorization"] == "Bearer canary"
     assert seen[0].headers["Content-Type"] == "application/json"
@@ -73,7 +79,7 @@ async def test_a_request_carries_what_it_must():
 
 def test_a_reply_does_not_show_its_body():
     """Logins are answered with tokens, so a reply's repr is without its body."""
-    assert "canary" not in repr(Reply(200, b"canary"))
+    assert "canary" not in repr(HttpResponse(200, b"canary"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ async def test_plain_http_is_for_this_machine():
         ("http://localhost:8800", True),
         ("http://192.168.1.7:8800", False),
     ):
-        client = Exchange(url, transport=httpx.MockTransport(no_content))
+        client = HttpClient(url, transport=httpx.MockTransport(no_content))
         if allowed:
             assert (await client.send("GET", url, "/x", within_s=5)).status == 204
         else:
@@ -179,11 +185,11 @@ async def test_a_gzip_bomb_is_not_unpacked():
     [
         ({"Content_Encoding": "br"}, [b"x"], "answer_unusable"),
         ({"Content_Encoding": "gzip"}, [b"no gzip at all"], "answer_unusable"),
-        ({}, [bytes(LARGEST_BODY + 1)], "answer_too_large"),
-        ({}, [bytes(LARGEST_BODY), b"1"], "answer_too_large"),
+        ({}, [bytes(MAX_BODY_BYTES + 1)], "answer_too_large"),
+        ({}, [bytes(MAX_BODY_BYTES), b"1"], "answer_too_large"),
         (
             {"Content_Encoding": "gzip"},
-            [gzip.compress(bytes(2 * LARGEST_BODY))],
+            [gzip.compress(bytes(2 * MAX_BODY_BYTES))],
             "answer_too_large",
         ),
         ({}, [b"[", httpx.ReadError("lost")], "answer_unusable"),
@@ -219,7 +225,7 @@ async def test_an_answer_without_end_is_read_to_the_cap(server, head, piece):
             await writer.drain()
 
     url = await server(endless)
-    client = Exchange(url)
+    client = HttpClient(url)
     with pytest.raises(AnswerUnusable) as caught:
         await client.send("GET", url, "/x", within_s=10)
     assert client._transport._idle == []
@@ -230,9 +236,9 @@ async def test_an_answer_without_end_is_read_to_the_cap(server, head, piece):
 
 async def test_an_answer_as_large_as_may_be_is_taken():
     """The cap is what is allowed, not what is refused."""
-    client, _ = answering(200, bytes(LARGEST_BODY))
+    client, _ = answering(200, bytes(MAX_BODY_BYTES))
 
-    assert len((await client.send("GET", API, "/x", within_s=5)).body) == LARGEST_BODY
+    assert len((await client.send("GET", API, "/x", within_s=5)).body) == MAX_BODY_BYTES
     await client.close()
 
 
@@ -241,7 +247,7 @@ async def test_an_answer_as_large_as_may_be_is_taken():
     [
         ({"Content_Encoding": "br"}, b"x"),
         ({"Content_Encoding": "gzip"}, b"no gzip at all"),
-        ({}, bytes(LARGEST_BODY + 1)),
+        ({}, bytes(MAX_BODY_BYTES + 1)),
         ({}, httpx.ReadError("lost")),
     ],
 )
@@ -341,7 +347,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch, server):
         await writer.drain()
 
     url = await server(hello)
-    client = Exchange(url)
+    client = HttpClient(url)
     reply = await client.send("GET", url, "/x", within_s=5)
     await client.close()
 
@@ -367,7 +373,7 @@ async def test_cookies_are_not_kept():
 async def test_a_dripping_body_ends_at_the_deadline(server):
     """Every byte arrives in time and the whole does not: the deadline is for everything."""
     url = await server(drip)
-    client = Exchange(url)
+    client = HttpClient(url)
     started_s = asyncio.get_running_loop().time()
     with pytest.raises(OutcomeUnknown):
         await client.send("GET", url, "/x", within_s=0.3)
@@ -381,7 +387,7 @@ async def test_a_dripping_body_ends_at_the_deadline(server):
 async def test_a_server_that_never_answers_ends_at_the_deadline(server):
     """Accepted and silent: the outcome is unknown, in time."""
     url = await server(lambda _: asyncio.sleep(5))
-    client = Exchange(url)
+    client = HttpClient(url)
     with pytest.raises(OutcomeUnknown):
         await client.send("GET", url, "/x", within_s=0.2)
     await client.close()
@@ -394,8 +400,8 @@ async def test_a_request_that_is_late_was_certainly_not_sent(server):
         pytest.fail("it left")
 
     url = await server(never)
-    client = Exchange(url)
-    with pytest.raises(CloudUnavailable, match=TOO_LATE) as caught:
+    client = HttpClient(url)
+    with pytest.raises(CloudUnavailable, match=NO_TIME_LEFT) as caught:
         await client.send("POST", url, "/x", within_s=5, left_s=lambda: 0.0)
     await client.close()
 
@@ -405,7 +411,7 @@ async def test_a_request_that_is_late_was_certainly_not_sent(server):
 async def test_a_port_nobody_listens_on_is_unavailable(free_port):
     """A refused connection was certainly not a request."""
     url = f"http://127.0.0.1:{free_port}"
-    client = Exchange(url)
+    client = HttpClient(url)
     with pytest.raises(CloudUnavailable) as caught:
         await client.send("GET", url, "/x", within_s=5)
     await client.close()
@@ -422,7 +428,7 @@ async def test_a_connection_that_fails_is_tried_once(monkeypatch):
         raise ConnectionRefusedError
 
     monkeypatch.setattr(asyncio, "open_connection", refused)
-    client = Exchange("http://127.0.0.1:9", HUB)
+    client = HttpClient("http://127.0.0.1:9", HUB)
     with pytest.raises(CloudUnavailable):
         await client.send("GET", "http://127.0.0.1:9", "/x", within_s=9)
     await client.close()
@@ -439,7 +445,7 @@ async def test_small_requests_do_not_wait_for_acknowledgements(server):
         await asyncio.sleep(0.2)
 
     url = await server(hello)
-    client = Exchange(url)
+    client = HttpClient(url)
     await client.send("GET", url, "/x", within_s=5)
     (connection,) = client._transport._idle
     sock = connection.writer.get_extra_info("socket")
@@ -468,6 +474,6 @@ async def test_each_answer_tells_what_time_it_is(headers, heard, status):
         lambda _: httpx.Response(status, headers=headers, stream=Pieces())
     )
 
-    await Exchange(API, transport=transport, told=told.append).send("GET", API, "/x", within_s=5)
+    await HttpClient(API, transport=transport, told=told.append).send("GET", API, "/x", within_s=5)
 
     assert told == [datetime(2026, 11, 22, 12, tzinfo=UTC)] * heard

@@ -8,7 +8,7 @@ import struct
 import httpx
 import pytest
 
-from bridge.adapters.easee.http_transport import TooLate, Transport
+from bridge.adapters.easee.http_transport import DeadlineExceeded, Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -173,7 +173,7 @@ async def test_a_request_that_is_late_does_not_leave(transport):
     """A process that stood still while it connected looks at its timers last."""
     async with Server(OK) as server:
         request = httpx.Request("GET", server.url, extensions={"left_s": lambda: 0.0})
-        with pytest.raises(TooLate):
+        with pytest.raises(DeadlineExceeded):
             await transport.handle_async_request(request)
         assert await ask(transport, server.url) == (200, b"ok")
 

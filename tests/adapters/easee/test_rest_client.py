@@ -15,7 +15,7 @@ from bridge.core.easee.rest_requests import (
     charger_list_request,
     observations_request,
 )
-from bridge.core.events import CloudLink
+from bridge.core.events import CloudStatusChanged
 from bridge.errors import (
     AuthFailed,
     Blocked,
@@ -23,7 +23,7 @@ from bridge.errors import (
     CloudError,
     CloudRejected,
     CloudUnavailable,
-    LinkLost,
+    ConnectionLost,
     OutcomeUnknown,
     RateLimited,
 )
@@ -171,7 +171,7 @@ async def test_one_login_serves_everything(make, easee):
     assert first.status == 202
     assert json.loads(first.body)["ticks"] == 1
     assert easee.paths == [LOGIN, START.path, "/state/EH123456/observations"]
-    assert cloud.events == [CloudLink("ok")]
+    assert cloud.events == [CloudStatusChanged("ok")]
 
 
 async def test_twenty_callers_cause_one_login_and_one_refresh(make, easee):
@@ -388,7 +388,7 @@ async def test_a_limited_login_is_told(make, easee):
         await cloud.send(START, within_s=30)
 
     assert cloud.events == [
-        CloudLink("limited", "the cloud asks for fewer requests; next login in 2 min")
+        CloudStatusChanged("limited", "the cloud asks for fewer requests; next login in 2 min")
     ]
 
 
@@ -412,13 +412,13 @@ async def test_what_the_hub_says_counts_for_the_hub_only(make, easee, refusal):
     await cloud.send(START, within_s=30)
     for _ in range(5):
         easee.script(NEGOTIATE, refusal())
-        with pytest.raises((CloudError, LinkLost)):
+        with pytest.raises((CloudError, ConnectionLost)):
             await cloud.negotiate(HUB, await cloud.token())
         assert (await cloud.send(READ, within_s=30)).status == 202
 
     assert easee.paths.count(LOGIN) == 1
     assert NEGOTIATE in easee.paths
-    assert cloud.events == [CloudLink("ok")]
+    assert cloud.events == [CloudStatusChanged("ok")]
 
 
 async def test_a_block_the_vendor_names_counts_for_both(make, easee):
@@ -456,7 +456,7 @@ async def test_a_business_400_never_causes_a_login(make, easee):
     error = caught.value
     assert (error.status, error.code, error.reason) == (400, 410, "charger_disconnected")
     assert easee.paths == [LOGIN, START.path]
-    assert cloud.events == [CloudLink("ok")]
+    assert cloud.events == [CloudStatusChanged("ok")]
 
 
 async def test_a_token_the_hub_refuses_is_replaced(make, easee):
@@ -477,14 +477,14 @@ async def test_an_endpoint_that_always_answers_401_does_not_renew_for_ever(make,
     other = CloudRequest("GET", "/api/other", Endpoint.OTHER)
     easee.script("/api/other", *(answer(401) for _ in range(50)))
     await cloud.send(START, within_s=30)
-    send = cloud._exchange.send
+    send = cloud._http.send
 
     async def proving(method, base, path, **keywords):
         if path == "/api/other" and keywords["token"]:
-            cloud._account.proven(keywords["token"])
+            cloud._tokens.mark_accepted(keywords["token"])
         return await send(method, base, path, **keywords)
 
-    cloud._exchange.send = proving
+    cloud._http.send = proving
     with pytest.raises(CloudRejected) as caught:
         await cloud.send(other, within_s=30)
 
@@ -535,7 +535,7 @@ async def test_a_new_pair_is_on_the_disk_before_it_is_used(make, easee, tmp_path
             assert request.headers["Authorization"] == on_disk[-1]
         return await serve(easee, request)
 
-    cloud._exchange._transport = httpx.MockTransport(look)
+    cloud._http._transport = httpx.MockTransport(look)
     await cloud.send(START, within_s=30)
     easee.access = easee.refresh = "revoked"
     easee.script(START.path, answer(401))
@@ -558,7 +558,7 @@ async def test_a_transport_learns_when_the_time_of_a_request_is_over(make, easee
             told.append((request.url.path, left_s()))
         return await serve(easee, request)
 
-    cloud._exchange._transport = httpx.MockTransport(look)
+    cloud._http._transport = httpx.MockTransport(look)
     await cloud.send(START, within_s=30)
 
     assert told[-2:] == [(START.path, 30), (START.path, -1)]
@@ -752,13 +752,13 @@ async def test_nothing_is_sent_after_its_time(make, easee, clock):
     """When the token took all the time there was, the request stays here."""
     cloud = make()
     await cloud.send(START, within_s=30)
-    token = cloud._account.token
+    token = cloud._tokens.token
 
     async def slow(**keywords):
         clock.advance(31)
         return await token(**keywords)
 
-    cloud._account.token = slow
+    cloud._tokens.token = slow
     with pytest.raises(CloudUnavailable):
         await cloud.send(START, within_s=30)
 

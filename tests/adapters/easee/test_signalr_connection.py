@@ -11,11 +11,11 @@ from bridge.adapters.easee.signalr_connection import (
     HubConnection,
     Limits,
     Subscribed,
-    Watched,
+    Subscriptions,
 )
 from bridge.core.easee.signalr import HANDSHAKE, PING, subscribe
-from bridge.core.events import Observed, StreamOddity
-from bridge.errors import LinkLost
+from bridge.core.events import ObservationsReceived, StreamAnomaly
+from bridge.errors import ConnectionLost
 from tests.conftest import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +86,7 @@ class Bench:
     def __init__(self, chargers: tuple[str, ...] = ()) -> None:
         self.clock = SteppedClock()
         self.socket = FakeSocket(self.clock)
-        self.watched = Watched(chargers)
+        self.watched = Subscriptions(chargers)
         self.taken: list[object] = []
         self.connection = HubConnection(Limits(), self.clock, self.watched, self.taken.append)
         self.end: BaseException | None = None
@@ -95,7 +95,7 @@ class Bench:
     async def serve(self) -> None:
         try:
             await self.connection.serve(self.socket)
-        except LinkLost as error:
+        except ConnectionLost as error:
             self.end = error
             self.ended_at_s = self.clock.mono_s - 1000.0
 
@@ -140,7 +140,7 @@ async def test_bytes_put_the_end_off():
         await bench.clock.run(60.0)
 
     assert bench.ended_at_s == 95.0
-    assert [type(item) for item in bench.taken] == [Delivering, Observed]
+    assert [type(item) for item in bench.taken] == [Delivering, ObservationsReceived]
 
 
 async def turns_while_reading(data: bytes, count: int) -> tuple[Bench, int]:
@@ -150,7 +150,7 @@ async def turns_while_reading(data: bytes, count: int) -> tuple[Bench, int]:
 
     def taken() -> int:
         return sum(
-            item.times if isinstance(item, StreamOddity) else len(item.observations)
+            item.times if isinstance(item, StreamAnomaly) else len(item.observations)
             for item in bench.taken[1:]
         )
 
@@ -204,7 +204,7 @@ async def test_no_more_is_read_while_enough_waits():
 
         crowded = False
         await bench.clock.run(1.0)
-        assert [type(item) for item in bench.taken] == [Delivering, Observed]
+        assert [type(item) for item in bench.taken] == [Delivering, ObservationsReceived]
         serving.cancel()
 
 
@@ -233,7 +233,7 @@ async def test_a_refused_subscription_is_named_and_an_unknown_completion_is_not(
 async def test_the_end_of_a_socket_ends_the_connection():
     """What the socket says of its end is why the connection ended."""
     bench = Bench()
-    bench.socket.incoming.put_nowait(LinkLost("the connection broke"))
+    bench.socket.incoming.put_nowait(ConnectionLost("the connection broke"))
     await bench.serve()
 
     assert str(bench.end) == "the connection broke"
@@ -250,4 +250,4 @@ async def test_a_life_is_counted_from_the_handshake():
         await settle()
         await bench.clock.run(5.0)
         assert bench.connection.lived_s == 5.0
-        bench.socket.incoming.put_nowait(LinkLost("the connection broke"))
+        bench.socket.incoming.put_nowait(ConnectionLost("the connection broke"))

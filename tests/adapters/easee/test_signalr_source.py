@@ -21,16 +21,16 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.signalr_connection import SLICE_BYTES, Limits
 from bridge.adapters.easee.signalr_source import HubStream
 from bridge.core.events import (
-    CommandResponse,
+    ChargerResponse,
     Event,
-    Observed,
+    ObservationsReceived,
+    StreamAnomaly,
     StreamClosed,
-    StreamOddity,
     StreamOpened,
     StreamSubscription,
 )
 from bridge.core.records.observation import RawObservation
-from bridge.errors import Blocked, CloudRejected, CloudUnavailable, LinkLost, RateLimited
+from bridge.errors import Blocked, CloudRejected, CloudUnavailable, ConnectionLost, RateLimited
 from bridge.settings import EaseeSettings, Secret
 from tests.conftest import PATIENCE_S
 
@@ -167,7 +167,7 @@ async def running(
         stream = HubStream(
             settings(hub.port), cloud=cloud, clock=clock, emit=events.append, limits=limits
         )
-        stream.watch(chargers)
+        stream.subscribe(chargers)
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(stream.run())
             yield stream, events
@@ -207,14 +207,14 @@ async def test_a_charger_is_subscribed_with_its_current_state_and_heard():
 
     hub, cloud = Hub(script), FakeCloud()
     async with running(hub, cloud, SystemClock(), chargers=ONE) as (_, events):
-        await until(lambda: Observed((seen(3),)) in events)
+        await until(lambda: ObservationsReceived((seen(3),)) in events)
 
     assert events == [
         StreamOpened(),
-        Observed((seen(250, "1"),)),
-        Observed((seen(1), seen(2))),
-        CommandResponse("EH123456", 48, 2**60 + 1, accepted=True, result_code=None),
-        Observed((seen(3),)),
+        ObservationsReceived((seen(250, "1"),)),
+        ObservationsReceived((seen(1), seen(2))),
+        ChargerResponse("EH123456", 48, 2**60 + 1, accepted=True, result_code=None),
+        ObservationsReceived((seen(3),)),
     ]
     assert hub.sent[0]["target"] == "SubscribeWithCurrentState"
     assert hub.sent[0]["arguments"] == ["EH123456", True]
@@ -229,7 +229,7 @@ async def test_chargers_that_join_are_subscribed_without_a_reconnect():
         await connection.send("{}" + END)
         seen_chargers.append(await hub.subscriptions(connection, 3 if seen_chargers else 1))
         if len(seen_chargers) == 1:
-            stream.watch(("EH123456", "EH000002", "EH000003"))
+            stream.subscribe(("EH123456", "EH000002", "EH000003"))
             seen_chargers[0] += await hub.subscriptions(connection, 2)
         else:
             await connection.wait_closed()
@@ -255,7 +255,7 @@ async def test_many_subscriptions_are_paced():
     took_s: list[float] = []
     hub = Hub(script)
     async with running(hub, FakeCloud(), SystemClock(), Limits(pause_s=0.1)) as (stream, _):
-        stream.watch(chargers)
+        stream.subscribe(chargers)
         await until(lambda: took_s)
 
     assert took_s[0] >= 0.19
@@ -280,11 +280,11 @@ async def test_oddities_are_counted_and_end_nothing():
 
     hub, cloud = Hub(script), FakeCloud()
     async with running(hub, cloud, SystemClock()) as (_, events):
-        await until(lambda: Observed((seen(),)) in events)
+        await until(lambda: ObservationsReceived((seen(),)) in events)
 
     kinds: Counter[str] = Counter()
     for event in events:
-        if isinstance(event, StreamOddity):
+        if isinstance(event, StreamAnomaly):
             kinds[event.kind] += event.times
     assert kinds == {"unknown_target": 1, "bad_arguments": 1, "broken_frame": 2, "oversized": 1}
     assert cloud.negotiated == 1
@@ -536,7 +536,7 @@ async def test_a_refused_subscription_is_tried_again_and_harms_nobody_else():
     with structlog.testing.capture_logs() as logs:
         limits = Limits(refused_again_s=0.05)
         async with running(hub, cloud, SystemClock(), limits, ONE) as (stream, _):
-            stream.watch(("EH123456", "EH000002"))
+            stream.subscribe(("EH123456", "EH000002"))
             await until(lambda: len(calls) == 4)
 
     assert calls == ["EH123456", "EH000002", "EH000002", "EH000002"]
@@ -560,7 +560,7 @@ async def test_a_subscription_refused_again_by_the_next_connection_is_told_again
     hub = Hub(script, script, idle)
     with structlog.testing.capture_logs() as logs:
         async with running(hub, FakeCloud(), HastyClock(), None, ONE) as (stream, events):
-            stream.watch(("EH123456", "EH000002"))
+            stream.subscribe(("EH123456", "EH000002"))
             refusal = StreamSubscription("EH000002", "HubException: no access")
             await until(lambda: events.count(refusal) == 2)
 
@@ -606,7 +606,7 @@ async def test_a_consumer_that_takes_one_event_a_turn_is_never_far_behind(each):
         async with asyncio.timeout(PATIENCE_S):
             while taken < records:
                 waiting.append(len(events))
-                if events and isinstance(event := events.pop(0), Observed):
+                if events and isinstance(event := events.pop(0), ObservationsReceived):
                     taken += len(event.observations)
                     assert len(event.observations) <= 1 + SLICE_BYTES // len(update())
                 await asyncio.sleep(0)
@@ -642,7 +642,7 @@ class BreakingSocket:
     async def recv(self) -> bytes:
         self.is_read.set()
         await self.broken.wait()
-        raise LinkLost("the connection broke")
+        raise ConnectionLost("the connection broke")
 
     async def close(self) -> None: ...
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.easee.http_client import Reply
+from bridge.adapters.easee.http_client import HttpResponse
 from bridge.adapters.easee.token_file import TokenFile
-from bridge.adapters.easee.token_manager import LOGIN_PATH, REFRESH_PATH, Account
+from bridge.adapters.easee.token_manager import LOGIN_PATH, REFRESH_PATH, TokenManager
 from bridge.errors import AuthFailed, Blocked, CloudUnavailable, OutcomeUnknown, RateLimited
 from bridge.settings import EaseeSettings, Secret
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 def pair(number):
     """Make the answer to a successful login or refresh."""
     document = {"accessToken": f"a{number}", "refreshToken": f"r{number}", "expiresIn": 3600}
-    return Reply(200, json.dumps(document).encode())
+    return HttpResponse(200, json.dumps(document).encode())
 
 
 class Post:
@@ -50,7 +50,7 @@ def post():
 @pytest.fixture
 async def account(post, clock, tmp_path):
     """An account that was never logged in."""
-    made = Account(
+    made = TokenManager(
         EaseeSettings("someone@example.com", Secret("canary")),
         tokens=TokenFile(tmp_path / "tokens.json", "account"),
         clock=clock,
@@ -76,10 +76,10 @@ async def test_what_follows_a_refused_token(account, post, origin, proven, expec
     post.answers = [pair(1), pair(2), pair(3)]
     token = await account.token()
     if origin == "refresh":
-        account.proven(token)
+        account.mark_accepted(token)
         token = await account.token(rejected=token.reveal())
     if proven:
-        account.proven(token)
+        account.mark_accepted(token)
     asked = len(post.paths)
     if expected:
         assert await account.token(rejected=token.reveal()) != token
@@ -120,7 +120,7 @@ async def test_a_refresh_token_is_kept_only_if_it_was_not_sent(
 
 async def test_a_refresh_that_cannot_be_read_costs_a_login(account, post, clock):
     """A page instead of tokens: the refresh token is spent, so the account logs in."""
-    post.answers = [pair(1), Reply(200, b"<html>"), pair(2)]
+    post.answers = [pair(1), HttpResponse(200, b"<html>"), pair(2)]
     await account.token()
     clock.advance(3601)
     await account.token()
@@ -130,7 +130,7 @@ async def test_a_refresh_that_cannot_be_read_costs_a_login(account, post, clock)
 
 async def test_a_login_refused_for_another_reason_is_not_about_the_password(account, post):
     """Say status, code and the vendor's words without a secret, and wait ten minutes at least."""
-    post.answers = [Reply(403, b'{"errorCode": 7, "title": "Locked, canary"}')]
+    post.answers = [HttpResponse(403, b'{"errorCode": 7, "title": "Locked, canary"}')]
     with pytest.raises(AuthFailed) as caught:
         await account.token()
 
@@ -158,7 +158,7 @@ REFUSED_LOGINS = [
 @pytest.mark.parametrize(("status", "body"), REFUSED_LOGINS)
 async def test_a_refused_login_is_tried_once_in_ten_minutes(account, post, clock, status, body):
     """Whatever the refusal looks like; nobody says that the password is wrong."""
-    post.answers = [Reply(status, body) for _ in range(20)]
+    post.answers = [HttpResponse(status, body) for _ in range(20)]
     for _ in range(12):
         with pytest.raises(AuthFailed) as caught:
             await account.token()
@@ -181,7 +181,7 @@ async def test_a_refused_login_is_tried_once_in_ten_minutes(account, post, clock
 )
 async def test_who_was_refused_is_not_repeated(account, post, said):
     """A refusal may name the user; alerts and logs do not."""
-    post.answers = [Reply(400, f'{{"errorCode": 104, "title": "{said}"}}'.encode())]
+    post.answers = [HttpResponse(400, f'{{"errorCode": 104, "title": "{said}"}}'.encode())]
     with capture_logs() as logs, pytest.raises(AuthFailed) as caught:
         await account.token()
 
@@ -200,7 +200,7 @@ async def test_a_lifetime_of_any_kind_is_used(account, post, clock, lifetime, pa
     """A text, nothing or nonsense: the token is used, and renewed once at its end."""
     told, lasts_s = lifetime
     odd = {"accessToken": "a2", "refreshToken": "r2", "expiresIn": told}
-    answer = Reply(200, json.dumps(odd).encode())
+    answer = HttpResponse(200, json.dumps(odd).encode())
     post.answers = [answer] if path == LOGIN_PATH else [pair(1), answer]
     await account.token()
     if path == REFRESH_PATH:
@@ -222,7 +222,9 @@ async def test_without_a_refresh_token_the_next_login_comes_at_the_end(
     account, post, clock, refresh
 ):
     """Such an answer is used to its end, and not thrown away."""
-    alone = Reply(200, json.dumps({"accessToken": "a1", "expiresIn": 3600} | refresh).encode())
+    alone = HttpResponse(
+        200, json.dumps({"accessToken": "a1", "expiresIn": 3600} | refresh).encode()
+    )
     post.answers = [alone, pair(2)]
     for _ in range(35):
         assert (await account.token()).reveal() == "a1"
@@ -236,13 +238,13 @@ async def test_without_a_refresh_token_the_next_login_comes_at_the_end(
 
 async def test_a_cloud_that_forgets_every_login_is_not_stormed(account, post, clock):
     """Each token is taken once and then refused: a handful of logins in half an hour, no more."""
-    alone = Reply(200, json.dumps({"accessToken": "a", "expiresIn": 5}).encode())
+    alone = HttpResponse(200, json.dumps({"accessToken": "a", "expiresIn": 5}).encode())
     post.answers = [alone] * 200
     rejected = None
     for _ in range(180):
         with contextlib.suppress(CloudUnavailable):
             token = await account.token(rejected=rejected)
-            account.proven(token)
+            account.mark_accepted(token)
             rejected = token.reveal()
         clock.advance(10)
 
@@ -251,7 +253,7 @@ async def test_a_cloud_that_forgets_every_login_is_not_stormed(account, post, cl
 
 async def test_an_answer_without_a_token_is_not_asked_for_again_soon(account, post, clock):
     """A 2xx with something else in it is waited out for ten minutes."""
-    post.answers = [Reply(200, b'{"accessToken": null}'), pair(1)]
+    post.answers = [HttpResponse(200, b'{"accessToken": null}'), pair(1)]
     with pytest.raises(CloudUnavailable) as caught:
         await account.token()
     assert caught.value.retry_after_s >= 600

@@ -14,9 +14,9 @@ from websockets.frames import Opcode
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
-from bridge.adapters.easee.websocket import MOST_HELD_BYTES, HubSocket, open_socket
-from bridge.adapters.easee.websocket_frames import MOST_RARE
-from bridge.errors import LinkLost
+from bridge.adapters.easee.websocket import MAX_HELD_BYTES, HubSocket, open_socket
+from bridge.adapters.easee.websocket_frames import MAX_RARE_FRAMES
+from bridge.errors import ConnectionLost
 from tests.conftest import PATIENCE_S
 from tests.fuzz.hub import frame
 
@@ -86,7 +86,7 @@ async def read(socket: HubSocket) -> tuple[bytes, str]:
     while True:
         try:
             pieces.append(await socket.recv())
-        except LinkLost as error:
+        except ConnectionLost as error:
             return b"".join(pieces), str(error)
 
 
@@ -129,7 +129,7 @@ async def test_the_end_is_told_in_words_after_all_that_came_before(end, reason):
         line.socket.connection_lost(ConnectionResetError())
 
     assert await read(line.socket) == (b"x" * 1_000, reason)
-    with pytest.raises(LinkLost) as caught:
+    with pytest.raises(ConnectionLost) as caught:
         await line.socket.send("too late")
     assert str(caught.value) == reason
 
@@ -170,7 +170,7 @@ async def test_who_is_behind_stops_the_reading():
     while line.transport.is_reading and taken < 1_000:
         line.arrive(TEXT)
         taken += 1
-    assert (taken - 1) * len(TEXT) < MOST_HELD_BYTES <= taken * len(TEXT)
+    assert (taken - 1) * len(TEXT) < MAX_HELD_BYTES <= taken * len(TEXT)
 
     assert len(await line.socket.recv()) == taken * 1_000
     assert line.transport.is_reading
@@ -185,7 +185,7 @@ async def test_a_hub_that_sends_nothing_but_pings_holds_nobody_up():
         turns += 1
         await asyncio.sleep(0)
 
-    assert turns >= 5_000 // MOST_RARE
+    assert turns >= 5_000 // MAX_RARE_FRAMES
     assert await line.socket.recv() == b"x" * 1_000
 
 
@@ -312,6 +312,6 @@ async def test_a_real_hub_is_held_back_and_loses_nothing(scheme, monkeypatch, tm
             data, reason = await read(socket)
             await socket.close()
 
-    assert max(held) < MOST_HELD_BYTES
+    assert max(held) < MAX_HELD_BYTES
     assert len(data) == whole
     assert reason == "the hub closed the connection: 1001 enough"

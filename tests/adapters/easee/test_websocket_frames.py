@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
-from bridge.adapters.easee.websocket_frames import MOST_RARE, Cutter
-from tests.fuzz.hub import LARGEST, Library, compare, cut, frame
+from bridge.adapters.easee.websocket_frames import MAX_RARE_FRAMES, FrameSplitter
+from tests.fuzz.hub import MAX_BYTES, Library, compare, cut, frame
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sent:
         return frame(self.opcode, b"x" * self.size, fin=self.fin)
 
 
-SIZE = st.sampled_from([0, 1, 2, 7, 125, 126, 65_535, 65_536, LARGEST])
+SIZE = st.sampled_from([0, 1, 2, 7, 125, 126, 65_535, 65_536, MAX_BYTES])
 ANY_FRAME = st.builds(Sent, st.sampled_from(Opcode), SIZE, st.booleans())
 LIKELY_FRAME = st.builds(Sent, st.sampled_from([Opcode.TEXT, Opcode.BINARY]), SIZE)
 CUTS = st.lists(st.integers(0, 1 << 20), max_size=12)
@@ -54,19 +54,19 @@ def test_the_library_sees_nothing_of_plain_frames(frames, cuts):
 def test_a_large_frame_is_passed_on_as_it_arrives():
     """Nothing is kept of a payload, so memory does not grow with the frame."""
     library = Library()
-    cutter = Cutter(library.payloads, library.take, largest=LARGEST)
-    whole = frame(Opcode.TEXT, b"x" * LARGEST)
+    cutter = FrameSplitter(library.payloads, library.take, largest=MAX_BYTES)
+    whole = frame(Opcode.TEXT, b"x" * MAX_BYTES)
 
     cutter.feed(whole[:1_000])
     assert sum(map(len, library.payloads)) == 990
     cutter.feed(whole[1_000:])
-    assert sum(map(len, library.payloads)) == LARGEST
+    assert sum(map(len, library.payloads)) == MAX_BYTES
 
 
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (frame(Opcode.TEXT, b"x" * (LARGEST + 1))[:10], 1009),
+        (frame(Opcode.TEXT, b"x" * (MAX_BYTES + 1))[:10], 1009),
         (b"\x81\x7f" + b"\xff" * 8, 1009),
         (frame(Opcode.TEXT, b"x", mask=True)[:2], 1002),
         (b"\xc1\x01x", 1002),
@@ -120,16 +120,18 @@ def test_what_the_library_takes_its_time_for_is_taken_in_turns(rare):
     payloads: list[bytes] = []
     begin = frame(Opcode.TEXT, b"x", fin=False) if rare[0] & 0xF == Opcode.CONT else rare
     last = frame(Opcode.CONT, b"x")
-    cutter = Cutter(payloads, lambda data: given_to_it.append(data) is None, largest=LARGEST)
+    cutter = FrameSplitter(
+        payloads, lambda data: given_to_it.append(data) is None, largest=MAX_BYTES
+    )
 
     turns, before = 1, 0
     is_more = cutter.feed(begin + rare * 1_000 + last + frame(Opcode.TEXT, b"end"))
     while is_more:
-        assert len(given_to_it) - before <= MOST_RARE
+        assert len(given_to_it) - before <= MAX_RARE_FRAMES
         before = len(given_to_it)
         is_more = cutter.feed()
         turns += 1
 
-    assert turns == 1_002 // MOST_RARE + 1
+    assert turns == 1_002 // MAX_RARE_FRAMES + 1
     assert b"".join(given_to_it) == begin + rare * 1_000 + last
     assert payloads == [b"end"]

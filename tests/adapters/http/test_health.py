@@ -6,16 +6,16 @@ from bridge.adapters.http.health import PARTS, routes
 from bridge.core.events import MqttConnected, MqttDisconnected, StoreOpened
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.monitoring.metrics import Tally
+from bridge.monitoring.metrics import Metrics
 
 
 def well():
     """Make a tally of a bridge whose every part is at work."""
-    tally = Tally(Topics())
-    tally.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
-    tally.event(StoreOpened(()))
-    tally.effect(Publish("charger/bridge/cloud", b"connected"))
-    return tally
+    metrics = Metrics(Topics())
+    metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
+    metrics.event(StoreOpened(()))
+    metrics.effect(Publish("charger/bridge/cloud", b"connected"))
+    return metrics
 
 
 def test_all_is_well():
@@ -27,9 +27,9 @@ def test_all_is_well():
 
 def test_one_part_fails_and_the_others_stay_well():
     """A broker that is gone makes the whole 503, and of the parts only its own."""
-    tally = well()
-    tally.event(MqttDisconnected("gone"))
-    found = {path: handler().status for path, handler in routes(tally).items()}
+    metrics = well()
+    metrics.event(MqttDisconnected("gone"))
+    found = {path: handler().status for path, handler in routes(metrics).items()}
     assert found == {
         "/healthz": 503,
         "/healthz/bridge": 200,
@@ -41,25 +41,27 @@ def test_one_part_fails_and_the_others_stay_well():
 
 def test_a_part_that_is_out_of_reach_says_why():
     """In the words of the alert, for as long as it is not well."""
-    tally = well()
-    tally.event(MqttDisconnected("gone"))
+    metrics = well()
+    metrics.event(MqttDisconnected("gone"))
     alert = b'{"kind":"broker_unreachable","message":"nothing listens","hint":"h","since":"s"}'
-    tally.effect(Publish("charger/bridge/alert/broker_unreachable", alert))
-    tally.effect(Publish("charger/bridge/cloud", b"disconnected"))
-    tally.effect(Publish("charger/bridge/alert/cloud_unreachable", alert.replace(b"listens", b"x")))
-    parts = json.loads(routes(tally)["/healthz"]().body)["parts"]
+    metrics.effect(Publish("charger/bridge/alert/broker_unreachable", alert))
+    metrics.effect(Publish("charger/bridge/cloud", b"disconnected"))
+    metrics.effect(
+        Publish("charger/bridge/alert/cloud_unreachable", alert.replace(b"listens", b"x"))
+    )
+    parts = json.loads(routes(metrics)["/healthz"]().body)["parts"]
     assert parts["broker"] == {"ok": False, "state": "disconnected", "why": "nothing listens"}
     assert parts["cloud"]["why"] == "nothing x"
     assert "why" not in parts["store"]
 
-    tally.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
-    tally.effect(Publish("charger/bridge/alert/cloud_unreachable", b""))
-    parts = json.loads(routes(tally)["/healthz"]().body)["parts"]
+    metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
+    metrics.effect(Publish("charger/bridge/alert/cloud_unreachable", b""))
+    parts = json.loads(routes(metrics)["/healthz"]().body)["parts"]
     assert parts["broker"] == {"ok": True, "state": "connected"}
     assert "why" not in parts["cloud"]
 
 
 def test_a_bridge_that_has_just_started_is_not_well_yet():
     """Before anything was connected only the bridge itself is well."""
-    found = {path: handler().status for path, handler in routes(Tally(Topics())).items()}
+    found = {path: handler().status for path, handler in routes(Metrics(Topics())).items()}
     assert [path for path, status in found.items() if status == 200] == ["/healthz/bridge"]

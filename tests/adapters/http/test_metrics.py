@@ -6,10 +6,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
 from bridge.core.delivery.outbox import Outbox
-from bridge.core.events import MqttConnected, Observed, StoreTended
+from bridge.core.events import MqttConnected, ObservationsReceived, StoreMaintained
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.monitoring.metrics import COUNTERS, Tally
+from bridge.monitoring.metrics import COUNTERS, Metrics
 
 
 def samples(tally):
@@ -24,20 +24,20 @@ def samples(tally):
 
 def test_what_was_counted_is_read_back():
     """Prometheus' own parser finds every number where it belongs."""
-    tally = Tally(Topics())
-    tally.event(Observed((), "poll"))
-    tally.event(Observed((None, None), "stream"))
-    tally.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
-    tally.event(StoreTended(0.5, 4096))
-    tally.effect(Publish("charger/bridge/cloud", b"degraded"))
-    tally.effect(
+    metrics = Metrics(Topics())
+    metrics.event(ObservationsReceived((), "poll"))
+    metrics.event(ObservationsReceived((None, None), "stream"))
+    metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
+    metrics.event(StoreMaintained(0.5, 4096))
+    metrics.effect(Publish("charger/bridge/cloud", b"degraded"))
+    metrics.effect(
         Publish(
             "charger/bridge/health",
             b'{"chargers":3,"chargers_online":2,"alerts":["a"],"clock_trusted":true,'
             b'"reports":{"pending":1,"published":2}}',
         )
     )
-    found = samples(tally)
+    found = samples(metrics)
     assert found[f"{PREFIX}observations_total", "stream"] == 2
     assert found[f"{PREFIX}mqtt_connections_total",] == 1
     assert [found[f"{PREFIX}cloud_state", state] for state in CLOUD_STATES] == [0, 1, 0, 0, 0]
@@ -49,7 +49,7 @@ def test_what_was_counted_is_read_back():
 
 def test_what_never_happened_is_zero():
     """A counter without labels exists from the start, so that a rate can be asked for."""
-    found = samples(Tally(Topics()))
+    found = samples(Metrics(Topics()))
     for name, metric in COUNTERS.items():
         if not metric.labels:
             assert found[f"{PREFIX}{name}_total",] == 0

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from bridge.adapters.http.page import ALIVE_EVERY_S, FEED, FILES, LOOK_EVERY_S, routes
+from bridge.adapters.http.page import ALIVE_EVERY_S, CHECK_EVERY_S, FEED, FILES, routes
 from bridge.adapters.http.server import Reply
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.monitoring.status_page import StatusPage
+from bridge.monitoring.status_page import StatusModel
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ ONE = "EH123456"
 @pytest.fixture
 def page():
     """A page of one charger that is online."""
-    made = StatusPage(Topics())
+    made = StatusModel(Topics())
     made.effect(Publish(f"charger/{ONE}/availability", b"online"))
     return made
 
@@ -124,5 +124,5 @@ async def test_a_quiet_feed_says_that_it_lives(page, clock):
     await anext(parts)
     kind, document = read(await anext(parts))
     assert (kind, document["told"]) == ("alive", {})
-    assert sum(clock.slept_s) == pytest.approx(ALIVE_EVERY_S, abs=LOOK_EVERY_S)
+    assert sum(clock.slept_s) == pytest.approx(ALIVE_EVERY_S, abs=CHECK_EVERY_S)
     await parts.aclose()

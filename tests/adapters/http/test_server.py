@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from bridge.adapters.http import server as module
-from bridge.adapters.http.server import Feed, HttpServer, Reply
+from bridge.adapters.http.server import EventStream, HttpServer, Reply
 from bridge.settings import HttpSettings
 
 pytestmark = pytest.mark.anyio
@@ -35,9 +35,9 @@ async def endless():
 ROUTES = {
     "/": lambda: Reply(b"hello\n"),
     "/long": lambda: Reply(b"x" * 200_000),
-    "/endless": lambda: Feed(endless()),
+    "/endless": lambda: EventStream(endless()),
     "/broken": broken,
-    "/feed": lambda: Feed(ticks()),
+    "/feed": lambda: EventStream(ticks()),
 }
 
 
@@ -174,11 +174,11 @@ async def test_nonsense_is_refused_and_the_next_one_served(clock, free_port, tex
 
 async def test_silent_clients_lose_their_places(clock, free_port, monkeypatch):
     """Clients that connect and say nothing are thrown out, so that others get in."""
-    monkeypatch.setattr(module, "REQUEST_WITHIN_S", 0.2)
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", 0.2)
     async with serving(clock, free_port) as url:
         silent = [
             await asyncio.open_connection("127.0.0.1", free_port)
-            for _ in range(module.MOST_CONNECTIONS + 3)
+            for _ in range(module.MAX_CONNECTIONS + 3)
         ]
         for reader, _ in silent:
             assert await asyncio.wait_for(reader.read(), 10) == b""
@@ -214,7 +214,7 @@ async def test_slow_clients_cost_a_health_check_nothing(clock, free_port, says):
     """However many connections stand open, whatever they wait for, a new one is answered."""
     async with (
         serving(clock, free_port) as url,
-        slow_clients(free_port, 3 * module.MOST_CONNECTIONS, says),
+        slow_clients(free_port, 3 * module.MAX_CONNECTIONS, says),
     ):
         for _ in range(3):
             async with httpx.AsyncClient() as client:
@@ -230,7 +230,7 @@ async def test_the_longest_wait_is_dropped_and_no_other(clock, free_port):
     ):
         await used.get(url)
         (connection,) = used._transport._pool.connections
-        async with slow_clients(free_port, module.MOST_CONNECTIONS - 2, b"") as others:
+        async with slow_clients(free_port, module.MAX_CONNECTIONS - 2, b"") as others:
             await used.get(url)  # is the newest again
             async with slow_clients(free_port, 1, b""):
                 reader, writer = oldest
@@ -248,12 +248,12 @@ async def test_feeds_take_half_of_the_places_at_most(clock, free_port):
     """One feed too many is told so, a feed is never dropped for others, and a HEAD is none."""
     async with serving(clock, free_port) as url, httpx.AsyncClient(timeout=10) as client:
         async with contextlib.AsyncExitStack() as open_feeds:
-            for _ in range(module.MOST_FEEDS):
+            for _ in range(module.MAX_EVENT_STREAMS):
                 assert (await client.head(f"{url}/endless")).status_code == 200
                 feed = await open_feeds.enter_async_context(client.stream("GET", f"{url}/endless"))
                 assert feed.status_code == 200
             assert (await client.get(f"{url}/endless")).status_code == 503
-            async with slow_clients(free_port, 2 * module.MOST_CONNECTIONS, b""):
+            async with slow_clients(free_port, 2 * module.MAX_CONNECTIONS, b""):
                 parts = feed.aiter_raw()
                 for _ in range(3):
                     assert b"data" in await anext(parts)

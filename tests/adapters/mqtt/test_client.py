@@ -7,7 +7,7 @@ from bridge.adapters.mqtt import client as mqtt
 from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
 from bridge.core.events import MqttDisconnected, MqttUnreachable
 from bridge.core.messages import Publish
-from bridge.errors import LinkLost
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ class Enough(Exception):
     """Ends an endless run."""
 
 
-class Scripted(mqtt.PahoLink):
+class Scripted(mqtt.MqttClient):
     """A link whose connections end as a list says, without any broker."""
 
     def __init__(self, clock, outcomes, *, version="auto"):
@@ -130,8 +130,8 @@ async def test_an_older_broker_that_just_closes_is_asked_at_qos_0_in_between(clo
     asked = []
     for closed in range(4):
         link = await run(clock, *[Cause.NO_ANSWER] * closed, version="3.1.1")
-        wish = link._wish("3.1.1")
-        asked.append((wish.qos, wish.publish_qos))
+        options = link._connect_options("3.1.1")
+        asked.append((options.qos, options.publish_qos))
 
     assert asked == [(1, 1), (0, 0), (1, 1), (0, 0)]
 
@@ -139,7 +139,7 @@ async def test_an_older_broker_that_just_closes_is_asked_at_qos_0_in_between(clo
 async def test_publishing_without_a_connection_is_told(clock):
     """Nothing is queued here."""
     link = Scripted(clock, [])
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         link.publish(MESSAGE)
     await link.close(MESSAGE)
 

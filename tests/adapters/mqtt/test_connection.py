@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from bridge.adapters.mqtt.connection import Connection
-from bridge.adapters.mqtt.paho_translation import Wish
-from bridge.core.messages import Publish, Receipt
-from bridge.errors import LinkLost
+from bridge.adapters.mqtt.paho_translation import ConnectOptions
+from bridge.core.messages import AckToken, Publish
+from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings
 from tests.conftest import PATIENCE_S
 
@@ -18,7 +18,11 @@ pytestmark = pytest.mark.anyio
 def connection(arrived=lambda _: None) -> Connection:
     """Build a connection that is not open."""
     return Connection(
-        MqttSettings(), Wish("5", "bridge"), epoch=3, arrived=arrived, acked=lambda *_: None
+        MqttSettings(),
+        ConnectOptions("5", "bridge"),
+        epoch=3,
+        arrived=arrived,
+        acked=lambda *_: None,
     )
 
 
@@ -55,13 +59,13 @@ async def test_an_error_inside_the_library_ends_the_connection_only():
 async def test_nothing_is_sent_when_there_is_no_connection():
     """A publication before or after the connection's life is told, not queued."""
     it = connection()
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         it.publish(Publish("charger/a", b"1"))
     it.drop("over")
-    with pytest.raises(LinkLost, match="over"):
+    with pytest.raises(ConnectionLost, match="over"):
         it.publish(Publish("charger/a", b"1"))
-    it.acknowledge(Receipt(3, 1, 1))
-    it.acknowledge(Receipt(2, 1, 1))
+    it.acknowledge(AckToken(3, 1, 1))
+    it.acknowledge(AckToken(2, 1, 1))
 
 
 async def test_a_connection_is_lost_once():

@@ -175,7 +175,7 @@ async def test_a_reason_code_without_a_name_is_told_by_its_number():
     message = Publish("charger/a", b"1")
     async with scripted(Scripted(answers=lambda _: 0x95)) as broker, linked(broker.port) as it:
         await it.connected()
-        it.link.publish(message)
+        it.mqtt_client.publish(message)
         acked = await it.acked()
 
     assert (acked.message, acked.reason_code) == (message, 0x95)

@@ -6,9 +6,9 @@ from paho.mqtt.properties import Properties
 
 from bridge.adapters.mqtt.paho_translation import (
     NO_RECEIVE_MAXIMUM,
-    Grant,
+    ConnackLimits,
+    ConnectOptions,
     Subscriptions,
-    Wish,
     new_client,
     publish_properties,
     read_grant,
@@ -22,7 +22,7 @@ FILTERS = ("charger/+/set/+", "charger/+/get/+")
 
 def test_subscriptions_ask_for_what_the_core_needs_to_know():
     """On MQTT 5 the retain flag is kept, our own messages and known retained ones stay away."""
-    asked = subscription(Wish("5", "bridge"), Subscriptions(FILTERS))
+    asked = subscription(ConnectOptions("5", "bridge"), Subscriptions(FILTERS))
 
     assert [name for name, _ in asked] == list(FILTERS)
     assert {(o.QoS, o.noLocal, o.retainAsPublished, o.retainHandling) for _, o in asked} == {
@@ -33,10 +33,14 @@ def test_subscriptions_ask_for_what_the_core_needs_to_know():
 def test_our_own_heartbeat_is_heard_and_waits_nowhere():
     """QoS 0 and with our own messages: it needs no session, no window and no acknowledgement."""
     heartbeat = ("charger/bridge/heartbeat",)
-    *_, (name, options) = subscription(Wish("5", "bridge"), Subscriptions(FILTERS, (), heartbeat))
+    *_, (name, options) = subscription(
+        ConnectOptions("5", "bridge"), Subscriptions(FILTERS, (), heartbeat)
+    )
 
     assert (name, options.QoS, options.noLocal, options.retainHandling) == (*heartbeat, 0, False, 2)
-    assert subscription(Wish("3.1.1", "b"), Subscriptions(FILTERS, (), heartbeat))[-1] == (
+    assert subscription(ConnectOptions("3.1.1", "b"), Subscriptions(FILTERS, (), heartbeat))[
+        -1
+    ] == (
         *heartbeat,
         0,
     )
@@ -44,31 +48,33 @@ def test_our_own_heartbeat_is_heard_and_waits_nowhere():
 
 def test_what_is_kept_of_our_own_topics_overtakes_the_commands_that_wait():
     """QoS 0 needs no window; a look at retained commands leaves their subscription as it was."""
-    asked = subscription(Wish("5", "bridge"), Subscriptions((), FILTERS))
+    asked = subscription(ConnectOptions("5", "bridge"), Subscriptions((), FILTERS))
     assert {(o.QoS, o.noLocal, o.retainHandling) for _, o in asked} == {(0, True, 0)}
 
-    asked = subscription(Wish("5", "bridge"), Subscriptions(FILTERS), as_new=True)
+    asked = subscription(ConnectOptions("5", "bridge"), Subscriptions(FILTERS), as_new=True)
     assert {(o.QoS, o.noLocal, o.retainHandling) for _, o in asked} == {(1, True, 0)}
 
 
 def test_a_poisoned_link_declines_retained_messages():
     """After something that could not be parsed, retained messages are not asked for."""
-    asked = subscription(Wish("5", "bridge", want_retained=False), Subscriptions(FILTERS))
+    asked = subscription(ConnectOptions("5", "bridge", want_retained=False), Subscriptions(FILTERS))
 
     assert {o.retainHandling for _, o in asked} == {2}
 
 
 def test_older_brokers_are_asked_plainly():
     """3.1.1 knows a QoS and nothing else."""
-    assert subscription(Wish("3.1.1", "bridge"), Subscriptions(FILTERS)) == [
+    assert subscription(ConnectOptions("3.1.1", "bridge"), Subscriptions(FILTERS)) == [
         (name, 1) for name in FILTERS
     ]
 
 
 def test_a_broker_that_names_no_limit_has_none():
     """An empty CONNACK grants everything, as the standard says."""
-    wish = Wish("5", "bridge", session_expiry_s=87_000)
-    assert read_grant(wish, False, None) == Grant(False, NO_RECEIVE_MAXIMUM, None, 1, 87_000)
+    options = ConnectOptions("5", "bridge", session_expiry_s=87_000)
+    assert read_grant(options, False, None) == ConnackLimits(
+        False, NO_RECEIVE_MAXIMUM, None, 1, 87_000
+    )
 
 
 def test_limits_of_connack_are_read():
@@ -76,18 +82,28 @@ def test_limits_of_connack_are_read():
     properties = Properties(PacketTypes.CONNACK)
     properties.ReceiveMaximum, properties.MaximumPacketSize, properties.MaximumQoS = 5, 1000, 0
 
-    assert read_grant(Wish("5", "bridge"), True, properties) == Grant(True, 5, 1000, 0)
+    assert read_grant(ConnectOptions("5", "bridge"), True, properties) == ConnackLimits(
+        True, 5, 1000, 0
+    )
 
 
 @pytest.mark.parametrize(
     ("wish", "granted", "keeps_s"),
     [
-        (Wish("5", "bridge", session_expiry_s=87_000), {}, 87_000),
-        (Wish("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 3600}, 3600),
-        (Wish("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 0}, 0),
-        (Wish("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 99_999}, 87_000),
-        (Wish("5", "bridge", session_expiry_s=87_000), {"MaximumQoS": 0}, 0),
-        (Wish("3.1.1", "bridge", session_expiry_s=87_000), {}, 0),
+        (ConnectOptions("5", "bridge", session_expiry_s=87_000), {}, 87_000),
+        (
+            ConnectOptions("5", "bridge", session_expiry_s=87_000),
+            {"SessionExpiryInterval": 3600},
+            3600,
+        ),
+        (ConnectOptions("5", "bridge", session_expiry_s=87_000), {"SessionExpiryInterval": 0}, 0),
+        (
+            ConnectOptions("5", "bridge", session_expiry_s=87_000),
+            {"SessionExpiryInterval": 99_999},
+            87_000,
+        ),
+        (ConnectOptions("5", "bridge", session_expiry_s=87_000), {"MaximumQoS": 0}, 0),
+        (ConnectOptions("3.1.1", "bridge", session_expiry_s=87_000), {}, 0),
     ],
 )
 def test_a_broker_keeps_commands_as_long_as_it_grants(wish, granted, keeps_s):
@@ -116,7 +132,8 @@ def test_properties_keep_their_order_and_repeat():
 def test_a_client_holds_the_will_and_no_window_of_its_own():
     """The will is retained at QoS 1, and paho queues nothing by itself."""
     client = new_client(
-        MqttSettings(), Wish("5", "bridge", will=Publish("charger/bridge/state", b"offline"))
+        MqttSettings(),
+        ConnectOptions("5", "bridge", will=Publish("charger/bridge/state", b"offline")),
     )
 
     assert (client.will_topic, client.will_payload) == ("charger/bridge/state", b"offline")

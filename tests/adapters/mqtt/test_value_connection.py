@@ -9,9 +9,9 @@ import mqtt5
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.mqtt.paho_translation import Route
-from bridge.adapters.mqtt.value_connection import DOUBT_KEEPALIVES, Lane
-from bridge.core.events import LaneClosed, LaneOpened, MqttAcked, ValuesAcked
+from bridge.adapters.mqtt.paho_translation import PeerAddress
+from bridge.adapters.mqtt.value_connection import DOUBT_KEEPALIVES, ValueConnection
+from bridge.core.events import MqttAcked, ValueConnectionClosed, ValueConnectionOpened, ValuesAcked
 from bridge.core.messages import Publish
 from bridge.settings import MqttSettings
 from tests.conftest import PATIENCE_S, FakeClock
@@ -101,7 +101,7 @@ class Broker:
 class Running:
     """A lane that runs, and what it told."""
 
-    lane: Lane
+    value_connection: ValueConnection
     clock: SteppedClock
     events: list
     times_s: list  # when each of them was told
@@ -110,8 +110,8 @@ class Running:
         return [event for event in self.events if isinstance(event, kind)]
 
     async def opened(self, times=1):
-        await until(lambda: len(self.seen(LaneOpened)) >= times)
-        return self.seen(LaneOpened)[times - 1]
+        await until(lambda: len(self.seen(ValueConnectionOpened)) >= times)
+        return self.seen(ValueConnectionOpened)[times - 1]
 
 
 @contextlib.asynccontextmanager
@@ -125,11 +125,11 @@ async def running(broker: Broker, settings: MqttSettings = SETTINGS):
         events.append(event)
         times_s.append(clock.mono_s)
 
-    lane = Lane(settings, clock=clock, emit=emit)
+    value_connection = ValueConnection(settings, clock=clock, emit=emit)
     async with server, asyncio.TaskGroup() as tasks:
-        route = Route(socket.AF_INET, broker.address, None)
-        task = tasks.create_task(lane.serve(route))
-        yield Running(lane, clock, events, times_s)
+        peer = PeerAddress(socket.AF_INET, broker.address, None)
+        task = tasks.create_task(value_connection.serve(peer))
+        yield Running(value_connection, clock, events, times_s)
         task.cancel()
     for line in broker.lines:
         line.close()
@@ -139,10 +139,10 @@ async def test_it_has_an_id_of_its_own_and_says_how_much_the_broker_takes():
     """The id tells it from the main connection, which the broker would end otherwise."""
     broker = Broker([mqtt5.ConnAckPacket(receive_max=20)])
     async with running(broker) as it:
-        assert await it.opened() == LaneOpened(20)
+        assert await it.opened() == ValueConnectionOpened(20)
 
     assert broker.hellos[0].client_id == "bridge-telemetry"
-    assert it.events[-1] == LaneClosed(in_doubt=False)
+    assert it.events[-1] == ValueConnectionClosed(in_doubt=False)
 
 
 async def test_values_are_acknowledged_by_the_object_that_was_given():
@@ -150,7 +150,7 @@ async def test_values_are_acknowledged_by_the_object_that_was_given():
     async with running(Broker()) as it:
         await it.opened()
         values = [value(n) for n in range(300)]
-        it.lane.publish(values)
+        it.value_connection.publish(values)
         await until(lambda: sum(len(e.messages) for e in it.seen(ValuesAcked)) == 300)
         acked = [message for event in it.seen(ValuesAcked) for message in event.messages]
 
@@ -190,11 +190,11 @@ async def test_where_its_id_may_not_publish_the_main_connection_does():
     async with running(broker) as it:
         await it.opened()
         values = [value(n) for n in range(3)]
-        it.lane.publish(values)
-        await until(lambda: LaneClosed(in_doubt=False) in it.events)
-        it.lane.publish([value(9)])
+        it.value_connection.publish(values)
+        await until(lambda: ValueConnectionClosed(in_doubt=False) in it.events)
+        it.value_connection.publish([value(9)])
 
-    assert it.events[:2] == [LaneOpened(65_535), LaneClosed(in_doubt=True)]
+    assert it.events[:2] == [ValueConnectionOpened(65_535), ValueConnectionClosed(in_doubt=True)]
     returned = [message for event in it.seen(ValuesAcked) for message in event.returned]
     assert returned == values
     assert not it.seen(MqttAcked)
@@ -205,10 +205,10 @@ async def test_rights_that_never_come_are_not_waited_for():
     broker = Broker(code=DENIED, unheard=value(2).topic)
     async with running(broker) as it:
         await it.opened()
-        it.lane.publish([value(1), value(2)])
+        it.value_connection.publish([value(1), value(2)])
         await until(lambda: it.seen(ValuesAcked))
         it.clock.runs.set()
-        await until(lambda: len(it.seen(LaneClosed)) >= 2)
+        await until(lambda: len(it.seen(ValueConnectionClosed)) >= 2)
 
 
 async def test_another_refusal_is_the_owners_to_hear():
@@ -216,7 +216,7 @@ async def test_another_refusal_is_the_owners_to_hear():
     quota = mqtt5.PubAckReasonCode.QUOTA_EXCEEDED
     async with running(Broker(code=quota)) as it:
         await it.opened()
-        it.lane.publish([value(1)])
+        it.value_connection.publish([value(1)])
         await until(lambda: it.seen(MqttAcked))
 
     assert it.seen(MqttAcked) == [MqttAcked(value(1), 0x97)]
@@ -226,7 +226,7 @@ async def test_a_value_too_large_for_the_broker_is_refused_here():
     """It would end the connection; it is answered instead."""
     async with running(Broker([mqtt5.ConnAckPacket(max_packet_size=200)])) as it:
         await it.opened()
-        it.lane.publish([value(1, 500)])
+        it.value_connection.publish([value(1, 500)])
 
     assert it.seen(MqttAcked) == [MqttAcked(value(1, 500), 0x95)]
 
@@ -236,15 +236,15 @@ async def test_a_lost_connection_leaves_doubt_that_ends_with_the_brokers_patienc
     broker = Broker([mqtt5.ConnAckPacket(), BUSY], code=None)
     async with running(broker) as it:
         await it.opened()
-        it.lane.publish([value(1)])
+        it.value_connection.publish([value(1)])
         broker.lines[0].close()
-        await until(lambda: it.seen(LaneClosed))
+        await until(lambda: it.seen(ValueConnectionClosed))
         lost_s = it.clock.mono_s
-        assert it.seen(LaneClosed) == [LaneClosed(in_doubt=True)]
+        assert it.seen(ValueConnectionClosed) == [ValueConnectionClosed(in_doubt=True)]
         it.clock.runs.set()
-        await until(lambda: len(it.seen(LaneClosed)) == 2)
+        await until(lambda: len(it.seen(ValueConnectionClosed)) == 2)
 
-    assert it.seen(LaneClosed)[1] == LaneClosed(in_doubt=False)
+    assert it.seen(ValueConnectionClosed)[1] == ValueConnectionClosed(in_doubt=False)
     assert it.clock.mono_s >= lost_s + DOUBT_KEEPALIVES * SETTINGS.keepalive_s
 
 
@@ -253,12 +253,16 @@ async def test_a_new_connection_comes_soon_after_a_lost_one():
     broker = Broker(code=None)
     async with running(broker) as it:
         await it.opened()
-        it.lane.publish([value(1)])
+        it.value_connection.publish([value(1)])
         broker.lines[0].close()
         it.clock.runs.set()
         await it.opened(2)
 
-    assert it.events[:3] == [LaneOpened(65_535), LaneClosed(in_doubt=True), LaneOpened(65_535)]
+    assert it.events[:3] == [
+        ValueConnectionOpened(65_535),
+        ValueConnectionClosed(in_doubt=True),
+        ValueConnectionOpened(65_535),
+    ]
 
 
 async def test_a_broker_that_falls_silent_is_asked_and_then_left():
@@ -268,7 +272,7 @@ async def test_a_broker_that_falls_silent_is_asked_and_then_left():
         await it.opened()
         started_s = it.clock.mono_s
         it.clock.runs.set()
-        await until(lambda: it.seen(LaneClosed) and broker.of(mqtt5.PingReqPacket))
+        await until(lambda: it.seen(ValueConnectionClosed) and broker.of(mqtt5.PingReqPacket))
 
     assert it.clock.mono_s >= started_s + DOUBT_KEEPALIVES * SETTINGS.keepalive_s
 
@@ -280,9 +284,9 @@ async def test_the_brokers_own_keepalive_is_obeyed():
         await it.opened()
         started_s = it.clock.mono_s
         it.clock.runs.set()
-        await until(lambda: it.seen(LaneClosed))
+        await until(lambda: it.seen(ValueConnectionClosed))
 
-    closed_s = it.times_s[it.events.index(LaneClosed(in_doubt=False))]
+    closed_s = it.times_s[it.events.index(ValueConnectionClosed(in_doubt=False))]
     assert DOUBT_KEEPALIVES * 4 <= closed_s - started_s < SETTINGS.keepalive_s
 
 
@@ -310,9 +314,9 @@ async def test_an_orderly_end_is_told_to_the_broker():
     broker = Broker()
     with capture_logs() as logs:
         async with running(broker) as it:
-            it.lane.close()
+            it.value_connection.close()
             await it.opened()
-            it.lane.close()
+            it.value_connection.close()
             await until(lambda: broker.of(mqtt5.DisconnectPacket))
     assert "mqtt.lane_missing" not in {line["event"] for line in logs}
 
@@ -323,10 +327,12 @@ async def test_a_port_where_nobody_listens_is_a_failed_attempt():
         probe.bind(("127.0.0.1", 0))
         address = probe.getsockname()
     clock = SteppedClock()
-    lane = Lane(SETTINGS, clock=clock, emit=lambda _: None)
+    value_connection = ValueConnection(SETTINGS, clock=clock, emit=lambda _: None)
     with capture_logs() as logs:
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(lane.serve(Route(socket.AF_INET, address, None)))
+            task = tasks.create_task(
+                value_connection.serve(PeerAddress(socket.AF_INET, address, None))
+            )
             await until(lambda: logs)
             task.cancel()
 
@@ -335,10 +341,10 @@ async def test_a_port_where_nobody_listens_is_a_failed_attempt():
 
 async def test_without_a_route_it_says_why_once_and_ends():
     """On MQTT 3.1.1 there is one connection for everything."""
-    lane = Lane(SETTINGS, clock=SteppedClock(), emit=lambda _: None)
+    value_connection = ValueConnection(SETTINGS, clock=SteppedClock(), emit=lambda _: None)
     with capture_logs() as logs:
-        await lane.serve(None, without="the broker speaks only MQTT 3.1.1")
-        await lane.serve(None, without="the broker speaks only MQTT 3.1.1")
+        await value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
+        await value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
 
     assert [line["event"] for line in logs] == ["mqtt.lane_not_wanted"]
 

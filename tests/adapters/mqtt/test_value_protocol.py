@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bridge.adapters.mqtt.connect_errors import AttemptFailed
 from bridge.adapters.mqtt.mqtt5_codec import ConnAck
-from bridge.adapters.mqtt.paho_translation import Grant
-from bridge.adapters.mqtt.value_protocol import LARGEST_ANSWER_BYTES, Pipeline, read_grant
+from bridge.adapters.mqtt.paho_translation import ConnackLimits
+from bridge.adapters.mqtt.value_protocol import MAX_RESPONSE_BYTES, ValueProtocol, read_grant
 from bridge.core.messages import Publish
 from bridge.settings import MqttSettings, Secret
 
@@ -61,14 +61,14 @@ class Wire:
 class Line:
     """A pipeline that is up, its wire, and what it acknowledged."""
 
-    def __init__(self, grant: Grant | None = None):
+    def __init__(self, limits: ConnackLimits | None = None):
         self.done, self.refused, self.reads = [], [], 0
         self.wire = Wire()
-        self.pipeline = Pipeline(SETTINGS, "bridge-telemetry")
+        self.pipeline = ValueProtocol(SETTINGS, "bridge-telemetry")
         self.pipeline.acked = self._acked
         self.pipeline.connection_made(self.wire)
         self.hello = self.wire.packets()
-        self.pipeline.start(grant or Grant(session_present=False))
+        self.pipeline.start(limits or ConnackLimits(session_present=False))
 
     def _acked(self, done, refused):
         self.reads += 1
@@ -98,7 +98,7 @@ async def test_it_introduces_itself_with_credentials_and_without_a_will():
         b"hunter2",
     )
     assert (hello.clean_start, hello.keep_alive, hello.will) == (True, SETTINGS.keepalive_s, None)
-    assert hello.max_packet_size == LARGEST_ANSWER_BYTES
+    assert hello.max_packet_size == MAX_RESPONSE_BYTES
 
 
 async def test_all_messages_of_one_call_leave_in_one_write():
@@ -117,7 +117,7 @@ async def test_all_messages_of_one_call_leave_in_one_write():
 
 async def test_an_id_is_free_again_after_its_acknowledgement_and_not_before():
     """A window of three serves any number of messages, three at a time."""
-    line = Line(Grant(session_present=False, receive_maximum=3))
+    line = Line(ConnackLimits(session_present=False, receive_maximum=3))
     for start in range(0, 12, 3):
         batch = [value(n) for n in range(start, start + 3)]
         line.pipeline.publish(batch)
@@ -146,7 +146,7 @@ async def test_what_the_broker_refuses_comes_with_its_reason_code():
 
 async def test_a_message_larger_than_the_broker_takes_is_handed_back_unsent():
     """The broker would close the connection, and everything else with it."""
-    line = Line(Grant(session_present=False, largest_packet_bytes=300))
+    line = Line(ConnackLimits(session_present=False, largest_packet_bytes=300))
 
     assert line.pipeline.publish([value(1, 200), value(2, 400), value(3)]) == [value(2, 400)]
     sent = line.wire.packets()
@@ -209,7 +209,7 @@ def test_damaged_packets_do_not_escape_either(packets, data):
         (b"\x40\x01\x00", "not MQTT"),
         (mqtt5.PublishPacket("a", b"b").write(), "no use"),
         (mqtt5.ConnAckPacket().write() * 2, "no use"),
-        (b"\x30\xff\xff\x7f" + b"x" * (LARGEST_ANSWER_BYTES + 1), "not MQTT"),
+        (b"\x30\xff\xff\x7f" + b"x" * (MAX_RESPONSE_BYTES + 1), "not MQTT"),
     ],
 )
 async def test_a_broker_that_breaks_the_protocol_is_told_so_and_left(data, reason):
@@ -265,7 +265,7 @@ async def test_what_the_broker_grants_is_kept():
     """Receive Maximum and Maximum Packet Size come out of CONNACK."""
     answer = ConnAck(0, receive_maximum=20, largest_packet_bytes=1000)
 
-    assert read_grant(answer, SETTINGS) == Grant(
+    assert read_grant(answer, SETTINGS) == ConnackLimits(
         session_present=False, receive_maximum=20, largest_packet_bytes=1000
     )
 

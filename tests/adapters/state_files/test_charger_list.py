@@ -4,21 +4,21 @@ import json
 
 import pytest
 
-from bridge.adapters.state_files.charger_list import Roster, RosterFile
+from bridge.adapters.state_files.charger_list import ChargerListFile, StoredChargerList
 from bridge.adapters.state_files.private_file import replace
 from tests.conftest import NOON
 
 
 def test_serials_come_back(tmp_path):
     """Who is there and who left is known at the next start; with another account all are former."""
-    RosterFile(tmp_path / "chargers.json", "me").save(("EH123456",), {"EH654321": NOON})
+    ChargerListFile(tmp_path / "chargers.json", "me").save(("EH123456",), {"EH654321": NOON})
 
-    known = Roster(("EH123456",), {"EH654321": NOON})
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == known
-    assert RosterFile(tmp_path / "chargers.json", "you").load() == Roster(
+    known = StoredChargerList(("EH123456",), {"EH654321": NOON})
+    assert ChargerListFile(tmp_path / "chargers.json", "me").load() == known
+    assert ChargerListFile(tmp_path / "chargers.json", "you").load() == StoredChargerList(
         left=known.left, former=("EH123456",)
     )
-    assert RosterFile(tmp_path / "missing.json", "me").load() == Roster()
+    assert ChargerListFile(tmp_path / "missing.json", "me").load() == StoredChargerList()
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,16 @@ def test_a_broken_roster_is_an_empty_one(tmp_path, content):
     """The file is a hint; whatever it holds, the start goes on."""
     replace(tmp_path / "chargers.json", content)
 
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == Roster()
+    assert ChargerListFile(tmp_path / "chargers.json", "me").load() == StoredChargerList()
 
 
 def test_the_file_of_an_older_version_is_read(tmp_path):
     """It knows of nobody who left."""
     replace(tmp_path / "chargers.json", b'{"account": "me", "chargers": ["EH123456"]}')
 
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == Roster(("EH123456",))
+    assert ChargerListFile(tmp_path / "chargers.json", "me").load() == StoredChargerList(
+        ("EH123456",)
+    )
 
 
 def test_what_is_no_serial_is_left_out(tmp_path):
@@ -45,11 +47,13 @@ def test_what_is_no_serial_is_left_out(tmp_path):
     document = {"account": "me", "chargers": ["../x", 7, None, "EH123456"]}
     replace(tmp_path / "chargers.json", json.dumps(document).encode())
 
-    assert RosterFile(tmp_path / "chargers.json", "me").load() == Roster(("EH123456",))
+    assert ChargerListFile(tmp_path / "chargers.json", "me").load() == StoredChargerList(
+        ("EH123456",)
+    )
 
 
 def test_a_roster_that_cannot_be_written_is_no_error(tmp_path):
     """A full disk costs the hint, not the bridge."""
     (tmp_path / "file").touch()
 
-    RosterFile(tmp_path / "file" / "chargers.json", "me").save(("EH123456",), {})
+    ChargerListFile(tmp_path / "file" / "chargers.json", "me").save(("EH123456",), {})

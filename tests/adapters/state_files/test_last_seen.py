@@ -4,7 +4,7 @@ import pytest
 
 from bridge.adapters.state_files.last_seen import LastSeenFile
 from bridge.adapters.state_files.private_file import replace
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from tests.conftest import NOON
 
 
@@ -12,14 +12,14 @@ def test_the_moment_comes_back(tmp_path):
     """What a clean stop wrote is known at the next start; before the first there is none."""
     file = LastSeenFile(tmp_path / "last_seen.json")
     assert file.load() is None
-    file.save(Moment(NOON, 5.0))
+    file.save(Timestamp(NOON, 5.0))
     assert file.load() == NOON
 
 
 def test_a_clock_that_cannot_be_believed_writes_nothing(tmp_path):
     """A moment of such a clock would make old commands look young."""
     file = LastSeenFile(tmp_path / "last_seen.json")
-    file.save(Moment(NOON, 5.0, trusted=False))
+    file.save(Timestamp(NOON, 5.0, trusted=False))
     assert file.load() is None
 
 
@@ -35,4 +35,4 @@ def test_what_is_no_moment_is_none(tmp_path, content):
 def test_a_file_that_cannot_be_written_is_no_error(tmp_path):
     """A full or missing disk costs the knowledge, not a clean end."""
     (tmp_path / "file").touch()
-    LastSeenFile(tmp_path / "file" / "last_seen.json").save(Moment(NOON, 5.0))
+    LastSeenFile(tmp_path / "file" / "last_seen.json").save(Timestamp(NOON, 5.0))

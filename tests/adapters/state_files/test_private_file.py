@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from bridge.adapters.state_files.private_file import LARGEST_FILE, read_own, replace, why
+from bridge.adapters.state_files.private_file import MAX_FILE_BYTES, read_own, replace, why
 from tests.intruders import INTRUDERS, PLACED, place
 
 
@@ -40,9 +40,9 @@ def test_what_others_could_have_written_is_not_read(tmp_path, trouble):
 
 def test_a_file_of_any_size_costs_little(tmp_path):
     """Only so much is read as we could have written."""
-    replace(tmp_path / "file", b"x" * (LARGEST_FILE + 10))
+    replace(tmp_path / "file", b"x" * (MAX_FILE_BYTES + 10))
 
-    assert len(read_own(tmp_path / "file")) == LARGEST_FILE
+    assert len(read_own(tmp_path / "file")) == MAX_FILE_BYTES
 
 
 @pytest.mark.usefixtures("never_hangs")

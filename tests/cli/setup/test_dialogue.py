@@ -8,7 +8,7 @@ from bridge.cli.setup import dialogue
 from bridge.cli.setup.answers import EASEE_PASSWORD, MQTT_PASSWORD, Answers
 from bridge.cli.setup.dialogue import Given, hold
 from bridge.cli.setup.terminal import Terminal
-from bridge.errors import AuthFailed, ConfigError, LinkLost
+from bridge.errors import AuthFailed, ConfigError, ConnectionLost
 from bridge.settings import Secret
 from tests.cli.setup.newcomer import ACCOUNT, PASSWORD, SERIALS
 from tests.conftest import unused_port
@@ -65,11 +65,11 @@ def test_a_wrong_password_is_told_and_asked_for_again(given, broker, typist, out
 
 def test_a_cloud_is_not_tried_with_wrong_passwords_for_ever(given, typist, output):
     """After five it ends, before the vendor blocks the address."""
-    typist.script = [ACCOUNT, *["wrong", ""] * dialogue.MOST_WRONG_PASSWORDS]
+    typist.script = [ACCOUNT, *["wrong", ""] * dialogue.MAX_WRONG_PASSWORDS]
 
     with pytest.raises(AuthFailed):
         hold(given, Terminal(output))
-    assert len(typist.asked) == 2 * dialogue.MOST_WRONG_PASSWORDS
+    assert len(typist.asked) == 2 * dialogue.MAX_WRONG_PASSWORDS
 
 
 def test_a_cloud_that_is_away_can_be_passed_over(given, broker, typist, output):
@@ -160,7 +160,7 @@ def test_where_nobody_answers_defaults_count_and_a_failure_is_the_end(given, typ
         hold(given, silent)
     assert len(missing.value.problems) == 2
 
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         hold(with_account(given, unused_port()), silent)
     wrong = with_account(given).answers.with_secret(EASEE_PASSWORD, Secret("wrong"))
     with pytest.raises(AuthFailed):

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.conventions.homeassistant.controls import CONTROLS, WITHOUT_CONTROL
-from bridge.conventions.homeassistant.entity_table import LEVELS, Level
+from bridge.conventions.homeassistant.entity_table import LEVELS, EntityVisibility
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.observation_registry import REGISTRY
 
@@ -22,7 +22,7 @@ def test_a_control_shows_what_its_command_moves(command):
     control = CONTROLS[command]
     if control.shows:
         assert BY_NAME[control.shows] in CATALOGUE[command].moves
-        assert LEVELS[control.shows] is not Level.HIDDEN
+        assert LEVELS[control.shows] is not EntityVisibility.HIDDEN
     else:
         assert control.platform == "button"
 

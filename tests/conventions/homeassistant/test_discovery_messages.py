@@ -5,7 +5,12 @@ import re
 
 import pytest
 
-from bridge.conventions.homeassistant.discovery_messages import Facts, describe, encoded, node_of
+from bridge.conventions.homeassistant.discovery_messages import (
+    DeviceInfo,
+    describe,
+    encoded,
+    node_of,
+)
 from bridge.conventions.homeassistant.entities import entities
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.topics import HomeAssistantTopics, Topics
@@ -19,7 +24,7 @@ def description(form, facts=None, base="charger"):
     """Describe a charger with everything allowed."""
     topics = Topics(base)
     return describe(
-        facts or Facts(ONE, 1, "347"),
+        facts or DeviceInfo(ONE, 1, "347"),
         entities(facts.charger_id if facts else ONE, topics, COMMANDS),
         form=form,
         topics=topics,
@@ -92,10 +97,10 @@ def test_every_topic_is_one_home_assistant_looks_at(form):
 
 def test_what_is_not_known_is_left_out():
     """No made-up model, no empty version."""
-    (document,) = description("device", Facts(ONE)).documents.values()
+    (document,) = description("device", DeviceInfo(ONE)).documents.values()
 
     assert document["device"].keys().isdisjoint({"model", "sw_version"})
-    (document,) = description("device", Facts(ONE, 999)).documents.values()
+    (document,) = description("device", DeviceInfo(ONE, 999)).documents.values()
     assert "model" not in document["device"]
 
 
@@ -120,19 +125,19 @@ def test_what_the_broker_keeps_is_known():
     """The record names every topic, and every component with its platform in the device form."""
     device, single = description("device"), description("component")
 
-    assert device.announced.keys() == device.documents.keys()
-    (kept,) = device.announced.values()
+    assert device.published.keys() == device.documents.keys()
+    (kept,) = device.published.values()
     assert kept.components["sensor_total_power"] == "sensor"
-    assert single.announced.keys() == single.documents.keys()
-    assert not any(each.components for each in single.announced.values())
+    assert single.published.keys() == single.documents.keys()
+    assert not any(each.components for each in single.published.values())
 
 
 def test_chargers_that_are_alike_share_what_is_remembered_of_them():
     """What is kept for each announced charger is one table, so fifty of them cost one."""
     ours, other = (
-        announced
+        published
         for one in (ONE, "EH654321")
-        for announced in description("device", Facts(one, 1, "347")).announced.values()
+        for published in description("device", DeviceInfo(one, 1, "347")).published.values()
     )
 
     assert ours.components is other.components

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bridge.conventions.homeassistant.entities import LONGEST_STATE, entities, spoken
+from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, display_name, entities
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY
@@ -133,7 +133,7 @@ def test_long_texts_are_cut():
     """Home Assistant drops a state longer than this, and logs an error each time."""
     template = made()["sensor_error_string"].config["value_template"]
 
-    assert f"[:{LONGEST_STATE}]" in template
+    assert f"[:{MAX_STATE_LENGTH}]" in template
 
 
 def test_the_firmware_can_be_installed_only_where_it_may_be():
@@ -154,7 +154,7 @@ def test_the_firmware_can_be_installed_only_where_it_may_be():
 )
 def test_names_are_spoken(name, said):
     """People see words, with the terminals and phases as they are printed."""
-    assert spoken(name) == said
+    assert display_name(name) == said
 
 
 def test_most_entities_wait_until_they_are_wanted():

@@ -9,7 +9,7 @@ from bridge.conventions.homeassistant.entity_table import (
     EXTRAS,
     LEVELS,
     UNITS,
-    Level,
+    EntityVisibility,
 )
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY
@@ -33,12 +33,12 @@ def test_every_derived_value_is_decided_on():
 def test_personal_data_and_documents_are_hidden(spec):
     """No tag, position or network name becomes an entity, and no text that may carry a tag."""
     if spec.personal or spec.auth_field or spec.unit == "json":
-        assert LEVELS[spec.name] is Level.HIDDEN
+        assert LEVELS[spec.name] is EntityVisibility.HIDDEN
 
 
 def test_extras_are_about_something_that_is_shown():
     """A misspelled name in the extras would say nothing to anybody."""
-    visible = {name for name, level in LEVELS.items() if level is not Level.HIDDEN}
+    visible = {name for name, level in LEVELS.items() if level is not EntityVisibility.HIDDEN}
 
     assert set(EXTRAS) <= visible
     assert visible >= CODES
@@ -46,7 +46,7 @@ def test_extras_are_about_something_that_is_shown():
 
 def test_every_unit_of_a_shown_observation_is_known():
     """A unit that Home Assistant spells differently has to be told."""
-    units = {s.unit for s in REGISTRY.values() if LEVELS[s.name] is not Level.HIDDEN}
+    units = {s.unit for s in REGISTRY.values() if LEVELS[s.name] is not EntityVisibility.HIDDEN}
 
     assert units <= set(UNITS)
 

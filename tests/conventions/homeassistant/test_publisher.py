@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conventions.homeassistant.discovery_messages import Facts, describe
+from bridge.conventions.homeassistant.discovery_messages import DeviceInfo, describe
 from bridge.conventions.homeassistant.entities import entities
 from bridge.conventions.homeassistant.publisher import (
     BIRTH_FIRST_S,
@@ -17,14 +17,14 @@ from bridge.conventions.homeassistant.publisher import (
     HANDED_OVER_S,
     MIGRATE,
     SETTLE_S,
-    Announcer,
+    DiscoveryPublisher,
 )
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.easee.rest_responses import ChargerList
-from bridge.core.effects import RememberAnnounced
+from bridge.core.effects import SavePublishedDiscovery
 from bridge.core.messages import Publish
-from bridge.core.records.discovery_record import Announced
-from bridge.core.records.moment import Moment
+from bridge.core.records.discovery_record import PublishedDiscovery
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import (
     CommandSettings,
@@ -46,7 +46,7 @@ class Broker:
         easee = EaseeSettings("x@example.com", Secret("p"), chargers)
         settings = Settings(easee, homeassistant=HomeAssistantSettings(**{"enabled": True, **own}))
         settings = replace(settings, commands=replace(settings.commands, allow=allow))
-        self.announcer = Announcer(settings, Topics(), version="1", salt=salt)
+        self.announcer = DiscoveryPublisher(settings, Topics(), version="1", salt=salt)
         self.seconds = 0.0
         self.retained = {}
         self.log = []
@@ -55,18 +55,18 @@ class Broker:
         self.takes_bytes = 1_000_000
         self.announcer.started(self.kept)
         if chargers:
-            self.announcer.serve(chargers, self.now)
+            self.announcer.add_chargers(chargers, self.now)
 
     @property
     def now(self):
-        return Moment(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
+        return Timestamp(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
 
     def take(self, effects, *, acknowledge=True):
         waiting = list(effects)
         while waiting:
             effect = waiting.pop(0)
-            if isinstance(effect, RememberAnnounced):
-                self.kept = dict(effect.announced)
+            if isinstance(effect, SavePublishedDiscovery):
+                self.kept = dict(effect.published)
             elif isinstance(effect, Publish):
                 self.log.append(effect)
                 if effect.retained and effect.payload:
@@ -95,7 +95,7 @@ class Broker:
         return self.run()
 
     def births(self, payload=b"online"):
-        return self.announcer.hears("homeassistant/status", payload, self.now)
+        return self.announcer.handles("homeassistant/status", payload, self.now)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_the_list_that_brings_a_charger_tells_its_model():
     broker.announcer.connected(broker.now)
     found = ChargerList((ONE,), 0, products={ONE: 1})
     broker.announcer.listed(found, broker.now, decides=True)
-    broker.announcer.serve((ONE,), broker.now)
+    broker.announcer.add_chargers((ONE,), broker.now)
     broker.run()
 
     assert broker.retained[DEVICE.format(ONE)]["device"]["model"] == "Easee Home"
@@ -142,7 +142,7 @@ def test_nothing_is_written_twice(broker):
     broker.announcer.firmware(ONE, "347", broker.now)
     assert len(broker.run()) == 1
     broker.announcer.firmware(ONE, "347", broker.now)
-    broker.announcer.serve((ONE,), broker.now)
+    broker.announcer.add_chargers((ONE,), broker.now)
     assert broker.run() == []
     broker.announcer.firmware(ONE, "348", broker.now)
     assert len(broker.run()) == 1
@@ -204,7 +204,7 @@ def test_only_a_birth_counts(broker):
     """Its will, an empty message and other topics announce nothing."""
     assert broker.births(b"offline")
     assert broker.births(b"")
-    assert not broker.announcer.hears("homeassistant/other", b"online", broker.now)
+    assert not broker.announcer.handles("homeassistant/other", b"online", broker.now)
     assert broker.run() == []
 
 
@@ -250,8 +250,8 @@ def test_what_is_published_is_remembered_first():
     effects = list(broker.announcer.tick(broker.now))
     kinds = [type(effect) for effect in effects]
 
-    assert kinds.index(RememberAnnounced) < kinds.index(Publish)
-    assert effects[0].announced.keys() == {DEVICE.format(ONE)}
+    assert kinds.index(SavePublishedDiscovery) < kinds.index(Publish)
+    assert effects[0].published.keys() == {DEVICE.format(ONE)}
 
 
 def test_a_charger_that_is_no_longer_configured_is_taken_away():
@@ -269,7 +269,7 @@ def test_a_charger_that_is_no_longer_configured_is_taken_away():
 def test_a_charger_that_left_is_taken_away_with_its_values():
     """Until then its description stands, over a restart too; coming back it is announced again."""
     broker = Broker(())
-    broker.announcer.serve((ONE, TWO), broker.now)
+    broker.announcer.add_chargers((ONE, TWO), broker.now)
     broker.lists(ONE, TWO)
     broker.connect()
     broker.announcer.leave((TWO,))
@@ -280,23 +280,23 @@ def test_a_charger_that_left_is_taken_away_with_its_values():
 
     later = Broker((), kept=broker.kept)
     later.announcer.leave((TWO,))
-    later.announcer.serve((ONE,), later.now)
+    later.announcer.add_chargers((ONE,), later.now)
     later.connect()
     later.lists(ONE)
     assert later.kept.keys() == {DEVICE.format(ONE), DEVICE.format(TWO)}
     later.announcer.forget(TWO, later.now)
     assert [m.topic for m in later.run() if not m.payload] == [DEVICE.format(TWO)]
-    later.announcer.serve((TWO,), later.now)
+    later.announcer.add_chargers((TWO,), later.now)
     assert [m.topic for m in later.run()] == [DEVICE.format(TWO)]
 
 
 def test_nobody_is_taken_away_before_the_chargers_are_known():
     """After a start without a cloud, what an earlier run said stands until a list comes."""
-    kept = {DEVICE.format(TWO): Announced(TWO, {"sensor_x": "sensor"})}
+    kept = {DEVICE.format(TWO): PublishedDiscovery(TWO, {"sensor_x": "sensor"})}
     broker = Broker((), kept=kept)
     broker.connect()
     assert broker.log == []
-    broker.announcer.serve((ONE,), broker.now)
+    broker.announcer.add_chargers((ONE,), broker.now)
     broker.lists(ONE)
 
     assert [m.topic for m in broker.log if not m.payload] == [DEVICE.format(TWO)]
@@ -444,7 +444,7 @@ class Life:
 
     @property
     def now(self):
-        return Moment(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
+        return Timestamp(NOON + timedelta(seconds=self.seconds), 1000.0 + self.seconds)
 
     def start(self, chargers, form, group, *, enabled):
         """Run a new process with this configuration; the one before is gone as by a power cut."""
@@ -455,12 +455,12 @@ class Life:
         settings = replace(
             Settings(easee, homeassistant=own), commands=CommandSettings(allow=(group,))
         )
-        self.announcer = Announcer(settings, Topics(), version="1", salt=b"salt")
+        self.announcer = DiscoveryPublisher(settings, Topics(), version="1", salt=b"salt")
         self.announcer.started(self.file)
-        self.announcer.serve(chargers, self.now)
+        self.announcer.add_chargers(chargers, self.now)
         for charger_id in chargers if enabled else ():
             self.wanted |= describe(
-                Facts(charger_id),
+                DeviceInfo(charger_id),
                 entities(charger_id, Topics(), settings.commands),
                 form=form,
                 topics=Topics(),
@@ -476,13 +476,13 @@ class Life:
     def disconnect(self):
         if self.up:
             self.up = False
-            self.outbox.lost()
+            self.outbox.connection_lost()
             self.announcer.disconnected()
 
     def carry(self, effects):
         for effect in effects:
-            if isinstance(effect, RememberAnnounced):
-                self.file = dict(effect.announced)
+            if isinstance(effect, SavePublishedDiscovery):
+                self.file = dict(effect.published)
             elif isinstance(effect, Publish):
                 self.outbox.put(effect)
 
@@ -547,7 +547,7 @@ def test_whatever_happens_the_broker_ends_with_what_is_wanted(steps):
             case ("start", chargers, form, group, enabled):
                 life.start(chargers, form, group, enabled=enabled)
             case ("birth",):
-                life.announcer.hears("homeassistant/status", b"online", life.now)
+                life.announcer.handles("homeassistant/status", b"online", life.now)
             case (name,):
                 getattr(life, name)()
         assert life.retained.keys() <= life.file.keys()

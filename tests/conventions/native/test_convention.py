@@ -16,13 +16,13 @@ from bridge.core.changes import (
     ValuesChanged,
 )
 from bridge.core.easee.decode import spec_of
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 
 ONE = "EH123456"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-NOW = Moment(NOON, 1000.0)
+NOW = Timestamp(NOON, 1000.0)
 ONE_OF_EACH = (
     ValuesChanged((ValueChanged(ONE, spec_of(120), 7.2, NOON, NOON, "stream"),)),
     DerivedChanged(ONE, "op_mode", "charging"),

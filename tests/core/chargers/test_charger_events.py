@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.chargers.charger_events import Announcer
+from bridge.core.chargers.charger_events import ChargerEvents
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.events import CommandResponse
-from bridge.core.records.moment import Moment
+from bridge.core.events import ChargerResponse
+from bridge.core.records.moment import Timestamp
 from tests.conftest import NOON
 
-NOW = Moment(NOON, 0.0)
+NOW = Timestamp(NOON, 0.0)
 ONE = "EH123456"
 
 
@@ -22,7 +22,7 @@ def observation(number, value, age_s=1.0):
 @pytest.fixture
 def announcer():
     """An announcer that has seen smart charging off and no error."""
-    announcer = Announcer(ONE)
+    announcer = ChargerEvents(ONE)
     for first in (observation(102, False, 600), observation(119, 0, 600)):
         assert list(announcer.observed(first, NOW, ours=False)) == []
     return announcer
@@ -52,7 +52,7 @@ def test_what_is_ours_old_or_unchanged_is_not_announced(announcer, told, ours):
 
 def test_a_replay_is_no_news_while_only_the_cloud_tells_the_time(announcer):
     """A machine with an unset clock announces no touch of last week when it starts."""
-    now = Moment(NOON - timedelta(days=579), 0.0, trusted=False, told=NOON)
+    now = Timestamp(NOON - timedelta(days=579), 0.0, trusted=False, told=NOON)
     old = observation(102, True, 3600)
 
     assert list(announcer.observed(old, now, ours=False)) == []
@@ -60,7 +60,7 @@ def test_a_replay_is_no_news_while_only_the_cloud_tells_the_time(announcer):
 
 def test_a_setting_that_somebody_else_moved_is_told():
     """An access setting or a lasting limit that moves fresh, and not by us, is foreign."""
-    announcer = Announcer(ONE)
+    announcer = ChargerEvents(ONE)
     assert list(announcer.observed(observation(42, True, 600), NOW, ours=False)) == []
     assert list(announcer.observed(observation(42, False), NOW, ours=True)) == []
     (event,) = announcer.observed(observation(42, True, 0.0), NOW, ours=False)
@@ -89,7 +89,7 @@ def test_a_waiting_car_is_announced_once(announcer):
 
 def test_a_foreign_command_is_told_with_exact_ticks(announcer):
     """Ticks do not fit a double; they go out as text."""
-    response = CommandResponse(ONE, 48, 639086870099692230, accepted=True, result_code=0)
+    response = ChargerResponse(ONE, 48, 639086870099692230, accepted=True, result_code=0)
     event = announcer.foreign_command(response, "set_dynamic_charger_current", NOW)
 
     assert event.facts["ticks"] == "639086870099692230"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.chargers.current_session import SessionBoard
+from bridge.core.chargers.current_session import CurrentSession
 from bridge.core.easee.decode import Observation, spec_of
 from bridge.core.easee.session_payloads import placed
 from bridge.core.messages import Publish
@@ -50,9 +50,9 @@ def seen(number: int, value: object, at: datetime) -> Observation:
 
 
 @pytest.fixture
-def board() -> SessionBoard:
+def board() -> CurrentSession:
     """Return the board of the test charger."""
-    return SessionBoard(ID, TOPICS)
+    return CurrentSession(ID, TOPICS)
 
 
 def running(messages: list[Publish]) -> object:
@@ -63,7 +63,7 @@ def running(messages: list[Publish]) -> object:
     return json.loads(message.payload) if message.payload else None
 
 
-def told(board: SessionBoard, report: SessionReport) -> list[Publish]:
+def told(board: CurrentSession, report: SessionReport) -> list[Publish]:
     """Let a 129 come and be stored."""
     return [*board.finished(report), *board.recorded(report, NAME)]
 
@@ -187,7 +187,7 @@ def test_an_earlier_report_of_a_counter_that_stands_still_ends_nothing(board):
     list(board.started(START))
     assert list(board.finished(ended(435, STARTED - HOUR))) == []
 
-    odd = SessionBoard(ID, TOPICS)
+    odd = CurrentSession(ID, TOPICS)
     list(odd.started(begun(told_at=ENDED + 2 * HOUR)))
     assert list(odd.finished(ended(435, ENDED + HOUR))) == []
 
@@ -257,7 +257,7 @@ def test_nothing_is_emptied_before_it_is_known_that_no_session_runs(board):
 @given(st.permutations(range(5)))
 def test_any_order_of_reports_ends_on_the_newest(order):
     """Out-of-order reports never replace a newer one in session/last."""
-    board = SessionBoard(ID, TOPICS)
+    board = CurrentSession(ID, TOPICS)
     reports = [
         replace(
             REPORT, session_id=n, started_at=STARTED + n * HOUR, ended_at=STARTED + (n + 1) * HOUR
@@ -320,7 +320,7 @@ def test_a_start_in_2036_is_over_when_its_report_came(board):
         assert running(list(board.started(begun())))["clock"] == "suspect"
         assert running(list(board.finished(ended(436, ENDED + 2 * HOUR, **facts)))) is None
         assert list(board.started(begun())) == []
-        board = SessionBoard(ID, TOPICS)
+        board = CurrentSession(ID, TOPICS)
 
 
 def test_a_start_in_2036_is_over_when_the_cable_is_unplugged(board):
@@ -405,7 +405,7 @@ def test_a_stop_in_2036_hides_no_session_told_of_behind_it(board):
     rows = [(odd, (f"{ID}-436", 1)), (newer, (f"{ID}-437", 1))]
     for report, name in rows:
         list(board.recorded(report, name))
-    again = SessionBoard(ID, TOPICS)
+    again = CurrentSession(ID, TOPICS)
     for report, name in reversed(rows):
         list(again.recorded(report, name))
 

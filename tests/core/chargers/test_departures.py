@@ -7,9 +7,9 @@ import pytest
 from bridge.core.chargers.departures import SETTLED_S, Departures
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
-from bridge.core.effects import Note
+from bridge.core.effects import LogEntry
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 from tests.native import as_messages
@@ -34,7 +34,7 @@ class Desk:
 
     @property
     def now(self):
-        return Moment(NOON + timedelta(seconds=self.seconds), self.seconds, trusted=self.trusted)
+        return Timestamp(NOON + timedelta(seconds=self.seconds), self.seconds, trusted=self.trusted)
 
     def note(self, charger_id, _now):
         self.forgotten.append(charger_id)
@@ -188,4 +188,4 @@ def test_the_end_is_told(others):
     messages = as_messages(desk.departures.tick(desk.now))
     notes = [effect for m in messages for effect in desk.departures.acked(m, desk.now)]
 
-    assert notes == [Note("info", "charger.forgotten", {"charger_id": ONE})]
+    assert notes == [LogEntry("info", "charger.forgotten", {"charger_id": ONE})]

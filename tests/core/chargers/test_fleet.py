@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
-from bridge.core.chargers.fleet import Fleet, batched
-from bridge.core.effects import KeepText, Note, SaveReport
+from bridge.core.chargers.fleet import ChargerRegistry, batched
+from bridge.core.effects import KeepText, LogEntry, SaveReport
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.status import Status
 from bridge.core.topics import Topics
@@ -22,12 +22,12 @@ from tests.native import as_messages
 
 ONE = "EH123456"
 TWO = "EH654321"
-SILENCE_S = 20 * 60
+OFFLINE_AFTER_S = 20 * 60
 
 
 def at(seconds):
     """Build the moment so many seconds after noon."""
-    return Moment(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
+    return Timestamp(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
 
 
 def a_status():
@@ -44,9 +44,9 @@ def a_fleet(status):
     def unreadable(text, _now):
         yield KeepText(text)
 
-    fleet = Fleet(Topics(), PublishSettings(), b"salt", status, unreadable)
-    assert fleet.add((ONE, TWO)) == (ONE, TWO)
-    return fleet
+    chargers = ChargerRegistry(Topics(), PublishSettings(), b"salt", status, unreadable)
+    assert chargers.add((ONE, TWO)) == (ONE, TWO)
+    return chargers
 
 
 @pytest.fixture
@@ -95,11 +95,11 @@ def test_a_charger_is_online_while_it_is_heard_and_offline_after_20_minutes(flee
     tell(fleet, ONE, 120, "1.5", 0)
     first = published(as_messages(fleet.availability(at(0))))
     due_s = fleet.deadline_s()
-    later = published(as_messages(fleet.availability(at(SILENCE_S + 1))))
+    later = published(as_messages(fleet.availability(at(OFFLINE_AFTER_S + 1))))
 
     assert first[f"charger/{ONE}/availability"] == b"online"
     assert first[f"charger/{TWO}/availability"] == b"offline"
-    assert due_s == 1000.0 + SILENCE_S
+    assert due_s == 1000.0 + OFFLINE_AFTER_S
     assert later == {f"charger/{ONE}/availability": b"offline"}
     assert status.online == 0
 
@@ -111,13 +111,13 @@ def test_news_before_the_silence_ends_moves_the_deadline(fleet):
     tell(fleet, ONE, 120, "1.6", 600)
     list(fleet.availability(at(600)))
 
-    assert published(as_messages(fleet.availability(at(SILENCE_S + 1)))) == {}
-    assert fleet.deadline_s() == 1000.0 + 600 + SILENCE_S
+    assert published(as_messages(fleet.availability(at(OFFLINE_AFTER_S + 1)))) == {}
+    assert fleet.deadline_s() == 1000.0 + 600 + OFFLINE_AFTER_S
 
 
 def test_a_replay_brings_no_charger_to_life(fleet):
     """Values with old stamps are shown, and say nothing about now."""
-    tell(fleet, ONE, 109, "3", 0, measured_s=-SILENCE_S - 60)
+    tell(fleet, ONE, 109, "3", 0, measured_s=-OFFLINE_AFTER_S - 60)
 
     told = published(as_messages(fleet.availability(at(0))))
     assert told[f"charger/{ONE}/availability"] == b"offline"
@@ -125,7 +125,7 @@ def test_a_replay_brings_no_charger_to_life(fleet):
 
 def test_what_arrived_before_the_time_was_known_is_not_believed_for_longer(fleet):
     """It is judged when the time is known, and again when its own 20 minutes are over (777012)."""
-    unknown = Moment(NOON - timedelta(minutes=10), 1000.0, trusted=False)
+    unknown = Timestamp(NOON - timedelta(minutes=10), 1000.0, trusted=False)
     tell(fleet, ONE, 120, "1.5", 0, measured_s=-900, now=unknown)
     assert (
         published(as_messages(fleet.availability(unknown)))[f"charger/{ONE}/availability"]
@@ -133,16 +133,16 @@ def test_what_arrived_before_the_time_was_known_is_not_believed_for_longer(fleet
     )
 
     assert published(as_messages(fleet.availability(at(10)))) == {}
-    assert fleet.deadline_s() == 1000.0 - 900 + SILENCE_S
-    assert published(as_messages(fleet.availability(at(SILENCE_S - 900)))) == {
+    assert fleet.deadline_s() == 1000.0 - 900 + OFFLINE_AFTER_S
+    assert published(as_messages(fleet.availability(at(OFFLINE_AFTER_S - 900)))) == {
         f"charger/{ONE}/availability": b"offline"
     }
 
 
 def test_the_time_of_the_cloud_judges_where_ours_cannot(fleet):
     """A clock a year and a half slow makes no silent charger alive: the Date tells (777022)."""
-    told = Moment(NOON - timedelta(days=579), 1000.0, trusted=False, told=NOON)
-    tell(fleet, ONE, 120, "1.5", 0, measured_s=-SILENCE_S - 60, now=told)
+    told = Timestamp(NOON - timedelta(days=579), 1000.0, trusted=False, told=NOON)
+    tell(fleet, ONE, 120, "1.5", 0, measured_s=-OFFLINE_AFTER_S - 60, now=told)
     tell(fleet, TWO, 120, "1.5", 0, measured_s=-60, now=told)
 
     shown = published(as_messages(fleet.availability(told)))
@@ -167,30 +167,32 @@ CLOCKS = ("right", "slow_and_told", "fast_and_told")
 )
 def test_nobody_is_called_online_who_was_silent_for_20_minutes(clock, steps):
     """Whatever our clocks do; and nobody offline who was heard within them."""
-    fleet, true_s, mono_s, newest_s, shown = a_fleet(a_status()), 0.0, 1000.0, -1e9, b"offline"
+    chargers, true_s, mono_s, newest_s, shown = a_fleet(a_status()), 0.0, 1000.0, -1e9, b"offline"
 
     def now():
         wall = NOON + timedelta(seconds=true_s)
         if clock == "right":
-            return Moment(wall, mono_s)
+            return Timestamp(wall, mono_s)
         off = timedelta(days=579 if clock == "fast_and_told" else -579)
-        return Moment(wall + off, mono_s, trusted=False, told=None if clock == "unknown" else wall)
+        return Timestamp(
+            wall + off, mono_s, trusted=False, told=None if clock == "unknown" else wall
+        )
 
     def look():
         nonlocal shown
-        told = published(as_messages(fleet.availability(now())))
+        told = published(as_messages(chargers.availability(now())))
         shown = told.get(f"charger/{ONE}/availability", shown)
         if clock != "unknown":
-            assert shown == (b"online" if true_s - newest_s < SILENCE_S else b"offline")
+            assert shown == (b"online" if true_s - newest_s < OFFLINE_AFTER_S else b"offline")
 
     look()
     for step, seconds in steps:
         if step == "heard":
-            tell(fleet, ONE, 120, "1.5", true_s, measured_s=true_s - seconds, now=now())
+            tell(chargers, ONE, 120, "1.5", true_s, measured_s=true_s - seconds, now=now())
             newest_s = max(newest_s, true_s - seconds)
         elif step == "passes":
             end_s = mono_s + seconds
-            while (due_s := fleet.deadline_s()) is not None and due_s <= end_s:
+            while (due_s := chargers.deadline_s()) is not None and due_s <= end_s:
                 true_s, mono_s = true_s + max(0.0, due_s - mono_s), max(mono_s, due_s)
                 look()
             true_s, mono_s = true_s + end_s - mono_s, end_s
@@ -222,8 +224,8 @@ def test_noise_is_logged_once_per_id_and_stays_in_an_alert_until_it_is_good(flee
     tell(fleet, ONE, 120, "1.5", 1)
     cleared = published(tell(fleet, TWO, 120, "1.5", 1))
 
-    assert next(e.event for e in first if isinstance(e, Note)) == "observation.undecodable"
-    assert not [e for e in second if isinstance(e, Note)]
+    assert next(e.event for e in first if isinstance(e, LogEntry)) == "observation.undecodable"
+    assert not [e for e in second if isinstance(e, LogEntry)]
     assert f"{ONE}/120, {TWO}/120" in alert["message"]
     assert status.counters["observations_undecodable"] == 2
     assert cleared["charger/bridge/alert/undecodable"] == b""
@@ -303,7 +305,7 @@ def test_a_session_costs_no_report_for_what_its_observation_lacks(fleet, status,
         (7, 1.5, "poll"),
     ]
     assert {one.measured_at for one in reports} == {at(5).wall}
-    events = [one.event for one in effects if isinstance(one, Note)]
+    events = [one.event for one in effects if isinstance(one, LogEntry)]
     assert events == ["observation.undecodable", "alert.raised"]
     assert status.counters["observations_undecodable"] == 2
     assert status.alerts.kinds == ("undecodable",)
@@ -341,7 +343,7 @@ def test_a_start_nobody_can_read_is_named_until_one_can_be(fleet, status):
         effects = tell(fleet, ONE, 223, '{"Auth":"04AABBCC"')
     good = tell(fleet, TWO, 223, '{"Id":7,"Start":"2026-11-22T10:00:00Z"}')
 
-    events = [e.event for e in effects if isinstance(e, Note)]
+    events = [e.event for e in effects if isinstance(e, LogEntry)]
     assert events == ["observation.withheld"]  # said once, and never with its tag
     assert not [e for e in effects if isinstance(e, KeepText | SaveReport)]
     assert status.counters["session_payloads_unreadable"] == 2

@@ -3,13 +3,18 @@ import json
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.chargers.offline_access_alerts import NOBODY, OPEN, AccessWatch, surprise
+from bridge.core.chargers.offline_access_alerts import (
+    NOBODY,
+    OPEN,
+    OfflineAccessAlerts,
+    unexpected_policy,
+)
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from tests.conftest import NOON
 
-NOW = Moment(NOON, 0.0)
+NOW = Timestamp(NOON, 0.0)
 
 
 class Settings:
@@ -44,12 +49,12 @@ class Settings:
 )
 def test_only_restricted_access_that_opens_or_shuts_entirely_is_a_surprise(values, kind):
     """Everybody or nobody while offline, where access is restricted and all settings are seen."""
-    assert surprise(Settings(*values)) == kind
+    assert unexpected_policy(Settings(*values)) == kind
 
 
 def test_the_alerts_name_the_chargers_and_go_when_it_is_mended():
     """Two chargers, one alert; it is told again when the names change and cleared at last."""
-    watch, told = AccessWatch(Alerts(Topics())), []
+    watch, told = OfflineAccessAlerts(Alerts(Topics())), []
     for charger_id, values in (
         ("EH000001", (True, False, False, True, None)),
         ("EH000002", (True, False, False, True, None)),

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.chargers.fleet import batched
-from bridge.core.chargers.state import MOST_IDS, SILENCE_S, ChargerState
+from bridge.core.chargers.state import MAX_IDS, OFFLINE_AFTER_S, ChargerState
 from bridge.core.easee.decode import REGISTRY, DataType, Observation, spec_of
-from bridge.core.effects import Note
+from bridge.core.effects import LogEntry
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
-from bridge.core.value_format import hashed
+from bridge.core.records.moment import Timestamp
+from bridge.core.value_format import pseudonymize
 from bridge.settings import PublishSettings
 from tests.native import as_messages
 
@@ -19,7 +19,7 @@ ID = "EH000001"
 SALT = b"salt of a test"
 TAG = "04CANARY5A6B80"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-NOW = Moment(NOON, 10_000.0)
+NOW = Timestamp(NOON, 10_000.0)
 FINISHED = f'{{"Auth":"{TAG}","AuthReason":3,"EnergyKwh":0.411273,"Id":435}}'
 CLEARED = '{"AuthReason":3,"EnergyKwh":0.411273,"Id":435}'
 
@@ -36,7 +36,7 @@ def seen(number, value, seconds=0.0):
 
 def later(seconds, *, trusted=True):
     """Make a moment some seconds after noon on both clocks."""
-    return Moment(NOON + timedelta(seconds=seconds), NOW.mono_s + seconds, trusted)
+    return Timestamp(NOON + timedelta(seconds=seconds), NOW.mono_s + seconds, trusted)
 
 
 def apply(state, *observations, now=NOW, source="stream"):
@@ -161,8 +161,8 @@ def test_ids_from_outside_do_not_fill_the_memory():
     state = charger()
     effects = apply(state, *(seen(n, 1) for n in range(1000, 3000)))
 
-    assert len(published(effects)) == 2 * MOST_IDS
-    assert effects[-1] == Note(
+    assert len(published(effects)) == 2 * MAX_IDS
+    assert effects[-1] == LogEntry(
         "debug", "observation.one_too_many", {"charger_id": ID, "observation": "observation_2999"}
     )
     assert published(apply(state, seen(109, 3)))["state/op_mode"] == b"charging"
@@ -217,7 +217,7 @@ def test_an_older_observation_is_counted_not_published():
     apply(state, seen(109, 6, 1))
 
     assert apply(state, seen(109, 3)) == [
-        Note("debug", "observation.stale", {"charger_id": ID, "observation": "charger_op_mode"})
+        LogEntry("debug", "observation.stale", {"charger_id": ID, "observation": "charger_op_mode"})
     ]
     assert (state.stale, state.value(109)) == (1, 6)
 
@@ -265,7 +265,7 @@ def test_a_value_on_its_way_is_not_hidden_by_a_stamp_from_the_future():
 def test_a_slow_clock_does_not_turn_the_order_round():
     """Where all stamps seem to come from the future, the newest of them still wins."""
     state = charger()
-    slow = Moment(NOON - timedelta(hours=1), NOW.mono_s)
+    slow = Timestamp(NOON - timedelta(hours=1), NOW.mono_s)
     apply(state, seen(120, 7.0, -7200), seen(120, 7.1, -60))
     apply(state, seen(120, 7.3), seen(120, 7.2, -30), now=slow)
     assert state.value(120) == 7.3
@@ -279,7 +279,7 @@ def test_a_slow_clock_does_not_turn_the_order_round():
 def test_an_old_value_that_comes_again_does_not_replace_what_a_slow_clock_held_for_future():
     """The value before it, brought again by a burst, was not measured after it; a later one was."""
     state = charger()
-    slow = Moment(NOON - timedelta(hours=1), NOW.mono_s)
+    slow = Timestamp(NOON - timedelta(hours=1), NOW.mono_s)
     apply(state, seen(120, 7.0, -7200), now=NOW)
     apply(state, seen(120, 7.3), now=slow)
 
@@ -307,7 +307,7 @@ def test_personal_data_is_never_retained(number, plain):
     """A tag goes by the broker's memory, and is hashed unless the operator wants it plain."""
     state = charger(personal_data=plain)
     effects = apply(state, seen(number, TAG))
-    shown = TAG if plain else hashed(TAG, SALT)
+    shown = TAG if plain else pseudonymize(TAG, SALT)
 
     assert [effect.retained for effect in effects] == [False, False]
     assert json.loads(effects[0].payload)["value"] == shown
@@ -352,7 +352,9 @@ def test_a_session_that_cannot_be_read_is_withheld():
     apply(state, seen(129, FINISHED))
 
     assert apply(state, seen(129, f"Auth {TAG}", 1)) == [
-        Note("debug", "observation.withheld", {"charger_id": ID, "observation": "charging_session"})
+        LogEntry(
+            "debug", "observation.withheld", {"charger_id": ID, "observation": "charging_session"}
+        )
     ]
     assert state.value(129) == CLEARED
 
@@ -454,10 +456,10 @@ def test_twenty_minutes_of_silence_are_offline():
     """The deadline is when silence counts; at that very moment the charger is unavailable."""
     state = charger()
     apply(state, seen(120, 7.2, -60))
-    due = later(SILENCE_S - 60)
+    due = later(OFFLINE_AFTER_S - 60)
 
     assert state.deadline_s(NOW) == due.mono_s
-    assert state.available(True, later(SILENCE_S - 61))
+    assert state.available(True, later(OFFLINE_AFTER_S - 61))
     assert not state.available(True, due)
     assert state.deadline_s(due) is None
     assert charger().deadline_s(NOW) is None
@@ -481,7 +483,7 @@ def test_a_stamp_from_the_future_is_worth_its_arrival():
     state = charger()
     apply(state, seen(120, 7.2, 86_400))
 
-    assert state.deadline_s(NOW) == NOW.mono_s + SILENCE_S
+    assert state.deadline_s(NOW) == NOW.mono_s + OFFLINE_AFTER_S
 
 
 def test_without_a_trusted_clock_arriving_on_the_stream_counts():
@@ -495,7 +497,7 @@ def test_without_a_trusted_clock_arriving_on_the_stream_counts():
 
     apply(state, seen(120, 7.3, 30), now=later(60, trusted=False))
     assert state.available(True, later(90))
-    assert state.deadline_s(later(90)) == NOW.mono_s + 30 + SILENCE_S
+    assert state.deadline_s(later(90)) == NOW.mono_s + 30 + OFFLINE_AFTER_S
 
     silent = charger()
     apply(silent, seen(120, 7.2), now=unknown, source="poll")
@@ -531,7 +533,7 @@ def test_a_silent_charger_is_not_published_as_online_again():
     apply(state, seen(109, 3))
     list(state.availability(True, NOW))
 
-    assert published(again(state, later(SILENCE_S)))["availability"] == b"offline"
+    assert published(again(state, later(OFFLINE_AFTER_S)))["availability"] == b"offline"
 
 
 def test_availability_goes_the_way_of_the_values():

@@ -5,19 +5,19 @@ import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from bridge.core.commands.service import Journal
+from bridge.core.commands.service import CommandService
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.effects import CallCloud, Note, SaveCommand
+from bridge.core.effects import LogEntry, SaveCommand, SendRequest
 from bridge.core.events import (
-    CloudAnswered,
+    ChargerResponse,
     CloudFailed,
-    CommandNotSaved,
-    CommandResponse,
+    CloudResponse,
     CommandSaved,
+    CommandSaveFailed,
     MqttMessage,
 )
-from bridge.core.messages import Publish, Receipt
-from bridge.core.records.moment import Moment
+from bridge.core.messages import AckToken, Publish
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import StoreError
 from bridge.settings import CommandSettings
@@ -68,7 +68,7 @@ class Bench:
     def begin(self):
         """Start a journal, as a new process does."""
         settings = CommandSettings(allow=self.allow, flash_writes_per_day=self.flash_writes_per_day)
-        self.journal = Journal(
+        self.journal = CommandService(
             Topics("charger"),
             settings,
             next_call_id=self.ids.__next__,
@@ -87,16 +87,16 @@ class Bench:
 
     def _observe(self, event, now):
         self.read.append(event)
-        yield Note("debug", "test.observed")
+        yield LogEntry("debug", "test.observed")
 
     def _foreign(self, response, now):
         self.foreign.append(response)
-        yield Note("info", "test.foreign", {"command_id": response.command_id})
+        yield LogEntry("info", "test.foreign", {"command_id": response.command_id})
 
     @property
     def now(self):
         wall = NOON + timedelta(seconds=self.mono_s - 1000.0 + self.jump_s)
-        return Moment(wall, self.mono_s, self.trusted)
+        return Timestamp(wall, self.mono_s, self.trusted)
 
     def take(self, effects):
         """Carry effects out as the store and the broker would; return all that followed."""
@@ -116,26 +116,26 @@ class Bench:
         row = self.pending.pop(0)
         if self.disk == "fails":
             error = StoreError("no space", hint="free some")
-            return self.take(self.journal.not_saved(CommandNotSaved(row.key, error), self.now))
+            return self.take(self.journal.not_saved(CommandSaveFailed(row.key, error), self.now))
         self.rows[row.key] = row
         return self.take(self.journal.saved(CommandSaved(row.key, row.state), self.now))
 
     def send(self, command="start", payload=b"PRESS", charger_id=ID, packet=None, **facts):
-        receipt = Receipt(1, next(self.packets) if packet is None else packet, 1)
+        ack_token = AckToken(1, next(self.packets) if packet is None else packet, 1)
         topic = f"charger/{charger_id}/set/{command}"
-        message = MqttMessage(topic, payload, receipt, **facts)
+        message = MqttMessage(topic, payload, ack_token, **facts)
         target = SetTopic(charger_id, command)
         return self.take(self.journal.receive(message, target, self.known, self.now))
 
     def answer(self, call, body=b"", status=202):
-        event = CloudAnswered(call.call_id, status, body)
+        event = CloudResponse(call.call_id, status, body)
         return self.take(self.journal.answered(event, self.now))
 
     def fail(self, call, error):
         return self.take(self.journal.failed(CloudFailed(call.call_id, error), self.now))
 
     def respond(self, ticks=TICKS, command_id=25, charger_id=ID, accepted=True):
-        event = CommandResponse(charger_id, command_id, ticks, accepted, 0 if accepted else 4)
+        event = ChargerResponse(charger_id, command_id, ticks, accepted, 0 if accepted else 4)
         return self.take(self.journal.responded(event, self.now))
 
     def observe(self, number, value, at_s=None, charger_id=ID):
@@ -150,7 +150,7 @@ class Bench:
 
 def calls_of(effects):
     """The REST calls among effects."""
-    return [effect for effect in effects if isinstance(effect, CallCloud)]
+    return [effect for effect in effects if isinstance(effect, SendRequest)]
 
 
 def call_of(effects):

@@ -1,7 +1,7 @@
 import pytest
 
 from bridge.core.effects import Acknowledge, SaveCommand
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from tests.core.commands.bench import (
     ID,
     OTHER,
@@ -87,11 +87,11 @@ def test_every_asking_is_on_disk_before_it_is_acknowledged(bench):
     """Somebody who asks for a running command waits for the answer also after a restart."""
     bench.disk = "hangs"
     bench.send("start", b'{"id":"a"}', packet=1)
-    assert Acknowledge(Receipt(1, 1, 1)) in bench.commit()
+    assert Acknowledge(AckToken(1, 1, 1)) in bench.commit()
 
-    assert Acknowledge(Receipt(1, 2, 1)) not in bench.send("start", b'{"id":"a"}', packet=2)
+    assert Acknowledge(AckToken(1, 2, 1)) not in bench.send("start", b'{"id":"a"}', packet=2)
     effects = bench.commit()
-    assert Acknowledge(Receipt(1, 2, 1)) in effects
+    assert Acknowledge(AckToken(1, 2, 1)) in effects
     assert not [e for e in effects if isinstance(e, SaveCommand)]
 
 

@@ -2,15 +2,20 @@ import itertools
 
 import pytest
 
-from bridge.core.commands.dispatcher import GRACE_S, LONGEST_LOOK_S, Calls, Purpose
+from bridge.core.commands.dispatcher import (
+    GRACE_S,
+    VERIFICATION_TIMEOUT_S,
+    PendingRequests,
+    Purpose,
+)
 from bridge.core.commands.state_machine import Command
-from bridge.core.commands.validation import Order
+from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.rest_requests import charger_command_request
-from bridge.core.effects import Acknowledge, CallCloud, SaveCommand
-from bridge.core.events import CloudAnswered
-from bridge.core.messages import Receipt
-from bridge.core.records.moment import Moment
+from bridge.core.effects import Acknowledge, SaveCommand, SendRequest
+from bridge.core.events import CloudResponse
+from bridge.core.messages import AckToken
+from bridge.core.records.moment import Timestamp
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from tests.conftest import NOON
 from tests.core.commands.bench import (
@@ -47,7 +52,7 @@ def test_one_commit_comes_before_the_request_and_the_acknowledgement(bench):
     assert save.row.state == "leaving"
     assert not calls_of(effects)
     effects = bench.commit()
-    assert Acknowledge(Receipt(1, 7, 1)) in effects
+    assert Acknowledge(AckToken(1, 7, 1)) in effects
     assert _path(effects) == "toggle_charging"
 
 
@@ -265,7 +270,7 @@ def test_a_lookup_that_is_answered_after_the_end_is_harmless(bench):
     look = call_of(bench.pass_s(20))
     bench.respond(command_id=48)
     assert bench.journal.owns(look.call_id)
-    event = CloudAnswered(look.call_id, 200, b'{"wasAccepted":false}')
+    event = CloudResponse(look.call_id, 200, b'{"wasAccepted":false}')
     assert bench.take(bench.journal.answered(event, bench.now)) == []
     assert not bench.fail(look, CloudUnavailable("x"))
 
@@ -340,49 +345,49 @@ def test_behind_what_needs_no_request_the_next_goes_at_once(bench):
 
 
 def _reboot(charger_id="EH123456", expires_s=60.0):
-    order = Order(charger_id, CATALOGUE["reboot"], None, None, None, expires_s)
-    return Command(order, Moment(NOON, 0.0), expires_s, [])
+    request = CommandRequest(charger_id, CATALOGUE["reboot"], None, None, None, expires_s)
+    return Command(request, Timestamp(NOON, 0.0), expires_s, [])
 
 
 def test_a_call_takes_no_longer_than_its_command_may_wait():
     """The time for a call is what is left of the command, and 30 s at most; a look has its own."""
-    calls, now = Calls(itertools.count(1).__next__), Moment(NOON, 50.0)
+    requests, now = PendingRequests(itertools.count(1).__next__), Timestamp(NOON, 50.0)
     made = [
-        calls.make(_reboot(expires_s=expires_s), REQUEST, purpose, now)
+        requests.start(_reboot(expires_s=expires_s), REQUEST, purpose, now)
         for expires_s, purpose in (
             (60.0, Purpose.SEND),
             (600.0, Purpose.LOCATE),
-            (40.0, Purpose.LOOK),
+            (40.0, Purpose.VERIFY),
         )
     ]
 
     assert made == [
-        CallCloud(1, REQUEST, 10.0),
-        CallCloud(2, REQUEST, 30.0),
-        CallCloud(3, REQUEST, LONGEST_LOOK_S),
+        SendRequest(1, REQUEST, 10.0),
+        SendRequest(2, REQUEST, 30.0),
+        SendRequest(3, REQUEST, VERIFICATION_TIMEOUT_S),
     ]
 
 
 def test_a_call_is_open_until_it_ends():
     """Open calls are counted by what they are for; one ends once."""
-    calls = Calls(itertools.count(1).__next__)
-    for number, purpose in enumerate((Purpose.SEND, Purpose.LOCATE, Purpose.LOOK)):
-        calls.make(_reboot(f"EH00000{number}"), REQUEST, purpose, Moment(NOON, 0.0))
+    requests = PendingRequests(itertools.count(1).__next__)
+    for number, purpose in enumerate((Purpose.SEND, Purpose.LOCATE, Purpose.VERIFY)):
+        requests.start(_reboot(f"EH00000{number}"), REQUEST, purpose, Timestamp(NOON, 0.0))
 
-    assert calls.count(Purpose.SEND, Purpose.LOCATE) == 2
-    assert calls.located == {"EH000001"}
-    assert 2 in calls
-    assert calls.end(2).purpose is Purpose.LOCATE
-    assert calls.end(2) is None
-    assert 2 not in calls
-    assert calls.located == frozenset()
+    assert requests.count(Purpose.SEND, Purpose.LOCATE) == 2
+    assert requests.locating == {"EH000001"}
+    assert 2 in requests
+    assert requests.end(2).purpose is Purpose.LOCATE
+    assert requests.end(2) is None
+    assert 2 not in requests
+    assert requests.locating == frozenset()
 
 
 def test_an_unanswered_call_is_lost_after_its_time():
     """A call without an answer is given up once, after its time and a grace."""
-    calls = Calls(itertools.count(1).__next__)
-    calls.make(_reboot(), REQUEST, Purpose.SEND, Moment(NOON, 0.0))
+    requests = PendingRequests(itertools.count(1).__next__)
+    requests.start(_reboot(), REQUEST, Purpose.SEND, Timestamp(NOON, 0.0))
 
-    assert calls.lost(30.0 + GRACE_S - 0.1) == []
-    assert [call.request for call in calls.lost(30.0 + GRACE_S)] == [REQUEST]
-    assert list(calls.open) == []
+    assert requests.timed_out(30.0 + GRACE_S - 0.1) == []
+    assert [pending.request for pending in requests.timed_out(30.0 + GRACE_S)] == [REQUEST]
+    assert list(requests.open) == []

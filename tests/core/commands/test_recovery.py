@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from bridge.core.commands.dispatcher import Purpose
-from bridge.core.effects import Acknowledge, Note
-from bridge.core.messages import Publish, Receipt
+from bridge.core.effects import Acknowledge, LogEntry
+from bridge.core.messages import AckToken, Publish
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from tests.core.commands.bench import (
     ID,
@@ -164,7 +164,7 @@ def test_a_message_that_is_delivered_again_after_the_crash_is_recognised(bench, 
     bench.journal.connected(bench.now, session_present=True)
     effects = bench.send("toggle", packet=9, duplicate=True)
 
-    assert [e for e in effects if not isinstance(e, Note)] == [Acknowledge(Receipt(1, 9, 1))]
+    assert [e for e in effects if not isinstance(e, LogEntry)] == [Acknowledge(AckToken(1, 9, 1))]
 
 
 def test_writes_of_flash_memory_are_counted_over_restarts():
@@ -205,7 +205,7 @@ def test_a_row_that_cannot_be_read_is_noted_and_the_rest_goes_on(bench):
     }
     effects = bench.restart()
 
-    notes = [e for e in effects if isinstance(e, Note) and e.event == "command.row_unreadable"]
+    notes = [e for e in effects if isinstance(e, LogEntry) and e.event == "command.row_unreadable"]
     assert len(notes) == 2
     assert call_of(effects).request.path.endswith("pause_charging")
 
@@ -228,7 +228,7 @@ def test_the_order_of_arrival_is_kept_whatever_the_clock_did(bench):
 def test_a_circuits_command_still_concerns_the_whole_circuit(bench):
     """After a restart any charger of the circuit may answer."""
     bench.answer(call_of(bench.send("dynamic_circuit_current", b"10")), SITE, 200)
-    (call,) = [c for c in bench.journal._sender.calls.open if c.purpose is Purpose.SEND]
+    (call,) = [c for c in bench.journal._dispatcher.requests.open if c.purpose is Purpose.SEND]
     assert len(call.command.devices) == 2
     bench.restart()
 
@@ -279,7 +279,7 @@ def test_what_runs_without_the_store_goes_on_alone(bench, payload):
     call = call_of(_blind(bench, "pause", payload))
     bench.answer(call, ticket())
     _open(bench)
-    assert len(bench.journal._book.live) == 1
+    assert len(bench.journal._active.live) == 1
     assert states(bench.respond()) == ["confirmed"]
     bench.pass_s(2)
 

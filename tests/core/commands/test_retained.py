@@ -7,29 +7,29 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.commands.retained import (
     ALERT,
-    ECHO_WITHIN_S,
-    LOOK_ENDS_S,
-    LOOK_EVERY_S,
-    MOST_NAMED,
-    MOST_REMEMBERED,
+    CHECK_EVERY_S,
+    CHECK_TIMEOUT_S,
+    ECHO_TIMEOUT_S,
+    MAX_NAMED,
+    MAX_REMEMBERED,
     QUIET_S,
     RetainedWatch,
 )
-from bridge.core.effects import AskRetained
+from bridge.core.effects import ReadRetained
 from bridge.core.events import MqttConnected, MqttMessage
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.topics import Topics
 
 TOPIC = "charger/EH123456/set/start"
 HEARTBEAT = "charger/bridge/heartbeat"
-LOOK = AskRetained("charger/+/set/+")
+LOOK = ReadRetained("charger/+/set/+")
 OLD = MqttConnected(False, "3.1.1", 20, loopback=True)
 NEW = MqttConnected(False, "5", 20, loopback=True)
 
 
 def message(payload=b"PRESS", topic=TOPIC, **facts):
     """Build a message that arrived."""
-    return MqttMessage(topic, payload, Receipt(1, 1, 1), **facts)
+    return MqttMessage(topic, payload, AckToken(1, 1, 1), **facts)
 
 
 class Bench:
@@ -79,8 +79,8 @@ def test_behind_a_live_command_the_broker_is_asked_what_it_keeps(old):
     old.clock.advance(0.5)
     assert old.live(message(b"1")) == []
     assert old.live(message(topic="charger/EH123456/set/stop")) == []
-    assert old.watch.deadline_s() == old.clock.mono_s + LOOK_EVERY_S - 0.5
-    assert old.tick(LOOK_EVERY_S - 0.5) == [LOOK]
+    assert old.watch.deadline_s() == old.clock.mono_s + CHECK_EVERY_S - 0.5
+    assert old.tick(CHECK_EVERY_S - 0.5) == [LOOK]
     assert old.watch.deadline_s() is None
 
 
@@ -123,7 +123,7 @@ def test_what_was_there_before_a_charger_was_known_is_looked_at_then(new):
     assert list(new.watch.served(new.clock.now())) == [LOOK]
     assert new.is_answered(message(retained=True))
     assert not new.is_answered(message(b"other", retained=True))
-    new.clock.advance(LOOK_ENDS_S)
+    new.clock.advance(CHECK_TIMEOUT_S)
     assert not new.is_answered(message(retained=True))
     new.watch.disconnected()
     assert list(new.watch.served(new.clock.now())) == []
@@ -138,7 +138,7 @@ def test_our_own_emptying_is_no_command(old):
     assert old.watch.is_ours(message(b""), now)
     assert not old.watch.is_ours(message(b""), now)
     old.found(message(retained=True))
-    old.clock.advance(ECHO_WITHIN_S)
+    old.clock.advance(ECHO_TIMEOUT_S)
     assert not old.watch.is_ours(message(b""), old.clock.now())
 
 
@@ -184,12 +184,12 @@ def test_a_day_without_another_one_clears_the_alert(old):
 
 def test_many_of_them_are_bounded(old):
     """A thousand topics are five names and a bounded memory."""
-    for number in range(2 * MOST_REMEMBERED):
+    for number in range(2 * MAX_REMEMBERED):
         event = message(topic=f"charger/EH123456/set/c{number}", retained=True)
         told = old.found(event)
         assert old.is_answered(event)  # the oldest is forgotten, never the newest
-    assert len(old.watch._answered) <= MOST_REMEMBERED
-    assert len(old.watch._emptied) <= MOST_REMEMBERED
+    assert len(old.watch._answered) <= MAX_REMEMBERED
+    assert len(old.watch._emptied) <= MAX_REMEMBERED
     assert ALERT in old.alerts.kinds
     assert len(told) == 1  # its words do not change any more
-    assert len(old.watch._named) == MOST_NAMED + 1
+    assert len(old.watch._named) == MAX_NAMED + 1

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands.retry_policy import GiveUp, InDoubt, RetryIn, Taken, TooLate, decide
+from bridge.core.commands.retry_policy import Expire, GiveUp, InDoubt, RetryIn, Taken, decide
 from bridge.errors import (
     AnswerUnusable,
     AuthFailed,
@@ -47,7 +47,7 @@ ERRORS = [
                 RetryIn(20.0),
                 RetryIn(2.0),
                 RetryIn(20.0),
-                TooLate(),
+                Expire(),
                 GiveUp("auth_failed"),
                 GiveUp("blocked"),
             ],
@@ -62,7 +62,7 @@ ERRORS = [
                 GiveUp("rate_limited"),
                 GiveUp("rate_limited"),
                 RetryIn(20.0),
-                TooLate(),
+                Expire(),
                 GiveUp("auth_failed"),
                 GiveUp("blocked"),
             ],
@@ -97,7 +97,7 @@ def test_a_lookup_may_always_be_repeated():
 )
 def test_nothing_is_tried_again_after_its_time(error, idempotent, attempts, left_s):
     """A retry always falls inside the time the command has left, and never at once."""
-    verdict = decide(error, idempotent=idempotent, attempts=attempts, left_s=left_s)
+    decision = decide(error, idempotent=idempotent, attempts=attempts, left_s=left_s)
 
-    if isinstance(verdict, RetryIn):
-        assert 1.0 <= verdict.wait_s < left_s
+    if isinstance(decision, RetryIn):
+        assert 1.0 <= decision.wait_s < left_s

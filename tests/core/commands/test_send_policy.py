@@ -7,33 +7,33 @@ from bridge.core.commands.send_policy import (
     BURST,
     DAY_S,
     FLASH_SPACING_S,
-    LAG_S,
     OTHERS_TIMES,
     PACE_S,
-    Deny,
-    Flow,
-    Hold,
-    Skip,
+    RESUME_EFFECT_DELAY_S,
+    Defer,
+    NoChange,
+    Refuse,
+    SendPolicy,
 )
-from bridge.core.commands.shown_state import Known
+from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import Command
-from bridge.core.commands.validation import Order
+from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from tests.conftest import NOON
 
 ID, OTHER = "EH123456", "EH999999"
 
 
 def _at(seconds):
-    return Moment(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
+    return Timestamp(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
 
 
 def _command(name="dynamic_charger_current", value=16, charger_id=ID):
     spec = CATALOGUE[name]
-    order = Order(charger_id, spec, spec.read(value, 32), None, None, 60.0)
-    command = Command(order, _at(0), 1060.0, [])
+    request = CommandRequest(charger_id, spec, spec.read(value, 32), None, None, 60.0)
+    command = Command(request, _at(0), 1060.0, [])
     command.devices = frozenset({charger_id})
     return command
 
@@ -41,9 +41,9 @@ def _command(name="dynamic_charger_current", value=16, charger_id=ID):
 @pytest.fixture
 def flow():
     """Nothing was sent yet; two writes of flash memory a day are allowed."""
-    known = Known()
-    known.stream(_at(-10), is_up=True)
-    return Flow(known, 2)
+    shown = ShownState()
+    shown.stream(_at(-10), is_up=True)
+    return SendPolicy(shown, 2)
 
 
 def _see(flow, number, value, seconds=0.0):
@@ -53,13 +53,13 @@ def _see(flow, number, value, seconds=0.0):
 def test_limits_are_paced_unless_they_lower(flow):
     """A few raises go at once, a stream of them does not, a cut always; chargers are apart."""
     for number in range(BURST):
-        assert flow.judge(_command(value=16 + number), _at(0)) is None
+        assert flow.evaluate(_command(value=16 + number), _at(0)) is None
         flow.sent(_command(value=16 + number), _at(0))
 
-    assert flow.judge(_command(value=20), _at(1)) == Hold(1000.0 + BURST * PACE_S)
-    assert flow.judge(_command(value=10), _at(1)) is None
-    assert flow.judge(_command(value=20, charger_id=OTHER), _at(1)) is None
-    assert flow.judge(_command(value=20), _at(BURST * PACE_S)) is None
+    assert flow.evaluate(_command(value=20), _at(1)) == Defer(1000.0 + BURST * PACE_S)
+    assert flow.evaluate(_command(value=10), _at(1)) is None
+    assert flow.evaluate(_command(value=20, charger_id=OTHER), _at(1)) is None
+    assert flow.evaluate(_command(value=20), _at(BURST * PACE_S)) is None
 
 
 def test_a_stream_of_limits_is_slowed_down(flow):
@@ -68,7 +68,7 @@ def test_a_stream_of_limits_is_slowed_down(flow):
     for tenth in range(600):
         now = _at(tenth / 10)
         command = _command(value=6 + tenth % 7 + tenth // 60)
-        if flow.judge(command, now) is None:
+        if flow.evaluate(command, now) is None:
             sent.append(command.argument.amps)
             flow.sent(command, now)
     raises = sum(1 for a, b in itertools.pairwise(sent) if b >= a)
@@ -80,8 +80,8 @@ def test_what_is_there_already_is_skipped(flow):
     """A limit the charger shows is not sent; an action always is."""
     _see(flow, 48, 16)
 
-    assert flow.judge(_command(value=16), _at(1)) == Skip()
-    assert flow.judge(_command("pause", "PRESS"), _at(1)) is None
+    assert flow.evaluate(_command(value=16), _at(1)) == NoChange()
+    assert flow.evaluate(_command("pause", "PRESS"), _at(1)) is None
 
 
 def test_a_limit_behind_a_resume_waits_for_its_effect(flow):
@@ -89,10 +89,10 @@ def test_a_limit_behind_a_resume_waits_for_its_effect(flow):
     resume = _command("resume", "PRESS")
     flow.sent(resume, _at(0))
     flow.answered(resume, _at(1))
-    assert flow.judge(_command(), _at(2)) == Hold(1001.0 + LAG_S)
-    assert flow.judge(_command("stop", "PRESS"), _at(2)) is None
-    assert flow.judge(_command("dynamic_circuit_current", 10), _at(2)) is None
-    assert flow.judge(_command(), _at(1 + LAG_S)) is None
+    assert flow.evaluate(_command(), _at(2)) == Defer(1001.0 + RESUME_EFFECT_DELAY_S)
+    assert flow.evaluate(_command("stop", "PRESS"), _at(2)) is None
+    assert flow.evaluate(_command("dynamic_circuit_current", 10), _at(2)) is None
+    assert flow.evaluate(_command(), _at(1 + RESUME_EFFECT_DELAY_S)) is None
 
 
 def test_a_limit_behind_a_resume_goes_when_the_effect_is_seen(flow):
@@ -102,73 +102,73 @@ def test_a_limit_behind_a_resume_goes_when_the_effect_is_seen(flow):
     flow.sent(resume, _at(1))
     flow.answered(resume, _at(1))
     _see(flow, 48, 0, 2)
-    assert isinstance(flow.judge(_command(), _at(2)), Hold)
+    assert isinstance(flow.evaluate(_command(), _at(2)), Defer)
     _see(flow, 48, 32, 3)
-    assert flow.judge(_command(), _at(3)) is None
+    assert flow.evaluate(_command(), _at(3)) is None
 
 
 def test_a_resume_that_came_to_nothing_holds_nobody(flow):
     """What was not carried out has no effect to wait for."""
     resume = _command("resume", "PRESS")
     flow.sent(resume, _at(0))
-    flow.not_carried_out(resume)
-    assert flow.judge(_command(), _at(1)) is None
+    flow.undo(resume)
+    assert flow.evaluate(_command(), _at(1)) is None
 
     flow.sent(resume, _at(2))
     flow.answered(resume, _at(3))
-    flow.not_carried_out(resume)
-    assert flow.judge(_command(), _at(3)) is None
+    flow.undo(resume)
+    assert flow.evaluate(_command(), _at(3)) is None
 
 
 def test_flash_memory_is_written_so_many_times_a_day(flow):
     """The third limit of a day is refused, until the first is a day old; chargers are apart."""
-    flow.wrote(ID, "max_circuit_current", 1000.0)
-    flow.wrote(ID, "offline_max_circuit_current", 1001.0)
-    refused = flow.judge(_command("max_charger_current", 20), _at(3600))
+    flow.count_flash_write(ID, "max_circuit_current", 1000.0)
+    flow.count_flash_write(ID, "offline_max_circuit_current", 1001.0)
+    refused = flow.evaluate(_command("max_charger_current", 20), _at(3600))
 
-    assert refused == Deny(
+    assert refused == Refuse(
         "flash_budget", "2 a day, by commands.flash_writes_per_day: again in 23.0 h"
     )
-    assert flow.judge(_command("max_charger_current", 20, OTHER), _at(3600)) is None
-    assert flow.judge(_command("enabled", True), _at(3600)) is None
-    assert flow.judge(_command("max_charger_current", 20), _at(DAY_S)) is None
+    assert flow.evaluate(_command("max_charger_current", 20, OTHER), _at(3600)) is None
+    assert flow.evaluate(_command("enabled", True), _at(3600)) is None
+    assert flow.evaluate(_command("max_charger_current", 20), _at(DAY_S)) is None
 
 
 def test_other_settings_may_be_written_ten_times_as_often(flow):
     """What people switch by hand is bounded too, but not in their way."""
     for number in range(2 * OTHERS_TIMES):
-        assert flow.judge(_command("enabled", number % 2 == 0), _at(number)) is None
+        assert flow.evaluate(_command("enabled", number % 2 == 0), _at(number)) is None
         flow.sent(_command("enabled", number % 2 == 0), _at(number))
 
-    assert flow.judge(_command("enabled", True), _at(60)).reason == "flash_budget"
-    assert flow.judge(_command("max_charger_current", 20), _at(60)) is None
+    assert flow.evaluate(_command("enabled", True), _at(60)).reason == "flash_budget"
+    assert flow.evaluate(_command("max_charger_current", 20), _at(60)) is None
 
 
 def test_a_limit_is_not_written_twice_in_a_minute(flow):
     """The same limit waits a minute, and says so at once; another setting does not."""
     flow.sent(_command("max_charger_current", 20), _at(0))
 
-    assert flow.judge(_command("max_charger_current", 16), _at(30)) == Deny(
+    assert flow.evaluate(_command("max_charger_current", 16), _at(30)) == Refuse(
         "flash_budget", "it was written just now: again in 30 s"
     )
-    assert flow.judge(_command("smart_button_enabled", False), _at(30)) is None
-    assert flow.judge(_command("max_charger_current", 16), _at(FLASH_SPACING_S)) is None
+    assert flow.evaluate(_command("smart_button_enabled", False), _at(30)) is None
+    assert flow.evaluate(_command("max_charger_current", 16), _at(FLASH_SPACING_S)) is None
 
 
 def test_a_write_that_the_cloud_refused_is_not_counted(flow):
     """What was not carried out wore nothing."""
     for number in range(5):
         flow.sent(_command("enabled", True), _at(number))
-        flow.not_carried_out(_command("enabled", True))
+        flow.undo(_command("enabled", True))
 
-    assert flow.judge(_command("enabled", True), _at(6)) is None
+    assert flow.evaluate(_command("enabled", True), _at(6)) is None
 
 
 def test_no_writes_may_be_allowed_at_all():
     """A daily number of 0 refuses every flash-writing setting."""
-    flow = Flow(Known(), 0)
+    send_policy = SendPolicy(ShownState(), 0)
 
-    assert flow.judge(_command("enabled", True), _at(0)) == Deny(
+    assert send_policy.evaluate(_command("enabled", True), _at(0)) == Refuse(
         "flash_budget", "0 a day, by commands.flash_writes_per_day"
     )
 
@@ -176,9 +176,9 @@ def test_no_writes_may_be_allowed_at_all():
 def test_equal_settings_wear_nothing(flow):
     """A setting that is there already is skipped before any budget is looked at."""
     _see(flow, 31, True)
-    flow.wrote(ID, "enabled", 1000.0)
+    flow.count_flash_write(ID, "enabled", 1000.0)
 
-    assert flow.judge(_command("enabled", True), _at(1)) == Skip()
+    assert flow.evaluate(_command("enabled", True), _at(1)) == NoChange()
 
 
 def test_a_charger_that_left_takes_everything_with_it(flow):
@@ -186,40 +186,40 @@ def test_a_charger_that_left_takes_everything_with_it(flow):
     for charger_id in (ID, OTHER):
         for number in range(BURST):
             flow.sent(_command(value=16 + number, charger_id=charger_id), _at(0))
-            flow.wrote(charger_id, "max_circuit_current", 1000.0 + number)
+            flow.count_flash_write(charger_id, "max_circuit_current", 1000.0 + number)
     flow.forget(ID)
 
-    assert flow.judge(_command(value=20), _at(1)) is None
-    assert isinstance(flow.judge(_command(value=20, charger_id=OTHER), _at(1)), Hold)
-    assert flow.judge(_command("max_charger_current", 20), _at(60)) is None
-    assert isinstance(flow.judge(_command("max_charger_current", 20, OTHER), _at(60)), Deny)
+    assert flow.evaluate(_command(value=20), _at(1)) is None
+    assert isinstance(flow.evaluate(_command(value=20, charger_id=OTHER), _at(1)), Defer)
+    assert flow.evaluate(_command("max_charger_current", 20), _at(60)) is None
+    assert isinstance(flow.evaluate(_command("max_charger_current", 20, OTHER), _at(60)), Refuse)
 
     for charger_id in (ID, OTHER):
         resume = _command("resume", "PRESS", charger_id)
         flow.sent(resume, _at(100))
         flow.answered(resume, _at(100))
     flow.forget(ID)
-    assert flow.judge(_command(), _at(101)) is None
-    assert isinstance(flow.judge(_command(charger_id=OTHER), _at(101)), Hold)
+    assert flow.evaluate(_command(), _at(101)) is None
+    assert isinstance(flow.evaluate(_command(charger_id=OTHER), _at(101)), Defer)
 
 
 def test_what_a_charger_that_left_showed_skips_nothing(flow):
     """A limit it showed before it left is sent again; one that was never heard of is no error."""
     _see(flow, 48, 16)
     flow.forget("EH000000")
-    assert flow.judge(_command(value=16), _at(1)) == Skip()
+    assert flow.evaluate(_command(value=16), _at(1)) == NoChange()
     flow.forget(ID)
 
-    assert flow.judge(_command(value=16), _at(1)) is None
+    assert flow.evaluate(_command(value=16), _at(1)) is None
 
 
 def test_a_command_that_wears_nothing_gives_no_write_back(flow):
     """A limit that came to nothing does not pay for a setting that was written."""
     for number in range(2):
         flow.sent(_command("max_charger_current", 20), _at(100 * number))
-    flow.not_carried_out(_command())
+    flow.undo(_command())
 
-    assert isinstance(flow.judge(_command("max_charger_current", 16), _at(300)), Deny)
+    assert isinstance(flow.evaluate(_command("max_charger_current", 16), _at(300)), Refuse)
 
 
 def test_the_pace_counts_from_the_first_of_the_last_three(flow):
@@ -227,4 +227,4 @@ def test_the_pace_counts_from_the_first_of_the_last_three(flow):
     for second in range(BURST):
         flow.sent(_command(value=10 + second), _at(second))
 
-    assert flow.judge(_command(value=20), _at(3)) == Hold(1000.0 + BURST * PACE_S)
+    assert flow.evaluate(_command(value=20), _at(3)) == Defer(1000.0 + BURST * PACE_S)

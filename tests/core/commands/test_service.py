@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.commands.dispatcher import GRACE_S
-from bridge.core.commands.queues import KEPT_PER_CHARGER, MOST_WAITING_PER_CHARGER
+from bridge.core.commands.queues import MAX_WAITING_PER_CHARGER, RESERVED_PER_CHARGER
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.effects import Acknowledge, CallCloud, Note, SaveCommand
-from bridge.core.events import CloudAnswered, CloudFailed, Observed
-from bridge.core.messages import Publish, Receipt
+from bridge.core.effects import Acknowledge, LogEntry, SaveCommand, SendRequest
+from bridge.core.events import CloudFailed, CloudResponse, ObservationsReceived
+from bridge.core.messages import AckToken, Publish
 from bridge.errors import (
     AnswerUnusable,
     AuthFailed,
@@ -47,7 +47,7 @@ def test_a_command_goes_out_at_once_and_is_acknowledged(bench):
     """A command of an idle charger is sent with the time that is left, as a command."""
     effects = bench.send("start", b'{"id":"a","ttl_s":20}')
 
-    assert [type(e) for e in effects] == [SaveCommand, Acknowledge, CallCloud]
+    assert [type(e) for e in effects] == [SaveCommand, Acknowledge, SendRequest]
     call = call_of(effects)
     assert (call.request.path, call.within_s) == (f"/api/chargers/{ID}/commands/start_charging", 20)
     assert call.request.command
@@ -320,7 +320,7 @@ def test_a_2xx_whose_body_cannot_be_had_is_taken_and_watched(bench):
 
 
 def _looks(effect):
-    return isinstance(effect, CallCloud) and effect.request.method == "GET"
+    return isinstance(effect, SendRequest) and effect.request.method == "GET"
 
 
 def test_a_refresh_without_an_answer_leaves_nothing_in_doubt(bench):
@@ -347,7 +347,7 @@ def test_refresh_applies_what_it_read(bench):
 
     assert states(effects) == ["confirmed"]
     (event,) = bench.read
-    assert isinstance(event, Observed)
+    assert isinstance(event, ObservationsReceived)
     assert [raw.id for raw in event.observations] == [48]
     assert states(bench.answer(call_of(bench.send("refresh")), b"<html>", 200)) == ["failed"]
 
@@ -449,7 +449,7 @@ def test_a_refusal_is_answered_and_nothing_is_sent(command, payload, facts, reas
     assert (answer["state"], answer["final"], answer["reason"]) == ("refused", True, reason)
     assert answer["detail"]
     assert not calls_of(effects)
-    assert Acknowledge(Receipt(1, 1, 1)) in effects
+    assert Acknowledge(AckToken(1, 1, 1)) in effects
     assert bench.journal.deadline_s() is None
 
 
@@ -459,7 +459,7 @@ def test_a_hostile_topic_gets_no_topic_of_its_own(bench):
 
     (publish,) = (e for e in effects if isinstance(e, Publish))
     assert publish.topic == "charger/reply/a"
-    (note,) = (e for e in effects if isinstance(e, Note))
+    (note,) = (e for e in effects if isinstance(e, LogEntry))
     assert note.fields == {"charger_id": None, "command": None, "reason": "unknown_charger"}
 
 
@@ -695,7 +695,7 @@ def test_a_call_that_is_never_answered_does_not_hold_the_lane(bench):
 def test_events_of_unknown_calls_are_harmless(bench):
     """An answer to a call nobody made changes nothing."""
     assert not bench.journal.owns(99)
-    assert not bench.take(bench.journal.answered(CloudAnswered(99, 200, b""), bench.now))
+    assert not bench.take(bench.journal.answered(CloudResponse(99, 200, b""), bench.now))
     error = CloudFailed(99, CloudUnavailable("x"))
     assert not bench.take(bench.journal.failed(error, bench.now))
 
@@ -974,15 +974,15 @@ def test_a_message_that_is_delivered_again_is_carried_out_once(bench):
         isinstance(e, Acknowledge) for e in bench.send("toggle", packet=7, duplicate=True)
     )
     effects = bench.commit()
-    assert effects.count(Acknowledge(Receipt(1, 7, 1))) == 2
+    assert effects.count(Acknowledge(AckToken(1, 7, 1))) == 2
     assert len(calls_of(effects)) == 1
     effects = bench.send("toggle", packet=7, duplicate=True)
-    assert [e for e in effects if not isinstance(e, Note)] == [Acknowledge(Receipt(1, 7, 1))]
+    assert [e for e in effects if not isinstance(e, LogEntry)] == [Acknowledge(AckToken(1, 7, 1))]
 
 
 def test_a_refusal_that_is_delivered_again_stays_one(bench):
     """Its caller was told no; nothing is carried out behind that."""
-    for _ in range(2 + MOST_WAITING_PER_CHARGER + KEPT_PER_CHARGER):
+    for _ in range(2 + MAX_WAITING_PER_CHARGER + RESERVED_PER_CHARGER):
         bench.send("stop")
     assert answers(bench.send("stop", packet=99))[0]["reason"] == "busy"
     bench.pass_s(60)
@@ -1019,7 +1019,7 @@ def test_without_a_store_a_charge_can_still_be_stopped(bench, disk, command, pay
     effects = bench.send(command, payload, packet=7)
     if disk == "hangs":
         effects = bench.pass_s(5)
-    assert Acknowledge(Receipt(1, 7, 1)) in effects
+    assert Acknowledge(AckToken(1, 7, 1)) in effects
     (answer,) = answers(bench.answer(call_of(effects), ticket()))
     assert (answer["state"], answer["final"]) == ("accepted", False)
     assert "the journal could not be written" in answer["detail"]
@@ -1055,7 +1055,7 @@ def test_without_a_store_the_rest_is_refused(bench, disk, command, payload):
         effects = bench.pass_s(5)
 
     assert [(a["state"], a["reason"]) for a in answers(effects)] == [("refused", "storage")]
-    assert Acknowledge(Receipt(1, 7, 1)) in effects
+    assert Acknowledge(AckToken(1, 7, 1)) in effects
     assert not calls_of(effects)
     assert not answers(bench.pass_s(5))
 
@@ -1086,7 +1086,7 @@ def test_what_waits_for_its_turn_and_cannot_be_written_is_refused_at_once(bench)
     assert [(a["command"], a["reason"]) for a in answers(effects)] == [("toggle", "storage")]
     assert "journal could not be written" in answers(effects)[0]["detail"]
     assert not answers(bench.send("pause"))
-    assert [c.spec.name for c in bench.journal._book.live] == ["start", "pause"]
+    assert [c.spec.name for c in bench.journal._active.live] == ["start", "pause"]
 
 
 @pytest.mark.parametrize(

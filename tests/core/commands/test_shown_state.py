@@ -3,24 +3,24 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.shown_state import FRESH_S, Known, Readings
+from bridge.core.commands.shown_state import FRESH_S, ShownState, WatchedValues
 from bridge.core.commands.state_machine import Command, State
-from bridge.core.commands.validation import Order
+from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from tests.conftest import NOON
 
 ID = "EH123456"
 
 
 def _at(seconds):
-    return Moment(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
+    return Timestamp(NOON + timedelta(seconds=seconds), 1000.0 + seconds)
 
 
 def _order(name="dynamic_charger_current", value=16):
     spec = CATALOGUE[name]
-    return Order(ID, spec, spec.read(value, 32), None, None, 60.0)
+    return CommandRequest(ID, spec, spec.read(value, 32), None, None, 60.0)
 
 
 def _command(name="dynamic_charger_current", value=16):
@@ -37,29 +37,29 @@ def _see(known, number, value, seconds=0.0, late_s=0.0):
 @pytest.fixture
 def known():
     """A stream that has been up for a while, and a limit of 16 A."""
-    known = Known()
-    known.stream(_at(-100), is_up=True)
-    _see(known, 48, 16, -50)
-    return known
+    shown = ShownState()
+    shown.stream(_at(-100), is_up=True)
+    _see(shown, 48, 16, -50)
+    return shown
 
 
 def test_a_value_is_fresh_as_long_as_the_stream_holds(known):
     """A charger tells changes only, so on an unbroken stream an old value is the present one."""
-    assert known.is_shown(_command(), _at(10_000))
-    assert not known.is_shown(_command(value=10), _at(0))
+    assert known.already_set(_command(), _at(10_000))
+    assert not known.already_set(_command(value=10), _at(0))
     known.stream(_at(0), is_up=False)
-    assert not known.is_shown(_command(), _at(-50 + FRESH_S))
+    assert not known.already_set(_command(), _at(-50 + FRESH_S))
     known.stream(_at(100), is_up=True)
-    assert not known.is_shown(_command(), _at(200))
+    assert not known.already_set(_command(), _at(200))
 
 
 def test_without_a_stream_a_value_is_fresh_for_a_while():
     """What was polled lately may be reasoned from."""
-    known = Known()
-    _see(known, 48, 16)
+    shown = ShownState()
+    _see(shown, 48, 16)
 
-    assert known.is_shown(_command(), _at(FRESH_S - 1))
-    assert not known.is_shown(_command(), _at(FRESH_S))
+    assert shown.already_set(_command(), _at(FRESH_S - 1))
+    assert not shown.already_set(_command(), _at(FRESH_S))
 
 
 @pytest.mark.parametrize(("number", "value"), [(250, False), (109, 0)])
@@ -67,17 +67,17 @@ def test_nothing_is_known_of_a_charger_that_is_offline(known, number, value):
     """What a charger showed before it went offline proves nothing now."""
     _see(known, number, value)
 
-    assert not known.is_shown(_command(), _at(1))
+    assert not known.already_set(_command(), _at(1))
 
 
 def test_what_we_moved_is_unknown_until_it_is_shown(known):
     """A late value of before must not pass for new; the effect of our command does."""
     known.sent(_command(value=10), _at(0))
-    assert not known.is_shown(_command(value=16), _at(1))
+    assert not known.already_set(_command(value=16), _at(1))
     _see(known, 48, 16, -1, late_s=2)
-    assert not known.is_shown(_command(value=16), _at(2))
+    assert not known.already_set(_command(value=16), _at(2))
     _see(known, 48, 10, 0, late_s=3)
-    assert known.is_shown(_command(value=10), _at(3))
+    assert known.already_set(_command(value=10), _at(3))
 
 
 def test_a_measurement_after_the_sending_is_known_whatever_it_says(known):
@@ -85,17 +85,17 @@ def test_a_measurement_after_the_sending_is_known_whatever_it_says(known):
     known.sent(_command(value=10), _at(0))
     _see(known, 48, 20, 5)
 
-    assert known.is_shown(_command(value=20), _at(6))
+    assert known.already_set(_command(value=20), _at(6))
 
 
 def test_a_confirmed_command_makes_the_value_known_that_it_set(known):
     """The charger's yes and the value it shows together are as good as a new measurement."""
     again = _command(value=16)
     known.sent(again, _at(0))
-    assert not known.is_shown(_command(), _at(1))
+    assert not known.already_set(_command(), _at(1))
     again.state = State.CONFIRMED
-    known.settled(again)
-    assert known.is_shown(_command(), _at(1))
+    known.command_finished(again)
+    assert known.already_set(_command(), _at(1))
 
 
 def test_what_a_resume_moves_is_not_known_by_its_confirmation(known):
@@ -103,19 +103,19 @@ def test_what_a_resume_moves_is_not_known_by_its_confirmation(known):
     resume = _command("resume", "PRESS")
     known.sent(resume, _at(0))
     resume.state = State.CONFIRMED
-    known.settled(resume)
+    known.command_finished(resume)
 
-    assert not known.is_shown(_command(), _at(1))
+    assert not known.already_set(_command(), _at(1))
 
 
 def test_a_limit_with_an_end_is_never_there_already(known):
     """A limit for 30 minutes is not the same as one without an end, in either direction."""
     timed = _command(value={"amps": 16, "minutes": 30})
-    assert not known.is_shown(timed, _at(0))
+    assert not known.already_set(timed, _at(0))
     known.sent(timed, _at(0))
     timed.state = State.CONFIRMED
-    known.settled(timed)
-    assert not known.is_shown(_command(), _at(1))
+    known.command_finished(timed)
+    assert not known.already_set(_command(), _at(1))
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_an_untrusted_clock_proves_no_order(known):
     known.sent(_command(value=10), replace(_at(0), trusted=False))
     _see(known, 48, 20, 5)
 
-    assert not known.is_shown(_command(value=20), _at(6))
+    assert not known.already_set(_command(value=20), _at(6))
 
 
 def test_an_old_reading_is_no_change():
     """Only a newer measurement with another value is a change."""
-    readings = Readings()
+    readings = WatchedValues()
 
     def reading(value, at_s):
         return Observation(ID, spec_of(48), value, NOON + timedelta(seconds=at_s))

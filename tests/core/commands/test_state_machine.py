@@ -1,9 +1,9 @@
 import pytest
 
-from bridge.core.commands.state_machine import FINAL, TRANSITIONS, Command, State, Step
-from bridge.core.commands.validation import Order
+from bridge.core.commands.state_machine import FINAL, TRANSITIONS, Command, State, Transition
+from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from tests.conftest import NOON
 
 # The answers of the public interface; accepted is the only one that is not final.
@@ -21,8 +21,8 @@ FINAL_WORDS = {
 
 
 def _command():
-    order = Order("EH123456", CATALOGUE["start"], None, None, None, 60.0)
-    return Command(order, Moment(NOON, 0.0), 60.0, [])
+    request = CommandRequest("EH123456", CATALOGUE["start"], None, None, None, 60.0)
+    return Command(request, Timestamp(NOON, 0.0), 60.0, [])
 
 
 def test_the_final_states_are_the_words_of_the_interface():
@@ -52,7 +52,11 @@ def test_what_may_have_been_carried_out_is_never_sent_again():
 
 def test_a_restart_sends_nothing_again_that_may_have_left():
     """From leaving on, a new start leads to a state that has no way back to the cloud."""
-    after = {state: row[Step.RESTART] for state, row in TRANSITIONS.items() if Step.RESTART in row}
+    after = {
+        state: row[Transition.RESTART]
+        for state, row in TRANSITIONS.items()
+        if Transition.RESTART in row
+    }
 
     assert after == {
         State.WAITING: State.WAITING,
@@ -73,21 +77,27 @@ def test_nothing_is_sent_that_is_not_on_its_way_on_disk():
 def test_a_step_outside_the_table_is_a_mistake():
     """A final state cannot be left, so there is no second final answer."""
     one = _command()
-    for step in (Step.QUEUE, Step.PICK, Step.SEND, Step.TAKE, Step.CONFIRM):
-        one.step(step)
+    for transition in (
+        Transition.QUEUE,
+        Transition.PICK,
+        Transition.SEND,
+        Transition.TAKE,
+        Transition.CONFIRM,
+    ):
+        one.apply(transition)
 
     assert one.state is State.CONFIRMED
     with pytest.raises(KeyError):
-        one.step(Step.REJECT)
+        one.apply(Transition.REJECT)
 
 
 def test_a_new_attempt_forgets_what_the_last_one_seemed_to_show():
     """What was seen during an attempt that failed is no proof of the next one."""
     one = _command()
-    one.step(Step.QUEUE)
-    one.step(Step.PICK)
+    one.apply(Transition.QUEUE)
+    one.apply(Transition.PICK)
     one.seen.add((0, 109))
     one.is_reflected = True
-    one.go(Moment(NOON, 5.0), frozenset({"EH123456"}))
+    one.mark_sent(Timestamp(NOON, 5.0), frozenset({"EH123456"}))
 
     assert (one.state, one.seen, one.is_reflected) == (State.SENT, set(), False)

@@ -3,27 +3,27 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.reply_to import Ask
-from bridge.core.commands.validation import admit, ask_of, id_of
+from bridge.core.commands.reply_to import ReplyTo
+from bridge.core.commands.validation import id_of, reply_to_of, validate
 from bridge.core.events import MqttMessage
-from bridge.core.messages import Receipt
-from bridge.core.records.moment import Moment
+from bridge.core.messages import AckToken
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
 from tests.conftest import NOON
 
 KNOWN = {"EH123456", "not-a-serial"}
-NOW = Moment(NOON, 100.0)
+NOW = Timestamp(NOON, 100.0)
 SETTINGS = CommandSettings(allow=("control", "dynamic_charger_current"), ttl_s=60)
 
 
 def _message(payload=b"PRESS", **facts):
-    return MqttMessage("ignored", payload, Receipt(1, 1, 1), **facts)
+    return MqttMessage("ignored", payload, AckToken(1, 1, 1), **facts)
 
 
 def _admit(message, command="start", charger_id="EH123456", now=NOW):
-    return admit(message, SetTopic(charger_id, command), KNOWN, SETTINGS, now)
+    return validate(message, SetTopic(charger_id, command), KNOWN, SETTINGS, now)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_the_first_thing_wrong_is_the_reason(message, charger_id, command, reaso
 )
 def test_the_shortest_wish_counts(payload, expiry_s, trusted, ttl_s):
     """Of all times given the shortest counts; a clock nobody trusts judges no deadline."""
-    order = _admit(_message(payload, expiry_s=expiry_s), now=replace(NOW, trusted=trusted))
+    request = _admit(_message(payload, expiry_s=expiry_s), now=replace(NOW, trusted=trusted))
 
-    assert order.ttl_s == ttl_s
+    assert request.ttl_s == ttl_s
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_the_shortest_wish_counts(payload, expiry_s, trusted, ttl_s):
 )
 def test_a_command_is_named_by_id_or_correlation_data(payload, correlation, shown, name):
     """The payload's id comes first, and the same text names the same however it came."""
-    order = _admit(_message(payload, correlation=correlation))
+    request = _admit(_message(payload, correlation=correlation))
 
-    assert order.id == shown
-    assert order.name == (None if name is None else ("EH123456", name))
+    assert request.id == shown
+    assert request.name == (None if name is None else ("EH123456", name))
 
 
 def test_long_correlation_data_makes_a_short_name():
@@ -120,18 +120,18 @@ def test_answers_go_only_where_answers_belong():
     """A Response Topic outside the reply prefix is not honoured."""
     topics = Topics("charger")
 
-    assert ask_of(_message(response_topic="charger/reply/a", correlation=b"c"), topics) == Ask(
-        "charger/reply/a", b"c"
-    )
-    assert ask_of(_message(response_topic="charger/bridge/state", correlation=b"c"), topics) == (
-        Ask()
-    )
-    assert ask_of(_message(), topics) == Ask()
+    assert reply_to_of(
+        _message(response_topic="charger/reply/a", correlation=b"c"), topics
+    ) == ReplyTo("charger/reply/a", b"c")
+    assert reply_to_of(
+        _message(response_topic="charger/bridge/state", correlation=b"c"), topics
+    ) == (ReplyTo())
+    assert reply_to_of(_message(), topics) == ReplyTo()
 
 
 @pytest.mark.fault("F10")
 def test_a_deadline_is_judged_on_the_wall_clock_once():
     """``expires_at`` is turned into seconds at arrival; from then on the clock may jump."""
-    late = Moment(NOON + timedelta(seconds=9), 109.0)
+    late = Timestamp(NOON + timedelta(seconds=9), 109.0)
 
     assert _admit(_message(b'{"expires_at":"2026-11-22T12:00:10Z"}'), now=late).ttl_s == 1.0

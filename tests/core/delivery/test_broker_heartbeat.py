@@ -5,16 +5,16 @@ import json
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.delivery.broker_heartbeat import ALERT, EVERY_S, Loopback
+from bridge.core.delivery.broker_heartbeat import ALERT, EVERY_S, BrokerHeartbeat
 from bridge.core.effects import Reconnect
 from bridge.core.events import MqttConnected, MqttMessage
-from bridge.core.messages import Publish, Receipt
+from bridge.core.messages import AckToken, Publish
 from bridge.core.topics import Topics
 
 TOPICS = Topics()
 TOPIC = "charger/bridge/heartbeat"
 UP = MqttConnected(session_present=False, protocol="5", receive_maximum=20, loopback=True)
-WITHIN_S = 30.0
+TIMEOUT_S = 30.0
 
 
 class Bench:
@@ -23,7 +23,7 @@ class Bench:
     def __init__(self, clock, connected=UP):
         self.clock = clock
         self.alerts = Alerts(TOPICS)
-        self.loopback = Loopback(TOPICS, self.alerts, client_id="bridge", keepalive_s=20)
+        self.loopback = BrokerHeartbeat(TOPICS, self.alerts, client_id="bridge", keepalive_s=20)
         self.effects = list(self.loopback.connected(connected, clock.now()))
 
     def tick(self, after_s=0.0):
@@ -40,7 +40,7 @@ class Bench:
 
     def back(self, payload):
         """Have something arrive on the topic."""
-        event = MqttMessage(TOPIC, payload, Receipt(1, 0, 0))
+        event = MqttMessage(TOPIC, payload, AckToken(1, 0, 0))
         self.effects += self.loopback.returned(event, self.clock.now())
 
 
@@ -67,7 +67,7 @@ def test_one_that_stops_coming_back_makes_a_new_connection(clock):
     bench = Bench(clock)
     bench.back(bench.beat().payload)
     bench.tick(EVERY_S)
-    assert bench.tick(WITHIN_S - 1) == []
+    assert bench.tick(TIMEOUT_S - 1) == []
     missed = bench.tick(1)
 
     assert [type(effect) for effect in missed[1:]] == [Reconnect]
@@ -81,7 +81,7 @@ def test_one_that_never_came_back_is_an_alert_and_no_storm_of_connections(clock)
     bench = Bench(clock)
     bench.beat()
     for _ in range(5):
-        bench.tick(WITHIN_S)
+        bench.tick(TIMEOUT_S)
     assert bench.alerts.kinds == (ALERT,)
     assert not [effect for effect in bench.effects if isinstance(effect, Reconnect)]
 
@@ -96,11 +96,11 @@ def test_a_second_connection_that_is_dumb_too_is_not_given_up(clock):
     bench = Bench(clock)
     bench.back(bench.beat().payload)
     bench.tick(EVERY_S)
-    bench.tick(WITHIN_S)
+    bench.tick(TIMEOUT_S)
     bench.loopback.disconnected()
     bench.effects = list(bench.loopback.connected(UP, clock.now()))
     for _ in range(4):
-        bench.tick(WITHIN_S)
+        bench.tick(TIMEOUT_S)
 
     assert bench.alerts.kinds == (ALERT,)
     assert not [effect for effect in bench.effects if isinstance(effect, Reconnect)]
@@ -113,9 +113,9 @@ def test_a_slow_broker_is_not_a_dead_one(clock):
     (ours,) = bench.tick(EVERY_S)
     for _ in range(10):
         bench.loopback.acked(Publish("charger/EH123456/state/led", b"x"), clock.now())
-        assert bench.tick(WITHIN_S - 1) == []
+        assert bench.tick(TIMEOUT_S - 1) == []
     bench.loopback.acked(ours, clock.now())
-    assert bench.tick(WITHIN_S - 1) == []
+    assert bench.tick(TIMEOUT_S - 1) == []
     bench.loopback.acked(Publish("charger/EH123456/state/led", b"x"), clock.now())
 
     assert isinstance(bench.tick(1)[-1], Reconnect)
@@ -131,7 +131,7 @@ def test_only_our_own_newest_one_proves_anything(clock, payload):
     bench.back(payload)
     bench.back(first.payload)
 
-    assert isinstance(bench.tick(WITHIN_S)[-1], Reconnect)
+    assert isinstance(bench.tick(TIMEOUT_S)[-1], Reconnect)
 
 
 def test_where_the_subscription_is_refused_it_says_so_and_does_without(clock):

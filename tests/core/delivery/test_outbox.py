@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.delivery.outbox import (
+    ALWAYS_ACCEPTED_BYTES,
     BLAMELESS,
     FIRST_TERM_S,
-    MOST_WAITING,
+    MAX_WAITING,
     QUEUED_IN_A_ROW,
     RECEIVE_MAXIMUM_EXCEEDED,
-    SURELY_TAKEN_BYTES,
     Outbox,
 )
 from bridge.core.messages import Publish
@@ -66,9 +66,9 @@ def test_a_refused_value_can_be_sent_again():
         outbox.acked(message, reason_code)
     assert take_all(outbox) == []
 
-    outbox.send_denied()
+    outbox.retry_rejected()
     assert take_all(outbox) == [value("a", 1)]
-    outbox.send_denied()
+    outbox.retry_rejected()
     assert take_all(outbox) == []
 
 
@@ -79,13 +79,13 @@ def test_a_refused_value_never_comes_after_a_newer_one():
     outbox.take()
     outbox.put(value("a", 2))
     outbox.acked(value("a", 1), 0x87)
-    outbox.send_denied()
+    outbox.retry_rejected()
     assert take_all(outbox) == [value("a", 2)]
 
     outbox.put(value("a", 3))
     outbox.acked(outbox.take(), 0x87)
     outbox.put(value("a", 4))
-    outbox.send_denied()
+    outbox.retry_rejected()
     assert take_all(outbox) == [value("a", 4)]
 
 
@@ -123,8 +123,8 @@ def test_telemetry_that_waits_can_be_taken_back():
         outbox.put(message)
     outbox.take()
 
-    assert outbox.withdraw() == [second, third]
-    assert [outbox.holds(t) for t in ("a", "b", "state")] == [True, False, True]
+    assert outbox.take_back_values() == [second, third]
+    assert [outbox.contains(t) for t in ("a", "b", "state")] == [True, False, True]
     assert take_all(outbox) == [value("state", 1)]
 
 
@@ -152,23 +152,23 @@ def test_too_many_events_drop_the_oldest_event_never_a_tagged_message():
     """Beyond the bound the oldest untagged message goes, and is counted."""
     outbox = Outbox()
     outbox.put(event("report", 0, tag="report:x:1"))
-    for number in range(MOST_WAITING + 9):
+    for number in range(MAX_WAITING + 9):
         outbox.put(event(f"event/{number % 3}", number))
     taken = take_all(outbox)
 
     assert outbox.dropped == 10
-    assert len(taken) == MOST_WAITING
+    assert len(taken) == MAX_WAITING
     assert taken[0].tag == "report:x:1"
-    assert {int(m.payload) for m in taken[1:]} == set(range(10, MOST_WAITING + 9))
+    assert {int(m.payload) for m in taken[1:]} == set(range(10, MAX_WAITING + 9))
 
 
 def test_tagged_messages_alone_are_never_dropped():
     """The bound is for events only."""
     outbox = Outbox()
-    for number in range(MOST_WAITING + 5):
+    for number in range(MAX_WAITING + 5):
         outbox.put(event("report", number, tag=f"t{number}"))
 
-    assert outbox.waiting == MOST_WAITING + 5
+    assert outbox.waiting == MAX_WAITING + 5
     assert outbox.dropped == 0
 
 
@@ -177,18 +177,18 @@ def test_events_dropped_while_their_topic_is_in_flight_leave_no_trace():
     outbox = Outbox()
     outbox.put(event("stuck", "first"))
     outbox.take()
-    for number in range(3 * MOST_WAITING):
+    for number in range(3 * MAX_WAITING):
         outbox.put(event("stuck", number))
 
-    assert outbox.waiting == MOST_WAITING
-    assert len(outbox._queues["stuck"]) == MOST_WAITING
+    assert outbox.waiting == MAX_WAITING
+    assert len(outbox._queues["stuck"]) == MAX_WAITING
 
 
 def test_an_event_that_is_alone_and_dropped_frees_its_topic():
     """A topic whose only event was dropped is not asked for one."""
     outbox = Outbox()
     outbox.put(event("e", 0))
-    for number in range(MOST_WAITING):
+    for number in range(MAX_WAITING):
         outbox.put(event("report", number, tag=f"t{number}"))
 
     assert outbox.dropped == 1
@@ -201,7 +201,7 @@ def test_a_tagged_message_that_waits_is_not_queued_twice():
     report = event("report", "content", tag="report:x:1")
     outbox.put(report)
     outbox.take()
-    outbox.lost()
+    outbox.connection_lost()
     outbox.put(report)
 
     assert take_all(outbox) == [report]
@@ -216,7 +216,7 @@ def test_what_was_in_flight_returns_to_the_front_when_the_connection_is_lost():
     for message in (*first, event("r1", 2), value("c", 1)):
         outbox.put(message)
     in_flight = [outbox.take() for _ in range(4)]
-    outbox.lost()
+    outbox.connection_lost()
     outbox.put(value("d", 1))
 
     assert sorted(in_flight, key=str) == sorted(first, key=str)
@@ -236,7 +236,7 @@ def test_a_lost_value_gives_way_to_a_newer_one():
     outbox.put(value("a", 1))
     outbox.take()
     outbox.put(value("a", 2))
-    outbox.lost()
+    outbox.connection_lost()
 
     assert take_all(outbox) == [value("a", 2)]
 
@@ -296,7 +296,7 @@ class Picky:
             for message in batch:
                 if self.dislikes(message):
                     self.ends += 1
-                    self.outbox.lost(CLOSED, self.now_s)
+                    self.outbox.connection_lost(CLOSED, self.now_s)
                     return True
                 if message != HELLO:
                     self.taken.append(message)
@@ -386,7 +386,7 @@ def test_a_small_message_that_is_disliked_speaks_for_itself_only():
     """A broker that closes for one topic takes everything else, larger or not."""
     outbox = Outbox()
     for number in range(30):
-        outbox.put(value(f"state/{number}", "y" * (SURELY_TAKEN_BYTES - 1)))
+        outbox.put(value(f"state/{number}", "y" * (ALWAYS_ACCEPTED_BYTES - 1)))
     outbox.put(value("forbidden", "z" * 50))
     broker = Picky(outbox, lambda message: message.topic == "forbidden")
     broker.serve()
@@ -464,7 +464,7 @@ def test_an_end_that_is_no_messages_doing_makes_nobody_suspect(code):
             outbox.put(value(f"state/{number}", number))
         outbox.acked(outbox.take())
         assert [outbox.take().topic for _ in range(2)]
-        outbox.lost(code)
+        outbox.connection_lost(code)
     outbox.granted(20)
 
     assert len([outbox.take() for _ in range(2)]) == 2
@@ -478,13 +478,13 @@ def test_a_suspect_nobody_answers_is_set_aside_too():
     outbox.put(swallowed)
     outbox.take()
     for number in range(2):
-        outbox.lost(CLOSED if number == 0 else None)
+        outbox.connection_lost(CLOSED if number == 0 else None)
         outbox.put(value("ok", number))
         while (message := outbox.take()) != swallowed:
             outbox.acked(message)
         outbox.put(value("late", number))
         assert outbox.take() is None
-    outbox.lost(None)
+    outbox.connection_lost(None)
     assert swallowed not in take_all(outbox)
 
     assert list(outbox.given_up) == [swallowed]
@@ -495,7 +495,7 @@ def test_a_broker_that_counts_otherwise_gets_fewer_at_a_time():
     outbox = Outbox()
     outbox.granted(20)
     for window in (10, 5, 2, 1, 1):
-        outbox.lost(RECEIVE_MAXIMUM_EXCEEDED)
+        outbox.connection_lost(RECEIVE_MAXIMUM_EXCEEDED)
         outbox.granted(65_535)
         assert outbox.window == window
 
@@ -506,7 +506,7 @@ def test_what_could_not_be_handed_over_is_first_again():
     for name in "ab":
         outbox.put(value(name, 1))
     outbox.unsent(outbox.take())
-    outbox.lost(CLOSED)
+    outbox.connection_lost(CLOSED)
 
     assert take_all(outbox) == [value("a", 1), value("b", 1)]
 
@@ -517,7 +517,7 @@ class Hatred(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.outbox = Outbox(window=4)
-        self.limit = SURELY_TAKEN_BYTES + 10
+        self.limit = ALWAYS_ACCEPTED_BYTES + 10
         self.hated = "d"
         self.newest = {}
         self.events = []
@@ -555,7 +555,7 @@ class Hatred(RuleBasedStateMachine):
         message = self.flying.pop(0)
         if self._bad(message):
             self.ends[message] = self.ends.get(message, 0) + 1
-            self.outbox.lost(CLOSED)
+            self.outbox.connection_lost(CLOSED)
             self.flying.clear()
         else:
             self.taken.append(message)
@@ -563,7 +563,7 @@ class Hatred(RuleBasedStateMachine):
 
     @rule(code=st.sampled_from([None, 0x8E]))
     def line_fails(self, code):
-        self.outbox.lost(code)
+        self.outbox.connection_lost(code)
         self.flying.clear()
 
     def teardown(self):
@@ -633,7 +633,7 @@ class Traffic(RuleBasedStateMachine):
 
     @rule()
     def lose(self):
-        self.outbox.lost()
+        self.outbox.connection_lost()
         self.flying.clear()
 
     @rule(window=st.integers(1, 4))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.delivery.outbox import Outbox
-from bridge.core.delivery.value_queue import LARGEST_WINDOW, Telemetry
+from bridge.core.delivery.value_queue import MAX_WINDOW, ValueQueue
 from bridge.core.messages import Publish
 
 
@@ -15,10 +15,10 @@ def value(topic: str, payload: object) -> Publish:
     return Publish(topic, str(payload).encode(), telemetry=True)
 
 
-def boxes(window: int = 0) -> tuple[Outbox, Telemetry]:
+def boxes(window: int = 0) -> tuple[Outbox, ValueQueue]:
     """Make both, the own connection open if it has a window."""
     main = Outbox()
-    telemetry = Telemetry(main)
+    telemetry = ValueQueue(main)
     if window:
         telemetry.opened(window)
     return main, telemetry
@@ -63,13 +63,13 @@ def test_a_value_that_is_refused_is_tried_over_the_main_connection_later():
     telemetry.put(value("a", 1))
     (sent,) = telemetry.take()
     telemetry.refused(sent, 0x97)
-    main.send_denied()
+    main.retry_rejected()
     assert main.take() == value("a", 1)
     main.acked(value("a", 1), 0x97)
 
     telemetry.put(value("a", 2))
     assert telemetry.take() == []
-    main.send_denied()
+    main.retry_rejected()
     assert (main.take(), main.waiting) == (value("a", 2), 0)
 
 
@@ -82,15 +82,15 @@ def test_a_refused_value_with_a_newer_one_behind_it_is_given_up():
     telemetry.refused(sent, 0x97)
 
     assert telemetry.take() == [value("a", 2)]
-    main.send_denied()
+    main.retry_rejected()
     assert main.take() is None
 
 
 def test_no_more_is_in_flight_than_the_broker_takes():
     """The Receive Maximum holds, and so does our own bound."""
-    for granted, window in ((1, 1), (20, 20), (65_535, LARGEST_WINDOW)):
+    for granted, window in ((1, 1), (20, 20), (65_535, MAX_WINDOW)):
         _, telemetry = boxes(granted)
-        for number in range(LARGEST_WINDOW + 9):
+        for number in range(MAX_WINDOW + 9):
             telemetry.put(value(f"t{number}", number))
         batch = telemetry.take()
 
@@ -196,7 +196,7 @@ class TwoConnections(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.main, self.telemetry = Outbox(3), None
-        self.telemetry = Telemetry(self.main)
+        self.telemetry = ValueQueue(self.main)
         self.numbers = {}
         self.retained = {}
         self.main_up = self.lane_up = False
@@ -294,7 +294,7 @@ class TwoConnections(RuleBasedStateMachine):
         self.main_up = False
         self.main_pipe.clear()  # it comes back with its own id before anything is sent again
         self.main_acks.clear()
-        self.main.lost()
+        self.main.connection_lost()
 
     @invariant()
     def nothing_piles_up(self):

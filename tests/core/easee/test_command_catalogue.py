@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.easee.command_catalogue import CATALOGUE, WATCHED, Place, allowed
+from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, CommandTarget, allowed
 from bridge.core.easee.command_payloads import read_payload
 from bridge.core.easee.rest_requests import Endpoint
 from bridge.errors import CommandRefused
 
 CHARGER = "/api/chargers/EH123456"
 CIRCUIT = "/api/sites/7/circuits/9"
-PLACE = Place("EH123456", 7, 9)
+PLACE = CommandTarget("EH123456", 7, 9)
 BASIC = b'{"chargeStartTime":"2026-11-22T22:00:00Z","repeat":true}'
 WEEKLY = (
     b'{"isEnabled":true,"days":[{"dayOfWeek":0,"ranges":'
@@ -219,7 +219,7 @@ def test_no_command_may_ask_for_more_than_the_configured_current(name, payload):
 
 def test_a_circuit_is_asked_for_before_its_limits_are_set():
     """Without site and circuit there is no request yet; every other command has one."""
-    lost = Place("EH123456")
+    lost = CommandTarget("EH123456")
     waiting = {name for name, payload, *_ in ROWS if _request(name, payload, lost) is None}
 
     assert waiting == {
@@ -243,7 +243,7 @@ def test_what_reflects_a_command_also_moves_with_it():
         spec = CATALOGUE[name]
         argument = spec.read(read_payload(payload).value, 32)
         ids = {number for evidence in spec.reflects(argument) for number in evidence}
-        assert ids <= set(spec.moves) <= WATCHED
+        assert ids <= set(spec.moves) <= REFLECTING_IDS
 
 
 def test_the_exclusive_pair_says_what_else_changes():

@@ -7,14 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.core.easee.decode import (
-    LONGEST_TEXT_BYTES,
+    MAX_TEXT_BYTES,
     REGISTRY,
     DataType,
     decode,
     spec_of,
 )
 from bridge.core.records.observation import RawObservation
-from bridge.core.value_format import scalar
+from bridge.core.value_format import format_scalar
 from bridge.errors import DecodeError
 
 ID = "EH000001"
@@ -232,7 +232,7 @@ def test_what_is_no_integer(text):
 )
 def test_doubles(text, expected):
     """Doubles lose the noise of a float32 and a needless fraction, and nothing else."""
-    assert scalar(value_of(text, 3)) == expected
+    assert format_scalar(value_of(text, 3)) == expected
 
 
 @pytest.mark.parametrize("text", NO_DOUBLES)
@@ -248,7 +248,7 @@ def test_what_is_no_double(text):
 def test_float32_survives_as_the_same_float32(value):
     """What a charger measured in float32 is the same float32 after decoding, in few digits."""
     decoded = value_of(repr(value), 3)
-    digits = scalar(decoded).decode().lstrip("-").replace(".", "").strip("0")
+    digits = format_scalar(decoded).decode().lstrip("-").replace(".", "").strip("0")
 
     assert struct.pack("<f", decoded) == struct.pack("<f", value + 0.0)
     assert len(digits) <= 9 or decoded == value.__trunc__()
@@ -313,7 +313,7 @@ def test_a_bad_stamp_is_named():
 def test_errors_and_reprs_show_no_personal_data(number):
     """A tag that cannot be decoded stays out of the error, and one that can out of the repr."""
     with pytest.raises(DecodeError) as caught:
-        decode(raw(TAG * LONGEST_TEXT_BYTES, 4, number))
+        decode(raw(TAG * MAX_TEXT_BYTES, 4, number))
     seen = f"{caught.value} {caught.value.reason} {caught.value.excerpt} {caught.value!r}"
 
     assert TAG not in seen
@@ -333,6 +333,6 @@ def test_decoding_raises_nothing_but_decode_errors(number, data_type, value, at)
     except DecodeError:
         return
     assert isinstance(observation.value, bool | int | float | str)
-    assert "e" not in scalar(observation.value).decode() or isinstance(
+    assert "e" not in format_scalar(observation.value).decode() or isinstance(
         observation.value, str | bool
     )

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bridge.core.easee.derived_state import DERIVED, UNTOLD
-from bridge.core.value_format import scalar
+from bridge.core.value_format import format_scalar
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DERIVE = {topic.name: topic.derive for topic in DERIVED}
@@ -117,4 +117,4 @@ def test_every_derived_topic_names_all_its_values(topic):
             for second in (0, 1, 2, 55, True, False):
                 readings = {**dict.fromkeys(topic.sources, second), source: first}
                 value = topic.derive(Readings(readings))
-                assert value in (UNTOLD, None) or scalar(value).decode() in topic.values
+                assert value in (UNTOLD, None) or format_scalar(value).decode() in topic.values

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.easee.error_responses import (
-    Problem,
+    ErrorResponse,
     block_notice,
     impersonal,
     is_from_between,
-    problem,
+    read_error,
     retry_after_s,
 )
 
@@ -35,43 +35,43 @@ def body(document):
                     "detail": "[Empty in production]",
                 }
             ),
-            Problem(410, "charger_disconnected", "No car"),
+            ErrorResponse(410, "charger_disconnected", "No car"),
         ),
         (
             400,
             body({"title": "One or more.", "errors": {"phaseMode": ["must be 1 to 3", "x"]}}),
-            Problem(None, "validation_error", "One or more. phaseMode: must be 1 to 3"),
+            ErrorResponse(None, "validation_error", "One or more. phaseMode: must be 1 to 3"),
         ),
         (
             400,
             body({"ErrorCode": "104", "ErrorCodeName": "AccountLocked", "Title": "Locked"}),
-            Problem(104, "account_locked", "Locked"),
+            ErrorResponse(104, "account_locked", "Locked"),
         ),
         (
             400,
             body({"error": "invalid_grant", "error_description": "Account is not set up"}),
-            Problem(None, "invalid_grant", "Account is not set up"),
+            ErrorResponse(None, "invalid_grant", "Account is not set up"),
         ),
-        (400, b"", Problem(None, "bad_request", "")),
-        (403, body({"errorCodeName": "x\ny"}), Problem(None, "forbidden", "")),
-        (404, body([1]), Problem(None, "not_found", "")),
+        (400, b"", ErrorResponse(None, "bad_request", "")),
+        (403, body({"errorCodeName": "x\ny"}), ErrorResponse(None, "forbidden", "")),
+        (404, body([1]), ErrorResponse(None, "not_found", "")),
         (
             405,
             b"<html><h1>Not\x1b[0m allowed</h1>",
-            Problem(None, "method_not_allowed", "Not [0m allowed"),
+            ErrorResponse(None, "method_not_allowed", "Not [0m allowed"),
         ),
-        (418, body({"message": "tea"}), Problem(None, "http_418", "tea")),
+        (418, body({"message": "tea"}), ErrorResponse(None, "http_418", "tea")),
     ],
 )
 def test_a_refusal_is_named(status, raw, expected):
     """The vendor's name comes first, the status otherwise, and text is one safe line."""
-    assert problem(status, raw) == expected
+    assert read_error(status, raw) == expected
 
 
 @given(st.integers(min_value=300, max_value=599), st.binary(max_size=300))
 def test_any_refusal_is_read(status, raw):
     """Nothing in a refused body raises, and what is kept can be logged."""
-    read = problem(status, raw)
+    read = read_error(status, raw)
 
     assert read.reason.isidentifier()
     assert len(read.message) <= 200

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from bridge.core.easee.hub_session import (
     Keepalive,
     Negotiation,
-    failures_after,
-    negotiation,
+    count_failure,
+    read_negotiation,
     retry_in_s,
 )
 from bridge.core.easee.hub_session import socket_url as url
@@ -34,7 +34,7 @@ V0 = {
 )
 def test_both_versions_of_a_negotiation_are_read(answer, token):
     """Version 1 names the connection by token, version 0 by id."""
-    assert negotiation(json.dumps(answer).encode()) == Negotiation(token)
+    assert read_negotiation(json.dumps(answer).encode()) == Negotiation(token)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_both_versions_of_a_negotiation_are_read(answer, token):
 def test_a_negotiation_that_names_no_connection_of_ours_is_an_error(answer):
     """An error, a redirection and nonsense are refused by name."""
     with pytest.raises(DecodeError):
-        negotiation(json.dumps(answer).encode())
+        read_negotiation(json.dumps(answer).encode())
 
 
 def test_an_unreadable_negotiation_is_not_kept():
     """The body holds a token; the error holds neither, nor does what it came from."""
     with pytest.raises(DecodeError) as caught:
-        negotiation(b'{"connectionToken":"canary\xff"}')
+        read_negotiation(b'{"connectionToken":"canary\xff"}')
 
     assert caught.value.__cause__ is None
     assert "canary" not in str(caught.value) + caught.value.excerpt
@@ -69,13 +69,13 @@ def test_an_unreadable_negotiation_is_not_kept():
 def test_any_negotiation_raises_nothing_else(body):
     """The border is total."""
     with suppress(DecodeError):
-        negotiation(body)
+        read_negotiation(body)
 
 
 def test_a_deep_negotiation_is_refused():
     """A recursion bomb is no crash."""
     with pytest.raises(DecodeError):
-        negotiation(b"[" * 100_000 + b"]" * 100_000)
+        read_negotiation(b"[" * 100_000 + b"]" * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_a_wait_that_was_asked_for_is_kept():
 )
 def test_only_a_connection_that_lasted_clears_the_count(lived_s, before, after):
     """A hub that drops us at once is not a hub that works."""
-    assert failures_after(lived_s, before) == after
+    assert count_failure(lived_s, before) == after

@@ -12,12 +12,12 @@ from bridge.errors import DecodeError
 def test_what_is_no_json_is_a_decode_error(body):
     """Pages, broken text and recursion bombs end in the one named error."""
     with pytest.raises(DecodeError):
-        json_fields.parsed(body, "test")
+        json_fields.parse_json(body, "test")
 
 
 def test_a_number_that_is_none_does_not_cost_what_it_stands_in():
     """Some writers put NaN where there is no number; a text is read as none by everybody."""
-    read = json_fields.parsed(
+    read = json_fields.parse_json(
         b'[{"id":7,"kWh":NaN},{"id":8,"kWh":-Infinity},{"id":9,"kWh":1.5}]', "test"
     )
 
@@ -31,13 +31,13 @@ def test_a_number_that_is_none_does_not_cost_what_it_stands_in():
 def test_broken_json_with_a_number_that_is_none_is_refused(body):
     """It is read more kindly, and no less safely."""
     with pytest.raises(DecodeError):
-        json_fields.parsed(body, "test")
+        json_fields.parse_json(body, "test")
 
 
 def test_an_error_does_not_quote_what_must_not_be_seen():
     """With quoting off nothing of the body is in the error, nor in what it was raised from."""
     with pytest.raises(DecodeError) as caught:
-        json_fields.parsed(b'{"accessToken": "canary\xff"}', "login", quote=False)
+        json_fields.parse_json(b'{"accessToken": "canary\xff"}', "login", quote=False)
 
     error = caught.value
     assert "canary" not in f"{error!r} {error.excerpt} {error.__cause__!r}"
@@ -66,7 +66,7 @@ def test_a_line_is_one_short_printable_line(text):
     """Whatever the other side wrote becomes one line without control characters."""
     line = json_fields.one_line(text)
 
-    assert len(line) <= json_fields.LONGEST_LINE
+    assert len(line) <= json_fields.MAX_LINE_LENGTH
     assert line.isprintable()
 
 

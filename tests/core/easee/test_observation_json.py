@@ -84,7 +84,7 @@ def test_any_record_is_read_or_refused(entry):
         found = observation_json.observation(observation_json.lowered(entry), ID)
     except DecodeError:
         return
-    assert 0 <= found.id <= observation_json.LARGEST_ID
+    assert 0 <= found.id <= observation_json.MAX_ID
     assert isinstance(found.timestamp, str)
 
 

@@ -8,7 +8,7 @@ from bridge.core.easee.observation_registry import (
     snake_case,
     spec_of,
 )
-from bridge.core.topics import is_level
+from bridge.core.topics import is_topic_level
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_names_are_distinct_levels():
     names += [topic.name for topic in DERIVED] + [TOUCH_BUTTON]
 
     assert len(set(names)) == len(names)
-    assert all(is_level(name) for name in names)
+    assert all(is_topic_level(name) for name in names)
 
 
 def test_personal_data_is_marked():

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.easee.rate_limits import EVERYTHING, FOR_COMMANDS, LIMITS, Budget
+from bridge.core.easee.rate_limits import COMMAND_RESERVE, GLOBAL_LIMIT, LIMITS, RateLimiter
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 
 ENDPOINTS = st.sampled_from(list(Endpoint))
@@ -34,7 +34,7 @@ def flood(budget, wanted, until_s, step_s=1.0, start_s=0.0):
     while now_s < until_s:
         for one in wanted:
             if budget.wait_s(one, now_s) == 0:
-                budget.spend(one, now_s)
+                budget.record(one, now_s)
                 budget.accepted(one)
                 sent.append((now_s, one))
         now_s += step_s
@@ -49,14 +49,14 @@ def test_every_endpoint_has_a_limit():
 @given(st.lists(st.tuples(REQUESTS, st.floats(min_value=0, max_value=40)), max_size=300))
 def test_no_window_ever_holds_more_than_its_limit(wanted):
     """However requests arrive, no window of any endpoint and scope holds more than its limit."""
-    budget = Budget()
+    limiter = RateLimiter()
     sent = {}
     now_s = 0.0
     for one, pause_s in wanted:
         now_s += pause_s
-        if budget.wait_s(one, now_s) == 0:
-            budget.spend(one, now_s)
-            budget.accepted(one)
+        if limiter.wait_s(one, now_s) == 0:
+            limiter.record(one, now_s)
+            limiter.accepted(one)
             scope = one.scope if LIMITS[one.endpoint].by_scope else ""
             sent.setdefault((one.endpoint, scope), []).append(now_s)
 
@@ -70,118 +70,118 @@ def test_no_window_ever_holds_more_than_its_limit(wanted):
 @pytest.mark.fault("F21")
 def test_a_flood_never_exceeds_a_limit(step_s):
     """Asking all the time for everything keeps every limit and the one for everything."""
-    budget = Budget()
+    limiter = RateLimiter()
     wanted = [request(endpoint, command=True) for endpoint in Endpoint]
     wanted += [request(Endpoint.CHARGER_COMMAND, f"EH00000{n}", command=True) for n in range(9)]
-    sent = flood(budget, wanted, until_s=400.0, step_s=step_s)
+    sent = flood(limiter, wanted, until_s=400.0, step_s=step_s)
 
     for endpoint, limit in LIMITS.items():
         times = [at for at, one in sent if one.endpoint is endpoint and not one.scope]
         assert most_in_any_window(times, limit.window_s) <= limit.requests
     times = [at for at, _ in sent]
-    assert most_in_any_window(times, EVERYTHING.window_s) <= EVERYTHING.requests
+    assert most_in_any_window(times, GLOBAL_LIMIT.window_s) <= GLOBAL_LIMIT.requests
 
 
 def test_reads_leave_the_share_of_commands_alone():
     """However many reads there are, a fifth of the whole budget is left for commands."""
-    budget = Budget()
+    limiter = RateLimiter()
     chargers = [f"EH{n:06}" for n in range(60)]
     reads = [request(Endpoint.SITE, charger) for charger in chargers]
-    sent = flood(budget, reads, until_s=60.0)
+    sent = flood(limiter, reads, until_s=60.0)
     commands = [request(Endpoint.CHARGER_COMMAND, c, command=True) for c in chargers]
-    after = flood(budget, commands, until_s=61.0, step_s=0.1, start_s=60.0)
+    after = flood(limiter, commands, until_s=61.0, step_s=0.1, start_s=60.0)
 
-    assert len(sent) == EVERYTHING.requests - FOR_COMMANDS
-    assert len(after) == FOR_COMMANDS
-    assert budget.wait_s(reads[0], 61.0) > 0
-    assert budget.wait_s(commands[0], 61.0) > 0
+    assert len(sent) == GLOBAL_LIMIT.requests - COMMAND_RESERVE
+    assert len(after) == COMMAND_RESERVE
+    assert limiter.wait_s(reads[0], 61.0) > 0
+    assert limiter.wait_s(commands[0], 61.0) > 0
 
 
 def test_the_wait_is_exact():
     """After the wait that was named a request goes, and not a moment earlier."""
-    budget = Budget()
+    limiter = RateLimiter()
     one = request(Endpoint.CHARGER_LIST)
-    budget.spend(one, 100.0)
-    budget.spend(one, 130.0)
-    wait_s = budget.wait_s(one, 140.0)
+    limiter.record(one, 100.0)
+    limiter.record(one, 130.0)
+    wait_s = limiter.wait_s(one, 140.0)
 
-    assert budget.wait_s(one, 140.0 + wait_s - 0.001) > 0
-    assert budget.wait_s(one, 140.0 + wait_s) == 0
+    assert limiter.wait_s(one, 140.0 + wait_s - 0.001) > 0
+    assert limiter.wait_s(one, 140.0 + wait_s) == 0
     assert 20.0 <= wait_s <= 25.0
 
 
 def test_a_429_on_sessions_does_not_hold_observations():
     """What one group is told does not concern the others, nor another charger."""
-    budget = Budget()
-    budget.pushed_back(Endpoint.SESSIONS, "EH000001", 10.0, 180.0)
+    limiter = RateLimiter()
+    limiter.too_many_requests(Endpoint.SESSIONS, "EH000001", 10.0, 180.0)
 
-    assert budget.wait_s(request(Endpoint.SESSIONS, "EH000001"), 10.0) == 180.0
-    assert budget.wait_s(request(Endpoint.SESSIONS, "EH000002"), 10.0) == 0
-    assert budget.wait_s(request(Endpoint.OBSERVATIONS), 10.0) == 0
+    assert limiter.wait_s(request(Endpoint.SESSIONS, "EH000001"), 10.0) == 180.0
+    assert limiter.wait_s(request(Endpoint.SESSIONS, "EH000002"), 10.0) == 0
+    assert limiter.wait_s(request(Endpoint.OBSERVATIONS), 10.0) == 0
 
 
 def test_one_request_tries_after_a_429():
     """When the wait is over one request goes, and the others follow once it was taken."""
-    budget = Budget()
+    limiter = RateLimiter()
     one = request(Endpoint.OBSERVATIONS)
-    budget.pushed_back(one.endpoint, one.scope, 0.0, 30.0)
-    assert budget.wait_s(one, 30.0) == 0
-    budget.spend(one, 30.0)
+    limiter.too_many_requests(one.endpoint, one.scope, 0.0, 30.0)
+    assert limiter.wait_s(one, 30.0) == 0
+    limiter.record(one, 30.0)
 
-    assert budget.wait_s(one, 30.0) > 0
-    budget.accepted(one)
-    assert budget.wait_s(one, 30.0) == 0
+    assert limiter.wait_s(one, 30.0) > 0
+    limiter.accepted(one)
+    assert limiter.wait_s(one, 30.0) == 0
 
 
 @pytest.mark.fault("F25")
 def test_a_429_without_a_time_waits_longer_each_time():
     """Unnamed waits grow, and end at an hour."""
-    budget = Budget()
-    waits = [budget.pushed_back(Endpoint.SITE, "", 10_000.0 * n, None) for n in range(7)]
+    limiter = RateLimiter()
+    waits = [limiter.too_many_requests(Endpoint.SITE, "", 10_000.0 * n, None) for n in range(7)]
 
     assert waits == [120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
 
 
 def test_the_longest_of_several_429_counts():
     """Two answers to requests that were under way together do not shorten the wait."""
-    budget = Budget()
-    budget.pushed_back(Endpoint.SITE, "", 0.0, 200.0)
+    limiter = RateLimiter()
+    limiter.too_many_requests(Endpoint.SITE, "", 0.0, 200.0)
 
-    assert budget.pushed_back(Endpoint.SITE, "", 1.0, 5.0) == 199.0
+    assert limiter.too_many_requests(Endpoint.SITE, "", 1.0, 5.0) == 199.0
 
 
 @given(REQUESTS, st.floats(min_value=0, max_value=99.9))
 def test_nothing_is_allowed_during_a_block(one, later_s):
     """While the vendor blocks us no request of any kind may go, commands included."""
-    budget = Budget()
-    budget.silence(50.0, 100.0)
-    budget.silence(50.0, 1.0)
+    limiter = RateLimiter()
+    limiter.block(50.0, 100.0)
+    limiter.block(50.0, 1.0)
 
-    assert budget.wait_s(one, 50.0 + later_s) > 0
-    assert budget.silent_for_s(50.0 + later_s) > 0
-    assert budget.wait_s(one, 150.0) == 0
-    assert budget.silent_for_s(150.0) == 0
+    assert limiter.wait_s(one, 50.0 + later_s) > 0
+    assert limiter.silent_for_s(50.0 + later_s) > 0
+    assert limiter.wait_s(one, 150.0) == 0
+    assert limiter.silent_for_s(150.0) == 0
 
 
 def test_a_hold_that_still_lasts_is_not_forgotten():
     """Clearing up idle groups does not shorten what one of them was told."""
-    budget = Budget()
+    limiter = RateLimiter()
     told = request(Endpoint.CHARGER_COMMAND, "EH999999", command=True)
-    budget.spend(told, 0.0)
-    budget.pushed_back(told.endpoint, told.scope, 0.0, 3600.0)
+    limiter.record(told, 0.0)
+    limiter.too_many_requests(told.endpoint, told.scope, 0.0, 3600.0)
     for n in range(1000):
-        budget.spend(request(Endpoint.CHARGER_COMMAND, f"EH{n:06}", command=True), 100.0 + n)
+        limiter.record(request(Endpoint.CHARGER_COMMAND, f"EH{n:06}", command=True), 100.0 + n)
 
-    assert budget.wait_s(told, 3000.0) == 600.0
+    assert limiter.wait_s(told, 3000.0) == 600.0
 
 
 def test_memory_is_bounded_by_the_limit_for_everything():
     """Ever new scopes do not pile up."""
-    budget = Budget()
+    limiter = RateLimiter()
     for n in range(20_000):
         one = request(Endpoint.CHARGER_COMMAND, f"EH{n:06}", command=True)
-        budget.spend(one, float(n))
-        budget.pushed_back(one.endpoint, one.scope, float(n), 1.0)
+        limiter.record(one, float(n))
+        limiter.too_many_requests(one.endpoint, one.scope, float(n), 1.0)
 
-    assert len(budget._logs) < 300
-    assert len(budget._holds) < 300
+    assert len(limiter._logs) < 300
+    assert len(limiter._cooldowns) < 300

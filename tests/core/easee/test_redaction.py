@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.easee.redaction import publishable, shown, without_auth
+from bridge.core.easee.redaction import publishable, redact_auth_fields, shown
 from tests.core.sessions.rows import TAG
 
 FINISHED = (
@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 def test_the_tag_goes_and_the_rest_stays():
     """A session's text keeps every field and digit except the tag."""
-    assert without_auth(FINISHED) == FINISHED.replace('"Auth":"04CANARY5A6B80",', "")
+    assert redact_auth_fields(FINISHED) == FINISHED.replace('"Auth":"04CANARY5A6B80",', "")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_every_spelling_of_the_field_goes_at_any_depth(key):
     """A tag does not stay because its field is spelled or nested differently."""
     nested = json.dumps({"Id": 1, key: "T", "More": [{key: {"x": "T"}, "Start": 2}]})
 
-    assert without_auth(nested) == '{"Id":1,"More":[{"Start":2}]}'
+    assert redact_auth_fields(nested) == '{"Id":1,"More":[{"Start":2}]}'
 
 
 def test_what_repeats_the_tag_goes_with_it():
@@ -41,7 +41,7 @@ def test_what_repeats_the_tag_goes_with_it():
         {"Auth": "04CANARY", "Who": "x-04canary", "All": ["04CANARY", 7], "Id": 4, "On": True}
     )
 
-    assert without_auth(text) == '{"All":[7],"Id":4,"On":true}'
+    assert redact_auth_fields(text) == '{"All":[7],"Id":4,"On":true}'
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_what_repeats_the_tag_goes_with_it():
 )
 def test_what_cannot_be_read_cannot_be_cleared(text):
     """Anything that is no JSON object is withheld altogether."""
-    assert without_auth(text) is None
+    assert redact_auth_fields(text) is None
 
 
 @given(st.text() | JSON.map(json.dumps) | st.dictionaries(st.text(), JSON).map(json.dumps))
 def test_redaction_is_total(text):
     """No text stops it, and what it lets through is a JSON object without the field."""
-    cleared = without_auth(text)
+    cleared = redact_auth_fields(text)
 
     assert cleared is None or not any(
         key.strip().lower().startswith("auth") and key.strip().lower() != "authreason"

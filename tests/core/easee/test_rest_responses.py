@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.easee import rest_responses
-from bridge.core.easee.rest_responses import Circuit, CommandState, CommandTicket
+from bridge.core.easee.rest_responses import Circuit, CommandReference, CommandState
 from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
 
@@ -261,19 +261,19 @@ def test_observations_of_which_none_can_be_read_are_refused():
         (b"{}", ()),
         (
             body({"device": ID, "commandId": 48, "ticks": TICKS}),
-            (CommandTicket(ID, 48, TICKS),),
+            (CommandReference(ID, 48, TICKS),),
         ),
         (
             body([{"device": ID, "commandId": 42, "ticks": str(TICKS)}, None]),
-            (CommandTicket(ID, 42, TICKS),),
+            (CommandReference(ID, 42, TICKS),),
         ),
         (
             body({"id": 25, "wasAccepted": False, "resultCode": 4}),
-            (CommandTicket("", 25, None, accepted=False),),
+            (CommandReference("", 25, None, accepted=False),),
         ),
         (
             body({"Device": ID, "CommandId": 48, "Ticks": TICKS, "Extra": 1}),
-            (CommandTicket(ID, 48, TICKS),),
+            (CommandReference(ID, 48, TICKS),),
         ),
     ],
 )

@@ -12,11 +12,11 @@ from bridge.core.easee.signalr import (
     Close,
     Completion,
     Decoder,
-    HandshakeAnswer,
-    grouped,
+    HandshakeResponse,
+    batch_observations,
     subscribe,
 )
-from bridge.core.events import CommandResponse, Observed, StreamOddity
+from bridge.core.events import ChargerResponse, ObservationsReceived, StreamAnomaly
 from bridge.core.records.observation import RawObservation
 
 END = "\x1e"
@@ -81,8 +81,8 @@ STREAM = b"".join(map(record, MIXED)) + b"no json\x1e\x1e" + "æøå ☃".encode
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ({}, HandshakeAnswer()),
-        ({"error": "no json here"}, HandshakeAnswer("no json here")),
+        ({}, HandshakeResponse()),
+        ({"error": "no json here"}, HandshakeResponse("no json here")),
         ({"type": 7}, Close()),
         ({"type": 7, "error": "x", "allowReconnect": True}, Close("x")),
         ({"type": 7, "allowReconnect": False}, Close(allow_reconnect=False)),
@@ -90,7 +90,7 @@ STREAM = b"".join(map(record, MIXED)) + b"no json\x1e\x1e" + "æøå ☃".encode
         ({"type": 3, "invocationId": "4", "error": "no such"}, Completion("4", "no such")),
         ({"type": 3}, Completion("")),
         (update(), OP_MODE),
-        (response(), CommandResponse("EH123456", 22, TICKS, accepted=True, result_code=0)),
+        (response(), ChargerResponse("EH123456", 22, TICKS, accepted=True, result_code=0)),
     ],
 )
 def test_documented_messages_are_read(message, expected):
@@ -157,7 +157,7 @@ def test_wrong_arguments_are_counted(message):
     """Null and wrong types are an oddity, never an error and never a guess."""
     oddity = decoded(message)
 
-    assert isinstance(oddity, StreamOddity)
+    assert isinstance(oddity, StreamAnomaly)
     assert oddity.kind == "bad_arguments"
 
 
@@ -166,7 +166,7 @@ def test_unknown_targets_are_counted(target):
     """A target nobody told us about does no harm (evcc#11486)."""
     oddity = decoded({"type": 1, "target": target, "arguments": [{}]})
 
-    assert isinstance(oddity, StreamOddity)
+    assert isinstance(oddity, StreamAnomaly)
     assert oddity.kind == "unknown_target"
 
 
@@ -197,7 +197,7 @@ def test_broken_records_are_counted(raw):
 
     messages = decoder.feed(raw + b"\x1e" + record(update()))
 
-    assert [type(m) for m in messages] == [StreamOddity, RawObservation]
+    assert [type(m) for m in messages] == [StreamAnomaly, RawObservation]
     assert messages[0].kind == "broken_frame"
 
 
@@ -205,15 +205,15 @@ def test_only_the_first_answer_is_a_handshake():
     """A record without a type is the handshake answer once, and broken afterwards."""
     first, second = Decoder().feed(b"{}\x1e{}\x1e")
 
-    assert first == HandshakeAnswer()
-    assert isinstance(second, StreamOddity)
+    assert first == HandshakeResponse()
+    assert isinstance(second, StreamAnomaly)
 
 
 def test_ticks_stay_exact():
     """Ticks are over 2**53 and name a command: not one may be lost, in digits or as a number."""
     for ticks in (TICKS, str(TICKS)):
         answer = decoded(response(ticks=ticks))
-        assert isinstance(answer, CommandResponse)
+        assert isinstance(answer, ChargerResponse)
         assert answer.ticks == TICKS
 
 
@@ -222,7 +222,7 @@ def test_unreadable_ticks_are_none(ticks):
     """Ticks that cannot be exact are absent, and the response is kept."""
     answer = decoded(response(ticks=ticks))
 
-    assert isinstance(answer, CommandResponse)
+    assert isinstance(answer, ChargerResponse)
     assert answer.ticks is None
 
 
@@ -231,7 +231,7 @@ def test_pascal_case_responses_are_read():
     argument = {"SerialNumber": "EH123456", "ID": 22, "WasAccepted": False, "Ticks": TICKS}
 
     assert decoded({"type": 1, "target": "commandresponse", "arguments": [argument]}) == (
-        CommandResponse("EH123456", 22, TICKS, accepted=False, result_code=None)
+        ChargerResponse("EH123456", 22, TICKS, accepted=False, result_code=None)
     )
 
 
@@ -255,7 +255,7 @@ def test_text_frames_are_read_like_bytes():
 @pytest.mark.parametrize("chunk", [1 << 12, 1 << 22])
 def test_an_oversized_record_is_skipped_once(chunk):
     """A record over the limit is one oddity, held in bounded memory; what follows is read."""
-    limit = signalr.LONGEST_RECORD_BYTES
+    limit = signalr.MAX_RECORD_BYTES
     stream = b"x" * (2 * limit) + b"\x1e" + record(update()) + b"y" * (limit + 1)
     decoder = Decoder()
 
@@ -264,7 +264,7 @@ def test_an_oversized_record_is_skipped_once(chunk):
         messages += decoder.feed(stream[start : start + chunk])
         assert len(decoder._held) <= limit
 
-    oversized = StreamOddity("oversized", f"over {limit} bytes")
+    oversized = StreamAnomaly("oversized", f"over {limit} bytes")
     assert messages == [oversized, OP_MODE, oversized]
 
 
@@ -278,8 +278,8 @@ def test_a_record_over_the_limit_is_skipped_however_it_is_cut(long, cut):
 
     messages = decoder.feed(stream[:cut]) + decoder.feed(stream[cut:])
 
-    limit = signalr.LONGEST_RECORD_BYTES
-    assert messages == [StreamOddity("oversized", f"over {limit} bytes"), OP_MODE]
+    limit = signalr.MAX_RECORD_BYTES
+    assert messages == [StreamAnomaly("oversized", f"over {limit} bytes"), OP_MODE]
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
@@ -335,7 +335,7 @@ def test_any_json_in_any_place_never_raises(envelope, kind, target, argument):
     whole = {"type": kind, "target": target, "arguments": [argument]}
     for message in (envelope, whole | envelope, whole):
         for item in Decoder().feed(record(message)):
-            if isinstance(item, StreamOddity):
+            if isinstance(item, StreamAnomaly):
                 assert item.detail.isprintable()
                 assert len(item.detail) < 200
 
@@ -345,8 +345,12 @@ def test_observations_that_follow_each_other_become_one_event():
     a, b, c = (decoded(update(id=i)) for i in (1, 2, 3))
     end = Completion("1")
 
-    assert list(grouped([a, b, end, c])) == [Observed((a, b)), end, Observed((c,))]
-    assert list(grouped([])) == []
+    assert list(batch_observations([a, b, end, c])) == [
+        ObservationsReceived((a, b)),
+        end,
+        ObservationsReceived((c,)),
+    ]
+    assert list(batch_observations([])) == []
 
 
 def test_every_record_of_a_call_is_read():
@@ -361,7 +365,7 @@ def test_every_record_of_a_call_is_read():
     messages = Decoder().feed(record(call))
     assert [message.id for message in messages[:2]] == [109, 46]
     assert messages[2:] == [
-        StreamOddity("bad_arguments", "ProductUpdate: id is not a number", times=2)
+        StreamAnomaly("bad_arguments", "ProductUpdate: id is not a number", times=2)
     ]
 
 
@@ -378,9 +382,9 @@ def test_very_many_observations_in_a_record_are_taken_in_portions():
     arguments = update()["arguments"] * 1000
     call = {"type": 1, "target": "ProductUpdate", "arguments": arguments}
 
-    events = list(grouped(Decoder().feed(record(call))))
+    events = list(batch_observations(Decoder().feed(record(call))))
 
-    assert max(len(event.observations) for event in events) <= signalr.MOST_TOGETHER
+    assert max(len(event.observations) for event in events) <= signalr.MAX_BATCH
     assert sum(len(event.observations) for event in events) == 1000
 
 
@@ -411,7 +415,7 @@ def test_records_that_say_nothing_cost_nothing(unit, odd, monkeypatch):
     events = [
         event
         for start in range(0, len(stream), size)
-        for event in grouped(decoder.feed(stream[start : start + size]))
+        for event in batch_observations(decoder.feed(stream[start : start + size]))
     ]
 
     assert len(read) <= 2
@@ -426,7 +430,7 @@ def test_outside_text_is_made_fit_for_a_log_line():
     assert isinstance(close, Close)
     assert close.error is not None
     assert close.error.startswith("a?b?[31m")
-    assert len(close.error) == signalr.LONGEST_TEXT
+    assert len(close.error) == signalr.MAX_TEXT_LENGTH
 
 
 def test_records_we_send_end_as_they_must():

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.easee.rest_requests import Endpoint
-from bridge.core.queries.catalogue import MOST_ROWS, PLANS, QUESTIONS, Privacy, Stored
-from bridge.core.records.moment import Moment
-from bridge.core.value_format import hashed, iso_utc
+from bridge.core.queries.catalogue import (
+    MAX_ROWS,
+    PLANS,
+    QUERIES,
+    PersonalDataPolicy,
+    StoredReportsPart,
+)
+from bridge.core.records.moment import Timestamp
+from bridge.core.value_format import iso_utc, pseudonymize
 from bridge.errors import (
     BridgeError,
     CloudRejected,
@@ -24,23 +30,23 @@ from bridge.errors import (
 from tests.conftest import NOON
 from tests.core.sessions.rows import ONE, REPORT, TAG, row
 
-NOW = Moment(NOON + timedelta(days=10), 1000.0)
-HASHING = Privacy(personal_data=False, salt=b"salt")
+NOW = Timestamp(NOON + timedelta(days=10), 1000.0)
+HASHING = PersonalDataPolicy(personal_data=False, salt=b"salt")
 STAMP = "2026-11-22T12:00:00Z"
 GONE = CloudRejected("none", status=404, reason="not_found")
 
 
 def ask(name, payload=None):
     """Read a payload and return what is asked for."""
-    question = QUESTIONS[name]
-    wish = question.read({} if payload is None else payload, NOW)
-    return wish, dict(question.parts(ONE, wish))
+    query_spec = QUERIES[name]
+    params = query_spec.read({} if payload is None else payload, NOW)
+    return params, dict(query_spec.parts(ONE, params))
 
 
 def answer(name, parts, payload=None, privacy=HASHING):
     """Answer a query; return its value and its detail."""
-    wish, _ = ask(name, payload)
-    found = QUESTIONS[name].answer(ONE, wish, parts, privacy)
+    params, _ = ask(name, payload)
+    found = QUERIES[name].answer(ONE, params, parts, privacy)
     return json.loads(found.value), found.detail
 
 
@@ -55,10 +61,10 @@ def observations(*rows):
 
 def test_observations_are_one_fresh_read_by_name():
     """With id, label, unit and the charger's time; also applied as if polled."""
-    wish, parts = ask("observations")
+    params, parts = ask("observations")
     assert [(k, v.endpoint) for k, v in parts.items()] == [("cloud", Endpoint.OBSERVATIONS)]
     body = observations((109, 3), (120, 7.4), (4711, "x"))
-    found = QUESTIONS["observations"].answer(ONE, wish, {"cloud": body}, HASHING)
+    found = QUERIES["observations"].answer(ONE, params, {"cloud": body}, HASHING)
 
     assert json.loads(found.value) == {
         "charger_op_mode": {
@@ -80,13 +86,13 @@ def test_personal_data_leaves_as_it_does_on_the_topics():
     site = '{"address":"Lane 4","n":1}'
     parts = {"cloud": observations((128, TAG), (129, session), (20, site), (4711, site))}
     value, _ = answer("observations", parts)
-    assert value[_name(value, 128)]["value"] == hashed(TAG, b"salt")
-    assert value["site_structure"]["value"] == hashed(site, b"salt")
+    assert value[_name(value, 128)]["value"] == pseudonymize(TAG, b"salt")
+    assert value["site_structure"]["value"] == pseudonymize(site, b"salt")
     assert value["observation_4711"]["value"] == '{"n":1}'
     assert TAG not in json.dumps(value)
     assert json.loads(value[_name(value, 129)]["value"]) == {"Id": 7, "AuthReason": 3}
 
-    open_ = Privacy(personal_data=True, salt=b"salt")
+    open_ = PersonalDataPolicy(personal_data=True, salt=b"salt")
     value, _ = answer("observations", parts, privacy=open_)
     assert value[_name(value, 128)]["value"] == TAG
     assert TAG not in value[_name(value, 129)]["value"]
@@ -137,14 +143,14 @@ def test_a_long_history_is_cut_and_says_so():
     """One message holds the newest of it."""
     rows = [
         {"value": n, "measuredAt": iso_utc(NOON + timedelta(seconds=n))}
-        for n in range(MOST_ROWS + 5)
+        for n in range(MAX_ROWS + 5)
     ]
     value, detail = answer(
         "history", {"cloud": json.dumps(rows).encode()}, {"name": "observation_4711"}
     )
 
-    assert [value[0]["value"], len(value)] == [5, MOST_ROWS]
-    assert detail == f"only the newest {MOST_ROWS}"
+    assert [value[0]["value"], len(value)] == [5, MAX_ROWS]
+    assert detail == f"only the newest {MAX_ROWS}"
 
 
 # -- sessions -----------------------------------------------------------------------------------
@@ -167,8 +173,8 @@ def listed(*numbers):
 
 def test_sessions_come_from_the_ledger_and_from_the_cloud():
     """The ledger's word stands; what only the cloud has is revision 0."""
-    wish, parts = ask("sessions")
-    assert parts["ledger"] == Stored(wish.since, wish.until)
+    params, parts = ask("sessions")
+    assert parts["ledger"] == StoredReportsPart(params.since, params.until)
     assert parts["cloud"].endpoint is Endpoint.SESSIONS
     value, detail = answer(
         "sessions", {"ledger": (row(1, revision=2), row(3)), "cloud": listed(1, 2)}
@@ -179,7 +185,7 @@ def test_sessions_come_from_the_ledger_and_from_the_cloud():
         (f"{ONE}-2", 0, "backfill"),
         (f"{ONE}-3", 1, "stream"),
     ]
-    assert value[0]["auth"] == hashed(TAG, b"salt")
+    assert value[0]["auth"] == pseudonymize(TAG, b"salt")
     assert detail is None
 
 
@@ -205,10 +211,10 @@ def test_without_the_ledger_the_cloud_answers_and_without_both_nobody():
 def test_a_long_list_is_cut_and_what_lies_outside_the_period_is_not_in_it():
     """The newest are kept."""
     far = replace(row(1), report=replace(REPORT, ended_at=NOON + timedelta(days=1)))
-    rows = tuple(replace(far, key=f"k{n:04}") for n in range(MOST_ROWS + 2))
+    rows = tuple(replace(far, key=f"k{n:04}") for n in range(MAX_ROWS + 2))
     value, detail = answer("sessions", {"ledger": rows, "cloud": b"[]"})
-    assert (value[0]["key"], len(value)) == ("k0002", MOST_ROWS)
-    assert detail == f"only the newest {MOST_ROWS}"
+    assert (value[0]["key"], len(value)) == ("k0002", MAX_ROWS)
+    assert detail == f"only the newest {MAX_ROWS}"
 
     payload = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-22T14:00:00Z"}
     value, _ = answer("sessions", {"ledger": (), "cloud": listed(1, 2, 3)}, payload)
@@ -272,15 +278,15 @@ def test_what_is_not_understood_completely_is_refused(name, payload):
     assert refusal.value.reason == "invalid_value"
 
 
-@given(st.sampled_from([*QUESTIONS]), st.binary(max_size=60) | st.just(b"[]"), st.booleans())
+@given(st.sampled_from([*QUERIES]), st.binary(max_size=60) | st.just(b"[]"), st.booleans())
 def test_any_bodies_give_json_or_a_named_error(name, body, fails):
     """Whatever the cloud answers."""
-    wish, parts = ask(name, {"name": "charger_op_mode"} if name == "history" else None)
+    params, parts = ask(name, {"name": "charger_op_mode"} if name == "history" else None)
     came = {part: DecodeError("x", source="y") if fails else body for part in parts}
     if "ledger" in came:
         came["ledger"] = (row(1),)
     try:
-        found = QUESTIONS[name].answer(ONE, wish, came, HASHING)
+        found = QUERIES[name].answer(ONE, params, came, HASHING)
     except BridgeError:
         return
     json.loads(found.value)

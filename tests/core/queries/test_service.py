@@ -8,12 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.effects import Acknowledge, CallCloud, ReadReports
-from bridge.core.events import CloudAnswered, CloudFailed, MqttMessage, ReportsNotRead, ReportsRead
-from bridge.core.messages import Publish, Receipt
-from bridge.core.queries.catalogue import QUESTIONS, Privacy
-from bridge.core.queries.service import LOST_AFTER_S, MOST_OF_ONE, MOST_RUNNING, WITHIN_S, Queries
-from bridge.core.records.moment import Moment
+from bridge.core.effects import Acknowledge, ReadReports, SendRequest
+from bridge.core.events import (
+    CloudFailed,
+    CloudResponse,
+    MqttMessage,
+    ReportsRead,
+    ReportsReadFailed,
+)
+from bridge.core.messages import AckToken, Publish
+from bridge.core.queries.catalogue import QUERIES, PersonalDataPolicy
+from bridge.core.queries.service import (
+    LOST_EVENT_GRACE_S,
+    MAX_PER_CHARGER,
+    MAX_RUNNING,
+    TIMEOUT_S,
+    QueryService,
+)
+from bridge.core.records.moment import Timestamp
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
     AnswerUnusable,
@@ -27,7 +39,7 @@ from bridge.errors import (
 from tests.conftest import NOON
 from tests.core.sessions.rows import ONE
 
-RECEIPT = Receipt(1, 5, 1)
+RECEIPT = AckToken(1, 5, 1)
 FLEET = [ONE, *(f"EH00000{n}" for n in range(9))]
 BODY = b'{"observations":[{"id":109,"value":3,"timestamp":"2026-11-22T12:00:00Z"}]}'
 
@@ -37,13 +49,13 @@ class Desk:
 
     def __init__(self):
         self.observed = []
-        self.queries = Queries(
+        self.queries = QueryService(
             Topics(),
-            Privacy(personal_data=False, salt=b"salt"),
+            PersonalDataPolicy(personal_data=False, salt=b"salt"),
             next_id=itertools.count(1).__next__,
             observe=self.observe,
         )
-        self.now = Moment(NOON, 1000.0)
+        self.now = Timestamp(NOON, 1000.0)
 
     def observe(self, observed, _now):
         self.observed.append(observed)
@@ -54,11 +66,11 @@ class Desk:
         return list(self.queries.receive(message, GetTopic(charger_id, query), FLEET, self.now))
 
     def wait(self, seconds):
-        self.now = Moment(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
+        self.now = Timestamp(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
         return list(self.queries.tick(self.now))
 
     def answer(self, call, body=BODY):
-        return list(self.queries.answered(CloudAnswered(call.call_id, 200, body), self.now))
+        return list(self.queries.answered(CloudResponse(call.call_id, 200, body), self.now))
 
     def fail(self, call, error):
         return list(self.queries.failed(CloudFailed(call.call_id, error), self.now))
@@ -71,7 +83,7 @@ def answers(effects):
 
 def calls(effects):
     """Return the calls to the cloud."""
-    return [effect for effect in effects if isinstance(effect, CallCloud)]
+    return [effect for effect in effects if isinstance(effect, SendRequest)]
 
 
 def test_a_query_becomes_a_call_and_its_answer_one_message():
@@ -212,7 +224,7 @@ def test_a_store_that_cannot_be_read_is_told():
     effects = desk.get("sessions")
     (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
     assert desk.fail(calls(effects)[0], CloudUnavailable("down")) == []
-    event = ReportsNotRead(read.read_id, StoreError("gone"))
+    event = ReportsReadFailed(read.read_id, StoreError("gone"))
     (answer,) = answers(desk.queries.reports_not_read(event, desk.now))
 
     assert (answer["state"], answer["reason"]) == ("refused", "storage")
@@ -221,24 +233,24 @@ def test_a_store_that_cannot_be_read_is_told():
 def test_too_many_queries_are_refused_busy_and_answers_make_room():
     """Of one charger and of all; nothing is queued."""
     desk = Desk()
-    running = [calls(desk.get("observations"))[0] for _ in range(MOST_OF_ONE)]
+    running = [calls(desk.get("observations"))[0] for _ in range(MAX_PER_CHARGER)]
     assert answers(desk.get("observations"))[0]["reason"] == "busy"
     desk.answer(running[0])
     assert calls(desk.get("observations"))
 
     for charger_id in FLEET[1:]:
-        for _ in range(MOST_OF_ONE):
+        for _ in range(MAX_PER_CHARGER):
             desk.get("observations", charger_id=charger_id)
-    assert len(desk.queries._running) == MOST_RUNNING
+    assert len(desk.queries._running) == MAX_RUNNING
 
 
 def test_a_call_that_is_never_answered_is_given_up():
     """Exactly one answer, and a late one changes nothing."""
     desk = Desk()
     (call,) = calls(desk.get("observations"))
-    assert call.within_s == WITHIN_S
-    assert desk.queries.deadline_s() == 1000.0 + WITHIN_S + LOST_AFTER_S
-    assert desk.wait(WITHIN_S + LOST_AFTER_S - 1) == []
+    assert call.within_s == TIMEOUT_S
+    assert desk.queries.deadline_s() == 1000.0 + TIMEOUT_S + LOST_EVENT_GRACE_S
+    assert desk.wait(TIMEOUT_S + LOST_EVENT_GRACE_S - 1) == []
 
     (answer,) = answers(desk.wait(1))
     assert (answer["state"], answer["reason"]) == ("failed", "no_answer")
@@ -257,8 +269,8 @@ def test_a_caller_may_have_less_patience():
     assert [one["state"] for one in answers(effects)] == ["expired"]
     assert not calls(effects)
     desk = Desk()
-    desk.now = Moment(NOON, 1000.0, trusted=False)
-    assert calls(desk.get("observations", before))[0].within_s == WITHIN_S
+    desk.now = Timestamp(NOON, 1000.0, trusted=False)
+    assert calls(desk.get("observations", before))[0].within_s == TIMEOUT_S
 
 
 @given(
@@ -274,7 +286,7 @@ def test_whatever_happens_every_query_has_exactly_one_answer(steps):
     """Any mixture of queries, answers in any order, failures and silence."""
     desk = Desk()
     asked, told, waiting, reads = 0, 0, [], []
-    names = [*QUESTIONS, "nonsense"]
+    names = [*QUERIES, "nonsense"]
     for step, number in [*steps, ("wait", 9)]:
         effects = []
         match step:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.records.unread_text import LONGEST_TEXT, UnreadText, cut
+from bridge.core.records.unread_text import MAX_TEXT_LENGTH, UnreadText, cut
 from tests.core.sessions.rows import HOUR, NOON, ONE, TAG
 
 SECOND = timedelta(seconds=1)
@@ -84,5 +84,5 @@ def test_a_wrong_clock_still_tells_how_long_a_session_lasted():
 @given(st.text())
 def test_what_is_kept_is_bounded_and_can_be_stored(text):
     """Half of a surrogate pair cannot."""
-    assert len(cut(text * 50)) <= LONGEST_TEXT
+    assert len(cut(text * 50)) <= MAX_TEXT_LENGTH
     cut(f"{text}\ud800").encode()

@@ -12,22 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import CallCloud, Note, ReadReports, SaveReport
-from bridge.core.events import CloudAnswered, CloudFailed, ReportsNotRead, ReportsRead
+from bridge.core.effects import LogEntry, ReadReports, SaveReport, SendRequest
+from bridge.core.events import CloudFailed, CloudResponse, ReportsRead, ReportsReadFailed
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import (
-    CLOSEST_S,
     DAY_S,
-    FAILURES_TO_TELL,
+    FAILURES_BEFORE_ALERT,
     FIRST_RETRY_S,
+    GAP_WAIT_S,
     HOUR_S,
-    LOST_AFTER_S,
-    MOST_AN_HOUR,
-    MOST_KNOWN,
-    MOST_READ,
-    PATIENCE_S,
+    LOST_EVENT_AFTER_S,
+    MAX_KNOWN,
+    MAX_PER_HOUR,
+    MAX_READ,
+    MIN_INTERVAL_S,
     SETTLING_S,
     SPACING_S,
     Backfill,
@@ -69,7 +69,7 @@ class Office:
         next_id = itertools.count(1).__next__
         self.backfill = Backfill(self.alerts, next_id, self.unread, keep_days=keep_days)
         self.rows = list(rows)
-        self.now = Moment(NOON + 100 * HOUR, 5000.0)
+        self.now = Timestamp(NOON + 100 * HOUR, 5000.0)
         self.out = []
         self.take(self.backfill.serve(chargers))
         self.take(self.backfill.store_opened(damaged=False))
@@ -87,7 +87,7 @@ class Office:
 
     def wait(self, seconds, *, trusted=True):
         wall, mono_s = self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds
-        self.now = Moment(wall, mono_s, trusted)
+        self.now = Timestamp(wall, mono_s, trusted)
         return self.take(self.backfill.tick(self.now))
 
     def until_due(self):
@@ -96,7 +96,7 @@ class Office:
     def call(self):
         """Wait until the cloud is asked; return the call."""
         for _ in range(50):
-            calls = [effect for effect in self.until_due() if isinstance(effect, CallCloud)]
+            calls = [effect for effect in self.until_due() if isinstance(effect, SendRequest)]
             if calls:
                 return calls[0]
         raise AssertionError("the cloud is never asked")
@@ -104,7 +104,7 @@ class Office:
     def answer(self, call, *numbers):
         assert self.backfill.owns_call(call.call_id)
         return self.take(
-            self.backfill.answered(CloudAnswered(call.call_id, 200, listed(*numbers)), self.now)
+            self.backfill.answered(CloudResponse(call.call_id, 200, listed(*numbers)), self.now)
         )
 
     def fail(self, call, error=DOWN):
@@ -133,7 +133,7 @@ def period(call):
 def test_at_the_start_the_store_is_read_and_then_the_cloud_is_asked():
     """From 48 hours before the newest session we know until now."""
     office = Office(row(7), row(3))
-    assert office.out == [ReadReports(1, ONE, limit=MOST_READ)]
+    assert office.out == [ReadReports(1, ONE, limit=MAX_READ)]
     assert office.wait(SETTLING_S - 0.1) == []
     (call,) = office.wait(0.1)
 
@@ -161,7 +161,7 @@ def test_what_the_cloud_lists_is_saved_and_the_next_look_is_tomorrow():
         (8, "backfill", None),
     ]
     assert (
-        Note("info", "session.backfilled", {"charger_id": ONE, "sessions": 2, "unreadable": 0})
+        LogEntry("info", "session.backfilled", {"charger_id": ONE, "sessions": 2, "unreadable": 0})
         in effects
     )
     assert office.backfill.deadline_s() == office.now.mono_s + DAY_S
@@ -182,21 +182,21 @@ def test_a_stream_that_flaps_all_day_leaves_room_in_the_limit():
     office = Office(row(7))
     asked = []
     while office.now.mono_s < 5000.0 + 5 * HOUR_S:
-        for call in [e for e in office.wait(7) if isinstance(e, CallCloud)]:
+        for call in [e for e in office.wait(7) if isinstance(e, SendRequest)]:
             asked.append(office.now.mono_s)
             office.answer(call, 7)
         office.backfill.stream_opened(office.now.mono_s)
 
-    assert len(asked) > 4 * MOST_AN_HOUR
-    assert all(b - a >= CLOSEST_S for a, b in itertools.pairwise(asked))
-    assert all(b - a >= HOUR_S for a, b in zip(asked, asked[MOST_AN_HOUR:], strict=False))
+    assert len(asked) > 4 * MAX_PER_HOUR
+    assert all(b - a >= MIN_INTERVAL_S for a, b in itertools.pairwise(asked))
+    assert all(b - a >= HOUR_S for a, b in zip(asked, asked[MAX_PER_HOUR:], strict=False))
 
 
 def test_many_chargers_are_asked_one_after_the_other():
     """A new look begins when the last was answered, and a little later."""
     office = Office(chargers=(ONE, TWO))
     call = office.call()
-    assert office.backfill.deadline_s() == office.now.mono_s + LOST_AFTER_S
+    assert office.backfill.deadline_s() == office.now.mono_s + LOST_EVENT_AFTER_S
     assert office.wait(10) == []
     office.answer(call)
     assert office.backfill.deadline_s() == office.now.mono_s + SPACING_S
@@ -240,12 +240,12 @@ def test_an_answer_that_is_none_and_one_that_never_comes_are_failures():
     """HTML, or an event that was lost: it is tried again."""
     office = Office(row(7))
     call = office.call()
-    event = CloudAnswered(call.call_id, 200, b"<html>")
+    event = CloudResponse(call.call_id, 200, b"<html>")
     office.take(office.backfill.answered(event, office.now))
     assert office.backfill.deadline_s() == office.now.mono_s + FIRST_RETRY_S
 
     office.call()
-    (note,) = office.wait(LOST_AFTER_S)
+    (note,) = office.wait(LOST_EVENT_AFTER_S)
     assert (note.event, note.fields["error"]) == ("session.backfill_failed", "no answer")
     assert office.call()
 
@@ -259,7 +259,7 @@ def test_a_store_that_cannot_be_read_is_read_when_it_opens():
     (read,) = backfill.store_opened(damaged=False)
     assert list(backfill.serve((ONE,))) == []
     backfill.stream_opened(5000.0)
-    backfill.not_read(ReportsNotRead(read.read_id, StoreError("gone")))
+    backfill.not_read(ReportsReadFailed(read.read_id, StoreError("gone")))
     assert backfill.deadline_s() is None
 
     (read,) = backfill.store_opened(damaged=False)
@@ -339,7 +339,7 @@ def test_a_missing_number_is_looked_up_after_some_patience():
     office.wait(1000)
     office.save(9)
 
-    assert office.backfill.deadline_s() == office.now.mono_s + PATIENCE_S
+    assert office.backfill.deadline_s() == office.now.mono_s + GAP_WAIT_S
     assert office.alert is None
     office.save(8)
     assert office.alert is None
@@ -417,7 +417,7 @@ def test_what_the_list_never_tells_readably_is_over_when_the_charger_told_it():
     for is_told in (False, True):
         body = json.dumps(bad).encode()
         call = office.call()
-        office.take(office.backfill.answered(CloudAnswered(call.call_id, 200, body), office.now))
+        office.take(office.backfill.answered(CloudResponse(call.call_id, 200, body), office.now))
         assert (f"session_unreadable/{ONE}" in office.alerts.kinds) is not is_told
         doubtful = ("started_at", "ended_at")
         report = replace(row(7).report, ended_at=NOON + 9 * HOUR, doubtful=doubtful)
@@ -447,12 +447,12 @@ def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():
     office = Office(row(7))
     body = listed(7, 8).replace(b'"id":7', b'"id":9007').replace(b'"id": 7', b'"id": 9007')
     effects = office.take(
-        office.backfill.answered(CloudAnswered(office.call().call_id, 200, body), office.now)
+        office.backfill.answered(CloudResponse(office.call().call_id, 200, body), office.now)
     )
 
     saved = [e.report.session_id for e in effects if isinstance(e, SaveReport)]
     assert saved == [7]
-    assert "session.numbers_disagree" in [e.event for e in effects if isinstance(e, Note)]
+    assert "session.numbers_disagree" in [e.event for e in effects if isinstance(e, LogEntry)]
 
 
 def test_numbers_that_agree_again_are_not_warned_of_any_more():
@@ -460,7 +460,7 @@ def test_numbers_that_agree_again_are_not_warned_of_any_more():
     office = Office(row(7))
     call = office.call()
     body = listed(7, 8).replace(b'"id": 7', b'"id": 9007').replace(b'"id": 8', b'"id": 9008')
-    office.take(office.backfill.answered(CloudAnswered(call.call_id, 200, body), office.now))
+    office.take(office.backfill.answered(CloudResponse(call.call_id, 200, body), office.now))
     told = "session_numbers" in office.alerts.kinds
     office.answer(office.call(), 7)
 
@@ -499,7 +499,7 @@ def test_an_entry_nobody_can_read_is_named_unless_its_session_is_stored(stored, 
     office = Office(replace(row(7), report=replace(row(7).report, **stored)))
     body = listed(7).replace(b"1.5", b'"?"')
     call = office.call()
-    office.take(office.backfill.answered(CloudAnswered(call.call_id, 200, body), office.now))
+    office.take(office.backfill.answered(CloudResponse(call.call_id, 200, body), office.now))
 
     assert (office.unread.earliest(ONE) is None) is is_told
 
@@ -507,11 +507,11 @@ def test_an_entry_nobody_can_read_is_named_unless_its_session_is_stored(stored, 
 def test_what_is_known_is_bounded():
     """A million sessions do not fill the memory; the newest are kept."""
     office = Office()
-    office.save(*range(1, MOST_KNOWN + 3))
-    (book,) = office.backfill._books.values()
+    office.save(*range(1, MAX_KNOWN + 3))
+    (sessions,) = office.backfill._sessions.values()
 
-    assert len(book.known) == MOST_KNOWN
-    assert f"{ONE}-1" not in book.known
+    assert len(sessions.known) == MAX_KNOWN
+    assert f"{ONE}-1" not in sessions.known
 
 
 def test_a_report_of_a_charger_nobody_serves_changes_nothing():
@@ -557,7 +557,7 @@ def test_a_store_that_cannot_be_read_is_not_asked_for_a_new_charger_either():
     """Both are read when it opens."""
     office = Office(chargers=())
     (read,) = office.backfill.serve([ONE])
-    office.backfill.not_read(ReportsNotRead(read.read_id, StoreError("busy")))
+    office.backfill.not_read(ReportsReadFailed(read.read_id, StoreError("busy")))
     assert list(office.backfill.serve([TWO])) == []
 
     reads = office.backfill.store_opened(damaged=False)
@@ -580,7 +580,7 @@ def test_what_a_look_did_not_bring_is_named_though_other_looks_fail_meanwhile():
     office = Office(row(10))
     office.answer(office.call(), 15, 19)
     office.save(3)
-    for _ in range(FAILURES_TO_TELL):
+    for _ in range(FAILURES_BEFORE_ALERT):
         office.fail(office.call())
     assert "4-9" in office.alert
     office.save(15, 19)

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.sessions.consumer_messages import (
-    MOST_BYTES,
-    MOST_KEYS,
-    ReplayWish,
+    MAX_BYTES,
+    MAX_KEYS,
+    ReplayRequest,
     read_ack,
     read_replay,
 )
-from bridge.core.sessions.delivery import Taken
+from bridge.core.sessions.delivery import ReportAck
 from bridge.errors import DecodeError
 from tests.core.sessions.rows import NOON
 
@@ -24,14 +24,14 @@ KEY = "EH123456-435"
 @pytest.mark.parametrize(
     ("payload", "taken"),
     [
-        (KEY, [Taken(KEY)]),
-        (f" {KEY}\n", [Taken(KEY)]),
-        (f'"{KEY}"', [Taken(KEY)]),
-        (f'{{"key":"{KEY}"}}', [Taken(KEY)]),
-        (f'{{"key":"{KEY}","revision":2,"energy_kwh":1}}', [Taken(KEY, 2)]),
-        (f'["{KEY}",{{"key":"EH1-2","revision":"3"}}]', [Taken(KEY), Taken("EH1-2", 3)]),
-        ("EH123456-435-20270101", [Taken("EH123456-435-20270101")]),
-        ("EH123456-s1795348800", [Taken("EH123456-s1795348800")]),
+        (KEY, [ReportAck(KEY)]),
+        (f" {KEY}\n", [ReportAck(KEY)]),
+        (f'"{KEY}"', [ReportAck(KEY)]),
+        (f'{{"key":"{KEY}"}}', [ReportAck(KEY)]),
+        (f'{{"key":"{KEY}","revision":2,"energy_kwh":1}}', [ReportAck(KEY, 2)]),
+        (f'["{KEY}",{{"key":"EH1-2","revision":"3"}}]', [ReportAck(KEY), ReportAck("EH1-2", 3)]),
+        ("EH123456-435-20270101", [ReportAck("EH123456-435-20270101")]),
+        ("EH123456-s1795348800", [ReportAck("EH123456-s1795348800")]),
     ],
 )
 def test_an_acknowledgement_may_be_spelled_in_several_ways(payload, taken):
@@ -57,8 +57,8 @@ def test_an_acknowledgement_may_be_spelled_in_several_ways(payload, taken):
         f'{{"key":"{KEY}","revision":1.5}}',
         '{"key":',
         "[" * 5000,
-        json.dumps([KEY] * (MOST_KEYS + 1)),
-        "x" * (MOST_BYTES + 1),
+        json.dumps([KEY] * (MAX_KEYS + 1)),
+        "x" * (MAX_BYTES + 1),
         b"\xff\xfe",
     ],
 )
@@ -71,10 +71,10 @@ def test_what_is_no_acknowledgement_acknowledges_nothing(payload):
 @pytest.mark.parametrize(
     ("payload", "wish"),
     [
-        ("{}", ReplayWish()),
-        ('{"since":"2026-11-22T12:00:00Z"}', ReplayWish(NOON)),
-        ('{"since":"2026-11-22T13:00:00+01:00","charger":null}', ReplayWish(NOON)),
-        ('{"since":null,"charger":"EH123456"}', ReplayWish(None, "EH123456")),
+        ("{}", ReplayRequest()),
+        ('{"since":"2026-11-22T12:00:00Z"}', ReplayRequest(NOON)),
+        ('{"since":"2026-11-22T13:00:00+01:00","charger":null}', ReplayRequest(NOON)),
+        ('{"since":null,"charger":"EH123456"}', ReplayRequest(None, "EH123456")),
     ],
 )
 def test_a_replay_names_a_time_and_a_charger_or_neither(payload, wish):
@@ -127,4 +127,4 @@ def test_any_json_is_read_or_refused(document):
     with contextlib.suppress(DecodeError):
         assert all(one.key.isascii() and 0 < len(one.key) <= 64 for one in read_ack(payload))
     with contextlib.suppress(DecodeError):
-        assert read_replay(payload) == ReplayWish() or document
+        assert read_replay(payload) == ReplayRequest() or document

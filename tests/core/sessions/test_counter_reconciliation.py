@@ -3,11 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from bridge.core.sessions.counter_reconciliation import reconciled
-from bridge.core.sessions.gaps import Known
+from bridge.core.sessions.counter_reconciliation import reconcile_counters
+from bridge.core.sessions.gaps import StoredSession
 from tests.core.sessions.rows import HOUR, NOON, REPORT
 
-KNOWN = [Known(435, NOON, NOON + HOUR), Known(436, NOON + 2 * HOUR, NOON + 3 * HOUR)]
+KNOWN = [
+    StoredSession(435, NOON, NOON + HOUR),
+    StoredSession(436, NOON + 2 * HOUR, NOON + 3 * HOUR),
+]
 LISTED = replace(REPORT, started_at=NOON + timedelta(seconds=7), source="backfill")
 
 
@@ -15,8 +18,8 @@ def test_where_both_count_alike_everything_is_used():
     """Seconds of difference do not matter, new numbers are new sessions."""
     new = replace(LISTED, session_id=437, started_at=NOON + 5 * HOUR, ended_at=NOON + 6 * HOUR)
 
-    assert reconciled([LISTED, new], KNOWN) == ([LISTED, new], ())
-    assert reconciled([LISTED], []) == ([LISTED], ())
+    assert reconcile_counters([LISTED, new], KNOWN) == ([LISTED, new], ())
+    assert reconcile_counters([LISTED], []) == ([LISTED], ())
 
 
 def test_where_the_cloud_counts_differently_the_charger_s_number_stands():
@@ -24,9 +27,9 @@ def test_where_the_cloud_counts_differently_the_charger_s_number_stands():
     other = replace(LISTED, session_id=90_001)
     new = replace(LISTED, session_id=90_003, started_at=NOON + 5 * HOUR, ended_at=NOON + 6 * HOUR)
 
-    assert reconciled([other, new], KNOWN) == ([LISTED], (new,))
+    assert reconcile_counters([other, new], KNOWN) == ([LISTED], (new,))
     known = replace(LISTED, started_at=NOON + 2 * HOUR, ended_at=NOON + 3 * HOUR, session_id=436)
-    assert reconciled([other, new, known], KNOWN) == ([LISTED, known], (new,))
+    assert reconcile_counters([other, new, known], KNOWN) == ([LISTED, known], (new,))
 
 
 def test_what_has_no_number_or_no_time_says_nothing_of_the_numbers():
@@ -34,12 +37,12 @@ def test_what_has_no_number_or_no_time_says_nothing_of_the_numbers():
     unnumbered = replace(LISTED, session_id=None)
     wrong = replace(LISTED, session_id=90_001, doubtful=("started_at",))
 
-    assert reconciled([unnumbered, wrong], KNOWN) == ([unnumbered, wrong], ())
+    assert reconcile_counters([unnumbered, wrong], KNOWN) == ([unnumbered, wrong], ())
 
 
 def test_sessions_that_began_in_the_same_minute_are_two():
     """Somebody unplugged and plugged in again: they do not overlap."""
-    first = Known(435, NOON, NOON + timedelta(seconds=20))
+    first = StoredSession(435, NOON, NOON + timedelta(seconds=20))
     second = replace(
         LISTED,
         session_id=436,
@@ -47,11 +50,11 @@ def test_sessions_that_began_in_the_same_minute_are_two():
         ended_at=NOON + timedelta(seconds=80),
     )
 
-    assert reconciled([second], [first]) == ([second], ())
+    assert reconcile_counters([second], [first]) == ([second], ())
 
 
 def test_a_counter_that_came_round_is_no_other_way_of_counting():
     """The same number months later is a new session of a replaced charger."""
     later = replace(LISTED, started_at=NOON + 5000 * HOUR, ended_at=NOON + 5001 * HOUR)
 
-    assert reconciled([later], KNOWN) == ([later], ())
+    assert reconcile_counters([later], KNOWN) == ([later], ())

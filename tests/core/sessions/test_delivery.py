@@ -7,21 +7,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.delivery.outbox import SET_ASIDE
-from bridge.core.effects import Effect, MarkPublished, Note, SettleReports
+from bridge.core.effects import Effect, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
 from bridge.core.sessions.delivery import (
     BURST,
     FIRST_PROBE_S,
-    LONGEST_PROBE_S,
-    MOST_REFUSALS,
+    MAX_PROBE_S,
+    MAX_REFUSALS,
     NO_SUBSCRIBERS,
     PACE_S,
     REPORTS_A_SECOND,
     SET_ASIDE_S,
     SETTLE_S,
     WINDOW,
-    Delivery,
-    Taken,
+    ReportAck,
+    ReportDelivery,
 )
 from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
@@ -36,7 +36,7 @@ class Desk:
     """A delivery, a clock, and what came out of it."""
 
     def __init__(self, *rows, connected=True, **options):
-        self.delivery = Delivery(Topics("charger"), personal_data=False, salt=SALT, **options)
+        self.delivery = ReportDelivery(Topics("charger"), personal_data=False, salt=SALT, **options)
         self.now_s = START_S
         self.out = []
         self.take(self.delivery.opened(rows, self.now_s))
@@ -66,7 +66,7 @@ class Desk:
         return self.take(self.delivery.saved(stored, changed, self.now_s))
 
     def taken(self, reports):
-        return self.take(self.delivery.taken(reports, self.now_s))
+        return self.take(self.delivery.acknowledged(reports, self.now_s))
 
     def replay(self, reports):
         return self.take(self.delivery.replay(reports, self.now_s))
@@ -161,7 +161,7 @@ def test_a_revision_replaced_before_it_was_sent_is_not_sent():
 @pytest.mark.parametrize("personal_data", [True, False])
 def test_the_operator_s_choice_about_tags_is_obeyed(personal_data):
     """The tag is in the publication exactly when the operator asked for it."""
-    delivery = Delivery(Topics("charger"), personal_data=personal_data, salt=SALT)
+    delivery = ReportDelivery(Topics("charger"), personal_data=personal_data, salt=SALT)
     list(delivery.connected(START_S))
     (sent,) = delivery.saved(row(1), changed=True, mono_s=START_S)
 
@@ -176,7 +176,7 @@ def test_an_acknowledged_report_is_marked_once_and_not_settled():
     desk = Desk(row(1))
 
     assert desk.ack(desk.sent[0]) == [MarkPublished(f"{ONE}-1", 1)]
-    assert (desk.delivery.owed, desk.delivery.unsettled) == (0, 1)
+    assert (desk.delivery.pending, desk.delivery.unsettled) == (0, 1)
     assert desk.ack(desk.sent[0]) == []
 
 
@@ -185,7 +185,7 @@ def test_an_acknowledgement_of_something_else_is_ignored():
     desk = Desk(row(1))
 
     assert desk.ack(Publish(f"charger/{ONE}/state/led", b"x")) == []
-    assert desk.delivery.owed == 1
+    assert desk.delivery.pending == 1
 
 
 def test_what_is_not_settled_goes_out_again_on_a_new_connection_and_is_marked_no_more():
@@ -195,7 +195,7 @@ def test_what_is_not_settled_goes_out_again_on_a_new_connection_and_is_marked_no
     again = desk.reconnect()
 
     assert keys(again) == [f"{ONE}-1"]
-    assert Note("info", "session.sent_again", {"reports": 2}) in again
+    assert LogEntry("info", "session.sent_again", {"reports": 2}) in again
     assert keys(desk.ack(desk.sent[-1])) == [f"{ONE}-2"]
     assert desk.ack(desk.sent[-1]) == []
 
@@ -260,7 +260,7 @@ def test_where_an_acknowledgement_is_required_only_a_consumer_settles():
         desk.ack(desk.sent[-1])
         assert keys(desk.tick(SETTLE_S)) == [f"{ONE}-1"]
 
-    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
+    assert desk.taken([ReportAck(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
 
 
 def test_what_the_broker_never_had_goes_before_what_it_had():
@@ -286,7 +286,7 @@ def test_a_drain_is_fast_at_first_and_then_paced():
     desk.ack_all()
     assert len(desk.sent) == BURST + REPORTS_A_SECOND * PACE_S
 
-    desk.taken([Taken(f"{ONE}-{n}") for n in range(40)])
+    desk.taken([ReportAck(f"{ONE}-{n}") for n in range(40)])
     desk.ack_all()
     assert len(desk.sent) == BURST + REPORTS_A_SECOND * PACE_S + 40
 
@@ -298,19 +298,19 @@ def test_a_consumer_s_word_settles_at_once():
     """Also before the broker's acknowledgement reached us."""
     desk = Desk(row(1), row(2))
 
-    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
+    assert desk.taken([ReportAck(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
     assert keys(desk.ack(desk.sent[0])) == [f"{ONE}-2"]
     desk.ack(desk.sent[-1])
-    twice = desk.taken([Taken(f"{ONE}-2", 1), Taken(f"{ONE}-2")])
+    twice = desk.taken([ReportAck(f"{ONE}-2", 1), ReportAck(f"{ONE}-2")])
     assert twice == [SettleReports(((f"{ONE}-2", 1),))]
-    assert (desk.delivery.owed, desk.delivery.unsettled) == (0, 0)
+    assert (desk.delivery.pending, desk.delivery.unsettled) == (0, 0)
     assert keys(desk.reconnect()) == []
 
 
 def test_what_a_consumer_has_from_before_need_not_wait_for_its_turn():
     """It was published by an earlier process, and is settled before it goes out again."""
     desk = Desk(row(1, published=True), row(2, published=True))
-    desk.taken([Taken(f"{ONE}-2")])
+    desk.taken([ReportAck(f"{ONE}-2")])
     desk.ack_all()
 
     assert keys(desk.sent) == [f"{ONE}-1"]
@@ -320,8 +320,8 @@ def test_a_consumer_s_word_about_nothing_we_know_changes_nothing():
     """Unknown keys, keys of yesterday and other people's inventions are no reason to write."""
     desk = Desk(row(1))
 
-    assert desk.taken([Taken("EH123456-9"), Taken(f"{ONE}-1", 7)]) == []
-    assert desk.delivery.owed == 1
+    assert desk.taken([ReportAck("EH123456-9"), ReportAck(f"{ONE}-1", 7)]) == []
+    assert desk.delivery.pending == 1
 
 
 def test_a_bare_key_never_settles_a_revision_nobody_was_handed():
@@ -329,11 +329,11 @@ def test_a_bare_key_never_settles_a_revision_nobody_was_handed():
     desk = Desk(row(1), row(2))
     desk.save(row(2, revision=2), changed=True)
 
-    assert desk.taken([Taken(f"{ONE}-2")]) == []
+    assert desk.taken([ReportAck(f"{ONE}-2")]) == []
     desk.ack(desk.sent[0])
     assert desk.sent[-1].tag == f"report:{ONE}-2:2"
-    assert desk.taken([Taken(f"{ONE}-2", 1)]) == []
-    assert desk.taken([Taken(f"{ONE}-2", 2)]) != []
+    assert desk.taken([ReportAck(f"{ONE}-2", 1)]) == []
+    assert desk.taken([ReportAck(f"{ONE}-2", 2)]) != []
 
 
 def test_a_new_revision_is_owed_and_an_older_acknowledgement_does_not_count_for_it():
@@ -368,8 +368,8 @@ def test_a_report_nobody_was_subscribed_to_stays_owed_and_is_tried_less_and_less
         assert again == unheard
         desk.ack(again, NO_SUBSCRIBERS)
     assert waits[:3] == [FIRST_PROBE_S, 2 * FIRST_PROBE_S, 4 * FIRST_PROBE_S]
-    assert waits[-1] == LONGEST_PROBE_S
-    assert desk.delivery.owed == 2
+    assert waits[-1] == MAX_PROBE_S
+    assert desk.delivery.pending == 2
 
 
 def test_when_somebody_is_there_again_everything_follows():
@@ -391,7 +391,7 @@ def test_a_reason_to_try_again_is_taken_at_once(wake):
     desk = Desk(row(1))
     for _ in range(5):
         desk.ack(desk.sent[-1], NO_SUBSCRIBERS)
-        desk.tick(LONGEST_PROBE_S)
+        desk.tick(MAX_PROBE_S)
     desk.ack(desk.sent[-1], NO_SUBSCRIBERS)
     new = row(2)
     effects = desk.reconnect() if wake == "a connection" else desk.save(new, changed=True)
@@ -417,15 +417,15 @@ def test_at_qos_0_a_report_stays_owed_until_a_consumer_has_it():
     for _ in range(2):
         desk.ack(desk.sent[-1])
     assert [message.tag for message in desk.sent] == [f"report:{ONE}-{n}:1" for n in (1, 2)]
-    assert (desk.delivery.owed, desk.delivery.unsettled) == (2, 0)
+    assert (desk.delivery.pending, desk.delivery.unsettled) == (2, 0)
     assert not [e for e in desk.out if isinstance(e, MarkPublished | SettleReports)]
     assert desk.delivery.deadline_s() == desk.now_s + SETTLE_S
 
     assert keys(desk.tick(SETTLE_S)) == [f"{ONE}-1"]
     desk.ack(desk.sent[-1])
     desk.ack(desk.sent[-1])
-    assert (desk.delivery.owed, len(desk.sent)) == (2, 4)
-    settled = desk.take(desk.delivery.taken([Taken(f"{ONE}-1")], desk.now_s))
+    assert (desk.delivery.pending, len(desk.sent)) == (2, 4)
+    settled = desk.take(desk.delivery.acknowledged([ReportAck(f"{ONE}-1")], desk.now_s))
     assert settled == [SettleReports(((f"{ONE}-1", 1),))]
     assert keys(desk.take(desk.delivery.connected(desk.now_s, holds=False))) == [f"{ONE}-2"]
 
@@ -446,7 +446,7 @@ def test_a_correction_at_qos_0_goes_out_at_once():
     desk.save(row(1, revision=2), changed=True)
     assert desk.sent[-1].tag == f"report:{ONE}-1:2"
     desk.ack(desk.sent[-1])
-    assert desk.delivery.owed == 1
+    assert desk.delivery.pending == 1
 
 
 def test_at_a_broker_that_holds_again_what_is_owed_counts_as_ever():
@@ -457,7 +457,7 @@ def test_at_a_broker_that_holds_again_what_is_owed_counts_as_ever():
     (again,) = desk.reconnect()
     (mark,) = desk.ack(again)
     assert mark == MarkPublished(f"{ONE}-1", 1)
-    assert (desk.delivery.owed, desk.delivery.unsettled) == (0, 1)
+    assert (desk.delivery.pending, desk.delivery.unsettled) == (0, 1)
 
 
 # -- refusals -----------------------------------------------------------------------------------
@@ -466,20 +466,20 @@ def test_at_a_broker_that_holds_again_what_is_owed_counts_as_ever():
 def test_a_refused_report_does_not_block_the_rest_and_is_not_forgotten():
     """After three refusals it is set aside, told of, and tried again after the others."""
     desk = Desk(row(1), row(2))
-    for _ in range(MOST_REFUSALS - 1):
+    for _ in range(MAX_REFUSALS - 1):
         desk.ack(desk.sent[-1], REFUSAL)
     note, following = desk.ack(desk.sent[-1], REFUSAL)
 
-    facts = {"key": f"{ONE}-1", "reason_code": REFUSAL, "refusals": MOST_REFUSALS}
-    assert note == Note("error", "ledger.report_refused", facts)
+    facts = {"key": f"{ONE}-1", "reason_code": REFUSAL, "refusals": MAX_REFUSALS}
+    assert note == LogEntry("error", "ledger.report_refused", facts)
     assert desk.delivery.refused == 1
     assert following.tag == f"report:{ONE}-2:1"
     mark, retried = desk.ack(following)
     assert mark == MarkPublished(f"{ONE}-2", 1)
     assert retried.tag == f"report:{ONE}-1:1"
     (note,) = desk.ack(retried, REFUSAL)
-    assert isinstance(note, Note)
-    assert (desk.delivery.owed, desk.delivery.refused) == (1, 1)
+    assert isinstance(note, LogEntry)
+    assert (desk.delivery.pending, desk.delivery.refused) == (1, 1)
 
 
 def test_every_report_that_is_set_aside_is_counted():
@@ -497,7 +497,7 @@ def test_what_waits_to_go_out_again_may_be_acknowledged_by_its_key():
     desk.ack_all()
     desk.reconnect()
 
-    assert desk.taken([Taken(f"{ONE}-2")]) == [SettleReports(((f"{ONE}-2", 1),))]
+    assert desk.taken([ReportAck(f"{ONE}-2")]) == [SettleReports(((f"{ONE}-2", 1),))]
 
 
 @pytest.mark.fault("F43")
@@ -506,17 +506,17 @@ def test_a_report_the_broker_can_never_take_is_set_aside_at_once_and_stays_owed(
     desk = Desk(row(1), row(2))
     note, following = desk.ack(desk.sent[-1], SET_ASIDE)
 
-    assert note.fields == {"key": f"{ONE}-1", "reason_code": SET_ASIDE, "refusals": MOST_REFUSALS}
+    assert note.fields == {"key": f"{ONE}-1", "reason_code": SET_ASIDE, "refusals": MAX_REFUSALS}
     assert following.tag == f"report:{ONE}-2:1"
     desk.ack(following)
-    assert (desk.delivery.owed, desk.delivery.unsettled) == (1, 1)
+    assert (desk.delivery.pending, desk.delivery.unsettled) == (1, 1)
     assert keys(desk.reconnect())[:1] == [f"{ONE}-1"]
 
 
 def test_a_refused_report_is_tried_again_on_a_new_connection_or_with_new_content():
     """A mended broker or a corrected report ends the quarantine."""
     desk = Desk(row(1))
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         desk.ack(desk.sent[-1], REFUSAL)
     assert desk.delivery.refused == 1
 
@@ -530,7 +530,7 @@ def test_a_refused_report_is_tried_again_on_a_new_connection_or_with_new_content
 def test_a_refused_report_is_tried_again_while_the_connection_lasts():
     """An access list is mended without a new connection; a refusal then costs one message."""
     desk = Desk(row(1))
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         desk.ack(desk.sent[-1], REFUSAL)
     assert desk.delivery.deadline_s() == desk.now_s + SET_ASIDE_S
     assert keys(desk.tick(SET_ASIDE_S - 1)) == []
@@ -540,17 +540,17 @@ def test_a_refused_report_is_tried_again_while_the_connection_lasts():
         assert keys(desk.ack(desk.sent[-1], REFUSAL)) == []
     assert keys(desk.tick(SET_ASIDE_S)) == [f"{ONE}-1"]
     desk.ack(desk.sent[-1])
-    assert (desk.delivery.owed, desk.delivery.refused) == (0, 0)
+    assert (desk.delivery.pending, desk.delivery.refused) == (0, 0)
 
 
 def test_a_refused_report_that_a_consumer_has_anyway_is_done_with():
     """It came by another way, and nothing is left to try."""
     desk = Desk(row(1))
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         desk.ack(desk.sent[-1], REFUSAL)
-    desk.taken([Taken(f"{ONE}-1")])
+    desk.taken([ReportAck(f"{ONE}-1")])
 
-    assert (desk.delivery.owed, desk.delivery.refused) == (0, 0)
+    assert (desk.delivery.pending, desk.delivery.refused) == (0, 0)
     assert keys(desk.reconnect()) == []
 
 
@@ -568,7 +568,7 @@ def test_a_replay_publishes_what_was_settled_and_what_waits_to_be():
 
     assert keys(desk.sent[before:]) == [f"{ONE}-1", f"{ONE}-2"]
     assert desk.sent[before].payload == report_document(settled, personal_data=False, salt=SALT)
-    assert desk.delivery.owed == 0
+    assert desk.delivery.pending == 0
 
 
 def test_a_replay_of_what_is_owed_anyway_adds_nothing():
@@ -582,7 +582,7 @@ def test_what_is_under_way_when_the_store_is_opened_anew_is_under_way_once():
     """It was handed over: a consumer's bare key means it, and the broker's word ends it."""
     desk = Desk(row(1))
     assert desk.take(desk.delivery.opened([row(1)], desk.now_s)) == []
-    assert desk.taken([Taken(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
+    assert desk.taken([ReportAck(f"{ONE}-1")]) == [SettleReports(((f"{ONE}-1", 1),))]
 
     other = Desk(row(1), row(2))
     other.take(other.delivery.opened([row(1), row(2)], other.now_s))
@@ -604,7 +604,7 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.delivery = Delivery(Topics("charger"), personal_data=False, salt=SALT, window=2)
+        self.delivery = ReportDelivery(Topics("charger"), personal_data=False, salt=SALT, window=2)
         self.now_s = START_S
         self.rows = {}  # what the store holds, by key
         self.flying = {}  # handed over and not answered, by tag
@@ -632,7 +632,7 @@ class Life(RuleBasedStateMachine):
         del self.volatile[tag]
         _, key, revision = tag.split(":")
         self.consumed[key] = max(self.consumed.get(key, 0), int(revision))
-        return Taken(key, int(revision))
+        return ReportAck(key, int(revision))
 
     def answer(self, code):
         message = self.flying.pop(next(iter(self.flying)))
@@ -667,7 +667,7 @@ class Life(RuleBasedStateMachine):
     @rule(speaks=st.booleans())
     def the_consumer_gets_one(self, speaks):
         taken = self.consume(next(iter(self.volatile)))
-        self.take(self.delivery.taken([taken] if speaks else [], self.now_s))
+        self.take(self.delivery.acknowledged([taken] if speaks else [], self.now_s))
 
     @rule(dies=st.booleans())
     def the_connection_breaks(self, dies):
@@ -699,8 +699,8 @@ class Life(RuleBasedStateMachine):
     def what_is_counted_by_the_way_is_what_there_is(self):
         """It is asked at every event, so it must not look at every charger."""
         delivery = self.delivery
-        assert delivery.refused == sum(len(lane.set_aside) for lane in delivery._lanes.values())
-        tries_s = [lane.not_before_s for lane in delivery._probing.values()]
+        assert delivery.refused == sum(len(queue.set_aside) for queue in delivery._queues.values())
+        tries_s = [queue.not_before_s for queue in delivery._probing.values()]
         assert delivery._next_probe_s() == min(tries_s, default=None)
 
     def teardown(self):
@@ -710,7 +710,7 @@ class Life(RuleBasedStateMachine):
             self.answer(0)
         self.time_passes(fifths=5)
         assert self.delivery.deadline_s() is None
-        assert (self.delivery.owed, self.delivery.unsettled) == (0, 0)
+        assert (self.delivery.pending, self.delivery.unsettled) == (0, 0)
         for key, stored in self.rows.items():
             assert stored.settled
             assert self.consumed[key] == stored.revision
@@ -723,7 +723,7 @@ def test_at_qos_0_what_was_set_aside_is_tried_again_behind_the_last_of_the_other
     """As at a broker that holds: it may be mended, and nothing else of its charger waits."""
     desk = Desk(row(1), row(2), connected=False)
     desk.take(desk.delivery.connected(desk.now_s, holds=False))
-    for _ in range(MOST_REFUSALS):
+    for _ in range(MAX_REFUSALS):
         desk.ack(desk.sent[-1], REFUSAL)
     assert keys(desk.sent)[-1] == f"{ONE}-2"
 
@@ -734,12 +734,12 @@ def test_at_qos_0_what_was_set_aside_is_tried_again_behind_the_last_of_the_other
 def test_a_consumer_s_word_about_something_of_ours_tells_that_there_is_one(is_known):
     """From then on what nobody is subscribed to is owed, and not merely kept."""
     desk = Desk(connected=False)
-    desk.delivery = Delivery(Topics("charger"), personal_data=False, salt=SALT)
+    desk.delivery = ReportDelivery(Topics("charger"), personal_data=False, salt=SALT)
     desk.take(desk.delivery.opened((row(1), row(2)), desk.now_s, has_consumer=False))
     desk.reconnect()
     (first,) = desk.sent
-    desk.taken([Taken(f"{ONE}-1" if is_known else "another")])
+    desk.taken([ReportAck(f"{ONE}-1" if is_known else "another")])
     desk.ack(first)
     desk.ack(desk.sent[-1], NO_SUBSCRIBERS)
 
-    assert desk.delivery.owed == 1
+    assert desk.delivery.pending == 1

@@ -5,14 +5,14 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.sessions.gaps import LARGEST_GAP, Gap, Known, gaps, spelled
+from bridge.core.sessions.gaps import MAX_GAP, Gap, StoredSession, format_ranges, gaps
 from tests.core.sessions.rows import HOUR, NOON
 
 
 def known(number, hour=None):
     """A session that ended some hours after noon; by default as many as its number."""
     end = NOON + (number if hour is None else hour) * HOUR
-    return Known(number, end - HOUR / 2, end)
+    return StoredSession(number, end - HOUR / 2, end)
 
 
 def test_a_gap_says_which_numbers_and_between_which_moments():
@@ -34,21 +34,21 @@ def test_a_reset_counter_is_no_gap():
 
 def test_a_counter_that_was_set_is_no_gap():
     """A jump no charger makes by charging is not a list of a million missing sessions."""
-    assert gaps([known(1), known(LARGEST_GAP + 3, 9)]) == ()
-    assert len(gaps([known(1), known(LARGEST_GAP + 2, 9)])) == 1
+    assert gaps([known(1), known(MAX_GAP + 3, 9)]) == ()
+    assert len(gaps([known(1), known(MAX_GAP + 2, 9)])) == 1
 
 
 def test_a_number_known_from_another_time_is_not_missing():
     """A charger whose clock was wrong for one session reported it all the same."""
-    wrong = Known(435, NOON - timedelta(days=9000), NOON - timedelta(days=9000))
+    wrong = StoredSession(435, NOON - timedelta(days=9000), NOON - timedelta(days=9000))
 
     assert gaps([known(434), known(436), wrong]) == ()
 
 
 def test_numbers_are_spelled_as_people_do():
     """Neighbours are joined."""
-    assert spelled([442, 440, 437, 441]) == "437, 440-442"
-    assert spelled([]) == ""
+    assert format_ranges([442, 440, 437, 441]) == "437, 440-442"
+    assert format_ranges([]) == ""
 
 
 @given(st.sets(st.integers(0, 40), min_size=1), st.sets(st.integers(0, 40)))

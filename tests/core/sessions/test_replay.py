@@ -6,10 +6,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.effects import Note, ReadReports
-from bridge.core.events import ReportsNotRead, ReportsRead
-from bridge.core.sessions.consumer_messages import ReplayWish
-from bridge.core.sessions.replay import MOST_WISHES, REFILL_AT, Replay
+from bridge.core.effects import LogEntry, ReadReports
+from bridge.core.events import ReportsRead, ReportsReadFailed
+from bridge.core.sessions.consumer_messages import ReplayRequest
+from bridge.core.sessions.replay import MAX_REQUESTS, REFILL_AT, Replay
 from bridge.errors import StoreError
 from tests.core.sessions.rows import NOON, row
 
@@ -38,7 +38,7 @@ def test_every_stored_report_comes_exactly_once(hours, page):
         for number, hour in enumerate(hours)
     ]
     replay = make(page)
-    replay.ask(ReplayWish())
+    replay.request(ReplayRequest())
     seen = []
     while asks := list(replay.due(0)):
         (ask,) = asks
@@ -52,7 +52,7 @@ def test_every_stored_report_comes_exactly_once(hours, page):
 def test_the_wish_is_what_is_read():
     """Since and charger reach the store."""
     replay = make()
-    replay.ask(ReplayWish(NOON, "EH123456"))
+    replay.request(ReplayRequest(NOON, "EH123456"))
 
     assert list(replay.due(0)) == [ReadReports(1, "EH123456", NOON, limit=3)]
     assert list(replay.due(0)) == []
@@ -62,7 +62,7 @@ def test_the_next_page_waits_until_the_last_is_nearly_gone():
     """A year of reports does not fill the memory."""
     rows = [row(number) for number in range(10)]
     replay = make()
-    replay.ask(ReplayWish())
+    replay.request(ReplayRequest())
     (ask,) = replay.due(0)
     replay.read(stored(rows, ask))
 
@@ -73,13 +73,13 @@ def test_the_next_page_waits_until_the_last_is_nearly_gone():
 def test_wishes_wait_for_each_other_and_not_too_many():
     """One after the other; the same one twice is one."""
     replay = make()
-    wishes = [ReplayWish(None, f"EH00000{n}") for n in range(MOST_WISHES)]
-    assert all(replay.ask(wish) for wish in wishes)
-    assert not replay.ask(ReplayWish())
+    wishes = [ReplayRequest(None, f"EH00000{n}") for n in range(MAX_REQUESTS)]
+    assert all(replay.request(request) for request in wishes)
+    assert not replay.request(ReplayRequest())
 
     (ask,) = replay.due(0)
     replay.read(ReportsRead(ask.read_id, ()))
-    assert not replay.ask(wishes[1])
+    assert not replay.request(wishes[1])
     (ask,) = replay.due(0)
     assert ask.charger_id == "EH000001"
 
@@ -87,12 +87,12 @@ def test_wishes_wait_for_each_other_and_not_too_many():
 def test_a_store_that_cannot_be_read_ends_the_wish_with_a_note():
     """Whoever asked can ask again; the next in line is not held up."""
     replay = make()
-    replay.ask(ReplayWish())
-    replay.ask(ReplayWish(NOON))
+    replay.request(ReplayRequest())
+    replay.request(ReplayRequest(NOON))
     (ask,) = replay.due(0)
 
-    (note,) = replay.not_read(ReportsNotRead(ask.read_id, StoreError("gone")))
-    assert note == Note("warning", "session.replay_failed", {"error": "gone"})
+    (note,) = replay.not_read(ReportsReadFailed(ask.read_id, StoreError("gone")))
+    assert note == LogEntry("warning", "session.replay_failed", {"error": "gone"})
     (ask,) = replay.due(0)
     assert ask.since == NOON
     assert not replay.owns(ask.read_id + 1)

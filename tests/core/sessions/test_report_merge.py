@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.sessions.report_merge import entered, find_row, merged, report_document
-from bridge.core.value_format import hashed
+from bridge.core.sessions.report_merge import entered, find_row, merge_reports, report_document
+from bridge.core.value_format import pseudonymize
 from tests.core.sessions.rows import HOUR, REPORT, TAG
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -29,10 +29,10 @@ def test_the_document_is_the_contracts_to_the_letter():
         '"energy_kwh":0.411273,"meter_start_kwh":1277.872637,"meter_stop_kwh":1278.28391,'
         '"auth_reason":3,"auth_reason_name":"offline_whitelist","offline":true,'
         '"incomplete":[],"clock":"ok",'
-        f'"auth":"{hashed(TAG, SALT)}","source":"stream",'
+        f'"auth":"{pseudonymize(TAG, SALT)}","source":"stream",'
         '"measured_at":"2026-11-22T13:00:00Z","received_at":"2026-11-22T13:00:00Z"}'
     )
-    assert hashed(TAG, SALT).startswith("sha256:")
+    assert pseudonymize(TAG, SALT).startswith("sha256:")
 
 
 def test_the_tag_is_shown_only_when_the_operator_says_so():
@@ -86,17 +86,17 @@ def test_the_same_content_from_elsewhere_is_nothing_new():
     """Source and times of arrival are not content."""
     again = replace(REPORT, source="poll", measured_at=NOON + 2 * HOUR, received_at=NOON + 3 * HOUR)
 
-    assert merged(REPORT, again) is REPORT
+    assert merge_reports(REPORT, again) is REPORT
 
 
 def test_a_correction_counts_and_an_older_record_does_not():
     """Of two records the one the charger made later is believed."""
     fixed = replace(REPORT, energy_kwh=0.5, measured_at=NOON + 2 * HOUR)
 
-    assert merged(REPORT, fixed) == fixed
-    assert merged(fixed, REPORT) is fixed
+    assert merge_reports(REPORT, fixed) == fixed
+    assert merge_reports(fixed, REPORT) is fixed
     same_moment = replace(REPORT, energy_kwh=0.6)
-    assert merged(REPORT, same_moment) == same_moment
+    assert merge_reports(REPORT, same_moment) == same_moment
 
 
 def test_a_backfilled_record_never_erases_or_overrides_what_the_charger_said():
@@ -112,20 +112,20 @@ def test_a_backfilled_record_never_erases_or_overrides_what_the_charger_said():
         measured_at=NOON + 9 * HOUR,
     )
 
-    assert merged(REPORT, backfilled) is REPORT
-    came_first = merged(backfilled, REPORT)
+    assert merge_reports(REPORT, backfilled) is REPORT
+    came_first = merge_reports(backfilled, REPORT)
     assert came_first == REPORT
     gap = replace(REPORT, meter_stop_kwh=None)
-    assert merged(gap, backfilled) == replace(gap, meter_stop_kwh=REPORT.meter_stop_kwh)
+    assert merge_reports(gap, backfilled) == replace(gap, meter_stop_kwh=REPORT.meter_stop_kwh)
 
 
 def test_a_correction_without_a_reason_leaves_the_one_that_was_told():
     """And one with a reason of its own, or a tag alone, replaces both."""
     later = replace(REPORT, measured_at=NOON + 2 * HOUR, energy_kwh=0.5)
-    silent = merged(REPORT, replace(later, auth_reason=None, auth=""))
+    silent = merge_reports(REPORT, replace(later, auth_reason=None, auth=""))
     assert (silent.energy_kwh, silent.auth_reason, silent.auth) == (0.5, 3, TAG)
     for auth_reason, auth in ((7, ""), (None, "04AA"), (7, "04AA")):
-        told = merged(REPORT, replace(later, auth_reason=auth_reason, auth=auth))
+        told = merge_reports(REPORT, replace(later, auth_reason=auth_reason, auth=auth))
         assert (told.auth_reason, told.auth) == (auth_reason, auth)
 
 
@@ -135,7 +135,7 @@ def test_what_one_of_two_records_knows_is_known(field):
     later = replace(REPORT, measured_at=NOON + 2 * HOUR, energy_kwh=0.5)
     held = getattr(REPORT, field)
     for one, other, known in ((held, None, held), (None, held, held), (held, held + 1, held + 1)):
-        told = merged(replace(REPORT, **{field: one}), replace(later, **{field: other}))
+        told = merge_reports(replace(REPORT, **{field: one}), replace(later, **{field: other}))
         assert getattr(told, field) == known
 
 
@@ -146,7 +146,7 @@ def test_a_time_that_could_not_be_does_not_become_right_by_waiting():
     )
     again = replace(wrong, doubtful=(), placed_at=None, measured_at=NOON + 400 * HOUR)
 
-    assert merged(wrong, again).doubtful == ("ended_at",)
+    assert merge_reports(wrong, again).doubtful == ("ended_at",)
 
 
 def test_what_is_new_is_written_and_what_is_not_is_left_alone():
@@ -164,8 +164,8 @@ def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
         REPORT, ended_at=NOON + 9999 * HOUR, doubtful=("ended_at",), placed_at=NOON + HOUR
     )
     later = replace(wrong, energy_kwh=0.5, measured_at=NOON + 3 * HOUR, placed_at=NOON + 3 * HOUR)
-    assert merged(wrong, later).at == NOON + HOUR
-    mended = merged(wrong, replace(REPORT, source="backfill", ended_at=NOON + 2 * HOUR))
+    assert merge_reports(wrong, later).at == NOON + HOUR
+    mended = merge_reports(wrong, replace(REPORT, source="backfill", ended_at=NOON + 2 * HOUR))
     assert (mended.at, mended.doubtful, mended.placed_at) == (NOON + 2 * HOUR, (), None)
 
 
@@ -182,7 +182,7 @@ def test_a_lost_correction_comes_from_the_list_in_any_order(order):
     ]
     held = records[order[0]]
     for index in order[1:]:
-        held = merged(held, records[index])
+        held = merge_reports(held, records[index])
 
     assert (held.energy_kwh, held.ended_at) == (9.5, NOON + 2 * HOUR)
     assert (held.auth, held.auth_reason) == (TAG, 3)
@@ -200,7 +200,7 @@ def test_any_order_of_records_ends_on_the_same_content(order):
     ]
     held = records[order[0]]
     for index in order[1:]:
-        held = merged(held, records[index])
+        held = merge_reports(held, records[index])
 
     assert (held.energy_kwh, held.auth_reason, held.auth) == (0.6, 3, TAG)
     assert held.meter_stop_kwh == REPORT.meter_stop_kwh
@@ -335,7 +335,7 @@ def test_a_time_that_turns_out_to_lie_ahead_is_marked():
     ahead = replace(REPORT, ended_at=NOON + 50 * HOUR)
     again = replace(ahead, doubtful=("ended_at",), placed_at=NOON, measured_at=NOON + 2 * HOUR)
 
-    known = merged(ahead, again)
+    known = merge_reports(ahead, again)
     assert (known.doubtful, known.placed_at) == (("ended_at",), NOON)
 
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.effects import Note, TendStore
-from bridge.core.events import StoreTended
+from bridge.core.effects import LogEntry, MaintainStore
+from bridge.core.events import StoreMaintained
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.sessions.retention import (
     COMMANDS_KEPT,
     FIRST_S,
@@ -33,7 +33,7 @@ def make():
 
 def at(mono_s, *, trusted=True):
     """A moment so many seconds after noon."""
-    return Moment(NOON + timedelta(seconds=mono_s), mono_s, trusted)
+    return Timestamp(NOON + timedelta(seconds=mono_s), mono_s, trusted)
 
 
 def alerts(effects):
@@ -49,22 +49,22 @@ def test_once_a_day_what_is_settled_and_old_is_forgotten():
     assert list(retention.tick(at(FIRST_S - 1))) == []
     now = at(FIRST_S)
     kept = timedelta(days=90)
-    assert list(retention.tick(now)) == [TendStore(now.wall - kept, now.wall - COMMANDS_KEPT)]
+    assert list(retention.tick(now)) == [MaintainStore(now.wall - kept, now.wall - COMMANDS_KEPT)]
 
     asked = []
     while (due_s := retention.deadline_s()) < FIRST_S + FORGET_EVERY_S:
         asked.extend(retention.tick(at(due_s)))
-    assert set(asked) == {TendStore()}
+    assert set(asked) == {MaintainStore()}
     assert len(asked) == FORGET_EVERY_S / MEASURE_EVERY_S - 1
     now = at(FIRST_S + FORGET_EVERY_S)
-    assert list(retention.tick(now)) == [TendStore(now.wall - kept, now.wall - COMMANDS_KEPT)]
+    assert list(retention.tick(now)) == [MaintainStore(now.wall - kept, now.wall - COMMANDS_KEPT)]
 
 
 @pytest.mark.fault("F10")
 def test_nothing_is_forgotten_while_the_clock_is_not_trusted():
     """A clock that stands in the future would remove everything; the size is still measured."""
     retention = make()
-    assert list(retention.tick(at(FIRST_S, trusted=False))) == [TendStore()]
+    assert list(retention.tick(at(FIRST_S, trusted=False))) == [MaintainStore()]
 
     (effect,) = retention.tick(at(FIRST_S + MEASURE_EVERY_S))
     assert effect.settled_before is not None
@@ -83,7 +83,7 @@ def test_each_level_is_told_and_its_end_too():
     retention = make()
     said = []
     for share in (0.5, 0.79, 0.8, 0.81, 0.95, 1.0, 0.96, 0.2):
-        said.extend(alerts(retention.tended(StoreTended(share, 7 * MIB), at(0))))
+        said.extend(alerts(retention.maintained(StoreMaintained(share, 7 * MIB), at(0))))
 
     assert [json.loads(one)["message"] if one else "" for one in said] == [
         "the store is filling up (80% used, 7 MiB free)",
@@ -98,16 +98,16 @@ def test_a_warning_does_not_outlast_what_it_warns_of():
     """While somebody is warned the store is measured often; afterwards seldom again."""
     retention = make()
     list(retention.tick(at(FIRST_S)))
-    list(retention.tended(StoreTended(1.0, MIB), at(FIRST_S)))
+    list(retention.maintained(StoreMaintained(1.0, MIB), at(FIRST_S)))
     assert retention.deadline_s() == FIRST_S + WARNED_EVERY_S
 
     list(retention.tick(at(FIRST_S + WARNED_EVERY_S)))
-    list(retention.tended(StoreTended(0.1, MIB), at(FIRST_S + WARNED_EVERY_S)))
+    list(retention.maintained(StoreMaintained(0.1, MIB), at(FIRST_S + WARNED_EVERY_S)))
     assert retention.deadline_s() == FIRST_S + WARNED_EVERY_S + MEASURE_EVERY_S
 
 
 def test_what_was_forgotten_is_noted():
     """The operator can see that retention works."""
-    note = Note("info", "store.forgot", {"rows": 3})
+    note = LogEntry("info", "store.forgot", {"rows": 3})
 
-    assert list(make().tended(StoreTended(0.1, MIB, 3), at(0))) == [note]
+    assert list(make().maintained(StoreMaintained(0.1, MIB, 3), at(0))) == [note]

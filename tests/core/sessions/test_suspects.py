@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from bridge.core.alerts import Alerts
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.sessions.suspects import NAMED_FOR, NAMED_IN_ALERT, Suspects
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import NOON, row
 
-NOW = Moment(NOON + timedelta(days=1), 1000.0)
+NOW = Timestamp(NOON + timedelta(days=1), 1000.0)
 
 
 def odd(number):
@@ -42,9 +42,9 @@ def test_it_is_let_go_after_a_week_by_a_clock_that_can_be_believed():
     suspects = Suspects(Alerts(Topics()))
     list(suspects.saved([odd(2)], NOW))
     later = NOW.wall + NAMED_FOR
-    assert said(suspects.tick(Moment(later, 2000.0, trusted=False))) == []
+    assert said(suspects.tick(Timestamp(later, 2000.0, trusted=False))) == []
 
-    assert said(suspects.tick(Moment(later, 2000.0))) == [b""]
+    assert said(suspects.tick(Timestamp(later, 2000.0))) == [b""]
 
 
 def test_many_are_counted():

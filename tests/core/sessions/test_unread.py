@@ -8,14 +8,14 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.effects import ForgetTexts, KeepText
 from bridge.core.messages import Publish
-from bridge.core.records.moment import Moment
+from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.unread import MOST, Unread
+from bridge.core.sessions.unread import MAX_UNREAD, Unread
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NOW = Moment(NOON + 2 * HOUR, 1000.0)
+NOW = Timestamp(NOON + 2 * HOUR, 1000.0)
 TOPIC = f"charger/bridge/alert/session_unreadable/{ONE}"
 SECOND = timedelta(seconds=1)
 # Told when REPORT ended.
@@ -153,7 +153,7 @@ def test_what_the_store_holds_is_named_again_and_it_gets_what_it_lacks(unread):
 
 def test_texts_of_one_charger_are_bounded_and_counted(unread):
     """A charger that tells nothing but nonsense fills no memory."""
-    for number in range(MOST + 3):
+    for number in range(MAX_UNREAD + 3):
         effects = list(unread.take(replace(TEXT, text=str(number)), NOW))
 
     assert any(isinstance(effect, ForgetTexts) for effect in effects)
@@ -164,7 +164,7 @@ def test_it_is_given_up_after_retention_s_time(unread):
     """While the clock can be believed; else a year passes in a second."""
     list(unread.take(TEXT, NOW))
     late = NOW.wall + timedelta(days=91)
-    assert list(unread.looked(ONE, Moment(late, 2000.0, trusted=False))) == []
+    assert list(unread.looked(ONE, Timestamp(late, 2000.0, trusted=False))) == []
     assert list(unread.looked(ONE, NOW)) == []
 
-    assert said(unread.looked(ONE, Moment(late, 2000.0))) == [b""]
+    assert said(unread.looked(ONE, Timestamp(late, 2000.0))) == [b""]

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.records.moment import Moment
-from bridge.core.sources.absence import CLOSEST_S, EMPTY_FOR_S, WITHIN_S, Absence
+from bridge.core.records.moment import Timestamp
+from bridge.core.sources.absence import EMPTY_FOR_S, MIN_INTERVAL_S, WINDOW_S, Absence
 from tests.conftest import NOON
 
 ONE, TWO = "EH123456", "EH123457"
@@ -17,7 +17,7 @@ def lists(absence, *spoken, start=0.0, every=60.0, is_whole=True):
     found = []
     for number, ids in enumerate(spoken):
         seconds = start + number * every
-        now = Moment(NOON + timedelta(seconds=seconds), seconds)
+        now = Timestamp(NOON + timedelta(seconds=seconds), seconds)
         found.append(absence.listed(ids, BOTH, now, is_whole=is_whole))
     return found
 
@@ -48,13 +48,13 @@ def test_a_list_with_it_in_between_starts_the_count_again(absence):
 
 def test_lists_too_far_apart_prove_nothing(absence):
     """Three within a quarter of an hour; of slower ones the last three count."""
-    assert lists(absence, *[(ONE,)] * 5, every=WITHIN_S) == [()] * 5
-    assert lists(absence, *[(ONE,)] * 2, start=4 * WITHIN_S + 60.0) == [(), (TWO,)]
+    assert lists(absence, *[(ONE,)] * 5, every=WINDOW_S) == [()] * 5
+    assert lists(absence, *[(ONE,)] * 2, start=4 * WINDOW_S + 60.0) == [(), (TWO,)]
 
 
 def test_what_is_said_twice_in_one_breath_counts_once(absence):
     """A hub that hints again and again makes us ask again and again."""
-    assert lists(absence, *[(ONE,)] * 5, every=CLOSEST_S / 10) == [()] * 5
+    assert lists(absence, *[(ONE,)] * 5, every=MIN_INTERVAL_S / 10) == [()] * 5
 
 
 def test_a_list_that_was_not_read_whole_proves_nothing(absence):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.sources.polling import (
-    CLOSEST_S,
     GRACE_S,
-    LOST_AFTER_S,
+    MIN_INTERVAL_S,
+    READ_TIMEOUT_S,
     REFUSED_GRACE_S,
     WINDOW_S,
     Polling,
@@ -175,8 +175,8 @@ def test_a_charger_that_joins_is_read_at_once_and_one_that_left_is_not():
     polling.answered("EH000001", 1.0)
     polling.failed("EH000001", 1.0)
 
-    assert polling.deadline_s() == CLOSEST_S
-    assert polling.due(CLOSEST_S) == ("EH000002",)
+    assert polling.deadline_s() == MIN_INTERVAL_S
+    assert polling.due(MIN_INTERVAL_S) == ("EH000002",)
     polling.watch((), 0.0)
     assert polling.deadline_s() is None
 
@@ -188,8 +188,8 @@ def test_one_read_at_a_time():
     assert polling.due(0.0) == ("EH000001",)
 
     assert polling.due(50.0) == ()
-    assert polling.deadline_s() == LOST_AFTER_S
-    assert polling.due(LOST_AFTER_S) == ("EH000001",)
+    assert polling.deadline_s() == READ_TIMEOUT_S
+    assert polling.due(READ_TIMEOUT_S) == ("EH000001",)
 
 
 @pytest.mark.fault("F26")
@@ -274,7 +274,7 @@ def test_the_endpoint_limit_is_never_passed(count, interval_s, moves):
                     polling.answered(charger_id, now_s)
 
     moments = [moment for moment, _ in reads]
-    assert all(b - a >= CLOSEST_S - 1e-6 for a, b in pairwise(moments))
+    assert all(b - a >= MIN_INTERVAL_S - 1e-6 for a, b in pairwise(moments))
     assert all(sum(a <= b < a + WINDOW_S for b in moments) <= 100 for a in moments)
 
 

@@ -6,29 +6,29 @@ import pytest
 
 from bridge.core.easee.rate_limits import LIMITS
 from bridge.core.easee.rest_requests import Endpoint
-from bridge.core.events import CloudLink
-from bridge.core.records.moment import Moment
-from bridge.core.sources.recovery_probe import EVERY_S, Probe
+from bridge.core.events import CloudStatusChanged
+from bridge.core.records.moment import Timestamp
+from bridge.core.sources.recovery_probe import EVERY_S, RecoveryProbe
 from tests.conftest import NOON
 
-OK = CloudLink("ok")
+OK = CloudStatusChanged("ok")
 
 
 def at(seconds):
     """Build the moment so many seconds after noon."""
-    return Moment(NOON + timedelta(seconds=seconds), seconds)
+    return Timestamp(NOON + timedelta(seconds=seconds), seconds)
 
 
 def in_trouble(state="unavailable"):
     """Make a probe that heard of trouble at noon."""
-    probe = Probe()
-    probe.link(CloudLink(state, "no answer"), at(0))
+    probe = RecoveryProbe()
+    probe.link(CloudStatusChanged(state, "no answer"), at(0))
     return probe
 
 
 def test_nothing_is_asked_while_all_is_well():
     """A REST side that works is left alone."""
-    probe = Probe()
+    probe = RecoveryProbe()
     probe.link(OK, at(0))
 
     assert probe.deadline_s() is None
@@ -56,7 +56,7 @@ def test_the_end_of_an_outage_is_seen_within_a_minute():
 def test_trouble_that_is_told_again_does_not_put_it_off():
     """A trouble that changes its name every few seconds is asked about in time all the same."""
     probe = in_trouble()
-    probe.link(CloudLink("auth_failed", "refused"), at(EVERY_S - 1))
+    probe.link(CloudStatusChanged("auth_failed", "refused"), at(EVERY_S - 1))
 
     assert probe.deadline_s() == EVERY_S
 

@@ -24,7 +24,7 @@ from bridge.core.records.command_row import CommandRow
 log = structlog.get_logger()
 
 # More repetitions than these are nobody's mistake any more.
-MOST_FINAL = 10_000
+MAX_FINAL_ROWS = 10_000
 # How far it may be exceeded before somebody looks: looking costs.
 SLACK = 256
 
@@ -123,6 +123,6 @@ def _prune(db: sqlite3.Connection) -> int:
     gone = db.execute(
         "DELETE FROM command WHERE rowid IN (SELECT rowid FROM command WHERE answer <> x''"
         " ORDER BY received_at DESC, key DESC LIMIT -1 OFFSET ?)",
-        (MOST_FINAL,),
+        (MAX_FINAL_ROWS,),
     )
     return gone.rowcount

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.plain_file import kind, open_plain
-from bridge.adapters.store.sqlite.quota import HINT, Room
+from bridge.adapters.store.sqlite.quota import HINT, Quota
 from bridge.adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, lenient_text
 from bridge.errors import StoreError, StoreFull, StoreLocked
 
@@ -27,9 +27,9 @@ SIDECARS = ("", "-wal", "-shm")
 # salt, and what an earlier start moved aside.
 BESIDE = (*SIDECARS, "-journal", ".lock", ".salt", *(f".damaged{suffix}" for suffix in SIDECARS))
 # A bridge starts within seconds. What is not checked by then is checked when it is read.
-CHECKED_WITHIN_S = 2.0
+CHECK_TIMEOUT_S = 2.0
 # How often SQLite looks whether its time is up, in its own instructions: about every millisecond.
-LOOK_EVERY = 10_000
+PROGRESS_INSTRUCTIONS = 10_000
 
 NOT_A_STORE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # After these the connection cannot be trusted with another commit.
@@ -150,7 +150,7 @@ def is_empty(path: Path) -> bool:
     return not (path.exists() and path.stat().st_size > 0)
 
 
-def open_file(path: Path, room: Room) -> tuple[sqlite3.Connection, int]:
+def open_file(path: Path, quota: Quota) -> tuple[sqlite3.Connection, int]:
     """Open or create the file, checked, of the newest version, in autocommit mode.
 
     Returns:
@@ -170,13 +170,13 @@ def open_file(path: Path, room: Room) -> tuple[sqlite3.Connection, int]:
         sync_directory(path.parent)
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
-        return db, _prepare(db, room)
+        return db, _prepare(db, quota)
     except BaseException:
         db.close()
         raise
 
 
-def _prepare(db: sqlite3.Connection, room: Room) -> int:
+def _prepare(db: sqlite3.Connection, quota: Quota) -> int:
     db.text_factory = lenient_text
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     # A new file becomes a write-ahead one by way of a rollback journal. Under FULL the power can
@@ -186,9 +186,9 @@ def _prepare(db: sqlite3.Connection, room: Room) -> int:
     # NORMAL would keep the file sound and lose the last commits when the power goes: 134 of 150
     # simulated power cuts did. A gateway loses power exactly when it has reports to keep.
     db.execute("PRAGMA synchronous = FULL")
-    db.execute(f"PRAGMA max_page_count = {room.max_pages}")
+    db.execute(f"PRAGMA max_page_count = {quota.max_pages}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    db.execute(f"PRAGMA wal_autocheckpoint = {room.checkpoint_pages}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {quota.checkpoint_pages}")
     db.execute("PRAGMA trusted_schema = OFF")
     # What is deleted is overwritten where that costs nothing: tags are in it.
     db.execute("PRAGMA secure_delete = FAST")
@@ -211,7 +211,7 @@ def _prepare(db: sqlite3.Connection, room: Room) -> int:
 
 def _check(db: sqlite3.Connection) -> None:
     """Look for damage; the indices too, or a row could be stored twice."""
-    with bounded(db, CHECKED_WITHIN_S):
+    with bounded(db, CHECK_TIMEOUT_S):
         if (verdict := _pragma(db, "integrity_check(1)")) != "ok":
             raise ForeignFile(f"damaged: {str(verdict)[:80]}")
 
@@ -259,7 +259,7 @@ def time_limit(seconds: float) -> Iterator[threading.Event]:
 def bounded(db: sqlite3.Connection, seconds: float) -> Iterator[None]:
     """End the block quietly where it asks SQLite for something after its time is up."""
     with time_limit(seconds) as is_late:
-        db.set_progress_handler(is_late.is_set, LOOK_EVERY)
+        db.set_progress_handler(is_late.is_set, PROGRESS_INSTRUCTIONS)
         try:
             yield
         except sqlite3.OperationalError as exc:

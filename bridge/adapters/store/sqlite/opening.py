@@ -22,7 +22,7 @@ import structlog
 
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
 from bridge.adapters.store.sqlite.database_file import (
-    CHECKED_WITHIN_S,
+    CHECK_TIMEOUT_S,
     NOT_THE_FILE,
     ForeignFile,
     bounded,
@@ -32,18 +32,23 @@ from bridge.adapters.store.sqlite.database_file import (
     require_files,
     transaction,
 )
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.recovery.quarantine import (
     finish_moving,
-    keep_aside,
-    set_aside,
+    quarantine,
+    rotate_quarantine,
     unfinished,
 )
-from bridge.adapters.store.sqlite.recovery.row_recovery import Finds, salvage, search, search_aside
+from bridge.adapters.store.sqlite.recovery.row_recovery import (
+    RecoveredRows,
+    insert_recovered,
+    search,
+    search_aside,
+)
 from bridge.adapters.store.sqlite.recovery.wal_reader import read_log
 from bridge.adapters.store.sqlite.salt_file import salt_file
 from bridge.core.commands.state_machine import State
-from bridge.core.store_status import OpenedStore
+from bridge.core.store_status import StoreContents
 
 log = structlog.get_logger()
 
@@ -54,13 +59,13 @@ IN_USE = "INSERT OR REPLACE INTO meta VALUES ('in_use', ?)"
 
 
 def open_store(
-    path: Path, room: Room, *, again: bool = False
-) -> tuple[sqlite3.Connection, OpenedStore]:
+    path: Path, quota: Quota, *, again: bool = False
+) -> tuple[sqlite3.Connection, StoreContents]:
     """Open or create a store, and say what it holds and what happened to it.
 
     Args:
         path: The file.
-        room: Its limits.
+        quota: Its limits.
         again: This process had it open and closed it after an error; that took the log away.
 
     Raises:
@@ -71,30 +76,30 @@ def open_store(
     require_files(path)
     finish_moving(path)
     try:
-        return _open(path, room, again=again)
+        return _open(path, quota, again=again)
     except DAMAGE as exc:
         if primary_code(exc) in NOT_THE_FILE:
             raise
-        set_aside(path, str(exc))
-    return _open(path, room, again=True)
+        quarantine(path, str(exc))
+    return _open(path, quota, again=True)
 
 
-def _open(path: Path, room: Room, *, again: bool) -> tuple[sqlite3.Connection, OpenedStore]:
+def _open(path: Path, quota: Quota, *, again: bool) -> tuple[sqlite3.Connection, StoreContents]:
     """Open the file as it is, and take over what an earlier one holds that was set aside."""
     held_log = read_log(path)
     if is_empty(path) and held_log.frames:
         raise ForeignFile("its main file is gone")  # SQLite would delete the log
     aside = unfinished(path)
     is_gone = aside is None and is_empty(path) and salt_file(path).exists()
-    db, taken = open_file(path, room)
+    db, taken = open_file(path, quota)
     with _closed_if_it_fails(db):
         lost = () if is_gone else held_log.lost(taken)
         is_cut = is_gone or bool(lost) or held_log.committed > taken
         is_cut = is_cut or (not held_log.is_log and not again and _was_in_use(db))
-        finds = search(lost) if aside is None else search_aside(aside, lost)
-        is_cut = is_cut or finds.is_cut_short
-        opened = _take_over(db, room, finds, in_doubt=is_cut or aside is not None)
-        moved_to = "" if aside is None else str(keep_aside(path))
+        recovered = search(lost) if aside is None else search_aside(aside, lost)
+        is_cut = is_cut or recovered.is_cut_short
+        opened = _take_over(db, quota, recovered, in_doubt=is_cut or aside is not None)
+        moved_to = "" if aside is None else str(rotate_quarantine(path))
         opened = replace(opened, quarantined=moved_to, incomplete=is_cut)
     if moved_to or is_cut or opened.damaged:
         log.error(
@@ -124,11 +129,11 @@ def close_store(db: sqlite3.Connection) -> None:
         db.close()
 
 
-def held(db: sqlite3.Connection) -> OpenedStore:
+def read_contents(db: sqlite3.Connection) -> StoreContents:
     """Read what a sound store holds."""
     owed, damaged = report_rows.read_owed(db)
     commands, damaged_commands = command_rows.read_all(db)
-    return OpenedStore(
+    return StoreContents(
         owed,
         commands,
         damaged=damaged + damaged_commands,
@@ -137,15 +142,17 @@ def held(db: sqlite3.Connection) -> OpenedStore:
     )
 
 
-def _take_over(db: sqlite3.Connection, room: Room, finds: Finds, *, in_doubt: bool) -> OpenedStore:
+def _take_over(
+    db: sqlite3.Connection, quota: Quota, recovered: RecoveredRows, *, in_doubt: bool
+) -> StoreContents:
     """Put into the open file what was found elsewhere, and read what it holds then."""
-    salvaged = salvage(db, room, finds)
+    salvaged = insert_recovered(db, quota, recovered)
     if in_doubt:
         _doubt_commands(db)
     _say_in_use(db)
-    opened = held(db)
-    damaged = opened.damaged + finds.damaged
-    with bounded(db, CHECKED_WITHIN_S):
+    opened = read_contents(db)
+    damaged = opened.damaged + recovered.damaged
+    with bounded(db, CHECK_TIMEOUT_S):
         damaged += report_rows.count_damaged(db)
     return replace(opened, damaged=damaged, salvaged=salvaged)
 

@@ -31,7 +31,7 @@ HINT = "free space on the disk or raise store.max_mib"
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Quota:
     """The limits of one store.
 
     Attributes:

@@ -32,11 +32,11 @@ from bridge.core.sessions.report_merge import entered
 log = structlog.get_logger()
 
 # A revision above this is a damaged number.
-MOST_REVISIONS = 1_000_000
+MAX_REVISIONS = 1_000_000
 # Before clocks were judged.
 VERSION_2: Final = 2
 # Rows deleted in one commit: what waits behind them waits a few milliseconds.
-MOST_AT_ONCE = 500
+MAX_BATCH = 500
 
 _INSERT: Final = "INSERT INTO report VALUES"
 _MARKS: Final = ", ".join("?" * REPORT_WIDTH)
@@ -219,7 +219,7 @@ def _revision_after_damage(db: sqlite3.Connection, key: str) -> int:
     """Return the revision of a new row, above that of a damaged one in its place."""
     row = db.execute("SELECT revision FROM report WHERE key = ?", (key,)).fetchone()
     revision = row[0] if row else 0
-    return revision + 1 if isinstance(revision, int) and 0 <= revision < MOST_REVISIONS else 1
+    return revision + 1 if isinstance(revision, int) and 0 <= revision < MAX_REVISIONS else 1
 
 
 def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime | None) -> None:
@@ -266,7 +266,7 @@ def has_consumer(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM meta WHERE name = 'consumer'").fetchone() is not None
 
 
-def mark_owed(
+def mark_pending(
     db: sqlite3.Connection, since: datetime | None, charger_id: str | None
 ) -> tuple[StoredReport, ...]:
     """Owe rows again; return them, oldest first."""
@@ -287,12 +287,12 @@ def forget(db: sqlite3.Connection, settled_before: datetime) -> int:
     found = db.execute(
         f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST}"
         f" AND max({_AT}, received_at, coalesce(published_at, '')) < ? LIMIT ?",
-        (time_text(settled_before), MOST_AT_ONCE),
+        (time_text(settled_before), MAX_BATCH),
     ).fetchall()
     return _delete(db, found)
 
 
-def shed(db: sqlite3.Connection, most: int = MOST_AT_ONCE) -> int:
+def delete_oldest_settled(db: sqlite3.Connection, most: int = MAX_BATCH) -> int:
     """Delete the oldest settled reports, whatever their age; return how many."""
     found = db.execute(
         f"{SELECT_NUMBERED} WHERE settled = 1 AND {_NOT_THE_LAST} ORDER BY rowid LIMIT ?", (most,)

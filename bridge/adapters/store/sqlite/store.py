@@ -24,17 +24,17 @@ from urllib.parse import quote
 
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
 from bridge.adapters.store.sqlite.database_file import BUSY_TIMEOUT_S, require_files, translated
-from bridge.adapters.store.sqlite.opening import held
-from bridge.adapters.store.sqlite.quota import FLOOR_BYTES, MIB, Room
+from bridge.adapters.store.sqlite.opening import read_contents
+from bridge.adapters.store.sqlite.quota import FLOOR_BYTES, MIB, Quota
 from bridge.adapters.store.sqlite.salt_file import keep_salt, read_salt
 from bridge.adapters.store.sqlite.schema import PAGE_BYTES, lenient_text
-from bridge.adapters.store.sqlite.worker import FIRST_RETRY_S, Urgency, Worker
+from bridge.adapters.store.sqlite.worker import FIRST_RETRY_S, Priority, Worker
 from bridge.core.events import Event
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.store_status import OpenedStore, StoreUsage
+from bridge.core.store_status import StoreContents, StoreUsage
 from bridge.errors import StoreError
 
 T = TypeVar("T")
@@ -66,20 +66,20 @@ class SqliteStore:
             first_retry_s: How soon after a failure it is opened again.
         """
         self._path = path
-        self._room = Room(path.parent, max(1, max_mib * MIB // PAGE_BYTES), floor_bytes)
+        self._quota = Quota(path.parent, max(1, max_mib * MIB // PAGE_BYTES), floor_bytes)
         self._emit = emit
         self._first_retry_s = first_retry_s
         self._worker: Worker | None = None
 
-    async def open(self) -> OpenedStore:
+    async def open(self) -> StoreContents:
         """Open or create the store and return what it holds.
 
         Raises:
             StoreError: It cannot be opened; ``StoreLocked`` when another process has it.
         """
         if self._worker is not None:
-            return await self._ask(held, Urgency.UPKEEP)
-        worker = Worker(self._path, self._room, emit=self._emit, first_retry_s=self._first_retry_s)
+            return await self._ask(read_contents, Priority.UPKEEP)
+        worker = Worker(self._path, self._quota, emit=self._emit, first_retry_s=self._first_retry_s)
         self._worker = worker
         try:
             return await worker.start()
@@ -115,7 +115,7 @@ class SqliteStore:
             StoreError: It is not committed.
         """
         return await self._ask(
-            lambda db: report_rows.save(db, report, lambda: self._room.require(db))
+            lambda db: report_rows.save(db, report, lambda: self._quota.require(db))
         )
 
     async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
@@ -156,7 +156,7 @@ class SqliteStore:
         """
 
         def put(db: sqlite3.Connection) -> None:
-            self._room.require(db)
+            self._quota.require(db)
             text_rows.put(db, (text,))
 
         await self._ask(put)
@@ -181,7 +181,7 @@ class SqliteStore:
         Raises:
             StoreError: Nothing was changed.
         """
-        return await self._ask(lambda db: report_rows.mark_owed(db, since, charger_id))
+        return await self._ask(lambda db: report_rows.mark_pending(db, since, charger_id))
 
     async def reports(
         self,
@@ -215,8 +215,8 @@ class SqliteStore:
             StoreError: It is not committed; ``StoreFull`` when there is no room for a new one.
         """
         await self._ask(
-            lambda db: command_rows.save(db, row, lambda: self._room.require(db)),
-            Urgency.COMMAND,
+            lambda db: command_rows.save(db, row, lambda: self._quota.require(db)),
+            Priority.COMMAND,
         )
 
     # -- upkeep -------------------------------------------------------------------------------
@@ -228,10 +228,10 @@ class SqliteStore:
             StoreError: Perhaps not all of it is done.
         """
         forgotten = await self._ask(
-            lambda db: command_rows.forget(db, commands_before), Urgency.UPKEEP
+            lambda db: command_rows.forget(db, commands_before), Priority.UPKEEP
         )
         while gone := await self._ask(
-            lambda db: report_rows.forget(db, settled_before), Urgency.UPKEEP
+            lambda db: report_rows.forget(db, settled_before), Priority.UPKEEP
         ):
             forgotten += gone
         return forgotten
@@ -242,14 +242,14 @@ class SqliteStore:
         Raises:
             StoreError: It cannot be read.
         """
-        return await self._ask(self._room.usage, Urgency.UPKEEP)
+        return await self._ask(self._quota.usage, Priority.UPKEEP)
 
     async def _ask(
-        self, action: Callable[[sqlite3.Connection], T], urgency: Urgency = Urgency.REPORT
+        self, action: Callable[[sqlite3.Connection], T], priority: Priority = Priority.REPORT
     ) -> T:
         if self._worker is None:
             raise _not_open()
-        return cast("T", await self._worker.ask(action, urgency))
+        return cast("T", await self._worker.submit(action, priority))
 
 
 def _not_open() -> StoreError:

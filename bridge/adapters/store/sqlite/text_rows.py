@@ -19,7 +19,7 @@ from bridge.adapters.store.sqlite.schema import (
 from bridge.core.records.unread_text import UnreadText
 
 # However many chargers tell nonsense: the newest.
-MOST = 500
+MAX_TEXTS = 500
 SELECT: Final = (
     "SELECT key, charger_id, text, reason, source, measured_at, received_at, session_id,"
     " started_at, ended_at, digest FROM unread"
@@ -62,12 +62,12 @@ def from_row(row: Row) -> UnreadText | None:
 
 
 def put(db: sqlite3.Connection, texts: Iterable[UnreadText]) -> None:
-    """Write texts; beyond :data:`MOST` the oldest go."""
+    """Write texts; beyond :data:`MAX_TEXTS` the oldest go."""
     db.executemany(_PUT, (to_row(text) for text in texts))
     db.execute(
         "DELETE FROM unread WHERE rowid NOT IN (SELECT rowid FROM unread ORDER BY rowid DESC"
         " LIMIT ?)",
-        (MOST,),
+        (MAX_TEXTS,),
     )
 
 

@@ -36,29 +36,33 @@ from bridge.adapters.store.sqlite.database_file import (
     transaction,
     translated,
 )
-from bridge.adapters.store.sqlite.opening import close_store, held, open_store
-from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Room
-from bridge.adapters.store.sqlite.recovery.replaced_file import Identity, identity, rescue
+from bridge.adapters.store.sqlite.opening import close_store, open_store, read_contents
+from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
+from bridge.adapters.store.sqlite.recovery.replaced_file import (
+    Identity,
+    identity,
+    rewrite_under_name,
+)
 from bridge.adapters.store.sqlite.salt_file import keep_salt
 from bridge.core.events import Event, StoreFailed
-from bridge.core.store_status import OpenedStore, store_opened
+from bridge.core.store_status import StoreContents, store_opened
 from bridge.errors import StoreError, StoreFull
 
 log = structlog.get_logger()
 
 # What is committed together must still answer the first of it soon: a command may wait behind it.
-MOST_IN_A_GROUP = 50
+MAX_GROUP_SIZE = 50
 FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 15.0
+MAX_RETRY_S = 15.0
 # Whether history must go is looked at when nothing was asked for so long, or after so many groups:
 # right behind a commit the loop goes on with what waited for it, and needs the interpreter.
 QUIET_S = 0.05
-LOOK_AFTER = 50
+GROUPS_BETWEEN_CHECKS = 50
 
 Action = Callable[[sqlite3.Connection], object]
 
 
-class Urgency(enum.IntEnum):
+class Priority(enum.IntEnum):
     """Who is served first."""
 
     COMMAND = 0
@@ -101,14 +105,14 @@ class _Signal(enum.Enum):
 class Jobs:
     """What waits for the worker, most urgent first, then in order of arrival."""
 
-    _queue: "queue.PriorityQueue[tuple[Urgency, int, Job | _Signal]]" = field(
+    _queue: "queue.PriorityQueue[tuple[Priority, int, Job | _Signal]]" = field(
         default_factory=queue.PriorityQueue
     )
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
-    def put(self, job: Job | _Signal, urgency: Urgency) -> None:
+    def put(self, job: Job | _Signal, priority: Priority) -> None:
         """Queue a job."""
-        self._queue.put((urgency, next(self._numbers), job))
+        self._queue.put((priority, next(self._numbers), job))
 
     def next_batch(self, within_s: float | None) -> list[Job | _Signal]:
         """Wait for a job and take what else is queued, up to the end of a group.
@@ -121,7 +125,7 @@ class Jobs:
         except queue.Empty:
             return []
         with contextlib.suppress(queue.Empty):
-            while len(batch) < MOST_IN_A_GROUP and isinstance(batch[-1], Job):
+            while len(batch) < MAX_GROUP_SIZE and isinstance(batch[-1], Job):
                 batch.append(self._queue.get_nowait()[2])
         return batch
 
@@ -132,7 +136,7 @@ class Worker:
     def __init__(
         self,
         path: Path,
-        room: Room,
+        quota: Quota,
         *,
         emit: Callable[[Event], object],
         first_retry_s: float,
@@ -141,12 +145,12 @@ class Worker:
 
         Args:
             path: The store's file.
-            room: Its limits.
+            quota: Its limits.
             emit: Told when something is wrong and when it is over; called on the loop.
             first_retry_s: How soon it tries to mend itself; then less and less often.
         """
         self._path = path
-        self._room = room
+        self._quota = quota
         self._emit = emit
         self._first_retry_s = first_retry_s
         self._retry_s = first_retry_s
@@ -154,31 +158,31 @@ class Worker:
         self._db: sqlite3.Connection | None = None
         self._file: Identity | None = None
         self._trouble: StoreError | None = None
-        self._reopened: OpenedStore | None = None
+        self._reopened: StoreContents | None = None
         self._unlooked = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def start(self) -> OpenedStore:
+    async def start(self) -> StoreContents:
         """Open the store in a thread of its own.
 
         Raises:
             StoreError: It cannot be opened; the thread has ended.
         """
         self._loop = asyncio.get_running_loop()
-        opening = Job(held, self._loop, self._loop.create_future())
+        opening = Job(read_contents, self._loop, self._loop.create_future())
         self._thread = threading.Thread(
             target=self._work, args=(opening,), name="store", daemon=True
         )
         self._thread.start()
         try:
-            opened: OpenedStore = await opening.future
+            opened: StoreContents = await opening.future
         except BaseException:
-            self._jobs.put(_Signal.END, Urgency.END)
+            self._jobs.put(_Signal.END, Priority.END)
             raise
         return opened
 
-    async def ask(self, action: Action, urgency: Urgency) -> Any:
+    async def submit(self, action: Action, priority: Priority) -> Any:
         """Have something done and committed.
 
         Raises:
@@ -186,12 +190,12 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         job = Job(action, loop, loop.create_future())
-        self._jobs.put(job, urgency)
+        self._jobs.put(job, priority)
         return await job.future
 
     async def end(self) -> None:
         """Finish what is queued and close."""
-        self._jobs.put(_Signal.END, Urgency.END)
+        self._jobs.put(_Signal.END, Priority.END)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
@@ -212,8 +216,8 @@ class Worker:
             # Told only now that the lock is free again: the caller may try at once.
             opening.failed(translated(exc))
 
-    def _open(self, *, again: bool = False) -> OpenedStore:
-        self._db, opened = open_store(self._path, self._room, again=again)
+    def _open(self, *, again: bool = False) -> StoreContents:
+        self._db, opened = open_store(self._path, self._quota, again=again)
         self._file = identity(self._path)
         with contextlib.suppress(sqlite3.OperationalError), transaction(self._db):
             keep_salt(self._db, self._path)
@@ -228,7 +232,7 @@ class Worker:
     def _serve(self) -> None:
         while True:
             batch = self._jobs.next_batch(QUIET_S if self._unlooked else None)
-            if not batch or self._unlooked >= LOOK_AFTER:
+            if not batch or self._unlooked >= GROUPS_BETWEEN_CHECKS:
                 self._unlooked = 0
                 self._make_room()
             self._run([job for job in batch if isinstance(job, Job)])
@@ -265,7 +269,7 @@ class Worker:
         try:
             if db is None or identity(self._path) == self._file:
                 return db is not None
-            rescue(db, self._path)
+            rewrite_under_name(db, self._path)
             self._db = None
             opened = self._open(again=True)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the next attempt may succeed
@@ -296,10 +300,10 @@ class Worker:
         if self._db is None:
             return False
         try:
-            if self._room.used_share(self._db) < CROWDED_SHARE:
+            if self._quota.used_share(self._db) < CROWDED_SHARE:
                 return False
             with transaction(self._db):
-                gone = report_rows.shed(self._db)
+                gone = report_rows.delete_oldest_settled(self._db)
         except sqlite3.Error:
             return False  # whoever writes next is told
         if gone:
@@ -332,14 +336,14 @@ class Worker:
             if primary_code(exc) in BROKEN:
                 self._close_in_doubt()
             self._trouble = translated(exc)
-            self._retry_s = min(LONGEST_RETRY_S, 2 * self._retry_s)
+            self._retry_s = min(MAX_RETRY_S, 2 * self._retry_s)
             self._mend_later()
         else:
             self._trouble = None
             log.info("store.recovered", owed=len(opened.owed))
             self._tell(store_opened(opened, again=True))
 
-    def _probed(self) -> OpenedStore:
+    def _probed(self) -> StoreContents:
         """Write a little; return what the store holds, and what opening it again brought to light.
 
         Raises:
@@ -347,10 +351,10 @@ class Worker:
         """
         if not self._is_in_place() or self._db is None:
             raise self._trouble or StoreError("the store is closed")
-        self._room.require(self._db)
+        self._quota.require(self._db)
         with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', x'')")
-        opened, reopened = held(self._db), self._reopened
+        opened, reopened = read_contents(self._db), self._reopened
         self._reopened = None
         return opened if reopened is None else replace(reopened, owed=opened.owed)
 
@@ -359,7 +363,7 @@ class Worker:
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(
-                    lambda: loop.call_later(wait_s, self._jobs.put, _Signal.MEND, Urgency.COMMAND)
+                    lambda: loop.call_later(wait_s, self._jobs.put, _Signal.MEND, Priority.COMMAND)
                 )
 
     def _tell(self, event: Event) -> None:

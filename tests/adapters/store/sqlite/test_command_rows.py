@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bridge.adapters.store.sqlite import command_rows
 from bridge.adapters.store.sqlite.command_rows import forget, from_row, put, read_all, save, to_row
 from bridge.adapters.store.sqlite.database_file import open_file, transaction
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.core.records.command_row import CommandRow
 from bridge.errors import StoreFull
 from tests.soak.load import command_of
@@ -34,7 +34,7 @@ rows = st.builds(
 @pytest.fixture
 def db(tmp_path):
     """An empty store."""
-    db, _ = open_file(tmp_path / "bridge.db", Room(tmp_path, 4096, 0))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 4096, 0))
     yield db
     db.close()
 
@@ -93,7 +93,7 @@ def test_what_has_no_answer_is_never_forgotten(db):
 
 def test_more_answers_than_anybody_asks_for_are_not_kept(db, monkeypatch):
     """A flood of commands does not fill the store, also before anybody cleans up."""
-    monkeypatch.setattr(command_rows, "MOST_FINAL", 20)
+    monkeypatch.setattr(command_rows, "MAX_FINAL_ROWS", 20)
     monkeypatch.setattr(command_rows, "SLACK", 10)
     with transaction(db):
         put(db, (command_of(number, 0) for number in range(5)))

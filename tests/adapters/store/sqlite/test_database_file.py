@@ -18,10 +18,10 @@ from bridge.adapters.store.sqlite.database_file import (
     transaction,
     translated,
 )
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.errors import StoreError, StoreFull, StoreLocked
 
-ROOM = Room(Path("/"), max_pages=100)
+ROOM = Quota(Path("/"), max_pages=100)
 
 
 def sqlite_error(code: int, text: str = "disk I/O error") -> sqlite3.Error:

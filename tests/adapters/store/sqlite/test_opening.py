@@ -13,8 +13,8 @@ from bridge.adapters.store.sqlite import opening
 from bridge.adapters.store.sqlite.command_rows import put as put_commands
 from bridge.adapters.store.sqlite.database_file import open_file, transaction
 from bridge.adapters.store.sqlite.opening import close_store, open_store
-from bridge.adapters.store.sqlite.quota import Room
-from bridge.adapters.store.sqlite.recovery.row_recovery import salvage
+from bridge.adapters.store.sqlite.quota import Quota
+from bridge.adapters.store.sqlite.recovery.row_recovery import insert_recovered
 from bridge.adapters.store.sqlite.report_rows import mark_published, put, save, select, settle
 from bridge.adapters.store.sqlite.salt_file import salt_file, write_salt
 from bridge.core.records.command_row import CommandRow
@@ -70,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 def opened(path: Path):
     """Open a store with room enough."""
-    return open_store(path, Room(path.parent, 1024, 0))
+    return open_store(path, Quota(path.parent, 1024, 0))
 
 
 def fill(path: Path, *, crash: bool = False) -> None:
@@ -370,7 +370,7 @@ def test_a_process_that_dies_while_it_saves_rows_loses_none(path, monkeypatch, h
 
     monkeypatch.setattr(Path, "rename", dying(Path.rename))
     monkeypatch.setattr(opening, "open_file", dying(open_file))
-    monkeypatch.setattr(opening, "salvage", dying(salvage))
+    monkeypatch.setattr(opening, "insert_recovered", dying(insert_recovered))
     monkeypatch.setattr(opening, "close_store", lambda db: db.close())
     with contextlib.suppress(Died):
         opened(path)[0].close()
@@ -390,7 +390,7 @@ def test_more_than_fits_is_saved_as_far_as_it_goes(path):
         put(db, rows)
     close_store(db)
     break_the_head(path)
-    db, said = open_store(path, Room(path.parent, 128, 0))
+    db, said = open_store(path, Quota(path.parent, 128, 0))
     held = list(select(db))
     close_store(db)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.adapters.store.sqlite.database_file import open_file
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.report_rows import (
     forget,
     from_row,
@@ -106,7 +106,7 @@ def test_of_two_states_of_a_row_one_is_newer_or_they_are_alike(one, other):
 @pytest.fixture
 def db(tmp_path):
     """An open store."""
-    db, _ = open_file(tmp_path / "bridge.db", Room(tmp_path, max_pages=1000))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, max_pages=1000))
     yield db
     db.close()
 

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from bridge.adapters.store.sqlite.database_file import open_file
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.salt_file import (
     SALT_BYTES,
     keep_salt,
@@ -26,7 +26,7 @@ def path(tmp_path):
 @pytest.fixture
 def db(path):
     """An empty store."""
-    db, _ = open_file(path, Room(path.parent, 100, 0))
+    db, _ = open_file(path, Quota(path.parent, 100, 0))
     yield db
     db.close()
 

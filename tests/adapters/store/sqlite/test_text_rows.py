@@ -7,7 +7,7 @@ import pytest
 
 from bridge.adapters.store.sqlite import text_rows
 from bridge.adapters.store.sqlite.database_file import open_file
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.core.records.unread_text import UnreadText
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -18,7 +18,7 @@ WHOLE = replace(TEXT, text="x", session_id=435, started_at=NOON, ended_at=NOON)
 @pytest.fixture
 def db(tmp_path):
     """An open store."""
-    db, _ = open_file(tmp_path / "bridge.db", Room(tmp_path, max_pages=1000))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, max_pages=1000))
     yield db
     db.close()
 
@@ -43,7 +43,9 @@ def test_a_damaged_text_is_not_handed_out(db):
 
 def test_the_oldest_give_way(db):
     """However many chargers tell nonsense."""
-    text_rows.put(db, [replace(TEXT, text=str(number)) for number in range(text_rows.MOST + 5)])
+    text_rows.put(
+        db, [replace(TEXT, text=str(number)) for number in range(text_rows.MAX_TEXTS + 5)]
+    )
 
     assert text_rows.read_all(db)[0].text == "5"
-    assert len(text_rows.read_all(db)) == text_rows.MOST
+    assert len(text_rows.read_all(db)) == text_rows.MAX_TEXTS

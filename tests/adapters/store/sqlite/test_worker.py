@@ -10,9 +10,9 @@ import pytest
 
 from bridge.adapters.store.sqlite import worker as module
 from bridge.adapters.store.sqlite.command_rows import put as put_commands
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.report_rows import save
-from bridge.adapters.store.sqlite.worker import Jobs, Urgency, Worker
+from bridge.adapters.store.sqlite.worker import Jobs, Priority, Worker
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.errors import StoreError, StoreFull
 from tests.soak.load import command_of, report_of
@@ -42,8 +42,8 @@ class Bench:
 
     async def save(self, number: int):
         """Have a report saved."""
-        return await self.worker.ask(
-            lambda db: save(db, report_of(number), lambda: None), Urgency.REPORT
+        return await self.worker.submit(
+            lambda db: save(db, report_of(number), lambda: None), Priority.REPORT
         )
 
     async def fail(self, code: int) -> None:
@@ -55,7 +55,7 @@ class Bench:
             raise error
 
         with pytest.raises(StoreError):
-            await self.worker.ask(action, Urgency.REPORT)
+            await self.worker.submit(action, Priority.REPORT)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ async def bench(tmp_path: Path):
     bench = Bench(None)
     bench.worker = Worker(
         tmp_path / "bridge.db",
-        Room(tmp_path, 1024, 0),
+        Quota(tmp_path, 1024, 0),
         emit=bench.hear,
         first_retry_s=0.001,
     )
@@ -90,7 +90,7 @@ async def test_after_an_error_of_the_disk_the_store_is_opened_again(bench, code)
 
 async def test_commands_are_not_handed_out_a_second_time(bench):
     """This process knows them better than the file does."""
-    await bench.worker.ask(lambda db: put_commands(db, [command_of(1, 0)]), Urgency.COMMAND)
+    await bench.worker.submit(lambda db: put_commands(db, [command_of(1, 0)]), Priority.COMMAND)
     await bench.fail(sqlite3.SQLITE_IOERR_WRITE)
     await bench.until(StoreOpened)
 
@@ -136,7 +136,7 @@ async def test_damage_that_shows_while_it_runs_is_moved_aside(bench, tmp_path):
         raise error
 
     with pytest.raises(StoreError):
-        await bench.worker.ask(destroy, Urgency.REPORT)
+        await bench.worker.submit(destroy, Priority.REPORT)
     await bench.until(StoreOpened)
 
     opened = bench.events[-1]
@@ -151,16 +151,16 @@ async def test_without_room_it_says_so_and_tries_by_itself(bench, monkeypatch):
     def refuse(_self, _db):
         raise StoreFull("full")
 
-    real = Room.require
-    monkeypatch.setattr(Room, "require", refuse)
+    real = Quota.require
+    monkeypatch.setattr(Quota, "require", refuse)
     with pytest.raises(StoreFull):
-        await bench.worker.ask(
-            lambda db: save(db, report_of(1), lambda: bench.worker._room.require(db)),
-            Urgency.REPORT,
+        await bench.worker.submit(
+            lambda db: save(db, report_of(1), lambda: bench.worker._quota.require(db)),
+            Priority.REPORT,
         )
     await bench.until(StoreFailed)
     await bench.save(2)  # the connection is sound: what needs no room goes on
-    monkeypatch.setattr(Room, "require", real)
+    monkeypatch.setattr(Quota, "require", real)
     await bench.until(StoreOpened)
 
     assert [type(event) for event in bench.events] == [StoreFailed, StoreOpened]
@@ -173,7 +173,10 @@ async def test_an_error_of_one_job_is_nobody_elses(bench):
         raise ValueError("04E1B2C3D4")
 
     answers = await asyncio.gather(
-        bench.save(1), bench.worker.ask(odd, Urgency.REPORT), bench.save(2), return_exceptions=True
+        bench.save(1),
+        bench.worker.submit(odd, Priority.REPORT),
+        bench.save(2),
+        return_exceptions=True,
     )
 
     assert isinstance(answers[1], StoreError)
@@ -190,15 +193,15 @@ async def test_jobs_come_by_urgency_then_by_arrival():
     def job(name: str) -> module.Job:
         return module.Job(lambda _db: name, loop, loop.create_future())
 
-    for name, urgency in (
-        ("upkeep", Urgency.UPKEEP),
-        ("report 1", Urgency.REPORT),
-        ("command 1", Urgency.COMMAND),
-        ("report 2", Urgency.REPORT),
-        ("command 2", Urgency.COMMAND),
+    for name, priority in (
+        ("upkeep", Priority.UPKEEP),
+        ("report 1", Priority.REPORT),
+        ("command 1", Priority.COMMAND),
+        ("report 2", Priority.REPORT),
+        ("command 2", Priority.COMMAND),
     ):
-        jobs.put(job(name), urgency)
-    jobs.put(module._Signal.END, Urgency.END)
+        jobs.put(job(name), priority)
+    jobs.put(module._Signal.END, Priority.END)
     *batch, end = jobs.next_batch(0.0)
 
     names = [one.action(None) for one in batch]

@@ -27,16 +27,16 @@ from bridge.adapters.store.sqlite.schema import (
 # Inner pages and indices. A page that says it is anything else may be a damaged one of ours.
 WITHOUT_ROWS = frozenset({0x02, 0x05, 0x0A})
 LEAF_HEADER_BYTES = 8
-MOST_CELLS = (PAGE_BYTES - LEAF_HEADER_BYTES) // 2
+MAX_CELLS = (PAGE_BYTES - LEAF_HEADER_BYTES) // 2
 # Of a number of several bytes all but the last have this bit.
 CONTINUED = 0x80
-LONGEST_NUMBER = 9
+MAX_VARINT_BYTES = 9
 # A payload longer than this goes on in overflow pages.
-MOST_LOCAL = PAGE_BYTES - 35
-LEAST_LOCAL = (PAGE_BYTES - 12) * 32 // 255 - 23
+MAX_LOCAL_BYTES = PAGE_BYTES - 35
+MIN_LOCAL_BYTES = (PAGE_BYTES - 12) * 32 // 255 - 23
 OVERFLOW_BYTES = PAGE_BYTES - 4
 # A command's body and answer are a few KiB at most.
-MOST_PAYLOAD = 1024 * 1024
+MAX_PAYLOAD_BYTES = 1024 * 1024
 # Where a report says that it is settled; one of version 1 that was published is.
 SETTLED_PLACES: Final = {
     REPORT_WIDTH_1: PUBLISHED_PLACE,
@@ -59,7 +59,7 @@ PageOf = Callable[[int], bytes]
 GARBAGE = (IndexError, ValueError, struct.error, OverflowError)
 
 
-def carve(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
+def read_rows_from_page(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
     """Yield the rows in a page that have the width of one of ours, intact or not.
 
     Args:
@@ -71,7 +71,7 @@ def carve(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
     if len(image) < PAGE_BYTES or image[0] in WITHOUT_ROWS:
         return
     (count,) = struct.unpack_from(">H", image, 3)
-    cells = struct.unpack_from(f">{min(count, MOST_CELLS)}H", image, LEAF_HEADER_BYTES)
+    cells = struct.unpack_from(f">{min(count, MAX_CELLS)}H", image, LEAF_HEADER_BYTES)
     for cell in dict.fromkeys(cells):  # where there is nothing but zeros they are all the same
         try:
             if _is_wanted(image, cell, settled=settled):
@@ -83,7 +83,7 @@ def carve(image: bytes, page_of: PageOf, *, settled: bool) -> Iterator[Row]:
 def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
     """Look at the types of a row's columns: they say how many there are, and if it is settled."""
     for _ in range(2):  # its length and its number
-        last = at + LONGEST_NUMBER - 1
+        last = at + MAX_VARINT_BYTES - 1
         while at < last and image[at] >= CONTINUED:
             at += 1
         at += 1
@@ -99,13 +99,13 @@ def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
 def _payload(image: bytes, cell: int, page_of: PageOf) -> bytes:
     length, at = _varint(image, cell)
     _, at = _varint(image, at)  # the row's number
-    if length <= MOST_LOCAL:
+    if length <= MAX_LOCAL_BYTES:
         return image[at : at + length]
-    if length > MOST_PAYLOAD:
+    if length > MAX_PAYLOAD_BYTES:
         raise ValueError
-    local = LEAST_LOCAL + (length - LEAST_LOCAL) % OVERFLOW_BYTES
-    if local > MOST_LOCAL:
-        local = LEAST_LOCAL
+    local = MIN_LOCAL_BYTES + (length - MIN_LOCAL_BYTES) % OVERFLOW_BYTES
+    if local > MAX_LOCAL_BYTES:
+        local = MIN_LOCAL_BYTES
     payload = bytearray(image[at : at + local])
     (following,) = struct.unpack_from(">I", image, at + local)
     while len(payload) < length:

@@ -28,10 +28,10 @@ def unfinished(path: Path) -> Path | None:
     return aside if any(Path(f"{aside}{suffix}").exists() for suffix in SIDECARS) else None
 
 
-def set_aside(path: Path, reason: str) -> None:
+def quarantine(path: Path, reason: str) -> None:
     """Move a store's files aside; its rows are still to be saved."""
     if unfinished(path) is not None:
-        keep_aside(path)
+        rotate_quarantine(path)
     log.error("store.set_aside", reason=reason)
     _move(path, half_way(path))
 
@@ -42,7 +42,7 @@ def finish_moving(path: Path) -> None:
         _move(path, half_way(path))
 
 
-def keep_aside(path: Path) -> Path:
+def rotate_quarantine(path: Path) -> Path:
     """Put what was moved aside to the others, and let the oldest go; return where it is."""
     numbers = sorted(
         int(file.suffix[1:])

@@ -15,7 +15,7 @@ import structlog
 
 from bridge.adapters.state_files.plain_file import kind
 from bridge.adapters.store.sqlite.database_file import SIDECARS, sync_directory
-from bridge.adapters.store.sqlite.recovery.quarantine import half_way, keep_aside, set_aside
+from bridge.adapters.store.sqlite.recovery.quarantine import half_way, quarantine, rotate_quarantine
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ def identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def rescue(db: sqlite3.Connection, path: Path) -> None:
+def rewrite_under_name(db: sqlite3.Connection, path: Path) -> None:
     """Write an open store to a new file of its name, and close it.
 
     Args:
@@ -52,9 +52,9 @@ def rescue(db: sqlite3.Connection, path: Path) -> None:
     finally:
         os.close(handle)
     if path.exists():
-        set_aside(path, "another file was put in its place")
+        quarantine(path, "another file was put in its place")
         if kind(half_way(path)) is not None:
-            keep_aside(path)  # a pipe or a folder: no rows to look for
+            rotate_quarantine(path)  # a pipe or a folder: no rows to look for
     for suffix in SIDECARS[1:]:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     fresh.rename(path)

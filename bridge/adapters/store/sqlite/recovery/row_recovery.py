@@ -11,8 +11,8 @@ import structlog
 
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
 from bridge.adapters.store.sqlite.database_file import time_limit, transaction
-from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Room
-from bridge.adapters.store.sqlite.recovery.page_reader import PageOf, carve
+from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
+from bridge.adapters.store.sqlite.recovery.page_reader import PageOf, read_rows_from_page
 from bridge.adapters.store.sqlite.recovery.wal_reader import Frame, read_log
 from bridge.adapters.store.sqlite.schema import COMMAND_WIDTH, PAGE_BYTES, TEXT_WIDTH, Row
 from bridge.core.records.command_row import CommandRow
@@ -21,13 +21,13 @@ from bridge.core.records.unread_text import UnreadText
 
 log = structlog.get_logger()
 
-SALVAGED_WITHIN_S = 2.0
+RECOVERY_TIMEOUT_S = 2.0
 # What is owed is worth waiting for, but a bridge starts within 5 s whatever is in the file.
-OWED_WITHIN_S = 2.0
+PENDING_RECOVERY_TIMEOUT_S = 2.0
 
 
 @dataclass(slots=True)
-class Finds:
+class RecoveredRows:
     """Intact rows, the newest state of each key, and the keys of damaged ones.
 
     Attributes:
@@ -75,12 +75,12 @@ class Finds:
             self.reports[report.key] = report
 
 
-def search(frames: tuple[Frame, ...]) -> Finds:
+def search(frames: tuple[Frame, ...]) -> RecoveredRows:
     """Look through frames of a log."""
     return _search(frames, -1, 0)
 
 
-def search_aside(aside: Path, frames: tuple[Frame, ...]) -> Finds:
+def search_aside(aside: Path, frames: tuple[Frame, ...]) -> RecoveredRows:
     """Look through a file that was set aside, its log, and frames of another log."""
     frames = (*read_log(aside).frames, *frames)
     try:
@@ -93,8 +93,8 @@ def search_aside(aside: Path, frames: tuple[Frame, ...]) -> Finds:
         os.close(handle)
 
 
-def _search(frames: tuple[Frame, ...], handle: int, size: int) -> Finds:
-    finds = Finds()
+def _search(frames: tuple[Frame, ...], handle: int, size: int) -> RecoveredRows:
+    recovered = RecoveredRows()
     newest = {frame.number: frame.page for frame in frames}
 
     def page_of(number: int) -> bytes:
@@ -108,14 +108,21 @@ def _search(frames: tuple[Frame, ...], handle: int, size: int) -> Finds:
         yield from (frame.page for frame in reversed(frames))
         yield from map(page_of, range(size // PAGE_BYTES, 0, -1))
 
-    finds.is_cut_short = not _look(finds, images(), page_of, OWED_WITHIN_S, settled=False)
-    if not finds.is_cut_short:
-        _look(finds, images(), page_of, SALVAGED_WITHIN_S, settled=True)
-    return finds
+    recovered.is_cut_short = not _look(
+        recovered, images(), page_of, PENDING_RECOVERY_TIMEOUT_S, settled=False
+    )
+    if not recovered.is_cut_short:
+        _look(recovered, images(), page_of, RECOVERY_TIMEOUT_S, settled=True)
+    return recovered
 
 
 def _look(
-    finds: Finds, images: Iterator[bytes], page_of: PageOf, within_s: float, *, settled: bool
+    recovered: RecoveredRows,
+    images: Iterator[bytes],
+    page_of: PageOf,
+    within_s: float,
+    *,
+    settled: bool,
 ) -> bool:
     """Look through pages for as long as there is time; say whether that was long enough."""
     with time_limit(within_s) as is_late:
@@ -123,33 +130,33 @@ def _look(
             if is_late.is_set():
                 log.warning("store.salvage_cut_short", after_s=within_s, settled=settled)
                 return False
-            finds.add_all(carve(image, page_of, settled=settled))
+            recovered.add_all(read_rows_from_page(image, page_of, settled=settled))
     return True
 
 
-def salvage(db: sqlite3.Connection, room: Room, finds: Finds) -> int:
+def insert_recovered(db: sqlite3.Connection, quota: Quota, recovered: RecoveredRows) -> int:
     """Write what was found and is not there; return how many rows that are."""
     with transaction(db):
-        reports = [one for one in finds.reports.values() if _is_news(db, one)]
+        reports = [one for one in recovered.reports.values() if _is_news(db, one)]
         owed = [one for one in reports if not one.settled]
         held_commands = {one.key: one for one in command_rows.read_all(db)[0]}
         commands = [
             one
-            for one in finds.commands.values()
+            for one in recovered.commands.values()
             if one.key not in held_commands or not held_commands[one.key].answer
         ]
         report_rows.put(db, owed)
         command_rows.put(db, commands)
-        text_rows.put(db, finds.texts.values())
+        text_rows.put(db, recovered.texts.values())
     settled = sorted(
         (one for one in reports if one.settled), key=lambda one: one.report.received_at
     )
     count = len(owed) + len(commands)
-    with time_limit(SALVAGED_WITHIN_S) as is_late:
-        while settled and not is_late.is_set() and room.used_share(db) < CROWDED_SHARE:
+    with time_limit(RECOVERY_TIMEOUT_S) as is_late:
+        while settled and not is_late.is_set() and quota.used_share(db) < CROWDED_SHARE:
             newest, settled = (
-                settled[-report_rows.MOST_AT_ONCE :],
-                settled[: -report_rows.MOST_AT_ONCE],
+                settled[-report_rows.MAX_BATCH :],
+                settled[: -report_rows.MAX_BATCH],
             )
             with transaction(db):
                 report_rows.put(db, newest)

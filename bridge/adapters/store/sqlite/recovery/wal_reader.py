@@ -19,7 +19,7 @@ HEADER_BYTES = 32
 MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 FRAME_BYTES = 24 + PAGE_BYTES
 # A log is copied into the file every 1,000 pages; beyond this it is not ours.
-MOST_BYTES = 256 * 1024 * 1024
+MAX_WAL_BYTES = 256 * 1024 * 1024
 # The shared index of the log: how many frames are committed, and the salts of their log.
 INDEX_FRAMES_AT = 16
 INDEX_SALTS_AT = 32
@@ -73,7 +73,7 @@ def read_log(path: Path) -> Log:
     try:
         with Path(f"{path}-wal").open("rb") as stream:
             # Room is made for what is asked for, whether it is there or not.
-            data = stream.read(min(MOST_BYTES, os.fstat(stream.fileno()).st_size))
+            data = stream.read(min(MAX_WAL_BYTES, os.fstat(stream.fileno()).st_size))
     except FileNotFoundError:
         return Log()
     frames = []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.adapters.store.sqlite import command_rows, report_rows
-from bridge.adapters.store.sqlite.recovery.page_reader import carve
+from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
 from bridge.adapters.store.sqlite.schema import (
     COMMAND_WIDTH,
     MIGRATIONS,
@@ -28,7 +28,11 @@ def nowhere(_number: int) -> bytes:
 
 def everything(page: bytes, page_of) -> list:
     """Carve what is owed, then what is settled."""
-    return [row for settled in (False, True) for row in carve(page, page_of, settled=settled)]
+    return [
+        row
+        for settled in (False, True)
+        for row in read_rows_from_page(page, page_of, settled=settled)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,9 @@ def test_every_row_is_found_exactly_as_it_was_written(data):
 
 def test_what_is_settled_is_told_before_it_is_read(data):
     """Every third report of the file; commands are never history."""
-    found = [row for page in pages(data) for row in carve(page, nowhere, settled=True)]
+    found = [
+        row for page in pages(data) for row in read_rows_from_page(page, nowhere, settled=True)
+    ]
     held = [report_rows.from_row(row) for row in found]
 
     assert sorted(row.report.session_id for row in held) == list(range(0, 40, 3))

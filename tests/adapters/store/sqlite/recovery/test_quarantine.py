@@ -7,8 +7,8 @@ import pytest
 from bridge.adapters.store.sqlite.recovery.quarantine import (
     KEPT,
     finish_moving,
-    keep_aside,
-    set_aside,
+    quarantine,
+    rotate_quarantine,
     unfinished,
 )
 
@@ -28,11 +28,11 @@ def test_a_file_and_its_log_are_moved_together(path):
     """First half-way, until its rows are saved, then for good."""
     path.write_bytes(b"x")
     Path(f"{path}-wal").write_bytes(b"y")
-    set_aside(path, "a test")
+    quarantine(path, "a test")
     assert names(path) == ["bridge.db.damaged", "bridge.db.damaged-wal"]
     assert unfinished(path) == Path(f"{path}.damaged")
 
-    assert keep_aside(path) == Path(f"{path}.corrupt.1")
+    assert rotate_quarantine(path) == Path(f"{path}.corrupt.1")
     assert names(path) == ["bridge.db.corrupt.1", "bridge.db.corrupt.1-wal"]
     assert unfinished(path) is None
 
@@ -54,7 +54,7 @@ def test_a_move_that_was_broken_off_is_finished(path):
 def test_a_log_alone_is_something_too(path):
     """Its main file can be gone."""
     Path(f"{path}-wal").write_bytes(b"y")
-    set_aside(path, "a test")
+    quarantine(path, "a test")
 
     assert unfinished(path) is not None
 
@@ -63,7 +63,7 @@ def test_a_second_file_does_not_take_the_place_of_the_first(path):
     """What was not finished with is kept as well."""
     for content in (b"first", b"second"):
         path.write_bytes(content)
-        set_aside(path, "a test")
+        quarantine(path, "a test")
 
     assert Path(f"{path}.corrupt.1").read_bytes() == b"first"
     assert Path(f"{path}.damaged").read_bytes() == b"second"
@@ -74,8 +74,8 @@ def test_only_the_newest_are_kept(path):
     Path(f"{path}.corrupt.notes").write_bytes(b"somebody's own")
     for number in range(1, KEPT + 3):
         path.write_bytes(b"broken %d" % number)
-        set_aside(path, "a test")
-        assert keep_aside(path) == Path(f"{path}.corrupt.{number}")
+        quarantine(path, "a test")
+        assert rotate_quarantine(path) == Path(f"{path}.corrupt.{number}")
 
     kept = [f"bridge.db.corrupt.{n}" for n in range(3, KEPT + 3)]
     assert names(path) == [*kept, "bridge.db.corrupt.notes"]

@@ -8,8 +8,8 @@ import pytest
 
 from bridge.adapters.state_files.plain_file import kind
 from bridge.adapters.store.sqlite.database_file import open_file
-from bridge.adapters.store.sqlite.quota import Room
-from bridge.adapters.store.sqlite.recovery.replaced_file import identity, rescue
+from bridge.adapters.store.sqlite.quota import Quota
+from bridge.adapters.store.sqlite.recovery.replaced_file import identity, rewrite_under_name
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.errors import StoreError
@@ -114,10 +114,10 @@ def test_a_name_means_one_file_at_a_time(path):
     """A new file of the same name is another, and none is none."""
     path.parent.mkdir()
     assert identity(path) is None
-    db, _ = open_file(path, Room(path.parent, 100))
+    db, _ = open_file(path, Quota(path.parent, 100))
     first = identity(path)
     path.rename(f"{path}.away")
-    rescue(db, path)
+    rewrite_under_name(db, path)
 
     assert None not in (first, identity(path))
     assert identity(path) != first

@@ -8,9 +8,13 @@ import pytest
 
 from bridge.adapters.store.sqlite import command_rows, report_rows
 from bridge.adapters.store.sqlite.database_file import open_file, transaction
-from bridge.adapters.store.sqlite.quota import Room
+from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.recovery import row_recovery as module
-from bridge.adapters.store.sqlite.recovery.row_recovery import Finds, salvage, search_aside
+from bridge.adapters.store.sqlite.recovery.row_recovery import (
+    RecoveredRows,
+    insert_recovered,
+    search_aside,
+)
 from bridge.core.records.stored_report import StoredReport
 from tests.soak.load import command_of, report_of
 
@@ -18,7 +22,7 @@ from tests.soak.load import command_of, report_of
 @pytest.fixture
 def room(tmp_path):
     """Room enough."""
-    return Room(tmp_path, 1024, 0)
+    return Quota(tmp_path, 1024, 0)
 
 
 @pytest.fixture
@@ -34,9 +38,9 @@ def stored(number: int, revision: int = 1, **state: bool) -> StoredReport:
     return StoredReport(f"k{number}", revision, report_of(number), **state)
 
 
-def finds(*found) -> Finds:
+def finds(*found) -> RecoveredRows:
     """Find these, in this order."""
-    result = Finds()
+    result = RecoveredRows()
     for one in found:
         is_report = isinstance(one, StoredReport)
         result.add(report_rows.to_row(one) if is_report else command_rows.to_row(one))
@@ -46,7 +50,7 @@ def finds(*found) -> Finds:
 def test_of_several_states_the_newest_is_taken(db, room):
     """In whatever order they are found: a row only moves on."""
     states = [stored(1), stored(1, 2), stored(1, 2, published=True), stored(1, published=True)]
-    salvage(db, room, finds(*states))
+    insert_recovered(db, room, finds(*states))
 
     assert report_rows.find(db, "k1") == states[2]
 
@@ -55,7 +59,7 @@ def test_a_command_that_is_answered_is_answered(db, room):
     """Of those without an answer the one found first is the newest."""
     found = finds(command_of(1, 1), command_of(1, 3), command_of(1, 0), command_of(2, 2))
     found.add(command_rows.to_row(command_of(2, 1)))
-    salvage(db, room, found)
+    insert_recovered(db, room, found)
 
     assert command_rows.read_all(db)[0] == (command_of(1, 3), command_of(2, 2))
 
@@ -66,7 +70,9 @@ def test_what_is_there_and_newer_stays(db, room):
     with transaction(db):
         report_rows.put(db, (held,))
         command_rows.put(db, (command_of(1, 3),))
-    count = salvage(db, room, finds(stored(1, 2, published=True), command_of(1, 1), stored(2)))
+    count = insert_recovered(
+        db, room, finds(stored(1, 2, published=True), command_of(1, 1), stored(2))
+    )
 
     assert count == 1
     assert report_rows.find(db, "k1") == held
