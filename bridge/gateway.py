@@ -536,7 +536,7 @@ class EventLoop:
         try:
             await work()
         except Exception as exc:
-            log.exception("part.failed", part=name)
+            log.exception("task.failed", part=name)
             raise TaskFailed(f"{name} failed: {type(exc).__name__}") from exc
         if not stop.is_set():
             raise TaskFailed(f"{name} ended by itself")
@@ -691,7 +691,7 @@ class EventLoop:
             overdue = self._liveness.overdue()
             stuck = tuple(sorted({name.split()[0] for name in overdue if name in before}))
             if stuck and stuck != told:
-                log.error("part.stuck", parts=stuck)
+                log.error("task.stuck", parts=stuck)
                 told = stuck
             before = overdue
             if not overdue:

@@ -898,15 +898,15 @@ async def test_what_is_stuck_stops_the_beat_and_is_named_once(monkeypatch):
     beats, script = [], Script()
     with capture_logs() as lines:
         async with running(script, beat=beats.append, signs=liveness):
-            await settled(lambda: any(line["event"] == "part.stuck" for line in lines))
+            await settled(lambda: any(line["event"] == "task.stuck" for line in lines))
             looks = len(script.seen(Tick))
             await settled(lambda: len(script.seen(Tick)) > looks + 3)
             assert beats == []
             liveness.done("store 1")
             await settled(lambda: len(beats) > 3)
 
-    stuck = [line for line in lines if line["event"] == "part.stuck"]
-    assert stuck == [{"event": "part.stuck", "parts": ("store",), "log_level": "error"}]
+    stuck = [line for line in lines if line["event"] == "task.stuck"]
+    assert stuck == [{"event": "task.stuck", "parts": ("store",), "log_level": "error"}]
 
 
 async def test_what_is_late_once_is_not_stuck(monkeypatch):
@@ -924,7 +924,7 @@ async def test_what_is_late_once_is_not_stuck(monkeypatch):
         async with running(Script(), beat=beats.append, signs=LateOnce(SystemClock())):
             await settled(lambda: len(looks) > 6)
     assert len(beats) >= 3
-    assert not [line for line in lines if line["event"] == "part.stuck"]
+    assert not [line for line in lines if line["event"] == "task.stuck"]
 
 
 async def test_work_that_takes_time_is_promised_until_it_is_done():
@@ -972,7 +972,7 @@ async def test_a_part_that_ends_ends_the_gateway(ending):
 
     words = "mqtt failed: KeyError" if ending == "error" else "mqtt ended by itself"
     assert ended.group_contains(TaskFailed, match=f"^{words}$")
-    failed = {"event": "part.failed", "part": "mqtt", "exc_info": True, "log_level": "error"}
+    failed = {"event": "task.failed", "part": "mqtt", "exc_info": True, "log_level": "error"}
     assert lines == ([failed] if ending == "error" else [])
 
 

@@ -365,7 +365,7 @@ class Router:
                 )
             case ProcessSuspended(seconds):
                 self._late_until_s, self._late_by_s = now.mono_s + LATE_MESSAGES_S, seconds
-                yield LogEntry("warning", "bridge.stood_still", {"seconds": round(seconds)})
+                yield LogEntry("warning", "process.suspended", {"seconds": round(seconds)})
             case Stopping():
                 yield from self._stopping(now)
             case ComponentFailed(name, doing, error):
@@ -738,7 +738,7 @@ class Router:
         self._status.counters[f"stream_{event.kind}"] += event.times
         yield from self._contained.run("discovery", self._discovery.schedule_soon, now)
         facts = {"kind": event.kind, "detail": event.detail, "times": event.times}
-        yield LogEntry("debug", "stream.oddity", facts)
+        yield LogEntry("debug", "stream.anomaly", facts)
 
     def _asked(
         self, call_id: int
@@ -906,7 +906,7 @@ class Router:
         self._status.chargers = tuple(self._chargers.chargers)
         run = self._contained.run
         yield from run("polling", self._polling.watch, self._status.chargers, now.mono_s)
-        yield LogEntry("info", "chargers.served", {"new": new, "all": len(self._status.chargers)})
+        yield LogEntry("info", "chargers.added", {"new": new, "all": len(self._status.chargers)})
         yield Subscribe(self._status.chargers)
         yield from run("neighbours", self._neighbours.serve, self._status.chargers, now)
         yield from run("retained", self._retained.served, now)

@@ -89,7 +89,7 @@ async def test_what_is_not_settled_goes_out_again_when_the_broker_was_killed(sta
         await offline_reports(s.witness, 1, before)
 
         assert [again["key"] for again in offline(s.witness, before)] == [other["key"]]
-        assert "session.sent_again" in [line["event"] for line in s.gateway.lines]
+        assert "session.redelivered" in [line["event"] for line in s.gateway.lines]
 
 
 async def test_queries_are_answered_from_cloud_and_ledger(stage):

@@ -351,7 +351,7 @@ async def test_oversized_commands_are_cut_and_named_once(broker):
 
     sizes = [len(message.payload) for message in it.seen(MqttMessage)]
     assert (sizes, following.payload) == ([65_536, 65_536, 4], b"next")
-    assert [entry["topic"] for entry in logs if entry["event"] == "mqtt.message_cut"] == [SET]
+    assert [entry["topic"] for entry in logs if entry["event"] == "mqtt.message_truncated"] == [SET]
 
 
 @pytest.mark.fault("F41")

@@ -186,4 +186,4 @@ async def test_nothing_runs_late_after_the_process_stood_still(street):
         assert not s.sent("toggle_charging")
         assert not s.sent("stop_charging")
         assert fresh["state"] == "confirmed"
-        assert len(events(s, "bridge.stood_still")) == 1
+        assert len(events(s, "process.suspended")) == 1

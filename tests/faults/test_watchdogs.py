@@ -52,7 +52,7 @@ async def test_what_is_stuck_ends_the_process_for_its_service_manager(what, part
     assert status == os.EX_TEMPFAIL
     assert lines[-1]["event"] == "watchdog.stuck"
     assert lines[-1]["where"]
-    named = [line["parts"] for line in lines if line["event"] == "part.stuck"]
+    named = [line["parts"] for line in lines if line["event"] == "task.stuck"]
     assert named == ([[parts]] if parts else [])
 
 
@@ -90,7 +90,7 @@ async def test_a_stopped_process_is_not_taken_for_a_stuck_one(tmp_path):
 
     assert set(fed) == {b"WATCHDOG=1"}
     assert status == os.EX_OK
-    assert not [line for line in lines if line["event"] in ("watchdog.stuck", "part.stuck")]
+    assert not [line for line in lines if line["event"] in ("watchdog.stuck", "task.stuck")]
 
 
 async def test_the_service_manager_is_told_when_we_are_ready_and_when_we_end(tmp_path):

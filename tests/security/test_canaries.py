@@ -115,7 +115,7 @@ async def test_a_bad_day_tells_no_secret(stage):
         await s.witness.final(ONE, "reboot")
         lines = s.gateway.lines
 
-    assert {"stream.oddity", "observation.undecodable"} <= {line["event"] for line in lines}
+    assert {"stream.anomaly", "observation.undecodable"} <= {line["event"] for line in lines}
     assert any(line["level"] == "debug" for line in lines)
 
 

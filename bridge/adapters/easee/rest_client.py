@@ -337,7 +337,7 @@ class EaseeCloud:
                 request.endpoint, request.scope, now.mono_s, asked_s
             )
             log.warning(
-                "cloud.pushed_back",
+                "cloud.rate_limited",
                 endpoint=request.endpoint.value,
                 status=reply.status,
                 retry_after_s=wait_s,

@@ -203,7 +203,7 @@ class MqttClient:
         try:
             self._farewell_id = connection.publish(farewell)
         except (ConnectionLost, ValueError):
-            log.warning("mqtt.farewell_not_sent", topic=farewell.topic)
+            log.warning("mqtt.offline_state_not_published", topic=farewell.topic)
         else:
             said: set[asyncio.Future[Any]] = {self._farewell_said, connection.lost}
             await asyncio.wait(said, timeout=LAST_PUBLISH_S, return_when=asyncio.FIRST_COMPLETED)

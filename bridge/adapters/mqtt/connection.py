@@ -426,7 +426,7 @@ class Connection:
         if topic in named or len(named) >= MAX_TRUNCATED_TOPICS_NAMED:
             return
         named.add(topic)
-        log.warning("mqtt.message_cut", topic=topic[:80], payload_bytes=size)
+        log.warning("mqtt.message_truncated", topic=topic[:80], payload_bytes=size)
 
     def _on_disconnect(
         self,

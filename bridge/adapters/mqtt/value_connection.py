@@ -109,7 +109,7 @@ class ValueConnection:
                 self._tell(reason)
             await self._pause(failed)
         if without and without != self._told:
-            log.info("mqtt.lane_not_wanted", reason=without)
+            log.info("mqtt.value_connection_disabled", reason=without)
         self._told = without
         await self._settle()
 
@@ -159,7 +159,7 @@ class ValueConnection:
         except ConnectionLost:
             raise
         except Exception as exc:
-            log.debug("mqtt.lane_failed_at", exc_info=True)
+            log.debug("mqtt.value_connection_failed_at", exc_info=True)
             raise ConnectionLost(f"unexpected {type(exc).__name__}") from exc
         finally:
             protocol.drop("stopped")
@@ -223,7 +223,7 @@ class ValueConnection:
     # -- what the core learns -----------------------------------------------------------------
 
     def _open(self, protocol: ValueProtocol, limits: ConnackLimits) -> None:
-        log.info("mqtt.lane_opened", receive_maximum=limits.receive_maximum)
+        log.info("mqtt.value_connection_opened", receive_maximum=limits.receive_maximum)
         self._told = ""
         self._opened_as = self._client_id
         self._settled_at_s = None
@@ -281,5 +281,9 @@ class ValueConnection:
     def _tell(self, reason: str) -> None:
         """Say once why values go over the main connection."""
         if reason != self._told:
-            log.warning("mqtt.lane_missing", reason=reason, hint="values go with everything else")
+            log.warning(
+                "mqtt.value_connection_unavailable",
+                reason=reason,
+                hint="values use the main connection",
+            )
         self._told = reason

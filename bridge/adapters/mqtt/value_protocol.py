@@ -147,7 +147,7 @@ class ValueProtocol(asyncio.Protocol):
         try:
             self._read(self._rest + data if self._rest else data, done, refused)
         except Malformed as exc:
-            log.debug("mqtt.lane_malformed", reason=str(exc))
+            log.debug("mqtt.value_connection_malformed", reason=str(exc))
             self.drop("the broker sent something that is not MQTT", mqtt5_codec.MALFORMED_PACKET)
         if done or refused:
             self.acked(done, refused)

@@ -59,7 +59,7 @@ class ChargerListFile:
         except (
             OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DecodeError
         ) as error:  # fmt: skip
-            log.warning("roster.ignored", path=str(self._path), reason=why(error))
+            log.warning("charger_list_file.ignored", path=str(self._path), reason=why(error))
             return StoredChargerList()
 
     def save(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
@@ -72,4 +72,4 @@ class ChargerListFile:
         try:
             replace(self._path, json.dumps(document).encode())
         except OSError as error:
-            log.warning("roster.not_saved", path=str(self._path), reason=error.strerror)
+            log.warning("charger_list_file.not_saved", path=str(self._path), reason=error.strerror)

@@ -45,7 +45,7 @@ class PublishedDiscoveryFile:
         except (
             OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
         ) as error:  # fmt: skip
-            log.warning("announced.ignored", path=str(self._path), reason=why(error))
+            log.warning("discovery_file.ignored", path=str(self._path), reason=why(error))
             return {}
 
     def save(self, published: Mapping[str, PublishedDiscovery]) -> None:
@@ -60,7 +60,7 @@ class PublishedDiscoveryFile:
         try:
             replace(self._path, json.dumps(document).encode())
         except OSError as error:
-            log.warning("announced.not_saved", path=str(self._path), reason=error.strerror)
+            log.warning("discovery_file.not_saved", path=str(self._path), reason=error.strerror)
 
 
 def _is_ours(topic: str, each: object) -> bool:

@@ -312,7 +312,9 @@ class CommandDispatcher:
     def time_out(self, now: Timestamp) -> Iterator[Effect]:
         """Go on from calls that nobody answered."""
         for pending in self.requests.timed_out(now.mono_s):
-            yield LogEntry("error", "command.call_lost", {"command": pending.command.spec.name})
+            yield LogEntry(
+                "error", "command.request_timed_out", {"command": pending.command.spec.name}
+            )
             if pending.purpose is Purpose.SEND:
                 self._send_policy.answered(pending.command, now)
                 yield from self._judge(pending.command, InDoubt(), "no answer", now)

@@ -342,7 +342,7 @@ class Backfill:
         sessions.left_out = numbers
         if numbers:
             facts = {"charger_id": charger_id, "sessions": len(numbers)}
-            yield LogEntry("warning", "session.numbers_disagree", facts)
+            yield LogEntry("warning", "session.counter_mismatch", facts)
         all_of = {one: found.left_out for one, found in sorted(self._sessions.items())}
         if not any(all_of.values()):
             yield from self._alerts.clear(NUMBERS_ALERT)

@@ -284,7 +284,7 @@ class ReportDelivery:
         self._try_all_again()
         if again:
             self._repeated += 1
-            yield LogEntry("info", "session.sent_again", {"reports": again})
+            yield LogEntry("info", "session.redelivered", {"reports": again})
         yield from self._fill(mono_s)
 
     def disconnected(self) -> None:

@@ -66,7 +66,7 @@ class Retention:
     def maintained(self, event: StoreMaintained, now: Timestamp) -> Iterator[Effect]:
         """Take the store's word and warn where it is filling up."""
         if event.forgotten:
-            yield LogEntry("info", "store.forgot", {"rows": event.forgotten})
+            yield LogEntry("info", "store.expired_rows_deleted", {"rows": event.forgotten})
         share = event.used_share
         words = next((words for least, words in _LEVELS if share >= least), None)
         if words is not None and self._due_s is not None:

@@ -178,7 +178,7 @@ async def test_a_broker_without_room_for_it_is_asked_ever_more_rarely():
             it.clock.runs.set()
             await until(lambda: len(broker.hellos) >= 14)
 
-    assert [line["event"] for line in logs] == ["mqtt.lane_missing"]
+    assert [line["event"] for line in logs] == ["mqtt.value_connection_unavailable"]
     assert it.events == []
     assert it.clock.slept_s[:3] == [0.75, 1.5, 3.0]
     assert max(it.clock.slept_s) == 450.0
@@ -318,7 +318,7 @@ async def test_an_orderly_end_is_told_to_the_broker():
             await it.opened()
             it.value_connection.close()
             await until(lambda: broker.of(mqtt5.DisconnectPacket))
-    assert "mqtt.lane_missing" not in {line["event"] for line in logs}
+    assert "mqtt.value_connection_unavailable" not in {line["event"] for line in logs}
 
 
 async def test_a_port_where_nobody_listens_is_a_failed_attempt():
@@ -346,7 +346,7 @@ async def test_without_a_route_it_says_why_once_and_ends():
         await value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
         await value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
 
-    assert [line["event"] for line in logs] == ["mqtt.lane_not_wanted"]
+    assert [line["event"] for line in logs] == ["mqtt.value_connection_disabled"]
 
 
 async def test_an_unexpected_error_ends_the_attempt_and_not_the_bridge(monkeypatch):

@@ -452,7 +452,7 @@ def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():
 
     saved = [e.report.session_id for e in effects if isinstance(e, SaveReport)]
     assert saved == [7]
-    assert "session.numbers_disagree" in [e.event for e in effects if isinstance(e, LogEntry)]
+    assert "session.counter_mismatch" in [e.event for e in effects if isinstance(e, LogEntry)]
 
 
 def test_numbers_that_agree_again_are_not_warned_of_any_more():

@@ -195,7 +195,7 @@ def test_what_is_not_settled_goes_out_again_on_a_new_connection_and_is_marked_no
     again = desk.reconnect()
 
     assert keys(again) == [f"{ONE}-1"]
-    assert LogEntry("info", "session.sent_again", {"reports": 2}) in again
+    assert LogEntry("info", "session.redelivered", {"reports": 2}) in again
     assert keys(desk.ack(desk.sent[-1])) == [f"{ONE}-2"]
     assert desk.ack(desk.sent[-1]) == []
 

@@ -108,6 +108,6 @@ def test_a_warning_does_not_outlast_what_it_warns_of():
 
 def test_what_was_forgotten_is_noted():
     """The operator can see that retention works."""
-    note = LogEntry("info", "store.forgot", {"rows": 3})
+    note = LogEntry("info", "store.expired_rows_deleted", {"rows": 3})
 
     assert list(make().maintained(StoreMaintained(0.1, MIB, 3), at(0))) == [note]

@@ -265,7 +265,7 @@ def bounded(db: sqlite3.Connection, seconds: float) -> Iterator[None]:
         except sqlite3.OperationalError as exc:
             if primary_code(exc) != sqlite3.SQLITE_INTERRUPT:
                 raise
-            log.warning("store.check_cut_short", after_s=seconds)
+            log.warning("store.check_timed_out", after_s=seconds)
         finally:
             db.set_progress_handler(None, 0)
 

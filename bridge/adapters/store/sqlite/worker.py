@@ -307,7 +307,7 @@ class Worker:
         except sqlite3.Error:
             return False  # whoever writes next is told
         if gone:
-            log.warning("store.history_shed", reports=gone)
+            log.warning("store.history_dropped", reports=gone)
         return gone > 0
 
     # -- mending ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def quarantine(path: Path, reason: str) -> None:
     """Move a store's files aside; its rows are still to be saved."""
     if unfinished(path) is not None:
         rotate_quarantine(path)
-    log.error("store.set_aside", reason=reason)
+    log.error("store.quarantined", reason=reason)
     _move(path, half_way(path))
 
 

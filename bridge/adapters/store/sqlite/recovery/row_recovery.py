@@ -128,7 +128,7 @@ def _look(
     with time_limit(within_s) as is_late:
         for image in images:
             if is_late.is_set():
-                log.warning("store.salvage_cut_short", after_s=within_s, settled=settled)
+                log.warning("store.recovery_timed_out", after_s=within_s, settled=settled)
                 return False
             recovered.add_all(read_rows_from_page(image, page_of, settled=settled))
     return True
