@@ -22,9 +22,10 @@ from bridge.core.changes import ValueChanged
 from bridge.core.chargers.departures import UNNAMED_BELOW, Departures
 from bridge.core.chargers.fleet import ChargerRegistry, batched
 from bridge.core.chargers.offline_access_alerts import ACCESS_IDS, OfflineAccessAlerts
+from bridge.core.commands.active_commands import Command
 from bridge.core.commands.retained import RetainedWatch
 from bridge.core.commands.service import CommandService
-from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.state_machine import State
 from bridge.core.containment import Containment, Timed
 from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
 from bridge.core.delivery.outbox import REFUSED

@@ -121,7 +121,7 @@ class Lives(RuleBasedStateMachine):
         return Bench.take(self.bench, new)
 
     def _called(self, call):
-        made = self.bench.journal._dispatcher.requests._pending[call.call_id]
+        made = self.bench.journal._dispatcher._pending[call.call_id]
         self.open_calls[call.call_id] = call
         if made.purpose is not Purpose.SEND:
             return
@@ -187,7 +187,7 @@ class Lives(RuleBasedStateMachine):
             asking.deadline_s = self.bench.mono_s + asking.ttl_s
             asking.jump_s = self.bench.jump_s
         asking.deliveries += 1
-        self.by_receipt[message.receipt] = asking
+        self.by_receipt[message.ack_token] = asking
         commands = self.bench.journal
         known = self.bench.known
         self.bench.take(commands.receive(message, asking.target, known, self.bench.now))
@@ -337,11 +337,11 @@ class Lives(RuleBasedStateMachine):
 
     def _unwritten(self):
         """Yield commands of which something was promised or told that is not on disk."""
-        active = self.bench.journal._active
-        persistence = active.persistence
-        yield from persistence._owed.values()
-        writes = [write.command for write in persistence._writes.values()]
-        for command in {*active._told, *persistence._changed, *writes}:
+        service = self.bench.journal
+        commands = service._active
+        yield from service._persistence.retries
+        told = commands._unacknowledged.values()
+        for command in {*told, *commands.dirty, *commands.writing.values()}:
             is_out = command.is_published or command.caveat or command.durable == 0
             if is_out and command.durable < command.version:
                 yield command
@@ -389,9 +389,9 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def no_end_waits_for_a_disk_that_hangs(self):
         """An end whose row does not get to the disk in time is told all the same."""
-        for write in self.bench.journal._active.persistence._writes.values():
-            is_told = write.command.state not in FINAL or write.command.is_published
-            assert is_told or write.due_s < math.inf
+        for command in self.bench.journal._active.writing.values():
+            is_told = command.state not in FINAL or command.is_published
+            assert is_told or command.write_due_s < math.inf
 
     @invariant()
     def in_order(self):

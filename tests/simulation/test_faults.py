@@ -13,7 +13,7 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.chargers import charger_events, state
-from bridge.core.commands import dispatcher, idempotency, queues, send_policy, service, validation
+from bridge.core.commands import active_commands, dispatcher, send_policy, service, validation
 from bridge.core.commands.retry_policy import RetryIn
 from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
 from bridge.core.delivery.outbox import Outbox
@@ -221,7 +221,7 @@ def _knows_a_command_by_its_words(patch):
     def wordy(message):
         return digest_of(replace(message, response_topic=None, correlation=None))
 
-    for module in (validation, idempotency, service):
+    for module in (validation, active_commands, service):
         patch.setattr(module, "message_digest", wordy)
 
 
@@ -280,7 +280,7 @@ def _believes_in_a_silent_hub(patch):
 
 def _serves_the_last_first(patch):
     """Of a charger's commands the newest goes first."""
-    patch.setattr(queues, "_arrival", lambda command: -command.seq)
+    patch.setattr(active_commands, "ARRIVAL", lambda command: -command.seq)
 
 
 def _never_takes_an_alert_back(patch):

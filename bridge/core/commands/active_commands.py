@@ -1,71 +1,371 @@
-"""The commands that live, and how they end: on disk first, then told, then remembered.
+"""The records of commands, and the registry that owns them until the final answer is acknowledged.
+
+A record is found by what came in: a command that waits by its charger, a repetition by its name, a
+message that is delivered again by its packet identifier, the store's answer by the key of the row,
+an acknowledgement by its tag. Its state is changed by the registry, by the table in
+:mod:`bridge.core.commands.state_machine`.
 
 Rules:
 
-1. A final answer is committed before it is published. So whoever restarts knows which answer was
-   given, and never gives another one.
-2. A final answer is owed until the broker acknowledged every publication of it. After a restart it
-   is published again, word for word.
-3. Where the journal cannot be written, the answer is published all the same, once.
+1. A final answer is committed before it is published. So a restart knows which answer was given,
+   and never gives another one.
+2. A final answer is published until the broker acknowledged every publication of it. After a
+   restart it is published again, word for word.
+3. Where the store fails, the answer is published all the same, once.
+4. A queue is first come, first served. Nothing overtakes, a retry least of all.
+5. What concerns all chargers of a circuit waits in the queues of all of them, in order of arrival,
+   and is ready when it is the first in each.
+6. Queues take turns. A full one delays no other.
+7. Each queue and all of them together are bounded; beyond that the answer is ``busy``. Some places
+   are reserved for what can only stop a charge.
+8. The same name twice is one command. Names are remembered for a day, and 10,000 at most. A name
+   belongs to one charger: callers count their correlation data from 1, and two chargers' first
+   commands are not one.
+9. What was refused is not remembered: nothing was done, and the next time the answer may be yes.
+10. A message that the broker delivers again (DUP) with the packet identifier, topic, payload and
+    wish for an answer of one we have is that one. Without a session at the broker nothing is
+    delivered again, and packet identifiers start anew: then all of them are forgotten.
+11. A message delivered again that nobody here has seen was an earlier process's. That is kept, for
+    the store may be opened later and bring what that process made of it.
 """
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from bisect import insort
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
-from bridge.core.commands.idempotency import IdempotencyCache, RedeliveryFilter
-from bridge.core.commands.persistence import CommandPersistence
-from bridge.core.commands.result_messages import build_result, publish_result
+from bridge.core.commands.results import CommandResult, result_messages
 from bridge.core.commands.shown_state import ShownState
-from bridge.core.commands.state_machine import FINAL, Command, Transition
-from bridge.core.easee.command_catalogue import REFLECTING_IDS
+from bridge.core.commands.state_machine import FINAL, TRANSITIONS, State, Transition
+from bridge.core.commands.validation import CommandRequest, IdempotencyKey, ReplyTo, message_digest
+from bridge.core.easee.command_catalogue import REFLECTING_IDS, CommandSpec
+from bridge.core.easee.rest_requests import CloudRequest
+from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.effects import Acknowledge, Effect, LogEntry
-from bridge.core.messages import Publish
+from bridge.core.events import ChargerResponse, MqttMessage
+from bridge.core.messages import AckToken, Publish
+from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
+from bridge.errors import CommandRefused
 
 # A normal round trip is below a second, 10 s were too short for evcc (#10780); the contract's 30 s.
 CONFIRM_TIMEOUT_S = 30.0
 MAX_RECENTLY_FINISHED = 64
+MAX_WAITING_PER_CHARGER = 20
+MAX_WAITING = 200
+RESERVED_PER_CHARGER = 4
+RESERVED = 20
 TAG = "command:"
+ARRIVAL = attrgetter("seq")
+
+CACHE_TTL_S = 24 * 3600.0
+CACHE_SIZE = 10_000
+# As long as the session at the broker; the rest is for a connection that died unnoticed.
+REDELIVERY_WINDOW_S = SESSION_S + 300.0
+MAX_SEEN_MESSAGES = 2_000
+MAX_DETAIL_LENGTH = 200
+
+DETAILS: Final = {
+    State.EXPIRED: "its time ran out before it could be sent",
+    State.NOOP: "there was nothing to change",
+    State.UNCONFIRMED: "the cloud took it, and the charger did not answer in 30 s",
+    State.UNKNOWN: "it was sent, no answer came, and the charger did not show it in 30 s",
+}
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """One command.
+
+    Attributes:
+        request: What is to be done.
+        received: When it arrived.
+        expires_s: Monotonic time after which it is not sent.
+        waiters: Who waits for the answer: one entry for every time it was asked for.
+        key: Of its row in the store.
+        seq: Its place in the order of arrival.
+        message_id: Packet identifier it arrived with: a redelivery carries the same one.
+        ack_tokens: Messages to acknowledge, each once that version is on disk.
+        state: Where it is.
+        due_s: Monotonic time at which something is to be done about it.
+        not_before_s: Monotonic time before which it is not tried again.
+        attempts: How often it was tried, lookups included.
+        sent: When it was sent last, or None.
+        finished_s: Monotonic time of the final state.
+        http_status: Of the newest answer from the cloud, or None.
+        devices: Chargers it concerns: all of the circuit for a circuit's limit.
+        queues: Chargers in whose queue it waits.
+        tickets: What the cloud gave for it.
+        answered: Indices of tickets the charger has answered.
+        early: Responses that came before the cloud's answer and may be to this command.
+        seen: Reflecting observations so far, as (alternative, observation id).
+        is_reflected: An alternative is complete.
+        look_at_s: Monotonic time at which the cloud is asked what became of it.
+        looks: How often that was done.
+        wrote_flash: It was sent and wears the charger's flash memory.
+        version: Raised by every change that belongs on disk.
+        durable: The newest version that is on disk; 0 for none.
+        writing: The version that is being written; 0 for none.
+        write_due_s: Monotonic time at which that write counts as failed; never, once it did.
+        write_failed: The newest version that counts as failed with that write; 0 for none.
+        caveat: A sentence every answer carries, or None.
+        answer: Document of the final answer; empty while there is none.
+        is_published: The final answer was handed over.
+        unacknowledged: Publications of the final answer that the broker has not acknowledged.
+        is_told: It has acknowledged all of them.
+        cloud_request: What is sent; set when its turn comes.
+        charger_id: Whom it is for.
+        spec: Its row of the catalogue.
+        argument: What its row read from the payload.
+    """
+
+    request: CommandRequest
+    received: Timestamp
+    expires_s: float
+    waiters: list[ReplyTo]
+    key: str = ""
+    seq: int = 0
+    message_id: int = 0
+    ack_tokens: list[tuple[int, AckToken]] = field(default_factory=list)
+    state: State = State.RECEIVED
+    due_s: float = math.inf
+    not_before_s: float = 0.0
+    attempts: int = 0
+    sent: Timestamp | None = None
+    finished_s: float = math.inf
+    http_status: int | None = None
+    devices: frozenset[str] = frozenset()
+    queues: frozenset[str] = frozenset()
+    tickets: tuple[CommandReference, ...] = ()
+    answered: set[int] = field(default_factory=set)
+    early: list[ChargerResponse] = field(default_factory=list)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+    is_reflected: bool = False
+    look_at_s: float = math.inf
+    looks: int = 0
+    wrote_flash: bool = False
+    version: int = 0
+    durable: int = 0
+    writing: int = 0
+    write_due_s: float = math.inf
+    write_failed: int = 0
+    caveat: str | None = None
+    answer: bytes = b""
+    is_published: bool = False
+    unacknowledged: int = 0
+    is_told: bool = False
+    cloud_request: CloudRequest = field(init=False, repr=False)
+    charger_id: str = field(init=False)
+    spec: CommandSpec[Any] = field(init=False)
+    argument: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.charger_id, self.spec, self.argument = (
+            request.charger_id,
+            request.spec,
+            request.argument,
+        )
+
+    def apply(self, transition: Transition) -> None:
+        """Move on; raise ``KeyError`` where the table has no such step."""
+        self.state = TRANSITIONS[self.state][transition]
+
+    def mark_sent(self, now: Timestamp) -> None:
+        """Be sent: what an earlier attempt seemed to show counts no more."""
+        self.state = TRANSITIONS[self.state][Transition.SEND]
+        self.sent = now
+        self.due_s = math.inf
+        self.seen.clear()
+        self.is_reflected = False
+
+    def result(
+        self, now: Timestamp, reason: str | None = None, detail: str | None = None
+    ) -> CommandResult:
+        """Say where the command is.
+
+        Args:
+            now: When it got there.
+            reason: Why not, or None.
+            detail: A sentence; without one the state's, or what the command does besides.
+        """
+        said = detail or DETAILS.get(self.state)
+        if not said and self.spec.side_effects is not None:
+            said = self.spec.side_effects(self.argument)
+        if self.caveat:
+            said = f"{said}; {self.caveat}" if said else self.caveat
+        return CommandResult(
+            id=self.request.id,
+            command=self.spec.name,
+            state=self.state.value,
+            final=self.state in FINAL,
+            reason=reason,
+            detail=said[:MAX_DETAIL_LENGTH] if said else None,
+            http_status=self.http_status,
+            ticks=next((t.ticks for t in self.tickets if t.ticks), None),
+            received=self.received,
+            at=now,
+        )
+
+
+@dataclass(slots=True)
+class KnownCommand:
+    """What became of a named command.
+
+    Attributes:
+        command: The command while it runs, then None.
+        content: Command and argument: the same name with another content is a conflict.
+        answer: The final answer's document; empty while it runs.
+        since_s: Monotonic time of its arrival.
+    """
+
+    command: Command | None
+    content: tuple[str, str]
+    since_s: float
+    answer: bytes = b""
+
+
+class IdempotencyCache:
+    """Known commands by name, oldest first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[IdempotencyKey, KnownCommand] = OrderedDict()
+
+    def find(self, name: IdempotencyKey | None, mono_s: float) -> KnownCommand | None:
+        """Return what became of a command of this name, or None when it is new."""
+        while self._known and next(iter(self._known.values())).since_s < mono_s - CACHE_TTL_S:
+            self._known.popitem(last=False)
+        return None if name is None else self._known.get(name)
+
+    def begin(self, command: Command) -> None:
+        """Remember a command that was taken, if it has a name."""
+        name = command.request.name
+        if name is not None:
+            self._put(name, KnownCommand(command, command.request.content, command.received.mono_s))
+
+    def restore(
+        self, name: IdempotencyKey | None, content: tuple[str, str], since_s: float, answer: bytes
+    ) -> None:
+        """Remember a command of an earlier process that has its final answer."""
+        if name is not None:
+            self._put(name, KnownCommand(None, content, since_s, answer))
+
+    def complete(self, command: Command, answer: bytes) -> None:
+        """Keep the final answer and let go of the rest; forget what was refused."""
+        name = command.request.name
+        known = None if name is None else self._known.get(name)
+        if name is None or known is None or known.command is not command:
+            return
+        if command.state is State.REFUSED:
+            del self._known[name]
+        else:
+            known.command = None
+            known.answer = answer
+
+    def _put(self, name: IdempotencyKey, known: KnownCommand) -> None:
+        self._known[name] = known
+        if len(self._known) > CACHE_SIZE:
+            self._known.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMessage:
+    """A message that was taken.
+
+    Attributes:
+        command: What was made of it; None after a restart, when its end is known.
+        since_s: Monotonic time of its arrival.
+    """
+
+    command: Command | None
+    since_s: float
+
+
+class RedeliveryFilter:
+    """Messages that the broker may deliver again."""
+
+    def __init__(self) -> None:
+        self._taken: OrderedDict[tuple[str, int], SeenMessage] = OrderedDict()
+        self._inherited: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    def find(self, message: MqttMessage, mono_s: float) -> SeenMessage | None:
+        """Return the first delivery of a message that is marked as delivered again, or None."""
+        if message.retained or not message.ack_token.message_id:
+            return None
+        key = message_digest(message), message.ack_token.message_id
+        found = self._taken.get(key)
+        if found is not None and mono_s - found.since_s < REDELIVERY_WINDOW_S:
+            return found
+        self._inherited[key] = None
+        if len(self._inherited) > MAX_SEEN_MESSAGES:
+            self._inherited.popitem(last=False)
+        return None
+
+    def of_earlier_process(self, digest: str, message_id: int) -> SeenMessage | None:
+        """Return what this process made of a message that an earlier one had, or None."""
+        key = digest, message_id
+        return self._taken.get(key) if key in self._inherited else None
+
+    def add(self, digest: str, message_id: int, command: Command | None, since_s: float) -> None:
+        """Remember a message that was taken."""
+        if not message_id:
+            return
+        self._taken[digest, message_id] = SeenMessage(command, since_s)
+        self._taken.move_to_end((digest, message_id))
+        if len(self._taken) > MAX_SEEN_MESSAGES:
+            self._taken.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all of them: the broker has no session of ours."""
+        self._taken.clear()
+
 
 OnFinished = Callable[[Command, Timestamp], Iterator[Effect]]
 
 
 class ActiveCommands:
-    """Commands from their arrival to the acknowledgement of their answer.
+    """Commands from their arrival to the acknowledgement of their final answer.
 
     Attributes:
         live: Those without a final state, in order of arrival.
-        cache: Those that were named.
-        redeliveries: The messages they came with.
-        shown: What the chargers show.
-        persistence: What is on disk.
+        queues: Those that wait, by charger, in the order in which the chargers have their turn.
+        dirty: Those that changed and are to be written, in the order in which they changed.
+        writing: Those whose row is being written, by its key.
+        finished: Those that have a final state and were sent, the newest last: their charger may
+            still answer for :data:`CONFIRM_TIMEOUT_S`.
+        named: Those that have a name, and what became of those that are finished.
+        messages: The messages they came with.
     """
 
-    def __init__(self, topics: Topics, followed_by: OnFinished) -> None:
+    def __init__(self, topics: Topics, shown: ShownState, on_finished: OnFinished) -> None:
+        """Begin without commands.
+
+        Args:
+            topics: Names.
+            shown: What the chargers show: told what a finished command set.
+            on_finished: Says what follows elsewhere from a command that has its final state.
+        """
         self.live: dict[Command, None] = {}
-        self.cache = IdempotencyCache()
-        self.redeliveries = RedeliveryFilter()
-        self.shown = ShownState()
-        self.persistence = CommandPersistence()
+        self.queues: OrderedDict[str, list[Command]] = OrderedDict()
+        self.dirty: dict[Command, None] = {}
+        self.writing: dict[str, Command] = {}
+        self.named = IdempotencyCache()
+        self.messages = RedeliveryFilter()
         self._topics = topics
-        self._followed_by = followed_by
-        self._settled: deque[Command] = deque(maxlen=MAX_RECENTLY_FINISHED)
-        self._ending: Counter[str] = Counter()
-        # Commands whose answer the broker has not acknowledged, with the tags that are left.
-        self._told: dict[Command, set[str]] = {}
-        self._tags: dict[str, Command] = {}
+        self._shown = shown
+        self._on_finished = on_finished
+        self.finished: deque[Command] = deque(maxlen=MAX_RECENTLY_FINISHED)
+        self._unacknowledged: dict[str, Command] = {}
         self._last_seq = 0
 
     # -- what others ask ---------------------------------------------------------------------
-
-    def recently_finished(self, now: Timestamp) -> Iterator[Command]:
-        """Yield commands the charger may still answer although somebody else told us the end."""
-        return (c for c in self._settled if now.mono_s - c.settled_s < CONFIRM_TIMEOUT_S)
 
     def may_cause(self, charger_id: str, observation_id: int, now: Timestamp) -> bool:
         """Say whether a command of ours may be why an observation changes now."""
@@ -73,8 +373,8 @@ class ActiveCommands:
             return False
         return any(
             observation_id in command.spec.moves and charger_id in command.devices
-            for command in chain(self.live, self.recently_finished(now))
-            if command.sent is not None
+            for command in chain(self.live, self.finished)
+            if command.sent is not None and now.mono_s - command.finished_s < CONFIRM_TIMEOUT_S
         )
 
     def next_seq(self) -> int:
@@ -86,122 +386,204 @@ class ActiveCommands:
         """Note a place that an earlier process has drawn."""
         self._last_seq = max(self._last_seq, seq)
 
-    def finishing_count(self, charger_id: str) -> int:
-        """How many commands of a charger have an end that is not on disk yet."""
-        return self._ending[charger_id]
-
-    def due_s(self) -> Iterable[float]:
-        """Yield when something is to be done."""
-        yield self.persistence.deadline_s()
-        for command in self.live:
-            yield min(command.due_s, command.look_at_s)
-
     # -- the way -----------------------------------------------------------------------------
 
     def add(self, command: Command) -> None:
         """Take a command in."""
-        self.restore(command)
-        self.persistence.mark_dirty(command)
-
-    def restore(self, command: Command) -> None:
-        """Take in a command of an earlier process."""
         self.live[command] = None
-        self.cache.begin(command)
-        self.redeliveries.add(
+        self.named.begin(command)
+        self.messages.add(
             command.request.digest, command.message_id, command, command.received.mono_s
         )
+
+    def mark_dirty(self, command: Command) -> None:
+        """Note that a command changed in a way that belongs on disk."""
+        command.version += 1
+        self.dirty[command] = None
 
     def finish(
         self,
         command: Command,
         transition: Transition,
+        effects: list[Effect],
         now: Timestamp,
+        *,
         reason: str | None = None,
         detail: str | None = None,
-    ) -> Iterator[Effect]:
+    ) -> None:
         """Give a command its final state; its answer follows when that is on disk."""
         command.apply(transition)
         command.due_s = command.look_at_s = math.inf
-        command.settled_s = now.mono_s
+        command.finished_s = now.mono_s
         self.live.pop(command, None)
-        self._ending[command.charger_id] += 1
+        if command.queues:
+            self.dequeue(command)
         if command.sent is not None:
-            self._settled.append(command)
-        result = build_result(command, now, reason, detail)
-        command.answer = result.document()
-        self.shown.command_finished(command)
-        self.persistence.mark_dirty(command)
+            self.finished.append(command)
+        result = command.result(now, reason, detail)
+        command.answer, elapsed_ms = result.document(), result.elapsed_ms
+        if command.spec.skips_equal:
+            self._shown.command_finished(command.request, command.state)
+        self.mark_dirty(command)
         facts = {
             "charger_id": command.charger_id,
             "command": command.spec.name,
             "state": command.state.value,
             "reason": reason,
             "http_status": command.http_status,
-            "elapsed_ms": result.elapsed_ms,
+            "elapsed_ms": elapsed_ms,
         }
-        yield LogEntry("info", "command.finished", facts)
-        yield from self._followed_by(command, now)
+        effects.append(LogEntry("info", "command.finished", facts))
+        effects += self._on_finished(command, now)
 
-    def publish_progress(self, command: Command, now: Timestamp) -> Iterator[Publish]:
+    def publish_progress(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
         """Tell everybody who waits where a command is that has no final state."""
-        yield from publish_result(command, self._topics, build_result(command, now).document())
+        effects += self._messages(command, command.result(now).document())
 
-    # -- the disk ----------------------------------------------------------------------------
+    # -- queues ------------------------------------------------------------------------------
 
-    def persisted(self, command: Command) -> Iterator[Effect]:
-        """Go on with a command whose row was written."""
-        yield from self.acknowledge(command, command.durable)
-        if command.durable == command.version:
-            yield from self.publish(command)
+    def check_capacity(self, charger_id: str, ending: int = 0, *, reduces: bool = False) -> None:
+        """Refuse a command where no more may wait.
 
-    def acknowledge(self, command: Command, version: int | None = None) -> Iterator[Effect]:
+        Args:
+            charger_id: Whose queue.
+            ending: Commands of this charger that left the queue and whose end is being written.
+            reduces: It can only stop a charge, so the reserved places count too.
+
+        Raises:
+            CommandRefused: ``busy``.
+        """
+        reserved = RESERVED_PER_CHARGER if reduces else 0
+        if len(self.queues.get(charger_id, ())) + ending >= MAX_WAITING_PER_CHARGER + reserved:
+            raise CommandRefused(
+                "busy", f"{MAX_WAITING_PER_CHARGER} commands wait for this charger"
+            )
+        waiting = 0
+        for command in self.live:
+            waiting += bool(command.queues)
+        if waiting >= MAX_WAITING + (RESERVED if reduces else 0):
+            raise CommandRefused("busy", f"{MAX_WAITING} commands wait")
+
+    def waiting(self, charger_id: str) -> Sequence[Command]:
+        """Return what waits for a charger, in order."""
+        return self.queues.get(charger_id, ())
+
+    def enqueue(self, command: Command, chargers: Iterable[str] = ()) -> None:
+        """Let a command wait where its arrival puts it.
+
+        Args:
+            command: It; may wait already, in fewer queues.
+            chargers: In whose queues besides that of its own charger.
+        """
+        wanted = frozenset({command.charger_id, *chargers})
+        for charger_id in wanted - command.queues:
+            insort(self.queues.setdefault(charger_id, []), command, key=ARRIVAL)
+        command.queues |= wanted
+
+    def dequeue(self, command: Command) -> None:
+        """Take a command out of every queue it waits in."""
+        for charger_id in command.queues:
+            queue = self.queues[charger_id]
+            queue.remove(command)
+            if not queue:
+                del self.queues[charger_id]
+        command.queues = frozenset()
+
+    def ready(self, busy: Container[str]) -> Iterator[Command]:
+        """Yield what may go next, queues in turn.
+
+        Args:
+            busy: Chargers that something is under way for; looked at anew for each queue.
+        """
+        for charger_id in tuple(self.queues):
+            queue = self.queues.get(charger_id)
+            if queue and queue[0].charger_id == charger_id and self.is_ready(queue[0], busy):
+                yield queue[0]
+
+    def is_ready(self, command: Command, busy: Container[str]) -> bool:
+        """Say whether a command is the first wherever it waits, and nothing is under way there."""
+        for charger_id in command.queues:
+            if charger_id in busy or self.queues[charger_id][0] is not command:
+                return False
+        return bool(command.queues)
+
+    def rotate(self, charger_id: str) -> None:
+        """Note that a queue had its turn."""
+        if charger_id in self.queues:
+            self.queues.move_to_end(charger_id)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def saved(self, key: str, effects: list[Effect]) -> Command | None:
+        """Go on with a command whose row is committed.
+
+        Returns:
+            It; None when nothing waits for that row.
+        """
+        command = self.writing.pop(key, None)
+        if command is None:
+            return None
+        command.durable, command.writing = command.writing, 0
+        if command.ack_tokens:
+            self.acknowledge(command, effects, command.durable)
+        if command.durable == command.version and command.state in FINAL:
+            self.publish(command, effects)
+        return command
+
+    def acknowledge(
+        self, command: Command, effects: list[Effect], version: int | None = None
+    ) -> None:
         """Let the broker forget the messages a command came with.
 
         Args:
             command: It.
+            effects: Where the acknowledgements go.
             version: What is on disk; None: nothing will be, they are acknowledged all the same.
         """
         waiting, command.ack_tokens = command.ack_tokens, []
         for since, ack_token in waiting:
             if version is None or since <= version:
-                yield Acknowledge(ack_token)
+                effects.append(Acknowledge(ack_token))
             else:
                 command.ack_tokens.append((since, ack_token))
 
-    def publish(self, command: Command) -> Iterator[Effect]:
+    def publish(self, command: Command, effects: list[Effect]) -> None:
         """Publish a final answer, once."""
         if command.state not in FINAL or command.is_published:
             return
+        self.named.complete(command, command.answer)
+        self.republish(command, effects)
+
+    def republish(self, command: Command, effects: list[Effect]) -> None:
+        """Publish a final answer that the broker has not acknowledged yet."""
         command.is_published = True
-        self._ending[command.charger_id] -= 1
-        if not self._ending[command.charger_id]:
-            del self._ending[command.charger_id]
-        self.cache.complete(command, command.answer)
-        yield from self._owe(command)
+        for number, message in enumerate(self._messages(command, command.answer)):
+            tag = f"{TAG}{command.key}:{number}"
+            self._unacknowledged[tag] = command
+            effects.append(msgspec.structs.replace(message, tag=tag))
+            command.unacknowledged += 1
 
-    def republish_result(self, command: Command) -> Iterator[Effect]:
-        """Publish the final answer of an earlier process again: nobody acknowledged it."""
-        command.is_published = True
-        yield from self._owe(command)
+    def _messages(self, command: Command, document: bytes) -> list[Publish]:
+        """Return an answer to everybody who waits for a command."""
+        topic = self._topics.result(command.charger_id, command.spec.name)
+        messages: list[Publish] = []
+        for reply_to in command.waiters:
+            messages += result_messages(reply_to, topic, document)
+        return messages
 
-    def _owe(self, command: Command) -> Iterator[Effect]:
-        messages = list(publish_result(command, self._topics, command.answer))
-        tags = [f"{TAG}{command.key}:{number}" for number in range(len(messages))]
-        self._told[command] = set(tags)
-        self._tags.update(dict.fromkeys(tags, command))
-        for message, tag in zip(messages, tags, strict=True):
-            yield msgspec.structs.replace(message, tag=tag)
+    def acknowledged(self, tag: str) -> Command | None:
+        """Note that the broker has an answer, or refuses it for good.
 
-    def acked(self, tag: str, mono_s: float) -> bool:
-        """Note that the broker has an answer, or refuses it for good; False when it is not ours."""
-        command = self._tags.pop(tag, None)
+        Returns:
+            The command, once everybody who waited has its answer; None until then, and for a tag
+            that is none of ours.
+        """
+        command = self._unacknowledged.pop(tag, None)
         if command is None:
-            return False
-        left = self._told[command]
-        left.discard(tag)
-        if not left:
-            del self._told[command]
-            command.is_told = True
-            command.waiters.clear()
-            self.persistence.mark_dirty_later(command, mono_s)
-        return True
+            return None
+        command.unacknowledged -= 1
+        if command.unacknowledged:
+            return None
+        command.is_told = True
+        command.waiters.clear()
+        return command

@@ -1,50 +1,170 @@
-"""What of the commands is on disk, what is on its way there, and what a row says.
+"""What of the commands is on disk: their rows, and the writes on their way.
 
 Rules:
 
-1. Of one command at most one row is being written. What changes meanwhile is written next, in one
+1. A row holds all that is needed to go on after a restart: what was asked for, who waits for the
+   answer, what the cloud gave for it. Nothing in it is believed unread.
+2. Total: any row gives a :class:`CommandRecord` or :class:`~bridge.errors.DecodeError`. A row may
+   be of an older program, or of one whose catalogue and limits were others.
+3. Of one command at most one row is being written. What changes meanwhile is written next, in one
    row, however much it was.
-2. A write that is not answered in :data:`WRITE_TIMEOUT_S` counts as failed: a disk that hangs must
+4. A write that is not answered in :data:`WRITE_TIMEOUT_S` counts as failed: a disk that hangs must
    not hold up a stop. Its answer, when it comes, is taken all the same. Until then whatever changes
    in that command counts as failed at once: its end is told without the disk.
-3. What could not be written is kept, and written when the store takes something again, or after
+5. What could not be written is kept, and written when the store takes something again, or after
    :data:`RETRY_AFTER_S`. So the store does not go on believing what is long over.
-4. That an answer was told is written :data:`DEFERRED_WRITE_S` afterwards: nobody waits for it, and
-   it must not stand in the way of the next command. A crash before only repeats the answer.
-5. A row holds all that is needed to go on after a restart: what was asked for, who waits for the
-   answer, what the cloud gave for it. Nothing in it is believed unread.
-6. Reading is total: any row gives a :class:`CommandRecord` or :class:`~bridge.errors.DecodeError`.
-   A row may be of an older program, or of one whose catalogue and limits were others.
+6. That an answer was acknowledged is written :data:`DEFERRED_WRITE_S` afterwards: nothing waits for
+   it, and it must not delay the next command. A crash before only repeats the answer.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from bridge.core.commands.reply_to import ReplyTo
-from bridge.core.commands.state_machine import FINAL, Command, State
-from bridge.core.commands.validation import CommandRequest, IdempotencyKey, key_from_correlation
+from bridge.core.commands.active_commands import ActiveCommands, Command
+from bridge.core.commands.state_machine import FINAL, State
+from bridge.core.commands.validation import (
+    CommandRequest,
+    IdempotencyKey,
+    ReplyTo,
+    key_from_correlation,
+)
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.easee.rest_responses import CommandReference
-from bridge.core.effects import SaveCommand
+from bridge.core.effects import Effect, SaveCommand
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
 
-# What was allowed when it was sent may be over the limit by now; it is only read again to tell
-# what proves it.
-ANY_CURRENT_A = 1_000_000
 WRITE_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 30.0
 DEFERRED_WRITE_S = 1.0
 # A failing store is mended within minutes or for good; more than this is not worth the memory.
 MAX_RETRY_QUEUE = 256
+# What was allowed when it was sent may be over the limit by now; it is only read again to tell
+# what proves it.
+ANY_CURRENT_A = 1_000_000
+
+
+class CommandPersistence:
+    """Writes the rows of commands that changed, and again what could not be written.
+
+    Attributes:
+        retries: Commands that could not be written.
+    """
+
+    def __init__(self, commands: ActiveCommands) -> None:
+        self._dirty = commands.dirty
+        self._writing = commands.writing
+        self.retries: OrderedDict[Command, None] = OrderedDict()
+        self._retry_at_s = math.inf
+        self._deferred: dict[Command, None] = {}
+        self._deferred_at_s = math.inf
+        self._mark_dirty = commands.mark_dirty
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is to be written or being written."""
+        return bool(self._dirty or self._writing)
+
+    def finishing_count(self, charger_id: str) -> int:
+        """How many commands of a charger have an end that is not on disk yet."""
+        count = 0
+        for command in self._writing.values():
+            is_ending = command.state in FINAL and not command.is_published
+            count += is_ending and command.charger_id == charger_id
+        return count
+
+    def deadline_s(self) -> float:
+        """Return when a write counts as failed, is tried again or was put off to."""
+        dues = [command.write_due_s for command in self._writing.values()]
+        return min(self._retry_at_s, self._deferred_at_s, *dues)
+
+    # -- to the store ------------------------------------------------------------------------
+
+    def mark_dirty_later(self, command: Command, mono_s: float) -> None:
+        """Note a change that may be written when there is nothing better to do."""
+        self._deferred[command] = None
+        self._deferred_at_s = min(self._deferred_at_s, mono_s + DEFERRED_WRITE_S)
+
+    def flush_deferred(self) -> None:
+        """Write now what was put off."""
+        for command in self._deferred:
+            self._mark_dirty(command)
+        self._deferred.clear()
+        self._deferred_at_s = math.inf
+
+    def flush(self, effects: list[Effect], now: Timestamp) -> list[Command]:
+        """Write what changed and is not being written.
+
+        Returns:
+            Commands that changed behind a write that counts as failed, each change once. They go on
+            without the disk; where there are any, nothing is written before they did.
+        """
+        blocked = []
+        for command in self._dirty:
+            if command.writing and 0 < command.write_failed < command.version:
+                command.write_failed = command.version
+                blocked.append(command)
+        if blocked:
+            return blocked
+        for command in tuple(self._dirty):
+            if not command.writing:
+                del self._dirty[command]
+                self._writing[command.key] = command
+                command.writing = command.version
+                command.write_due_s = now.mono_s + WRITE_TIMEOUT_S
+                command.write_failed = 0
+                effects.append(SaveCommand(to_row(command)))
+        return blocked
+
+    def retry(self) -> None:
+        """Write again what could not be written: the store takes something again."""
+        self._dirty.update(self.retries)
+        self.retries.clear()
+        self._retry_at_s = math.inf
+
+    def retry_later(self, command: Command, mono_s: float) -> None:
+        """Keep a command that could not be written, until the store takes something again."""
+        self._dirty.pop(command, None)
+        self.retries[command] = None
+        self.retries.move_to_end(command)
+        self._retry_at_s = min(self._retry_at_s, mono_s + RETRY_AFTER_S)
+        while len(self.retries) > MAX_RETRY_QUEUE:
+            self.retries.popitem(last=False)
+
+    # -- from the store ----------------------------------------------------------------------
+
+    def not_saved(self, key: str, mono_s: float) -> Command | None:
+        """Note that a row is not committed; return its command.
+
+        None also where the failure was acted upon already, because it took too long.
+        """
+        command = self._writing.pop(key, None)
+        if command is None:
+            return None
+        command.writing = 0
+        self.retry_later(command, mono_s)
+        return command if command.write_due_s < math.inf else None
+
+    def overdue(self, mono_s: float) -> list[Command]:
+        """Return the commands whose write takes too long, each once; take up what is due."""
+        if self._deferred_at_s <= mono_s:
+            self.flush_deferred()
+        if self._retry_at_s <= mono_s:
+            self.retry()
+        late = [c for c in self._writing.values() if c.write_due_s <= mono_s]
+        for command in late:
+            command.write_due_s, command.write_failed = math.inf, command.version
+        return late
+
+
+# -- rows ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +230,7 @@ def to_row(command: Command) -> CommandRow:
         command.key,
         command.charger_id,
         command.spec.name,
-        _name_text(request.name),
+        _name_text(request.name) if request.name else "",
         request.digest,
         command.state.value,
         received.wall,
@@ -231,127 +351,6 @@ def _ago(wall: datetime, now: Timestamp, *, trusted: bool) -> Timestamp:
     return Timestamp(wall, now.mono_s - max(0.0, age_s), trusted)
 
 
-def _name_text(name: IdempotencyKey | None) -> str:
-    if name is None:
-        return ""
+def _name_text(name: IdempotencyKey) -> str:
     given = name[1]
     return f"id:{given}" if isinstance(given, str) else f"data:{given.hex()}"
-
-
-@dataclass(slots=True)
-class _PendingWrite:
-    """A row that is being written.
-
-    Attributes:
-        version: Of the command, as it is written.
-        due_s: Monotonic time at which it counts as failed; never, once it did.
-        failed: The newest version that counts as failed with it.
-    """
-
-    command: Command
-    version: int
-    due_s: float
-    failed: int = 0
-
-
-class CommandPersistence:
-    """Rows by key: changed, being written, owed to the store."""
-
-    def __init__(self) -> None:
-        self._changed: dict[Command, None] = {}
-        self._writes: dict[str, _PendingWrite] = {}
-        self._owed: OrderedDict[str, Command] = OrderedDict()
-        self._later: dict[Command, None] = {}
-        self._later_at_s = math.inf
-        self._retry_at_s = math.inf
-
-    @property
-    def is_busy(self) -> bool:
-        """Something is to be written or being written."""
-        return bool(self._changed or self._writes)
-
-    def mark_dirty(self, command: Command) -> None:
-        """Note that a command changed in a way that belongs on disk."""
-        command.version += 1
-        self._changed[command] = None
-
-    def mark_dirty_later(self, command: Command, mono_s: float) -> None:
-        """Note a change that may be written when there is nothing better to do."""
-        self._later[command] = None
-        self._later_at_s = min(self._later_at_s, mono_s + DEFERRED_WRITE_S)
-
-    def flush_deferred(self) -> None:
-        """Write now what was put off."""
-        for command in self._later:
-            self.mark_dirty(command)
-        self._later.clear()
-        self._later_at_s = math.inf
-
-    def flush(self, now: Timestamp) -> Iterator[SaveCommand]:
-        """Write what changed and is not being written."""
-        for command in [c for c in self._changed if c.key not in self._writes]:
-            del self._changed[command]
-            due_s = now.mono_s + WRITE_TIMEOUT_S
-            self._writes[command.key] = _PendingWrite(command, command.version, due_s)
-            yield SaveCommand(to_row(command))
-
-    def saved(self, key: str) -> Command | None:
-        """Note that a row is committed; return its command, or None when nobody waits for it."""
-        write = self._writes.pop(key, None)
-        if write is None:
-            return None
-        write.command.durable = write.version
-        if self._owed.pop(key, None) is not None and write.command.version != write.version:
-            self._changed[write.command] = None
-        return write.command
-
-    def not_saved(self, key: str, mono_s: float) -> Command | None:
-        """Note that a row is not committed; return its command, or None as above."""
-        write = self._writes.pop(key, None)
-        if write is None:
-            return None
-        self.retry_later(write.command, mono_s)
-        # None when the failure was acted upon already, because it took too long.
-        return write.command if write.due_s < math.inf else None
-
-    def overdue(self, mono_s: float) -> list[Command]:
-        """Return the commands whose write takes too long, each once; take up what is due."""
-        if self._later_at_s <= mono_s:
-            self.flush_deferred()
-        if self._retry_at_s <= mono_s:
-            self.retry()
-        late = [write for write in self._writes.values() if write.due_s <= mono_s]
-        for write in late:
-            write.due_s, write.failed = math.inf, write.command.version
-        return [write.command for write in late]
-
-    def blocked(self) -> list[Command]:
-        """Return commands that changed behind a write that counts as failed, each change once."""
-        held = []
-        for command in self._changed:
-            write = self._writes.get(command.key)
-            if write is not None and 0 < write.failed < command.version:
-                write.failed = command.version
-                held.append(command)
-        return held
-
-    def deadline_s(self) -> float:
-        """Return when a write counts as failed, is tried again or was put off to."""
-        dues = [write.due_s for write in self._writes.values()]
-        return min(self._retry_at_s, self._later_at_s, *dues)
-
-    def retry(self) -> None:
-        """Write again what is owed: the store takes something again."""
-        for command in self._owed.values():
-            self._changed[command] = None
-        self._owed.clear()
-        self._retry_at_s = math.inf
-
-    def retry_later(self, command: Command, mono_s: float) -> None:
-        """Keep a command that could not be written, until the store takes something again."""
-        self._changed.pop(command, None)
-        self._owed[command.key] = command
-        self._owed.move_to_end(command.key)
-        self._retry_at_s = min(self._retry_at_s, mono_s + RETRY_AFTER_S)
-        while len(self._owed) > MAX_RETRY_QUEUE:
-            self._owed.popitem(last=False)

@@ -14,13 +14,16 @@ Rules:
    bring it back either.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bridge.core.commands.active_commands import ActiveCommands
+from bridge.core.commands.active_commands import (
+    CACHE_TTL_S,
+    REDELIVERY_WINDOW_S,
+    ActiveCommands,
+    Command,
+)
 from bridge.core.commands.confirmation import CommandConfirmation
-from bridge.core.commands.idempotency import CACHE_TTL_S, REDELIVERY_WINDOW_S
 from bridge.core.commands.persistence import (
     CommandRecord,
     read_idempotency_key,
@@ -28,10 +31,8 @@ from bridge.core.commands.persistence import (
     restore_command,
     state_of,
 )
-from bridge.core.commands.queues import CommandQueues
-from bridge.core.commands.result_messages import build_result
 from bridge.core.commands.send_policy import SendPolicy
-from bridge.core.commands.state_machine import FINAL, Command, State, Transition
+from bridge.core.commands.state_machine import FINAL, State, Transition
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.command_row import CommandRow
@@ -62,66 +63,69 @@ class Recovery:
 
     def __init__(
         self,
-        active: ActiveCommands,
-        queues: CommandQueues,
-        send_policy: SendPolicy,
+        commands: ActiveCommands,
+        policy: SendPolicy,
         confirmation: CommandConfirmation,
         settings: CommandSettings,
     ) -> None:
-        self._active = active
-        self._queues = queues
-        self._send_policy = send_policy
+        self._commands = commands
+        self._policy = policy
         self._confirmation = confirmation
         self._settings = settings
         self.alive_at: datetime | None = None
 
-    def restore(self, rows: tuple[CommandRow, ...], now: Timestamp) -> Iterator[Effect]:
+    def restore(self, rows: tuple[CommandRow, ...], effects: list[Effect], now: Timestamp) -> None:
         """Take the rows of the store, in any order."""
         readable: list[tuple[CommandRow, CommandRecord]] = []
         for row in rows:
             try:
                 readable.append((row, read_record(row)))
             except DecodeError as error:
-                yield _unreadable(error)
+                effects.append(_unreadable(error))
         # Before any of them is remembered: only then is what is known this process's own.
         ours = {row.key: self._taken_here(row, record, now) for row, record in readable}
         for row, record in sorted(readable, key=_arrival):
-            self._active.reserve_sequence(record.seq)
+            self._commands.reserve_sequence(record.seq)
             if record.received_trusted:
                 self.alive_at = max(row.received_at, self.alive_at or row.received_at)
             try:
                 state = state_of(row)
                 if (own := ours[row.key]) is not None:
-                    yield from self._close(row, record, own, now)
+                    self._close(row, record, own, effects, now)
                 elif state in FINAL:
-                    yield from self._recall(row, record, state, now)
+                    self._recall(row, record, state, effects, now)
                 else:
                     command = restore_command(row, record, now)
-                    self._active.restore(command)
-                    yield from self._go_on(command, now)
+                    self._commands.add(command)
+                    self._go_on(command, effects, now)
             except DecodeError as error:
-                yield _unreadable(error)
+                effects.append(_unreadable(error))
 
     def _taken_here(
         self, row: CommandRow, record: CommandRecord, now: Timestamp
     ) -> _ThisProcess | None:
         """Say what this process made of the same order before it could read the store."""
         try:
-            entry = self._active.cache.find(read_idempotency_key(row), now.mono_s)
+            known = self._commands.named.find(read_idempotency_key(row), now.mono_s)
         except DecodeError:
             return None  # it is read again, and noted then
-        if entry is not None and entry.content == (row.command, record.argument):
-            return _ThisProcess(entry.command, entry.answer)
-        seen = self._active.redeliveries.of_earlier_process(row.digest, record.message_id)
-        return None if seen is None else _ThisProcess(seen.command, b"")
+        if known is not None and known.content == (row.command, record.argument):
+            return _ThisProcess(known.command, known.answer)
+        delivery = self._commands.messages.of_earlier_process(row.digest, record.message_id)
+        return None if delivery is None else _ThisProcess(delivery.command, b"")
 
     def _close(
-        self, row: CommandRow, record: CommandRecord, own: _ThisProcess, now: Timestamp
-    ) -> Iterator[Effect]:
+        self,
+        row: CommandRow,
+        record: CommandRecord,
+        own: _ThisProcess,
+        effects: list[Effect],
+        now: Timestamp,
+    ) -> None:
         """End the row of a command that this process has as its own."""
         old = restore_command(row, record, now)
         if row.flash:
-            self._send_policy.count_flash_write(
+            self._policy.count_flash_write(
                 row.charger_id, row.command, now.mono_s - _age_s(row, now)
             )
         if old.state not in FINAL:
@@ -131,31 +135,38 @@ class Recovery:
         old.seq, old.waiters, old.is_told = 0, [], True
         command, answer = own.command, own.answer
         if command is not None and command.state not in FINAL:
-            missing = [reply_to for reply_to in record.asks if reply_to not in command.waiters]
+            missing = [ask for ask in record.asks if ask not in command.waiters]
             command.waiters += missing
             if missing:
-                self._active.persistence.mark_dirty(command)
+                self._commands.mark_dirty(command)
         elif command is not None:
             answer = command.answer
-        old.answer = answer or build_result(old, now).document()
+        old.answer = answer or old.result(now).document()
         if answer and len(record.asks) > 1:
             # Others asked too, and only the one whose message came again was answered here.
             old.waiters, old.is_told = list(record.asks), False
-            yield from self._active.republish_result(old)
-        self._active.persistence.mark_dirty(old)
+            self._commands.republish(old, effects)
+        self._commands.mark_dirty(old)
 
     def _recall(
-        self, row: CommandRow, record: CommandRecord, state: State, now: Timestamp
-    ) -> Iterator[Effect]:
+        self,
+        row: CommandRow,
+        record: CommandRecord,
+        state: State,
+        effects: list[Effect],
+        now: Timestamp,
+    ) -> None:
         """Remember a command that has its final answer."""
         age_s = _age_s(row, now)
         since_s = now.mono_s - age_s
         if age_s < CACHE_TTL_S:
             if row.flash:
-                self._send_policy.count_flash_write(row.charger_id, row.command, since_s)
+                self._policy.count_flash_write(row.charger_id, row.command, since_s)
             if state is not State.REFUSED:
                 content = (row.command, record.argument)
-                self._active.cache.restore(read_idempotency_key(row), content, since_s, row.answer)
+                self._commands.named.restore(
+                    read_idempotency_key(row), content, since_s, row.answer
+                )
         if age_s < REDELIVERY_WINDOW_S:
             # That the broker has the answer of an earlier connection says that it had our PUBACK
             # before it: only one that restored an older memory delivers the message again, and its
@@ -163,39 +174,44 @@ class Recovery:
             # against the former, everything else is taken for the latter.
             spec = CATALOGUE.get(row.command)
             if not record.is_told or spec is None or not spec.idempotent:
-                self._active.redeliveries.add(row.digest, record.message_id, None, since_s)
+                self._commands.messages.add(row.digest, record.message_id, None, since_s)
         if not record.is_told:
             command = restore_command(row, record, now)
             command.answer = row.answer
-            yield from self._active.republish_result(command)
+            self._commands.republish(command, effects)
 
-    def _go_on(self, command: Command, now: Timestamp) -> Iterator[Effect]:
+    def _go_on(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
         """Decide about a command that has no final answer."""
         if command.wrote_flash:
-            self._send_policy.count_flash_write(
+            self._policy.count_flash_write(
                 command.charger_id, command.spec.name, command.received.mono_s
             )
         if command.state is not State.WAITING:
             command.apply(Transition.RESTART)
             self._confirmation.start_timeout(command, now, since_s=now.mono_s, is_restored=True)
-            self._active.persistence.mark_dirty(command)
+            self._commands.mark_dirty(command)
             if self._confirmation.verification_request(command) is None:
-                yield from self._active.finish(command, Transition.TIMEOUT, now)
+                self._commands.finish(command, Transition.TIMEOUT, effects, now)
             return
         command.sent = None
         command.apply(Transition.RESTART)
         try:
             self._check(command)
         except CommandRefused as refusal:
-            yield from self._active.finish(
-                command, Transition.REFUSE, now, refusal.reason, refusal.detail
+            self._commands.finish(
+                command,
+                Transition.REFUSE,
+                effects,
+                now,
+                reason=refusal.reason,
+                detail=refusal.detail,
             )
             return
         if command.expires_s <= now.mono_s:
-            yield from self._active.finish(command, Transition.LATE, now)
+            self._commands.finish(command, Transition.LATE, effects, now)
             return
         command.due_s = command.expires_s
-        self._queues.put(command)
+        self._commands.enqueue(command)
 
     def _check(self, command: Command) -> None:
         spec = command.spec

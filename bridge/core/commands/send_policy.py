@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.core.commands.active_commands import Command
 from bridge.core.commands.shown_state import ShownState, is_lower
-from bridge.core.commands.state_machine import Command
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation
 from bridge.core.records.moment import Timestamp
@@ -94,7 +94,7 @@ class SendPolicy:
         spec = command.spec
         if (until_s := self._held_until_s(command, now)) > now.mono_s:
             return Defer(until_s)
-        if spec.skips_equal and self._shown.already_set(command, now):
+        if spec.skips_equal and self._shown.already_set(command.request, now):
             return NoChange()
         if spec.is_paced and (until_s := self._paced_until_s(command)) > now.mono_s:
             return Defer(until_s)
@@ -103,16 +103,15 @@ class SendPolicy:
     def sent(self, command: Command, now: Timestamp) -> None:
         """Note that a command goes out."""
         spec, charger_id = command.spec, command.charger_id
-        limits = spec.limits(command.argument)
         if spec.is_paced:
             key = (charger_id, spec.name)
-            self._limits[key] = limits
+            self._limits[key] = spec.limits(command.argument)
             self._limits_s.setdefault(key, deque(maxlen=BURST)).append(now.mono_s)
         if spec.lags:
             self._lagging[charger_id] = math.inf
         if spec.flash:
             self.count_flash_write(charger_id, spec.name, now.mono_s)
-        self._shown.sent(command, now)
+        self._shown.sent(command.request, command.devices, now)
 
     def answered(self, command: Command, now: Timestamp) -> None:
         """Note that the cloud answered, well or badly: what lags takes its time from here."""
@@ -140,9 +139,9 @@ class SendPolicy:
 
     def _held_until_s(self, command: Command, now: Timestamp) -> float:
         """Return when the effect of an earlier command is surely over."""
-        if DYNAMIC_CURRENT not in command.spec.limits(command.argument):
-            return 0.0
         until_s = self._lagging.get(command.charger_id, 0.0)
+        if not until_s or DYNAMIC_CURRENT not in command.spec.limits(command.argument):
+            return 0.0
         # Its answer is awaited: the lane is held anyhow, and looked at again when it is in.
         return until_s if until_s < math.inf else now.mono_s
 

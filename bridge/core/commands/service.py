@@ -1,10 +1,11 @@
-"""The journal: every command has one life and one final answer.
+"""The service that carries commands out: each has one life and one final answer.
 
-The states and the steps between them are the table in :mod:`bridge.core.commands.state_machine`.
-The steps are taken by those who know when: :mod:`~bridge.core.commands.dispatcher` on the way to
-the cloud, :mod:`~bridge.core.commands.confirmation` when a charger speaks,
-:mod:`~bridge.core.commands.active_commands` at the end. This module
-lets commands in, and puts the others to work when something happened.
+The records of commands are in :mod:`bridge.core.commands.active_commands`, their states and the
+steps between them in the table of :mod:`bridge.core.commands.state_machine`. The steps are taken by
+:mod:`~bridge.core.commands.dispatcher` on the way to the cloud, by
+:mod:`~bridge.core.commands.confirmation` when a charger speaks, and by
+:mod:`~bridge.core.commands.active_commands` at the end. This module lets commands in, and puts the
+others to work when something happened.
 
 Rules:
 
@@ -14,32 +15,38 @@ Rules:
    answers say so; the rest is refused.
 3. A message that may have waited at the broker, and does not say when it is too late, must not let
    a charge begin or grow; one that may have waited longer than it lives is not carried out at all.
-4. Total: no message, no answer and no row raises.
+4. Total: no message, no answer and no row raises. Where this program has a defect, what was decided
+   before it counts.
 """
 
 import math
 from collections.abc import Callable, Container, Iterator
 from datetime import datetime
-from itertools import chain
 from typing import Final
 
-from bridge.core.commands.active_commands import ActiveCommands, OnFinished
-from bridge.core.commands.confirmation import (
-    ApplyObservations,
-    CommandConfirmation,
-    OnUnmatchedResponse,
+from bridge.core.commands.active_commands import (
+    ActiveCommands,
+    Command,
+    KnownCommand,
+    OnFinished,
 )
-from bridge.core.commands.dispatcher import CommandDispatcher
-from bridge.core.commands.idempotency import KnownCommand
-from bridge.core.commands.queues import CommandQueues
+from bridge.core.commands.confirmation import CommandConfirmation, OnUnmatchedResponse
+from bridge.core.commands.dispatcher import CommandDispatcher, PendingRequest, Purpose
+from bridge.core.commands.persistence import CommandPersistence
 from bridge.core.commands.recovery import Recovery
-from bridge.core.commands.reply_to import ReplyTo
-from bridge.core.commands.result_messages import build_result, refuse_message
-from bridge.core.commands.results import result_messages
+from bridge.core.commands.results import refuse_message, result_messages
 from bridge.core.commands.send_policy import SendPolicy
-from bridge.core.commands.state_machine import FINAL, Command, State, Transition
-from bridge.core.commands.validation import CommandRequest, message_digest, reply_to_of, validate
+from bridge.core.commands.shown_state import ShownState
+from bridge.core.commands.state_machine import AWAITED, FINAL, State, Transition
+from bridge.core.commands.validation import (
+    CommandRequest,
+    ReplyTo,
+    message_digest,
+    reply_to_of,
+    validate,
+)
 from bridge.core.easee.decode import Observation
+from bridge.core.easee.rest_responses import observations
 from bridge.core.effects import Acknowledge, Effect, LogEntry
 from bridge.core.events import (
     ChargerResponse,
@@ -48,11 +55,12 @@ from bridge.core.events import (
     CommandSaved,
     CommandSaveFailed,
     MqttMessage,
+    ObservationsReceived,
 )
 from bridge.core.records.command_row import MAX_TTL_S, CommandRow
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import SetTopic, Topics
-from bridge.errors import CommandRefused
+from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
 
 MAX_WAITERS: Final = 10
@@ -65,6 +73,8 @@ CANNOT_JUDGE: Final = "expires_at was not judged: this machine's clock is not se
 # Another command between two limits may be what the first of them was for.
 LIMIT_BARRIER: Final = "control"
 NOT_WRITTEN: Final = "the journal could not be written"
+
+ApplyObservations = Callable[[ObservationsReceived, Timestamp], Iterator[Effect]]
 
 
 class CommandService:
@@ -90,29 +100,24 @@ class CommandService:
             topics: Names.
             settings: What is allowed.
             next_call_id: Draws the number of a REST call.
-            observe: Applies observations that a command brought (``refresh``).
+            observe: Applies observations that the cloud was asked for.
             foreign: Announces a response to somebody else's command.
             settled: Says what follows elsewhere from a command that has its final state.
         """
         self._topics = topics
         self._settings = settings
-        self._active = ActiveCommands(topics, settled)
-        self._queues = CommandQueues()
-        self._send_policy = SendPolicy(self._active.shown, settings.flash_writes_per_day)
+        self._observe = observe
+        self._shown = ShownState()
+        self._active = ActiveCommands(topics, self._shown, settled)
+        self._persistence = CommandPersistence(self._active)
+        self._send_policy = SendPolicy(self._shown, settings.flash_writes_per_day)
         self._confirmation = CommandConfirmation(
-            self._active, self._send_policy, observe=observe, foreign=foreign
+            self._active, self._shown, self._send_policy, foreign
         )
         self._dispatcher = CommandDispatcher(
-            self._active,
-            self._queues,
-            self._send_policy,
-            self._confirmation,
-            next_call_id=next_call_id,
-            observe=observe,
+            self._active, self._send_policy, self._confirmation, next_call_id
         )
-        self._recovery = Recovery(
-            self._active, self._queues, self._send_policy, self._confirmation, settings
-        )
+        self._recovery = Recovery(self._active, self._send_policy, self._confirmation, settings)
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf
         self._resumed_s = -math.inf
@@ -136,19 +141,27 @@ class CommandService:
 
     def owns(self, call_id: int) -> bool:
         """Say whether a REST call is one of ours."""
-        return call_id in self._dispatcher.requests
+        return self._dispatcher.owns(call_id)
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         if self._deadline_s is not None and math.isnan(self._deadline_s):
-            calls = (pending.due_s for pending in self._dispatcher.requests.open)
-            due_s = min(chain(self._active.due_s(), calls), default=math.inf)
+            due_s = self._persistence.deadline_s()
+            for pending in self._dispatcher.pending:
+                due_s = min(due_s, pending.due_s)
+            for command in self._active.live:
+                due_s = min(due_s, command.due_s, command.look_at_s)
             self._deadline_s = due_s if due_s < math.inf else None
         return self._deadline_s
 
     def expects(self, charger_id: str, observation_id: int, now: Timestamp) -> bool:
         """Say whether a command of ours may be why an observation changes now."""
         return self._active.may_cause(charger_id, observation_id, now)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any command is under way: then every observation is of interest."""
+        return bool(self._active.live) or self._persistence.is_busy
 
     # -- connections -------------------------------------------------------------------------
 
@@ -168,7 +181,7 @@ class CommandService:
         self._fresh_from_s = now.mono_s + RESUMED_S if session_present else -math.inf
         self._resumed_s, self._waited_s = now.mono_s, waited_s
         if not session_present:
-            self._active.redeliveries.clear()
+            self._active.messages.clear()
 
     def disconnected(self) -> None:
         """Note that the broker is gone: what comes next may have waited there."""
@@ -177,13 +190,17 @@ class CommandService:
     def stream(self, now: Timestamp, *, is_up: bool) -> None:
         """Note that the chargers can be heard, or cannot any more."""
         self._confirmation.stream(now, is_up=is_up)
-        self._touch()
+        self._deadline_s = math.nan
 
     def stop(self, now: Timestamp) -> Iterator[Effect]:
         """Send nothing more: what waits goes on after the restart, if there is time."""
-        self._stopping = True
-        self._active.persistence.flush_deferred()
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            self._stopping = True
+            self._persistence.flush_deferred()
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -205,65 +222,84 @@ class CommandService:
             now: The time.
             held_s: For so long it has been here; its life is shorter by that.
         """
-        seen = self._active.redeliveries.find(message, now.mono_s)
-        if seen is not None:
-            facts = {"charger_id": target.charger_id, "command": target.command}
-            yield LogEntry("info", "command.redelivered", facts)
-            command = seen.command
-            if command is None or not command.ack_tokens:
-                yield Acknowledge(message.ack_token)
-            else:
-                command.ack_tokens.append((command.version, message.ack_token))
-            return
+        effects: list[Effect] = []
         try:
-            request = validate(message, target, known, self._settings, now)
-            yield from self._enqueue(request, message, now, held_s)
-        except CommandRefused as refusal:
-            whom = (target.charger_id, target.command)
-            yield from refuse_message(refusal, message, whom, self._topics, now)
-            yield Acknowledge(message.ack_token)
-            # Delivered again it must not be carried out: its caller was told that it is not.
-            digest, packet = message_digest(message), message.ack_token.message_id
-            self._active.redeliveries.add(digest, packet, None, now.mono_s)
-        yield from self._pump(now)
+            messages = self._active.messages
+            delivery = messages.find(message, now.mono_s) if message.duplicate else None
+            if delivery is not None:
+                facts = {"charger_id": target.charger_id, "command": target.command}
+                effects.append(LogEntry("info", "command.redelivered", facts))
+                command = delivery.command
+                is_pending = command is not None and bool(command.ack_tokens)
+                _await_row(command if is_pending else None, message, effects)
+                return
+            try:
+                request = validate(message, target, known, self._settings, now)
+                reply_to = reply_to_of(message, self._topics)
+                known_command = self._active.named.find(request.name, now.mono_s)
+                if known_command is None:
+                    self._take(request, message, reply_to, effects, now, held_s=held_s)
+                else:
+                    self._answer_duplicate(request, known_command, reply_to, effects, now)
+                    command, packet = known_command.command, message.ack_token.message_id
+                    messages.add(request.digest, packet, command, now.mono_s)
+                    _await_row(command, message, effects)
+            except CommandRefused as refusal:
+                self._refuse(refusal, message, target, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
-    def _enqueue(
-        self, request: CommandRequest, message: MqttMessage, now: Timestamp, held_s: float
-    ) -> Iterator[Effect]:
-        """Let an order wait for its turn, or answer what was asked before."""
-        reply_to = reply_to_of(message, self._topics)
-        entry = self._active.cache.find(request.name, now.mono_s)
-        if entry is not None:
-            command = entry.command
-            yield from self._answer_duplicate(request, entry, reply_to, now)
-            packet = message.ack_token.message_id
-            self._active.redeliveries.add(request.digest, packet, command, now.mono_s)
-            if command is None:
-                yield Acknowledge(message.ack_token)
-            else:
-                command.ack_tokens.append((command.version, message.ack_token))
-            return
+    def _refuse(
+        self,
+        refusal: CommandRefused,
+        message: MqttMessage,
+        target: SetTopic,
+        effects: list[Effect],
+        now: Timestamp,
+    ) -> None:
+        whom = (target.charger_id, target.command)
+        effects += refuse_message(refusal, message, whom, self._topics, now)
+        effects.append(Acknowledge(message.ack_token))
+        # Delivered again it must not be carried out: its caller was told that it is not.
+        digest, packet = message_digest(message), message.ack_token.message_id
+        self._active.messages.add(digest, packet, None, now.mono_s)
+
+    def _take(
+        self,
+        request: CommandRequest,
+        message: MqttMessage,
+        reply_to: ReplyTo,
+        effects: list[Effect],
+        now: Timestamp,
+        *,
+        held_s: float,
+    ) -> None:
+        """Let an order wait for its turn, unless it is too old or too many wait."""
+        commands, charger_id = self._active, request.charger_id
         waited_s = self._waited(message, now)
         self._check_age(request, waited_s, now)
         self._check_retained(request, now)
-        ending = self._active.finishing_count(request.charger_id)
-        self._queues.check_capacity(request.charger_id, ending, reduces=request.spec.reduces)
-        seq = self._active.next_seq()
-        key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{request.charger_id}"
+        finishing = self._persistence.finishing_count(charger_id) if commands.writing else 0
+        commands.check_capacity(charger_id, finishing, reduces=request.spec.reduces)
+        seq = commands.next_seq()
+        key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{charger_id}"
         left_s = request.ttl_s if request.dated_s is not None else request.ttl_s - (waited_s or 0.0)
         command = Command(request, now, now.mono_s + left_s - held_s, [reply_to], key, seq)
         command.caveat = CANNOT_JUDGE if request.is_timeless else None
         command.message_id = message.ack_token.message_id
         command.ack_tokens.append((1, message.ack_token))
-        command.devices = frozenset({request.charger_id})
-        self._active.add(command)
+        command.devices = frozenset({charger_id})
+        commands.add(command)
+        commands.mark_dirty(command)
         if command.expires_s <= now.mono_s:
-            yield from self._active.finish(command, Transition.LATE, now)
+            commands.finish(command, Transition.LATE, effects, now)
             return
         command.apply(Transition.QUEUE)
         command.due_s = command.expires_s
-        yield from self._replace(command, now)
-        self._queues.put(command)
+        if charger_id in commands.queues:
+            self._replace(command, effects, now)
+        commands.enqueue(command)
 
     def _waited(self, message: MqttMessage, now: Timestamp) -> float | None:
         """Return how long a message may have waited at the broker; None when it did not."""
@@ -286,7 +322,7 @@ class CommandService:
         Raises:
             CommandRefused: ``age_unknown``.
         """
-        if request.is_timeless and self._active.shown.energizes(request, now):
+        if request.is_timeless and self._shown.energizes(request, now):
             raise CommandRefused(
                 "age_unknown",
                 "expires_at cannot be judged, this machine's clock is not set: leave it out",
@@ -296,7 +332,7 @@ class CommandService:
         is_dated = request.dated_s is not None and min(request.dated_s, waited_s) < MAX_TTL_S
         if is_dated:
             return
-        if waited_s >= request.ttl_s or self._active.shown.energizes(request, now):
+        if waited_s >= request.ttl_s or self._shown.energizes(request, now):
             raise CommandRefused(
                 "age_unknown",
                 "it may have waited at the broker: send it again, or give it expires_at",
@@ -304,123 +340,180 @@ class CommandService:
 
     def _check_retained(self, request: CommandRequest, now: Timestamp) -> None:
         unsure = self.is_unsure_of_retained and self._settings.unsure_retained != "run"
-        if unsure and self._active.shown.energizes(request, now):
+        if unsure and self._shown.energizes(request, now):
             raise CommandRefused(
                 "retained",
                 "the broker does not tell whether it is: see commands.unsure_retained, use MQTT 5",
             )
 
-    def _replace(self, command: Command, now: Timestamp) -> Iterator[Effect]:
+    def _replace(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
         """End what a new command makes pointless before it was sent."""
         spec = command.spec
-        for earlier in reversed(tuple(self._queues.waiting(command.charger_id))):
+        for earlier in reversed(tuple(self._active.waiting(command.charger_id))):
             if spec.replaces(command.argument, earlier.spec.name, earlier.argument) and (
                 earlier.charger_id == command.charger_id
             ):
-                self._queues.remove(earlier)
                 detail = f"{spec.name} was asked for before it was sent"
-                yield from self._active.finish(earlier, Transition.REPLACE, now, detail=detail)
+                self._active.finish(earlier, Transition.REPLACE, effects, now, detail=detail)
             elif spec.is_paced and earlier.spec.group == LIMIT_BARRIER:
                 return
 
     def _answer_duplicate(
-        self, request: CommandRequest, entry: KnownCommand, reply_to: ReplyTo, now: Timestamp
-    ) -> Iterator[Effect]:
+        self,
+        request: CommandRequest,
+        known: KnownCommand,
+        reply_to: ReplyTo,
+        effects: list[Effect],
+        now: Timestamp,
+    ) -> None:
         """Answer somebody who asks for what was asked for before."""
-        command = entry.command
-        if entry.content != request.content:
+        command = known.command
+        if known.content != request.content:
             raise CommandRefused("conflict", "this id was used for another command")
-        whom = (request.charger_id, request.spec.name)
+        topic = self._topics.result(request.charger_id, request.spec.name)
         if command is None:
-            yield from result_messages(reply_to, self._topics, *whom, entry.answer)
+            effects += result_messages(reply_to, topic, known.answer)
             return
         if len(command.waiters) >= MAX_WAITERS:
             raise CommandRefused("busy", "this command was asked for too often")
         command.waiters.append(reply_to)
-        self._active.persistence.mark_dirty(command)
+        self._active.mark_dirty(command)
         if command.state is State.ACCEPTED:
-            yield from result_messages(
-                reply_to, self._topics, *whom, build_result(command, now).document()
-            )
+            effects += result_messages(reply_to, topic, command.result(now).document())
 
     # -- what comes back ---------------------------------------------------------------------
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Take the cloud's answer to one of our calls."""
-        yield from self._dispatcher.answered(event, now)
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            pending = self._dispatcher.end(event.call_id)
+            if pending is not None and pending.brings_observations:
+                yield from self._read(pending, event, effects, now)
+            elif pending is not None:
+                self._dispatcher.answered(pending, event, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
+
+    def _read(
+        self, pending: PendingRequest, event: CloudResponse, effects: list[Effect], now: Timestamp
+    ) -> Iterator[Effect]:
+        """Apply the observations that were asked for; they may prove any command."""
+        command = pending.command
+        is_refresh = pending.purpose is Purpose.SEND
+        if is_refresh:
+            self._dispatcher.note_answer(command, event, now)
+        elif command.state not in AWAITED:
+            return
+        try:
+            found = observations(event.body, command.charger_id).observations
+        except DecodeError as error:
+            if is_refresh:
+                self._active.finish(
+                    command, Transition.DENY, effects, now, reason="unreadable", detail=error.reason
+                )
+        else:
+            yield from self._observe(ObservationsReceived(found, "poll"), now)
+            if is_refresh:
+                self._active.finish(command, Transition.CONFIRM, effects, now)
+        self._confirmation.replay_early_responses(command, effects, now)
 
     def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
         """Take the failure of one of our calls."""
-        yield from self._dispatcher.failed(event, now)
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            pending = self._dispatcher.end(event.call_id)
+            if pending is not None:
+                self._dispatcher.failed(pending, event, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
     def responded(self, response: ChargerResponse, now: Timestamp) -> Iterator[Effect]:
         """Take what a charger answers to a command, ours or not."""
-        yield from self._confirmation.responded(response, now)
-        yield from self._pump(now)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether any command is under way: then every observation is of interest."""
-        return bool(self._active.live) or self._active.persistence.is_busy
+        effects: list[Effect] = []
+        try:
+            self._confirmation.responded(response, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
     def observed(self, observation: Observation, now: Timestamp) -> Iterator[Effect]:
         """Take an observation that may reflect a command."""
-        yield from self._confirmation.observed(observation, now)
-        if self.is_busy:
-            yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            self._confirmation.observed(observation, effects, now)
+            if self.is_busy:
+                self._pump(effects, now)
+        finally:
+            yield from effects
 
     def acked(self, tag: str, now: Timestamp) -> None:
         """Note that the broker has an answer, or refuses it for good."""
-        if self._active.acked(tag, now.mono_s):
-            self._touch()
+        command = self._active.acknowledged(tag)
+        if command is not None:
+            self._persistence.mark_dirty_later(command, now.mono_s)
+            self._deadline_s = math.nan
 
     # -- the store ---------------------------------------------------------------------------
 
     def opened(self, rows: tuple[CommandRow, ...], now: Timestamp) -> Iterator[Effect]:
         """Go on with the commands of an earlier process; write what could not be written."""
-        yield from self._recovery.restore(rows, now)
-        self._active.persistence.retry()
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            self._recovery.restore(rows, effects, now)
+            self._persistence.retry()
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
     def saved(self, event: CommandSaved, now: Timestamp) -> Iterator[Effect]:
         """Go on with a command whose row is on disk."""
-        self._active.persistence.retry()
-        command = self._active.persistence.saved(event.key)
-        if command is not None:
-            is_newest = command.durable == command.version
-            yield from self._active.persisted(command)
-            if is_newest and command.state is State.LEAVING:
-                yield from self._dispatcher.send(command, now)
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            if self._persistence.retries:
+                self._persistence.retry()
+            command = self._active.saved(event.key, effects)
+            is_newest = command is not None and command.durable == command.version
+            if command is not None and is_newest and command.state is State.LEAVING:
+                self._dispatcher.send(command, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
     def not_saved(self, event: CommandSaveFailed, now: Timestamp) -> Iterator[Effect]:
         """Go on with a command that cannot be written down."""
-        command = self._active.persistence.not_saved(event.key, now.mono_s)
-        if command is not None:
-            yield _unsaved(command, str(event.error))
-            yield from self._continue_without_store(command, now)
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            command = self._persistence.not_saved(event.key, now.mono_s)
+            if command is not None:
+                effects.append(_unsaved(command, str(event.error)))
+                self._continue_without_store(command, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
-    def _continue_without_store(self, command: Command, now: Timestamp) -> Iterator[Effect]:
+    def _continue_without_store(
+        self, command: Command, effects: list[Effect], now: Timestamp
+    ) -> None:
         """Go on without the disk."""
         waits = command.state in (State.WAITING, State.LEAVING)
         if waits and (command.durable == 0 or command.state is State.LEAVING):
-            if self._active.shown.reduces(command, now):
+            if self._shown.reduces(command.request, now):
                 unwritten = f"{NOT_WRITTEN}: a repetition after a restart is not recognised"
                 command.caveat = "; ".join(filter(None, (unwritten, command.caveat)))
                 if command.state is State.LEAVING:
-                    yield from self._dispatcher.send(command, now)
+                    self._dispatcher.send(command, effects, now)
             else:
-                if command.state is State.WAITING:
-                    self._queues.remove(command)
-                self._dispatcher.discard(command)
+                command.wrote_flash = False
                 detail = f"{NOT_WRITTEN}, and what is not on disk is not carried out"
-                yield from self._active.finish(command, Transition.REFUSE, now, "storage", detail)
-                self._active.persistence.retry_later(command, now.mono_s)
-        yield from self._active.acknowledge(command)
-        yield from self._active.publish(command)
+                self._active.finish(
+                    command, Transition.REFUSE, effects, now, reason="storage", detail=detail
+                )
+                self._persistence.retry_later(command, now.mono_s)
+        self._active.acknowledge(command, effects)
+        self._active.publish(command, effects)
 
     # -- time --------------------------------------------------------------------------------
 
@@ -429,44 +522,52 @@ class CommandService:
         deadline_s = self.deadline_s()
         if deadline_s is None or now.mono_s < deadline_s:
             return
-        self._touch()
-        yield from self._dispatcher.time_out(now)
-        for command in self._active.persistence.overdue(now.mono_s):
-            yield _unsaved(command, "the store does not answer")
-            yield from self._continue_without_store(command, now)
-        for command in [c for c in self._active.live if c.due_s <= now.mono_s]:
-            yield from self._due(command, now)
-        yield from self._dispatcher.verify(now)
-        yield from self._pump(now)
+        effects: list[Effect] = []
+        try:
+            self._dispatcher.time_out(effects, now)
+            for command in self._persistence.overdue(now.mono_s):
+                effects.append(_unsaved(command, "the store does not answer"))
+                self._continue_without_store(command, effects, now)
+            for command in [c for c in self._active.live if c.due_s <= now.mono_s]:
+                self._due(command, effects, now)
+            self._dispatcher.verify(effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
 
-    def _due(self, command: Command, now: Timestamp) -> Iterator[Effect]:
+    def _due(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
+        finish = self._active.finish
         if command.state in FINAL:
             return
         if command.state is State.LEAVING:
-            self._dispatcher.discard(command)
-            yield from self._active.finish(command, Transition.LATE, now)
+            command.wrote_flash = False
+            finish(command, Transition.LATE, effects, now)
         elif command.state is not State.WAITING:
-            yield from self._active.finish(command, Transition.TIMEOUT, now)
+            finish(command, Transition.TIMEOUT, effects, now)
         elif command.expires_s <= now.mono_s:
-            self._queues.remove(command)
-            yield from self._active.finish(command, Transition.LATE, now)
+            finish(command, Transition.LATE, effects, now)
         else:
             command.due_s = command.expires_s
 
-    def _pump(self, now: Timestamp) -> Iterator[Effect]:
+    def _pump(self, effects: list[Effect], now: Timestamp) -> None:
         """Send what may be sent, write what changed."""
-        self._touch()
-        held = None
-        while held is None or held:
-            if not self._stopping:
-                yield from self._dispatcher.pump(now)
-            held = self._active.persistence.blocked()
-            for command in held:
-                yield from self._continue_without_store(command, now)
-        yield from self._active.persistence.flush(now)
-
-    def _touch(self) -> None:
         self._deadline_s = math.nan
+        commands = self._active
+        blocked = None
+        while blocked is None or blocked:
+            if commands.queues and not self._stopping:
+                self._dispatcher.dispatch(effects, now)
+            blocked = self._persistence.flush(effects, now) if commands.dirty else []
+            for command in blocked:
+                self._continue_without_store(command, effects, now)
+
+
+def _await_row(command: Command | None, message: MqttMessage, effects: list[Effect]) -> None:
+    """Acknowledge a repetition when what it repeats is on disk, at once where that is known."""
+    if command is None:
+        effects.append(Acknowledge(message.ack_token))
+    else:
+        command.ack_tokens.append((command.version, message.ack_token))
 
 
 def _unsaved(command: Command, why: str) -> LogEntry:

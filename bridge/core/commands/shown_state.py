@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.state_machine import State
 from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import Expected
 from bridge.core.easee.decode import Observation, Value
@@ -71,11 +71,15 @@ class WatchedValues:
 
 
 class ShownState:
-    """Readings, and what our own commands did to them."""
+    """Readings, and what our own commands did to them.
+
+    Attributes:
+        stream_since_s: Monotonic time at which the push source was opened; None while it is not.
+    """
 
     def __init__(self) -> None:
         self.readings = WatchedValues()
-        self._stream_since_s: float | None = None
+        self.stream_since_s: float | None = None
         # By charger and observation: when it was moved by us, and to what, where that is certain.
         self._moved: dict[tuple[str, int], tuple[Timestamp, Expected | None]] = {}
         # The limit that was sent last has an end: it is not the same as one without.
@@ -89,12 +93,7 @@ class ShownState:
 
     def stream(self, now: Timestamp, *, is_up: bool) -> None:
         """Note that the push source was opened or lost."""
-        self._stream_since_s = now.mono_s if is_up else None
-
-    @property
-    def is_stream_up(self) -> bool:
-        """The push source is open."""
-        return self._stream_since_s is not None
+        self.stream_since_s = now.mono_s if is_up else None
 
     def observed(self, observation: Observation, now: Timestamp) -> bool:
         """Take an observation; say whether it changed something."""
@@ -109,28 +108,34 @@ class ShownState:
                 del self._moved[key]
         return changed
 
-    def sent(self, command: Command, now: Timestamp) -> None:
-        """Note that a command went out: what it moves is not known any more."""
-        spec = command.spec
+    def sent(self, request: CommandRequest, devices: frozenset[str], now: Timestamp) -> None:
+        """Note that a command went out: what it moves is not known any more.
+
+        Args:
+            request: What it does.
+            devices: Chargers it concerns.
+            now: When it was sent.
+        """
+        spec = request.spec
         expected: dict[int, Expected] = {}
         if spec.skips_equal:
-            for evidence in spec.reflects(command.argument):
+            for evidence in spec.reflects(request.argument):
                 expected |= evidence
-        for charger_id in command.devices:
+        for charger_id in devices:
             for number in spec.moves:
                 self._moved[charger_id, number] = (now, expected.get(number))
-        key = (command.charger_id, command.spec.name)
-        if getattr(command.argument, "minutes", 0):
+        key = (request.charger_id, spec.name)
+        if getattr(request.argument, "minutes", 0):
             self._timed.add(key)
         else:
             self._timed.discard(key)
 
-    def command_finished(self, command: Command) -> None:
+    def command_finished(self, request: CommandRequest, state: State) -> None:
         """Note a command's end: what it set and the charger shows is known again."""
-        charger_id, spec = command.charger_id, command.spec
-        if command.state not in (State.CONFIRMED, State.NOOP) or not spec.skips_equal:
+        charger_id, spec = request.charger_id, request.spec
+        if state not in (State.CONFIRMED, State.NOOP) or not spec.skips_equal:
             return
-        for evidence in spec.reflects(command.argument):
+        for evidence in spec.reflects(request.argument):
             for number, expected in evidence.items():
                 reading = self.readings.get(charger_id, number)
                 if reading is not None and expected(reading.value):
@@ -142,14 +147,14 @@ class ShownState:
         is_moved = (charger_id, number) in self._moved
         if reading is None or is_moved or self._is_offline(charger_id):
             return None
-        since_s = self._stream_since_s
+        since_s = self.stream_since_s
         is_held = since_s is not None and reading.arrived_s >= since_s
         return reading if is_held or now.mono_s - reading.arrived_s < FRESH_S else None
 
-    def already_set(self, command: Command, now: Timestamp) -> bool:
+    def already_set(self, request: CommandRequest, now: Timestamp) -> bool:
         """Say whether the charger shows already what a command would set."""
-        charger_id, spec = command.charger_id, command.spec
-        if getattr(command.argument, "minutes", 0) or (charger_id, spec.name) in self._timed:
+        charger_id, spec = request.charger_id, request.spec
+        if getattr(request.argument, "minutes", 0) or (charger_id, spec.name) in self._timed:
             return False
         return any(
             all(
@@ -157,16 +162,16 @@ class ShownState:
                 and expected(reading.value)
                 for number, expected in evidence.items()
             )
-            for evidence in spec.reflects(command.argument)
+            for evidence in spec.reflects(request.argument)
         )
 
-    def reduces(self, command: Command, now: Timestamp) -> bool:
+    def reduces(self, request: CommandRequest, now: Timestamp) -> bool:
         """Say whether a command can only stop a charge or make it smaller."""
-        limits = command.spec.limits(command.argument)
+        limits = request.spec.limits(request.argument)
         if not limits:
-            return command.spec.reduces
-        held = self._amps(command.charger_id, limits, now)
-        return command.spec.is_paced and (
+            return request.spec.reduces
+        held = self._amps(request.charger_id, limits, now)
+        return request.spec.is_paced and (
             not any(limits.values()) or (held is not None and is_lower(limits, held))
         )
 

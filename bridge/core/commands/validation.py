@@ -5,11 +5,10 @@ first, because such a message will come again and again; what the payload says l
 """
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from bridge.core.commands.reply_to import ReplyTo, correlation_text
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec, allowed
 from bridge.core.easee.command_payloads import MAX_ID_LENGTH, Payload, id_in, read_payload
 from bridge.core.easee.rest_requests import is_serial
@@ -28,6 +27,19 @@ IdempotencyKey = tuple[str, str | bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """Where an answer goes besides the fixed result topic; part of a command's row in the store.
+
+    Attributes:
+        response_topic: Of the caller, where that may be published to, or None.
+        correlation: Correlation Data to be returned there, or None.
+    """
+
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CommandRequest:
     """A command that may be carried out.
 
@@ -42,6 +54,7 @@ class CommandRequest:
         digest: Hash of topic and payload.
         dated_s: Seconds until it is too late by what it says itself; None when it does not say.
         is_timeless: It says so by ``expires_at``, and no clock here can judge that.
+        content: What it does: two orders of one name must not differ in this.
     """
 
     charger_id: str
@@ -54,11 +67,10 @@ class CommandRequest:
     digest: str = ""
     dated_s: float | None = None
     is_timeless: bool = False
+    content: tuple[str, str] = field(init=False)
 
-    @property
-    def content(self) -> tuple[str, str]:
-        """What it does: two orders of one name must not differ in this."""
-        return self.spec.name, repr(self.argument)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", (self.spec.name, repr(self.argument)))
 
 
 def message_digest(message: MqttMessage) -> str:
@@ -88,6 +100,20 @@ def id_of(message: MqttMessage) -> str | None:
     """Return what an answer calls the command: the caller's id, or printable Correlation Data."""
     given = id_in(message.payload)
     return correlation_text(message.correlation, MAX_ID_LENGTH) if given is None else given
+
+
+def correlation_text(correlation: bytes | None, longest: int) -> str | None:
+    """Return Correlation Data as a text where it is one, for the ``id`` of the answer.
+
+    Args:
+        correlation: As received.
+        longest: Characters; longer ones are not shown.
+    """
+    try:
+        text = (correlation or b"").decode()
+    except UnicodeDecodeError:
+        return None
+    return text if 0 < len(text) <= longest and text.isprintable() else None
 
 
 def validate(
@@ -129,16 +155,18 @@ def validate(
         raise CommandRefused(
             "invalid_value", f"Correlation Data has at most {MAX_CORRELATION_BYTES} bytes"
         )
+    argument = spec.read(payload.value, settings.max_current_a)
+    dates = _dates(payload, message, now)
     return CommandRequest(
         target.charger_id,
         spec,
-        spec.read(payload.value, settings.max_current_a),
+        argument,
         correlation_text(message.correlation, MAX_ID_LENGTH) if payload.id is None else payload.id,
         _name(target.charger_id, message, payload),
-        _ttl_s(payload, message, settings, now),
+        _ttl_s(payload, dates, settings),
         payload.value,
         message_digest(message),
-        min(_dates(payload, message, now), default=None),
+        min(dates, default=None),
         payload.expires_at is not None and not now.trusted,
     )
 
@@ -172,16 +200,12 @@ def key_from_correlation(charger_id: str, correlation: bytes | None) -> Idempote
     return charger_id, sha256(correlation).digest() if is_long else correlation
 
 
-def _ttl_s(
-    payload: Payload, message: MqttMessage, settings: CommandSettings, now: Timestamp
-) -> float:
+def _ttl_s(payload: Payload, dates: list[float], settings: CommandSettings) -> float:
     """Return how long a command lives: the shortest wish, or else the configured time.
 
     A wall clock that cannot be believed cannot judge ``expires_at``: it is then no wish.
     """
-    expiries = _dates(payload, message, now)
-    if payload.ttl_s is not None:
-        expiries.append(payload.ttl_s)
+    expiries = dates if payload.ttl_s is None else [*dates, payload.ttl_s]
     return min(MAX_TTL_S, *(expiries or [settings.ttl_s]))
 
 

@@ -79,10 +79,6 @@ def _nothing_reflects(_argument: object) -> tuple[Evidence, ...]:
     return ()
 
 
-def _no_detail(_argument: object) -> str | None:
-    return None
-
-
 def _no_limits(_argument: object) -> Mapping[int, float]:
     return {}
 
@@ -140,7 +136,7 @@ class CommandSpec(Generic[A]):
     is_paced: bool = False
     lags: bool = False
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
-    side_effects: Callable[[A], str | None] = _no_detail
+    side_effects: Callable[[A], str | None] | None = None
 
 
 def allowed(spec: CommandSpec[Any], allow: Iterable[str]) -> bool:
@@ -226,7 +222,7 @@ def _setting(
         limits=limits,
         replaces=lambda on, name, other: bool(on and other) and name == excludes,
         skips_equal=observation_id is not None,
-        side_effects=_excluding(excludes) if excludes else _no_detail,
+        side_effects=_excluding(excludes) if excludes else None,
     )
 
 

@@ -28,6 +28,7 @@ MIN_CURRENT_A = 6
 MAX_MINUTES = 7 * 24 * 60
 
 _ENVELOPE: Final = frozenset({"value", "id", "ttl_s", "expires_at"})
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)",
@@ -296,7 +297,7 @@ def _check(value: object, depth: int = 1) -> None:
             refuse(f"JSON nests at most {MAX_DEPTH} deep")
         case float() if not math.isfinite(value):
             refuse("a number is finite")
-        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+        case str() if _SURROGATE.search(value):
             refuse("a text is made of whole characters")
         case dict():
             for key, item in value.items():

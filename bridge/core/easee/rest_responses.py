@@ -288,8 +288,12 @@ def command_tickets(body: bytes) -> tuple[CommandReference, ...]:
         return ()
     document = parse_json(body, "command answer")
     entries = document if isinstance(document, list) else [document]
-    tickets = [_ticket(entry, body) for entry in entries if entry is not None]
-    return tuple(ticket for ticket in tickets if ticket is not None)
+    tickets = []
+    for entry in entries:
+        ticket = None if entry is None else _ticket(entry, body)
+        if ticket is not None:
+            tickets.append(ticket)
+    return tuple(tickets)
 
 
 def _ticket(entry: object, body: bytes) -> CommandReference | None:
@@ -303,8 +307,8 @@ def _ticket(entry: object, body: bytes) -> CommandReference | None:
             return None
         source = "command answer"
         raise DecodeError("neither ticks nor a verdict", source=source, raw=body[:EXCERPT_BYTES])
-    device = entry["device"] if has_serial(entry, "device") else ""
     command_id = integer(entry.get("commandId", entry.get("id")))
+    device = entry["device"] if has_serial(entry, "device") else ""
     return CommandReference(device, command_id, ticks, accepted)
 
 

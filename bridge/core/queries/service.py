@@ -15,10 +15,8 @@ Rules:
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
-from bridge.core.commands.reply_to import ReplyTo
-from bridge.core.commands.result_messages import refuse_message
-from bridge.core.commands.results import CommandResult, result_messages
-from bridge.core.commands.validation import id_of, reply_to_of
+from bridge.core.commands.results import CommandResult, refuse_message, result_messages
+from bridge.core.commands.validation import ReplyTo, id_of, reply_to_of
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
 from bridge.core.effects import Acknowledge, Effect, LogEntry, ReadReports, SendRequest
@@ -74,7 +72,7 @@ class _Query:
     query_spec: QuerySpec
     charger_id: str
     params: QueryParams
-    reply_to: ReplyTo
+    ask: ReplyTo
     id: str | None
     received: Timestamp
     due_s: float
@@ -151,7 +149,7 @@ class QueryService:
             query_spec=query_spec,
             charger_id=charger_id,
             params=params,
-            reply_to=reply_to_of(message, self._topics),
+            ask=reply_to_of(message, self._topics),
             id=id_of(message),
             received=now,
             due_s=now.mono_s + within_s + LOST_EVENT_GRACE_S,
@@ -243,7 +241,8 @@ class QueryService:
         document = answer.document()
         if found is not None:
             document = b'%b,"value":%b}' % (document[:-1], found.value)
-        yield from result_messages(query.reply_to, self._topics, query.charger_id, name, document)
+        topic = self._topics.result(query.charger_id, name)
+        yield from result_messages(query.ask, topic, document)
         facts = {"charger_id": query.charger_id, "query": name, "state": state, "reason": reason}
         yield LogEntry("info", "query.answered", {**facts, "elapsed_ms": answer.elapsed_ms})
 

@@ -1,23 +1,10 @@
-import itertools
-
 import pytest
 
-from bridge.core.commands.dispatcher import (
-    GRACE_S,
-    VERIFICATION_TIMEOUT_S,
-    PendingRequests,
-    Purpose,
-)
-from bridge.core.commands.state_machine import Command
-from bridge.core.commands.validation import CommandRequest
-from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.easee.rest_requests import charger_command_request
-from bridge.core.effects import Acknowledge, SaveCommand, SendRequest
+from bridge.core.commands.dispatcher import GRACE_S
+from bridge.core.effects import Acknowledge, SaveCommand
 from bridge.core.events import CloudResponse
 from bridge.core.messages import AckToken
-from bridge.core.records.moment import Timestamp
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
-from tests.conftest import NOON
 from tests.core.commands.bench import (
     ID,
     OTHER,
@@ -30,8 +17,6 @@ from tests.core.commands.bench import (
     states,
     ticket,
 )
-
-REQUEST = charger_command_request("EH123456", "reboot", idempotent=False)
 
 
 @pytest.fixture
@@ -344,50 +329,31 @@ def test_behind_what_needs_no_request_the_next_goes_at_once(bench):
     assert _path(effects) == "reboot"
 
 
-def _reboot(charger_id="EH123456", expires_s=60.0):
-    request = CommandRequest(charger_id, CATALOGUE["reboot"], None, None, None, expires_s)
-    return Command(request, Timestamp(NOON, 0.0), expires_s, [])
+def test_a_request_takes_no_longer_than_its_command_may_wait(bench):
+    """It has what is left of the command, and 30 s at most; asking what became of it has 10 s."""
+    (lookup,) = calls_of(bench.send("dynamic_circuit_current", b'{"value":10,"ttl_s":20}'))
+    bench.mono_s += 5.0
+    (sent,) = calls_of(bench.answer(lookup, SITE, 200))
+    bench.journal.stream(bench.now, is_up=False)
+    bench.answer(sent, b"[]")
+    (look,) = calls_of(bench.pass_s(2.0))
+    (late,) = calls_of(bench.send("start", b'{"ttl_s":600}', charger_id=OTHER))
+
+    assert [call.within_s for call in (lookup, sent, look, late)] == [20.0, 15.0, 10.0, 30.0]
 
 
-def test_a_call_takes_no_longer_than_its_command_may_wait():
-    """The time for a call is what is left of the command, and 30 s at most; a look has its own."""
-    requests, now = PendingRequests(itertools.count(1).__next__), Timestamp(NOON, 50.0)
-    made = [
-        requests.start(_reboot(expires_s=expires_s), REQUEST, purpose, now)
-        for expires_s, purpose in (
-            (60.0, Purpose.SEND),
-            (600.0, Purpose.LOCATE),
-            (40.0, Purpose.VERIFY),
-        )
-    ]
-
-    assert made == [
-        SendRequest(1, REQUEST, 10.0),
-        SendRequest(2, REQUEST, 30.0),
-        SendRequest(3, REQUEST, VERIFICATION_TIMEOUT_S),
-    ]
+def test_a_request_is_open_until_it_is_answered(bench):
+    """An answer belongs to one request, and a second answer to none."""
+    call = call_of(bench.send())
+    assert bench.journal.owns(call.call_id)
+    bench.answer(call, ticket())
+    assert not bench.journal.owns(call.call_id)
+    assert bench.answer(call, ticket()) == []
 
 
-def test_a_call_is_open_until_it_ends():
-    """Open calls are counted by what they are for; one ends once."""
-    requests = PendingRequests(itertools.count(1).__next__)
-    for number, purpose in enumerate((Purpose.SEND, Purpose.LOCATE, Purpose.VERIFY)):
-        requests.start(_reboot(f"EH00000{number}"), REQUEST, purpose, Timestamp(NOON, 0.0))
+def test_an_unanswered_lookup_frees_its_charger(bench):
+    """A request that is not answered is lost once, and the command goes on from there."""
+    bench.send("dynamic_circuit_current", b'{"value":10,"ttl_s":600}')
+    assert calls_of(bench.pass_s(30.0 + GRACE_S - 0.1)) == []
 
-    assert requests.count(Purpose.SEND, Purpose.LOCATE) == 2
-    assert requests.locating == {"EH000001"}
-    assert 2 in requests
-    assert requests.end(2).purpose is Purpose.LOCATE
-    assert requests.end(2) is None
-    assert 2 not in requests
-    assert requests.locating == frozenset()
-
-
-def test_an_unanswered_call_is_lost_after_its_time():
-    """A call without an answer is given up once, after its time and a grace."""
-    requests = PendingRequests(itertools.count(1).__next__)
-    requests.start(_reboot(), REQUEST, Purpose.SEND, Timestamp(NOON, 0.0))
-
-    assert requests.timed_out(30.0 + GRACE_S - 0.1) == []
-    assert [pending.request for pending in requests.timed_out(30.0 + GRACE_S)] == [REQUEST]
-    assert list(requests.open) == []
+    assert call_of(bench.pass_s(0.2)).request.path.endswith("/site")

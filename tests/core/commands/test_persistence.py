@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.commands import persistence as module
+from bridge.core.commands.active_commands import ActiveCommands, Command
 from bridge.core.commands.persistence import (
     DEFERRED_WRITE_S,
     RETRY_AFTER_S,
@@ -18,72 +19,82 @@ from bridge.core.commands.persistence import (
     state_of,
     to_row,
 )
-from bridge.core.commands.reply_to import ReplyTo
-from bridge.core.commands.state_machine import Command, State
-from bridge.core.commands.validation import CommandRequest
+from bridge.core.commands.shown_state import ShownState
+from bridge.core.commands.state_machine import State
+from bridge.core.commands.validation import CommandRequest, ReplyTo
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.command_payloads import Current
 from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
+from bridge.core.topics import Topics
 from bridge.errors import DecodeError
 from tests.conftest import NOON
-
-ID = "EH123456"
-TICKS = 639086870099692230
-LATER = Timestamp(NOON + timedelta(seconds=10), 5.0)
 
 NOW = Timestamp(NOON, 100.0)
 
 
-def _command(key="k"):
+def _changed(key="k"):
     request = CommandRequest("EH123456", CATALOGUE["start"], None, None, None, 60.0)
     return Command(request, NOW, 160.0, [], key)
 
 
-def _written(scribe, now=NOW):
-    return [effect.row.key for effect in scribe.flush(now)]
+@pytest.fixture
+def commands():
+    """A registry without commands."""
+    return ActiveCommands(Topics("charger"), ShownState(), lambda _command, _now: iter(()))
 
 
-def test_several_changes_are_one_row():
+@pytest.fixture
+def persistence(commands):
+    """What is on disk of them: nothing."""
+    return CommandPersistence(commands)
+
+
+def _written(persistence, now=NOW):
+    effects = []
+    persistence.flush(effects, now)
+    return [effect.row.key for effect in effects]
+
+
+def test_several_changes_are_one_row(commands, persistence):
     """However often a command changes before it is written, it is written once."""
-    persistence, one = CommandPersistence(), _command()
-    persistence.mark_dirty(one)
-    persistence.mark_dirty(one)
+    one = _changed()
+    commands.mark_dirty(one)
+    commands.mark_dirty(one)
 
     assert _written(persistence) == ["k"]
-    assert persistence.saved("k") is one
+    assert commands.saved("k", []) is one
     assert one.durable == one.version == 2
     assert not persistence.is_busy
 
 
-def test_one_row_of_a_command_is_written_at_a_time():
+def test_one_row_of_a_command_is_written_at_a_time(commands, persistence):
     """What changes during a write is written when that is through, in one row."""
-    persistence, one = CommandPersistence(), _command()
-    persistence.mark_dirty(one)
+    one = _changed()
+    commands.mark_dirty(one)
     assert _written(persistence) == ["k"]
-    persistence.mark_dirty(one)
-    persistence.mark_dirty(one)
+    commands.mark_dirty(one)
+    commands.mark_dirty(one)
     assert _written(persistence) == []
-    assert persistence.saved("k") is one
+    assert commands.saved("k", []) is one
     assert (one.durable, one.version) == (1, 3)
     assert _written(persistence) == ["k"]
-    assert persistence.saved("k").durable == 3
+    assert commands.saved("k", []).durable == 3
 
 
-def test_commands_do_not_wait_for_each_other():
+def test_commands_do_not_wait_for_each_other(commands, persistence):
     """Rows of different commands are written at the same time."""
-    persistence = CommandPersistence()
     for key in "ab":
-        persistence.mark_dirty(_command(key))
+        commands.mark_dirty(_changed(key))
 
     assert _written(persistence) == ["a", "b"]
 
 
-def test_what_was_not_written_is_written_later():
+def test_what_was_not_written_is_written_later(commands, persistence):
     """A failed row is owed, and tried again after a while or when the store is well."""
-    persistence, one = CommandPersistence(), _command()
-    persistence.mark_dirty(one)
+    one = _changed()
+    commands.mark_dirty(one)
     _written(persistence)
     assert persistence.not_saved("k", 100.0) is one
     assert _written(persistence) == []
@@ -96,59 +107,73 @@ def test_what_was_not_written_is_written_later():
     assert _written(persistence) == ["k"]
 
 
-def test_a_write_that_takes_too_long_counts_as_failed_once():
+def test_a_write_that_takes_too_long_counts_as_failed_once(commands, persistence):
     """A disk that hangs is told once; its answer is taken whenever it comes."""
-    persistence, one = CommandPersistence(), _command()
-    persistence.mark_dirty(one)
+    one = _changed()
+    commands.mark_dirty(one)
     _written(persistence)
     assert persistence.deadline_s() == 100.0 + WRITE_TIMEOUT_S
     assert persistence.overdue(100.0 + WRITE_TIMEOUT_S) == [one]
     assert persistence.overdue(200.0) == []
     assert persistence.not_saved("k", 200.0) is None
 
-    late, two = CommandPersistence(), _command()
-    late.mark_dirty(two)
-    _written(late)
-    late.overdue(200.0)
-    late.mark_dirty(two)
-    late.retry_later(two, 200.0)
-    assert late.saved("k") is two
-    assert _written(late) == ["k"]
 
-
-def test_what_changes_behind_a_late_write_counts_as_failed_once():
-    """Each change is told once while the disk hangs, and written when it answers."""
-    persistence, one = CommandPersistence(), _command()
-    persistence.mark_dirty(one)
+def test_a_late_answer_of_the_store_is_an_answer(commands, persistence):
+    """What changed behind the late write, and could not be written either, is written then."""
+    one = _changed()
+    commands.mark_dirty(one)
     _written(persistence)
-    persistence.mark_dirty(one)
-    assert persistence.blocked() == []
-    persistence.overdue(100.0 + WRITE_TIMEOUT_S)
-    assert persistence.blocked() == []
-    persistence.mark_dirty(one)
-    assert persistence.blocked() == [one]
-    assert persistence.blocked() == []
-
-    assert _written(persistence) == []
-    assert persistence.saved("k") is one
-    assert persistence.blocked() == []
+    persistence.overdue(200.0)
+    commands.mark_dirty(one)
+    persistence.retry_later(one, 200.0)
+    assert commands.saved("k", []) is one
+    persistence.retry()
     assert _written(persistence) == ["k"]
 
 
-def test_answers_to_nobody_change_nothing():
-    """A row that nobody waits for is ignored."""
-    persistence = CommandPersistence()
+def test_what_changes_behind_a_late_write_counts_as_failed_once(commands, persistence):
+    """Each change is told once while the disk hangs, and written when it answers."""
+    one = _changed()
+    commands.mark_dirty(one)
+    _written(persistence)
+    commands.mark_dirty(one)
+    assert persistence.flush([], NOW) == []
+    persistence.overdue(100.0 + WRITE_TIMEOUT_S)
+    assert persistence.flush([], NOW) == []
+    commands.mark_dirty(one)
+    assert persistence.flush([], NOW) == [one]
+    assert persistence.flush([], NOW) == []
 
-    assert persistence.saved("x") is None
+    assert _written(persistence) == []
+    assert commands.saved("k", []) is one
+    assert _written(persistence) == ["k"]
+
+
+def test_nothing_is_written_before_what_is_blocked_went_on(commands, persistence):
+    """A command behind a late write goes on without the disk first; then the others are written."""
+    one, two, effects = _changed("a"), _changed("b"), []
+    commands.mark_dirty(one)
+    _written(persistence)
+    persistence.overdue(100.0 + WRITE_TIMEOUT_S)
+    commands.mark_dirty(one)
+    commands.mark_dirty(two)
+
+    assert persistence.flush(effects, NOW) == [one]
+    assert effects == []
+    assert _written(persistence) == ["b"]
+
+
+def test_answers_to_nobody_change_nothing(commands, persistence):
+    """A row that nobody waits for is ignored."""
+    assert commands.saved("x", []) is None
     assert persistence.not_saved("x", 0.0) is None
 
 
-def test_what_is_owed_is_bounded(monkeypatch):
+def test_what_is_owed_is_bounded(commands, persistence, monkeypatch):
     """A store that fails for long costs no more memory than so many commands."""
     monkeypatch.setattr(module, "MAX_RETRY_QUEUE", 2)
-    persistence = CommandPersistence()
     for key in "abc":
-        persistence.mark_dirty(_command(key))
+        commands.mark_dirty(_changed(key))
     _written(persistence)
     for key in "abc":
         persistence.not_saved(key, 100.0)
@@ -157,9 +182,9 @@ def test_what_is_owed_is_bounded(monkeypatch):
     assert _written(persistence) == ["b", "c"]
 
 
-def test_what_nobody_waits_for_is_put_off():
+def test_what_nobody_waits_for_is_put_off(commands, persistence):
     """Several of them are written together, a second later or when somebody hurries."""
-    persistence, one, two = CommandPersistence(), _command("a"), _command("b")
+    one, two = _changed("a"), _changed("b")
     persistence.mark_dirty_later(one, 100.0)
     persistence.mark_dirty_later(two, 100.5)
     assert _written(persistence) == []
@@ -167,33 +192,41 @@ def test_what_nobody_waits_for_is_put_off():
     persistence.overdue(100.0 + DEFERRED_WRITE_S)
     assert _written(persistence) == ["a", "b"]
 
-    persistence.mark_dirty_later(_command("c"), 102.0)
+    persistence.mark_dirty_later(_changed("c"), 102.0)
     persistence.flush_deferred()
     assert _written(persistence) == ["c"]
 
 
-def test_what_is_owed_is_not_written_before_its_time():
-    """A change that is owed waits with it; what another write committed is not written again."""
-    persistence, one, two = CommandPersistence(), _command("a"), _command("b")
-    persistence.mark_dirty(one)
-    persistence.mark_dirty(two)
+def test_what_is_to_be_tried_again_is_not_written_before_its_time(commands, persistence):
+    """A change that waits for another attempt waits with it, until a row is committed."""
+    one, two = _changed("a"), _changed("b")
+    commands.mark_dirty(one)
+    commands.mark_dirty(two)
     persistence.retry_later(one, 100.0)
     assert _written(persistence) == ["b"]
-    persistence.retry_later(two, 110.0)
-    assert persistence.deadline_s() == 100.0 + WRITE_TIMEOUT_S
-    assert persistence.saved("b") is two
+    persistence.overdue(100.0 + RETRY_AFTER_S - 1.0)
     assert _written(persistence) == []
     assert persistence.deadline_s() == 100.0 + RETRY_AFTER_S
-    persistence.overdue(100.0 + RETRY_AFTER_S)
+
+    assert commands.saved("b", []) is two
+    persistence.retry()
     assert _written(persistence) == ["a"]
+    assert persistence.deadline_s() == 100.0 + WRITE_TIMEOUT_S
 
 
-def _current(name=(ID, "a")):
+# -- rows ------------------------------------------------------------------------------------------
+
+ID = "EH123456"
+TICKS = 639086870099692230
+LATER = Timestamp(NOON + timedelta(seconds=10), 5.0)
+
+
+def _command(name=(ID, "a")):
     spec = CATALOGUE["dynamic_charger_current"]
     value = {"amps": 16, "minutes": 5}
     request = CommandRequest(ID, spec, Current(16, 5), "a", name, 60.0, value, "digest")
-    waiters = [ReplyTo(), ReplyTo("charger/reply/x", b"\x00\xff")]
-    command = Command(request, Timestamp(NOON, 1000.0), 1060.0, waiters, "k1", 3, 77)
+    asks = [ReplyTo(), ReplyTo("charger/reply/x", b"\x00\xff")]
+    command = Command(request, Timestamp(NOON, 1000.0), 1060.0, asks, "k1", 3, 77)
     command.state = State.ACCEPTED
     command.sent = Timestamp(NOON + timedelta(seconds=1), 1001.0)
     command.devices = frozenset({ID, "EH999999"})
@@ -205,7 +238,7 @@ def _current(name=(ID, "a")):
 
 def test_a_command_comes_back_from_its_row():
     """After a restart everything is there that is needed to go on: asks, tickets, times."""
-    row = to_row(_current())
+    row = to_row(_command())
     back = restore_command(row, read_record(row), LATER)
 
     assert back.state is State.ACCEPTED
@@ -215,7 +248,7 @@ def test_a_command_comes_back_from_its_row():
         "digest",
     )
     assert back.waiters == [ReplyTo(), ReplyTo("charger/reply/x", b"\x00\xff")]
-    assert back.tickets == _current().tickets
+    assert back.tickets == _command().tickets
     assert (back.answered, back.devices) == ({1}, {ID, "EH999999"})
     assert (back.received.mono_s, back.sent.mono_s, back.expires_s) == (-5.0, -4.0, 55.0)
     assert (back.key, back.seq, back.message_id, back.http_status) == ("k1", 3, 77, 202)
@@ -225,7 +258,7 @@ def test_a_command_comes_back_from_its_row():
 @pytest.mark.parametrize("name", [None, (ID, "with:colon"), (ID, b"\x00\xff")])
 def test_a_name_comes_back_as_what_it_was(name):
     """An id stays a text and correlation data stay bytes."""
-    assert read_idempotency_key(to_row(_current(name))) == name
+    assert read_idempotency_key(to_row(_command(name))) == name
 
 
 @pytest.mark.parametrize(
@@ -234,7 +267,7 @@ def test_a_name_comes_back_as_what_it_was(name):
 )
 def test_no_time_is_left_where_the_clock_cannot_tell(trusted, back_s, was_trusted):
     """An untrusted clock, then or now, or one that was put back, lets nothing go on."""
-    command = _current()
+    command = _command()
     command.received = replace(command.received, trusted=was_trusted)
     row = to_row(command)
     now = Timestamp(LATER.wall - timedelta(seconds=back_s), 5.0, trusted)
@@ -244,7 +277,7 @@ def test_no_time_is_left_where_the_clock_cannot_tell(trusted, back_s, was_truste
 
 def test_what_was_leaving_counts_as_sent_when_it_arrived():
     """Nobody noted the sending; it was not before the arrival."""
-    command = _current()
+    command = _command()
     command.sent = None
     row = to_row(command)
 
@@ -269,7 +302,7 @@ def test_what_was_leaving_counts_as_sent_when_it_arrived():
 )
 def test_a_row_that_cannot_be_read_says_so(damage):
     """A row of another program or of a broken disk is one named error, whatever is wrong."""
-    row = replace(to_row(_current()), **damage)
+    row = replace(to_row(_command()), **damage)
 
     with pytest.raises(DecodeError):
         restore_command(row, read_record(row), LATER)

@@ -228,7 +228,7 @@ def test_the_order_of_arrival_is_kept_whatever_the_clock_did(bench):
 def test_a_circuits_command_still_concerns_the_whole_circuit(bench):
     """After a restart any charger of the circuit may answer."""
     bench.answer(call_of(bench.send("dynamic_circuit_current", b"10")), SITE, 200)
-    (call,) = [c for c in bench.journal._dispatcher.requests.open if c.purpose is Purpose.SEND]
+    (call,) = [c for c in bench.journal._dispatcher.pending if c.purpose is Purpose.SEND]
     assert len(call.command.devices) == 2
     bench.restart()
 
@@ -327,22 +327,6 @@ def test_who_asked_an_earlier_process_too_is_answered(bench, is_over):
 
     final = "noop" if is_over else "confirmed"
     assert answers(effects, "charger/reply/first")[-1]["state"] == final
-
-
-def test_who_asked_an_earlier_process_too_is_answered_again_until_the_broker_has_it(bench):
-    """The answer that went out when the store opened was not acknowledged before the next crash."""
-    bench.send("pause", b'{"id":"a"}', packet=8, response_topic="charger/reply/first")
-    bench.send("pause", b'{"id":"a"}', packet=9, response_topic="charger/reply/second")
-    call = call_of(_blind(bench, "pause", b'{"id":"a"}', response_topic="charger/reply/second"))
-    bench.answer(call, b"[]")
-    bench.acks = False
-    _open(bench)
-    bench.pass_s(2)
-    bench.acks = True
-
-    assert answers(bench.restart(), "charger/reply/first")[-1]["state"] == "noop"
-    bench.pass_s(2)
-    assert not answers(bench.restart(), "charger/reply/first")
 
 
 def test_the_same_words_that_come_for_the_first_time_are_another_command(bench):

@@ -3,14 +3,18 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.reply_to import ReplyTo
-from bridge.core.commands.results import CommandResult, result_messages
-from bridge.core.messages import Publish
+from bridge.core.commands.results import CommandResult, refuse_message, result_messages
+from bridge.core.commands.validation import ReplyTo
+from bridge.core.effects import LogEntry
+from bridge.core.events import MqttMessage
+from bridge.core.messages import AckToken, Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
+from bridge.errors import CommandRefused
 from tests.conftest import NOON
 
 TOPICS = Topics("charger")
+NOW = Timestamp(NOON, 0.0)
 
 
 def test_the_document_has_the_contracts_keys_in_order():
@@ -36,9 +40,9 @@ def test_the_document_has_the_contracts_keys_in_order():
 
 def test_both_topics_are_answered():
     """The result topic always, the Response Topic with the correlation byte for byte."""
-    reply_to = ReplyTo("charger/reply/x", b"\x00\xff")
+    ask = ReplyTo("charger/reply/x", b"\x00\xff")
 
-    assert list(result_messages(reply_to, TOPICS, "EH123456", "start", b"{}")) == [
+    assert result_messages(ask, "charger/EH123456/result/start", b"{}") == [
         Publish("charger/EH123456/result/start", b"{}", retained=False),
         Publish("charger/reply/x", b"{}", retained=False, correlation=b"\x00\xff"),
     ]
@@ -46,5 +50,29 @@ def test_both_topics_are_answered():
 
 @pytest.mark.parametrize(("charger_id", "command"), [("a+b", "start"), ("EH123456", "sta#rt")])
 def test_no_name_from_outside_becomes_a_topic(charger_id, command):
-    """What is no topic level gets no result topic."""
-    assert not list(result_messages(ReplyTo(), TOPICS, charger_id, command, b"{}"))
+    """What is no topic level gets no result topic, and is not named in the log."""
+    message = MqttMessage("ignored", b"PRESS", AckToken(1, 1, 1))
+    refusal = CommandRefused("unknown_charger", "no charger of this name is served")
+    (note,) = refuse_message(refusal, message, (charger_id, command), TOPICS, NOW)
+
+    assert isinstance(note, LogEntry)
+    named = {note.fields["charger_id"], note.fields["command"]}
+    assert named in ({None, "start"}, {None, "EH123456"})
+
+
+def test_a_refusal_is_answered_and_noted():
+    """The caller hears the reason and a sentence; the log hears no word of the payload."""
+    message = MqttMessage("ignored", b'{"id":"a","value":"sesame"}', AckToken(1, 1, 1))
+    refusal = CommandRefused("invalid_value", "a switch takes true or false")
+    publish, note = refuse_message(refusal, message, ("EH123456", "enabled"), TOPICS, NOW)
+
+    assert isinstance(publish, Publish)
+    answer = json.loads(publish.payload)
+    assert (answer["id"], answer["state"], answer["reason"], answer["detail"]) == (
+        "a",
+        "refused",
+        "invalid_value",
+        "a switch takes true or false",
+    )
+    assert isinstance(note, LogEntry)
+    assert "sesame" not in str(note) + str(publish.payload)

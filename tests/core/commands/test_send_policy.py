@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.commands.active_commands import Command
 from bridge.core.commands.send_policy import (
     BURST,
     DAY_S,
@@ -16,7 +17,6 @@ from bridge.core.commands.send_policy import (
     SendPolicy,
 )
 from bridge.core.commands.shown_state import ShownState
-from bridge.core.commands.state_machine import Command
 from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
@@ -39,192 +39,188 @@ def _command(name="dynamic_charger_current", value=16, charger_id=ID):
 
 
 @pytest.fixture
-def flow():
+def policy():
     """Nothing was sent yet; two writes of flash memory a day are allowed."""
     shown = ShownState()
     shown.stream(_at(-10), is_up=True)
     return SendPolicy(shown, 2)
 
 
-def _see(flow, number, value, seconds=0.0):
-    return flow.observed(Observation(ID, spec_of(number), value, _at(seconds).wall), _at(seconds))
+def _see(policy, number, value, seconds=0.0):
+    return policy.observed(Observation(ID, spec_of(number), value, _at(seconds).wall), _at(seconds))
 
 
-def test_limits_are_paced_unless_they_lower(flow):
+def test_limits_are_paced_unless_they_lower(policy):
     """A few raises go at once, a stream of them does not, a cut always; chargers are apart."""
     for number in range(BURST):
-        assert flow.evaluate(_command(value=16 + number), _at(0)) is None
-        flow.sent(_command(value=16 + number), _at(0))
+        assert policy.evaluate(_command(value=16 + number), _at(0)) is None
+        policy.sent(_command(value=16 + number), _at(0))
 
-    assert flow.evaluate(_command(value=20), _at(1)) == Defer(1000.0 + BURST * PACE_S)
-    assert flow.evaluate(_command(value=10), _at(1)) is None
-    assert flow.evaluate(_command(value=20, charger_id=OTHER), _at(1)) is None
-    assert flow.evaluate(_command(value=20), _at(BURST * PACE_S)) is None
+    assert policy.evaluate(_command(value=20), _at(1)) == Defer(1000.0 + BURST * PACE_S)
+    assert policy.evaluate(_command(value=10), _at(1)) is None
+    assert policy.evaluate(_command(value=20, charger_id=OTHER), _at(1)) is None
+    assert policy.evaluate(_command(value=20), _at(BURST * PACE_S)) is None
 
 
-def test_a_stream_of_limits_is_slowed_down(flow):
+def test_a_stream_of_limits_is_slowed_down(policy):
     """Whatever is asked for, no more than one limit in two seconds leaves in the long run."""
     sent = []
     for tenth in range(600):
         now = _at(tenth / 10)
         command = _command(value=6 + tenth % 7 + tenth // 60)
-        if flow.evaluate(command, now) is None:
+        if policy.evaluate(command, now) is None:
             sent.append(command.argument.amps)
-            flow.sent(command, now)
+            policy.sent(command, now)
     raises = sum(1 for a, b in itertools.pairwise(sent) if b >= a)
 
     assert raises <= 60 / PACE_S + BURST
 
 
-def test_what_is_there_already_is_skipped(flow):
+def test_what_is_there_already_is_skipped(policy):
     """A limit the charger shows is not sent; an action always is."""
-    _see(flow, 48, 16)
+    _see(policy, 48, 16)
 
-    assert flow.evaluate(_command(value=16), _at(1)) == NoChange()
-    assert flow.evaluate(_command("pause", "PRESS"), _at(1)) is None
+    assert policy.evaluate(_command(value=16), _at(1)) == NoChange()
+    assert policy.evaluate(_command("pause", "PRESS"), _at(1)) is None
 
 
-def test_a_limit_behind_a_resume_waits_for_its_effect(flow):
+def test_a_limit_behind_a_resume_waits_for_its_effect(policy):
     """Until the dynamic current moved, or five seconds after the cloud's answer."""
     resume = _command("resume", "PRESS")
-    flow.sent(resume, _at(0))
-    flow.answered(resume, _at(1))
-    assert flow.evaluate(_command(), _at(2)) == Defer(1001.0 + RESUME_EFFECT_DELAY_S)
-    assert flow.evaluate(_command("stop", "PRESS"), _at(2)) is None
-    assert flow.evaluate(_command("dynamic_circuit_current", 10), _at(2)) is None
-    assert flow.evaluate(_command(), _at(1 + RESUME_EFFECT_DELAY_S)) is None
+    policy.sent(resume, _at(0))
+    policy.answered(resume, _at(1))
+    assert policy.evaluate(_command(), _at(2)) == Defer(1001.0 + RESUME_EFFECT_DELAY_S)
+    assert policy.evaluate(_command("stop", "PRESS"), _at(2)) is None
+    assert policy.evaluate(_command("dynamic_circuit_current", 10), _at(2)) is None
+    assert policy.evaluate(_command(), _at(1 + RESUME_EFFECT_DELAY_S)) is None
 
 
-def test_a_limit_behind_a_resume_goes_when_the_effect_is_seen(flow):
+def test_a_limit_behind_a_resume_goes_when_the_effect_is_seen(policy):
     """The current that moved up is the effect; one that moved to 0 is not."""
-    _see(flow, 48, 16)
+    _see(policy, 48, 16)
     resume = _command("resume", "PRESS")
-    flow.sent(resume, _at(1))
-    flow.answered(resume, _at(1))
-    _see(flow, 48, 0, 2)
-    assert isinstance(flow.evaluate(_command(), _at(2)), Defer)
-    _see(flow, 48, 32, 3)
-    assert flow.evaluate(_command(), _at(3)) is None
+    policy.sent(resume, _at(1))
+    policy.answered(resume, _at(1))
+    _see(policy, 48, 0, 2)
+    assert isinstance(policy.evaluate(_command(), _at(2)), Defer)
+    _see(policy, 48, 32, 3)
+    assert policy.evaluate(_command(), _at(3)) is None
 
 
-def test_a_resume_that_came_to_nothing_holds_nobody(flow):
+def test_a_resume_that_came_to_nothing_holds_nobody(policy):
     """What was not carried out has no effect to wait for."""
     resume = _command("resume", "PRESS")
-    flow.sent(resume, _at(0))
-    flow.undo(resume)
-    assert flow.evaluate(_command(), _at(1)) is None
+    policy.sent(resume, _at(0))
+    policy.undo(resume)
 
-    flow.sent(resume, _at(2))
-    flow.answered(resume, _at(3))
-    flow.undo(resume)
-    assert flow.evaluate(_command(), _at(3)) is None
+    assert policy.evaluate(_command(), _at(1)) is None
 
 
-def test_flash_memory_is_written_so_many_times_a_day(flow):
+def test_flash_memory_is_written_so_many_times_a_day(policy):
     """The third limit of a day is refused, until the first is a day old; chargers are apart."""
-    flow.count_flash_write(ID, "max_circuit_current", 1000.0)
-    flow.count_flash_write(ID, "offline_max_circuit_current", 1001.0)
-    refused = flow.evaluate(_command("max_charger_current", 20), _at(3600))
+    policy.count_flash_write(ID, "max_circuit_current", 1000.0)
+    policy.count_flash_write(ID, "offline_max_circuit_current", 1001.0)
+    refused = policy.evaluate(_command("max_charger_current", 20), _at(3600))
 
     assert refused == Refuse(
         "flash_budget", "2 a day, by commands.flash_writes_per_day: again in 23.0 h"
     )
-    assert flow.evaluate(_command("max_charger_current", 20, OTHER), _at(3600)) is None
-    assert flow.evaluate(_command("enabled", True), _at(3600)) is None
-    assert flow.evaluate(_command("max_charger_current", 20), _at(DAY_S)) is None
+    assert policy.evaluate(_command("max_charger_current", 20, OTHER), _at(3600)) is None
+    assert policy.evaluate(_command("enabled", True), _at(3600)) is None
+    assert policy.evaluate(_command("max_charger_current", 20), _at(DAY_S)) is None
 
 
-def test_other_settings_may_be_written_ten_times_as_often(flow):
+def test_other_settings_may_be_written_ten_times_as_often(policy):
     """What people switch by hand is bounded too, but not in their way."""
     for number in range(2 * OTHERS_TIMES):
-        assert flow.evaluate(_command("enabled", number % 2 == 0), _at(number)) is None
-        flow.sent(_command("enabled", number % 2 == 0), _at(number))
+        assert policy.evaluate(_command("enabled", number % 2 == 0), _at(number)) is None
+        policy.sent(_command("enabled", number % 2 == 0), _at(number))
 
-    assert flow.evaluate(_command("enabled", True), _at(60)).reason == "flash_budget"
-    assert flow.evaluate(_command("max_charger_current", 20), _at(60)) is None
+    assert policy.evaluate(_command("enabled", True), _at(60)).reason == "flash_budget"
+    assert policy.evaluate(_command("max_charger_current", 20), _at(60)) is None
 
 
-def test_a_limit_is_not_written_twice_in_a_minute(flow):
+def test_a_limit_is_not_written_twice_in_a_minute(policy):
     """The same limit waits a minute, and says so at once; another setting does not."""
-    flow.sent(_command("max_charger_current", 20), _at(0))
+    policy.sent(_command("max_charger_current", 20), _at(0))
 
-    assert flow.evaluate(_command("max_charger_current", 16), _at(30)) == Refuse(
+    assert policy.evaluate(_command("max_charger_current", 16), _at(30)) == Refuse(
         "flash_budget", "it was written just now: again in 30 s"
     )
-    assert flow.evaluate(_command("smart_button_enabled", False), _at(30)) is None
-    assert flow.evaluate(_command("max_charger_current", 16), _at(FLASH_SPACING_S)) is None
+    assert policy.evaluate(_command("smart_button_enabled", False), _at(30)) is None
+    assert policy.evaluate(_command("max_charger_current", 16), _at(FLASH_SPACING_S)) is None
 
 
-def test_a_write_that_the_cloud_refused_is_not_counted(flow):
+def test_a_write_that_the_cloud_refused_is_not_counted(policy):
     """What was not carried out wore nothing."""
     for number in range(5):
-        flow.sent(_command("enabled", True), _at(number))
-        flow.undo(_command("enabled", True))
+        policy.sent(_command("enabled", True), _at(number))
+        policy.undo(_command("enabled", True))
 
-    assert flow.evaluate(_command("enabled", True), _at(6)) is None
+    assert policy.evaluate(_command("enabled", True), _at(6)) is None
 
 
 def test_no_writes_may_be_allowed_at_all():
     """A daily number of 0 refuses every flash-writing setting."""
-    send_policy = SendPolicy(ShownState(), 0)
+    policy = SendPolicy(ShownState(), 0)
 
-    assert send_policy.evaluate(_command("enabled", True), _at(0)) == Refuse(
+    assert policy.evaluate(_command("enabled", True), _at(0)) == Refuse(
         "flash_budget", "0 a day, by commands.flash_writes_per_day"
     )
 
 
-def test_equal_settings_wear_nothing(flow):
+def test_equal_settings_wear_nothing(policy):
     """A setting that is there already is skipped before any budget is looked at."""
-    _see(flow, 31, True)
-    flow.count_flash_write(ID, "enabled", 1000.0)
+    _see(policy, 31, True)
+    policy.count_flash_write(ID, "enabled", 1000.0)
 
-    assert flow.evaluate(_command("enabled", True), _at(1)) == NoChange()
+    assert policy.evaluate(_command("enabled", True), _at(1)) == NoChange()
 
 
-def test_a_charger_that_left_takes_everything_with_it(flow):
+def test_a_charger_that_left_takes_everything_with_it(policy):
     """Nothing that it was sent or wrote counts when it comes back; another one's still does."""
     for charger_id in (ID, OTHER):
         for number in range(BURST):
-            flow.sent(_command(value=16 + number, charger_id=charger_id), _at(0))
-            flow.count_flash_write(charger_id, "max_circuit_current", 1000.0 + number)
-    flow.forget(ID)
+            policy.sent(_command(value=16 + number, charger_id=charger_id), _at(0))
+            policy.count_flash_write(charger_id, "max_circuit_current", 1000.0 + number)
+    policy.forget(ID)
 
-    assert flow.evaluate(_command(value=20), _at(1)) is None
-    assert isinstance(flow.evaluate(_command(value=20, charger_id=OTHER), _at(1)), Defer)
-    assert flow.evaluate(_command("max_charger_current", 20), _at(60)) is None
-    assert isinstance(flow.evaluate(_command("max_charger_current", 20, OTHER), _at(60)), Refuse)
+    assert policy.evaluate(_command(value=20), _at(1)) is None
+    assert isinstance(policy.evaluate(_command(value=20, charger_id=OTHER), _at(1)), Defer)
+    assert policy.evaluate(_command("max_charger_current", 20), _at(60)) is None
+    assert isinstance(policy.evaluate(_command("max_charger_current", 20, OTHER), _at(60)), Refuse)
 
     for charger_id in (ID, OTHER):
         resume = _command("resume", "PRESS", charger_id)
-        flow.sent(resume, _at(100))
-        flow.answered(resume, _at(100))
-    flow.forget(ID)
-    assert flow.evaluate(_command(), _at(101)) is None
-    assert isinstance(flow.evaluate(_command(charger_id=OTHER), _at(101)), Defer)
+        policy.sent(resume, _at(100))
+        policy.answered(resume, _at(100))
+    policy.forget(ID)
+    assert policy.evaluate(_command(), _at(101)) is None
+    assert isinstance(policy.evaluate(_command(charger_id=OTHER), _at(101)), Defer)
 
 
-def test_what_a_charger_that_left_showed_skips_nothing(flow):
+def test_what_a_charger_that_left_showed_skips_nothing(policy):
     """A limit it showed before it left is sent again; one that was never heard of is no error."""
-    _see(flow, 48, 16)
-    flow.forget("EH000000")
-    assert flow.evaluate(_command(value=16), _at(1)) == NoChange()
-    flow.forget(ID)
+    _see(policy, 48, 16)
+    policy.forget("EH000000")
+    assert policy.evaluate(_command(value=16), _at(1)) == NoChange()
+    policy.forget(ID)
 
-    assert flow.evaluate(_command(value=16), _at(1)) is None
+    assert policy.evaluate(_command(value=16), _at(1)) is None
 
 
-def test_a_command_that_wears_nothing_gives_no_write_back(flow):
+def test_a_command_that_wears_nothing_gives_no_write_back(policy):
     """A limit that came to nothing does not pay for a setting that was written."""
     for number in range(2):
-        flow.sent(_command("max_charger_current", 20), _at(100 * number))
-    flow.undo(_command())
+        policy.sent(_command("max_charger_current", 20), _at(100 * number))
+    policy.undo(_command())
 
-    assert isinstance(flow.evaluate(_command("max_charger_current", 16), _at(300)), Refuse)
+    assert isinstance(policy.evaluate(_command("max_charger_current", 16), _at(300)), Refuse)
 
 
-def test_the_pace_counts_from_the_first_of_the_last_three(flow):
+def test_the_pace_counts_from_the_first_of_the_last_three(policy):
     """Not from the newest: a person who tries values is not made to wait for each."""
     for second in range(BURST):
-        flow.sent(_command(value=10 + second), _at(second))
+        policy.sent(_command(value=10 + second), _at(second))
 
-    assert flow.evaluate(_command(value=20), _at(3)) == Defer(1000.0 + BURST * PACE_S)
+    assert policy.evaluate(_command(value=20), _at(3)) == Defer(1000.0 + BURST * PACE_S)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.commands.active_commands import MAX_WAITING_PER_CHARGER, RESERVED_PER_CHARGER
 from bridge.core.commands.dispatcher import GRACE_S
-from bridge.core.commands.queues import MAX_WAITING_PER_CHARGER, RESERVED_PER_CHARGER
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.effects import Acknowledge, LogEntry, SaveCommand, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse, ObservationsReceived

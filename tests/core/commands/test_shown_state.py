@@ -3,8 +3,9 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.commands.active_commands import Command
 from bridge.core.commands.shown_state import FRESH_S, ShownState, WatchedValues
-from bridge.core.commands.state_machine import Command, State
+from bridge.core.commands.state_machine import State
 from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
@@ -29,13 +30,13 @@ def _command(name="dynamic_charger_current", value=16):
     return command
 
 
-def _see(known, number, value, seconds=0.0, late_s=0.0):
+def _see(shown, number, value, seconds=0.0, late_s=0.0):
     observation = Observation(ID, spec_of(number), value, _at(seconds).wall)
-    return known.observed(observation, _at(seconds + late_s))
+    return shown.observed(observation, _at(seconds + late_s))
 
 
 @pytest.fixture
-def known():
+def shown():
     """A stream that has been up for a while, and a limit of 16 A."""
     shown = ShownState()
     shown.stream(_at(-100), is_up=True)
@@ -43,14 +44,14 @@ def known():
     return shown
 
 
-def test_a_value_is_fresh_as_long_as_the_stream_holds(known):
+def test_a_value_is_fresh_as_long_as_the_stream_holds(shown):
     """A charger tells changes only, so on an unbroken stream an old value is the present one."""
-    assert known.already_set(_command(), _at(10_000))
-    assert not known.already_set(_command(value=10), _at(0))
-    known.stream(_at(0), is_up=False)
-    assert not known.already_set(_command(), _at(-50 + FRESH_S))
-    known.stream(_at(100), is_up=True)
-    assert not known.already_set(_command(), _at(200))
+    assert shown.already_set(_order(), _at(10_000))
+    assert not shown.already_set(_order(value=10), _at(0))
+    shown.stream(_at(0), is_up=False)
+    assert not shown.already_set(_order(), _at(-50 + FRESH_S))
+    shown.stream(_at(100), is_up=True)
+    assert not shown.already_set(_order(), _at(200))
 
 
 def test_without_a_stream_a_value_is_fresh_for_a_while():
@@ -58,64 +59,64 @@ def test_without_a_stream_a_value_is_fresh_for_a_while():
     shown = ShownState()
     _see(shown, 48, 16)
 
-    assert shown.already_set(_command(), _at(FRESH_S - 1))
-    assert not shown.already_set(_command(), _at(FRESH_S))
+    assert shown.already_set(_order(), _at(FRESH_S - 1))
+    assert not shown.already_set(_order(), _at(FRESH_S))
 
 
 @pytest.mark.parametrize(("number", "value"), [(250, False), (109, 0)])
-def test_nothing_is_known_of_a_charger_that_is_offline(known, number, value):
+def test_nothing_is_known_of_a_charger_that_is_offline(shown, number, value):
     """What a charger showed before it went offline proves nothing now."""
-    _see(known, number, value)
+    _see(shown, number, value)
 
-    assert not known.already_set(_command(), _at(1))
+    assert not shown.already_set(_order(), _at(1))
 
 
-def test_what_we_moved_is_unknown_until_it_is_shown(known):
+def test_what_we_moved_is_unknown_until_it_is_shown(shown):
     """A late value of before must not pass for new; the effect of our command does."""
-    known.sent(_command(value=10), _at(0))
-    assert not known.already_set(_command(value=16), _at(1))
-    _see(known, 48, 16, -1, late_s=2)
-    assert not known.already_set(_command(value=16), _at(2))
-    _see(known, 48, 10, 0, late_s=3)
-    assert known.already_set(_command(value=10), _at(3))
+    shown.sent(_order(value=10), frozenset({ID}), _at(0))
+    assert not shown.already_set(_order(value=16), _at(1))
+    _see(shown, 48, 16, -1, late_s=2)
+    assert not shown.already_set(_order(value=16), _at(2))
+    _see(shown, 48, 10, 0, late_s=3)
+    assert shown.already_set(_order(value=10), _at(3))
 
 
-def test_a_measurement_after_the_sending_is_known_whatever_it_says(known):
+def test_a_measurement_after_the_sending_is_known_whatever_it_says(shown):
     """Somebody else may have moved it since."""
-    known.sent(_command(value=10), _at(0))
-    _see(known, 48, 20, 5)
+    shown.sent(_order(value=10), frozenset({ID}), _at(0))
+    _see(shown, 48, 20, 5)
 
-    assert known.already_set(_command(value=20), _at(6))
+    assert shown.already_set(_order(value=20), _at(6))
 
 
-def test_a_confirmed_command_makes_the_value_known_that_it_set(known):
+def test_a_confirmed_command_makes_the_value_known_that_it_set(shown):
     """The charger's yes and the value it shows together are as good as a new measurement."""
     again = _command(value=16)
-    known.sent(again, _at(0))
-    assert not known.already_set(_command(), _at(1))
+    shown.sent(again.request, again.devices, _at(0))
+    assert not shown.already_set(_order(), _at(1))
     again.state = State.CONFIRMED
-    known.command_finished(again)
-    assert known.already_set(_command(), _at(1))
+    shown.command_finished(again.request, again.state)
+    assert shown.already_set(_order(), _at(1))
 
 
-def test_what_a_resume_moves_is_not_known_by_its_confirmation(known):
+def test_what_a_resume_moves_is_not_known_by_its_confirmation(shown):
     """``resume`` sets a value nobody told us, so only a measurement tells."""
     resume = _command("resume", "PRESS")
-    known.sent(resume, _at(0))
+    shown.sent(resume.request, resume.devices, _at(0))
     resume.state = State.CONFIRMED
-    known.command_finished(resume)
+    shown.command_finished(resume.request, resume.state)
 
-    assert not known.already_set(_command(), _at(1))
+    assert not shown.already_set(_order(), _at(1))
 
 
-def test_a_limit_with_an_end_is_never_there_already(known):
+def test_a_limit_with_an_end_is_never_there_already(shown):
     """A limit for 30 minutes is not the same as one without an end, in either direction."""
     timed = _command(value={"amps": 16, "minutes": 30})
-    assert not known.already_set(timed, _at(0))
-    known.sent(timed, _at(0))
+    assert not shown.already_set(timed.request, _at(0))
+    shown.sent(timed.request, timed.devices, _at(0))
     timed.state = State.CONFIRMED
-    known.command_finished(timed)
-    assert not known.already_set(_command(), _at(1))
+    shown.command_finished(timed.request, timed.state)
+    assert not shown.already_set(_order(), _at(1))
 
 
 @pytest.mark.parametrize(
@@ -139,30 +140,31 @@ def test_a_limit_with_an_end_is_never_there_already(known):
         ("authorization_required", False, False, True),
     ],
 )
-def test_which_commands_can_only_stop_and_which_can_start(known, name, value, reduces, energizes):
-    """A limit raises or lowers what holds now; what is not known counts as a raise."""
-    assert known.reduces(_command(name, value), _at(0)) is reduces
-    assert known.energizes(_order(name, value), _at(0)) is energizes
+def test_which_commands_can_only_stop_and_which_can_start(shown, name, value, reduces, energizes):
+    """A limit raises or lowers what holds now; what is not shown counts as a raise."""
+    assert shown.reduces(_order(name, value), _at(0)) is reduces
+    assert shown.energizes(_order(name, value), _at(0)) is energizes
 
 
-def test_an_untrusted_clock_proves_no_order(known):
+def test_an_untrusted_clock_proves_no_order(shown):
     """Without a clock only the value that was set shows that the command arrived."""
-    known.sent(_command(value=10), replace(_at(0), trusted=False))
-    _see(known, 48, 20, 5)
+    shown.sent(_order(value=10), frozenset({ID}), replace(_at(0), trusted=False))
+    _see(shown, 48, 20, 5)
 
-    assert not known.already_set(_command(value=20), _at(6))
+    assert not shown.already_set(_order(value=20), _at(6))
+
+
+def _value(value, at_s):
+    return Observation(ID, spec_of(48), value, _at(at_s).wall)
 
 
 def test_an_old_reading_is_no_change():
     """Only a newer measurement with another value is a change."""
     readings = WatchedValues()
 
-    def reading(value, at_s):
-        return Observation(ID, spec_of(48), value, NOON + timedelta(seconds=at_s))
-
-    assert not readings.changed(reading(16, 10))
-    assert not readings.changed(reading(16, 20))
-    assert not readings.changed(reading(32, 15))
-    assert not readings.changed(reading(32, 20))
-    assert readings.changed(reading(0, 21))
-    assert not readings.changed(reading(0, 21))
+    assert not readings.changed(_value(16, 10))
+    assert not readings.changed(_value(16, 20))
+    assert not readings.changed(_value(32, 15))
+    assert not readings.changed(_value(32, 20))
+    assert readings.changed(_value(0, 21))
+    assert not readings.changed(_value(0, 21))

@@ -1,10 +1,4 @@
-import pytest
-
-from bridge.core.commands.state_machine import FINAL, TRANSITIONS, Command, State, Transition
-from bridge.core.commands.validation import CommandRequest
-from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.records.moment import Timestamp
-from tests.conftest import NOON
+from bridge.core.commands.state_machine import FINAL, TRANSITIONS, State, Transition
 
 # The answers of the public interface; accepted is the only one that is not final.
 FINAL_WORDS = {
@@ -18,11 +12,6 @@ FINAL_WORDS = {
     "unconfirmed",
     "unknown",
 }
-
-
-def _command():
-    request = CommandRequest("EH123456", CATALOGUE["start"], None, None, None, 60.0)
-    return Command(request, Timestamp(NOON, 0.0), 60.0, [])
 
 
 def test_the_final_states_are_the_words_of_the_interface():
@@ -72,32 +61,3 @@ def test_nothing_is_sent_that_is_not_on_its_way_on_disk():
     ways = {state for state, row in TRANSITIONS.items() if State.SENT in row.values()}
 
     assert ways == {State.LEAVING}
-
-
-def test_a_step_outside_the_table_is_a_mistake():
-    """A final state cannot be left, so there is no second final answer."""
-    one = _command()
-    for transition in (
-        Transition.QUEUE,
-        Transition.PICK,
-        Transition.SEND,
-        Transition.TAKE,
-        Transition.CONFIRM,
-    ):
-        one.apply(transition)
-
-    assert one.state is State.CONFIRMED
-    with pytest.raises(KeyError):
-        one.apply(Transition.REJECT)
-
-
-def test_a_new_attempt_forgets_what_the_last_one_seemed_to_show():
-    """What was seen during an attempt that failed is no proof of the next one."""
-    one = _command()
-    one.apply(Transition.QUEUE)
-    one.apply(Transition.PICK)
-    one.seen.add((0, 109))
-    one.is_reflected = True
-    one.mark_sent(Timestamp(NOON, 5.0), frozenset({"EH123456"}))
-
-    assert (one.state, one.seen, one.is_reflected) == (State.SENT, set(), False)

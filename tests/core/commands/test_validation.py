@@ -3,8 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.reply_to import ReplyTo
-from bridge.core.commands.validation import id_of, reply_to_of, validate
+from bridge.core.commands.validation import ReplyTo, correlation_text, id_of, reply_to_of, validate
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken
 from bridge.core.records.moment import Timestamp
@@ -135,3 +134,19 @@ def test_a_deadline_is_judged_on_the_wall_clock_once():
     late = Timestamp(NOON + timedelta(seconds=9), 109.0)
 
     assert _admit(_message(b'{"expires_at":"2026-11-22T12:00:10Z"}'), now=late).ttl_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("correlation", "text"),
+    [
+        (None, None),
+        (b"", None),
+        (b"abc", "abc"),
+        (b"\xff", None),
+        (b"a\x00", None),
+        (b"abcd", None),
+    ],
+)
+def test_printable_correlation_data_is_an_id(correlation, text):
+    """Correlation Data is shown as the id where it is a short printable text."""
+    assert correlation_text(correlation, 3) == text
