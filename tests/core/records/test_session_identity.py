@@ -335,6 +335,16 @@ def test_a_repetition_shares_a_time_where_nothing_else_names_the_session():
     assert not is_again(plain, plain)  # nothing is wrong with its times: they are compared
 
 
+def test_a_repetition_has_one_number_and_one_stamp_or_none():
+    """One of the two may have come when its stamp did not lie ahead any more."""
+    ahead = replace(PLAIN, measured_at=NOON + 99 * HOUR, ranked_at=NOON + 2 * HOUR)
+    assert is_again(ahead, replace(ahead, ranked_at=None))
+    assert not is_again(NO_TIMES, replace(NO_TIMES, session_id=436))
+    bare = replace(NO_TIMES, measured_at=NOON + 9 * HOUR, ranked_at=NOON + 9 * HOUR)
+    assert is_again(bare, replace(bare, measured_at=NOON, ranked_at=NOON))
+    assert not is_again(bare, NO_TIMES)
+
+
 def test_without_a_counter_a_start_alone_names_a_session_of_the_same_energy():
     """Neither the start nor the energy is enough by itself."""
     nameless = replace(NO_STOP, session_id=None)
@@ -347,3 +357,113 @@ def test_an_energy_of_less_than_a_kilowatt_hour_names_a_session_too():
     """Without counter, times and meters the list's energy is the charger's to the last digit."""
     nameless = replace(NO_TIMES, session_id=None, energy_kwh=0.5)
     assert likeness(nameless, replace(LISTED, energy_kwh=0.5)) == SURE
+
+
+def at(start_s, end_s, report=PLAIN, **facts):
+    """Return a report of other times, in seconds after noon."""
+    times = {"started_at": NOON + start_s * SECOND, "ended_at": NOON + end_s * SECOND}
+    return replace(report, **times, **facts)
+
+
+NAMELESS = replace(LISTED, session_id=None)
+LOST = replace(NO_TIMES, session_id=None)
+LESS = {"energy_kwh": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        # Half of the shorter one is shared, or less.
+        (PLAIN, at(1800, 5400, energy_kwh=4.0), SURE),
+        (PLAIN, at(2160, 5760, energy_kwh=4.0), DIFFERENT),
+        (at(0, 40), at(20, 60, NAMELESS), SURE),
+        (at(0, 40), at(24, 64, NAMELESS), DIFFERENT),
+        # One second of one clock.
+        (PLAIN, at(3601, 7200, energy_kwh=6.0), LIKELY),
+        (at(0, 10), at(9, 11, energy_kwh=4.0), DIFFERENT),
+        # Short ones: starts within a minute, ends within five of the list's and one of one clock.
+        (at(0, 90), at(60, 90, LISTED, energy_kwh=4.0), SURE),
+        (at(0, 30), at(0, 330, LISTED, energy_kwh=4.0), SURE),
+        (at(0, 1, energy_kwh=6.0), at(0, 61), SURE),
+        (at(0, 1, energy_kwh=6.0), at(0, 100), DIFFERENT),
+        # Without a counter.
+        (PLAIN, at(60, 3600, NAMELESS), SURE),
+        (replace(NO_STOP, session_id=None), at(60, 3600, LISTED), SURE),
+        (replace(NO_START, session_id=None), at(0, 3900, LISTED), SURE),
+        (replace(NO_START, session_id=None), at(0, 7200, LISTED), DIFFERENT),
+        (metered(LOST, 100.0), metered(replace(LISTED, energy_kwh=4.9), 100.0), SURE),
+        (LOST, at(5400, 7500, LISTED), SURE),
+        (replace(LOST, energy_kwh=0.001), replace(LISTED, energy_kwh=0.002), SURE),
+        # One time on both sides.
+        (NO_STOP, replace(NO_STOP, started_at=NOON + 20 * SECOND, **LESS), SURE),
+        (NO_START, replace(NO_START, ended_at=NOON + HOUR + 20 * SECOND, **LESS), SURE),
+        # An end beside a whole session.
+        (replace(NO_START, ended_at=NOON - SECOND, measured_at=NOON), PLAIN, LIKELY),
+        (replace(NO_START, ended_at=NOON + 30 * SECOND), LISTED, LIKELY),
+        (replace(NO_START, ended_at=NOON + 30 * SECOND, **LESS), LISTED, DIFFERENT),
+        (replace(NO_START, ended_at=NOON + 60 * SECOND, **LESS), LISTED, DIFFERENT),
+        (replace(NO_START, ended_at=NOON + HOUR + 20 * SECOND, **LESS), LISTED, SURE),
+        (replace(NO_START, ended_at=NOON + HOUR + 120 * SECOND, measured_at=NOON), PLAIN, LIKELY),
+        (replace(NO_START, ended_at=NOON + HOUR + 300 * SECOND), LISTED, LIKELY),
+        # A start beside a whole session.
+        (replace(NO_STOP, started_at=NOON - 20 * SECOND, **LESS), LISTED, SURE),
+        (replace(NO_STOP, started_at=NOON + HOUR - 60 * SECOND, **LESS), LISTED, DIFFERENT),
+        (replace(NO_STOP, started_at=NOON + HOUR + 60 * SECOND), LISTED, LIKELY),
+        # Neither: not told five minutes before it ended, one default, one duration, one energy.
+        (NO_TIMES, at(5400, 7500, LISTED), LIKELY),
+        (
+            NO_TIMES,
+            replace(NO_TIMES, started_at=Y2000 + SECOND, ended_at=Y2000 + 2 * HOUR, energy_kwh=6.0),
+            LIKELY,
+        ),
+        (
+            NO_TIMES,
+            replace(NO_TIMES, started_at=Y2000 + 5 * HOUR, ended_at=Y2000 + 6 * HOUR + 60 * SECOND),
+            EQUAL,
+        ),
+        (replace(NO_TIMES, energy_kwh=0.0), replace(LISTED, energy_kwh=0.02), LIKELY),
+        # Meters: a watt-hour is nothing, and ten contradict an energy.
+        (metered(replace(PLAIN, energy_kwh=0.001), 0.0), metered(PLAIN, 0.0), SURE),
+        (
+            metered(replace(NO_TIMES, energy_kwh=0.001), 0.0),
+            metered(replace(NO_TIMES, started_at=Y2000 + 9 * HOUR), 0.0),
+            DIFFERENT,
+        ),
+        (metered(replace(PLAIN, energy_kwh=0.0), 105.0), metered(PLAIN, 100.0), SURE),
+        (metered(replace(PLAIN, energy_kwh=0.0), 0.001), metered(PLAIN, -5.0), SURE),
+        (
+            replace(PLAIN, energy_kwh=0.0, meter_start_kwh=0.0, meter_stop_kwh=0.01),
+            metered(PLAIN, 5.0),
+            DIFFERENT,
+        ),
+    ],
+)
+def test_a_limit_belongs_to_what_it_limits(one, other, expected):
+    """What is compared with a limit is compared with all of it."""
+    assert likeness(one, other) == expected
+    assert bool(likeness(other, one)) == bool(expected)
+
+
+FUTURE = NOON + 9999 * HOUR
+RANKED = replace(PLAIN, measured_at=FUTURE, ranked_at=NOON + 2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("report", "held", "expected"),
+    [
+        (RANKED, PLAIN, True),  # no less
+        (replace(RANKED, energy_kwh=4.0), RANKED, True),
+        (
+            replace(RANKED, energy_kwh=4.0, measured_at=NOON + 9 * HOUR, ranked_at=NOON + 9 * HOUR),
+            RANKED,
+            False,  # it has no stamp
+        ),
+        (replace(PLAIN, energy_kwh=4.0), RANKED, True),
+        (at(0, 7200, LISTED, energy_kwh=60.0), replace(PLAIN, energy_kwh=59.8), False),
+        (at(0, 3620, LISTED, energy_kwh=9.0), PLAIN, False),
+        (at(0, 7200, LISTED, energy_kwh=0.02), replace(PLAIN, energy_kwh=0.0), False),
+    ],
+)
+def test_a_limit_decides_whose_word_counts(report, held, expected):
+    """Equal energy is no less, and what the list rounds is no session that went on."""
+    assert supersedes(report, held) is expected

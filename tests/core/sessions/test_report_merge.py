@@ -278,7 +278,10 @@ def test_what_lies_years_before_the_first_session_is_marked():
     stopped = replace(early, ended_at=datetime(2019, 6, 1, 3, tzinfo=UTC))
 
     (row,) = told(early, first=NOON).values()
-    assert row.report.doubtful == ("started_at",)
+    assert (row.report.doubtful, row.report.placed_at) == (("started_at",), None)
+    ahead = replace(early, ended_at=NOON + 99 * HOUR, doubtful=("ended_at",), placed_at=NOON)
+    (row,) = told(ahead, first=NOON).values()
+    assert (row.report.doubtful, row.report.placed_at) == (("started_at", "ended_at"), NOON)
     (row,) = told(stopped, first=NOON).values()
     assert (row.report.clock, row.report.at) == ("suspect", REPORT.received_at)
     (row,) = told(early).values()
@@ -363,8 +366,11 @@ def test_the_list_mends_a_session_of_seconds_though_the_next_began_at_once(order
     [
         (0, {}, 0),
         (60, {}, 9),
+        (-291, {}, -291),
+        (-292, {}, 9),
         (-400, {}, 9),  # a stamp that has nothing to do with it
         (0, {"ranked_at": NOON + 2 * HOUR}, 9),
+        (0, {"started_at": NOON + HOUR}, 0),
         (0, {"started_at": NOON + HOUR + 5 * SECOND}, 9),
     ],
 )
@@ -380,3 +386,30 @@ def test_an_end_that_the_list_mends_is_not_after_the_charger_told_of_it(
     (row,) = told(*(odd, listed)[::turn], odd, listed).values()
 
     assert row.report.ended_at == NOON + HOUR + end_s * SECOND
+
+
+def test_where_all_names_are_taken_a_number_follows():
+    """The day, the time, and from then on a count."""
+    names = ("", "-20261122", "-20261122T120000", "-20261122T120000-2")
+    rows = [StoredReport(f"EH123456-435{name}", 1, replace(REPORT, session_id=9)) for name in names]
+
+    assert [find_row(REPORT, rows[:taken])[0] for taken in range(1, 5)] == [
+        *(f"EH123456-435{name}" for name in names[1:]),
+        "EH123456-435-20261122T120000-3",
+    ]
+
+
+def test_when_something_counts_as_told_is_no_content():
+    """A repetition with another stamp is nothing new."""
+    again = replace(REPORT, measured_at=NOON + 9 * HOUR)
+
+    assert merge_reports(REPORT, replace(again, ranked_at=NOON + 2 * HOUR)) is REPORT
+    assert merge_reports(REPORT, replace(again, placed_at=NOON)) is REPORT
+
+
+def test_a_tag_that_no_record_tells_stays_unread():
+    """An empty one is not known."""
+    unread = replace(REPORT, auth="", incomplete=("auth",))
+
+    assert merge_reports(unread, replace(unread, energy_kwh=9.0)).incomplete == ("auth",)
+    assert merge_reports(unread, REPORT).incomplete == ()
