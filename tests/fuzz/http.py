@@ -1,12 +1,15 @@
 """The border towards whoever reaches the bridge's own web server."""
 
 import asyncio
+from functools import partial
+from ipaddress import ip_address
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.server import ClientGone, HttpServer, Reply, _Connection
 from bridge.settings import HttpSettings
 
 SERVER = HttpServer(HttpSettings(enabled=True), {"/healthz": lambda: Reply(b"ok\n")}, SystemClock())
+ANSWER = partial(SERVER._answer, ip_address("127.0.0.1"))
 LOOP = asyncio.new_event_loop()
 STATUSES = (b"200", b"400", b"404", b"405", b"408", b"421", b"431", b"501", b"503")
 MAX_HEAD_BYTES = 600
@@ -34,7 +37,7 @@ def http_request(data: bytes) -> None:
         reader.feed_data(data)
         reader.feed_eof()
         try:
-            await _Connection(reader, writer, SERVER._answer, SERVER._waits).hold()
+            await _Connection(reader, writer, ANSWER, SERVER._waits).hold()
         except ClientGone:
             return
 
