@@ -73,7 +73,7 @@ def test_every_beat_gives_memory_back(monkeypatch, tmp_path):
     """What a burst left is returned while nothing is late, and the file outside is beaten too."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     given = []
-    monkeypatch.setattr(app.lean, "trim_heap", lambda: given.append(1))
+    monkeypatch.setattr(app.process_tuning, "trim_heap", lambda: given.append(1))
     beat = app._beat(None)
     beat(1.0)
     beat(2.0)
