@@ -11,7 +11,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,8 @@ from tests.conftest import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 # Colours, cursor movements and modes: what a terminal obeys and does not show.
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Where a full-screen program begins a picture.
+HOME = "\x1b[H"
 STEP_S = 0.02
 
 
@@ -76,13 +78,32 @@ class Terminal:
 
     def expect(self, text: str) -> str:
         """Read until a text was shown behind the last one; return what came before it."""
-        give_up_at = time.perf_counter() + PATIENCE_S
-        while text not in self.shown[self._seen :]:
-            if not self._read() or time.perf_counter() > give_up_at:
-                raise AssertionError(f"{text!r} did not come: {self.shown[self._seen :]!r}")
+        self._until(lambda: text in self.shown[self._seen :], repr(text))
         start = self._seen
         self._seen = self.shown.index(text, start) + len(text)
         return self.shown[start : self._seen]
+
+    def expect_written(self, text: str) -> None:
+        """Read until a text or an escape sequence was written; forget what came before."""
+        start = len(self.written)
+        self._until(lambda: text in self.written[start:], repr(text))
+        self._seen = len(self.shown)
+
+    def expect_row(self, *words: str) -> None:
+        """Read until all of some words stand in one line of what is shown from now on."""
+        start = len(self.written)
+        self._until(
+            lambda: any(
+                all(word in line for word in words)
+                for line in ESCAPES.sub("", self.written[start:]).splitlines()
+            ),
+            " ".join(words),
+        )
+
+    def frames(self) -> list[list[str]]:
+        """Return what a full-screen program drew so far, each picture with its lines."""
+        drawn = self.written.split(HOME)[1:]
+        return [[line.rstrip() for line in ESCAPES.sub("", one).splitlines()] for one in drawn]
 
     def type(self, text: str) -> None:
         """Type keys: a text, or a control character such as Ctrl-C (3) or Ctrl-D (4)."""
@@ -100,6 +121,12 @@ class Terminal:
         _, raw = os.waitpid(self.pid, 0)
         self.status = os.waitstatus_to_exitcode(raw)
         return self.status
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        give_up_at = time.perf_counter() + PATIENCE_S
+        while not condition():
+            if not self._read() or time.perf_counter() > give_up_at:
+                raise AssertionError(f"{what} did not come: {self.shown[self._seen :]!r}")
 
     def _read(self) -> bool:
         """Take what was written in the meantime; False when the program has closed its end."""

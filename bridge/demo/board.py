@@ -1,11 +1,17 @@
 """What the view shows, collected from MQTT messages. Pure: a message in, a changed board."""
 
+import json
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-NEWEST = 10
-# Topics that carry the same news twice would only fill the list.
-QUIET = ("/observation/",)
+NEWEST_COMMANDS = 5
+# With a car that is let in: here pausing, resuming and a limit have an effect.
+CONTROLLABLE = ("charging", "awaiting_start", "ready_to_charge")
+# A longer payload is a document; its fields are not for a table.
+LONGEST_VALUE = 6
+NO_ANSWER_YET = "sent"
 
 
 @dataclass(slots=True)
@@ -25,6 +31,39 @@ class ChargerRow:
         value = self.state.get(name, "")
         return "-" if value in ("", "null") else value
 
+    def number(self, name: str, decimals: int) -> str:
+        """Return a number for showing, with so many decimals; a dash when it is not known."""
+        try:
+            return f"{float(self.state.get(name, '')):.{decimals}f}"
+        except ValueError:
+            return "-"
+
+    @property
+    def is_controllable(self) -> bool:
+        """Whether a command changes something that is seen."""
+        return self.availability == "online" and self.state.get("op_mode") in CONTROLLABLE
+
+
+@dataclass(slots=True)
+class CommandRow:
+    """One command or query, and the newest answer to it.
+
+    Attributes:
+        charger_id: Whom it is for.
+        name: Its name.
+        value: Its payload where that is short.
+        state: ``sent``, or that of the newest answer.
+        reason: Why not, where the answer tells.
+        is_final: Nothing more comes.
+    """
+
+    charger_id: str
+    name: str
+    value: str = ""
+    state: str = NO_ANSWER_YET
+    reason: str = ""
+    is_final: bool = False
+
 
 @dataclass(slots=True)
 class Board:
@@ -34,15 +73,16 @@ class Board:
         base: The base topic.
         bridge: ``bridge/<name>`` to payload.
         chargers: Rows by serial, in order of appearance.
-        newest: The newest topics and payloads, newest first.
+        commands: The newest commands, newest first.
         messages: How many arrived.
     """
 
     base: str
     bridge: dict[str, str] = field(default_factory=dict)
     chargers: dict[str, ChargerRow] = field(default_factory=dict)
-    newest: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    commands: deque[CommandRow] = field(default_factory=lambda: deque(maxlen=NEWEST_COMMANDS))
     messages: int = 0
+    _offered: str = ""
 
     def take(self, topic: str, payload: bytes) -> str | None:
         """Take one message; return a line worth printing, or None."""
@@ -56,17 +96,64 @@ class Board:
                 self._row(charger_id).availability = text
             case [charger_id, "state", name]:
                 self._row(charger_id).state[name] = text
-        if any(word in topic for word in QUIET):
-            return None
-        self.newest.appendleft((topic, text))
+            case [charger_id, "set" | "get", name] if text:
+                self.commands.appendleft(CommandRow(charger_id, name, _value(text)))
+            case [charger_id, "result", name]:
+                self._answered(charger_id, name, text)
         told = levels[0] == "bridge" and levels[-1] in ("state", "cloud")
         happened = levels[1:2] in (["session"], ["result"], ["event"]) and levels[-1] != "current"
         if told or happened or _headline(levels):
             return f"{topic} {text}"
         return None
 
+    def offered(self, usual: str) -> str:
+        """Return the charger that commands are best tried on; it stays while it can be.
+
+        Args:
+            usual: While no charger can be.
+        """
+        held = self.chargers.get(self._offered)
+        if held is None or not held.is_controllable:
+            able = [serial for serial, row in self.chargers.items() if row.is_controllable]
+            # The charging ones first, and in the order of their serials.
+            able.sort(key=lambda one: (self.chargers[one].get("op_mode") != "charging", one))
+            self._offered = able[0] if able else self._offered or usual
+        return self._offered
+
     def _row(self, charger_id: str) -> ChargerRow:
         return self.chargers.setdefault(charger_id, ChargerRow())
+
+    def _answered(self, charger_id: str, name: str, text: str) -> None:
+        """Put an answer beside the oldest command that waits for it."""
+        answer = _document(text)
+        waiting = (
+            row
+            for row in reversed(self.commands)
+            if (row.charger_id, row.name) == (charger_id, name) and not row.is_final
+        )
+        row = next(waiting, None)
+        if row is None:
+            row = CommandRow(charger_id, name)
+            self.commands.appendleft(row)
+        row.state = str(answer.get("state") or "?")
+        row.reason = str(answer.get("reason") or "")
+        row.is_final = answer.get("final") is True
+
+
+def _document(text: str) -> Mapping[str, Any]:
+    """Read a JSON object; anything else is an empty one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _value(text: str) -> str:
+    """Return the value of a command for showing."""
+    value = _document(text).get("value", text)
+    shown = value if isinstance(value, str) else json.dumps(value)
+    return shown if len(shown) <= LONGEST_VALUE and shown.isprintable() else "JSON"
 
 
 def _headline(levels: list[str]) -> bool:

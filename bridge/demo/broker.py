@@ -8,6 +8,7 @@ from bridge.errors import BridgeError
 
 try:
     from amqtt.broker import Broker
+    from amqtt.errors import BrokerError
     from amqtt.session import Session
 except ImportError as exc:
     raise BridgeError(
@@ -34,9 +35,13 @@ class DiscreetBroker(Broker):  # type: ignore[misc]  # amqtt has no types
             await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
-def usable_port() -> int:
-    """Return 1883 if nobody listens there, else a free port."""
-    for port in (USUAL_PORT, 0):
+def usable_port(*wanted: int) -> int:
+    """Return the first port that nobody listens on.
+
+    Args:
+        wanted: Ports in their order, 0 for a free one; without any 1883, then a free one.
+    """
+    for port in wanted or (USUAL_PORT, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((LOOPBACK, port))
@@ -65,3 +70,19 @@ async def broker(port: int) -> AsyncIterator[None]:
         yield
     finally:
         await embedded.shutdown()
+
+
+@contextlib.asynccontextmanager
+async def broker_on_usable_port() -> AsyncIterator[int]:
+    """Run a broker on 1883 or on a free port, and provide the port.
+
+    What was free can be taken before the broker has it, by a second demonstration for example.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        port = usable_port()
+        try:
+            await stack.enter_async_context(broker(port))
+        except BrokerError:
+            port = usable_port(0)
+            await stack.enter_async_context(broker(port))
+        yield port

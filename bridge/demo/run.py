@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bridge import logs
 from bridge.app import serve as serve_gateway
 from bridge.demo.board import Board
-from bridge.demo.broker import LOOPBACK, broker, usable_port
+from bridge.demo.broker import LOOPBACK, USUAL_PORT, broker_on_usable_port
 from bridge.demo.view import FRAMES_PER_S, Screen
 from bridge.settings import (
     CommandSettings,
@@ -34,6 +34,8 @@ from bridge.simulator.simulator import Simulator
 
 # Nobody who looks at a demo waits for the first car.
 FIRST_CARS_AFTER_S = (2.0, 4.0)
+# What anybody can try without harm: hold the charge, let it go on, limit it.
+TO_TRY = (("pause", "PRESS"), ("resume", "PRESS"), ("dynamic_charger_current", "10"))
 EVERY_GROUP = ("control", "access", "current", "device", "maintenance")
 
 
@@ -66,7 +68,7 @@ async def run(options: DemoOptions) -> int:
         loop.call_later(options.duration_s, stop.set)
     logs.configure(LogSettings(level="error", format="console"))
     logs.install_excepthooks()
-    scenario = Scenario(chargers=options.chargers, seed=options.seed, speed=options.speed)
+    scenario = _scenario(options)
     async with contextlib.AsyncExitStack() as stack:
         host, port = await stack.enter_async_context(_broker(options.broker))
         cloud = await stack.enter_async_context(serve_cloud(scenario))
@@ -78,7 +80,13 @@ async def run(options: DemoOptions) -> int:
         settings = _settings(cloud, mqtt, Path(folder))
         base = settings.mqtt.base_topic
         screen = stack.enter_context(
-            Screen(Board(base), address=f"mqtt://{host}:{port}", hint=_try_this(host, port, base))
+            Screen(
+                Board(base),
+                address=f"mqtt://{host}:{port}",
+                tries=lambda serial: try_these(host, port, f"{base}/{serial}/set"),
+                usual=scenario.serials[: len(FIRST_CARS_AFTER_S)][-1],
+                closed=stop.set,
+            )
         )
         await stack.enter_async_context(_subscribed(host, port, f"{base}/#", screen))
         for serial, after_s in zip(scenario.serials, FIRST_CARS_AFTER_S, strict=False):
@@ -98,8 +106,7 @@ async def _broker(own: tuple[str, int] | None) -> AsyncIterator[tuple[str, int]]
     if own is not None:
         yield own
         return
-    port = usable_port()
-    async with broker(port):
+    async with broker_on_usable_port() as port:
         yield LOOPBACK, port
 
 
@@ -117,13 +124,32 @@ def _settings(cloud: Simulator, mqtt: MqttSettings, folder: Path) -> Settings:
     )
 
 
-def _try_this(host: str, port: int, base: str) -> str:
-    """Return a command line that works on this machine and makes something visible happen."""
-    topic = f"{base}/EH000001/set/start"
+def _scenario(options: DemoOptions) -> Scenario:
+    """Return the world; a single charger lets every car charge, so that commands have an effect."""
+    return Scenario(
+        chargers=options.chargers,
+        seed=options.seed,
+        speed=options.speed,
+        authorization_required=False if options.chargers == 1 else None,
+    )
+
+
+def try_these(host: str, port: int, topic: str) -> tuple[str, ...]:
+    """Return command lines that work on this machine and make something visible happen.
+
+    Args:
+        host: Of the broker.
+        port: Of the broker.
+        topic: Where commands for the charger go, e.g. ``"charger/EH000002/set"``.
+    """
     if shutil.which("mosquitto_pub"):
-        return f"mosquitto_pub -h {host} -p {port} -t {topic} -m PRESS"
-    publisher = Path(sys.executable).with_name("amqtt_pub")
-    return f"{publisher} --url mqtt://{host}:{port} -q 1 -t {topic} -m PRESS"
+        where = f" -h {host}" if host != LOOPBACK else ""
+        where += f" -p {port}" if where or port != USUAL_PORT else ""
+        publish = f"mosquitto_pub{where}"
+    else:
+        publisher = Path(sys.executable).with_name("amqtt_pub")
+        publish = f"{publisher} --url mqtt://{host}:{port} -q 1"
+    return tuple(f"{publish} -t {topic}/{name} -m {payload}" for name, payload in TO_TRY)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from bridge.demo.broker import LOOPBACK, broker
+from bridge.demo import broker as demo_broker
+from bridge.demo.broker import LOOPBACK, broker, broker_on_usable_port
 from bridge.errors import BridgeError
 from tests.mosquitto import until
 
@@ -43,6 +44,20 @@ async def test_a_client_gets_only_what_it_subscribed_to(free_port):
                 await until(lambda: len(heard) > 1)
 
     assert heard == ["a/two", "a/two"]
+
+
+async def test_a_port_that_was_taken_meanwhile_is_passed_over(free_port, monkeypatch):
+    """Two demonstrations that start at once get a broker each."""
+    answers = [free_port]
+    real = demo_broker.usable_port
+    monkeypatch.setattr(
+        demo_broker, "usable_port", lambda *wanted: answers.pop() if answers else real(*wanted)
+    )
+    async with broker(free_port), broker_on_usable_port() as port:
+        assert port != free_port
+        with listening(port, "a") as (client, heard):
+            client.publish("a", b"1", 1, retain=True)
+            await until(lambda: heard)
 
 
 def test_a_missing_library_is_named(monkeypatch):

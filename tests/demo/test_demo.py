@@ -1,41 +1,18 @@
-"""The demo as people run it, and its view."""
+"""The demonstration as people run it: in a terminal, in a pipe, and from a second terminal."""
 
-import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
-from bridge.demo.board import Board, ChargerRow
-from bridge.demo.broker import usable_port
-from bridge.demo.view import screen, strip
-
-
-def test_the_strip_shows_color_and_motion():
-    """White flashing is lit and dark in turn; steady stays; an unknown color is empty."""
-    flashing = ChargerRow(state={"led_color": "white", "led_pattern": "flashing"})
-    steady = ChargerRow(state={"led_color": "blue", "led_pattern": "steady"})
-
-    assert len({str(strip(flashing, frame).style) for frame in range(4)}) == 2
-    assert {str(strip(steady, frame).style) for frame in range(4)} == {"bright_blue"}
-    assert strip(ChargerRow(), 0).plain != strip(steady, 0).plain
-
-
-def test_the_screen_shows_chargers_topics_and_what_to_try():
-    """Everything the board knows is on one screen."""
-    board = Board("charger")
-    board.take("charger/bridge/cloud", b"connected")
-    board.take("charger/EH000001/availability", b"online")
-    board.take("charger/EH000001/state/op_mode", b"charging")
-    console = Console(width=140, record=True, file=io.StringIO())
-    console.print(screen(board, "mqtt://127.0.0.1:1883", "mosquitto_pub …", 0))
-    text = console.export_text()
-
-    for word in ("EH000001", "charging", "connected", "mosquitto_pub", "mqtt://127.0.0.1:1883"):
-        assert word in text
+from bridge.demo import run as demo_run
+from bridge.demo.broker import LOOPBACK, usable_port
+from bridge.demo.run import try_these
+from tests.conftest import PATIENCE_S
+from tests.terminal import Terminal
 
 
 def test_a_port_is_found_although_the_usual_one_is_taken(free_port, monkeypatch):
@@ -65,3 +42,113 @@ def test_the_demo_runs_from_nothing_and_ends_by_itself():
     assert "charger/EH000002/state/op_mode charging" in done.stdout
     assert done.stdout.rstrip().endswith("charger/bridge/state offline")
     assert done.stderr == ""
+
+
+# -- in a terminal -------------------------------------------------------------------------------
+
+ALTERNATE, BACK = "\x1b[?1049h", "\x1b[?1049l"
+CURSOR_OFF, CURSOR_ON = "\x1b[?25l", "\x1b[?25h"
+NEXT = "The demonstration has ended. For your own charger: charger-bridge setup"
+
+
+def demonstration(*words: str, **size: int) -> Terminal:
+    """Run it in a terminal."""
+    environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+    return Terminal("demo", *words, environ=environ, **size)
+
+
+def publish(terminal: Terminal, command: str) -> None:
+    """Copy a line into a second terminal."""
+    subprocess.run(command, shell=True, check=True, timeout=PATIENCE_S, env=os.environ)
+
+
+@pytest.mark.acceptance
+@pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="needs mosquitto-clients")
+def test_the_lines_to_copy_work_and_their_answers_are_seen():
+    """Each of the three, copied into a shell, is confirmed in the table; the end is clean."""
+    with demonstration() as terminal:
+        terminal.expect("EH000002  ")
+        terminal.expect(" charging ")
+        shown = terminal.shown
+        lines = re.findall(r"mosquitto_pub [^\n]*?EH\d+/set/\S+ -m \S+", shown)[-3:]
+        assert [line.split("/set/")[1] for line in lines] == [
+            "pause -m PRESS",
+            "resume -m PRESS",
+            "dynamic_charger_current -m 10",
+        ]
+        for line in lines:
+            name = line.split("/set/")[1].split(" ")[0]
+            publish(terminal, line)
+            terminal.expect_row(name, "confirmed")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+
+    assert terminal.written.startswith(CURSOR_OFF) or ALTERNATE in terminal.written[:40]
+    assert terminal.written.count(ALTERNATE) == terminal.written.count(BACK) == 1
+    assert terminal.written.rindex(CURSOR_ON) > terminal.written.rindex(CURSOR_OFF)
+    assert terminal.written.partition(BACK)[2].replace(CURSOR_ON, "").strip() == NEXT
+
+
+@pytest.mark.acceptance
+def test_another_size_is_drawn_anew():
+    """After each change of the window every line fits it, and the screen was cleared first."""
+    with demonstration(columns=120, rows=30) as terminal:
+        terminal.expect("limit A")
+        for columns, rows in ((60, 20), (100, 24), (80, 24)):
+            terminal.resize(columns, rows)
+            terminal.expect_written("\x1b[2J")
+            terminal.expect("charger ")
+            terminal.expect("command ")
+            frame = terminal.frames()[-1]
+            assert max(map(len, frame)) <= columns
+            assert len(frame) <= rows
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+
+
+@pytest.mark.acceptance
+def test_a_closed_pipe_ends_it_in_silence():
+    """`demo | head -3` shows three lines and nothing else."""
+    done = subprocess.run(
+        f"{sys.executable} -m bridge demo --duration 30 | head -3",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 3
+    assert "mqtt://" in done.stdout
+    assert "pause -m PRESS" in done.stdout
+
+
+# -- lines to copy -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "start"),
+    [
+        (LOOPBACK, 1883, "mosquitto_pub -t charger/EH000002/set/pause"),
+        (LOOPBACK, 40001, "mosquitto_pub -p 40001 -t "),
+        ("pi.lan", 1883, "mosquitto_pub -h pi.lan -p 1883 -t "),
+    ],
+)
+def test_a_line_to_copy_names_no_more_than_it_needs(monkeypatch, host, port, start):
+    """On this machine and the usual port neither host nor port is needed."""
+    monkeypatch.setattr(demo_run.shutil, "which", lambda _: "/usr/bin/mosquitto_pub")
+    lines = try_these(host, port, "charger/EH000002/set")
+
+    assert len(lines) == 3
+    assert all(line.startswith(start.removesuffix("pause")) for line in lines)
+    assert max(map(len, lines)) <= 80 or host != LOOPBACK
+
+
+def test_without_mosquittos_clients_the_demonstrations_own_is_named(monkeypatch):
+    """The broker's package brings a publisher; it is beside this Python."""
+    monkeypatch.setattr(demo_run.shutil, "which", lambda _: None)
+
+    for line in try_these(LOOPBACK, 1883, "charger/EH000002/set"):
+        assert line.split()[0].endswith("/amqtt_pub")
