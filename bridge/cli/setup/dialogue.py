@@ -122,7 +122,7 @@ class _Dialogue:
 
     def _account(self) -> tuple[str, ...]:
         """Ask for the account until it works; return the chargers it lists."""
-        self._terminal.heading("Easee account")
+        self._heading("Easee account")
         if self._terminal.can_ask and not self._answers.get("easee.username"):
             self._terminal.say("Best is an account of its own that reaches only these chargers.")
         asks_again = False
@@ -165,7 +165,7 @@ class _Dialogue:
 
     def _broker(self) -> None:
         """Ask for the broker until it works."""
-        self._terminal.heading("MQTT broker")
+        self._heading("MQTT broker")
         asks_again = False
         while True:
             self._ask_broker(again=asks_again)
@@ -240,6 +240,11 @@ class _Dialogue:
         self._terminal.heading("What is it for?")
         options = {word: purpose.title for word, purpose in PURPOSES.items()}
         return self._terminal.choose("Choice", options, DEFAULT_PURPOSE)
+
+    def _heading(self, text: str) -> None:
+        """Write the title of questions; where none are asked it would stand over nothing."""
+        if self._terminal.can_ask:
+            self._terminal.heading(text)
 
     # -- one answer ------------------------------------------------------------------------
 
