@@ -21,8 +21,8 @@ from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
-from bridge.core.chargers.enumerations import LED_MEANING, NO_CURRENT_REASON, OP_MODE
-from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.enumerations import LED_MEANING, NO_CURRENT_REASON, OP_MODE
 from bridge.demo.board import LONGEST_VALUE, Board, ChargerRow, CommandRow
 
 FRAMES_PER_S = 4

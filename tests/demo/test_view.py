@@ -12,8 +12,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
 
-from bridge.core.chargers.enumerations import LED_MEANING, NO_CURRENT_REASON, OP_MODE
-from bridge.core.commands.catalogue import CATALOGUE
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.enumerations import LED_MEANING, NO_CURRENT_REASON, OP_MODE
 from bridge.demo import view
 from bridge.demo.board import Board, ChargerRow
 from bridge.demo.view import CHARGERS, COMMANDS, Screen, continued, fitting, screen, strip
