@@ -17,8 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bridge import logs
 from bridge.app import serve as serve_gateway
 from bridge.demo.board import Board
-from bridge.demo.broker import LOOPBACK, USUAL_PORT, broker_on_usable_port
+from bridge.demo.broker import LOOPBACK, broker_on_usable_port
 from bridge.demo.view import FRAMES_PER_S, Screen
+from bridge.exports.mosquitto_clients import client_options
 from bridge.settings import (
     CommandSettings,
     EaseeSettings,
@@ -143,9 +144,7 @@ def try_these(host: str, port: int, topic: str) -> tuple[str, ...]:
         topic: Where commands for the charger go, e.g. ``"charger/EH000002/set"``.
     """
     if shutil.which("mosquitto_pub"):
-        where = f" -h {host}" if host != LOOPBACK else ""
-        where += f" -p {port}" if where or port != USUAL_PORT else ""
-        publish = f"mosquitto_pub{where}"
+        publish = f"mosquitto_pub{client_options(MqttSettings(host=host, port=port))}"
     else:
         publisher = Path(sys.executable).with_name("amqtt_pub")
         publish = f"{publisher} --url mqtt://{host}:{port} -q 1"

@@ -17,7 +17,8 @@ from typing import Final
 
 from bridge.cli.setup.answers import MQTT_PASSWORD, SECRET_FILES
 from bridge.core.topics import Topics
-from bridge.settings import MqttSettings, Settings
+from bridge.exports.mosquitto_clients import client_options
+from bridge.settings import Settings
 
 PLACEHOLDER = "SERIAL"
 LIMIT = "dynamic_charger_current"
@@ -146,7 +147,9 @@ def _scada(context: Context) -> tuple[Step, ...]:
 
 
 def _shell(context: Context) -> tuple[Step, ...]:
-    options = client_options(context.settings.mqtt, context.config.parent)
+    mqtt = context.settings.mqtt
+    secret = context.config.with_name(SECRET_FILES[MQTT_PASSWORD])
+    options = client_options(mqtt, secret if mqtt.password is not None else None)
     listen = f"mosquitto_sub{options} -v -t '{context.topics.result(context.charger, '#')}'"
     limit = context.topics.command(context.charger, LIMIT)
     install = () if shutil.which(CLIENTS) else (Step("apt install mosquitto-clients", True),)
@@ -157,27 +160,6 @@ def _shell(context: Context) -> tuple[Step, ...]:
         Step(f"In another, limit the charger to {AMPERES} A; accepted comes, then confirmed:"),
         Step(f"{CLIENTS}{options} -t {limit} -m {AMPERES}", is_command=True),
     )
-
-
-def client_options(mqtt: MqttSettings, folder: Path) -> str:
-    """Return the options that mosquitto's clients need for a broker, with a blank before each.
-
-    Args:
-        mqtt: The broker.
-        folder: Of the configuration, where the password's file is.
-    """
-    words = []
-    if (mqtt.host, mqtt.port) not in (("localhost", 1883), ("127.0.0.1", 1883)):
-        words += ["-h", mqtt.host, "-p", str(mqtt.port)]
-    if mqtt.tls.enabled:
-        words += ["--cafile", mqtt.tls.ca_file] if mqtt.tls.ca_file else ["--tls-use-os-certs"]
-    if mqtt.username:
-        words += ["-u", mqtt.username]
-    options = "".join(f" {shlex.quote(word)}" for word in words)
-    if mqtt.password is not None:
-        secret = shlex.quote(str(folder / SECRET_FILES[MQTT_PASSWORD]))
-        options += f' -P "$(cat {secret})"'
-    return options
 
 
 PURPOSES: Final[dict[str, Purpose]] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge.cli.setup import purposes
-from bridge.cli.setup.purposes import PLACEHOLDER, PURPOSES, Context, client_options
+from bridge.cli.setup.purposes import PLACEHOLDER, PURPOSES, Context
 from bridge.config.keys import BY_PATH
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, TlsSettings
@@ -59,29 +59,6 @@ def test_the_command_is_one_that_the_default_configuration_allows():
 
     for name in (purposes.LIMIT, "pause", "resume"):
         assert CATALOGUE[name].group in allowed
-
-
-@pytest.mark.parametrize(
-    ("mqtt", "options"),
-    [
-        (PLAIN, ""),
-        (MqttSettings(host="pi", port=1884), " -h pi -p 1884"),
-        (
-            GUARDED,
-            (
-                " -h broker.lan -p 8883 --tls-use-os-certs -u 'it'\"'\"'s me'"
-                ' -P "$(cat /etc/charger-bridge/mqtt_password)"'
-            ),
-        ),
-        (
-            MqttSettings(tls=TlsSettings(enabled=True, ca_file="/a b.pem"), port=8883),
-            " -h localhost -p 8883 --cafile '/a b.pem'",
-        ),
-    ],
-)
-def test_the_clients_get_the_options_they_need(mqtt, options):
-    """Host and port only where they are not the usual ones; a password by its file."""
-    assert client_options(mqtt, CONFIG.parent) == options
 
 
 @pytest.mark.parametrize("has_clients", [True, False])
