@@ -1,20 +1,17 @@
 """The embedded broker, a simulated cloud with one account, and somebody who types."""
 
-import asyncio
 import builtins
 import getpass
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bridge.demo.broker import broker as embedded_broker
 from tests.cli.setup.newcomer import ACCOUNT, PASSWORD, Cloud, Typist
-from tests.conftest import PATIENCE_S, unused_port
+from tests.conftest import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -35,23 +32,18 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[int]:
-    """The broker that the demonstration embeds, in a thread; its port."""
-    port = unused_port()
-    loop = asyncio.new_event_loop()
-    stop, ready = asyncio.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with embedded_broker(port):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert ready.wait(PATIENCE_S)
-    yield port
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(PATIENCE_S)
-    loop.close()
+    """The broker that the demonstration embeds, as a process; its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.setup.embedded"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield int(process.stdout.readline())
+    process.stdin.close()
+    process.wait(PATIENCE_S)
+    process.stdout.close()
 
 
 @pytest.fixture

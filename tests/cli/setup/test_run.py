@@ -1,11 +1,15 @@
 """The command as people use it: at a terminal, in scripts, and broken off anywhere."""
 
+import contextlib
+import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -432,3 +436,49 @@ def test_help_says_what_is_written_and_names_no_password_option(capsys):
 
     assert "config.yaml" in shown
     assert "--password TEXT" not in shown
+
+
+# -- the first hour ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running(line: str, **streams: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a copied line in a shell until the block ends; its output can be read."""
+    process = subprocess.Popen(
+        ["sh", "-c", f"exec {line}"], cwd=ROOT, text=True, **{"stdout": subprocess.PIPE, **streams}
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.mark.acceptance
+@pytest.mark.usefixtures("never_hangs")
+@pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="needs mosquitto-clients")
+def test_the_lines_it_ends_with_lead_to_a_confirmed_command(folder, cloud, broker):
+    """What is printed is copied into shells: the gateway starts, and a charger confirms."""
+    done = shell(*complete(folder, cloud, broker), "--for", "shell", environ={"HOME": str(folder)})
+    lines = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    run, listen, publish = (
+        next(line for line in lines if word in line)
+        for word in (" run --config ", "mosquitto_sub ", "mosquitto_pub ")
+    )
+    # What is retained comes when both are subscribed to.
+    availability = listen.rpartition(" -t ")[2].replace("result/#", "availability")
+    with (
+        running(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        running(f"{listen} -t {availability}") as answers,
+    ):
+        lines = iter(answers.stdout.readline, "")
+        assert any(line.endswith("/availability online\n") for line in lines)
+        subprocess.run(["sh", "-c", publish], check=True)
+        states = []
+        while states[-1:] != ["confirmed"]:
+            topic, _, text = next(lines).partition(" ")
+            states += [json.loads(text)["state"]] if "/result/" in topic else []
+
+    assert states == ["accepted", "confirmed"]
