@@ -23,8 +23,8 @@ USUAL_PORT = 1883
 class DiscreetBroker(Broker):  # type: ignore[misc]  # amqtt has no types
     """A broker that tells a client only what the client subscribed to.
 
-    amqtt 0.12.1 greets every client with what is retained under *anybody's* subscription. The
-    demo's own view subscribes to everything, so each client would get a thousand messages first.
+    amqtt 0.12.1 greets every client with what is retained under the subscriptions of *all*
+    clients. The demo's own view subscribes to everything, so each would get a thousand messages.
     """
 
     async def _publish_retained_messages_for_subscription(
@@ -36,7 +36,7 @@ class DiscreetBroker(Broker):  # type: ignore[misc]  # amqtt has no types
 
 
 def usable_port(*wanted: int) -> int:
-    """Return the first port that nobody listens on.
+    """Return the first port that is not in use.
 
     Args:
         wanted: Ports in their order, 0 for a free one; without any 1883, then a free one.
@@ -52,7 +52,7 @@ def usable_port(*wanted: int) -> int:
 
 @contextlib.asynccontextmanager
 async def broker(port: int) -> AsyncIterator[None]:
-    """Run a broker on a loopback port; anybody on this machine may use it.
+    """Run a broker on a loopback port; every program on this machine may use it.
 
     Args:
         port: From :func:`usable_port`.

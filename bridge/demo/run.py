@@ -33,9 +33,9 @@ from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve as serve_cloud
 from bridge.simulator.simulator import Simulator
 
-# Nobody who looks at a demo waits for the first car.
+# The first cars come at once: a demonstration is looked at for a minute.
 FIRST_CARS_AFTER_S = (2.0, 4.0)
-# What anybody can try without harm: hold the charge, let it go on, limit it.
+# What can be tried without harm: hold the charge, let it go on, limit it.
 TO_TRY = (("pause", "PRESS"), ("resume", "PRESS"), ("dynamic_charger_current", "10"))
 EVERY_GROUP = ("control", "access", "current", "device", "maintenance")
 
@@ -161,7 +161,7 @@ async def _subscribed(host: str, port: int, topics: str, screen: Screen) -> Asyn
         client.subscribe(topics, qos=1)
 
     def on_message(_client: object, _userdata: object, message: paho.MQTTMessage) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closing: nobody looks any more
+        with contextlib.suppress(RuntimeError):  # the loop is closing
             loop.call_soon_threadsafe(screen.take, message.topic, bytes(message.payload))
 
     client.on_connect = on_connect

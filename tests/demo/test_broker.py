@@ -32,7 +32,7 @@ def listening(port, topics):
 
 
 async def test_a_client_gets_only_what_it_subscribed_to(free_port):
-    """Nothing that is retained for somebody else's subscription reaches a new client."""
+    """Nothing that is retained for another client's subscription reaches a new client."""
     async with broker(free_port):
         with listening(free_port, "a/#") as (everyone, all_topics):
             for name in ("a/one", "a/two", "a/three"):

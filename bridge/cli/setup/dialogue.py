@@ -3,7 +3,7 @@
 Rules:
 
 1. What was given as an option is not asked. It is asked after all when its trial failed.
-2. Where nobody can answer, defaults count, and a trial that fails is the end.
+2. Without a terminal defaults count, and a trial that fails is the end.
 3. Nothing is written here.
 """
 
@@ -31,7 +31,7 @@ from bridge.settings import Secret, Settings
 _T = TypeVar("_T")
 
 PLAIN_PORT, TLS_PORT = "1883", "8883"
-# The vendor blocks addresses for a day; nobody documents after how many wrong passwords.
+# The vendor blocks addresses for a day; after how many wrong passwords is not documented.
 MAX_WRONG_PASSWORDS = 5
 DEFAULT_PURPOSE = "shell"
 AGAIN, SKIP = "again", "skip"
@@ -77,7 +77,7 @@ def hold(given: Given, terminal: Terminal) -> Outcome:
     """Ask for everything that is missing and try it.
 
     Raises:
-        BridgeError: An answer cannot be used, or its trial failed, where nobody can answer.
+        BridgeError: An answer cannot be used, or its trial failed without a terminal.
         BrokenOff: The dialogue was ended.
     """
     return _Dialogue(given, terminal).hold()
@@ -293,7 +293,7 @@ class _Dialogue:
         """Return what a trial found, or why it failed, after telling it.
 
         Raises:
-            BridgeError: It failed, and nobody can answer again.
+            BridgeError: It failed, and there is no terminal to answer again.
         """
         try:
             return asyncio.run(attempt())

@@ -28,7 +28,7 @@ class Access:
     """Who may read what is written.
 
     Attributes:
-        owner: User and group id of the secrets and of the state folder; None: whoever writes.
+        owner: User and group id of the secrets and of the state folder; None: the user who writes.
         folder_mode: Of the configuration's folder, where it is made.
         config_mode: Of the configuration.
     """
@@ -50,7 +50,7 @@ STATE_MODE = 0o700
 def access_for(user: str | None) -> Access:
     """Return who may read the files.
 
-    Root without a service user writes a configuration that everybody may read: the unit's user
+    Root without a service user writes a configuration that every user may read: the unit's user
     exists only while the service runs. The passwords are root's; systemd hands them over.
 
     Args:
@@ -80,7 +80,7 @@ class NewFolder:
     Attributes:
         path: Its place; what is missing above it is made with the same mode.
         mode: Its permissions, whatever the umask is.
-        owner: User and group id; None: whoever makes it.
+        owner: User and group id; None: the user who makes it.
     """
 
     path: Path
@@ -96,7 +96,7 @@ class NewFile:
         path: Its place, in a folder that exists or is among those to make.
         content: All of it.
         mode: Its permissions, whatever the umask is.
-        owner: User and group id; None: whoever writes.
+        owner: User and group id; None: the user who writes.
         may_replace: What stands there may go.
     """
 

@@ -153,7 +153,7 @@ class Setup:
 
         Raises:
             BrokenOff: It may not.
-            ConfigError: Nobody can say so.
+            ConfigError: There is no terminal to ask.
         """
         found = tuple(path for path in self._places() if os.path.lexists(path))
         if not found or self.arguments.force:

@@ -28,7 +28,7 @@ class BrokenOff(Exception):
 
 
 class Terminal:
-    """Writes to one stream, and asks where there is somebody to answer.
+    """Writes to one stream, and asks questions where they can be answered.
 
     Args:
         output: Where everything is written.

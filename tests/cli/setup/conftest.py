@@ -1,4 +1,4 @@
-"""The embedded broker, a simulated cloud with one account, and somebody who types."""
+"""The embedded broker, a simulated cloud with one account, and a scripted user."""
 
 import builtins
 import getpass
@@ -58,7 +58,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def typist(monkeypatch) -> Typist:
-    """Somebody at the terminal of this process."""
+    """A scripted user at the terminal of this process."""
     typing = Typist()
     monkeypatch.setattr(builtins, "input", typing.read)
     monkeypatch.setattr(getpass, "getpass", typing.read)

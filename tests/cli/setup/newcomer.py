@@ -54,7 +54,7 @@ class Typist:
         """Answer one question."""
         self.asked.append(prompt)
         if len(self.asked) > len(self.script):
-            raise AssertionError(f"nobody knows an answer to {prompt!r}")
+            raise AssertionError(f"the script has no answer to {prompt!r}")
         answer = self.script[len(self.asked) - 1]
         if isinstance(answer, BaseException):
             raise answer

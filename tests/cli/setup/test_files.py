@@ -82,7 +82,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, step, number):
 
 
 def test_what_appeared_meanwhile_is_not_replaced(tmp_path):
-    """A file that nobody agreed to lose stays, and the others are not written."""
+    """A file whose replacement was not agreed to stays, and the others are not written."""
     folders, new = planned(tmp_path)
     (tmp_path / "new" / "etc").mkdir(parents=True)
     new[1].path.write_text("mine")

@@ -43,7 +43,7 @@ def test_steps_name_the_charger_and_no_password(name, mqtt):
 
 @pytest.mark.parametrize("name", PURPOSES)
 def test_what_a_purpose_sets_is_a_key_of_the_configuration(name):
-    """Its answers would be taken from anybody."""
+    """Its answers are valid values of their keys."""
     for path, text in PURPOSES[name].texts.items():
         BY_PATH[path].kind.read(text)
 
