@@ -8,8 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.core.easee.session_payloads import Hints, hints, read_report, read_start
-from bridge.core.records.session_report import SessionReport, SessionStart
+from bridge.core.easee.session_payloads import (
+    MAX_METER_KWH,
+    Hints,
+    decimal,
+    hints,
+    placed,
+    read_report,
+    read_start,
+)
+from bridge.core.records.session_report import MAX_ENERGY_KWH, SessionReport, SessionStart
 from bridge.core.value_format import iso_utc
 from bridge.errors import DecodeError
 
@@ -345,7 +353,7 @@ def test_a_key_that_is_told_twice_must_say_the_same():
         read(f'{text},"Stop":"2036-01-01T00:00:00Z"}}')
 
 
-@pytest.mark.parametrize("around", ["{} ", "\t{}", "+{}"])
+@pytest.mark.parametrize("around", ["{} ", "\t{}", "+{}", "\ufeff{}", "{}\x00"])
 def test_what_stands_around_a_number_costs_no_report(around):
     """The meaning is certain."""
     odd = {"EnergyKwh": around.format(0.411273), "MeterValueStart": around.format(1277.872637)}
@@ -446,3 +454,98 @@ def test_half_an_energy_is_none(told):
 def test_hints_are_found_in_anything(text):
     """Nothing is raised, whatever somebody told."""
     assert isinstance(hints(text), Hints)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"Start": "noon"}, "Start is no time"),
+        ({"Stop": None}, "Stop is no time"),
+        ({"EnergyKwh": None, "MeterValueStop": None}, "EnergyKwh is no energy"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_where_it_came_from(change, reason):
+    """The words are for a log line, and hold nothing of the text."""
+    with pytest.raises(DecodeError) as failed:
+        read({**FINISHED, **change})
+    assert str(failed.value) == f"observation 129: {reason}"
+
+
+@pytest.mark.parametrize(("text", "reason"), [("{", "no JSON"), ("7", "no object")])
+def test_a_text_that_is_no_document_is_named_too(text, reason):
+    """For a report and for a start."""
+    for observation, reading in ((129, read), (223, start_of)):
+        with pytest.raises(DecodeError) as failed:
+            reading(text)
+        assert str(failed.value) == f"observation {observation}: {reason}"
+    with pytest.raises(DecodeError, match=r"^observation 223: Start is no time$"):
+        start_of("{}")
+
+
+def test_a_time_and_a_counter_are_read_with_what_stands_around_them():
+    """What C programs end texts with is no part of them."""
+    odd = {"Start": "2025-01-22T12:51:47Z\x00", "Stop": "\ufeff2025-01-22T13:05:38Z", "Id": "435\0"}
+
+    assert read({**FINISHED, **odd}) == REPORT
+
+
+def test_keys_in_another_case_are_found_behind_unknown_ones():
+    """An unknown key ends nothing."""
+    respelled = {key.lower(): value for key, value in FINISHED.items()}
+
+    assert read({"firmware": 1, **respelled}) == REPORT
+
+
+def test_the_largest_energy_and_meter_are_some():
+    """A limit belongs to what it limits; what is beyond every number is none."""
+    most = read({**FINISHED, "EnergyKwh": MAX_ENERGY_KWH, "MeterValueStop": -MAX_METER_KWH})
+    assert (most.energy_kwh, most.meter_stop_kwh) == (MAX_ENERGY_KWH, -MAX_METER_KWH)
+    meters = {"MeterValueStart": 1.0, "MeterValueStop": 2.0}
+    assert read({**FINISHED, **meters, "EnergyKwh": MAX_ENERGY_KWH}).energy_kwh == MAX_ENERGY_KWH
+    assert decimal("1e999") is None
+
+
+def test_half_of_a_pair_is_no_tag():
+    """The last surrogate is one too."""
+    assert read({**FINISHED, "Auth": "\udfff"}).incomplete == ("auth",)
+
+
+@pytest.mark.parametrize(("late_s", "is_ahead"), [(300, False), (301, True)])
+def test_five_minutes_are_two_clocks(late_s, is_ahead):
+    """A stamp lies ahead when it is further from its arrival than clocks differ."""
+    stamp = RECEIVED + timedelta(seconds=late_s)
+    told = {"charger_id": ID, "measured_at": stamp, "received_at": RECEIVED}
+
+    assert read_start(json.dumps(BEGUN), **told).is_ahead is is_ahead
+    report = read_report(json.dumps(FINISHED), source="stream", **told)
+    assert (report.ranked_at is not None) is is_ahead
+
+
+def test_where_a_session_counts_as_ended_is_said_only_where_it_matters():
+    """Behind its arrival, or where its end cannot be: by our clock, else by its stamp."""
+    ends_now = replace(REPORT, ended_at=RECEIVED, measured_at=RECEIVED)
+    assert placed(ends_now, trusted=True, stamped=True).placed_at is None
+    ahead = replace(ends_now, ended_at=RECEIVED + 99 * HOUR, measured_at=RECEIVED + HOUR)
+    believed = placed(ahead, trusted=True, stamped=True)
+    assert (believed.doubtful, believed.placed_at) == (("ended_at",), RECEIVED)
+    doubted = placed(ahead, trusted=False, stamped=True)
+    assert (doubted.doubtful, doubted.placed_at) == (("ended_at",), RECEIVED + HOUR)
+    default = replace(ahead, measured_at=datetime(1970, 1, 1, tzinfo=UTC))
+    default = replace(default, ended_at=datetime(2001, 1, 1, tzinfo=UTC))
+    assert placed(default, trusted=False, stamped=True).placed_at == RECEIVED
+
+
+def test_a_time_ahead_of_its_stamp_is_doubted_by_our_clock_too():
+    """Where both are to be believed the earlier one is the limit."""
+    times = {"started_at": RECEIVED, "ended_at": RECEIVED + HOUR, "measured_at": RECEIVED + HOUR}
+    ahead = replace(REPORT, **times)
+
+    assert placed(ahead, trusted=True, stamped=True).doubtful == ("ended_at",)
+    assert placed(ahead, trusted=False, stamped=True).doubtful == ()
+
+
+def test_hints_in_a_document_are_read_as_in_a_report():
+    """Also in forms that no search through the text would find."""
+    assert hints('{"Start":"2025-01-22 12:51:47","EnergyKwh":"1e1"}') == Hints(
+        None, STARTED, None, 10.0
+    )
