@@ -255,6 +255,17 @@ def test_what_was_read_for_a_command_goes_the_way_of_all_values(deaf):
     assert ([(o.id, o.value) for o in observations], source) == ([(48, "0")], "poll")
 
 
+def test_what_is_read_after_the_end_is_not_applied(deaf):
+    """A command that was confirmed meanwhile needs no reading of what its charger shows."""
+    deaf.answer(call_of(deaf.send("pause")), b"")
+    (look,) = calls_of(deaf.pass_s(2.0))
+    assert look.request.path.startswith("/state/")
+    assert states(deaf.respond(TICKS, 48)) == ["confirmed"]
+    deaf.answer(look, b"[]", 200)
+
+    assert deaf.read == []
+
+
 # -- whose response it is, and what an observation proves ------------------------------------------
 
 SECOND = 10_000_000
