@@ -26,8 +26,7 @@ import structlog
 from bridge.conventions.convention import Convention
 from bridge.core.changes import Change, ValuesChanged
 from bridge.core.delivery.outbox import SET_ASIDE, TOO_LARGE, Outbox
-from bridge.core.delivery.rate_limiter import TokenBucket
-from bridge.core.delivery.value_queue import ValueQueue
+from bridge.core.delivery.value_queue import BURST, ValueQueue, value_rate
 from bridge.core.effects import (
     Acknowledge,
     Action,
@@ -81,6 +80,7 @@ from bridge.core.events import (
     ValuesAcked,
 )
 from bridge.core.messages import Publish
+from bridge.core.rate_limiter import TokenBucket
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
 from bridge.core.router import Router
@@ -231,7 +231,7 @@ class EventLoop:
         self._clock = clock
         self._outbox = Outbox(WINDOW)
         self._values = ValueQueue(self._outbox)
-        self._bucket = TokenBucket()
+        self._bucket = TokenBucket(BURST, 0.0)
         self._is_paced = False
         self._event_queue = queue
         self._scheduled = False
@@ -411,7 +411,7 @@ class EventLoop:
             self._values.refused(event.message, event.reason_code)
         elif isinstance(event, ValueConnectionOpened):
             self._values.opened(event.receive_maximum)
-            self._bucket.set_rate(event.receive_maximum)
+            self._bucket.set_rate(*value_rate(event.receive_maximum))
         elif isinstance(event, ValueConnectionClosed):
             self._values.closed(in_doubt=event.in_doubt)
         elif isinstance(event, MqttConnected):
@@ -489,7 +489,7 @@ class EventLoop:
                 self._event_queue.put(MqttAcked(message, TOPIC_NAME_INVALID))
         while self._outbox.given_up:
             self._event_queue.put(MqttAcked(self._outbox.given_up.popleft(), SET_ASIDE))
-        room = self._bucket.available(self._clock.now().mono_s)
+        room = int(self._bucket.available(self._clock.now().mono_s))
         if batch := self._values.take(min(room, most)):
             self._bucket.consume(len(batch))
             self._link.publish_values(batch)

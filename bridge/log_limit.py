@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from bridge.core.rate_limiter import TokenBucket
+
 MAX_BYTES_PER_HOUR: Final = 1_000_000
 BURST: Final = 30
 LINES_PER_MINUTE: Final = 10
@@ -24,27 +26,6 @@ _BYTES_PER_SECOND: Final = 200
 KEPT_FOR_ERRORS: Final = 50_000
 # Event names come from the program, so there are no more than this.
 _MAX_NAMES: Final = 1_000
-
-
-class _Allowance:
-    """Units that are spent, and come back over time up to a maximum."""
-
-    def __init__(self, most: float, per_second: float, now_s: float) -> None:
-        self._most = most
-        self._per_second = per_second
-        self._left = most
-        self._at_s = now_s
-
-    def left(self, now_s: float) -> float:
-        """Return how much there is."""
-        earned = max(0.0, now_s - self._at_s) * self._per_second
-        self._left = min(self._most, self._left + earned)
-        self._at_s = now_s
-        return self._left
-
-    def spend(self, units: float) -> None:
-        """Take units away; what is left may fall below zero."""
-        self._left -= units
 
 
 class LineLimit:
@@ -58,8 +39,8 @@ class LineLimit:
         """
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._bytes = _Allowance(_MAX_BURST_BYTES, _BYTES_PER_SECOND, now_s())
-        self._lines: dict[str, _Allowance] = {}
+        self._bytes = TokenBucket(_MAX_BURST_BYTES, _BYTES_PER_SECOND, now_s())
+        self._lines: dict[str, TokenBucket] = {}
         self._left_out: Counter[str] = Counter()
 
     def admits(self, name: str, *, is_error: bool) -> bool:
@@ -73,18 +54,18 @@ class LineLimit:
             now_s = self._now_s()
             if name not in self._lines and len(self._lines) >= _MAX_NAMES:
                 self._lines.clear()
-            lines = self._lines.setdefault(name, _Allowance(BURST, LINES_PER_MINUTE / 60, now_s))
+            lines = self._lines.setdefault(name, TokenBucket(BURST, LINES_PER_MINUTE / 60, now_s))
             reserve = 0 if is_error else KEPT_FOR_ERRORS
-            if lines.left(now_s) < 1 or self._bytes.left(now_s) <= reserve:
+            if lines.available(now_s) < 1 or self._bytes.available(now_s) <= reserve:
                 self._left_out[name] += 1
                 return False
-            lines.spend(1)
+            lines.consume(1)
             return True
 
     def wrote(self, size: int) -> None:
         """Take note of a line that was written, in bytes."""
         with self._lock:
-            self._bytes.spend(size)
+            self._bytes.consume(size)
 
     def left_out(self) -> dict[str, int]:
         """Return how many lines of each event were left out since the last call, most first."""

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
 from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
-from bridge.core.delivery.rate_limiter import BURST, PER_GRANT_S
+from bridge.core.delivery.value_queue import BURST, PER_GRANT_S
 from bridge.core.easee.decode import spec_of
 from bridge.core.easee.rest_requests import charger_list_request
 from bridge.core.effects import (

@@ -7,6 +7,21 @@ Whether a thing may be retried is decided where its promise is kept; this says o
 MAX_EXPONENT = 20
 
 
+def exponential_delay_s(failures: int, *, first_s: float, longest_s: float) -> float:
+    """Return how long to wait before the next attempt: exponential, without jitter.
+
+    Args:
+        failures: How many attempts failed in a row, counting this one; at least 1.
+        first_s: The first wait.
+        longest_s: No wait is longer.
+
+    Returns:
+        Seconds.
+    """
+    exponent = min(max(failures - 1, 0), MAX_EXPONENT)
+    return min(longest_s, first_s * 2.0**exponent)
+
+
 def reconnect_delay_s(failures: int, jitter: float, *, first_s: float, longest_s: float) -> float:
     """Return how long to wait before the next attempt: exponential, with equal jitter.
 
@@ -22,6 +37,5 @@ def reconnect_delay_s(failures: int, jitter: float, *, first_s: float, longest_s
     Returns:
         Seconds, from half the ceiling up to the ceiling.
     """
-    exponent = min(max(failures - 1, 0), MAX_EXPONENT)
-    ceiling = min(longest_s, first_s * 2.0**exponent)
+    ceiling = exponential_delay_s(failures, first_s=first_s, longest_s=longest_s)
     return ceiling * (0.5 + jitter / 2)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from bridge.core.alerts import Alerts
-from bridge.core.backoff import reconnect_delay_s
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.moment import Timestamp
 
@@ -26,7 +26,6 @@ STANDS_S = 24 * 3600.0
 NOTED_EVERY_S = 60.0
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 300.0
-NO_JITTER = 1.0
 # So many times in a row somebody was due again right after having been asked.
 MAX_UNCHANGED_TICKS = 1000
 
@@ -193,8 +192,8 @@ class Containment:
     def _leave_alone(self, name: str, mono_s: float) -> None:
         pause = self._pauses.setdefault(name, _Pause(0, 0.0))
         pause.failures += 1
-        pause.until_s = mono_s + reconnect_delay_s(
-            pause.failures, NO_JITTER, first_s=FIRST_PAUSE_S, longest_s=MAX_PAUSE_S
+        pause.until_s = mono_s + exponential_delay_s(
+            pause.failures, first_s=FIRST_PAUSE_S, longest_s=MAX_PAUSE_S
         )
 
     def _was_asked(self, each: Timed, now: Timestamp) -> None:

@@ -1,13 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.backoff import reconnect_delay_s
+from bridge.core.backoff import exponential_delay_s, reconnect_delay_s
 
 
 def test_waits_double_up_to_the_longest():
     """Every failure doubles the ceiling until it is the longest wait."""
+    certain = [exponential_delay_s(n, first_s=2.0, longest_s=10.0) for n in range(1, 6)]
     waits = [reconnect_delay_s(n, 0.0, first_s=2.0, longest_s=10.0) for n in range(1, 6)]
 
+    assert certain == [2.0, 4.0, 8.0, 10.0, 10.0]
     assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 

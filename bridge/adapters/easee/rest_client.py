@@ -31,7 +31,7 @@ import structlog
 from bridge.adapters.easee.http_client import NO_TIME_LEFT, HttpClient, HttpResponse
 from bridge.adapters.easee.token_file import TokenFile, account_of
 from bridge.adapters.easee.token_manager import TokenManager
-from bridge.core.backoff import reconnect_delay_s
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee import error_responses, rest_responses
 from bridge.core.easee.rate_limits import RateLimiter
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
@@ -55,7 +55,6 @@ UNAVAILABLE_WAIT_S = 60.0
 BLOCK_S = 24 * 3600.0
 FIRST_PAGE_WAIT_S = 600.0
 MAX_PAGE_WAIT_S = 3600.0
-NO_JITTER = 1.0
 BLOCKED_BY_PROXY = "something between here and the cloud refuses this address"
 LOGIN_TIMEOUT_S = 30.0
 NEGOTIATE_TIMEOUT_S = 30.0
@@ -393,8 +392,8 @@ class EaseeCloud:
         if request.endpoint is Endpoint.NEGOTIATE:
             raise ConnectionLost(message, retry_after_s=asked_s or FIRST_PAGE_WAIT_S, refused=True)
         self._pages += 1
-        wait_s = reconnect_delay_s(
-            self._pages, NO_JITTER, first_s=FIRST_PAGE_WAIT_S, longest_s=MAX_PAGE_WAIT_S
+        wait_s = exponential_delay_s(
+            self._pages, first_s=FIRST_PAGE_WAIT_S, longest_s=MAX_PAGE_WAIT_S
         )
         wait_s = max(wait_s, asked_s or 0.0)
         self._kept_out_until_s = self._clock.now().mono_s + wait_s

@@ -14,6 +14,7 @@ Rules:
 
 from dataclasses import dataclass
 
+from bridge.core.backoff import exponential_delay_s
 from bridge.errors import (
     AnswerUnusable,
     AuthFailed,
@@ -26,6 +27,7 @@ from bridge.errors import (
 )
 
 MIN_WAIT_S = 1.0
+FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 30.0
 
 
@@ -83,7 +85,7 @@ def decide(
         is_lookup: The call only asked for something; it carried nothing out.
     """
     idempotent = idempotent or is_lookup
-    backoff_s = min(MAX_WAIT_S, 2.0 ** min(attempts - 1, 10))
+    backoff_s = exponential_delay_s(attempts, first_s=FIRST_WAIT_S, longest_s=MAX_WAIT_S)
     match error:
         case AnswerUnusable() if not is_lookup:
             return Taken()

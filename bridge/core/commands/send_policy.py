@@ -25,6 +25,7 @@ from bridge.core.commands.active_commands import Command
 from bridge.core.commands.shown_state import ShownState, is_lower
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation
+from bridge.core.rate_limiter import free_at_s
 from bridge.core.records.moment import Timestamp
 
 # evcc waits 10 s between two limits; the vendor takes one a second. A load balancer with a period
@@ -148,11 +149,9 @@ class SendPolicy:
     def _paced_until_s(self, command: Command) -> float:
         key = (command.charger_id, command.spec.name)
         sent_s = self._limits_s.get(key, deque())
-        if len(sent_s) < BURST or is_lower(
-            command.spec.limits(command.argument), self._limits[key]
-        ):
-            return 0.0
-        return sent_s[0] + BURST * PACE_S
+        until_s = free_at_s(sent_s, BURST, BURST * PACE_S)
+        is_free = until_s and is_lower(command.spec.limits(command.argument), self._limits[key])
+        return 0.0 if is_free else until_s
 
     def _flash(self, command: Command, now: Timestamp) -> Refuse | None:
         writes = self._writes.get(command.charger_id, deque())

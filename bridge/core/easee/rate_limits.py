@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
+from bridge.core.rate_limiter import free_at_s
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
@@ -106,11 +108,11 @@ class RateLimiter:
         due_s = max(
             self._silent_until_s,
             cooldown.until_s if cooldown else 0.0,
-            _free_at_s(self._logs.get(group, ()), limit.requests, limit.window_s),
-            _free_at_s(
+            free_at_s(self._logs.get(group, ()), limit.requests, limit.window_s + MARGIN_S),
+            free_at_s(
                 self._everything,
                 GLOBAL_LIMIT.requests - (0 if request.command else COMMAND_RESERVE),
-                GLOBAL_LIMIT.window_s,
+                GLOBAL_LIMIT.window_s + MARGIN_S,
             ),
         )
         return max(0.0, due_s - mono_s)
@@ -149,7 +151,9 @@ class RateLimiter:
         held = self._cooldowns.get(group)
         times = held.times + 1 if held else 1
         if retry_after_s is None:
-            retry_after_s = min(DEFAULT_COOLDOWN_S * 2.0 ** min(times - 1, 10), MAX_COOLDOWN_S)
+            retry_after_s = exponential_delay_s(
+                times, first_s=DEFAULT_COOLDOWN_S, longest_s=MAX_COOLDOWN_S
+            )
         # Answers of requests that were sent together may name different times.
         until_s = max(mono_s + retry_after_s, held.until_s if held else 0.0)
         self._cooldowns[group] = _Cooldown(until_s, times)
@@ -181,10 +185,3 @@ class RateLimiter:
 
 def _group(endpoint: Endpoint, scope: str) -> _Group:
     return endpoint, scope if LIMITS[endpoint].by_scope else ""
-
-
-def _free_at_s(log: deque[float] | tuple[float, ...], requests: int, window_s: float) -> float:
-    """Return when one more request fits: when the n-th last one has left the window."""
-    if len(log) < requests:
-        return 0.0
-    return log[-requests] + window_s + MARGIN_S

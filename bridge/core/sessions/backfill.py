@@ -26,10 +26,12 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from bridge.core.alerts import Alerts
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee.rest_requests import sessions_request
 from bridge.core.easee.session_list import session_list
 from bridge.core.effects import Effect, LogEntry, ReadReports, SaveReport, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse, ReportsRead, ReportsReadFailed
+from bridge.core.rate_limiter import free_at_s
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
@@ -315,8 +317,7 @@ class Backfill:
             return
         if sessions.asked_s:
             due_s = max(due_s, sessions.asked_s[-1] + MIN_INTERVAL_S)
-        if len(sessions.asked_s) >= most:
-            due_s = max(due_s, sessions.asked_s[-most] + HOUR_S)
+        due_s = max(due_s, free_at_s(sessions.asked_s, most, HOUR_S))
         sessions.due_s = min(sessions.due_s, due_s)
 
     def _search_again(self, charger_id: str, sessions: _ChargerSessions, mono_s: float) -> None:
@@ -324,8 +325,8 @@ class Backfill:
         if self._unread.earliest(charger_id) is None:
             sessions.searches = 0
             return
-        wait_s = min(DAY_S, FIRST_SEARCH_S * 2.0 ** min(sessions.searches, 10))
         sessions.searches += 1
+        wait_s = exponential_delay_s(sessions.searches, first_s=FIRST_SEARCH_S, longest_s=DAY_S)
         self._want(sessions, mono_s + wait_s)
 
     def _left_out(
@@ -380,7 +381,9 @@ class Backfill:
         now: Timestamp,
     ) -> Iterator[Effect]:
         sessions.failures += 1
-        retry_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0 ** min(sessions.failures - 1, 10))
+        retry_s = exponential_delay_s(
+            sessions.failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S
+        )
         sessions.due_s = now.mono_s + max(retry_s, wait_s or 0.0)
         facts = {"charger_id": charger_id, "error": why, "failures": sessions.failures}
         yield LogEntry("warning", "session.backfill_failed", facts)

@@ -36,6 +36,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.delivery.outbox import PERMANENT_REJECTIONS, REFUSED
 from bridge.core.effects import Effect, KeepReports, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
@@ -57,7 +58,6 @@ MAX_REDELIVERIES = 20
 # Somebody who restarts is back within seconds; somebody who is not installed never comes.
 FIRST_PROBE_S = 5.0
 MAX_PROBE_S = 300.0
-MAX_DOUBLINGS = 10
 # One commit for many, and a statement SQLite takes.
 MAX_SETTLED_BATCH = 100
 # mosquitto queues 1,000 messages for a consumer and drops the rest: 1,500 were acknowledged, 1,000
@@ -461,8 +461,8 @@ class ReportDelivery:
 
     def _was_unheard(self, queue: _ChargerQueue, stored: StoredReport, mono_s: float) -> None:
         queue.unheard += 1
-        doublings = min(queue.unheard - 1, MAX_DOUBLINGS)
-        queue.not_before_s = mono_s + min(MAX_PROBE_S, FIRST_PROBE_S * 2.0**doublings)
+        wait_s = exponential_delay_s(queue.unheard, first_s=FIRST_PROBE_S, longest_s=MAX_PROBE_S)
+        queue.not_before_s = mono_s + wait_s
         self._probing[stored.report.charger_id] = queue
         heapq.heappush(self._probes, (queue.not_before_s, stored.report.charger_id))
         self._queue(stored)

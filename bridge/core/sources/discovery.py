@@ -10,6 +10,7 @@ Rules:
 3. Who left is decided elsewhere (:mod:`bridge.core.sources.absence`).
 """
 
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.records.moment import Timestamp
 
 SETTING_UP_S = 600.0
@@ -78,5 +79,5 @@ class ChargerDiscovery:
     def failed(self, now: Timestamp, retry_after_s: float | None) -> None:
         """Note that the list could not be read; ask again later."""
         self._failures += 1
-        wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
+        wait_s = exponential_delay_s(self._failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
         self._due_s = now.mono_s + max(wait_s, retry_after_s or 0.0)

@@ -15,7 +15,7 @@ Rules:
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from bridge.core.backoff import reconnect_delay_s
+from bridge.core.backoff import exponential_delay_s
 
 # easee-rest: 100 requests in 5 minutes on this endpoint; 80 leave room for queries and refreshes.
 WINDOW_S = 300.0
@@ -30,7 +30,6 @@ MAX_BACKOFF_S = 900.0
 # every request a deadline, so this only guards against a lost event.
 READ_TIMEOUT_S = 120.0
 # Spread is not needed: reads are spaced one by one anyway.
-NO_JITTER = 1.0
 AT_ONCE = float("-inf")
 NEVER = float("inf")
 # Polling delivers as long as some read was answered within so many intervals.
@@ -153,9 +152,8 @@ class Polling:
         if reads := self._reads.get(charger_id):
             reads.running_since_s = None
             reads.failures += 1
-            wait_s = reconnect_delay_s(
+            wait_s = exponential_delay_s(
                 reads.failures,
-                NO_JITTER,
                 first_s=self.period_s,
                 longest_s=max(MAX_BACKOFF_S, self.period_s),
             )
