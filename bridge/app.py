@@ -48,7 +48,7 @@ from bridge.monitoring.metrics import Metrics
 from bridge.monitoring.status_page import StatusModel
 from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
-from bridge.ports import Clock, QueueDepth
+from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
 from bridge.settings import HttpSettings, Settings
 
 log = structlog.get_logger()
@@ -114,8 +114,8 @@ async def serve(
     clock = SystemClock()
     liveness = LivenessRegistry(clock)
     queue = queue or EventQueue()
-    path = Path(settings.store.path)
-    store = SqliteStore(path, max_mib=settings.store.max_mib, emit=queue.put)
+    path, state_dir = Path(settings.store.path), Path(settings.state_dir)
+    store: Store = SqliteStore(path, max_mib=settings.store.max_mib, emit=queue.put)
     try:
         opened, salt = await _open(store)
     except StoreLocked as error:
@@ -124,18 +124,9 @@ async def serve(
     router = Router(settings, version=bridge.__version__, salt=salt)
     topics = router.topics
     cloud = EaseeCloud(
-        settings.easee, token_path=path.parent / TOKEN_FILE, clock=clock, emit=queue.put
+        settings.easee, token_path=state_dir / TOKEN_FILE, clock=clock, emit=queue.put
     )
-    stream = None
-    if settings.easee.source == "stream":
-        stream = HubStream(
-            settings.easee,
-            cloud=cloud,
-            clock=clock,
-            emit=queue.put,
-            heartbeat=functools.partial(liveness.expect, "stream"),
-            crowded=queue.is_full,
-        )
+    source = _source(settings, cloud, clock, liveness, queue)
     mqtt_client = MqttClient(
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
@@ -147,8 +138,8 @@ async def serve(
         session_expiry_s=round(SESSION_S),
         heartbeat=functools.partial(liveness.expect, "mqtt"),
     )
-    charger_list_file = ChargerListFile(path.parent / CHARGER_LIST_FILE, account_of(settings.easee))
-    published_file = PublishedDiscoveryFile(path.parent / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
+    charger_list_file = ChargerListFile(state_dir / CHARGER_LIST_FILE, account_of(settings.easee))
+    published_file = PublishedDiscoveryFile(state_dir / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
     log.info("bridge.started", version=bridge.__version__, store=str(path))
     model = StatusModel(topics) if settings.http.page else None
     metrics = Metrics(topics, model) if settings.http.enabled else None
@@ -158,7 +149,7 @@ async def serve(
         conventions=(Native(topics, settings.publish),),
         link=mqtt_client,
         cloud=cloud,
-        stream=stream,
+        source=source,
         store=store,
         clock=clock,
         remember=charger_list_file.save,
@@ -177,7 +168,7 @@ async def serve(
     if watchdog is not None:
         watchdog.start()
     try:
-        last_seen = LastSeenFile(path.parent / LAST_SEEN_FILE)
+        last_seen = LastSeenFile(state_dir / LAST_SEEN_FILE)
         known = charger_list_file.load()
         started = Started(
             known.charger_ids, published_file.load(), last_seen.load(), known.left, known.former
@@ -190,6 +181,26 @@ async def serve(
         logs.end_limit()
     log.info("bridge.stopped")
     return os.EX_OK
+
+
+def _source(
+    settings: Settings,
+    cloud: Cloud,
+    clock: Clock,
+    liveness: LivenessRegistry,
+    queue: EventQueue,
+) -> ObservationSource | None:
+    """Make the configured source of observations; None where values are polled."""
+    if settings.easee.source != "stream":
+        return None
+    return HubStream(
+        settings.easee,
+        cloud=cloud,
+        clock=clock,
+        emit=queue.put,
+        heartbeat=functools.partial(liveness.expect, "stream"),
+        crowded=queue.is_full,
+    )
 
 
 async def _tell_repeated(clock: Clock) -> None:
@@ -253,7 +264,7 @@ def _web(
     return HttpServer(settings, routes, clock).run
 
 
-async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:
+async def _open(store: Store) -> tuple[StoreOpened | StoreFailed, bytes]:
     """Open the store; a store that cannot be opened does not keep the bridge from starting.
 
     Raises:
@@ -261,12 +272,12 @@ async def _open(store: SqliteStore) -> tuple[StoreOpened | StoreFailed, bytes]:
     """
     try:
         opened = await store.open()
-        return store_opened(opened), await store.salt()
+        return store_opened(opened), await store.tag_hash_key()
     except StoreLocked:
         raise
     except StoreError as error:
         log.error("store.failed", error=str(error), hint=error.hint)
         salt = os.urandom(SALT_BYTES)
         with contextlib.suppress(StoreError):
-            salt = await store.salt()  # there is a copy beside a store that once was open
+            salt = await store.tag_hash_key()  # there is a copy beside a store that once was open
         return StoreFailed(str(error), error.hint), salt

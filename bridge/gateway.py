@@ -96,7 +96,7 @@ from bridge.errors import (
 )
 from bridge.monitoring.metrics import Metrics
 from bridge.monitoring.watchdog import LivenessRegistry
-from bridge.ports import Clock, Cloud, MqttLink, ObservationStream, QueueDepth, Store
+from bridge.ports import Clock, Cloud, MqttLink, ObservationSource, QueueDepth, Store
 
 log = structlog.get_logger()
 
@@ -189,7 +189,7 @@ class EventLoop:
         conventions: Sequence[Convention] = (),
         link: MqttLink,
         cloud: Cloud,
-        stream: ObservationStream | None,
+        source: ObservationSource | None,
         store: Store,
         clock: Clock,
         beat: Callable[[float], object] | None = None,
@@ -206,7 +206,7 @@ class EventLoop:
             conventions: Make messages of the changes that the core yields, each of all of them.
             link: To the broker.
             cloud: REST.
-            stream: The push source, or None where values are polled.
+            source: Pushes observations, or None where values are polled.
             store: The ledger's.
             clock: Time.
             remember: Keeps serials, and who left when, for the next start; called in a thread.
@@ -226,7 +226,7 @@ class EventLoop:
         self._conventions = tuple(conventions)
         self._link = link
         self._cloud = cloud
-        self._stream = stream
+        self._source = source
         self._store = store
         self._clock = clock
         self._outbox = Outbox(WINDOW)
@@ -264,8 +264,8 @@ class EventLoop:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run, **services}
-            if self._stream is not None:
-                endless["stream"] = self._stream.run
+            if self._source is not None:
+                endless["stream"] = self._source.run
             if self._beat is not None:
                 endless["beat"] = functools.partial(self._beats, self._beat)
             sources = [
@@ -468,8 +468,8 @@ class EventLoop:
                 if self._save_published is not None:
                     self._keep("announced", functools.partial(self._save_published, announced))
             case Subscribe(charger_ids):
-                if self._stream is not None:
-                    self._stream.subscribe(charger_ids)
+                if self._source is not None:
+                    self._source.subscribe(charger_ids)
             case _:
                 assert_never(effect)
 

@@ -14,6 +14,7 @@ from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.source_receipt import SourceReceipt
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.store_status import StoreContents, StoreUsage
@@ -117,8 +118,13 @@ class Cloud(Protocol):
         ...
 
 
-class ObservationStream(Protocol):
-    """The push source of observations."""
+class ObservationSource(Protocol):
+    """A source that pushes observations."""
+
+    @property
+    def replays(self) -> bool:
+        """Whether it sends the current values again after each connection."""
+        ...
 
     async def run(self) -> None:
         """Stay connected until cancelled, emitting what arrives."""
@@ -126,6 +132,13 @@ class ObservationStream(Protocol):
 
     def subscribe(self, charger_ids: tuple[str, ...]) -> None:
         """Subscribe exactly these chargers, now and after every reconnect."""
+        ...
+
+    def acknowledge(self, receipt: SourceReceipt) -> None:
+        """Tell the source that what came with this receipt need not be delivered again.
+
+        Does nothing for a receipt of an earlier connection, or where the source takes none.
+        """
         ...
 
 
@@ -184,6 +197,17 @@ class Store(Protocol):
 
         Raises:
             StoreError: It cannot be opened; ``StoreLocked`` when another process has it.
+        """
+        ...
+
+    async def tag_hash_key(self) -> bytes:
+        """Return the key that hashes of tags are made with: this installation's own, made once.
+
+        It outlives the loss of the store's content, and is also found while a store that once was
+        open cannot be opened.
+
+        Raises:
+            StoreError: There is none and none could be kept.
         """
         ...
 

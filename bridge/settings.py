@@ -217,3 +217,9 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)
     homeassistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
+
+    @property
+    def state_dir(self) -> str:
+        """The folder of the small files that are kept between two runs: that of ``store.path``."""
+        folder, slash, _ = self.store.path.rstrip("/").rpartition("/")
+        return folder.rstrip("/") or slash or "."

@@ -143,8 +143,8 @@ class Outside:
         if self.failure is not None:
             raise self.failure
 
-    def watch(self, charger_ids):
-        self.did("watch", charger_ids)
+    def subscribe(self, charger_ids):
+        self.did("subscribe", charger_ids)
 
     def publish(self, message):
         if isinstance(self.failure, ConnectionLost | TooLarge | ValueError):
@@ -239,7 +239,7 @@ async def running(
         queue,
         link=outside,
         cloud=outside,
-        stream=outside,
+        source=outside,
         store=outside,
         clock=clock or SystemClock(),
         beat=beat,
@@ -337,7 +337,7 @@ WIRES = [
     (MaintainStore(NOON, LATER), ("forget", NOON, LATER), StoreMaintained(0.5, 1024, 3, 5)),
     (MaintainStore(), ("usage",), StoreMaintained(0.5, 1024, 0, 5)),
     (MaintainStore(settled_before=NOON), ("usage",), StoreMaintained(0.5, 1024, 0, 5)),
-    (Subscribe(("EH123456",)), ("watch", ("EH123456",)), None),
+    (Subscribe(("EH123456",)), ("subscribe", ("EH123456",)), None),
 ]
 
 
@@ -963,7 +963,7 @@ async def test_a_part_that_ends_ends_the_gateway(ending):
         queue,
         link=outside,
         cloud=outside,
-        stream=None,
+        source=None,
         store=outside,
         clock=SystemClock(),
     )
@@ -1178,7 +1178,7 @@ async def test_whoever_works_promises_when_he_is_heard_of(effect, name, within_s
     """Each piece of work under the name that the log will tell, for as long as it may take."""
 
     class Promises(LivenessRegistry):
-        def promise(self, name, within_s):
+        def expect(self, name, within_s):
             promised.append((name.split()[0], within_s))
             super().expect(name, within_s)
 
@@ -1306,7 +1306,7 @@ async def test_parts_run_beside_the_gateway_and_end_with_it():
     queue = EventQueue()
     outside = Outside(queue)
     outside.run = part
-    parts = {"link": outside, "cloud": outside, "stream": outside, "store": outside}
+    parts = {"link": outside, "cloud": outside, "source": outside, "store": outside}
     gateway = EventLoop(Script(), queue, **parts, clock=SystemClock())
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:

@@ -21,6 +21,7 @@ WITHOUT_TESTS = {
     "core/records/discovery_record.py",
     "core/records/moment.py",
     "core/records/observation.py",
+    "core/records/source_receipt.py",
     "core/records/stored_report.py",
     "core/messages.py",
     "ports.py",

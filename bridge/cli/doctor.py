@@ -136,7 +136,7 @@ def _open_files(settings: Settings) -> dict[str, int]:
     """Find what holds secrets or tags and is open to others."""
     store = Path(settings.store.path)
     beside = store.parent.glob(f"{store.name}*") if store.parent.is_dir() else ()
-    files = (*beside, store.parent / TOKEN_FILE)
+    files = (*beside, Path(settings.state_dir) / TOKEN_FILE)
     modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in files if path.is_file()}
     return {path: mode for path, mode in modes.items() if mode & OTHERS}
 

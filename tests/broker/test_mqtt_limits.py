@@ -56,7 +56,7 @@ async def talking(broker: Scripted, talker: Talker, **changes):
         settings, will=OFFLINE, subscriptions=(), clock=SystemClock(), emit=queue.put
     )
     gateway = EventLoop(
-        talker, queue, link=mqtt_client, cloud=None, stream=None, store=None, clock=SystemClock()
+        talker, queue, link=mqtt_client, cloud=None, source=None, store=None, clock=SystemClock()
     )
     queue.wake = gateway._wake
     async with asyncio.TaskGroup() as tasks:

@@ -99,7 +99,7 @@ async def bridged(port: int, **changes: object):
         queue,
         link=mqtt_client,
         cloud=nothing,
-        stream=None,
+        source=None,
         store=nothing,
         clock=SystemClock(),
     )

@@ -137,7 +137,7 @@ class Process:
             conventions=(Native(self.machine.topics, self._settings.publish),),
             link=link,
             cloud=cloud,
-            stream=stream,
+            source=stream,
             store=self.store,
             clock=self._clock,
             remember=self._remember,

@@ -206,7 +206,7 @@ async def bridged(port: int, folder: Path, oracle: Oracle) -> AsyncIterator[Brid
     )
     store = WatchedStore(Path(settings.store.path), oracle)
     opened = store_opened(await store.open())
-    router = Router(settings, version="soak", salt=await store.salt())
+    router = Router(settings, version="soak", salt=await store.tag_hash_key())
     bridge = Bridge(EventQueue(), router)
     mqtt_client = MqttClient(
         settings.mqtt,
@@ -221,7 +221,7 @@ async def bridged(port: int, folder: Path, oracle: Oracle) -> AsyncIterator[Brid
         conventions=(Native(router.topics, settings.publish),),
         link=mqtt_client,
         cloud=NoCloud(),
-        stream=None,
+        source=None,
         store=store,
         clock=SystemClock(),
     )

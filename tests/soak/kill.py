@@ -173,7 +173,7 @@ async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> No
         MqttSettings(host="127.0.0.1", port=port, client_id="bridge", keepalive_s=5),
     )
     opened = await store.open()
-    router = Router(settings, version="soak", salt=await store.salt())
+    router = Router(settings, version="soak", salt=await store.tag_hash_key())
 
     def emit(event: object) -> None:
         if isinstance(event, MqttConnected):
@@ -194,7 +194,7 @@ async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> No
         conventions=(Native(router.topics, settings.publish),),
         link=mqtt_client,
         cloud=cloud,
-        stream=None,
+        source=None,
         store=store,
         clock=SystemClock(),
     )

@@ -14,6 +14,7 @@ file connects again and again. Rules:
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -41,6 +42,7 @@ from bridge.core.events import (
     StreamOpened,
     StreamSubscription,
 )
+from bridge.core.records.source_receipt import SourceReceipt
 from bridge.errors import BridgeError, CloudRejected, ConnectionLost
 from bridge.ports import Clock, Cloud, Emit, Heartbeat, no_heartbeat
 from bridge.settings import EaseeSettings
@@ -57,7 +59,9 @@ RATE_LIMITED_WAIT_S = 60.0
 
 
 class HubStream:
-    """Keeps one hub connection after the other, for as long as it runs."""
+    """Implements :class:`bridge.ports.ObservationSource`: one hub connection after the other."""
+
+    replays: Final = True
 
     def __init__(
         self,
@@ -102,6 +106,9 @@ class HubStream:
         """
         self._subscriptions.charger_ids = charger_ids
         self._subscriptions.changed.set()
+
+    def acknowledge(self, receipt: SourceReceipt) -> None:
+        """Do nothing: the hub takes no acknowledgements, and sends current values again itself."""
 
     async def run(self) -> None:
         """Stay connected until cancelled, emitting what arrives."""

@@ -30,7 +30,9 @@ from bridge.core.events import (
     StreamSubscription,
 )
 from bridge.core.records.observation import RawObservation
+from bridge.core.records.source_receipt import SourceReceipt
 from bridge.errors import Blocked, CloudRejected, CloudUnavailable, ConnectionLost, RateLimited
+from bridge.ports import ObservationSource
 from bridge.settings import EaseeSettings, Secret
 from tests.conftest import PATIENCE_S
 
@@ -698,6 +700,16 @@ async def run_with(cloud, clock, port, waits: int, limits: Limits | None = None)
         await until(lambda: len(clock.slept_s) >= waits)
         task.cancel()
     return events
+
+
+async def test_it_is_a_source_that_replays_and_takes_no_acknowledgement(clock):
+    """The gateway needs to know of the hub only what the protocol says."""
+    cloud, events = FakeCloud(), []
+    source: ObservationSource = HubStream(settings(9), cloud=cloud, clock=clock, emit=events.append)
+    source.acknowledge(SourceReceipt(1, 7))
+
+    assert source.replays
+    assert events == []
 
 
 async def test_an_absent_hub_is_asked_ever_more_slowly(clock, free_port):

@@ -93,7 +93,7 @@ class SqliteStore:
         if worker is not None:
             await worker.end()
 
-    async def salt(self) -> bytes:
+    async def tag_hash_key(self) -> bytes:
         """Return 32 random bytes that are this installation's own, made on first use.
 
         They are also found when the store cannot be opened, if it ever was.

@@ -272,12 +272,12 @@ async def test_reading_what_is_no_store_says_so(tmp_path):
 async def test_the_salt_is_made_once(path, tmp_path):
     """Hashes stay the same across restarts and differ between installations."""
     async with opened(path) as store:
-        salt = await store.salt()
-        assert await store.salt() == salt
+        salt = await store.tag_hash_key()
+        assert await store.tag_hash_key() == salt
     async with opened(path) as store:
-        assert await store.salt() == salt
+        assert await store.tag_hash_key() == salt
     async with opened(tmp_path / "other.db") as store:
-        assert await store.salt() != salt
+        assert await store.tag_hash_key() != salt
 
     assert len(salt) == 32
 

@@ -1,0 +1,16 @@
+"""What a source of observations needs to acknowledge a delivery."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReceipt:
+    """Identifies one delivery of a source; opaque to the core.
+
+    Attributes:
+        epoch: Number of the connection it came over; delivery numbers begin again with each.
+        delivery: Number of the delivery within the connection.
+    """
+
+    epoch: int
+    delivery: int
