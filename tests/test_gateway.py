@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
 from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
-from bridge.core.delivery.value_queue import BURST, PER_GRANT_S
+from bridge.core.delivery.value_queue import BURST, PER_GRANT_S, value_rate
 from bridge.core.easee.decode import spec_of
 from bridge.core.easee.rest_requests import charger_list_request
 from bridge.core.effects import (
@@ -1129,7 +1129,10 @@ class Told:
             MqttAcked(VALUE, 0x87),
             [("outbox", "acked", VALUE, 0x87), ("values", "refused", VALUE, 0x87)],
         ),
-        (ValueConnectionOpened(7), [("values", "opened", 7), ("bucket", "set_rate", 7)]),
+        (
+            ValueConnectionOpened(7),
+            [("values", "opened", 7), ("bucket", "set_rate", *value_rate(7))],
+        ),
         (ValueConnectionClosed(in_doubt=True), [("values", "closed", ("in_doubt", True))]),
         (MqttConnected(False, "5", 7), [("outbox", "granted", 7)]),
         (MqttDisconnected("gone", 0x8E), [("outbox", "connection_lost", 0x8E, 1000.0)]),
