@@ -59,14 +59,14 @@ class Contender:
     by_name: bool = False
     share: float = 1.0
 
-    def wanted(self, chargers: Fleet, turn: int) -> dict[str, bytes]:
+    def wanted(self, fleet: Fleet, turn: int) -> dict[str, bytes]:
         """Say what every topic must hold after a round."""
         return {
             f"charger/{serial}/state/{spec.name if self.by_name else spec.id}": value_of(
                 spec, turn
             ).encode()
-            for spec in chargers.specs()
-            for serial in chargers.serials
+            for spec in fleet.specs()
+            for serial in fleet.serials
         }
 
 

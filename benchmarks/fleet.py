@@ -35,10 +35,10 @@ AT_ONCE = 50_000
 MODULE = "benchmarks.fleet"
 
 
-def machine_of(chargers: Fleet) -> Router:
+def machine_of(fleet: Fleet) -> Router:
     """Make a core that serves the fleet."""
     easee = EaseeSettings(
-        username="someone@example.com", password=Secret("p"), chargers=chargers.serials
+        username="someone@example.com", password=Secret("p"), chargers=fleet.serials
     )
     return Router(Settings(easee=easee), version="0", salt=b"salt")
 
@@ -46,10 +46,10 @@ def machine_of(chargers: Fleet) -> Router:
 class Bench:
     """One core, fed with the bytes of a hub."""
 
-    def __init__(self, chargers: Fleet) -> None:
-        self.fleet = chargers
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
         self.messages = 0
-        self._machine = machine_of(chargers)
+        self._machine = machine_of(fleet)
         self._native = Native(self._machine.topics, PublishSettings())
         self._decoder = Decoder()
         now = datetime.now(UTC)  # noqa: TID251 - a script has no clock to be given

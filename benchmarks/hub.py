@@ -47,9 +47,9 @@ def say(document: dict[str, object]) -> None:
 class Client:
     """Whoever is connected to the hub."""
 
-    def __init__(self, sock: socket.socket, chargers: Fleet) -> None:
+    def __init__(self, sock: socket.socket, fleet: Fleet) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._fleet = chargers
+        self._fleet = fleet
         self._socket = sock
         self._file = sock.makefile("rb")
         self._turn = threading.Lock()
@@ -101,9 +101,9 @@ class Hub(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, port: int, chargers: Fleet) -> None:
+    def __init__(self, port: int, fleet: Fleet) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.fleet = chargers
+        self.fleet = fleet
         self.client: Client | None = None
         self._measured_until = datetime.min.replace(tzinfo=UTC)
         self._sessions = 0

@@ -39,24 +39,24 @@ class Load:
 
 def run(contender: Contender, load: Load) -> list[float] | None:
     """Return the seconds each observation took; None when this machine cannot run it."""
-    chargers = Fleet(1, load.observations)
+    fleet = Fleet(1, load.observations)
     turns = range(2, load.rounds + 2)
     with (
         tempfile.TemporaryDirectory() as name,
         stage.broker() as broker,
-        Generator(chargers) as hub,
+        Generator(fleet) as hub,
     ):
         process = contender.start(Place(hub, broker, Path(name), stage.WINDOW))
         if process is None:
             return None
         with process, Judge(broker.port, "charger/+/state/+") as judge:
             hub.answer()
-            first = contender.wanted(chargers, 1)
+            first = contender.wanted(fleet, 1)
             hub.order(first=1, last=1, each=1)
             judge.until(lambda: first.items() <= judge.values.items(), "the first round")
             judge.log = []
-            sent = [item for turn in turns for item in contender.wanted(chargers, turn).items()]
-            last = contender.wanted(chargers, turns[-1])
+            sent = [item for turn in turns for item in contender.wanted(fleet, turn).items()]
+            last = contender.wanted(fleet, turns[-1])
             hub.begin(first=turns[0], last=turns[-1], each=1, pace_s=PACE_S)
             judge.until(lambda: last.items() <= judge.values.items(), "the last round")
             moments = hub.answer()["moments_ns"]

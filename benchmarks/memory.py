@@ -23,25 +23,25 @@ STEPS = 10
 
 
 def resident_mib(
-    contender: Contender, chargers: Fleet, rounds: int, settled_s: float = SETTLED_S
+    contender: Contender, fleet: Fleet, rounds: int, settled_s: float = SETTLED_S
 ) -> list[float] | None:
     """Return resident memory after the first round, and after each so many more.
 
     Args:
         contender: Who.
-        chargers: Who speaks.
+        fleet: Who speaks.
         rounds: In each of :data:`STEPS` steps; 0 for no more than the first.
         settled_s: How long to wait before memory is read.
     """
     with (
         tempfile.TemporaryDirectory() as name,
         stage.broker() as broker,
-        Generator(chargers) as hub,
+        Generator(fleet) as hub,
     ):
         process = contender.start(Place(hub, broker, Path(name), stage.WINDOW))
         if process is None:
             return None
-        marks = list(contender.wanted(chargers, 1))[-20:]
+        marks = list(contender.wanted(fleet, 1))[-20:]
         with process, Judge(broker.port, *marks) as judge:
             hub.answer()
             last = 0
@@ -49,7 +49,7 @@ def resident_mib(
             for step in range(STEPS + 1 if rounds else 1):
                 first, last = last + 1, last + (rounds if step else 1)
                 hub.order(first=first, last=last, each=50)
-                wanted = contender.wanted(chargers, last)
+                wanted = contender.wanted(fleet, last)
                 stage.last_arrival_ns(broker.port, judge, marks, wanted)
                 time.sleep(settled_s)
                 found.append(process.resident_kib / 1024)
@@ -62,23 +62,22 @@ def main() -> None:
     parser.add_argument("--chargers", type=int, default=50)
     parser.add_argument("--observations", type=int, default=1_000_000, help="in all")
     options = parser.parse_args()
-    chargers = Fleet(options.chargers, 100)
-    rounds = max(1, options.observations // chargers.topics // STEPS)
+    fleet = Fleet(options.chargers, 100)
+    rounds = max(1, options.observations // fleet.topics // STEPS)
     for contender in (contenders.GATEWAY_EVERYTHING, contenders.PYEASEE):
-        resident_mib(contender, chargers, 0)
-    ours = resident_mib(contenders.GATEWAY_EVERYTHING, chargers, rounds)
+        resident_mib(contender, fleet, 0)
+    ours = resident_mib(contenders.GATEWAY_EVERYTHING, fleet, rounds)
     figures = {"gateway, everything on": ours[0]}
     for peer in PEERS:
-        if (found := resident_mib(peer, chargers, 0)) is not None:
+        if (found := resident_mib(peer, fleet, 0)) is not None:
             figures[peer.name] = found[0]
     print(stage.table(("resident", "MiB"), [(k, f"{v:.1f}") for k, v in figures.items()]))
     print(
-        f"after each {rounds * chargers.topics:,} observations:",
-        *(f"{mib:.1f}" for mib in ours[1:]),
+        f"after each {rounds * fleet.topics:,} observations:", *(f"{mib:.1f}" for mib in ours[1:])
     )
     print(f"growth over the last nine tenths: {ours[-1] - ours[1]:+.2f} MiB")
     table = {"resident_mib": figures, "steps_mib": ours, "growth_mib": ours[-1] - ours[1]}
-    table |= {"chargers": chargers.chargers, "observations": rounds * STEPS * chargers.topics}
+    table |= {"chargers": fleet.chargers, "observations": rounds * STEPS * fleet.topics}
     stage.write(options.json, table)
 
 

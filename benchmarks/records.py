@@ -63,12 +63,12 @@ def value_of(spec: ObservationSpec, turn: int) -> str:
     return f"{turn}.5" if spec.kind is DataType.DOUBLE else str(turn)
 
 
-def span(chargers: Fleet, turns: range) -> timedelta:
+def span(fleet: Fleet, turns: range) -> timedelta:
     """Return how far the stamps of these rounds lie apart."""
-    return len(turns) * chargers.topics * STEP
+    return len(turns) * fleet.topics * STEP
 
 
-def records(chargers: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
+def records(fleet: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
     """Word rounds of observations, measured one after the other from a moment on.
 
     Whoever keeps the newest value drops a round whose stamps are older than the one before, so the
@@ -76,9 +76,9 @@ def records(chargers: Fleet, turns: range, after: datetime) -> Iterator[bytes]:
     """
     at = after.astimezone(UTC)
     for turn in turns:
-        for spec in chargers.specs():
+        for spec in fleet.specs():
             value = value_of(spec, turn)
-            for serial in chargers.serials:
+            for serial in fleet.serials:
                 at += STEP
                 stamp = at.isoformat(timespec="microseconds")[:-6]
                 yield _update(serial, spec.kind, spec.id, stamp, value)
@@ -93,12 +93,12 @@ def _update(serial: str, kind: DataType, number: int, stamp: str, value: str) ->
     ).encode()
 
 
-def marker(chargers: Fleet) -> ObservationSpec:
+def marker(fleet: Fleet) -> ObservationSpec:
     """Return an observation that the rounds leave out."""
-    return PLAIN[chargers.observations]
+    return PLAIN[fleet.observations]
 
 
-def report(chargers: Fleet, serial: str, number: int, now: datetime) -> Iterator[bytes]:
+def report(fleet: Fleet, serial: str, number: int, now: datetime) -> Iterator[bytes]:
     """Word a session report, and before it a value of its number."""
     stamp = now.isoformat(timespec="seconds")[:-6]
     began = (now - timedelta(hours=2)).isoformat(timespec="seconds")[:-6]
@@ -106,7 +106,7 @@ def report(chargers: Fleet, serial: str, number: int, now: datetime) -> Iterator
         f'{{"Id":{number},"Start":"{began}Z","Stop":"{stamp}Z","EnergyKwh":7.5,'
         f'"MeterValueStart":{number}.0,"MeterValueStop":{number + 7}.5,"AuthReason":1}}'
     )
-    spec = marker(chargers)
+    spec = marker(fleet)
     yield _update(serial, spec.kind, spec.id, stamp, str(number))
     yield _update(serial, DataType.STRING, CHARGING_SESSION, stamp, session.replace('"', '\\"'))
 

@@ -28,15 +28,15 @@ KINDS = ("charger/+/state/+", "charger/+/observation/+")
 MARKS = 200
 
 
-def gateway_s(chargers: Fleet, window: int) -> tuple[float, float, Mapping[str, bytes]]:
+def gateway_s(fleet: Fleet, window: int) -> tuple[float, float, Mapping[str, bytes]]:
     """Return seconds from the new broker, from the gateway's return, and what is retained."""
     with (
         tempfile.TemporaryDirectory() as name,
         stage.broker(window) as broker,
-        Generator(chargers) as hub,
+        Generator(fleet) as hub,
         contenders.GATEWAY_JSON.start(Place(hub, broker, Path(name), window)),
     ):
-        wanted = filled(broker, hub, chargers)
+        wanted = filled(broker, hub, fleet)
         broker.kill()
         for left in broker.folder.glob("*.db"):
             left.unlink()
@@ -49,9 +49,9 @@ def gateway_s(chargers: Fleet, window: int) -> tuple[float, float, Mapping[str, 
     return (done_ns - began_ns) / 1e9, (done_ns - back_ns) / 1e9, wanted
 
 
-def filled(broker: Mosquitto, hub: Generator, chargers: Fleet) -> dict[str, bytes]:
+def filled(broker: Mosquitto, hub: Generator, fleet: Fleet) -> dict[str, bytes]:
     """Have one round published and return everything that is retained then."""
-    expected = contenders.GATEWAY_JSON.wanted(chargers, 1)
+    expected = contenders.GATEWAY_JSON.wanted(fleet, 1)
     with Judge(broker.port, *KINDS) as judge:
         hub.answer()
         hub.order(first=1, last=1, each=50)
@@ -115,10 +115,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--window", type=int, default=stage.WINDOW, help="what the broker grants")
     options = parser.parse_args()
-    chargers = Fleet(options.chargers, 100)
+    fleet = Fleet(options.chargers, 100)
     columns: dict[str, list[float]] = {}
     for _ in range(options.times):
-        whole_s, work_s, wanted = gateway_s(chargers, options.window)
+        whole_s, work_s, wanted = gateway_s(fleet, options.window)
         size = sum(map(len, wanted.values())) // len(wanted)
         figures = {
             "gateway, from the new broker": whole_s,

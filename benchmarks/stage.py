@@ -65,16 +65,16 @@ def broker(window: int = WINDOW, *lines: str) -> Iterator[Mosquitto]:
 class Generator:
     """The load generator, as a process; see :mod:`benchmarks.hub`."""
 
-    def __init__(self, chargers: Fleet) -> None:
-        self.fleet = chargers
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
         self._process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
                 "benchmarks.hub",
                 "0",
-                str(chargers.chargers),
-                str(chargers.observations),
+                str(fleet.chargers),
+                str(fleet.observations),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -56,12 +56,12 @@ class Load:
     """What everybody is given.
 
     Attributes:
-        chargers: Who speaks.
+        fleet: Who speaks.
         rounds: Of one observation of everything; a slow contender gets its share of them.
         window: How many unacknowledged messages the broker grants.
     """
 
-    chargers: Fleet
+    fleet: Fleet
     rounds: int
     window: int
 
@@ -77,17 +77,17 @@ def run(
         each: Records a frame.
         count: Asks the broker how many messages it has taken.
     """
-    chargers, window = load.chargers, load.window
+    fleet, window = load.fleet, load.window
     rounds = max(1, round(load.rounds * contender.share))
     with (
         tempfile.TemporaryDirectory() as name,
         stage.broker(window) as broker,
-        Generator(chargers) as hub,
+        Generator(fleet) as hub,
     ):
         process = contender.start(Place(hub, broker, Path(name), window))
         if process is None:
             return None
-        first, last = contender.wanted(chargers, 1), contender.wanted(chargers, rounds + 1)
+        first, last = contender.wanted(fleet, 1), contender.wanted(fleet, rounds + 1)
         marks = list(last)[-min(20, len(last)) :]
         with process, Judge(broker.port, *marks) as judge:
             hub.answer()

@@ -969,7 +969,7 @@ class Router:
                 self._departures.forget(charger_id, now)
 
     def _forget(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a wish on ``bridge/forget``: the serial of a charger that left, bare or quoted."""
+        """Handle ``bridge/forget``: the serial of a charger that left, bare or quoted."""
         charger_id = event.payload.decode("ascii", "replace").strip().strip('"')
         if event.retained:
             why = "it is retained"

@@ -2032,10 +2032,10 @@ def test_every_event_there_is_has_its_stories():
 
 def test_every_room_is_made_with_what_it_needs(monkeypatch):
     """What each gets of the settings, and of the others."""
-    subscriptions = Watched(monkeypatch)
+    watched = Watched(monkeypatch)
     mqtt = MqttSettings(client_id="me", base_topic="base", keepalive_s=7, reply_prefixes=("re",))
     publish = PublishSettings(personal_data=True, scalar=False)
-    subscriptions.names = {id(publish): "settings.publish"}
+    watched.names = {id(publish): "settings.publish"}
     settings = Settings(
         EaseeSettings("x@example.com", Secret("p"), (ONE, TWO), source="poll", poll_interval_s=99),
         commands=CommandSettings(allow=("pause",)),
@@ -2044,7 +2044,7 @@ def test_every_room_is_made_with_what_it_needs(monkeypatch):
     )
     router = Router(settings, version="1.2.3", salt=b"salt")
 
-    assert subscriptions.lines == STORIES["made"]
+    assert watched.lines == STORIES["made"]
     assert router.topics == Topics("base", ("re",))
 
 
@@ -2059,10 +2059,10 @@ def test_every_event_reaches_who_is_concerned_with_all_that_is_in_it(name, monke
 @pytest.mark.parametrize("name", [name for name in EVENTS if name != "failed"])
 def test_who_fails_is_named_with_what_it_was_doing(name, monkeypatch):
     """Whichever step of an event fails, the log line tells whose it was, and time goes on."""
-    subscriptions = Watched(monkeypatch)
+    watched = Watched(monkeypatch)
     for room, step in re.findall(r"^(\w+)\.(\w+)\(", "\n".join(STORIES[name]), re.MULTILINE):
-        event, lines = _happens(subscriptions, name, f"{room}.{step}")
-        notes = [e.fields for e in subscriptions.effects if isinstance(e, LogEntry)]
+        event, lines = _happens(watched, name, f"{room}.{step}")
+        notes = [e.fields for e in watched.effects if isinstance(e, LogEntry)]
         failed = [facts for facts in notes if isinstance(facts.get("exc_info"), Defect)]
         mine = [each for each in failed if each["doing"] == type(event).__name__]
         owners = {PART_OF.get(room, room), WHERE.get(name.split()[0]), "machine"} - {None}

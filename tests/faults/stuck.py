@@ -35,7 +35,7 @@ SHORT_S = 0.5
 class ShortSigns(LivenessRegistry):
     """Nobody may be silent for longer than half a second."""
 
-    def promise(self, name: str, within_s: float) -> None:
+    def expect(self, name: str, within_s: float) -> None:
         super().expect(name, min(within_s, SHORT_S))
 
 

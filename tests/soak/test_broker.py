@@ -25,7 +25,7 @@ async def test_the_oracle_notices_a_bridge_that_trusts_the_broker(tmp_path, monk
     monkeypatch.setattr(ReportDelivery, "_owe_again", lambda self, key: self._published.pop(key))
     monkeypatch.setattr("tests.soak.broker.AWAY", 1.0)
     monkeypatch.setattr("tests.soak.broker.WRITTEN_DOWN", 0.0)
-    monkeypatch.setattr("tests.soak.broker.DRAINED_WITHIN_S", 1.0)
+    monkeypatch.setattr("tests.soak.broker.DRAIN_TIMEOUT_S", 1.0)
     run = await soak(2, 2, tmp_path)
 
     assert run.oracle.missing

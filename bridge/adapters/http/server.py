@@ -237,7 +237,7 @@ class _Connection:
         """Answer until either side has enough.
 
         Raises:
-            Unanswerable, OSError, TimeoutError: The client went away or stalled.
+            ClientGone, OSError, TimeoutError: The client went away or stalled.
         """
         within_s = REQUEST_TIMEOUT_S
         while True:
@@ -300,7 +300,7 @@ class _Connection:
         """Send, and wait until the client took most of it.
 
         Raises:
-            Unanswerable: It does not take it.
+            ClientGone: It does not take it.
         """
         try:
             data = self._http.send(event)

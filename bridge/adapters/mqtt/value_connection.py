@@ -200,7 +200,9 @@ class ValueConnection:
 
     async def _serve(self, protocol: ValueProtocol, keepalive_s: int) -> None:
         async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(self._keep_alive(protocol, keepalive_s), name="mqtt-lane")
+            keeper = group.create_task(
+                self._keep_alive(protocol, keepalive_s), name="mqtt-value-connection"
+            )
             await asyncio.wait({protocol.lost})
             keeper.cancel()
 

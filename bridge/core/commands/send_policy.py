@@ -143,7 +143,7 @@ class SendPolicy:
         until_s = self._lagging.get(command.charger_id, 0.0)
         if not until_s or DYNAMIC_CURRENT not in command.spec.limits(command.argument):
             return 0.0
-        # Its answer is awaited: the lane is held anyhow, and looked at again when it is in.
+        # Its answer is awaited: the queue is held anyhow, and looked at again when it is in.
         return until_s if until_s < math.inf else now.mono_s
 
     def _paced_until_s(self, command: Command) -> float:

@@ -201,9 +201,9 @@ def key_from_correlation(charger_id: str, correlation: bytes | None) -> Idempote
 
 
 def _ttl_s(payload: Payload, dates: list[float], settings: CommandSettings) -> float:
-    """Return how long a command lives: the shortest wish, or else the configured time.
+    """Return how long a command lives: the shortest limit given, or else the configured time.
 
-    A wall clock that cannot be believed cannot judge ``expires_at``: it is then no wish.
+    A wall clock that cannot be believed cannot judge ``expires_at``: it is ignored then.
     """
     expiries = dates if payload.ttl_s is None else [*dates, payload.ttl_s]
     return min(MAX_TTL_S, *(expiries or [settings.ttl_s]))

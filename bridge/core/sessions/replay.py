@@ -2,7 +2,7 @@
 
 Rules:
 
-1. One wish at a time, :data:`MAX_REQUESTS` at most wait. Pages are read as the broker takes what
+1. One request at a time, :data:`MAX_REQUESTS` at most wait. Pages are read as the broker takes what
    was read before.
 2. A page begins where the last one ended. Reports that ended in the very same moment are told apart
    by their keys; a page of nothing but known ones ends the replay only when it is the last.
@@ -43,11 +43,11 @@ class Replay:
 
     @property
     def waiting(self) -> int:
-        """How many wishes are not fulfilled, the one under way included."""
+        """How many requests are not fulfilled, the one under way included."""
         return len(self._requests)
 
     def request(self, request: ReplayRequest) -> bool:
-        """Take a wish; False when too many wait or the same one does already."""
+        """Take a request; False when too many wait or the same one does already."""
         if len(self._requests) >= MAX_REQUESTS or request in self._requests:
             return False
         self._requests.append(request)
@@ -85,7 +85,7 @@ class Replay:
         return fresh
 
     def not_read(self, event: ReportsReadFailed) -> Iterator[Effect]:
-        """Give a wish up: whoever asked can ask again."""
+        """Give a request up: whoever asked can ask again."""
         self._reading = None
         yield LogEntry("warning", "session.replay_failed", {"error": str(event.error)})
         self._end()

@@ -84,27 +84,27 @@ def published(effects):
 
 def test_from_committed_to_settled():
     """Commit, publish, PUBACK, mark, and after the settle window done with."""
-    quota = Room()
-    quota.take(quota.room.connected(quota.now))
-    (report,) = published(quota.saved(row(1)))
-    assert quota.room.standing == ReportCounts(1, 0, 0, 0)
-    assert quota.take(quota.room.acked(report, 0, quota.now)) == [MarkPublished(f"{ONE}-1", 1)]
-    assert quota.room.standing == ReportCounts(0, 1, 0, 0)
-    quota.wait(SETTLE_S / 2)
+    room = Room()
+    room.take(room.room.connected(room.now))
+    (report,) = published(room.saved(row(1)))
+    assert room.room.standing == ReportCounts(1, 0, 0, 0)
+    assert room.take(room.room.acked(report, 0, room.now)) == [MarkPublished(f"{ONE}-1", 1)]
+    assert room.room.standing == ReportCounts(0, 1, 0, 0)
+    room.wait(SETTLE_S / 2)
 
     for _ in range(2):
-        assert quota.room.deadline_s() <= quota.now.mono_s + SETTLE_S / 2
-    assert quota.take([]) == []
-    assert SettleReports(((f"{ONE}-1", 1),)) in quota.wait(SETTLE_S / 2)
-    assert quota.room.standing == ReportCounts(0, 0, 0, 0)
+        assert room.room.deadline_s() <= room.now.mono_s + SETTLE_S / 2
+    assert room.take([]) == []
+    assert SettleReports(((f"{ONE}-1", 1),)) in room.wait(SETTLE_S / 2)
+    assert room.room.standing == ReportCounts(0, 0, 0, 0)
 
 
 def test_a_consumer_s_acknowledgement_settles_and_is_acknowledged_itself():
     """The message must not come again and again."""
-    quota = Room(row(1))
-    quota.take(quota.room.connected(quota.now))
+    room = Room(row(1))
+    room.take(room.room.connected(room.now))
 
-    assert quota.message(SessionAckTopic(), b"EH123456-1") == [
+    assert room.message(SessionAckTopic(), b"EH123456-1") == [
         Acknowledge(RECEIPT),
         SettleReports(((f"{ONE}-1", 1),)),
     ]
@@ -112,27 +112,27 @@ def test_a_consumer_s_acknowledgement_settles_and_is_acknowledged_itself():
 
 def test_a_link_that_never_holds_is_told_of_until_something_settles():
     """Time settles nothing there: somebody has to acknowledge, and has to know that."""
-    quota = Room(row(1))
+    room = Room(row(1))
     alert = "charger/bridge/alert/reports_unsettled"
     for _ in range(MAX_REDELIVERIES + 1):
-        out = quota.take(quota.room.connected(quota.now))
+        out = room.take(room.room.connected(room.now))
         (report,) = published(out)
-        quota.take(quota.room.acked(report, 0, quota.now))
-        quota.wait(SETTLE_S / 2)
-        quota.room.disconnected()
+        room.take(room.room.acked(report, 0, room.now))
+        room.wait(SETTLE_S / 2)
+        room.room.disconnected()
     (told,) = [e for e in out if getattr(e, "topic", "") == alert]
     assert b"acknowledge" in told.payload
 
-    assert Publish(alert, b"") in quota.message(SessionAckTopic(), b"EH123456-1")
+    assert Publish(alert, b"") in room.message(SessionAckTopic(), b"EH123456-1")
 
 
 @pytest.mark.parametrize("topic", [SessionAckTopic(), SessionReplayTopic()])
 @pytest.mark.parametrize(("payload", "retained"), [(b"{", False), (b"{}", True), (b"", False)])
 def test_what_cannot_be_read_or_is_retained_changes_nothing_and_is_noted(topic, payload, retained):
     """A retained acknowledgement would be said again at every start."""
-    quota = Room(row(1))
-    quota.take(quota.room.connected(quota.now))
-    ack, note = quota.message(topic, payload, retained=retained)
+    room = Room(row(1))
+    room.take(room.room.connected(room.now))
+    ack, note = room.message(topic, payload, retained=retained)
 
     assert ack == Acknowledge(RECEIPT)
     assert isinstance(note, LogEntry)
@@ -141,12 +141,12 @@ def test_what_cannot_be_read_or_is_retained_changes_nothing_and_is_noted(topic, 
 
 def test_a_replay_reads_the_store_and_publishes_again():
     """What was settled long ago goes out once more."""
-    quota = Room()
-    quota.take(quota.room.connected(quota.now))
-    _, read = quota.message(SessionReplayTopic(), b'{"since":"2026-11-22T12:00:00Z"}')
+    room = Room()
+    room.take(room.room.connected(room.now))
+    _, read = room.message(SessionReplayTopic(), b'{"since":"2026-11-22T12:00:00Z"}')
     assert (read.charger_id, read.since) == (None, NOON)
     settled = row(1, published=True, settled=True)
-    effects = quota.take(quota.room.reports_read(ReportsRead(read.read_id, (settled,)), quota.now))
+    effects = room.take(room.room.reports_read(ReportsRead(read.read_id, (settled,)), room.now))
 
     assert [message.tag for message in published(effects)] == [f"report:{ONE}-1:1"]
 
@@ -154,248 +154,248 @@ def test_a_replay_reads_the_store_and_publishes_again():
 def test_a_replay_goes_out_at_once_whatever_was_thought_of_the_consumers():
     """Case B6: reports are owed, nobody was there for minutes, and now somebody asks."""
     rows = [row(n) for n in range(1, 201)]
-    quota = Room(*rows)
-    (probe,) = published(quota.take(quota.room.connected(quota.now)))
+    room = Room(*rows)
+    (probe,) = published(room.take(room.room.connected(room.now)))
     for _ in range(9):  # nobody is there, and it is tried less and less often
-        quota.take(quota.room.acked(probe, 16, quota.now))
-        (probe,) = published(quota.wait(300))
-    quota.take(quota.room.acked(probe, 16, quota.now))
-    assert quota.room.standing.pending == len(rows)
-    effects = quota.message(SessionReplayTopic(), b"{}")
+        room.take(room.room.acked(probe, 16, room.now))
+        (probe,) = published(room.wait(300))
+    room.take(room.room.acked(probe, 16, room.now))
+    assert room.room.standing.pending == len(rows)
+    effects = room.message(SessionReplayTopic(), b"{}")
     sent = []
     for effect in effects:  # grows while it is walked through
         match effect:
             case ReadReports(read_id, _, since):
                 page = [one for one in rows if since is None or one.report.ended_at >= since]
                 found = ReportsRead(read_id, tuple(page))
-                effects += quota.take(quota.room.reports_read(found, quota.now))
+                effects += room.take(room.room.reports_read(found, room.now))
             case Publish(tag=tag) if tag:
                 sent.append(tag)
-                effects += quota.take(quota.room.acked(effect, 0, quota.now))
+                effects += room.take(room.room.acked(effect, 0, room.now))
 
     assert {tag.split(":")[1] for tag in sent} == {one.key for one in rows}
 
 
 def test_a_replay_of_one_charger_does_not_wait_for_another_s_consumer():
     """Case B6: hundreds are owed where nobody listens."""
-    quota = Room(*(row(n, charger_id="EH999999") for n in range(1, 301)))
-    (probe,) = published(quota.take(quota.room.connected(quota.now)))
-    quota.take(quota.room.acked(probe, 16, quota.now))
-    effects = quota.message(SessionReplayTopic(), b'{"charger":"EH123456"}')
+    room = Room(*(row(n, charger_id="EH999999") for n in range(1, 301)))
+    (probe,) = published(room.take(room.room.connected(room.now)))
+    room.take(room.room.acked(probe, 16, room.now))
+    effects = room.message(SessionReplayTopic(), b'{"charger":"EH123456"}')
     (probe,) = published(effects)  # whoever asks may be there for these too
-    effects += quota.take(quota.room.acked(probe, 16, quota.now))
+    effects += room.take(room.room.acked(probe, 16, room.now))
     (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
     found = ReportsRead(read.read_id, (row(1, settled=True),))
 
-    out = published(quota.take(quota.room.reports_read(found, quota.now)))
+    out = published(room.take(room.room.reports_read(found, room.now)))
     assert f"report:{ONE}-1:1" in [message.tag for message in out]
 
 
 def test_what_nobody_ever_asked_for_is_kept_and_the_first_consumer_gets_it():
     """Contract 6: not owed, no alarm; a replay brings it, and from then on reports are owed."""
-    quota = room_without_consumer()
-    (report,) = published(quota.saved(row(1)))
-    assert KeepReports(((f"{ONE}-1", 1),)) in quota.take(quota.room.acked(report, 16, quota.now))
-    assert quota.room.standing == ReportCounts(0, 0, 0, 0, kept=1)
-    quota.take(quota.room.tended(StoreMaintained(0.1, 2**30, kept=7), quota.now))
-    assert quota.room.standing.kept == 7  # the store counts those of earlier processes too
-    assert published(quota.wait(3600)) == []
-    assert published(quota.take(quota.room.connected(quota.now))) == []
-    _, read = quota.message(SessionReplayTopic(), b"{}")
+    room = room_without_consumer()
+    (report,) = published(room.saved(row(1)))
+    assert KeepReports(((f"{ONE}-1", 1),)) in room.take(room.room.acked(report, 16, room.now))
+    assert room.room.standing == ReportCounts(0, 0, 0, 0, kept=1)
+    room.take(room.room.tended(StoreMaintained(0.1, 2**30, kept=7), room.now))
+    assert room.room.standing.kept == 7  # the store counts those of earlier processes too
+    assert published(room.wait(3600)) == []
+    assert published(room.take(room.room.connected(room.now))) == []
+    _, read = room.message(SessionReplayTopic(), b"{}")
     kept = ReportsRead(read.read_id, (row(1, settled=True),))
-    (report,) = published(quota.take(quota.room.reports_read(kept, quota.now)))
-    assert MarkPublished(f"{ONE}-1", 1) in quota.take(quota.room.acked(report, 0, quota.now))
+    (report,) = published(room.take(room.room.reports_read(kept, room.now)))
+    assert MarkPublished(f"{ONE}-1", 1) in room.take(room.room.acked(report, 0, room.now))
 
-    (report,) = published(quota.saved(row(2)))
-    quota.take(quota.room.acked(report, 16, quota.now))
-    assert quota.room.standing.pending == 1
+    (report,) = published(room.saved(row(2)))
+    room.take(room.room.acked(report, 16, room.now))
+    assert room.room.standing.pending == 1
 
 
 def test_who_requires_acknowledgements_has_a_consumer():
     """Contract 6: the operator said so, and nothing is kept aside."""
-    quota = room_without_consumer(require_acknowledgement=True)
-    (report,) = published(quota.saved(row(1)))
-    quota.take(quota.room.acked(report, 16, quota.now))
+    room = room_without_consumer(require_acknowledgement=True)
+    (report,) = published(room.saved(row(1)))
+    room.take(room.room.acked(report, 16, room.now))
 
-    assert quota.room.standing.pending == 1
+    assert room.room.standing.pending == 1
 
 
 def room_without_consumer(**publish):
     """A room whose store was made just now, at a broker."""
     settings = replace(SETTINGS, publish=replace(SETTINGS.publish, **publish))
-    quota = Room()
-    alerts, next_id = quota.alerts, itertools.count(1).__next__
-    quota.room = SessionService(Topics(), settings, alerts, salt=b"salt", next_id=next_id)
-    quota.take(quota.room.opened(StoreOpened((), has_consumer=False), quota.now))
-    quota.take(quota.room.connected(quota.now))
-    return quota
+    room = Room()
+    alerts, next_id = room.alerts, itertools.count(1).__next__
+    room.room = SessionService(Topics(), settings, alerts, salt=b"salt", next_id=next_id)
+    room.take(room.room.opened(StoreOpened((), has_consumer=False), room.now))
+    room.take(room.room.connected(room.now))
+    return room
 
 
 def test_a_session_nobody_can_read_is_looked_up_within_a_minute_and_named_until_it_came():
     """Case B2: kept, named, asked for, and emptied when the list brought it."""
-    quota = Room()
-    (read,) = [e for e in quota.take(quota.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    quota.take(quota.room.reports_read(ReportsRead(read.read_id, ()), quota.now))
-    (call,) = [e for e in quota.wait(6) if isinstance(e, SendRequest)]
-    quota.take(quota.room.answered(CloudResponse(call.call_id, 200, b"[]"), quota.now))
-    quota.wait(1000)
-    at = quota.now.wall
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room.take(room.room.reports_read(ReportsRead(read.read_id, ()), room.now))
+    (call,) = [e for e in room.wait(6) if isinstance(e, SendRequest)]
+    room.take(room.room.answered(CloudResponse(call.call_id, 200, b"[]"), room.now))
+    room.wait(1000)
+    at = room.now.wall
     text = UnreadText(ONE, "{", "no JSON", "stream", at, at, session_id=7)
-    effects = quota.take(quota.room.unreadable(text, quota.now))
+    effects = room.take(room.room.unreadable(text, room.now))
     assert KeepText(text) in effects
-    assert quota.alerts.kinds == (f"session_unreadable/{ONE}",)
-    (call,) = [e for e in quota.wait(59) if isinstance(e, SendRequest)]
+    assert room.alerts.kinds == (f"session_unreadable/{ONE}",)
+    (call,) = [e for e in room.wait(59) if isinstance(e, SendRequest)]
 
     body = b'[{"id":7,"carConnected":"%b","carDisconnected":"%b","kiloWattHours":1}]' % (
         iso_utc(at - HOUR).encode(),
         iso_utc(at).encode(),
     )
-    effects = quota.take(quota.room.answered(CloudResponse(call.call_id, 200, body), quota.now))
+    effects = room.take(room.room.answered(CloudResponse(call.call_id, 200, body), room.now))
     (saved,) = [effect.report for effect in effects if isinstance(effect, SaveReport)]
-    effects = quota.take(quota.room.saved(ReportSaved(*entered(saved, ())), quota.now))
+    effects = room.take(room.room.saved(ReportSaved(*entered(saved, ())), room.now))
     assert ForgetTexts((text.key,)) in effects
-    assert quota.alerts.kinds == ()
+    assert room.alerts.kinds == ()
 
 
 def test_a_replay_that_waits_already_is_not_asked_for_twice():
     """Impatience costs a line in the log."""
-    quota = Room()
-    quota.message(SessionReplayTopic(), b"{}")
+    room = Room()
+    room.message(SessionReplayTopic(), b"{}")
 
-    assert [type(e) for e in quota.message(SessionReplayTopic(), b"{}")] == [Acknowledge, LogEntry]
+    assert [type(e) for e in room.message(SessionReplayTopic(), b"{}")] == [Acknowledge, LogEntry]
 
 
 def test_a_replay_that_cannot_be_read_is_given_up():
     """The store is in trouble; whoever asked can ask again."""
-    quota = Room()
-    _, read = quota.message(SessionReplayTopic(), b"{}")
+    room = Room()
+    _, read = room.message(SessionReplayTopic(), b"{}")
     event = ReportsReadFailed(read.read_id, StoreError("gone"))
 
-    assert [e.event for e in quota.take(quota.room.reports_not_read(event, quota.now))] == [
+    assert [e.event for e in room.take(room.room.reports_not_read(event, room.now))] == [
         "session.replay_failed"
     ]
 
 
 def test_a_report_that_cannot_be_committed_is_an_alert_and_is_tried_again():
     """In a minute, and at once when the store is well again; nothing is said of it before."""
-    quota = Room()
-    quota.take(quota.room.connected(quota.now))
+    room = Room()
+    room.take(room.room.connected(room.now))
     event = ReportSaveFailed(REPORT, StoreFull("no space", hint="free some"))
-    effects = quota.take(quota.room.not_saved(event, quota.now))
-    assert "storage" in quota.alerts.kinds
+    effects = room.take(room.room.not_saved(event, room.now))
+    assert "storage" in room.alerts.kinds
     assert published(effects) == []
-    assert quota.room.standing.unsaved == 1
-    assert quota.wait(59) == []
-    assert SaveReport(REPORT) in quota.wait(1)
+    assert room.room.standing.unsaved == 1
+    assert room.wait(59) == []
+    assert SaveReport(REPORT) in room.wait(1)
 
-    again = quota.take(quota.room.not_saved(event, quota.now))
+    again = room.take(room.room.not_saved(event, room.now))
     assert not [e for e in again if isinstance(e, LogEntry)]
-    assert SaveReport(REPORT) in quota.take(quota.room.opened(StoreOpened(()), quota.now))
+    assert SaveReport(REPORT) in room.take(room.room.opened(StoreOpened(()), room.now))
 
 
 def test_the_cloud_is_asked_for_what_did_not_reach_us():
     """Charger served, store read, stream open, cloud asked, sessions saved."""
-    quota = Room()
-    (read,) = [e for e in quota.take(quota.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    quota.take(quota.room.reports_read(ReportsRead(read.read_id, (row(1),)), quota.now))
-    quota.room.stream_opened(quota.now)
-    (call,) = [e for e in quota.wait(6) if isinstance(e, SendRequest)]
-    assert quota.room.owns(call.call_id)
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room.take(room.room.reports_read(ReportsRead(read.read_id, (row(1),)), room.now))
+    room.room.stream_opened(room.now)
+    (call,) = [e for e in room.wait(6) if isinstance(e, SendRequest)]
+    assert room.room.owns(call.call_id)
     body = (
         b'[{"id":2,"carConnected":"2026-11-22T13:00:00Z",'
         b'"carDisconnected":"2026-11-22T14:00:00Z","kiloWattHours":1}]'
     )
-    effects = quota.take(quota.room.answered(CloudResponse(call.call_id, 200, body), quota.now))
+    effects = room.take(room.room.answered(CloudResponse(call.call_id, 200, body), room.now))
 
     assert [e.report.session_id for e in effects if isinstance(e, SaveReport)] == [2]
-    assert not quota.room.owns(call.call_id)
+    assert not room.room.owns(call.call_id)
 
 
 def test_a_cloud_that_does_not_answer_is_noted():
     """And asked again later."""
-    quota = Room()
-    (read,) = [e for e in quota.take(quota.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    quota.take(quota.room.reports_read(ReportsRead(read.read_id, ()), quota.now))
-    (call,) = [e for e in quota.wait(6) if isinstance(e, SendRequest)]
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room.take(room.room.reports_read(ReportsRead(read.read_id, ()), room.now))
+    (call,) = [e for e in room.wait(6) if isinstance(e, SendRequest)]
     event = CloudFailed(call.call_id, CloudUnavailable("down"))
 
-    (note,) = quota.take(quota.room.failed(event, quota.now))
+    (note,) = room.take(room.room.failed(event, room.now))
     assert note.event == "session.backfill_failed"
 
 
 def test_a_store_that_could_not_be_read_is_read_again_when_it_opens():
     """Backfill waits for it."""
-    quota = Room()
-    (read,) = [e for e in quota.take(quota.room.serve((ONE,))) if isinstance(e, ReadReports)]
+    room = Room()
+    (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
     event = ReportsReadFailed(read.read_id, StoreError("gone"))
-    assert quota.take(quota.room.reports_not_read(event, quota.now)) == []
+    assert room.take(room.room.reports_not_read(event, room.now)) == []
 
-    effects = quota.take(quota.room.opened(StoreOpened((), damaged=1), quota.now))
+    effects = room.take(room.room.opened(StoreOpened((), damaged=1), room.now))
     assert [type(e) for e in effects] == [ReadReports]
 
 
 def test_rows_nobody_waits_for_any_more_change_nothing():
     """A read whose asker gave up is answered late."""
-    quota = Room()
+    room = Room()
     late = ReportsRead(99, (row(1),))
 
-    assert quota.take(quota.room.reports_read(late, quota.now)) == []
+    assert room.take(room.room.reports_read(late, room.now)) == []
     gone = ReportsReadFailed(99, StoreError("gone"))
-    assert quota.take(quota.room.reports_not_read(gone, quota.now)) == []
+    assert room.take(room.room.reports_not_read(gone, room.now)) == []
 
 
 def test_a_new_report_of_the_time_of_a_text_nobody_can_read_is_its_session():
     """A repeated one is another's: it was known before the text came."""
-    quota = Room()
+    room = Room()
     at = row(3).report.ended_at
     for reason in "ab":
         text = UnreadText(ONE, reason, "no JSON", "stream", at, at)
-        quota.take(quota.room.unreadable(text, quota.now))
-    assert not [e for e in quota.saved(row(3, revision=2)) if isinstance(e, ForgetTexts)]
-    assert not [e for e in quota.saved(row(3), changed=False) if isinstance(e, ForgetTexts)]
-    assert [e for e in quota.saved(row(3)) if isinstance(e, ForgetTexts)]
-    assert quota.alerts.kinds == ()
+        room.take(room.room.unreadable(text, room.now))
+    assert not [e for e in room.saved(row(3, revision=2)) if isinstance(e, ForgetTexts)]
+    assert not [e for e in room.saved(row(3), changed=False) if isinstance(e, ForgetTexts)]
+    assert [e for e in room.saved(row(3)) if isinstance(e, ForgetTexts)]
+    assert room.alerts.kinds == ()
 
 
 def test_sessions_whose_times_cannot_be_are_named():
     """When they are stored, and after a start when the store is read."""
     doubted = replace(row(1), report=replace(row(1).report, doubtful=("started_at",)))
-    quota, again = Room(), Room()
-    quota.saved(doubted)
+    room, again = Room(), Room()
+    room.saved(doubted)
     (read,) = again.take(again.room.serve([ONE]))
     again.take(again.room.reports_read(ReportsRead(read.read_id, (doubted,)), again.now))
 
-    assert quota.alerts.kinds == again.alerts.kinds == ("session_clock",)
+    assert room.alerts.kinds == again.alerts.kinds == ("session_clock",)
 
 
 @pytest.mark.parametrize("is_shown", [True, False])
 def test_the_choice_about_personal_data_reaches_the_delivery(is_shown):
     """A tag is shown as it is only where the operator wants it."""
     publish = replace(SETTINGS.publish, personal_data=is_shown)
-    quota = Room(row(1), settings=replace(SETTINGS, publish=publish))
-    (report,) = published(quota.take(quota.room.connected(quota.now)))
+    room = Room(row(1), settings=replace(SETTINGS, publish=publish))
+    (report,) = published(room.take(room.room.connected(room.now)))
 
     assert (TAG.encode() in report.payload) is is_shown
 
 
 def test_that_a_broker_holds_nothing_reaches_the_delivery():
     """What it took there is neither published nor settled, however long ago."""
-    quota = Room(row(1))
-    (report,) = published(quota.take(quota.room.connected(quota.now, holds=False)))
-    assert quota.take(quota.room.acked(report, 0, quota.now)) == []
-    assert [e for e in quota.wait(SETTLE_S) if isinstance(e, SettleReports)] == []
-    assert quota.room.standing == ReportCounts(1, 0, 0, 0)
+    room = Room(row(1))
+    (report,) = published(room.take(room.room.connected(room.now, holds=False)))
+    assert room.take(room.room.acked(report, 0, room.now)) == []
+    assert [e for e in room.wait(SETTLE_S) if isinstance(e, SettleReports)] == []
+    assert room.room.standing == ReportCounts(1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("lost", [{"quarantined": "x"}, {"damaged": 1}, {"incomplete": True}])
 def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month(lost):
     """Whichever way the store says that something of it is gone."""
-    quota = Room()
-    opened = quota.take(quota.room.serve([ONE]))
-    opened += quota.take(quota.room.opened(StoreOpened((row(99),), **lost), quota.now))
+    room = Room()
+    opened = room.take(room.room.serve([ONE]))
+    opened += room.take(room.room.opened(StoreOpened((row(99),), **lost), room.now))
     for read in [effect for effect in opened if isinstance(effect, ReadReports)]:
-        quota.take(quota.room.reports_read(ReportsRead(read.read_id, (row(99),)), quota.now))
-    (call,) = [effect for effect in quota.wait(10) if isinstance(effect, SendRequest)]
+        room.take(room.room.reports_read(ReportsRead(read.read_id, (row(99),)), room.now))
+    (call,) = [effect for effect in room.wait(10) if isinstance(effect, SendRequest)]
 
     assert (NOON + 100 * HOUR - timedelta(days=31)).strftime("%Y-%m-%d") in call.request.path
 
@@ -403,9 +403,9 @@ def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month(lost):
 def test_where_no_subscriber_is_required_the_setting_reaches_the_delivery():
     """The broker's word that nobody listens is then as good as any other."""
     settings = replace(SETTINGS, publish=replace(SETTINGS.publish, require_subscriber=False))
-    quota = Room(row(1), settings=settings)
-    (report,) = published(quota.take(quota.room.connected(quota.now)))
-    assert MarkPublished(f"{ONE}-1", 1) in quota.take(quota.room.acked(report, 16, quota.now))
+    room = Room(row(1), settings=settings)
+    (report,) = published(room.take(room.room.connected(room.now)))
+    assert MarkPublished(f"{ONE}-1", 1) in room.take(room.room.acked(report, 16, room.now))
 
 
 def test_what_happened_counts_in_the_next_deadline():
@@ -456,21 +456,21 @@ def test_what_happened_counts_in_the_next_deadline():
 
 def test_the_store_is_tended_and_its_size_told():
     """Retention has its turn."""
-    quota = Room()
-    assert [type(e) for e in quota.wait(60)] == [MaintainStore]
-    quota.take(quota.room.tended(StoreMaintained(0.9, 2**30), quota.now))
+    room = Room()
+    assert [type(e) for e in room.wait(60)] == [MaintainStore]
+    room.take(room.room.tended(StoreMaintained(0.9, 2**30), room.now))
 
-    assert quota.alerts.kinds == ("storage_filling",)
+    assert room.alerts.kinds == ("storage_filling",)
 
 
 def test_without_a_connection_everything_waits():
     """And goes out when there is one."""
-    quota = Room(row(1))
-    quota.take(quota.room.connected(quota.now))
-    quota.room.disconnected()
-    assert published(quota.saved(row(2, charger_id="EH999999"))) == []
+    room = Room(row(1))
+    room.take(room.room.connected(room.now))
+    room.room.disconnected()
+    assert published(room.saved(row(2, charger_id="EH999999"))) == []
 
-    assert len(published(quota.take(quota.room.connected(quota.now)))) == 2
+    assert len(published(room.take(room.room.connected(room.now)))) == 2
 
 
 class Life(RuleBasedStateMachine):
