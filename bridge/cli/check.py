@@ -10,7 +10,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.mqtt.client import check_connection
 from bridge.adapters.mqtt.tls import client_context
-from bridge.adapters.state_files.plain_file import kind
+from bridge.adapters.state_files.plain_file import kind, reason
 from bridge.adapters.state_files.private_file import OUR_FILES
 from bridge.adapters.store.sqlite.database_file import require_files
 from bridge.core.topics import Topics
@@ -30,7 +30,7 @@ def store_problem(path: Path) -> str | None:
         if found := kind(beside):
             return f"{beside} is {found}; remove it"
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        return f"no permission to read and write {path}"
+        return f"no permission to read and write {path} for uid {os.geteuid()}"
     return folder_problem(path)
 
 
@@ -46,7 +46,7 @@ def folder_problem(path: Path) -> str | None:
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
-        return f"cannot write in {folder}: {error.strerror}"
+        return f"cannot write in {folder}: {reason(error)}"
 
 
 def tls_problem(tls: TlsSettings) -> str | None:

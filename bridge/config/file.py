@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import yaml
 
-from bridge.adapters.state_files.plain_file import NotText, read_plain, text_of
+from bridge.adapters.state_files.plain_file import NotText, read_plain, reason, text_of
 from bridge.config.kinds import shown
 
 MAX_FILE_BYTES = 256 * 1024
@@ -147,8 +147,8 @@ def read_file(path: Path) -> Document:
     try:
         raw = read_plain(path, MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a usable path"
-        return _unreadable(f"{path}: cannot be read: {reason}")
+        why = reason(exc) if isinstance(exc, OSError) else "not a usable path"
+        return _unreadable(f"{path}: cannot be read: {why}")
     if len(raw) > MAX_FILE_BYTES:
         return _unreadable(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB")
     try:

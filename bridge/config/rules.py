@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.adapters.state_files.plain_file import open_plain
+from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.easee.command_catalogue import CATALOGUE
 
@@ -50,7 +50,7 @@ def _readable(path: str) -> Callable[[Get], Iterator[str]]:
         try:
             os.close(open_plain(name))
         except OSError as exc:
-            yield f"{path}: cannot read {shown_path(Path(name))}: {exc.strerror}"
+            yield f"{path}: cannot read {shown_path(Path(name))}: {reason(exc)}"
 
     return rule
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bridge.adapters.mqtt.connect_errors import AttemptFailed
-from bridge.adapters.state_files.plain_file import NotText, read_plain, refuse_wide
+from bridge.adapters.state_files.plain_file import NotText, read_plain, reason, refuse_wide
 from bridge.settings import TlsSettings
 
 # Enough to tell UTF-16; what follows may be comments in any encoding.
@@ -93,7 +93,7 @@ def _look_at(setting: str, path: str) -> None:
     except FileNotFoundError:
         raise AttemptFailed(f"{setting}: no such file: {path}") from None
     except OSError as exc:
-        raise AttemptFailed(f"{setting}: {path}: {exc.strerror}") from exc
+        raise AttemptFailed(f"{setting}: {path}: {reason(exc)}") from exc
     except NotText as exc:
         raise AttemptFailed(f"{setting}: {path} {exc}") from None
 
@@ -101,4 +101,4 @@ def _look_at(setting: str, path: str) -> None:
 def _unusable(setting: str, path: str, error: OSError) -> AttemptFailed:
     if isinstance(error, ssl.SSLError):
         return AttemptFailed(f"{setting}: {path} holds no usable certificate or key")
-    return AttemptFailed(f"{setting}: {path}: {error.strerror or error}")
+    return AttemptFailed(f"{setting}: {path}: {reason(error)}")

@@ -43,6 +43,14 @@ def require_plain(path: str | Path) -> None:
     _refuse(kind(path), path)
 
 
+def reason(error: OSError) -> str:
+    """Return why a file cannot be used, with the user's number where that is what is wrong."""
+    text = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{text} for uid {os.geteuid()}"
+    return text
+
+
 def open_plain(path: str | Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
     """Open a file and nothing else, never waiting; return its descriptor.
 

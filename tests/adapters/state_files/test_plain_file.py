@@ -1,6 +1,7 @@
 """Files that people name: never waited for, opened only when they are files, read as meant."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bridge.adapters.state_files.plain_file import (
     kind,
     open_plain,
     read_plain,
+    reason,
     require_plain,
     text_of,
 )
@@ -111,3 +113,16 @@ def test_any_bytes_are_text_or_are_not(raw):
     """Nothing but the named error comes of a file's content."""
     with contextlib.suppress(NotText):
         assert not text_of(raw).startswith("\ufeff")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_missing_right_names_the_user(number):
+    """In a container the number of the user is what the owner of a volume must be."""
+    assert reason(OSError(number, "no")) == f"no for uid {os.geteuid()}"
+
+
+def test_every_other_reason_is_the_systems_own():
+    """Without a text of the system's there is the error's, or its kind."""
+    assert reason(OSError(errno.ENOENT, "No such file")) == "No such file"
+    assert reason(OSError("odd")) == "odd"
+    assert reason(OSError()) == "OSError"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.plain_file import kind, open_plain
+from bridge.adapters.state_files.plain_file import kind, open_plain, reason
 from bridge.adapters.store.sqlite.quota import HINT, Quota
 from bridge.adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, lenient_text
 from bridge.errors import StoreError, StoreFull, StoreLocked
@@ -304,7 +304,7 @@ def translated(error: BaseException) -> StoreError:
             ours = StoreFull("the disk is full", hint=HINT)
         case OSError():
             ours = StoreError(
-                f"store: {error.strerror}: {error.filename}",
+                f"store: {reason(error)}: {error.filename}",
                 hint="check that the store's directory exists and is writable for this user",
             )
         case _:
