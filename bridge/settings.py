@@ -223,3 +223,18 @@ class Settings:
         """The folder of the small files that are kept between two runs: that of ``store.path``."""
         folder, slash, _ = self.store.path.rstrip("/").rpartition("/")
         return folder.rstrip("/") or slash or "."
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used.
+
+    Attributes:
+        settings: The settings.
+        warnings: What an operator may want to change, a sentence each.
+        overridden: Keys of the file that the environment sets to another value.
+    """
+
+    settings: Settings
+    warnings: tuple[str, ...]
+    overridden: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ from bridge.errors import (
     StoreError,
     TaskFailed,
 )
-from bridge.settings import LogSettings, Settings
+from bridge.settings import Loaded, LogSettings, Settings
 
 PROGRAM = "charger-bridge"
 FAILED = 1
@@ -76,8 +76,10 @@ def _failed(error: BaseException) -> int:
         hint = getattr(error, "hint", "")
         _complain(f"{error}; {hint}" if hint else str(error))
     elif isinstance(error, OSError):
+        from bridge.adapters.state_files.plain_file import reason  # noqa: PLC0415 - rule 1
+
         is_named = error.filename is not None and error.strerror
-        _complain(f"{error.filename}: {error.strerror}" if is_named else str(error))
+        _complain(f"{error.filename}: {reason(error)}" if is_named else str(error))
     else:
         _complain(f"internal error: {type(error).__name__}: {error}")
         _trace(error)
@@ -113,10 +115,8 @@ class _Parser(argparse.ArgumentParser):
 # -- configuration -----------------------------------------------------------------------------
 
 
-def _load(
-    arguments: Arguments, *, quiet: bool = True, secrets: bool = True
-) -> tuple[Settings, tuple[str, ...]]:
-    """Load the configuration and its warnings; from now on logs hide its secrets.
+def _load(arguments: Arguments, *, quiet: bool = True, secrets: bool = True) -> Loaded:
+    """Load the configuration; from now on logs hide its secrets.
 
     Args:
         arguments: The command line.
@@ -135,10 +135,10 @@ def _load(
     at_info = quiet and settings.log.level == "info"
     logs.configure(replace(settings.log, level="warning") if at_info else settings.log)
     logs.install_excepthooks()
-    return settings, loaded.warnings
+    return loaded
 
 
-def _prepare(arguments: Arguments, *, quiet: bool) -> tuple[Settings, tuple[str, ...]]:
+def _prepare(arguments: Arguments, *, quiet: bool) -> Loaded:
     """Do everything that comes before the first connection.
 
     Raises:
@@ -146,12 +146,13 @@ def _prepare(arguments: Arguments, *, quiet: bool) -> tuple[Settings, tuple[str,
     """
     from bridge.cli.check import store_problem, tls_problem  # noqa: PLC0415 - rule 1
 
-    settings, warnings = _load(arguments, quiet=quiet)
+    loaded = _load(arguments, quiet=quiet)
+    settings = loaded.settings
     store, tls = store_problem(Path(settings.store.path)), tls_problem(settings.mqtt.tls)
     problems = ((f"store.path: {store}",) if store else ()) + ((tls,) if tls else ())
     if problems:
         raise ConfigError(problems)
-    return settings, warnings
+    return loaded
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
@@ -172,9 +173,12 @@ def _run(arguments: Arguments) -> int:
     process_tuning.load_libraries()
     import structlog  # noqa: PLC0415 - rule 1
 
-    settings, warnings = _prepare(arguments, quiet=False)
-    for warning in warnings:
+    loaded = _prepare(arguments, quiet=False)
+    settings = loaded.settings
+    for warning in loaded.warnings:
         structlog.get_logger().warning("config.unwise", detail=warning)
+    if loaded.overridden:
+        structlog.get_logger().info("config.environment_wins", keys=loaded.overridden)
     from bridge import app  # noqa: PLC0415 - rule 1; a wrong configuration need not wait for it
     from bridge.config import loading as config  # noqa: PLC0415 - rule 1
 
@@ -202,9 +206,12 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: Arguments) -> int:
-    settings, warnings = _prepare(arguments, quiet=True)
-    for warning in warnings:
+    loaded = _prepare(arguments, quiet=True)
+    settings = loaded.settings
+    for warning in loaded.warnings:
         _complain(f"warning: {warning}")
+    for key in loaded.overridden:
+        _say(f"{key}: the environment has another value than the file, and wins")
     if arguments.connect:
         status = asyncio.run(_connect(settings))
         if status:
@@ -240,10 +247,10 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(arguments: Arguments) -> int:
-    settings, warnings = _load(arguments)
+    loaded = _load(arguments)
     from bridge.cli import doctor  # noqa: PLC0415 - rule 1
 
-    return doctor.run(settings, warnings, arguments.output)
+    return doctor.run(loaded.settings, loaded.warnings, arguments.output)
 
 
 # -- setup -------------------------------------------------------------------------------------
@@ -341,7 +348,7 @@ def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sessions(arguments: Arguments) -> int:
-    settings, _ = _load(arguments, secrets=False)
+    settings = _load(arguments, secrets=False).settings
     return int(arguments.sessions_run(settings, arguments))
 
 
@@ -357,7 +364,7 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _topics(arguments: Arguments) -> int:
-    settings, _ = _load(arguments, secrets=False)
+    settings = _load(arguments, secrets=False).settings
     _say(TOPIC_FORMATS[arguments.format](settings))
     return 0
 

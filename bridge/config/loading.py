@@ -11,36 +11,23 @@ Rules:
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.adapters.state_files.plain_file import NotText, as_meant, open_plain, text_of
+from bridge.adapters.state_files.plain_file import NotText, as_meant, open_plain, reason, text_of
 from bridge.config.file import InvalidNode, Scalar, Section, Sequence, read_file, read_list
 from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
 from bridge.config.kinds import SWITCH, SWITCH_WORDS, InvalidValue, shown
 from bridge.config.rules import ADVICE, RULES, shown_path
 from bridge.errors import ConfigError
-from bridge.settings import Secret, Settings, TlsSettings
+from bridge.settings import Loaded, Secret, Settings, TlsSettings
 
 # Stands for a secret that nobody asked for.
 NOT_READ: Final = "a secret that was not read"
 MAX_SECRET_BYTES = 4096
 MAX_NAME_LENGTH = 120
 MAX_HINTS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A configuration that can be used.
-
-    Attributes:
-        settings: The settings.
-        warnings: What an operator may want to change, a sentence each.
-    """
-
-    settings: Settings
-    warnings: tuple[str, ...]
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -77,6 +64,7 @@ def load_with_warnings(
         if not document.is_read:
             raise ConfigError(tuple(loader.problems))
         loader.take_section("", document.root)
+    written = dict(loader.values)
     loader.take_environment()
     if secrets:
         loader.take_secrets()
@@ -85,7 +73,8 @@ def load_with_warnings(
     loader.check()
     if loader.problems:
         raise ConfigError(tuple(loader.problems))
-    return Loaded(_settings(loader.values), tuple(loader.warnings))
+    overridden = tuple(path for path in written if written[path] != loader.values[path])
+    return Loaded(_settings(loader.values), tuple(loader.warnings), overridden)
 
 
 class _Loader:
@@ -270,8 +259,8 @@ class _Loader:
                 mode = os.fstat(stream.fileno()).st_mode
                 raw = stream.read(MAX_SECRET_BYTES + 1)
         except (OSError, ValueError) as exc:
-            reason = getattr(exc, "strerror", None) or "not a usable path"
-            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {reason}")
+            why = reason(exc) if isinstance(exc, OSError) else "not a usable path"
+            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {why}")
             return
         try:
             text = text_of(raw)

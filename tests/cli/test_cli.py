@@ -260,7 +260,7 @@ def test_a_file_that_cannot_be_written_is_named_first(capsys):
     cli._failed(PermissionError(13, "Permission denied", "charger-bridge-doctor.zip"))
 
     assert capsys.readouterr().err == (
-        "charger-bridge: charger-bridge-doctor.zip: Permission denied\n"
+        f"charger-bridge: charger-bridge-doctor.zip: Permission denied for uid {os.geteuid()}\n"
     )
 
 

@@ -812,3 +812,17 @@ def test_no_other_message_of_the_configuration_shows_an_example():
     assert sorted(shown) == sorted(
         [", e.g. [", ", e.g. ", "must end in the path of the hub, e.g. " + HUB]
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "variable", "overridden"),
+    [("file.lan", "other.lan", ("mqtt.host",)), ("same.lan", "same.lan", ())],
+)
+def test_what_the_environment_overrides_is_told(tmp_path, written, variable, overridden):
+    """A key of the file is named where the environment has another value for it, and only there."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"easee: {{username: a@example.com}}\nmqtt: {{host: {written}}}\n")
+    environ = {"CHARGER_BRIDGE_EASEE__PASSWORD": "x" * 8, "CHARGER_BRIDGE_MQTT__HOST": variable}
+    environ["CHARGER_BRIDGE_MQTT__PORT"] = "1884"
+    loaded = load_with_warnings(path, environ)
+    assert (loaded.settings.mqtt.host, loaded.overridden) == (variable, overridden)

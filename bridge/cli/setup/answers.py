@@ -18,9 +18,9 @@ from typing import Final
 
 from bridge.config.keys import BY_PATH, KEYS, SECTIONS, Key
 from bridge.config.kinds import InvalidValue
-from bridge.config.loading import Loaded, load_with_warnings
+from bridge.config.loading import load_with_warnings
 from bridge.errors import ConfigError
-from bridge.settings import Secret
+from bridge.settings import Loaded, Secret
 
 EASEE_PASSWORD: Final = "easee.password"  # noqa: S105 - the path of a key
 MQTT_PASSWORD: Final = "mqtt.password"  # noqa: S105 - the path of a key
