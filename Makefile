@@ -33,7 +33,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
-.PHONY: audit fuzz sbom test-pythons test-locks
+.PHONY: audit fuzz release test-packages test-pythons test-locks
 .PHONY: simulate-faults simulate-sessions
 
 demo: $(VENV)/.demo
@@ -50,7 +50,7 @@ lint:
 
 types:
 	mypy
-	mypy tools
+	mypy tools deploy
 
 imports:
 	lint-imports
@@ -171,11 +171,23 @@ soak-stop: $(VENV)/.dev mosquitto
 audit: $(VENV)/.audit
 	@PATH="$(CURDIR)/$(VENV)/audit/bin:$$PATH" python tools/audit.py
 
-# What a released bridge consists of, as CycloneDX, from its lock file.
-sbom: $(VENV)/.audit
-	@mkdir -p dist
-	@PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements requirements/run.txt \
-		--pyproject pyproject.toml --output-reproducible --validate -o dist/charger-bridge.cdx.json
+# Everything that is released, in dist, each file built twice and compared; root alone can build the
+# images. IMAGES="amd64 arm64": on a machine that can run both, or with qemu-user-static.
+release: $(VENV)/.dev $(VENV)/.audit
+	python -m tools.release dist --twice
+	@tools/need.sh buildah buildah
+	@tools/need.sh mmdebstrap mmdebstrap
+	for each in $(or $(IMAGES),amd64); do python -m tools.image dist --architecture $$each --twice || exit; done
+	$(VENV)/audit/bin/python -m tools.sbom dist
+
+# What `make release` left, installed, run, upgraded and removed in fresh Debians; as root.
+# ROOTS_HOME: where those Debians are kept.
+test-packages: $(VENV)/.dev mosquitto
+	@tools/need.sh debootstrap debootstrap
+	@tools/need.sh systemd-nspawn systemd-container
+	@tools/need.sh buildah buildah
+	@tools/need.sh crun crun
+	RELEASE=dist python -m pytest tests/packages $(ARGS)
 
 fmt: $(VENV)/.dev
 	ruff check --fix .
@@ -203,7 +215,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 
