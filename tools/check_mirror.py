@@ -34,6 +34,8 @@ SCENARIOS = {
     "faults",
     "fuzz",
     "locks",
+    "packages",
+    "release",
     "security",
     "simulation",
     "soak",
