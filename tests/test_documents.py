@@ -162,6 +162,10 @@ def raised() -> Iterator[str]:
                     yield kind.value
                 elif isinstance(kind, ast.Name) and kind.id.isupper():
                     yield getattr(importlib.import_module(name), kind.id)
+    for path in sorted((ROOT / "bridge" / "adapters" / "store").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "StoreProblem":
+                yield ast.literal_eval(node.args[0])
 
 
 @pytest.mark.parametrize("kind", sorted(set(raised())))

@@ -22,6 +22,7 @@ WITHOUT_TESTS = {
     "core/records/moment.py",
     "core/records/observation.py",
     "core/records/source_receipt.py",
+    "core/records/store_problem.py",
     "core/records/stored_report.py",
     "core/messages.py",
     "ports.py",

@@ -13,6 +13,7 @@ from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.store_problem import StoreProblem
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.errors import CloudError, StoreError
@@ -280,21 +281,15 @@ class StoreOpened:
 
     Attributes:
         owed: Reports that are not settled, oldest end first.
-        quarantined: Where a store that could not be read was moved to; empty when there was none.
-        damaged: How many rows fail their check and are left out.
+        problems: What was lost or is damaged.
         commands: An earlier process's, oldest first; empty when the store became well again.
-        salvaged: How many rows were saved out of damaged parts.
-        incomplete: What was committed last may be missing.
         texts: What should be sessions and could not be read.
         has_consumer: Somebody took a report since the store was made.
     """
 
     owed: tuple[StoredReport, ...]
-    quarantined: str = ""
-    damaged: int = 0
+    problems: tuple[StoreProblem, ...] = ()
     commands: tuple[CommandRow, ...] = ()
-    salvaged: int = 0
-    incomplete: bool = False
     texts: tuple[UnreadText, ...] = ()
     has_consumer: bool = True
 

@@ -678,29 +678,8 @@ class Router:
     def _store_opened(self, event: StoreOpened, now: Timestamp) -> Iterator[Effect]:
         self._status.store_ok = True
         yield from self._alerts.clear("storage")
-        if event.quarantined:
-            yield from self._alerts.raise_(
-                "store_replaced",
-                f"the store was damaged; it was set aside as {event.quarantined},"
-                f" and {event.salvaged} rows of it were saved"
-                f"{'; not all of it could be looked through' * event.incomplete}",
-                "check the disk, and keep that file; what is missing is looked up in the cloud",
-                now,
-            )
-        elif event.incomplete:
-            yield from self._alerts.raise_(
-                "store_incomplete",
-                f"a part of the store was gone or damaged; {event.salvaged} rows of it were saved",
-                "check the disk; what is missing is looked up in the cloud",
-                now,
-            )
-        if event.damaged:
-            yield from self._alerts.raise_(
-                "reports_damaged",
-                f"{event.damaged} stored rows fail their check and are not used",
-                "check the disk; what is missing is looked up in the cloud",
-                now,
-            )
+        for problem in event.problems:
+            yield from self._alerts.raise_(problem.kind, problem.message, problem.hint, now)
         yield from self._contained.run("sessions", self._sessions.opened, event, now)
         yield from self._contained.run("journal", self._commands.opened, event.commands, now)
 

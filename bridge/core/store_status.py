@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bridge.core.events import StoreOpened
 from bridge.core.records.command_row import CommandRow
+from bridge.core.records.store_problem import StoreProblem
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 
@@ -17,20 +18,14 @@ class StoreContents:
             taken by the broker, and wait for a consumer or for the settle window.
         commands: Every command still kept, oldest first: those without an answer go on, those
             with one are remembered.
-        quarantined: Where a file that could not be used was moved to; empty when there was none.
-        damaged: How many rows fail their check; they stay in the file and are not handed out.
-        salvaged: How many rows were saved out of damaged parts; they are among the others.
-        incomplete: The write-ahead log was gone: what was committed last may be missing.
+        problems: What was lost or is damaged; the cloud is asked for what may be missing.
         texts: What should be sessions and could not be read, oldest first.
         has_consumer: Somebody took a report since the store was made.
     """
 
     owed: tuple[StoredReport, ...] = ()
     commands: tuple[CommandRow, ...] = ()
-    quarantined: str = ""
-    damaged: int = 0
-    salvaged: int = 0
-    incomplete: bool = False
+    problems: tuple[StoreProblem, ...] = ()
     texts: tuple[UnreadText, ...] = ()
     has_consumer: bool = True
 
@@ -61,11 +56,8 @@ def store_opened(opened: StoreContents, *, again: bool = False) -> StoreOpened:
     """
     return StoreOpened(
         opened.owed,
-        opened.quarantined,
-        opened.damaged,
+        opened.problems,
         () if again else opened.commands,
-        opened.salvaged,
-        opened.incomplete,
         opened.texts,
         opened.has_consumer,
     )

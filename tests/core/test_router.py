@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from bridge.adapters.store.sqlite.damage import Damage
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core.alerts import Alerts
 from bridge.core.broker import BrokerWatch
@@ -537,12 +538,12 @@ def test_trouble_with_the_store_is_an_alert_until_it_is_over(world):
     assert world.published()["charger/bridge/alert/storage"] == b""
     world.take(StoreFailed("gone", "mount it"))
     assert "mount it" in world.published()["charger/bridge/alert/storage"].decode()
-    world.take(StoreOpened((), quarantined="/x/bridge.db.corrupt.1", damaged=2))
+    world.take(StoreOpened((), Damage("/x/bridge.db.corrupt.1", 2).problems))
     told = world.published()
     assert told["charger/bridge/alert/storage"] == b""
     assert "corrupt.1" in told["charger/bridge/alert/store_replaced"].decode()
     assert "2 stored rows" in told["charger/bridge/alert/reports_damaged"].decode()
-    world.take(StoreOpened((), salvaged=4, incomplete=True))
+    world.take(StoreOpened((), Damage(recovered=4, is_incomplete=True).problems))
     assert "4 rows" in world.published()["charger/bridge/alert/store_incomplete"].decode()
 
 
@@ -1955,9 +1956,11 @@ EVENTS = {
     "nobody's answer": lambda _: CloudResponse(999, 200, b""),
     "nobody's failure": lambda _: CloudFailed(999, SLOW),
     "store opened": lambda world: _after(world, STORE_GONE, StoreOpened(())),
-    "store damaged": lambda _: StoreOpened((), "/x/db.corrupt", 2, salvaged=4, incomplete=True),
-    "store replaced": lambda _: StoreOpened((), "/x/db.corrupt"),
-    "store incomplete": lambda _: StoreOpened((), salvaged=4, incomplete=True),
+    "store damaged": lambda _: StoreOpened(
+        (), Damage("/x/db.corrupt", 2, 4, is_incomplete=True).problems
+    ),
+    "store replaced": lambda _: StoreOpened((), Damage("/x/db.corrupt").problems),
+    "store incomplete": lambda _: StoreOpened((), Damage(recovered=4, is_incomplete=True).problems),
     "reports read": lambda _: ReportsRead(999, (OTHER, STORED)),
     "reports not read": lambda _: ReportsReadFailed(999, StoreError("gone")),
     "store tended": lambda _: StoreMaintained(0.5, 2**30, 3),

@@ -163,8 +163,7 @@ async def judge(path: Path, life: Life, salt: bytes) -> tuple[list[str], str]:
         for key, history in life.histories.items()
         if history.states[-1] is not None
     )
-    said = opened.quarantined or opened.damaged or opened.incomplete or opened.salvaged
-    if is_short and not said:
+    if is_short and not opened.problems:
         wrong.append("something is missing, and nobody said so")
     if salt_file(path).read_bytes() != salt:
         wrong.append("the salt is another one")
@@ -173,7 +172,7 @@ async def judge(path: Path, life: Life, salt: bytes) -> tuple[list[str], str]:
     await second.close()
     if fresh.key not in {row.key for row in again.owed}:
         wrong.append("what was saved afterwards is gone")
-    if again.quarantined or again.incomplete or again.salvaged:
+    if {one.kind for one in again.problems} - {"reports_damaged"}:
         wrong.append("it is still not well")
     return wrong, _word(opened, is_short=is_short)
 
@@ -194,11 +193,12 @@ def _untrue(held: dict[str, State], histories: dict[str, History]) -> list[str]:
 
 
 def _word(opened: StoreContents, *, is_short: bool) -> str:
-    if opened.quarantined:
+    kinds = {one.kind for one in opened.problems}
+    if "store_replaced" in kinds:
         return "moved aside, some missing" if is_short else "moved aside, all saved"
-    if opened.incomplete:
+    if "store_incomplete" in kinds:
         return "log damaged, some missing" if is_short else "log damaged, all saved"
-    if opened.damaged:
+    if kinds:
         return "rows damaged"
     return "unharmed"
 

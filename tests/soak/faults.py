@@ -85,8 +85,8 @@ async def live(disk: Disk, path: Path, fault: Fault) -> list[str]:
     await store.close()
     wrong = [f"{key} was told and is gone" for key in {*reports, fresh} - held]
     wrong += [f"{k} was told, and is another" for k, row in commands.items() if known.get(k) != row]
-    if opened.quarantined or opened.damaged or opened.incomplete:
-        wrong.append(f"opened as {opened.quarantined!r}, {opened.damaged}, {opened.incomplete}")
+    if opened.problems:
+        wrong.append(f"opened with {opened.problems}")
     return wrong
 
 

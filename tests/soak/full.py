@@ -135,7 +135,7 @@ async def torment(folder: Path) -> tuple[list[str], str]:
     problems += [
         f"{key} was told and is gone" for key in told - {r.key for r in read_reports(path)}
     ]
-    if opened.quarantined or opened.damaged or opened.incomplete:
+    if opened.problems:
         problems.append("the store is damaged")
     return problems, (
         f"{2 * ROUNDS} times full and freed: {len(told)} reports told, {refused} refused,"

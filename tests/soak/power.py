@@ -192,7 +192,7 @@ async def check(folder: Path, life: Life, writes: int) -> list[str]:
     finally:
         await store.close()
     wrong = []
-    if opened.quarantined or opened.damaged or opened.incomplete:
+    if opened.problems:
         wrong.append(f"opened with {replace(opened, owed=(), commands=())}")
     for key, history in life.histories.items():
         allowed = history.states[max(0, (at := history.oldest_allowed(writes))) :]

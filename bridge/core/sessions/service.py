@@ -159,8 +159,7 @@ class SessionService:
         self._touched = True
         self._retention.opened(now.mono_s)
         self._unsaved.retry_now(now.mono_s)
-        damaged = bool(event.quarantined or event.damaged or event.incomplete)
-        yield from self._backfill.store_opened(damaged=damaged)
+        yield from self._backfill.store_opened(damaged=bool(event.problems))
         yield from self._unread.opened(event.texts, now)
         yield from self._delivery.opened(event.owed, now.mono_s, has_consumer=event.has_consumer)
 

@@ -36,6 +36,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.store_problem import StoreProblem
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.delivery import MAX_REDELIVERIES, SETTLE_S
 from bridge.core.sessions.report_merge import entered
@@ -45,6 +46,8 @@ from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable, StoreError, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG, row
+
+PROBLEMS = (StoreProblem("store_incomplete", "a part is gone", "check the disk"),)
 
 RECEIPT = AckToken(1, 5, 1)
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
@@ -330,7 +333,7 @@ def test_a_store_that_could_not_be_read_is_read_again_when_it_opens():
     event = ReportsReadFailed(read.read_id, StoreError("gone"))
     assert room.take(room.room.reports_not_read(event, room.now)) == []
 
-    effects = room.take(room.room.opened(StoreOpened((), damaged=1), room.now))
+    effects = room.take(room.room.opened(StoreOpened((), PROBLEMS), room.now))
     assert [type(e) for e in effects] == [ReadReports]
 
 
@@ -387,12 +390,11 @@ def test_that_a_broker_holds_nothing_reaches_the_delivery():
     assert room.room.standing == ReportCounts(1, 0, 0, 0)
 
 
-@pytest.mark.parametrize("lost", [{"quarantined": "x"}, {"damaged": 1}, {"incomplete": True}])
-def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month(lost):
-    """Whichever way the store says that something of it is gone."""
+def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month():
+    """Whatever the store says is gone of it."""
     room = Room()
     opened = room.take(room.room.serve([ONE]))
-    opened += room.take(room.room.opened(StoreOpened((row(99),), **lost), room.now))
+    opened += room.take(room.room.opened(StoreOpened((row(99),), PROBLEMS), room.now))
     for read in [effect for effect in opened if isinstance(effect, ReadReports)]:
         room.take(room.room.reports_read(ReportsRead(read.read_id, (row(99),)), room.now))
     (call,) = [effect for effect in room.wait(10) if isinstance(effect, SendRequest)]

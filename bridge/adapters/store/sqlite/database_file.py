@@ -63,6 +63,10 @@ _HINTS = {
 }
 
 
+# Device and inode.
+Identity = tuple[int, int]
+
+
 class ForeignFile(Exception):
     """The file is no store of ours; stays between these modules."""
 
@@ -143,6 +147,15 @@ def lock(path: Path) -> int:
         os.ftruncate(handle, 0)
         os.pwrite(handle, b"%d\n" % os.getpid(), 0)
     return handle
+
+
+def identity(path: Path) -> Identity | None:
+    """Say which file a name means now; None when it means none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_empty(path: Path) -> bool:

@@ -15,12 +15,13 @@ Rules:
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
+from bridge.adapters.store.sqlite.damage import Damage
 from bridge.adapters.store.sqlite.database_file import (
     CHECK_TIMEOUT_S,
     NOT_THE_FILE,
@@ -39,6 +40,7 @@ from bridge.adapters.store.sqlite.recovery.quarantine import (
     rotate_quarantine,
     unfinished,
 )
+from bridge.adapters.store.sqlite.recovery.replaced_file import rewrite_under_name
 from bridge.adapters.store.sqlite.recovery.row_recovery import (
     RecoveredRows,
     insert_recovered,
@@ -53,14 +55,27 @@ from bridge.core.store_status import StoreContents
 log = structlog.get_logger()
 
 # What reading a damaged file raises, damaged names among it.
-DAMAGE = (ForeignFile, sqlite3.Error, ValueError, TypeError, OverflowError)
+UNREADABLE = (ForeignFile, sqlite3.Error, ValueError, TypeError, OverflowError)
 # What a store in use says of itself, in its main file: its log must be there.
 IN_USE = "INSERT OR REPLACE INTO meta VALUES ('in_use', ?)"
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an open file holds, and what was wrong with it.
+
+    Attributes:
+        contents: What it holds; its problems are those of the damage.
+        damage: What happened to it.
+    """
+
+    contents: StoreContents
+    damage: Damage
+
+
 def open_store(
     path: Path, quota: Quota, *, again: bool = False
-) -> tuple[sqlite3.Connection, StoreContents]:
+) -> tuple[sqlite3.Connection, Opened]:
     """Open or create a store, and say what it holds and what happened to it.
 
     Args:
@@ -77,14 +92,14 @@ def open_store(
     finish_moving(path)
     try:
         return _open(path, quota, again=again)
-    except DAMAGE as exc:
+    except UNREADABLE as exc:
         if primary_code(exc) in NOT_THE_FILE:
             raise
         quarantine(path, str(exc))
     return _open(path, quota, again=True)
 
 
-def _open(path: Path, quota: Quota, *, again: bool) -> tuple[sqlite3.Connection, StoreContents]:
+def _open(path: Path, quota: Quota, *, again: bool) -> tuple[sqlite3.Connection, Opened]:
     """Open the file as it is, and take over what an earlier one holds that was set aside."""
     held_log = read_log(path)
     if is_empty(path) and held_log.frames:
@@ -98,18 +113,19 @@ def _open(path: Path, quota: Quota, *, again: bool) -> tuple[sqlite3.Connection,
         is_cut = is_cut or (not held_log.is_log and not again and _was_in_use(db))
         recovered = search(lost) if aside is None else search_aside(aside, lost)
         is_cut = is_cut or recovered.is_cut_short
-        opened = _take_over(db, quota, recovered, in_doubt=is_cut or aside is not None)
+        in_doubt = is_cut or aside is not None
+        contents, damaged, saved = _take_over(db, quota, recovered, in_doubt=in_doubt)
         moved_to = "" if aside is None else str(rotate_quarantine(path))
-        opened = replace(opened, quarantined=moved_to, incomplete=is_cut)
-    if moved_to or is_cut or opened.damaged:
+    damage = Damage(moved_to, damaged, saved, is_cut)
+    if damage.problems:
         log.error(
             "store.damaged",
             moved_to=moved_to,
-            salvaged=opened.salvaged,
-            damaged=opened.damaged,
+            salvaged=saved,
+            damaged=damaged,
             incomplete=is_cut,
         )
-    return db, opened
+    return db, Opened(replace(contents, problems=damage.problems), damage)
 
 
 @contextlib.contextmanager
@@ -129,32 +145,52 @@ def close_store(db: sqlite3.Connection) -> None:
         db.close()
 
 
+def rewrite(db: sqlite3.Connection, path: Path) -> None:
+    """Write a store whose file was deleted or replaced under its name again, and close it.
+
+    Raises:
+        sqlite3.Error: It cannot be written; the connection is still open.
+        OSError: Likewise.
+    """
+    rewrite_under_name(db, path)
+
+
 def read_contents(db: sqlite3.Connection) -> StoreContents:
     """Read what a sound store holds."""
+    contents, damaged = _read(db)
+    return replace(contents, problems=Damage(damaged=damaged).problems)
+
+
+def _read(db: sqlite3.Connection) -> tuple[StoreContents, int]:
+    """Read what a store holds, and how many rows of it are damaged."""
     owed, damaged = report_rows.read_owed(db)
     commands, damaged_commands = command_rows.read_all(db)
-    return StoreContents(
+    contents = StoreContents(
         owed,
         commands,
-        damaged=damaged + damaged_commands,
         texts=text_rows.read_all(db),
         has_consumer=report_rows.has_consumer(db),
     )
+    return contents, damaged + damaged_commands
 
 
 def _take_over(
     db: sqlite3.Connection, quota: Quota, recovered: RecoveredRows, *, in_doubt: bool
-) -> StoreContents:
-    """Put into the open file what was found elsewhere, and read what it holds then."""
-    salvaged = insert_recovered(db, quota, recovered)
+) -> tuple[StoreContents, int, int]:
+    """Put into the open file what was found elsewhere, and read what it holds then.
+
+    Returns:
+        What it holds, how many rows are damaged, and how many were saved.
+    """
+    saved = insert_recovered(db, quota, recovered)
     if in_doubt:
         _doubt_commands(db)
     _say_in_use(db)
-    opened = read_contents(db)
-    damaged = opened.damaged + recovered.damaged
+    contents, damaged = _read(db)
+    damaged += recovered.damaged
     with bounded(db, CHECK_TIMEOUT_S):
         damaged += report_rows.count_damaged(db)
-    return replace(opened, damaged=damaged, salvaged=salvaged)
+    return contents, damaged, saved
 
 
 def _doubt_commands(db: sqlite3.Connection) -> None:

@@ -30,19 +30,22 @@ import structlog
 from bridge.adapters.store.sqlite import report_rows
 from bridge.adapters.store.sqlite.database_file import (
     BROKEN,
+    Identity,
+    identity,
     lock,
     make_directory,
     primary_code,
     transaction,
     translated,
 )
-from bridge.adapters.store.sqlite.opening import close_store, open_store, read_contents
-from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
-from bridge.adapters.store.sqlite.recovery.replaced_file import (
-    Identity,
-    identity,
-    rewrite_under_name,
+from bridge.adapters.store.sqlite.opening import (
+    Opened,
+    close_store,
+    open_store,
+    read_contents,
+    rewrite,
 )
+from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
 from bridge.adapters.store.sqlite.salt_file import keep_salt
 from bridge.core.events import Event, StoreFailed
 from bridge.core.store_status import StoreContents, store_opened
@@ -207,7 +210,7 @@ class Worker:
             with contextlib.ExitStack() as stack:
                 make_directory(self._path.parent)
                 stack.callback(os.close, lock(self._path))
-                opened = self._open()
+                opened = self._open().contents
                 stack.callback(self._close)
                 log.info("store.opened", path=str(self._path), owed=len(opened.owed))
                 opening.done(opened)
@@ -216,7 +219,7 @@ class Worker:
             # Told only now that the lock is free again: the caller may try at once.
             opening.failed(translated(exc))
 
-    def _open(self, *, again: bool = False) -> StoreContents:
+    def _open(self, *, again: bool = False) -> Opened:
         self._db, opened = open_store(self._path, self._quota, again=again)
         self._file = identity(self._path)
         with contextlib.suppress(sqlite3.OperationalError), transaction(self._db):
@@ -269,15 +272,16 @@ class Worker:
         try:
             if db is None or identity(self._path) == self._file:
                 return db is not None
-            rewrite_under_name(db, self._path)
+            rewrite(db, self._path)
             self._db = None
             opened = self._open(again=True)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the next attempt may succeed
             self._in_trouble(translated(exc))
             return False
-        salvaged = len(opened.owed) + len(opened.commands)
-        told = replace(opened, incomplete=True, salvaged=salvaged)
-        self._tell(store_opened(told, again=True))
+        contents = opened.contents
+        saved = len(contents.owed) + len(contents.commands)
+        damage = replace(opened.damage, recovered=saved, is_incomplete=True)
+        self._tell(store_opened(replace(contents, problems=damage.problems), again=True))
         return True
 
     def _failed(self, jobs: list[Job], exc: Exception) -> None:
@@ -330,7 +334,7 @@ class Worker:
         """Try whether the store works; if it does, say so and what is owed."""
         try:
             if self._db is None:
-                self._reopened = self._open(again=True)
+                self._reopened = self._open(again=True).contents
             opened = self._probed()
         except Exception as exc:  # noqa: BLE001 - whatever it is, the next attempt may succeed
             if primary_code(exc) in BROKEN:

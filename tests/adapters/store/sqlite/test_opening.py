@@ -11,6 +11,7 @@ import pytest
 from bridge.adapters.store.sqlite import database_file as file_module
 from bridge.adapters.store.sqlite import opening
 from bridge.adapters.store.sqlite.command_rows import put as put_commands
+from bridge.adapters.store.sqlite.damage import Damage
 from bridge.adapters.store.sqlite.database_file import open_file, transaction
 from bridge.adapters.store.sqlite.opening import close_store, open_store
 from bridge.adapters.store.sqlite.quota import Quota
@@ -115,9 +116,13 @@ def test_a_sound_store_says_nothing(path, crash):
     held, said = everything(path)
 
     assert len(held) == COUNT
-    assert [row.report.session_id for row in said.owed] == list(range(0, COUNT, 2))
-    assert said.commands == (command(1), command(2, "sent"), command(3, "confirmed", b"{}"))
-    assert (said.quarantined, said.damaged, said.salvaged, said.incomplete) == ("", 0, 0, False)
+    assert [row.report.session_id for row in said.contents.owed] == list(range(0, COUNT, 2))
+    assert said.contents.commands == (
+        command(1),
+        command(2, "sent"),
+        command(3, "confirmed", b"{}"),
+    )
+    assert said.damage == Damage()
 
 
 def break_the_head(path: Path) -> None:
@@ -147,15 +152,17 @@ def test_a_damaged_file_is_moved_aside_and_its_rows_are_saved(path, harm):
     harm(path)
     held, said = everything(path)
 
-    assert said.quarantined == f"{path}.corrupt.1"
-    assert Path(said.quarantined).exists()
+    assert said.damage.moved_to == f"{path}.corrupt.1"
+    assert Path(said.damage.moved_to).exists()
     assert held.items() <= before.items()
     assert len(held) > COUNT - 20
-    assert said.salvaged == len(held) + len(said.commands)
-    assert [row.key for row in said.owed] == [row.key for row in held.values() if not row.settled]
+    assert said.damage.recovered == len(held) + len(said.contents.commands)
+    assert [row.key for row in said.contents.owed] == [
+        row.key for row in held.values() if not row.settled
+    ]
     again, said = everything(path)
     assert again == held
-    assert (said.quarantined, said.damaged, said.salvaged, said.incomplete) == ("", 0, 0, False)
+    assert said.damage == Damage()
 
 
 @pytest.mark.parametrize("harm", [break_the_head, break_a_page, cut_the_end])
@@ -166,7 +173,7 @@ def test_the_log_mends_the_file_it_belongs_to(path, harm):
     held, said = everything(path)
 
     assert len(held) == COUNT
-    assert (said.damaged, said.incomplete) == (0, False)
+    assert (said.damage.damaged, said.damage.is_incomplete) == (0, False)
 
 
 def test_commands_from_a_damaged_file_count_as_sent_unless_they_are_answered(path):
@@ -174,10 +181,12 @@ def test_commands_from_a_damaged_file_count_as_sent_unless_they_are_answered(pat
     fill(path)
     break_the_head(path)
     _, said = everything(path)
-    states = {row.key: row.state for row in said.commands}
+    states = {row.key: row.state for row in said.contents.commands}
 
     assert states == {"command-1": "sent", "command-2": "sent", "command-3": "confirmed"}
-    assert next(row for row in said.commands if row.answer) == command(3, "confirmed", b"{}")
+    assert next(row for row in said.contents.commands if row.answer) == command(
+        3, "confirmed", b"{}"
+    )
 
 
 def test_a_log_without_its_file_is_saved_too(path):
@@ -186,7 +195,7 @@ def test_a_log_without_its_file_is_saved_too(path):
     path.unlink()
     held, said = everything(path)
 
-    assert said.quarantined
+    assert said.damage.moved_to
     assert len(held) > 0
 
 
@@ -201,9 +210,9 @@ def test_a_log_that_is_gone_is_missed(path, harm):
         wal.write_bytes(b"" if harm == "empty" else b"no log at all\n" * 1000)
     _, said = everything(path)
 
-    assert said.incomplete
-    assert not said.quarantined
-    assert {row.state for row in said.commands} <= {"sent", "confirmed"}
+    assert said.damage.is_incomplete
+    assert not said.damage.moved_to
+    assert {row.state for row in said.contents.commands} <= {"sent", "confirmed"}
 
 
 def test_what_a_damaged_log_holds_behind_the_damage_is_saved(path):
@@ -216,8 +225,8 @@ def test_what_a_damaged_log_holds_behind_the_damage_is_saved(path):
     wal.write_bytes(data)
     held, said = everything(path)
 
-    assert said.incomplete
-    assert said.salvaged > 0
+    assert said.damage.is_incomplete
+    assert said.damage.recovered > 0
     assert held == before
 
 
@@ -231,7 +240,7 @@ def test_a_store_that_vanished_is_not_begun_anew_in_silence(path, left):
     held, said = everything(path)
 
     assert held == {}
-    assert said.incomplete
+    assert said.damage.is_incomplete
     assert salt_file(path).exists()
 
 
@@ -239,7 +248,7 @@ def test_a_first_start_is_no_damage(path):
     """Nothing was there, and nothing is missing."""
     _, said = everything(path)
 
-    assert (said.quarantined, said.incomplete) == ("", False)
+    assert (said.damage.moved_to, said.damage.is_incomplete) == ("", False)
 
 
 @pytest.mark.parametrize(
@@ -261,10 +270,10 @@ def test_a_damaged_row_is_counted_and_never_handed_out(path, change):
     edit(path, f"UPDATE report SET {change} WHERE key = 'EH123456-10'")
     held, said = everything(path)
 
-    assert said.damaged == 1
+    assert said.damage.damaged == 1
     assert "EH123456-10" not in held
-    assert "EH123456-10" not in {row.key for row in said.owed}
-    assert not said.quarantined
+    assert "EH123456-10" not in {row.key for row in said.contents.owed}
+    assert not said.damage.moved_to
 
 
 def test_a_damaged_command_is_counted_and_never_handed_out(path):
@@ -273,8 +282,8 @@ def test_a_damaged_command_is_counted_and_never_handed_out(path):
     edit(path, "UPDATE command SET state = 'waiting' WHERE key = 'command-2'")
     _, said = everything(path)
 
-    assert said.damaged == 1
-    assert [row.key for row in said.commands] == ["command-1", "command-3"]
+    assert said.damage.damaged == 1
+    assert [row.key for row in said.contents.commands] == ["command-1", "command-3"]
 
 
 def test_a_report_that_comes_again_replaces_its_damaged_row(path):
@@ -288,7 +297,7 @@ def test_a_report_that_comes_again_replaces_its_damaged_row(path):
     _, said = everything(path)
 
     assert stored == (StoredReport("EH123456-10", 2, report(10)), True)
-    assert said.damaged == 0
+    assert said.damage.damaged == 0
 
 
 def test_a_row_missing_from_an_index_is_damage(path):
@@ -304,7 +313,7 @@ def test_a_row_missing_from_an_index_is_damage(path):
         )
     held, said = everything(path)
 
-    assert said.quarantined
+    assert said.damage.moved_to
     assert len(held) == COUNT
 
 
@@ -316,7 +325,7 @@ def test_what_is_damaged_beyond_the_check_is_moved_aside_too(path, monkeypatch):
     monkeypatch.setattr(file_module, "_check", lambda _db: None)
     held, said = everything(path)
 
-    assert said.quarantined
+    assert said.damage.moved_to
     assert len(held) > COUNT // 3
 
 
@@ -338,7 +347,7 @@ def test_a_version_that_was_only_damaged_is_no_newer_program(path):
     edit(path, "PRAGMA user_version = 999")
     held, said = everything(path)
 
-    assert said.quarantined
+    assert said.damage.moved_to
     assert len(held) == COUNT
 
 
@@ -394,7 +403,7 @@ def test_more_than_fits_is_saved_as_far_as_it_goes(path):
     held = list(select(db))
     close_store(db)
 
-    assert len(said.owed) == 60
+    assert len(said.contents.owed) == 60
     assert 60 < len(held) < 3000
 
 

@@ -19,17 +19,6 @@ from bridge.adapters.store.sqlite.recovery.quarantine import half_way, quarantin
 
 log = structlog.get_logger()
 
-Identity = tuple[int, int]
-
-
-def identity(path: Path) -> Identity | None:
-    """Say which file a name means now; None when it means none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
 
 def rewrite_under_name(db: sqlite3.Connection, path: Path) -> None:
     """Write an open store to a new file of its name, and close it.

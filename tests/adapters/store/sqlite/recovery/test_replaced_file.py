@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.state_files.plain_file import kind
-from bridge.adapters.store.sqlite.database_file import open_file
+from bridge.adapters.store.sqlite.database_file import identity, open_file
 from bridge.adapters.store.sqlite.quota import Quota
-from bridge.adapters.store.sqlite.recovery.replaced_file import identity, rewrite_under_name
+from bridge.adapters.store.sqlite.recovery.replaced_file import rewrite_under_name
 from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.errors import StoreError
@@ -67,7 +67,10 @@ async def test_a_file_that_is_gone_is_written_anew_with_everything_in_it(path, h
     await store.save(report_of(2))
     assert numbers(path) == [1, 2]
     await until(lambda: events)
-    assert [(type(e), e.incomplete, e.salvaged) for e in events] == [(StoreOpened, True, 2)]
+    assert [type(e) for e in events] == [StoreOpened]
+    (problem,) = events[0].problems
+    assert problem.kind == ("store_replaced" if harm is replace else "store_incomplete")
+    assert "2 rows of it were saved" in problem.message
     assert events[0].commands == ()
     await store.save(report_of(3))
     assert len(events) == 1

@@ -1,0 +1,53 @@
+"""What was wrong with a file, and what the operator is told of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bridge.core.records.store_problem import StoreProblem
+
+HINT = "check the disk; what is missing is looked up in the cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What was found when a store was opened; nothing is wrong with the defaults.
+
+    Attributes:
+        moved_to: Where a file that could not be used was moved to; empty when there was none.
+        damaged: How many rows fail their check; they stay in the file and are not handed out.
+        recovered: How many rows were saved out of damaged parts; they are among the others.
+        is_incomplete: The write-ahead log was gone, or not all was looked through: what was
+            committed last may be missing.
+    """
+
+    moved_to: str = ""
+    damaged: int = 0
+    recovered: int = 0
+    is_incomplete: bool = False
+
+    @property
+    def problems(self) -> tuple[StoreProblem, ...]:
+        """What the operator should know, each with what to do."""
+        return tuple(self._problems())
+
+    def _problems(self) -> Iterator[StoreProblem]:
+        if self.moved_to:
+            yield StoreProblem(
+                "store_replaced",
+                f"the store was damaged; it was set aside as {self.moved_to},"
+                f" and {self.recovered} rows of it were saved"
+                f"{'; not all of it could be looked through' * self.is_incomplete}",
+                "check the disk, and keep that file; what is missing is looked up in the cloud",
+            )
+        elif self.is_incomplete:
+            yield StoreProblem(
+                "store_incomplete",
+                f"a part of the store was gone or damaged; {self.recovered} rows of it were saved",
+                HINT,
+            )
+        if self.damaged:
+            yield StoreProblem(
+                "reports_damaged",
+                f"{self.damaged} stored rows fail their check and are not used",
+                HINT,
+            )

@@ -1,0 +1,18 @@
+"""What an operator should know of a store that was opened."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProblem:
+    """Something that was lost or is damaged; raised as an alert.
+
+    Attributes:
+        kind: Of the alert, snake_case.
+        message: What is wrong.
+        hint: What to do about it.
+    """
+
+    kind: str
+    message: str
+    hint: str
