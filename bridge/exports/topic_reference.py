@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from bridge.core.easee import enumerations
+from bridge.core.easee import enumerations, roles
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.easee.derived_state import DERIVED, LED, TOUCH_BUTTON
+from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
 from bridge.core.easee.observation_registry import NAMES_NOBODY, REGISTRY, ObservationSpec
 from bridge.core.queries.catalogue import QUERIES
@@ -66,8 +66,8 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
         _table(("id", "name", "why not"), _not_personal()),
         "## Labels",
         "`label` in the document is the word for a code, `null` where the code is not known.",
-        *(_labels(spec) for spec in _specs() if spec.labels and spec.id != LED),
-        "## The light strip (46)",
+        *(_labels(spec) for spec in _specs() if spec.labels and spec.id != roles.LED_MODE),
+        f"## The light strip ({roles.LED_MODE})",
         _table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
         "## Commands",
         f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
@@ -206,7 +206,7 @@ def _derived_rows() -> Iterator[tuple[str, str, str]]:
         if topic.name == "op_mode":
             values += ": " + ", ".join(_code(label) for label in OP_MODE.values())
         yield _code(topic.name), ", ".join(map(str, topic.sources)), values
-    yield _code(TOUCH_BUTTON), "102 and confirmed settings", _TOUCH_BUTTON
+    yield _code(TOUCH_BUTTON), f"{roles.SMART_CHARGING} and confirmed settings", _TOUCH_BUTTON
 
 
 def _specs() -> Iterable[ObservationSpec]:

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from bridge.core.changes import ChargerEvent
+from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, Value
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
 
-SMART_CHARGING = 102
 # Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
 SETTINGS = frozenset({15, 16, 17, 22, 23, 24, 30, 31, 37, 38, 42, 43, 44, 45, 47, 50, 51, 52})
 ERROR_CODES = frozenset({119, 219})
-EVENT_IDS = SETTINGS | ERROR_CODES | {SMART_CHARGING}
+EVENT_IDS = SETTINGS | ERROR_CODES | {roles.SMART_CHARGING}
 # Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
 FRESH = timedelta(minutes=2)
 
@@ -50,7 +50,7 @@ class ChargerEvents:
         self._last[number] = observation.value
         if before is None or before == observation.value or not _fresh(observation, now):
             return
-        if number == SMART_CHARGING and not ours:
+        if number == roles.SMART_CHARGING and not ours:
             yield self._event("smart_button", observation.measured_at, now, value=observation.value)
         elif number in SETTINGS and not ours:
             yield self._event(

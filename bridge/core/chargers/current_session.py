@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TypeVar
 
+from bridge.core.easee import derived_state, roles
 from bridge.core.easee.decode import Observation
 from bridge.core.messages import Publish
 from bridge.core.records.session_clocks import ENDED, STARTED
@@ -30,10 +31,8 @@ from bridge.core.records.session_report import (
 from bridge.core.session_documents import current_document, last_document
 from bridge.core.topics import Topics
 
-DISCONNECTED = 1
-CHARGING = 3
 # The op mode and the energy of the session.
-SHOWN = frozenset({109, 121})
+SHOWN = frozenset({roles.OP_MODE, roles.SESSION_ENERGY})
 # Starts and reports that are remembered: the cloud repeats the newest of each.
 MAX_REMEMBERED = 16
 
@@ -107,9 +106,9 @@ class CurrentSession:
     def observed(self, observation: Observation) -> Iterator[Publish]:
         """Take any observation; the op mode and the energy of the session matter."""
         match observation.spec.id, observation.value:
-            case (109, op_mode):
+            case (roles.OP_MODE, op_mode):
                 yield from self._changed(op_mode, observation.measured_at)
-            case (121, float() | int() as energy_kwh):
+            case (roles.SESSION_ENERGY, float() | int() as energy_kwh):
                 # A zero in the middle of a session is spurious (evcc#10428).
                 if energy_kwh or self._energy_kwh is None:
                     self._energy = (observation.measured_at, float(energy_kwh))
@@ -146,7 +145,7 @@ class CurrentSession:
 
     def _is_unplugged(self, start: SessionStart) -> bool:
         if start.is_ahead:
-            return self._op_mode == DISCONNECTED
+            return self._op_mode == derived_state.DISCONNECTED
         return self._unplugged_at is not None and self._unplugged_at > self._began_at(start)
 
     def _ends(self, report: SessionReport, start: SessionStart) -> bool:
@@ -168,7 +167,7 @@ class CurrentSession:
         """Take an op mode."""
         was_shown = bool(self._shown)
         self._op_mode = op_mode
-        if op_mode == DISCONNECTED:
+        if op_mode == derived_state.DISCONNECTED:
             self._unplugged_at = measured_at
             if self._seen_at is not None and measured_at > self._seen_at:
                 self._seen_at = None
@@ -183,7 +182,7 @@ class CurrentSession:
             yield from self._show()  # a start that waited for it
             return
         is_news = self._ended_at is None or measured_at > self._ended_at
-        if op_mode == CHARGING and is_news:
+        if op_mode == derived_state.CHARGING and is_news:
             self._start = None
             self._seen_at = measured_at
             yield from self._show()

@@ -22,7 +22,7 @@ from bridge.core.changes import ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import EVENT_IDS, ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
 from bridge.core.chargers.state import ChargerState
-from bridge.core.easee import derived_state
+from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, decode
 from bridge.core.easee.session_payloads import hints, read_report, read_start
 from bridge.core.effects import Effect, LogEntry, SaveReport
@@ -37,17 +37,13 @@ from bridge.core.value_format import read_stamp
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
 
-SESSION_START = 223
-SESSION_FINISHED = 129
 NAMED_IN_ALERT = 10
 # What is known of the time may differ by so much and be the same; a Date has whole seconds.
 SAME_TIME_S = 5.0
 # Nearly all observations are none of these, and nobody else need look at them.
-AVAILABILITY_IDS = frozenset({derived_state.CONNECTED_TO_CLOUD, derived_state.OPERATING_MODE})
-EVENT_SOURCE_IDS = (
-    frozenset({derived_state.OPERATING_MODE, derived_state.REASON}) | SHOWN | EVENT_IDS
-)
-SESSION_IDS = frozenset({SESSION_START, SESSION_FINISHED})
+AVAILABILITY_IDS = frozenset({roles.CLOUD_LINK, roles.OP_MODE})
+EVENT_SOURCE_IDS = frozenset({roles.OP_MODE, roles.NO_CURRENT_REASON}) | SHOWN | EVENT_IDS
+SESSION_IDS = frozenset({roles.SESSION_START, roles.SESSION_REPORT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +152,11 @@ class ChargerRegistry:
         except DecodeError as error:
             counters["observations_undecodable"] += 1
             effects += self._undecodable_value(raw.charger_id, raw.id, error, now)
-            if raw.id == SESSION_FINISHED:
+            if raw.id == roles.SESSION_REPORT:
                 told = _text_of(raw.value), _stamp_of(raw.timestamp)
                 effects += self._finished(raw.charger_id, *told, source, now)
             return None
-        if raw.id != SESSION_START:  # whether that can be read its text says
+        if raw.id != roles.SESSION_START:  # whether that can be read its text says
             effects += self._decodable_value(raw.charger_id, raw.id, now)
         return observation
 
@@ -265,7 +261,7 @@ class ChargerRegistry:
 
     def _session(self, observation: Observation, source: str, now: Timestamp) -> Iterator[Effect]:
         charger_id, text = observation.charger_id, str(observation.value)
-        if observation.spec.id == SESSION_START:
+        if observation.spec.id == roles.SESSION_START:
             return self._started(charger_id, text, observation.measured_at, now)
         return self._finished(charger_id, text, observation.measured_at, source, now)
 
@@ -282,9 +278,9 @@ class ChargerRegistry:
             )
         except DecodeError as error:
             self._status.counters["session_payloads_unreadable"] += 1
-            yield from self._undecodable_value(charger_id, SESSION_START, error, now)
+            yield from self._undecodable_value(charger_id, roles.SESSION_START, error, now)
             return
-        yield from self._decodable_value(charger_id, SESSION_START, now)
+        yield from self._decodable_value(charger_id, roles.SESSION_START, now)
         self._count_incomplete(start.incomplete)
         yield from self._chargers[charger_id].board.started(start)
 

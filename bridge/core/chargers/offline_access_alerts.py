@@ -10,27 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.core.alerts import Alerts
-from bridge.core.easee.derived_state import (
-    AUTHORIZATION_REQUIRED,
-    DERIVED,
-    LOCAL_PRE_AUTHORIZE,
-    OFFLINE_ALLOW_ALL,
-    OFFLINE_CHARGING_MODE,
-    OFFLINE_WHITELIST,
-    UNTOLD,
-    LatestValues,
-    flag,
-)
+from bridge.core.easee import roles
+from bridge.core.easee.derived_state import DERIVED, UNTOLD, LatestValues, flag
 from bridge.core.effects import Effect
 from bridge.core.records.moment import Timestamp
 
 ACCESS_IDS: Final = frozenset(
     {
-        AUTHORIZATION_REQUIRED,
-        LOCAL_PRE_AUTHORIZE,
-        OFFLINE_ALLOW_ALL,
-        OFFLINE_CHARGING_MODE,
-        OFFLINE_WHITELIST,
+        roles.AUTHORIZATION_REQUIRED,
+        roles.LOCAL_PRE_AUTHORIZE,
+        roles.OFFLINE_ALLOW_ALL,
+        roles.OFFLINE_CHARGING_MODE,
+        roles.OFFLINE_WHITELIST,
     }
 )
 OPEN, NOBODY = "access_open_offline", "access_nobody_offline"
@@ -50,7 +41,10 @@ _DERIVE: Final = {topic.name: topic.derive for topic in DERIVED}
 
 def unexpected_policy(readings: LatestValues) -> str | None:
     """Return the kind of alert a charger's settings deserve; None while they are not all seen."""
-    if flag(readings, OFFLINE_WHITELIST) is None or flag(readings, OFFLINE_ALLOW_ALL) is None:
+    if (
+        flag(readings, roles.OFFLINE_WHITELIST) is None
+        or flag(readings, roles.OFFLINE_ALLOW_ALL) is None
+    ):
         return None
     if _DERIVE["access_mode"](readings) in (UNTOLD, "open"):
         return None

@@ -26,7 +26,7 @@ from bridge.core.changes import (
     ValueChanged,
     ValuesChanged,
 )
-from bridge.core.easee import derived_state
+from bridge.core.easee import derived_state, roles
 from bridge.core.easee.decode import (
     REGISTRY,
     Observation,
@@ -46,7 +46,7 @@ FUTURE = timedelta(minutes=5)
 # pull request 28362).
 OFFLINE_AFTER_S = 20 * 60.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
-CLOUD_GENERATED_IDS = frozenset({derived_state.CONNECTED_TO_CLOUD, 251})
+CLOUD_GENERATED_IDS = frozenset({roles.CLOUD_LINK, roles.CLOUD_LINK_REASON})
 # The registry and as many unnamed ids as are worth holding; ids come from outside.
 MAX_IDS = len(REGISTRY) + 256
 
@@ -161,7 +161,7 @@ class ChargerState:
         effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
         if number in derived_state.BY_SOURCE:
             effects += self._derive(number)
-        elif number == derived_state.SMART_CHARGING:
+        elif number == roles.SMART_CHARGING:
             effects += self._smart_charging_seen(old, new)
 
     def smart_charging_setting(self, enabled: bool, now: Timestamp) -> Iterator[Effect]:
@@ -246,8 +246,8 @@ class ChargerState:
         """
         return (
             link_ok
-            and derived_state.flag(self, derived_state.CONNECTED_TO_CLOUD) is not False
-            and derived_state.code(self, derived_state.OPERATING_MODE) != derived_state.OFFLINE
+            and derived_state.flag(self, roles.CLOUD_LINK) is not False
+            and derived_state.code(self, roles.OP_MODE) != derived_state.OFFLINE
             and self._heard_lately(now)
         )
 

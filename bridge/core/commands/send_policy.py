@@ -23,6 +23,7 @@ from typing import Final
 
 from bridge.core.commands.active_commands import Command
 from bridge.core.commands.shown_state import ShownState, is_lower
+from bridge.core.easee import roles
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation
 from bridge.core.rate_limiter import free_at_s
@@ -36,9 +37,7 @@ BURST: Final = 3
 RESUME_EFFECT_DELAY_S: Final = 5.0
 FLASH_SPACING_S: Final = 60.0
 OTHERS_TIMES: Final = 10
-INSTALLER: Final = frozenset(s.name for s in CATALOGUE.values() if s.group == "installer")
 DAY_S: Final = 24 * 3600.0
-DYNAMIC_CURRENT: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class SendPolicy:
     def observed(self, observation: Observation, now: Timestamp) -> bool:
         """Take an observation; say whether it changed something."""
         changed = self._shown.observed(observation, now)
-        if changed and observation.spec.id == DYNAMIC_CURRENT and observation.value:
+        if changed and observation.spec.id == roles.DYNAMIC_LIMIT and observation.value:
             self._lagging.pop(observation.charger_id, None)
         return changed
 
@@ -141,7 +140,7 @@ class SendPolicy:
     def _held_until_s(self, command: Command, now: Timestamp) -> float:
         """Return when the effect of an earlier command is surely over."""
         until_s = self._lagging.get(command.charger_id, 0.0)
-        if not until_s or DYNAMIC_CURRENT not in command.spec.limits(command.argument):
+        if not until_s or roles.DYNAMIC_LIMIT not in command.spec.limits(command.argument):
             return 0.0
         # Its answer is awaited: the queue is held anyhow, and looked at again when it is in.
         return until_s if until_s < math.inf else now.mono_s
@@ -157,8 +156,8 @@ class SendPolicy:
         writes = self._writes.get(command.charger_id, deque())
         while writes and writes[0][0] <= now.mono_s - DAY_S:
             writes.popleft()
-        is_limit = command.spec.name in INSTALLER
-        alike = [write for write in writes if (write[1] in INSTALLER) == is_limit]
+        is_limit = _is_lasting_limit(command.spec.name)
+        alike = [write for write in writes if _is_lasting_limit(write[1]) == is_limit]
         same = [at_s for at_s, name in alike if name == command.spec.name]
         if is_limit and same and now.mono_s < same[-1] + FLASH_SPACING_S:
             wait_s = math.ceil(same[-1] + FLASH_SPACING_S - now.mono_s)
@@ -171,3 +170,9 @@ class SendPolicy:
                 detail += f": again in {hours:.1f} h"
             return Refuse("flash_budget", detail)
         return None
+
+
+def _is_lasting_limit(command: str) -> bool:
+    """Say whether a command belongs to the installer's limits, which are written rarely."""
+    spec = CATALOGUE.get(command)
+    return spec is not None and spec.group == "installer"

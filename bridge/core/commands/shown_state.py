@@ -16,14 +16,13 @@ from typing import Any, Final
 
 from bridge.core.commands.state_machine import State
 from bridge.core.commands.validation import CommandRequest
+from bridge.core.easee import derived_state, roles
 from bridge.core.easee.command_catalogue import Expected
 from bridge.core.easee.decode import Observation, Value
 from bridge.core.records.moment import Timestamp
 
 # Two polls at the default interval; a command that is repeated more slowly is simply sent.
 FRESH_S: Final = 120.0
-OP_MODE, CLOUD_LINK = 109, 250
-OFFLINE = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +195,10 @@ class ShownState:
         return found
 
     def _is_offline(self, charger_id: str) -> bool:
-        linked = self.readings.get(charger_id, CLOUD_LINK)
-        mode = self.readings.get(charger_id, OP_MODE)
+        linked = self.readings.get(charger_id, roles.CLOUD_LINK)
+        mode = self.readings.get(charger_id, roles.OP_MODE)
         return (linked is not None and linked.value in (False, 0)) or (
-            mode is not None and mode.value == OFFLINE
+            mode is not None and mode.value == derived_state.OFFLINE
         )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from bridge.core.easee import roles
 from bridge.core.easee.enumerations import (
     LED_COLORS,
     LED_MEANING,
@@ -26,19 +27,10 @@ from bridge.core.easee.enumerations import (
 )
 from bridge.core.value_format import Value
 
-LOCAL_PRE_AUTHORIZE = 15
-OFFLINE_WHITELIST = 16
-OFFLINE_ALLOW_ALL = 17
-AUTHORIZATION_REQUIRED = 42
-OFFLINE_CHARGING_MODE = 45
-LED = 46
-REASON = 96
-SMART_CHARGING = 102
-OPERATING_MODE = 109
-CONNECTED_TO_CLOUD = 250
-
 OFFLINE = 0
+DISCONNECTED = 1
 AWAITING_START = 2
+CHARGING = 3
 AWAITING_AUTHORIZATION = 7
 PENDING_AUTHORIZATION = 55
 
@@ -99,15 +91,15 @@ def awaiting_authorization(readings: LatestValues) -> bool | None:
 
     Firmware since 2023 says so with op mode 7, older firmware with 2 and a reason.
     """
-    mode = code(readings, OPERATING_MODE)
+    mode = code(readings, roles.OP_MODE)
     if mode is None:
         return None
-    pending = code(readings, REASON) == PENDING_AUTHORIZATION
+    pending = code(readings, roles.NO_CURRENT_REASON) == PENDING_AUTHORIZATION
     return mode == AWAITING_AUTHORIZATION or (mode == AWAITING_START and pending)
 
 
 def _op_mode(readings: LatestValues) -> DerivedValue | Untold:
-    mode = code(readings, OPERATING_MODE)
+    mode = code(readings, roles.OP_MODE)
     if mode is None:
         return UNTOLD
     if awaiting_authorization(readings):
@@ -116,7 +108,7 @@ def _op_mode(readings: LatestValues) -> DerivedValue | Untold:
 
 
 def _no_current_reason(readings: LatestValues) -> DerivedValue | Untold:
-    reason = code(readings, REASON)
+    reason = code(readings, roles.NO_CURRENT_REASON)
     return UNTOLD if reason is None else NO_CURRENT_REASON.get(reason)
 
 
@@ -129,7 +121,7 @@ def _led(
     part: Callable[[LedMode], str | None],
 ) -> Callable[[LatestValues], DerivedValue | Untold]:
     def derive(readings: LatestValues) -> DerivedValue | Untold:
-        raw = code(readings, LED)
+        raw = code(readings, roles.LED_MODE)
         if raw is None:
             return UNTOLD
         mode = LED_MODE.get(raw)
@@ -143,11 +135,11 @@ def _access_mode(readings: LatestValues) -> DerivedValue | Untold:
 
     While one replaces the other both may be seen true; then the later one is the new one.
     """
-    cloud = flag(readings, AUTHORIZATION_REQUIRED)
-    local = flag(readings, LOCAL_PRE_AUTHORIZE)
+    cloud = flag(readings, roles.AUTHORIZATION_REQUIRED)
+    local = flag(readings, roles.LOCAL_PRE_AUTHORIZE)
     if cloud and local:
-        cloud_at = readings.measured_at(AUTHORIZATION_REQUIRED)
-        local_at = readings.measured_at(LOCAL_PRE_AUTHORIZE)
+        cloud_at = readings.measured_at(roles.AUTHORIZATION_REQUIRED)
+        local_at = readings.measured_at(roles.LOCAL_PRE_AUTHORIZE)
         local = cloud_at is not None and local_at is not None and local_at > cloud_at
         cloud = not local
     if cloud:
@@ -163,7 +155,7 @@ _POLICY_BY_MODE: Final[Mapping[Value, str]] = {0: "allow_all", 1: "whitelist", 2
 
 def _offline_policy(readings: LatestValues) -> DerivedValue | Untold:
     """Tell who may charge while the charger is offline."""
-    mode = code(readings, OFFLINE_CHARGING_MODE)
+    mode = code(readings, roles.OFFLINE_CHARGING_MODE)
     ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
     flags = _policy_of_flags(readings)
     if flags is None:
@@ -174,8 +166,8 @@ def _offline_policy(readings: LatestValues) -> DerivedValue | Untold:
 
 
 def _policy_of_flags(readings: LatestValues) -> str | None:
-    everyone = flag(readings, OFFLINE_ALLOW_ALL)
-    listed = flag(readings, OFFLINE_WHITELIST)
+    everyone = flag(readings, roles.OFFLINE_ALLOW_ALL)
+    listed = flag(readings, roles.OFFLINE_WHITELIST)
     if everyone:
         return "allow_all"
     if listed:
@@ -205,46 +197,52 @@ class DerivedTopic:
 DERIVED: Final = (
     DerivedTopic(
         "op_mode",
-        (OPERATING_MODE, REASON),
+        (roles.OP_MODE, roles.NO_CURRENT_REASON),
         _op_mode,
         "what the charger is doing; `awaiting_authorization` also for mode 2 with reason 55",
         tuple(OP_MODE.values()),
     ),
     DerivedTopic(
         "no_current_reason",
-        (REASON,),
+        (roles.NO_CURRENT_REASON,),
         _no_current_reason,
         "why there is no or less current",
         tuple(NO_CURRENT_REASON.values()),
     ),
     DerivedTopic(
         "led",
-        (LED,),
+        (roles.LED_MODE,),
         _led(lambda mode: mode.meaning),
         "what the light strip means",
         tuple(dict.fromkeys(LED_MEANING.values())),
     ),
-    DerivedTopic("led_color", (LED,), _led(lambda mode: mode.color), "its color", LED_COLORS),
     DerivedTopic(
-        "led_pattern", (LED,), _led(lambda mode: mode.pattern), "its motion", LED_PATTERNS
+        "led_color", (roles.LED_MODE,), _led(lambda mode: mode.color), "its color", LED_COLORS
+    ),
+    DerivedTopic(
+        "led_pattern",
+        (roles.LED_MODE,),
+        _led(lambda mode: mode.pattern),
+        "its motion",
+        LED_PATTERNS,
     ),
     DerivedTopic(
         "awaiting_authorization",
-        (OPERATING_MODE, REASON),
+        (roles.OP_MODE, roles.NO_CURRENT_REASON),
         _awaiting_authorization,
         "`true` while a car waits for permission",
         SWITCH_VALUES,
     ),
     DerivedTopic(
         "access_mode",
-        (AUTHORIZATION_REQUIRED, LOCAL_PRE_AUTHORIZE),
+        (roles.AUTHORIZATION_REQUIRED, roles.LOCAL_PRE_AUTHORIZE),
         _access_mode,
         "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
         ("open", "cloud_authorization", "local_authorization"),
     ),
     DerivedTopic(
         "offline_policy",
-        (OFFLINE_WHITELIST, OFFLINE_ALLOW_ALL, OFFLINE_CHARGING_MODE),
+        (roles.OFFLINE_WHITELIST, roles.OFFLINE_ALLOW_ALL, roles.OFFLINE_CHARGING_MODE),
         _offline_policy,
         "who may charge while offline: `none`, `whitelist` or `allow_all`",
         ("none", "whitelist", "allow_all"),

@@ -1,0 +1,38 @@
+"""The observations that rules of the gateway depend on, by what they are for.
+
+Rules:
+
+1. Every other module names an observation by its role or by its name in the registry, and writes no
+   id; a test reads their source for it.
+2. An observation has a role only where a rule needs it. All others are rows of the registry and
+   nothing else.
+"""
+
+from typing import Final
+
+# Who may charge.
+LOCAL_PRE_AUTHORIZE: Final = 15
+OFFLINE_WHITELIST: Final = 16
+OFFLINE_ALLOW_ALL: Final = 17
+AUTHORIZATION_REQUIRED: Final = 42
+OFFLINE_CHARGING_MODE: Final = 45
+
+# What the charger does and shows.
+LED_MODE: Final = 46
+NO_CURRENT_REASON: Final = 96
+SMART_CHARGING: Final = 102
+OP_MODE: Final = 109
+
+# The limit that commands, load balancers and the vendor's cloud move.
+DYNAMIC_LIMIT: Final = 48
+
+# Sessions: a start, the running energy and the finished session.
+SESSION_ENERGY: Final = 121
+SESSION_REPORT: Final = 129
+SESSION_START: Final = 223
+
+FIRMWARE: Final = 80
+
+# What the cloud says about the charger; neither is a sign of life.
+CLOUD_LINK: Final = 250
+CLOUD_LINK_REASON: Final = 251
