@@ -21,10 +21,10 @@ from benchmarks.records import Fleet, records, span
 from bridge import process_tuning
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
+from bridge.core.composition import Core
 from bridge.core.easee.signalr import Decoder, batch_observations
 from bridge.core.events import Event, MqttConnected, Started, StreamOpened
 from bridge.core.records.moment import Timestamp
-from bridge.core.router import Router
 from bridge.settings import EaseeSettings, PublishSettings, Secret, Settings
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -35,12 +35,12 @@ AT_ONCE = 50_000
 MODULE = "benchmarks.fleet"
 
 
-def machine_of(fleet: Fleet) -> Router:
+def machine_of(fleet: Fleet) -> Core:
     """Make a core that serves the fleet."""
     easee = EaseeSettings(
         username="someone@example.com", password=Secret("p"), chargers=fleet.serials
     )
-    return Router(Settings(easee=easee), version="0", salt=b"salt")
+    return Core(Settings(easee=easee), version="0", salt=b"salt")
 
 
 class Bench:

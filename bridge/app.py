@@ -30,6 +30,7 @@ from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFi
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.config.reload import change
 from bridge.conventions.native.convention import Native
+from bridge.core.composition import Core
 from bridge.core.events import (
     ReconfigurationFailed,
     Reconfigured,
@@ -39,7 +40,6 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
-from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.errors import ConfigError, StoreError, StoreLocked
 from bridge.gateway import EventLoop, EventQueue
@@ -121,8 +121,8 @@ async def serve(
     except StoreLocked as error:
         log.error("store.locked", error=str(error), hint=error.hint)
         return os.EX_TEMPFAIL
-    router = Router(settings, version=bridge.__version__, salt=salt)
-    topics = router.topics
+    core = Core(settings, version=bridge.__version__, salt=salt)
+    topics = core.topics
     cloud = EaseeCloud(
         settings.easee, token_path=state_dir / TOKEN_FILE, clock=clock, emit=queue.put
     )
@@ -130,7 +130,7 @@ async def serve(
     mqtt_client = MqttClient(
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
-        subscriptions=router.subscriptions,
+        subscriptions=core.subscriptions,
         echoes=topics.echoes,
         loopback=(topics.bridge_heartbeat,),
         clock=clock,
@@ -144,7 +144,7 @@ async def serve(
     model = StatusModel(topics) if settings.http.page else None
     metrics = Metrics(topics, model) if settings.http.enabled else None
     gateway = EventLoop(
-        router,
+        core,
         queue,
         conventions=(Native(topics, settings.publish),),
         link=mqtt_client,

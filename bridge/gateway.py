@@ -25,6 +25,7 @@ import structlog
 
 from bridge.conventions.convention import Convention
 from bridge.core.changes import Change, ValuesChanged
+from bridge.core.composition import Core
 from bridge.core.delivery.outbox import SET_ASIDE, TOO_LARGE, Outbox
 from bridge.core.delivery.value_queue import BURST, ValueQueue, value_rate
 from bridge.core.effects import (
@@ -83,7 +84,6 @@ from bridge.core.messages import Publish
 from bridge.core.rate_limiter import TokenBucket
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
-from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.errors import (
     BridgeError,
@@ -183,7 +183,7 @@ class EventLoop:
 
     def __init__(
         self,
-        router: Router,
+        core: Core,
         queue: EventQueue,
         *,
         conventions: Sequence[Convention] = (),
@@ -201,7 +201,7 @@ class EventLoop:
         """Join them; nothing runs yet.
 
         Args:
-            router: The core.
+            core: Everything that is decided.
             queue: Where the adapters put their events.
             conventions: Make messages of the changes that the core yields, each of all of them.
             link: To the broker.
@@ -222,7 +222,7 @@ class EventLoop:
         self._save_published = save_published
         self._to_keep: dict[str, Callable[[], None]] = {}
         self._keeping: set[str] = set()
-        self._router = router
+        self._core = core
         self._conventions = tuple(conventions)
         self._link = link
         self._cloud = cloud
@@ -281,7 +281,7 @@ class EventLoop:
             self._event_queue.put(Stopping())
             await self._drained()
             self._event_queue.wake = None
-            await self._link.close(Publish(self._router.topics.bridge_state, b"offline"))
+            await self._link.close(Publish(self._core.topics.bridge_state, b"offline"))
             for task in (*sources, *self._given_up):
                 task.cancel()
             self._tasks = None
@@ -347,7 +347,7 @@ class EventLoop:
         except Exception as error:  # noqa: BLE001 - one event must not end the bridge
             self._mishap(event, "gateway", type(event).__name__, error)
         try:
-            for effect in self._router.handle(event, now):
+            for effect in self._core.handle(event, now):
                 try:
                     if isinstance(effect, Change):  # nearly all
                         self._publish(effect, event, now)
@@ -508,7 +508,7 @@ class EventLoop:
 
     def _arm(self) -> None:
         """Have a ``Tick`` come when the machine wants one."""
-        deadline_s = self._router.deadline_s()
+        deadline_s = self._core.deadline_s()
         if deadline_s == self._timer_at_s and self._timer is not None:
             return
         if self._timer is not None:
@@ -579,9 +579,9 @@ class EventLoop:
             work = self._cloud.send(effect.request, within_s=left_s)
             answer = await self._answered("cloud", work, OutcomeUnknown)
         except CloudError as error:
-            self._event_queue.put(CloudFailed(effect.call_id, error))
+            self._event_queue.put(CloudFailed(effect.tag, error))
         else:
-            self._event_queue.put(CloudResponse(effect.call_id, answer.status, answer.body))
+            self._event_queue.put(CloudResponse(effect.tag, answer.status, answer.body))
 
     async def _answered(
         self, name: str, work: Awaitable[T], kind: Callable[[str], BridgeError]
@@ -643,9 +643,9 @@ class EventLoop:
             )
             found = await self._answered("store", reading, StoreError)
         except StoreError as error:
-            self._event_queue.put(ReportsReadFailed(effect.read_id, error))
+            self._event_queue.put(ReportsReadFailed(effect.tag, error))
         else:
-            self._event_queue.put(ReportsRead(effect.read_id, found))
+            self._event_queue.put(ReportsRead(effect.tag, found))
 
     def _keep(self, name: str, write: Callable[[], None]) -> None:
         """Have a file written in a thread; the newest of a name is written last."""

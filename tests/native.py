@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
+from bridge.core.composition import Core
 from bridge.core.effects import Effect
 from bridge.core.events import Event
 from bridge.core.records.moment import Timestamp
-from bridge.core.router import Router
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 
@@ -29,7 +29,7 @@ def as_messages(
     return found
 
 
-def handled(router: Router, event: Event, now: Timestamp) -> list[Effect]:
-    """Have a machine handle an event; return what follows, changes as their messages."""
-    effects = router.handle(event, now)
-    return as_messages(effects, base=router.topics.base, publish=router._settings.publish)
+def handled(core: Core, event: Event, now: Timestamp) -> list[Effect]:
+    """Have a core handle an event; return what follows, changes as their messages."""
+    effects = core.handle(event, now)
+    return as_messages(effects, base=core.topics.base, publish=core.settings.publish)

@@ -16,6 +16,7 @@ WITHOUT_TESTS = {
     "core/records/command_row.py",
     "conventions/convention.py",
     "core/changes.py",
+    "core/domain_events.py",
     "core/effects.py",
     "core/events.py",
     "core/records/discovery_record.py",

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge.core.alerts import Alerts
+from bridge.core.domain_events import NOTHING, Input, Outputs
 from bridge.core.effects import Effect
-from bridge.core.events import MqttConnected
+from bridge.core.events import MqttConnected, MqttSubscribed, MqttUnreachable, Tick
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 
@@ -34,6 +35,9 @@ class BrokerWatch:
         alerts: Where they go.
     """
 
+    name = "broker"
+    interests = frozenset({MqttConnected, MqttUnreachable, MqttSubscribed})
+
     def __init__(self, topics: Topics, alerts: Alerts) -> None:
         self._topics = topics
         self._alerts = alerts
@@ -50,6 +54,19 @@ class BrokerWatch:
             topics.alert("+"): "alerts that an earlier run left are not taken away",
             topics.availability("+"): "chargers that are not served any more may stay online",
         }
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take what became of the connection, and the time."""
+        match event:
+            case MqttConnected():
+                return self.connected(event, now)
+            case MqttUnreachable(reason):
+                return self.unreachable(reason, now)
+            case MqttSubscribed(refused):
+                return self.subscribed(refused, now)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     def connected(self, event: MqttConnected, now: Timestamp) -> Iterator[Effect]:
         """Take a connection."""

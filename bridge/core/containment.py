@@ -11,12 +11,15 @@ Rules:
 4. A line in the log for each component, at most one a minute, with the number of errors.
 """
 
-from collections.abc import Callable, Generator, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from bridge.core.alerts import Alerts
 from bridge.core.backoff import exponential_delay_s
+from bridge.core.domain_events import Input, Outputs
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.moment import Timestamp
 
@@ -33,19 +36,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """A component that wants to be asked at a time.
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A component in the router's list.
 
     Attributes:
         name: Of the component, for the alert.
-        deadline_s: Returns the monotonic time at which it has something to do, or None.
-        tick: Does what is due.
+        handle: Takes an event.
+        wants_s: Returns the monotonic time at which it has something to do, or None.
+        due_s: What ``wants_s`` returned last; infinite for None, the past where it fails.
+        is_stale: It handled something since then.
+        failures: How often in a row it failed when its time had come.
+        rests_until_s: It gets no ``Tick`` before.
     """
 
     name: str
-    deadline_s: Callable[[], float | None]
-    tick: Callable[[Timestamp], Iterator[Effect]]
+    handle: Callable[[Input, Timestamp], Outputs]
+    wants_s: Callable[[], float | None]
+    due_s: float = -math.inf
+    is_stale: bool = True
+    failures: int = 0
+    rests_until_s: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -67,147 +78,98 @@ class _Failing:
     noted_s: float = float("-inf")
 
 
-@dataclass(slots=True)
-class _Pause:
-    """A component that is left alone.
-
-    Attributes:
-        failures: How often in a row it failed when its time had come.
-        until_s: When it is asked again.
-    """
-
-    failures: int
-    until_s: float
-
-
 class Containment:
-    """Runs what components do, and keeps their errors.
+    """Keeps the errors of components, and when a component that failed is asked again.
 
     Attributes:
         doing: Name of the event that is being handled.
+        asked_s: When components that are due were last asked.
+        failing: What failed and is to be told, or is told and not over; by component.
     """
 
     def __init__(self, alerts: Alerts) -> None:
         self.doing = ""
+        self.asked_s = -math.inf
         self._alerts = alerts
-        self._failing: dict[str, _Failing] = {}
-        self._pauses: dict[str, _Pause] = {}
+        self.failing: dict[str, _Failing] = {}
         self._is_untold = False
         self._last_s = 0.0
-        self._asked_s = float("-inf")
         self._in_vain = 0
 
-    def run(
-        self,
-        name: str,
-        step: Callable[P, Iterator[Effect] | None],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Generator[Effect, None, bool]:
-        """Yield what a step of a component yields.
+    def question(self, name: str, function: Callable[P, T]) -> Callable[P, T | None]:
+        """Return a function that one component may ask another; None where that one fails."""
+        return partial(self._ask, name, function)
 
-        Returns:
-            Whether it went well.
-        """
-        try:
-            if (effects := step(*args, **kwargs)) is not None:
-                yield from effects
-        except Exception as error:  # noqa: BLE001 - the border of a component
-            self.failed(name, error)
-            return False
-        return True
-
-    def ask(
-        self, name: str, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    def _ask(
+        self, name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
-        """Return what a component answers, or None where it fails."""
         try:
-            return question(*args, **kwargs)
+            return function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the border of a component
             self.failed(name, error)
             return None
 
-    def failed(self, name: str, error: Exception) -> None:
-        """Keep an error; it is told with the next :meth:`due`."""
-        failing = self._failing.setdefault(name, _Failing())
-        failing.kind, failing.doing, failing.error = type(error).__name__, self.doing, error
+    def failed(self, name: str, error: Exception, doing: str = "") -> None:
+        """Keep an error; it is told with the next :meth:`tell`."""
+        failing = self.failing.setdefault(name, _Failing())
+        failing.kind, failing.error = type(error).__name__, error
+        failing.doing = doing or self.doing
         failing.count += 1
         self._is_untold = True
 
     # -- time --------------------------------------------------------------------------------
 
-    def due(self, components: tuple[Timed, ...], now: Timestamp) -> Iterator[Effect]:
-        """Have every component do what is due, and tell what failed."""
-        self._asked_s = now.mono_s
-        pauses = self._pauses
-        for each in components:
-            if pauses and self._rests_now(each.name, now):
-                continue
-            try:
-                yield from each.tick(now)
-            except Exception as error:  # noqa: BLE001 - the border of a component
-                self.failed(each.name, error)
-                self._leave_alone(each.name, now.mono_s)
-            else:
-                if pauses and each.name in pauses:
-                    self._was_asked(each, now)
-        if self._failing:
-            yield from self._tell(now)
-
-    def deadline_s(self, components: tuple[Timed, ...]) -> float | None:
+    def deadline_s(self, slots: Iterable[Slot]) -> float | None:
         """Return the monotonic time at which the first of them wants to be asked, or None."""
-        first = None
-        pauses = self._pauses
-        for each in components:  # asked after every event: a call less is worth a copy
-            try:
-                at = each.deadline_s()
-            except Exception as error:  # noqa: BLE001 - the border of a component
-                self.failed(each.name, error)
+        first = math.inf
+        for slot in slots:
+            if slot.is_stale and not self.renew(slot):
                 continue  # it is still asked with every event, and one comes every few seconds
-            if at is None:
-                continue
-            if pauses and (pause := pauses.get(each.name)) is not None:
-                at = max(at, pause.until_s)
-            if first is None or at < first:
-                first = at
-        if first is None or first > self._asked_s:
+            at = max(slot.rests_until_s, slot.due_s)
+            first = min(first, at)
+        if first > self.asked_s:
             self._in_vain = 0
-            return first
+            return None if first == math.inf else first
         self._in_vain += 1
         if self._in_vain < MAX_UNCHANGED_TICKS:
             return first
         self._in_vain = 0
-        for each in components:
-            at = self.ask(each.name, each.deadline_s)
-            is_resting = each.name in pauses and pauses[each.name].until_s > self._asked_s
-            if at is not None and at <= self._asked_s and not is_resting:
-                self.failed(each.name, RuntimeError("it is due again whatever it does"))
-                self._leave_alone(each.name, self._asked_s)
-        return self._asked_s + FIRST_PAUSE_S
+        for slot in slots:
+            if max(slot.due_s, slot.rests_until_s) <= self.asked_s:
+                self.failed(slot.name, RuntimeError("it is due again whatever it does"))
+                self.leave_alone(slot, self.asked_s)
+        return self.asked_s + FIRST_PAUSE_S
 
-    def _rests_now(self, name: str, now: Timestamp) -> bool:
-        pause = self._pauses.get(name)
-        return pause is not None and now.mono_s < pause.until_s
+    def renew(self, slot: Slot) -> bool:
+        """Ask a component for its deadline; False where it fails."""
+        try:
+            at = slot.wants_s()
+        except Exception as error:  # noqa: BLE001 - the border of a component
+            self.failed(slot.name, error)
+            slot.due_s = -math.inf
+            return False
+        slot.due_s, slot.is_stale = (math.inf if at is None else at), False
+        return True
 
-    def _leave_alone(self, name: str, mono_s: float) -> None:
-        pause = self._pauses.setdefault(name, _Pause(0, 0.0))
-        pause.failures += 1
-        pause.until_s = mono_s + exponential_delay_s(
-            pause.failures, first_s=FIRST_PAUSE_S, longest_s=MAX_PAUSE_S
+    def leave_alone(self, slot: Slot, mono_s: float) -> None:
+        """Let a component rest that failed when its time had come."""
+        slot.failures += 1
+        slot.rests_until_s = mono_s + exponential_delay_s(
+            slot.failures, first_s=FIRST_PAUSE_S, longest_s=MAX_PAUSE_S
         )
 
-    def _was_asked(self, each: Timed, now: Timestamp) -> None:
-        """Take note that one did what was due, after a rest; if it is due still, it rests again."""
-        at = self.ask(each.name, each.deadline_s)
-        if at is not None and at <= now.mono_s:
-            self._leave_alone(each.name, now.mono_s)
+    def was_asked(self, slot: Slot, mono_s: float) -> None:
+        """Take note that a component did what was due, after a rest; due still, it rests again."""
+        if self.renew(slot) and slot.due_s <= mono_s:
+            self.leave_alone(slot, mono_s)
         else:
-            del self._pauses[each.name]
+            slot.failures, slot.rests_until_s = 0, -math.inf
 
     # -- what is told ------------------------------------------------------------------------
 
-    def _tell(self, now: Timestamp) -> Iterator[Effect]:
-        for name, failing in self._failing.items():
+    def tell(self, now: Timestamp) -> Iterator[Effect]:
+        """Say which components failed: a line in the log each, and the alert."""
+        for name, failing in self.failing.items():
             if failing.error is not None and now.mono_s - failing.noted_s >= NOTED_EVERY_S:
                 facts = {
                     "component": name,
@@ -222,10 +184,10 @@ class Containment:
             self._last_s = now.mono_s
             named = ", ".join(
                 f"{name} ({failing.kind} in {failing.doing})"
-                for name, failing in self._failing.items()
+                for name, failing in self.failing.items()
             )
             message = f"a defect of the bridge: these parts of it failed: {named}"
-            yield from self.run("alerts", self._alerts.raise_, ALERT, message, HINT, now)
+            yield from self._alerts.raise_(ALERT, message, HINT, now)
         elif now.mono_s - self._last_s >= STANDS_S:
-            self._failing.clear()
-            yield from self.run("alerts", self._alerts.clear, ALERT)
+            self.failing.clear()
+            yield from self._alerts.clear(ALERT)

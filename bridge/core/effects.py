@@ -10,7 +10,7 @@ from typing import Literal
 
 from bridge.core.changes import Change
 from bridge.core.easee.rest_requests import CloudRequest
-from bridge.core.messages import AckToken, Publish
+from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.session_report import SessionReport
@@ -31,12 +31,12 @@ class SendRequest:
     """Make one REST call; answered by ``CloudResponse`` or ``CloudFailed``.
 
     Attributes:
-        call_id: Chosen by the core, unique in this process.
+        tag: Who asks, and for what.
         request: What to send.
         within_s: Seconds it may take altogether, waiting for the budget included.
     """
 
-    call_id: int
+    tag: Tag
     request: CloudRequest
     within_s: float = 30.0
 
@@ -146,14 +146,14 @@ class ReadReports:
     """Read stored reports; answered by ``ReportsRead`` or ``ReportsReadFailed``.
 
     Attributes:
-        read_id: Chosen by the core, unique in this process.
+        tag: Who asks, and for what.
         charger_id: Only this charger's, or None for all.
         since: Only sessions that ended then or later, or None.
         until: Only sessions that ended before, or None.
         limit: At most so many.
     """
 
-    read_id: int
+    tag: Tag
     charger_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bridge.core.messages import AckToken, Publish
+from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.observation import RawObservation
@@ -116,22 +116,32 @@ class CloudResponse:
     """A REST call was answered with a 2xx status.
 
     Attributes:
-        call_id: The id of the :class:`~bridge.core.effects.SendRequest` it answers.
+        tag: Of the :class:`~bridge.core.effects.SendRequest` it answers.
         status: HTTP status.
         body: The body, capped by the adapter.
     """
 
-    call_id: int
+    tag: Tag
     status: int
     body: bytes
+
+    @property
+    def owner(self) -> str:
+        """The component that asked."""
+        return self.tag.owner
 
 
 @dataclass(frozen=True, slots=True)
 class CloudFailed:
     """A REST call did not succeed."""
 
-    call_id: int
+    tag: Tag
     error: CloudError
+
+    @property
+    def owner(self) -> str:
+        """The component that asked."""
+        return self.tag.owner
 
 
 # -- MQTT --------------------------------------------------------------------------------------
@@ -180,7 +190,7 @@ class MqttDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class MqttUnreachable:
-    """Another attempt to reach the broker failed, for another reason than the one before."""
+    """There is no connection to the broker: it ended, or an attempt failed for another reason."""
 
     reason: str
 
@@ -232,6 +242,11 @@ class MqttAcked:
 
     message: Publish
     reason_code: int
+
+    @property
+    def owner(self) -> str:
+        """The component that published it and waits; empty where none does."""
+        return self.message.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,20 +335,30 @@ class ReportsRead:
     """Stored reports were read.
 
     Attributes:
-        read_id: Of the :class:`~bridge.core.effects.ReadReports` it answers.
+        tag: Of the :class:`~bridge.core.effects.ReadReports` it answers.
         reports: Oldest end first.
     """
 
-    read_id: int
+    tag: Tag
     reports: tuple[StoredReport, ...]
+
+    @property
+    def owner(self) -> str:
+        """The component that asked."""
+        return self.tag.owner
 
 
 @dataclass(frozen=True, slots=True)
 class ReportsReadFailed:
     """Stored reports could not be read."""
 
-    read_id: int
+    tag: Tag
     error: StoreError
+
+    @property
+    def owner(self) -> str:
+        """The component that asked."""
+        return self.tag.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,11 +474,11 @@ class ReconfigurationFailed:
 
 @dataclass(frozen=True, slots=True)
 class ComponentFailed:
-    """An error of our own was contained outside the core.
+    """An error of our own was contained: outside the core, or by a component itself.
 
     Attributes:
         name: Of what failed, for ``bridge/alert/internal_error``.
-        doing: What it was doing, a name.
+        doing: What it was doing, a name; empty: what the event that is being handled says.
         error: The error.
     """
 
@@ -469,8 +494,11 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The time that :meth:`Router.deadline_s` named has come."""
+    """The time that :meth:`~bridge.core.router.Router.deadline_s` named has come."""
 
+
+# What a component asked for or published: it goes to the component that did, besides the others.
+Result = CloudResponse | CloudFailed | MqttAcked | ReportsRead | ReportsReadFailed
 
 Event = (
     StreamOpened

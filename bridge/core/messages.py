@@ -1,5 +1,6 @@
 """MQTT messages as values: what goes out, and what an acknowledgement needs."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +16,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
         retained: Retained messages of one topic are conflated: only the newest unsent one goes
             out. Others are kept in order.
         tag: Comes back in :class:`~bridge.core.events.MqttAcked`; empty when nobody waits.
+        owner: Name of the component that is given the acknowledgement; empty when none is.
         user_properties: MQTT 5 only.
         correlation: MQTT 5 Correlation Data, returned byte for byte.
         telemetry: A value among many, which may go over the connection for values. Always
@@ -29,6 +31,20 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     user_properties: tuple[tuple[str, str], ...] = ()
     correlation: bytes | None = None
     telemetry: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Who asked for something, and for what: a call or a read has it, and its result.
+
+    Attributes:
+        owner: Name of the component that is given the result.
+        ref: What the component tells its requests apart by.
+    """
+
+    owner: str
+    ref: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)

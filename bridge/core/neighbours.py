@@ -16,7 +16,7 @@ Rules:
    another client with our id. Many brokers do not say so. What is closed while something of ours
    was under way does not count: that may have been the reason.
 5. What a resumed session kept comes before any of this is known: it waits for as long as another
-   bridge needs to make itself heard (``router.py``).
+   bridge needs to make itself heard (:mod:`bridge.core.commands.addressing`).
 6. Whatever of this is so is named in one alert, which is cleared when it is over.
 """
 
@@ -27,11 +27,24 @@ from dataclasses import dataclass
 import msgspec
 
 from bridge.core.alerts import Alerts
+from bridge.core.domain_events import (
+    NOTHING,
+    BridgeInfoReceived,
+    BridgeInfoWanted,
+    BridgeStateReceived,
+    ForeignAvailabilityReceived,
+    HeartbeatReceived,
+    Input,
+    Output,
+    Outputs,
+    ServedChargersChanged,
+)
 from bridge.core.easee.json_fields import one_line
 from bridge.core.effects import Effect
-from bridge.core.events import MqttDisconnected, MqttMessage
+from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, Started, Tick
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
+from bridge.core.value_format import iso_utc
 
 ALERT = "second_bridge"
 # Why a broker ended a connection: another client came with our id; no word at all.
@@ -91,6 +104,20 @@ class Neighbours:
         instance: Ours: stable, and the same for nobody else.
     """
 
+    name = "neighbours"
+    interests = frozenset(
+        {
+            Started,
+            MqttConnected,
+            MqttDisconnected,
+            HeartbeatReceived,
+            BridgeInfoReceived,
+            BridgeStateReceived,
+            ForeignAvailabilityReceived,
+            ServedChargersChanged,
+        }
+    )
+
     def __init__(self, topics: Topics, alerts: Alerts, *, client_id: str, instance: str) -> None:
         self._topics = topics
         self._alerts = alerts
@@ -104,6 +131,29 @@ class Neighbours:
         self._taken_over = 0
         self._closed = 0
         self._lost_s = -math.inf
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take what other bridges say, what became of the connection, and the time."""
+        match event:
+            case HeartbeatReceived(message):
+                return self._heard(message, now)
+            case BridgeInfoReceived(message, is_kept):
+                return self.info(message, now, is_kept=is_kept)
+            case BridgeStateReceived(payload, is_kept):
+                return self.state(payload, now, is_kept=is_kept)
+            case ForeignAvailabilityReceived(charger_id, payload):
+                self.availability(charger_id, payload)
+            case ServedChargersChanged(charger_ids):
+                return self.serve(charger_ids, now)
+            case MqttConnected():
+                self.connected(now)
+            case MqttDisconnected():
+                return self.disconnected(event, now)
+            case Started():
+                self.started(iso_utc(now.wall))
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     def started(self, started_at: str) -> None:
         """Take when this process came up: it tells it from a copy of itself."""
@@ -135,6 +185,12 @@ class Neighbours:
         yield from self._tell(now)
 
     # -- what others say ---------------------------------------------------------------------
+
+    def _heard(self, event: MqttMessage, now: Timestamp) -> Iterator[Output]:
+        """Take a heartbeat; a bridge that is new does not know of us and our chargers."""
+        if self.is_new(event):
+            yield BridgeInfoWanted()
+        yield from self.heartbeat(event, now)
 
     def heartbeat(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
         """Take a heartbeat, ours or not."""
@@ -184,7 +240,15 @@ class Neighbours:
         if payload and len(self._kept) < MAX_KEPT:
             self._kept[charger_id] = payload
 
-    # -- what the machine asks ----------------------------------------------------------------
+    # -- what other components ask ------------------------------------------------------------
+
+    def is_left(self, charger_id: str, now: Timestamp) -> bool:
+        """Say whether what is asked of a charger is another bridge's to answer."""
+        if charger_id in self._ours:
+            return self.acts_for(charger_id, now)
+        # Before we know our own chargers one that is kept may be ours.
+        may_be_ours = not (self._ours or self.is_there(now))
+        return not may_be_ours and self.keeps(charger_id, now)
 
     def keeps(self, charger_id: str, now: Timestamp) -> bool:
         """Say whether a charger that is not served here is another bridge's."""

@@ -114,7 +114,7 @@ class Status:
         capabilities: What this configuration offers, for ``bridge/info``.
         client_id: Ours, at the broker.
         instance: Tells this installation from every other; stable, and no secret.
-        cloud: What is known of the cloud; changed by the machine.
+        cloud: What is known of the cloud; changed by the sources.
         counters: How often what happened since the start; keys are snake_case.
         has_value_connection: Values have a connection to the broker of their own.
         keeps_s: How long the broker keeps commands for us while we are away.
@@ -177,6 +177,12 @@ class Status:
             self._health_due_s = now.mono_s + HEALTH_EVERY_S
             yield Publish(self.topics.bridge_health, self._health(now))
 
+    def is_due(self, now: Timestamp) -> bool:
+        """Say whether :meth:`refresh` has something to publish."""
+        word = self.cloud.state
+        is_time = self._health_due_s is None or now.mono_s >= self._health_due_s
+        return is_time or word != self._word or self._judged(word) != self._verdict
+
     def deadline_s(self) -> float | None:
         """When the health is to be published next."""
         return self._health_due_s
@@ -211,9 +217,12 @@ class Status:
     @property
     def health(self) -> str:
         """``ok``, ``degraded`` (something is missing) or ``failed`` (the main job is not done)."""
-        if self.cloud.state in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
+        return self._judged(self.cloud.state)
+
+    def _judged(self, word: str) -> str:
+        if word in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
             return "failed"
-        if self.cloud.state == "degraded" or self.alerts.has_trouble:
+        if word == "degraded" or self.alerts.has_trouble:
             return "degraded"
         if self.online < len(self.chargers) or not self.chargers:
             return "degraded"

@@ -27,9 +27,9 @@ from bridge.cli import main as cli
 from bridge.cli import options as cli_options
 from bridge.cli.check import store_problem
 from bridge.cli.main import main
+from bridge.core.composition import Core
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.router import Router
 from bridge.errors import (
     AuthFailed,
     BridgeError,
@@ -704,7 +704,7 @@ def test_the_broker_check_asks_for_what_run_would_subscribe_to(monkeypatch):
         assert asyncio.run(cli_check.probe_broker(one)) == "fine"
 
     assert asked[1] == (*asked[0], "homeassistant/status")
-    assert asked[1] == Router(on, version="1", salt=b"").subscriptions
+    assert asked[1] == Core(on, version="1", salt=b"").subscriptions
 
 
 def test_topics_marks_what_this_configuration_refuses(tmp_path, capsys, monkeypatch):

@@ -7,11 +7,29 @@ move is a call in another file than the one before it.
 import sys
 from pathlib import Path
 
+import pytest
+
 import bridge
+from bridge.core.composition import Core
+from bridge.core.events import (
+    MqttConnected,
+    ObservationsReceived,
+    Started,
+    StoreOpened,
+    StreamOpened,
+    Tick,
+)
+from bridge.core.records.moment import Timestamp
+from bridge.core.records.observation import RawObservation
+from bridge.core.value_format import iso_utc
+from bridge.settings import EaseeSettings, Secret, Settings
+from tests.conftest import NOON
 from tests.core.commands.bench import TICKS, Bench, call_of, states, ticket
 
 PACKAGE = str(Path(bridge.__file__).parent)
 COMMANDS = str(Path(PACKAGE, "core", "commands"))
+ONE = "EH123456"
+POWER = 120
 
 
 class CallCounts:
@@ -57,3 +75,47 @@ def test_a_successful_command():
     assert counts.calls <= 150
     assert counts.moves <= 60
     assert len([path for path in counts.files if path.startswith(COMMANDS)]) <= 9
+
+
+def at(seconds):
+    """Return a moment."""
+    return Timestamp(NOON, 1000.0 + seconds)
+
+
+def power(value, second=0):
+    """Spell one observation of the power."""
+    stamp = iso_utc(NOON.replace(second=second))
+    return ObservationsReceived((RawObservation(ONE, POWER, 3, value, stamp),))
+
+
+@pytest.fixture
+def core():
+    """A core with one charger that is heard of, everything connected, nothing due."""
+    easee = EaseeSettings("x@example.com", Secret("p"), (ONE,))
+    core = Core(Settings(easee), version="1", salt=b"salt")
+    begun = (StoreOpened(()), Started(), StreamOpened(), MqttConnected(False, "5", 20))
+    for event in (*begun, power("7.1"), power("7.2")):
+        core.handle(event, at(0.5))
+    core.deadline_s()
+    return core
+
+
+def test_a_tick_with_nothing_due(core):
+    """Only what depends on the time itself, or on all that happened, is looked at."""
+    tick, now = Tick(), at(1.0)
+    with CallCounts() as counts:
+        effects = core.handle(tick, now)
+
+    assert effects == []
+    assert counts.calls <= 12
+
+
+def test_one_power_observation(core):
+    """From its decoding to the change that is published, and the next deadline."""
+    event, now = power("7.3", second=1), at(1.0)
+    with CallCounts() as counts:
+        effects = core.handle(event, now)
+        core.deadline_s()
+
+    assert len(effects) == 1
+    assert counts.calls <= 50

@@ -1,31 +1,24 @@
 """Errors of our own end where they happen: whoever fails, the others go on, and nothing spins."""
 
-import inspect
 import json
-from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
+from bridge.core import composition
 from bridge.core.alerts import Alerts
-from bridge.core.broker import BrokerWatch
-from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import ChargerRegistry
-from bridge.core.chargers.offline_access_alerts import OfflineAccessAlerts
 from bridge.core.chargers.state import ChargerState
-from bridge.core.commands.service import CommandService
+from bridge.core.composition import Core
 from bridge.core.containment import (
     ALERT,
     MAX_PAUSE_S,
     MAX_UNCHANGED_TICKS,
     STANDS_S,
     Containment,
-    Timed,
 )
-from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
-from bridge.core.delivery.rejected_publications import RejectedPublications
+from bridge.core.domain_events import EventHandled
 from bridge.core.easee.session_payloads import read_report
 from bridge.core.effects import Acknowledge, LogEntry, SendRequest
 from bridge.core.events import (
@@ -43,6 +36,7 @@ from bridge.core.events import (
     MqttSubscribed,
     MqttUnreachable,
     ObservationsReceived,
+    ReconfigurationFailed,
     ReportSaved,
     ReportSaveFailed,
     ReportsRead,
@@ -59,18 +53,12 @@ from bridge.core.events import (
     ValueConnectionOpened,
     ValuesAcked,
 )
-from bridge.core.messages import AckToken, Publish
-from bridge.core.neighbours import Neighbours
-from bridge.core.queries.service import QueryService
+from bridge.core.inbound import Acknowledging
+from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.router import Router
-from bridge.core.sessions.service import SessionService
-from bridge.core.sources.discovery import ChargerDiscovery
-from bridge.core.sources.polling import Polling
-from bridge.core.sources.recovery_probe import RecoveryProbe
-from bridge.core.status import Status
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable, StoreError
@@ -79,23 +67,6 @@ from tests.conftest import NOON
 from tests.native import handled
 
 ONE, TWO = "EH123456", "EH123457"
-COMPONENTS = {
-    "discovery": ChargerDiscovery,
-    "probe": RecoveryProbe,
-    "polling": Polling,
-    "loopback": BrokerHeartbeat,
-    "neighbours": Neighbours,
-    "departures": Departures,
-    "journal": CommandService,
-    "sessions": SessionService,
-    "queries": QueryService,
-    "announcer": DiscoveryPublisher,
-    "denied": RejectedPublications,
-    "broker": BrokerWatch,
-    "fleet": ChargerRegistry,
-    "status": Status,
-    "access": OfflineAccessAlerts,
-}
 SESSION = (
     '{"Auth":"","EnergyKwh":1.5,"Id":7,'
     '"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z"}'
@@ -103,13 +74,6 @@ SESSION = (
 REPORT = read_report(SESSION, charger_id=ONE, source="stream", measured_at=NOON, received_at=NOON)
 STORED = StoredReport(f"{ONE}-7", 1, REPORT)
 RECEIPT = AckToken(1, 7, 1)
-# What only goes on when somebody else did his part: nothing can be done with a value nobody read.
-FOLLOWS_FROM = {
-    "fleet": {"ObservationsReceived"},
-    "denied": {"ValuesAcked"},  # which concern nobody else
-    "discovery": {"CloudResponse"},
-    "queries": {"ReportsRead", "ReportsReadFailed"},
-}
 
 
 def value(number, text, charger_id=ONE):
@@ -143,14 +107,17 @@ EVENTS = (
     StreamOpened(),
     CloudStatusChanged("unreachable", "gone"),
     CloudStatusChanged("ok", ""),
-    CloudResponse(1, 200, b'[{"id":"EH123456"},{"id":"EH123457"},{"id":"EH123458"}]'),
-    CloudFailed(1, CloudUnavailable("gone")),
+    CloudResponse(
+        Tag("discovery"), 200, b'[{"id":"EH123456"},{"id":"EH123457"},{"id":"EH123458"}]'
+    ),
+    CloudFailed(Tag("discovery"), CloudUnavailable("gone")),
     ReportSaved(STORED, True),
     ReportSaveFailed(REPORT, StoreError("full")),
-    ReportsRead(999, (STORED,)),
-    ReportsReadFailed(999, StoreError("full")),
+    ReportsRead(Tag("sessions"), (STORED,)),
+    ReportsReadFailed(Tag("sessions"), StoreError("full")),
     StoreMaintained(0.5, 10**9, 0),
     StoreOpened(()),
+    ReconfigurationFailed(("no such key",)),
     Started(),
     Tick(),
 )
@@ -160,57 +127,71 @@ class Defect(RuntimeError):
     """An error of ours."""
 
 
-class Ward:
-    """The components of a machine, watched: who was called by it, and one of them may be broken."""
+class Fragile:
+    """A component that writes down what it is given, and breaks when it is told to.
 
-    def __init__(self, monkeypatch):
-        self.broken = None
-        self.only = None
-        self.depth = 0
-        self.calls = Counter()
+    Attributes:
+        breaks: ``handle``, ``output`` (behind its first output), ``time`` (a tick, or what is
+            looked at behind every event), ``deadline``; empty: it is whole.
+    """
+
+    def __init__(self, inner, seen):
+        self.inner, self.seen = inner, seen
+        self.name, self.interests = inner.name, inner.interests
+        self.breaks = ""
         self.raised = 0
-        for name, kind in COMPONENTS.items():
-            for method, function in inspect.getmembers(kind, inspect.isfunction):
-                if not method.startswith("_"):
-                    monkeypatch.setattr(kind, method, self.watched(name, method, function))
 
-    def enter(self, name, method):
-        if self.depth == 0:
-            self.calls[name, method] += 1
-        if name == self.broken and self.only in (None, method):
-            self.raised += 1
-            raise Defect
+    def handle(self, event, now):
+        self.seen.add((self.name, type(event)))
+        is_time = isinstance(event, Tick | EventHandled)
+        if self.breaks == "handle" or (self.breaks == "time" and is_time):
+            self.fail()
+        outputs = self.inner.handle(event, now)
+        return self.up_to_one(outputs) if self.breaks == "output" else outputs
 
-    def watched(self, name, method, function):
-        if inspect.isgeneratorfunction(function):
+    def up_to_one(self, outputs):
+        for output in outputs:
+            yield output
+            self.fail()
 
-            def watched(*args, **kwargs):
-                self.enter(name, method)
-                steps = function(*args, **kwargs)
-                while True:
-                    self.depth += 1
-                    try:
-                        effect = next(steps)
-                    except StopIteration:
-                        return
-                    finally:
-                        self.depth -= 1
-                    yield effect
-        else:
+    def deadline_s(self):
+        if self.breaks == "deadline":
+            self.fail()
+        return self.inner.deadline_s()
 
-            def watched(*args, **kwargs):
-                self.enter(name, method)
-                self.depth += 1
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    self.depth -= 1
+    def fail(self):
+        self.raised += 1
+        raise Defect
 
-        return watched
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What fragile components of every core made from now on were given."""
+    seen = set()
+
+    class Fragility(Router):
+        def __init__(self, components, *facts):
+            for each in components:
+                if isinstance(each, Acknowledging):
+                    each.inner = Fragile(each.inner, seen)
+                    each.deadline_s = each.inner.deadline_s
+            kept = [e if isinstance(e, Acknowledging) else Fragile(e, seen) for e in components]
+            super().__init__(kept, *facts)
+
+    monkeypatch.setattr(composition, "Router", Fragility)
+    return seen
+
+
+def components_of(core):
+    """The fragile components of a core, by name."""
+    return {
+        name: each.inner if isinstance(each, Acknowledging) else each
+        for name, each in core.components.items()
+    }
 
 
 class Bridge:
-    """A started machine on a clock."""
+    """A started core on a clock."""
 
     def __init__(self):
         settings = Settings(
@@ -218,14 +199,14 @@ class Bridge:
             commands=CommandSettings(allow=("control",)),
             homeassistant=HomeAssistantSettings(enabled=True),
         )
-        self.machine = Router(settings, version="1", salt=b"salt")
+        self.core = Core(settings, version="1", salt=b"salt")
         self.seconds = 0.0
         self.take(StoreOpened(()), Started((ONE, TWO)), MqttConnected(False, "5", 20))
         self.take(StreamOpened())
 
     def take(self, *events):
         now = Timestamp(NOON, 1000.0 + self.seconds)
-        return [effect for event in events for effect in handled(self.machine, event, now)]
+        return [effect for event in events for effect in handled(self.core, event, now)]
 
 
 def alert_of(effects):
@@ -234,56 +215,56 @@ def alert_of(effects):
     return alerts[-1] if alerts else None
 
 
-@pytest.mark.parametrize("broken", COMPONENTS)
-def test_whoever_fails_at_whatever_the_others_are_asked_as_before(broken, monkeypatch):
+NAMES = tuple(Bridge().core.components)
+
+
+@pytest.mark.parametrize("breaks", ["handle", "output"])
+@pytest.mark.parametrize("broken", NAMES)
+def test_whoever_fails_at_whatever_the_others_are_given_the_event_as_before(seen, broken, breaks):
     """With one component broken, each event still reaches every other, and an alert names it."""
-    ward = Ward(monkeypatch)
     whole, hurt = Bridge(), Bridge()
+    fragile = components_of(hurt.core)[broken]
     for event in EVENTS:
         for bridge in (whole, hurt):
             bridge.seconds += 1.0
-        ward.calls.clear()
+        seen.clear()
         whole.take(event)
-        expected = {call for call in ward.calls if call[0] != broken}
-        ward.calls.clear()
-        ward.broken = broken
+        expected = {one for one in seen if one[0] != broken and one[1] is type(event)}
+        seen.clear()
+        fragile.breaks = breaks
         effects = hurt.take(event)
-        ward.broken = None
-        if type(event).__name__ not in FOLLOWS_FROM.get(broken, ()):
-            assert expected <= set(ward.calls), (broken, event)
+        fragile.breaks = ""
+        assert expected <= seen, (broken, event)
         if isinstance(event, MqttMessage) and "set" not in event.topic:
             assert effects.count(Acknowledge(RECEIPT)) == 1
         assert alert_of(effects) is None or broken in json.loads(alert_of(effects))["message"]
 
-    assert ward.raised > 0
     hurt.seconds += MAX_PAUSE_S
     alerts = [e for e in hurt.take(MqttConnected(False, "5", 20)) if isinstance(e, Publish)]
-    assert f"charger/bridge/alert/{ALERT}" in [each.topic for each in alerts]
+    told = f"charger/bridge/alert/{ALERT}" in [each.topic for each in alerts]
+    assert told is (fragile.raised > 0)
+    assert fragile.raised > 0 or breaks == "output"
 
 
-@pytest.mark.parametrize("method", ["tick", "deadline_s", "due", "take", "availability", "refresh"])
-@pytest.mark.parametrize("broken", COMPONENTS)
-def test_a_component_that_fails_when_its_time_has_come_does_not_spin(broken, method, monkeypatch):
-    """Asked at each deadline, a machine with one broken component lets time pass in between."""
-    is_asked = method != "availability" or broken == "fleet"
-    if not hasattr(COMPONENTS[broken], method) or not is_asked:
-        return
-    ward = Ward(monkeypatch)
+@pytest.mark.parametrize("breaks", ["time", "deadline"])
+@pytest.mark.parametrize("broken", NAMES)
+@pytest.mark.usefixtures("seen")
+def test_a_component_that_fails_when_its_time_has_come_does_not_spin(broken, breaks):
+    """Asked at each deadline, a core with one broken component lets time pass in between."""
     bridge = Bridge()
-    ward.broken, ward.only = broken, method
+    components_of(bridge.core)[broken].breaks = breaks
     health = 0
     for _ in range(400):
-        at = bridge.machine.deadline_s()
+        at = bridge.core.deadline_s()
         bridge.seconds = max(bridge.seconds, (at if at is not None else 1010.0) - 1000.0)
         effects = bridge.take(Tick())
         for effect in effects:
             health += isinstance(effect, Publish) and effect.topic.endswith("bridge/health")
             if isinstance(effect, SendRequest):
-                bridge.take(CloudFailed(effect.call_id, CloudUnavailable("gone")))
+                bridge.take(CloudFailed(effect.tag, CloudUnavailable("gone")))
 
-    assert ward.raised > 0
     assert bridge.seconds > 300.0
-    assert health > 1 or broken == "status"
+    assert health > 1 or broken == "health"
 
 
 def test_one_value_that_cannot_be_taken_does_not_cost_the_next(monkeypatch):
@@ -315,9 +296,7 @@ def test_one_charger_that_cannot_be_shown_does_not_hide_the_others(monkeypatch):
         yield from original(self, now)
 
     bridge.take(ObservationsReceived((value(120, "2.5", TWO),)))
-    monkeypatch.setattr(
-        type(bridge.machine._chargers.chargers[ONE].state), "publications", publications
-    )
+    monkeypatch.setattr(ChargerState, "publications", publications)
     effects = bridge.take(MqttConnected(False, "5", 20))
 
     topics = [e.topic for e in effects if isinstance(e, Publish)]
@@ -336,27 +315,30 @@ def test_a_failure_outside_the_core_is_told_like_one_inside():
 
 
 class Boxed:
-    """A containment, a clock, and one component that does as it is told."""
+    """A router with one component that does as it is told, and a clock."""
+
+    name, interests = "one", frozenset()
 
     def __init__(self):
-        self.contained = Containment(Alerts(Topics("charger")))
+        self.alerts = Alerts(Topics("charger"))
+        self.contained = Containment(self.alerts)
         self.seconds = 0.0
         self.at = 0.0
         self.asked = 0
         self.fails = False
-        self.one = (Timed("one", self.deadline_s, self.tick),)
+        self.router = Router((self,), self.contained, ("one",))
 
     def deadline_s(self):
         return self.at
 
-    def tick(self, now):
+    def handle(self, _event, _now):
         self.asked += 1
         yield LogEntry("info", "ticked")
         if self.fails:
             raise Defect
 
     def due(self):
-        return list(self.contained.due(self.one, Timestamp(NOON, self.seconds)))
+        return self.router.handle(Tick(), Timestamp(NOON, self.seconds))
 
 
 def test_what_was_yielded_before_the_error_counts():
@@ -379,7 +361,7 @@ def test_a_rest_grows_with_each_failure_and_ends_with_a_success(fails):
             box.at += 60.0
         box.due()
         row = row + 1 if box.fails else 0
-        box.seconds = box.contained.deadline_s(box.one)
+        box.seconds = box.router.deadline_s()
         expected_s = min(2.0 ** (row - 1), MAX_PAUSE_S) if row else 60.0
         assert box.seconds - due_s == expected_s
 
@@ -389,12 +371,12 @@ def test_one_that_is_always_due_is_left_alone_too():
     box = Boxed()
     turns = 0
     while box.seconds < 60.0:
-        box.seconds = max(box.seconds, box.contained.deadline_s(box.one))
+        box.seconds = max(box.seconds, box.router.deadline_s())
         box.due()
         turns += 1
 
     assert turns < MAX_UNCHANGED_TICKS + 20
-    assert ALERT in box.contained._alerts.kinds
+    assert ALERT in box.alerts.kinds
 
 
 def test_the_alert_stands_for_a_day_after_the_last_error():
@@ -404,11 +386,11 @@ def test_the_alert_stands_for_a_day_after_the_last_error():
     box.due()
     box.fails, box.seconds = False, STANDS_S - 1.0
     box.due()
-    assert ALERT in box.contained._alerts.kinds
+    assert ALERT in box.alerts.kinds
 
     box.seconds = STANDS_S + 1.0
     box.due()
-    assert ALERT not in box.contained._alerts.kinds
+    assert ALERT not in box.alerts.kinds
 
 
 def test_the_log_gets_one_line_a_minute():

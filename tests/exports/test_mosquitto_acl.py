@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bridge.core.router import Router
+from bridge.core.composition import Core
 from bridge.core.topics import Topics
 from bridge.exports.mosquitto_acl import BRIDGE, mosquitto_acl, roles
 from bridge.settings import (
@@ -80,6 +80,6 @@ def test_the_rights_are_those_the_program_asks_for():
     """Every filter it subscribes to, Home Assistant's among them, is one it may read."""
     on = replace(SETTINGS, homeassistant=HomeAssistantSettings(enabled=True))
     for settings in (SETTINGS, on):
-        router = Router(settings, version="1", salt=b"salt")
+        core = Core(settings, version="1", salt=b"salt")
 
-        assert set(router.subscriptions) <= set(roles(settings)[0].read)
+        assert set(core.subscriptions) <= set(roles(settings)[0].read)

@@ -7,10 +7,10 @@ import sys
 
 from bridge import gateway
 from bridge.cli.main import main
-from bridge.core import router
+from bridge.core.commands import addressing
 
 if __name__ == "__main__":
     gateway.BEAT_EVERY_S = 0.2
     gateway.SUSPENDED_S = 1.0
-    router.LATE_MESSAGES_S = 1.0
+    addressing.LATE_MESSAGES_S = 1.0
     sys.exit(main(sys.argv[1:]))

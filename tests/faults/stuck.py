@@ -14,9 +14,9 @@ from bridge import app, gateway, logs
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.adapters.store.sqlite.worker import Priority
+from bridge.core.composition import Core
 from bridge.core.effects import MaintainStore
 from bridge.core.events import Tick
-from bridge.core.router import Router
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.settings import (
     EaseeSettings,
@@ -39,7 +39,7 @@ class ShortSigns(LivenessRegistry):
         super().expect(name, min(within_s, SHORT_S))
 
 
-class CuriousMachine(Router):
+class CuriousMachine(Core):
     """Asks the store how full it is whenever anything happens."""
 
     def handle(self, event, now):
@@ -55,7 +55,7 @@ def hang_in_the_store() -> None:
         return await self._ask(lambda _: time.sleep(FOR_EVER_S), Priority.UPKEEP)
 
     SqliteStore.usage = usage
-    app.Router = CuriousMachine
+    app.Core = CuriousMachine
 
 
 def hang_in_a_task() -> None:

@@ -13,12 +13,12 @@ from bridge import logs
 from bridge.adapters.easee.http_client import HttpClient
 from bridge.adapters.mqtt.publish_validation import check_publish
 from bridge.adapters.store.sqlite import report_rows
+from bridge.core import composition
 from bridge.core.easee.decode import MAX_TEXT_BYTES
 from bridge.core.effects import Effect, LogEntry, SaveCommand, SendRequest
 from bridge.core.events import CloudFailed, CommandSaved, Event, MqttConnected, Started, Tick
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.router import Router
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
@@ -119,7 +119,7 @@ class Core:
         first: tuple[Event, ...] = ()
         if self._used >= self.most:
             self._used, self._seconds = 0, 0.0
-            self._machine = Router(CORE_SETTINGS, version="1", salt=b"salt")
+            self._machine = composition.Core(CORE_SETTINGS, version="1", salt=b"salt")
             first = (Started(), MqttConnected(True, "5", 20))
         self._used += 1
         out = self._run(*first, *events)
@@ -139,7 +139,7 @@ class Core:
                 if isinstance(effect, SaveCommand):
                     waiting.append(CommandSaved(effect.row.key, effect.row.state))
                 if isinstance(effect, SendRequest):
-                    waiting.append(CloudFailed(effect.call_id, CloudUnavailable("away")))
+                    waiting.append(CloudFailed(effect.tag, CloudUnavailable("away")))
         raise AssertionError("the core does not come to rest")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bridge import logs
 from bridge.adapters.easee.http_client import HttpClient
+from bridge.core.composition import Core
 from bridge.core.easee import rest_requests, rest_responses
 from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import (
@@ -23,7 +24,6 @@ from bridge.core.events import (
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Router
 from bridge.errors import CloudRejected, CloudUnavailable, CommandRefused
 from bridge.settings import EaseeSettings, LogSettings, Secret, Settings
 from tests.conftest import NOON
@@ -40,9 +40,9 @@ HOSTILE = (
 NASTY = '\n{"level":"info"} \x1b[31mred\x1b[0m\r\x07\u202eevil\u2028line\x9b2J'
 
 
-def machine(*chargers: str) -> Router:
+def machine(*chargers: str) -> Core:
     """Make a machine that serves these, or what the account lists."""
-    return Router(
+    return Core(
         Settings(EaseeSettings("x@example.com", Secret("p"), chargers)), version="1", salt=b"salt"
     )
 
@@ -54,7 +54,7 @@ def listed(ids: tuple[str, ...]) -> list:
     out += handled(core, MqttConnected(False, "5", 20), NOW)
     call = next(effect for effect in out if isinstance(effect, SendRequest))
     body = json.dumps([{"id": one, "name": NASTY} for one in ids]).encode()
-    out += handled(core, CloudResponse(call.call_id, 200, body), NOW)
+    out += handled(core, CloudResponse(call.tag, 200, body), NOW)
     for one in ids:
         raw = RawObservation(one, 109, 4, "3", "2026-11-22T11:59:00Z")
         out += handled(core, ObservationsReceived((raw,)), NOW)
@@ -134,8 +134,8 @@ def everything_outside_can_say() -> list:
     out = list(handled(core, Started(), NOW))
     call = next(effect for effect in out if isinstance(effect, SendRequest))
     events = (
-        CloudFailed(call.call_id, CloudUnavailable(NASTY)),
-        CloudFailed(call.call_id, CloudRejected(NASTY, status=400, reason="bad_request")),
+        CloudFailed(call.tag, CloudUnavailable(NASTY)),
+        CloudFailed(call.tag, CloudRejected(NASTY, status=400, reason="bad_request")),
         StreamSubscription(ONE, NASTY),
         ObservationsReceived((RawObservation(ONE, 120, 3, NASTY, NASTY),)),
         ObservationsReceived((RawObservation(NASTY, 120, 3, "1", "2026-11-22T11:59:00Z"),)),
@@ -179,7 +179,7 @@ def test_a_pin_code_in_a_broken_list_is_in_no_error():
     out = list(handled(core, Started(), NOW))
     call = next(effect for effect in out if isinstance(effect, SendRequest))
     body = b'{"pinCode":"canary-4713", "id":'
-    out = list(handled(core, CloudResponse(call.call_id, 200, body), NOW))
+    out = list(handled(core, CloudResponse(call.tag, 200, body), NOW))
     said = repr([effect for effect in out if isinstance(effect, LogEntry | Publish)])
 
     assert rest_responses.charger_list(b"[]").dropped == 0

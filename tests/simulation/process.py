@@ -14,8 +14,8 @@ from pathlib import Path
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_connection import Limits
 from bridge.conventions.native.convention import Native
+from bridge.core.composition import Core
 from bridge.core.events import Started, StoreFailed, StoreOpened
-from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.errors import StoreError
 from bridge.gateway import EventLoop, EventQueue
@@ -83,7 +83,7 @@ class Process:
         self._stop: asyncio.Event | None = None
         self.inbox = EventQueue()
         self.store = SimulatedStore(disk, clock, self.inbox.put)
-        self.machine = Router(self._settings, version="simulated", salt=SALT)
+        self.machine = Core(self._settings, version="simulated", salt=SALT)
         self.gateway: EventLoop | None = None
 
     def run(self) -> None:

@@ -45,7 +45,7 @@ from bridge.core.events import (
     ReportsRead,
     StoreOpened,
 )
-from bridge.core.messages import Publish
+from bridge.core.messages import Publish, Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
@@ -371,8 +371,7 @@ class Life:
         self.life += 1
         topics = Topics()
         self.alerts = Alerts(topics)
-        next_id = itertools.count(1).__next__
-        self.room = SessionService(topics, SETTINGS, self.alerts, salt=b"s", next_id=next_id)
+        self.room = SessionService(topics, SETTINGS, self.alerts, salt=b"s")
         status = Status(topics, self.alerts, "1", {})
         self.fleet = ChargerRegistry(topics, SETTINGS.publish, b"s", status, self.room.unreadable)
         chargers = tuple(sorted({one.charger_id for one in self.world.charges}))
@@ -441,7 +440,10 @@ class Life:
 
     def do(self, effects: Iterable[Effect]) -> None:
         """Carry effects out, and look at the time as the machine does."""
-        for effect in as_messages([*effects, *self.room.tick(self.now)]):
+        effects, due_s = list(effects), self.room.deadline_s()
+        if due_s is not None and due_s <= self.now.mono_s:
+            effects += self.room.tick(self.now)
+        for effect in as_messages(effects):
             self._carry_out(effect)
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - one case per effect
@@ -467,13 +469,13 @@ class Life:
             case ForgetTexts(keys):
                 for key in keys:
                     disk.texts.pop(key, None)
-            case ReadReports(read_id, charger_id):
+            case ReadReports(tag, charger_id):
                 found = [one for one in disk.rows.values() if one.report.charger_id == charger_id]
                 found.sort(key=lambda one: one.report.at)
-                self.do(room.reports_read(ReportsRead(read_id, tuple(found)), now))
-            case SendRequest(call_id, request):
+                self.do(room.reports_read(ReportsRead(tag, tuple(found)), now))
+            case SendRequest(tag, request):
                 life = self.life
-                self.at(self.now_s + 1.0, lambda: self._answer(life, call_id, request.path))
+                self.at(self.now_s + 1.0, lambda: self._answer(life, tag, request.path))
 
     def _save(self, report: SessionReport) -> None:
         if self.rng.random() < 0.02:
@@ -483,16 +485,16 @@ class Life:
         stored, changed = self.disk.save(report)
         self.do(self.room.saved(ReportSaved(stored, changed), self.now))
 
-    def _answer(self, life: int, call_id: int, path: str) -> None:
+    def _answer(self, life: int, tag: Tag, path: str) -> None:
         if life != self.life:
             return
         if self.rng.random() < 0.1:
-            failed = CloudFailed(call_id, CloudUnavailable("down"))
+            failed = CloudFailed(tag, CloudUnavailable("down"))
             self.do(self.room.failed(failed, self.now))
             return
         body = self.world.listed(path, self.now_s)
         self.note(f"{wall(self.now_s):%d %H:%M:%S} listed {body.decode()}")
-        self.do(self.room.answered(CloudResponse(call_id, 200, body), self.now))
+        self.do(self.room.answered(CloudResponse(tag, 200, body), self.now))
 
 
 class Judge:

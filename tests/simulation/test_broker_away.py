@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.composition import Core
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.effects import (
     LogEntry,
@@ -35,7 +36,6 @@ from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.router import Router
 from bridge.core.sessions.report_merge import find_row
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
@@ -57,7 +57,7 @@ class Simulation:
 
     def __init__(self):
         settings = Settings(EaseeSettings("x@example.com", Secret("p"), CHARGERS))
-        self.machine = Router(settings, version="sim", salt=b"salt")
+        self.machine = Core(settings, version="sim", salt=b"salt")
         self.outbox = Outbox()
         self.now = Timestamp(NOON, 1000.0)
         self.rows = {}
@@ -95,10 +95,10 @@ class Simulation:
                 key, held = find_row(report, [r for r in self.rows.values() if _same(r, report)])
                 self.rows[key] = held or StoredReport(key, 1, report)
                 yield ReportSaved(self.rows[key], held is None)
-            case ReadReports(read_id):
-                yield ReportsRead(read_id, ())
-            case SendRequest(call_id):
-                yield CloudFailed(call_id, CloudUnavailable("away too"))
+            case ReadReports(tag):
+                yield ReportsRead(tag, ())
+            case SendRequest(tag):
+                yield CloudFailed(tag, CloudUnavailable("away too"))
             case MaintainStore():
                 yield StoreMaintained(0.1, 2**30)
             case MarkPublished(key, revision):

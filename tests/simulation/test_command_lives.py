@@ -121,8 +121,8 @@ class Lives(RuleBasedStateMachine):
         return Bench.take(self.bench, new)
 
     def _called(self, call):
-        made = self.bench.journal._dispatcher._pending[call.call_id]
-        self.open_calls[call.call_id] = call
+        made = self.bench.journal._dispatcher._pending[call.tag.ref]
+        self.open_calls[call.tag] = call
         if made.purpose is not Purpose.SEND:
             return
         command, now_s = made.command, self.bench.mono_s
@@ -135,7 +135,7 @@ class Lives(RuleBasedStateMachine):
         asking = self._asking_of(command)
         if asking and not asking.is_spoilt and asking.jump_s == self.bench.jump_s:
             assert now_s < asking.deadline_s, "sent after its time"
-        self.sendings[command.key].append(call.call_id)
+        self.sendings[command.key].append(call.tag)
         if not command.caveat:
             self.order[command.charger_id].append(command.seq)
 
@@ -228,7 +228,7 @@ class Lives(RuleBasedStateMachine):
     def answer(self, index, what):
         """The cloud answers a call."""
         call = self._pick(index)
-        body = ticket(TICKS + call.call_id) if what == "ticket" else what.encode()
+        body = ticket(TICKS + call.tag.ref) if what == "ticket" else what.encode()
         if what == "state":
             body = b'{"wasAccepted":true,"resultCode":3}'
         if call.request.path.endswith("/site"):
@@ -242,8 +242,8 @@ class Lives(RuleBasedStateMachine):
         call = self._pick(index)
         if isinstance(error, RateLimited) and error.local:
             for sent in self.sendings.values():
-                if call.call_id in sent:
-                    sent.remove(call.call_id)
+                if call.tag in sent:
+                    sent.remove(call.tag)
         self.bench.fail(call, error)
 
     def _pick(self, index):

@@ -26,6 +26,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.conventions.native.convention import Native
+from bridge.core.composition import Core
 from bridge.core.events import (
     Event,
     MqttAcked,
@@ -35,7 +36,6 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
@@ -151,7 +151,7 @@ class Bridge:
     """
 
     queue: EventQueue
-    router: Router
+    core: Core
     taken: set[tuple[str, int]] = field(default_factory=set)
     connections: int = 0
     remembered: int = 0
@@ -206,19 +206,19 @@ async def bridged(port: int, folder: Path, oracle: Oracle) -> AsyncIterator[Brid
     )
     store = WatchedStore(Path(settings.store.path), oracle)
     opened = store_opened(await store.open())
-    router = Router(settings, version="soak", salt=await store.tag_hash_key())
-    bridge = Bridge(EventQueue(), router)
+    core = Core(settings, version="soak", salt=await store.tag_hash_key())
+    bridge = Bridge(EventQueue(), core)
     mqtt_client = MqttClient(
         settings.mqtt,
-        will=Publish(router.topics.bridge_state, b"offline"),
-        subscriptions=router.topics.subscriptions,
+        will=Publish(core.topics.bridge_state, b"offline"),
+        subscriptions=core.topics.subscriptions,
         clock=ImpatientClock(),
         emit=bridge.emit,
     )
     gateway = EventLoop(
-        router,
+        core,
         bridge.queue,
-        conventions=(Native(router.topics, settings.publish),),
+        conventions=(Native(core.topics, settings.publish),),
         link=mqtt_client,
         cloud=NoCloud(),
         source=None,

@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from datetime import timedelta
 
+from bridge.core.composition import Core
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.delivery.value_queue import ValueQueue
 from bridge.core.events import (
@@ -21,7 +22,6 @@ from bridge.core.events import (
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Router
 from bridge.core.value_format import iso_utc
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON
@@ -42,7 +42,7 @@ class Flood:
 
     def __init__(self) -> None:
         settings = Settings(EaseeSettings("x@example.com", Secret("p"), CHARGERS))
-        self.machine = Router(settings, version="flood", salt=b"salt")
+        self.machine = Core(settings, version="flood", salt=b"salt")
         self.outbox = Outbox()
         self.telemetry = ValueQueue(self.outbox)
         self.sent: list[Publish] = []

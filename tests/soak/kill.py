@@ -31,10 +31,10 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.conventions.native.convention import Native
+from bridge.core.composition import Core
 from bridge.core.events import ChargerResponse, MqttConnected, ObservationsReceived
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
-from bridge.core.router import Router
 from bridge.core.store_status import store_opened
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable
@@ -173,7 +173,7 @@ async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> No
         MqttSettings(host="127.0.0.1", port=port, client_id="bridge", keepalive_s=5),
     )
     opened = await store.open()
-    router = Router(settings, version="soak", salt=await store.tag_hash_key())
+    core = Core(settings, version="soak", salt=await store.tag_hash_key())
 
     def emit(event: object) -> None:
         if isinstance(event, MqttConnected):
@@ -182,16 +182,16 @@ async def serve(path: Path, port: int, pipe: Pipe, first: int, count: int) -> No
 
     mqtt_client = MqttClient(
         settings.mqtt,
-        will=Publish(router.topics.bridge_state, b"offline"),
-        subscriptions=router.topics.subscriptions,
+        will=Publish(core.topics.bridge_state, b"offline"),
+        subscriptions=core.topics.subscriptions,
         clock=SystemClock(),
         emit=emit,
     )
     cloud = Cloud(store, pipe, queue)
     gateway = EventLoop(
-        router,
+        core,
         queue,
-        conventions=(Native(router.topics, settings.publish),),
+        conventions=(Native(core.topics, settings.publish),),
         link=mqtt_client,
         cloud=cloud,
         source=None,

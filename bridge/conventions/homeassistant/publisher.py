@@ -31,8 +31,22 @@ from bridge.conventions.homeassistant.discovery_messages import (
 )
 from bridge.conventions.homeassistant.entities import entities
 from bridge.core.delivery.outbox import REFUSED, SET_ASIDE, TOO_LARGE
+from bridge.core.domain_events import (
+    NOTHING,
+    ChargerForgotten,
+    ChargersAdded,
+    ChargersListed,
+    ChargersRemoved,
+    Input,
+    ObservationApplied,
+    OtherMessageReceived,
+    Outputs,
+    SettingsChanged,
+)
+from bridge.core.easee import roles
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import Effect, LogEntry, SavePublishedDiscovery
+from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, Started, Tick
 from bridge.core.messages import Publish, packet_bytes
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
@@ -56,6 +70,22 @@ Step = list[Publish]
 
 class DiscoveryPublisher:
     """What Home Assistant has been told of the chargers."""
+
+    name = "homeassistant"
+    interests = frozenset(
+        {
+            Started,
+            MqttConnected,
+            MqttDisconnected,
+            OtherMessageReceived,
+            ObservationApplied,
+            ChargersListed,
+            ChargersAdded,
+            ChargersRemoved,
+            ChargerForgotten,
+            SettingsChanged,
+        }
+    )
 
     def __init__(self, settings: Settings, topics: Topics, *, version: str, salt: bytes) -> None:
         """Tell nobody anything yet.
@@ -94,6 +124,36 @@ class DiscoveryPublisher:
         self._awaited: set[tuple[str, bytes]] = set()
         self._broker_takes_bytes = math.inf  # by CONNACK
         self._learned_bytes = math.inf  # by what it did not take
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
+        """Take what changes a description, what the broker has of them, and the time."""
+        match event:
+            case ObservationApplied(observation) if observation.spec.id == roles.FIRMWARE:
+                self.firmware(observation.charger_id, str(observation.value), now)
+            case MqttAcked(message, reason_code):
+                return self.acked(message, reason_code, now)
+            case OtherMessageReceived(message):
+                self.handles(message.topic, message.payload, now)
+            case ChargersListed(listed, decides):
+                self.listed(listed, now, decides=decides)
+            case ChargersAdded(charger_ids):
+                self.add_chargers(charger_ids, now)
+            case ChargersRemoved(charger_ids):
+                self.leave(charger_ids)
+            case ChargerForgotten(charger_id):
+                self.forget(charger_id, now)
+            case SettingsChanged(settings):
+                self.allow(settings.commands, now)
+            case MqttConnected():
+                self.connected(now, event.largest_packet_bytes)
+            case MqttDisconnected():
+                self.disconnected()
+            case Started(announced=announced, left=left):
+                self.started(announced)
+                self.leave(left)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -251,7 +311,10 @@ class DiscoveryPublisher:
         old = [t for t, kept in self._kept.items() if t not in wanted and self._may_go(kept)]
         for message in new:
             self._kept[message.topic] = wanted[message.topic]
-        return [self._handing_over(old, wanted), new, [Publish(topic, b"") for topic in old]]
+        return [self._handing_over(old, wanted), new, [self._emptied(t) for t in old]]
+
+    def _emptied(self, topic: str) -> Publish:
+        return Publish(topic, b"", owner=self.name)
 
     @property
     def _largest_bytes(self) -> float:
@@ -297,7 +360,7 @@ class DiscoveryPublisher:
             other_form = forms.get(kept.charger_id, bool(kept.components)) != bool(kept.components)
             if other_form and topic not in self._migrated:
                 self._migrated.add(topic)
-                moving.append(Publish(topic, MIGRATE, retained=False))
+                moving.append(Publish(topic, MIGRATE, retained=False, owner=self.name))
         return moving
 
     def _announcements(
@@ -313,7 +376,7 @@ class DiscoveryPublisher:
             retired |= {key: before[key] for key in before.keys() - now_there.keys()}
             payload = encoded(document, {k: p for k, p in retired.items() if k not in now_there})
             if self._sent.get(topic) != _digest(payload):
-                step.append(Publish(topic, payload))
+                step.append(Publish(topic, payload, owner=self.name))
         return step
 
     def _next_step(self) -> Iterator[Effect]:

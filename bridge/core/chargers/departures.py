@@ -14,18 +14,40 @@ Rules:
    emptied.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.core.changes import AvailabilityChanged
+from bridge.core.domain_events import (
+    NOTHING,
+    ChargerForgotten,
+    ChargersAdded,
+    ChargersRemoved,
+    ChargersTakenOut,
+    ForgetReceived,
+    Input,
+    Output,
+    Outputs,
+)
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
+from bridge.core.easee.rest_requests import is_serial
 from bridge.core.effects import Effect, LogEntry
+from bridge.core.events import (
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    Started,
+    Tick,
+)
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 
+# Whoever empties a topic of a charger lets this component know when that is done.
+NAME: Final = "departures"
 KEPT_FOR: Final = timedelta(hours=24)
 # The wall clock may be set meanwhile.
 CHECK_EVERY_S: Final = 3600.0
@@ -38,27 +60,38 @@ _DERIVED: Final = (*(topic.name for topic in DERIVED), TOUCH_BUTTON)
 # What the broker keeps of another bridge comes right behind the connection.
 SETTLED_S: Final = 10.0
 
-Forgotten = Callable[[str, Timestamp], Iterator[Effect]]
-
 
 class Departures:
     """Who left, and what of it is still at the broker."""
 
+    name = NAME
+    interests = frozenset(
+        {
+            Started,
+            MqttConnected,
+            MqttDisconnected,
+            ForgetReceived,
+            ChargersAdded,
+            ChargersRemoved,
+            ChargersTakenOut,
+        }
+    )
+
     def __init__(
         self,
         topics: Topics,
-        forgotten: Forgotten,
-        is_served_elsewhere: Callable[[str, Timestamp], bool],
+        chargers: Container[str],
+        is_served_elsewhere: Callable[[str, Timestamp], bool | None],
     ) -> None:
         """Begin with nobody.
 
         Args:
             topics: Names.
-            forgotten: Says what follows elsewhere when everything of a charger was emptied.
+            chargers: Those that are served.
             is_served_elsewhere: Says whether a charger is another bridge's now.
         """
         self._topics = topics
-        self._forgotten = forgotten
+        self._chargers = chargers
         self._is_served_elsewhere = is_served_elsewhere
         self._left: dict[str, datetime] = {}
         # Names of observations beyond the table, that this run published.
@@ -70,6 +103,34 @@ class Departures:
         self._is_told = True
         self._settled_s = 0.0
         self._due_s: float | None = None
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
+        """Take who comes and goes, what the broker has, and the time."""
+        match event:
+            case MqttAcked(message):
+                return self.acked(message, now)
+            case ChargersAdded(charger_ids):
+                self.back(charger_ids)
+            case ChargersRemoved(charger_ids, strange):
+                self.leave(charger_ids, now, strange=strange)
+                return self.offline(charger_ids, now)
+            case ChargersTakenOut(charger_ids):
+                for charger_id in charger_ids:
+                    self.forget(charger_id, now)
+            case ForgetReceived(message):
+                return self._forget_if_asked(message, now)
+            case MqttConnected():
+                self.connected(now)
+            case MqttDisconnected():
+                self.disconnected()
+            case Started(left=left):
+                self.started(left, now)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
+
+    def __contains__(self, charger_id: object) -> bool:
+        return charger_id in self._left
 
     @property
     def left(self) -> Mapping[str, datetime]:
@@ -121,6 +182,21 @@ class Departures:
         self._plan(now)
         return True
 
+    def _forget_if_asked(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
+        """Take a wish on ``bridge/forget``: the serial of a charger that left, bare or quoted."""
+        charger_id = event.payload.decode("ascii", "replace").strip().strip('"')
+        if event.retained:
+            why = "it is retained"
+        elif not is_serial(charger_id):
+            why = "it is no serial"
+        elif self.forget(charger_id, now):
+            return
+        elif charger_id in self._chargers:
+            why = "that charger is served"
+        else:
+            why = "no charger of this serial left"
+        yield LogEntry("warning", "forget.ignored", {"error": why})
+
     # -- the broker ---------------------------------------------------------------------------
 
     def connected(self, now: Timestamp) -> None:
@@ -134,7 +210,7 @@ class Departures:
         """Take note that nothing can be emptied now; what was sent is sent again."""
         self._is_connected = False
 
-    def acked(self, message: Publish, now: Timestamp) -> Iterator[Effect]:
+    def acked(self, message: Publish, now: Timestamp) -> Iterator[Output]:
         """Take an acknowledgement; what the broker refuses is tried again elsewhere."""
         if not self._awaited or message.payload or message.topic not in self._awaited:
             return
@@ -157,7 +233,7 @@ class Departures:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         return self._due_s if self._is_connected and self._emptying is None else None
 
-    def tick(self, now: Timestamp) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Output]:
         """Say who is offline, and empty the topics of the next charger that is due."""
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
@@ -178,15 +254,15 @@ class Departures:
         for topic in topics:
             # Where it was served until now a value may wait on the other connection.
             if charger_id in self._urgent:
-                yield Publish(topic, b"", telemetry=True)
-            yield Publish(topic, b"")
+                yield Publish(topic, b"", telemetry=True, owner=NAME)
+            yield Publish(topic, b"", owner=NAME)
 
-    def _done(self, charger_id: str, now: Timestamp) -> Iterator[Effect]:
+    def _done(self, charger_id: str, now: Timestamp) -> Iterator[Output]:
         self._emptying = None
         self.back((charger_id,))
         self._plan(now)
         yield LogEntry("info", "charger.forgotten", {"charger_id": charger_id})
-        yield from self._forgotten(charger_id, now)
+        yield ChargerForgotten(charger_id)
 
     def _retained(self, charger_id: str) -> list[str]:
         names = (*_NAMES, *self._strange.get(charger_id, ()))

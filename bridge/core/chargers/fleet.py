@@ -12,7 +12,7 @@ Rules:
 
 import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -22,10 +22,11 @@ from bridge.core.changes import ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import EVENT_IDS, ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
 from bridge.core.chargers.state import ChargerState
+from bridge.core.domain_events import Found, Output, UnreadableSession
 from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, decode
 from bridge.core.easee.session_payloads import hints, read_report, read_start
-from bridge.core.effects import Effect, LogEntry, SaveReport
+from bridge.core.effects import LogEntry, SaveReport
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
@@ -54,7 +55,7 @@ class Charger:
     board: CurrentSession
     announcer: ChargerEvents
 
-    def publications(self, now: Timestamp) -> Iterator[Effect]:
+    def publications(self, now: Timestamp) -> Iterator[Output]:
         """Everything retained of it again."""
         yield from self.state.publications(now)
         yield from self.board.publications()
@@ -69,7 +70,6 @@ class ChargerRegistry:
         publish: PublishSettings,
         salt: bytes,
         status: Status,
-        unreadable: Callable[[UnreadText, Timestamp], Iterator[Effect]],
     ) -> None:
         """Start without chargers.
 
@@ -78,9 +78,7 @@ class ChargerRegistry:
             publish: What is published of values.
             salt: For hashing personal data.
             status: Counters and alerts.
-            unreadable: Told of a finished session that cannot be read.
         """
-        self._unreadable = unreadable
         self._topics = topics
         self._publish = publish
         self._salt = salt
@@ -114,7 +112,7 @@ class ChargerRegistry:
         self._touched.update(new)
         return new
 
-    def remove(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
+    def remove(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Output]:
         """Serve these chargers no more; nothing is held of them afterwards."""
         gone = set(charger_ids) & self._chargers.keys()
         for charger_id in sorted(gone):
@@ -129,7 +127,7 @@ class ChargerRegistry:
             yield from self._undecodable_alert(now)
 
     def read(
-        self, raw: RawObservation, source: str, now: Timestamp, effects: list[Effect | ValueChanged]
+        self, raw: RawObservation, source: str, now: Timestamp, effects: list[Found]
     ) -> Observation | None:
         """Decode one observation.
 
@@ -165,7 +163,7 @@ class ChargerRegistry:
         observation: Observation,
         source: str,
         now: Timestamp,
-        effects: list[Effect | ValueChanged],
+        effects: list[Found],
         *,
         ours: bool,
     ) -> None:
@@ -197,7 +195,18 @@ class ChargerRegistry:
                 waiting=state.awaiting_authorization, at=observation.measured_at, now=now
             )
 
-    def availability(self, now: Timestamp) -> Iterator[Effect]:
+    def is_touched(self, now: Timestamp) -> bool:
+        """Say whether :meth:`availability` has anybody to look at."""
+        silences = self._silences
+        return bool(
+            self._touched
+            or self._status.cloud.delivering != self._link_ok
+            or self._status.online != len(self._online)
+            or (silences and silences[0][0] <= now.mono_s)
+            or self._is_another_time(now)
+        )
+
+    def availability(self, now: Timestamp) -> Iterator[Output]:
         """Publish who became available or ceased to be.
 
         Only chargers that something happened to are looked at: those an observation came for
@@ -207,6 +216,8 @@ class ChargerRegistry:
         """
         link_ok = self._status.cloud.delivering
         is_another_time = self._is_another_time(now)
+        if is_another_time:
+            self._set_time(now)
         if link_ok != self._link_ok or is_another_time:
             self._link_ok = link_ok
             self._touched.update(self._chargers)
@@ -230,21 +241,24 @@ class ChargerRegistry:
         return self._silences[0][0] if self._silences else None
 
     def _is_another_time(self, now: Timestamp) -> bool:
-        """Say whether the ages of what was heard changed; their deadlines are worked out anew then.
+        """Say whether the ages of what was heard changed.
 
         A clock that is not believed any more, or is again; one that was set; a machine that slept.
         """
-        known, before_s = now.known, self._began_s
+        known, before_s = now.wall if now.trusted else now.told, self._began_s
+        if known is None or before_s is None:
+            return (known is None) is not (before_s is None)
+        return abs(known.timestamp() - now.mono_s - before_s) >= SAME_TIME_S
+
+    def _set_time(self, now: Timestamp) -> None:
+        """Take another time; the deadlines of what was heard are worked out anew then."""
+        known = now.known
         if known is None:
             self._began_s = None
-            return before_s is not None
-        began_s = known.timestamp() - now.mono_s
-        if before_s is not None and abs(began_s - before_s) < SAME_TIME_S:
-            return False
-        self._began_s = began_s
+            return
+        self._began_s = known.timestamp() - now.mono_s
         self._silences.clear()
         self._expected.clear()
-        return True
 
     def _expect_silence(self, charger_id: str, now: Timestamp) -> None:
         """Keep one entry per available charger; a later deadline is found out when it is due."""
@@ -259,7 +273,7 @@ class ChargerRegistry:
         if charger is not None:
             yield from charger.board.recorded(report, name)
 
-    def _session(self, observation: Observation, source: str, now: Timestamp) -> Iterator[Effect]:
+    def _session(self, observation: Observation, source: str, now: Timestamp) -> Iterator[Output]:
         charger_id, text = observation.charger_id, str(observation.value)
         if observation.spec.id == roles.SESSION_START:
             return self._started(charger_id, text, observation.measured_at, now)
@@ -267,7 +281,7 @@ class ChargerRegistry:
 
     def _started(
         self, charger_id: str, text: str, measured_at: datetime, now: Timestamp
-    ) -> Iterator[Effect]:
+    ) -> Iterator[Output]:
         try:
             start = read_start(
                 text,
@@ -286,7 +300,7 @@ class ChargerRegistry:
 
     def _finished(
         self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Timestamp
-    ) -> Iterator[Effect]:
+    ) -> Iterator[Output]:
         """Take a 129; its stamp is None when it has none that can be read."""
         try:
             report = read_report(
@@ -313,7 +327,7 @@ class ChargerRegistry:
                 started_at=told.started_at,
                 ended_at=told.ended_at,
             )
-            yield from self._unreadable(unread, now)
+            yield UnreadableSession(unread)
             return
         self._count_incomplete(report.incomplete)
         yield from self._chargers[charger_id].board.finished(report)
@@ -326,7 +340,7 @@ class ChargerRegistry:
 
     def _undecodable_value(
         self, charger_id: str, number: int, error: DecodeError, now: Timestamp
-    ) -> Iterator[Effect]:
+    ) -> Iterator[Output]:
         if number not in self._logged:
             self._logged.add(number)
             facts = {"charger_id": charger_id, "error": str(error)}
@@ -335,13 +349,13 @@ class ChargerRegistry:
             self._undecodable.add((charger_id, number))
             yield from self._undecodable_alert(now)
 
-    def _decodable_value(self, charger_id: str, number: int, now: Timestamp) -> Iterable[Effect]:
+    def _decodable_value(self, charger_id: str, number: int, now: Timestamp) -> Iterable[Output]:
         if not self._undecodable or (charger_id, number) not in self._undecodable:
             return ()
         self._undecodable.discard((charger_id, number))
         return self._undecodable_alert(now)
 
-    def _undecodable_alert(self, now: Timestamp) -> Iterator[Effect]:
+    def _undecodable_alert(self, now: Timestamp) -> Iterator[Output]:
         if not self._undecodable:
             yield from self._status.alerts.clear("undecodable")
             return
@@ -357,13 +371,13 @@ class ChargerRegistry:
         )
 
 
-def batched(found: list[Effect | ValueChanged]) -> Iterator[Effect]:
+def batched(found: list[Found]) -> Iterator[Output]:
     """Yield what was found, in order, and values that follow each other together."""
     for kind, run in groupby(found, type):
         if kind is ValueChanged:
             yield ValuesChanged(cast("tuple[ValueChanged, ...]", tuple(run)))
         else:
-            yield from cast("Iterator[Effect]", run)
+            yield from cast("Iterator[Output]", run)
 
 
 def _text_of(value: object) -> str:

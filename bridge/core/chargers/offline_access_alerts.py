@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.core.alerts import Alerts
+from bridge.core.domain_events import NOTHING, ChargersRemoved, Input, ObservationApplied, Outputs
 from bridge.core.easee import roles
 from bridge.core.easee.derived_state import DERIVED, UNTOLD, LatestValues, flag
 from bridge.core.effects import Effect
@@ -54,9 +55,24 @@ def unexpected_policy(readings: LatestValues) -> str | None:
 class OfflineAccessAlerts:
     """Raises and clears the two alerts, for all chargers together."""
 
+    name = "access"
+    interests = frozenset({ObservationApplied, ChargersRemoved})
+
     def __init__(self, alerts: Alerts) -> None:
         self._alerts = alerts
         self._chargers: dict[str, str | None] = {}
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take an observation of a charger, and who is not served any more."""
+        match event:
+            case ObservationApplied(observation, readings) if observation.spec.id in ACCESS_IDS:
+                return self.observed(observation.charger_id, readings, now)
+            case ChargersRemoved(charger_ids):
+                return self.leave(charger_ids, now)
+        return NOTHING
+
+    def deadline_s(self) -> None:
+        """Want nothing with time."""
 
     def observed(self, charger_id: str, readings: LatestValues, now: Timestamp) -> Iterator[Effect]:
         """Look at a charger again, one of whose access settings was observed."""

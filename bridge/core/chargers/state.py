@@ -26,6 +26,7 @@ from bridge.core.changes import (
     ValueChanged,
     ValuesChanged,
 )
+from bridge.core.domain_events import Found
 from bridge.core.easee import derived_state, roles
 from bridge.core.easee.decode import (
     REGISTRY,
@@ -117,7 +118,7 @@ class ChargerState:
         observation: Observation,
         source: str,
         now: Timestamp,
-        effects: list[Effect | ValueChanged],
+        effects: list[Found],
     ) -> None:
         """Take one observation.
 

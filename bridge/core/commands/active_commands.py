@@ -32,7 +32,7 @@ Rules:
 import math
 from bisect import insort
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
@@ -42,12 +42,13 @@ import msgspec
 
 from bridge.core.commands.results import CommandResult, result_messages
 from bridge.core.commands.shown_state import ShownState
-from bridge.core.commands.state_machine import FINAL, TRANSITIONS, State, Transition
+from bridge.core.commands.state_machine import FINAL, NAME, TRANSITIONS, State, Transition
 from bridge.core.commands.validation import CommandRequest, IdempotencyKey, ReplyTo, message_digest
+from bridge.core.domain_events import CommandFinished, Output
 from bridge.core.easee.command_catalogue import REFLECTING_IDS, CommandSpec
 from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.easee.rest_responses import CommandReference
-from bridge.core.effects import Acknowledge, Effect, LogEntry
+from bridge.core.effects import Acknowledge, LogEntry
 from bridge.core.events import ChargerResponse, MqttMessage
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import SESSION_S
@@ -327,9 +328,6 @@ class RedeliveryFilter:
         self._taken.clear()
 
 
-OnFinished = Callable[[Command, Timestamp], Iterator[Effect]]
-
-
 class ActiveCommands:
     """Commands from their arrival to the acknowledgement of their final answer.
 
@@ -344,13 +342,12 @@ class ActiveCommands:
         messages: The messages they came with.
     """
 
-    def __init__(self, topics: Topics, shown: ShownState, on_finished: OnFinished) -> None:
+    def __init__(self, topics: Topics, shown: ShownState) -> None:
         """Begin without commands.
 
         Args:
             topics: Names.
             shown: What the chargers show: told what a finished command set.
-            on_finished: Says what follows elsewhere from a command that has its final state.
         """
         self.live: dict[Command, None] = {}
         self.queues: OrderedDict[str, list[Command]] = OrderedDict()
@@ -360,7 +357,6 @@ class ActiveCommands:
         self.messages = RedeliveryFilter()
         self._topics = topics
         self._shown = shown
-        self._on_finished = on_finished
         self.finished: deque[Command] = deque(maxlen=MAX_RECENTLY_FINISHED)
         self._unacknowledged: dict[str, Command] = {}
         self._last_seq = 0
@@ -405,7 +401,7 @@ class ActiveCommands:
         self,
         command: Command,
         transition: Transition,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
         *,
         reason: str | None = None,
@@ -434,9 +430,16 @@ class ActiveCommands:
             "elapsed_ms": elapsed_ms,
         }
         effects.append(LogEntry("info", "command.finished", facts))
-        effects += self._on_finished(command, now)
+        effects.append(
+            CommandFinished(
+                command.charger_id,
+                command.spec.name,
+                command.argument,
+                is_carried_out=command.state in (State.CONFIRMED, State.NOOP),
+            )
+        )
 
-    def publish_progress(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
+    def publish_progress(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         """Tell everybody who waits where a command is that has no final state."""
         effects += self._messages(command, command.result(now).document())
 
@@ -514,7 +517,7 @@ class ActiveCommands:
 
     # -- the end -----------------------------------------------------------------------------
 
-    def saved(self, key: str, effects: list[Effect]) -> Command | None:
+    def saved(self, key: str, effects: list[Output]) -> Command | None:
         """Go on with a command whose row is committed.
 
         Returns:
@@ -531,7 +534,7 @@ class ActiveCommands:
         return command
 
     def acknowledge(
-        self, command: Command, effects: list[Effect], version: int | None = None
+        self, command: Command, effects: list[Output], version: int | None = None
     ) -> None:
         """Let the broker forget the messages a command came with.
 
@@ -547,20 +550,20 @@ class ActiveCommands:
             else:
                 command.ack_tokens.append((since, ack_token))
 
-    def publish(self, command: Command, effects: list[Effect]) -> None:
+    def publish(self, command: Command, effects: list[Output]) -> None:
         """Publish a final answer, once."""
         if command.state not in FINAL or command.is_published:
             return
         self.named.complete(command, command.answer)
         self.republish(command, effects)
 
-    def republish(self, command: Command, effects: list[Effect]) -> None:
+    def republish(self, command: Command, effects: list[Output]) -> None:
         """Publish a final answer that the broker has not acknowledged yet."""
         command.is_published = True
         for number, message in enumerate(self._messages(command, command.answer)):
             tag = f"{TAG}{command.key}:{number}"
             self._unacknowledged[tag] = command
-            effects.append(msgspec.structs.replace(message, tag=tag))
+            effects.append(msgspec.structs.replace(message, tag=tag, owner=NAME))
             command.unacknowledged += 1
 
     def _messages(self, command: Command, document: bytes) -> list[Publish]:

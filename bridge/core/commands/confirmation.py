@@ -19,7 +19,8 @@ Rules:
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Final
@@ -32,6 +33,7 @@ from bridge.core.commands.active_commands import (
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import AWAITED, FINAL, IN_PROGRESS, State, Transition
+from bridge.core.domain_events import Output, UnmatchedResponse
 from bridge.core.easee.command_catalogue import REFLECTING_IDS
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.rest_requests import (
@@ -40,7 +42,6 @@ from bridge.core.easee.rest_requests import (
     observations_request,
 )
 from bridge.core.easee.rest_responses import CommandReference, command_state
-from bridge.core.effects import Effect
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
@@ -55,7 +56,18 @@ SLACK = timedelta(seconds=2)
 # Ends at which the charger may not have answered yet. The others never reached it.
 ANSWERABLE = frozenset({State.CONFIRMED, State.REJECTED, State.UNCONFIRMED, State.UNKNOWN})
 
-OnUnmatchedResponse = Callable[[ChargerResponse, Timestamp], Iterator[Effect]]
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the cloud is asked about a command.
+
+    Attributes:
+        request: To be sent.
+        ticks: Of the ticket it asks for; None: it reads what the charger shows.
+    """
+
+    request: CloudRequest
+    ticks: int | None = None
 
 
 class CommandConfirmation:
@@ -66,7 +78,6 @@ class CommandConfirmation:
         commands: ActiveCommands,
         shown: ShownState,
         policy: SendPolicy,
-        on_unmatched: OnUnmatchedResponse,
     ) -> None:
         """Begin without anything heard.
 
@@ -74,25 +85,23 @@ class CommandConfirmation:
             commands: The commands.
             shown: What the chargers show.
             policy: Told of every observation.
-            on_unmatched: Announces a response to somebody else's command.
         """
         self._commands = commands
         self._shown = shown
         self._policy = policy
-        self._on_unmatched = on_unmatched
 
     # -- responses ---------------------------------------------------------------------------
 
-    def responded(self, response: ChargerResponse, effects: list[Effect], now: Timestamp) -> None:
+    def responded(self, response: ChargerResponse, effects: list[Output], now: Timestamp) -> None:
         """Take what a charger answers to a command, ours or not."""
         command = match_response(response, self._answerable(now))
         in_flight = self._in_flight(response)
         if in_flight is not None and (command is None or exact_ticket(command, response) is None):
             in_flight.early.append(response)
             if len(in_flight.early) > MAX_EARLY_RESPONSES:
-                effects += self._on_unmatched(in_flight.early.pop(0), now)
+                effects.append(UnmatchedResponse(in_flight.early.pop(0)))
         elif command is None:
-            effects += self._on_unmatched(response, now)
+            effects.append(UnmatchedResponse(response))
         else:
             is_complete = record_ticket_ack(command, response)
             if command.state in FINAL:
@@ -103,7 +112,7 @@ class CommandConfirmation:
                 self._commands.finish(command, Transition.CONFIRM, effects, now)
 
     def replay_early_responses(
-        self, command: Command, effects: list[Effect], now: Timestamp
+        self, command: Command, effects: list[Output], now: Timestamp
     ) -> None:
         """Look again at responses that came before the cloud's answer to a command."""
         early, command.early = command.early, []
@@ -112,10 +121,10 @@ class CommandConfirmation:
             if owner is None or _is_certain(response, owner, early):
                 self.responded(response, effects, now)
             else:
-                effects += self._on_unmatched(response, now)
+                effects.append(UnmatchedResponse(response))
 
     def _rejected(
-        self, command: Command, result_code: int | None, effects: list[Effect], now: Timestamp
+        self, command: Command, result_code: int | None, effects: list[Output], now: Timestamp
     ) -> None:
         detail = f"the charger said no (result code {result_code})"
         self._commands.finish(command, Transition.REJECT, effects, now, detail=detail)
@@ -137,7 +146,7 @@ class CommandConfirmation:
 
     # -- observations ------------------------------------------------------------------------
 
-    def observed(self, observation: Observation, effects: list[Effect], now: Timestamp) -> None:
+    def observed(self, observation: Observation, effects: list[Output], now: Timestamp) -> None:
         """Take an observation that may reflect a command."""
         if observation.spec.id not in REFLECTING_IDS:
             return
@@ -179,17 +188,20 @@ class CommandConfirmation:
             if command.state in AWAITED and not is_up:
                 command.look_at_s = min(command.look_at_s, now.mono_s + VERIFY_AFTER_S[0])
 
-    def verification_request(self, command: Command) -> CloudRequest | None:
+    def verification(self, command: Command) -> Verification | None:
         """Return what to ask the cloud about a command; None where nothing would tell."""
         for index, ticket in enumerate(command.tickets):
             if index not in command.answered and ticket.ticks and ticket.command_id is not None:
                 device = ticket.device or command.charger_id
                 try:
-                    return command_state_request(device, ticket.command_id, ticket.ticks)
+                    request = command_state_request(device, ticket.command_id, ticket.ticks)
+                    return Verification(request, ticket.ticks)
                 except CommandRefused:
                     continue
         wanted = {n for evidence in command.spec.reflects(command.argument) for n in evidence}
-        return observations_request(command.charger_id, tuple(sorted(wanted))) if wanted else None
+        if not wanted:
+            return None
+        return Verification(observations_request(command.charger_id, tuple(sorted(wanted))))
 
     def verification_started(self, command: Command, now: Timestamp) -> None:
         """Note that the cloud is being asked, and plan the next time."""
@@ -199,19 +211,26 @@ class CommandConfirmation:
     def verification_received(
         self,
         command: Command,
-        request: CloudRequest,
+        asked: int | None,
         body: bytes,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Take the cloud's record of a command."""
+        """Take the cloud's record of a command.
+
+        Args:
+            command: It.
+            asked: The ticks that were asked for.
+            body: Of the answer.
+            effects: Where what follows goes.
+            now: The time.
+        """
         try:
             record = command_state(body)
         except DecodeError:
             return
         if record.accepted is None or command.state not in AWAITED:
             return
-        asked = int(request.path.rsplit("/", 1)[-1])
         ticket = next((t for t in command.tickets if t.ticks == asked), None)
         if ticket is None:
             return

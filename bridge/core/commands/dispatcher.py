@@ -14,12 +14,13 @@ Rules:
 """
 
 import enum
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from bridge.core.commands.active_commands import ActiveCommands, Command
-from bridge.core.commands.confirmation import CommandConfirmation
+from bridge.core.commands.confirmation import CommandConfirmation, Verification
 from bridge.core.commands.retry_policy import (
     Expire,
     GiveUp,
@@ -30,7 +31,8 @@ from bridge.core.commands.retry_policy import (
     decide,
 )
 from bridge.core.commands.send_policy import Defer, NoChange, Refuse, SendPolicy
-from bridge.core.commands.state_machine import BLOCKING, FINAL, State, Transition
+from bridge.core.commands.state_machine import BLOCKING, FINAL, NAME, State, Transition
+from bridge.core.domain_events import Output
 from bridge.core.easee.command_catalogue import CommandTarget
 from bridge.core.easee.rest_requests import CloudRequest, site_request
 from bridge.core.easee.rest_responses import (
@@ -40,8 +42,9 @@ from bridge.core.easee.rest_responses import (
     command_tickets,
     is_noop_response,
 )
-from bridge.core.effects import Effect, LogEntry, SendRequest
+from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse
+from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CloudRejected, DecodeError
 
@@ -71,6 +74,7 @@ class PendingRequest:
         purpose: What for.
         due_s: Monotonic time at which it counts as lost.
         brings_observations: The answer holds what a charger shows, which may prove any command.
+        ticks: Of the ticket that a verification asks for, or None.
     """
 
     command: Command
@@ -78,6 +82,7 @@ class PendingRequest:
     purpose: Purpose
     due_s: float
     brings_observations: bool
+    ticks: int | None = None
 
 
 class CommandDispatcher:
@@ -88,7 +93,6 @@ class CommandDispatcher:
         commands: ActiveCommands,
         policy: SendPolicy,
         confirmation: CommandConfirmation,
-        next_call_id: Callable[[], int],
     ) -> None:
         """Begin with nothing under way.
 
@@ -96,22 +100,17 @@ class CommandDispatcher:
             commands: The commands.
             policy: What was sent lately.
             confirmation: Takes over what the cloud took.
-            next_call_id: Draws the number of a REST call.
         """
         self._commands = commands
         self._policy = policy
         self._confirmation = confirmation
-        self._next_call_id = next_call_id
+        self._numbers = itertools.count(1)
         self._circuits: dict[str, Circuit] = {}
-        self._pending: dict[int, PendingRequest] = {}
+        self._pending: dict[Hashable, PendingRequest] = {}
 
     def forget(self, charger_id: str) -> None:
         """Give back what is held of a charger."""
         self._circuits.pop(charger_id, None)
-
-    def owns(self, call_id: int) -> bool:
-        """Say whether a REST call is one of ours."""
-        return call_id in self._pending
 
     @property
     def pending(self) -> Iterable[PendingRequest]:
@@ -120,7 +119,7 @@ class CommandDispatcher:
 
     # -- out ---------------------------------------------------------------------------------
 
-    def dispatch(self, effects: list[Effect], now: Timestamp) -> None:
+    def dispatch(self, effects: list[Output], now: Timestamp) -> None:
         """Send what may be sent."""
         busy, room = self._under_way()
         again = True
@@ -150,7 +149,7 @@ class CommandDispatcher:
         return busy, room
 
     def _consider(
-        self, command: Command, busy: set[str], effects: list[Effect], now: Timestamp
+        self, command: Command, busy: set[str], effects: list[Output], now: Timestamp
     ) -> None:
         """Decide about the head of a queue; what is under way then is added to ``busy``."""
         request, devices = self._request_of(command)
@@ -183,7 +182,7 @@ class CommandDispatcher:
                 busy |= devices
                 self._commands.mark_dirty(command)
 
-    def send(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
+    def send(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         """Send a command: that it leaves is on disk, or cannot be had there."""
         if now.mono_s >= command.expires_s:
             command.wrote_flash = False
@@ -204,7 +203,7 @@ class CommandDispatcher:
         target = CommandTarget(charger_id, circuit.site_id, circuit.circuit_id)
         return spec.request(target, command.argument), frozenset({charger_id, *circuit.charger_ids})
 
-    def verify(self, effects: list[Effect], now: Timestamp) -> None:
+    def verify(self, effects: list[Output], now: Timestamp) -> None:
         """Ask what became of commands whose charger is not heard."""
         for command in tuple(self._commands.live):
             if command.look_at_s > now.mono_s:
@@ -214,40 +213,42 @@ class CommandDispatcher:
                 command.look_at_s = now.mono_s + 1.0
                 continue
             self._confirmation.verification_started(command, now)
-            request = self._confirmation.verification_request(command)
-            if request is not None:
-                self._start(command, request, Purpose.VERIFY, effects, now)
+            if (asked := self._confirmation.verification(command)) is not None:
+                self._start(command, asked, Purpose.VERIFY, effects, now)
 
     def _start(
         self,
         command: Command,
-        request: CloudRequest,
+        wanted: CloudRequest | Verification,
         purpose: Purpose,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         """Make a call that takes no longer than its command may wait."""
-        if purpose is Purpose.VERIFY:
+        ticks = None
+        if isinstance(wanted, Verification):
+            request, ticks = wanted.request, wanted.ticks
             within_s = VERIFICATION_TIMEOUT_S
-            reads = request.path.startswith("/state/")
+            reads = ticks is None
         else:
+            request = wanted
             within_s = min(REQUEST_TIMEOUT_S, command.expires_s - now.mono_s)
             reads = purpose is Purpose.SEND and command.spec.on_200 == "read"
         if not request.command:
             request = replace(request, command=True)
-        call_id = self._next_call_id()
+        number = next(self._numbers)
         due_s = now.mono_s + within_s + GRACE_S
-        self._pending[call_id] = PendingRequest(command, request, purpose, due_s, reads)
-        effects.append(SendRequest(call_id, request, within_s))
+        self._pending[number] = PendingRequest(command, request, purpose, due_s, reads, ticks)
+        effects.append(SendRequest(Tag(NAME, number), request, within_s))
 
     # -- back --------------------------------------------------------------------------------
 
-    def end(self, call_id: int) -> PendingRequest | None:
-        """Take out a request that was answered; None when it is not one of ours."""
-        return self._pending.pop(call_id, None)
+    def end(self, tag: Tag) -> PendingRequest | None:
+        """Take out a request that was answered; None when it counts as lost already."""
+        return self._pending.pop(tag.ref, None)
 
     def answered(
-        self, pending: PendingRequest, event: CloudResponse, effects: list[Effect], now: Timestamp
+        self, pending: PendingRequest, event: CloudResponse, effects: list[Output], now: Timestamp
     ) -> None:
         """Take the cloud's answer to a request, but for one that brings observations."""
         command = pending.command
@@ -256,7 +257,7 @@ class CommandDispatcher:
                 self._located(command, event.body, effects, now)
             case Purpose.VERIFY:
                 self._confirmation.verification_received(
-                    command, pending.request, event.body, effects, now
+                    command, pending.ticks, event.body, effects, now
                 )
             case Purpose.SEND:
                 self.note_answer(command, event, now)
@@ -271,7 +272,7 @@ class CommandDispatcher:
             self._policy.answered(command, now)
 
     def failed(
-        self, pending: PendingRequest, event: CloudFailed, effects: list[Effect], now: Timestamp
+        self, pending: PendingRequest, event: CloudFailed, effects: list[Output], now: Timestamp
     ) -> None:
         """Take the failure of a request."""
         if pending.purpose is Purpose.VERIFY:
@@ -298,10 +299,10 @@ class CommandDispatcher:
             self._circuits.pop(command.charger_id, None)
         self._confirmation.replay_early_responses(command, effects, now)
 
-    def time_out(self, effects: list[Effect], now: Timestamp) -> None:
+    def time_out(self, effects: list[Output], now: Timestamp) -> None:
         """Go on from requests that were not answered in time."""
-        overdue = [call_id for call_id, each in self._pending.items() if each.due_s <= now.mono_s]
-        for pending in [self._pending.pop(call_id) for call_id in overdue]:
+        overdue = [number for number, each in self._pending.items() if each.due_s <= now.mono_s]
+        for pending in [self._pending.pop(number) for number in overdue]:
             command = pending.command
             effects.append(LogEntry("error", "command.call_lost", {"command": command.spec.name}))
             if pending.purpose is Purpose.SEND:
@@ -318,7 +319,7 @@ class CommandDispatcher:
             self._policy.undo(command)
 
     def _located(
-        self, command: Command, body: bytes, effects: list[Effect], now: Timestamp
+        self, command: Command, body: bytes, effects: list[Output], now: Timestamp
     ) -> None:
         """Take the answer to a lookup; the command still waits at the head of its queue."""
         try:
@@ -330,7 +331,7 @@ class CommandDispatcher:
                 )
 
     def _taken(
-        self, command: Command, event: CloudResponse, effects: list[Effect], now: Timestamp
+        self, command: Command, event: CloudResponse, effects: list[Output], now: Timestamp
     ) -> None:
         """Go on from a 2xx answer to a command."""
         body, on_200 = event.body, command.spec.on_200
@@ -350,7 +351,7 @@ class CommandDispatcher:
             self._accept(command, tickets, effects, now)
 
     def _taken_without_a_word(
-        self, command: Command, why: str, effects: list[Effect], now: Timestamp
+        self, command: Command, why: str, effects: list[Output], now: Timestamp
     ) -> None:
         """The status says it was taken; what the charger does will tell the rest."""
         effects.append(LogEntry("warning", "command.answer_unreadable", {"error": why}))
@@ -360,7 +361,7 @@ class CommandDispatcher:
         self,
         command: Command,
         tickets: tuple[CommandReference, ...],
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         """Go on from what the cloud took for the charger."""
@@ -385,7 +386,7 @@ class CommandDispatcher:
         command: Command,
         decision: RetryDecision,
         detail: str,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         """Go on from a call that failed."""

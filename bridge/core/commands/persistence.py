@@ -33,10 +33,11 @@ from bridge.core.commands.validation import (
     ReplyTo,
     key_from_correlation,
 )
+from bridge.core.domain_events import Output
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.easee.rest_responses import CommandReference
-from bridge.core.effects import Effect, SaveCommand
+from bridge.core.effects import SaveCommand
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
@@ -99,7 +100,7 @@ class CommandPersistence:
         self._deferred.clear()
         self._deferred_at_s = math.inf
 
-    def flush(self, effects: list[Effect], now: Timestamp) -> list[Command]:
+    def flush(self, effects: list[Output], now: Timestamp) -> list[Command]:
         """Write what changed and is not being written.
 
         Returns:

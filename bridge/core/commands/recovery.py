@@ -33,8 +33,9 @@ from bridge.core.commands.persistence import (
 )
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.state_machine import FINAL, State, Transition
+from bridge.core.domain_events import Output
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.effects import Effect, LogEntry
+from bridge.core.effects import LogEntry
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
@@ -74,7 +75,7 @@ class Recovery:
         self._settings = settings
         self.alive_at: datetime | None = None
 
-    def restore(self, rows: tuple[CommandRow, ...], effects: list[Effect], now: Timestamp) -> None:
+    def restore(self, rows: tuple[CommandRow, ...], effects: list[Output], now: Timestamp) -> None:
         """Take the rows of the store, in any order."""
         readable: list[tuple[CommandRow, CommandRecord]] = []
         for row in rows:
@@ -119,7 +120,7 @@ class Recovery:
         row: CommandRow,
         record: CommandRecord,
         own: _ThisProcess,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         """End the row of a command that this process has as its own."""
@@ -153,7 +154,7 @@ class Recovery:
         row: CommandRow,
         record: CommandRecord,
         state: State,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         """Remember a command that has its final answer."""
@@ -180,7 +181,7 @@ class Recovery:
             command.answer = row.answer
             self._commands.republish(command, effects)
 
-    def _go_on(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
+    def _go_on(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         """Decide about a command that has no final answer."""
         if command.wrote_flash:
             self._policy.count_flash_write(
@@ -190,7 +191,7 @@ class Recovery:
             command.apply(Transition.RESTART)
             self._confirmation.start_timeout(command, now, since_s=now.mono_s, is_restored=True)
             self._commands.mark_dirty(command)
-            if self._confirmation.verification_request(command) is None:
+            if self._confirmation.verification(command) is None:
                 self._commands.finish(command, Transition.TIMEOUT, effects, now)
             return
         command.sent = None

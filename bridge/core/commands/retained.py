@@ -24,8 +24,19 @@ from typing import Final
 
 from bridge.core.alerts import Alerts
 from bridge.core.commands.validation import message_digest
+from bridge.core.domain_events import (
+    NOTHING,
+    BridgeInfoWanted,
+    ChargersAdded,
+    CommandArrived,
+    HeartbeatReceived,
+    Input,
+    Output,
+    Outputs,
+    RetainFlagKnown,
+)
 from bridge.core.effects import Effect, LogEntry, ReadRetained
-from bridge.core.events import MqttConnected, MqttMessage
+from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, Tick
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
@@ -54,6 +65,11 @@ class RetainedWatch:
         is_unsure: The flag of a live publication cannot be told.
     """
 
+    name = "retained"
+    interests = frozenset(
+        {MqttConnected, MqttDisconnected, HeartbeatReceived, CommandArrived, ChargersAdded}
+    )
+
     def __init__(self, topics: Topics, alerts: Alerts) -> None:
         self._topics = topics
         self._alerts = alerts
@@ -66,6 +82,24 @@ class RetainedWatch:
         self._look_s = math.inf
         self._looked_s = -math.inf
         self._quiet_s = math.inf
+        self._no_answer: MqttMessage | None = None
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take a command, what became of the connection, and the time."""
+        match event:
+            case CommandArrived(message, is_served):
+                return self._arrived(message, now, is_served=is_served)
+            case HeartbeatReceived(message):
+                return self._tried(message, now)
+            case MqttConnected():
+                return self._connected(event)
+            case MqttDisconnected():
+                self.disconnected()
+            case ChargersAdded():
+                return self.served(now)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     # -- the connection ----------------------------------------------------------------------
 
@@ -77,6 +111,10 @@ class RetainedWatch:
         self._look_s, self._looked_s = math.inf, -math.inf
         if not self.is_unsure and event.loopback:
             yield Publish(self._topics.bridge_heartbeat, b"", retained=True)
+
+    def _connected(self, event: MqttConnected) -> Iterator[Output]:
+        yield from self.connected(event)
+        yield RetainFlagKnown(not self.is_unsure)
 
     def disconnected(self) -> None:
         """Note that nobody is there to be asked."""
@@ -90,7 +128,27 @@ class RetainedWatch:
             yield LogEntry("warning", "mqtt.retain_unsure", {"hint": HINT})
             yield from self._look(now)  # behind what came before this was known
 
+    def _tried(self, event: MqttMessage, now: Timestamp) -> Iterator[Output]:
+        was_unsure = self.is_unsure
+        yield from self.tried(event, now)
+        if self.is_unsure is not was_unsure:
+            yield RetainFlagKnown(not self.is_unsure)
+            yield BridgeInfoWanted()
+
     # -- commands ------------------------------------------------------------------------------
+
+    def needs_no_answer(self, message: MqttMessage) -> bool:
+        """Say whether the command that arrived just now is over: it ran, or is our own message."""
+        return message is self._no_answer
+
+    def _arrived(self, event: MqttMessage, now: Timestamp, *, is_served: bool) -> Iterator[Effect]:
+        """Take a command; what the broker keeps of ours is emptied, and answered once."""
+        is_over = self.is_ours(event, now) or self.is_answered(event, now)
+        self._no_answer = event if is_over else None
+        if is_served:
+            yield from self.found(event, now) if event.retained else self.live(event, now)
+        elif event.retained:
+            self.answered(event)
 
     def is_ours(self, event: MqttMessage, now: Timestamp) -> bool:
         """Say whether a message is the one with which we emptied its topic; true once for each."""

@@ -20,7 +20,7 @@ Rules:
 """
 
 import math
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -28,16 +28,15 @@ from bridge.core.commands.active_commands import (
     ActiveCommands,
     Command,
     KnownCommand,
-    OnFinished,
 )
-from bridge.core.commands.confirmation import CommandConfirmation, OnUnmatchedResponse
+from bridge.core.commands.confirmation import CommandConfirmation
 from bridge.core.commands.dispatcher import CommandDispatcher, PendingRequest, Purpose
 from bridge.core.commands.persistence import CommandPersistence
 from bridge.core.commands.recovery import Recovery
 from bridge.core.commands.results import refuse_message, result_messages
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.shown_state import ShownState
-from bridge.core.commands.state_machine import AWAITED, FINAL, State, Transition
+from bridge.core.commands.state_machine import AWAITED, FINAL, NAME, State, Transition
 from bridge.core.commands.validation import (
     CommandRequest,
     ReplyTo,
@@ -45,17 +44,36 @@ from bridge.core.commands.validation import (
     reply_to_of,
     validate,
 )
+from bridge.core.domain_events import (
+    NOTHING,
+    BrokerAbsenceKnown,
+    ChargerForgotten,
+    CommandReceived,
+    Input,
+    ObservationApplied,
+    Output,
+    Outputs,
+    SettingsChanged,
+)
+from bridge.core.easee.command_catalogue import REFLECTING_IDS
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.rest_responses import observations
-from bridge.core.effects import Acknowledge, Effect, LogEntry
+from bridge.core.effects import Acknowledge, LogEntry
 from bridge.core.events import (
     ChargerResponse,
     CloudFailed,
     CloudResponse,
     CommandSaved,
     CommandSaveFailed,
+    MqttAcked,
+    MqttDisconnected,
     MqttMessage,
     ObservationsReceived,
+    Stopping,
+    StoreOpened,
+    StreamClosed,
+    StreamOpened,
+    Tick,
 )
 from bridge.core.records.command_row import MAX_TTL_S, CommandRow
 from bridge.core.records.moment import Timestamp
@@ -74,8 +92,6 @@ CANNOT_JUDGE: Final = "expires_at was not judged: this machine's clock is not se
 LIMIT_BARRIER: Final = "control"
 NOT_WRITTEN: Final = "the journal could not be written"
 
-ApplyObservations = Callable[[ObservationsReceived, Timestamp], Iterator[Effect]]
-
 
 class CommandService:
     """Commands from their arrival to their final answer.
@@ -84,39 +100,42 @@ class CommandService:
         is_unsure_of_retained: A live command may have been published with the retain flag.
     """
 
-    def __init__(
-        self,
-        topics: Topics,
-        settings: CommandSettings,
-        *,
-        next_call_id: Callable[[], int],
-        observe: ApplyObservations,
-        foreign: OnUnmatchedResponse,
-        settled: OnFinished,
-    ) -> None:
+    name = NAME
+    interests = frozenset(
+        {
+            CommandReceived,
+            ChargerResponse,
+            CommandSaved,
+            CommandSaveFailed,
+            ObservationApplied,
+            BrokerAbsenceKnown,
+            MqttDisconnected,
+            StreamOpened,
+            StreamClosed,
+            StoreOpened,
+            ChargerForgotten,
+            SettingsChanged,
+            Stopping,
+        }
+    )
+
+    def __init__(self, topics: Topics, settings: CommandSettings, chargers: Container[str]) -> None:
         """Start empty.
 
         Args:
             topics: Names.
             settings: What is allowed.
-            next_call_id: Draws the number of a REST call.
-            observe: Applies observations that the cloud was asked for.
-            foreign: Announces a response to somebody else's command.
-            settled: Says what follows elsewhere from a command that has its final state.
+            chargers: Those that are served.
         """
         self._topics = topics
         self._settings = settings
-        self._observe = observe
+        self._chargers = chargers
         self._shown = ShownState()
-        self._active = ActiveCommands(topics, self._shown, settled)
+        self._active = ActiveCommands(topics, self._shown)
         self._persistence = CommandPersistence(self._active)
         self._send_policy = SendPolicy(self._shown, settings.flash_writes_per_day)
-        self._confirmation = CommandConfirmation(
-            self._active, self._shown, self._send_policy, foreign
-        )
-        self._dispatcher = CommandDispatcher(
-            self._active, self._send_policy, self._confirmation, next_call_id
-        )
+        self._confirmation = CommandConfirmation(self._active, self._shown, self._send_policy)
+        self._dispatcher = CommandDispatcher(self._active, self._send_policy, self._confirmation)
         self._recovery = Recovery(self._active, self._send_policy, self._confirmation, settings)
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf
@@ -126,6 +145,48 @@ class CommandService:
         self.is_unsure_of_retained = False
         # math.nan: something changed since it was last worked out.
         self._deadline_s: float | None = None
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901, PLR0912 - one case per event
+        """Take a command, what came back of one, and the time."""
+        match event:
+            case ObservationApplied(observation):
+                if observation.spec.id in REFLECTING_IDS:
+                    return self.observed(observation, now)
+            case CommandReceived(message, target, held_s, is_unsure):
+                self.is_unsure_of_retained = is_unsure
+                return self.receive(message, target, self._chargers, now, held_s=held_s)
+            case CommandSaved():
+                return self.saved(event, now)
+            case CommandSaveFailed():
+                return self.not_saved(event, now)
+            case CloudResponse():
+                return self.answered(event, now)
+            case CloudFailed():
+                return self.failed(event, now)
+            case ChargerResponse(charger_id):
+                if charger_id in self._chargers:
+                    return self.responded(event, now)
+            case MqttAcked(message):
+                self.acked(message.tag, now)
+            case StreamOpened() | StreamClosed():
+                self.stream(now, is_up=isinstance(event, StreamOpened))
+            case BrokerAbsenceKnown(session_present, waited_s, alive_at):
+                if waited_s is None:
+                    waited_s = self._away_s(alive_at, now)
+                self.connected(now, session_present=session_present, waited_s=waited_s)
+            case MqttDisconnected():
+                self.disconnected()
+            case StoreOpened(commands=rows):
+                return self.opened(rows, now)
+            case ChargerForgotten(charger_id):
+                self.forget(charger_id)
+            case SettingsChanged(settings):
+                self.allow(settings.commands)
+            case Stopping():
+                return self.stop(now)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     def allow(self, settings: CommandSettings) -> None:
         """Judge by these settings whatever comes from now on; what was taken goes on."""
@@ -138,10 +199,6 @@ class CommandService:
         self._dispatcher.forget(charger_id)
 
     # -- what others ask ---------------------------------------------------------------------
-
-    def owns(self, call_id: int) -> bool:
-        """Say whether a REST call is one of ours."""
-        return self._dispatcher.owns(call_id)
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -165,10 +222,17 @@ class CommandService:
 
     # -- connections -------------------------------------------------------------------------
 
-    @property
-    def alive_at(self) -> datetime | None:
-        """When an earlier process took its last command, wall clock; None when nobody knows."""
-        return self._recovery.alive_at
+    def _away_s(self, alive_at: datetime | None, now: Timestamp) -> float:
+        """Return for how long the broker may have kept what comes with the first connection.
+
+        Args:
+            alive_at: When an earlier process ended in order; its last command says so, too.
+            now: The time.
+        """
+        known = [at for at in (alive_at, self._recovery.alive_at) if at is not None]
+        if not known or not now.trusted or max(known) > now.wall:
+            return math.inf
+        return (now.wall - max(known)).total_seconds()
 
     def connected(self, now: Timestamp, *, session_present: bool, waited_s: float = 0.0) -> None:
         """Note that the broker took us.
@@ -192,9 +256,9 @@ class CommandService:
         self._confirmation.stream(now, is_up=is_up)
         self._deadline_s = math.nan
 
-    def stop(self, now: Timestamp) -> Iterator[Effect]:
+    def stop(self, now: Timestamp) -> Iterator[Output]:
         """Send nothing more: what waits goes on after the restart, if there is time."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             self._stopping = True
             self._persistence.flush_deferred()
@@ -212,7 +276,7 @@ class CommandService:
         now: Timestamp,
         *,
         held_s: float = 0.0,
-    ) -> Iterator[Effect]:
+    ) -> Iterator[Output]:
         """Take a command, refuse it, or recognise it.
 
         Args:
@@ -222,7 +286,7 @@ class CommandService:
             now: The time.
             held_s: For so long it has been here; its life is shorter by that.
         """
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             messages = self._active.messages
             delivery = messages.find(message, now.mono_s) if message.duplicate else None
@@ -255,7 +319,7 @@ class CommandService:
         refusal: CommandRefused,
         message: MqttMessage,
         target: SetTopic,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         whom = (target.charger_id, target.command)
@@ -270,7 +334,7 @@ class CommandService:
         request: CommandRequest,
         message: MqttMessage,
         reply_to: ReplyTo,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
         *,
         held_s: float,
@@ -346,7 +410,7 @@ class CommandService:
                 "the broker does not tell whether it is: see commands.unsure_retained, use MQTT 5",
             )
 
-    def _replace(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
+    def _replace(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         """End what a new command makes pointless before it was sent."""
         spec = command.spec
         for earlier in reversed(tuple(self._active.waiting(command.charger_id))):
@@ -363,7 +427,7 @@ class CommandService:
         request: CommandRequest,
         known: KnownCommand,
         reply_to: ReplyTo,
-        effects: list[Effect],
+        effects: list[Output],
         now: Timestamp,
     ) -> None:
         """Answer somebody who asks for what was asked for before."""
@@ -383,11 +447,11 @@ class CommandService:
 
     # -- what comes back ---------------------------------------------------------------------
 
-    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
+    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Output]:
         """Take the cloud's answer to one of our calls."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
-            pending = self._dispatcher.end(event.call_id)
+            pending = self._dispatcher.end(event.tag)
             if pending is not None and pending.brings_observations:
                 yield from self._read(pending, event, effects, now)
             elif pending is not None:
@@ -397,8 +461,8 @@ class CommandService:
             yield from effects
 
     def _read(
-        self, pending: PendingRequest, event: CloudResponse, effects: list[Effect], now: Timestamp
-    ) -> Iterator[Effect]:
+        self, pending: PendingRequest, event: CloudResponse, effects: list[Output], now: Timestamp
+    ) -> Iterator[Output]:
         """Apply the observations that were asked for; they may prove any command."""
         command = pending.command
         is_refresh = pending.purpose is Purpose.SEND
@@ -414,34 +478,34 @@ class CommandService:
                     command, Transition.DENY, effects, now, reason="unreadable", detail=error.reason
                 )
         else:
-            yield from self._observe(ObservationsReceived(found, "poll"), now)
+            yield ObservationsReceived(found, "poll")
             if is_refresh:
                 self._active.finish(command, Transition.CONFIRM, effects, now)
         self._confirmation.replay_early_responses(command, effects, now)
 
-    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
+    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Output]:
         """Take the failure of one of our calls."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
-            pending = self._dispatcher.end(event.call_id)
+            pending = self._dispatcher.end(event.tag)
             if pending is not None:
                 self._dispatcher.failed(pending, event, effects, now)
             self._pump(effects, now)
         finally:
             yield from effects
 
-    def responded(self, response: ChargerResponse, now: Timestamp) -> Iterator[Effect]:
+    def responded(self, response: ChargerResponse, now: Timestamp) -> Iterator[Output]:
         """Take what a charger answers to a command, ours or not."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             self._confirmation.responded(response, effects, now)
             self._pump(effects, now)
         finally:
             yield from effects
 
-    def observed(self, observation: Observation, now: Timestamp) -> Iterator[Effect]:
+    def observed(self, observation: Observation, now: Timestamp) -> Iterator[Output]:
         """Take an observation that may reflect a command."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             self._confirmation.observed(observation, effects, now)
             if self.is_busy:
@@ -458,9 +522,9 @@ class CommandService:
 
     # -- the store ---------------------------------------------------------------------------
 
-    def opened(self, rows: tuple[CommandRow, ...], now: Timestamp) -> Iterator[Effect]:
+    def opened(self, rows: tuple[CommandRow, ...], now: Timestamp) -> Iterator[Output]:
         """Go on with the commands of an earlier process; write what could not be written."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             self._recovery.restore(rows, effects, now)
             self._persistence.retry()
@@ -468,9 +532,9 @@ class CommandService:
         finally:
             yield from effects
 
-    def saved(self, event: CommandSaved, now: Timestamp) -> Iterator[Effect]:
+    def saved(self, event: CommandSaved, now: Timestamp) -> Iterator[Output]:
         """Go on with a command whose row is on disk."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             if self._persistence.retries:
                 self._persistence.retry()
@@ -482,9 +546,9 @@ class CommandService:
         finally:
             yield from effects
 
-    def not_saved(self, event: CommandSaveFailed, now: Timestamp) -> Iterator[Effect]:
+    def not_saved(self, event: CommandSaveFailed, now: Timestamp) -> Iterator[Output]:
         """Go on with a command that cannot be written down."""
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             command = self._persistence.not_saved(event.key, now.mono_s)
             if command is not None:
@@ -495,7 +559,7 @@ class CommandService:
             yield from effects
 
     def _continue_without_store(
-        self, command: Command, effects: list[Effect], now: Timestamp
+        self, command: Command, effects: list[Output], now: Timestamp
     ) -> None:
         """Go on without the disk."""
         waits = command.state in (State.WAITING, State.LEAVING)
@@ -517,12 +581,12 @@ class CommandService:
 
     # -- time --------------------------------------------------------------------------------
 
-    def tick(self, now: Timestamp) -> Iterator[Effect]:
+    def tick(self, now: Timestamp) -> Iterator[Output]:
         """Do what is due. Costs nothing while nothing is."""
         deadline_s = self.deadline_s()
         if deadline_s is None or now.mono_s < deadline_s:
             return
-        effects: list[Effect] = []
+        effects: list[Output] = []
         try:
             self._dispatcher.time_out(effects, now)
             for command in self._persistence.overdue(now.mono_s):
@@ -535,7 +599,7 @@ class CommandService:
         finally:
             yield from effects
 
-    def _due(self, command: Command, effects: list[Effect], now: Timestamp) -> None:
+    def _due(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         finish = self._active.finish
         if command.state in FINAL:
             return
@@ -549,7 +613,7 @@ class CommandService:
         else:
             command.due_s = command.expires_s
 
-    def _pump(self, effects: list[Effect], now: Timestamp) -> None:
+    def _pump(self, effects: list[Output], now: Timestamp) -> None:
         """Send what may be sent, write what changed."""
         self._deadline_s = math.nan
         commands = self._active
@@ -562,7 +626,7 @@ class CommandService:
                 self._continue_without_store(command, effects, now)
 
 
-def _await_row(command: Command | None, message: MqttMessage, effects: list[Effect]) -> None:
+def _await_row(command: Command | None, message: MqttMessage, effects: list[Output]) -> None:
     """Acknowledge a repetition when what it repeats is on disk, at once where that is known."""
     if command is None:
         effects.append(Acknowledge(message.ack_token))

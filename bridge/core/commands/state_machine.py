@@ -17,6 +17,9 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
+# Of the component that is given what became of commands.
+NAME: Final = "commands"
+
 
 class State(enum.Enum):
     """Where a command is. Those with an answer have the contract's word as value."""

@@ -20,8 +20,16 @@ from collections.abc import Iterator
 import msgspec
 
 from bridge.core.alerts import Alerts
+from bridge.core.domain_events import NOTHING, HeartbeatReceived, Input, Outputs
 from bridge.core.effects import Effect, LogEntry, Reconnect
-from bridge.core.events import MqttConnected, MqttMessage
+from bridge.core.events import (
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    Started,
+    Tick,
+)
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
@@ -42,11 +50,24 @@ class BrokerHeartbeat:
         alerts: Where what is wrong is said.
         client_id: Tells two bridges apart.
         keepalive_s: Of the connection.
+        instance: Tells this installation from another, whatever its client id is.
     """
 
-    def __init__(self, topics: Topics, alerts: Alerts, *, client_id: str, keepalive_s: int) -> None:
+    name = "heartbeat"
+    interests = frozenset({Started, MqttConnected, MqttDisconnected, MqttAcked, HeartbeatReceived})
+
+    def __init__(
+        self,
+        topics: Topics,
+        alerts: Alerts,
+        *,
+        client_id: str,
+        keepalive_s: int,
+        instance: str = "",
+    ) -> None:
         self._topics = topics
         self._alerts = alerts
+        self._instance = instance
         self._name = {"client_id": client_id}
         self._within_s = max(MIN_WAIT_S, KEEPALIVES * keepalive_s)
         self._count = 0
@@ -54,6 +75,23 @@ class BrokerHeartbeat:
         self._acked = False
         self._due_s = math.inf
         self._proven = False
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take what became of the connection and of what was sent, and the time."""
+        match event:
+            case MqttAcked(message):
+                self.acked(message, now)
+            case HeartbeatReceived(message):
+                return self.returned(message, now)
+            case MqttConnected():
+                return self.connected(event, now)
+            case MqttDisconnected():
+                self.disconnected()
+            case Started():
+                self.started(self._instance, iso_utc(now.wall))
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     def started(self, instance: str, started_at: str) -> None:
         """Take what tells this process from another bridge, whatever its client id is."""

@@ -13,6 +13,7 @@ Rules:
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from bridge.core.alerts import Alerts
@@ -23,8 +24,9 @@ from bridge.core.delivery.outbox import (
     SET_ASIDE,
     TOO_LARGE,
 )
+from bridge.core.domain_events import NOTHING, Input, Outputs
 from bridge.core.effects import Effect, RetryRejectedPublications
-from bridge.core.events import MqttConnected
+from bridge.core.events import MqttAcked, MqttConnected, Tick, ValuesAcked
 from bridge.core.messages import Publish, packet_bytes
 from bridge.core.records.moment import Timestamp
 
@@ -41,10 +43,21 @@ HINTS = {
 
 
 class RejectedPublications:
-    """Topics the broker refuses."""
+    """Topics the broker refuses.
 
-    def __init__(self, alerts: Alerts) -> None:
+    Args:
+        alerts: Where they are told.
+        counters: What is counted for the status.
+        heartbeat: Topic of the heartbeat: refused, it is missed, and that has an alert of its own.
+    """
+
+    name = "rejected"
+    interests = frozenset({MqttConnected, MqttAcked, ValuesAcked})
+
+    def __init__(self, alerts: Alerts, counters: Counter[str], *, heartbeat: str = "") -> None:
         self._alerts = alerts
+        self._counters = counters
+        self._heartbeat = heartbeat
         # Retained topics that are tried again; the others are only told of.
         self._kept: set[str] = set()
         self._told: set[str] = set()
@@ -54,6 +67,21 @@ class RejectedPublications:
         self._has_properties = True
         self._limit_bytes = math.inf
         self._largest_bytes = ALWAYS_ACCEPTED_BYTES
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take what the broker says of publications, and the time."""
+        match event:
+            case MqttAcked(message, reason_code) if message.topic != self._heartbeat:
+                if reason_code >= REFUSED:
+                    self._counters["publications_refused"] += 1
+                return self.acked(message, reason_code, now)
+            case ValuesAcked(messages) if self.is_kept:
+                return self.accepted(messages)
+            case MqttConnected():
+                self.connected(event)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     @property
     def is_kept(self) -> bool:

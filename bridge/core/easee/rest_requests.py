@@ -20,6 +20,9 @@ from bridge.errors import CommandRefused
 # product line works, and narrow enough that nothing in it means anything to a URL or a topic.
 SERIAL = re.compile(r"[A-Z0-9]{6,16}", re.ASCII)
 
+# A read that nobody waits for in person.
+READ_TIMEOUT_S = 30.0
+
 
 class Endpoint(enum.Enum):
     """Budget classes: requests of one class share one vendor limit."""

@@ -12,11 +12,13 @@ Rules:
    :data:`~bridge.core.queries.catalogue.QUERIES`.
 """
 
-from collections.abc import Callable, Container, Iterator
+import itertools
+from collections.abc import Container, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from bridge.core.commands.results import CommandResult, refuse_message, result_messages
 from bridge.core.commands.validation import ReplyTo, id_of, reply_to_of
+from bridge.core.domain_events import NOTHING, Input, Output, Outputs, QueryReceived
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
 from bridge.core.effects import Acknowledge, Effect, LogEntry, ReadReports, SendRequest
@@ -27,7 +29,9 @@ from bridge.core.events import (
     ObservationsReceived,
     ReportsRead,
     ReportsReadFailed,
+    Tick,
 )
+from bridge.core.messages import Tag
 from bridge.core.queries.catalogue import (
     QUERIES,
     Part,
@@ -76,7 +80,7 @@ class _Query:
     id: str | None
     received: Timestamp
     due_s: float
-    waiting: dict[int, str] = field(default_factory=dict)
+    waiting: dict[Hashable, str] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
 
@@ -84,32 +88,45 @@ class _Query:
 class QueryService:
     """Queries from their arrival to their answer."""
 
+    name = "queries"
+    interests = frozenset({QueryReceived})
+
     def __init__(
         self,
         topics: Topics,
         privacy: PersonalDataPolicy,
-        *,
-        next_id: Callable[[], int],
-        observe: Callable[[ObservationsReceived, Timestamp], Iterator[Effect]],
+        chargers: Container[str],
     ) -> None:
         """Start with none.
 
         Args:
             topics: Names.
             privacy: What becomes of personal data.
-            next_id: Draws the number of a call or a read.
-            observe: Applies observations that a query brought.
+            chargers: Those that are served.
         """
         self._topics = topics
         self._privacy = privacy
-        self._next_id = next_id
-        self._observe = observe
+        self._chargers = chargers
+        self._numbers = itertools.count(1)
         self._running: dict[_Query, None] = {}
-        self._owners: dict[int, _Query] = {}
+        self._owners: dict[Hashable, _Query] = {}
 
-    def owns(self, number: int) -> bool:
-        """Say whether a REST call or a read of the store is ours."""
-        return number in self._owners
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take a query, a part of an answer, and the time."""
+        match event:
+            case QueryReceived(message, target):
+                return self.receive(message, target, self._chargers, now)
+            case CloudResponse():
+                return self.answered(event, now)
+            case CloudFailed():
+                return self.failed(event, now)
+            case ReportsRead(tag, reports):
+                return self._came(tag.ref, reports, now)
+            case ReportsReadFailed(tag, error):
+                return self._came(tag.ref, error, now)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -159,31 +176,20 @@ class QueryService:
             yield from self._answer(query, now, "expired", detail="its time ran out")
             return
         for name, wanted in query_spec.parts(charger_id, params):
-            number = self._next_id()
+            number = next(self._numbers)
             query.waiting[number] = name
             self._owners[number] = query
-            yield _effect(number, wanted, charger_id, within_s)
+            yield _effect(Tag(self.name, number), wanted, charger_id, within_s)
 
     # -- from the parts to the answer --------------------------------------------------------
 
-    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
+    def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Output]:
         """Take a part that the cloud gave."""
-        self._owners[event.call_id].statuses.append(event.status)
-        yield from self._came(event.call_id, event.body, now)
+        yield from self._came(event.tag.ref, event.body, now, status=event.status)
 
-    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
+    def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Output]:
         """Take note that the cloud gave none."""
-        if event.error.status is not None:
-            self._owners[event.call_id].statuses.append(event.error.status)
-        yield from self._came(event.call_id, event.error, now)
-
-    def reports_read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
-        """Take a part that the store gave."""
-        yield from self._came(event.read_id, event.reports, now)
-
-    def reports_not_read(self, event: ReportsReadFailed, now: Timestamp) -> Iterator[Effect]:
-        """Take note that the store gave none."""
-        yield from self._came(event.read_id, event.error, now)
+        yield from self._came(event.tag.ref, event.error, now, status=event.error.status)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Give up what was never answered."""
@@ -192,8 +198,14 @@ class QueryService:
                 query, now, "failed", reason="no_answer", detail="no answer in time"
             )
 
-    def _came(self, number: int, part: Part, now: Timestamp) -> Iterator[Effect]:
-        query = self._owners.pop(number)
+    def _came(
+        self, number: Hashable, part: Part, now: Timestamp, *, status: int | None = None
+    ) -> Iterator[Output]:
+        query = self._owners.pop(number, None)
+        if query is None:
+            return  # it was given up
+        if status is not None:
+            query.statuses.append(status)
         query.parts[query.waiting.pop(number)] = part
         if query.waiting:
             return
@@ -203,12 +215,12 @@ class QueryService:
             )
         except BridgeError as error:
             state, reason = _verdict(error)
-            status = getattr(error, "status", None)
-            query.statuses = [] if status is None else [status]
+            told = getattr(error, "status", None)
+            query.statuses = [] if told is None else [told]
             yield from self._answer(query, now, state, reason=reason, detail=str(error))
             return
         if found.observations:
-            yield from self._observe(ObservationsReceived(found.observations, "poll"), now)
+            yield ObservationsReceived(found.observations, "poll")
         yield from self._answer(query, now, "confirmed", detail=found.detail, found=found)
 
     def _answer(
@@ -248,11 +260,11 @@ class QueryService:
 
 
 def _effect(
-    number: int, wanted: CloudRequest | StoredReportsPart, charger_id: str, within_s: float
+    tag: Tag, wanted: CloudRequest | StoredReportsPart, charger_id: str, within_s: float
 ) -> Effect:
     if isinstance(wanted, StoredReportsPart):
-        return ReadReports(number, charger_id, wanted.since, wanted.until, wanted.limit)
-    return SendRequest(number, wanted, within_s)
+        return ReadReports(tag, charger_id, wanted.since, wanted.until, wanted.limit)
+    return SendRequest(tag, wanted, within_s)
 
 
 def _payload(message: MqttMessage) -> Payload:

@@ -19,8 +19,9 @@ Rules:
 6. Nothing is asked while the wall clock is not trusted: the period would be a wrong one.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -31,12 +32,14 @@ from bridge.core.easee.rest_requests import sessions_request
 from bridge.core.easee.session_list import session_list
 from bridge.core.effects import Effect, LogEntry, ReadReports, SaveReport, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse, ReportsRead, ReportsReadFailed
+from bridge.core.messages import Tag
 from bridge.core.rate_limiter import free_at_s
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import CLOSE, UnreadText
 from bridge.core.sessions.counter_reconciliation import SLACK, reconcile_counters
+from bridge.core.sessions.delivery import NAME
 from bridge.core.sessions.gaps import Gap, StoredSession, format_ranges, gaps, known
 from bridge.core.sessions.unread import SAME_NUMBER_WITHIN, Unread
 from bridge.errors import DecodeError
@@ -110,6 +113,13 @@ class _ChargerSessions:
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillRead:
+    """A read of the store for the backfill, by number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class _PendingLookup:
     """A request that is under way."""
 
@@ -120,38 +130,31 @@ class _PendingLookup:
 class Backfill:
     """Looks sessions up in the cloud and tells which are missing."""
 
-    def __init__(
-        self, alerts: Alerts, next_id: Callable[[], int], unread: Unread, *, keep_days: int
-    ) -> None:
+    def __init__(self, alerts: Alerts, unread: Unread, *, keep_days: int) -> None:
         """Start without chargers.
 
         Args:
             alerts: Where missing numbers are named.
-            next_id: Draws the number of a call or a read.
             unread: Sessions that were told and cannot be read.
             keep_days: Retention of settled reports.
         """
         self._alerts = alerts
-        self._next_id = next_id
+        self._numbers = itertools.count(1)
         self._unread = unread
         self._keep = timedelta(days=keep_days)
         self._sessions: dict[str, _ChargerSessions] = {}
-        self._reads: dict[int, str] = {}
-        # By call id; never more than one.
-        self._lookups: dict[int, _PendingLookup] = {}
+        self._reads: dict[Hashable, str] = {}
+        # Never more than one.
+        self._lookups: dict[Hashable, _PendingLookup] = {}
         self._free_s = float("-inf")
         self._store_open = False
         self._damaged = False
 
     # -- what others ask ---------------------------------------------------------------------
 
-    def owns_call(self, call_id: int) -> bool:
-        """Say whether a REST call is ours."""
-        return call_id in self._lookups
-
-    def owns_read(self, read_id: int) -> bool:
-        """Say whether a read of the store is ours."""
-        return read_id in self._reads
+    def waits_for(self, ref: Hashable) -> bool:
+        """Say whether a call or a read is still of interest: its charger is served."""
+        return ref in self._lookups or ref in self._reads
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
@@ -225,7 +228,7 @@ class Backfill:
 
     def read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
         """Take what is stored of a charger."""
-        sessions = self._sessions[self._reads.pop(event.read_id)]
+        sessions = self._sessions[self._reads.pop(event.tag.ref)]
         sessions.loaded = True
         for stored in event.reports[-MAX_KNOWN:]:
             self._enter(sessions, stored)
@@ -234,12 +237,14 @@ class Backfill:
 
     def not_read(self, event: ReportsReadFailed) -> None:
         """Take note that the store could not be read; it is tried again when it opens."""
-        del self._reads[event.read_id]
-        self._store_open = False
+        if self._reads.pop(event.tag.ref, None) is not None:
+            self._store_open = False
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Take the cloud's list; what is in it is stored, or was there before."""
-        charger_id, sessions = self._done(event.call_id, now)
+        if event.tag.ref not in self._lookups:
+            return
+        charger_id, sessions = self._done(event.tag.ref, now)
         try:
             found = session_list(event.body, charger_id, received_at=now.wall)
         except DecodeError as error:
@@ -271,16 +276,18 @@ class Backfill:
 
     def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
         """Take note that the cloud did not answer; ask again later."""
-        charger_id, sessions = self._done(event.call_id, now)
+        if event.tag.ref not in self._lookups:
+            return
+        charger_id, sessions = self._done(event.tag.ref, now)
         wait_s = getattr(event.error, "retry_after_s", None)
         yield from self._put_off(charger_id, sessions, str(event.error), wait_s, now)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
         """Ask for the next charger that is due."""
-        for call_id, lookup in tuple(self._lookups.items()):
+        for ref, lookup in tuple(self._lookups.items()):
             if now.mono_s < lookup.started_s + LOST_EVENT_AFTER_S:
                 return
-            charger_id, sessions = self._done(call_id, now)
+            charger_id, sessions = self._done(ref, now)
             yield from self._put_off(charger_id, sessions, "no answer", None, now)
         if now.mono_s < self._free_s or not self._sessions:
             return
@@ -290,14 +297,14 @@ class Backfill:
         if not now.trusted:
             self._free_s = now.mono_s + UNTRUSTED_RETRY_S
             return
-        call_id = self._next_id()
-        self._lookups[call_id] = _PendingLookup(charger_id, now.mono_s)
+        number = next(self._numbers)
+        self._lookups[number] = _PendingLookup(charger_id, now.mono_s)
         sessions.due_s = NEVER
         sessions.asked_s.append(now.mono_s)
         until = now.wall + AHEAD
         since = min(self._since(charger_id, sessions, now), until)
         request = sessions_request(charger_id, since, until)
-        yield SendRequest(call_id, request, TIMEOUT_S)
+        yield SendRequest(Tag(NAME, number), request, TIMEOUT_S)
 
     # -- how ---------------------------------------------------------------------------------
 
@@ -308,9 +315,9 @@ class Backfill:
         reading = set(self._reads.values())
         for charger_id, sessions in self._sessions.items():
             if not sessions.loaded and charger_id not in reading:
-                read_id = self._next_id()
-                self._reads[read_id] = charger_id
-                yield ReadReports(read_id, charger_id, limit=MAX_READ)
+                ref = BackfillRead(next(self._numbers))
+                self._reads[ref] = charger_id
+                yield ReadReports(Tag(NAME, ref), charger_id, limit=MAX_READ)
 
     def _want(self, sessions: _ChargerSessions, due_s: float, *, most: int = MAX_PER_HOUR) -> None:
         if not sessions.loaded:
@@ -367,8 +374,8 @@ class Backfill:
             wanted.append(now.wall - AFTER_DAMAGE)
         return max(min(wanted), now.wall - self._keep + SLACK)
 
-    def _done(self, call_id: int, now: Timestamp) -> tuple[str, _ChargerSessions]:
-        lookup = self._lookups.pop(call_id)
+    def _done(self, ref: Hashable, now: Timestamp) -> tuple[str, _ChargerSessions]:
+        lookup = self._lookups.pop(ref)
         self._free_s = now.mono_s + SPACING_S
         return lookup.charger_id, self._sessions[lookup.charger_id]
 

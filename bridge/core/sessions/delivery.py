@@ -51,6 +51,8 @@ MAX_REFUSALS = 3
 SET_ASIDE_S = 300.0
 NO_SUBSCRIBERS = 0x10
 TAG = "report:"
+# Of the component that is given what became of the reports.
+NAME = "sessions"
 # mosquitto writes its memory every 30 minutes; half as much again for one that is late.
 SETTLE_S = 45 * 60.0
 # So many connections in a row that did not hold for that long: time will settle nothing here.
@@ -536,6 +538,7 @@ class ReportDelivery:
             report_document(stored, personal_data=self._personal_data, salt=self._salt),
             retained=False,
             tag=f"{TAG}{stored.key}:{stored.revision}",
+            owner=NAME,
         )
 
 

@@ -9,13 +9,16 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.core.effects import Effect, LogEntry, ReadReports
 from bridge.core.events import ReportsRead, ReportsReadFailed
+from bridge.core.messages import Tag
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.consumer_messages import ReplayRequest
+from bridge.core.sessions.delivery import NAME
 
 PAGE = 200
 # The next page is read when no more than this is left to hand over.
@@ -23,23 +26,29 @@ REFILL_AT = 50
 MAX_REQUESTS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayRead:
+    """A read of the store for a replay, by number."""
+
+    number: int
+
+
 class Replay:
     """Reads what somebody wants again, in pages."""
 
-    def __init__(self, next_read_id: Callable[[], int], *, page: int = PAGE) -> None:
+    def __init__(self, *, page: int = PAGE) -> None:
         """Start with nothing asked for.
 
         Args:
-            next_read_id: Draws the number of a read.
             page: Most reports read at once.
         """
-        self._next_read_id = next_read_id
+        self._reads = 0
         self._page = page
         self._requests: deque[ReplayRequest] = deque()
         self._since: datetime | None = None
         self._seen: set[str] = set()
         self._limit = page
-        self._reading: int | None = None
+        self._reading: ReplayRead | None = None
 
     @property
     def waiting(self) -> int:
@@ -62,13 +71,14 @@ class Replay:
             backlog: How many reports wait to be handed over.
         """
         if self._requests and self._reading is None and backlog <= REFILL_AT:
-            self._reading = self._next_read_id()
+            self._reads += 1
+            self._reading = ReplayRead(self._reads)
             charger_id = self._requests[0].charger_id
-            yield ReadReports(self._reading, charger_id, self._since, limit=self._limit)
+            yield ReadReports(Tag(NAME, self._reading), charger_id, self._since, limit=self._limit)
 
-    def owns(self, read_id: int) -> bool:
-        """Say whether a read is ours."""
-        return read_id == self._reading
+    def waits_for(self, ref: Hashable) -> bool:
+        """Say whether a read is the one under way."""
+        return self._reading is not None and ref == self._reading
 
     def read(self, event: ReportsRead) -> tuple[StoredReport, ...]:
         """Take a page; return those of it that were not there before."""

@@ -1,13 +1,26 @@
 """Session reports as one room: which event concerns which part of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bridge.core.alerts import Alerts
+from bridge.core.domain_events import (
+    NOTHING,
+    ChargersAdded,
+    ChargersRemoved,
+    ConsumerMessageReceived,
+    Input,
+    Outputs,
+    UnreadableSession,
+)
 from bridge.core.effects import Acknowledge, Effect, KeepReports, LogEntry
 from bridge.core.events import (
     CloudFailed,
     CloudResponse,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
     MqttMessage,
     ReportSaved,
     ReportSaveFailed,
@@ -15,13 +28,15 @@ from bridge.core.events import (
     ReportsReadFailed,
     StoreMaintained,
     StoreOpened,
+    StreamOpened,
+    Tick,
 )
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.backfill import Backfill
+from bridge.core.sessions.backfill import Backfill, BackfillRead
 from bridge.core.sessions.consumer_messages import read_ack, read_replay
-from bridge.core.sessions.delivery import ReportDelivery
+from bridge.core.sessions.delivery import NAME, ReportDelivery
 from bridge.core.sessions.replay import Replay
 from bridge.core.sessions.retention import Retention
 from bridge.core.sessions.retry_buffer import SaveRetryBuffer
@@ -31,6 +46,7 @@ from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.errors import DecodeError
 from bridge.settings import Settings
 
+AT_ONCE_S = -math.inf
 REDELIVERY_ALERT = "reports_unsettled"
 _REDELIVERY_MESSAGE = (
     "session reports go out again at every connection: none of the last ones to the broker held"
@@ -59,7 +75,24 @@ class ReportCounts:
 
 
 class SessionService:
-    """Everything about finished sessions behind one method for each event."""
+    """Everything about finished sessions: which event concerns which part of it."""
+
+    name = NAME
+    interests = frozenset(
+        {
+            StreamOpened,
+            StoreOpened,
+            StoreMaintained,
+            ReportSaved,
+            ReportSaveFailed,
+            MqttConnected,
+            MqttDisconnected,
+            ConsumerMessageReceived,
+            UnreadableSession,
+            ChargersAdded,
+            ChargersRemoved,
+        }
+    )
 
     def __init__(
         self,
@@ -68,7 +101,6 @@ class SessionService:
         alerts: Alerts,
         *,
         salt: bytes,
-        next_id: Callable[[], int],
     ) -> None:
         """Start with nothing.
 
@@ -77,7 +109,6 @@ class SessionService:
             settings: Of the bridge.
             alerts: Where the operator is told.
             salt: For hashing tags.
-            next_id: Draws the number of a call or a read.
         """
         self._alerts = alerts
         self._delivery = ReportDelivery(
@@ -90,14 +121,52 @@ class SessionService:
         keep_days = settings.store.keep_days
         self._unread = Unread(alerts, keep_days=keep_days)
         self._suspects = Suspects(alerts)
-        self._backfill = Backfill(alerts, next_id, self._unread, keep_days=keep_days)
-        self._replay = Replay(next_id)
+        self._backfill = Backfill(alerts, self._unread, keep_days=keep_days)
+        self._replay = Replay()
         self._retention = Retention(alerts, keep_days=keep_days)
         self._unsaved = SaveRetryBuffer()
         self._kept = 0
-        self._deadline_s: float | None = None
-        # Something happened since the deadline was last worked out.
+        # Something happened since the last look at the time.
         self._touched = True
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901, PLR0912 - one case per event
+        """Take what became of reports, what consumers say, and the time."""
+        match event:
+            case MqttAcked(message, reason_code):
+                return self.acked(message, reason_code, now)
+            case ReportSaved():
+                return self.saved(event, now)
+            case ReportSaveFailed():
+                return self.not_saved(event, now)
+            case ReportsRead():
+                return self.reports_read(event, now)
+            case ReportsReadFailed():
+                return self.reports_not_read(event, now)
+            case CloudResponse():
+                return self.answered(event, now)
+            case CloudFailed():
+                return self.failed(event, now)
+            case ConsumerMessageReceived(message, target):
+                return self.message(message, target, now)
+            case UnreadableSession(text):
+                return self.unreadable(text, now)
+            case StreamOpened():
+                self.stream_opened(now)
+            case ChargersAdded(charger_ids):
+                return self.serve(charger_ids)
+            case ChargersRemoved(charger_ids):
+                return self.leave(charger_ids, now)
+            case MqttConnected():
+                return self.connected(now, holds=event.maximum_qos > 0)
+            case MqttDisconnected():
+                self.disconnected()
+            case StoreOpened():
+                return self.opened(event, now)
+            case StoreMaintained():
+                return self.tended(event, now)
+            case Tick():
+                return self.tick(now)
+        return NOTHING
 
     @property
     def standing(self) -> ReportCounts:
@@ -108,24 +177,23 @@ class SessionService:
         )
 
     def deadline_s(self) -> float | None:
-        """Return the monotonic time at which :meth:`tick` has something to do, or None."""
+        """Return the monotonic time at which :meth:`tick` has something to do, or None.
+
+        Behind everything that happened it has: what one part did may concern another.
+        """
         if self._touched:
-            self._touched = False
-            wanted = (
-                self._delivery.deadline_s(),
-                self._backfill.deadline_s(),
-                self._retention.deadline_s(),
-                self._unsaved.deadline_s(),
-            )
-            self._deadline_s = min((at for at in wanted if at is not None), default=None)
-        return self._deadline_s
+            return AT_ONCE_S
+        wanted = (
+            self._delivery.deadline_s(),
+            self._backfill.deadline_s(),
+            self._retention.deadline_s(),
+            self._unsaved.deadline_s(),
+        )
+        return min((at for at in wanted if at is not None), default=None)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Do what is due. Costs nothing while nothing is: it is asked after every observation."""
-        due_s = self._deadline_s
-        if not self._touched and (due_s is None or now.mono_s < due_s):
-            return
-        self._touched = True
+        """Do what is due."""
+        self._touched = False
         yield from self._delivery.tick(now.mono_s)
         if self._alerts.is_open(REDELIVERY_ALERT) and not self._delivery.is_looping:
             yield from self._alerts.clear(REDELIVERY_ALERT)
@@ -192,18 +260,19 @@ class SessionService:
     def reports_read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
         """Take stored reports that were asked for."""
         self._touched = True
-        if self._backfill.owns_read(event.read_id):
-            yield from self._backfill.read(event, now)
-            yield from self._suspects.saved(event.reports, now)
-        elif self._replay.owns(event.read_id):
+        if isinstance(event.tag.ref, BackfillRead):
+            if self._backfill.waits_for(event.tag.ref):
+                yield from self._backfill.read(event, now)
+                yield from self._suspects.saved(event.reports, now)
+        elif self._replay.waits_for(event.tag.ref):
             yield from self._delivery.replay(self._replay.read(event), now.mono_s)
 
     def reports_not_read(self, event: ReportsReadFailed, _now: Timestamp) -> Iterator[Effect]:
         """Take note that they could not be read."""
         self._touched = True
-        if self._backfill.owns_read(event.read_id):
+        if isinstance(event.tag.ref, BackfillRead):
             self._backfill.not_read(event)
-        elif self._replay.owns(event.read_id):
+        elif self._replay.waits_for(event.tag.ref):
             yield from self._replay.not_read(event)
 
     def tended(self, event: StoreMaintained, now: Timestamp) -> Iterator[Effect]:
@@ -214,10 +283,6 @@ class SessionService:
         yield from self._suspects.tick(now)
 
     # -- the cloud ---------------------------------------------------------------------------
-
-    def owns(self, call_id: int) -> bool:
-        """Say whether a REST call is one of ours."""
-        return self._backfill.owns_call(call_id)
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Take the cloud's list of sessions."""

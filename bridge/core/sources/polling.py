@@ -54,7 +54,11 @@ class _Reads:
 
 
 class Polling:
-    """Decides which charger to read next, and when."""
+    """Decides which charger to read next, and when.
+
+    Attributes:
+        active: Polling is the current source, as of the last call of :meth:`due`.
+    """
 
     def __init__(self, source: str, interval_s: float, *, grace_s: float = GRACE_S) -> None:
         """Start with no chargers and the stream neither up nor down.
@@ -69,7 +73,7 @@ class Polling:
         self._grace_s = grace_s
         self._reads: dict[str, _Reads] = {}
         self._refused: frozenset[str] = frozenset()
-        self._active = self._always
+        self.active = self._always
         self._up_at_s: float | None = None
         self._down_at_s = NEVER
         self._free_at_s = AT_ONCE
@@ -93,7 +97,7 @@ class Polling:
     def stream_up(self, mono_s: float) -> None:
         """Note that the stream is open: polling rests."""
         self._up_at_s = mono_s
-        self._active = self._always
+        self.active = self._always
         self._plan()
 
     def stream_down(self, mono_s: float, *, refused: bool = False) -> None:
@@ -119,7 +123,7 @@ class Polling:
         """Note which chargers the open stream refuses; until it is told otherwise."""
         self._refused = frozenset(charger_ids)
         if self._up_at_s is not None and not self._refused:
-            self._active = self._always
+            self.active = self._always
         self._plan()
 
     def started(self, charger_id: str, mono_s: float) -> None:
@@ -163,20 +167,15 @@ class Polling:
     def stop(self) -> None:
         """Hand out no more reads; the program is about to end."""
         self._stopped = True
-        self._active = False
+        self.active = False
         self._plan()
 
     # -- what follows -------------------------------------------------------------------------
 
-    @property
-    def active(self) -> bool:
-        """Whether polling is the current source, as of the last call of :meth:`due`."""
-        return self._active
-
     def delivering(self, mono_s: float) -> bool:
         """Say whether polling is the current source and its reads are answered."""
         lasts_s = max(INTERVALS_TO_DELIVER * self._interval_s, READ_TIMEOUT_S)
-        return self._active and mono_s - self._answered_at_s <= lasts_s
+        return self.active and mono_s - self._answered_at_s <= lasts_s
 
     @property
     def period_s(self) -> float:
@@ -191,8 +190,8 @@ class Polling:
         """Hand out the reads that are due now; each counts as started."""
         if self._deadline_s is None or mono_s < self._deadline_s:
             return ()
-        if not self._active:
-            self._active = True
+        if not self.active:
+            self.active = True
             for reads in self._reads.values():
                 reads.fresh = True
                 reads.next_at_s = mono_s
@@ -222,7 +221,7 @@ class Polling:
         wanted = self._wanted()
         if self._stopped or not wanted:
             self._deadline_s = None
-        elif self._active:
+        elif self.active:
             self._deadline_s = min(map(self._due_at_s, wanted.values()))
         elif self._up_at_s is not None:
             self._deadline_s = AT_ONCE

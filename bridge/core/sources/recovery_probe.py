@@ -13,7 +13,11 @@ Rules:
 3. Nothing is asked once something else was answered: then there is no trouble.
 """
 
-from bridge.core.events import CloudStatusChanged
+from bridge.core.domain_events import NOTHING, Input, Outputs
+from bridge.core.easee.rest_requests import READ_TIMEOUT_S, charger_list_request
+from bridge.core.effects import SendRequest
+from bridge.core.events import CloudFailed, CloudStatusChanged, Tick
+from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 
 # An outage is seen to be over within a minute, whatever is under way when it ends.
@@ -23,9 +27,26 @@ EVERY_S = 45.0
 class RecoveryProbe:
     """When to ask whether REST answers."""
 
+    name = "probe"
+    interests = frozenset({CloudStatusChanged})
+
     def __init__(self) -> None:
+        self._calls = 0
         self._due_s: float | None = None
         self._in_trouble = False
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take how the REST side is, and the time."""
+        match event:
+            case CloudStatusChanged():
+                self.link(event, now)
+            case CloudFailed(tag, error) if tag.ref == self._calls:
+                self.failed(now, getattr(error, "retry_after_s", None))
+            case Tick() if self.take(now):
+                self._calls += 1
+                tag = Tag(self.name, self._calls)
+                return (SendRequest(tag, charger_list_request(), READ_TIMEOUT_S),)
+        return NOTHING
 
     def link(self, link: CloudStatusChanged, now: Timestamp) -> None:
         """Take a new state of the REST side."""

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.chargers.departures import SETTLED_S, Departures
+from bridge.core.domain_events import ChargerForgotten
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.effects import LogEntry
@@ -27,7 +28,7 @@ class Desk:
         self.forgotten = []
         self.elsewhere = set()
         self.offline = []
-        self.departures = Departures(Topics(), self.note, lambda one, _: one in self.elsewhere)
+        self.departures = Departures(Topics(), (), lambda one, _: one in self.elsewhere)
         self.departures.started(left or {}, self.now)
         self.departures.connected(self.now)
         self.seconds = SETTLED_S
@@ -36,9 +37,12 @@ class Desk:
     def now(self):
         return Timestamp(NOON + timedelta(seconds=self.seconds), self.seconds, trusted=self.trusted)
 
-    def note(self, charger_id, _now):
-        self.forgotten.append(charger_id)
-        return iter(())
+    def take(self, outputs):
+        """Return effects; that a charger is forgotten is noted."""
+        outputs = list(outputs)
+        gone = [one for one in outputs if isinstance(one, ChargerForgotten)]
+        self.forgotten += [one.charger_id for one in gone]
+        return [one for one in outputs if one not in gone]
 
     def leave(self, *charger_ids, **strange):
         self.departures.leave(charger_ids, self.now, strange=strange)
@@ -47,7 +51,7 @@ class Desk:
         """Let everything happen that is due now; return the topics that were emptied."""
         emptied, self.offline = [], []
         while (at := self.departures.deadline_s()) is not None and at <= self.seconds:
-            effects = self.departures.tick(self.now)
+            effects = self.take(self.departures.tick(self.now))
             messages = [effect for effect in as_messages(effects) if isinstance(effect, Publish)]
             emptied += [message.topic for message in messages if not message.payload]
             self.offline += [message.topic for message in messages if message.payload == b"offline"]
@@ -56,7 +60,7 @@ class Desk:
 
     def ack(self, messages):
         for message in messages:
-            list(self.departures.acked(message, self.now))
+            self.take(self.departures.acked(message, self.now))
 
 
 def test_everything_is_emptied_a_day_later():
@@ -186,6 +190,6 @@ def test_the_end_is_told(others):
     desk.leave(ONE, *(f"EH20000{number}" for number in range(others)))
     desk.departures.forget(ONE, desk.now)
     messages = as_messages(desk.departures.tick(desk.now))
-    notes = [effect for m in messages for effect in desk.departures.acked(m, desk.now)]
+    notes = [one for m in messages for one in desk.take(desk.departures.acked(m, desk.now))]
 
     assert notes == [LogEntry("info", "charger.forgotten", {"charger_id": ONE})]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import ChargerRegistry, batched
-from bridge.core.effects import KeepText, LogEntry, SaveReport
+from bridge.core.domain_events import UnreadableSession
+from bridge.core.effects import LogEntry, SaveReport
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
@@ -40,11 +41,7 @@ def a_status():
 
 def a_fleet(status):
     """Make two chargers nobody has heard of yet."""
-
-    def unreadable(text, _now):
-        yield KeepText(text)
-
-    chargers = ChargerRegistry(Topics(), PublishSettings(), b"salt", status, unreadable)
+    chargers = ChargerRegistry(Topics(), PublishSettings(), b"salt", status)
     assert chargers.add((ONE, TWO)) == (ONE, TWO)
     return chargers
 
@@ -249,7 +246,7 @@ def test_a_session_text_nobody_can_read_is_counted_and_its_text_is_not_logged(fl
     assert not [e for e in effects if isinstance(e, SaveReport)]
     assert status.counters["session_payloads_unreadable"] == 1
     assert "04AABBCC" not in repr(effects)
-    (kept,) = [effect.text for effect in effects if isinstance(effect, KeepText)]
+    (kept,) = [effect.text for effect in effects if isinstance(effect, UnreadableSession)]
     assert (kept.text, kept.session_id, kept.source) == (broken, 7, "stream")
     assert (kept.started_at, kept.ended_at) == (at(0).wall.replace(hour=10), None)
 
@@ -330,7 +327,7 @@ def test_a_session_without_a_stamp_that_cannot_be_read_is_kept_as_a_text(fleet, 
     for seconds in (5, 6):
         effects = []
         fleet.read(envelope(value), "stream", at(seconds), effects)
-        texts += [effect.text for effect in effects if isinstance(effect, KeepText)]
+        texts += [effect.text for effect in effects if isinstance(effect, UnreadableSession)]
 
     assert [text.text for text in texts] == [kept, kept]
     assert texts[0].key == texts[1].key
@@ -345,7 +342,7 @@ def test_a_start_nobody_can_read_is_named_until_one_can_be(fleet, status):
 
     events = [e.event for e in effects if isinstance(e, LogEntry)]
     assert events == ["observation.withheld"]  # said once, and never with its tag
-    assert not [e for e in effects if isinstance(e, KeepText | SaveReport)]
+    assert not [e for e in effects if isinstance(e, UnreadableSession | SaveReport)]
     assert status.counters["session_payloads_unreadable"] == 2
     assert status.alerts.kinds == ("undecodable",)
     assert not [e for e in good if isinstance(e, Publish) and "alert" in e.topic]

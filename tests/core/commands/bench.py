@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from bridge.core.commands.service import CommandService
+from bridge.core.domain_events import CommandFinished, UnmatchedResponse
 from bridge.core.easee.decode import Observation, spec_of
 from bridge.core.effects import LogEntry, SaveCommand, SendRequest
 from bridge.core.events import (
@@ -15,6 +16,7 @@ from bridge.core.events import (
     CommandSaved,
     CommandSaveFailed,
     MqttMessage,
+    ObservationsReceived,
 )
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.moment import Timestamp
@@ -61,21 +63,13 @@ class Bench:
     flash_writes_per_day: int = 10
 
     def __post_init__(self):
-        self.ids = itertools.count(1)
         self.packets = itertools.count(1)
         self.begin()
 
     def begin(self):
         """Start a journal, as a new process does."""
         settings = CommandSettings(allow=self.allow, flash_writes_per_day=self.flash_writes_per_day)
-        self.journal = CommandService(
-            Topics("charger"),
-            settings,
-            next_call_id=self.ids.__next__,
-            settled=lambda _command, _now: iter(()),
-            observe=self._observe,
-            foreign=self._foreign,
-        )
+        self.journal = CommandService(Topics("charger"), settings, self.known)
         self.pending.clear()
         self.journal.connected(self.now, session_present=False)
         self.journal.stream(self.now, is_up=True)
@@ -85,13 +79,17 @@ class Bench:
         self.begin()
         return self.take(self.journal.opened(tuple(self.rows.values()), self.now))
 
-    def _observe(self, event, now):
-        self.read.append(event)
-        yield LogEntry("debug", "test.observed")
-
-    def _foreign(self, response, now):
-        self.foreign.append(response)
-        yield LogEntry("info", "test.foreign", {"command_id": response.command_id})
+    def _effect(self, output):
+        """Take a domain event as other components do; it is a note among the effects then."""
+        match output:
+            case ObservationsReceived():
+                self.read.append(output)
+                return LogEntry("debug", "test.observed")
+            case UnmatchedResponse(response):
+                self.foreign.append(response)
+                return LogEntry("info", "test.foreign", {"command_id": response.command_id})
+            case _:
+                return output
 
     @property
     def now(self):
@@ -100,7 +98,7 @@ class Bench:
 
     def take(self, effects):
         """Carry effects out as the store and the broker would; return all that followed."""
-        new = list(effects)
+        new = [self._effect(one) for one in effects if not isinstance(one, CommandFinished)]
         self.effects += new
         for effect in tuple(new):
             if isinstance(effect, SaveCommand):
@@ -128,11 +126,11 @@ class Bench:
         return self.take(self.journal.receive(message, target, self.known, self.now))
 
     def answer(self, call, body=b"", status=202):
-        event = CloudResponse(call.call_id, status, body)
+        event = CloudResponse(call.tag, status, body)
         return self.take(self.journal.answered(event, self.now))
 
     def fail(self, call, error):
-        return self.take(self.journal.failed(CloudFailed(call.call_id, error), self.now))
+        return self.take(self.journal.failed(CloudFailed(call.tag, error), self.now))
 
     def respond(self, ticks=TICKS, command_id=25, charger_id=ID, accepted=True):
         event = ChargerResponse(charger_id, command_id, ticks, accepted, 0 if accepted else 4)

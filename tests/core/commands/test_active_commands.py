@@ -163,7 +163,7 @@ def test_the_answer_survives_word_for_word(bench):
 
 
 def _registry():
-    return ActiveCommands(Topics("charger"), ShownState(), lambda _command, _now: iter(()))
+    return ActiveCommands(Topics("charger"), ShownState())
 
 
 def _command(charger_id, seq=0):

@@ -137,7 +137,7 @@ def test_asking_leaves_room_for_commands(deaf):
     deaf.known = tuple(f"EH00000{n}" for n in range(4))
     for charger_id in deaf.known:
         call = call_of(deaf.send(charger_id=charger_id))
-        deaf.answer(call, ticket(TICKS + call.call_id))
+        deaf.answer(call, ticket(TICKS + call.tag.ref))
     assert len(calls_of(deaf.pass_s(2))) == MAX_VERIFICATIONS
     assert call_of(deaf.send("stop", charger_id=deaf.known[0]))
     assert not calls_of(deaf.pass_s(0.5))

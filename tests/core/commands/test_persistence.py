@@ -42,7 +42,7 @@ def _changed(key="k"):
 @pytest.fixture
 def commands():
     """A registry without commands."""
-    return ActiveCommands(Topics("charger"), ShownState(), lambda _command, _now: iter(()))
+    return ActiveCommands(Topics("charger"), ShownState())
 
 
 @pytest.fixture

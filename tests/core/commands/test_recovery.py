@@ -343,7 +343,7 @@ def test_the_same_words_that_come_for_the_first_time_are_another_command(bench):
 
 def test_when_an_earlier_process_lived_is_known_from_its_newest_command(bench):
     """In whatever order the rows come; one of a clock that nobody set says nothing."""
-    assert bench.journal.alive_at is None
+    assert bench.journal._recovery.alive_at is None
     for seconds in (0, 100):
         bench.mono_s += seconds
         bench.send("pause", b'{"ttl_s":1}')
@@ -353,7 +353,7 @@ def test_when_an_earlier_process_lived_is_known_from_its_newest_command(bench):
     for rows in (bench.rows, dict(reversed(bench.rows.items()))):
         bench.rows = rows
         bench.restart()
-        assert bench.journal.alive_at == newest
+        assert bench.journal._recovery.alive_at == newest
 
 
 def test_a_write_of_an_earlier_process_counts_from_its_own_time():

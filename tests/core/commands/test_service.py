@@ -9,7 +9,7 @@ from bridge.core.commands.dispatcher import GRACE_S
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.effects import Acknowledge, LogEntry, SaveCommand, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse, ObservationsReceived
-from bridge.core.messages import AckToken, Publish
+from bridge.core.messages import AckToken, Publish, Tag
 from bridge.errors import (
     AnswerUnusable,
     AuthFailed,
@@ -51,7 +51,7 @@ def test_a_command_goes_out_at_once_and_is_acknowledged(bench):
     call = call_of(effects)
     assert (call.request.path, call.within_s) == (f"/api/chargers/{ID}/commands/start_charging", 20)
     assert call.request.command
-    assert bench.journal.owns(call.call_id)
+    assert call.tag.owner == bench.journal.name
 
 
 def test_accepted_and_then_confirmed_by_ticks(bench):
@@ -694,9 +694,10 @@ def test_a_call_that_is_never_answered_does_not_hold_the_lane(bench):
 
 def test_events_of_unknown_calls_are_harmless(bench):
     """An answer to a call nobody made changes nothing."""
-    assert not bench.journal.owns(99)
-    assert not bench.take(bench.journal.answered(CloudResponse(99, 200, b""), bench.now))
-    error = CloudFailed(99, CloudUnavailable("x"))
+    assert not bench.take(
+        bench.journal.answered(CloudResponse(Tag("commands", 99), 200, b""), bench.now)
+    )
+    error = CloudFailed(Tag("commands", 99), CloudUnavailable("x"))
     assert not bench.take(bench.journal.failed(error, bench.now))
 
 

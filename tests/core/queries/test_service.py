@@ -1,6 +1,5 @@
 """Every query gets exactly one final answer, in time, whatever happens."""
 
-import itertools
 import json
 from datetime import timedelta
 
@@ -13,6 +12,7 @@ from bridge.core.events import (
     CloudFailed,
     CloudResponse,
     MqttMessage,
+    ObservationsReceived,
     ReportsRead,
     ReportsReadFailed,
 )
@@ -52,28 +52,36 @@ class Desk:
         self.queries = QueryService(
             Topics(),
             PersonalDataPolicy(personal_data=False, salt=b"salt"),
-            next_id=itertools.count(1).__next__,
-            observe=self.observe,
+            FLEET,
         )
         self.now = Timestamp(NOON, 1000.0)
 
-    def observe(self, observed, _now):
-        self.observed.append(observed)
-        yield from ()
+    def take(self, outputs):
+        """Return effects; observations are taken as another component does."""
+        outputs = list(outputs)
+        self.observed += [one for one in outputs if isinstance(one, ObservationsReceived)]
+        return [one for one in outputs if not isinstance(one, ObservationsReceived)]
 
     def get(self, query, payload=b"", charger_id=ONE, **facts):
         message = MqttMessage("x", payload, RECEIPT, **facts)
-        return list(self.queries.receive(message, GetTopic(charger_id, query), FLEET, self.now))
+        return self.take(
+            self.queries.receive(message, GetTopic(charger_id, query), FLEET, self.now)
+        )
 
     def wait(self, seconds):
         self.now = Timestamp(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
-        return list(self.queries.tick(self.now))
+        return self.take(self.queries.tick(self.now))
 
     def answer(self, call, body=BODY):
-        return list(self.queries.answered(CloudResponse(call.call_id, 200, body), self.now))
+        return self.take(self.queries.answered(CloudResponse(call.tag, 200, body), self.now))
 
     def fail(self, call, error):
-        return list(self.queries.failed(CloudFailed(call.call_id, error), self.now))
+        return self.take(self.queries.failed(CloudFailed(call.tag, error), self.now))
+
+
+def waits(desk, tag):
+    """Say whether a call or a read is awaited."""
+    return tag.ref in desk.queries._owners
 
 
 def answers(effects):
@@ -91,7 +99,7 @@ def test_a_query_becomes_a_call_and_its_answer_one_message():
     desk = Desk()
     call, acknowledge = desk.get("observations", b'{"id":"q1"}')
     assert acknowledge == Acknowledge(RECEIPT)
-    assert desk.queries.owns(call.call_id)
+    assert waits(desk, call.tag)
     desk.wait(0.4)
     effects = desk.answer(call)
 
@@ -113,7 +121,7 @@ def test_a_query_becomes_a_call_and_its_answer_one_message():
         "elapsed_ms": 400,
     }
     assert value["charger_op_mode"]["value"] == 3
-    assert not desk.queries.owns(call.call_id)
+    assert not waits(desk, call.tag)
     assert desk.queries.deadline_s() is None
 
 
@@ -208,9 +216,9 @@ def test_sessions_wait_for_the_store_and_the_cloud():
         (call,) = calls(effects)
         (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
         assert (read.charger_id, read.until) == (ONE, NOON)
-        event = ReportsRead(read.read_id, ())
+        event = ReportsRead(read.tag, ())
         steps = [
-            lambda event=event, desk=desk: list(desk.queries.reports_read(event, desk.now)),
+            lambda event=event, desk=desk: list(desk.queries.handle(event, desk.now)),
             lambda call=call, desk=desk: desk.answer(call, b"[]"),
         ]
         first, second = steps if store_first else reversed(steps)
@@ -224,8 +232,8 @@ def test_a_store_that_cannot_be_read_is_told():
     effects = desk.get("sessions")
     (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
     assert desk.fail(calls(effects)[0], CloudUnavailable("down")) == []
-    event = ReportsReadFailed(read.read_id, StoreError("gone"))
-    (answer,) = answers(desk.queries.reports_not_read(event, desk.now))
+    event = ReportsReadFailed(read.tag, StoreError("gone"))
+    (answer,) = answers(desk.queries.handle(event, desk.now))
 
     assert (answer["state"], answer["reason"]) == ("refused", "storage")
 
@@ -254,7 +262,7 @@ def test_a_call_that_is_never_answered_is_given_up():
 
     (answer,) = answers(desk.wait(1))
     assert (answer["state"], answer["reason"]) == ("failed", "no_answer")
-    assert not desk.queries.owns(call.call_id)
+    assert not waits(desk, call.tag)
 
 
 def test_a_caller_may_have_less_patience():
@@ -299,15 +307,15 @@ def test_whatever_happens_every_query_has_exactly_one_answer(steps):
             case "fail" if waiting:
                 effects = desk.fail(waiting.pop(number % len(waiting)), CloudUnavailable("down"))
             case "store" if reads:
-                event = ReportsRead(reads.pop().read_id, ())
-                effects = list(desk.queries.reports_read(event, desk.now))
+                event = ReportsRead(reads.pop().tag, ())
+                effects = list(desk.queries.handle(event, desk.now))
             case "wait":
                 effects = desk.wait(number * 10.0)
         told += len(answers(effects))
         waiting.extend(calls(effects))
         reads.extend(effect for effect in effects if isinstance(effect, ReadReports))
-        waiting = [call for call in waiting if desk.queries.owns(call.call_id)]
-        reads = [read for read in reads if desk.queries.owns(read.read_id)]
+        waiting = [call for call in waiting if waits(desk, call.tag)]
+        reads = [read for read in reads if waits(desk, read.tag)]
 
     assert told == asked
     assert desk.queries.deadline_s() is None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bridge.core.alerts import Alerts
 from bridge.core.effects import LogEntry, ReadReports, SaveReport, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse, ReportsRead, ReportsReadFailed
-from bridge.core.messages import Publish
+from bridge.core.messages import Publish, Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import (
@@ -31,8 +31,10 @@ from bridge.core.sessions.backfill import (
     SETTLING_S,
     SPACING_S,
     Backfill,
+    BackfillRead,
     known_start,
 )
+from bridge.core.sessions.delivery import NAME
 from bridge.core.sessions.unread import Unread
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc, read_utc
@@ -66,8 +68,7 @@ class Office:
     def __init__(self, *rows, chargers=(ONE,), keep_days=90):
         self.alerts = Alerts(Topics())
         self.unread = Unread(self.alerts, keep_days=keep_days)
-        next_id = itertools.count(1).__next__
-        self.backfill = Backfill(self.alerts, next_id, self.unread, keep_days=keep_days)
+        self.backfill = Backfill(self.alerts, self.unread, keep_days=keep_days)
         self.rows = list(rows)
         self.now = Timestamp(NOON + 100 * HOUR, 5000.0)
         self.out = []
@@ -81,8 +82,8 @@ class Office:
         for effect in new:
             if isinstance(effect, ReadReports):
                 mine = [o for o in self.rows if o.report.charger_id == effect.charger_id]
-                assert self.backfill.owns_read(effect.read_id)
-                self.take(self.backfill.read(ReportsRead(effect.read_id, tuple(mine)), self.now))
+                assert self.backfill.waits_for(effect.tag.ref)
+                self.take(self.backfill.read(ReportsRead(effect.tag, tuple(mine)), self.now))
         return new
 
     def wait(self, seconds, *, trusted=True):
@@ -102,13 +103,13 @@ class Office:
         raise AssertionError("the cloud is never asked")
 
     def answer(self, call, *numbers):
-        assert self.backfill.owns_call(call.call_id)
+        assert self.backfill.waits_for(call.tag.ref)
         return self.take(
-            self.backfill.answered(CloudResponse(call.call_id, 200, listed(*numbers)), self.now)
+            self.backfill.answered(CloudResponse(call.tag, 200, listed(*numbers)), self.now)
         )
 
     def fail(self, call, error=DOWN):
-        return self.take(self.backfill.failed(CloudFailed(call.call_id, error), self.now))
+        return self.take(self.backfill.failed(CloudFailed(call.tag, error), self.now))
 
     def save(self, *numbers):
         for number in numbers:
@@ -133,7 +134,7 @@ def period(call):
 def test_at_the_start_the_store_is_read_and_then_the_cloud_is_asked():
     """From 48 hours before the newest session we know until now."""
     office = Office(row(7), row(3))
-    assert office.out == [ReadReports(1, ONE, limit=MAX_READ)]
+    assert office.out == [ReadReports(Tag(NAME, BackfillRead(1)), ONE, limit=MAX_READ)]
     assert office.wait(SETTLING_S - 0.1) == []
     (call,) = office.wait(0.1)
 
@@ -240,7 +241,7 @@ def test_an_answer_that_is_none_and_one_that_never_comes_are_failures():
     """HTML, or an event that was lost: it is tried again."""
     office = Office(row(7))
     call = office.call()
-    event = CloudResponse(call.call_id, 200, b"<html>")
+    event = CloudResponse(call.tag, 200, b"<html>")
     office.take(office.backfill.answered(event, office.now))
     assert office.backfill.deadline_s() == office.now.mono_s + FIRST_RETRY_S
 
@@ -254,12 +255,12 @@ def test_a_store_that_cannot_be_read_is_read_when_it_opens():
     """Without knowing what is there nothing is asked."""
     alerts = Alerts(Topics())
     unread = Unread(alerts, keep_days=90)
-    backfill = Backfill(alerts, itertools.count(1).__next__, unread, keep_days=90)
+    backfill = Backfill(alerts, unread, keep_days=90)
     assert list(backfill.serve((ONE,))) == []
     (read,) = backfill.store_opened(damaged=False)
     assert list(backfill.serve((ONE,))) == []
     backfill.stream_opened(5000.0)
-    backfill.not_read(ReportsReadFailed(read.read_id, StoreError("gone")))
+    backfill.not_read(ReportsReadFailed(read.tag, StoreError("gone")))
     assert backfill.deadline_s() is None
 
     (read,) = backfill.store_opened(damaged=False)
@@ -417,7 +418,7 @@ def test_what_the_list_never_tells_readably_is_over_when_the_charger_told_it():
     for is_told in (False, True):
         body = json.dumps(bad).encode()
         call = office.call()
-        office.take(office.backfill.answered(CloudResponse(call.call_id, 200, body), office.now))
+        office.take(office.backfill.answered(CloudResponse(call.tag, 200, body), office.now))
         assert (f"session_unreadable/{ONE}" in office.alerts.kinds) is not is_told
         doubtful = ("started_at", "ended_at")
         report = replace(row(7).report, ended_at=NOON + 9 * HOUR, doubtful=doubtful)
@@ -447,7 +448,7 @@ def test_a_cloud_with_numbers_of_its_own_is_told_of_and_not_believed():
     office = Office(row(7))
     body = listed(7, 8).replace(b'"id":7', b'"id":9007').replace(b'"id": 7', b'"id": 9007')
     effects = office.take(
-        office.backfill.answered(CloudResponse(office.call().call_id, 200, body), office.now)
+        office.backfill.answered(CloudResponse(office.call().tag, 200, body), office.now)
     )
 
     saved = [e.report.session_id for e in effects if isinstance(e, SaveReport)]
@@ -460,7 +461,7 @@ def test_numbers_that_agree_again_are_not_warned_of_any_more():
     office = Office(row(7))
     call = office.call()
     body = listed(7, 8).replace(b'"id": 7', b'"id": 9007').replace(b'"id": 8', b'"id": 9008')
-    office.take(office.backfill.answered(CloudResponse(call.call_id, 200, body), office.now))
+    office.take(office.backfill.answered(CloudResponse(call.tag, 200, body), office.now))
     told = "session_numbers" in office.alerts.kinds
     office.answer(office.call(), 7)
 
@@ -499,7 +500,7 @@ def test_an_entry_nobody_can_read_is_named_unless_its_session_is_stored(stored, 
     office = Office(replace(row(7), report=replace(row(7).report, **stored)))
     body = listed(7).replace(b"1.5", b'"?"')
     call = office.call()
-    office.take(office.backfill.answered(CloudResponse(call.call_id, 200, body), office.now))
+    office.take(office.backfill.answered(CloudResponse(call.tag, 200, body), office.now))
 
     assert (office.unread.earliest(ONE) is None) is is_told
 
@@ -557,7 +558,7 @@ def test_a_store_that_cannot_be_read_is_not_asked_for_a_new_charger_either():
     """Both are read when it opens."""
     office = Office(chargers=())
     (read,) = office.backfill.serve([ONE])
-    office.backfill.not_read(ReportsReadFailed(read.read_id, StoreError("busy")))
+    office.backfill.not_read(ReportsReadFailed(read.tag, StoreError("busy")))
     assert list(office.backfill.serve([TWO])) == []
 
     reads = office.backfill.store_opened(damaged=False)

@@ -98,6 +98,7 @@ def test_a_report_goes_out_unretained_with_its_key_and_revision_as_tag():
             report_document(report, personal_data=False, salt=SALT),
             retained=False,
             tag=f"report:{ONE}-7:3",
+            owner="sessions",
         )
     ]
 

@@ -1,6 +1,5 @@
 """Replays come page by page, once each, whatever ended in the same moment."""
 
-import itertools
 from dataclasses import replace
 
 from hypothesis import given
@@ -8,15 +7,16 @@ from hypothesis import strategies as st
 
 from bridge.core.effects import LogEntry, ReadReports
 from bridge.core.events import ReportsRead, ReportsReadFailed
+from bridge.core.messages import Tag
 from bridge.core.sessions.consumer_messages import ReplayRequest
-from bridge.core.sessions.replay import MAX_REQUESTS, REFILL_AT, Replay
+from bridge.core.sessions.replay import MAX_REQUESTS, REFILL_AT, Replay, ReplayRead
 from bridge.errors import StoreError
 from tests.core.sessions.rows import NOON, row
 
 
 def make(page=3):
     """Make a replay with small pages."""
-    return Replay(itertools.count(1).__next__, page=page)
+    return Replay(page=page)
 
 
 def stored(rows, ask: ReadReports):
@@ -27,7 +27,7 @@ def stored(rows, ask: ReadReports):
         if ask.since is None or one.report.ended_at >= ask.since
         if ask.charger_id in (None, one.report.charger_id)
     ]
-    return ReportsRead(ask.read_id, tuple(found[: ask.limit]))
+    return ReportsRead(ask.tag, tuple(found[: ask.limit]))
 
 
 @given(st.lists(st.integers(0, 4), max_size=25), st.integers(1, 4))
@@ -42,7 +42,7 @@ def test_every_stored_report_comes_exactly_once(hours, page):
     seen = []
     while asks := list(replay.due(0)):
         (ask,) = asks
-        assert replay.owns(ask.read_id)
+        assert replay.waits_for(ask.tag.ref)
         seen.extend(one.key for one in replay.read(stored(rows, ask)))
 
     assert sorted(seen) == sorted(one.key for one in rows)
@@ -54,7 +54,9 @@ def test_the_wish_is_what_is_read():
     replay = make()
     replay.request(ReplayRequest(NOON, "EH123456"))
 
-    assert list(replay.due(0)) == [ReadReports(1, "EH123456", NOON, limit=3)]
+    assert list(replay.due(0)) == [
+        ReadReports(Tag("sessions", ReplayRead(1)), "EH123456", NOON, limit=3)
+    ]
     assert list(replay.due(0)) == []
 
 
@@ -78,7 +80,7 @@ def test_wishes_wait_for_each_other_and_not_too_many():
     assert not replay.request(ReplayRequest())
 
     (ask,) = replay.due(0)
-    replay.read(ReportsRead(ask.read_id, ()))
+    replay.read(ReportsRead(ask.tag, ()))
     assert not replay.request(wishes[1])
     (ask,) = replay.due(0)
     assert ask.charger_id == "EH000001"
@@ -91,8 +93,8 @@ def test_a_store_that_cannot_be_read_ends_the_wish_with_a_note():
     replay.request(ReplayRequest(NOON))
     (ask,) = replay.due(0)
 
-    (note,) = replay.not_read(ReportsReadFailed(ask.read_id, StoreError("gone")))
+    (note,) = replay.not_read(ReportsReadFailed(ask.tag, StoreError("gone")))
     assert note == LogEntry("warning", "session.replay_failed", {"error": "gone"})
     (ask,) = replay.due(0)
     assert ask.since == NOON
-    assert not replay.owns(ask.read_id + 1)
+    assert not replay.waits_for(None)

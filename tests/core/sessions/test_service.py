@@ -1,6 +1,5 @@
 """The parts of the room work together: accepted, delivered, settled, and nothing forgotten."""
 
-import itertools
 from dataclasses import replace
 from datetime import timedelta
 
@@ -34,13 +33,13 @@ from bridge.core.events import (
     StoreMaintained,
     StoreOpened,
 )
-from bridge.core.messages import AckToken, Publish
+from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.store_problem import StoreProblem
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.delivery import MAX_REDELIVERIES, SETTLE_S
 from bridge.core.sessions.report_merge import entered
-from bridge.core.sessions.service import ReportCounts, SessionService
+from bridge.core.sessions.service import AT_ONCE_S, ReportCounts, SessionService
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable, StoreError, StoreFull
@@ -59,14 +58,16 @@ class Room:
     def __init__(self, *rows, settings=SETTINGS):
         topics = Topics()
         self.alerts = Alerts(topics)
-        next_id = itertools.count(1).__next__
-        self.room = SessionService(topics, settings, self.alerts, salt=b"salt", next_id=next_id)
+        self.room = SessionService(topics, settings, self.alerts, salt=b"salt")
         self.now = Timestamp(NOON + 100 * HOUR, 5000.0)
         self.take(self.room.opened(StoreOpened(rows), self.now))
 
     def take(self, effects):
-        """Let something happen and time be looked at, as the machine does."""
-        return [*effects, *self.room.tick(self.now)]
+        """Let something happen and time be looked at, as the router does."""
+        effects, due_s = list(effects), self.room.deadline_s()
+        if due_s is not None and due_s <= self.now.mono_s:
+            effects += self.room.tick(self.now)
+        return effects
 
     def wait(self, seconds):
         self.now = Timestamp(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
@@ -149,7 +150,7 @@ def test_a_replay_reads_the_store_and_publishes_again():
     _, read = room.message(SessionReplayTopic(), b'{"since":"2026-11-22T12:00:00Z"}')
     assert (read.charger_id, read.since) == (None, NOON)
     settled = row(1, published=True, settled=True)
-    effects = room.take(room.room.reports_read(ReportsRead(read.read_id, (settled,)), room.now))
+    effects = room.take(room.room.reports_read(ReportsRead(read.tag, (settled,)), room.now))
 
     assert [message.tag for message in published(effects)] == [f"report:{ONE}-1:1"]
 
@@ -168,9 +169,9 @@ def test_a_replay_goes_out_at_once_whatever_was_thought_of_the_consumers():
     sent = []
     for effect in effects:  # grows while it is walked through
         match effect:
-            case ReadReports(read_id, _, since):
+            case ReadReports(asked, _, since):
                 page = [one for one in rows if since is None or one.report.ended_at >= since]
-                found = ReportsRead(read_id, tuple(page))
+                found = ReportsRead(asked, tuple(page))
                 effects += room.take(room.room.reports_read(found, room.now))
             case Publish(tag=tag) if tag:
                 sent.append(tag)
@@ -188,7 +189,7 @@ def test_a_replay_of_one_charger_does_not_wait_for_another_s_consumer():
     (probe,) = published(effects)  # whoever asks may be there for these too
     effects += room.take(room.room.acked(probe, 16, room.now))
     (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
-    found = ReportsRead(read.read_id, (row(1, settled=True),))
+    found = ReportsRead(read.tag, (row(1, settled=True),))
 
     out = published(room.take(room.room.reports_read(found, room.now)))
     assert f"report:{ONE}-1:1" in [message.tag for message in out]
@@ -205,7 +206,7 @@ def test_what_nobody_ever_asked_for_is_kept_and_the_first_consumer_gets_it():
     assert published(room.wait(3600)) == []
     assert published(room.take(room.room.connected(room.now))) == []
     _, read = room.message(SessionReplayTopic(), b"{}")
-    kept = ReportsRead(read.read_id, (row(1, settled=True),))
+    kept = ReportsRead(read.tag, (row(1, settled=True),))
     (report,) = published(room.take(room.room.reports_read(kept, room.now)))
     assert MarkPublished(f"{ONE}-1", 1) in room.take(room.room.acked(report, 0, room.now))
 
@@ -227,8 +228,8 @@ def room_without_consumer(**publish):
     """A room whose store was made just now, at a broker."""
     settings = replace(SETTINGS, publish=replace(SETTINGS.publish, **publish))
     room = Room()
-    alerts, next_id = room.alerts, itertools.count(1).__next__
-    room.room = SessionService(Topics(), settings, alerts, salt=b"salt", next_id=next_id)
+    alerts = room.alerts
+    room.room = SessionService(Topics(), settings, alerts, salt=b"salt")
     room.take(room.room.opened(StoreOpened((), has_consumer=False), room.now))
     room.take(room.room.connected(room.now))
     return room
@@ -238,9 +239,9 @@ def test_a_session_nobody_can_read_is_looked_up_within_a_minute_and_named_until_
     """Case B2: kept, named, asked for, and emptied when the list brought it."""
     room = Room()
     (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    room.take(room.room.reports_read(ReportsRead(read.read_id, ()), room.now))
+    room.take(room.room.reports_read(ReportsRead(read.tag, ()), room.now))
     (call,) = [e for e in room.wait(6) if isinstance(e, SendRequest)]
-    room.take(room.room.answered(CloudResponse(call.call_id, 200, b"[]"), room.now))
+    room.take(room.room.answered(CloudResponse(call.tag, 200, b"[]"), room.now))
     room.wait(1000)
     at = room.now.wall
     text = UnreadText(ONE, "{", "no JSON", "stream", at, at, session_id=7)
@@ -253,7 +254,7 @@ def test_a_session_nobody_can_read_is_looked_up_within_a_minute_and_named_until_
         iso_utc(at - HOUR).encode(),
         iso_utc(at).encode(),
     )
-    effects = room.take(room.room.answered(CloudResponse(call.call_id, 200, body), room.now))
+    effects = room.take(room.room.answered(CloudResponse(call.tag, 200, body), room.now))
     (saved,) = [effect.report for effect in effects if isinstance(effect, SaveReport)]
     effects = room.take(room.room.saved(ReportSaved(*entered(saved, ())), room.now))
     assert ForgetTexts((text.key,)) in effects
@@ -272,7 +273,7 @@ def test_a_replay_that_cannot_be_read_is_given_up():
     """The store is in trouble; whoever asked can ask again."""
     room = Room()
     _, read = room.message(SessionReplayTopic(), b"{}")
-    event = ReportsReadFailed(read.read_id, StoreError("gone"))
+    event = ReportsReadFailed(read.tag, StoreError("gone"))
 
     assert [e.event for e in room.take(room.room.reports_not_read(event, room.now))] == [
         "session.replay_failed"
@@ -300,27 +301,27 @@ def test_the_cloud_is_asked_for_what_did_not_reach_us():
     """Charger served, store read, stream open, cloud asked, sessions saved."""
     room = Room()
     (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    room.take(room.room.reports_read(ReportsRead(read.read_id, (row(1),)), room.now))
+    room.take(room.room.reports_read(ReportsRead(read.tag, (row(1),)), room.now))
     room.room.stream_opened(room.now)
     (call,) = [e for e in room.wait(6) if isinstance(e, SendRequest)]
-    assert room.room.owns(call.call_id)
+    assert call.tag.owner == room.room.name
     body = (
         b'[{"id":2,"carConnected":"2026-11-22T13:00:00Z",'
         b'"carDisconnected":"2026-11-22T14:00:00Z","kiloWattHours":1}]'
     )
-    effects = room.take(room.room.answered(CloudResponse(call.call_id, 200, body), room.now))
+    effects = room.take(room.room.answered(CloudResponse(call.tag, 200, body), room.now))
 
     assert [e.report.session_id for e in effects if isinstance(e, SaveReport)] == [2]
-    assert not room.room.owns(call.call_id)
+    assert room.take(room.room.answered(CloudResponse(call.tag, 200, body), room.now)) == []
 
 
 def test_a_cloud_that_does_not_answer_is_noted():
     """And asked again later."""
     room = Room()
     (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    room.take(room.room.reports_read(ReportsRead(read.read_id, ()), room.now))
+    room.take(room.room.reports_read(ReportsRead(read.tag, ()), room.now))
     (call,) = [e for e in room.wait(6) if isinstance(e, SendRequest)]
-    event = CloudFailed(call.call_id, CloudUnavailable("down"))
+    event = CloudFailed(call.tag, CloudUnavailable("down"))
 
     (note,) = room.take(room.room.failed(event, room.now))
     assert note.event == "session.backfill_failed"
@@ -330,7 +331,7 @@ def test_a_store_that_could_not_be_read_is_read_again_when_it_opens():
     """Backfill waits for it."""
     room = Room()
     (read,) = [e for e in room.take(room.room.serve((ONE,))) if isinstance(e, ReadReports)]
-    event = ReportsReadFailed(read.read_id, StoreError("gone"))
+    event = ReportsReadFailed(read.tag, StoreError("gone"))
     assert room.take(room.room.reports_not_read(event, room.now)) == []
 
     effects = room.take(room.room.opened(StoreOpened((), PROBLEMS), room.now))
@@ -340,10 +341,10 @@ def test_a_store_that_could_not_be_read_is_read_again_when_it_opens():
 def test_rows_nobody_waits_for_any_more_change_nothing():
     """A read whose asker gave up is answered late."""
     room = Room()
-    late = ReportsRead(99, (row(1),))
+    late = ReportsRead(Tag("sessions", 99), (row(1),))
 
     assert room.take(room.room.reports_read(late, room.now)) == []
-    gone = ReportsReadFailed(99, StoreError("gone"))
+    gone = ReportsReadFailed(Tag("sessions", 99), StoreError("gone"))
     assert room.take(room.room.reports_not_read(gone, room.now)) == []
 
 
@@ -366,7 +367,7 @@ def test_sessions_whose_times_cannot_be_are_named():
     room, again = Room(), Room()
     room.saved(doubted)
     (read,) = again.take(again.room.serve([ONE]))
-    again.take(again.room.reports_read(ReportsRead(read.read_id, (doubted,)), again.now))
+    again.take(again.room.reports_read(ReportsRead(read.tag, (doubted,)), again.now))
 
     assert room.alerts.kinds == again.alerts.kinds == ("session_clock",)
 
@@ -396,7 +397,7 @@ def test_after_a_loss_of_rows_the_cloud_is_asked_for_a_month():
     opened = room.take(room.room.serve([ONE]))
     opened += room.take(room.room.opened(StoreOpened((row(99),), PROBLEMS), room.now))
     for read in [effect for effect in opened if isinstance(effect, ReadReports)]:
-        room.take(room.room.reports_read(ReportsRead(read.read_id, (row(99),)), room.now))
+        room.take(room.room.reports_read(ReportsRead(read.tag, (row(99),)), room.now))
     (call,) = [effect for effect in room.wait(10) if isinstance(effect, SendRequest)]
 
     assert (NOON + 100 * HOUR - timedelta(days=31)).strftime("%Y-%m-%d") in call.request.path
@@ -414,13 +415,12 @@ def test_what_happened_counts_in_the_next_deadline():
     """Whoever sleeps until then is woken in time, and not for what is not wanted any more."""
     bench = Room()
     room, parts = bench.room, vars(bench.room).values()
-    stale = -1.0
 
     def after(event, *facts):
-        """Let something happen and nobody look; what is due then is worked out anew."""
-        room.deadline_s()
-        room._deadline_s = stale
+        """Let something happen: a look is wanted at once, and then what the parts want."""
         effects = list(event(*facts) or ())
+        assert room.deadline_s() == AT_ONCE_S
+        effects += room.tick(bench.now)
         due = [part.deadline_s() for part in parts if hasattr(part, "deadline_s")]
         assert room.deadline_s() == min((at for at in due if at is not None), default=None)
         return effects
@@ -430,10 +430,10 @@ def test_what_happened_counts_in_the_next_deadline():
         while True:
             for effect in bench.wait(max(0.0, room.deadline_s() - bench.now.mono_s)):
                 if isinstance(effect, SendRequest):
-                    return effect.call_id
+                    return effect.tag
 
     (read,) = after(room.serve, [ONE])
-    after(room.reports_read, ReportsRead(read.read_id, (row(1),)), bench.now)
+    after(room.reports_read, ReportsRead(read.tag, (row(1),)), bench.now)
     after(room.answered, CloudResponse(asked(), 200, b"[]"), bench.now)
     after(room.stream_opened, bench.now)
     after(room.failed, CloudFailed(asked(), CloudUnavailable("down")), bench.now)
@@ -493,15 +493,17 @@ class Life(RuleBasedStateMachine):
         self.begin()
 
     def begin(self):
-        alerts, next_id = Alerts(Topics()), itertools.count(1).__next__
-        self.room = SessionService(Topics(), SETTINGS, alerts, salt=b"s", next_id=next_id)
+        alerts = Alerts(Topics())
+        self.room = SessionService(Topics(), SETTINGS, alerts, salt=b"s")
         unsettled = tuple(o for o in self.rows.values() if not o.settled)
         self.do(self.room.opened(StoreOpened(unsettled), self.now))
         self.do(self.room.serve((ONE,)))
         self.do(self.room.connected(self.now))
 
-    def do(self, effects):
-        work = [*effects, *self.room.tick(self.now)]
+    def do(self, effects):  # noqa: C901 - one case per effect
+        work, due_s = list(effects), self.room.deadline_s()
+        if due_s is not None and due_s <= self.now.mono_s:
+            work += self.room.tick(self.now)
         for effect in work:
             match effect:
                 case Publish(tag=tag) if tag:
@@ -517,12 +519,12 @@ class Life(RuleBasedStateMachine):
                         assert self.consumed.get(key, 0) >= revision
                         if self.rows[key].revision == revision:
                             self.rows[key] = replace(self.rows[key], settled=True)
-                case ReadReports(read_id):
+                case ReadReports(asked):
                     found = tuple(sorted(self.rows.values(), key=lambda o: o.report.ended_at))
-                    self.do(self.room.reports_read(ReportsRead(read_id, found), self.now))
-                case SendRequest(call_id):
+                    self.do(self.room.reports_read(ReportsRead(asked, found), self.now))
+                case SendRequest(asked):
                     error = CloudUnavailable("down")
-                    self.do(self.room.failed(CloudFailed(call_id, error), self.now))
+                    self.do(self.room.failed(CloudFailed(asked, error), self.now))
 
     def save(self, report):
         if self.full:

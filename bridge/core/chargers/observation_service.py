@@ -1,0 +1,216 @@
+"""The chargers that are served, as a component: what is observed of them, and who is available.
+
+Rules:
+
+1. Observations that arrived together are applied one after the other. An error in one costs no
+   other.
+2. What other components wait for they are given at once, before the next observation is applied.
+"""
+
+from collections.abc import Callable, Iterator
+
+from bridge.core.chargers.fleet import ChargerRegistry, batched
+from bridge.core.domain_events import (
+    NOTHING,
+    AvailabilityDoubted,
+    ChargersAdded,
+    ChargersRemoved,
+    CommandFinished,
+    EventHandled,
+    Found,
+    Input,
+    ObservationApplied,
+    Output,
+    Outputs,
+    UnmatchedResponse,
+)
+from bridge.core.easee.decode import Observation
+from bridge.core.easee.enumerations import command_name
+from bridge.core.events import (
+    ChargerResponse,
+    ComponentFailed,
+    MqttConnected,
+    ObservationsReceived,
+    ReportSaved,
+    ReportSaveFailed,
+    ReportsRead,
+)
+from bridge.core.records.moment import Timestamp
+from bridge.core.records.observation import RawObservation
+from bridge.core.status import Status
+
+# Says whether a command of ours may be why an observation of a charger changes.
+Expects = Callable[[str, int, Timestamp], bool | None]
+SMART_CHARGING_COMMAND = "smart_charging"
+
+
+class ObservationService:
+    """Applies what is observed, and finds out who is available.
+
+    Args:
+        chargers: The chargers.
+        status: Counters.
+        followed: Ids of observations that other components wait for.
+        expects: Says what a command of ours may have caused.
+    """
+
+    name = "fleet"
+    interests = frozenset(
+        {
+            ObservationsReceived,
+            ChargerResponse,
+            UnmatchedResponse,
+            CommandFinished,
+            MqttConnected,
+            ChargersAdded,
+            ChargersRemoved,
+            AvailabilityDoubted,
+            EventHandled,
+        }
+    )
+
+    def __init__(
+        self,
+        chargers: ChargerRegistry,
+        status: Status,
+        *,
+        followed: frozenset[int],
+        expects: Expects,
+    ) -> None:
+        self._chargers = chargers
+        self._status = status
+        self._followed = followed
+        self._expects = expects
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
+        """Take what is observed of chargers, who comes and goes, and the time."""
+        fleet = self._chargers
+        match event:
+            case EventHandled():
+                return fleet.availability(now) if fleet.is_touched(now) else NOTHING
+            case ObservationsReceived():
+                return self._observed(event, now)
+            case ChargerResponse(charger_id):
+                if charger_id not in fleet.chargers:
+                    self._status.counters["responses_of_unknown_chargers"] += 1
+            case UnmatchedResponse(response):
+                return self._unmatched(response, now)
+            case CommandFinished():
+                return self._finished(event, now)
+            case ChargersAdded(charger_ids):
+                fleet.add(charger_ids)
+            case ChargersRemoved(charger_ids):
+                return fleet.remove(charger_ids, now)
+            case AvailabilityDoubted(charger_ids):
+                chargers = fleet.chargers
+                return [chargers[each].state.availability_again(now) for each in charger_ids]
+            case MqttConnected():
+                return self._publications(now)
+        return NOTHING
+
+    def deadline_s(self) -> float | None:
+        """Return when a charger falls silent next, or None."""
+        return self._chargers.deadline_s()
+
+    def _observed(self, event: ObservationsReceived, now: Timestamp) -> Outputs:
+        followed = self._followed
+        for raw in event.observations:
+            if raw.id in followed:
+                return self._one_by_one(event, now)
+        found: list[Found] = []
+        self._apply(event.observations, event.source, now, found)
+        return batched(found)
+
+    def _apply(
+        self,
+        observations: tuple[RawObservation, ...],
+        source: str,
+        now: Timestamp,
+        found: list[Found],
+    ) -> None:
+        """Apply observations that nobody else waits for."""
+        chargers = self._chargers
+        for raw in observations:
+            try:
+                observation = chargers.read(raw, source, now, found)
+                if observation is not None:
+                    chargers.apply(observation, source, now, found, ours=False)
+            except Exception as error:  # noqa: BLE001 - one value must not cost the next
+                found.append(ComponentFailed(self.name, "", error))
+
+    def _one_by_one(self, event: ObservationsReceived, now: Timestamp) -> Iterator[Output]:
+        """Apply observations some of which other components wait for."""
+        for raw in event.observations:
+            found: list[Found] = []
+            if raw.id in self._followed:
+                self._apply_followed(raw, event.source, now, found)
+            else:
+                self._apply((raw,), event.source, now, found)
+            yield from batched(found)
+
+    def _apply_followed(
+        self, raw: RawObservation, source: str, now: Timestamp, found: list[Found]
+    ) -> None:
+        chargers = self._chargers
+        observation: Observation | None = None
+        try:
+            observation = chargers.read(raw, source, now, found)
+            if observation is not None:
+                ours = bool(self._expects(raw.charger_id, raw.id, now))
+                chargers.apply(observation, source, now, found, ours=ours)
+        except Exception as error:  # noqa: BLE001 - one value must not cost the next
+            found.append(ComponentFailed(self.name, "", error))
+        if observation is not None:
+            state = chargers.chargers[observation.charger_id].state
+            found.append(ObservationApplied(observation, state))
+
+    def _unmatched(self, response: ChargerResponse, now: Timestamp) -> Outputs:
+        """Announce a response that none of our commands caused."""
+        charger = self._chargers.chargers.get(response.charger_id)
+        self._status.counters["foreign_commands"] += 1
+        if charger is None:
+            return NOTHING
+        name = command_name(response.command_id or 0)
+        return (charger.announcer.foreign_command(response, name, now),)
+
+    def _finished(self, event: CommandFinished, now: Timestamp) -> Outputs:
+        """Take a command's end: one setting cannot be read back, and shows only here."""
+        charger = self._chargers.chargers.get(event.charger_id)
+        is_shown = event.is_carried_out and event.command == SMART_CHARGING_COMMAND
+        if charger is None or not is_shown:
+            return NOTHING
+        return charger.state.smart_charging_setting(bool(event.argument), now)
+
+    def _publications(self, now: Timestamp) -> Iterator[Output]:
+        """Publish everything again; one charger that cannot be shown does not hide the others.
+
+        Also when the broker remembers our session: a mosquitto that was killed restores an older
+        store, says session_present, and has lost what was retained since.
+        """
+        for charger in self._chargers.chargers.values():
+            try:
+                yield from charger.publications(now)
+            except Exception as error:  # noqa: BLE001 - one charger must not cost the next
+                yield ComponentFailed(self.name, "", error)
+
+
+class SessionDisplay:
+    """Shows a session that was stored, or could not be, as the last one of its charger."""
+
+    name = "last_session"
+    interests = frozenset({ReportSaved, ReportSaveFailed, ReportsRead})
+
+    def __init__(self, chargers: ChargerRegistry) -> None:
+        self._chargers = chargers
+
+    def handle(self, event: Input, _now: Timestamp) -> Outputs:
+        """Take what became of reports."""
+        match event:
+            case ReportSaved(stored) | ReportsRead(reports=(*_, stored)):
+                return self._chargers.report_stored(stored.report, (stored.key, stored.revision))
+            case ReportSaveFailed(report):
+                return self._chargers.report_stored(report)
+        return NOTHING
+
+    def deadline_s(self) -> None:
+        """Want nothing with time."""

@@ -1,0 +1,69 @@
+"""How long a message may have waited at the broker before a connection brought it.
+
+Rules:
+
+1. It is the time in which the broker did not hear of us. An acknowledgement and a message say that
+   it does. A connection that was half open is noticed within two keepalives.
+2. Before the first connection it is the time since an earlier process ended in order; where that is
+   not known, any time.
+"""
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+
+from bridge.core.domain_events import NOTHING, BrokerAbsenceKnown, Input, Output, Outputs
+from bridge.core.effects import LogEntry
+from bridge.core.events import (
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
+    MqttMessage,
+    MqttUnreachable,
+    Started,
+)
+from bridge.core.records.moment import Timestamp
+
+NEVER_S = -math.inf
+# A connection that was half open is noticed within so many keepalives.
+KEEPALIVES = 2
+
+
+class BrokerAbsence:
+    """Notes when the broker was heard of last.
+
+    Args:
+        keepalive_s: Of the connection.
+    """
+
+    name = "absence"
+    interests = frozenset({Started, MqttConnected, MqttDisconnected, MqttMessage, MqttAcked})
+
+    def __init__(self, keepalive_s: int) -> None:
+        self._dead_s = KEEPALIVES * keepalive_s
+        self._heard_s = NEVER_S
+        self._alive_at: datetime | None = None
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take a sign of the broker, or the end of a connection."""
+        match event:
+            case MqttMessage() | MqttAcked():
+                self._heard_s = now.mono_s
+            case MqttConnected():
+                waited_s = now.mono_s - self._heard_s if self._heard_s > NEVER_S else None
+                self._heard_s = now.mono_s
+                return (BrokerAbsenceKnown(event.session_present, waited_s, self._alive_at),)
+            case MqttDisconnected(reason):
+                return self._disconnected(reason, now)
+            case Started(alive_at=alive_at):
+                self._alive_at = alive_at
+        return NOTHING
+
+    def deadline_s(self) -> None:
+        """Want nothing with time."""
+
+    def _disconnected(self, reason: str, now: Timestamp) -> Iterator[Output]:
+        if self._heard_s > NEVER_S:
+            self._heard_s = max(self._heard_s, now.mono_s - self._dead_s)
+        yield MqttUnreachable(reason)
+        yield LogEntry("warning", "mqtt.disconnected", {"reason": reason})

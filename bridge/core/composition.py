@@ -1,0 +1,189 @@
+"""The core as a whole: which components there are, and in which order they are given events."""
+
+from hashlib import sha256
+from typing import Final
+
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
+from bridge.core.alerts import Alerts
+from bridge.core.bridge_topics import BridgeTopics, Health
+from bridge.core.broker import BrokerWatch
+from bridge.core.chargers.departures import Departures
+from bridge.core.chargers.fleet import ChargerRegistry
+from bridge.core.chargers.observation_service import ObservationService, SessionDisplay
+from bridge.core.chargers.offline_access_alerts import ACCESS_IDS, OfflineAccessAlerts
+from bridge.core.chargers.roster import Roster
+from bridge.core.commands.addressing import Addressing, Questions
+from bridge.core.commands.broker_absence import BrokerAbsence
+from bridge.core.commands.retained import RetainedWatch
+from bridge.core.commands.service import CommandService
+from bridge.core.containment import Containment
+from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
+from bridge.core.delivery.rejected_publications import RejectedPublications
+from bridge.core.easee import roles
+from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, allowed
+from bridge.core.inbound import Acknowledging, Inbound
+from bridge.core.neighbours import Neighbours
+from bridge.core.queries.catalogue import QUERIES, PersonalDataPolicy
+from bridge.core.queries.service import QueryService
+from bridge.core.reconfiguration import Reconfiguration
+from bridge.core.retained_echoes import Others, RetainedEchoes
+from bridge.core.router import Component, Router
+from bridge.core.sessions.service import SessionService
+from bridge.core.sources.charger_list import ChargerListReader
+from bridge.core.sources.polled_source import PolledSource
+from bridge.core.sources.polling import Polling
+from bridge.core.sources.recovery_probe import RecoveryProbe
+from bridge.core.sources.stream_status import StreamStatus
+from bridge.core.status import Status
+from bridge.core.store_alerts import StoreAlerts
+from bridge.core.topics import Topics
+from bridge.settings import Settings
+
+# Observations that somebody besides their charger wants to know of.
+OBSERVED_BY_OTHERS: Final = REFLECTING_IDS | ACCESS_IDS | {roles.FIRMWARE}
+# Who gets a tick first where several are due.
+BY_TIME: Final = (
+    "discovery",
+    "probe",
+    "polling",
+    "heartbeat",
+    "addressing",
+    "commands",
+    "sessions",
+    "queries",
+    "homeassistant",
+    "retained",
+    "neighbours",
+    "departures",
+    "rejected",
+    "broker",
+)
+
+
+class Core:
+    """Everything that is decided, behind two methods.
+
+    Attributes:
+        topics: The tree of this configuration.
+        subscriptions: Every filter the bridge subscribes to, besides its own retained topics.
+        components: By name.
+        settings: As they were at the start.
+        status: What is known of the bridge.
+        alerts: Those that are open.
+    """
+
+    def __init__(self, settings: Settings, *, version: str, salt: bytes) -> None:
+        """Put the components together.
+
+        Args:
+            settings: The configuration.
+            version: Of the program.
+            salt: Of this installation.
+        """
+        self.topics = topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+        alerts = Alerts(topics)
+        contained = Containment(alerts)
+        client_id, instance = settings.mqtt.client_id, _instance(salt)
+        status = Status(topics, alerts, version, _capabilities(settings), client_id, instance)
+        cloud, counters = status.cloud, status.counters
+        fleet = ChargerRegistry(topics, settings.publish, salt, status)
+        configured, chargers = settings.easee.chargers, fleet.chargers
+        commands = CommandService(topics, settings.commands, chargers)
+        sessions = SessionService(topics, settings, alerts, salt=salt)
+        status.reports = lambda: sessions.standing
+        neighbours = Neighbours(topics, alerts, client_id=client_id, instance=instance)
+        retained = RetainedWatch(topics, alerts)
+        announcer = DiscoveryPublisher(settings, topics, version=version, salt=salt)
+        self.subscriptions = topics.subscriptions + announcer.subscriptions
+        ask = contained.question
+        departures = Departures(topics, chargers, ask(neighbours.name, neighbours.serves))
+        components: tuple[Component, ...] = (
+            PolledSource(
+                Polling(settings.easee.source, float(settings.easee.poll_interval_s)),
+                cloud,
+                counters,
+            ),
+            RecoveryProbe(),
+            StoreAlerts(alerts),
+            BrokerWatch(topics, alerts),
+            BrokerHeartbeat(
+                topics,
+                alerts,
+                client_id=client_id,
+                keepalive_s=settings.mqtt.keepalive_s,
+                instance=instance,
+            ),
+            retained,
+            neighbours,
+            StreamStatus(cloud, chargers, alerts, counters),
+            BridgeTopics(status, _capabilities),
+            ObservationService(
+                fleet,
+                status,
+                followed=OBSERVED_BY_OTHERS,
+                expects=ask(commands.name, commands.expects),
+            ),
+            RejectedPublications(alerts, counters, heartbeat=topics.bridge_heartbeat),
+            departures,
+            Acknowledging(sessions),
+            OfflineAccessAlerts(alerts),
+            Acknowledging(commands),
+            Acknowledging(
+                QueryService(
+                    topics, PersonalDataPolicy(settings.publish.personal_data, salt), chargers
+                )
+            ),
+            SessionDisplay(fleet),
+            announcer,
+            ChargerListReader(configured, chargers, cloud, alerts),
+            Roster(configured, chargers, departures, alerts),
+            Reconfiguration(settings, alerts),
+            Acknowledging(Inbound(topics)),
+            Acknowledging(
+                Addressing(
+                    chargers,
+                    Questions(
+                        ask(neighbours.name, neighbours.is_left),
+                        ask(retained.name, retained.needs_no_answer),
+                        lambda: retained.is_unsure,
+                    ),
+                    counters,
+                    ttl_s=settings.commands.ttl_s,
+                )
+            ),
+            RetainedEchoes(
+                topics,
+                alerts,
+                (chargers, departures),
+                Others(
+                    ask(neighbours.name, neighbours.is_there),
+                    ask(neighbours.name, neighbours.shared),
+                ),
+            ),
+            BrokerAbsence(settings.mqtt.keepalive_s),
+            Health(status),
+        )
+        self.settings = settings
+        router = Router(components, contained, BY_TIME)
+        self.components = router.components
+        self.handle, self.deadline_s = router.handle, router.deadline_s
+        self.status, self.alerts = status, alerts
+
+
+def _instance(salt: bytes) -> str:
+    """Name this installation: stable, and nothing of the salt can be told from it."""
+    return sha256(b"instance\0" + salt).hexdigest()[:12]
+
+
+def _capabilities(settings: Settings) -> dict[str, object]:
+    commands = sorted(
+        spec.name for spec in CATALOGUE.values() if allowed(spec, settings.commands.allow)
+    )
+    return {
+        "commands": commands,
+        "queries": tuple(QUERIES),
+        "source": settings.easee.source,
+        "json": settings.publish.json,
+        "scalar": settings.publish.scalar,
+        "max_current_a": settings.commands.max_current_a,
+    }

@@ -1,0 +1,123 @@
+"""How the stream is: whether it is open, whom it refuses, and what it says that nobody understands.
+
+A hub that is there and does not want us is named in an alert; one that is away is not: values come
+by polling meanwhile. A charger whose subscription is refused is named for as long as that is so.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from bridge.core.alerts import Alerts
+from bridge.core.domain_events import (
+    NOTHING,
+    Input,
+    Output,
+    Outputs,
+    ServedChargersChanged,
+    SubscriptionsRefused,
+)
+from bridge.core.effects import LogEntry
+from bridge.core.events import (
+    Stopping,
+    StreamAnomaly,
+    StreamClosed,
+    StreamOpened,
+    StreamSubscription,
+)
+from bridge.core.records.moment import Timestamp
+from bridge.core.status import CloudStatus
+
+ALERT = "stream_refused"
+
+
+class StreamStatus:
+    """Notes how the stream is.
+
+    Args:
+        cloud: What is known of the cloud; the stream's part of it is changed here only.
+        chargers: Those that are served.
+        alerts: Where refusals are told.
+        counters: What is counted for the status.
+    """
+
+    name = "stream"
+    interests = frozenset(
+        {
+            StreamOpened,
+            StreamClosed,
+            StreamSubscription,
+            StreamAnomaly,
+            ServedChargersChanged,
+            Stopping,
+        }
+    )
+
+    def __init__(
+        self,
+        cloud: CloudStatus,
+        chargers: Collection[str],
+        alerts: Alerts,
+        counters: Counter[str],
+    ) -> None:
+        self._cloud = cloud
+        self._chargers = chargers
+        self._alerts = alerts
+        self._counters = counters
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Take what the stream says, and which chargers are served."""
+        cloud = self._cloud
+        match event:
+            case StreamOpened():
+                cloud.stream_up = True
+                return NOTHING if cloud.refused else self._alerts.clear(ALERT)
+            case StreamClosed():
+                return self._closed(event, now)
+            case StreamSubscription():
+                return self._subscribed(event, now)
+            case StreamAnomaly(kind, detail, times):
+                self._counters[f"stream_{kind}"] += times
+                facts = {"kind": kind, "detail": detail, "times": times}
+                return (LogEntry("debug", "stream.anomaly", facts),)
+            case ServedChargersChanged(removed=removed) if removed:
+                cloud.refused.difference_update(removed)
+                return NOTHING if cloud.refused else self._alerts.clear(ALERT)
+            case Stopping():
+                cloud.stream_up = False
+        return NOTHING
+
+    def deadline_s(self) -> None:
+        """Want nothing with time."""
+
+    def _closed(self, event: StreamClosed, now: Timestamp) -> Iterator[Output]:
+        """Name a hub that is there and does not want us; one that is away is nobody's fault."""
+        self._cloud.stream_up = False
+        self._cloud.refused.clear()
+        yield SubscriptionsRefused(frozenset())
+        if event.refused:
+            yield from self._alerts.raise_(
+                ALERT,
+                f"the stream refuses us: {event.reason}",
+                "nothing to do: values come by polling meanwhile, and it is tried again by itself",
+                now,
+            )
+        else:
+            yield from self._alerts.clear(ALERT)
+
+    def _subscribed(self, event: StreamSubscription, now: Timestamp) -> Iterator[Output]:
+        """Take the hub's answer about one charger: without its values we are not whole."""
+        refused = self._cloud.refused
+        if event.error is not None and event.charger_id in self._chargers:
+            refused.add(event.charger_id)
+        else:
+            refused.discard(event.charger_id)
+        yield SubscriptionsRefused(frozenset(refused))
+        if not refused:
+            yield from self._alerts.clear(ALERT)
+        elif event.error is not None:
+            yield from self._alerts.raise_(
+                ALERT,
+                f"the stream refuses {', '.join(sorted(refused))}: {event.error}",
+                "check that this account may see the charger; it is tried again by itself",
+                now,
+            )

@@ -1,0 +1,151 @@
+"""The account's list: asked for when it is due, read, and what is wrong with it told."""
+
+import pytest
+
+from bridge.core.alerts import Alerts
+from bridge.core.domain_events import ChargerForgotten, ChargersConfigured, ChargersListed
+from bridge.core.easee.rest_requests import charger_list_request
+from bridge.core.effects import LogEntry, SendRequest
+from bridge.core.events import (
+    CloudFailed,
+    CloudResponse,
+    Started,
+    StreamAnomaly,
+    StreamOpened,
+    Tick,
+)
+from bridge.core.messages import Tag
+from bridge.core.records.moment import Timestamp
+from bridge.core.sources.charger_list import ChargerListReader
+from bridge.core.sources.discovery import FIRST_RETRY_S
+from bridge.core.status import CloudStatus
+from bridge.core.topics import Topics
+from bridge.errors import CloudRejected, CloudUnavailable, RateLimited
+from tests.conftest import NOON
+
+ONE, TWO = "EH123456", "EH654321"
+
+
+class Desk:
+    """A reader, the chargers that are served, and a clock."""
+
+    def __init__(self, *configured, served=()):
+        self.served = dict.fromkeys(served)
+        self.alerts, self.cloud = Alerts(Topics()), CloudStatus()
+        self.reader = ChargerListReader(configured, self.served, self.cloud, self.alerts)
+        self.seconds = 1000.0
+
+    @property
+    def now(self):
+        return Timestamp(NOON, self.seconds)
+
+    def take(self, event):
+        """Let something happen; who is listed is served."""
+        outputs = []
+        for output in self.reader.handle(event, self.now):
+            outputs.append(output)
+            if isinstance(output, ChargersListed):
+                self.served |= dict.fromkeys(output.listed.charger_ids)
+        return outputs
+
+    def answer(self, body):
+        return self.take(CloudResponse(Tag("discovery"), 200, body))
+
+
+def test_it_is_asked_for_at_the_start_and_then_awaited():
+    """One question at a time; the answer brings the next."""
+    desk = Desk()
+    desk.take(Started())
+    assert desk.reader.deadline_s() == desk.seconds
+    assert desk.take(Tick()) == [SendRequest(Tag("discovery"), charger_list_request(), 30.0)]
+    assert desk.reader.deadline_s() is None
+    assert desk.take(Tick()) == []
+    desk.answer(b"[]")
+    assert desk.reader.deadline_s() > desk.seconds
+
+
+def test_what_it_says_is_told_with_what_follows_for_the_configured():
+    """Whom it does not know, and that it does not decide."""
+    (told,) = [one for one in Desk(ONE).answer(b'[{"id":"EH654321"}]') if is_list(one)]
+    assert (told.listed.charger_ids, told.decides, told.missing) == ((TWO,), False, (ONE,))
+
+
+def is_list(one):
+    """Say whether an output tells of the list."""
+    return isinstance(one, ChargersListed)
+
+
+def test_who_is_missing_from_it_again_and_again_has_left():
+    """At first it is only doubtful; remembered chargers count as listed before."""
+    desk = Desk(served=(ONE, TWO))
+    desk.take(Started((ONE, TWO)))
+    told = []
+    for _ in range(12):
+        desk.seconds += 60.0
+        told += [one for one in desk.answer(b'[{"id":"EH123456"}]') if is_list(one)]
+    assert (TWO,) in [one.left for one in told]
+    assert (TWO,) in [one.doubtful for one in told]
+    assert told[0].left == told[0].doubtful == ()
+
+
+@pytest.mark.parametrize(
+    ("served", "answer", "kind"),
+    [
+        ((), b"[]", "no_chargers"),
+        ((), b"[5]", "no_chargers"),
+        ((), b"{}", "no_chargers"),
+        ((), CloudRejected("no", status=403, reason="forbidden"), "no_chargers"),
+        ((), RateLimited("slow down", retry_after_s=60.0), "cloud_unreachable"),
+        ((), RateLimited("spent", retry_after_s=5.0, local=True), None),
+        ((), CloudUnavailable("down"), None),
+        ((), b'[{"id":"EH123456"},5]', "charger_not_understood"),
+        ((ONE,), b"[5]", "charger_not_understood"),
+        ((ONE,), b"{}", None),
+        ((ONE,), CloudRejected("no", status=403, reason="forbidden"), None),
+        ((ONE,), RateLimited("slow down", retry_after_s=60.0), None),
+    ],
+)
+def test_why_no_charger_is_served_is_told(served, answer, kind):
+    """Unless some are, or an alert about the account says it."""
+    desk = Desk(served=served)
+    if isinstance(answer, bytes):
+        desk.answer(answer)
+    else:
+        outputs = desk.take(CloudFailed(Tag("discovery"), answer))
+        notes = [one for one in outputs if isinstance(one, LogEntry) and "alert" not in one.event]
+        assert notes == [LogEntry("warning", "discovery.failed", {"error": str(answer)})]
+    assert desk.alerts.kinds == ((kind,) if kind else ())
+
+
+def test_a_list_that_came_ends_what_was_told():
+    """That the cloud is out of reach only where no other trouble is known."""
+    for state, kinds in (("ok", ()), ("blocked", ("cloud_unreachable",))):
+        desk = Desk()
+        desk.cloud.rest = state
+        for kind in ("cloud_unreachable", "no_chargers", "charger_not_understood"):
+            list(desk.alerts.raise_(kind, "x", "y", desk.now))
+        desk.answer(b'[{"id":"EH123456"}]')
+        assert desk.alerts.kinds == kinds
+
+
+@pytest.mark.parametrize("hint", [StreamOpened(), StreamAnomaly("odd", ""), ChargerForgotten(ONE)])
+def test_what_suggests_a_change_has_it_asked_for_soon(hint):
+    """Where the list decides."""
+    desk = Desk()
+    desk.take(Started())
+    desk.take(Tick())
+    desk.answer(b"[]")
+    desk.take(hint)
+    assert desk.reader.deadline_s() == desk.seconds + FIRST_RETRY_S
+
+
+def test_other_configured_chargers_have_it_asked_for_now():
+    """Without any, those that are served count as listed."""
+    desk = Desk(ONE, served=(ONE,))
+    desk.take(Started())
+    desk.take(Tick())
+    desk.answer(b'[{"id":"EH123456"}]')
+    desk.take(ChargersConfigured(()))
+    assert desk.reader.deadline_s() == desk.seconds
+    (told,) = [one for one in desk.answer(b"[]") if is_list(one)]
+    assert told.decides
