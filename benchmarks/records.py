@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from bridge.core.chargers.fleet import EVENT_SOURCE_IDS
 from bridge.core.easee.derived_state import BY_SOURCE
-from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import DataType, ObservationSpec
 
 RECORD_END = b"\x1e"
 FINAL = 0x80

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import msgspec
 
-from bridge.core.easee.observation_registry import ObservationSpec
+from bridge.core.easee.observation_spec import ObservationSpec
 from bridge.core.value_format import Value
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.core.easee.observation_registry import RETAINED_ONCE, spec_of
+from bridge.core.easee.observation_registry import RETAINED_ONCE
 
 MAX_LEVEL_LENGTH = 64
 # What is told of sessions; see Topics.session.
@@ -102,7 +102,6 @@ Incoming = (
 )
 
 
-_RETAINED_ONCE: Final = tuple(spec_of(number).name for number in RETAINED_ONCE)
 _BRIDGE: Final[dict[str, Incoming]] = {
     "session/ack": SessionAckTopic(),
     "session/replay": SessionReplayTopic(),
@@ -259,7 +258,7 @@ class Topics:
             self.alert("session_unreadable/+"),
             *(
                 topic("+", name)
-                for name in _RETAINED_ONCE
+                for name in RETAINED_ONCE
                 for topic in (self.observation, self.state)
             ),
         )
@@ -277,7 +276,7 @@ class Topics:
                 return _BRIDGE.get("/".join(rest))
             case [charger_id, "availability"]:
                 return AvailabilityTopic(charger_id)
-            case [_, "observation" | "state", name] if name in _RETAINED_ONCE:
+            case [_, "observation" | "state", name] if name in RETAINED_ONCE:
                 return PersonalTopic(topic)
             case [charger_id, "set", command]:
                 return SetTopic(charger_id, command)

@@ -16,7 +16,8 @@ from typing import Final
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
 from bridge.core.easee.enumerations import Labels
-from bridge.core.easee.observation_registry import REGISTRY, ObservationSpec
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import ObservationSpec
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import MAX_LEVEL_LENGTH, Topics
 from bridge.exports.payload_schemas import command_schema, query_schema

@@ -20,12 +20,11 @@ from bridge.conventions.homeassistant.entities import display_name
 from bridge.conventions.homeassistant.entity_table import (
     DERIVED_SHOWN,
     DERIVED_VALUES,
-    LEVELS,
-    EntityVisibility,
     is_switch,
 )
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 
@@ -108,12 +107,12 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     }
     commands = {control.shows: name for name, control in may.items() if control.shows}
     for name, (level, label) in DERIVED_SHOWN.items():
-        if level is not EntityVisibility.RARE:
+        if level is not Visibility.RARE:
             yield _derived(topics.state(charger, name), name, label)
     for spec in REGISTRY.values():
-        if settings.publish.scalar and LEVELS[spec.name] in (
-            EntityVisibility.MAIN,
-            EntityVisibility.DIAGNOSTIC,
+        if settings.publish.scalar and spec.visibility in (
+            Visibility.MAIN,
+            Visibility.DIAGNOSTIC,
         ):
             command = commands.get(spec.name)
             target = None if command is None else topics.command(charger, command)
@@ -139,11 +138,11 @@ def _derived(topic: str, name: str, label: str) -> Channel:
 
 def _observation(topic: str, spec: ObservationSpec, target: str | None) -> Channel:
     options = {"stateTopic": topic} | ({} if target is None else {"commandTopic": target})
-    label = display_name(spec.name)
+    label = display_name(spec)
     note = ", ".join(f"{code} {text}" for code, text in spec.labels.items())
     if spec.kind is DataType.BOOLEAN:
         return Channel(spec.name, "switch", "Switch", label, _switch(options))
-    if spec.kind is DataType.STRING:
+    if spec.kind in TEXTS:
         return Channel(spec.name, "string", "String", label, options, note)
     item, unit = _DIMENSIONS.get(spec.unit, ("Number", ""))
     if unit:

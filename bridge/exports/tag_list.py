@@ -7,7 +7,8 @@ from dataclasses import astuple, dataclass, fields
 
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
-from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import DataType, ObservationSpec
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 

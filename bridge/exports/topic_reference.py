@@ -7,7 +7,8 @@ from bridge.core.easee import enumerations, roles
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
-from bridge.core.easee.observation_registry import NAMES_NOBODY, REGISTRY, ObservationSpec
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
 

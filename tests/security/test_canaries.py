@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from bridge.core.easee.observation_registry import REGISTRY, DataType
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import DataType
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings
 from tests import canaries
 from tests.acceptance.conftest import mosquitto as mosquitto  # noqa: PLC0414 - fixtures are found by name

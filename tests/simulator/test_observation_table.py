@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bridge.core.easee import decode as observations
-from bridge.core.easee import equalizer, observation_registry
+from bridge.core.easee import equalizer, observation_spec
 from bridge.core.easee.decode import decode
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.signalr import Decoder
@@ -30,14 +30,14 @@ from tests.simulator.lab import NOON
 TEXT_HOLDS_ALL = "no type is published; a text holds whatever comes, and the message's type wins"
 CHARGER_DIFFERENCES = {
     **{
-        (number, "type", None, observation_registry.DataType.STRING): TEXT_HOLDS_ALL
+        (number, "type", None, observation_spec.DataType.STRING): TEXT_HOLDS_ALL
         for number in (5, 6, 156, 157, 233, 234)
     },
     (
         241,
         "type",
         None,
-        observation_registry.DataType.STRING,
+        observation_spec.DataType.STRING,
     ): "no type is published; a MAC address is a text",
 }
 EQUALIZER_DIFFERENCES: dict[tuple[int, str, object, object], str] = {}
@@ -71,7 +71,7 @@ def known_of_chargers() -> dict[int, tuple[object, ...]]:
 def test_both_spell_the_same_type_codes():
     """A type has one number on the wire, whichever side writes it."""
     assert {one.name: one.value for one in DataType} == {
-        one.name: one.value for one in observation_registry.DataType
+        one.name: one.value for one in observation_spec.DataType
     }
 
 
@@ -86,11 +86,11 @@ def test_chargers_ids_names_types_and_units_are_those_of_the_registry():
 @pytest.mark.parametrize(
     ("number", "wrong", "what"),
     [
-        (120, ("TotalPower", observation_registry.DataType.INTEGER, "kW"), "type"),
-        (120, ("TotalPower", observation_registry.DataType.DOUBLE, "W"), "unit"),
-        (120, ("TotalPowers", observation_registry.DataType.DOUBLE, "kW"), "name"),
-        (158, ("TotalPower", observation_registry.DataType.DOUBLE, "kW"), "id"),
-        (5, ("DebugLog", observation_registry.DataType.INTEGER, None), "type"),
+        (120, ("TotalPower", observation_spec.DataType.INTEGER, "kW"), "type"),
+        (120, ("TotalPower", observation_spec.DataType.DOUBLE, "W"), "unit"),
+        (120, ("TotalPowers", observation_spec.DataType.DOUBLE, "kW"), "name"),
+        (158, ("TotalPower", observation_spec.DataType.DOUBLE, "kW"), "id"),
+        (5, ("DebugLog", observation_spec.DataType.INTEGER, None), "type"),
     ],
 )
 def test_a_wrong_row_is_a_difference_without_a_reason(number, wrong, what):
@@ -159,12 +159,12 @@ def test_everything_is_read_by_the_registry_as_it_was_sent(received):
 @pytest.mark.parametrize(
     ("number", "wrong"),
     [
-        (36, observation_registry.DataType.DOUBLE),
-        (100, observation_registry.DataType.INTEGER),
-        (103, observation_registry.DataType.INTEGER),
-        (109, observation_registry.DataType.STRING),
-        (120, observation_registry.DataType.INTEGER),
-        (124, observation_registry.DataType.BOOLEAN),
+        (36, observation_spec.DataType.DOUBLE),
+        (100, observation_spec.DataType.INTEGER),
+        (103, observation_spec.DataType.INTEGER),
+        (109, observation_spec.DataType.STRING),
+        (120, observation_spec.DataType.INTEGER),
+        (124, observation_spec.DataType.BOOLEAN),
     ],
 )
 def test_a_wrong_type_in_the_registry_is_misread(monkeypatch, received, number, wrong):

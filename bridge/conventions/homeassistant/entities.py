@@ -16,17 +16,15 @@ from dataclasses import dataclass
 
 from bridge.conventions.homeassistant.controls import CONTROLS, Control
 from bridge.conventions.homeassistant.entity_table import (
-    CODES,
     DERIVED_SHOWN,
     DERIVED_VALUES,
-    EXTRAS,
-    LEVELS,
     UNITS,
-    EntityVisibility,
     is_switch,
+    unit_config,
 )
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.easee.observation_registry import REGISTRY, DataType, ObservationSpec
+from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.topics import Topics
 from bridge.settings import CommandSettings
 
@@ -117,19 +115,18 @@ class _Charger:
 
     def observations(self, covered: Iterable[str]) -> Iterator[Entity]:
         for spec in REGISTRY.values():
-            level = LEVELS[spec.name]
-            if level is not EntityVisibility.HIDDEN and spec.name not in covered:
-                yield self._observation(spec, level)
+            if spec.visibility is not Visibility.HIDDEN and spec.name not in covered:
+                yield self._observation(spec)
 
-    def _observation(self, spec: ObservationSpec, level: EntityVisibility) -> Entity:
+    def _observation(self, spec: ObservationSpec) -> Entity:
         head: dict[str, object] = {
-            "name": display_name(spec.name),
+            "name": display_name(spec),
             "state_topic": self._state(spec.name),
-            **_leveled(level),
+            **_leveled(spec.visibility),
         }
-        extra = EXTRAS.get(spec.name, {})
+        extra = _extra(spec)
         if spec.kind is DataType.BOOLEAN:
-            is_inverted = extra.get("device_class") == "lock"
+            is_inverted = spec.device_class == "lock"
             template = {"value_template": _on_off(is_inverted=is_inverted)}
             return _entity("binary_sensor", spec.name, {**head, **template, **extra})
         if spec.labels:
@@ -138,9 +135,9 @@ class _Charger:
             return _entity(
                 "sensor", spec.name, head | _one_of(options, _looked_up(labels)) | dict(extra)
             )
-        if spec.kind is DataType.STRING or spec.name in CODES:
+        if spec.kind in TEXTS or spec.is_code:
             return _entity("sensor", spec.name, {**head, "value_template": _TEXT, **extra})
-        return _entity("sensor", spec.name, {**head, **UNITS[spec.unit], **extra})
+        return _entity("sensor", spec.name, {**head, **unit_config(spec.unit), **extra})
 
     def sessions(self) -> Iterator[Entity]:
         last = self.topics.session(self.charger_id, "last")
@@ -163,12 +160,12 @@ class _Charger:
             (
                 "smart_button",
                 "Smart button pressed",
-                EntityVisibility.MAIN,
+                Visibility.MAIN,
                 {"device_class": "button"},
             ),
-            ("authorization_requested", "Authorization requested", EntityVisibility.MAIN, {}),
-            ("error", "Error reported", EntityVisibility.DIAGNOSTIC, {}),
-            ("foreign_command", "Changed by others", EntityVisibility.RARE, {}),
+            ("authorization_requested", "Authorization requested", Visibility.MAIN, {}),
+            ("error", "Error reported", Visibility.DIAGNOSTIC, {}),
+            ("foreign_command", "Changed by others", Visibility.RARE, {}),
         ):
             config = {
                 "name": name,
@@ -235,22 +232,31 @@ def _key(platform: str, name: str) -> str:
     return f"{platform}_{name}"
 
 
-def _leveled(level: EntityVisibility) -> dict[str, object]:
+def _leveled(level: Visibility) -> dict[str, object]:
     match level:
-        case EntityVisibility.DIAGNOSTIC:
+        case Visibility.DIAGNOSTIC:
             return {"entity_category": "diagnostic"}
-        case EntityVisibility.RARE:
+        case Visibility.RARE:
             return {"entity_category": "diagnostic", "enabled_by_default": False}
         case _:
             return {}
 
 
-def display_name(name: str) -> str:
-    """Say a registry name the way a person reads it: ``temp_input_t2`` is ``Temp input T2``."""
-    extra = EXTRAS.get(name, {}).get("name")
-    if isinstance(extra, str):
-        return extra
-    text = _SHOUTED.sub(lambda found: found[0].upper(), name.replace("_", " "))
+def _extra(spec: ObservationSpec) -> dict[str, object]:
+    """Return what a row says of its entity beyond unit, labels and kind."""
+    told = {
+        "device_class": spec.device_class or None,
+        "state_class": spec.state_class or None,
+        "suggested_display_precision": spec.digits,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def display_name(spec: ObservationSpec) -> str:
+    """Return a row's title, or its name as a person reads it: ``Temp input T2``."""
+    if spec.title:
+        return spec.title
+    text = _SHOUTED.sub(lambda found: found[0].upper(), spec.name.replace("_", " "))
     text = text.replace("wi fi", "WiFi").replace("wifi", "WiFi")
     return text[0].upper() + text[1:]
 

@@ -8,19 +8,14 @@ Rules:
 3. A change that one of our own commands caused is no announcement.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from bridge.core.changes import ChargerEvent
-from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, Value
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
 
-# Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
-SETTINGS = frozenset({15, 16, 17, 22, 23, 24, 30, 31, 37, 38, 42, 43, 44, 45, 47, 50, 51, 52})
-ERROR_CODES = frozenset({119, 219})
-EVENT_IDS = SETTINGS | ERROR_CODES | {roles.SMART_CHARGING}
 # Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
 FRESH = timedelta(minutes=2)
 
@@ -43,31 +38,23 @@ class ChargerEvents:
             now: When it arrived.
             ours: True when a command of ours caused it.
         """
-        number = observation.spec.id
-        if number not in EVENT_IDS:
+        spec, value = observation.spec, observation.value
+        if not spec.event:
             return
-        before = self._last.get(number)
-        self._last[number] = observation.value
-        if before is None or before == observation.value or not _fresh(observation, now):
+        before = self._last.get(spec.id)
+        self._last[spec.id] = value
+        if before is None or before == value or not _fresh(observation, now):
             return
-        if number == roles.SMART_CHARGING and not ours:
-            yield self._event("smart_button", observation.measured_at, now, value=observation.value)
-        elif number in SETTINGS and not ours:
-            yield self._event(
-                "foreign_command",
-                observation.measured_at,
-                now,
-                setting=observation.spec.name,
-                value=observation.value,
-            )
-        elif number in ERROR_CODES and observation.value != 0:
-            yield self._event(
-                "error",
-                observation.measured_at,
-                now,
-                name=observation.spec.name,
-                code=observation.value,
-            )
+        facts: Mapping[str, Value]
+        match spec.event:
+            case "error":
+                is_told, facts = value != 0, {"name": spec.name, "code": value}
+            case "foreign_command":
+                is_told, facts = not ours, {"setting": spec.name, "value": value}
+            case _:
+                is_told, facts = not ours, {"value": value}
+        if is_told:
+            yield self._event(spec.event, observation.measured_at, now, **facts)
 
     def authorization(
         self, *, waiting: bool, at: datetime, now: Timestamp

@@ -19,12 +19,13 @@ from itertools import groupby
 from typing import cast
 
 from bridge.core.changes import ValueChanged, ValuesChanged
-from bridge.core.chargers.charger_events import EVENT_IDS, ChargerEvents
+from bridge.core.chargers.charger_events import ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
 from bridge.core.chargers.state import ChargerState
 from bridge.core.domain_events import Found, Output, UnreadableSession
 from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, decode
+from bridge.core.easee.observation_registry import EVENT_IDS
 from bridge.core.easee.session_payloads import hints, read_report, read_start
 from bridge.core.effects import LogEntry, SaveReport
 from bridge.core.messages import Publish

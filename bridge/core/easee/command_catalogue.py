@@ -30,8 +30,8 @@ from bridge.core.easee.command_payloads import (
     persistent_current,
     read_press,
 )
-from bridge.core.easee.decode import REGISTRY, Value
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
+from bridge.core.easee.observation_registry import POLLED_IDS
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     charger_command_request,
@@ -40,6 +40,7 @@ from bridge.core.easee.rest_requests import (
     circuit_request,
     observations_request,
 )
+from bridge.core.value_format import Value
 
 A = TypeVar("A")
 Group = Literal["control", "access", "current", "device", "installer", "maintenance"]
@@ -444,7 +445,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
             "update_firmware", (4,), moves=(80, 83), idempotent=False),
     CommandSpec("refresh", "maintenance", "Read every observation again over REST.", PRESS,
                 read_press,
-                lambda place, _: observations_request(place.charger_id, tuple(sorted(REGISTRY))),
+                lambda place, _: observations_request(place.charger_id, POLLED_IDS),
                 on_200="read"),
 )  # fmt: skip
 

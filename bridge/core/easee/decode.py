@@ -19,9 +19,9 @@ from typing import Final
 import msgspec
 
 from bridge.core.easee.observation_registry import REGISTRY as REGISTRY  # noqa: PLC0414 - part of this room's door
-from bridge.core.easee.observation_registry import DataType as DataType  # noqa: PLC0414 - part of this room's door
-from bridge.core.easee.observation_registry import ObservationSpec as ObservationSpec  # noqa: PLC0414 - likewise
 from bridge.core.easee.observation_registry import spec_of as spec_of  # noqa: PLC0414 - likewise
+from bridge.core.easee.observation_spec import DataType as DataType  # noqa: PLC0414 - part of this room's door
+from bridge.core.easee.observation_spec import ObservationSpec as ObservationSpec  # noqa: PLC0414 - likewise
 from bridge.core.records.observation import RawObservation
 from bridge.core.value_format import Value as Value  # noqa: PLC0414 - likewise
 from bridge.core.value_format import number, read_stamp

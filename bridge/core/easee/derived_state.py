@@ -25,6 +25,7 @@ from bridge.core.easee.enumerations import (
     OP_MODE,
     LedMode,
 )
+from bridge.core.easee.observation_spec import Visibility
 from bridge.core.value_format import Value
 
 OFFLINE = 0
@@ -185,6 +186,8 @@ class DerivedTopic:
         derive: Its value, or :data:`UNTOLD` while there is none.
         meaning: For the topic reference.
         values: Every value it can have besides None, as text.
+        title: What people read instead of its name.
+        visibility: How much of it a user wants to see.
     """
 
     name: str
@@ -192,6 +195,8 @@ class DerivedTopic:
     derive: Callable[[LatestValues], DerivedValue | Untold]
     meaning: str
     values: tuple[str, ...]
+    title: str
+    visibility: Visibility = Visibility.MAIN
 
 
 DERIVED: Final = (
@@ -201,6 +206,7 @@ DERIVED: Final = (
         _op_mode,
         "what the charger is doing; `awaiting_authorization` also for mode 2 with reason 55",
         tuple(OP_MODE.values()),
+        "Status",
     ),
     DerivedTopic(
         "no_current_reason",
@@ -208,6 +214,7 @@ DERIVED: Final = (
         _no_current_reason,
         "why there is no or less current",
         tuple(NO_CURRENT_REASON.values()),
+        "Reason for no current",
     ),
     DerivedTopic(
         "led",
@@ -215,9 +222,16 @@ DERIVED: Final = (
         _led(lambda mode: mode.meaning),
         "what the light strip means",
         tuple(dict.fromkeys(LED_MEANING.values())),
+        "Light strip",
     ),
     DerivedTopic(
-        "led_color", (roles.LED_MODE,), _led(lambda mode: mode.color), "its color", LED_COLORS
+        "led_color",
+        (roles.LED_MODE,),
+        _led(lambda mode: mode.color),
+        "its color",
+        LED_COLORS,
+        "Light strip color",
+        Visibility.RARE,
     ),
     DerivedTopic(
         "led_pattern",
@@ -225,6 +239,8 @@ DERIVED: Final = (
         _led(lambda mode: mode.pattern),
         "its motion",
         LED_PATTERNS,
+        "Light strip pattern",
+        Visibility.RARE,
     ),
     DerivedTopic(
         "awaiting_authorization",
@@ -232,6 +248,7 @@ DERIVED: Final = (
         _awaiting_authorization,
         "`true` while a car waits for permission",
         SWITCH_VALUES,
+        "Awaiting authorization",
     ),
     DerivedTopic(
         "access_mode",
@@ -239,6 +256,7 @@ DERIVED: Final = (
         _access_mode,
         "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
         ("open", "cloud_authorization", "local_authorization"),
+        "Access mode",
     ),
     DerivedTopic(
         "offline_policy",
@@ -246,6 +264,7 @@ DERIVED: Final = (
         _offline_policy,
         "who may charge while offline: `none`, `whitelist` or `allow_all`",
         ("none", "whitelist", "allow_all"),
+        "Offline policy",
     ),
 )
 

@@ -18,15 +18,10 @@ import msgspec
 
 from bridge.core.easee import rest_responses
 from bridge.core.easee.command_payloads import only_keys, read_press, refuse
-from bridge.core.easee.decode import (
-    REGISTRY,
-    Observation,
-    ObservationSpec,
-    decode,
-    spec_of,
-)
+from bridge.core.easee.decode import Observation, ObservationSpec, decode
 from bridge.core.easee.history import history
 from bridge.core.easee.json_fields import parse_json
+from bridge.core.easee.observation_registry import POLLED_IDS, spec_named, spec_of
 from bridge.core.easee.redaction import publishable, redact_auth_fields
 from bridge.core.easee.rest_requests import (
     CloudRequest,
@@ -52,7 +47,6 @@ from bridge.core.value_format import (
 )
 from bridge.errors import BridgeError, CloudRejected, DecodeError
 
-POLLED_IDS = tuple(sorted(REGISTRY))
 MAX_ROWS = 1000
 MAX_STORED = 5000
 NOT_FOUND = 404
@@ -180,9 +174,6 @@ def _sessions_params(value: object, now: Timestamp) -> QueryParams:
     return QueryParams(since, until, None, now.wall)
 
 
-_BY_NAME: Final = {spec.name: spec for spec in REGISTRY.values()}
-
-
 def _history_params(value: object, now: Timestamp) -> QueryParams:
     given, since, until = _period(
         value, now, DEFAULT_HISTORY_PERIOD, MAX_HISTORY_PERIOD, frozenset({"name"})
@@ -192,8 +183,9 @@ def _history_params(value: object, now: Timestamp) -> QueryParams:
 
 def _spec(name: object) -> ObservationSpec:
     """Find an observation by its name, by ``observation_<id>`` or by its id."""
-    if isinstance(name, str) and name in _BY_NAME:
-        return _BY_NAME[name]
+    known = spec_named(name) if isinstance(name, str) else None
+    if known is not None:
+        return known
     text = str(name).removeprefix("observation_")
     if not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
         refuse('"name" is the name of an observation, see the topic reference')

@@ -3,11 +3,9 @@
 import pytest
 
 from bridge.conventions.homeassistant.controls import CONTROLS, WITHOUT_CONTROL
-from bridge.conventions.homeassistant.entity_table import LEVELS, EntityVisibility
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.easee.observation_registry import REGISTRY
-
-BY_NAME = {spec.name: number for number, spec in REGISTRY.items()}
+from bridge.core.easee.observation_registry import spec_named
+from bridge.core.easee.observation_spec import Visibility
 
 
 def test_every_command_is_decided_on_once():
@@ -21,8 +19,9 @@ def test_a_control_shows_what_its_command_moves(command):
     """A switch that showed another observation than the one it sets would never flip."""
     control = CONTROLS[command]
     if control.shows:
-        assert BY_NAME[control.shows] in CATALOGUE[command].moves
-        assert LEVELS[control.shows] is not EntityVisibility.HIDDEN
+        shown = spec_named(control.shows)
+        assert shown.id in CATALOGUE[command].moves
+        assert shown.visibility is not Visibility.HIDDEN
     else:
         assert control.platform == "button"
 

@@ -7,7 +7,7 @@ import pytest
 from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, display_name, entities
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
-from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_registry import REGISTRY, spec_named
 from bridge.core.topics import Topics
 from bridge.settings import CommandSettings
 
@@ -154,7 +154,7 @@ def test_the_firmware_can_be_installed_only_where_it_may_be():
 )
 def test_names_are_spoken(name, said):
     """People see words, with the terminals and phases as they are printed."""
-    assert display_name(name) == said
+    assert display_name(spec_named(name)) == said
 
 
 def test_most_entities_wait_until_they_are_wanted():

@@ -1,30 +1,15 @@
-import pytest
-
+from bridge.core.easee import observation_registry
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import (
+    EVENT_IDS,
+    POLLED_IDS,
     REGISTRY,
     RETAINED_ONCE,
-    DataType,
-    snake_case,
+    spec_named,
     spec_of,
 )
+from bridge.core.easee.observation_spec import DataType
 from bridge.core.topics import is_topic_level
-
-
-@pytest.mark.parametrize(
-    ("vendor_name", "name"),
-    [
-        ("TotalPower", "total_power"),
-        ("InCurrentT3", "in_current_t3"),
-        ("ChargerOpMode", "charger_op_mode"),
-        ("InVoltageT1T2", "in_voltage_t1_t2"),
-        ("Enable3PhasesDeprecated", "enable3_phases_deprecated"),
-        ("CircuitMaxCurrentP1", "circuit_max_current_p1"),
-    ],
-)
-def test_names_follow_from_the_vendors(vendor_name, name):
-    """A topic's name is the vendor's name in snake_case, by one rule."""
-    assert snake_case(vendor_name) == name
 
 
 def test_names_are_distinct_levels():
@@ -45,19 +30,10 @@ def test_personal_data_is_marked():
     assert auth_field == {60, 129, 223}
 
 
-def test_every_row_says_why_it_is_personal_or_is_not():
-    """Each text was looked at by itself; a number has the common reason unless it is personal."""
-    texts = (DataType.STRING, DataType.POSITION, DataType.BINARY)
-    common = REGISTRY[109].privacy
-    for spec in REGISTRY.values():
-        assert spec.privacy
-        assert spec.kind not in texts or spec.privacy != common, spec.id
-    assert spec_of(300).privacy
-
-
 def test_what_was_retained_once_is_personal_now():
     """Only personal data is taken from the broker."""
-    assert all(REGISTRY[number].personal for number in RETAINED_ONCE)
+    assert RETAINED_ONCE == ("site_structure",)
+    assert all(spec_named(name).personal for name in RETAINED_ONCE)
 
 
 def test_every_row_is_described():
@@ -73,3 +49,24 @@ def test_unnamed_ids_are_published_by_number():
     assert spec_of(300) is spec
     assert REGISTRY[156].name == "observation_156"
     assert spec_of(109) is REGISTRY[109]
+
+
+def test_a_row_is_found_by_its_name():
+    """What a query names is found in the registry; what is not there is not invented."""
+    assert all(spec_named(spec.name) is spec for spec in REGISTRY.values())
+    assert spec_named("observation_300") is None
+
+
+def test_no_id_stands_twice():
+    """Of two rows with one id the later one would silently win."""
+    ids = [spec.id for spec in observation_registry._ROWS]
+
+    assert sorted(set(ids)) == sorted(ids) == list(POLLED_IDS)
+
+
+def test_an_event_is_one_of_those_that_are_described():
+    """A row can only name an event that has a topic and a schema."""
+    kinds = {spec.event for spec in REGISTRY.values()}
+
+    assert kinds == {"", "smart_button", "foreign_command", "error"}
+    assert {number for number, spec in REGISTRY.items() if spec.event} == EVENT_IDS
