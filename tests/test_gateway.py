@@ -538,7 +538,7 @@ async def test_values_go_over_their_own_connection_while_there_is_one():
 
 
 async def test_without_a_connection_of_their_own_values_go_with_everything_else():
-    """A lane that closes hands over what it had."""
+    """A value connection that closes hands over what it had."""
     values = [Publish(f"charger/x/state/{n}", b"1", telemetry=True) for n in range(5)]
     script = Script({StreamOpened: values})
     async with running(script) as outside:

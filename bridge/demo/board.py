@@ -10,7 +10,7 @@ NEWEST_COMMANDS = 5
 # With a car that is let in: here pausing, resuming and a limit have an effect.
 CONTROLLABLE = ("charging", "awaiting_start", "ready_to_charge")
 # A longer payload is a document; its fields are not for a table.
-LONGEST_VALUE = 6
+MAX_VALUE_LENGTH = 6
 NO_ANSWER_YET = "sent"
 
 
@@ -153,7 +153,7 @@ def _value(text: str) -> str:
     """Return the value of a command for showing."""
     value = _document(text).get("value", text)
     shown = value if isinstance(value, str) else json.dumps(value)
-    return shown if len(shown) <= LONGEST_VALUE and shown.isprintable() else "JSON"
+    return shown if len(shown) <= MAX_VALUE_LENGTH and shown.isprintable() else "JSON"
 
 
 def _headline(levels: list[str]) -> bool:

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.enumerations import LED_MEANING, NO_CURRENT_REASON, OP_MODE
-from bridge.demo.board import LONGEST_VALUE, Board, ChargerRow, CommandRow
+from bridge.demo.board import MAX_VALUE_LENGTH, Board, ChargerRow, CommandRow
 
 FRAMES_PER_S = 4
 GAP = "  "
@@ -165,7 +165,7 @@ def _answer(row: CommandRow, _frame: int) -> Text:
 COMMANDS: Final[tuple[Column[CommandRow], ...]] = (
     Column("charger", USUAL_SERIAL, 2, lambda row, _frame: Text(row.charger_id)),
     Column("command", _longest(CATALOGUE), 4, lambda row, _frame: Text(row.name)),
-    Column("value", LONGEST_VALUE, 1, lambda row, _frame: Text(row.value)),
+    Column("value", MAX_VALUE_LENGTH, 1, lambda row, _frame: Text(row.value)),
     Column("state", _longest(STATES), 3, _answer),
 )
 

@@ -372,7 +372,7 @@ async def test_hostile_properties_of_others_pass_through_a_real_broker(broker):
                 if number % 25 == 24:  # within our Receive Maximum
                     await it.message(number + 1)
                     for message in it.seen(MqttMessage)[-25:]:
-                        it.mqtt_client.acknowledge(message.receipt)
+                        it.mqtt_client.acknowledge(message.ack_token)
             other.publish(SET, b"good")
             message = await it.message(1_001)
 

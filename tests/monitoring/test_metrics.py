@@ -29,8 +29,8 @@ from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Histogram, M
 
 
 @pytest.fixture
-def tally():
-    """A tally that has counted nothing."""
+def metrics():
+    """Metrics that have counted nothing."""
     return Metrics(Topics())
 
 
@@ -48,7 +48,7 @@ def answer(**changes):
     return Publish(topic, json.dumps(document | changes).encode(), retained=False)
 
 
-def test_every_count_has_the_labels_of_its_row(tally):
+def test_every_count_has_the_labels_of_its_row(metrics):
     """Whatever is fed in, a metric has exactly the labels its table names."""
     raw = RawObservation("EH123456", 109, 4, "3", "2026-11-22T12:00:00Z")
     message = Publish("charger/bridge/state", b"online")
@@ -65,55 +65,55 @@ def test_every_count_has_the_labels_of_its_row(tally):
         CloudFailed(1, RateLimited("wait", retry_after_s=3.0)),
         CommandSaved("key", "waiting"),
     ):
-        tally.event(event)
+        metrics.event(event)
     for effect in (
         message,
         answer(),
         SendRequest(1, charger_list_request()),
         LogEntry("info", "a.b"),
     ):
-        tally.effect(effect)
-    assert {name: len(labels) for name, labels in tally.counts} == {
-        name: len(COUNTERS[name].labels) for name, _ in tally.counts
+        metrics.effect(effect)
+    assert {name: len(labels) for name, labels in metrics.counts} == {
+        name: len(COUNTERS[name].labels) for name, _ in metrics.counts
     }
-    assert tally.counts["observations", ("stream",)] == 2
-    assert tally.counts["mqtt_acknowledged", ("refused",)] == 1
-    assert tally.counts["mqtt_acknowledged", ("ok",)] == 3
-    assert tally.counts["cloud_rate_limited", ()] == 1
-    assert tally.counts["cloud_requests", ("charger_list",)] == 1
+    assert metrics.counts["observations", ("stream",)] == 2
+    assert metrics.counts["mqtt_acknowledged", ("refused",)] == 1
+    assert metrics.counts["mqtt_acknowledged", ("ok",)] == 3
+    assert metrics.counts["cloud_rate_limited", ()] == 1
+    assert metrics.counts["cloud_requests", ("charger_list",)] == 1
 
 
-def test_where_things_stand_follows_the_events(tally):
+def test_where_things_stand_follows_the_events(metrics):
     """Links, store and cloud are what was last said of them."""
-    tally.event(MqttConnected(session_present=True, protocol="5", receive_maximum=20))
-    tally.event(StreamOpened())
-    tally.event(StoreOpened(()))
-    tally.event(StoreMaintained(0.25, 1000))
-    tally.effect(Publish("charger/bridge/cloud", b"blocked"))
-    tally.effect(Publish("charger/bridge/health", b'{"chargers":2}'))
-    assert (tally.broker_up, tally.stream_up, tally.store_ok) == (True, True, True)
-    assert (tally.used_share, tally.free_bytes) == (0.25, 1000)
-    assert (tally.cloud, tally.health) == ("blocked", {"chargers": 2})
-    tally.event(MqttDisconnected("gone"))
-    tally.event(StreamClosed("gone"))
-    tally.event(StoreFailed("full", "make room"))
-    assert (tally.broker_up, tally.stream_up, tally.store_ok) == (False, False, False)
+    metrics.event(MqttConnected(session_present=True, protocol="5", receive_maximum=20))
+    metrics.event(StreamOpened())
+    metrics.event(StoreOpened(()))
+    metrics.event(StoreMaintained(0.25, 1000))
+    metrics.effect(Publish("charger/bridge/cloud", b"blocked"))
+    metrics.effect(Publish("charger/bridge/health", b'{"chargers":2}'))
+    assert (metrics.broker_up, metrics.stream_up, metrics.store_ok) == (True, True, True)
+    assert (metrics.used_share, metrics.free_bytes) == (0.25, 1000)
+    assert (metrics.cloud, metrics.health) == ("blocked", {"chargers": 2})
+    metrics.event(MqttDisconnected("gone"))
+    metrics.event(StreamClosed("gone"))
+    metrics.event(StoreFailed("full", "make room"))
+    assert (metrics.broker_up, metrics.stream_up, metrics.store_ok) == (False, False, False)
 
 
-def test_only_final_answers_count(tally):
+def test_only_final_answers_count(metrics):
     """An ``accepted`` is no end; its command is counted once, when it has one."""
-    tally.effect(answer(state="accepted", final=False))
-    assert not any(name == "answers" for name, _ in tally.counts)
-    tally.effect(answer())
-    assert tally.counts["answers", ("start", "confirmed", "")] == 1
-    assert tally.command_s.sum_s == pytest.approx(0.412)
+    metrics.effect(answer(state="accepted", final=False))
+    assert not any(name == "answers" for name, _ in metrics.counts)
+    metrics.effect(answer())
+    assert metrics.counts["answers", ("start", "confirmed", "")] == 1
+    assert metrics.command_s.sum_s == pytest.approx(0.412)
 
 
-def test_a_name_from_outside_is_no_label(tally):
+def test_a_name_from_outside_is_no_label(metrics):
     """Somebody who asks for a thousand unknown commands makes one series, not a thousand."""
     for number in range(1000):
-        tally.effect(answer(command=f"x{number}", state="refused", reason="unknown_command"))
-    assert tally.counts["answers", (UNKNOWN, "refused", "unknown_command")] == 1000
+        metrics.effect(answer(command=f"x{number}", state="refused", reason="unknown_command"))
+    assert metrics.counts["answers", (UNKNOWN, "refused", "unknown_command")] == 1000
 
 
 def test_a_histogram_is_cumulative():

@@ -98,7 +98,7 @@ class Broker:
         consumer_subscribed: The broker keeps a queue for it.
         consumer_back_s: When it subscribed last.
         wire: The gateway's connection as the broker sees it.
-        lane: Its connection for values.
+        value_connection: Its connection for values.
         connections: When each of the process that lives now was made.
     """
 
@@ -128,7 +128,7 @@ class Broker:
         self.consumer_subscribed = True
         self.consumer_back_s = 0.0
         self.wire: Wire | None = None
-        self.lane: Wire | None = None
+        self.value_connection: Wire | None = None
         self.connections: list[float] = []
         self._epochs = 0
         self._gone_s: float | None = None
@@ -161,9 +161,9 @@ class Broker:
         if not self.is_up:
             return
         self.is_up = False
-        if self.lane is not None:
-            lane, self.lane = self.lane, None
-            self._cut(lane, "the broker went away")
+        if self.value_connection is not None:
+            connection, self.value_connection = self.value_connection, None
+            self._cut(connection, "the broker went away")
         if self.wire is not None:
             wire, self.wire = self.wire, None
             self._cut(wire, "the broker went away")
@@ -251,8 +251,8 @@ class Broker:
     def gateway_died(self) -> None:
         """Take the end of the gateway's process: its socket closes."""
         self.connections.clear()
-        if self.lane is not None:
-            self.lane.open = False
+        if self.value_connection is not None:
+            self.value_connection.open = False
         wire, self.wire = self.wire, None
         if wire is not None:
             wire.open = False
@@ -284,7 +284,7 @@ class Broker:
 
     # -- the connection for values ---------------------------------------------------------------
 
-    def connect_lane(self) -> Wire:
+    def connect_values(self) -> Wire:
         """Take a connection for values; an older one is over for certain.
 
         Raises:
@@ -292,22 +292,22 @@ class Broker:
         """
         if not self.is_up:
             raise ConnectionLost("connection refused")
-        self.lane = Wire(0)
-        return self.lane
+        self.value_connection = Wire(0)
+        return self.value_connection
 
-    def up_lane(self, wire: Wire, messages: Sequence[Publish]) -> None:
+    def up_values(self, wire: Wire, messages: Sequence[Publish]) -> None:
         """Let values go up, in one piece or two; they may arrive although we gave it up."""
         cut = self._rng.randrange(len(messages))
         for piece in (messages[:cut], messages[cut:]):
             if piece:
-                self._up_lane(wire, piece)
+                self._up_values(wire, piece)
 
-    def _up_lane(self, wire: Wire, messages: Sequence[Publish]) -> None:
+    def _up_values(self, wire: Wire, messages: Sequence[Publish]) -> None:
         at_s = max(wire.up_s, self._timeline.now_s + wire.lag_s + self._rng.uniform(0.002, 0.05))
         wire.up_s = at_s
 
         def come() -> None:
-            if wire is self.lane and self.is_up:
+            if wire is self.value_connection and self.is_up:
                 acked = [(message, self._take_value(message)) for message in messages]
                 self._down(wire, lambda: wire.values_acked(acked))
 
@@ -319,10 +319,10 @@ class Broker:
             self._keep(message.topic, message.payload, retained=message.retained, local=True)
         return reason
 
-    def end_lane(self, reason: str) -> None:
+    def end_values(self, reason: str) -> None:
         """Let the gateway lose its connection for values; what is on the way may still come."""
-        if self.lane is not None:
-            self._cut(self.lane, reason)
+        if self.value_connection is not None:
+            self._cut(self.value_connection, reason)
 
     # -- what comes from the gateway -----------------------------------------------------------
 

@@ -68,7 +68,7 @@ class Disk:
     texts: dict[str, UnreadText] = field(default_factory=dict)
     has_consumer: bool = False
     tokens: StoredTokens = field(default_factory=StoredTokens)
-    roster: tuple[str, ...] = ()
+    charger_list: tuple[str, ...] = ()
     left: Mapping[str, datetime] = field(default_factory=dict)
     state: str = "ok"
     slow_s: float = 0.0

@@ -64,12 +64,12 @@ def _mqtt_late(sim: "Simulation", rng: random.Random) -> bool:
 
 def _values_drop(sim: "Simulation", rng: random.Random) -> bool:
     """End the connection for values, with something still on its way."""
-    lane = sim.broker.lane
-    if lane is None or not lane.open:
+    connection = sim.broker.value_connection
+    if connection is None or not connection.open:
         return False
-    lane.lag_s = rng.uniform(0.1, 10.0)
+    connection.lag_s = rng.uniform(0.1, 10.0)
     sim.touch(rng)
-    sim.timeline.later(rng.uniform(0.0, 1.0), lambda: sim.broker.end_lane("reset by peer"))
+    sim.timeline.later(rng.uniform(0.0, 1.0), lambda: sim.broker.end_values("reset by peer"))
     return True
 
 

@@ -9,7 +9,7 @@ from bridge.core.messages import AckToken, Publish
 from bridge.errors import ConnectionLost
 from tests.simulation.broker import RECEIVE_MAXIMUM, Broker, Wire
 from tests.simulation.engine import SimulatedClock
-from tests.simulation.lane import SimulatedLane
+from tests.simulation.value_connection import SimulatedValueConnection
 
 
 class SimulatedLink:
@@ -33,7 +33,7 @@ class SimulatedLink:
         self._lost: asyncio.Future[str] | None = None
         self._told_down = False
         self._closing = False
-        self._lane = SimulatedLane(broker, clock, emit)
+        self._value_connection = SimulatedValueConnection(broker, clock, emit)
 
     async def run(self) -> None:
         failed = 0
@@ -50,7 +50,7 @@ class SimulatedLink:
                 values = None
                 if self._broker.protocol == "5":
                     loop = asyncio.get_running_loop()
-                    values = loop.create_task(self._lane.run(), name="values")
+                    values = loop.create_task(self._value_connection.run(), name="values")
                 reason = await self._lost
                 if values is not None:
                     values.cancel()
@@ -87,7 +87,7 @@ class SimulatedLink:
         self._broker.up(wire, lambda: self._broker.received(wire, message))
 
     def publish_values(self, messages: Sequence[Publish]) -> None:
-        self._lane.publish(messages)
+        self._value_connection.publish(messages)
 
     def acknowledge(self, ack_token: AckToken) -> None:
         wire = self._wire

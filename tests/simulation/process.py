@@ -150,10 +150,10 @@ class Process:
             await self.store.close()
 
     def _started(self) -> Started:
-        return Started(self._disk.roster, left=self._disk.left)
+        return Started(self._disk.charger_list, left=self._disk.left)
 
     def _remember(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
-        self._disk.roster, self._disk.left = charger_ids, left
+        self._disk.charger_list, self._disk.left = charger_ids, left
 
 
 def _beat(_mono_s: float) -> None:

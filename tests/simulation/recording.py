@@ -47,7 +47,12 @@ class Recording:
         for one in requests:
             said = (one.life, one.method, one.path, one.body, round(one.sent_s, 6), one.status)
             self._requests.update(repr(said).encode())
-        for rows in (disk.reports, disk.commands, disk.texts, {"list": disk.roster, **disk.left}):
+        for rows in (
+            disk.reports,
+            disk.commands,
+            disk.texts,
+            {"list": disk.charger_list, **disk.left},
+        ):
             self._rows.update(repr(plain(rows)).encode())
         self._rows.update(str(disk.commits).encode())
 

@@ -10,7 +10,7 @@ from bridge.monitoring.metrics import Metrics
 
 
 def well():
-    """Make a tally of a bridge whose every part is at work."""
+    """Make the metrics of a bridge whose every part is at work."""
     metrics = Metrics(Topics())
     metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
     metrics.event(StoreOpened(()))

@@ -99,7 +99,7 @@ class Broker:
 
 @dataclass
 class Running:
-    """A lane that runs, and what it told."""
+    """A value connection that runs, and what it told."""
 
     value_connection: ValueConnection
     clock: SteppedClock
@@ -116,7 +116,7 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(broker: Broker, settings: MqttSettings = SETTINGS):
-    """Run a lane to a broker; both end with the block."""
+    """Run a value connection to a broker; both end with the block."""
     server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
     broker.address = server.sockets[0].getsockname()
     events, times_s, clock = [], [], SteppedClock()
@@ -291,7 +291,7 @@ async def test_the_brokers_own_keepalive_is_obeyed():
 
 
 async def test_a_broker_that_answers_with_nonsense_is_left():
-    """Malformed bytes end the connection, and the lane goes on."""
+    """Malformed bytes end the connection, and the value connection goes on."""
     broker = Broker(says=b"\x40\x01\x00")
     async with running(broker) as it:
         it.clock.runs.set()

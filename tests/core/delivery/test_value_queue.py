@@ -25,7 +25,7 @@ def boxes(window: int = 0) -> tuple[Outbox, ValueQueue]:
 
 
 def test_without_a_connection_of_their_own_values_go_over_the_main_one():
-    """Nothing waits for a lane that may never come."""
+    """Nothing waits for a value connection that may never come."""
     main, telemetry = boxes()
     telemetry.put(value("a", 1))
 
@@ -101,7 +101,7 @@ def test_no_more_is_in_flight_than_the_broker_takes():
 
 
 def test_a_topic_in_flight_on_the_main_connection_stays_there():
-    """A lane that opens takes what waits, not what is on its way or waits behind that."""
+    """A value connection that opens takes what waits, not what is in flight or behind that."""
     main, telemetry = boxes()
     for topic in ("a", "b"):
         telemetry.put(value(topic, 1))
@@ -119,7 +119,7 @@ def test_a_topic_in_flight_on_the_main_connection_stays_there():
 
 
 def test_other_retained_messages_stay_on_the_main_connection():
-    """Opening a lane moves values only."""
+    """Opening a value connection moves values only."""
     main, telemetry = boxes()
     main.put(Publish("charger/bridge/state", b"online"))
     telemetry.put(value("a", 1))
@@ -199,9 +199,9 @@ class TwoConnections(RuleBasedStateMachine):
         self.telemetry = ValueQueue(self.main)
         self.numbers = {}
         self.retained = {}
-        self.main_up = self.lane_up = False
-        self.main_pipe, self.lane_pipe, self.ghosts = deque(), deque(), deque()
-        self.main_acks, self.lane_acks = deque(), deque()
+        self.main_up = self.values_up = False
+        self.main_pipe, self.values_pipe, self.ghosts = deque(), deque(), deque()
+        self.main_acks, self.values_acks = deque(), deque()
 
     @rule(topic=st.sampled_from("abcd"))
     def measure(self, topic):
@@ -210,8 +210,8 @@ class TwoConnections(RuleBasedStateMachine):
 
     @rule()
     def flush(self):
-        if self.lane_up:
-            self.lane_pipe.extend(self.telemetry.take())
+        if self.values_up:
+            self.values_pipe.extend(self.telemetry.take())
         while self.main_up and (message := self.main.take()) is not None:
             self.main_pipe.append(message)
 
@@ -228,14 +228,14 @@ class TwoConnections(RuleBasedStateMachine):
     def broker_reads_main(self):
         self._read(self.main_pipe, self.main_acks)
 
-    @precondition(lambda self: self.lane_pipe)
+    @precondition(lambda self: self.values_pipe)
     @rule()
-    def broker_reads_lane(self):
-        self._read(self.lane_pipe, self.lane_acks)
+    def broker_reads_values(self):
+        self._read(self.values_pipe, self.values_acks)
 
     @precondition(lambda self: self.ghosts)
     @rule()
-    def broker_reads_what_a_lost_lane_left(self):
+    def broker_reads_what_a_lost_connection_left(self):
         self._read(self.ghosts, None)
 
     @precondition(lambda self: self.main_acks)
@@ -243,52 +243,52 @@ class TwoConnections(RuleBasedStateMachine):
     def main_ack(self):
         self.main.acked(self.main_acks.popleft())
 
-    @precondition(lambda self: self.lane_acks)
+    @precondition(lambda self: self.values_acks)
     @rule()
-    def lane_acks_of_one_read(self):
-        self.telemetry.acked(self.lane_acks)
-        self.lane_acks.clear()
+    def values_acks_of_one_read(self):
+        self.telemetry.acked(self.values_acks)
+        self.values_acks.clear()
 
-    @precondition(lambda self: self.lane_acks)
+    @precondition(lambda self: self.values_acks)
     @rule()
-    def lane_is_not_allowed_one(self):
+    def value_connection_is_not_allowed_one(self):
         """The broker refused what it read: nothing became of it."""
         self.telemetry.closed(in_doubt=True)
-        self.lane_up = False
-        self.telemetry.returned([self.lane_acks.pop()])
-        self.telemetry.acked(self.lane_acks)
-        self.lane_acks.clear()
-        self.ghosts.extend(self.lane_pipe)
-        self.lane_pipe.clear()
+        self.values_up = False
+        self.telemetry.returned([self.values_acks.pop()])
+        self.telemetry.acked(self.values_acks)
+        self.values_acks.clear()
+        self.ghosts.extend(self.values_pipe)
+        self.values_pipe.clear()
 
     @precondition(lambda self: not self.main_up)
     @rule()
     def main_connects(self):
         self.main_up = True
 
-    @precondition(lambda self: self.main_up and not self.lane_up)
+    @precondition(lambda self: self.main_up and not self.values_up)
     @rule(window=st.integers(1, 3))
-    def lane_opens(self, window):
+    def value_connection_opens(self, window):
         self.ghosts.clear()  # the broker ended the old one before it took the new one
-        self.lane_up = True
+        self.values_up = True
         self.telemetry.opened(window)
 
-    @precondition(lambda self: self.lane_up)
+    @precondition(lambda self: self.values_up)
     @rule()
-    def lane_is_lost(self):
-        self.lane_up = False
-        self.ghosts.extend(self.lane_pipe)
-        self.lane_pipe.clear()
-        self.lane_acks.clear()
+    def value_connection_is_lost(self):
+        self.values_up = False
+        self.ghosts.extend(self.values_pipe)
+        self.values_pipe.clear()
+        self.values_acks.clear()
         self.telemetry.closed(in_doubt=True)
 
-    @precondition(lambda self: not self.lane_up)
+    @precondition(lambda self: not self.values_up)
     @rule()
     def doubt_is_over(self):
         self.ghosts.clear()
         self.telemetry.closed(in_doubt=False)
 
-    @precondition(lambda self: self.main_up and not self.lane_up)
+    @precondition(lambda self: self.main_up and not self.values_up)
     @rule()
     def main_is_lost(self):
         self.main_up = False
@@ -306,18 +306,18 @@ class TwoConnections(RuleBasedStateMachine):
         """In the end the broker has the newest of everything."""
         if not self.main_up:
             self.main_connects()
-        if not self.lane_up:
+        if not self.values_up:
             self.doubt_is_over()
         for _ in range(20):
             self.flush()
             while self.main_pipe:
                 self.broker_reads_main()
-            while self.lane_pipe:
-                self.broker_reads_lane()
+            while self.values_pipe:
+                self.broker_reads_values()
             while self.main_acks:
                 self.main_ack()
-            if self.lane_acks:
-                self.lane_acks_of_one_read()
+            if self.values_acks:
+                self.values_acks_of_one_read()
         assert self.retained == self.numbers
 
 

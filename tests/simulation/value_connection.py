@@ -21,7 +21,7 @@ DOUBT_S = 1.5 * KEEPALIVE_S
 WINDOW = 100
 
 
-class SimulatedLane:
+class SimulatedValueConnection:
     """Values over a connection of their own, while the main one lasts."""
 
     def __init__(
@@ -40,7 +40,7 @@ class SimulatedLane:
             await self._clock.sleep(0.05)
             lost = asyncio.get_running_loop().create_future()
             try:
-                wire = self._broker.connect_lane()
+                wire = self._broker.connect_values()
             except ConnectionLost:
                 await self._clock.sleep(2.0)
                 continue
@@ -63,7 +63,7 @@ class SimulatedLane:
             return
         if messages:
             self._in_flight += messages
-            self._broker.up_lane(wire, messages)
+            self._broker.up_values(wire, messages)
 
     def _acked(self, acked: list[tuple[Publish, int]]) -> None:
         done = {id(message) for message, _ in acked}
