@@ -27,7 +27,7 @@ from bridge.adapters.state_files.private_file import (
     TOKEN_FILE,
 )
 from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
-from bridge.adapters.store.sqlite.store import SqliteStore
+from bridge.adapters.store.backends import backend_of
 from bridge.config.reload import change
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
@@ -115,7 +115,7 @@ async def serve(
     liveness = LivenessRegistry(clock)
     queue = queue or EventQueue()
     path, state_dir = Path(settings.store.path), Path(settings.state_dir)
-    store: Store = SqliteStore(path, max_mib=settings.store.max_mib, emit=queue.put)
+    store = backend_of(settings.store).store(settings.store, queue.put)
     try:
         opened, salt = await _open(store)
     except StoreLocked as error:

@@ -4,8 +4,9 @@ An adapter implements one of them; tests put a twin in its place. Adapters push 
 through the ``emit`` function they are given, which never blocks and never raises.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from bridge.core.easee.rest_requests import CloudRequest
@@ -17,7 +18,8 @@ from bridge.core.records.session_report import SessionReport
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.store_status import StoreContents, StoreUsage
+from bridge.core.store_status import StoreContents, StoreSpace, StoreUsage
+from bridge.settings import StoreSettings
 
 Emit = Callable[[Event], None]
 # Called with seconds: the caller will be heard of again within them, or is stuck.
@@ -278,6 +280,20 @@ class Store(Protocol):
         """
         ...
 
+    async def mark_pending(
+        self, *, since: datetime | None = None, charger_id: str | None = None
+    ) -> tuple[StoredReport, ...]:
+        """Owe stored reports again and return all that are owed by this, oldest first.
+
+        Args:
+            since: Only sessions that ended then or later.
+            charger_id: Only this charger's.
+
+        Raises:
+            StoreError: Nothing was changed.
+        """
+        ...
+
     async def reports(
         self,
         *,
@@ -326,4 +342,92 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what is queued and close."""
+        ...
+
+
+class StoreReader(Protocol):
+    """What a store holds, for the command line: read without disturbing a bridge that has it."""
+
+    def require(self) -> None:
+        """Go on if there is a store.
+
+        Raises:
+            StoreError: There is none.
+        """
+        ...
+
+    def reports(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        charger_id: str | None = None,
+    ) -> Iterator[StoredReport]:
+        """Read stored reports, oldest end first.
+
+        Args:
+            since: Only sessions that ended then or later.
+            until: Only sessions that ended before.
+            charger_id: Only this charger's.
+
+        Raises:
+            StoreError: There is no store, or it cannot be read.
+        """
+        ...
+
+    def texts(self) -> tuple[UnreadText, ...]:
+        """Read the texts that should be sessions, oldest first.
+
+        Raises:
+            StoreError: There is no store, or it cannot be read.
+        """
+        ...
+
+    def decisions(self, most: int) -> tuple[tuple[str, str, str, str], ...]:
+        """Read what became of the newest commands: arrival, charger, command and state of each.
+
+        Args:
+            most: At most so many, newest first.
+
+        Raises:
+            StoreError: There is no store, or it cannot be read.
+        """
+        ...
+
+    def tag_hash_key(self) -> bytes | None:
+        """Return the key that hashes of tags are made with; None when there is none yet."""
+        ...
+
+    def space(self) -> StoreSpace:
+        """Say how much room the store takes and has.
+
+        Raises:
+            StoreError: It cannot be looked at.
+            OSError: Likewise.
+        """
+        ...
+
+    def files(self) -> tuple[Path, ...]:
+        """List the files of the store that exist; only their owner may read them."""
+        ...
+
+    def obstacle(self) -> str | None:
+        """Say what would keep the store from being opened, without creating anything."""
+        ...
+
+
+class StoreBackend(Protocol):
+    """A kind of store, as the configuration names one."""
+
+    def store(self, settings: StoreSettings, emit: Emit) -> Store:
+        """Make the store; nothing is opened yet.
+
+        Args:
+            settings: Where it is and how large it may become.
+            emit: Takes ``StoreFailed`` and ``StoreOpened`` while it is in use.
+        """
+        ...
+
+    def reader(self, settings: StoreSettings) -> StoreReader:
+        """Make a reader of the store, which need not exist."""
         ...

@@ -152,6 +152,11 @@ class StoreSettings:
     max_mib: int = 64
     keep_days: int = 90
 
+    @property
+    def kind(self) -> str:
+        """Which store it is, of those in :mod:`bridge.adapters.store.backends`."""
+        return "sqlite"
+
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:

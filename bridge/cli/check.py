@@ -1,7 +1,6 @@
 """What ``check`` looks at besides the configuration: the store's place, the cloud, the broker."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,27 +10,26 @@ from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.mqtt.client import check_connection
 from bridge.adapters.mqtt.tls import client_context
 from bridge.adapters.state_files.plain_file import kind, reason
-from bridge.adapters.state_files.private_file import OUR_FILES
-from bridge.adapters.store.sqlite.database_file import require_files
+from bridge.adapters.state_files.private_file import OUR_FILES, TOKEN_FILE
+from bridge.adapters.store.backends import backend_of
 from bridge.core.topics import Topics
-from bridge.errors import AuthFailed, BridgeError, ConnectionLost, StoreError
-from bridge.settings import Settings, TlsSettings
+from bridge.errors import AuthFailed, BridgeError, ConnectionLost
+from bridge.settings import Settings, StoreSettings, TlsSettings
 
 
-def store_problem(path: Path) -> str | None:
-    """Say what would keep the store from being opened, without creating anything."""
-    if path.is_dir():
-        return f"{path} is a folder; name a file in it"
-    try:
-        require_files(path)
-    except StoreError as error:
-        return f"{error}; {error.hint}"
-    for beside in (path.with_name(name) for name in OUR_FILES):
+def store_problem(store: StoreSettings, state_dir: Path) -> str | None:
+    """Say what would keep the store from being opened, without creating anything.
+
+    Args:
+        store: Where it is.
+        state_dir: Where other small files are.
+    """
+    if obstacle := backend_of(store).reader(store).obstacle():
+        return obstacle
+    for beside in (state_dir / name for name in OUR_FILES):
         if found := kind(beside):
             return f"{beside} is {found}; remove it"
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        return f"no permission to read and write {path} for uid {os.geteuid()}"
-    return folder_problem(path)
+    return folder_problem(state_dir / TOKEN_FILE)
 
 
 def folder_problem(path: Path) -> str | None:

@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import platform
-import shutil
 import stat
 import sys
 import zipfile
@@ -30,7 +29,7 @@ from bridge.adapters.easee.clock_skew import clock_skew_s
 from bridge.adapters.mqtt.client import check_connection, read_retained
 from bridge.adapters.state_files.plain_file import open_plain
 from bridge.adapters.state_files.private_file import TOKEN_FILE
-from bridge.adapters.store.sqlite.store import read_decisions, read_reports
+from bridge.adapters.store.backends import backend_of
 from bridge.cli.diagnosis import OTHERS, DiagnosticData, Finding, Severity, StoreFacts, findings
 from bridge.config.keys import KEYS
 from bridge.core.topics import Topics
@@ -103,23 +102,22 @@ def _store(settings: Settings) -> tuple[StoreFacts, str]:
     Raises:
         StoreError, OSError: It cannot be read.
     """
-    path = Path(settings.store.path)
+    reader = backend_of(settings.store).reader(settings.store)
     reports = owed = 0
-    for stored in read_reports(path):
+    for stored in reader.reports():
         reports += 1
         owed += not stored.settled
-    beside = (path, path.with_name(f"{path.name}-wal"))
+    space = reader.space()
     facts = StoreFacts(
-        used_bytes=sum(each.stat().st_size for each in beside if each.exists()),
+        used_bytes=space.used_bytes,
         quota_bytes=settings.store.max_mib * MIB,
-        free_bytes=shutil.disk_usage(path.parent).free,
+        free_bytes=space.free_bytes,
         reports=reports,
         owed=owed,
-        mode=stat.S_IMODE(path.stat().st_mode),
+        mode=space.mode,
     )
-    return facts, "".join(
-        f"{' '.join(decision)}\n" for decision in read_decisions(path, NEWEST_DECISIONS)
-    )
+    decisions = reader.decisions(NEWEST_DECISIONS)
+    return facts, "".join(f"{' '.join(decision)}\n" for decision in decisions)
 
 
 def _ask(settings: Settings, path: str) -> str:
@@ -134,9 +132,8 @@ def _ask(settings: Settings, path: str) -> str:
 
 def _open_files(settings: Settings) -> dict[str, int]:
     """Find what holds secrets or tags and is open to others."""
-    store = Path(settings.store.path)
-    beside = store.parent.glob(f"{store.name}*") if store.parent.is_dir() else ()
-    files = (*beside, Path(settings.state_dir) / TOKEN_FILE)
+    own = backend_of(settings.store).reader(settings.store).files()
+    files = (*own, Path(settings.state_dir) / TOKEN_FILE)
     modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in files if path.is_file()}
     return {path: mode for path, mode in modes.items() if mode & OTHERS}
 

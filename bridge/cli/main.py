@@ -148,7 +148,8 @@ def _prepare(arguments: Arguments, *, quiet: bool) -> Loaded:
 
     loaded = _load(arguments, quiet=quiet)
     settings = loaded.settings
-    store, tls = store_problem(Path(settings.store.path)), tls_problem(settings.mqtt.tls)
+    store = store_problem(settings.store, Path(settings.state_dir))
+    tls = tls_problem(settings.mqtt.tls)
     problems = ((f"store.path: {store}",) if store else ()) + ((tls,) if tls else ())
     if problems:
         raise ConfigError(problems)

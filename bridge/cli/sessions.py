@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from bridge.adapters.store.sqlite.salt_file import read_salt
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports, read_texts
+from bridge.adapters.store.backends import backend_of
 from bridge.core.easee.redaction import shown as shown_text
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.records.stored_report import StoredReport
@@ -27,7 +26,8 @@ from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.report_merge import report_document
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
-from bridge.errors import StoreError, StoreLocked
+from bridge.errors import StoreLocked
+from bridge.ports import StoreReader
 from bridge.settings import Settings
 
 LIST_COLUMNS = "{:<24} {:<20} {:>10} {:>8}  {:<20} {:<8}  {}"
@@ -70,8 +70,11 @@ def _serial(text: str) -> str:
 
 
 def _stored(settings: Settings, arguments: argparse.Namespace) -> Iterator[StoredReport]:
-    path = Path(settings.store.path)
-    return read_reports(path, since=arguments.since, charger_id=arguments.charger)
+    return _reader(settings).reports(since=arguments.since, charger_id=arguments.charger)
+
+
+def _reader(settings: Settings) -> StoreReader:
+    return backend_of(settings.store).reader(settings.store)
 
 
 def _list(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -91,7 +94,7 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _unread(settings: Settings, arguments: argparse.Namespace) -> Iterator[UnreadText]:
-    for text in read_texts(Path(settings.store.path)):
+    for text in _reader(settings).texts():
         is_wanted = arguments.charger in (None, text.charger_id)
         if is_wanted and (arguments.since is None or text.received_at >= arguments.since):
             yield text
@@ -111,7 +114,7 @@ def _state(stored: StoredReport) -> str:
 
 def _export(settings: Settings, arguments: argparse.Namespace) -> int:
     personal_data = settings.publish.personal_data
-    salt = None if personal_data else read_salt(Path(settings.store.path)) or b""
+    salt = None if personal_data else _reader(settings).tag_hash_key() or b""
     documents = (_document(stored, salt) for stored in _stored(settings, arguments))
     text = _csv(documents) if arguments.format == "csv" else _json(documents)
     with _output(arguments.output) as stream:
@@ -196,10 +199,8 @@ def _output(path: Path | None) -> Iterator[TextIO]:
 
 
 def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
-    path = Path(settings.store.path)
-    if not path.exists():
-        raise StoreError(f"there is no store at {path}", hint="check store.path")
-    store = SqliteStore(path, max_mib=settings.store.max_mib)
+    _reader(settings).require()
+    store = backend_of(settings.store).store(settings.store, lambda _event: None)
 
     async def owe() -> int:
         try:
@@ -214,7 +215,7 @@ def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
             hint = f"ask the running bridge: publish {payload} to {topic}"
             raise StoreLocked(str(error), hint=hint) from error
         try:
-            owed = await store.mark_owed(since=arguments.since, charger_id=arguments.charger)
+            owed = await store.mark_pending(since=arguments.since, charger_id=arguments.charger)
         finally:
             await store.close()
         return len(owed)

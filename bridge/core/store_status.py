@@ -47,6 +47,21 @@ class StoreUsage:
     kept: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSpace:
+    """How much room a store takes and has, seen from outside.
+
+    Attributes:
+        used_bytes: Its size.
+        free_bytes: What its filesystem has left.
+        mode: Permissions of its file.
+    """
+
+    used_bytes: int
+    free_bytes: int
+    mode: int
+
+
 def store_opened(opened: StoreContents, *, again: bool = False) -> StoreOpened:
     """Return the event that tells the core.
 

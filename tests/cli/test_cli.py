@@ -44,6 +44,7 @@ from bridge.settings import (
     LogSettings,
     Secret,
     Settings,
+    StoreSettings,
 )
 from bridge.simulator.scenario import Scenario
 from tests.intruders import INTRUDERS, place
@@ -298,12 +299,15 @@ def test_the_store_is_checked_without_being_made(tmp_path):
     """A folder, a file in the way: told before the gateway starts."""
     (tmp_path / "file").write_text("")
 
-    assert store_problem(tmp_path / "new" / "er" / "b.db") is None
-    assert store_problem(tmp_path / "file") is None
-    assert "is a folder" in (store_problem(tmp_path) or "")
-    assert "is not a folder" in (store_problem(tmp_path / "file" / "b.db") or "")
+    def problem(path: Path) -> str:
+        return store_problem(StoreSettings(str(path)), path.parent) or ""
+
+    assert problem(tmp_path / "new" / "er" / "b.db") == ""
+    assert problem(tmp_path / "file") == ""
+    assert "is a folder" in problem(tmp_path)
+    assert "is not a folder" in problem(tmp_path / "file" / "b.db")
     (tmp_path / "link").symlink_to(tmp_path / "file")
-    assert "is a link" in (store_problem(tmp_path / "link") or "")
+    assert "is a link" in problem(tmp_path / "link")
 
 
 # What each file of a configuration that uses all of them is called.

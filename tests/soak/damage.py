@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.salt_file import salt_file
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.command_row import CommandRow
 from bridge.core.store_status import StoreContents
 from tests.soak.disk import Disk
@@ -152,7 +153,7 @@ async def judge(path: Path, life: Life, salt: bytes) -> tuple[list[str], str]:
         took_s = time.perf_counter() - began_s
         if took_s > START_TIMEOUT_S:
             wrong.append(f"opening took {took_s:.1f} s")
-        held: dict[str, State] = {row.key: row for row in read_reports(path)}
+        held: dict[str, State] = {row.key: row for row in SqliteReader(path).reports()}
         held |= {row.key: row for row in opened.commands}
         fresh, _ = await store.save(report_of(NEW))
     finally:

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.reader import SqliteReader
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.events import Event, StoreFailed, StoreOpened
 from bridge.errors import StoreError
 from tests.soak.disk import SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, Disk, watched
@@ -80,7 +81,7 @@ async def live(disk: Disk, path: Path, fault: Fault) -> list[str]:
     fresh = await _fresh(store)
     await store.close()
     opened = await store.open()
-    held = {row.key for row in read_reports(path)}
+    held = {row.key for row in SqliteReader(path).reports()}
     known = {row.key: row for row in opened.commands}
     await store.close()
     wrong = [f"{key} was told and is gone" for key in {*reports, fresh} - held]

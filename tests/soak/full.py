@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.reader import SqliteReader
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.events import Event, StoreFailed, StoreOpened
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
@@ -133,7 +134,8 @@ async def torment(folder: Path) -> tuple[list[str], str]:
     opened = await store.open()
     await store.close()
     problems += [
-        f"{key} was told and is gone" for key in told - {r.key for r in read_reports(path)}
+        f"{key} was told and is gone"
+        for key in told - {r.key for r in SqliteReader(path).reports()}
     ]
     if opened.problems:
         problems.append("the store is damaged")
@@ -149,7 +151,7 @@ async def _owed(store: SqliteStore, path: Path) -> tuple[StoredReport, ...]:
     try:
         return (await store.open()).owed
     except StoreError:
-        return tuple(read_reports(path))
+        return tuple(SqliteReader(path).reports())
 
 
 def main() -> int:

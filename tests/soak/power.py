@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.report_rows import to_row
 from bridge.adapters.store.sqlite.salt_file import salt_file
 from bridge.adapters.store.sqlite.schema import (
@@ -27,7 +28,7 @@ from bridge.adapters.store.sqlite.schema import (
     REPORT_WIDTH_1,
     digest_of,
 )
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.stored_report import StoredReport
 from tests.soak.disk import Disk, Platter, watched
@@ -187,7 +188,7 @@ async def check(folder: Path, life: Life, writes: int) -> list[str]:
     store = SqliteStore(path, max_mib=MAX_MIB, floor_bytes=0)
     opened = await store.open()
     try:
-        held: dict[str, State] = {row.key: row for row in read_reports(path)}
+        held: dict[str, State] = {row.key: row for row in SqliteReader(path).reports()}
         held |= {row.key: row for row in opened.commands}
     finally:
         await store.close()
@@ -310,7 +311,7 @@ async def _as_found(folder: Path) -> dict[str, History]:
     store = SqliteStore(path, max_mib=MAX_MIB, floor_bytes=0)
     opened = await store.open()
     found: dict[str, History] = {}
-    for row in (*read_reports(path), *opened.commands):
+    for row in (*SqliteReader(path).reports(), *opened.commands):
         history = found.setdefault(row.key, History())
         history.told = [0 for _ in (history.ask(row),)]
     await store.close()

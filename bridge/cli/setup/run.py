@@ -141,7 +141,7 @@ class Setup:
         if problem := _place_problem(self.config):
             problems.append(f"--config: {problem}")
         store = Path(answers.get("store.path") or StoreSettings().path)
-        if problem := store_problem(store):
+        if problem := store_problem(StoreSettings(str(store)), store.parent):
             problems.append(f"store.path: {problem}; name another place with --store")
         if self.arguments.service and (why := self._unit_obstacle(store)):
             problems.append(f"--service: {why}")

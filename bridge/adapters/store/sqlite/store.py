@@ -16,18 +16,17 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar, cast
-from urllib.parse import quote
 
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
-from bridge.adapters.store.sqlite.database_file import BUSY_TIMEOUT_S, require_files, translated
 from bridge.adapters.store.sqlite.opening import read_contents
 from bridge.adapters.store.sqlite.quota import FLOOR_BYTES, MIB, Quota
+from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.salt_file import keep_salt, read_salt
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES, lenient_text
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES
 from bridge.adapters.store.sqlite.worker import FIRST_RETRY_S, Priority, Worker
 from bridge.core.events import Event
 from bridge.core.records.command_row import CommandRow
@@ -169,7 +168,7 @@ class SqliteStore:
         """
         await self._ask(lambda db: text_rows.forget(db, keys))
 
-    async def mark_owed(
+    async def mark_pending(
         self, *, since: datetime | None = None, charger_id: str | None = None
     ) -> tuple[StoredReport, ...]:
         """Owe stored reports again and return all that are owed by this, oldest first.
@@ -200,7 +199,8 @@ class SqliteStore:
             raise _not_open()
 
         def read() -> tuple[StoredReport, ...]:
-            found = read_reports(self._path, since=since, until=until, charger_id=charger_id)
+            reader = SqliteReader(self._path)
+            found = reader.reports(since=since, until=until, charger_id=charger_id)
             with contextlib.closing(found):
                 return tuple(itertools.islice(found, max(0, limit)))
 
@@ -254,82 +254,3 @@ class SqliteStore:
 
 def _not_open() -> StoreError:
     return StoreError("the store is not open", hint="see why it could not be opened")
-
-
-def read_decisions(path: Path, most: int) -> list[tuple[str, str, str, str]]:
-    """Read what became of the newest commands, while a bridge may be running.
-
-    Args:
-        path: The store's file.
-        most: At most so many.
-
-    Returns:
-        Arrival, charger, command and state of each, newest first.
-
-    Raises:
-        StoreError: There is no store, or it cannot be read.
-    """
-    with _reading(path) as db:
-        if db.execute("PRAGMA user_version").fetchone()[0] <= 1:
-            return []  # made before commands were kept
-        return db.execute(
-            "SELECT received_at, charger_id, command, state FROM command"
-            " ORDER BY received_at DESC LIMIT ?",
-            (most,),
-        ).fetchall()
-
-
-def read_reports(
-    path: Path,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    charger_id: str | None = None,
-) -> Generator[StoredReport, None, None]:
-    """Read stored reports, oldest first, while a bridge may be running.
-
-    Args:
-        path: The store's file.
-        since: Only sessions that ended then or later.
-        until: Only sessions that ended before.
-        charger_id: Only this charger's.
-
-    Raises:
-        StoreError: There is no store, or it cannot be read.
-    """
-    with _reading(path) as db:
-        yield from report_rows.select(db, since=since, until=until, charger_id=charger_id)
-
-
-def read_texts(path: Path) -> tuple[UnreadText, ...]:
-    """Read the texts that should be sessions, oldest first, while a bridge may be running.
-
-    Args:
-        path: The store's file.
-
-    Raises:
-        StoreError: There is no store, or it cannot be read.
-    """
-    with _reading(path) as db:
-        if db.execute("PRAGMA user_version").fetchone()[0] <= report_rows.VERSION_2:
-            return ()  # made before texts were kept
-        return text_rows.read_all(db)
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
-    """Open the store for reading only.
-
-    Raises:
-        StoreError: There is no store, or it cannot be read.
-    """
-    if not path.exists():
-        raise StoreError(f"there is no store at {path}", hint="check store.path")
-    require_files(path, follow=True)
-    try:
-        uri = f"file:{quote(str(path))}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
-            db.text_factory = lenient_text
-            yield db
-    except sqlite3.Error as exc:
-        raise translated(exc) from exc

@@ -9,49 +9,21 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from bridge.adapters.store.sqlite import worker as worker_module
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
-from bridge.core.records.command_row import CommandRow
-from bridge.core.records.session_report import SessionReport
+from bridge.adapters.store.sqlite.reader import SqliteReader
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.stored_report import StoredReport
 from bridge.errors import StoreError, StoreFull, StoreLocked
+from tests.adapters.store.rows import HOUR, NOON, REPORT, TAG, command, numbered
 
 pytestmark = pytest.mark.anyio
 
-NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-TAG = "04E1B2C3D4"
 FILES = {f"bridge.db{suffix}" for suffix in ("", "-wal", "-shm", ".lock", ".salt")}
-
-REPORT = SessionReport(
-    charger_id="EH123456",
-    session_id=435,
-    started_at=NOON,
-    ended_at=NOON + HOUR,
-    energy_kwh=0.411273,
-    meter_start_kwh=1277.872637,
-    meter_stop_kwh=1278.0,
-    auth_reason=3,
-    auth=TAG,
-    source="stream",
-    measured_at=NOON + HOUR,
-    received_at=NOON + HOUR,
-)
-
-
-def numbered(number: int, charger_id: str = "EH123456") -> SessionReport:
-    """Make the report of a session that ended ``number`` minutes after noon."""
-    return replace(
-        REPORT,
-        charger_id=charger_id,
-        session_id=number,
-        ended_at=NOON + timedelta(minutes=number),
-    )
 
 
 @pytest.fixture
@@ -240,33 +212,10 @@ async def test_published_reports_can_be_owed_again(path):
             row, _ = await store.save(report)
             await store.mark_published(row.key, 1)
             await store.settle(((row.key, 1),))
-        again = await store.mark_owed(since=NOON + timedelta(minutes=5), charger_id="EH123456")
+        again = await store.mark_pending(since=NOON + timedelta(minutes=5), charger_id="EH123456")
         assert again == (StoredReport("EH123456-5", 1, numbered(5)),)
         assert (await store.open()).owed == again
-        assert len(await store.mark_owed()) == 3
-
-
-async def test_reports_can_be_read_while_the_bridge_runs_and_after_it_was_killed(path):
-    """`sessions list` needs neither the lock nor a clean end."""
-    async with opened(path) as store:
-        await store.save(numbered(2))
-        await store.save(numbered(1, "EH000002"))
-        rows = list(read_reports(path))
-        assert [row.report.session_id for row in rows] == [1, 2]
-        assert [r.key for r in read_reports(path, charger_id="EH123456")] == ["EH123456-2"]
-        assert list(read_reports(path, since=NOON + HOUR)) == []
-
-    assert list(read_reports(path)) == rows
-
-
-async def test_reading_what_is_no_store_says_so(tmp_path):
-    """A missing or foreign file is a StoreError with a hint."""
-    text = tmp_path / "text"
-    text.write_text("no database, but long enough to be looked at" * 20)
-    for path in (tmp_path / "missing.db", text):
-        with pytest.raises(StoreError) as caught:
-            list(read_reports(path))
-        assert caught.value.hint
+        assert len(await store.mark_pending()) == 3
 
 
 async def test_the_salt_is_made_once(path, tmp_path):
@@ -440,7 +389,7 @@ async def test_settled_reports_make_room_before_anything_is_refused(path):
             if first > 100:
                 await store.settle(tuple((f"EH123456-{n}", 1) for n in numbers))
         assert (await store.usage()).used_share < 1.0
-        kept = [row.report.session_id for row in read_reports(path)]
+        kept = [row.report.session_id for row in SqliteReader(path).reports()]
 
     assert kept[:150] == list(range(150))
     assert kept[150] > 150
@@ -462,7 +411,7 @@ async def test_only_what_is_settled_and_old_is_forgotten(path):
         assert await store.forget(**limits) == 0
         opened_again = await store.open()
 
-    assert [row.key for row in read_reports(path)] == ["EH123456-2", "EH123456-3"]
+    assert [row.key for row in SqliteReader(path).reports()] == ["EH123456-2", "EH123456-3"]
     assert [row.key for row in opened_again.owed] == ["EH123456-2"]
     assert [row.key for row in opened_again.commands] == ["1", "3"]
 
@@ -494,32 +443,16 @@ async def test_what_a_charger_said_last_is_no_news_after_years(path, last):
                 row, _ = await store.save(report)
                 await store.settle(((row.key, 1),))
         await store.forget(settled_before=NOON + timedelta(days=999), commands_before=NOON)
-        kept = [(row.report.charger_id, row.report.session_id) for row in read_reports(path)]
-        told = [await store.save(row.report) for row in read_reports(path)]
+        kept = [
+            (row.report.charger_id, row.report.session_id) for row in SqliteReader(path).reports()
+        ]
+        told = [await store.save(row.report) for row in SqliteReader(path).reports()]
 
     assert sorted(kept) == [(one, number) for one in chargers for number in sorted({last, 3})]
     assert all(row.settled and not changed for row, changed in told)
 
 
 # -- commands and queries -------------------------------------------------------------------------
-
-
-def command(number: int, *, answer: bytes = b"", received_at: datetime = NOON) -> CommandRow:
-    """Make a command's row."""
-    expires_at = received_at + timedelta(minutes=1)
-    return CommandRow(
-        key=str(number),
-        charger_id="EH123456",
-        command="start",
-        name=f"id-{number}",
-        digest="d" * 64,
-        state="confirmed" if answer else "waiting",
-        received_at=received_at,
-        expires_at=expires_at,
-        body=b'{"value":true}',
-        answer=answer,
-        flash=number % 2 == 0,
-    )
 
 
 async def test_commands_come_back_as_they_were_left(path):

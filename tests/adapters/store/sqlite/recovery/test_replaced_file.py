@@ -9,8 +9,9 @@ import pytest
 from bridge.adapters.state_files.plain_file import kind
 from bridge.adapters.store.sqlite.database_file import identity, open_file
 from bridge.adapters.store.sqlite.quota import Quota
+from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.recovery.replaced_file import rewrite_under_name
-from bridge.adapters.store.sqlite.store import SqliteStore, read_reports
+from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.errors import StoreError
 from tests.intruders import INTRUDERS, place
@@ -33,7 +34,7 @@ def store_of(path, events):
 
 def numbers(path):
     """Return the sessions that are found under the store's name."""
-    return sorted(row.report.session_id for row in read_reports(path))
+    return sorted(row.report.session_id for row in SqliteReader(path).reports())
 
 
 def remove(path):

@@ -1,0 +1,16 @@
+"""The stores that can be configured. Everything else knows only their protocols."""
+
+from collections.abc import Callable
+from typing import Final
+
+from bridge.adapters.store.sqlite.backend import SqliteBackend
+from bridge.ports import StoreBackend
+from bridge.settings import StoreSettings
+
+# By :attr:`bridge.settings.StoreSettings.kind`.
+BACKENDS: Final[dict[str, Callable[[], StoreBackend]]] = {"sqlite": SqliteBackend}
+
+
+def backend_of(settings: StoreSettings) -> StoreBackend:
+    """Return the backend that the configuration names."""
+    return BACKENDS[settings.kind]()
