@@ -111,8 +111,6 @@ MAX_BULK_BATCH = 200
 BUSY_DIVISOR = 8
 # So many events of the stream are a few milliseconds' work: more need not be read yet.
 BULK_HIGH_WATER = 4
-# paho keeps what it is handed until the broker acknowledges; its memory is not our queue.
-WINDOW = 20
 FLUSH_TIMEOUT_S = 2.0
 # How long values wait that are held back for their readers' sake.
 PACED_S = 0.01
@@ -229,7 +227,7 @@ class EventLoop:
         self._source = source
         self._store = store
         self._clock = clock
-        self._outbox = Outbox(WINDOW)
+        self._outbox = Outbox()
         self._values = ValueQueue(self._outbox)
         self._bucket = TokenBucket(BURST, 0.0)
         self._is_paced = False

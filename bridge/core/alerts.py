@@ -23,6 +23,8 @@ ADVICE: Final = frozenset(
         "session_clock",
     }
 )
+# An alert names so many of what it is about, and counts the rest.
+MAX_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

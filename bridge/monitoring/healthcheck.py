@@ -16,6 +16,7 @@ from bridge.adapters.state_files.plain_file import open_plain, read_plain
 from bridge.ports import Clock
 
 ALIVE_FILE = "alive"
+MAX_BEAT_BYTES = 32
 # Nine beats. A gateway that is stuck has ended itself before (bridge.monitoring.watchdog).
 OLDEST_S = 95.0
 
@@ -44,7 +45,7 @@ def beat(path: Path, mono_s: float) -> bool:
 def verdict(path: Path, clock: Clock) -> str | None:
     """Say what is wrong, or None when the last beat is young enough."""
     try:
-        age_s = clock.now().mono_s - float(read_plain(path, 32))
+        age_s = clock.now().mono_s - float(read_plain(path, MAX_BEAT_BYTES))
     except OSError as error:
         return f"no beat in {path}: {error.strerror}"
     except ValueError:

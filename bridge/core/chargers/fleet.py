@@ -18,6 +18,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import cast
 
+from bridge.core.alerts import MAX_NAMED
 from bridge.core.changes import ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
@@ -39,7 +40,6 @@ from bridge.core.value_format import read_stamp
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
 
-NAMED_IN_ALERT = 10
 # What is known of the time may differ by so much and be the same; a Date has whole seconds.
 SAME_TIME_S = 5.0
 # Nearly all observations are none of these, and nobody else need look at them.
@@ -360,9 +360,7 @@ class ChargerRegistry:
         if not self._undecodable:
             yield from self._status.alerts.clear("undecodable")
             return
-        named = [f"{charger}/{number}" for charger, number in sorted(self._undecodable)][
-            :NAMED_IN_ALERT
-        ]
+        named = [f"{charger}/{number}" for charger, number in sorted(self._undecodable)][:MAX_NAMED]
         more = len(self._undecodable) - len(named)
         yield from self._status.alerts.raise_(
             "undecodable",

@@ -12,7 +12,7 @@ Rules:
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
-from bridge.core.alerts import Alerts
+from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.chargers.departures import UNNAMED_BELOW, Departures
 from bridge.core.chargers.fleet import Charger
 from bridge.core.domain_events import (
@@ -33,8 +33,6 @@ from bridge.core.effects import LogEntry, SaveChargerList, Subscribe
 from bridge.core.events import Started
 from bridge.core.records.moment import Timestamp
 from bridge.core.value_format import iso_utc
-
-NAMED_IN_ALERT = 10
 
 
 class Roster:
@@ -168,7 +166,7 @@ class Roster:
         said += [
             f"{charger_id} left the account: it is offline, and its topics are emptied a day after"
             f" {iso_utc(since)}"
-            for charger_id, since in list(left.items())[:NAMED_IN_ALERT]
+            for charger_id, since in list(left.items())[:MAX_NAMED]
         ]
         if said:
             yield from self._alerts.raise_(

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 
 from bridge.core.messages import Publish
 
-# paho ignores its own limits after a reconnect: 1,000 queued were 1,000 in flight at once where
+# paho keeps what it is handed until the broker acknowledges; its memory is not our queue. And it
+# ignores its own limits after a reconnect: 1,000 queued were 1,000 in flight at once where
 # the broker had granted 20. So it is never handed more than this.
 WINDOW = 20
 # MQTT 5: from here on a reason code says no.

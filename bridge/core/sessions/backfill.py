@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from bridge.core.alerts import Alerts
+from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee.rest_requests import sessions_request
 from bridge.core.easee.session_list import session_list
@@ -69,7 +69,6 @@ FAILURES_BEFORE_ALERT = 3
 # Of one charger: half a year of five a day. Gaps are looked for among the newest.
 MAX_KNOWN = 1_000
 MAX_READ = 20_000
-NAMED_IN_ALERT = 10
 NEVER = float("inf")
 # Instead of a number, where there is none.
 NOBODY = -1
@@ -480,5 +479,5 @@ def _is_earlier(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
 def _named(missing: Mapping[str, Collection[int]]) -> str:
     """Spell numbers by charger, of ten chargers at most."""
     named = [f"{one}: {format_ranges(numbers)}" for one, numbers in missing.items() if numbers]
-    more = len(named) - NAMED_IN_ALERT
-    return f"{'; '.join(named[:NAMED_IN_ALERT])}{f' and {more} chargers' * (more > 0)}"
+    more = len(named) - MAX_NAMED
+    return f"{'; '.join(named[:MAX_NAMED])}{f' and {more} chargers' * (more > 0)}"

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from bridge.core.alerts import Alerts
+from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.effects import Effect
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.stored_report import StoredReport
 
 ALERT = "session_clock"
 NAMED_FOR = timedelta(days=7)
-NAMED_IN_ALERT = 10
 MAX_SUSPECTS = 1_000
 _HINT = (
     "the energy is right and counts; the cloud's list is asked for the times; see that the charger"
@@ -49,11 +48,11 @@ class Suspects:
             yield from self._alerts.clear(ALERT)
             return
         keys = sorted(self._named, key=self._named.__getitem__, reverse=True)
-        more = len(keys) - NAMED_IN_ALERT
+        more = len(keys) - MAX_NAMED
         yield from self._alerts.raise_(
             ALERT,
             "sessions with a time that cannot be:"
-            f" {', '.join(keys[:NAMED_IN_ALERT])}{f' and {more} more' * (more > 0)}",
+            f" {', '.join(keys[:MAX_NAMED])}{f' and {more} more' * (more > 0)}",
             _HINT,
             now,
         )

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
 from bridge.core.domain_events import (
     NOTHING,
@@ -14,7 +13,7 @@ from bridge.core.domain_events import (
     SubscriptionsRefused,
 )
 from bridge.core.easee import rest_responses
-from bridge.core.easee.decode import REGISTRY
+from bridge.core.easee.observation_registry import POLLED_IDS
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, observations_request
 from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import (
@@ -32,9 +31,6 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.sources.polling import Polling
 from bridge.core.status import CloudStatus
 from bridge.errors import CloudError, DecodeError
-
-# Debug channels nobody polls for; everything else the registry knows is read in one call.
-POLLED_IDS: Final = tuple(sorted(REGISTRY))
 
 
 class PolledSource:

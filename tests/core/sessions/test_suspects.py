@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from bridge.core.alerts import Alerts
+from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.sessions.suspects import NAMED_FOR, NAMED_IN_ALERT, Suspects
+from bridge.core.sessions.suspects import NAMED_FOR, Suspects
 from bridge.core.topics import Topics
 from tests.core.sessions.rows import NOON, row
 
@@ -50,7 +50,7 @@ def test_it_is_let_go_after_a_week_by_a_clock_that_can_be_believed():
 def test_many_are_counted():
     """The newest are named."""
     suspects = Suspects(Alerts(Topics()))
-    (told,) = said(suspects.saved([odd(n) for n in range(1, NAMED_IN_ALERT + 4)], NOW))
+    (told,) = said(suspects.saved([odd(n) for n in range(1, MAX_NAMED + 4)], NOW))
 
     assert b"EH123456-13" in told
     assert b"and 3 more" in told
