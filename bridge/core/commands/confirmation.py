@@ -2,20 +2,19 @@
 
 Rules:
 
-1. Where the cloud told the ticks of a command, only a CommandResponse with these ticks answers it:
-   another controller's command of the same kind may be milliseconds away.
-2. Where it did not, the command id has to do, as long as no other command of that id is under way,
-   or ended without the charger's word a moment ago. The ticks that come with such an answer are the
-   command's from then on.
+1. Where the cloud returned the ticks of a command, only a CommandResponse with these ticks answers
+   it: another controller's command of the same kind may be milliseconds away.
+2. Where it did not, the command id decides, as long as no other command of that id is in progress
+   or ended a moment ago without a response. The command then takes the ticks of the response.
 3. An observation proves a command only if it was measured after the command was sent, or changed
    since. A replay of an old value proves nothing.
-4. What a charger says may arrive before the cloud's answer. It is kept until that answer is in, or
-   the request over: the cloud may tell ticks that make it somebody else's.
-5. A response that belongs to none of our commands is somebody else's, and is announced; also when
-   it is found out late, because a call of ours was under way when it came.
-6. Where the charger cannot be heard, the cloud is asked: what became of the command by its ticks,
-   or what the charger shows where there are none. Gently, a few times within the 30 s; once, near
-   their end, when the charger could be heard and said nothing.
+4. A response may arrive before the cloud's answer to the request. It is kept until that answer
+   arrives or the request fails: the ticks in the answer may show that it is not ours.
+5. A response that matches none of our commands is reported as an unmatched one, also when that is
+   only known after a request in flight was answered.
+6. While the stream is down, the cloud is asked: for the record of the command by its ticks, or for
+   the charger's observations where there are none. A few times within the 30 s; once, near their
+   end, when the stream is up and nothing arrived.
 """
 
 import math
@@ -47,7 +46,7 @@ from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
 
 MAX_EARLY_RESPONSES: Final = 16
-# Seconds after the cloud took it. Most answers are there within one.
+# Seconds after the cloud accepted it. Most responses arrive within one.
 VERIFY_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
 # After a restart the stream needs some seconds to come up and replay.
 VERIFY_FIRST_S: Final = 3.0
@@ -71,7 +70,7 @@ class Verification:
 
 
 class CommandConfirmation:
-    """Matches what the chargers and the cloud say with the commands it is about."""
+    """Matches responses, observations and the cloud's records with commands."""
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class CommandConfirmation:
         shown: ShownState,
         policy: SendPolicy,
     ) -> None:
-        """Begin without anything heard.
+        """Start without a response.
 
         Args:
             commands: The commands.
@@ -93,7 +92,7 @@ class CommandConfirmation:
     # -- responses ---------------------------------------------------------------------------
 
     def responded(self, response: ChargerResponse, effects: list[Output], now: Timestamp) -> None:
-        """Take what a charger answers to a command, ours or not."""
+        """Handle the response of a charger to a command, ours or not."""
         command = match_response(response, self._answerable(now))
         in_flight = self._in_flight(response)
         if in_flight is not None and (command is None or exact_ticket(command, response) is None):
@@ -114,7 +113,7 @@ class CommandConfirmation:
     def replay_early_responses(
         self, command: Command, effects: list[Output], now: Timestamp
     ) -> None:
-        """Look again at responses that came before the cloud's answer to a command."""
+        """Handle the responses that arrived before the cloud's answer to a command."""
         early, command.early = command.early, []
         for response in early:
             owner = match_response(response, self._answerable(now))
@@ -147,7 +146,7 @@ class CommandConfirmation:
     # -- observations ------------------------------------------------------------------------
 
     def observed(self, observation: Observation, effects: list[Output], now: Timestamp) -> None:
-        """Take an observation that may reflect a command."""
+        """Handle an observation that may prove a command."""
         if observation.spec.id not in REFLECTING_IDS:
             return
         changed = self._policy.observed(observation, now)
@@ -167,7 +166,7 @@ class CommandConfirmation:
     def start_timeout(
         self, command: Command, now: Timestamp, *, since_s: float, is_restored: bool = False
     ) -> None:
-        """Begin to wait for the charger: decide when the cloud is asked instead.
+        """Start the time in which the charger has to respond, and plan when the cloud is asked.
 
         Args:
             command: It.
@@ -182,14 +181,14 @@ class CommandConfirmation:
             command.look_at_s = now.mono_s + VERIFY_FIRST_S
 
     def stream(self, now: Timestamp, *, is_up: bool) -> None:
-        """Note that the chargers can be heard, or cannot any more."""
+        """Record that the stream was opened or lost."""
         self._shown.stream(now, is_up=is_up)
         for command in self._commands.live:
             if command.state in AWAITED and not is_up:
                 command.look_at_s = min(command.look_at_s, now.mono_s + VERIFY_AFTER_S[0])
 
     def verification(self, command: Command) -> Verification | None:
-        """Return what to ask the cloud about a command; None where nothing would tell."""
+        """Return what to ask the cloud about a command; None where nothing would prove it."""
         for index, ticket in enumerate(command.tickets):
             if index not in command.answered and ticket.ticks and ticket.command_id is not None:
                 device = ticket.device or command.charger_id
@@ -204,7 +203,7 @@ class CommandConfirmation:
         return Verification(observations_request(command.charger_id, tuple(sorted(wanted))))
 
     def verification_started(self, command: Command, now: Timestamp) -> None:
-        """Note that the cloud is being asked, and plan the next time."""
+        """Record that the cloud is being asked, and plan the next time."""
         command.looks += 1
         self._plan(command, now)
 
@@ -216,7 +215,7 @@ class CommandConfirmation:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Take the cloud's record of a command.
+        """Handle the cloud's record of a command.
 
         Args:
             command: It.
@@ -270,14 +269,14 @@ def match_response(response: ChargerResponse, commands: Sequence[Command]) -> Co
         if response.charger_id in command.devices and exact_ticket(command, response) is not None:
             return command
     concerned = [command for command in commands if response.charger_id in command.devices]
-    alike = [c for c in concerned if is_alike(response, c) and _is_owed(c, response)]
+    alike = [c for c in concerned if is_alike(response, c) and _may_still_answer(c, response)]
     if len(alike) != 1 or _without_ticks(alike[0], response) is None:
         return None
     return alike[0]
 
 
-def _is_owed(command: Command, response: ChargerResponse) -> bool:
-    """Say whether a charger may still answer a command; it may while that is under way."""
+def _may_still_answer(command: Command, response: ChargerResponse) -> bool:
+    """Return whether a charger may still answer a command; it may while that is in progress."""
     if command.state not in FINAL:
         return True
     left = [t.ticks for i, t in enumerate(command.tickets) if i not in command.answered]
@@ -294,7 +293,7 @@ def exact_ticket(command: Command, response: ChargerResponse) -> int | None:
 
 
 def is_alike(response: ChargerResponse, command: Command) -> bool:
-    """Say whether a response is to a command of this kind, this one or another."""
+    """Return whether a response is to a command of this kind, this one or another."""
     ids = {ticket.command_id for ticket in command.tickets} or {None}
     return response.command_id in ids or (
         None in ids and response.command_id in command.spec.response_ids
@@ -302,7 +301,7 @@ def is_alike(response: ChargerResponse, command: Command) -> bool:
 
 
 def record_ticket_ack(command: Command, response: ChargerResponse) -> bool:
-    """Note that the charger answered one ticket; say whether it has answered all of them."""
+    """Record the response to one ticket; return whether all of them have one."""
     index = exact_ticket(command, response)
     if index is None:
         index = _without_ticks(command, response)
@@ -332,7 +331,7 @@ def _without_ticks(command: Command, response: ChargerResponse) -> int | None:
 def _is_certain(
     response: ChargerResponse, command: Command, early: Iterable[ChargerResponse]
 ) -> bool:
-    """Say whether a response is to a command: by its ticks, or because all like it are the same."""
+    """Return whether a response is to a command, by its ticks or as the only one of its kind."""
     if exact_ticket(command, response) is not None:
         return True
     return len({(r.command_id, r.ticks) for r in early if is_alike(r, command)}) <= 1
@@ -342,12 +341,12 @@ def _is_certain(
 
 
 def is_after(observation: Observation, sent: Timestamp) -> bool:
-    """Say whether an observation was measured after something was sent, as far as can be told."""
+    """Return whether an observation was measured after a sending, as far as the clock tells."""
     return sent.trusted and observation.measured_at >= sent.wall - SLACK
 
 
 def record_reflection(command: Command, observation: Observation) -> bool:
-    """Note what an observation says about a command; say whether it is proved now."""
+    """Record what an observation proves of a command; return whether it is proved now."""
     number = observation.spec.id
     for alternative, evidence in enumerate(command.spec.reflects(command.argument)):
         expected = evidence.get(number)

@@ -5,12 +5,12 @@ Rules:
 1. One command per charger at a time; what concerns a circuit keeps all its chargers. Different
    chargers do not wait for each other. Two overlapping calls left a charger inconsistent
    (evcc#8398). Asking what became of a command changes nothing and delays no other.
-2. That a command leaves is on disk before it does. Where its first row is written when its turn
-   has come already, that is one commit and not two.
-3. The time of a command is looked at right before every request, on the monotonic clock, and a
-   request gets no longer than what is left of it.
-4. A request that is not answered is lost after its time and a grace; it must not hold a queue for
-   ever.
+2. That a command is about to be sent is on disk before it is sent. Where its turn comes before its
+   first row is written, that is one commit and not two.
+3. The expiry of a command is checked right before every request, on the monotonic clock, and a
+   request may take no longer than what is left.
+4. A request without an answer counts as lost after its timeout and a grace; it must not block a
+   queue.
 """
 
 import enum
@@ -94,12 +94,12 @@ class CommandDispatcher:
         policy: SendPolicy,
         confirmation: CommandConfirmation,
     ) -> None:
-        """Begin with nothing under way.
+        """Start without a request.
 
         Args:
             commands: The commands.
             policy: What was sent lately.
-            confirmation: Takes over what the cloud took.
+            confirmation: Handles what follows once the cloud accepted a command.
         """
         self._commands = commands
         self._policy = policy
@@ -109,7 +109,7 @@ class CommandDispatcher:
         self._pending: dict[Hashable, PendingRequest] = {}
 
     def forget(self, charger_id: str) -> None:
-        """Give back what is held of a charger."""
+        """Forget a charger."""
         self._circuits.pop(charger_id, None)
 
     @property
@@ -135,7 +135,7 @@ class CommandDispatcher:
                     again = again or command.state in FINAL
 
     def _under_way(self) -> tuple[set[str], int]:
-        """Return the chargers that something is under way for, and how many more may leave."""
+        """Return the chargers with a request in flight, and how many more may be sent."""
         busy: set[str] = set()
         room = MAX_REQUESTS
         for pending in self._pending.values():
@@ -151,7 +151,7 @@ class CommandDispatcher:
     def _consider(
         self, command: Command, busy: set[str], effects: list[Output], now: Timestamp
     ) -> None:
-        """Decide about the head of a queue; what is under way then is added to ``busy``."""
+        """Decide about the head of a queue; the chargers it then occupies are added to ``busy``."""
         request, devices = self._request_of(command)
         if request is None:
             command.attempts += 1
@@ -183,7 +183,7 @@ class CommandDispatcher:
                 self._commands.mark_dirty(command)
 
     def send(self, command: Command, effects: list[Output], now: Timestamp) -> None:
-        """Send a command: that it leaves is on disk, or cannot be had there."""
+        """Send a command: that it is about to be sent is on disk, or the store failed."""
         if now.mono_s >= command.expires_s:
             command.wrote_flash = False
             self._commands.finish(command, Transition.LATE, effects, now)
@@ -204,7 +204,7 @@ class CommandDispatcher:
         return spec.request(target, command.argument), frozenset({charger_id, *circuit.charger_ids})
 
     def verify(self, effects: list[Output], now: Timestamp) -> None:
-        """Ask what became of commands whose charger is not heard."""
+        """Ask the cloud about commands whose charger did not respond."""
         for command in tuple(self._commands.live):
             if command.look_at_s > now.mono_s:
                 continue
@@ -224,7 +224,7 @@ class CommandDispatcher:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Make a call that takes no longer than its command may wait."""
+        """Start a request that takes no longer than its command may wait."""
         ticks = None
         if isinstance(wanted, Verification):
             request, ticks = wanted.request, wanted.ticks
@@ -250,7 +250,7 @@ class CommandDispatcher:
     def answered(
         self, pending: PendingRequest, event: CloudResponse, effects: list[Output], now: Timestamp
     ) -> None:
-        """Take the cloud's answer to a request, but for one that brings observations."""
+        """Handle the cloud's answer to a request, except for one that brings observations."""
         command = pending.command
         match pending.purpose:
             case Purpose.LOCATE:
@@ -266,7 +266,7 @@ class CommandDispatcher:
                     self._confirmation.replay_early_responses(command, effects, now)
 
     def note_answer(self, command: Command, event: CloudResponse, now: Timestamp) -> None:
-        """Note that the cloud answered a command with a 2xx."""
+        """Record that the cloud answered a command with a 2xx."""
         command.http_status = event.status
         if command.spec.lags:
             self._policy.answered(command, now)
@@ -274,7 +274,7 @@ class CommandDispatcher:
     def failed(
         self, pending: PendingRequest, event: CloudFailed, effects: list[Output], now: Timestamp
     ) -> None:
-        """Take the failure of a request."""
+        """Handle the failure of a request."""
         if pending.purpose is Purpose.VERIFY:
             return
         command, error = pending.command, event.error
@@ -300,7 +300,7 @@ class CommandDispatcher:
         self._confirmation.replay_early_responses(command, effects, now)
 
     def time_out(self, effects: list[Output], now: Timestamp) -> None:
-        """Go on from requests that were not answered in time."""
+        """Handle requests that were not answered in time."""
         overdue = [number for number, each in self._pending.items() if each.due_s <= now.mono_s]
         for pending in [self._pending.pop(number) for number in overdue]:
             command = pending.command
@@ -311,7 +311,7 @@ class CommandDispatcher:
                 self._confirmation.replay_early_responses(command, effects, now)
 
     def _unsent(self, command: Command, decision: RetryDecision, now: Timestamp) -> None:
-        """Take back what was counted for a sending that came to nothing."""
+        """Undo what was counted for a sending that had no effect."""
         if isinstance(decision, InDoubt | Taken):
             self._policy.answered(command, now)
         else:
@@ -321,7 +321,7 @@ class CommandDispatcher:
     def _located(
         self, command: Command, body: bytes, effects: list[Output], now: Timestamp
     ) -> None:
-        """Take the answer to a lookup; the command still waits at the head of its queue."""
+        """Handle the answer to a lookup; the command still waits at the head of its queue."""
         try:
             self._circuits[command.charger_id] = charger_site(body, command.charger_id)
         except DecodeError as error:
@@ -333,7 +333,7 @@ class CommandDispatcher:
     def _taken(
         self, command: Command, event: CloudResponse, effects: list[Output], now: Timestamp
     ) -> None:
-        """Go on from a 2xx answer to a command."""
+        """Handle a 2xx answer to a command."""
         body, on_200 = event.body, command.spec.on_200
         try:
             read = command_tickets(body)
@@ -353,7 +353,7 @@ class CommandDispatcher:
     def _taken_without_a_word(
         self, command: Command, why: str, effects: list[Output], now: Timestamp
     ) -> None:
-        """The status says it was taken; what the charger does will tell the rest."""
+        """Accept a command by the status alone; the charger's response decides the rest."""
         effects.append(LogEntry("warning", "command.answer_unreadable", {"error": why}))
         self._accept(command, (), effects, now)
 
@@ -364,7 +364,7 @@ class CommandDispatcher:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Go on from what the cloud took for the charger."""
+        """Handle that the cloud accepted a command for the charger."""
         command.tickets = tickets
         self._confirmation.start_timeout(command, now, since_s=now.mono_s)
         command.apply(Transition.TAKE)
@@ -389,7 +389,7 @@ class CommandDispatcher:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Go on from a call that failed."""
+        """Act on the decision about a request that failed."""
         finish = self._commands.finish
         if isinstance(decision, RetryIn):
             command.not_before_s = now.mono_s + decision.wait_s
@@ -417,7 +417,7 @@ class CommandDispatcher:
 
 
 def _is_already_gone(pending: PendingRequest, event: CloudFailed) -> bool:
-    """Say whether something was to be deleted that is not there."""
+    """Return whether something was to be deleted that does not exist."""
     return (
         isinstance(event.error, CloudRejected)
         and event.error.status == NOT_FOUND

@@ -1,4 +1,4 @@
-"""What to do about a command that the cloud did not take: arithmetic, no state.
+"""What follows from a failed request of a command: arithmetic, no state.
 
 Rules:
 
@@ -6,10 +6,10 @@ Rules:
 2. What was certainly not sent (no status, no doubt) may be tried again, whatever it is.
 3. What was refused for being too early is repeated only if repeating is harmless.
 4. Nothing is tried again after its time, so waiting that long is giving up.
-5. Our own budget is no answer of the cloud: what it holds back waits, and expires at once where it
-   would have to wait beyond its time. Whoever stands behind it must not wait for nothing.
-6. A 2xx says that it was taken, also where the rest of the answer cannot be had. For a question
-   the rest is all there is: what was too large will be so again, what was cut is asked again.
+5. Our own rate limit is no answer of the cloud: what it delays waits, and expires at once where it
+   would have to wait beyond its time, so that it does not delay the commands behind it.
+6. A 2xx says that the cloud accepted it, also where the body cannot be used. A query needs the
+   body: one that was too large will be so again, one that was truncated is asked for again.
 """
 
 from dataclasses import dataclass
@@ -56,12 +56,12 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """It may have been carried out: wait for what the charger says."""
+    """It may have been carried out: wait for the charger's response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The cloud took it and what else it said is lost: what the charger does tells the rest."""
+    """The cloud accepted it and the body is lost: the charger's response decides the rest."""
 
 
 RetryDecision = RetryIn | GiveUp | Expire | InDoubt | Taken
@@ -75,7 +75,7 @@ def decide(
     left_s: float,
     is_lookup: bool = False,
 ) -> RetryDecision:
-    """Say what follows from a failed call.
+    """Decide what follows from a failed request.
 
     Args:
         error: What went wrong.

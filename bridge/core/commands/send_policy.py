@@ -1,13 +1,12 @@
-"""Whether the command at the head of a lane goes now, later, or not at all.
+"""Whether the command at the head of a queue is sent now, later, or not at all.
 
 Rules:
 
 1. What the charger shows already is not sent, where that is all a command does.
 2. Flash memory wears. The installer's limits, which the vendor names, are sent once in
    :data:`FLASH_SPACING_S` per charger and setting, and so many times a day per charger altogether.
-   The other settings, which people switch by hand and flows now and then, may go
-   :data:`OTHERS_TIMES` as often. Beyond that the answer is ``flash_budget``, at once, because
-   whoever waits behind it may want to stop a charge.
+   The other settings may be sent :data:`OTHERS_TIMES` as often. Beyond that the answer is
+   ``flash_budget``, at once, because a command behind it may stop a charge.
 3. Dynamic limits of one charger are :data:`PACE_S` apart on average: a few may follow each other
    at once, a stream of them may not. One that lowers always may.
 4. ``resume`` and ``toggle`` put the dynamic limit to its maximum a moment after their answer. A
@@ -30,7 +29,7 @@ from bridge.core.rate_limiter import free_at_s
 from bridge.core.records.moment import Timestamp
 
 # evcc waits 10 s between two limits; the vendor takes one a second. A load balancer with a period
-# of a few seconds must not be slowed down by us, and a person who tries values not at all.
+# of a few seconds must not be delayed, and a few values tried by hand go out at once.
 PACE_S: Final = 2.0
 BURST: Final = 3
 # Seconds were seen between the answer to a resume and its effect (evcc pull requests 1823, 8588).
@@ -77,11 +76,11 @@ class SendPolicy:
         self._writes: dict[str, deque[tuple[float, str]]] = {}
 
     def set_flash_limit(self, flash_writes_per_day: int) -> None:
-        """Count by another limit from now on."""
+        """Set another limit of writes a day."""
         self._most_writes = flash_writes_per_day
 
     def forget(self, charger_id: str) -> None:
-        """Give back what is held of a charger."""
+        """Forget a charger."""
         self._shown.forget(charger_id)
         for held in (self._limits, self._limits_s):
             for key in [key for key in held if key[0] == charger_id]:
@@ -90,7 +89,7 @@ class SendPolicy:
         self._writes.pop(charger_id, None)
 
     def evaluate(self, command: Command, now: Timestamp) -> Defer | NoChange | Refuse | None:
-        """Say what is to become of a command whose turn it is; None when it goes."""
+        """Decide about a command whose turn it is; None when it is sent now."""
         spec = command.spec
         if (until_s := self._held_until_s(command, now)) > now.mono_s:
             return Defer(until_s)
@@ -101,7 +100,7 @@ class SendPolicy:
         return self._flash(command, now) if spec.flash else None
 
     def sent(self, command: Command, now: Timestamp) -> None:
-        """Note that a command goes out."""
+        """Record that a command is sent."""
         spec, charger_id = command.spec, command.charger_id
         if spec.is_paced:
             key = (charger_id, spec.name)
@@ -114,12 +113,12 @@ class SendPolicy:
         self._shown.sent(command.request, command.devices, now)
 
     def answered(self, command: Command, now: Timestamp) -> None:
-        """Note that the cloud answered, well or badly: what lags takes its time from here."""
+        """Record the answer or failure of a request: a delayed effect counts from here."""
         if command.spec.lags and self._lagging.get(command.charger_id) == math.inf:
             self._lagging[command.charger_id] = now.mono_s + RESUME_EFFECT_DELAY_S
 
     def undo(self, command: Command) -> None:
-        """Take a sending back: nothing happened."""
+        """Undo what was recorded for a sending that had no effect."""
         if command.spec.lags:
             self._lagging.pop(command.charger_id, None)
         writes = self._writes.get(command.charger_id)
@@ -127,7 +126,7 @@ class SendPolicy:
             writes.pop()
 
     def observed(self, observation: Observation, now: Timestamp) -> bool:
-        """Take an observation; say whether it changed something."""
+        """Record an observation; return whether it changed something."""
         changed = self._shown.observed(observation, now)
         if changed and observation.spec.id == roles.DYNAMIC_LIMIT and observation.value:
             self._lagging.pop(observation.charger_id, None)

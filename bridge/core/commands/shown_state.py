@@ -51,12 +51,12 @@ class WatchedValues:
         return self._held.get((charger_id, number))
 
     def forget(self, charger_id: str) -> None:
-        """Give back what is held of a charger."""
+        """Forget a charger."""
         for key in [key for key in self._held if key[0] == charger_id]:
             del self._held[key]
 
     def changed(self, observation: Observation, mono_s: float = 0.0) -> bool:
-        """Take an observation; say whether it is newer than, and other than, the one before."""
+        """Record an observation; return whether it is newer than the last and differs from it."""
         key = (observation.charger_id, observation.spec.id)
         held = self._held.get(key)
         if held is not None and observation.measured_at < held.measured_at:
@@ -70,7 +70,7 @@ class WatchedValues:
 
 
 class ShownState:
-    """Readings, and what our own commands did to them.
+    """The watched values, and which of them our own commands changed.
 
     Attributes:
         stream_since_s: Monotonic time at which the push source was opened; None while it is not.
@@ -85,17 +85,17 @@ class ShownState:
         self._timed: set[tuple[str, str]] = set()
 
     def forget(self, charger_id: str) -> None:
-        """Give back what is held of a charger."""
+        """Forget a charger."""
         self.readings.forget(charger_id)
         self._moved = {key: move for key, move in self._moved.items() if key[0] != charger_id}
         self._timed = {key for key in self._timed if key[0] != charger_id}
 
     def stream(self, now: Timestamp, *, is_up: bool) -> None:
-        """Note that the push source was opened or lost."""
+        """Record that the stream was opened or lost."""
         self.stream_since_s = now.mono_s if is_up else None
 
     def observed(self, observation: Observation, now: Timestamp) -> bool:
-        """Take an observation; say whether it changed something."""
+        """Record an observation; return whether it changed something."""
         key = (observation.charger_id, observation.spec.id)
         moved = self._moved.get(key)
         changed = self.readings.changed(observation, now.mono_s)
@@ -108,7 +108,7 @@ class ShownState:
         return changed
 
     def sent(self, request: CommandRequest, devices: frozenset[str], now: Timestamp) -> None:
-        """Note that a command went out: what it moves is not known any more.
+        """Record that a command was sent: what it changes is not known any more.
 
         Args:
             request: What it does.
@@ -130,7 +130,7 @@ class ShownState:
             self._timed.discard(key)
 
     def command_finished(self, request: CommandRequest, state: State) -> None:
-        """Note a command's end: what it set and the charger shows is known again."""
+        """Record the end of a command: what it set and the charger shows is known again."""
         charger_id, spec = request.charger_id, request.spec
         if state not in (State.CONFIRMED, State.NOOP) or not spec.skips_equal:
             return
@@ -151,7 +151,7 @@ class ShownState:
         return reading if is_held or now.mono_s - reading.arrived_s < FRESH_S else None
 
     def already_set(self, request: CommandRequest, now: Timestamp) -> bool:
-        """Say whether the charger shows already what a command would set."""
+        """Return whether the charger already shows what a command would set."""
         charger_id, spec = request.charger_id, request.spec
         if getattr(request.argument, "minutes", 0) or (charger_id, spec.name) in self._timed:
             return False
@@ -165,7 +165,7 @@ class ShownState:
         )
 
     def reduces(self, request: CommandRequest, now: Timestamp) -> bool:
-        """Say whether a command can only stop a charge or make it smaller."""
+        """Return whether a command can only stop or reduce a charge."""
         limits = request.spec.limits(request.argument)
         if not limits:
             return request.spec.reduces
@@ -175,7 +175,7 @@ class ShownState:
         )
 
     def energizes(self, request: CommandRequest, now: Timestamp) -> bool:
-        """Say whether an order can start a charge or let one grow."""
+        """Return whether a command can start or increase a charge."""
         if not request.spec.energizes(request.argument):
             return False
         limits = request.spec.limits(request.argument)
@@ -203,5 +203,5 @@ class ShownState:
 
 
 def is_lower(limits: Mapping[int, float], held: Mapping[int, float]) -> bool:
-    """Say whether no limit is above, and one is below, what held before."""
+    """Return whether no limit is above, and one is below, the former one."""
     return all(limits[n] <= held[n] for n in limits) and any(limits[n] < held[n] for n in limits)
