@@ -247,7 +247,8 @@ class Lives(RuleBasedStateMachine):
         self.bench.fail(call, error)
 
     def _pick(self, index):
-        return self.open_calls.pop(sorted(self.open_calls)[index % len(self.open_calls)])
+        tags = sorted(self.open_calls, key=lambda tag: tag.ref)
+        return self.open_calls.pop(tags[index % len(tags)])
 
     @rule(
         command_id=st.sampled_from([25, 26, 48, 22, 1]),
