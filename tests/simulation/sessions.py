@@ -25,8 +25,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from bridge.core.alerts import Alerts
-from bridge.core.changes import ValueChanged
 from bridge.core.chargers.fleet import ChargerRegistry, batched
+from bridge.core.domain_events import Found, Output, UnreadableSession
 from bridge.core.effects import (
     Effect,
     ForgetTexts,
@@ -373,7 +373,7 @@ class Life:
         self.alerts = Alerts(topics)
         self.room = SessionService(topics, SETTINGS, self.alerts, salt=b"s")
         status = Status(topics, self.alerts, "1", {})
-        self.fleet = ChargerRegistry(topics, SETTINGS.publish, b"s", status, self.room.unreadable)
+        self.fleet = ChargerRegistry(topics, SETTINGS.publish, b"s", status)
         chargers = tuple(sorted({one.charger_id for one in self.world.charges}))
         self.fleet.add(chargers)
         owed = tuple(one for one in self.disk.rows.values() if not one.settled)
@@ -430,7 +430,7 @@ class Life:
             charge.told_kwh.add(told.kwh)
         self.world.newest[charge.charger_id] = told
         raw = RawObservation(charge.charger_id, 129, 6, told.text, told.stamp)
-        effects: list[Effect | ValueChanged] = []
+        effects: list[Found] = []
         observation = self.fleet.read(raw, "stream", self.now, effects)
         if observation is not None:  # else it has no stamp
             self.fleet.apply(observation, "stream", self.now, effects, ours=False)
@@ -438,9 +438,15 @@ class Life:
 
     # -- what the core wants ---------------------------------------------------------------------
 
-    def do(self, effects: Iterable[Effect]) -> None:
-        """Carry effects out, and look at the time as the machine does."""
-        effects, due_s = list(effects), self.room.deadline_s()
+    def do(self, outputs: Iterable[Output]) -> None:
+        """Carry effects out, give the room what is its, and look at the time as the router does."""
+        effects: list[Effect] = []
+        for output in outputs:
+            if isinstance(output, UnreadableSession):
+                effects += self.room.unreadable(output.text, self.now)
+            else:
+                effects.append(output)
+        due_s = self.room.deadline_s()
         if due_s is not None and due_s <= self.now.mono_s:
             effects += self.room.tick(self.now)
         for effect in as_messages(effects):

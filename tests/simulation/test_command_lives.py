@@ -9,6 +9,7 @@ import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -90,6 +91,7 @@ class Lives(RuleBasedStateMachine):
         self.askings = []
         self.by_receipt = {}
         self.open_calls = {}
+        self.numbers = count(1)
         self.sendings = defaultdict(list)
         self.order = defaultdict(list)
         self.askers = defaultdict(set)
@@ -122,7 +124,8 @@ class Lives(RuleBasedStateMachine):
 
     def _called(self, call):
         made = self.bench.journal._dispatcher._pending[call.tag.ref]
-        self.open_calls[call.tag] = call
+        number = next(self.numbers)
+        self.open_calls[number] = call
         if made.purpose is not Purpose.SEND:
             return
         command, now_s = made.command, self.bench.mono_s
@@ -135,7 +138,7 @@ class Lives(RuleBasedStateMachine):
         asking = self._asking_of(command)
         if asking and not asking.is_spoilt and asking.jump_s == self.bench.jump_s:
             assert now_s < asking.deadline_s, "sent after its time"
-        self.sendings[command.key].append(call.tag)
+        self.sendings[command.key].append(number)
         if not command.caveat:
             self.order[command.charger_id].append(command.seq)
 
@@ -227,8 +230,8 @@ class Lives(RuleBasedStateMachine):
     @rule(index=INDEX, what=st.sampled_from(["ticket", "", "[]", "<x>", "state"]))
     def answer(self, index, what):
         """The cloud answers a call."""
-        call = self._pick(index)
-        body = ticket(TICKS + call.tag.ref) if what == "ticket" else what.encode()
+        number, call = self._pick(index)
+        body = ticket(TICKS + number) if what == "ticket" else what.encode()
         if what == "state":
             body = b'{"wasAccepted":true,"resultCode":3}'
         if call.request.path.endswith("/site"):
@@ -239,16 +242,16 @@ class Lives(RuleBasedStateMachine):
     @rule(index=INDEX, error=st.sampled_from(FAILURES))
     def fail(self, index, error):
         """A call fails."""
-        call = self._pick(index)
+        number, call = self._pick(index)
         if isinstance(error, RateLimited) and error.local:
             for sent in self.sendings.values():
-                if call.tag in sent:
-                    sent.remove(call.tag)
+                if number in sent:
+                    sent.remove(number)
         self.bench.fail(call, error)
 
     def _pick(self, index):
-        tags = sorted(self.open_calls, key=lambda tag: tag.ref)
-        return self.open_calls.pop(tags[index % len(tags)])
+        number = sorted(self.open_calls)[index % len(self.open_calls)]
+        return number, self.open_calls.pop(number)
 
     @rule(
         command_id=st.sampled_from([25, 26, 48, 22, 1]),
@@ -407,7 +410,7 @@ class Lives(RuleBasedStateMachine):
         self._commit_all()
         for _ in range(100):
             while self.open_calls:
-                bench.fail(self._pick(0), OutcomeUnknown("end"))
+                bench.fail(self._pick(0)[1], OutcomeUnknown("end"))
             self._until(bench.mono_s + 60)
             if bench.journal.deadline_s() is None and not self.open_calls:
                 break
