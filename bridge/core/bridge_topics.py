@@ -1,7 +1,7 @@
-"""Two components about the bridge itself: what it is, and how it is.
+"""The topics of the bridge itself: two components that publish :class:`~bridge.core.status.Status`.
 
-Both work on :class:`~bridge.core.status.Status`. The first answers to what happens; the second
-looks behind every event whether the cloud's word or the health changed by it.
+The first reacts to single events; the second publishes ``bridge/cloud`` and ``bridge/health`` when
+they changed by anything that happened.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from bridge.settings import Settings
 
 
 class BridgeTopics:
-    """Publishes what the bridge is, and everything about it when the broker was reached.
+    """Publish ``bridge/info`` when it changed, and all topics of the bridge when connected.
 
     Args:
         status: What is known of the bridge.
@@ -60,7 +60,7 @@ class BridgeTopics:
         self._capabilities_of = capabilities_of
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what the bridge's own topics tell of."""
+        """Handle what ``bridge/info`` and the alerts of the REST side depend on."""
         status = self._status
         match event:
             case BridgeInfoWanted():
@@ -88,11 +88,11 @@ class BridgeTopics:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
 
 class Health:
-    """Publishes the cloud's word and the health when they changed, and when that is due."""
+    """Publish ``bridge/cloud`` and ``bridge/health`` when they changed, and when that is due."""
 
     name = "health"
     interests = frozenset({EventHandled})
@@ -101,7 +101,7 @@ class Health:
         self._status = status
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Look behind an event whether there is something to tell."""
+        """Publish what changed, behind an event."""
         if isinstance(event, EventHandled) and self._status.is_due(now):
             return self._status.refresh(now)
         return NOTHING

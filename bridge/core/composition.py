@@ -1,4 +1,4 @@
-"""The core as a whole: which components there are, and in which order they are given events."""
+"""The core as a whole: its components, and the order in which they are given events."""
 
 from hashlib import sha256
 from typing import Final
@@ -11,7 +11,7 @@ from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.chargers.observation_service import ObservationService, SessionDisplay
 from bridge.core.chargers.offline_access_alerts import ACCESS_IDS, OfflineAccessAlerts
-from bridge.core.chargers.roster import Roster
+from bridge.core.chargers.served_chargers import ServedChargers
 from bridge.core.commands.addressing import Addressing, Questions
 from bridge.core.commands.broker_absence import BrokerAbsence
 from bridge.core.commands.retained import RetainedWatch
@@ -39,9 +39,9 @@ from bridge.core.store_alerts import StoreAlerts
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 
-# Observations that somebody besides their charger wants to know of.
+# Observations that other components follow.
 OBSERVED_BY_OTHERS: Final = REFLECTING_IDS | ACCESS_IDS | {roles.FIRMWARE}
-# Who gets a tick first where several are due.
+# The order in which components get a ``Tick`` when several are due.
 BY_TIME: Final = (
     "discovery",
     "probe",
@@ -61,7 +61,7 @@ BY_TIME: Final = (
 
 
 class Core:
-    """Everything that is decided, behind two methods.
+    """All components behind two methods.
 
     Attributes:
         topics: The tree of this configuration.
@@ -73,7 +73,7 @@ class Core:
     """
 
     def __init__(self, settings: Settings, *, version: str, salt: bytes) -> None:
-        """Put the components together.
+        """Make the components and the router.
 
         Args:
             settings: The configuration.
@@ -136,7 +136,7 @@ class Core:
             SessionDisplay(fleet),
             announcer,
             ChargerListReader(configured, chargers, cloud, alerts),
-            Roster(configured, chargers, departures, alerts),
+            ServedChargers(configured, chargers, departures, alerts),
             Reconfiguration(settings, alerts),
             Acknowledging(Inbound(topics)),
             Acknowledging(
@@ -171,7 +171,7 @@ class Core:
 
 
 def _instance(salt: bytes) -> str:
-    """Name this installation: stable, and nothing of the salt can be told from it."""
+    """Return a stable name of this installation that does not reveal the salt."""
     return sha256(b"instance\0" + salt).hexdigest()[:12]
 
 

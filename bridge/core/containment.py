@@ -1,10 +1,10 @@
-"""Errors of our own, held at the border of the component they happen in.
+"""Keep errors of this program in the component in which they happen.
 
 Rules:
 
-1. What a component yielded before its error counts, and everybody else goes on as if nothing was.
-2. ``bridge/alert/internal_error`` names who failed. It stands until a restart, or until a day went
-   by without another error: a component that failed may have lost something.
+1. What a component yielded before its error counts, and all other components go on as before.
+2. ``bridge/alert/internal_error`` names the components that failed. It stands until a restart, or
+   until a day went by without another error: a component that failed may have lost something.
 3. A component that fails when its time has come is left alone for a second, then for longer, and so
    is its deadline. The same holds for one that is due again and again whatever it does. An error
    must not become a loop.
@@ -29,7 +29,7 @@ STANDS_S = 24 * 3600.0
 NOTED_EVERY_S = 60.0
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 300.0
-# So many times in a row somebody was due again right after having been asked.
+# So many times in a row a component was due again right after its ``Tick``.
 MAX_UNCHANGED_TICKS = 1000
 
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A component in the router's list.
+    """A component in the list of the router.
 
     Attributes:
         name: Of the component, for the alert.
@@ -79,7 +79,7 @@ class _Failing:
 
 
 class Containment:
-    """Keeps the errors of components, and when a component that failed is asked again.
+    """Keep the errors of components, and when a component that failed gets a ``Tick`` again.
 
     Attributes:
         doing: Name of the event that is being handled.
@@ -97,7 +97,7 @@ class Containment:
         self._in_vain = 0
 
     def question(self, name: str, function: Callable[P, T]) -> Callable[P, T | None]:
-        """Return a function that one component may ask another; None where that one fails."""
+        """Return a function that another component may call; it returns None where it fails."""
         return partial(self._ask, name, function)
 
     def _ask(
@@ -110,7 +110,7 @@ class Containment:
             return None
 
     def failed(self, name: str, error: Exception, doing: str = "") -> None:
-        """Keep an error; it is told with the next :meth:`tell`."""
+        """Keep an error for the next :meth:`tell`."""
         failing = self.failing.setdefault(name, _Failing())
         failing.kind, failing.error = type(error).__name__, error
         failing.doing = doing or self.doing
@@ -141,7 +141,7 @@ class Containment:
         return self.asked_s + FIRST_PAUSE_S
 
     def renew(self, slot: Slot) -> bool:
-        """Ask a component for its deadline; False where it fails."""
+        """Ask a component for its deadline; return False where it fails."""
         try:
             at = slot.wants_s()
         except Exception as error:  # noqa: BLE001 - the border of a component
@@ -152,23 +152,23 @@ class Containment:
         return True
 
     def leave_alone(self, slot: Slot, mono_s: float) -> None:
-        """Let a component rest that failed when its time had come."""
+        """Pause a component that failed when it was due."""
         slot.failures += 1
         slot.rests_until_s = mono_s + exponential_delay_s(
             slot.failures, first_s=FIRST_PAUSE_S, longest_s=MAX_PAUSE_S
         )
 
     def was_asked(self, slot: Slot, mono_s: float) -> None:
-        """Take note that a component did what was due, after a rest; due still, it rests again."""
+        """Record that a component did what was due, after a pause; still due, it pauses again."""
         if self.renew(slot) and slot.due_s <= mono_s:
             self.leave_alone(slot, mono_s)
         else:
             slot.failures, slot.rests_until_s = 0, -math.inf
 
-    # -- what is told ------------------------------------------------------------------------
+    # -- log line and alert ------------------------------------------------------------------
 
     def tell(self, now: Timestamp) -> Iterator[Effect]:
-        """Say which components failed: a line in the log each, and the alert."""
+        """Yield a log line for each component that failed, and the alert."""
         for name, failing in self.failing.items():
             if failing.error is not None and now.mono_s - failing.noted_s >= NOTED_EVERY_S:
                 facts = {

@@ -1,4 +1,4 @@
-"""What the components of the core tell each other: a closed vocabulary.
+"""Domain events: what the components of the core tell each other, a closed vocabulary.
 
 A component yields a domain event like an effect. The router gives it to the components that are
 interested, at once and in their order, before it takes the next thing that the component yields.
@@ -24,9 +24,9 @@ from bridge.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class EventHandled:
-    """An event, and what time brought with it, was handled by every component it concerns.
+    """An event was handled by every component it concerns, and so was each ``Tick`` behind it.
 
-    The router says so behind each event. What depends on all of them is worked out now.
+    The router delivers this behind each event, for what depends on all that happened.
     """
 
 
@@ -35,7 +35,7 @@ class EventHandled:
 
 @dataclass(frozen=True, slots=True)
 class CommandArrived:
-    """A command is to be looked at before it is taken: it may lie at the broker as retained.
+    """A command arrived; before it is handled, it is checked for being a retained message.
 
     Attributes:
         message: As it arrived.
@@ -81,7 +81,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerMessageReceived:
-    """A consumer of session reports acknowledges one, or wants some again."""
+    """A consumer of session reports acknowledges one, or asks for a replay."""
 
     message: MqttMessage
     target: SessionAckTopic | SessionReplayTopic
@@ -89,7 +89,7 @@ class ConsumerMessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class ForgetReceived:
-    """Somebody wants the topics of a charger that left emptied now."""
+    """A message on ``bridge/forget``: the topics of a charger that left are to be emptied now."""
 
     message: MqttMessage
 
@@ -118,7 +118,7 @@ class OtherMessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class BridgeInfoReceived:
-    """What a bridge on this base topic says of itself; kept: by an earlier process, perhaps."""
+    """``bridge/info`` of any bridge on this base topic; kept: it may be of an earlier process."""
 
     message: MqttMessage
     is_kept: bool
@@ -126,7 +126,7 @@ class BridgeInfoReceived:
 
 @dataclass(frozen=True, slots=True)
 class BridgeStateReceived:
-    """``bridge/state`` as somebody published it; kept: before this connection."""
+    """``bridge/state`` as it was published; kept: before this connection."""
 
     payload: bytes
     is_kept: bool
@@ -134,7 +134,7 @@ class BridgeStateReceived:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAvailabilityReceived:
-    """The availability of a charger that was never served here."""
+    """The availability of a charger that is neither served here nor left."""
 
     charger_id: str
     payload: bytes
@@ -145,7 +145,7 @@ class ForeignAvailabilityReceived:
 
 @dataclass(frozen=True, slots=True)
 class BrokerAbsenceKnown:
-    """How long messages may have waited at the broker that comes with this connection.
+    """How long the messages of this connection may have waited at the broker.
 
     Attributes:
         session_present: It kept what came meanwhile.
@@ -172,7 +172,7 @@ class BridgeInfoWanted:
 
 @dataclass(frozen=True, slots=True)
 class StoreWorks:
-    """The store does what it is asked for, or not any more."""
+    """The store works, or does not."""
 
     is_ok: bool
 
@@ -208,7 +208,7 @@ class ChargersListed:
 
 @dataclass(frozen=True, slots=True)
 class ChargersConfigured:
-    """The operator named other chargers; none: those that the account lists."""
+    """Other chargers were configured; none: those that the account lists are served."""
 
     charger_ids: tuple[str, ...]
 
@@ -235,7 +235,7 @@ class ChargersRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ChargersTakenOut:
-    """The operator named these chargers no more: the broker is to forget them now."""
+    """These chargers were removed from the configuration: their topics are emptied now."""
 
     charger_ids: tuple[str, ...]
 
@@ -255,14 +255,14 @@ class ServedChargersChanged:
 
 @dataclass(frozen=True, slots=True)
 class ChargerForgotten:
-    """The broker has nothing of a charger that left any more."""
+    """All topics of a charger that left were emptied."""
 
     charger_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class AvailabilityDoubted:
-    """Somebody said that these chargers are offline: say again what they are."""
+    """Another bridge published these chargers as offline: their availability is published again."""
 
     charger_ids: tuple[str, ...]
 
@@ -289,7 +289,7 @@ class ObservationApplied:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableSession:
-    """A charger told of a finished session, and it cannot be read."""
+    """A charger reported a finished session that cannot be read."""
 
     text: UnreadText
 
@@ -299,7 +299,7 @@ class UnreadableSession:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedResponse:
-    """A charger answered a command that was not ours."""
+    """A charger response that matches no command of this gateway."""
 
     response: ChargerResponse
 
@@ -355,7 +355,7 @@ DomainEvent = (
     | CommandFinished
 )
 
-# What a component can be given, and what it can yield.
+# What a component can handle, and what it can yield.
 Input = Event | DomainEvent
 Output = Effect | Event | DomainEvent
 Outputs = Iterable[Output]
@@ -363,6 +363,6 @@ Outputs = Iterable[Output]
 # What follows from an observation, before values are put together.
 Found = Output | ValueChanged
 
-# What a component returns that had nothing to do.
+# What a component returns when nothing follows.
 NOTHING: Final[tuple[()]] = ()
 HANDLED: Final = EventHandled()

@@ -1,7 +1,8 @@
-"""MQTT messages: what one is about is told by its topic, once, and each is acknowledged.
+"""MQTT messages: parse the topic once, hand the message on, and acknowledge it.
 
-A command, a query and a consumer's message are acknowledged by those that take them. Where a
-component fails, :class:`Acknowledging` does it: the message would come back for ever.
+Commands, queries and messages of consumers are acknowledged by the components that handle them.
+Where such a component fails, :class:`Acknowledging` acknowledges: otherwise the broker would
+deliver the message again at every connection.
 """
 
 from collections.abc import Iterator
@@ -35,12 +36,12 @@ from bridge.core.topics import (
     Topics,
 )
 
-# Who is given one of these acknowledges the message.
+# The component that handles one of these acknowledges the message.
 HANDED_ON = (CommandReceived, QueryReceived, RequestReceived, ConsumerMessageReceived)
 
 
 class Inbound:
-    """Tells what a message is about.
+    """Hand each message on as the domain event of its topic.
 
     Args:
         topics: The tree.
@@ -53,11 +54,11 @@ class Inbound:
         self._topics = topics
 
     def handle(self, event: Input, _now: Timestamp) -> Outputs:
-        """Take a message."""
+        """Handle a message."""
         return self._told(event) if isinstance(event, MqttMessage) else NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     def _told(self, message: MqttMessage) -> Iterator[Output]:
         match self._topics.parse(message.topic):
@@ -79,7 +80,7 @@ class Inbound:
 
 
 class Acknowledging:
-    """A component that acknowledges messages itself, also when it fails.
+    """Wrap a component so that its messages are acknowledged also when it fails.
 
     Attributes:
         inner: The component.
@@ -92,7 +93,7 @@ class Acknowledging:
         self.deadline_s = inner.deadline_s
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Give the component an event."""
+        """Handle an event with the wrapped component."""
         if isinstance(event, MqttMessage):
             return self._acknowledged(event.ack_token, event, now)
         if isinstance(event, HANDED_ON):

@@ -1,4 +1,4 @@
-"""A configuration that the operator changed while the bridge runs."""
+"""Apply a configuration that was changed while the gateway runs."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ ALERT = "configuration"
 
 
 class Reconfiguration:
-    """Has new settings used, and says what of them is not.
+    """Apply new settings, and raise an alert for what is not applied.
 
     Args:
         settings: In force.
@@ -34,7 +34,7 @@ class Reconfiguration:
         self._alerts = alerts
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take a configuration that was read again."""
+        """Handle a configuration that was read again."""
         match event:
             case Reconfigured(settings, waiting):
                 return self._changed(settings, waiting, now)
@@ -48,7 +48,7 @@ class Reconfiguration:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     def _changed(
         self, settings: Settings, waiting: tuple[str, ...], now: Timestamp

@@ -1,12 +1,13 @@
-"""What the broker keeps of an earlier run, or somebody else says of us: put right.
+"""Correct what the broker holds on our own topics from an earlier run or another client.
 
 Rules:
 
 1. An alert that an earlier run left is taken away, unless another bridge may have it open. So is
    personal data that an older version retained.
-2. ``bridge/state`` says that we are there, whoever left: the late will of a connection that was
-   taken over, for instance. Two bridges with one base topic must not shout at each other all day.
-3. What tells of another bridge is handed on.
+2. ``bridge/state`` is published as ``online`` again when it says something else, as after the late
+   will of a connection that was taken over; at most every :data:`ASSERT_EVERY_S`, for there may be
+   two bridges on one base topic.
+3. What is known of another bridge by it is handed on.
 """
 
 import math
@@ -49,7 +50,7 @@ ASSERT_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """What is asked about other bridges; None where that cannot be said.
+    """Questions about other bridges; each returns None where that is not known.
 
     Attributes:
         is_there: Whether one works on this base topic.
@@ -61,7 +62,7 @@ class Others:
 
 
 class RetainedEchoes:
-    """Puts right what is wrong on our own topics.
+    """Correct retained messages on our own topics.
 
     Args:
         topics: The tree.
@@ -70,7 +71,7 @@ class RetainedEchoes:
         others: Other bridges.
     """
 
-    name = "echoes"
+    name = "retained_echoes"
     interests = frozenset({EchoReceived, MqttConnected})
 
     def __init__(
@@ -85,7 +86,7 @@ class RetainedEchoes:
         self._echoed: set[str] = set()
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take a message on a topic of ours."""
+        """Handle a message on a topic of ours."""
         match event:
             case EchoReceived(message, topic):
                 return self._echo(message, topic, now, fresh=self._is_fresh(message, now))
@@ -95,10 +96,10 @@ class RetainedEchoes:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     def _is_fresh(self, message: MqttMessage, now: Timestamp) -> bool:
-        """Say whether the broker kept a message from before this connection.
+        """Return whether the broker kept a message from before this connection.
 
         One message of each topic is kept; the next one is live, whatever its flag says.
         """
@@ -132,9 +133,9 @@ class RetainedEchoes:
                 yield from self._state(message.payload, now, fresh=fresh)
 
     def _state(self, payload: bytes, now: Timestamp, *, fresh: bool) -> Iterator[Output]:
-        """Assert that we are there, whoever left."""
+        """Publish ``online`` again where ``bridge/state`` says something else."""
         if payload == b"offline" and not fresh:
-            # Another bridge said it of all its chargers before, ours among them.
+            # Another bridge published this for all its chargers before, shared ones included.
             yield AvailabilityDoubted(tuple(sorted(self._others.shared(now) or ())))
         yield BridgeStateReceived(payload, is_kept=fresh)
         if payload != b"online" and now.mono_s - self._asserted_s >= ASSERT_EVERY_S:

@@ -1,4 +1,4 @@
-"""The router: a list of components, what each is interested in, and when each is due.
+"""Deliver events to a list of components, each with its interests and its deadline.
 
 Rules:
 
@@ -8,7 +8,8 @@ Rules:
 3. Behind each event the components that are due get a ``Tick``, in an order of their own, and then
    :class:`~bridge.core.domain_events.EventHandled` is delivered.
 4. A deadline is asked for again only after its component handled something, or when it is over.
-5. Every component is contained, see :mod:`bridge.core.containment`.
+5. An error in a component ends what it does with that event, and nothing else, see
+   :mod:`bridge.core.containment`.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ TICK = Tick()
 
 
 class Component(Protocol):
-    """A part of the core.
+    """One part of the core.
 
     Attributes:
         name: Tells it from the others; results and the alert about errors carry it.
@@ -35,16 +36,16 @@ class Component(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Return its name."""
         ...
 
     @property
     def interests(self) -> frozenset[type]:
-        """Types of events."""
+        """Return the types of events it is given."""
         ...
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take an event, and yield effects and events.
+        """Handle an event, and yield effects and events.
 
         Behind ``EventHandled``, ``NOTHING`` says that the deadline is as it was, too.
         """
@@ -56,7 +57,7 @@ class Component(Protocol):
 
 
 class Router:
-    """Delivers events to components and collects what follows.
+    """Deliver events to components and collect the effects.
 
     Attributes:
         components: By name.
@@ -65,7 +66,7 @@ class Router:
     def __init__(
         self, components: Sequence[Component], contained: Containment, by_time: Sequence[str]
     ) -> None:
-        """List the components.
+        """Register the components.
 
         Args:
             components: In the order in which they are given an event.
@@ -83,8 +84,8 @@ class Router:
         self._by_time = tuple(slots[name] for name in by_time)
         self._timed = tuple(dict.fromkeys((*self._by_time, *self._handled)))
 
-    def handle(self, event: Event, now: Timestamp) -> list[Effect]:  # noqa: C901 - no call that is not needed
-        """Take one event and return what follows from it, in order."""
+    def handle(self, event: Event, now: Timestamp) -> list[Effect]:  # noqa: C901 - each call counts here
+        """Handle one event and return the effects, in order."""
         contained = self._contained
         contained.doing = type(event).__name__
         effects: list[Effect] = []
@@ -116,7 +117,7 @@ class Router:
         return self._contained.deadline_s(self._timed)
 
     def _deliver(self, event: Input, now: Timestamp, effects: list[Effect]) -> None:
-        """Give an event to the components it concerns, and add what follows to ``effects``."""
+        """Give an event to the components it concerns, and add their effects to ``effects``."""
         if type(event) is ComponentFailed:
             self._contained.failed(event.name, event.error, event.doing)
         owner = event.owner if isinstance(event, RESULTS) else ""
@@ -156,7 +157,7 @@ class Router:
             self._contained.leave_alone(slot, now.mono_s)
 
     def _targets_of(self, kind: type, owner: str = "") -> tuple[Slot, ...]:
-        """Find the components an event goes to, once for each type and owner."""
+        """Return the components an event goes to; worked out once for each type and owner."""
         interests = self._interests
         found = tuple(s for s in self._slots if kind in interests[s.name] or s.name == owner)
         self._targets[kind, owner] = found

@@ -1,4 +1,4 @@
-"""What the store says of itself, as alerts: it fails, or a part of what it held is lost."""
+"""Alerts about the store: it fails, or a part of what it held is lost."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ ALERT = "storage"
 
 
 class StoreAlerts:
-    """Tells how the store is.
+    """Raise and clear the alerts about the store.
 
     Args:
         alerts: Where.
@@ -33,7 +33,7 @@ class StoreAlerts:
         self._alerts = alerts
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what became of something that was to be stored."""
+        """Handle the results of writing and opening."""
         match event:
             case CommandSaved() | ReportSaved():
                 return self._works()
@@ -48,7 +48,7 @@ class StoreAlerts:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     def _works(self) -> Iterator[Output]:
         yield StoreWorks(is_ok=True)

@@ -1892,7 +1892,7 @@ UNDER_WAY = {"emptied", "setting confirmed", "read", "read, unreadable", "read f
 
 def ordered(lines):
     """Sort what is told of chargers that were looked at together, in no order."""
-    key = "fleet -> AvailabilityChanged"
+    key = "observations -> AvailabilityChanged"
     found = iter(sorted(line for line in lines if line.startswith(key)))
     return [next(found) if line.startswith(key) else line for line in lines]
 

@@ -282,7 +282,9 @@ def test_one_value_that_cannot_be_taken_does_not_cost_the_next(monkeypatch):
 
     topics = [e.topic for e in effects if isinstance(e, Publish)]
     assert f"charger/{TWO}/observation/total_power" in topics
-    assert "fleet (Defect in ObservationsReceived)" in json.loads(alert_of(effects))["message"]
+    assert (
+        "observations (Defect in ObservationsReceived)" in json.loads(alert_of(effects))["message"]
+    )
 
 
 def test_one_charger_that_cannot_be_shown_does_not_hide_the_others(monkeypatch):

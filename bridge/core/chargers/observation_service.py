@@ -1,10 +1,10 @@
-"""The chargers that are served, as a component: what is observed of them, and who is available.
+"""Apply observations to the chargers that are served, and publish their availability.
 
 Rules:
 
 1. Observations that arrived together are applied one after the other. An error in one costs no
    other.
-2. What other components wait for they are given at once, before the next observation is applied.
+2. An observation that other components follow is given to them before the next one is applied.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,22 +39,22 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.status import Status
 
-# Says whether a command of ours may be why an observation of a charger changes.
+# Returns whether a command of ours may be why an observation of a charger changes.
 Expects = Callable[[str, int, Timestamp], bool | None]
 SMART_CHARGING_COMMAND = "smart_charging"
 
 
 class ObservationService:
-    """Applies what is observed, and finds out who is available.
+    """Apply observations, and find out which chargers are available.
 
     Args:
         chargers: The chargers.
         status: Counters.
-        followed: Ids of observations that other components wait for.
-        expects: Says what a command of ours may have caused.
+        followed: Ids of observations that other components follow.
+        expects: Returns whether a command of ours may have caused an observation.
     """
 
-    name = "fleet"
+    name = "observations"
     interests = frozenset(
         {
             ObservationsReceived,
@@ -83,7 +83,7 @@ class ObservationService:
         self._expects = expects
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
-        """Take what is observed of chargers, who comes and goes, and the time."""
+        """Handle observations, charger responses, and chargers that are added or removed."""
         fleet = self._chargers
         match event:
             case EventHandled():
@@ -128,7 +128,7 @@ class ObservationService:
         now: Timestamp,
         found: list[Found],
     ) -> None:
-        """Apply observations that nobody else waits for."""
+        """Apply observations that no other component follows."""
         chargers = self._chargers
         for raw in observations:
             try:
@@ -139,7 +139,7 @@ class ObservationService:
                 found.append(ComponentFailed(self.name, "", error))
 
     def _one_by_one(self, event: ObservationsReceived, now: Timestamp) -> Iterator[Output]:
-        """Apply observations some of which other components wait for."""
+        """Apply observations some of which other components follow."""
         for raw in event.observations:
             found: list[Found] = []
             if raw.id in self._followed:
@@ -165,7 +165,7 @@ class ObservationService:
             found.append(ObservationApplied(observation, state))
 
     def _unmatched(self, response: ChargerResponse, now: Timestamp) -> Outputs:
-        """Announce a response that none of our commands caused."""
+        """Publish the event of a response that no command of ours caused."""
         charger = self._chargers.chargers.get(response.charger_id)
         self._status.counters["foreign_commands"] += 1
         if charger is None:
@@ -174,7 +174,7 @@ class ObservationService:
         return (charger.announcer.foreign_command(response, name, now),)
 
     def _finished(self, event: CommandFinished, now: Timestamp) -> Outputs:
-        """Take a command's end: one setting cannot be read back, and shows only here."""
+        """Show the one setting that cannot be read back, when its command is confirmed."""
         charger = self._chargers.chargers.get(event.charger_id)
         is_shown = event.is_carried_out and event.command == SMART_CHARGING_COMMAND
         if charger is None or not is_shown:
@@ -195,7 +195,7 @@ class ObservationService:
 
 
 class SessionDisplay:
-    """Shows a session that was stored, or could not be, as the last one of its charger."""
+    """Show a session as the last one of its charger when it was stored, or could not be."""
 
     name = "last_session"
     interests = frozenset({ReportSaved, ReportSaveFailed, ReportsRead})
@@ -204,7 +204,7 @@ class SessionDisplay:
         self._chargers = chargers
 
     def handle(self, event: Input, _now: Timestamp) -> Outputs:
-        """Take what became of reports."""
+        """Handle reports that were stored, read, or could not be stored."""
         match event:
             case ReportSaved(stored) | ReportsRead(reports=(*_, stored)):
                 return self._chargers.report_stored(stored.report, (stored.key, stored.revision))
@@ -213,4 +213,4 @@ class SessionDisplay:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""

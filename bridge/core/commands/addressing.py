@@ -1,11 +1,12 @@
-"""Commands and queries on their way in: held, left to another bridge, made older, or handed on.
+"""Incoming commands and queries: hold them, leave them to another bridge, or hand them on.
 
 Rules:
 
-1. What a resumed session kept comes before anything tells of another bridge, which answers our
-   first heartbeat. For :data:`HEARD_OUT_S` nobody is answered then.
-2. What is another bridge's to answer is acknowledged, and nothing else.
-3. What may have waited in our socket while the process stood still lives shorter by that time.
+1. The messages of a resumed session arrive before another bridge answers our first heartbeat. For
+   :data:`HEARD_OUT_S` they are held.
+2. What another bridge answers is acknowledged, and not handled.
+3. The time to live of what may have waited in a socket while the process was suspended is
+   shortened by that time.
 4. A command is looked at first for whether it lies at the broker as a retained message; one that
    ran already, or with which we emptied its topic ourselves, is acknowledged and goes no further.
 """
@@ -31,17 +32,17 @@ from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, Pro
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import SetTopic
 
-# A command that runs is late by no more.
+# A command is delayed by no more than this.
 HEARD_OUT_S = 0.5
 MAX_HELD = 256
-# After the process stood still, what was in its sockets is read within this time.
+# After the process was suspended, what was in its sockets is read within this time.
 LATE_MESSAGES_S = 5.0
 NEVER_S = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What addressing asks other components; None where one of them fails.
+    """Questions to other components; each returns None where that component fails.
 
     Attributes:
         is_left: Whether what is asked of a charger is another bridge's to answer.
@@ -55,7 +56,7 @@ class Questions:
 
 
 class Addressing:
-    """Hands on what this bridge is to answer.
+    """Hand on the commands and queries that this bridge answers.
 
     Args:
         chargers: Those that are served.
@@ -87,7 +88,7 @@ class Addressing:
         self._late_by_s = 0.0
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what is asked, what became of the connection, and the time."""
+        """Handle requests, changes of the connection, and the time."""
         match event:
             case RequestReceived():
                 self._held.append((event, now.mono_s))
@@ -97,7 +98,7 @@ class Addressing:
             case Tick():
                 return self._release(now)
             case MqttConnected():
-                # Who does not hear itself hears no other bridge either.
+                # Without a heartbeat of its own it receives none of another bridge either.
                 is_heard_out = event.session_present and bool(event.loopback)
                 self._held_until_s = now.mono_s + HEARD_OUT_S if is_heard_out else NEVER_S
                 self._late_until_s = NEVER_S
@@ -111,11 +112,11 @@ class Addressing:
         return NOTHING
 
     def deadline_s(self) -> float | None:
-        """Return when what is held can be told from another bridge's, or None."""
+        """Return when the messages that are held are released, or None."""
         return self._held_until_s if self._held else None
 
     def _release(self, now: Timestamp) -> Iterator[Output]:
-        """Take what was asked, in order, once it can be told from another bridge's."""
+        """Handle the messages that are held, in order, when it is time."""
         if now.mono_s < self._held_until_s:
             return
         while self._held:
@@ -145,7 +146,7 @@ class Addressing:
         yield CommandReceived(self._aged(message, now), target, held_s, is_unsure)
 
     def _aged(self, message: MqttMessage, now: Timestamp) -> MqttMessage:
-        """Shorten the life of a command that may have waited in our socket meanwhile."""
+        """Shorten the time to live of a command that may have waited in a socket."""
         if now.mono_s >= self._late_until_s:
             return message
         left_s = message.expiry_s if message.expiry_s is not None else self._ttl_s

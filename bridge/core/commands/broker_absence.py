@@ -2,8 +2,8 @@
 
 Rules:
 
-1. It is the time in which the broker did not hear of us. An acknowledgement and a message say that
-   it does. A connection that was half open is noticed within two keepalives.
+1. It is the time since the broker last acknowledged or delivered something. A connection that was
+   half open is noticed within two keepalives.
 2. Before the first connection it is the time since an earlier process ended in order; where that is
    not known, any time.
 """
@@ -30,13 +30,13 @@ KEEPALIVES = 2
 
 
 class BrokerAbsence:
-    """Notes when the broker was heard of last.
+    """Record when the broker last received or sent something.
 
     Args:
         keepalive_s: Of the connection.
     """
 
-    name = "absence"
+    name = "broker_absence"
     interests = frozenset({Started, MqttConnected, MqttDisconnected, MqttMessage, MqttAcked})
 
     def __init__(self, keepalive_s: int) -> None:
@@ -45,7 +45,7 @@ class BrokerAbsence:
         self._alive_at: datetime | None = None
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take a sign of the broker, or the end of a connection."""
+        """Handle a message, an acknowledgement, or a change of the connection."""
         match event:
             case MqttMessage() | MqttAcked():
                 self._heard_s = now.mono_s
@@ -60,7 +60,7 @@ class BrokerAbsence:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     def _disconnected(self, reason: str, now: Timestamp) -> Iterator[Output]:
         if self._heard_s > NEVER_S:

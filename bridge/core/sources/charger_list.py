@@ -1,4 +1,4 @@
-"""The account's charger list: asked for, read, and what is wrong with it told.
+"""The charger list of the account: request it, read it, and raise alerts about it.
 
 When it is asked for is decided in :mod:`bridge.core.sources.discovery`, which chargers have left by
 it in :mod:`bridge.core.sources.absence`.
@@ -39,13 +39,13 @@ NAME_THEM = "name the serials in easee.chargers, spelled as on the charger, and 
 
 
 class ChargerListReader:
-    """Reads the list, and says why no charger is served.
+    """Read the list, and raise an alert where no charger is served.
 
     Args:
         configured: Serials that are configured; none: the list decides.
         chargers: Those that are served.
         cloud: What is known of the cloud.
-        alerts: Where what is wrong is told.
+        alerts: Where problems are raised.
     """
 
     name = "discovery"
@@ -68,7 +68,7 @@ class ChargerListReader:
         self._absence = Absence()
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take the list, what suggests that it changed, and the time."""
+        """Handle the list, what suggests that it changed, and the time."""
         match event:
             case CloudResponse(body=body):
                 return self._listed(body, now)
@@ -87,7 +87,7 @@ class ChargerListReader:
         return NOTHING
 
     def deadline_s(self) -> float | None:
-        """Return when the list is to be asked for next, or None while it is awaited."""
+        """Return when the list is requested next, or None while it is awaited."""
         return self._schedule.deadline_s()
 
     def _configure(self, configured: tuple[str, ...], now: Timestamp) -> None:
@@ -126,20 +126,20 @@ class ChargerListReader:
         yield from self._not_listed(error, now)
 
     def _without_chargers(self, reason: str, hint: str, now: Timestamp) -> Iterator[Output]:
-        """Say that the main job is not done, unless it is."""
+        """Raise the alert that no charger is served, or clear it."""
         if self._chargers:
             yield from self._alerts.clear("no_chargers")
         else:
             yield from self._alerts.raise_("no_chargers", f"no charger: {reason}", hint, now)
 
     def _not_listed(self, error: CloudError, now: Timestamp) -> Iterator[Output]:
-        """Say why no charger is served, unless an alert about the account or the way says it."""
+        """Raise an alert that says why no charger is served, unless another one says it."""
         link_ok = self._cloud.rest == "ok"
         match error:
             case CloudRejected():
                 yield from self._without_chargers(f"the list is refused: {error}", NAME_THEM, now)
             case RateLimited(local=True):
-                pass  # nobody was asked, so nothing else is known
+                pass  # nothing was sent, so nothing else is known
             case RateLimited() if not self._chargers and link_ok:
                 message = f"{error}; no charger before that is over"
                 hint = TROUBLES["limited"].hint
@@ -150,7 +150,7 @@ class ChargerListReader:
     def _not_understood(
         self, listed: rest_responses.ChargerList, now: Timestamp
     ) -> Iterator[Output]:
-        """Name what the account lists besides chargers that can be served."""
+        """Raise or clear the alert about entries that cannot be read."""
         if not listed.dropped:
             yield from self._alerts.clear("charger_not_understood")
             return

@@ -1,4 +1,4 @@
-"""Observations over REST. When each charger is read is decided in :mod:`.polling`."""
+"""Read observations over REST, when :mod:`bridge.core.sources.polling` says so."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from bridge.errors import CloudError, DecodeError
 
 
 class PolledSource:
-    """Reads observations while the stream cannot be had.
+    """Read observations over REST while the stream is not available.
 
     Args:
         polling: Says when.
@@ -61,7 +61,7 @@ class PolledSource:
         self._counters = counters
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
-        """Take how the stream is, who is served, what was read, and the time."""
+        """Handle changes of the stream and of the chargers, answers, and the time."""
         polling = self._polling
         match event:
             case EventHandled():
@@ -87,7 +87,7 @@ class PolledSource:
         return NOTHING
 
     def deadline_s(self) -> float | None:
-        """Return when the next charger is to be read, or None."""
+        """Return when the next charger is read, or None."""
         return self._polling.deadline_s()
 
     def _read(self, charger_id: str, body: bytes, now: Timestamp) -> Iterator[Output]:

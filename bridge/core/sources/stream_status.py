@@ -1,7 +1,7 @@
-"""How the stream is: whether it is open, whom it refuses, and what it says that nobody understands.
+"""The state of the stream: whether it is open, what it refuses, and what it sends unexpectedly.
 
-A hub that is there and does not want us is named in an alert; one that is away is not: values come
-by polling meanwhile. A charger whose subscription is refused is named for as long as that is so.
+A hub that refuses the connection is named in an alert; one that is out of reach is not: values are
+polled meanwhile. A charger whose subscription is refused is named for as long as that is so.
 """
 
 from collections import Counter
@@ -31,12 +31,12 @@ ALERT = "stream_refused"
 
 
 class StreamStatus:
-    """Notes how the stream is.
+    """Keep the state of the stream.
 
     Args:
         cloud: What is known of the cloud; the stream's part of it is changed here only.
         chargers: Those that are served.
-        alerts: Where refusals are told.
+        alerts: Where refusals are raised.
         counters: What is counted for the status.
     """
 
@@ -65,7 +65,7 @@ class StreamStatus:
         self._counters = counters
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what the stream says, and which chargers are served."""
+        """Handle events of the stream, and chargers that are removed."""
         cloud = self._cloud
         match event:
             case StreamOpened():
@@ -87,10 +87,10 @@ class StreamStatus:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     def _closed(self, event: StreamClosed, now: Timestamp) -> Iterator[Output]:
-        """Name a hub that is there and does not want us; one that is away is nobody's fault."""
+        """Raise the alert where the hub refuses the connection, and clear it otherwise."""
         self._cloud.stream_up = False
         self._cloud.refused.clear()
         yield SubscriptionsRefused(frozenset())
@@ -105,7 +105,7 @@ class StreamStatus:
             yield from self._alerts.clear(ALERT)
 
     def _subscribed(self, event: StreamSubscription, now: Timestamp) -> Iterator[Output]:
-        """Take the hub's answer about one charger: without its values we are not whole."""
+        """Handle the answer of the hub to the subscription of one charger."""
         refused = self._cloud.refused
         if event.error is not None and event.charger_id in self._chargers:
             refused.add(event.charger_id)

@@ -107,7 +107,7 @@ def test_an_error_in_one_costs_no_other(monkeypatch, number):
     monkeypatch.setattr(ChargerRegistry, "apply", broken)
     outputs = desk.take(ObservationsReceived((raw(number, "1"), raw(POWER, "2.5", TWO))))
     (failed,) = [one for one in outputs if isinstance(one, ComponentFailed)]
-    assert failed.name == "fleet"
+    assert failed.name == "observations"
     (changed,) = [one for one in outputs if isinstance(one, ValuesChanged)]
     assert [one.value for one in changed.values] == [2.5]
 

@@ -4,9 +4,9 @@ Rules:
 
 1. Configured serials are served from the first moment. Without any, those that an earlier process
    served are, until the account's list is read.
-2. Who is served and who left is remembered for the next start.
+2. The chargers that are served and those that left are remembered for the next start.
 3. A charger whose topics are being emptied is not served before that is over.
-4. Whom the account does not list is named in one alert, and so is who left it.
+4. One alert names the chargers that the account does not list, and those that left it.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -35,17 +35,17 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.value_format import iso_utc
 
 
-class Roster:
-    """Has chargers served and not served any more.
+class ServedChargers:
+    """Add and remove chargers.
 
     Args:
         configured: Serials that are configured; none: the account's list decides.
         chargers: Those that are served.
-        departures: Who left.
-        alerts: Where it is told who is not listed.
+        departures: Chargers that left.
+        alerts: Where chargers that are not listed are named.
     """
 
-    name = "roster"
+    name = "served_chargers"
     interests = frozenset({Started, ChargersListed, ChargersConfigured, ChargerForgotten})
 
     def __init__(
@@ -66,7 +66,7 @@ class Roster:
         self._doubtful: tuple[str, ...] = ()
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what tells which chargers there are."""
+        """Handle what decides which chargers are served."""
         match event:
             case Started(remembered, left=left, former=former):
                 return self._begin(remembered, left, former)
@@ -79,14 +79,14 @@ class Roster:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: no ``Tick`` is wanted."""
 
     # -- what happens ------------------------------------------------------------------------
 
     def _begin(
         self, remembered: tuple[str, ...], left: Mapping[str, datetime], former: tuple[str, ...]
     ) -> Iterator[Output]:
-        """Serve whom an earlier run served, but for those that left or were taken out since."""
+        """Serve the chargers of the earlier process, but those that left or were removed."""
         self._written = SaveChargerList(remembered, left)
         self._remembered = self._configured or remembered
         yield from self._serve(tuple(i for i in self._remembered if i not in left))
@@ -110,7 +110,7 @@ class Roster:
         yield from self._remember()
 
     def _choose(self, chosen: tuple[str, ...]) -> Iterator[Output]:
-        """Serve other chargers from now on; without any named, those the account lists."""
+        """Serve other chargers from now on; without any configured, those the account lists."""
         self._configured = chosen
         if chosen:
             yield from self._take_out({i for i in self._chargers if i not in chosen})
@@ -120,14 +120,14 @@ class Roster:
         yield from self._remember()
 
     def _forgotten(self, charger_id: str, now: Timestamp) -> Iterator[Output]:
-        """Give back the rest when the broker has nothing of a charger any more."""
+        """Clear the alerts of a charger whose topics were emptied, and forget it."""
         for kind in self._alerts.kinds:
             if kind.endswith(f"/{charger_id}"):
                 yield from self._alerts.clear(kind)
         yield from self._tell_absent(now)
         yield from self._remember()
 
-    # -- coming and going --------------------------------------------------------------------
+    # -- adding and removing -----------------------------------------------------------------
 
     def _serve(self, charger_ids: tuple[str, ...]) -> Iterator[Output]:
         new = tuple(i for i in charger_ids if i not in self._chargers)
@@ -141,7 +141,7 @@ class Roster:
         yield BridgeInfoWanted()
 
     def _leave(self, charger_ids: Collection[str]) -> Iterator[Output]:
-        """Serve chargers no more: they are offline, and what is held of them is given back."""
+        """Remove chargers."""
         gone, chargers = tuple(charger_ids), self._chargers
         strange = {i: chargers[i].state.names_beyond(UNNAMED_BELOW) for i in gone if i in chargers}
         yield ChargersRemoved(gone, strange)
@@ -151,7 +151,7 @@ class Roster:
         yield BridgeInfoWanted()
 
     def _take_out(self, charger_ids: set[str]) -> Iterator[Output]:
-        """Serve chargers no more that the operator took out, and have the broker forget them."""
+        """Remove chargers that are not configured any more, and have their topics emptied."""
         if charger_ids:
             gone = tuple(sorted(charger_ids))
             yield LogEntry("info", "chargers.taken_out", {"chargers": list(gone)})
@@ -159,7 +159,7 @@ class Roster:
             yield ChargersTakenOut(gone)
 
     def _tell_absent(self, now: Timestamp) -> Iterator[Output]:
-        """Name whom the account does not list."""
+        """Raise or clear the alert about chargers that are not listed."""
         left = self._departures.waiting
         absent = sorted({*self._missing, *self._doubtful} - set(left))
         said = [f"the account does not list {', '.join(absent)}"] if absent else []
@@ -180,7 +180,7 @@ class Roster:
             yield from self._alerts.clear("charger_not_listed")
 
     def _remember(self) -> Iterator[Output]:
-        """Have the next start know which chargers there are, and which left."""
+        """Save which chargers there are and which left, for the next start."""
         charger_list = SaveChargerList(self._remembered, dict(self._departures.left))
         if charger_list != self._written:
             self._written = charger_list

@@ -7,7 +7,7 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import ChargerRegistry
-from bridge.core.chargers.roster import Roster
+from bridge.core.chargers.served_chargers import ServedChargers
 from bridge.core.domain_events import (
     BridgeInfoWanted,
     ChargerForgotten,
@@ -32,7 +32,7 @@ ONE, TWO, THREE = "EH123456", "EH654321", "EH111111"
 
 
 class Desk:
-    """A roster with the chargers and the departures it works on."""
+    """The component with the chargers and the departures it works on."""
 
     def __init__(self, *configured):
         topics = Topics()
@@ -41,14 +41,16 @@ class Desk:
             topics, PublishSettings(), b"salt", Status(topics, self.alerts, "1", {})
         )
         self.departures = Departures(topics, self.fleet.chargers, lambda _one, _now: False)
-        self.roster = Roster(configured, self.fleet.chargers, self.departures, self.alerts)
+        self.served_chargers = ServedChargers(
+            configured, self.fleet.chargers, self.departures, self.alerts
+        )
         self.now = Timestamp(NOON, 1000.0)
 
     def take(self, event):
         """Let something happen; what the fleet and the departures do with it is done."""
         self.departures.handle(event, self.now)
         outputs = []
-        for output in self.roster.handle(event, self.now):
+        for output in self.served_chargers.handle(event, self.now):
             outputs.append(output)
             match output:
                 case ChargersAdded(charger_ids):
