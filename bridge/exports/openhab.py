@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from bridge.conventions.homeassistant.controls import CONTROLS
 from bridge.conventions.homeassistant.entities import display_name
 from bridge.conventions.homeassistant.entity_table import (
     DERIVED_SHOWN,
     DERIVED_VALUES,
     is_switch,
 )
-from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.command_catalogue import controls
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.topics import Topics
@@ -100,11 +99,7 @@ def things_and_items(settings: Settings) -> str:
 def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     """List the channels of a charger, what is shown first."""
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    may = {
-        name: control
-        for name, control in CONTROLS.items()
-        if allowed(CATALOGUE[name], settings.commands.allow)
-    }
+    may = dict(controls(settings.commands.allow))
     commands = {control.shows: name for name, control in may.items() if control.shows}
     for name, (level, label) in DERIVED_SHOWN.items():
         if level is not Visibility.RARE:
@@ -120,7 +115,7 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     for name, control in may.items():
         if not control.shows:
             options = {"commandTopic": topics.command(charger, name), "allowedStates": "PRESS"}
-            yield Channel(name, "string", "String", control.name, options, is_action=True)
+            yield Channel(name, "string", "String", control.title, options, is_action=True)
     for kind, label in (
         ("smart_button", "Smart button"),
         ("authorization_requested", "Authorization requested"),

@@ -78,7 +78,7 @@ def tags(settings: Settings) -> Iterator[Tag]:
         for spec in CATALOGUE.values():
             if allowed(spec, settings.commands.allow):
                 topic = topics.command(charger, spec.name)
-                kind = ("write", "text", "", "no", spec.payload, spec.description)
+                kind = ("write", "text", "", "no", spec.takes.text, spec.description)
                 yield Tag(charger, f"set_{spec.name}", topic, *kind)
 
 

@@ -256,7 +256,7 @@ def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
         rows = (
             (
                 _code(spec.name),
-                spec.payload,
+                spec.takes.text,
                 spec.description
                 + (" (*flash*)" if spec.flash else "")
                 + ("" if allow is None or allowed(spec, allow) else " (**not allowed here**)"),

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bridge.conventions.homeassistant.controls import CONTROLS, Control
 from bridge.conventions.homeassistant.entity_table import (
     DERIVED_SHOWN,
     DERIVED_VALUES,
@@ -22,7 +21,8 @@ from bridge.conventions.homeassistant.entity_table import (
     is_switch,
     unit_config,
 )
-from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.command_catalogue import controls
+from bridge.core.easee.controls import Control
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.topics import Topics
@@ -61,7 +61,7 @@ def entities(charger_id: str, topics: Topics, commands: CommandSettings) -> tupl
         commands: What may be asked of it: a control that would be refused is not offered, and what
             it would show is shown without it.
     """
-    may = {name: c for name, c in CONTROLS.items() if allowed(CATALOGUE[name], commands.allow)}
+    may = dict(controls(commands.allow))
     covered = {control.shows for control in may.values() if control.replaces}
     own = _Charger(charger_id, topics)
     return (
@@ -181,7 +181,7 @@ class _Charger:
 
     def control(self, command: str, control: Control, max_current_a: int) -> Entity:
         config: dict[str, object] = {
-            "name": control.name,
+            "name": control.title,
             "command_topic": self.topics.command(self.charger_id, command),
             "retain": False,
             "qos": 1,
@@ -192,20 +192,25 @@ class _Charger:
             config["enabled_by_default"] = False
         if control.shows:
             config |= {"state_topic": self._state(control.shows), "optimistic": False}
-        bounds = control.within(max_current_a)
-        match control.platform:
+        match control.kind:
             case "button":
                 config["payload_press"] = "PRESS"
             case "switch":
                 config |= {"payload_on": "true", "payload_off": "false"}
                 config |= {"state_on": "ON", "state_off": "OFF", "value_template": _on_off()}
             case "number":
-                config |= {**bounds, "value_template": _within(bounds)}
+                low, high = control.bounds(max_current_a)
+                config |= _range(low, high, control.unit)
+                config["value_template"] = _within(low, high)
             case "select":
                 labels = {str(code): label for code, label in control.labels.items()}
                 config["options"] = list(labels.values())
                 config["value_template"] = _looked_up(labels)
-        return _entity(control.platform, command, config | dict(control.extra))
+        if control.is_typed:
+            config["mode"] = "box"
+        if control.device_class:
+            config["device_class"] = control.device_class
+        return _entity(control.kind, command, config)
 
     def firmware(self, *, is_installable: bool) -> Entity:
         """Make the update entity; without the command it only shows what is installed."""
@@ -282,11 +287,18 @@ def _member(name: str) -> str:
     return f"{{{{ value_json.{name} if value_json is defined else 'None' }}}}"
 
 
-def _within(bounds: Mapping[str, object]) -> str:
+def _range(low: int, high: int, unit: str | None) -> dict[str, object]:
+    """Return the bounds of a number; a state class is not for what can be set."""
+    told = {key: value for key, value in unit_config(unit).items() if key != "state_class"}
+    step = {"min": low, "max": high, "step": 1}
+    return step | {key: told[key] for key in sorted(told, reverse=True)}
+
+
+def _within(low: int, high: int) -> str:
     """Show a number as unknown while it lies outside of what may be set.
 
     The charger may hold more than the configuration lets anybody ask for. Home Assistant refuses
     to show that, and a smaller number in its place would not be true.
     """
-    inside = f"{bounds['min']} <= value | float(-1) <= {bounds['max']}"
+    inside = f"{low} <= value | float(-1) <= {high}"
     return f"{{{{ value if {inside} else 'None' }}}}"

@@ -3,35 +3,38 @@
 Rules:
 
 1. A row says everything about a command; nothing elsewhere asks for a command by name.
-2. A row's ``read`` is the only way from a payload to a request. What it lets through is sent as it
+2. A row's ``takes`` is the only way from a payload to a request. What it lets through is sent as it
    is, under exactly the vendor's key: a misspelled field is answered 2xx and does nothing.
 3. ``reflects`` names only what the charger reports because it took the command; a value it may
    report for other reasons as well proves nothing and stands in ``moves`` only.
 4. ``idempotent`` is False where doing it twice is not doing it once. Those are never sent again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from bridge.core.easee.charge_plans import Plan, basic_plan, weekly_plan
-from bridge.core.easee.command_payloads import (
-    Current,
-    Phases,
-    boolean,
-    charger_current,
-    choice_reader,
-    circuit_current,
-    integer_reader,
-    lasting_circuit_current,
-    pairing_time,
-    persistent_current,
-    read_press,
-)
+from bridge.core.easee.charge_plans import Plan
+from bridge.core.easee.command_payloads import MIN_CURRENT_A, Current, Phases
+from bridge.core.easee.controls import Control, button, limit, number, select, switch
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
 from bridge.core.easee.observation_registry import POLLED_IDS
+from bridge.core.easee.payload_kinds import (
+    BASIC_PLAN,
+    CHARGER_LIMIT,
+    CIRCUIT_LIMIT,
+    LASTING_CHARGER_LIMIT,
+    LASTING_CIRCUIT_LIMIT,
+    PAIRING_TIME,
+    PRESS,
+    SWITCH,
+    WEEKLY_PLAN,
+    PayloadKind,
+    choice,
+    whole,
+)
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     charger_command_request,
@@ -47,10 +50,6 @@ Group = Literal["control", "access", "current", "device", "installer", "maintena
 Expected = Callable[[Value], bool]
 # All of these observations together confirm a command; a command may have several alternatives.
 Evidence = Mapping[int, Expected]
-
-SWITCH = "true or false (also on, off, 1, 0)"
-PRESS = "PRESS (also 1, true, on, {})"
-PHASES = '0 to max_current_a A for all phases, or {"phase1": …, "phase2": …, "phase3": …'
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +95,7 @@ class CommandSpec(Generic[A]):
         name: Last level of the ``set/`` and ``result/`` topics.
         group: What the allow-list knows it by, besides its name.
         description: One line for people.
-        payload: One line for people.
-        read: Payload value and ``commands.max_current_a`` to argument; raises ``CommandRefused``.
+        takes: The kind of its payload: how it is read, what it may be, and a line for people.
         request: Place and argument to request; None while the circuit has to be asked for first.
         response_ids: The vendor's command ids that answer it, where the cloud's own answer does
             not name one.
@@ -116,13 +114,14 @@ class CommandSpec(Generic[A]):
         on_200: What an answer without a ticket means: nothing to change, done, wait for the
             charger, or that the body holds the observations asked for.
         side_effects: Argument to a sentence the answer carries, or None.
+        control: How a person operates it, or why that has no control.
+        read: Of ``takes``; raises ``CommandRefused``.
     """
 
     name: str
     group: Group
     description: str
-    payload: str
-    read: Callable[[object, int], A]
+    takes: PayloadKind[A]
     request: Callable[[CommandTarget, A], CloudRequest | None]
     response_ids: tuple[int, ...] = ()
     reflects: Callable[[A], tuple[Evidence, ...]] = _nothing_reflects
@@ -138,6 +137,11 @@ class CommandSpec(Generic[A]):
     lags: bool = False
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] | None = None
+    control: Control | str = field(kw_only=True)
+    read: Callable[[object, int], A] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "read", self.takes.read)
 
 
 def allowed(spec: CommandSpec[Any], allow: Iterable[str]) -> bool:
@@ -156,7 +160,7 @@ def _above_zero(value: Value) -> bool:
     return isinstance(value, int | float) and value > 0
 
 
-def _action(
+def action(
     name: str,
     group: Group,
     description: str,
@@ -170,14 +174,14 @@ def _action(
     reduces: bool = False,
     replaces: tuple[str, ...] = (),
     lags: bool = False,
+    control: Control | str | None = None,
 ) -> CommandSpec[None]:
-    """Make the row of a command without an argument and without a body."""
+    """Make the row of a command without an argument and without a body: a button."""
     return CommandSpec(
         name,
         group,
         description,
         PRESS,
-        read_press,
         lambda place, _: charger_command_request(
             place.charger_id, vendor_name, idempotent=idempotent
         ),
@@ -189,31 +193,34 @@ def _action(
         reduces=reduces,
         replaces=lambda _argument, name, _other: name in replaces,
         lags=lags,
+        control=button(_titled(name)) if control is None else control,
     )
 
 
-def _setting(
+def setting(
     name: str,
     group: Group,
     description: str,
     key: str,
     observation_id: int | None,
     *,
-    read: Callable[[object, int], int] = boolean,
-    payload: str = SWITCH,
+    takes: PayloadKind[int] = SWITCH,
     response_ids: tuple[int, ...] = (),
     moves: tuple[int, ...] = (),
     energizes: Callable[[int], bool] = _never,
     limits: Callable[[int], Mapping[int, float]] = _no_limits,
     excludes: str = "",
+    control: Control | str | None = None,
 ) -> CommandSpec[int]:
-    """Make the row of one key of the settings call; ``bool`` is an ``int`` and stays one."""
+    """Make the row of one key of the settings call; ``bool`` is an ``int`` and stays one.
+
+    Where the charger reports a switch it has a control that shows it; anything else says which.
+    """
     return CommandSpec(
         name,
         group,
         description,
-        payload,
-        read,
+        takes,
         lambda place, value: charger_settings_request(place.charger_id, _json({key: value})),
         response_ids,
         reflects=lambda value: () if observation_id is None else ({observation_id: _is(value)},),
@@ -224,17 +231,29 @@ def _setting(
         replaces=lambda on, name, other: bool(on and other) and name == excludes,
         skips_equal=observation_id is not None,
         side_effects=_excluding(excludes) if excludes else None,
+        control=_control_of(name, takes, observation_id) if control is None else control,
     )
 
 
-def _plan(name: str, description: str, read: Callable[[object, int], Plan]) -> CommandSpec[Plan]:
+def _control_of(name: str, takes: PayloadKind[int], observation_id: int | None) -> Control | str:
+    if observation_id is None:
+        return "nothing tells whether it is on"
+    if takes is not SWITCH:
+        raise ValueError(f"command {name}: say which control it has, or why it has none")
+    return switch(_titled(name), observation_id)
+
+
+def _titled(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _plan(name: str, description: str, takes: PayloadKind[Plan]) -> CommandSpec[Plan]:
     """Make the row of a charge plan."""
     return CommandSpec(
         name,
         "device",
         description,
-        "a JSON object as the vendor's interface takes it; null, off or clear removes the plan",
-        read,
+        takes,
         lambda place, plan: charger_resource_request(
             "DELETE" if plan.body is None else "POST", place.charger_id, name, plan.body
         ),
@@ -242,17 +261,19 @@ def _plan(name: str, description: str, read: Callable[[object, int], Plan]) -> C
         # Removing a plan lets a waiting car charge at once.
         energizes=_always,
         on_200="confirmed",
+        control="a document, not a state",
     )
 
 
-def _circuit_setting(name: str, description: str, key: str, first_id: int) -> CommandSpec[Phases]:
+def _circuit_setting(
+    name: str, description: str, key: str, first_id: int, title: str
+) -> CommandSpec[Phases]:
     """Make the row of a limit that the circuit stores."""
     return CommandSpec(
         name,
         "installer",
         description,
-        f"{PHASES}}}, whole amperes",
-        lasting_circuit_current,
+        LASTING_CIRCUIT_LIMIT,
         lambda place, phases: _on_circuit(
             place, "settings", {f"{key}P{i}": amps for i, amps in enumerate(phases.amps, 1)}
         ),
@@ -265,6 +286,7 @@ def _circuit_setting(name: str, description: str, key: str, first_id: int) -> Co
         limits=_phase_limits(first_id),
         skips_equal=True,
         on_200="wait",
+        control=limit(title, first_id, is_lasting=True),
     )
 
 
@@ -320,70 +342,78 @@ STARTS: Final = ("start", "authorize")
 
 _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     # -- control
-    _action("start", "control", "Authorize the waiting car, so that it charges.",
+    action("start", "control", "Authorize the waiting car, so that it charges.",
             "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True),
-    _action("stop", "control", "End the charge and revoke the authorization.",
+    action("stop", "control", "End the charge and revoke the authorization.",
             "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,),
             reduces=True, replaces=STARTS),
-    _action("authorize", "control", "The same as start.",
-            "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True),
-    _action("deauthorize", "control", "The same as stop.",
+    action("authorize", "control", "The same as start.",
+            "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True,
+            control="the same as start"),
+    action("deauthorize", "control", "The same as stop.",
             "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,),
-            reduces=True, replaces=STARTS),
-    _action("pause", "control", "Hold the charge by a dynamic limit of 0 A; stays authorized.",
+            reduces=True, replaces=STARTS, control="the same as stop"),
+    action("pause", "control", "Hold the charge by a dynamic limit of 0 A; stays authorized.",
             "pause_charging", (48,), evidence=(PAUSED,), moves=(96, 109, 46),
             reduces=True, replaces=("resume",)),
-    _action("resume", "control", "Go on after a pause; the dynamic limit goes to its maximum.",
+    action("resume", "control", "Go on after a pause; the dynamic limit goes to its maximum.",
             "resume_charging", (48,), evidence=(RESUMED, CHARGING), moves=(96, 46),
             energizes=True, lags=True),
-    _action("toggle", "control", "Start or stop, or pause or resume, whichever is due.",
+    action("toggle", "control", "Start or stop, or pause or resume, whichever is due.",
             "toggle_charging", (25, 26, 48), moves=(48, 96, 109, 46),
-            idempotent=False, energizes=True, lags=True),
-    _action("override_schedule", "control", "Charge now although a schedule says later.",
+            idempotent=False, energizes=True, lags=True,
+            control=button("Toggle", is_enabled=False)),
+    action("override_schedule", "control", "Charge now although a schedule says later.",
             "override_schedule", (63,), evidence=(CHARGING,), moves=(62, 96, 46),
             energizes=True),
     CommandSpec("smart_charging", "control", "Switch smart charging on or off.", SWITCH,
-                boolean, _smart_charging_request, (11,),
+                _smart_charging_request, (11,),
                 reflects=lambda on: ({102: _is(on)},), moves=(102, 46), flash=True,
                 energizes=lambda on: not on,
-                side_effects=lambda on: None if on else "the touch button is dead while it is off"),
+                side_effects=lambda on: None if on else "the touch button is dead while it is off",
+                control=switch("Smart charging", 102, is_config=False)),
     # -- access
-    _setting("authorization_required", "access", "Charge only after the cloud authorized.",
+    setting("authorization_required", "access", "Charge only after the cloud authorized.",
              "authorizationRequired", 42, moves=(15,), energizes=lambda on: not on,
              excludes="local_pre_authorize_enabled"),
-    _setting("local_pre_authorize_enabled", "access",
+    setting("local_pre_authorize_enabled", "access",
              "Charge at once for tags on the charger's own list.",
              "localPreAuthorizeEnabled", 15, moves=(42,), energizes=bool,
-             excludes="authorization_required"),
-    _setting("local_authorize_offline_enabled", "access",
+             excludes="authorization_required",
+             control=switch("Local pre-authorization", 15)),
+    setting("local_authorize_offline_enabled", "access",
              "Offline: let tags on the charger's own list charge.",
-             "localAuthorizeOfflineEnabled", 16, energizes=bool),
-    _setting("allow_offline_tx_for_unknown_id", "access", "Offline: let every tag charge.",
-             "allowOfflineTxForUnknownId", 17, energizes=bool),
-    _setting("smart_button_enabled", "access", "Report touches instead of acting on them.",
-             "smartButtonEnabled", 44),
-    _setting("offline_charging_mode", "access", "Who may charge while the charger is offline.",
-             "offlineChargingMode", 45, payload="always, whitelisted or never (also 0, 1, 2)",
-             read=choice_reader(_labels(OFFLINE_CHARGING_MODE, 0, 1, 2) | {"only_whitelisted": 1}),
+             "localAuthorizeOfflineEnabled", 16, energizes=bool,
+             control=switch("Offline: known tags may charge", 16)),
+    setting("allow_offline_tx_for_unknown_id", "access", "Offline: let every tag charge.",
+             "allowOfflineTxForUnknownId", 17, energizes=bool,
+             control=switch("Offline: every tag may charge", 17)),
+    setting("smart_button_enabled", "access", "Report touches instead of acting on them.",
+             "smartButtonEnabled", 44, control=switch("Smart button", 44)),
+    setting("offline_charging_mode", "access", "Who may charge while the charger is offline.",
+             "offlineChargingMode", 45,
+             takes=choice(_labels(OFFLINE_CHARGING_MODE, 0, 1, 2) | {"only_whitelisted": 1},
+                          "always, whitelisted or never (also 0, 1, 2)"),
+             control=select("Offline charging mode", 45, OFFLINE_CHARGING_MODE),
              energizes=lambda mode: mode != 2),  # noqa: PLR2004 - the vendor's code of "never"
-    _setting("remote_start_required", "access", "Charge only after a start from afar.",
+    setting("remote_start_required", "access", "Charge only after a start from afar.",
              "remoteStartRequired", 43, energizes=lambda on: not on),
-    _setting("enabled", "access", "Let the charger work at all.", "enabled", 31,
+    setting("enabled", "access", "Let the charger work at all.", "enabled", 31,
              response_ids=(29,), energizes=bool),
     # -- current
     CommandSpec("dynamic_charger_current", "current",
                 "Limit the charger; volatile, forgotten at a reboot or when a car is plugged in.",
-                '0 or 6 to max_current_a A, or {"amps": 16, "minutes": 30}', charger_current,
+                CHARGER_LIMIT,
                 lambda place, limit: charger_command_request(
                     place.charger_id, "set_dynamic_charger_current",
                     _json({"amps": limit.amps, "minutes": limit.minutes})),
                 (48,), reflects=lambda limit: ({48: _is(limit.amps)},), moves=(48, 96, 109, 46),
                 energizes=lambda limit: limit.amps > 0, limits=lambda limit: {48: limit.amps},
                 replaces=_replaces_same("dynamic_charger_current"), skips_equal=True,
-                is_paced=True, side_effects=_rounded),
+                is_paced=True, side_effects=_rounded, control=limit("Set charger limit", 48)),
     CommandSpec("dynamic_circuit_current", "current",
                 "Limit the circuit, and with it every charger on it; volatile.",
-                f'{PHASES}, "minutes": 30}}', circuit_current,
+                CIRCUIT_LIMIT,
                 lambda place, limit: _on_circuit(place, "dynamicCurrent", {
                     **{f"phase{i}": amps for i, amps in enumerate(limit.amps, 1)},
                     "timeToLive": limit.minutes}),
@@ -392,64 +422,78 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                     {111 + i: _is(amps) for i, amps in enumerate(limit.amps)},),
                 moves=(111, 112, 113, 96, 109, 46), energizes=lambda limit: any(limit.amps),
                 limits=_phase_limits(111), replaces=_replaces_same("dynamic_circuit_current"),
-                skips_equal=True, is_paced=True, on_200="wait", side_effects=_rounded),
+                skips_equal=True, is_paced=True, on_200="wait", side_effects=_rounded,
+                control=limit("Set circuit limit", 111)),
     # -- device
     CommandSpec("lock_cable_permanently", "device", "Keep the cable locked without a car.",
-                SWITCH, boolean,
+                SWITCH,
                 lambda place, on: charger_command_request(
                     place.charger_id, "lock_state", _json({"state": on})),
                 (30,), reflects=lambda on: ({30: _is(on)},), moves=(30, 103), flash=True,
-                skips_equal=True),
-    _setting("led_strip_brightness", "device", "Brightness of the LED strip.",
-             "ledStripBrightness", 40, read=integer_reader(0, 100, "%"), payload="0 to 100 %",
-             response_ids=(40,)),
+                skips_equal=True, control=switch("Lock cable permanently", 30)),
+    setting("led_strip_brightness", "device", "Brightness of the LED strip.",
+             "ledStripBrightness", 40, takes=whole(0, 100, "%"), response_ids=(40,),
+             control=number("Light strip brightness", 40, 0, 100, "%")),
     CommandSpec("phase_mode", "device", "Phases to charge with, from the next session on.",
-                "locked_1_phase, auto or locked_3_phase (also 1, 2, 3)",
-                choice_reader(_labels(PHASE_MODE, 1, 2, 3)),
+                choice(_labels(PHASE_MODE, 1, 2, 3),
+                       "locked_1_phase, auto or locked_3_phase (also 1, 2, 3)"),
                 lambda place, mode: charger_command_request(
                     place.charger_id, "set_phase_mode", _json({"phaseMode": mode})),
                 (38,), reflects=lambda mode: ({38: _is(mode)},), moves=(38, 110), flash=True,
-                skips_equal=True),
-    _setting("enable_idle_current", "device", "Go on offering current when the car is full.",
-             "enableIdleCurrent", 37, response_ids=(34,), energizes=bool),
-    _setting("limit_to_single_phase_charging", "device", "Charge with one phase only.",
+                skips_equal=True,
+                # 0 is what some firmware reports, and nothing that can be set.
+                control=select("Phase mode", 38, {code: PHASE_MODE[code] for code in (1, 2, 3)})),
+    setting("enable_idle_current", "device", "Go on offering current when the car is full.",
+             "enableIdleCurrent", 37, response_ids=(34,), energizes=bool,
+             control=switch("Idle current", 37)),
+    setting("limit_to_single_phase_charging", "device", "Charge with one phase only.",
              "limitToSinglePhaseCharging", None),
-    _plan("basic_charge_plan", "One start and one stop.", basic_plan),
-    _plan("weekly_charge_plan", "Up to two ranges for each day of the week.", weekly_plan),
+    _plan("basic_charge_plan", "One start and one stop.", BASIC_PLAN),
+    _plan("weekly_charge_plan", "Up to two ranges for each day of the week.", WEEKLY_PLAN),
     CommandSpec("access_level", "device", "Who may use the charger, as the vendor's app shows it.",
-                "open, account or whitelist (also 1, 2, 3)",
-                choice_reader({"open": 1, "account": 2, "whitelist": 3}),
+                choice({"open": 1, "account": 2, "whitelist": 3},
+                       "open, account or whitelist (also 1, 2, 3)"),
                 lambda place, level: charger_resource_request(
                     "PUT", place.charger_id, "access", str(level).encode()),
-                moves=(42, 15), energizes=lambda level: level == 1, on_200="confirmed"),
+                moves=(42, 15), energizes=lambda level: level == 1, on_200="confirmed",
+                control="the switches for authorization say the same and show it"),
     CommandSpec("rfid_pairing", "device", "Wait for a tag to be held to the charger.",
-                f'{PRESS} for 60 s, 2 to 600 s, or {{"timeout": s}}', pairing_time,
+                PAIRING_TIME,
                 lambda place, timeout_s: charger_command_request(
                     place.charger_id, "set_rfid_pairing_mode_async",
                     _json({"timeout": timeout_s}), idempotent=False),
-                (69,), moves=(46,), idempotent=False),
+                (69,), moves=(46,), idempotent=False,
+                control=button("Pair a tag", is_config=True, is_enabled=False)),
     # -- installer
-    _setting("max_charger_current", "installer", "Largest current of the charger; flash memory.",
-             "maxChargerCurrent", 47, read=persistent_current,
-             payload="6 to max_current_a A, whole amperes", response_ids=(47,),
-             energizes=_always, limits=lambda amps: {47: amps}),
+    setting("max_charger_current", "installer", "Largest current of the charger; flash memory.",
+             "maxChargerCurrent", 47, takes=LASTING_CHARGER_LIMIT, response_ids=(47,),
+             energizes=_always, limits=lambda amps: {47: amps},
+             control=limit("Set largest charger current", 47, MIN_CURRENT_A, is_lasting=True)),
     _circuit_setting("offline_max_circuit_current",
                      "Limit of the circuit while load balancing is out of reach; flash memory.",
-                     "offlineMaxCircuitCurrent", 50),
+                     "offlineMaxCircuitCurrent", 50, "Set offline circuit current"),
     _circuit_setting("max_circuit_current", "Largest current of the circuit; flash memory.",
-                     "maxCircuitCurrent", 22),
+                     "maxCircuitCurrent", 22, "Set largest circuit current"),
     # -- maintenance
-    _action("reboot", "maintenance", "Restart the charger; dynamic limits are forgotten.",
-            "reboot", (1,), moves=(48, 89, 96, 109, 250), idempotent=False),
-    _action("update_firmware", "maintenance", "Install the newest public firmware.",
-            "update_firmware", (4,), moves=(80, 83), idempotent=False),
+    action("reboot", "maintenance", "Restart the charger; dynamic limits are forgotten.",
+            "reboot", (1,), moves=(48, 89, 96, 109, 250), idempotent=False,
+            control=button("Restart", "restart", is_config=True)),
+    action("update_firmware", "maintenance", "Install the newest public firmware.",
+            "update_firmware", (4,), moves=(80, 83), idempotent=False,
+            control=button("Update firmware", "update", is_config=True)),
     CommandSpec("refresh", "maintenance", "Read every observation again over REST.", PRESS,
-                read_press,
                 lambda place, _: observations_request(place.charger_id, POLLED_IDS),
-                on_200="read"),
+                on_200="read", control=button("Read everything again", is_config=True)),
 )  # fmt: skip
 
 CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in _ROWS}
 
 # Whoever watches for confirmations need not look at any other observation.
 REFLECTING_IDS: Final = frozenset(number for spec in _ROWS for number in spec.moves)
+
+
+def controls(allow: tuple[str, ...]) -> Iterator[tuple[str, Control]]:
+    """Yield name and control of every command that an allow-list names and that has one."""
+    for spec in CATALOGUE.values():
+        if isinstance(spec.control, Control) and allowed(spec, allow):
+            yield spec.name, spec.control

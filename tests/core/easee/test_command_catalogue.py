@@ -5,13 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, CommandTarget, allowed
+from bridge.core.easee.command_catalogue import (
+    CATALOGUE,
+    REFLECTING_IDS,
+    CommandTarget,
+    allowed,
+    controls,
+    setting,
+)
 from bridge.core.easee.command_payloads import read_payload
+from bridge.core.easee.controls import switch
+from bridge.core.easee.payload_kinds import whole
 from bridge.core.easee.rest_requests import Endpoint
 from bridge.errors import CommandRefused
 
 CHARGER = "/api/chargers/EH123456"
 CIRCUIT = "/api/sites/7/circuits/9"
+GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 PLACE = CommandTarget("EH123456", 7, 9)
 BASIC = b'{"chargeStartTime":"2026-11-22T22:00:00Z","repeat":true}'
 WEEKLY = (
@@ -168,9 +178,25 @@ def test_a_payload_becomes_exactly_the_vendors_request(name, payload, method, pa
     assert (made.method, made.path, made.body) == (method, path, body)
 
 
-def test_the_rows_above_cover_the_catalogue():
-    """No command is missing from the table of requests."""
-    assert {row[0] for row in ROWS} | {"refresh"} == set(CATALOGUE)
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_command_asks_for_its_own_charger(name):
+    """Whatever the row, the request goes to the charger, its circuit or its observations."""
+    payloads = [json.dumps(one) for one in ("PRESS", True, 1, "off", 6, "open", "always", "auto")]
+    taken = [payload for payload in payloads if _is_taken(name, payload.encode())]
+
+    assert taken
+    for payload in taken:
+        made = _request(name, payload.encode())
+        assert made.path.startswith((CHARGER, CIRCUIT, "/state/EH123456/"))
+        assert made.idempotent is CATALOGUE[name].idempotent
+
+
+def _is_taken(name, payload):
+    try:
+        _request(name, payload)
+    except CommandRefused:
+        return False
+    return True
 
 
 def test_refresh_reads_every_observation_in_one_call():
@@ -269,6 +295,30 @@ def test_what_lets_a_car_charge_is_known():
     assert not CATALOGUE["dynamic_charger_current"].energizes(
         CATALOGUE["dynamic_charger_current"].read(0, 32)
     )
+
+
+def test_a_command_without_a_control_says_why():
+    """A command is operated by a control, or its row gives the reason why it has none."""
+    reasons = [spec.control for spec in CATALOGUE.values() if isinstance(spec.control, str)]
+
+    assert all(reasons)
+    assert len(reasons) + len(dict(controls(GROUPS))) == len(CATALOGUE)
+
+
+def test_only_what_is_allowed_has_a_control():
+    """An allow-list of one command or group offers the controls of these and no others."""
+    assert list(dict(controls(("start",)))) == ["start"]
+    assert all(CATALOGUE[name].group == "access" for name, _ in controls(("access",)))
+    assert not dict(controls(()))
+
+
+def test_a_setting_of_its_own_kind_says_how_it_is_operated():
+    """A switch follows from the observation; a choice without a control is no row."""
+    made = setting("night_light", "device", "Light at night.", "nightLight", 44)
+
+    assert made.control == switch("Night light", 44)
+    with pytest.raises(ValueError, match="night_light"):
+        setting("night_light", "device", "Light.", "nightLight", 44, takes=whole(0, 3, ""))
 
 
 def test_an_allow_list_names_groups_or_commands():

@@ -120,3 +120,16 @@ def test_an_id_is_found_wherever_it_may_be_written(line: str) -> None:
 def test_a_quantity_is_no_id(line: str) -> None:
     """The check leaves alone what measures, counts or cuts."""
     assert not ids_in(line)
+
+
+def test_no_module_but_the_vendors_writes_an_observation_id() -> None:
+    """Everything outside of core/easee names observations by role or by row."""
+    found = {
+        f"{name}:{line}: {number}"
+        for place in ("core", "conventions", "monitoring", "exports")
+        for path in sorted((ROOT / "bridge" / place).rglob("*.py"))
+        if not (name := path.relative_to(ROOT).as_posix()).startswith(OWNERS)
+        for line, number in ids_in(path.read_text(encoding="utf-8"))
+    }
+
+    assert not found, "take a role of core/easee/roles.py, or give a quantity a name such as MAX_…"

@@ -1,17 +1,14 @@
-"""The table of controls: complete, and honest about what it shows."""
+"""The controls of the catalogue: honest about what they show, and taken by their commands."""
 
 import pytest
 
-from bridge.conventions.homeassistant.controls import CONTROLS, WITHOUT_CONTROL
-from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.command_catalogue import CATALOGUE, controls
+from bridge.core.easee.controls import Control, button, limit, number, select, switch
 from bridge.core.easee.observation_registry import spec_named
 from bridge.core.easee.observation_spec import Visibility
 
-
-def test_every_command_is_decided_on_once():
-    """A new command has to become an entity, or the reason has to be given."""
-    assert set(CONTROLS) | set(WITHOUT_CONTROL) == set(CATALOGUE)
-    assert not set(CONTROLS) & set(WITHOUT_CONTROL)
+EVERY_GROUP = tuple({spec.group for spec in CATALOGUE.values()})
+CONTROLS = dict(controls(EVERY_GROUP))
 
 
 @pytest.mark.parametrize("command", CONTROLS)
@@ -23,20 +20,19 @@ def test_a_control_shows_what_its_command_moves(command):
         assert shown.id in CATALOGUE[command].moves
         assert shown.visibility is not Visibility.HIDDEN
     else:
-        assert control.platform == "button"
+        assert control.kind == "button"
 
 
 @pytest.mark.parametrize("command", CONTROLS)
 def test_what_a_control_offers_is_taken_by_its_command(command):
     """Every option, both bounds and both positions are read without a refusal."""
     control, read = CONTROLS[command], CATALOGUE[command].read
-    bounds = control.within(32)
     offered = {
         "button": ["PRESS"],
         "switch": ["true", "false"],
         "select": list(control.labels.values()),
-        "number": [bounds.get("min"), bounds.get("max")],
-    }[control.platform]
+        "number": list(control.bounds(32)),
+    }[control.kind]
 
     for payload in offered:
         read(payload, 32)
@@ -48,3 +44,19 @@ def test_lasting_limits_are_not_offered_by_default():
         if CATALOGUE[command].group == "installer":
             assert not control.is_enabled
             assert control.is_config
+
+
+@pytest.mark.parametrize(
+    ("made", "shows", "replaces"),
+    [
+        (button("Start"), "", False),
+        (switch("Smart charging", 102), "smart_charging", True),
+        (select("Phases", 38, {1: "one"}), "phase_mode", True),
+        (number("Brightness", 40, 0, 100, "%"), "led_strip_brightness", True),
+        (limit("Limit", 48), "dynamic_charger_current", False),
+    ],
+)
+def test_a_control_is_named_after_what_it_shows(made, shows, replaces):
+    """A limit is shown beside the number that asks for it; a setting is its own display."""
+    assert isinstance(made, Control)
+    assert (made.shows, made.replaces) == (shows, replaces)

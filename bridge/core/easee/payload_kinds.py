@@ -1,0 +1,180 @@
+"""What commands take: one kind of payload each, with its reader, its shape and a line for people.
+
+Rules:
+
+1. The reader decides; the shape describes what it lets through. A test holds both against each
+   other, payload by payload.
+2. What no JSON Schema can say is left to the reader: that a day stands once in a plan, that a time
+   lies before another, that 1.0 presses no button.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from bridge.core.easee.charge_plans import DAYS, LIMIT, RANGES_A_DAY, Plan, basic_plan, weekly_plan
+from bridge.core.easee.command_payloads import (
+    MAX_MINUTES,
+    MIN_CURRENT_A,
+    Current,
+    Phases,
+    boolean,
+    charger_current,
+    choice_reader,
+    circuit_current,
+    integer_reader,
+    lasting_circuit_current,
+    pairing_time,
+    persistent_current,
+    read_press,
+)
+from bridge.core.easee.payload_shapes import FLAG, MOMENT, NULL, Keys, Schema, Shape, number, word
+
+A_co = TypeVar("A_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadKind(Generic[A_co]):
+    """One kind of payload.
+
+    Attributes:
+        read: Payload value and ``commands.max_current_a`` to argument; raises ``CommandRefused``.
+        shape: ``commands.max_current_a`` to what ``read`` takes.
+        text: One line for people.
+    """
+
+    read: Callable[[object, int], A_co]
+    shape: Callable[[int], Shape]
+    text: str
+
+
+def whole(low: int, high: int, unit: str) -> PayloadKind[int]:
+    """Make a kind of whole numbers within bounds."""
+    shape = Shape(tuple(number(low, high)))
+    text = f"{low} to {high} {unit}".rstrip()
+    return PayloadKind(integer_reader(low, high, unit), lambda _: shape, text)
+
+
+def choice(labels: Mapping[str, int], text: str) -> PayloadKind[int]:
+    """Make a kind of labels, each with the vendor's number.
+
+    Args:
+        labels: Every word that is taken.
+        text: One line for people.
+    """
+    found = sorted(labels.values())
+    shape = Shape((word(*labels), *number(found[0], found[-1])))
+    return PayloadKind(choice_reader(labels), lambda _: shape, text)
+
+
+_CLOCK_TIME: Final = {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]Z?$"}
+_PRESSES: Final[tuple[Schema, ...]] = (word("press", "true", "on", "1"), {"enum": [1, True]})
+PRESS_SHAPE: Final = Shape(_PRESSES, (Keys({}),))
+_SWITCH: Final = Shape(
+    (word("true", "on", "1", "false", "off", "0"), {"enum": [True, False, 1, 0]})
+)
+_PAIRING: Final = Shape(
+    (*_PRESSES, *number(2, 600)),
+    (Keys({}), Keys({"timeout": {"anyOf": number(1, 600)}}, ("timeout",))),
+)
+_MINUTES: Final[Schema] = {"anyOf": number(0, MAX_MINUTES)}
+
+
+def _charger(max_current_a: int) -> Shape:
+    bare = (*number(0, 0), *number(MIN_CURRENT_A, max_current_a, whole=False))
+    amps = {"anyOf": list(bare)}
+    return Shape(
+        bare, tuple(Keys({key: amps, "minutes": _MINUTES}, (key,)) for key in ("amps", "value"))
+    )
+
+
+def _circuit(max_current_a: int, *, whole: bool) -> Shape:
+    bare = tuple(number(0, max_current_a, whole=whole))
+    amps: Schema = {"anyOf": list(bare)}
+    minutes = {} if whole else {"minutes": _MINUTES}
+    phases = ("phase1", "phase2", "phase3")
+    return Shape(
+        bare,
+        (
+            Keys({"value": amps, **minutes}, ("value",)),
+            Keys({**dict.fromkeys(phases, amps), **minutes}, phases),
+        ),
+    )
+
+
+def _plan(keys: Keys) -> Shape:
+    return Shape((NULL, word("off", "clear")), (keys,))
+
+
+def _limit(max_current_a: int) -> Schema:
+    return number(0, max_current_a, is_text_read=False)[0]
+
+
+def _basic(max_current_a: int) -> Keys:
+    return Keys(
+        {
+            "id": {"type": "string"},
+            "chargeStartTime": MOMENT,
+            "chargeStopTime": {"anyOf": [MOMENT, NULL]},
+            "repeat": FLAG,
+            "isEnabled": FLAG,
+            LIMIT: _limit(max_current_a),
+        },
+        ("chargeStartTime",),
+    )
+
+
+def _weekly(max_current_a: int) -> Keys:
+    times = {"startTime": _CLOCK_TIME, "stopTime": _CLOCK_TIME}
+    span = Keys({**times, LIMIT: _limit(max_current_a)}, tuple(times))
+    day = Keys(
+        {
+            "dayOfWeek": {"type": "integer", "minimum": 0, "maximum": DAYS - 1},
+            "ranges": {"type": "array", "items": span.schema(), "maxItems": RANGES_A_DAY},
+        },
+        ("dayOfWeek", "ranges"),
+    )
+    days: Schema = {"type": "array", "items": day.schema(), "maxItems": DAYS}
+    return Keys({"days": days, "isEnabled": FLAG}, ("days",))
+
+
+# -- the kinds ---------------------------------------------------------------------------------
+
+_PHASES: Final = '0 to max_current_a A for all phases, or {"phase1": …, "phase2": …, "phase3": …'
+_A_PLAN: Final = (
+    "a JSON object as the vendor's interface takes it; null, off or clear removes the plan"
+)
+
+PRESS: Final[PayloadKind[None]] = PayloadKind(
+    read_press, lambda _: PRESS_SHAPE, "PRESS (also 1, true, on, {})"
+)
+SWITCH: Final[PayloadKind[bool]] = PayloadKind(
+    boolean, lambda _: _SWITCH, "true or false (also on, off, 1, 0)"
+)
+CHARGER_LIMIT: Final[PayloadKind[Current]] = PayloadKind(
+    charger_current, _charger, '0 or 6 to max_current_a A, or {"amps": 16, "minutes": 30}'
+)
+CIRCUIT_LIMIT: Final[PayloadKind[Phases]] = PayloadKind(
+    circuit_current,
+    lambda max_current_a: _circuit(max_current_a, whole=False),
+    f'{_PHASES}, "minutes": 30}}',
+)
+LASTING_CHARGER_LIMIT: Final[PayloadKind[int]] = PayloadKind(
+    persistent_current,
+    lambda max_current_a: Shape(tuple(number(MIN_CURRENT_A, max_current_a))),
+    "6 to max_current_a A, whole amperes",
+)
+LASTING_CIRCUIT_LIMIT: Final[PayloadKind[Phases]] = PayloadKind(
+    lasting_circuit_current,
+    lambda max_current_a: _circuit(max_current_a, whole=True),
+    f"{_PHASES}}}, whole amperes",
+)
+PAIRING_TIME: Final[PayloadKind[int]] = PayloadKind(
+    pairing_time, lambda _: _PAIRING, f'{PRESS.text} for 60 s, 2 to 600 s, or {{"timeout": s}}'
+)
+BASIC_PLAN: Final[PayloadKind[Plan]] = PayloadKind(
+    basic_plan, lambda max_current_a: _plan(_basic(max_current_a)), _A_PLAN
+)
+WEEKLY_PLAN: Final[PayloadKind[Plan]] = PayloadKind(
+    weekly_plan, lambda max_current_a: _plan(_weekly(max_current_a)), _A_PLAN
+)
