@@ -23,9 +23,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks import stage
 from bridge.adapters.store.sqlite.store import SqliteStore
+from bridge.conventions.native.sessions import report_document
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.delivery import WINDOW
-from bridge.core.sessions.report_merge import report_document
+from bridge.core.sessions.report_merge import cleared
 from tests.core.sessions.rows import REPORT
 from tests.mosquitto import Mosquitto
 from tests.ports import unused_port
@@ -91,7 +92,7 @@ async def bare(port: int, backlog: list[StoredReport]) -> float:
     messages = [
         (
             f"charger/{row.report.charger_id}/session/report",
-            report_document(row, personal_data=False, salt=b"salt"),
+            report_document(cleared(row, personal_data=False, salt=b"salt")),
         )
         for row in backlog
     ]

@@ -5,8 +5,9 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,8 @@ from bridge.adapters.state_files.private_file import (
 from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
 from bridge.adapters.store.backends import backend_of
 from bridge.config.reload import change
+from bridge.convention_connection import ConventionConnection
+from bridge.conventions.convention import Convention
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
 from bridge.core.events import (
@@ -41,6 +44,7 @@ from bridge.core.events import (
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.store_status import store_opened
+from bridge.core.topics import Topics
 from bridge.errors import ConfigError, StoreError, StoreLocked
 from bridge.gateway import EventLoop, EventQueue
 from bridge.monitoring.healthcheck import alive_path, beat
@@ -49,7 +53,7 @@ from bridge.monitoring.status_page import StatusModel
 from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
-from bridge.settings import HttpSettings, Settings
+from bridge.settings import HttpSettings, MqttSettings, Settings
 
 log = structlog.get_logger()
 
@@ -102,6 +106,7 @@ async def serve(
     stop: asyncio.Event,
     watchdog: Watchdog | None = None,
     queue: EventQueue | None = None,
+    conventions: Sequence[Convention] = (),
 ) -> int:
     """Run the gateway until ``stop`` is set; see :func:`run`.
 
@@ -110,6 +115,7 @@ async def serve(
         stop: Set to end it.
         watchdog: May end the process; None where the process is not ours.
         queue: Where events are put; None makes one.
+        conventions: To publish by besides the native one.
     """
     clock = SystemClock()
     liveness = LivenessRegistry(clock)
@@ -127,10 +133,13 @@ async def serve(
         settings.easee, token_path=state_dir / TOKEN_FILE, clock=clock, emit=queue.put
     )
     source = _source(settings, cloud, clock, liveness, queue)
+    conventions = (Native(topics, settings.publish), *conventions)
+    connections = _connections(settings.mqtt, conventions, topics, liveness, queue)
+    over_main = (each.subscriptions for each in conventions if each.connection is None)
     mqtt_client = MqttClient(
         settings.mqtt,
         will=Publish(topics.bridge_state, b"offline"),
-        subscriptions=core.subscriptions,
+        subscriptions=core.subscriptions + tuple(chain.from_iterable(over_main)),
         echoes=topics.echoes,
         loopback=(topics.bridge_heartbeat,),
         clock=clock,
@@ -141,12 +150,13 @@ async def serve(
     charger_list_file = ChargerListFile(state_dir / CHARGER_LIST_FILE, account_of(settings.easee))
     published_file = PublishedDiscoveryFile(state_dir / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
     log.info("bridge.started", version=bridge.__version__, store=str(path))
-    model = StatusModel(topics) if settings.http.page else None
-    metrics = Metrics(topics, model) if settings.http.enabled else None
+    model = StatusModel() if settings.http.page else None
+    metrics = Metrics(model) if settings.http.enabled else None
     gateway = EventLoop(
         core,
         queue,
-        conventions=(Native(topics, settings.publish),),
+        conventions=conventions,
+        connections=connections,
         link=mqtt_client,
         cloud=cloud,
         source=source,
@@ -181,6 +191,36 @@ async def serve(
         logs.end_limit()
     log.info("bridge.stopped")
     return os.EX_OK
+
+
+def _connections(
+    settings: MqttSettings,
+    conventions: Sequence[Convention],
+    topics: Topics,
+    liveness: LivenessRegistry,
+    queue: EventQueue,
+) -> list[ConventionConnection]:
+    """Make the connections of conventions that have one of their own."""
+    clock, made = SystemClock(), []
+    for convention in conventions:
+        need = convention.connection
+        if need is None:
+            continue
+        connection = ConventionConnection(
+            convention, need, topics=topics, clock=clock, put=queue.put
+        )
+        mqtt_client = MqttClient(
+            replace(settings, client_id=need.client_id),
+            will=need.will,
+            subscriptions=convention.subscriptions,
+            clock=clock,
+            emit=connection.emit,
+            has_values=False,
+            heartbeat=functools.partial(liveness.expect, f"mqtt {need.name}"),
+        )
+        connection.attach(mqtt_client)
+        made.append(connection)
+    return made
 
 
 def _source(

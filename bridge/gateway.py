@@ -23,10 +23,12 @@ from typing import TypeVar, assert_never
 
 import structlog
 
+from bridge.convention_connection import ConventionConnection, hand_over
 from bridge.conventions.convention import Convention
+from bridge.conventions.native.requests import native_message
 from bridge.core.changes import Change, ValuesChanged
 from bridge.core.composition import Core
-from bridge.core.delivery.outbox import SET_ASIDE, TOO_LARGE, Outbox
+from bridge.core.delivery.outbox import SET_ASIDE, Outbox
 from bridge.core.delivery.value_queue import BURST, ValueQueue, value_rate
 from bridge.core.effects import (
     Acknowledge,
@@ -60,6 +62,7 @@ from bridge.core.events import (
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
+    MqttMessage,
     ObservationsReceived,
     ProcessSuspended,
     ReportSaved,
@@ -88,11 +91,9 @@ from bridge.core.store_status import store_opened
 from bridge.errors import (
     BridgeError,
     CloudError,
-    ConnectionLost,
     OutcomeUnknown,
     StoreError,
     TaskFailed,
-    TooLarge,
 )
 from bridge.monitoring.metrics import Metrics
 from bridge.monitoring.watchdog import LivenessRegistry
@@ -124,8 +125,6 @@ SUSPENDED_S = BEAT_EVERY_S + 5.0
 STORE_TIMEOUT_S = 300.0
 CLOUD_SPARE_S = 120.0
 PUMP_TIMEOUT_S = 60.0
-# The MQTT 5 reason code a broker would give to a message we do not even send.
-TOPIC_NAME_INVALID = 0x90
 
 
 T = TypeVar("T")
@@ -185,6 +184,7 @@ class EventLoop:
         queue: EventQueue,
         *,
         conventions: Sequence[Convention] = (),
+        connections: Sequence[ConventionConnection] = (),
         link: MqttLink,
         cloud: Cloud,
         source: ObservationSource | None,
@@ -202,6 +202,7 @@ class EventLoop:
             core: Everything that is decided.
             queue: Where the adapters put their events.
             conventions: Make messages of the changes that the core yields, each of all of them.
+            connections: Of conventions that have one of their own.
             link: To the broker.
             cloud: REST.
             source: Pushes observations, or None where values are polled.
@@ -222,6 +223,7 @@ class EventLoop:
         self._keeping: set[str] = set()
         self._core = core
         self._conventions = tuple(conventions)
+        self._connections = {each.need.name: each for each in connections}
         self._link = link
         self._cloud = cloud
         self._source = source
@@ -262,6 +264,8 @@ class EventLoop:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run, **services}
+            for name, connection in self._connections.items():
+                endless[f"mqtt {name}"] = connection.run
             if self._source is not None:
                 endless["stream"] = self._source.run
             if self._beat is not None:
@@ -279,7 +283,9 @@ class EventLoop:
             self._event_queue.put(Stopping())
             await self._drained()
             self._event_queue.wake = None
-            await self._link.close(Publish(self._core.topics.bridge_state, b"offline"))
+            farewell = Publish(self._core.topics.bridge_state, b"offline")
+            others = (connection.close() for connection in self._connections.values())
+            await asyncio.gather(self._link.close(farewell), *others)
             for task in (*sources, *self._given_up):
                 task.cancel()
             self._tasks = None
@@ -340,6 +346,8 @@ class EventLoop:
             The monotonic time at which it was begun.
         """
         now = self._clock.now()
+        if isinstance(event, MqttMessage):
+            event = self._as_native(event)
         try:
             self._notice(event)
         except Exception as error:  # noqa: BLE001 - one event must not end the bridge
@@ -357,6 +365,16 @@ class EventLoop:
             self._mishap(event, "machine", type(event).__name__, error)
         return now.mono_s
 
+    def _as_native(self, message: MqttMessage) -> MqttMessage:
+        """Return the native message that asks for what a convention reads in this one."""
+        for convention in self._conventions:
+            try:
+                if convention.connection is None and (request := convention.parse(message)):
+                    return native_message(request, message, self._core.topics)
+            except Exception as error:  # noqa: BLE001 - the border of a convention
+                self._mishap(message, convention.name, type(message).__name__, error)
+        return message
+
     def _publish(self, change: Change, event: Event, now: Timestamp) -> None:
         """Queue what each convention makes of a change; one that fails costs no other."""
         for convention in self._conventions:
@@ -367,6 +385,8 @@ class EventLoop:
                     self._publish_singly(convention, change, event, now)
                 else:
                     self._mishap(event, convention.name, type(change).__name__, error)
+        if self._metrics is not None:
+            self._metrics.change(change)
 
     def _publish_singly(
         self, convention: Convention, change: ValuesChanged, event: Event, now: Timestamp
@@ -384,10 +404,12 @@ class EventLoop:
         for message in messages:
             if message.telemetry:  # nearly all
                 put_value(message)
+            elif message.link:
+                self._connections[message.link].put(message)
             else:
                 put(message)
             if metrics is not None:
-                metrics.effect(message)
+                metrics.published(message)
 
     def _mishap(self, event: Event | None, name: str, doing: str, error: Exception) -> None:
         """Have an error of our own told; one that comes of the telling is only logged."""
@@ -421,13 +443,14 @@ class EventLoop:
 
     def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912 - one case per effect
         """Do what the core wants, except for changes."""
-        if self._metrics is not None and not isinstance(effect, Publish):
+        if self._metrics is not None:
             self._metrics.effect(effect)
         match effect:
             case Publish():
                 self._queue((effect,))
             case Acknowledge(receipt):
-                self._link.acknowledge(receipt)
+                link = self._connections[receipt.link] if receipt.link else self._link
+                link.acknowledge(receipt)
             case LogEntry(level, event, fields):
                 getattr(log, level)(event, **fields)
             case SendRequest():
@@ -474,19 +497,12 @@ class EventLoop:
     def _flush(self, most: int) -> None:
         """Hand over as much as the windows allow, and so many values at most."""
         self._outbox.try_again(self._clock.now().mono_s)
-        while self._connected and (message := self._outbox.take()) is not None:
-            try:
-                self._link.publish(message)
-            except ConnectionLost:
-                self._connected = False  # its MqttDisconnected is on the way
-                self._outbox.unsent(message)
-            except TooLarge:
-                self._event_queue.put(MqttAcked(message, TOO_LARGE))
-            except ValueError as error:
-                log.error("mqtt.unpublishable", topic=message.topic, error=str(error))
-                self._event_queue.put(MqttAcked(message, TOPIC_NAME_INVALID))
+        if self._connected:
+            self._connected = hand_over(self._outbox, self._link, self._event_queue.put)
         while self._outbox.given_up:
             self._event_queue.put(MqttAcked(self._outbox.given_up.popleft(), SET_ASIDE))
+        for connection in self._connections.values():
+            connection.flush()
         room = int(self._bucket.available(self._clock.now().mono_s))
         if batch := self._values.take(min(room, most)):
             self._bucket.consume(len(batch))

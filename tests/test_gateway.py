@@ -12,7 +12,10 @@ from structlog.testing import capture_logs
 
 from bridge import gateway as module
 from bridge.adapters.clock import SystemClock
+from bridge.convention_connection import TOPIC_NAME_INVALID
+from bridge.conventions.convention import ConnectionNeed
 from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
+from bridge.core.delivery.outbox import TOO_LARGE
 from bridge.core.delivery.value_queue import BURST, PER_GRANT_S, value_rate
 from bridge.core.easee.decode import spec_of
 from bridge.core.easee.rest_requests import charger_list_request
@@ -73,6 +76,7 @@ from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
+from bridge.core.requests import IncomingCommand
 from bridge.core.store_status import StoreContents, StoreUsage
 from bridge.core.topics import Topics
 from bridge.errors import (
@@ -617,7 +621,7 @@ async def test_a_message_that_can_never_be_sent_is_answered_as_refused():
         outside.queue.put(StreamOpened())
         await settled(lambda: script.seen(MqttAcked))
 
-    assert script.seen(MqttAcked) == [MqttAcked(value, module.TOPIC_NAME_INVALID)]
+    assert script.seen(MqttAcked) == [MqttAcked(value, TOPIC_NAME_INVALID)]
 
 
 async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
@@ -1152,20 +1156,23 @@ async def test_what_happens_to_the_connections_is_told_to_those_who_send(event, 
         await settled(lambda: event in script.events)
         assert said == expected
         assert counted.events == script.events
-        assert counted.effects == [VALUE]
+        assert counted.effects == counted.messages == [VALUE]
 
 
 class Counted:
     """A tally that keeps what it counts."""
 
     def __init__(self):
-        self.events, self.effects = [], []
+        self.events, self.effects, self.messages = [], [], []
 
     def event(self, event):
         self.events.append(event)
 
     def effect(self, effect):
         self.effects.append(effect)
+
+    def published(self, message):
+        self.messages.append(message)
 
 
 @pytest.mark.parametrize(
@@ -1200,8 +1207,8 @@ async def test_whoever_works_promises_when_he_is_heard_of(effect, name, within_s
 @pytest.mark.parametrize(
     ("failure", "code", "line"),
     [
-        (TooLarge("too large"), module.TOO_LARGE, None),
-        (ValueError("no topic"), module.TOPIC_NAME_INVALID, "no topic"),
+        (TooLarge("too large"), TOO_LARGE, None),
+        (ValueError("no topic"), TOPIC_NAME_INVALID, "no topic"),
     ],
 )
 async def test_what_cannot_be_sent_is_answered_with_its_reason(failure, code, line):
@@ -1374,9 +1381,14 @@ async def test_what_waits_for_the_broker_is_told():
 class Echoing:
     """A convention that publishes one message of each change, and fails at one topic."""
 
+    connection = None
+
     def __init__(self, name, fails_at=None):
         self.name = name
         self.fails_at = fails_at
+
+    def parse(self, _message):
+        return None
 
     def publish(self, change, _now):
         told = change.values if isinstance(change, ValuesChanged) else (change,)
@@ -1427,3 +1439,65 @@ async def test_a_value_that_cannot_be_published_does_not_cost_the_next():
     topics, failed = await published_by(Echoing("a", "a/EH2"), effects=[ValuesChanged(values)])
     assert topics == ["a/EH1", "a/EH3"]
     assert failed == [("a", "ValuesChanged")]
+
+
+@pytest.mark.parametrize("is_of_a_convention", [True, False])
+async def test_a_message_and_its_receipt_keep_to_their_connection(is_of_a_convention):
+    """What a convention publishes over its own connection does not go over the main one."""
+    name = "own" if is_of_a_convention else ""
+    said = []
+
+    class Own:
+        need = ConnectionNeed("own", "own-1", Publish("own/alive", b"0"))
+
+        put = said.append
+        acknowledge = said.append
+
+        def flush(self):
+            pass
+
+        async def run(self):
+            await asyncio.Event().wait()
+
+        async def close(self):
+            said.append("closed")
+
+    message = Publish("own/EH1", b"1", retained=False, link=name)
+    ack_token = AckToken(1, 2, 1, name)
+    script = Script({StreamOpened: [message, Acknowledge(ack_token)]})
+    async with running(script, connections=(Own(),)) as outside:
+        outside.queue.put(MqttConnected(False, "5", 20))
+        outside.queue.put(StreamOpened())
+        await settled(lambda: script.seen(StreamOpened) and outside.queue.is_empty)
+        await settled(lambda: not outside.unacked)
+    of_main = [one for one in outside.published if one != FAREWELL] + [
+        what for kind, what in outside.asked if kind == "acknowledge"
+    ]
+    assert (of_main, said) == (
+        ([], [message, ack_token, "closed"]) if name else ([message, ack_token], ["closed"])
+    )
+
+
+async def test_a_request_of_a_convention_over_the_main_connection_is_read_by_it():
+    """The core gets the native message; a convention that fails at one costs no other anything."""
+
+    class Reading(Echoing):
+        def parse(self, message):
+            if self.fails_at == message.topic:
+                raise KeyError("a defect")
+            is_its = message.topic == "plant/do"
+            return IncomingCommand("EH1", "start", b"PRESS") if is_its else None
+
+    ack_token = AckToken(1, 2, 1)
+    script = Script({})
+    conventions = (Reading("a", "plant/do"), Reading("b"))
+    async with running(script, conventions=conventions) as outside:
+        outside.queue.put(MqttMessage("plant/do", b"charge", ack_token))
+        outside.queue.put(MqttMessage("charger/EH1/set/stop", b"PRESS", ack_token))
+        await settled(lambda: len(script.seen(MqttMessage)) == 2)
+        await settled(lambda: script.seen(ComponentFailed))
+    assert [one.topic for one in script.seen(MqttMessage)] == [
+        "charger/EH1/set/start",
+        "charger/EH1/set/stop",
+    ]
+    assert [event.name for event in script.seen(ComponentFailed)] == ["a"]

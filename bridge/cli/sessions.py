@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TextIO
 
 from bridge.adapters.store.backends import backend_of
+from bridge.conventions.native.sessions import report_document
 from bridge.core.easee.redaction import shown as shown_text
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import report_document
+from bridge.core.sessions.report_merge import cleared
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import StoreLocked
@@ -132,7 +133,8 @@ def _document(stored: StoredReport, salt: bytes | None) -> str:
     """
     if salt == b"":
         stored = replace(stored, report=replace(stored.report, auth=""))
-    return report_document(stored, personal_data=salt is None, salt=salt or b"").decode()
+    row = cleared(stored, personal_data=salt is None, salt=salt or b"")
+    return report_document(row).decode()
 
 
 def _cells(document: str) -> dict[str, str]:

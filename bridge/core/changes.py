@@ -16,6 +16,10 @@ from datetime import datetime
 import msgspec
 
 from bridge.core.easee.observation_spec import ObservationSpec
+from bridge.core.records.command_result import CommandResult
+from bridge.core.records.reply_to import ReplyTo
+from bridge.core.records.session_report import ReportId, SessionReport
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.value_format import Value
 
 
@@ -75,6 +79,27 @@ class AvailabilityChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargerCleared:
+    """Everything retained of a charger that left is to be taken away.
+
+    Attributes:
+        charger_id: Serial.
+        observations: Names of every observation that may have been published.
+        derived: Names of the derived values.
+        is_urgent: It was served until now, so a value may be on its way still.
+        tag: As in :class:`CommandAnswered`.
+        owner: Likewise.
+    """
+
+    charger_id: str
+    observations: tuple[str, ...]
+    derived: tuple[str, ...]
+    is_urgent: bool
+    tag: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ChargerEvent:
     """Something happened at a charger; published once and not retained.
 
@@ -93,4 +118,213 @@ class ChargerEvent:
     facts: Mapping[str, Value | None]
 
 
-Change = ValuesChanged | DerivedChanged | AvailabilityChanged | ChargerEvent
+@dataclass(frozen=True, slots=True)
+class AlertRaised:
+    """An alert is open, or its words changed.
+
+    Attributes:
+        kind: Snake_case; ``<kind>/<charger>`` where each charger has an alert of its own.
+        message: What is wrong.
+        hint: What to do about it.
+        since: When it was first raised.
+    """
+
+    kind: str
+    message: str
+    hint: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCleared:
+    """What an alert told of is over."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOnline:
+    """The gateway is connected to the broker; that it is not any more, its will says."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudStateChanged:
+    """How the gateway is connected to the vendor's cloud, as a word of the contract."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeInfoChanged:
+    """What this gateway is and offers.
+
+    Attributes:
+        version: Of the program.
+        client_id: At the broker.
+        instance: Tells this installation from every other.
+        started_at: When the process came up; None before that.
+        chargers: Serials of those that are served.
+        capabilities: What this configuration and this connection offer, by name.
+    """
+
+    version: str
+    client_id: str
+    instance: str
+    started_at: datetime | None
+    chargers: tuple[str, ...]
+    capabilities: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCounts:
+    """How many session reports are where.
+
+    Attributes:
+        pending: Committed, and not acknowledged by the broker.
+        published: Acknowledged by the broker, and not settled.
+        set_aside: Of the pending ones, those the broker refuses.
+        unsaved: Not committed: the store takes nothing.
+        kept: Never asked for: the first consumer gets them by a replay.
+    """
+
+    pending: int = 0
+    published: int = 0
+    set_aside: int = 0
+    unsaved: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """One summary of how the gateway is.
+
+    Attributes:
+        verdict: ``ok``, ``degraded`` or ``failed``.
+        at: When that was found.
+        cloud: As in :class:`CloudStateChanged`.
+        stream: The hub is connected.
+        polling: Values are read over REST, with success.
+        store: The store takes rows.
+        clock_trusted: The wall clock can be believed.
+        chargers: How many are served.
+        chargers_online: How many of them are available.
+        alerts: Kinds of the open ones, oldest first.
+        reports: How many are where.
+        counters: How often what happened since the start, by name.
+    """
+
+    verdict: str
+    at: datetime
+    cloud: str
+    stream: bool
+    polling: bool
+    store: bool
+    clock_trusted: bool
+    chargers: int
+    chargers_online: int
+    alerts: tuple[str, ...]
+    reports: ReportCounts
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session that runs, as far as it is known; what only its start tells is None without one.
+
+    Attributes:
+        session_id: The charger's own counter.
+        started_at: When it began.
+        meter_start_kwh: Meter at the start.
+        energy_kwh: Energy delivered so far.
+        auth_reason: The vendor's number.
+        incomplete: Fields that were told and could not be read.
+        clock: ``ok``, or ``suspect`` where its start cannot be.
+    """
+
+    session_id: int | None
+    started_at: datetime | None
+    meter_start_kwh: float | None
+    energy_kwh: float | None
+    auth_reason: int | None
+    incomplete: tuple[str, ...]
+    clock: str
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentSessionChanged:
+    """The running session of a charger, or that none runs."""
+
+    charger_id: str
+    session: RunningSession | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastSessionChanged:
+    """The newest finished session of a charger.
+
+    Attributes:
+        charger_id: Serial.
+        report: The session, without its tag.
+        name: Key and revision of its row; of neither while it is not stored.
+    """
+
+    charger_id: str
+    report: SessionReport
+    name: ReportId
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDue:
+    """A finished session is to be handed over to its consumer.
+
+    Attributes:
+        stored: Its row, with the tag as it may be published.
+        tag: Comes back with the acknowledgement of the one message that hands it over.
+        owner: Name of the component that is given the acknowledgement.
+    """
+
+    stored: StoredReport
+    tag: str
+    owner: str = ""
+
+
+SessionChanged = CurrentSessionChanged | LastSessionChanged
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnswered:
+    """A command or a query has a result, for those who wait for it.
+
+    Attributes:
+        charger_id: As the request names it; anything may stand there, and in ``result.command``,
+            where the request was refused.
+        result: It.
+        reply_to: Each of the callers.
+        value: What a query found: plain values, sequences and mappings; None for everything else.
+        tag: Not empty: each of the messages carries it, a colon and its number, and how many
+            there are, so that the acknowledgement of all of them can be told.
+        owner: Name of the component that is given the acknowledgements.
+    """
+
+    charger_id: str
+    result: CommandResult
+    reply_to: tuple[ReplyTo, ...]
+    value: object = None
+    tag: str = ""
+    owner: str = ""
+
+
+AlertChanged = AlertRaised | AlertCleared
+BridgeStatusChanged = BridgeOnline | CloudStateChanged | BridgeInfoChanged | HealthChanged
+Change = (
+    ValuesChanged
+    | DerivedChanged
+    | AvailabilityChanged
+    | ChargerCleared
+    | ChargerEvent
+    | SessionChanged
+    | CommandAnswered
+    | ReportDue
+    | AlertChanged
+    | BridgeStatusChanged
+)

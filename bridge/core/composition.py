@@ -81,22 +81,22 @@ class Core:
             salt: Of this installation.
         """
         self.topics = topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-        alerts = Alerts(topics)
+        alerts = Alerts()
         contained = Containment(alerts)
         client_id, instance = settings.mqtt.client_id, _instance(salt)
-        status = Status(topics, alerts, version, _capabilities(settings), client_id, instance)
+        status = Status(alerts, version, _capabilities(settings), client_id, instance)
         cloud, counters = status.cloud, status.counters
-        fleet = ChargerRegistry(topics, settings.publish, salt, status)
+        fleet = ChargerRegistry(settings.publish, salt, status)
         configured, chargers = settings.easee.chargers, fleet.chargers
         commands = CommandService(topics, settings.commands, chargers)
-        sessions = SessionService(topics, settings, alerts, salt=salt)
+        sessions = SessionService(settings, alerts, salt=salt)
         status.reports = lambda: sessions.standing
         neighbours = Neighbours(topics, alerts, client_id=client_id, instance=instance)
         retained = RetainedWatch(topics, alerts)
         announcer = DiscoveryPublisher(settings, topics, version=version, salt=salt)
         self.subscriptions = topics.subscriptions + announcer.subscriptions
         ask = contained.question
-        departures = Departures(topics, chargers, ask(neighbours.name, neighbours.serves))
+        departures = Departures(chargers, ask(neighbours.name, neighbours.serves))
         components: tuple[Component, ...] = (
             PolledSource(
                 Polling(settings.easee.source, float(settings.easee.poll_interval_s)),

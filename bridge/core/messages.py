@@ -8,7 +8,7 @@ import msgspec
 
 # A struct, not a dataclass: one is made for every value, in a sixth of the time.
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Publish at QoS 1.
+    """Publish one message.
 
     Attributes:
         topic: Built by :mod:`bridge.core.topics`.
@@ -21,7 +21,10 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
         correlation: MQTT 5 Correlation Data, returned byte for byte.
         telemetry: A value among many, which may go over the connection for values. Always
             retained, and its topic is built of levels that passed
-            :func:`~bridge.core.topics.is_topic_level`.
+            :func:`~bridge.core.topics.is_topic_level`. At QoS 1, over the main connection.
+        qos: 0 or 1. At QoS 0 sending it is all that is known of it.
+        link: Name of the connection of a convention's own that it goes over, or empty.
+        parts: How many messages the change has that it was made of.
     """
 
     topic: str
@@ -32,6 +35,9 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     correlation: bytes | None = None
     telemetry: bool = False
     owner: str = ""
+    qos: int = 1
+    link: str = ""
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,13 @@ class AckToken:
             dropped: message ids start again and it would acknowledge another message.
         message_id: Packet identifier, 0 at QoS 0.
         qos: 0, 1 or 2.
+        link: Name of the connection of a convention's own that it came over, or empty.
     """
 
     epoch: int
     message_id: int
     qos: int
+    link: str = ""
 
 
 def packet_bytes(message: Publish, *, properties: bool) -> int:

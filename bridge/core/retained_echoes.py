@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass
 
 from bridge.core.alerts import Alerts
+from bridge.core.changes import AlertCleared, BridgeOnline
 from bridge.core.chargers.departures import NAME
 from bridge.core.domain_events import (
     NOTHING,
@@ -122,7 +123,7 @@ class RetainedEchoes:
             case AlertTopic(kind):
                 ours = all(map(is_topic_level, kind.split("/"))) and not self._others.is_there(now)
                 if fresh and message.payload and ours and not self._alerts.is_open(kind):
-                    yield Publish(self._topics.alert(kind), b"")
+                    yield AlertCleared(kind)
             case PersonalTopic():
                 if message.retained and message.payload:
                     yield LogEntry("info", "personal.emptied", {"topic": topic.topic})
@@ -140,4 +141,4 @@ class RetainedEchoes:
         yield BridgeStateReceived(payload, is_kept=fresh)
         if payload != b"online" and now.mono_s - self._asserted_s >= ASSERT_EVERY_S:
             self._asserted_s = now.mono_s
-            yield Publish(self._topics.bridge_state, b"online")
+            yield BridgeOnline()

@@ -1,14 +1,13 @@
-"""Documents about charging sessions, as they are published.
+"""Facts about charging sessions, as every document has them.
 
-A retained topic never holds the tag, not even hashed.
+What is retained never holds the tag, not even hashed.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from bridge.core.easee import enumerations
-from bridge.core.records.session_report import OK, UNNAMED, ReportId, SessionReport, SessionStart
-from bridge.core.value_format import format_json, iso_utc
+from bridge.core.records.session_report import UNNAMED, ReportId, SessionReport
+from bridge.core.records.stored_report import StoredReport
 
 OFFLINE_REASONS = frozenset({3, 4})
 Field = bool | float | str | datetime | tuple[str, ...] | None
@@ -19,39 +18,14 @@ def auth_reason_name(auth_reason: int | None) -> str | None:
     return None if auth_reason is None else enumerations.auth_reason_name(auth_reason)
 
 
-def document(pairs: Iterable[tuple[str, Field]]) -> bytes:
-    """Write a flat JSON object, in this order, times as UTC and numbers as plain decimals."""
-    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), _spelled(v)) for key, v in pairs)
+def is_offline(auth_reason: int | None) -> bool | None:
+    """Say whether a session was authorized without the cloud; None when that is not known."""
+    return None if auth_reason is None else auth_reason in OFFLINE_REASONS
 
 
-def _spelled(value: Field) -> bytes:
-    if isinstance(value, tuple):
-        return b"[%b]" % b",".join(map(format_json, value))
-    if isinstance(value, datetime):
-        return format_json(iso_utc(value))
-    if isinstance(value, float) and value.is_integer():
-        return format_json(int(value))
-    return format_json(value)
-
-
-def current_document(
-    charger_id: str, start: SessionStart | None, energy_kwh: float | None
-) -> bytes:
-    """Write ``session/current``; what only a 223 tells is null without one."""
-    reason = start.auth_reason if start else None
-    return document(
-        (
-            ("charger_id", charger_id),
-            ("session_id", start.session_id if start else None),
-            ("started_at", start.started_at if start else None),
-            ("meter_start_kwh", start.meter_start_kwh if start else None),
-            ("energy_kwh", energy_kwh),
-            ("auth_reason", reason),
-            ("auth_reason_name", auth_reason_name(reason)),
-            ("incomplete", start.incomplete if start else ()),
-            ("clock", start.clock if start else OK),
-        )
-    )
+def plain(number: float | None) -> float | None:
+    """Return a number without a fraction that says nothing: 16 for 16.0."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def report_fields(report: SessionReport) -> tuple[tuple[str, Field], ...]:
@@ -62,31 +36,43 @@ def report_fields(report: SessionReport) -> tuple[tuple[str, Field], ...]:
         ("session_id", report.session_id),
         ("started_at", report.started_at),
         ("ended_at", report.ended_at),
-        ("energy_kwh", report.energy_kwh),
-        ("meter_start_kwh", report.meter_start_kwh),
-        ("meter_stop_kwh", report.meter_stop_kwh),
+        ("energy_kwh", plain(report.energy_kwh)),
+        ("meter_start_kwh", plain(report.meter_start_kwh)),
+        ("meter_stop_kwh", plain(report.meter_stop_kwh)),
         ("auth_reason", reason),
         ("auth_reason_name", auth_reason_name(reason)),
-        ("offline", None if reason is None else reason in OFFLINE_REASONS),
+        ("offline", is_offline(reason)),
         ("incomplete", report.incomplete),
         ("clock", report.clock),
     )
 
 
-def last_document(report: SessionReport, name: ReportId = UNNAMED) -> bytes:
-    """Write ``session/last``: as the report, without the tag and our own time.
+def last_fields(report: SessionReport, name: ReportId = UNNAMED) -> tuple[tuple[str, Field], ...]:
+    """Return what is told of the last session: as the report, without the tag and our own time.
 
     Args:
         report: The session.
         name: Key and revision of its row; unnamed while the store takes nothing.
     """
     key, revision = name
-    return document(
-        (
-            ("key", key),
-            ("revision", revision),
-            *report_fields(report),
-            ("source", report.source),
-            ("measured_at", report.measured_at),
-        )
+    return (
+        ("key", key),
+        ("revision", revision),
+        *report_fields(report),
+        ("source", report.source),
+        ("measured_at", report.measured_at),
+    )
+
+
+def stored_fields(stored: StoredReport) -> tuple[tuple[str, Field], ...]:
+    """Return what is told of a row whose tag is cleared for it."""
+    report = stored.report
+    return (
+        ("key", stored.key),
+        ("revision", stored.revision),
+        *report_fields(report),
+        ("auth", report.auth or None),
+        ("source", report.source),
+        ("measured_at", report.measured_at),
+        ("received_at", report.received_at),
     )

@@ -1,29 +1,35 @@
-"""How the bridge itself is: ``bridge/state``, ``bridge/cloud``, ``bridge/info``, ``bridge/health``.
+"""How the bridge itself is: its link to the cloud, what it offers, its health.
 
 Rules:
 
-1. ``bridge/cloud`` says what is, not what is hoped: ``connected`` only while the stream is open,
-   ``degraded`` while values come by polling, the hub refuses a charger, or REST does not answer,
-   ``disconnected`` otherwise.
+1. The word for the cloud says what is, not what is hoped: ``connected`` only while the stream is
+   open, ``degraded`` while values come by polling, the hub refuses a charger, or REST does not
+   answer, ``disconnected`` otherwise.
    ``auth_failed`` and ``blocked`` win over all of them: the operator has to act. A token that REST
    refuses while the hub takes it is ``degraded`` only.
-2. ``bridge/health`` changes at once when its verdict changes, and at most once a minute otherwise.
+2. The health is told at once when its verdict changes, and at most once a minute otherwise.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from bridge.core.alerts import Alerts
+from bridge.core.changes import (
+    BridgeInfoChanged,
+    BridgeOnline,
+    BridgeStatusChanged,
+    Change,
+    CloudStateChanged,
+    HealthChanged,
+    ReportCounts,
+)
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.events import CloudStatusChanged
-from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 
 HEALTH_EVERY_S = 60.0
@@ -107,7 +113,7 @@ class CloudStatus:
 
 @dataclass(slots=True)
 class Status:
-    """The bridge's own topics.
+    """What the bridge tells of itself.
 
     Attributes:
         version: Of the program.
@@ -122,7 +128,6 @@ class Status:
         reports: Tells how many session reports are where.
     """
 
-    topics: Topics
     alerts: Alerts
     version: str
     capabilities: dict[str, object]
@@ -138,14 +143,15 @@ class Status:
     chargers: tuple[str, ...] = ()
     online: int = 0
     store_ok: bool = True
-    reports: Callable[[], object] = lambda: None
+    reports: Callable[[], ReportCounts] = ReportCounts
+    _began_at: datetime | None = None
     _word: str | None = None
     _verdict: str | None = None
     _health_due_s: float | None = None
 
     def started(self, now: Timestamp) -> None:
         """Remember when the process came up."""
-        self.started_at = iso_utc(now.wall)
+        self._began_at, self.started_at = now.wall, iso_utc(now.wall)
 
     def rest_changed(self, link: CloudStatusChanged, now: Timestamp) -> Iterator[Effect]:
         """Take a new state of the REST side."""
@@ -170,12 +176,12 @@ class Status:
         if word != self._word:
             yield LogEntry("info", "cloud.state", {"state": word, "before": self._word})
             self._word = word
-            yield Publish(self.topics.bridge_cloud, word.encode())
+            yield CloudStateChanged(word)
         due = self._health_due_s is None or now.mono_s >= self._health_due_s
         if self.health != self._verdict or due:
             self._verdict = self.health
             self._health_due_s = now.mono_s + HEALTH_EVERY_S
-            yield Publish(self.topics.bridge_health, self._health(now))
+            yield self._health(now)
 
     def is_due(self, now: Timestamp) -> bool:
         """Say whether :meth:`refresh` has something to publish."""
@@ -187,23 +193,23 @@ class Status:
         """When the health is to be published next."""
         return self._health_due_s
 
-    def publications(self, now: Timestamp) -> Iterator[Publish]:
-        """Everything of the bridge itself again, ``online`` first."""
-        yield Publish(self.topics.bridge_state, b"online")
+    def publications(self, now: Timestamp) -> Iterator[Change]:
+        """Yield everything of the bridge itself again, first that it is there."""
+        yield BridgeOnline()
         yield self.info()
-        yield Publish(self.topics.bridge_cloud, self.cloud.state.encode())
-        yield Publish(self.topics.bridge_health, self._health(now))
+        yield CloudStateChanged(self.cloud.state)
+        yield self._health(now)
         yield from self.alerts.publications()
 
-    def info(self) -> Publish:
-        """``bridge/info``: what this bridge is and offers."""
-        document = {
-            "version": self.version,
-            "client_id": self.client_id,
-            "instance": self.instance,
-            "started_at": self.started_at,
-            "chargers": self.chargers,
-            "capabilities": {
+    def info(self) -> BridgeStatusChanged:
+        """Return what this bridge is and offers."""
+        return BridgeInfoChanged(
+            version=self.version,
+            client_id=self.client_id,
+            instance=self.instance,
+            started_at=self._began_at,
+            chargers=self.chargers,
+            capabilities={
                 **self.capabilities,
                 "mqtt": self.mqtt_protocol,
                 "telemetry_connection": self.has_value_connection,
@@ -211,8 +217,7 @@ class Status:
                 "answers_while_away": self.keeps_s >= SESSION_S,
                 "commands_kept_s": self.keeps_s,
             },
-        }
-        return Publish(self.topics.bridge_info, msgspec.json.encode(document))
+        )
 
     @property
     def health(self) -> str:
@@ -228,20 +233,18 @@ class Status:
             return "degraded"
         return "ok"
 
-    def _health(self, now: Timestamp) -> bytes:
-        return msgspec.json.encode(
-            {
-                "verdict": self.health,
-                "at": iso_utc(now.wall),
-                "cloud": self.cloud.state,
-                "stream": self.cloud.stream_up,
-                "polling": self.cloud.polling,
-                "store": self.store_ok,
-                "clock_trusted": now.trusted,
-                "chargers": len(self.chargers),
-                "chargers_online": self.online,
-                "alerts": self.alerts.kinds,
-                "reports": self.reports(),
-                "counters": dict(sorted(self.counters.items())),
-            }
+    def _health(self, now: Timestamp) -> HealthChanged:
+        return HealthChanged(
+            verdict=self.health,
+            at=now.wall,
+            cloud=self.cloud.state,
+            stream=self.cloud.stream_up,
+            polling=self.cloud.polling,
+            store=self.store_ok,
+            clock_trusted=now.trusted,
+            chargers=len(self.chargers),
+            chargers_online=self.online,
+            alerts=self.alerts.kinds,
+            reports=self.reports(),
+            counters=dict(sorted(self.counters.items())),
         )

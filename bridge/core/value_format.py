@@ -9,6 +9,7 @@ Rules:
 
 import hmac
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -50,6 +51,20 @@ def format_json(value: Value | None) -> bytes:
         return _encode_json(value)
     except UnicodeEncodeError:  # half of a surrogate pair, which only a hostile sender produces
         return _encode_json(format_scalar(value).decode())
+
+
+def json_document(value: object) -> bytes:
+    """Write plain values, sequences, mappings and times as JSON."""
+    if isinstance(value, Mapping):
+        pairs = (b"%b:%b" % (format_json(str(k)), json_document(v)) for k, v in value.items())
+        return b"{%b}" % b",".join(pairs)
+    if isinstance(value, list | tuple):
+        return b"[%b]" % b",".join(map(json_document, value))
+    if isinstance(value, datetime):
+        return format_json(iso_utc(value))
+    if value is None or isinstance(value, bool | int | float | str):
+        return format_json(value)
+    raise TypeError(f"{type(value).__name__} has no JSON")
 
 
 def number(value: bool | float | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What happened since the start, counted: a fold over the core's events and effects.
+"""What happened since the start, counted: a fold over events, effects, changes and messages.
 
 It decides nothing and nothing depends on it. Whoever shows the bridge to a machine, as metrics,
 or to a person, as a page, asks here; with nobody to ask it does not exist.
@@ -12,11 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
+from bridge.core.changes import (
+    AlertCleared,
+    AlertRaised,
+    Change,
+    CloudStateChanged,
+    CommandAnswered,
+    HealthChanged,
+)
 from bridge.core.delivery.outbox import REFUSED
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.effects import Effect, LogEntry, SendRequest
+from bridge.core.effects import Action, LogEntry, SendRequest
 from bridge.core.events import (
     CloudFailed,
     CommandSaved,
@@ -39,7 +45,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.queries.catalogue import QUERIES
-from bridge.core.topics import Topics
+from bridge.core.records.command_result import CommandResult
 from bridge.errors import RateLimited
 from bridge.monitoring.status_page import StatusModel
 
@@ -95,16 +101,6 @@ COUNTERS: Final[Mapping[str, Metric]] = {
 }
 
 
-class _Answer(msgspec.Struct):
-    """What is read of an answer on ``result/<command>``."""
-
-    command: str
-    state: str
-    final: bool
-    reason: str | None
-    elapsed_ms: int
-
-
 class Histogram:
     """A histogram of durations in seconds."""
 
@@ -138,14 +134,13 @@ class Metrics:
         store_ok: The last thing the store said was no failure.
         used_share: Of the store's quota; None while it was not measured.
         free_bytes: What its filesystem has left; likewise.
-        cloud: The word of ``bridge/cloud``; empty before the first.
+        cloud: The word for the cloud; empty before the first.
+        health: The newest summary; None before the first.
         why: What is wrong with what this bridge cannot do without, by kind of alert, in words.
         model: What the status page shows; None where nobody looks.
     """
 
-    def __init__(self, topics: Topics, model: StatusModel | None = None) -> None:
-        self._topics = topics
-        self._alert_topics = {topics.alert(kind): kind for kind in OF_A_LINK}
+    def __init__(self, model: StatusModel | None = None) -> None:
         self.model = model
         self.counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self.command_s = Histogram()
@@ -156,13 +151,7 @@ class Metrics:
         self.free_bytes: int | None = None
         self.cloud = ""
         self.why: dict[str, str] = {}
-        self._health = b"{}"
-
-    @property
-    def health(self) -> Mapping[str, object]:
-        """The newest ``bridge/health``."""
-        found: Mapping[str, object] = msgspec.json.decode(self._health)
-        return found
+        self.health: HealthChanged | None = None
 
     def event(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Take one event."""
@@ -210,27 +199,9 @@ class Metrics:
             case _:
                 pass
 
-    def effect(self, effect: Effect) -> None:  # noqa: C901 - one case per effect
+    def effect(self, effect: Action) -> None:
         """Take one effect."""
-        if self.model is not None:
-            self.model.effect(effect)
-        if isinstance(effect, Publish) and effect.telemetry:  # nearly all
-            self.counts[VALUES_PUBLISHED] += 1
-            return
         match effect:
-            case Publish(topic, payload, retained):
-                self._count("mqtt_publications", "true" if retained else "false")
-                if topic == self._topics.bridge_health:
-                    self._health = payload
-                elif topic == self._topics.bridge_cloud:
-                    self.cloud = payload.decode()
-                elif topic in self._alert_topics:
-                    self.why.pop(self._alert_topics[topic], None)
-                    if payload:
-                        why = str(msgspec.json.decode(payload)["message"])
-                        self.why[self._alert_topics[topic]] = why
-                elif topic.split("/")[-2:-1] == ["result"]:
-                    self._answered(payload)
             case SendRequest(_, request):
                 self._count("cloud_requests", request.endpoint.value)
             case LogEntry(level):
@@ -238,14 +209,37 @@ class Metrics:
             case _:
                 pass
 
-    def _answered(self, payload: bytes) -> None:
-        answer = msgspec.json.decode(payload, type=_Answer)
-        if not answer.final:
+    def change(self, change: Change) -> None:
+        """Take one change."""
+        if self.model is not None:
+            self.model.change(change)
+        match change:
+            case HealthChanged():
+                self.health = change
+            case CommandAnswered(_, result, callers) if result.final:
+                for _ in callers:
+                    self._answered(result)
+            case CloudStateChanged(state):
+                self.cloud = state
+            case AlertRaised(kind, message) if kind in OF_A_LINK:
+                self.why[kind] = message
+            case AlertCleared(kind):
+                self.why.pop(kind, None)
+            case _:
+                pass
+
+    def published(self, message: Publish) -> None:
+        """Take one message for the broker."""
+        if message.telemetry:  # nearly all
+            self.counts[VALUES_PUBLISHED] += 1
             return
-        known = answer.command in CATALOGUE or answer.command in QUERIES
-        command = answer.command if known else UNKNOWN
-        self._count("answers", command, answer.state, answer.reason or "")
-        self.command_s.add(answer.elapsed_ms / 1000)
+        self._count("mqtt_publications", "true" if message.retained else "false")
+
+    def _answered(self, result: CommandResult) -> None:
+        known = result.command in CATALOGUE or result.command in QUERIES
+        command = result.command if known else UNKNOWN
+        self._count("answers", command, result.state, result.reason or "")
+        self.command_s.add(result.elapsed_ms / 1000)
 
     def _count(self, name: str, *labels: str, by: int = 1) -> None:
         self.counts[name, labels] += by

@@ -1,33 +1,44 @@
-"""What the status page shows: a fold over what the bridge publishes, and nothing besides.
+"""What the status page shows: a fold over what changes, and nothing besides.
 
 Rules:
 
-1. Only names in :data:`SHOWN` are kept of a charger's values, and only chosen fields of documents.
+1. Only names in :data:`SHOWN` are kept of a charger's values, and only chosen facts of the rest.
    So nothing personal can come here, whatever is published some day.
-2. What is kept is bounded: the chargers of ``bridge/info``, one value per name, the last
+2. What is kept is bounded: the chargers that are served, one value per name, the last
    :data:`MAX_COMMANDS` commands of each.
 3. Every part has a revision. Who shows it asks for what is newer than the one he has.
 """
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
+from bridge.core.changes import (
+    AlertCleared,
+    AlertRaised,
+    AvailabilityChanged,
+    BridgeInfoChanged,
+    Change,
+    CloudStateChanged,
+    CommandAnswered,
+    CurrentSessionChanged,
+    DerivedChanged,
+    HealthChanged,
+    LastSessionChanged,
+    ValuesChanged,
+)
 from bridge.core.chargers.state import CLOUD_GENERATED_IDS
-from bridge.core.effects import Effect
 from bridge.core.events import Event, MqttConnected, MqttDisconnected, ObservationsReceived
-from bridge.core.messages import Publish
-from bridge.core.topics import Topics
-from bridge.core.value_format import iso_utc, read_utc
+from bridge.core.records.command_result import CommandResult
+from bridge.core.session_documents import auth_reason_name, is_offline
+from bridge.core.value_format import Value, format_scalar, iso_utc, read_utc
 from bridge.errors import DecodeError
 
 MAX_COMMANDS = 5
 BRIDGE = "bridge"
-# Names of state topics, as the contract has them.
+# Names of values and derived values.
 SHOWN: Final = frozenset(
     {
         "op_mode",
@@ -43,10 +54,6 @@ SHOWN: Final = frozenset(
         "output_current",
     }
 )
-# How the topics end that are worth a look among all the values.
-SHOWN_TOPIC_ENDINGS: Final = SHOWN | {"availability"}
-SESSION_FIELDS: Final = ("started_at", "ended_at", "energy_kwh", "auth_reason_name", "offline")
-ALERT_FIELDS: Final = ("message", "hint", "since")
 COMMAND_FIELDS: Final = ("command", "state", "reason", "final", "received_at", "elapsed_ms")
 
 Document = Mapping[str, object]
@@ -74,6 +81,22 @@ class _ChargerCard:
         }
 
 
+def _facts(
+    started_at: datetime | None,
+    ended_at: datetime | None,
+    energy_kwh: float | None,
+    auth_reason: int | None,
+) -> dict[str, object]:
+    """Return what is shown of a session."""
+    return {
+        "started_at": started_at and iso_utc(started_at),
+        "ended_at": ended_at and iso_utc(ended_at),
+        "energy_kwh": energy_kwh,
+        "auth_reason_name": auth_reason_name(auth_reason),
+        "offline": None if ended_at is None else is_offline(auth_reason),
+    }
+
+
 class StatusModel:
     """The bridge and its chargers, ready to be shown.
 
@@ -81,8 +104,7 @@ class StatusModel:
         revision: Of the newest change.
     """
 
-    def __init__(self, topics: Topics) -> None:
-        self._topics = topics
+    def __init__(self) -> None:
         self._chargers: dict[str, _ChargerCard] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
         self._alerts: dict[str, Document] = {}
@@ -105,27 +127,42 @@ class StatusModel:
             case _:
                 pass
 
-    def effect(self, effect: Effect) -> None:
-        """Take one effect; only what is published is shown."""
-        if not isinstance(effect, Publish):
-            return
-        if effect.telemetry and effect.topic.rpartition("/")[2] not in SHOWN_TOPIC_ENDINGS:
-            return
-        levels = effect.topic.removeprefix(f"{self._topics.base}/").split("/")
-        match levels:
-            case [charger_id, *_] if not self._is_worth(charger_id, effect.payload):
-                pass
-            case ["bridge", *rest]:
-                self._of_bridge(rest, effect.payload)
-            case [charger_id, "availability"]:
-                card = self._of(charger_id)
-                self._put(card, availability=effect.payload.decode())
-            case [charger_id, "state", name] if name in SHOWN:
-                self._value(self._of(charger_id), name, effect.payload.decode())
-            case [charger_id, "session", ("current" | "last") as which]:
-                self._session(self._of(charger_id), which, effect.payload)
-            case [charger_id, "result", _] if charger_id in self._chargers:
-                self._answer(self._chargers[charger_id], effect.payload)
+    def change(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case per change
+        """Take one change."""
+        match change:
+            case ValuesChanged(values):
+                for value in values:
+                    if value.spec.name in SHOWN and value.is_new:
+                        self._value(value.charger_id, value.spec.name, value.value)
+            case DerivedChanged(charger_id, name, value) if name in SHOWN:
+                self._value(charger_id, name, value)
+            case AvailabilityChanged(charger_id, is_online):
+                availability = "online" if is_online else "offline"
+                self._put(self._of(charger_id), availability=availability)
+            case CurrentSessionChanged(charger_id, session) if session is not None:
+                facts = _facts(session.started_at, None, session.energy_kwh, session.auth_reason)
+                self._session(charger_id, "current", facts)
+            case CurrentSessionChanged(charger_id) if charger_id in self._chargers:
+                self._session(charger_id, "current", None)
+            case LastSessionChanged(charger_id, report):
+                facts = _facts(
+                    report.started_at, report.ended_at, report.energy_kwh, report.auth_reason
+                )
+                self._session(charger_id, "last", facts)
+            case CommandAnswered(charger_id, result):
+                self._answer(charger_id, result)
+            case CloudStateChanged(state):
+                self._say("cloud", state)
+            case BridgeInfoChanged():
+                self._say("version", change.version)
+                self._say("started_at", iso_utc(change.started_at) if change.started_at else "")
+                self._serve(change.chargers)
+            case HealthChanged():
+                for name in ("verdict", "stream", "polling", "store"):
+                    self._say(name, getattr(change, name))
+                self._say("reports", asdict(change.reports))
+            case AlertRaised() | AlertCleared():
+                self._alert(change)
             case _:
                 pass
 
@@ -157,35 +194,17 @@ class StatusModel:
 
     # -- parts ------------------------------------------------------------------------------------
 
-    def _of_bridge(self, rest: list[str], payload: bytes) -> None:
-        match rest:
-            case ["cloud"]:
-                self._say("cloud", payload.decode())
-            case ["info"]:
-                info = msgspec.json.decode(payload)
-                self._say("version", info["version"])
-                self._say("started_at", info["started_at"])
-                self._serve(info["chargers"])
-            case ["health"]:
-                health = msgspec.json.decode(payload)
-                for name in ("verdict", "stream", "polling", "store", "reports"):
-                    self._say(name, health[name])
-            case ["alert", *kind]:
-                before = dict(self._alerts)
-                self._alerts.pop("/".join(kind), None)
-                if payload:
-                    alert = msgspec.json.decode(payload)
-                    self._alerts["/".join(kind)] = {name: alert[name] for name in ALERT_FIELDS}
-                if before != self._alerts:
-                    self._bridge_revision = self._next()
-            case _:
-                pass
+    def _alert(self, change: AlertRaised | AlertCleared) -> None:
+        before = dict(self._alerts)
+        self._alerts.pop(change.kind, None)
+        if isinstance(change, AlertRaised):
+            since = iso_utc(change.since)
+            alert = {"message": change.message, "hint": change.hint, "since": since}
+            self._alerts[change.kind] = alert
+        if before != self._alerts:
+            self._bridge_revision = self._next()
 
-    def _is_worth(self, charger_id: str, payload: bytes) -> bool:
-        """What takes a topic away from a charger we do not serve must not bring it here."""
-        return bool(payload) or charger_id == BRIDGE or charger_id in self._chargers
-
-    def _serve(self, serials: list[str]) -> None:
+    def _serve(self, serials: tuple[str, ...]) -> None:
         """Keep the chargers that are served, and no other."""
         for serial in serials:
             self._of(serial)
@@ -202,20 +221,23 @@ class StatusModel:
         if card.availability != availability:
             card.availability, card.revision = availability, self._next()
 
-    def _value(self, card: _ChargerCard, name: str, text: str) -> None:
+    def _value(self, charger_id: str, name: str, value: Value | None) -> None:
+        card, text = self._of(charger_id), format_scalar(value).decode()
         if card.values.get(name) != text:
             card.values[name], card.revision = text, self._next()
 
-    def _session(self, card: _ChargerCard, which: str, payload: bytes) -> None:
-        document = msgspec.json.decode(payload) if payload else None
-        chosen = document and {name: document.get(name) for name in SESSION_FIELDS}
-        if card.sessions.get(which) != chosen:
-            card.sessions[which], card.revision = chosen, self._next()
+    def _session(self, charger_id: str, which: str, facts: Document | None) -> None:
+        card = self._of(charger_id)
+        if card.sessions.get(which) != facts:
+            card.sessions[which], card.revision = facts, self._next()
 
-    def _answer(self, card: _ChargerCard, payload: bytes) -> None:
-        """Put an answer in front; the later word on a command takes the earlier one's place."""
-        document = msgspec.json.decode(payload)
-        chosen = {name: document.get(name) for name in COMMAND_FIELDS}
+    def _answer(self, charger_id: str, result: CommandResult) -> None:
+        """Put a result in front; the later word on a command takes the earlier one's place."""
+        card = self._chargers.get(charger_id)
+        if card is None:
+            return
+        chosen: dict[str, object] = {name: getattr(result, name) for name in COMMAND_FIELDS}
+        chosen["received_at"] = iso_utc(result.received_at)
         for earlier in list(card.commands):
             same = all(earlier[name] == chosen[name] for name in ("command", "received_at"))
             if same and (not earlier["final"] or earlier == chosen):

@@ -267,7 +267,7 @@ async def test_another_client_with_our_id_is_named_by_every_broker(goodbye, mess
         script.say(b"\x90\x05\x00\x01\x00\x01\x01" + goodbye)
 
     topics = Topics()
-    neighbours = Neighbours(topics, Alerts(topics), client_id="bridge", instance="m")
+    neighbours = Neighbours(topics, Alerts(), client_id="bridge", instance="m")
     told = []
     async with scripted(play) as port, linked(port, version="5") as it:
         for times in range(1, 4):
@@ -276,7 +276,7 @@ async def test_another_client_with_our_id_is_named_by_every_broker(goodbye, mess
             lost = await it.disconnected(times)
             told += neighbours.disconnected(lost, SystemClock().now())
 
-    assert message in told[-1].payload.decode()
+    assert message in told[-1].message
 
 
 @pytest.mark.fault("F19")

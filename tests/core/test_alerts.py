@@ -5,20 +5,20 @@ import json
 from bridge.core.alerts import ADVICE, Alerts
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import publishes
 
 NOW = Timestamp(NOON, 0.0)
 
 
 def published(effects):
     """Keep what goes to the broker."""
-    return [effect for effect in effects if isinstance(effect, Publish)]
+    return publishes(effects)
 
 
 def test_an_alert_is_published_once_and_emptied_when_solved():
     """Raising twice publishes once; clearing empties the topic; clearing again does nothing."""
-    alerts = Alerts(Topics())
+    alerts = Alerts()
 
     first = published(alerts.raise_("storage", "disk full", "free some space", NOW))
     again = published(alerts.raise_("storage", "disk full", "free some space", NOW))
@@ -39,20 +39,20 @@ def test_an_alert_is_published_once_and_emptied_when_solved():
 
 def test_other_words_keep_the_time_of_the_first_alert():
     """The alert tells since when, however often its words change."""
-    alerts = Alerts(Topics())
+    alerts = Alerts()
     list(alerts.raise_("storage", "90 % full", "", NOW))
 
     later = Timestamp(NOON.replace(hour=13), 3600.0)
     (changed,) = published(alerts.raise_("storage", "95 % full", "", later))
 
     assert json.loads(changed.payload)["since"] == "2026-11-22T12:00:00Z"
-    assert list(alerts.publications()) == [changed]
+    assert publishes(alerts.publications()) == [changed]
     assert alerts.kinds == ("storage",)
 
 
 def test_advice_is_no_trouble():
     """What an operator chose and should know of does not make the bridge unwell; the rest does."""
-    alerts = Alerts(Topics())
+    alerts = Alerts()
     for kind in ADVICE:
         list(alerts.raise_(kind, "known", "nothing", NOW))
     assert not alerts.has_trouble

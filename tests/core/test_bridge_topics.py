@@ -29,6 +29,7 @@ from bridge.core.status import HEALTH_EVERY_S, Status
 from bridge.core.topics import Topics
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.conftest import NOON
+from tests.native import as_messages
 
 SETTINGS = Settings(EaseeSettings("x", Secret("p"), source="poll"))
 
@@ -37,21 +38,22 @@ class Desk:
     """The two components on one status, and a clock."""
 
     def __init__(self):
-        topics = Topics()
-        self.status = Status(topics, Alerts(topics), "1.2.3", {"source": "stream"})
+        Topics()
+        self.status = Status(Alerts(), "1.2.3", {"source": "stream"})
         self.topics = BridgeTopics(self.status, lambda settings: {"source": settings.easee.source})
         self.health = Health(self.status)
         self.seconds = 1000.0
 
     def take(self, event):
-        return list(self.topics.handle(event, self.now))
+        return as_messages(self.topics.handle(event, self.now))
 
     @property
     def now(self):
         return Timestamp(NOON, self.seconds)
 
     def behind(self):
-        return self.health.handle(HANDLED, self.now)
+        effects = self.health.handle(HANDLED, self.now)
+        return effects if effects == () else as_messages(effects)
 
 
 def infos(effects):

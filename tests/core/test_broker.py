@@ -8,17 +8,17 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.broker import ALERT_AFTER_S, ALERT_HOLDS_S, BrokerWatch
 from bridge.core.events import MqttConnected
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import publishes
 
 
 class Desk:
     """A watch, a clock, and the alerts as somebody sees them who sees everything."""
 
     def __init__(self):
-        self.alerts = Alerts(Topics())
+        self.alerts = Alerts()
         self.watch = BrokerWatch(Topics(), self.alerts)
         self.mono_s = 0.0
         self.open = {}
@@ -28,10 +28,9 @@ class Desk:
         return Timestamp(NOON + timedelta(seconds=self.mono_s), self.mono_s)
 
     def take(self, effects):
-        for effect in effects:
-            if isinstance(effect, Publish):
-                kind = effect.topic.removeprefix("charger/bridge/alert/")
-                self.open[kind] = effect.payload and json.loads(effect.payload)
+        for effect in publishes(effects):
+            kind = effect.topic.removeprefix("charger/bridge/alert/")
+            self.open[kind] = effect.payload and json.loads(effect.payload)
         self.open = {kind: alert for kind, alert in self.open.items() if alert}
 
     def up(self, **changes):

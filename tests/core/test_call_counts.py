@@ -1,7 +1,8 @@
 """How much of the program is run for one event: counted, so it is the same on every machine.
 
 A call is a Python function, comprehension or generator of the package that starts or goes on. A
-move is a call in another file than the one before it.
+move is a call in another file than the one before it. What a convention makes of the changes is
+not counted.
 """
 
 import sys
@@ -27,6 +28,7 @@ from tests.conftest import NOON
 from tests.core.commands.bench import TICKS, Bench, call_of, states, ticket
 
 PACKAGE = str(Path(bridge.__file__).parent)
+CONVENTIONS = str(Path(PACKAGE, "conventions"))
 COMMANDS = str(Path(PACKAGE, "core", "commands"))
 ONE = "EH123456"
 POWER = 120
@@ -55,11 +57,20 @@ class CallCounts:
 
     def _profile(self, frame, event, _argument):
         path = frame.f_code.co_filename
-        if event == "call" and path.startswith(PACKAGE):
+        if event == "call" and path.startswith(PACKAGE) and not _is_of_a_convention(frame):
             self.calls += 1
             self.moves += path != self._last
             self.files.add(path)
             self._last = path
+
+
+def _is_of_a_convention(frame):
+    """Say whether a call is one of a convention, or made by one."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(CONVENTIONS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def test_a_successful_command():

@@ -11,7 +11,14 @@ import pytest
 
 from bridge.adapters.store.sqlite.damage import Damage
 from bridge.core import composition
-from bridge.core.changes import ValueChanged
+from bridge.core.changes import (
+    AvailabilityChanged,
+    ChargerCleared,
+    ChargerEvent,
+    DerivedChanged,
+    ValueChanged,
+    ValuesChanged,
+)
 from bridge.core.chargers import departures
 from bridge.core.commands.addressing import HEARD_OUT_S, MAX_HELD
 from bridge.core.commands.service import CommandService
@@ -97,7 +104,7 @@ from bridge.settings import (
     Settings,
 )
 from tests.conftest import NOON
-from tests.native import handled
+from tests.native import as_messages, handled
 
 ONE, TWO = "EH123456", "EH654321"
 RECEIPT = AckToken(1, 9, 1)
@@ -1621,6 +1628,10 @@ class Defect(RuntimeError):
     """An error of ours."""
 
 
+# What is written down as it is and not as the messages that it becomes.
+AS_CHANGES = (ValuesChanged, DerivedChanged, AvailabilityChanged, ChargerEvent, ChargerCleared)
+
+
 class Watched:
     """A component that writes down what it is given and what it yields, and may be broken."""
 
@@ -1642,7 +1653,8 @@ class Watched:
     def noted(self, outputs):
         """Write each output down before it is delivered."""
         for number, output in enumerate(outputs, 1):
-            self.told(f"{self.name} -> {spelled(output)}")
+            for told in (output,) if isinstance(output, AS_CHANGES) else as_messages([output]):
+                self.told(f"{self.name} -> {spelled(told)}")
             yield output
             if number == self.broken:
                 raise Defect
@@ -1670,6 +1682,8 @@ def watch(monkeypatch):
 def spelled(output):
     """Spell what a component yields: bytes and plain facts as they are, of the rest the type."""
     names = getattr(output, "__struct_fields__", None) or [one.name for one in fields(output)]
+    if isinstance(output, Publish):
+        names = names[: names.index("qos")]
     facts = ", ".join(shown(getattr(output, name)) for name in names)
     return f"{type(output).__name__}({facts})"
 

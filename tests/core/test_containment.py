@@ -59,12 +59,11 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.router import Router
-from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable, StoreError
 from bridge.settings import CommandSettings, EaseeSettings, HomeAssistantSettings, Secret, Settings
 from tests.conftest import NOON
-from tests.native import handled
+from tests.native import handled, publishes
 
 ONE, TWO = "EH123456", "EH123457"
 SESSION = (
@@ -211,7 +210,7 @@ class Bridge:
 
 def alert_of(effects):
     """The last alert about errors of ours."""
-    alerts = [e.payload for e in effects if isinstance(e, Publish) and e.topic.endswith(ALERT)]
+    alerts = [e.payload for e in publishes(effects) if e.topic.endswith(ALERT)]
     return alerts[-1] if alerts else None
 
 
@@ -240,7 +239,7 @@ def test_whoever_fails_at_whatever_the_others_are_given_the_event_as_before(seen
         assert alert_of(effects) is None or broken in json.loads(alert_of(effects))["message"]
 
     hurt.seconds += MAX_PAUSE_S
-    alerts = [e for e in hurt.take(MqttConnected(False, "5", 20)) if isinstance(e, Publish)]
+    alerts = publishes(hurt.take(MqttConnected(False, "5", 20)))
     told = f"charger/bridge/alert/{ALERT}" in [each.topic for each in alerts]
     assert told is (fragile.raised > 0)
     assert fragile.raised > 0 or breaks == "output"
@@ -280,7 +279,7 @@ def test_one_value_that_cannot_be_taken_does_not_cost_the_next(monkeypatch):
     monkeypatch.setattr(ChargerRegistry, "apply", apply)
     effects = bridge.take(ObservationsReceived((value(120, "1.5"), value(120, "2.5", TWO))))
 
-    topics = [e.topic for e in effects if isinstance(e, Publish)]
+    topics = [e.topic for e in publishes(effects)]
     assert f"charger/{TWO}/observation/total_power" in topics
     assert (
         "observations (Defect in ObservationsReceived)" in json.loads(alert_of(effects))["message"]
@@ -301,7 +300,7 @@ def test_one_charger_that_cannot_be_shown_does_not_hide_the_others(monkeypatch):
     monkeypatch.setattr(ChargerState, "publications", publications)
     effects = bridge.take(MqttConnected(False, "5", 20))
 
-    topics = [e.topic for e in effects if isinstance(e, Publish)]
+    topics = [e.topic for e in publishes(effects)]
     assert f"charger/{TWO}/observation/total_power" in topics
     assert alert_of(effects) is not None
 
@@ -322,7 +321,7 @@ class Boxed:
     name, interests = "one", frozenset()
 
     def __init__(self):
-        self.alerts = Alerts(Topics("charger"))
+        self.alerts = Alerts()
         self.contained = Containment(self.alerts)
         self.seconds = 0.0
         self.at = 0.0
@@ -414,6 +413,6 @@ def test_nothing_of_an_error_but_its_kind_is_published():
     box.contained.doing = "ObservationsReceived"
     box.contained.failed("one", ValueError("04AABBCC"))
 
-    published = [e.payload for e in box.due() if isinstance(e, Publish)]
+    published = [e.payload for e in publishes(box.due())]
     assert b"ValueError" in published[0]
     assert b"04AABBCC" not in published[0]

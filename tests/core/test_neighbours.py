@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.events import MqttDisconnected, MqttMessage
-from bridge.core.messages import AckToken, Publish
+from bridge.core.messages import AckToken
 from bridge.core.neighbours import (
     ALERT,
     CLOSED,
@@ -19,6 +19,7 @@ from bridge.core.neighbours import (
     Neighbours,
 )
 from bridge.core.topics import Topics
+from tests.native import publishes
 
 TOPICS = Topics()
 ONE, TWO = "EH000001", "EH000002"
@@ -30,7 +31,7 @@ class Bench:
 
     def __init__(self, clock):
         self.clock = clock
-        self.alerts = Alerts(TOPICS)
+        self.alerts = Alerts()
         self.neighbours = Neighbours(TOPICS, self.alerts, client_id="bridge", instance="m")
         self.neighbours.started("2026-11-22T12:00:00Z")
         self.neighbours.connected(clock.now())
@@ -38,9 +39,8 @@ class Bench:
 
     def do(self, effects):
         """Take effects and return the alert that is told now, or None."""
-        for effect in effects:
-            if isinstance(effect, Publish):
-                self.told = json.loads(effect.payload or b"null")
+        for effect in publishes(effects):
+            self.told = json.loads(effect.payload or b"null")
 
     told = None
 

@@ -8,9 +8,9 @@ from bridge.core.events import ReconfigurationFailed, Reconfigured
 from bridge.core.messages import Publish
 from bridge.core.reconfiguration import Reconfiguration
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
 from tests.conftest import NOON
+from tests.native import as_messages
 
 NOW = Timestamp(NOON, 1.0)
 BEFORE = Settings(EaseeSettings("x", Secret("p"), ("EH123456",)))
@@ -21,11 +21,11 @@ class Desk:
     """A reconfiguration."""
 
     def __init__(self):
-        self.alerts = Alerts(Topics())
+        self.alerts = Alerts()
         self.reconfiguration = Reconfiguration(BEFORE, self.alerts)
 
     def take(self, event):
-        return list(self.reconfiguration.handle(event, NOW))
+        return as_messages(self.reconfiguration.handle(event, NOW))
 
 
 def test_new_settings_reach_everybody_and_other_chargers_come_first():

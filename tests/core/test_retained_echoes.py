@@ -22,6 +22,7 @@ from bridge.core.retained_echoes import (
 )
 from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import as_messages
 
 ONE, TWO, THREE = "EH123456", "EH654321", "EH111111"
 TOPICS = Topics()
@@ -32,7 +33,7 @@ class Desk:
 
     def __init__(self):
         self.is_there, self.shared = False, ()
-        self.alerts = Alerts(TOPICS)
+        self.alerts = Alerts()
         others = Others(lambda _now: self.is_there, lambda _now: self.shared)
         self.echoes = RetainedEchoes(TOPICS, self.alerts, ({ONE}, {TWO}), others)
         self.seconds = 1000.0
@@ -44,7 +45,7 @@ class Desk:
 
     def hears(self, topic, payload=b"{}", *, retained=True):
         message = MqttMessage(topic, payload, AckToken(1, 1, 1), retained=retained)
-        return list(self.echoes.handle(EchoReceived(message, TOPICS.parse(topic)), self.now))
+        return as_messages(self.echoes.handle(EchoReceived(message, TOPICS.parse(topic)), self.now))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from bridge.core.events import (
 from bridge.core.messages import Publish, Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.router import Router
-from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, StoreError
 from tests.conftest import NOON
 
@@ -52,7 +51,7 @@ class Part:
 def router_of(*parts, by_time=None):
     """Route between parts, all of which have deadlines unless some are named."""
     names = [part.name for part in parts] if by_time is None else by_time
-    return Router(parts, Containment(Alerts(Topics())), names)
+    return Router(parts, Containment(Alerts()), names)
 
 
 @given(

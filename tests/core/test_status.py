@@ -6,11 +6,10 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.events import CloudStatusChanged
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.status import HEALTH_EVERY_S, TROUBLES, CloudStatus, Status
-from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import publishes
 
 
 def at(seconds):
@@ -21,8 +20,7 @@ def at(seconds):
 @pytest.fixture
 def status():
     """A status that has published once."""
-    topics = Topics()
-    status = Status(topics, Alerts(topics), "1.2.3", {"commands": ["start"]})
+    status = Status(Alerts(), "1.2.3", {"commands": ["start"]})
     status.started(at(0))
     list(status.refresh(at(0)))
     return status
@@ -30,7 +28,7 @@ def status():
 
 def topics_of(effects):
     """Name what was published."""
-    return [effect.topic for effect in effects if isinstance(effect, Publish)]
+    return [effect.topic for effect in publishes(effects)]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +63,7 @@ def test_every_trouble_has_one_alert_with_a_hint_and_ends_with_it(status, state)
         before = "blocked"
     list(status.rest_changed(CloudStatusChanged(before, "earlier"), at(1)))
     told = list(status.rest_changed(CloudStatusChanged(state, "why"), at(2)))
-    payload = {e.topic: e.payload for e in told if isinstance(e, Publish)}
+    payload = {e.topic: e.payload for e in publishes(told)}
     alert = json.loads(payload[f"charger/bridge/alert/{trouble.kind}"])
     assert (alert["message"], alert["hint"]) == ("why", trouble.hint)
     assert payload[f"charger/bridge/alert/{TROUBLES[before].kind}"] == b""
@@ -126,7 +124,7 @@ def test_the_verdict_is_ok_only_when_everything_is(status):
 def test_after_a_reconnect_everything_of_the_bridge_is_told_again(status):
     """``online`` comes first, and the information names version and chargers."""
     status.chargers = ("EH123456",)
-    told = {message.topic: message.payload for message in status.publications(at(3))}
+    told = {message.topic: message.payload for message in publishes(status.publications(at(3)))}
 
     assert next(iter(told)) == "charger/bridge/state"
     assert told["charger/bridge/state"] == b"online"
@@ -138,7 +136,8 @@ def test_after_a_reconnect_everything_of_the_bridge_is_told_again(status):
 def test_a_connection_for_values_is_told_when_it_comes_or_goes(status):
     """``bridge/info`` says whether values have a connection of their own, and is not repeated."""
     told = [
-        list(status.value_connection_changed(is_open=flag)) for flag in (False, True, True, False)
+        publishes(status.value_connection_changed(is_open=flag))
+        for flag in (False, True, True, False)
     ]
 
     assert [len(publications) for publications in told] == [0, 1, 0, 1]
@@ -150,7 +149,7 @@ def test_a_connection_for_values_is_told_when_it_comes_or_goes(status):
 def test_it_is_told_whether_commands_get_an_answer_while_nobody_is_here(status, keeps_s, answers):
     """Only a broker that keeps commands a day longer than they live hands all of them over."""
     status.keeps_s = keeps_s
-    capabilities = json.loads(status.info().payload)["capabilities"]
+    capabilities = json.loads(publishes([status.info()])[0].payload)["capabilities"]
     assert (capabilities["answers_while_away"], capabilities["commands_kept_s"]) == (
         answers,
         keeps_s,

@@ -16,10 +16,10 @@ from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.store_problem import StoreProblem
 from bridge.core.store_alerts import StoreAlerts
-from bridge.core.topics import Topics
 from bridge.errors import StoreError, StoreFull
 from tests.conftest import NOON
 from tests.core.sessions.rows import REPORT, row
+from tests.native import as_messages
 
 NOW = Timestamp(NOON, 1.0)
 
@@ -28,12 +28,12 @@ class Desk:
     """The alerts of a store."""
 
     def __init__(self):
-        self.alerts = Alerts(Topics())
+        self.alerts = Alerts()
         self.store = StoreAlerts(self.alerts)
 
     def take(self, event):
         """Return whether the store works by it, and what is told."""
-        outputs = list(self.store.handle(event, NOW))
+        outputs = as_messages(self.store.handle(event, NOW))
         (works,) = [one.is_ok for one in outputs if isinstance(one, StoreWorks)]
         told = [one.payload.decode() for one in outputs if isinstance(one, Publish)]
         return works, told

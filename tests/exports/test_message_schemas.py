@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 import jsonschema
 import pytest
 
+from bridge.conventions.native.sessions import report_document
 from bridge.core.commands.state_machine import State
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.session_documents import last_document
-from bridge.core.sessions.report_merge import report_document
+from bridge.core.session_documents import last_fields
 from bridge.core.topics import Topics
+from bridge.core.value_format import json_document
 from bridge.exports.message_schemas import (
     DEFAULT_MAX_CURRENT_A,
     RESULT_STATES,
@@ -148,10 +149,10 @@ def test_a_label_is_one_of_the_registry():
 
 def test_documents_of_a_session_are_valid():
     """What the ledger and the board write of a session is what the schemas say."""
-    report = report_document(StoredReport("EH123456:435", 1, REPORT), personal_data=False, salt=b"")
+    report = report_document(StoredReport("EH123456:435", 1, REPORT))
 
     assert JUDGE.problem(f"{ONE}/session/report", report) is None
-    assert JUDGE.problem(f"{ONE}/session/last", last_document(REPORT)) is None
+    assert JUDGE.problem(f"{ONE}/session/last", json_document(dict(last_fields(REPORT)))) is None
     assert JUDGE.problem(f"{ONE}/session/last", report) is not None
 
 

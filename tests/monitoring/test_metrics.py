@@ -1,9 +1,8 @@
 """Counting what happens."""
 
-import json
-
 import pytest
 
+from bridge.core.changes import CloudStateChanged, CommandAnswered, HealthChanged, ReportCounts
 from bridge.core.easee.rest_requests import charger_list_request
 from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import (
@@ -22,30 +21,48 @@ from bridge.core.events import (
     ValuesAcked,
 )
 from bridge.core.messages import Publish
+from bridge.core.records.command_result import CommandResult
 from bridge.core.records.observation import RawObservation
-from bridge.core.topics import Topics
+from bridge.core.records.reply_to import ReplyTo
 from bridge.errors import RateLimited
 from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Histogram, Metrics
+from tests.conftest import NOON
 
 
 @pytest.fixture
 def metrics():
     """Metrics that have counted nothing."""
-    return Metrics(Topics())
+    return Metrics()
 
 
-def answer(**changes):
-    """Make the publication of an answer."""
-    document = {
+HEALTH = HealthChanged(
+    verdict="failed",
+    at=NOON,
+    cloud="blocked",
+    stream=True,
+    polling=False,
+    store=True,
+    clock_trusted=True,
+    chargers=2,
+    chargers_online=0,
+    alerts=("blocked",),
+    reports=ReportCounts(),
+    counters={},
+)
+
+
+def answer(callers=1, **changes):
+    """Make a change that tells a result."""
+    facts = {
         "id": None,
         "command": "start",
         "state": "confirmed",
         "final": True,
-        "reason": None,
+        "received_at": NOON,
+        "at": NOON,
         "elapsed_ms": 412,
     }
-    topic = "charger/EH123456/result/start"
-    return Publish(topic, json.dumps(document | changes).encode(), retained=False)
+    return CommandAnswered("EH123456", CommandResult(**facts | changes), (ReplyTo(),) * callers)
 
 
 def test_every_count_has_the_labels_of_its_row(metrics):
@@ -66,13 +83,11 @@ def test_every_count_has_the_labels_of_its_row(metrics):
         CommandSaved("key", "waiting"),
     ):
         metrics.event(event)
-    for effect in (
-        message,
-        answer(),
-        SendRequest(1, charger_list_request()),
-        LogEntry("info", "a.b"),
-    ):
+    for effect in (message, SendRequest(1, charger_list_request()), LogEntry("info", "a.b")):
         metrics.effect(effect)
+    for sent in (message, Publish("charger/x", b"1", telemetry=True)):
+        metrics.published(sent)
+    metrics.change(answer())
     assert {name: len(labels) for name, labels in metrics.counts} == {
         name: len(COUNTERS[name].labels) for name, _ in metrics.counts
     }
@@ -89,11 +104,11 @@ def test_where_things_stand_follows_the_events(metrics):
     metrics.event(StreamOpened())
     metrics.event(StoreOpened(()))
     metrics.event(StoreMaintained(0.25, 1000))
-    metrics.effect(Publish("charger/bridge/cloud", b"blocked"))
-    metrics.effect(Publish("charger/bridge/health", b'{"chargers":2}'))
+    metrics.change(CloudStateChanged("blocked"))
+    metrics.change(HEALTH)
     assert (metrics.broker_up, metrics.stream_up, metrics.store_ok) == (True, True, True)
     assert (metrics.used_share, metrics.free_bytes) == (0.25, 1000)
-    assert (metrics.cloud, metrics.health) == ("blocked", {"chargers": 2})
+    assert (metrics.cloud, metrics.health) == ("blocked", HEALTH)
     metrics.event(MqttDisconnected("gone"))
     metrics.event(StreamClosed("gone"))
     metrics.event(StoreFailed("full", "make room"))
@@ -102,17 +117,19 @@ def test_where_things_stand_follows_the_events(metrics):
 
 def test_only_final_answers_count(metrics):
     """An ``accepted`` is no end; its command is counted once, when it has one."""
-    metrics.effect(answer(state="accepted", final=False))
+    metrics.change(answer(state="accepted", final=False))
     assert not any(name == "answers" for name, _ in metrics.counts)
-    metrics.effect(answer())
+    metrics.change(answer())
     assert metrics.counts["answers", ("start", "confirmed", "")] == 1
     assert metrics.command_s.sum_s == pytest.approx(0.412)
+    metrics.change(answer(callers=2))
+    assert metrics.counts["answers", ("start", "confirmed", "")] == 3
 
 
 def test_a_name_from_outside_is_no_label(metrics):
     """Somebody who asks for a thousand unknown commands makes one series, not a thousand."""
     for number in range(1000):
-        metrics.effect(answer(command=f"x{number}", state="refused", reason="unknown_command"))
+        metrics.change(answer(command=f"x{number}", state="refused", reason="unknown_command"))
     assert metrics.counts["answers", (UNKNOWN, "refused", "unknown_command")] == 1000
 
 

@@ -1,31 +1,64 @@
 """What the status page shows."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from bridge.core.effects import LogEntry
+from bridge.core.changes import (
+    AlertCleared,
+    AlertRaised,
+    AvailabilityChanged,
+    BridgeInfoChanged,
+    BridgeOnline,
+    ChargerEvent,
+    CloudStateChanged,
+    CommandAnswered,
+    CurrentSessionChanged,
+    DerivedChanged,
+    HealthChanged,
+    LastSessionChanged,
+    ReportCounts,
+    ReportDue,
+    RunningSession,
+    ValueChanged,
+    ValuesChanged,
+)
+from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.events import MqttConnected, MqttDisconnected, ObservationsReceived
-from bridge.core.messages import Publish
+from bridge.core.records.command_result import CommandResult
 from bridge.core.records.observation import RawObservation
-from bridge.core.topics import Topics
+from bridge.core.records.reply_to import ReplyTo
+from bridge.core.records.stored_report import StoredReport
+from bridge.core.value_format import iso_utc
 from bridge.monitoring.status_page import MAX_COMMANDS, StatusModel
+from tests.conftest import NOON
+from tests.core.sessions.rows import REPORT
 
 ONE, TWO = "EH123456", "EH654321"
-INFO = {"version": "1.2.3", "started_at": "2026-11-22T12:00:00Z", "chargers": [ONE]}
-
-
-def publish(page, topic, document):
-    """Publish below the base, a document or a word."""
-    payload = document if isinstance(document, str) else json.dumps(document)
-    page.effect(Publish(f"home/charger/{topic}", payload.encode()))
+INFO = BridgeInfoChanged("1.2.3", "bridge", "abc", NOON, (ONE,), {})
+HEALTH = HealthChanged(
+    verdict="ok",
+    at=NOON,
+    cloud="degraded",
+    stream=True,
+    polling=False,
+    store=True,
+    clock_trusted=True,
+    chargers=1,
+    chargers_online=1,
+    alerts=(),
+    reports=ReportCounts(pending=2),
+    counters={},
+)
 
 
 @pytest.fixture
 def page():
-    """A page of one charger, under a base of two levels."""
-    made = StatusModel(Topics("home/charger"))
-    publish(made, "bridge/info", INFO)
+    """A page of one charger."""
+    made = StatusModel()
+    made.change(INFO)
     return made
 
 
@@ -35,54 +68,75 @@ def only(page, revision=-1):
     return found
 
 
-def answer(**changes):
-    """Make an answer."""
-    return {
+def answer(charger_id=ONE, **changes):
+    """Make the result of a command."""
+    facts = {
         "id": "canary-4711",
         "command": "start",
         "state": "accepted",
         "final": False,
-        "reason": None,
-        "detail": "canary-4711",
-        "received_at": "2026-11-22T12:00:00Z",
+        "received_at": NOON,
+        "at": NOON,
         "elapsed_ms": 412,
-    } | changes
+        "detail": "canary-4711",
+    }
+    return CommandAnswered(charger_id, CommandResult(**facts | changes), (ReplyTo(),))
+
+
+def value(name, what):
+    """Make a value that is new."""
+    spec = next(spec for spec in REGISTRY.values() if spec.name == name)
+    return ValuesChanged((ValueChanged(ONE, spec, what, NOON, NOON, "stream"),))
 
 
 def test_a_charger_is_shown_with_what_was_published(page):
     """Availability, values and sessions are those of its topics."""
-    publish(page, f"{ONE}/availability", "online")
-    publish(page, f"{ONE}/state/led_color", "blue")
-    publish(page, f"{ONE}/session/current", {"energy_kwh": 1.5, "auth": "canary-4711"})
+    page.change(AvailabilityChanged(ONE, is_online=True))
+    page.change(DerivedChanged(ONE, "led_color", "blue"))
+    page.change(value("total_power", 7.25))
+    page.change(CurrentSessionChanged(ONE, RunningSession(435, NOON, 1.0, 1.5, 3, (), "ok")))
     found = only(page)
     assert (found["id"], found["availability"]) == (ONE, "online")
-    assert found["values"] == {"led_color": "blue"}
-    assert found["session"]["energy_kwh"] == 1.5
-    publish(page, f"{ONE}/session/current", "")
+    assert found["values"] == {"led_color": "blue", "total_power": "7.25"}
+    assert found["session"] == {
+        "started_at": "2026-11-22T12:00:00Z",
+        "ended_at": None,
+        "energy_kwh": 1.5,
+        "auth_reason_name": "offline_whitelist",
+        "offline": None,
+    }
+    page.change(LastSessionChanged(ONE, REPORT, ("k", 1)))
+    assert (only(page)["last"]["offline"], only(page)["last"]["energy_kwh"]) == (
+        True,
+        REPORT.energy_kwh,
+    )
+    page.change(CurrentSessionChanged(ONE, None))
     assert only(page)["session"] is None
 
 
 def test_nothing_personal_is_shown(page):
     """Names that are not in the table, tags and callers' ids are never kept."""
-    publish(page, f"{ONE}/state/site_name", "canary-4711")
-    publish(page, f"{ONE}/observation/session_start", {"value": "canary-4711"})
-    publish(page, f"{ONE}/session/last", {"auth": "canary-4711", "energy_kwh": 2})
-    publish(page, f"{ONE}/session/report", {"auth": "canary-4711"})
-    publish(page, f"{ONE}/result/start", answer())
-    page.effect(LogEntry("info", "canary-4711"))
+    page.change(DerivedChanged(ONE, "site_name", "canary-4711"))
+    page.change(value("user_id_token", "canary-4711"))
+    report = replace(REPORT, auth="canary-4711")
+    page.change(LastSessionChanged(ONE, report, ("canary-4711", 1)))
+    page.change(ReportDue(StoredReport("canary-4711", 1, report), "canary-4711"))
+    page.change(ChargerEvent(ONE, "error", None, NOON, {"code": "canary-4711"}))
+    page.change(answer())
     assert "canary" not in json.dumps(page.since(-1))
 
 
 def test_only_what_changed_is_told(page):
     """After a revision comes what moved since, and a repeated value moves nothing."""
-    publish(page, "bridge/info", INFO | {"chargers": [ONE, TWO]})
-    publish(page, f"{ONE}/state/op_mode", "charging")
+    page.change(replace(INFO, chargers=(ONE, TWO)))
+    page.change(DerivedChanged(ONE, "op_mode", "charging"))
+    page.change(AvailabilityChanged(ONE, is_online=False))
     before = page.revision
-    publish(page, f"{ONE}/state/op_mode", "charging")
-    publish(page, f"{ONE}/availability", "unknown")
+    page.change(DerivedChanged(ONE, "op_mode", "charging"))
+    page.change(AvailabilityChanged(ONE, is_online=False))
     page.event(MqttDisconnected("gone"))
     assert page.revision == before
-    publish(page, f"{TWO}/state/op_mode", "error")
+    page.change(DerivedChanged(TWO, "op_mode", "error"))
     told = page.since(before)
     assert [one["id"] for one in told["chargers"]] == [TWO]
     assert "bridge" not in told
@@ -90,53 +144,53 @@ def test_only_what_changed_is_told(page):
 
 def test_a_charger_that_left_is_not_shown(page):
     """It goes with the list, and what empties its topics does not bring it back."""
-    publish(page, "bridge/info", INFO | {"chargers": [TWO]})
+    page.change(replace(INFO, chargers=(TWO,)))
     before = page.revision
-    publish(page, f"{ONE}/state/op_mode", "")
-    publish(page, f"{ONE}/result/start", answer())
+    page.change(CurrentSessionChanged(ONE, None))
+    page.change(answer())
     assert page.since(-1)["order"] == [TWO]
     assert page.revision == before
 
 
 def test_a_command_has_one_row_and_its_newest_fate(page):
     """A later answer takes the earlier one's place, a repeated one adds nothing, few are kept."""
-    publish(page, f"{ONE}/result/start", answer())
+    page.change(answer())
     for _ in range(2):
-        publish(page, f"{ONE}/result/start", answer(state="confirmed", final=True))
+        page.change(answer(state="confirmed", final=True))
     assert [row["state"] for row in only(page)["commands"]] == ["confirmed"]
     for second in range(MAX_COMMANDS + 2):
-        at = f"2026-11-22T12:01:0{second}Z"
-        publish(page, f"{ONE}/result/stop", answer(command="stop", received_at=at, final=True))
+        at = NOON + timedelta(seconds=60 + second)
+        page.change(answer(command="stop", received_at=at, final=True))
     rows = only(page)["commands"]
     assert len(rows) == MAX_COMMANDS
-    assert rows[0]["received_at"] == at
+    assert rows[0]["received_at"] == iso_utc(at)
 
 
-ALERT = {"message": "sent away", "hint": "wait", "since": "2026-11-30T10:00:00Z"}
+ALERT = {"message": "sent away", "hint": "wait", "since": "2026-11-22T12:00:00Z"}
 
 
 def test_the_bridge_is_shown_with_its_links_and_alerts(page):
     """Broker, cloud, health and alerts are told until they are solved."""
     page.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
-    publish(page, "bridge/cloud", "degraded")
-    health = {"verdict": "ok", "stream": True, "polling": False, "store": True}
-    publish(page, "bridge/health", health | {"reports": {"pending": 2}})
-    publish(page, "bridge/alert/blocked", ALERT | {"kind": "blocked"})
+    page.change(CloudStateChanged("degraded"))
+    page.change(HEALTH)
+    page.change(AlertRaised("blocked", "sent away", "wait", NOON))
     found = page.since(-1)["bridge"]
     assert (found["broker"], found["cloud"], found["alerts"]) == (
         "connected",
         "degraded",
         [ALERT],
     )
-    assert (found["reports"], found["version"]) == ({"pending": 2}, "1.2.3")
-    publish(page, "bridge/alert/session_unreadable/EH123456", ALERT)
+    assert (found["reports"]["pending"], found["version"]) == (2, "1.2.3")
+    page.change(AlertRaised("session_unreadable/EH123456", "sent away", "wait", NOON))
     assert page.since(-1)["bridge"]["alerts"] == [ALERT, ALERT]
-    publish(page, "bridge/alert/session_unreadable/EH123456", "")
-    publish(page, "bridge/alert/blocked", "")
-    publish(page, "bridge/alert/blocked", "")
-    publish(page, "bridge/state", "online")
-    page.effect(Publish("elsewhere", b"x"))
+    page.change(AlertCleared("session_unreadable/EH123456"))
+    page.change(AlertCleared("blocked"))
+    before = page.revision
+    page.change(AlertCleared("blocked"))
+    page.change(BridgeOnline())
     assert page.since(-1)["bridge"]["alerts"] == []
+    assert page.revision == before
 
 
 def test_the_age_is_that_of_the_newest_value(page):
@@ -150,4 +204,4 @@ def test_the_age_is_that_of_the_newest_value(page):
     )
     page.event(MqttDisconnected("gone"))
     assert page.heard() == {ONE: times[0]}
-    assert StatusModel(Topics()).heard() == {}
+    assert StatusModel().heard() == {}

@@ -54,7 +54,6 @@ from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions import report_merge
 from bridge.core.sessions.service import SessionService
 from bridge.core.status import Status
-from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.native import as_messages
@@ -369,11 +368,10 @@ class Life:
     def begin(self) -> None:
         """Start a process."""
         self.life += 1
-        topics = Topics()
-        self.alerts = Alerts(topics)
-        self.room = SessionService(topics, SETTINGS, self.alerts, salt=b"s")
-        status = Status(topics, self.alerts, "1", {})
-        self.fleet = ChargerRegistry(topics, SETTINGS.publish, b"s", status)
+        self.alerts = Alerts()
+        self.room = SessionService(SETTINGS, self.alerts, salt=b"s")
+        status = Status(self.alerts, "1", {})
+        self.fleet = ChargerRegistry(SETTINGS.publish, b"s", status)
         chargers = tuple(sorted({one.charger_id for one in self.world.charges}))
         self.fleet.add(chargers)
         owed = tuple(one for one in self.disk.rows.values() if not one.settled)
@@ -509,10 +507,7 @@ class Judge:
     def __init__(self, life: Life) -> None:
         self._charges = life.world.charges
         self._documents = list(life.documents.values())
-        self._alerts = {
-            json.loads(one.payload)["kind"]: json.loads(one.payload)["message"]
-            for one in life.alerts.publications()
-        }
+        self._alerts = {one.kind: one.message for one in life.alerts.publications()}
 
     def judge(self) -> None:
         """Look at every session and every report.

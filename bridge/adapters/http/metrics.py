@@ -3,7 +3,8 @@
 The library that spells the format is imported when the server is switched on, and not before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -17,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from bridge.adapters.http.server import Handler, Reply
+from bridge.core.changes import HealthChanged
 from bridge.monitoring.metrics import COUNTERS, Metrics
 from bridge.ports import QueueDepth
 
@@ -64,21 +66,21 @@ class MetricsCollector(Collector):
         for state in CLOUD_STATES:
             cloud.add_metric((state,), float(state == metrics.cloud))
         yield cloud
-        yield _gauge("chargers", "Chargers served.", health.get("chargers"))
-        yield _gauge("chargers_online", "Chargers that are online.", health.get("chargers_online"))
-        alerts = health.get("alerts")
-        yield _gauge("alerts", "Open alerts.", len(alerts) if isinstance(alerts, list) else 0)
-        yield _gauge("clock_trusted", "The wall clock is believed.", health.get("clock_trusted"))
+        yield _gauge("chargers", "Chargers served.", health and health.chargers)
+        online = health and health.chargers_online
+        yield _gauge("chargers_online", "Chargers that are online.", online)
+        yield _gauge("alerts", "Open alerts.", len(health.alerts) if health else 0)
+        trusted = health and health.clock_trusted
+        yield _gauge("clock_trusted", "The wall clock is believed.", trusted)
         yield from self._store_gauges(health)
         yield _gauge("mqtt_waiting", "Messages that wait for the broker.", self._backlog.waiting)
         yield _gauge("mqtt_in_flight", "Messages without PUBACK.", self._backlog.in_flight)
 
-    def _store_gauges(self, health: Mapping[str, object]) -> Iterator[Metric]:
+    def _store_gauges(self, health: HealthChanged | None) -> Iterator[Metric]:
         reports = GaugeMetricFamily(
             f"{PREFIX}session_reports", "Session reports that are not done with.", labels=("where",)
         )
-        standing = health.get("reports")
-        for where, count in standing.items() if isinstance(standing, dict) else ():
+        for where, count in asdict(health.reports).items() if health else ():
             reports.add_metric((where,), count)
         yield reports
         if self._metrics.used_share is not None:

@@ -83,6 +83,7 @@ class MqttClient:
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
+        has_values: Values get a connection of their own where that is worth while.
         heartbeat: Told when it will be heard of again.
     """
 
@@ -97,6 +98,7 @@ class MqttClient:
         clock: Clock,
         emit: Emit,
         session_expiry_s: int = 60,
+        has_values: bool = True,
         heartbeat: Heartbeat = no_heartbeat,
     ) -> None:
         self._settings = settings
@@ -110,6 +112,7 @@ class MqttClient:
         self._clock = clock
         self._emit = emit
         self._session_expiry_s = session_expiry_s
+        self._has_values = has_values
         self._promise = heartbeat
         self._version_policy = ProtocolVersionPolicy(settings.version)
         self._value_connection = ValueConnection(settings, clock=clock, emit=emit)
@@ -367,6 +370,8 @@ class MqttClient:
 
     async def _serve_values(self, connection: Connection) -> None:
         """Keep a second connection, where the broker is one that makes it worth while."""
+        if not self._has_values:
+            return
         if connection.options.protocol != "5":
             await self._value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
         elif connection.limits.maximum_qos == 0:

@@ -282,7 +282,7 @@ class Connection:
         info = self._client.publish(
             message.topic,
             message.payload,
-            min(self.options.publish_qos, self.limits.maximum_qos),
+            min(message.qos, self.options.publish_qos, self.limits.maximum_qos),
             message.retained,
             publish_properties(message) if with_properties else None,
         )

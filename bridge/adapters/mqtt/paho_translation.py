@@ -142,9 +142,8 @@ def new_client(settings: MqttSettings, options: ConnectOptions) -> paho.Client:
         secret = settings.password
         client.username_pw_set(settings.username, secret.reveal() if secret else None)
     if options.will is not None:
-        client.will_set(
-            options.will.topic, options.will.payload, options.qos, options.will.retained
-        )
+        qos = min(options.qos, options.will.qos)
+        client.will_set(options.will.topic, options.will.payload, qos, options.will.retained)
     return client
 
 

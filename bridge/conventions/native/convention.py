@@ -5,16 +5,33 @@ from typing import Any
 
 import msgspec
 
+from bridge.conventions.convention import ConnectionNeed
+from bridge.conventions.native.bridge_status import BridgeMessages
+from bridge.conventions.native.results import ResultMessages
+from bridge.conventions.native.sessions import SessionMessages
 from bridge.conventions.native.values import ValueMessages
 from bridge.core.changes import (
+    AlertCleared,
+    AlertRaised,
     AvailabilityChanged,
+    BridgeInfoChanged,
+    BridgeOnline,
     Change,
+    ChargerCleared,
     ChargerEvent,
+    CloudStateChanged,
+    CommandAnswered,
+    CurrentSessionChanged,
     DerivedChanged,
+    HealthChanged,
+    LastSessionChanged,
+    ReportDue,
     ValuesChanged,
 )
+from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
+from bridge.core.requests import IncomingRequest
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
@@ -29,20 +46,43 @@ class Native:
     """
 
     name = "native"
+    connection: ConnectionNeed | None = None
+    # The core's own, with which it is connected.
+    subscriptions: tuple[str, ...] = ()
 
     def __init__(self, topics: Topics, publish: PublishSettings) -> None:
         self._topics = topics
         values = ValueMessages(topics, publish)
+        sessions, bridge = SessionMessages(topics), BridgeMessages(topics)
         self._makers: Mapping[type, Callable[[Any], Iterable[Publish]]] = {
             ValuesChanged: values.values,
             DerivedChanged: values.derived,
             AvailabilityChanged: values.availability,
             ChargerEvent: self._event,
+            ChargerCleared: self._cleared,
+            CurrentSessionChanged: sessions.current,
+            LastSessionChanged: sessions.last,
+            ReportDue: sessions.report,
+            CommandAnswered: ResultMessages(topics).answered,
+            AlertRaised: bridge.alert,
+            AlertCleared: bridge.no_alert,
+            BridgeOnline: bridge.online,
+            CloudStateChanged: bridge.cloud,
+            BridgeInfoChanged: bridge.info,
+            HealthChanged: bridge.health,
         }
 
     def publish(self, change: Change, _now: Timestamp) -> Iterable[Publish]:
         """Return the messages of a change."""
         return self._makers[type(change)](change)
+
+    def snapshot(self, _now: Timestamp) -> Iterable[Publish]:
+        """Return nothing: the core yields everything again after each connection."""
+        return ()
+
+    def parse(self, _message: MqttMessage) -> IncomingRequest | None:
+        """Return nothing: the core reads the native messages itself."""
+        return None
 
     def _event(self, change: ChargerEvent) -> Iterable[Publish]:
         document = {
@@ -54,3 +94,28 @@ class Native:
         }
         topic = self._topics.event(change.charger_id, change.kind)
         yield Publish(topic, msgspec.json.encode(document), retained=False)
+
+    def _cleared(self, change: ChargerCleared) -> list[Publish]:
+        """Empty every topic, availability last."""
+        topics, charger_id = self._topics, change.charger_id
+        names = change.observations
+        retained = [
+            *(topics.observation(charger_id, name) for name in names),
+            *(topics.state(charger_id, name) for name in (*names, *change.derived)),
+            topics.session(charger_id, "current"),
+            topics.session(charger_id, "last"),
+            topics.availability(charger_id),
+        ]
+        messages = []
+        for number, topic in enumerate(retained):
+            message = Publish(
+                topic,
+                b"",
+                tag=f"{change.tag}:{number}",
+                owner=change.owner,
+                parts=len(retained),
+            )
+            if change.is_urgent:
+                messages.append(msgspec.structs.replace(message, telemetry=True))
+            messages.append(message)
+        return messages

@@ -1,4 +1,4 @@
-"""``session/current`` and ``session/last`` of one charger.
+"""The running and the last session of one charger.
 
 Rules:
 
@@ -13,23 +13,29 @@ Rules:
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
+from bridge.core.changes import (
+    CurrentSessionChanged,
+    LastSessionChanged,
+    RunningSession,
+    SessionChanged,
+)
 from bridge.core.easee import derived_state, roles
 from bridge.core.easee.decode import Observation
-from bridge.core.messages import Publish
 from bridge.core.records.session_clocks import ENDED, STARTED
 from bridge.core.records.session_identity import SAME_START_WITHIN, likeness, supersedes
 from bridge.core.records.session_report import (
     BACKFILL,
+    OK,
     UNNAMED,
     ReportId,
     SessionReport,
     SessionStart,
 )
-from bridge.core.session_documents import current_document, last_document
-from bridge.core.topics import Topics
+from bridge.core.session_documents import last_fields
 
 # The op mode and the energy of the session.
 SHOWN = frozenset({roles.OP_MODE, roles.SESSION_ENERGY})
@@ -44,10 +50,8 @@ U = TypeVar("U")
 class CurrentSession:
     """What is shown of the sessions of one charger."""
 
-    def __init__(self, charger_id: str, topics: Topics) -> None:
+    def __init__(self, charger_id: str) -> None:
         self._charger_id = charger_id
-        self._current_topic = topics.session(charger_id, "current")
-        self._last_topic = topics.session(charger_id, "last")
         self._start: SessionStart | None = None
         # When each start was first told: a repetition is no news.
         self._told: OrderedDict[tuple[int | None, datetime], datetime] = OrderedDict()
@@ -59,10 +63,11 @@ class CurrentSession:
         self._ended_at: datetime | None = None
         # What is shown as the last, under which name.
         self._record: tuple[SessionReport, ReportId] | None = None
-        # None until it is known whether a session runs: what an earlier process published stands.
-        self._shown: bytes | None = None
+        # Until it is known whether a session runs, what an earlier process published stands.
+        self._is_known = False
+        self._shown: RunningSession | None = None
 
-    def started(self, start: SessionStart) -> Iterator[Publish]:
+    def started(self, start: SessionStart) -> Iterator[SessionChanged]:
         """Take a 223."""
         told_at = self._told.setdefault((start.session_id, start.started_at), start.told_at)
         _keep_newest(self._told)
@@ -75,7 +80,7 @@ class CurrentSession:
             self._seen_at = None
         yield from self._show()
 
-    def finished(self, report: SessionReport) -> Iterator[Publish]:
+    def finished(self, report: SessionReport) -> Iterator[SessionChanged]:
         """Take a 129, in whatever order they come; it is shown when it is :meth:`recorded`."""
         self._reports[report.session_id, report.started_at] = report
         _keep_newest(self._reports)
@@ -88,7 +93,7 @@ class CurrentSession:
         if over:
             yield from self._end()
 
-    def recorded(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[Publish]:
+    def recorded(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[SessionChanged]:
         """Take a report as it is stored, also one of an earlier process.
 
         Args:
@@ -98,12 +103,12 @@ class CurrentSession:
         yield from self.finished(report)
         if not self._is_newer_record(report, name):
             return
-        shown = None if self._record is None else last_document(*self._record)
+        before = None if self._record is None else last_fields(*self._record)
         self._record = report, name
-        if last_document(report, name) != shown:
-            yield Publish(self._last_topic, last_document(report, name))
+        if last_fields(report, name) != before:
+            yield self._last(report, name)
 
-    def observed(self, observation: Observation) -> Iterator[Publish]:
+    def observed(self, observation: Observation) -> Iterator[SessionChanged]:
         """Take any observation; the op mode and the energy of the session matter."""
         match observation.spec.id, observation.value:
             case (roles.OP_MODE, op_mode):
@@ -115,12 +120,12 @@ class CurrentSession:
                 if self._running:
                     yield from self._show()
 
-    def publications(self) -> Iterator[Publish]:
-        """Everything retained again, an empty ``current`` too: the broker may hold an old one."""
-        if self._shown is not None:
-            yield Publish(self._current_topic, self._shown)
+    def publications(self) -> Iterator[SessionChanged]:
+        """Yield everything retained again, also that none runs: the broker may hold an old one."""
+        if self._is_known:
+            yield CurrentSessionChanged(self._charger_id, self._shown)
         if self._record is not None:
-            yield Publish(self._last_topic, last_document(*self._record))
+            yield self._last(*self._record)
 
     @property
     def _running(self) -> bool:
@@ -163,9 +168,9 @@ class CurrentSession:
         # Nobody else can have charged meanwhile.
         return ENDED not in report.doubtful and not start.is_ahead and report.ended_at > told_at
 
-    def _changed(self, op_mode: object, measured_at: datetime) -> Iterator[Publish]:
+    def _changed(self, op_mode: object, measured_at: datetime) -> Iterator[SessionChanged]:
         """Take an op mode."""
-        was_shown = bool(self._shown)
+        was_shown = self._shown is not None
         self._op_mode = op_mode
         if op_mode == derived_state.DISCONNECTED:
             self._unplugged_at = measured_at
@@ -201,17 +206,32 @@ class CurrentSession:
         # Of one session, what is stored counts more than what is not.
         return held_key is None and (key is not None or supersedes(report, held))
 
-    def _end(self) -> Iterator[Publish]:
+    def _end(self) -> Iterator[SessionChanged]:
         self._start = self._seen_at = None
         yield from self._show()
 
-    def _show(self) -> Iterator[Publish]:
-        payload = b""
-        if self._running:
-            payload = current_document(self._charger_id, self._start, self._energy_kwh)
-        if payload != self._shown:
-            self._shown = payload
-            yield Publish(self._current_topic, payload)
+    def _show(self) -> Iterator[SessionChanged]:
+        session = self._session() if self._running else None
+        if not self._is_known or session != self._shown:
+            self._is_known, self._shown = True, session
+            yield CurrentSessionChanged(self._charger_id, session)
+
+    def _session(self) -> RunningSession:
+        start = self._start
+        if start is None:
+            return RunningSession(None, None, None, self._energy_kwh, None, (), OK)
+        return RunningSession(
+            start.session_id,
+            start.started_at,
+            start.meter_start_kwh,
+            self._energy_kwh,
+            start.auth_reason,
+            start.incomplete,
+            start.clock,
+        )
+
+    def _last(self, report: SessionReport, name: ReportId) -> LastSessionChanged:
+        return LastSessionChanged(self._charger_id, replace(report, auth=""), name)
 
 
 def _is_later(report: SessionReport, held: SessionReport) -> bool:

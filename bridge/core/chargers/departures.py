@@ -18,7 +18,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from bridge.core.changes import AvailabilityChanged
+from bridge.core.changes import AvailabilityChanged, ChargerCleared
 from bridge.core.domain_events import (
     NOTHING,
     ChargerForgotten,
@@ -44,7 +44,6 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 
 # Whoever empties a topic of a charger lets this component know when that is done.
 NAME: Final = "departures"
@@ -54,6 +53,7 @@ CHECK_EVERY_S: Final = 3600.0
 # Ids that nobody has described were seen below this one only.
 UNNAMED_BELOW: Final = 256
 _NUMBERS: Final = sorted(REGISTRY.keys() | set(range(UNNAMED_BELOW)))
+TAG: Final = "cleared:"
 _NAMES: Final = tuple(spec_of(number).name for number in _NUMBERS)
 _DERIVED: Final = (*(topic.name for topic in DERIVED), TOUCH_BUTTON)
 
@@ -79,18 +79,15 @@ class Departures:
 
     def __init__(
         self,
-        topics: Topics,
         chargers: Container[str],
         is_served_elsewhere: Callable[[str, Timestamp], bool | None],
     ) -> None:
         """Begin with nobody.
 
         Args:
-            topics: Names.
             chargers: Those that are served.
             is_served_elsewhere: Says whether a charger is another bridge's now.
         """
-        self._topics = topics
         self._chargers = chargers
         self._is_served_elsewhere = is_served_elsewhere
         self._left: dict[str, datetime] = {}
@@ -98,7 +95,8 @@ class Departures:
         self._strange: dict[str, tuple[str, ...]] = {}
         self._urgent: dict[str, None] = {}
         self._emptying: str | None = None
-        self._awaited: set[str] = set()
+        # Tags of the messages that are acknowledged.
+        self._acked: set[str] = set()
         self._is_connected = False
         self._is_told = True
         self._settled_s = 0.0
@@ -212,11 +210,12 @@ class Departures:
 
     def acked(self, message: Publish, now: Timestamp) -> Iterator[Output]:
         """Take an acknowledgement; what the broker refuses is tried again elsewhere."""
-        if not self._awaited or message.payload or message.topic not in self._awaited:
+        charger_id = self._emptying
+        if charger_id is None or message.tag.rpartition(":")[0] != f"{TAG}{charger_id}":
             return
-        self._awaited.discard(message.topic)
-        if not self._awaited and self._emptying is not None:
-            yield from self._done(self._emptying, now)
+        self._acked.add(message.tag)
+        if len(self._acked) >= message.parts:
+            yield from self._done(charger_id, now)
 
     def offline(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Say that chargers that left are offline, but for those that another bridge serves.
@@ -249,13 +248,16 @@ class Departures:
             yield from self._done(charger_id, now)
             return
         self._emptying = charger_id
-        topics = self._retained(charger_id)
-        self._awaited = set(topics)
-        for topic in topics:
+        self._acked.clear()
+        yield ChargerCleared(
+            charger_id,
+            (*_NAMES, *self._strange.get(charger_id, ())),
+            _DERIVED,
             # Where it was served until now a value may wait on the other connection.
-            if charger_id in self._urgent:
-                yield Publish(topic, b"", telemetry=True, owner=NAME)
-            yield Publish(topic, b"", owner=NAME)
+            is_urgent=charger_id in self._urgent,
+            tag=f"{TAG}{charger_id}",
+            owner=NAME,
+        )
 
     def _done(self, charger_id: str, now: Timestamp) -> Iterator[Output]:
         self._emptying = None
@@ -263,17 +265,6 @@ class Departures:
         self._plan(now)
         yield LogEntry("info", "charger.forgotten", {"charger_id": charger_id})
         yield ChargerForgotten(charger_id)
-
-    def _retained(self, charger_id: str) -> list[str]:
-        names = (*_NAMES, *self._strange.get(charger_id, ()))
-        topics = self._topics
-        return [
-            *(topics.observation(charger_id, name) for name in names),
-            *(topics.state(charger_id, name) for name in (*names, *_DERIVED)),
-            topics.session(charger_id, "current"),
-            topics.session(charger_id, "last"),
-            topics.availability(charger_id),
-        ]
 
     def _overdue(self, now: Timestamp) -> str | None:
         known = now.known

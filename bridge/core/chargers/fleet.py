@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import cast
 
 from bridge.core.alerts import MAX_NAMED
-from bridge.core.changes import ValueChanged, ValuesChanged
+from bridge.core.changes import SessionChanged, ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
 from bridge.core.chargers.state import ChargerState
@@ -29,13 +29,11 @@ from bridge.core.easee.decode import Observation, decode
 from bridge.core.easee.observation_registry import EVENT_IDS
 from bridge.core.easee.session_payloads import hints, read_report, read_start
 from bridge.core.effects import LogEntry, SaveReport
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import UNNAMED, ReportId, SessionReport
 from bridge.core.records.unread_text import UnreadText, cut
 from bridge.core.status import Status
-from bridge.core.topics import Topics
 from bridge.core.value_format import read_stamp
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
@@ -67,7 +65,6 @@ class ChargerRegistry:
 
     def __init__(
         self,
-        topics: Topics,
         publish: PublishSettings,
         salt: bytes,
         status: Status,
@@ -75,12 +72,10 @@ class ChargerRegistry:
         """Start without chargers.
 
         Args:
-            topics: Names.
             publish: What is published of values.
             salt: For hashing personal data.
             status: Counters and alerts.
         """
-        self._topics = topics
         self._publish = publish
         self._salt = salt
         self._status = status
@@ -107,7 +102,7 @@ class ChargerRegistry:
         for charger_id in new:
             self._chargers[charger_id] = Charger(
                 ChargerState(charger_id, self._publish, self._salt),
-                CurrentSession(charger_id, self._topics),
+                CurrentSession(charger_id),
                 ChargerEvents(charger_id),
             )
         self._touched.update(new)
@@ -268,7 +263,9 @@ class ChargerRegistry:
             heapq.heappush(self._silences, (due_s, charger_id))
             self._expected.add(charger_id)
 
-    def report_stored(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[Publish]:
+    def report_stored(
+        self, report: SessionReport, name: ReportId = UNNAMED
+    ) -> Iterator[SessionChanged]:
         """Show a session that was stored, or could not be, as the last one if it is."""
         charger = self._chargers.get(report.charger_id)
         if charger is not None:

@@ -38,12 +38,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
 
-import msgspec
-
-from bridge.core.commands.results import CommandResult, result_messages
+from bridge.core.changes import CommandAnswered
+from bridge.core.commands.results import read_result, result_document
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import FINAL, NAME, TRANSITIONS, State, Transition
-from bridge.core.commands.validation import CommandRequest, IdempotencyKey, ReplyTo, message_digest
+from bridge.core.commands.validation import CommandRequest, IdempotencyKey, message_digest
 from bridge.core.domain_events import CommandFinished, Output
 from bridge.core.easee.command_catalogue import REFLECTING_IDS, CommandSpec
 from bridge.core.easee.rest_requests import CloudRequest
@@ -51,9 +50,10 @@ from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.effects import Acknowledge, LogEntry
 from bridge.core.events import ChargerResponse, MqttMessage
 from bridge.core.messages import AckToken, Publish
+from bridge.core.records.command_result import CommandResult
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
+from bridge.core.records.reply_to import ReplyTo
 from bridge.errors import CommandRefused
 
 # A normal round trip is below a second, 10 s were too short for evcc (#10780); the contract's 30 s.
@@ -119,7 +119,7 @@ class Command:
         caveat: A sentence every answer carries, or None.
         answer: Document of the final answer; empty while there is none.
         is_published: The final answer was handed over.
-        unacknowledged: Publications of the final answer that the broker has not acknowledged.
+        acknowledged: Tags of the publications of the final answer that the broker acknowledged.
         is_told: It has acknowledged all of them.
         cloud_request: What is sent; set when its turn comes.
         charger_id: Whom it is for.
@@ -160,7 +160,7 @@ class Command:
     caveat: str | None = None
     answer: bytes = b""
     is_published: bool = False
-    unacknowledged: int = 0
+    acknowledged: set[str] = field(default_factory=set)
     is_told: bool = False
     cloud_request: CloudRequest = field(init=False, repr=False)
     charger_id: str = field(init=False)
@@ -211,8 +211,9 @@ class Command:
             detail=said[:MAX_DETAIL_LENGTH] if said else None,
             http_status=self.http_status,
             ticks=next((t.ticks for t in self.tickets if t.ticks), None),
-            received=self.received,
-            at=now,
+            received_at=self.received.wall,
+            at=now.wall,
+            elapsed_ms=round(1000 * (now.mono_s - self.received.mono_s)),
         )
 
 
@@ -342,11 +343,10 @@ class ActiveCommands:
         messages: The messages they came with.
     """
 
-    def __init__(self, topics: Topics, shown: ShownState) -> None:
+    def __init__(self, shown: ShownState) -> None:
         """Begin without commands.
 
         Args:
-            topics: Names.
             shown: What the chargers show: told what a finished command set.
         """
         self.live: dict[Command, None] = {}
@@ -355,7 +355,6 @@ class ActiveCommands:
         self.writing: dict[str, Command] = {}
         self.named = IdempotencyCache()
         self.messages = RedeliveryFilter()
-        self._topics = topics
         self._shown = shown
         self.finished: deque[Command] = deque(maxlen=MAX_RECENTLY_FINISHED)
         self._unacknowledged: dict[str, Command] = {}
@@ -417,7 +416,7 @@ class ActiveCommands:
         if command.sent is not None:
             self.finished.append(command)
         result = command.result(now, reason, detail)
-        command.answer, elapsed_ms = result.document(), result.elapsed_ms
+        command.answer = result_document(result)
         if command.spec.skips_equal:
             self._shown.command_finished(command.request, command.state)
         self.mark_dirty(command)
@@ -427,7 +426,7 @@ class ActiveCommands:
             "state": command.state.value,
             "reason": reason,
             "http_status": command.http_status,
-            "elapsed_ms": elapsed_ms,
+            "elapsed_ms": result.elapsed_ms,
         }
         effects.append(LogEntry("info", "command.finished", facts))
         effects.append(
@@ -441,7 +440,9 @@ class ActiveCommands:
 
     def publish_progress(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         """Tell everybody who waits where a command is that has no final state."""
-        effects += self._messages(command, command.result(now).document())
+        if command.waiters:
+            waiters = tuple(command.waiters)
+            effects.append(CommandAnswered(command.charger_id, command.result(now), waiters))
 
     # -- queues ------------------------------------------------------------------------------
 
@@ -560,33 +561,29 @@ class ActiveCommands:
     def republish(self, command: Command, effects: list[Output]) -> None:
         """Publish a final answer that the broker has not acknowledged yet."""
         command.is_published = True
-        for number, message in enumerate(self._messages(command, command.answer)):
-            tag = f"{TAG}{command.key}:{number}"
+        if command.waiters:
+            tag = f"{TAG}{command.key}"
             self._unacknowledged[tag] = command
-            effects.append(msgspec.structs.replace(message, tag=tag, owner=NAME))
-            command.unacknowledged += 1
+            result, waiters = read_result(command.answer), tuple(command.waiters)
+            effects.append(
+                CommandAnswered(command.charger_id, result, waiters, tag=tag, owner=NAME)
+            )
 
-    def _messages(self, command: Command, document: bytes) -> list[Publish]:
-        """Return an answer to everybody who waits for a command."""
-        topic = self._topics.result(command.charger_id, command.spec.name)
-        messages: list[Publish] = []
-        for reply_to in command.waiters:
-            messages += result_messages(reply_to, topic, document)
-        return messages
-
-    def acknowledged(self, tag: str) -> Command | None:
+    def acknowledged(self, message: Publish) -> Command | None:
         """Note that the broker has an answer, or refuses it for good.
 
         Returns:
-            The command, once everybody who waited has its answer; None until then, and for a tag
-            that is none of ours.
+            The command, once everybody who waited has its answer; None until then, and for a
+            message that is none of ours.
         """
-        command = self._unacknowledged.pop(tag, None)
+        tag = message.tag.rpartition(":")[0]
+        command = self._unacknowledged.get(tag)
         if command is None:
             return None
-        command.unacknowledged -= 1
-        if command.unacknowledged:
+        command.acknowledged.add(message.tag)
+        if len(command.acknowledged) < message.parts:
             return None
+        del self._unacknowledged[tag]
         command.is_told = True
         command.waiters.clear()
         return command

@@ -30,7 +30,6 @@ from bridge.core.commands.state_machine import FINAL, State
 from bridge.core.commands.validation import (
     CommandRequest,
     IdempotencyKey,
-    ReplyTo,
     key_from_correlation,
 )
 from bridge.core.domain_events import Output
@@ -40,6 +39,7 @@ from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.effects import SaveCommand
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.reply_to import ReplyTo
 from bridge.errors import CommandRefused, DecodeError
 
 WRITE_TIMEOUT_S = 5.0

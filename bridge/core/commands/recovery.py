@@ -31,6 +31,7 @@ from bridge.core.commands.persistence import (
     restore_command,
     state_of,
 )
+from bridge.core.commands.results import result_document
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.state_machine import FINAL, State, Transition
 from bridge.core.domain_events import Output
@@ -142,7 +143,7 @@ class Recovery:
                 self._commands.mark_dirty(command)
         elif command is not None:
             answer = command.answer
-        old.answer = answer or old.result(now).document()
+        old.answer = answer or result_document(old.result(now))
         if answer and len(record.asks) > 1:
             # Others asked too, and only the one whose message came again was answered here.
             old.waiters, old.is_told = list(record.asks), False

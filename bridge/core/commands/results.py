@@ -1,97 +1,84 @@
-"""The answer to a command: its document, and where it goes.
-
-Rules:
-
-1. An answer goes to the fixed result topic (for MQTT 3.1.1 callers), and to the caller's Response
-   Topic where that is one we may publish to.
-2. Correlation Data goes back byte for byte, on the Response Topic.
-"""
+"""The result of a command as a document: as it is stored, and as it is published."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
+from bridge.core.changes import CommandAnswered
 from bridge.core.commands.state_machine import State
-from bridge.core.commands.validation import ReplyTo, id_of, reply_to_of
+from bridge.core.commands.validation import id_of, reply_to_of
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.events import MqttMessage
-from bridge.core.messages import Publish
+from bridge.core.records.command_result import CommandResult
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics, is_topic_level
-from bridge.core.value_format import iso_utc
-from bridge.errors import CommandRefused
+from bridge.core.value_format import iso_utc, read_utc
+from bridge.errors import CommandRefused, DecodeError
 
 
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What is said about a command.
-
-    Attributes:
-        id: The caller's name for it, or None.
-        command: Name of the command or query.
-        state: A word of the contract.
-        final: No other answer follows.
-        received: When the command arrived.
-        at: When this was found out.
-        reason: A snake_case word for why not, or None.
-        detail: A sentence for people, or None.
-        http_status: Status of the cloud's answer, or None.
-        ticks: The vendor's name for the command, or None. Text in the document: over 2**53.
-    """
+class _Document(msgspec.Struct):
+    """A result as JSON, keys in the contract's order."""
 
     id: str | None
     command: str
     state: str
     final: bool
-    received: Timestamp
-    at: Timestamp
-    reason: str | None = None
-    detail: str | None = None
-    http_status: int | None = None
-    ticks: int | None = None
+    reason: str | None
+    detail: str | None
+    http_status: int | None
+    ticks: str | None  # over 2**53
+    received_at: str
+    at: str
+    elapsed_ms: int
 
-    @property
-    def elapsed_ms(self) -> int:
-        """How long the caller has waited."""
-        return round(1000 * (self.at.mono_s - self.received.mono_s))
 
-    def document(self) -> bytes:
-        """Spell it as JSON, keys in the contract's order."""
-        elapsed_ms = self.elapsed_ms
-        return msgspec.json.encode(
-            {
-                "id": self.id,
-                "command": self.command,
-                "state": self.state,
-                "final": self.final,
-                "reason": self.reason,
-                "detail": self.detail,
-                "http_status": self.http_status,
-                "ticks": None if self.ticks is None else str(self.ticks),
-                "received_at": iso_utc(self.received.wall),
-                "at": iso_utc(self.at.wall),
-                "elapsed_ms": elapsed_ms,
-            }
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Document).decode
+
+
+def result_document(result: CommandResult) -> bytes:
+    """Write a result."""
+    return _encode(
+        _Document(
+            result.id,
+            result.command,
+            result.state,
+            result.final,
+            result.reason,
+            result.detail,
+            result.http_status,
+            None if result.ticks is None else str(result.ticks),
+            iso_utc(result.received_at),
+            iso_utc(result.at),
+            result.elapsed_ms,
         )
+    )
 
 
-def result_messages(reply_to: ReplyTo, topic: str | None, document: bytes) -> list[Publish]:
-    """Return the publications of one answer.
+def read_result(document: bytes) -> CommandResult:
+    """Read a result that was stored; written again it is the same document.
 
-    Args:
-        reply_to: Where else it goes.
-        topic: The fixed result topic, or None where there is none.
-        document: The answer.
+    Raises:
+        DecodeError: It is none.
     """
-    messages = [] if topic is None else [Publish(topic, document, retained=False)]
-    if reply_to.response_topic is not None:
-        messages.append(
-            Publish(
-                reply_to.response_topic, document, retained=False, correlation=reply_to.correlation
-            )
-        )
-    return messages
+    try:
+        found = _decode(document)
+        ticks = None if found.ticks is None else int(found.ticks)
+    except (msgspec.MsgspecError, ValueError) as exc:
+        raise DecodeError("not the document of a result", source="result", raw=document) from exc
+    return CommandResult(
+        id=found.id,
+        command=found.command,
+        state=found.state,
+        final=found.final,
+        received_at=read_utc(found.received_at),
+        at=read_utc(found.at),
+        elapsed_ms=found.elapsed_ms,
+        reason=found.reason,
+        detail=found.detail,
+        http_status=found.http_status,
+        ticks=ticks,
+    )
 
 
 def refuse_message(
@@ -118,21 +105,14 @@ def refuse_message(
         final=True,
         reason=refusal.reason,
         detail=refusal.detail,
-        received=now,
-        at=now,
+        received_at=now.wall,
+        at=now.wall,
+        elapsed_ms=0,
     )
-    yield from result_messages(
-        reply_to_of(message, topics), _topic(topics, *whom), result.document()
-    )
+    yield CommandAnswered(charger_id, result, (reply_to_of(message, topics),))
     facts = {
         "charger_id": charger_id if is_topic_level(charger_id) else None,
         "command": name if is_topic_level(name) else None,
         "reason": refusal.reason,
     }
     yield LogEntry("info", "command.refused", facts)
-
-
-def _topic(topics: Topics, charger_id: str, name: str) -> str | None:
-    """Return the result topic of names from outside; None where one is no topic level."""
-    is_topic = is_topic_level(charger_id) and is_topic_level(name)
-    return topics.result(charger_id, name) if is_topic else None

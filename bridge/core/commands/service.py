@@ -24,6 +24,7 @@ from collections.abc import Container, Iterator
 from datetime import datetime
 from typing import Final
 
+from bridge.core.changes import CommandAnswered
 from bridge.core.commands.active_commands import (
     ActiveCommands,
     Command,
@@ -33,13 +34,12 @@ from bridge.core.commands.confirmation import CommandConfirmation
 from bridge.core.commands.dispatcher import CommandDispatcher, PendingRequest, Purpose
 from bridge.core.commands.persistence import CommandPersistence
 from bridge.core.commands.recovery import Recovery
-from bridge.core.commands.results import refuse_message, result_messages
+from bridge.core.commands.results import read_result, refuse_message
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import AWAITED, FINAL, NAME, State, Transition
 from bridge.core.commands.validation import (
     CommandRequest,
-    ReplyTo,
     message_digest,
     reply_to_of,
     validate,
@@ -75,8 +75,10 @@ from bridge.core.events import (
     StreamOpened,
     Tick,
 )
+from bridge.core.messages import Publish
 from bridge.core.records.command_row import MAX_TTL_S, CommandRow
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.reply_to import ReplyTo
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
@@ -131,7 +133,7 @@ class CommandService:
         self._settings = settings
         self._chargers = chargers
         self._shown = ShownState()
-        self._active = ActiveCommands(topics, self._shown)
+        self._active = ActiveCommands(self._shown)
         self._persistence = CommandPersistence(self._active)
         self._send_policy = SendPolicy(self._shown, settings.flash_writes_per_day)
         self._confirmation = CommandConfirmation(self._active, self._shown, self._send_policy)
@@ -167,7 +169,7 @@ class CommandService:
                 if charger_id in self._chargers:
                     return self.responded(event, now)
             case MqttAcked(message):
-                self.acked(message.tag, now)
+                self.acked(message, now)
             case StreamOpened() | StreamClosed():
                 self.stream(now, is_up=isinstance(event, StreamOpened))
             case BrokerAbsenceKnown(session_present, waited_s, alive_at):
@@ -434,16 +436,17 @@ class CommandService:
         command = known.command
         if known.content != request.content:
             raise CommandRefused("conflict", "this id was used for another command")
-        topic = self._topics.result(request.charger_id, request.spec.name)
         if command is None:
-            effects += result_messages(reply_to, topic, known.answer)
+            result = read_result(known.answer)
+            effects.append(CommandAnswered(request.charger_id, result, (reply_to,)))
             return
         if len(command.waiters) >= MAX_WAITERS:
             raise CommandRefused("busy", "this command was asked for too often")
         command.waiters.append(reply_to)
         self._active.mark_dirty(command)
         if command.state is State.ACCEPTED:
-            effects += result_messages(reply_to, topic, command.result(now).document())
+            result = command.result(now)
+            effects.append(CommandAnswered(request.charger_id, result, (reply_to,)))
 
     # -- what comes back ---------------------------------------------------------------------
 
@@ -513,9 +516,9 @@ class CommandService:
         finally:
             yield from effects
 
-    def acked(self, tag: str, now: Timestamp) -> None:
+    def acked(self, message: Publish, now: Timestamp) -> None:
         """Note that the broker has an answer, or refuses it for good."""
-        command = self._active.acknowledged(tag)
+        command = self._active.acknowledged(message)
         if command is not None:
             self._persistence.mark_dirty_later(command, now.mono_s)
             self._deadline_s = math.nan

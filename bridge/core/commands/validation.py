@@ -15,6 +15,7 @@ from bridge.core.easee.rest_requests import is_serial
 from bridge.core.events import MqttMessage
 from bridge.core.records.command_row import MAX_TTL_S
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.reply_to import ReplyTo
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings
@@ -24,19 +25,6 @@ MAX_CORRELATION_BYTES = 1024
 # Charger, and what its caller calls the command: a text, whether it came as the payload's id or as
 # Correlation Data, or bytes where Correlation Data is no such text.
 IdempotencyKey = tuple[str, str | bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyTo:
-    """Where an answer goes besides the fixed result topic; part of a command's row in the store.
-
-    Attributes:
-        response_topic: Of the caller, where that may be published to, or None.
-        correlation: Correlation Data to be returned there, or None.
-    """
-
-    response_topic: str | None = None
-    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from bridge.core.easee import rest_responses
 from bridge.core.easee.command_payloads import only_keys, read_press, refuse
 from bridge.core.easee.decode import Observation, ObservationSpec, decode
@@ -34,17 +32,11 @@ from bridge.core.easee.session_list import session_list
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
+from bridge.core.session_documents import stored_fields
 from bridge.core.sessions.counter_reconciliation import reconcile_counters
 from bridge.core.sessions.gaps import StoredSession
-from bridge.core.sessions.report_merge import find_row, report_document
-from bridge.core.value_format import (
-    Value,
-    format_json,
-    format_scalar,
-    iso_utc,
-    pseudonymize,
-    read_utc,
-)
+from bridge.core.sessions.report_merge import cleared, find_row
+from bridge.core.value_format import Value, format_scalar, pseudonymize, read_utc
 from bridge.errors import BridgeError, CloudRejected, DecodeError
 
 MAX_ROWS = 1000
@@ -108,12 +100,12 @@ class QueryResult:
     """An answer.
 
     Attributes:
-        value: JSON.
+        value: Plain values, sequences and mappings.
         detail: What a person should know of it, or None.
         observations: To be applied as if they had been polled.
     """
 
-    value: bytes
+    value: object
     detail: str | None = None
     observations: tuple[RawObservation, ...] = ()
 
@@ -236,13 +228,13 @@ def _observations(
 ) -> QueryResult:
     read = rest_responses.observations(_body(parts[CLOUD]), charger_id)
     shown, unreadable = _decoded(read.observations)
-    documents = (
-        b"%b:%b" % (format_json(one.spec.name), document)
+    documents = {
+        one.spec.name: document
         for one in shown
         if (document := _document(one, privacy, named=True)) is not None
-    )
+    }
     left_out = _left_out(unreadable + read.dropped)
-    return QueryResult(b"{%b}" % b",".join(documents), left_out, read.observations)
+    return QueryResult(documents, left_out, read.observations)
 
 
 def _history(
@@ -269,8 +261,8 @@ def _decoded(raw: tuple[RawObservation, ...]) -> tuple[list[Observation], int]:
 
 def _document(
     observation: Observation, privacy: PersonalDataPolicy, *, named: bool
-) -> bytes | None:
-    """Spell one value; None where it cannot be cleared of what names somebody."""
+) -> dict[str, object] | None:
+    """Describe one value; None where it cannot be cleared of what names somebody."""
     spec, label = observation.spec, observation.label
     value: Value | None = observation.value
     if spec.auth_field:
@@ -281,14 +273,10 @@ def _document(
         return None
     if spec.personal and value not in ("", None) and not privacy.personal_data:
         value, label = pseudonymize(format_scalar(value).decode(), privacy.salt), None
-    pairs: tuple[tuple[str, Value | None], ...] = (
-        ("value", value),
-        ("label", label),
-        ("measured_at", iso_utc(observation.measured_at)),
-    )
+    facts: dict[str, object] = {"value": value, "label": label}
     if named:
-        pairs = (("id", spec.id), *pairs[:2], ("unit", spec.unit), *pairs[2:])
-    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), format_json(v)) for key, v in pairs)
+        facts = {"id": spec.id, **facts, "unit": spec.unit}
+    return {**facts, "measured_at": observation.measured_at}
 
 
 def _sessions(
@@ -307,8 +295,8 @@ def _sessions(
     if isinstance(rows, BridgeError) and trouble is not None:
         raise rows
     found = sorted((*stored, *listed), key=lambda one: (one.report.ended_at, one.key))
-    documents = [
-        report_document(one, personal_data=privacy.personal_data, salt=privacy.salt)
+    documents: list[dict[str, object]] = [
+        dict(stored_fields(cleared(one, personal_data=privacy.personal_data, salt=privacy.salt)))
         for one in found
     ]
     return QueryResult(_list(documents), _incomplete(rows, trouble) or _cut(documents))
@@ -350,14 +338,14 @@ def _schedule(_: str, __: QueryParams, parts: Parts, ___: PersonalDataPolicy) ->
         body = b"" if missing else _body(part)
         plans[resource] = parse_json(body, resource) if body.strip() else None
     found = any(plan is not None for plan in plans.values())
-    return QueryResult(msgspec.json.encode(plans), None if found else "there is no plan")
+    return QueryResult(plans, None if found else "there is no plan")
 
 
-def _list(documents: list[bytes]) -> bytes:
-    return b"[%b]" % b",".join(documents[-MAX_ROWS:])
+def _list(documents: list[dict[str, object]]) -> list[dict[str, object]]:
+    return documents[-MAX_ROWS:]
 
 
-def _cut(documents: list[bytes]) -> str | None:
+def _cut(documents: list[dict[str, object]]) -> str | None:
     return f"only the newest {MAX_ROWS}" if len(documents) > MAX_ROWS else None
 
 

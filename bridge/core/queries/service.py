@@ -16,8 +16,9 @@ import itertools
 from collections.abc import Container, Hashable, Iterator
 from dataclasses import dataclass, field
 
-from bridge.core.commands.results import CommandResult, refuse_message, result_messages
-from bridge.core.commands.validation import ReplyTo, id_of, reply_to_of
+from bridge.core.changes import CommandAnswered
+from bridge.core.commands.results import refuse_message
+from bridge.core.commands.validation import id_of, reply_to_of
 from bridge.core.domain_events import NOTHING, Input, Output, Outputs, QueryReceived
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
@@ -41,7 +42,9 @@ from bridge.core.queries.catalogue import (
     QuerySpec,
     StoredReportsPart,
 )
+from bridge.core.records.command_result import CommandResult
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.reply_to import ReplyTo
 from bridge.core.topics import GetTopic, Topics
 from bridge.errors import (
     AnswerUnusable,
@@ -238,25 +241,23 @@ class QueryService:
         for number in query.waiting:
             del self._owners[number]
         name = query.query_spec.name
-        answer = CommandResult(
+        result = CommandResult(
             id=query.id,
             command=name,
             state=state,
             final=True,
-            received=query.received,
-            at=now,
+            received_at=query.received.wall,
+            at=now.wall,
+            elapsed_ms=round(1000 * (now.mono_s - query.received.mono_s)),
             reason=reason,
             detail=detail and detail[:MAX_DETAIL_LENGTH],
             # Of several parts the best one counts: without any plan all are 404, and that is said.
             http_status=min(query.statuses, default=None),
         )
-        document = answer.document()
-        if found is not None:
-            document = b'%b,"value":%b}' % (document[:-1], found.value)
-        topic = self._topics.result(query.charger_id, name)
-        yield from result_messages(query.ask, topic, document)
+        value = None if found is None else found.value
+        yield CommandAnswered(query.charger_id, result, (query.ask,), value)
         facts = {"charger_id": query.charger_id, "query": name, "state": state, "reason": reason}
-        yield LogEntry("info", "query.answered", {**facts, "elapsed_ms": answer.elapsed_ms})
+        yield LogEntry("info", "query.answered", {**facts, "elapsed_ms": result.elapsed_ms})
 
 
 def _effect(

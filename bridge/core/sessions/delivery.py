@@ -37,12 +37,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bridge.core.backoff import exponential_delay_s
+from bridge.core.changes import ReportDue
 from bridge.core.delivery.outbox import PERMANENT_REJECTIONS, REFUSED
 from bridge.core.effects import Effect, KeepReports, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.sessions.report_merge import report_document
-from bridge.core.topics import Topics
+from bridge.core.sessions.report_merge import cleared
 
 # More would only sit in the broker's queue, and after a crash go out twice.
 WINDOW = 10
@@ -122,7 +122,6 @@ class ReportDelivery:
 
     def __init__(
         self,
-        topics: Topics,
         *,
         personal_data: bool,
         salt: bytes,
@@ -133,14 +132,12 @@ class ReportDelivery:
         """Start with nothing owed.
 
         Args:
-            topics: Where to publish.
             personal_data: Show tags as they are instead of hashed.
             salt: For the hash.
             require_subscriber: 16 is no delivery.
             require_acknowledgement: Only a consumer settles.
             window: Most reports handed over and not acknowledged.
         """
-        self._topics = topics
         self._personal_data = personal_data
         self._salt = salt
         self._require_subscriber = require_subscriber
@@ -272,7 +269,7 @@ class ReportDelivery:
         self._probes.clear()
         for tag, stored in list(self._in_flight.items()):
             if self._is_current(stored):
-                yield self._publication(stored)
+                yield self._due(stored)
             else:
                 self._queue_of(stored).sent = None
                 del self._in_flight[tag]
@@ -513,11 +510,11 @@ class ReportDelivery:
             queue = self._queues[charger_id]
             unpublished = self._next(queue)
             if unpublished is not None:
-                message = self._publication(unpublished.stored)
-                self._in_flight[message.tag] = queue.sent = unpublished.stored
+                due = self._due(unpublished.stored)
+                self._in_flight[due.tag] = queue.sent = unpublished.stored
                 unpublished.handed = True
                 self._room -= 1
-                yield message
+                yield due
 
     @property
     def _may_send(self) -> bool:
@@ -532,14 +529,9 @@ class ReportDelivery:
                 return unpublished
         return None
 
-    def _publication(self, stored: StoredReport) -> Publish:
-        return Publish(
-            self._topics.session(stored.report.charger_id, "report"),
-            report_document(stored, personal_data=self._personal_data, salt=self._salt),
-            retained=False,
-            tag=f"{TAG}{stored.key}:{stored.revision}",
-            owner=NAME,
-        )
+    def _due(self, stored: StoredReport) -> ReportDue:
+        row = cleared(stored, personal_data=self._personal_data, salt=self._salt)
+        return ReportDue(row, f"{TAG}{stored.key}:{stored.revision}", NAME)
 
 
 def _enter(queue: _ChargerQueue, unpublished: _Unpublished) -> None:

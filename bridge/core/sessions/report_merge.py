@@ -31,7 +31,6 @@ from bridge.core.records.session_identity import (
 )
 from bridge.core.records.session_report import BACKFILL, SessionReport
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.session_documents import document, report_fields
 from bridge.core.value_format import pseudonymize
 
 T = TypeVar("T")
@@ -181,8 +180,8 @@ def _content(report: SessionReport) -> SessionReport:
     )
 
 
-def report_document(stored: StoredReport, *, personal_data: bool, salt: bytes) -> bytes:
-    """Write the ``session/report`` document.
+def cleared(stored: StoredReport, *, personal_data: bool, salt: bytes) -> StoredReport:
+    """Return a row with its tag as it may be published.
 
     Args:
         stored: The row.
@@ -190,15 +189,6 @@ def report_document(stored: StoredReport, *, personal_data: bool, salt: bytes) -
         salt: This installation's.
     """
     report = stored.report
-    auth = report.auth if personal_data else pseudonymize(report.auth, salt)
-    return document(
-        (
-            ("key", stored.key),
-            ("revision", stored.revision),
-            *report_fields(report),
-            ("auth", auth if report.auth else None),
-            ("source", report.source),
-            ("measured_at", report.measured_at),
-            ("received_at", report.received_at),
-        )
-    )
+    if personal_data or not report.auth:
+        return stored
+    return replace(stored, report=replace(report, auth=pseudonymize(report.auth, salt)))

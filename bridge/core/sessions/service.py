@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from bridge.core.alerts import Alerts
+from bridge.core.changes import ReportCounts
 from bridge.core.domain_events import (
     NOTHING,
     ChargersAdded,
@@ -42,7 +42,7 @@ from bridge.core.sessions.retention import Retention
 from bridge.core.sessions.retry_buffer import SaveRetryBuffer
 from bridge.core.sessions.suspects import Suspects
 from bridge.core.sessions.unread import Unread
-from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
+from bridge.core.topics import SessionAckTopic, SessionReplayTopic
 from bridge.errors import DecodeError
 from bridge.settings import Settings
 
@@ -53,25 +53,6 @@ _REDELIVERY_MESSAGE = (
     " for 45 minutes, and no consumer acknowledges"
 )
 _REDELIVERY_HINT = "acknowledge keys on bridge/session/ack, or find out why the connection breaks"
-
-
-@dataclass(frozen=True, slots=True)
-class ReportCounts:
-    """How many reports are where, for ``bridge/health``.
-
-    Attributes:
-        pending: Committed, and not taken by the broker.
-        published: Taken by the broker, and not settled.
-        set_aside: Of the pending ones, those the broker refuses.
-        unsaved: Not committed: the store takes nothing.
-        kept: Nobody ever asked for them: the first consumer gets them by a replay.
-    """
-
-    pending: int
-    published: int
-    set_aside: int
-    unsaved: int
-    kept: int = 0
 
 
 class SessionService:
@@ -96,7 +77,6 @@ class SessionService:
 
     def __init__(
         self,
-        topics: Topics,
         settings: Settings,
         alerts: Alerts,
         *,
@@ -105,14 +85,12 @@ class SessionService:
         """Start with nothing.
 
         Args:
-            topics: Names.
             settings: Of the bridge.
             alerts: Where the operator is told.
             salt: For hashing tags.
         """
         self._alerts = alerts
         self._delivery = ReportDelivery(
-            topics,
             personal_data=settings.publish.personal_data,
             salt=salt,
             require_subscriber=settings.publish.require_subscriber,

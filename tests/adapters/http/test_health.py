@@ -3,18 +3,18 @@
 import json
 
 from bridge.adapters.http.health import PARTS, routes
+from bridge.core.changes import AlertCleared, AlertRaised, CloudStateChanged
 from bridge.core.events import MqttConnected, MqttDisconnected, StoreOpened
-from bridge.core.messages import Publish
-from bridge.core.topics import Topics
 from bridge.monitoring.metrics import Metrics
+from tests.conftest import NOON
 
 
 def well():
     """Make the metrics of a bridge whose every part is at work."""
-    metrics = Metrics(Topics())
+    metrics = Metrics()
     metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
     metrics.event(StoreOpened(()))
-    metrics.effect(Publish("charger/bridge/cloud", b"connected"))
+    metrics.change(CloudStateChanged("connected"))
     return metrics
 
 
@@ -43,19 +43,17 @@ def test_a_part_that_is_out_of_reach_says_why():
     """In the words of the alert, for as long as it is not well."""
     metrics = well()
     metrics.event(MqttDisconnected("gone"))
-    alert = b'{"kind":"broker_unreachable","message":"nothing listens","hint":"h","since":"s"}'
-    metrics.effect(Publish("charger/bridge/alert/broker_unreachable", alert))
-    metrics.effect(Publish("charger/bridge/cloud", b"disconnected"))
-    metrics.effect(
-        Publish("charger/bridge/alert/cloud_unreachable", alert.replace(b"listens", b"x"))
-    )
+    metrics.change(AlertRaised("broker_unreachable", "nothing listens", "h", NOON))
+    metrics.change(AlertRaised("storage", "full", "h", NOON))
+    metrics.change(CloudStateChanged("disconnected"))
+    metrics.change(AlertRaised("cloud_unreachable", "nothing x", "h", NOON))
     parts = json.loads(routes(metrics)["/healthz"]().body)["parts"]
     assert parts["broker"] == {"ok": False, "state": "disconnected", "why": "nothing listens"}
     assert parts["cloud"]["why"] == "nothing x"
     assert "why" not in parts["store"]
 
     metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
-    metrics.effect(Publish("charger/bridge/alert/cloud_unreachable", b""))
+    metrics.change(AlertCleared("cloud_unreachable"))
     parts = json.loads(routes(metrics)["/healthz"]().body)["parts"]
     assert parts["broker"] == {"ok": True, "state": "connected"}
     assert "why" not in parts["cloud"]
@@ -63,5 +61,5 @@ def test_a_part_that_is_out_of_reach_says_why():
 
 def test_a_bridge_that_has_just_started_is_not_well_yet():
     """Before anything was connected only the bridge itself is well."""
-    found = {path: handler().status for path, handler in routes(Metrics(Topics())).items()}
+    found = {path: handler().status for path, handler in routes(Metrics()).items()}
     assert [path for path, status in found.items() if status == 200] == ["/healthz/bridge"]

@@ -5,11 +5,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
+from bridge.core.changes import CloudStateChanged, HealthChanged, ReportCounts
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.events import MqttConnected, ObservationsReceived, StoreMaintained
-from bridge.core.messages import Publish
-from bridge.core.topics import Topics
 from bridge.monitoring.metrics import COUNTERS, Metrics
+from tests.conftest import NOON
 
 
 def samples(tally):
@@ -24,17 +24,26 @@ def samples(tally):
 
 def test_what_was_counted_is_read_back():
     """Prometheus' own parser finds every number where it belongs."""
-    metrics = Metrics(Topics())
+    metrics = Metrics()
     metrics.event(ObservationsReceived((), "poll"))
     metrics.event(ObservationsReceived((None, None), "stream"))
     metrics.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
     metrics.event(StoreMaintained(0.5, 4096))
-    metrics.effect(Publish("charger/bridge/cloud", b"degraded"))
-    metrics.effect(
-        Publish(
-            "charger/bridge/health",
-            b'{"chargers":3,"chargers_online":2,"alerts":["a"],"clock_trusted":true,'
-            b'"reports":{"pending":1,"published":2}}',
+    metrics.change(CloudStateChanged("degraded"))
+    metrics.change(
+        HealthChanged(
+            verdict="degraded",
+            at=NOON,
+            cloud="degraded",
+            stream=False,
+            polling=True,
+            store=True,
+            clock_trusted=True,
+            chargers=3,
+            chargers_online=2,
+            alerts=("a",),
+            reports=ReportCounts(pending=1, published=2),
+            counters={},
         )
     )
     found = samples(metrics)
@@ -49,7 +58,7 @@ def test_what_was_counted_is_read_back():
 
 def test_what_never_happened_is_zero():
     """A counter without labels exists from the start, so that a rate can be asked for."""
-    found = samples(Metrics(Topics()))
+    found = samples(Metrics())
     for name, metric in COUNTERS.items():
         if not metric.labels:
             assert found[f"{PREFIX}{name}_total",] == 0

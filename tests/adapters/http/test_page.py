@@ -7,8 +7,7 @@ import pytest
 
 from bridge.adapters.http.page import ALIVE_EVERY_S, CHECK_EVERY_S, FEED, FILES, routes
 from bridge.adapters.http.server import Reply
-from bridge.core.messages import Publish
-from bridge.core.topics import Topics
+from bridge.core.changes import AvailabilityChanged, DerivedChanged
 from bridge.monitoring.status_page import StatusModel
 
 pytestmark = pytest.mark.anyio
@@ -19,8 +18,8 @@ ONE = "EH123456"
 @pytest.fixture
 def page():
     """A page of one charger that is online."""
-    made = StatusModel(Topics())
-    made.effect(Publish(f"charger/{ONE}/availability", b"online"))
+    made = StatusModel()
+    made.change(AvailabilityChanged(ONE, is_online=True))
     return made
 
 
@@ -109,7 +108,7 @@ async def test_a_feed_begins_with_everything_and_goes_on_with_changes(page, cloc
     kind, document = read(await anext(parts))
     assert (kind, document["told"]["order"]) == ("snapshot", [ONE])
     hostile = "<script>\n\nevent: x"
-    page.effect(Publish(f"charger/{ONE}/state/op_mode", hostile.encode()))
+    page.change(DerivedChanged(ONE, "op_mode", hostile))
     part = await anext(parts)
     kind, document = read(part)
     assert kind == "change"

@@ -138,3 +138,12 @@ def test_a_client_holds_the_will_and_no_window_of_its_own():
 
     assert (client.will_topic, client.will_payload) == ("charger/bridge/state", b"offline")
     assert client.max_inflight_messages == 0
+
+
+@pytest.mark.parametrize(("of_will", "of_broker", "qos"), [(0, 1, 0), (1, 0, 0), (1, 1, 1)])
+def test_a_will_goes_out_at_the_qos_that_both_want(of_will, of_broker, qos):
+    """The lower one of what a convention wants and what the broker takes."""
+    will = Publish("plant/alive", b"0", qos=of_will)
+    client = new_client(MqttSettings(), ConnectOptions("5", "plant", will=will, qos=of_broker))
+
+    assert client._will_qos == qos

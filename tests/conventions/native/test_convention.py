@@ -8,26 +8,71 @@ import pytest
 
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import (
+    AlertCleared,
+    AlertRaised,
     AvailabilityChanged,
+    BridgeInfoChanged,
+    BridgeOnline,
     Change,
+    ChargerCleared,
     ChargerEvent,
+    CloudStateChanged,
+    CommandAnswered,
+    CurrentSessionChanged,
     DerivedChanged,
+    HealthChanged,
+    LastSessionChanged,
+    ReportCounts,
+    ReportDue,
     ValueChanged,
     ValuesChanged,
 )
-from bridge.core.easee.decode import spec_of
+from bridge.core.easee.observation_registry import spec_of
+from bridge.core.events import MqttMessage
+from bridge.core.messages import AckToken
+from bridge.core.records.command_result import CommandResult
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.reply_to import ReplyTo
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
+from tests.core.sessions.rows import REPORT
 
 ONE = "EH123456"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOW = Timestamp(NOON, 1000.0)
+INFO = BridgeInfoChanged("1", "bridge", "abc", NOON, (ONE,), {"json": True})
+HEALTH = HealthChanged(
+    verdict="ok",
+    at=NOON,
+    cloud="connected",
+    stream=True,
+    polling=False,
+    store=True,
+    clock_trusted=True,
+    chargers=1,
+    chargers_online=1,
+    alerts=(),
+    reports=ReportCounts(),
+    counters={},
+)
+RESULT = CommandResult(None, "start", "accepted", False, NOON, NOON, 1)
 ONE_OF_EACH = (
     ValuesChanged((ValueChanged(ONE, spec_of(120), 7.2, NOON, NOON, "stream"),)),
     DerivedChanged(ONE, "op_mode", "charging"),
     AvailabilityChanged(ONE, is_online=True),
     ChargerEvent(ONE, "smart_button", NOON, NOON, {"value": True}),
+    CurrentSessionChanged(ONE, None),
+    LastSessionChanged(ONE, REPORT, ("k", 1)),
+    ReportDue(StoredReport("k", 1, REPORT), "t"),
+    ChargerCleared(ONE, ("total_power",), ("op_mode",), is_urgent=False, tag="t"),
+    CommandAnswered(ONE, RESULT, (ReplyTo(),)),
+    AlertRaised("storage", "disk full", "free some space", NOON),
+    AlertCleared("storage"),
+    BridgeOnline(),
+    CloudStateChanged("connected"),
+    INFO,
+    HEALTH,
 )
 
 
@@ -61,3 +106,29 @@ def test_an_event_is_a_document_that_is_not_retained(native):
         ("measured_at", None),
         ("received_at", "2026-11-22T12:00:00Z"),
     ]
+
+
+@pytest.mark.parametrize("is_urgent", [False, True])
+def test_everything_retained_of_a_charger_is_emptied(native, is_urgent):
+    """Availability last, each message with its number; if urgent, first as values are sent."""
+    change = ChargerCleared(ONE, ("total_power",), ("op_mode",), is_urgent, "t")
+    messages = list(native.publish(change, NOW))
+    main = [message for message in messages if not message.telemetry]
+    assert [message.topic.removeprefix(f"home/{ONE}/") for message in main] == [
+        "observation/total_power",
+        "state/total_power",
+        "state/op_mode",
+        "session/current",
+        "session/last",
+        "availability",
+    ]
+    assert [message.tag for message in main] == [f"t:{number}" for number in range(6)]
+    assert {(m.payload, m.retained, m.parts) for m in messages} == {(b"", True, 6)}
+    assert len(messages) - len(main) == 6 * is_urgent
+
+
+def test_nothing_is_said_again_and_nothing_is_read(native):
+    """The core does both itself where the native convention is concerned."""
+    message = MqttMessage(f"home/{ONE}/set/start", b"PRESS", AckToken(1, 1, 1))
+    assert list(native.snapshot(NOW)) == []
+    assert native.parse(message) is None

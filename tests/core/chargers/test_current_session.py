@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.conventions.native.sessions import SessionMessages
+from bridge.core.changes import LastSessionChanged
 from bridge.core.chargers.current_session import CurrentSession
-from bridge.core.easee.decode import Observation, spec_of
+from bridge.core.easee.decode import Observation
+from bridge.core.easee.observation_registry import spec_of
 from bridge.core.easee.session_payloads import placed
 from bridge.core.messages import Publish
 from bridge.core.records.session_report import SessionReport, SessionStart
-from bridge.core.session_documents import last_document
 from bridge.core.topics import Topics
+from tests.native import publishes
 
 ID = "EH123456"
 STARTED = datetime(2025, 1, 22, 12, 51, 47, tzinfo=UTC)
@@ -49,10 +52,27 @@ def seen(number: int, value: object, at: datetime) -> Observation:
     return Observation(ID, spec_of(number), value, at)
 
 
+class Shown:
+    """A board whose changes are seen as the messages they become."""
+
+    def __init__(self):
+        self._board = CurrentSession(ID)
+
+    def __getattr__(self, name):
+        step = getattr(self._board, name)
+        return lambda *facts: publishes(step(*facts))
+
+
+def last_document(report, name=(None, None)):
+    """Return the payload of ``session/last``."""
+    (message,) = SessionMessages(TOPICS).last(LastSessionChanged(ID, report, name))
+    return message.payload
+
+
 @pytest.fixture
-def board() -> CurrentSession:
+def board() -> "Shown":
     """Return the board of the test charger."""
-    return CurrentSession(ID, TOPICS)
+    return Shown()
 
 
 def running(messages: list[Publish]) -> object:
@@ -63,7 +83,7 @@ def running(messages: list[Publish]) -> object:
     return json.loads(message.payload) if message.payload else None
 
 
-def told(board: CurrentSession, report: SessionReport) -> list[Publish]:
+def told(board: "Shown", report: SessionReport) -> list[Publish]:
     """Let a 129 come and be stored."""
     return [*board.finished(report), *board.recorded(report, NAME)]
 
@@ -187,7 +207,7 @@ def test_an_earlier_report_of_a_counter_that_stands_still_ends_nothing(board):
     list(board.started(START))
     assert list(board.finished(ended(435, STARTED - HOUR))) == []
 
-    odd = CurrentSession(ID, TOPICS)
+    odd = Shown()
     list(odd.started(begun(told_at=ENDED + 2 * HOUR)))
     assert list(odd.finished(ended(435, ENDED + HOUR))) == []
 
@@ -257,7 +277,7 @@ def test_nothing_is_emptied_before_it_is_known_that_no_session_runs(board):
 @given(st.permutations(range(5)))
 def test_any_order_of_reports_ends_on_the_newest(order):
     """Out-of-order reports never replace a newer one in session/last."""
-    board = CurrentSession(ID, TOPICS)
+    board = Shown()
     reports = [
         replace(
             REPORT, session_id=n, started_at=STARTED + n * HOUR, ended_at=STARTED + (n + 1) * HOUR
@@ -320,7 +340,7 @@ def test_a_start_in_2036_is_over_when_its_report_came(board):
         assert running(list(board.started(begun())))["clock"] == "suspect"
         assert running(list(board.finished(ended(436, ENDED + 2 * HOUR, **facts)))) is None
         assert list(board.started(begun())) == []
-        board = CurrentSession(ID, TOPICS)
+        board = Shown()
 
 
 def test_a_start_in_2036_is_over_when_the_cable_is_unplugged(board):
@@ -405,7 +425,7 @@ def test_a_stop_in_2036_hides_no_session_told_of_behind_it(board):
     rows = [(odd, (f"{ID}-436", 1)), (newer, (f"{ID}-437", 1))]
     for report, name in rows:
         list(board.recorded(report, name))
-    again = CurrentSession(ID, TOPICS)
+    again = Shown()
     for report, name in reversed(rows):
         list(again.recorded(report, name))
 

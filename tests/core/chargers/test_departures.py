@@ -11,7 +11,6 @@ from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.effects import LogEntry
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from tests.conftest import NOON
 from tests.native import as_messages
 
@@ -28,7 +27,7 @@ class Desk:
         self.forgotten = []
         self.elsewhere = set()
         self.offline = []
-        self.departures = Departures(Topics(), (), lambda one, _: one in self.elsewhere)
+        self.departures = Departures((), lambda one, _: one in self.elsewhere)
         self.departures.started(left or {}, self.now)
         self.departures.connected(self.now)
         self.seconds = SETTLED_S

@@ -11,7 +11,6 @@ from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import ChargerRegistry, batched
 from bridge.core.domain_events import UnreadableSession
 from bridge.core.effects import LogEntry, SaveReport
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.status import Status
@@ -19,7 +18,7 @@ from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
 from tests.conftest import NOON
-from tests.native import as_messages
+from tests.native import as_messages, publishes
 
 ONE = "EH123456"
 TWO = "EH654321"
@@ -33,15 +32,15 @@ def at(seconds):
 
 def a_status():
     """Make a status whose stream is up."""
-    topics = Topics()
-    status = Status(topics, Alerts(topics), "1", {})
+    Topics()
+    status = Status(Alerts(), "1", {})
     status.cloud.stream_up = True
     return status
 
 
 def a_fleet(status):
     """Make two chargers nobody has heard of yet."""
-    chargers = ChargerRegistry(Topics(), PublishSettings(), b"salt", status)
+    chargers = ChargerRegistry(PublishSettings(), b"salt", status)
     assert chargers.add((ONE, TWO)) == (ONE, TWO)
     return chargers
 
@@ -72,7 +71,7 @@ def tell(fleet, charger_id, number, value, seconds=0.0, *, measured_s=None, kind
 
 def published(effects):
     """Map topics to their newest payload."""
-    return {e.topic: e.payload for e in effects if isinstance(e, Publish)}
+    return {e.topic: e.payload for e in publishes(effects)}
 
 
 def test_adding_a_charger_twice_adds_it_once(fleet):
@@ -345,7 +344,7 @@ def test_a_start_nobody_can_read_is_named_until_one_can_be(fleet, status):
     assert not [e for e in effects if isinstance(e, UnreadableSession | SaveReport)]
     assert status.counters["session_payloads_unreadable"] == 2
     assert status.alerts.kinds == ("undecodable",)
-    assert not [e for e in good if isinstance(e, Publish) and "alert" in e.topic]
+    assert not [e for e in publishes(good) if "alert" in e.topic]
     assert "04AABBCC" not in repr([*status.alerts.publications()])
 
     tell(fleet, ONE, 223, '{"Id":7,"Start":"2026-11-22T10:00:00Z"}', 1)
@@ -357,11 +356,11 @@ def test_a_start_nobody_can_read_does_not_replace_a_good_one(fleet):
     tell(fleet, ONE, 223, '{"Id":7,"Start":"2026-11-22T10:00:00Z"}')
     effects = tell(fleet, ONE, 223, '{"Id":8,"Start":"soon"}', 1)
 
-    assert not [e for e in effects if isinstance(e, Publish) and e.topic.endswith("/current")]
+    assert not [e for e in publishes(effects) if e.topic.endswith("/current")]
     (shown,) = [
         e.payload
-        for e in as_messages(fleet.chargers[ONE].publications(at(2)))
-        if isinstance(e, Publish) and e.topic.endswith("session/current")
+        for e in publishes(fleet.chargers[ONE].publications(at(2)))
+        if e.topic.endswith("session/current")
     ]
     assert json.loads(shown)["session_id"] == 7
 

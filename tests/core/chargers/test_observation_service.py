@@ -35,6 +35,7 @@ from bridge.settings import PublishSettings
 from tests.conftest import NOON
 from tests.core.sessions.rows import ONE as ITS
 from tests.core.sessions.rows import REPORT, row
+from tests.native import as_messages
 
 ONE, TWO = "EH123456", "EH654321"
 NOW = Timestamp(NOON, 1000.0)
@@ -45,10 +46,10 @@ class Desk:
     """The service of two chargers, one id of which is followed."""
 
     def __init__(self):
-        topics = Topics()
-        self.status = Status(topics, Alerts(topics), "1", {})
+        Topics()
+        self.status = Status(Alerts(), "1", {})
         self.status.cloud.stream_up = True
-        self.fleet = ChargerRegistry(topics, PublishSettings(), b"salt", self.status)
+        self.fleet = ChargerRegistry(PublishSettings(), b"salt", self.status)
         self.expected = False
         self.service = ObservationService(
             self.fleet,
@@ -204,6 +205,6 @@ def test_the_newest_session_is_shown_as_the_last_one(event, is_shown):
     """Whether it could be stored or not."""
     desk = Desk()
     desk.take(ChargersAdded((ITS,)))
-    outputs = list(SessionDisplay(desk.fleet).handle(event, NOW))
+    outputs = as_messages(SessionDisplay(desk.fleet).handle(event, NOW))
     topics = [one.topic for one in outputs if isinstance(one, Publish)]
     assert topics == [f"charger/{ITS}/session/last"] * is_shown

@@ -9,10 +9,9 @@ from bridge.core.chargers.offline_access_alerts import (
     OfflineAccessAlerts,
     unexpected_policy,
 )
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import publishes
 
 NOW = Timestamp(NOON, 0.0)
 
@@ -54,7 +53,7 @@ def test_only_restricted_access_that_opens_or_shuts_entirely_is_a_surprise(value
 
 def test_the_alerts_name_the_chargers_and_go_when_it_is_mended():
     """Two chargers, one alert; it is told again when the names change and cleared at last."""
-    watch, told = OfflineAccessAlerts(Alerts(Topics())), []
+    watch, told = OfflineAccessAlerts(Alerts()), []
     for charger_id, values in (
         ("EH000001", (True, False, False, True, None)),
         ("EH000002", (True, False, False, True, None)),
@@ -67,8 +66,7 @@ def test_the_alerts_name_the_chargers_and_go_when_it_is_mended():
         told.append(
             {
                 e.topic.rsplit("/", 1)[1]: e.payload and json.loads(e.payload)["message"][-18:]
-                for e in effects
-                if isinstance(e, Publish)
+                for e in publishes(effects)
             }
         )
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.alerts import Alerts
+from bridge.core.changes import Change
 from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.chargers.served_chargers import ServedChargers
@@ -21,12 +22,11 @@ from bridge.core.domain_events import (
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import SaveChargerList, Subscribe
 from bridge.core.events import Started
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.status import Status
-from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 from tests.conftest import NOON
+from tests.native import publishes
 
 ONE, TWO, THREE = "EH123456", "EH654321", "EH111111"
 
@@ -35,12 +35,9 @@ class Desk:
     """The component with the chargers and the departures it works on."""
 
     def __init__(self, *configured):
-        topics = Topics()
-        self.alerts = Alerts(topics)
-        self.fleet = ChargerRegistry(
-            topics, PublishSettings(), b"salt", Status(topics, self.alerts, "1", {})
-        )
-        self.departures = Departures(topics, self.fleet.chargers, lambda _one, _now: False)
+        self.alerts = Alerts()
+        self.fleet = ChargerRegistry(PublishSettings(), b"salt", Status(self.alerts, "1", {}))
+        self.departures = Departures(self.fleet.chargers, lambda _one, _now: False)
         self.served_chargers = ServedChargers(
             configured, self.fleet.chargers, self.departures, self.alerts
         )
@@ -73,7 +70,7 @@ def listed(*charger_ids, decides=True, **facts):
 
 def alert(outputs):
     """The last alert about who is not listed."""
-    (*_, last) = [e.payload for e in outputs if isinstance(e, Publish)] or [b""]
+    (*_, last) = [e.payload for e in publishes(outputs)] or [b""]
     return last.decode()
 
 
@@ -104,7 +101,7 @@ def test_who_comes_is_told_to_everybody_in_order():
     """Who needs all of them is told before who looks after the new ones; then the world is."""
     desk = Desk()
     outputs = desk.take(listed(ONE, TWO))
-    kinds = [type(one) for one in outputs if not isinstance(one, Publish)]
+    kinds = [type(one) for one in outputs if not isinstance(one, Change)]
     assert kinds.index(Subscribe) < kinds.index(ServedChargersChanged) < kinds.index(ChargersAdded)
     assert kinds.index(ChargersAdded) < kinds.index(BridgeInfoWanted)
     assert Subscribe((ONE, TWO)) in outputs

@@ -24,6 +24,7 @@ from bridge.core.topics import SetTopic, Topics
 from bridge.errors import StoreError
 from bridge.settings import CommandSettings
 from tests.conftest import NOON
+from tests.native import as_messages
 
 ID, OTHER = "EH123456", "EH999999"
 TICKS = 639086870099692230
@@ -98,7 +99,11 @@ class Bench:
 
     def take(self, effects):
         """Carry effects out as the store and the broker would; return all that followed."""
-        new = [self._effect(one) for one in effects if not isinstance(one, CommandFinished)]
+        new = [
+            self._effect(one)
+            for one in as_messages(effects)
+            if not isinstance(one, CommandFinished)
+        ]
         self.effects += new
         for effect in tuple(new):
             if isinstance(effect, SaveCommand):
@@ -106,7 +111,7 @@ class Bench:
                 if self.disk != "hangs":
                     new += self.commit()
             elif isinstance(effect, Publish) and effect.tag and self.acks:
-                self.journal.acked(effect.tag, self.now)
+                self.journal.acked(effect, self.now)
         return new
 
     def commit(self):

@@ -23,7 +23,6 @@ from bridge.core.effects import Acknowledge, SaveCommand
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from bridge.errors import CommandRefused
 from tests.conftest import NOON
 from tests.core.commands.bench import (
@@ -37,6 +36,7 @@ from tests.core.commands.bench import (
     states,
     ticket,
 )
+from tests.native import publishes
 
 NOW = Timestamp(NOON, 0.0)
 
@@ -83,14 +83,14 @@ def test_an_answer_is_owed_until_the_broker_has_it(bench):
     """Every publication is acknowledged before the row says that the answer was told."""
     bench.acks = False
     effects = _confirmed(bench, response_topic="charger/reply/x")
-    tags = [e.tag for e in effects if isinstance(e, Publish) and e.tag]
-    assert len(tags) == len(set(tags)) == 2
+    told = [e for e in effects if isinstance(e, Publish) and e.tag]
+    assert len(told) == len({e.tag for e in told}) == 2
 
-    bench.journal.acked(tags[0], bench.now)
+    bench.journal.acked(told[0], bench.now)
     bench.pass_s(1)
     assert [b'"is_told":false' in row.body for row in bench.rows.values()] == [True]
-    bench.journal.acked(tags[1], bench.now)
-    bench.journal.acked(tags[1], bench.now)
+    bench.journal.acked(told[1], bench.now)
+    bench.journal.acked(told[1], bench.now)
     bench.pass_s(1)
     assert [b'"is_told":true' in row.body for row in bench.rows.values()] == [True]
     assert bench.journal.deadline_s() is None
@@ -98,8 +98,8 @@ def test_an_answer_is_owed_until_the_broker_has_it(bench):
 
 def test_other_peoples_tags_are_ignored(bench):
     """Acknowledgements of reports and values are none of ours."""
-    bench.journal.acked("report:k:1", bench.now)
-    bench.journal.acked("", bench.now)
+    bench.journal.acked(Publish("x", b"1", tag="report:k:1"), bench.now)
+    bench.journal.acked(Publish("x", b"1"), bench.now)
 
     assert bench.journal.deadline_s() is None
 
@@ -163,7 +163,7 @@ def test_the_answer_survives_word_for_word(bench):
 
 
 def _registry():
-    return ActiveCommands(Topics("charger"), ShownState())
+    return ActiveCommands(ShownState())
 
 
 def _command(charger_id, seq=0):
@@ -364,7 +364,7 @@ def test_everybody_who_waits_is_told():
     """Each asking gets the result topic, and its own Response Topic."""
     effects = []
     _registry().publish_progress(_after(Transition.QUEUE), effects, NOW)
-    topics = [publish.topic for publish in effects]
+    topics = [publish.topic for publish in publishes(effects)]
 
     result = "charger/EH123456/result/authorization_required"
     assert topics == [result, result, "charger/reply/x"]

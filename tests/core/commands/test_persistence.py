@@ -27,7 +27,6 @@ from bridge.core.easee.command_payloads import Current
 from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics
 from bridge.errors import DecodeError
 from tests.conftest import NOON
 
@@ -42,7 +41,7 @@ def _changed(key="k"):
 @pytest.fixture
 def commands():
     """A registry without commands."""
-    return ActiveCommands(Topics("charger"), ShownState())
+    return ActiveCommands(ShownState())
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from bridge.core.effects import ReadRetained
 from bridge.core.events import MqttConnected, MqttMessage
 from bridge.core.messages import AckToken, Publish
 from bridge.core.topics import Topics
+from tests.native import publishes
 
 TOPIC = "charger/EH123456/set/start"
 HEARTBEAT = "charger/bridge/heartbeat"
@@ -37,7 +38,7 @@ class Bench:
 
     def __init__(self, clock, connected):
         self.clock = clock
-        self.alerts = Alerts(Topics())
+        self.alerts = Alerts()
         self.watch = RetainedWatch(Topics(), self.alerts)
         self.first = list(self.watch.connected(connected))
 
@@ -48,7 +49,7 @@ class Bench:
     def found(self, event):
         """Have a retained one arrive; return what is published, by topic."""
         effects = self.watch.found(event, self.clock.now())
-        return {e.topic: e for e in effects if isinstance(e, Publish)}
+        return {e.topic: e for e in publishes(effects)}
 
     def is_answered(self, event):
         """Ask whether a message needs no answer now."""

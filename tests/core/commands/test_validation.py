@@ -3,10 +3,11 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.commands.validation import ReplyTo, correlation_text, id_of, reply_to_of, validate
+from bridge.core.commands.validation import correlation_text, id_of, reply_to_of, validate
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.reply_to import ReplyTo
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused
 from bridge.settings import CommandSettings

@@ -22,7 +22,7 @@ class Bench:
 
     def __init__(self, clock, connected=UP):
         self.clock = clock
-        self.alerts = Alerts(TOPICS)
+        self.alerts = Alerts()
         self.loopback = BrokerHeartbeat(TOPICS, self.alerts, client_id="bridge", keepalive_s=20)
         self.effects = list(self.loopback.connected(connected, clock.now()))
 

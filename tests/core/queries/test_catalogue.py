@@ -17,7 +17,7 @@ from bridge.core.queries.catalogue import (
     StoredReportsPart,
 )
 from bridge.core.records.moment import Timestamp
-from bridge.core.value_format import iso_utc, pseudonymize
+from bridge.core.value_format import iso_utc, json_document, pseudonymize
 from bridge.errors import (
     BridgeError,
     CloudRejected,
@@ -47,7 +47,7 @@ def answer(name, parts, payload=None, privacy=HASHING):
     """Answer a query; return its value and its detail."""
     params, _ = ask(name, payload)
     found = QUERIES[name].answer(ONE, params, parts, privacy)
-    return json.loads(found.value), found.detail
+    return json.loads(json_document(found.value)), found.detail
 
 
 # -- observations -------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_observations_are_one_fresh_read_by_name():
     body = observations((109, 3), (120, 7.4), (4711, "x"))
     found = QUERIES["observations"].answer(ONE, params, {"cloud": body}, HASHING)
 
-    assert json.loads(found.value) == {
+    assert json.loads(json_document(found.value)) == {
         "charger_op_mode": {
             "id": 109, "value": 3, "label": "charging", "unit": None, "measured_at": STAMP
         },
@@ -289,4 +289,4 @@ def test_any_bodies_give_json_or_a_named_error(name, body, fails):
         found = QUERIES[name].answer(ONE, params, came, HASHING)
     except BridgeError:
         return
-    json.loads(found.value)
+    json.loads(json_document(found.value))

@@ -38,6 +38,7 @@ from bridge.errors import (
 )
 from tests.conftest import NOON
 from tests.core.sessions.rows import ONE
+from tests.native import as_messages
 
 RECEIPT = AckToken(1, 5, 1)
 FLEET = [ONE, *(f"EH00000{n}" for n in range(9))]
@@ -58,7 +59,7 @@ class Desk:
 
     def take(self, outputs):
         """Return effects; observations are taken as another component does."""
-        outputs = list(outputs)
+        outputs = as_messages(outputs)
         self.observed += [one for one in outputs if isinstance(one, ObservationsReceived)]
         return [one for one in outputs if not isinstance(one, ObservationsReceived)]
 
@@ -218,7 +219,7 @@ def test_sessions_wait_for_the_store_and_the_cloud():
         assert (read.charger_id, read.until) == (ONE, NOON)
         event = ReportsRead(read.tag, ())
         steps = [
-            lambda event=event, desk=desk: list(desk.queries.handle(event, desk.now)),
+            lambda event=event, desk=desk: as_messages(desk.queries.handle(event, desk.now)),
             lambda call=call, desk=desk: desk.answer(call, b"[]"),
         ]
         first, second = steps if store_first else reversed(steps)
@@ -233,7 +234,7 @@ def test_a_store_that_cannot_be_read_is_told():
     (read,) = [effect for effect in effects if isinstance(effect, ReadReports)]
     assert desk.fail(calls(effects)[0], CloudUnavailable("down")) == []
     event = ReportsReadFailed(read.tag, StoreError("gone"))
-    (answer,) = answers(desk.queries.handle(event, desk.now))
+    (answer,) = answers(as_messages(desk.queries.handle(event, desk.now)))
 
     assert (answer["state"], answer["reason"]) == ("refused", "storage")
 
@@ -308,7 +309,7 @@ def test_whatever_happens_every_query_has_exactly_one_answer(steps):
                 effects = desk.fail(waiting.pop(number % len(waiting)), CloudUnavailable("down"))
             case "store" if reads:
                 event = ReportsRead(reads.pop().tag, ())
-                effects = list(desk.queries.handle(event, desk.now))
+                effects = as_messages(desk.queries.handle(event, desk.now))
             case "wait":
                 effects = desk.wait(number * 10.0)
         told += len(answers(effects))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bridge.core.alerts import Alerts
 from bridge.core.effects import LogEntry, ReadReports, SaveReport, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse, ReportsRead, ReportsReadFailed
-from bridge.core.messages import Publish, Tag
+from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.backfill import (
@@ -36,10 +36,10 @@ from bridge.core.sessions.backfill import (
 )
 from bridge.core.sessions.delivery import NAME
 from bridge.core.sessions.unread import Unread
-from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import CloudRejected, CloudUnavailable, RateLimited, StoreError
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, row
+from tests.native import publishes
 
 TWO = "EH999999"
 ALERT = "charger/bridge/alert/session_gap"
@@ -66,7 +66,7 @@ class Office:
     """A backfill, a store that answers its reads, a clock, and what came out of it."""
 
     def __init__(self, *rows, chargers=(ONE,), keep_days=90):
-        self.alerts = Alerts(Topics())
+        self.alerts = Alerts()
         self.unread = Unread(self.alerts, keep_days=keep_days)
         self.backfill = Backfill(self.alerts, self.unread, keep_days=keep_days)
         self.rows = list(rows)
@@ -118,7 +118,7 @@ class Office:
     @property
     def alert(self):
         """The newest payload of the alert, None before the first."""
-        said = [e.payload for e in self.out if isinstance(e, Publish) and e.topic == ALERT]
+        said = [e.payload for e in publishes(self.out) if e.topic == ALERT]
         return said[-1].decode() if said else None
 
 
@@ -253,7 +253,7 @@ def test_an_answer_that_is_none_and_one_that_never_comes_are_failures():
 
 def test_a_store_that_cannot_be_read_is_read_when_it_opens():
     """Without knowing what is there nothing is asked."""
-    alerts = Alerts(Topics())
+    alerts = Alerts()
     unread = Unread(alerts, keep_days=90)
     backfill = Backfill(alerts, unread, keep_days=90)
     assert list(backfill.serve((ONE,))) == []

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bridge.conventions.native.sessions import report_document
 from bridge.core.delivery.outbox import SET_ASIDE
 from bridge.core.effects import Effect, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
@@ -23,9 +24,9 @@ from bridge.core.sessions.delivery import (
     ReportAck,
     ReportDelivery,
 )
-from bridge.core.sessions.report_merge import report_document
-from bridge.core.topics import Topics
+from bridge.core.sessions.report_merge import cleared
 from tests.core.sessions.rows import ONE, TAG, row
+from tests.native import as_messages, publishes
 
 SALT = b"salt"
 REFUSAL = 135
@@ -36,7 +37,7 @@ class Desk:
     """A delivery, a clock, and what came out of it."""
 
     def __init__(self, *rows, connected=True, **options):
-        self.delivery = ReportDelivery(Topics("charger"), personal_data=False, salt=SALT, **options)
+        self.delivery = ReportDelivery(personal_data=False, salt=SALT, **options)
         self.now_s = START_S
         self.out = []
         self.take(self.delivery.opened(rows, self.now_s))
@@ -45,7 +46,7 @@ class Desk:
 
     def take(self, effects) -> list[Effect]:
         """Let something happen; return what follows."""
-        new = list(effects)
+        new = as_messages(effects)
         self.out.extend(new)
         return new
 
@@ -95,7 +96,7 @@ def test_a_report_goes_out_unretained_with_its_key_and_revision_as_tag():
     assert Desk(report).sent == [
         Publish(
             f"charger/{ONE}/session/report",
-            report_document(report, personal_data=False, salt=SALT),
+            report_document(cleared(report, personal_data=False, salt=SALT)),
             retained=False,
             tag=f"report:{ONE}-7:3",
             owner="sessions",
@@ -162,11 +163,11 @@ def test_a_revision_replaced_before_it_was_sent_is_not_sent():
 @pytest.mark.parametrize("personal_data", [True, False])
 def test_the_operator_s_choice_about_tags_is_obeyed(personal_data):
     """The tag is in the publication exactly when the operator asked for it."""
-    delivery = ReportDelivery(Topics("charger"), personal_data=personal_data, salt=SALT)
+    delivery = ReportDelivery(personal_data=personal_data, salt=SALT)
     list(delivery.connected(START_S))
     (sent,) = delivery.saved(row(1), changed=True, mono_s=START_S)
 
-    assert (TAG.encode() in sent.payload) is personal_data
+    assert (TAG.encode() in publishes([sent])[0].payload) is personal_data
 
 
 # -- published is not settled -------------------------------------------------------------------
@@ -568,7 +569,9 @@ def test_a_replay_publishes_what_was_settled_and_what_waits_to_be():
     desk.ack_all()
 
     assert keys(desk.sent[before:]) == [f"{ONE}-1", f"{ONE}-2"]
-    assert desk.sent[before].payload == report_document(settled, personal_data=False, salt=SALT)
+    assert desk.sent[before].payload == report_document(
+        cleared(settled, personal_data=False, salt=SALT)
+    )
     assert desk.delivery.pending == 0
 
 
@@ -605,7 +608,7 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.delivery = ReportDelivery(Topics("charger"), personal_data=False, salt=SALT, window=2)
+        self.delivery = ReportDelivery(personal_data=False, salt=SALT, window=2)
         self.now_s = START_S
         self.rows = {}  # what the store holds, by key
         self.flying = {}  # handed over and not answered, by tag
@@ -615,7 +618,7 @@ class Life(RuleBasedStateMachine):
         self.take(self.delivery.connected(self.now_s))
 
     def take(self, effects):
-        for effect in effects:
+        for effect in as_messages(effects):
             if isinstance(effect, Publish):
                 self.flying[effect.tag] = effect
             elif isinstance(effect, MarkPublished):
@@ -735,7 +738,7 @@ def test_at_qos_0_what_was_set_aside_is_tried_again_behind_the_last_of_the_other
 def test_a_consumer_s_word_about_something_of_ours_tells_that_there_is_one(is_known):
     """From then on what nobody is subscribed to is owed, and not merely kept."""
     desk = Desk(connected=False)
-    desk.delivery = ReportDelivery(Topics("charger"), personal_data=False, salt=SALT)
+    desk.delivery = ReportDelivery(personal_data=False, salt=SALT)
     desk.take(desk.delivery.opened((row(1), row(2)), desk.now_s, has_consumer=False))
     desk.reconnect()
     (first,) = desk.sent

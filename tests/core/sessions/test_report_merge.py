@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.conventions.native.sessions import report_document
 from bridge.core.records.stored_report import StoredReport
-from bridge.core.sessions.report_merge import entered, find_row, merge_reports, report_document
+from bridge.core.sessions.report_merge import cleared, entered, find_row, merge_reports
 from bridge.core.value_format import pseudonymize
 from tests.core.sessions.rows import HOUR, REPORT, TAG
 
@@ -21,7 +22,9 @@ SECOND = timedelta(seconds=1)
 
 def test_the_document_is_the_contracts_to_the_letter():
     """Keys, order and spelling of a session report are public."""
-    document = report_document(StoredReport("k", 2, REPORT), personal_data=False, salt=SALT)
+    document = report_document(
+        cleared(StoredReport("k", 2, REPORT), personal_data=False, salt=SALT)
+    )
 
     assert document.decode() == (
         '{"key":"k","revision":2,"charger_id":"EH123456","session_id":435,'
@@ -40,18 +43,18 @@ def test_the_tag_is_shown_only_when_the_operator_says_so():
     row = StoredReport("k", 1, REPORT)
     none = StoredReport("k", 1, replace(REPORT, auth=""))
 
-    assert f'"auth":"{TAG}"' in report_document(row, personal_data=True, salt=SALT).decode()
-    assert TAG not in report_document(row, personal_data=False, salt=SALT).decode()
-    assert b'"auth":null' in report_document(none, personal_data=False, salt=SALT)
+    assert (
+        f'"auth":"{TAG}"' in report_document(cleared(row, personal_data=True, salt=SALT)).decode()
+    )
+    assert TAG not in report_document(cleared(row, personal_data=False, salt=SALT)).decode()
+    assert b'"auth":null' in report_document(cleared(none, personal_data=False, salt=SALT))
 
 
 def test_a_backfilled_document_says_that_it_does_not_know():
     """Without an auth_reason it is not known whether the session ran offline."""
     row = StoredReport("k", 1, replace(REPORT, auth_reason=None))
 
-    assert b'"auth_reason":null,"auth_reason_name":null,"offline":null' in report_document(
-        row, personal_data=False, salt=SALT
-    )
+    assert b'"auth_reason":null,"auth_reason_name":null,"offline":null' in report_document(row)
 
 
 # -- the row a report belongs to ----------------------------------------------------------------

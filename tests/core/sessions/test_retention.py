@@ -8,7 +8,6 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.effects import LogEntry, MaintainStore
 from bridge.core.events import StoreMaintained
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.sessions.retention import (
     COMMANDS_KEPT,
@@ -18,15 +17,15 @@ from bridge.core.sessions.retention import (
     WARNED_EVERY_S,
     Retention,
 )
-from bridge.core.topics import Topics
 from tests.core.sessions.rows import NOON
+from tests.native import publishes
 
 MIB = 2**20
 
 
 def make():
     """Make one that keeps 90 days, with an open store."""
-    retention = Retention(Alerts(Topics()), keep_days=90)
+    retention = Retention(Alerts(), keep_days=90)
     retention.opened(0.0)
     return retention
 
@@ -39,7 +38,7 @@ def at(mono_s, *, trusted=True):
 def alerts(effects):
     """Return the payloads of the alert among the effects."""
     topic = "charger/bridge/alert/storage_filling"
-    return [e.payload for e in effects if isinstance(e, Publish) and e.topic == topic]
+    return [e.payload for e in publishes(effects) if e.topic == topic]
 
 
 def test_once_a_day_what_is_settled_and_old_is_forgotten():
@@ -72,7 +71,7 @@ def test_nothing_is_forgotten_while_the_clock_is_not_trusted():
 
 def test_without_a_store_nothing_is_due():
     """There is nothing to tend."""
-    retention = Retention(Alerts(Topics()), keep_days=90)
+    retention = Retention(Alerts(), keep_days=90)
 
     assert retention.deadline_s() is None
     assert list(retention.tick(at(1e9))) == []

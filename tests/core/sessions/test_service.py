@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bridge.core.alerts import Alerts
+from bridge.core.changes import ReportCounts
 from bridge.core.effects import (
     Acknowledge,
     ForgetTexts,
@@ -39,12 +40,13 @@ from bridge.core.records.store_problem import StoreProblem
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.delivery import MAX_REDELIVERIES, SETTLE_S
 from bridge.core.sessions.report_merge import entered
-from bridge.core.sessions.service import AT_ONCE_S, ReportCounts, SessionService
+from bridge.core.sessions.service import AT_ONCE_S, SessionService
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic, Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import CloudUnavailable, StoreError, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG, row
+from tests.native import as_messages
 
 PROBLEMS = (StoreProblem("store_incomplete", "a part is gone", "check the disk"),)
 
@@ -56,9 +58,9 @@ class Room:
     """The room, a clock, and what came out of it."""
 
     def __init__(self, *rows, settings=SETTINGS):
-        topics = Topics()
-        self.alerts = Alerts(topics)
-        self.room = SessionService(topics, settings, self.alerts, salt=b"salt")
+        Topics()
+        self.alerts = Alerts()
+        self.room = SessionService(settings, self.alerts, salt=b"salt")
         self.now = Timestamp(NOON + 100 * HOUR, 5000.0)
         self.take(self.room.opened(StoreOpened(rows), self.now))
 
@@ -67,7 +69,7 @@ class Room:
         effects, due_s = list(effects), self.room.deadline_s()
         if due_s is not None and due_s <= self.now.mono_s:
             effects += self.room.tick(self.now)
-        return effects
+        return as_messages(effects)
 
     def wait(self, seconds):
         self.now = Timestamp(self.now.wall + timedelta(seconds=seconds), self.now.mono_s + seconds)
@@ -124,7 +126,7 @@ def test_a_link_that_never_holds_is_told_of_until_something_settles():
         room.take(room.room.acked(report, 0, room.now))
         room.wait(SETTLE_S / 2)
         room.room.disconnected()
-    (told,) = [e for e in out if getattr(e, "topic", "") == alert]
+    (told,) = [e for e in out if isinstance(e, Publish) and e.topic == alert]
     assert b"acknowledge" in told.payload
 
     assert Publish(alert, b"") in room.message(SessionAckTopic(), b"EH123456-1")
@@ -229,7 +231,7 @@ def room_without_consumer(**publish):
     settings = replace(SETTINGS, publish=replace(SETTINGS.publish, **publish))
     room = Room()
     alerts = room.alerts
-    room.room = SessionService(Topics(), settings, alerts, salt=b"salt")
+    room.room = SessionService(settings, alerts, salt=b"salt")
     room.take(room.room.opened(StoreOpened((), has_consumer=False), room.now))
     room.take(room.room.connected(room.now))
     return room
@@ -418,9 +420,9 @@ def test_what_happened_counts_in_the_next_deadline():
 
     def after(event, *facts):
         """Let something happen: a look is wanted at once, and then what the parts want."""
-        effects = list(event(*facts) or ())
+        effects = as_messages(event(*facts) or ())
         assert room.deadline_s() == AT_ONCE_S
-        effects += room.tick(bench.now)
+        effects += as_messages(room.tick(bench.now))
         due = [part.deadline_s() for part in parts if hasattr(part, "deadline_s")]
         assert room.deadline_s() == min((at for at in due if at is not None), default=None)
         return effects
@@ -493,17 +495,17 @@ class Life(RuleBasedStateMachine):
         self.begin()
 
     def begin(self):
-        alerts = Alerts(Topics())
-        self.room = SessionService(Topics(), SETTINGS, alerts, salt=b"s")
+        alerts = Alerts()
+        self.room = SessionService(SETTINGS, alerts, salt=b"s")
         unsettled = tuple(o for o in self.rows.values() if not o.settled)
         self.do(self.room.opened(StoreOpened(unsettled), self.now))
         self.do(self.room.serve((ONE,)))
         self.do(self.room.connected(self.now))
 
     def do(self, effects):  # noqa: C901 - one case per effect
-        work, due_s = list(effects), self.room.deadline_s()
+        work, due_s = as_messages(effects), self.room.deadline_s()
         if due_s is not None and due_s <= self.now.mono_s:
-            work += self.room.tick(self.now)
+            work += as_messages(self.room.tick(self.now))
         for effect in work:
             match effect:
                 case Publish(tag=tag) if tag:

@@ -4,11 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bridge.core.alerts import MAX_NAMED, Alerts
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.sessions.suspects import NAMED_FOR, Suspects
-from bridge.core.topics import Topics
 from tests.core.sessions.rows import NOON, row
+from tests.native import publishes
 
 NOW = Timestamp(NOON + timedelta(days=1), 1000.0)
 
@@ -21,12 +20,12 @@ def odd(number):
 
 def said(effects):
     """The payloads of the alert."""
-    return [effect.payload for effect in effects if isinstance(effect, Publish)]
+    return [effect.payload for effect in publishes(effects)]
 
 
 def test_it_is_named_until_its_times_are_known():
     """Cases A1 and A4: and an alert that nothing changed is not repeated."""
-    alerts = Alerts(Topics())
+    alerts = Alerts()
     suspects = Suspects(alerts)
     assert said(suspects.saved([row(1)], NOW)) == []
     (told,) = said(suspects.saved([odd(2), row(3)], NOW))
@@ -39,7 +38,7 @@ def test_it_is_named_until_its_times_are_known():
 
 def test_it_is_let_go_after_a_week_by_a_clock_that_can_be_believed():
     """Nobody can do anything about it any more; the report says it for good."""
-    suspects = Suspects(Alerts(Topics()))
+    suspects = Suspects(Alerts())
     list(suspects.saved([odd(2)], NOW))
     later = NOW.wall + NAMED_FOR
     assert said(suspects.tick(Timestamp(later, 2000.0, trusted=False))) == []
@@ -49,7 +48,7 @@ def test_it_is_let_go_after_a_week_by_a_clock_that_can_be_believed():
 
 def test_many_are_counted():
     """The newest are named."""
-    suspects = Suspects(Alerts(Topics()))
+    suspects = Suspects(Alerts())
     (told,) = said(suspects.saved([odd(n) for n in range(1, MAX_NAMED + 4)], NOW))
 
     assert b"EH123456-13" in told

@@ -7,12 +7,11 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import ForgetTexts, KeepText
-from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.unread import MAX_UNREAD, Unread
-from bridge.core.topics import Topics
 from tests.core.sessions.rows import HOUR, NOON, ONE, REPORT, TAG
+from tests.native import publishes
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = Timestamp(NOON + 2 * HOUR, 1000.0)
@@ -27,12 +26,12 @@ TIMED = replace(TEXT, started_at=NOON, measured_at=NOON + 9 * HOUR)
 @pytest.fixture
 def unread():
     """Nothing is kept yet."""
-    return Unread(Alerts(Topics()), keep_days=90)
+    return Unread(Alerts(), keep_days=90)
 
 
 def said(effects):
     """The payloads of alerts."""
-    return [effect.payload for effect in effects if isinstance(effect, Publish)]
+    return [effect.payload for effect in publishes(effects)]
 
 
 @pytest.mark.fault("F49")
@@ -40,7 +39,7 @@ def test_a_text_is_kept_and_named_with_what_is_known(unread):
     """Case B2: without the text, for a tag may be in it; a repetition is no news."""
     text = replace(NUMBERED, started_at=NOON)
     effects = list(unread.take(text, NOW))
-    (alert,) = [effect for effect in effects if isinstance(effect, Publish)]
+    (alert,) = publishes(effects)
 
     assert KeepText(text) in effects
     assert alert.topic == TOPIC

@@ -19,7 +19,6 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.sources.charger_list import ChargerListReader
 from bridge.core.sources.discovery import FIRST_RETRY_S
 from bridge.core.status import CloudStatus
-from bridge.core.topics import Topics
 from bridge.errors import CloudRejected, CloudUnavailable, RateLimited
 from tests.conftest import NOON
 
@@ -31,7 +30,7 @@ class Desk:
 
     def __init__(self, *configured, served=()):
         self.served = dict.fromkeys(served)
-        self.alerts, self.cloud = Alerts(Topics()), CloudStatus()
+        self.alerts, self.cloud = Alerts(), CloudStatus()
         self.reader = ChargerListReader(configured, self.served, self.cloud, self.alerts)
         self.seconds = 1000.0
 

@@ -16,8 +16,8 @@ from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.sources.stream_status import ALERT, StreamStatus
 from bridge.core.status import CloudStatus
-from bridge.core.topics import Topics
 from tests.conftest import NOON
+from tests.native import as_messages
 
 ONE, TWO, OTHER = "EH123456", "EH654321", "EH111111"
 
@@ -26,11 +26,11 @@ class Desk:
     """The stream of two chargers."""
 
     def __init__(self):
-        self.cloud, self.alerts, self.counters = CloudStatus(), Alerts(Topics()), Counter()
+        self.cloud, self.alerts, self.counters = CloudStatus(), Alerts(), Counter()
         self.stream = StreamStatus(self.cloud, {ONE, TWO}, self.alerts, self.counters)
 
     def take(self, event):
-        return list(self.stream.handle(event, Timestamp(NOON, 1000.0)))
+        return as_messages(self.stream.handle(event, Timestamp(NOON, 1000.0)))
 
     def told(self, event):
         """The words of the alert that an event raises."""

@@ -1,0 +1,61 @@
+"""What is asked of the gateway over MQTT, before it has a topic of the native tree.
+
+How a request arrived (retained, its age, where an answer is wanted) is in the message that brought
+it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCommand:
+    """Something is to be done with a charger.
+
+    Attributes:
+        charger_id: Serial, as it came; not checked here.
+        command: Of the catalogue, as it came; likewise.
+        payload: As the catalogue has it.
+    """
+
+    charger_id: str
+    command: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingQuery:
+    """Something is to be told of a charger; attributes as in :class:`IncomingCommand`."""
+
+    charger_id: str
+    query: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAck:
+    """A consumer has a report.
+
+    Attributes:
+        key: Of the report.
+        revision: The one it has, or None where it did not say.
+    """
+
+    key: str
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """A consumer wants stored reports again.
+
+    Attributes:
+        since: Only sessions that ended then or later, or None.
+        charger_id: Only this charger's, or None.
+    """
+
+    since: datetime | None = None
+    charger_id: str | None = None
+
+
+IncomingRequest = IncomingCommand | IncomingQuery | ReportAck | ReplayRequest
