@@ -1,4 +1,4 @@
-"""The composition: real adapters, one machine, one gateway, from start to clean stop."""
+"""The composition: real adapters, one core, one event loop, from start to clean stop."""
 
 import asyncio
 import contextlib

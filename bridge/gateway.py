@@ -3,7 +3,7 @@
 Rules:
 
 1. Whatever happens becomes an event in the :class:`EventQueue`; putting one there never blocks and
-   never raises. One pump takes events in order, asks the machine, and carries the effects out.
+   never raises. One pump takes events in order, asks the core, and carries the effects out.
 2. Nothing is awaited in the pump: an effect that takes time is a task of the one TaskGroup, and its
    answer is a new event.
 3. The pump gives the loop back after a few milliseconds however much is queued, and sooner while
@@ -144,7 +144,7 @@ BULK_EVENTS: frozenset[type] = frozenset(
 
 
 class EventQueue:
-    """The events that wait for the machine: two queues, each in order of arrival.
+    """The events that wait for the core: two queues, each in order of arrival.
 
     Adapters are made before the gateway that joins them, and need a place to put events from the
     first moment; this is it.
@@ -176,7 +176,7 @@ class EventQueue:
 
 
 class EventLoop:
-    """Joins the machine to the outside world."""
+    """Joins the core to the outside world."""
 
     def __init__(
         self,
@@ -340,7 +340,7 @@ class EventLoop:
         self._liveness.expect("pump", PUMP_TIMEOUT_S)
 
     def _take(self, event: Event) -> float:
-        """Have the machine handle an event, and carry out what follows.
+        """Have the core handle an event, and carry out what follows.
 
         Returns:
             The monotonic time at which it was begun.
@@ -362,7 +362,7 @@ class EventLoop:
                 except Exception as error:  # noqa: BLE001 - one effect must not cost the next
                     self._mishap(event, "gateway", type(effect).__name__, error)
         except Exception as error:  # noqa: BLE001 - the border of the core
-            self._mishap(event, "machine", type(event).__name__, error)
+            self._mishap(event, "core", type(event).__name__, error)
         return now.mono_s
 
     def _as_native(self, message: MqttMessage) -> MqttMessage:
@@ -521,7 +521,7 @@ class EventLoop:
             self._wake()
 
     def _arm(self) -> None:
-        """Have a ``Tick`` come when the machine wants one."""
+        """Have a ``Tick`` come when the core wants one."""
         deadline_s = self._core.deadline_s()
         if deadline_s == self._timer_at_s and self._timer is not None:
             return

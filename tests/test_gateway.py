@@ -640,7 +640,7 @@ async def test_a_mistake_in_the_core_costs_one_event_and_not_the_bridge():
         await settled(lambda: script.seen(MqttConnected) and script.seen(ComponentFailed))
 
     (failed,) = script.seen(ComponentFailed)
-    assert (failed.name, failed.doing) == ("machine", "StreamOpened")
+    assert (failed.name, failed.doing) == ("core", "StreamOpened")
     assert str(failed.error) == "a mistake of ours"
 
 

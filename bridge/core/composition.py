@@ -64,6 +64,8 @@ class Core:
     """All components behind two methods.
 
     Attributes:
+        handle: See :meth:`~bridge.core.router.Router.handle`.
+        deadline_s: See :meth:`~bridge.core.router.Router.deadline_s`.
         topics: The tree of this configuration.
         subscriptions: Every filter the bridge subscribes to, besides its own retained topics.
         components: By name.

@@ -39,13 +39,14 @@ class ShortSigns(LivenessRegistry):
         super().expect(name, min(within_s, SHORT_S))
 
 
-class CuriousMachine(Core):
-    """Asks the store how full it is whenever anything happens."""
+class CuriousCore(Core):
+    """A core that asks the store how full it is at every tick."""
 
-    def handle(self, event, now):
-        yield from super().handle(event, now)
-        if isinstance(event, Tick):
-            yield MaintainStore()
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        routed = self.handle
+        asks = {Tick: [MaintainStore()]}
+        self.handle = lambda event, now: [*routed(event, now), *asks.get(type(event), ())]
 
 
 def hang_in_the_store() -> None:
@@ -55,7 +56,7 @@ def hang_in_the_store() -> None:
         return await self._ask(lambda _: time.sleep(FOR_EVER_S), Priority.UPKEEP)
 
     SqliteStore.usage = usage
-    app.Core = CuriousMachine
+    app.Core = CuriousCore
 
 
 def hang_in_a_task() -> None:
