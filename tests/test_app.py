@@ -1,15 +1,23 @@
 """The composition: what a start does with the store it finds."""
 
+import argparse
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bridge import app
+from bridge.adapters.store.backends import BACKENDS
 from bridge.adapters.store.sqlite.store import SqliteStore
+from bridge.cli import doctor, sessions
+from bridge.cli.check import store_problem
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, StoreSettings
+from tests.adapters.store.memory import MemoryBackend
+from tests.adapters.store.rows import REPORT, TAG
+from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 NOBODY = "http://127.0.0.1:9"
@@ -67,6 +75,48 @@ async def test_the_bridge_starts_and_stops_with_nothing_reachable(tmp_path, free
         stop.set()
 
     assert serving.result() == os.EX_OK
+
+
+class MemorySettings(StoreSettings):
+    """Settings of a store that there is only here."""
+
+    kind = "memory"
+
+
+async def test_a_store_of_another_kind_needs_only_a_row_of_the_table(
+    tmp_path, free_port, monkeypatch, capsys
+):
+    """The bridge starts on it and closes it; sessions, check and doctor read it."""
+    backend = MemoryBackend()
+    monkeypatch.setitem(BACKENDS, "memory", lambda: backend)
+    store = MemorySettings(str(tmp_path / "nowhere"))
+    configured = replace(settings(tmp_path / "x.db", free_port), store=store)
+    first = backend.store(store, lambda _event: None)
+    await first.open()
+    await first.save(REPORT)
+    assert await app.serve(configured, asyncio.Event()) == os.EX_TEMPFAIL
+    await first.close()
+
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(app.serve(configured, stop))
+        async with asyncio.timeout(PATIENCE_S):
+            while backend.memories[store.path].owner is None:  # noqa: ASYNC110 - no event is set
+                await asyncio.sleep(0.01)
+        stop.set()
+    assert serving.result() == os.EX_OK
+    assert backend.memories[store.path].owner is None
+
+    assert store_problem(store, tmp_path) is None
+    wanted = argparse.Namespace(since=None, charger=None, format="csv", output=None)
+    assert sessions._list(configured, wanted) == 0
+    assert sessions._export(configured, wanted) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("EH123456-435") == 2
+    assert TAG not in printed
+    facts, decisions = doctor._store(configured)
+    assert (facts.reports, facts.owed, decisions) == (1, 1, "")
+    assert not list(tmp_path.glob("*.db*"))
 
 
 def test_every_beat_gives_memory_back(monkeypatch, tmp_path):

@@ -45,7 +45,12 @@ SCENARIOS = {
     "simulation",
     "soak",
 }
-WITHOUT_MODULES = {"core/test_call_counts.py", "test_documents.py", "test_packaging.py"}
+WITHOUT_MODULES = {
+    "adapters/store/test_contract.py",
+    "core/test_call_counts.py",
+    "test_documents.py",
+    "test_packaging.py",
+}
 
 
 def modules() -> set[str]:
