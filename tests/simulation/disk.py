@@ -7,7 +7,7 @@ meanwhile goes into the next one together, as in the store that is real.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -17,9 +17,9 @@ from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions.report_merge import entered
 from bridge.core.store_status import StoreContents, StoreUsage, store_opened
 from bridge.errors import StoreError, StoreFull
+from tests.adapters.store.memory import Rows
 from tests.simulation.engine import SimulatedClock, Timeline
 
 T = TypeVar("T")
@@ -63,10 +63,7 @@ class Disk:
 
     timeline: Timeline
     rng: random.Random
-    reports: dict[str, StoredReport] = field(default_factory=dict)
-    commands: dict[str, CommandRow] = field(default_factory=dict)
-    texts: dict[str, UnreadText] = field(default_factory=dict)
-    has_consumer: bool = False
+    rows: Rows = field(default_factory=Rows)
     tokens: StoredTokens = field(default_factory=StoredTokens)
     charger_list: tuple[str, ...] = ()
     left: Mapping[str, datetime] = field(default_factory=dict)
@@ -79,19 +76,6 @@ class Disk:
     accepted: Callable[[StoredReport], None] = lambda _stored: None
     at_commit: Callable[[], object] | None = None
     written: Callable[[CommandRow], None] = lambda _row: None
-
-    def held(self) -> StoreContents:
-        """Return what a store finds when it is opened."""
-        owed = sorted(
-            (one for one in self.reports.values() if not one.settled),
-            key=lambda one: one.report.at,
-        )
-        return StoreContents(
-            tuple(owed),
-            tuple(self.commands.values()),
-            texts=tuple(self.texts.values()),
-            has_consumer=self.has_consumer,
-        )
 
     def turn(self) -> Commit:
         """Find the commit for what is asked for now: the next one, or one that begins at once."""
@@ -130,7 +114,7 @@ class SimulatedStore:
             self._disk.troubles_s.append(self._disk.timeline.now_s)
             raise StoreError("the disk cannot be read", hint=HINT)
         self._is_open = True
-        return self._disk.held()
+        return self._disk.rows.contents()
 
     async def _commit(self, change: Callable[[], T]) -> T:
         """Wait for the disk's turn, change what is on it, and wait until it says so."""
@@ -165,7 +149,7 @@ class SimulatedStore:
         """Take note that the disk works again: the store opens itself."""
         if self._failing and not self.dead:
             self._failing = False
-            self._emit(store_opened(self._disk.held(), again=True))
+            self._emit(store_opened(self._disk.rows.contents(), again=True))
 
     def _require_room(self) -> None:
         if self._disk.state == "full":
@@ -178,54 +162,25 @@ class SimulatedStore:
         return await self._commit(lambda: self._save(report))
 
     def _save(self, report: SessionReport) -> tuple[StoredReport, bool]:
-        reports = self._disk.reports
-        alike = [
-            one
-            for one in reports.values()
-            if one.report.charger_id == report.charger_id
-            and report.session_id in (one.report.session_id, None)
-        ]
-        stored, changed = entered(report, alike)
+        stored, changed = self._disk.rows.save(report, self._require_room)
         if changed:
-            if stored.revision == 1:
-                self._require_room()
-            reports[stored.key] = stored
             self._disk.accepted(stored)
         return stored, changed
 
     async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
-        await self._commit(lambda: self._mark(key, revision, at))
-
-    def _mark(self, key: str, revision: int, at: datetime | None) -> None:
-        self._disk.has_consumer = True
-        held = self._disk.reports[key]
-        if held.revision == revision and not held.published:
-            self._disk.reports[key] = replace(held, published=True, settled=False, published_at=at)
+        await self._commit(lambda: self._disk.rows.mark_published(key, revision, at))
 
     async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
-        await self._commit(lambda: self._settle(reports))
-
-    def _settle(self, reports: tuple[tuple[str, int], ...]) -> None:
-        self._disk.has_consumer = True
-        for key, revision in reports:
-            held = self._disk.reports.get(key)
-            if held is not None and held.revision == revision:
-                self._disk.reports[key] = replace(held, settled=True, published=True)
+        await self._commit(lambda: self._disk.rows.settle(reports))
 
     async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
-        await self._commit(lambda: self._keep(reports))
-
-    def _keep(self, reports: tuple[tuple[str, int], ...]) -> None:
-        for key, revision in reports:
-            held = self._disk.reports.get(key)
-            if held is not None and held.revision == revision:
-                self._disk.reports[key] = replace(held, settled=True)
+        await self._commit(lambda: self._disk.rows.keep(reports))
 
     async def keep_text(self, text: UnreadText) -> None:
-        await self._commit(lambda: self._disk.texts.update({text.key: text}))
+        await self._commit(lambda: self._disk.rows.keep_text(text))
 
     async def forget_texts(self, keys: tuple[str, ...]) -> None:
-        await self._commit(lambda: [self._disk.texts.pop(key, None) for key in keys])
+        await self._commit(lambda: self._disk.rows.forget_texts(keys))
 
     async def reports(
         self,
@@ -237,17 +192,7 @@ class SimulatedStore:
     ) -> tuple[StoredReport, ...]:
         await self._clock.sleep(0.005)
         self._check()
-        found = sorted(
-            (
-                one
-                for one in self._disk.reports.values()
-                if (charger_id is None or one.report.charger_id == charger_id)
-                and (since is None or one.report.at >= since)
-                and (until is None or one.report.at < until)
-            ),
-            key=lambda one: one.report.at,
-        )
-        return tuple(found[:limit])
+        return tuple(self._disk.rows.select(since, until, charger_id)[:limit])
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -255,39 +200,20 @@ class SimulatedStore:
         await self._commit(lambda: self._save_command(row))
 
     def _save_command(self, row: CommandRow) -> None:
-        if row.key not in self._disk.commands:
-            self._require_room()
+        is_new = row.key not in self._disk.rows.commands
+        self._disk.rows.save_command(row, self._require_room)
+        if is_new:
             self._disk.written(row)
-        self._disk.commands[row.key] = row
 
     # -- upkeep ----------------------------------------------------------------------------------
 
     async def forget(self, *, settled_before: datetime, commands_before: datetime) -> int:
-        return await self._commit(lambda: self._forget(settled_before, commands_before))
-
-    def _forget(self, settled_before: datetime, commands_before: datetime) -> int:
-        disk = self._disk
-        reports = [
-            key
-            for key, one in disk.reports.items()
-            if one.settled and one.report.at < settled_before
-        ]
-        commands = [
-            key
-            for key, row in disk.commands.items()
-            if row.answer and row.received_at < commands_before
-        ]
-        for key in reports:
-            del disk.reports[key]
-        for key in commands:
-            del disk.commands[key]
-        return len(reports) + len(commands)
+        return await self._commit(lambda: self._disk.rows.forget(settled_before, commands_before))
 
     async def usage(self) -> StoreUsage:
         await self._clock.sleep(0.005)
         self._check()
-        is_full = self._disk.state == "full"
-        return StoreUsage(1.0 if is_full else 0.1, 0 if is_full else 2**30)
+        return self._disk.rows.usage(is_full=self._disk.state == "full")
 
     async def close(self) -> None:
         await self._clock.sleep(0.01)

@@ -145,7 +145,7 @@ class Ending:
             return sim.timeline.now_s - sim.broker.connections[-1] <= ALERT_HOLDS_S
         if kind != "session_gap":
             return False
-        held = {(r.report.charger_id, r.report.session_id) for r in sim.disk.reports.values()}
+        held = {(r.report.charger_id, r.report.session_id) for r in sim.disk.rows.reports.values()}
         sim.oracle.refresh_sessions()
         return any(one not in held for one in sim.oracle.sessions)
 
@@ -155,7 +155,7 @@ class Ending:
         That the trouble is over shows only when one has held.
         """
         sim = self._sim
-        if sim.options.acknowledges or all(one.settled for one in sim.disk.reports.values()):
+        if sim.options.acknowledges or all(one.settled for one in sim.disk.rows.reports.values()):
             return False
         times = [*sim.broker.connections[-RESTLESS_CONNECTIONS:], sim.timeline.now_s]
         held = (until_s - since_s for since_s, until_s in itertools.pairwise(times))

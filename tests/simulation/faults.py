@@ -80,7 +80,7 @@ def _broker_stops(remembers: str) -> Fault:
         if remembers != "all":
             sim.people.broker_died()
         if remembers == "nothing":
-            settled = {key for key, one in sim.disk.reports.items() if one.settled}
+            settled = {key for key, one in sim.disk.rows.reports.items() if one.settled}
             sim.oracle.excused |= settled
         sim.oracle.documents.clear()
         sim.broker.stop(remembers=remembers, back_in_s=rng.choice((0.5, 5.0, 120.0)))

@@ -48,9 +48,9 @@ class Recording:
             said = (one.life, one.method, one.path, one.body, round(one.sent_s, 6), one.status)
             self._requests.update(repr(said).encode())
         for rows in (
-            disk.reports,
-            disk.commands,
-            disk.texts,
+            disk.rows.reports,
+            disk.rows.commands,
+            disk.rows.texts,
             {"list": disk.charger_list, **disk.left},
         ):
             self._rows.update(repr(plain(rows)).encode())

@@ -49,13 +49,11 @@ from bridge.core.messages import Publish, Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
-from bridge.core.records.stored_report import StoredReport
-from bridge.core.records.unread_text import UnreadText
-from bridge.core.sessions import report_merge
 from bridge.core.sessions.service import SessionService
 from bridge.core.status import Status
 from bridge.errors import CloudUnavailable, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
+from tests.adapters.store.memory import Rows
 from tests.native import as_messages
 
 BEGIN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
@@ -327,24 +325,6 @@ def _told_times(
             return start, stop
 
 
-@dataclass(slots=True)
-class Disk:
-    """What is committed."""
-
-    rows: dict[str, StoredReport] = field(default_factory=dict)
-    texts: dict[str, UnreadText] = field(default_factory=dict)
-
-    def save(self, report: SessionReport) -> tuple[StoredReport, bool]:
-        """Commit a report, as the store does."""
-        mine = [one for one in self.rows.values() if one.report.charger_id == report.charger_id]
-        number = report.session_id
-        alike = [one for one in mine if number is None or one.report.session_id in (number, None)]
-        sure = (one.report.started_at for one in mine if not one.report.doubtful)
-        stored, changed = report_merge.entered(report, alike, min(sure, default=None))
-        self.rows[stored.key] = stored
-        return stored, changed
-
-
 class Life:
     """A history: one world, one disk, and process after process."""
 
@@ -352,7 +332,7 @@ class Life:
         self.rng = random.Random(seed)
         self.note = note
         self.world = World(self.rng)
-        self.disk = Disk()
+        self.disk = Rows()
         self.now_s = 0.0
         self.documents: dict[str, dict[str, Any]] = {}
         self.later: list[tuple[float, int, Callable[[], None]]] = []
@@ -374,8 +354,8 @@ class Life:
         self.fleet = ChargerRegistry(SETTINGS.publish, b"s", status)
         chargers = tuple(sorted({one.charger_id for one in self.world.charges}))
         self.fleet.add(chargers)
-        owed = tuple(one for one in self.disk.rows.values() if not one.settled)
-        opened = StoreOpened(owed, texts=tuple(self.disk.texts.values()))
+        held = self.disk.contents()
+        opened = StoreOpened(held.owed, texts=held.texts)
         self.do(self.room.opened(opened, self.now))
         self.do(self.room.serve(chargers))
         self.do(self.room.connected(self.now))
@@ -450,7 +430,7 @@ class Life:
         for effect in as_messages(effects):
             self._carry_out(effect)
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - one case per effect
+    def _carry_out(self, effect: Effect) -> None:
         disk, room, now = self.disk, self.room, self.now
         match effect:
             case SaveReport(report):
@@ -462,20 +442,16 @@ class Life:
                     self.documents[document["key"]] = document
                 self.note(f"{wall(self.now_s):%d %H:%M:%S} {topic} {effect.payload.decode()}")
                 self.do(room.acked(effect, 0, now))
-            case MarkPublished(key, revision) if disk.rows[key].revision == revision:
-                disk.rows[key] = replace(disk.rows[key], published=True)
+            case MarkPublished(key, revision):
+                disk.mark_published(key, revision, None)
             case SettleReports(reports):
-                for key, revision in reports:
-                    if disk.rows[key].revision == revision:
-                        disk.rows[key] = replace(disk.rows[key], settled=True)
+                disk.settle(reports)
             case KeepText(text):
-                disk.texts[text.key] = text
+                disk.keep_text(text)
             case ForgetTexts(keys):
-                for key in keys:
-                    disk.texts.pop(key, None)
+                disk.forget_texts(keys)
             case ReadReports(tag, charger_id):
-                found = [one for one in disk.rows.values() if one.report.charger_id == charger_id]
-                found.sort(key=lambda one: one.report.at)
+                found = disk.select(None, None, charger_id)
                 self.do(room.reports_read(ReportsRead(tag, tuple(found)), now))
             case SendRequest(tag, request):
                 life = self.life
@@ -486,7 +462,7 @@ class Life:
             event = ReportSaveFailed(report, StoreFull("full", hint="h"))
             self.do(self.room.not_saved(event, self.now))
             return
-        stored, changed = self.disk.save(report)
+        stored, changed = self.disk.save(report, lambda: None)
         self.do(self.room.saved(ReportSaved(stored, changed), self.now))
 
     def _answer(self, life: int, tag: Tag, path: str) -> None:
