@@ -47,6 +47,7 @@ SCENARIOS = {
 }
 WITHOUT_MODULES = {
     "adapters/store/test_contract.py",
+    "core/easee/test_added_rows.py",
     "core/test_call_counts.py",
     "test_documents.py",
     "test_packaging.py",
