@@ -1,6 +1,6 @@
 """The topic reference: what is published, what is listened to, generated from the code's tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from bridge.core.easee import enumerations, roles
@@ -11,6 +11,7 @@ from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
+from bridge.exports.markdown import code, table
 
 _RULES = """\
 Generated from the tables of the program: edit those. `charger-bridge topics --config FILE` prints
@@ -52,30 +53,30 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
         "# Topics",
         _RULES,
         "## What the bridge publishes",
-        _table(("topic", "retained", "payload"), _published(topics)),
+        table(("topic", "retained", "payload"), _published(topics)),
         "What is retained of a charger is emptied when it left the account (operations.md).",
         "## What the bridge listens to",
-        _table(("topic", "payload"), _listened(topics)),
+        table(("topic", "payload"), _listened(topics)),
         "## Derived state",
-        f"Retained, on {_code(topics.state('<id>', '<name>'))}, once something tells.",
-        _table(("name", "follows", "values"), _derived_rows()),
+        f"Retained, on {code(topics.state('<id>', '<name>'))}, once something tells.",
+        table(("name", "follows", "values"), _derived_rows()),
         "## Observations",
         _where(topics),
         _PERSONAL,
-        _table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
+        table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
         "Texts and ids that are not personal, and why:",
-        _table(("id", "name", "why not"), _not_personal()),
+        table(("id", "name", "why not"), _not_personal()),
         "## Labels",
         "`label` in the document is the word for a code, `null` where the code is not known.",
         *(_labels(spec) for spec in _specs() if spec.labels and spec.id != roles.LED_MODE),
         f"## The light strip ({roles.LED_MODE})",
-        _table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
+        table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
         "## Commands",
         f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
         *_commands(allow),
         "## Queries",
         _asked(topics),
-        _table(("query", "payload", "`value`"), _queries()),
+        table(("query", "payload", "`value`"), _queries()),
         "## Vendor command ids",
         "They name what `foreign_command` events tell; another number space than observations.",
         _codes(enumerations.COMMAND),
@@ -84,13 +85,13 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
 
 
 def _where(topics: Topics) -> str:
-    document = _code(topics.observation("<id>", "<name>"))
-    bare = _code(topics.state("<id>", "<name>"))
+    document = code(topics.observation("<id>", "<name>"))
+    bare = code(topics.state("<id>", "<name>"))
     return f"The JSON document is on {document}, the bare value on {bare}."
 
 
 def _asked(topics: Topics) -> str:
-    asked, told = _code(f"{topics.base}/<id>/get/<query>"), _code(topics.result("<id>", "<query>"))
+    asked, told = code(f"{topics.base}/<id>/get/<query>"), code(topics.result("<id>", "<query>"))
     return (
         f"On {asked}, answered once on {told} like a command, with the data in `value`. They cost"
         " request budget: `refused` with `busy` when it is spent."
@@ -99,20 +100,20 @@ def _asked(topics: Topics) -> str:
 
 def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     one = "<id>"
-    yield _code(topics.bridge_state), "yes, and will", "`online`, `offline`"
+    yield code(topics.bridge_state), "yes, and will", "`online`, `offline`"
     yield (
-        _code(topics.bridge_cloud),
+        code(topics.bridge_cloud),
         "yes",
         "`connected`, `degraded` (polling or partial), `disconnected`, `auth_failed`, `blocked`",
     )
     yield (
-        _code(topics.bridge_info),
+        code(topics.bridge_info),
         "yes",
         "JSON: version, client_id, instance, started_at, chargers, capabilities",
     )
-    yield _code(topics.bridge_health), "yes", "JSON: one summary"
+    yield code(topics.bridge_health), "yes", "JSON: one summary"
     yield (
-        _code(topics.bridge_heartbeat),
+        code(topics.bridge_heartbeat),
         "no",
         (
             "JSON: client_id, instance, started_at, at, count, about every 10 s; the bridge listens"
@@ -120,12 +121,12 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         ),
     )
     yield (
-        _code(topics.alert("<kind>")),
+        code(topics.alert("<kind>")),
         "yes, emptied when solved",
         "JSON: kind, message, hint, since",
     )
     yield (
-        _code(topics.alert("session_unreadable/<id>")),
+        code(topics.alert("session_unreadable/<id>")),
         "yes, emptied when solved",
         (
             "the same, of a charger whose session was told and cannot be read; the cloud's list is"
@@ -133,37 +134,37 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         ),
     )
     yield (
-        _code(topics.availability(one)),
+        code(topics.availability(one)),
         "yes",
         (
             "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within"
-            f" 20 min). Counts only while {_code(topics.bridge_state)} is `online`: a bridge that"
+            f" 20 min). Counts only while {code(topics.bridge_state)} is `online`: a bridge that"
             " was killed cannot take it back"
         ),
     )
     yield (
-        _code(topics.observation(one, "<name>")),
+        code(topics.observation(one, "<name>")),
         "yes",
         "JSON: id, name, value, label, unit, measured_at, received_at, source",
     )
-    yield _code(topics.state(one, "<name>")), "yes", "the bare value, or derived state"
+    yield code(topics.state(one, "<name>")), "yes", "the bare value, or derived state"
     yield (
-        _code(topics.event(one, "<kind>")),
+        code(topics.event(one, "<kind>")),
         "no",
         "JSON: `smart_button`, `authorization_requested`, `foreign_command`, `error`",
     )
     yield (
-        _code(topics.session(one, "current")),
+        code(topics.session(one, "current")),
         "yes, emptied when it ends",
         "JSON of the running session",
     )
     yield (
-        _code(topics.session(one, "last")),
+        code(topics.session(one, "last")),
         "yes",
         "JSON of the newest finished session, with its `key` and `revision`",
     )
     yield (
-        _code(topics.session(one, "report")),
+        code(topics.session(one, "report")),
         "no",
         (
             "JSON of every finished session, once or more with the same `key`; a higher `revision`"
@@ -171,9 +172,9 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
             " `suspect` where a time cannot be"
         ),
     )
-    yield _code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
+    yield code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
     yield (
-        _code(topics.command(one, "<command>")),
+        code(topics.command(one, "<command>")),
         "emptied",
         "nothing, where somebody left a retained command; otherwise it is listened to",
     )
@@ -198,16 +199,16 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
         f"{topics.base}/<id>/get/<query>",
         *topics.subscriptions[2:],
     )
-    return ((_code(topic), meaning) for topic, meaning in zip(named, meanings, strict=True))
+    return ((code(topic), meaning) for topic, meaning in zip(named, meanings, strict=True))
 
 
 def _derived_rows() -> Iterator[tuple[str, str, str]]:
     for topic in DERIVED:
         values = topic.meaning
         if topic.name == "op_mode":
-            values += ": " + ", ".join(_code(label) for label in OP_MODE.values())
-        yield _code(topic.name), ", ".join(map(str, topic.sources)), values
-    yield _code(TOUCH_BUTTON), f"{roles.SMART_CHARGING} and confirmed settings", _TOUCH_BUTTON
+            values += ": " + ", ".join(code(label) for label in OP_MODE.values())
+        yield code(topic.name), ", ".join(map(str, topic.sources)), values
+    yield code(TOUCH_BUTTON), f"{roles.SMART_CHARGING} and confirmed settings", _TOUCH_BUTTON
 
 
 def _specs() -> Iterable[ObservationSpec]:
@@ -220,7 +221,7 @@ def _observation(spec: ObservationSpec) -> tuple[str, ...]:
         mark = "Auth removed"
     return (
         str(spec.id),
-        _code(spec.name),
+        code(spec.name),
         spec.kind.name.lower(),
         spec.unit or "",
         mark,
@@ -231,7 +232,7 @@ def _observation(spec: ObservationSpec) -> tuple[str, ...]:
 def _not_personal() -> Iterator[tuple[str, ...]]:
     for spec in _specs():
         if spec.privacy != NAMES_NOBODY and not spec.personal:
-            yield str(spec.id), _code(spec.name), spec.privacy
+            yield str(spec.id), code(spec.name), spec.privacy
 
 
 def _labels(spec: ObservationSpec) -> str:
@@ -239,15 +240,15 @@ def _labels(spec: ObservationSpec) -> str:
 
 
 def _codes(labels: Labels) -> str:
-    return ", ".join(f"{code} {_code(label)}" for code, label in labels.items())
+    return ", ".join(f"{number} {code(label)}" for number, label in labels.items())
 
 
 def _led_rows() -> Iterator[tuple[str, ...]]:
     for mode, group in groupby(LED_MODE.items(), key=lambda item: item[1]):
-        codes = [code for code, _ in group]
+        codes = [mode_code for mode_code, _ in group]
         parts = (mode.meaning, mode.color, mode.pattern)
         named = f"{codes[0]} to {codes[-1]}" if len(codes) > 1 else str(codes[0])
-        yield named, *(_code("null" if part is None else part) for part in parts)
+        yield named, *(code("null" if part is None else part) for part in parts)
 
 
 def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
@@ -255,7 +256,7 @@ def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
     for group in groups:
         rows = (
             (
-                _code(spec.name),
+                code(spec.name),
                 spec.takes.text,
                 spec.description
                 + (" (*flash*)" if spec.flash else "")
@@ -264,22 +265,9 @@ def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
             for spec in CATALOGUE.values()
             if spec.group == group
         )
-        yield f"### {group}\n\n" + _table(("command", "payload", "does"), rows)
+        yield f"### {group}\n\n" + table(("command", "payload", "does"), rows)
 
 
 def _queries() -> Iterator[tuple[str, str, str]]:
     for query_spec in QUERIES.values():
-        yield _code(query_spec.name), query_spec.payload, query_spec.description
-
-
-def _code(text: str) -> str:
-    return f"`{text}`"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_row(heads), _row(["---"] * len(heads)), *map(_row, rows)]
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield code(query_spec.name), query_spec.payload, query_spec.description
