@@ -63,6 +63,7 @@ docs-check:
 	python tools/gen_topics.py --check
 	python tools/gen_states.py --check
 	python tools/gen_leds.py --check
+	python tools/gen_moving.py --check
 	python tools/gen_faults.py --check
 	python tools/gen_schemas.py --check
 
@@ -198,6 +199,7 @@ docs: $(VENV)/.dev
 	python tools/gen_topics.py
 	python tools/gen_states.py
 	python tools/gen_leds.py
+	python tools/gen_moving.py
 	python tools/gen_faults.py
 	python tools/gen_schemas.py
 

@@ -354,8 +354,16 @@ def _sessions(arguments: Arguments) -> int:
 
 
 def _topics_arguments(parser: argparse.ArgumentParser) -> None:
+    from bridge.exports.other_projects import PROJECTS  # noqa: PLC0415 - rule 1
+
     _config_option(parser)
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--like",
+        choices=PROJECTS,
+        help="the names of another program beside ours, for moving over",
+    )
+    either.add_argument(
         "--format",
         choices=TOPIC_FORMATS,
         default="text",
@@ -366,7 +374,12 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _topics(arguments: Arguments) -> int:
     settings = _load(arguments, secrets=False).settings
-    _say(TOPIC_FORMATS[arguments.format](settings))
+    if arguments.like:
+        from bridge.exports.other_names import other_names  # noqa: PLC0415 - rule 1
+
+        _say(other_names(arguments.like, settings))
+    else:
+        _say(TOPIC_FORMATS[arguments.format](settings))
     return 0
 
 

@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -38,6 +39,7 @@ from bridge.errors import (
     ConnectionLost,
     StoreLocked,
 )
+from bridge.exports.other_projects import PROJECTS
 from bridge.settings import (
     EaseeSettings,
     HomeAssistantSettings,
@@ -691,6 +693,19 @@ def test_topics_are_written_for_others(name, first, config, capsys):
 
     assert text.startswith(first)
     assert "someone@example.com" not in text
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_topics_are_printed_beside_the_names_of_another_program(name, config, capsys):
+    """Each program that people move over from has its table, under the base topic of the file."""
+    config.write_text("mqtt: {base_topic: garage}\neasee: {chargers: [EH123456, EH654321]}\n")
+
+    assert main(["topics", "--config", str(config), "--like", name]) == 0
+    text = capsys.readouterr().out
+
+    assert text.startswith(f"# Moving over from {PROJECTS[name].title}\n")
+    assert re.findall("^## (.+)$", text, re.MULTILINE) == ["EH123456", "EH654321"]
+    assert "garage/EH654321/set/" in text
 
 
 def test_the_broker_check_asks_for_what_run_would_subscribe_to(monkeypatch):
