@@ -25,6 +25,7 @@ from bridge.core.messages import AckToken, Publish
 from bridge.core.topics import SetTopic
 from bridge.errors import Blocked, CloudRejected, CloudUnavailable, OutcomeUnknown, RateLimited
 from tests.core.commands.bench import ID, OTHER, SITE, TICKS, Bench, ticket
+from tests.native import as_messages
 
 COMMANDS = {
     "start": ["PRESS"],
@@ -101,7 +102,7 @@ class Lives(RuleBasedStateMachine):
 
     def take(self, effects):
         """Carry effects out like the bench, and keep books."""
-        new = list(effects)
+        new = as_messages(effects)
         for effect in new:
             if isinstance(effect, Acknowledge):
                 asking = self.by_receipt.get(effect.ack_token)
