@@ -230,6 +230,36 @@ async def test_a_session_without_a_counter_is_kept_once(bench):
     assert first.key != other.key
 
 
+async def test_a_backfilled_report_gains_its_reason_as_a_new_revision(bench):
+    """The stream completes what REST began, under the same key, though the start differs."""
+    backfilled = replace(
+        REPORT,
+        source="backfill",
+        auth_reason=None,
+        auth="",
+        started_at=NOON - timedelta(seconds=4),
+        meter_start_kwh=None,
+    )
+    async with opened(bench) as store:
+        await store.save(backfilled)
+        completed, changed = await store.save(REPORT)
+        assert (completed, changed) == (StoredReport("EH123456-435", 2, REPORT), True)
+        assert await store.save(backfilled) == (completed, False)
+
+
+async def test_a_counter_that_came_round_is_another_session(bench):
+    """The same number forty days later does not overwrite a billing record."""
+    apart = timedelta(days=40)
+    later = replace(REPORT, started_at=NOON + apart, ended_at=REPORT.ended_at + apart)
+    async with opened(bench) as store:
+        await store.save(REPORT)
+        second, changed = await store.save(later)
+        assert (second.key, changed) == ("EH123456-435-20270101", True)
+        assert await store.save(later) == (second, False)
+
+    assert len((await contents(bench)).owed) == 2
+
+
 # -- commands and texts ---------------------------------------------------------------------------
 
 
@@ -304,6 +334,21 @@ async def test_the_last_report_of_a_charger_is_never_deleted(bench, last):
 
     assert {row.report.session_id for row in left} == {last, 3}
     assert all(not changed for _, changed in told)
+
+
+async def test_a_report_is_as_old_as_the_newest_thing_heard_of_it(bench):
+    """A charger whose clock is in the last century does not have its sessions forgotten at once."""
+    old = NOON - timedelta(days=9000)
+    dusty = replace(REPORT, started_at=old, ended_at=old + HOUR)
+    async with opened(bench) as store:
+        row, _ = await store.save(dusty)
+        await store.mark_published(row.key, 1)
+        await store.settle(((row.key, 1),))
+
+        await store.save(REPORT)
+
+        assert await store.forget(settled_before=NOON, commands_before=NOON) == 0
+        assert await store.forget(settled_before=NOON + 2 * HOUR, commands_before=NOON) == 1
 
 
 async def test_without_room_nothing_new_is_taken_and_what_is_there_can_end(bench):
