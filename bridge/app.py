@@ -32,6 +32,7 @@ from bridge.adapters.store.backends import backend_of
 from bridge.config.reload import change
 from bridge.convention_connection import ConventionConnection
 from bridge.conventions.convention import Convention
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
 from bridge.core.events import (
@@ -127,7 +128,9 @@ async def serve(
     except StoreLocked as error:
         log.error("store.locked", error=str(error), hint=error.hint)
         return os.EX_TEMPFAIL
-    core = Core(settings, version=bridge.__version__, salt=salt)
+    version = bridge.__version__
+    discovery = DiscoveryPublisher(settings, version=version, salt=salt)
+    core = Core(settings, version=version, salt=salt, guests=(discovery,))
     topics = core.topics
     cloud = EaseeCloud(
         settings.easee, token_path=state_dir / TOKEN_FILE, clock=clock, emit=queue.put

@@ -1,9 +1,10 @@
 """The core as a whole: its components, and the order in which they are given events."""
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from itertools import chain
+from typing import Final, Protocol
 
-from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core.alerts import Alerts
 from bridge.core.bridge_topics import BridgeTopics, Health
 from bridge.core.broker import BrokerWatch
@@ -42,7 +43,7 @@ from bridge.settings import Settings
 # Observations that other components follow.
 OBSERVED_BY_OTHERS: Final = REFLECTING_IDS | ACCESS_IDS | {roles.FIRMWARE}
 # The order in which components get a ``Tick`` when several are due.
-BY_TIME: Final = (
+BEFORE_GUESTS: Final = (
     "discovery",
     "probe",
     "polling",
@@ -51,13 +52,23 @@ BY_TIME: Final = (
     "commands",
     "sessions",
     "queries",
-    "homeassistant",
+)
+BEHIND_GUESTS: Final = (
     "retained",
     "neighbours",
     "departures",
     "rejected",
     "broker",
 )
+
+
+class Guest(Component, Protocol):
+    """A component that a convention brings along: it acts in time, and may listen to topics."""
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Topic filters over the main connection."""
+        ...
 
 
 class Core:
@@ -74,13 +85,16 @@ class Core:
         alerts: Those that are open.
     """
 
-    def __init__(self, settings: Settings, *, version: str, salt: bytes) -> None:
+    def __init__(
+        self, settings: Settings, *, version: str, salt: bytes, guests: Sequence[Guest] = ()
+    ) -> None:
         """Make the components and the router.
 
         Args:
             settings: The configuration.
             version: Of the program.
             salt: Of this installation.
+            guests: Components of conventions.
         """
         self.topics = topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         alerts = Alerts()
@@ -95,8 +109,8 @@ class Core:
         status.reports = lambda: sessions.standing
         neighbours = Neighbours(topics, alerts, client_id=client_id, instance=instance)
         retained = RetainedWatch(topics, alerts)
-        announcer = DiscoveryPublisher(settings, topics, version=version, salt=salt)
-        self.subscriptions = topics.subscriptions + announcer.subscriptions
+        heard = (each.subscriptions for each in guests)
+        self.subscriptions = topics.subscriptions + tuple(chain.from_iterable(heard))
         ask = contained.question
         departures = Departures(chargers, ask(neighbours.name, neighbours.serves))
         components: tuple[Component, ...] = (
@@ -136,7 +150,7 @@ class Core:
                 )
             ),
             SessionDisplay(fleet),
-            announcer,
+            *guests,
             ChargerListReader(configured, chargers, cloud, alerts),
             ServedChargers(configured, chargers, departures, alerts),
             Reconfiguration(settings, alerts),
@@ -166,7 +180,8 @@ class Core:
             Health(status),
         )
         self.settings = settings
-        router = Router(components, contained, BY_TIME)
+        names = tuple(each.name for each in guests)
+        router = Router(components, contained, (*BEFORE_GUESTS, *names, *BEHIND_GUESTS))
         self.components = router.components
         self.handle, self.deadline_s = router.handle, router.deadline_s
         self.status, self.alerts = status, alerts

@@ -28,6 +28,7 @@ from bridge.cli import main as cli
 from bridge.cli import options as cli_options
 from bridge.cli.check import store_problem
 from bridge.cli.main import main
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core.composition import Core
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.unread_text import UnreadText
@@ -723,7 +724,8 @@ def test_the_broker_check_asks_for_what_run_would_subscribe_to(monkeypatch):
         assert asyncio.run(cli_check.probe_broker(one)) == "fine"
 
     assert asked[1] == (*asked[0], "homeassistant/status")
-    assert asked[1] == Core(on, version="1", salt=b"").subscriptions
+    discovery = DiscoveryPublisher(on, version="1", salt=b"")
+    assert asked[1] == Core(on, version="1", salt=b"", guests=(discovery,)).subscriptions
 
 
 def test_topics_marks_what_this_configuration_refuses(tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 from bridge.adapters.store.sqlite.damage import Damage
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core import composition
 from bridge.core.changes import (
     AvailabilityChanged,
@@ -126,7 +127,8 @@ class World:
             **sections,
         )
         self.settings = settings
-        self.core = Core(settings, version="1.2.3", salt=b"salt")
+        discovery = DiscoveryPublisher(settings, version="1.2.3", salt=b"salt")
+        self.core = Core(settings, version="1.2.3", salt=b"salt", guests=(discovery,))
         self.seconds = 0.0
         self.trusted = True
         self.disk_error = None

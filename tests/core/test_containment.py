@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.core import composition
 from bridge.core.alerts import Alerts
 from bridge.core.chargers.fleet import ChargerRegistry
@@ -198,7 +199,8 @@ class Bridge:
             commands=CommandSettings(allow=("control",)),
             homeassistant=HomeAssistantSettings(enabled=True),
         )
-        self.core = Core(settings, version="1", salt=b"salt")
+        discovery = DiscoveryPublisher(settings, version="1", salt=b"salt")
+        self.core = Core(settings, version="1", salt=b"salt", guests=(discovery,))
         self.seconds = 0.0
         self.take(StoreOpened(()), Started((ONE, TWO)), MqttConnected(False, "5", 20))
         self.take(StreamOpened())

@@ -87,12 +87,11 @@ class DiscoveryPublisher:
         }
     )
 
-    def __init__(self, settings: Settings, topics: Topics, *, version: str, salt: bytes) -> None:
+    def __init__(self, settings: Settings, *, version: str, salt: bytes) -> None:
         """Tell nobody anything yet.
 
         Args:
             settings: The whole configuration.
-            topics: The topic tree.
             version: Of this program.
             salt: This installation's own; spreads the delays of installations.
         """
@@ -100,7 +99,7 @@ class DiscoveryPublisher:
         self._is_on = own.enabled
         self._form = own.form
         self._commands = settings.commands
-        self._topics = topics
+        self._topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         self._places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
         self._version = version
         self._salt = salt

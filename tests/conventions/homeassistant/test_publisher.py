@@ -46,7 +46,7 @@ class Broker:
         easee = EaseeSettings("x@example.com", Secret("p"), chargers)
         settings = Settings(easee, homeassistant=HomeAssistantSettings(**{"enabled": True, **own}))
         settings = replace(settings, commands=replace(settings.commands, allow=allow))
-        self.announcer = DiscoveryPublisher(settings, Topics(), version="1", salt=salt)
+        self.announcer = DiscoveryPublisher(settings, version="1", salt=salt)
         self.seconds = 0.0
         self.retained = {}
         self.log = []
@@ -455,7 +455,7 @@ class Life:
         settings = replace(
             Settings(easee, homeassistant=own), commands=CommandSettings(allow=(group,))
         )
-        self.announcer = DiscoveryPublisher(settings, Topics(), version="1", salt=b"salt")
+        self.announcer = DiscoveryPublisher(settings, version="1", salt=b"salt")
         self.announcer.started(self.file)
         self.announcer.add_chargers(chargers, self.now)
         for charger_id in chargers if enabled else ():
