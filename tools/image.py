@@ -6,8 +6,9 @@ and no index. Only root can do it. What comes out is for `docker load` and `podm
 """
 
 import argparse
-import gzip
 import hashlib
+import io
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from tools.release import (
     CACHE,
     NotReleasableError,
     copy_source,
+    gzip_tar,
     source_date,
     wheel_folder,
     write_sums,
@@ -95,12 +97,7 @@ def build(archive: Path, architecture: str, epoch: int) -> None:
         buildah.build(work / "source", architecture, names, wheel_folder(MACHINES[architecture]))
         archive.parent.mkdir(parents=True, exist_ok=True)
         buildah.write(work / "image.tar")
-        with (
-            (work / "image.tar").open("rb") as plain,
-            archive.open("wb") as raw,
-            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-        ):
-            shutil.copyfileobj(plain, packed)
+        repack(work / "image.tar", archive)
 
 
 class _Buildah:
@@ -111,7 +108,7 @@ class _Buildah:
     def __init__(self, work: Path, epoch: int) -> None:
         self._command = (
             "buildah", "--root", str(work / "store"), "--runroot", str(work / "run"),
-            "--storage-driver", "vfs",
+            "--storage-driver", "overlay",
         )  # fmt: skip
         self._time = ("--timestamp", str(epoch))
         self._epoch = epoch
@@ -151,6 +148,37 @@ class _Buildah:
                 f"buildah {arguments[0]} failed: {done.stderr.strip()[-2000:]}"
             )
         return done.stdout.strip()
+
+
+def repack(saved: Path, archive: Path) -> None:
+    """Pack an image without what the builder made up: the names of a container and its host."""
+    with tarfile.open(saved) as old, gzip_tar(archive) as new:
+        (manifest,) = json.loads(content(old, "manifest.json"))
+        described = json.loads(content(old, manifest["Config"]))
+        described.pop("container", None)
+        for part in ("config", "container_config"):
+            described.get(part, {})["Hostname"] = ""
+        config = json.dumps(described, sort_keys=True).encode()
+        manifest["Config"] = f"{hashlib.sha256(config).hexdigest()}.json"
+        files = {
+            manifest["Config"]: config,
+            "manifest.json": json.dumps([manifest], sort_keys=True).encode(),
+        }
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            new.addfile(member, io.BytesIO(text))
+        for name in manifest["Layers"]:
+            layer = old.getmember(name)
+            new.addfile(layer, old.extractfile(layer))
+
+
+def content(archive: tarfile.TarFile, name: str) -> bytes:
+    """Read one file of an archive."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise NotReleasableError(f"{name} is no file")
+    return file.read()
 
 
 def base(package: str, architecture: str, epoch: int) -> Path:

@@ -26,6 +26,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.image import content
 from tools.release import bundle, source_date, write_sums
 from tools.wheels import MACHINES, Wheel, read_wheels
 
@@ -126,19 +127,12 @@ def debian_components(archive: Path) -> Iterable[Component]:
 def dpkg_status(archive: Path) -> str:
     """Read dpkg's notes from the newest layer that has them."""
     with tarfile.open(archive) as image:
-        manifest = json.loads(_content(image, "manifest.json"))
+        manifest = json.loads(content(image, "manifest.json"))
         for name in reversed(manifest[0]["Layers"]):
             with tarfile.open(fileobj=image.extractfile(name)) as layer:
                 if STATUS in layer.getnames():
-                    return _content(layer, STATUS).decode()
+                    return content(layer, STATUS).decode()
     raise ValueError(f"{archive.name} has no Debian inside")
-
-
-def _content(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    if file is None:
-        raise ValueError(f"{name} is no file")
-    return file.read()
 
 
 def write(bom: Bom, path: Path) -> None:
