@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -89,18 +89,25 @@ def build(archive: Path, architecture: str, epoch: int) -> None:
     """Build the image and write it as an archive."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        buildah = _Buildah(work, epoch)
+        buildah = Buildah(work, epoch)
         names = {name: f"localhost/{name.lower()}" for name in BASES}
         for name, package in BASES.items():
             buildah.load(base(package, architecture, epoch), names[name], architecture)
         copy_source(work / "source")
-        buildah.build(work / "source", architecture, names, wheel_folder(MACHINES[architecture]))
+        wheels = wheel_folder(MACHINES[architecture])
+        arguments = {
+            **names,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": "/wheels",
+            "SOURCE_DATE_EPOCH": str(epoch),
+        }
+        buildah.build(work / "source", architecture, arguments, f"--volume={wheels}:/wheels:ro")
         archive.parent.mkdir(parents=True, exist_ok=True)
         buildah.write(work / "image.tar")
         repack(work / "image.tar", archive)
 
 
-class _Buildah:
+class Buildah:
     """buildah with a store of its own, which goes with the folder."""
 
     image: Final = "localhost/charger-bridge"
@@ -111,7 +118,6 @@ class _Buildah:
             "--storage-driver", "overlay",
         )  # fmt: skip
         self._time = ("--timestamp", str(epoch))
-        self._epoch = epoch
 
     def load(self, tar: Path, name: str, architecture: str) -> None:
         """Make an image from a root file system."""
@@ -119,20 +125,16 @@ class _Buildah:
         self._run("add", container, str(tar), "/")
         self._run("commit", "--quiet", "--rm", *self._time, container, name)
 
-    def build(self, source: Path, architecture: str, names: dict[str, str], wheels: Path) -> None:
-        """Build the Dockerfile."""
-        arguments = {
-            **names,
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": "/wheels",
-            "SOURCE_DATE_EPOCH": str(self._epoch),
-        }
+    def build(
+        self, source: Path, architecture: str, arguments: Mapping[str, str], *options: str
+    ) -> None:
+        """Build the Dockerfile of a folder."""
         given = (f"--build-arg={name}={value}" for name, value in arguments.items())
         label = f"--label=org.opencontainers.image.version={__version__}"
         self._run(
             "build", "--quiet", "--isolation=chroot", "--format=docker", "--pull=never", "--squash",
-            f"--arch={architecture}", f"--volume={wheels}:/wheels:ro", label, *given, *self._time,
-            "--tag", self.image, str(source),
+            f"--arch={architecture}", label, *given, *options, *self._time, "--tag", self.image,
+            str(source),
         )  # fmt: skip
 
     def write(self, archive: Path) -> None:

@@ -16,6 +16,9 @@ from typing import Any, Final
 WITHIN_S: Final = 60.0
 POLL_S: Final = 0.1
 UID: Final = 10001
+CAPABILITY_SETS: Final = ("bounding", "effective", "permitted", "inheritable")
+# What an engine leaves to root, as far as it matters here.
+ROOTS_RIGHTS: Final = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID"]
 # crun wants version 2 of the control groups alone, which not every machine has mounted so.
 _CRUN: Final = (
     "unshare", "--mount", "--propagation", "private", "sh", "-ec",
@@ -85,10 +88,7 @@ def unpacked(archive: Path, folder: Path) -> Iterator[Image]:
             (*buildah, *arguments), check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    tar = folder / "image.tar"
-    with tar.open("wb") as output:
-        subprocess.run(("gzip", "-dc", str(archive)), stdout=output, check=True)
-    container = ask("from", "--quiet", f"docker-archive:{tar}")
+    container = ask("from", "--quiet", f"docker-archive:{archive}")
     root = Path(ask("mount", container))
     try:
         yield Image(root, json.loads(ask("inspect", container))["Docker"]["config"])
@@ -134,7 +134,7 @@ class Runner:
                 stderr=output,
             )
         try:
-            yield Container(name, self.image.config["User"], process, log)
+            yield Container(name, self.image.config.get("User") or "0:0", process, log)
         finally:
             subprocess.run((*_CRUN, "delete", "--force", name), check=False, capture_output=True)
             process.wait(timeout=WITHIN_S)
@@ -143,8 +143,9 @@ class Runner:
         self, mounts: Mapping[str, Path], environ: Mapping[str, str], arguments: tuple[str, ...]
     ) -> dict[str, Any]:
         config = self.image.config
-        user, _, group = config["User"].partition(":")
+        user, _, group = (config.get("User") or "0:0").partition(":")
         own = {"uid": int(user), "gid": int(group)}
+        rights = ROOTS_RIGHTS if user == "0" else []
         bound = [
             {
                 "destination": inside,
@@ -158,11 +159,14 @@ class Runner:
             "ociVersion": "1.0.2",
             "root": {"path": str(self.image.root), "readonly": True},
             "process": {
-                "args": [*config["Entrypoint"], *(arguments or config["Cmd"])],
+                "args": [*config["Entrypoint"], *(arguments or config.get("Cmd") or ())],
                 "env": [*config["Env"], *(f"{name}={value}" for name, value in environ.items())],
                 "cwd": "/",
                 "user": own,
                 "noNewPrivileges": True,
+                "capabilities": dict.fromkeys(
+                    ("bounding", "effective", "permitted", "inheritable"), rights
+                ),
             },
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
