@@ -5,7 +5,9 @@ loopback are in reach.
 """
 
 import contextlib
+import gzip
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -88,7 +90,12 @@ def unpacked(archive: Path, folder: Path) -> Iterator[Image]:
             (*buildah, *arguments), check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    container = ask("from", "--quiet", f"docker-archive:{archive}")
+    plain = archive
+    if archive.suffix == ".gz":  # as `docker load` and `podman load` do
+        plain = folder / archive.stem
+        with gzip.open(archive) as packed, plain.open("wb") as output:
+            shutil.copyfileobj(packed, output)
+    container = ask("from", "--quiet", f"docker-archive:{plain}")
     root = Path(ask("mount", container))
     try:
         yield Image(root, json.loads(ask("inspect", container))["Docker"]["config"])
