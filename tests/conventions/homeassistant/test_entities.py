@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from bridge.conventions.homeassistant import entities as entities_module
 from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, display_name, entities
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_named
+from bridge.core.easee.observation_spec import TEXTS, DataType, Visibility, row
 from bridge.core.topics import Topics
 from bridge.settings import CommandSettings
 
@@ -167,3 +169,18 @@ def test_most_entities_wait_until_they_are_wanted():
     assert "button_toggle" in disabled
     for key in disabled:
         assert listed[key].config.get("entity_category") or key == "button_toggle", key
+
+
+@pytest.mark.parametrize("unit", [None, "kW", "lx", "deg", "json", "count"])
+@pytest.mark.parametrize("kind", DataType)
+def test_a_row_of_any_kind_and_unit_becomes_an_entity(kind, unit, monkeypatch):
+    """No type and no unit needs an entry anywhere before discovery can describe it."""
+    spec = row(777, "NightLight", kind, unit, "A row", harmless="x", visibility=Visibility.MAIN)
+    monkeypatch.setattr(entities_module, "REGISTRY", {777: spec})
+
+    (entity,) = [one for one in made(NOTHING).values() if one.key.endswith("_night_light")]
+
+    assert entity.config["state_topic"] == f"charger/{ONE}/state/night_light"
+    assert entity.platform == ("binary_sensor" if kind is DataType.BOOLEAN else "sensor")
+    if kind in TEXTS:
+        assert "unit_of_measurement" not in entity.config
