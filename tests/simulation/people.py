@@ -1,6 +1,7 @@
 """Who asks for things, and what they may expect of the answers."""
 
 import json
+import math
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -90,6 +91,20 @@ class Asking:
             if self.acked_s is None or when_s <= self.acked_s:
                 firsts.setdefault(life, when_s)
         return any(when_s <= at_s <= when_s + self.ttl_s + LEAVING_S for when_s in firsts.values())
+
+    def may_run_again(self, at_s: float) -> bool:
+        """Say whether an older memory of the broker may have brought it again, unrecognised.
+
+        A hole that docs/commands.md tells of: a command without a time of its own that cannot
+        let a charge begin or grow runs once more if it has no name, or was refused and so is not on
+        disk.
+        """
+        was_refused = all(final["state"] == "refused" for final in self.finals.values())
+        is_recognised = self.name is not None and not was_refused
+        if not self.is_spoilt or self.energizes or is_recognised or self.dated_s is not None:
+            return False
+        last_s = self.deliveries[-1][0] if self.deliveries else math.inf
+        return last_s <= at_s <= last_s + self.ttl_s + LEAVING_S
 
 
 class People:
@@ -233,7 +248,8 @@ class People:
         excused = not self._clock.is_true or any(a.jumps != self._clock.jumps for a in asked[-3:])
         now_s = self._timeline.now_s
         in_time = [a for a in asked if a.may_run(now_s) or (excused and a.dated_s is not None)]
-        if not in_time and not excused:
+        brought_back = any(a.may_run_again(now_s) for a in asked)
+        if not (in_time or excused or brought_back):
             self._oracle.fail(f"{what} of {charger_id} left after its time")
         if len(in_time) == 1:
             (asking,) = in_time
