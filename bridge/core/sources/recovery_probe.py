@@ -5,9 +5,9 @@ somebody sends a command, which may be days.
 
 Rules:
 
-1. While the REST side is in trouble the charger list is asked for every :data:`EVERY_S`: it takes
-   two requests a minute, so a bridge that lists its chargers meanwhile keeps its share. Its answer
-   is not read; that there is one tells the adapter enough.
+1. While the REST side is in trouble the charger list is requested, first after :data:`FIRST_S`,
+   then every :data:`EVERY_S`: it takes two requests a minute, so a bridge that lists its chargers
+   meanwhile keeps its share. The response is not read; that there is one is enough.
 2. Not before the time that the vendor named, a block or a refused login included. The budget is
    everybody's: what it does not allow waits.
 3. Nothing is asked once something else was answered: then there is no trouble.
@@ -20,7 +20,9 @@ from bridge.core.events import CloudFailed, CloudStatusChanged, Tick
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 
-# An outage is seen to be over within a minute, whatever is under way when it ends.
+# The end of an outage is noticed within a minute, whatever is under way when it ends: a request
+# lost in its last second is given up after READ_TIMEOUT_S, and the first probe follows.
+FIRST_S = 25.0
 EVERY_S = 45.0
 
 
@@ -54,7 +56,7 @@ class RecoveryProbe:
         if not self._in_trouble:
             self._due_s = None
         elif not was_in_trouble:
-            self._due_s = now.mono_s + EVERY_S
+            self._due_s = now.mono_s + FIRST_S
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`take` has something to say, or None."""

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.easee.rate_limits import LIMITS
-from bridge.core.easee.rest_requests import Endpoint
+from bridge.core.easee.rest_requests import READ_TIMEOUT_S, Endpoint
 from bridge.core.events import CloudStatusChanged
 from bridge.core.records.moment import Timestamp
-from bridge.core.sources.recovery_probe import EVERY_S, RecoveryProbe
+from bridge.core.sources.recovery_probe import EVERY_S, FIRST_S, RecoveryProbe
 from tests.conftest import NOON
 
 OK = CloudStatusChanged("ok")
@@ -40,10 +40,10 @@ def test_any_trouble_is_asked_about_again_and_again(state):
     """Whatever the trouble is, the end of it is noticed; also when a call is never answered."""
     probe = in_trouble(state)
 
-    assert not probe.take(at(EVERY_S - 1))
-    assert probe.take(at(EVERY_S))
-    assert probe.deadline_s() == 2 * EVERY_S
-    assert probe.take(at(2 * EVERY_S))
+    assert not probe.take(at(FIRST_S - 1))
+    assert probe.take(at(FIRST_S))
+    assert probe.deadline_s() == FIRST_S + EVERY_S
+    assert probe.take(at(FIRST_S + EVERY_S))
 
 
 def test_the_end_of_an_outage_is_seen_within_a_minute():
@@ -51,14 +51,15 @@ def test_the_end_of_an_outage_is_seen_within_a_minute():
     limit = LIMITS[Endpoint.CHARGER_LIST]
 
     assert limit.window_s / limit.requests < EVERY_S < 60
+    assert READ_TIMEOUT_S + FIRST_S < 60
 
 
 def test_trouble_that_is_told_again_does_not_put_it_off():
     """A trouble that changes its name every few seconds is asked about in time all the same."""
     probe = in_trouble()
-    probe.link(CloudStatusChanged("auth_failed", "refused"), at(EVERY_S - 1))
+    probe.link(CloudStatusChanged("auth_failed", "refused"), at(FIRST_S - 1))
 
-    assert probe.deadline_s() == EVERY_S
+    assert probe.deadline_s() == FIRST_S
 
 
 @pytest.mark.parametrize(("named_s", "due_s"), [(None, 2), (0.0, 2), (5.0, 2), (1800.0, 41)])
