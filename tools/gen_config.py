@@ -17,9 +17,9 @@ WIDTH = 96
 EXAMPLE_HEAD = """\
 # charger-bridge: every key, with its default and unit. Written by `make docs`; do not edit.
 #
-# Copy it, keep what you change and delete the rest: what is missing takes its default. Required
-# are easee.username and easee.password_file. `charger-bridge check --config FILE` tells everything
-# that is wrong. docs/configuration.md says how to set the same keys by environment variables.
+# Copy it, keep the keys you change and delete the rest: missing keys have their default. Required
+# are easee.username and easee.password_file. `charger-bridge check --config FILE` validates
+# the configuration. docs/configuration.md has the environment variables of the same keys.
 """
 
 REFERENCE_HEAD = """\
@@ -28,29 +28,30 @@ REFERENCE_HEAD = """\
 <!-- Written by `make docs` from bridge/config/keys.py; do not edit. -->
 
 One YAML file, given by `--config FILE`; [`config.example.yaml`](../config.example.yaml) has every
-key. `charger-bridge check --config FILE` tells every problem at once, each with the path of its
-key, and with `--connect` also logs in once and connects to the broker once.
+key. `charger-bridge check --config FILE` validates the file and lists all problems, each with the
+path of its key; with `--connect` it also logs in once and connects to the broker once.
 
-- **Precedence**: environment, file, default. Without `--config` the environment and the defaults
-  count.
+- **Precedence**: environment, file, default. Without `--config` only the environment and the
+  defaults apply.
 - **Environment**: `CHARGER_BRIDGE_<SECTION>__<KEY>`, e.g. `CHARGER_BRIDGE_MQTT__TLS__CA_FILE`.
   Lists are comma separated or written as in YAML; an empty variable means "none" where a key may
-  be `null`. A variable that begins with `CHARGER_BRIDGE_` and is no key is an error.
-- **Secrets** never stand in the YAML file. They come from the file that the key with `_file` names
-  (or its variable, e.g. `CHARGER_BRIDGE_EASEE__PASSWORD_FILE`), or from their own variable.
-- **Strict**: unknown keys, keys given twice, anchors, aliases and tags are errors, numbers are
-  plain decimals, and a text is taken as it is written, so `version: 5` and
+  be `null`. An unknown variable with the prefix `CHARGER_BRIDGE_` is an error.
+- **Secrets** are not allowed in the YAML file. They are read from the file given by the key with
+  `_file` (or its variable, e.g. `CHARGER_BRIDGE_EASEE__PASSWORD_FILE`), or from their own variable.
+- **Strict parsing**: unknown keys, duplicate keys, anchors, aliases and tags are errors, numbers
+  are plain decimals, and texts are not interpreted, so `version: 5` and
   `username: +4712345678` need no quotes. A file is at most 256 KiB.
-- **Paths** are relative to the folder of the YAML file, in the environment to the working folder.
-- **Addresses**: `http://` and `ws://` are for loopback hosts only. MQTT without TLS to a host that
-  is neither loopback nor private (RFC 1918, ULA and link-local addresses, names without a dot or
-  under `.local`, `.lan`, `.home.arpa`, `.internal`) is refused unless
+- **Paths** are relative to the directory of the YAML file, in the environment to the working
+  directory.
+- **Addresses**: `http://` and `ws://` are allowed for loopback hosts only. MQTT without TLS to a
+  host that is neither loopback nor private (RFC 1918, ULA and link-local addresses, names without a
+  dot or under `.local`, `.lan`, `.home.arpa`, `.internal`) is refused unless
   `mqtt.tls.allow_plaintext` is true.
 - **Reload**: on SIGHUP (`systemctl reload`) the file is read again. `commands.*`, `log.*` and
-  `easee.chargers` take effect at once, other changes wait for a restart, and a file that cannot be
-  used changes nothing; `bridge/alert/configuration` says which.
+  `easee.chargers` take effect at once, other changes at the next restart. An invalid file changes
+  nothing; `bridge/alert/configuration` reports it.
 
-A configuration that cannot be used ends the program with status 78 before anything is connected.
+With an invalid configuration the program exits with status 78 before it connects.
 """
 
 
@@ -94,7 +95,7 @@ def section_head(path: str, *, new_block: bool) -> list[str]:
 
 
 def facts(key: Key) -> str:
-    """Say in brackets what is allowed, in which unit, and what the default is."""
+    """Return allowed values, unit and default in parentheses."""
     words = [key.kind.text]
     if key.unit:
         words.append(f"in {key.unit}")
@@ -103,13 +104,13 @@ def facts(key: Key) -> str:
 
 
 def is_required(key: Key) -> bool:
-    """Say whether a key, or the secret it points to, must be given."""
+    """Return whether a key, or the secret its file holds, is required."""
     secret = BY_PATH.get(key.path.removesuffix("_file"), key)
     return secret.default is REQUIRED
 
 
 def required(key: Key) -> str:
-    """Say that a key must be given; of a secret and its file one is enough."""
+    """Return the text for a required key; a secret or its file is sufficient."""
     name = key.path.rpartition(".")[2]
     if key.secret:
         return f"this or `{name}_file`"
@@ -126,7 +127,7 @@ def reference() -> str:
     lines = [REFERENCE_HEAD]
     for path, about in SECTIONS.items():
         lines += [f"## `{path}`", "", about, ""]
-        lines += ["| key | what | allowed | default | variable |", "|---|---|---|---|---|"]
+        lines += ["| key | meaning | allowed | default | variable |", "|---|---|---|---|---|"]
         lines += [row(key) for key in KEYS if key.path.rpartition(".")[0] == path]
         lines.append("")
     return "\n".join(lines)

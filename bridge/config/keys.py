@@ -1,7 +1,7 @@
 """Every key of the configuration, in one table.
 
 Loading, the environment variables, ``config.example.yaml`` and ``docs/configuration.md`` all come
-from :data:`KEYS`. Defaults are not repeated here: they stand in :mod:`bridge.settings`.
+from :data:`KEYS`. The defaults are in :mod:`bridge.settings`.
 """
 
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -46,12 +46,12 @@ class Key:
 
     Attributes:
         path: Sections and name, e.g. ``"mqtt.tls.ca_file"``.
-        kind: What may stand behind it.
-        doc: Sentences for the operator: what it decides, and what to do.
-        unit: Of a quantity, else empty.
+        kind: Allowed values.
+        doc: Description for the operator.
+        unit: Unit of a quantity, else empty.
         secret: Refused in the file; read from the environment or from the file that the key with
             ``_file`` behind its name points to.
-        example: What ``config.example.yaml`` shows where the default is no help.
+        example: Value in ``config.example.yaml``, where the default is not helpful.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Key:
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """Name of its environment variable."""
         return PREFIX + self.path.replace(".", "__").upper()
 
     @property
@@ -83,7 +83,7 @@ class Key:
 
     @property
     def nullable(self) -> bool:
-        """Whether it may be left out without a value taking its place."""
+        """Whether the default is None."""
         return self.default is None
 
 
@@ -106,11 +106,11 @@ SECTIONS: Final = {
     "mqtt": "The broker.",
     "mqtt.tls": "TLS towards the broker. Certificates and host names are always verified.",
     "publish": "What is published.",
-    "commands": "What others may ask for.",
+    "commands": "Commands and their limits.",
     "store": "Where session reports are kept until they are delivered.",
-    "http": "A web server of the bridge's own: health, metrics, a page to look at; read-only.",
+    "http": "Read-only web server: health checks, metrics, status page.",
     "log": "Logs go to standard error.",
-    "homeassistant": "Discovery by Home Assistant; docs/home-assistant.md tells what appears.",
+    "homeassistant": "Discovery by Home Assistant; docs/home-assistant.md lists the entities.",
 }
 
 KEYS: Final = (
@@ -118,22 +118,22 @@ KEYS: Final = (
         "easee.username",
         TEXT,
         "E-mail address of the account, or its phone number with country code. Use an account of"
-        " its own that reaches only the chargers the bridge shall serve.",
+        " its own with access to the chargers of the bridge only.",
         example="someone@example.com",
     ),
     Key(
         "easee.password",
         TEXT,
-        "Password of the account. Never in this file: point password_file at a file that holds it,"
-        " or set the environment variable.",
+        "Password of the account. Not allowed in this file: use password_file"
+        " or the environment variable.",
         secret=True,
     ),
     Key(
         "easee.password_file",
         FILE,
-        "File that holds the password of the account, e.g. a container or systemd secret. What an"
-        " editor puts around it is ignored: line breaks, a byte order mark. Make it readable by the"
-        " bridge alone.",
+        "File that holds the password of the account, e.g. a container or systemd secret. Line"
+        " breaks at its end and a byte order mark are ignored. Make it readable by the bridge"
+        " only.",
         example="/run/secrets/easee_password",
     ),
     Key(
@@ -149,19 +149,21 @@ KEYS: Final = (
     Key(
         "easee.stream_url",
         STREAM_URL,
-        "The hub that pushes observations. Change it only to use a simulated cloud.",
+        "The vendor's hub (SignalR) that sends observations. Change it only to use a simulated"
+        " cloud.",
     ),
     Key(
         "easee.source",
         choice("stream", "poll"),
-        "stream: observations are pushed, and read over REST only while the stream is down."
-        " poll: they are always read over REST, later and at the cost of the request budget.",
+        "stream: the hub sends observations; they are read over REST only while the stream is down."
+        " poll: they are always read over REST, with more delay and at the cost of the request"
+        " budget.",
     ),
     Key(
         "easee.poll_interval_s",
         integer(10, 3600),
-        "Time between two reads of one charger while polling. The request budget may stretch it."
-        " Above 300 an idle charger, which speaks every 15 minutes, seems offline now and then.",
+        "Time between two reads of one charger while polling. The request budget may lengthen"
+        " it. Above 300 an idle charger, which reports every 15 minutes, is offline at times.",
         unit="s",
     ),
     Key("mqtt.host", HOST, "Name or address of the broker."),
@@ -169,22 +171,22 @@ KEYS: Final = (
     Key(
         "mqtt.version",
         choice("auto", "5", "3.1.1"),
-        "Protocol version. auto: 5, and 3.1.1 with a warning when the broker is older. On 3.1.1"
-        " commands sent while the bridge is away are lost without an answer, and a live one with"
-        " the retain flag looks like any other (commands.unsure_retained).",
+        "Protocol version. auto: 5, and 3.1.1 with a warning when the broker is older. With 3.1.1"
+        " commands sent while the bridge is disconnected are lost without a result, and the retain"
+        " flag of a live message cannot be seen (commands.unsure_retained).",
     ),
     Key(
         "mqtt.client_id",
         CLIENT_ID,
-        "Client identifier. Two programs with the same one throw each other off the broker. "
-        "A second connection, for values, adds -telemetry to it.",
+        "Client identifier. Two programs with the same one disconnect each other. "
+        "The value connection appends -telemetry.",
     ),
     Key("mqtt.username", TEXT, "User name at the broker; null for none."),
     Key(
         "mqtt.password",
         TEXT,
-        "Password at the broker. Never in this file: point password_file at a file that holds it,"
-        " or set the environment variable.",
+        "Password at the broker. Not allowed in this file: use password_file"
+        " or the environment variable.",
         secret=True,
     ),
     Key(
@@ -196,14 +198,14 @@ KEYS: Final = (
     Key(
         "mqtt.keepalive_s",
         integer(2, 3600),
-        "A dead connection is noticed within twice this time. 5 or more except on loopback.",
+        "A dead connection is detected within twice this time. At least 5 except on loopback.",
         unit="s",
     ),
     Key(
         "mqtt.reply_prefixes",
         PREFIXES,
         "Topic prefixes, besides <base>/reply/, under which an MQTT 5 Response Topic is honoured."
-        " The bridge publishes there with its own rights, so keep them apart from everything else.",
+        " The bridge publishes there with its own rights, so use prefixes for nothing else.",
     ),
     Key(
         "mqtt.tls.enabled",
@@ -213,7 +215,7 @@ KEYS: Final = (
     Key(
         "mqtt.tls.ca_file",
         FILE,
-        "PEM file with the authorities to trust; null for those of the system.",
+        "PEM file with the trusted certificate authorities; null for those of the system.",
     ),
     Key(
         "mqtt.tls.cert_file",
@@ -224,8 +226,8 @@ KEYS: Final = (
     Key(
         "mqtt.tls.allow_plaintext",
         SWITCH,
-        "Permit MQTT without TLS to a host that is neither loopback nor private. Anyone on the way"
-        " can then read the broker's password and control the chargers.",
+        "Permit MQTT without TLS to a host that is neither loopback nor private. Anyone on the"
+        " network path can then read the broker's password and control the chargers.",
     ),
     Key(
         "publish.json",
@@ -235,29 +237,30 @@ KEYS: Final = (
     Key(
         "publish.scalar",
         SWITCH,
-        "Publish <base>/<id>/state/<name>: the bare value of each observation. Derived state is"
-        " published either way.",
+        "Publish <base>/<id>/state/<name>: the bare value of each observation. Derived values are"
+        " always published.",
     ),
     Key(
         "publish.personal_data",
         SWITCH,
-        "Publish RFID tags, addresses, positions and network names as they are instead of hashed."
-        " They are never retained either way.",
+        "Publish RFID tags, addresses, positions and network names in plain text instead of hashed."
+        " They are never retained.",
     ),
     Key(
         "publish.require_subscriber",
         SWITCH,
-        "A session report that nobody was subscribed to stays owed, and is tried again until"
-        " somebody is. Before anybody ever took one it is kept instead, and the first consumer asks"
-        " for a replay. Only an MQTT 5 broker tells; with 3.1.1 its acknowledgement always counts.",
+        "A session report without a subscriber stays pending and is published again until there is"
+        " one. Before the first consumer it is kept instead, and the first consumer requests a"
+        " replay. Only an MQTT 5 broker reports it; with 3.1.1 its acknowledgement always counts.",
     ),
     Key(
         "publish.require_acknowledgement",
         SWITCH,
-        "Only a consumer's acknowledgement on <base>/bridge/session/ack settles a session report;"
-        " without one it goes out again every 45 minutes. The way to be sure where every report"
-        " counts: a broker can lose what it took. False: 45 minutes of unbroken connection settle"
-        " it too.",
+        "True: a session report is delivered only when a consumer acknowledges it on"
+        " <base>/bridge/session/ack; without that it is published again every 45 minutes. Use it"
+        " if no report may be lost: a broker can lose messages it acknowledged. False: 45 minutes"
+        " of"
+        " one connection also count as delivered.",
     ),
     Key(
         "commands.allow",
@@ -268,41 +271,42 @@ KEYS: Final = (
     Key(
         "commands.ttl_s",
         integer(1, 600),
-        "A command that could not be sent within this time is answered expired, never carried out"
-        " late.",
+        "A command that could not be sent within this time gets the result expired and is never"
+        " executed late.",
         unit="s",
     ),
     Key(
         "commands.max_current_a",
         integer(6, 80),
-        "No command may ask for more current. Not a replacement for the installer's limits.",
+        "Highest current of a command. Does not replace the installer's limits.",
         unit="A",
     ),
     Key(
         "commands.flash_writes_per_day",
         integer(0, 1000),
-        "The installer's limits wear a charger's flash memory: they are sent so often in 24 hours,"
-        " per charger, and other settings ten times as often; then the answer is refused,"
-        " flash_budget.",
+        "The installer's limits wear a charger's flash memory: this many are sent in 24 hours"
+        " per charger, and ten times as many of other settings; beyond that a command is refused"
+        " (flash_budget).",
     ),
     Key(
         "commands.unsure_retained",
         choice("run", "refuse_energizing"),
-        "MQTT 3.1.1, and a broker that ignores Retain As Published, do not tell a live command with"
-        " the retain flag from one without. run: it is carried out, and found and emptied behind"
-        " it. refuse_energizing: there, what can let a charge begin or grow is refused, retained.",
+        "With MQTT 3.1.1, and with brokers that ignore Retain As Published, the retain flag of a"
+        " live command cannot be seen. run: it is executed once, then found and cleared."
+        " refuse_energizing: on such connections energizing commands are refused (retained).",
     ),
     Key(
         "store.path",
         FILE,
-        "The SQLite file. The cloud's tokens are kept beside it, so its folder must be readable by"
-        " the bridge alone; it is created that way.",
+        "The SQLite file. The cloud's tokens are stored beside it, so its directory must be"
+        " readable"
+        " by the bridge only; it is created that way.",
     ),
     Key("store.max_mib", integer(1, 10240), "Largest size of the store.", unit="MiB"),
     Key(
         "store.keep_days",
         integer(1, 3650),
-        "Reports that were delivered are removed after this time. What is still owed is kept.",
+        "Delivered reports are deleted after this time. Pending reports are kept.",
         unit="days",
     ),
     Key(
@@ -313,44 +317,44 @@ KEYS: Final = (
     Key(
         "http.host",
         HOST,
-        "Address to listen on. There is no password: whoever reaches it sees when the chargers are"
-        " used. Another machine should come through a proxy that asks for one.",
+        "Address to listen on. There is no password: any client that can connect sees when the"
+        " chargers are used. Use an authenticating proxy for access from other machines.",
     ),
     Key("http.port", integer(1, 65535), "Port to listen on."),
     Key(
         "http.names",
         HOSTS,
-        "Host names it may be asked by, besides addresses, localhost and http.host. Any other name"
-        " is refused, so that a page from elsewhere cannot read it.",
+        "Allowed host names in requests, besides addresses, localhost and http.host. Any other name"
+        " is refused, so that pages of other sites cannot read it.",
     ),
     Key(
         "http.proxy",
         ADDRESS,
-        "Address of a reverse proxy that decides who may look. Only it and this machine may then"
-        " connect, and it may ask by any host name. Null: anyone who reaches the port.",
+        "Address of a reverse proxy that controls access. Only it and this machine may then"
+        " connect, and it may use any host name. Null: any client.",
     ),
-    Key("http.page", SWITCH, "Serve the status page at / too."),
+    Key("http.page", SWITCH, "Serve the status page at /."),
     Key(
         "log.level",
         choice("debug", "info", "warning", "error"),
-        "Least important lines to write. Tracebacks appear at debug only.",
+        "Lowest level to write. Tracebacks are written at debug only.",
     ),
     Key(
         "log.format",
         choice("auto", "json", "console"),
-        "json: one object a line. console: for people. auto: console on a terminal, json where"
-        " standard error goes anywhere else.",
+        "json: one object per line. console: text. auto: console on a terminal, json if"
+        " standard error is anything else.",
     ),
     Key(
         "homeassistant.enabled",
         SWITCH,
-        "Describe every charger to Home Assistant, so that it appears there by itself. Switched off"
-        " again, the bridge takes the descriptions away.",
+        "Publish Home Assistant discovery for every charger. When switched off again, the bridge"
+        " clears it.",
     ),
     Key(
         "homeassistant.discovery_prefix",
         TOPIC,
-        "What Home Assistant looks under; the same as its MQTT integration says.",
+        "Discovery prefix, as set in Home Assistant's MQTT integration.",
     ),
     Key(
         "homeassistant.form",
@@ -361,7 +365,7 @@ KEYS: Final = (
     Key(
         "homeassistant.status_topic",
         TOPIC,
-        "Where Home Assistant says that it came up; everything is described again then.",
+        "Topic of Home Assistant's birth message, after which discovery is published again.",
     ),
 )
 

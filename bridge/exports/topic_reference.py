@@ -1,4 +1,4 @@
-"""The topic reference: what is published, what is listened to, generated from the code's tables."""
+"""Generates the topic reference (docs/topics.md) from the tables of the program."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -14,71 +14,74 @@ from bridge.core.topics import Topics
 from bridge.exports.markdown import code, table
 
 _RULES = """\
-Generated from the tables of the program: edit those. `charger-bridge topics --config FILE` prints
+Generated from the tables of the program; edit those. `charger-bridge topics --config FILE` prints
 it for a configuration.
 
 Every message has QoS 1. Times are ISO 8601 in UTC with `Z`. Numbers are plain decimals, booleans
-`true` and `false`, and what is not known is `null`. `measured_at` is the charger's time,
-`received_at` ours. A retained value is the newest by `measured_at`, whatever order things arrived
-in; values are published when they change, and all of them again after the broker lost them.
+`true` and `false`, and unknown values are `null`. `measured_at` is the charger's time,
+`received_at` the time of the bridge. A retained value is the newest by `measured_at`, in whatever
+order observations arrived; values are published when they change, and again after the broker lost
+them.
 
 With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user properties.
 
-With `homeassistant.enabled` there are also retained descriptions below
-`homeassistant.discovery_prefix`, and `homeassistant.status_topic` is listened to."""
+With `homeassistant.enabled` retained discovery messages are published below
+`homeassistant.discovery_prefix`, and the bridge subscribes to `homeassistant.status_topic`."""
 
 _PERSONAL = """\
 *Personal* marks personal data: never retained, and published as `sha256:` with a salted hash unless
 `publish.personal_data` is true. An empty text stays empty; as a bare value it is an empty message,
-so a broker keeps nothing of it, and who comes later finds no value. *Auth removed* marks a JSON
-text that is retained without the fields that carry a tag or token; where that cannot be made sure
-of, it is not published. Any other text that is JSON goes out without fields that are named like an
-address, a person or a network, also under an id nobody has described. The type is the usual one;
-the type a message names wins. An id that is not listed is published as `observation_<id>`."""
+which a broker does not retain. *Auth removed* marks a JSON
+text that is retained without the fields with a tag or token; if they cannot be removed reliably, it
+is not published. Any other JSON text is published without fields whose names indicate an
+address, a person or a network, also for unknown ids. The listed type is the usual one;
+the type given in a message has precedence. An id that is not listed is published as
+`observation_<id>`."""
 
 _TOUCH_BUTTON = (
-    "`enabled` or `disabled`; published once a confirmed command switched smart charging through "
-    "its setting: switched off there, the button is dead until smart charging is on again"
+    "`enabled` or `disabled`; published after a confirmed command has switched smart charging"
+    " through its setting: switched off there, the touch button is disabled until smart charging is"
+    " on again"
 )
 
 
 def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str:
-    """Write the reference of one topic tree as Markdown.
+    """Return the reference of one topic tree as Markdown.
 
     Args:
         topics: The tree.
-        allow: ``commands.allow`` of a configuration, to mark what it refuses; None for none.
+        allow: ``commands.allow`` of a configuration, to mark refused commands; None for none.
     """
     parts = (
         "# Topics",
         _RULES,
-        "## What the bridge publishes",
+        "## Published topics",
         table(("topic", "retained", "payload"), _published(topics)),
-        "What is retained of a charger is emptied when it left the account (operations.md).",
-        "## What the bridge listens to",
+        "The retained topics of a charger are cleared after it left the account (operations.md).",
+        "## Subscribed topics",
         table(("topic", "payload"), _listened(topics)),
         "## Derived state",
-        f"Retained, on {code(topics.state('<id>', '<name>'))}, once something tells.",
-        table(("name", "follows", "values"), _derived_rows()),
+        f"Retained, on {code(topics.state('<id>', '<name>'))}, once a value is known.",
+        table(("name", "derived from", "values"), _derived_rows()),
         "## Observations",
         _where(topics),
         _PERSONAL,
         table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
-        "Texts and ids that are not personal, and why:",
-        table(("id", "name", "why not"), _not_personal()),
+        "Texts and ids that are not personal data, with the reason:",
+        table(("id", "name", "reason"), _not_personal()),
         "## Labels",
-        "`label` in the document is the word for a code, `null` where the code is not known.",
+        "`label` in the document is the name of a code, `null` for an unknown code.",
         *(_labels(spec) for spec in _specs() if spec.labels and spec.id != roles.LED_MODE),
-        f"## The light strip ({roles.LED_MODE})",
+        f"## LED strip ({roles.LED_MODE})",
         table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
         "## Commands",
-        f"On `{topics.base}/<id>/set/<command>`. *flash*: it wears the charger's flash memory.",
+        f"On `{topics.base}/<id>/set/<command>`. *flash*: wears the charger's flash memory.",
         *_commands(allow),
         "## Queries",
         _asked(topics),
         table(("query", "payload", "`value`"), _queries()),
         "## Vendor command ids",
-        "They name what `foreign_command` events tell; another number space than observations.",
+        "Used in `foreign_command` events; not related to the ids of observations.",
         _codes(enumerations.COMMAND),
     )
     return "\n\n".join(parts) + "\n"
@@ -93,8 +96,8 @@ def _where(topics: Topics) -> str:
 def _asked(topics: Topics) -> str:
     asked, told = code(f"{topics.base}/<id>/get/<query>"), code(topics.result("<id>", "<query>"))
     return (
-        f"On {asked}, answered once on {told} like a command, with the data in `value`. They cost"
-        " request budget: `refused` with `busy` when it is spent."
+        f"On {asked}, answered once on {told} like a command, with the data in `value`. Queries use"
+        " the request budget: `refused` with `busy` when it is exhausted."
     )
 
 
@@ -116,21 +119,21 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         code(topics.bridge_heartbeat),
         "no",
         (
-            "JSON: client_id, instance, started_at, at, count, about every 10 s; the bridge listens"
-            " to it itself, and makes a new connection when it stops coming back"
+            "JSON: client_id, instance, started_at, at, count, about every 10 s; the bridge"
+            " subscribes to it, and reconnects when it does not arrive"
         ),
     )
     yield (
         code(topics.alert("<kind>")),
-        "yes, emptied when solved",
+        "yes, cleared when resolved",
         "JSON: kind, message, hint, since",
     )
     yield (
         code(topics.alert("session_unreadable/<id>")),
-        "yes, emptied when solved",
+        "yes, cleared when resolved",
         (
-            "the same, of a charger whose session was told and cannot be read; the cloud's list is"
-            " asked within a minute"
+            "the same, for a charger with a session report that cannot be read; the cloud's list is"
+            " read within a minute"
         ),
     )
     yield (
@@ -138,8 +141,8 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "yes",
         (
             "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within"
-            f" 20 min). Counts only while {code(topics.bridge_state)} is `online`: a bridge that"
-            " was killed cannot take it back"
+            f" 20 min). Valid only while {code(topics.bridge_state)} is `online`: a bridge that"
+            " was killed cannot withdraw it"
         ),
     )
     yield (
@@ -147,7 +150,7 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "yes",
         "JSON: id, name, value, label, unit, measured_at, received_at, source",
     )
-    yield code(topics.state(one, "<name>")), "yes", "the bare value, or derived state"
+    yield code(topics.state(one, "<name>")), "yes", "the bare value, or a derived value"
     yield (
         code(topics.event(one, "<kind>")),
         "no",
@@ -155,7 +158,7 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     )
     yield (
         code(topics.session(one, "current")),
-        "yes, emptied when it ends",
+        "yes, cleared when it ends",
         "JSON of the running session",
     )
     yield (
@@ -168,15 +171,15 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         "no",
         (
             "JSON of every finished session, once or more with the same `key`; a higher `revision`"
-            " says that its content changed; `incomplete` names what could not be read, `clock` is"
-            " `suspect` where a time cannot be"
+            " marks a correction; `incomplete` lists fields that could not be read, `clock` is"
+            " `suspect` if a time is impossible"
         ),
     )
-    yield code(topics.result(one, "<command>")), "no", "JSON: the answer to a command or query"
+    yield code(topics.result(one, "<command>")), "no", "JSON: the result of a command or query"
     yield (
         code(topics.command(one, "<command>")),
-        "emptied",
-        "nothing, where somebody left a retained command; otherwise it is listened to",
+        "cleared",
+        "empty, to clear a retained command; otherwise subscribed",
     )
 
 
@@ -185,13 +188,13 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
         "a command: a bare value, or JSON with value, id, ttl_s, expires_at; never retained",
         "a query, answered on the result topic",
         (
-            "the `key` of a session report that was taken, bare, or JSON"
-            ' `{"key": …, "revision": …}`, or a list of these: it is settled and not sent again'
+            "the `key` of a received session report, bare, or JSON"
+            ' `{"key": …, "revision": …}`, or a list of these: it counts as delivered'
         ),
-        'JSON `{"since": …, "charger": …}`, either may be left out: publish stored reports again',
+        'JSON `{"since": …, "charger": …}`, both optional: publish stored reports again',
         (
-            "the serial of a charger that left the account: all that is retained of it is emptied"
-            " now, and not a day after it left; never retained"
+            "the serial of a charger that left the account: its retained topics are cleared"
+            " at once instead of after a day; never retained"
         ),
     )
     named = (
@@ -265,7 +268,7 @@ def _commands(allow: tuple[str, ...] | None) -> Iterator[str]:
             for spec in CATALOGUE.values()
             if spec.group == group
         )
-        yield f"### {group}\n\n" + table(("command", "payload", "does"), rows)
+        yield f"### {group}\n\n" + table(("command", "payload", "effect"), rows)
 
 
 def _queries() -> Iterator[tuple[str, str, str]]:
