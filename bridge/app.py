@@ -203,7 +203,7 @@ def _connections(
     liveness: LivenessRegistry,
     queue: EventQueue,
 ) -> list[ConventionConnection]:
-    """Make the connections of conventions that have one of their own."""
+    """Create the connections of conventions that have one of their own."""
     clock, made = SystemClock(), []
     for convention in conventions:
         need = convention.connection
@@ -233,7 +233,7 @@ def _source(
     liveness: LivenessRegistry,
     queue: EventQueue,
 ) -> ObservationSource | None:
-    """Make the configured source of observations; None where values are polled."""
+    """Create the configured source of observations; None where values are polled."""
     if settings.easee.source != "stream":
         return None
     return HubStream(
@@ -247,14 +247,14 @@ def _source(
 
 
 async def _tell_repeated(clock: Clock) -> None:
-    """Say once a minute which lines were left out of the log."""
+    """Log once a minute which lines were suppressed."""
     while True:
         await clock.sleep(REPEATED_EVERY_S)
         logs.tell_repeated()
 
 
 def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
-    """Make what is called while all is well: one listener in this process, one outside.
+    """Return the heartbeat callback: for the watchdog in this process and the file outside.
 
     It comes often enough, and never while anything is late, to clean up after bursts too.
     """
@@ -297,7 +297,7 @@ def _reload(
 def _web(
     settings: HttpSettings, counters: Metrics, backlog: QueueDepth, clock: Clock
 ) -> Callable[[], Awaitable[None]]:
-    """Make the web server; who does not want one pays nothing for it."""
+    """Create the web server if enabled."""
     from bridge.adapters.http import health, metrics, page  # noqa: PLC0415 - 3 MB most do not need
     from bridge.adapters.http.server import HttpServer  # noqa: PLC0415 - likewise
 

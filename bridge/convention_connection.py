@@ -37,7 +37,7 @@ TOPIC_NAME_INVALID = 0x90
 
 
 def hand_over(outbox: Outbox, link: MqttLink, put: Callable[[MqttAcked], object]) -> bool:
-    """Hand over as much as the window allows.
+    """Send as much as the window allows.
 
     Args:
         outbox: What waits.
@@ -76,7 +76,7 @@ class ConventionConnection:
         clock: Clock,
         put: Callable[[Event], None],
     ) -> None:
-        """Begin without a connection.
+        """Start without a connection.
 
         Args:
             convention: Whose it is.
@@ -95,13 +95,13 @@ class ConventionConnection:
         self._is_up = False
 
     def attach(self, link: MqttLink) -> None:
-        """Use this adapter."""
+        """Set the adapter."""
         self._link = link
 
     # -- from the broker ------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
-        """Take what the adapter tells; never raises."""
+        """Handle an event of the adapter; never raises."""
         try:
             self._take(event)
         except Exception as error:  # noqa: BLE001 - the border of a convention
@@ -148,7 +148,7 @@ class ConventionConnection:
         self.outbox.put(message)
 
     def flush(self) -> None:
-        """Hand over as much as the window allows."""
+        """Send as much as the window allows."""
         if self._link is None:
             return
         self.outbox.try_again(self._clock.now().mono_s)
@@ -163,7 +163,7 @@ class ConventionConnection:
             self._link.acknowledge(ack_token)
 
     async def run(self) -> None:
-        """Stay connected until cancelled."""
+        """Keep a connection open until cancelled."""
         if self._link is not None:
             await self._link.run()
 

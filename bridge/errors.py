@@ -47,7 +47,7 @@ class ConfigError(BridgeError):
 
 
 class DecodeError(BridgeError):
-    """A remote party sent something we cannot read.
+    """Data of a remote party cannot be read.
 
     Attributes:
         source: Where it came from, e.g. ``"observation 109"``.
@@ -103,7 +103,7 @@ class CloudRejected(CloudError):
 
 
 class CloudUnavailable(CloudError):
-    """No usable answer: refused connection, 5xx, or a local limit that leaves no room.
+    """No usable response: refused connection, 5xx, or a local limit without room.
 
     Without a status nothing was sent, unless it is :class:`OutcomeUnknown`.
 
@@ -136,7 +136,7 @@ class AnswerUnusable(OutcomeUnknown):
 
 
 class RateLimited(CloudError):
-    """429, a redirect to another host, or our own budget is spent.
+    """429, a redirect to another host, or the request budget is exhausted.
 
     Attributes:
         retry_after_s: Seconds until another request of this kind may be sent.
@@ -177,7 +177,7 @@ class AuthFailed(CloudError):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        """Say what is wrong, and when it is tried again where it is."""
+        """Return what is wrong, and when it is tried again, if it is."""
         why = super().__str__()
         if self.retry_after_s <= 0:
             return why

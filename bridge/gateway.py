@@ -165,7 +165,7 @@ class EventQueue:
         return not (self.first or self.bulk)
 
     def is_full(self) -> bool:
-        """Say whether enough of the stream waits for now."""
+        """Return whether enough observations are queued for now."""
         return len(self.bulk) >= BULK_HIGH_WATER
 
     def put(self, event: Event) -> None:
@@ -252,7 +252,7 @@ class EventLoop:
         started: Started = NOTHING_REMEMBERED,
         services: Mapping[str, Callable[[], Awaitable[None]]] = NO_SERVICES,
     ) -> None:
-        """Serve until ``stop`` is set, then say good-bye.
+        """Run until ``stop`` is set, then flush and publish ``offline``.
 
         Args:
             stop: Set when it is time to go.
@@ -294,7 +294,7 @@ class EventLoop:
 
     @property
     def backlog(self) -> QueueDepth:
-        """What waits for the broker."""
+        """Return how many messages wait for the broker."""
         return self
 
     @property
@@ -340,7 +340,7 @@ class EventLoop:
         self._liveness.expect("pump", PUMP_TIMEOUT_S)
 
     def _take(self, event: Event) -> float:
-        """Have the core handle an event, and carry out what follows.
+        """Process an event in the core and execute its effects.
 
         Returns:
             The monotonic time at which it was begun.
@@ -412,7 +412,7 @@ class EventLoop:
                 metrics.published(message)
 
     def _mishap(self, event: Event | None, name: str, doing: str, error: Exception) -> None:
-        """Have an error of our own told; one that comes of the telling is only logged."""
+        """Report an internal error to the core; an error in reporting is only logged."""
         if isinstance(event, ComponentFailed):
             with contextlib.suppress(Exception):
                 log.error("component.failed", component=name, doing=doing, exc_info=error)
@@ -420,7 +420,7 @@ class EventLoop:
             self._event_queue.put(ComponentFailed(name, doing, error))
 
     def _notice(self, event: Event) -> None:
-        """Keep the outboxes in step with the connections."""
+        """Update the outboxes when connections change."""
         if self._metrics is not None:
             self._metrics.event(event)
         if isinstance(event, ValuesAcked):
@@ -442,7 +442,7 @@ class EventLoop:
             self._outbox.connection_lost(event.code, self._clock.now().mono_s)
 
     def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912 - one case per effect
-        """Do what the core wants, except for changes."""
+        """Execute an effect, except for changes."""
         if self._metrics is not None:
             self._metrics.effect(effect)
         match effect:
@@ -495,7 +495,7 @@ class EventLoop:
                 assert_never(effect)
 
     def _flush(self, most: int) -> None:
-        """Hand over as much as the windows allow, and so many values at most."""
+        """Send as much as the windows allow, and at most this many values."""
         self._outbox.try_again(self._clock.now().mono_s)
         if self._connected:
             self._connected = hand_over(self._outbox, self._link, self._event_queue.put)
@@ -521,7 +521,7 @@ class EventLoop:
             self._wake()
 
     def _arm(self) -> None:
-        """Have a ``Tick`` come when the core wants one."""
+        """Schedule the core's next ``Tick``."""
         deadline_s = self._core.deadline_s()
         if deadline_s == self._timer_at_s and self._timer is not None:
             return
@@ -600,7 +600,7 @@ class EventLoop:
     async def _answered(
         self, name: str, work: Awaitable[T], kind: Callable[[str], BridgeError]
     ) -> T:
-        """Wait for an adapter; an error that is none of its own is told, and becomes one of them.
+        """Await an adapter; an undocumented error is reported and converted to a documented one.
 
         Raises:
             BridgeError: What the adapter says, or of ``kind``.
@@ -641,7 +641,7 @@ class EventLoop:
             self._event_queue.put(StoreFailed(str(error), error.hint))
 
     async def _noted(self, change: Awaitable[None]) -> None:
-        """Wait for a change of the store that nobody is told of when it is done."""
+        """Await a change of the store whose result is not reported."""
         try:
             await self._answered("store", change, StoreError)
         except StoreError as error:
@@ -662,7 +662,7 @@ class EventLoop:
             self._event_queue.put(ReportsRead(effect.tag, found))
 
     def _keep(self, name: str, write: Callable[[], None]) -> None:
-        """Have a file written in a thread; the newest of a name is written last."""
+        """Write a file in a thread; the newest content of a name is written last."""
         self._to_keep[name] = write
         if name not in self._keeping:
             self._keeping.add(name)
@@ -714,7 +714,7 @@ class EventLoop:
             await self._clock.sleep(BEAT_EVERY_S)
 
     async def _drained(self) -> None:
-        """Wait until what was to be said is said and acknowledged, but not long."""
+        """Wait a limited time until all messages are sent and acknowledged."""
         self._idle.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
@@ -722,7 +722,7 @@ class EventLoop:
 
 
 def _next(events: deque[Event], most: int) -> Event:
-    """Take the next event; observations that follow each other are taken together, up to so many.
+    """Return the next event; consecutive observations are merged, up to a limit.
 
     What the core does once for an event is a third of what it does for a single observation.
     """

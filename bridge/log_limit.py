@@ -32,7 +32,7 @@ class LineLimit:
     """Decides which lines are written. Can be used from any thread."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
-        """Begin with full allowances.
+        """Start with full allowances.
 
         Args:
             now_s: Returns the monotonic time in seconds.
@@ -44,7 +44,7 @@ class LineLimit:
         self._left_out: Counter[str] = Counter()
 
     def admits(self, name: str, *, is_error: bool) -> bool:
-        """Say whether a line is to be written; one that is not is counted.
+        """Return whether a line may be written; a suppressed one is counted.
 
         Args:
             name: The event.
@@ -63,7 +63,7 @@ class LineLimit:
             return True
 
     def wrote(self, size: int) -> None:
-        """Take note of a line that was written, in bytes."""
+        """Record the size of a written line, in bytes."""
         with self._lock:
             self._bytes.consume(size)
 

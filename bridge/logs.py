@@ -1,4 +1,4 @@
-"""One pipeline for every log line: ours, libraries' and the interpreter's own complaints.
+"""Log pipeline for the program, its libraries and the interpreter.
 
 Rules:
 
@@ -125,7 +125,7 @@ def redact(text: str) -> str:
 
 
 def _hides(name: str) -> bool:
-    """Say whether the value of a key is a secret by the key's name.
+    """Return whether a key's name marks its value as a secret.
 
     ``accessToken`` and ``rfid_tag`` are, ``token_path`` and ``authorization_required`` are not.
     """
@@ -140,7 +140,7 @@ def _cut(text: str) -> str:
 
 
 def clean(value: object, depth: int = 0) -> Any:
-    """Make a value fit to be logged: secrets hidden, texts cut, structures bounded."""
+    """Return a value for the log: secrets hidden, texts truncated, structures bounded."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -176,7 +176,7 @@ def _described(value: object) -> str:
 
 
 def summarize_exception(error: BaseException) -> str:
-    """Say in one line what an error is; a group is replaced by what is in it."""
+    """Return an error as one line; a group is replaced by its errors."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(summarize_exception(inner) for inner in error.exceptions))
     text = " ".join(_described(error).split())
@@ -196,7 +196,7 @@ def _error_of(exc_info: object) -> BaseException | None:
 
 
 def _exceptions(tracebacks: bool) -> Callable[[Any, str, Fields], Fields]:
-    """Make the step that turns ``exc_info`` into text."""
+    """Return the processor that converts ``exc_info`` to text."""
     transform = ExceptionDictTransformer(show_locals=False, max_frames=20)
 
     def step(_logger: Any, _method: str, fields: Fields) -> Fields:
@@ -234,7 +234,7 @@ _UNSAFE = re.compile(
 
 
 def escape(text: str) -> str:
-    """Make a text harmless for a terminal and keep it on one line."""
+    """Escape a text for a terminal and keep it on one line."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -287,7 +287,7 @@ def tell_repeated() -> None:
 
 
 def end_limit() -> None:
-    """Tell what was left out, and write everything again."""
+    """Log what was suppressed, and end the limit."""
     tell_repeated()
     _Limited.limit = None
 
@@ -325,7 +325,7 @@ class _Stderr:
 
 
 class _FromLibraries(logging.Handler):
-    """Takes what libraries log with the standard library into our pipeline."""
+    """Passes log records of the standard library into the pipeline."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record of a library. Total."""

@@ -27,7 +27,7 @@ Heartbeat = Callable[[float], object]
 
 
 def no_heartbeat(_within_s: float) -> None:
-    """Be the :data:`Heartbeat` of an adapter that nobody watches."""
+    """No-op heartbeat for tests and the CLI."""
 
 
 class Clock(Protocol):
@@ -38,20 +38,20 @@ class Clock(Protocol):
         ...
 
     def jitter(self) -> float:
-        """Draw a number in [0, 1)."""
+        """Return a random number in [0, 1)."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait on the monotonic clock."""
+        """Sleep on the monotonic clock."""
         ...
 
     def update_server_time(self, wall: datetime) -> None:
-        """Hear what time it is now by the cloud; a wall clock far from it is not believed."""
+        """Handle the cloud's time; a wall clock far from it is not trusted."""
         ...
 
 
 class QueueDepth(Protocol):
-    """What waits for the broker, for whoever watches the bridge."""
+    """The queue of messages for the broker, for monitoring."""
 
     @property
     def waiting(self) -> int:
@@ -74,7 +74,7 @@ class CloudAnswer(Protocol):
 
     @property
     def body(self) -> bytes:
-        """The body, capped."""
+        """Return the body, capped."""
         ...
 
 
@@ -101,7 +101,7 @@ class Cloud(Protocol):
         ...
 
     async def negotiate(self, stream_url: str, token: str) -> bytes:
-        """Ask the hub for a connection: the negotiate request of its protocol.
+        """Request a connection from the hub: the negotiate request of its protocol.
 
         Args:
             stream_url: The hub, without ``/negotiate``; its host is one of the configured ones.
@@ -125,11 +125,11 @@ class ObservationSource(Protocol):
 
     @property
     def replays(self) -> bool:
-        """Whether it sends the current values again after each connection."""
+        """Return whether it repeats the current values after each connection."""
         ...
 
     async def run(self) -> None:
-        """Stay connected until cancelled, emitting what arrives."""
+        """Keep a connection open until cancelled, and emit what arrives."""
         ...
 
     def subscribe(self, charger_ids: tuple[str, ...]) -> None:
@@ -137,7 +137,7 @@ class ObservationSource(Protocol):
         ...
 
     def acknowledge(self, receipt: SourceReceipt) -> None:
-        """Tell the source that what came with this receipt need not be delivered again.
+        """Acknowledge a delivery of the source, so that it is not repeated.
 
         Does nothing for a receipt of an earlier connection, or where the source takes none.
         """
@@ -148,11 +148,11 @@ class MqttLink(Protocol):
     """One MQTT connection after the other."""
 
     async def run(self) -> None:
-        """Stay connected until cancelled, emitting what arrives."""
+        """Keep a connection open until cancelled, and emit what arrives."""
         ...
 
     def publish(self, message: Publish) -> None:
-        """Hand one message over; acknowledged by an ``MqttAcked`` event.
+        """Send one message; acknowledged by an ``MqttAcked`` event.
 
         Raises:
             ConnectionLost: There is no connection; nothing was sent.
@@ -161,7 +161,7 @@ class MqttLink(Protocol):
         ...
 
     def publish_values(self, messages: Sequence[Publish]) -> None:
-        """Hand values over to their own connection, while it is open.
+        """Send values on the value connection, while it is open.
 
         It is open between ``ValueConnectionOpened`` and ``ValueConnectionClosed``.
 
@@ -179,7 +179,7 @@ class MqttLink(Protocol):
         ...
 
     def reconnect(self, reason: str) -> None:
-        """Give up the connection and make a new one; does nothing where there is none."""
+        """Close the connection and make a new one; does nothing without a connection."""
         ...
 
     async def close(self, farewell: Publish) -> None:
@@ -222,7 +222,7 @@ class Store(Protocol):
         ...
 
     async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
-        """Note that the broker acknowledged this revision.
+        """Record that the broker acknowledged this revision.
 
         Args:
             key: Of the report.
@@ -235,7 +235,7 @@ class Store(Protocol):
         ...
 
     async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
-        """Owe these reports no more: a consumer has them, or the settle window passed.
+        """Mark these reports delivered: acknowledged by a consumer, or after the settle window.
 
         Args:
             reports: Key and revision of each; a newer revision stays owed.
@@ -246,7 +246,7 @@ class Store(Protocol):
         ...
 
     async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
-        """Keep these reports without owing them: nobody ever asked for one.
+        """Mark these reports kept instead of pending: there is no consumer yet.
 
         Args:
             reports: Key and revision of each; a newer revision stays owed.
@@ -257,7 +257,7 @@ class Store(Protocol):
         ...
 
     async def keep_text(self, text: UnreadText) -> None:
-        """Keep a text that should be a session and cannot be read.
+        """Store the text of a session report that cannot be read.
 
         Raises:
             StoreError: It is not kept.
@@ -283,7 +283,7 @@ class Store(Protocol):
     async def mark_pending(
         self, *, since: datetime | None = None, charger_id: str | None = None
     ) -> tuple[StoredReport, ...]:
-        """Owe stored reports again and return all that are owed by this, oldest first.
+        """Mark stored reports pending again and return them, oldest first.
 
         Args:
             since: Only sessions that ended then or later.
@@ -316,7 +316,7 @@ class Store(Protocol):
         ...
 
     async def forget(self, *, settled_before: datetime, commands_before: datetime) -> int:
-        """Delete what is settled and old; what is owed or without an answer is never deleted.
+        """Delete old delivered reports and answered commands, never pending ones.
 
         To be called only while the wall clock is trusted.
 
@@ -333,7 +333,7 @@ class Store(Protocol):
         ...
 
     async def usage(self) -> StoreUsage:
-        """Say how full the store is.
+        """Return the usage of the store.
 
         Raises:
             StoreError: It cannot be read.
@@ -349,7 +349,7 @@ class StoreReader(Protocol):
     """What a store holds, for the command line: read without disturbing a bridge that has it."""
 
     def require(self) -> None:
-        """Go on if there is a store.
+        """Raise ``StoreError`` unless there is a store.
 
         Raises:
             StoreError: There is none.
@@ -399,7 +399,7 @@ class StoreReader(Protocol):
         ...
 
     def space(self) -> StoreSpace:
-        """Say how much room the store takes and has.
+        """Return size and free space of the store.
 
         Raises:
             StoreError: It cannot be looked at.
@@ -412,7 +412,7 @@ class StoreReader(Protocol):
         ...
 
     def obstacle(self) -> str | None:
-        """Say what would keep the store from being opened, without creating anything."""
+        """Return what would keep the store from being opened, without creating anything."""
         ...
 
 
@@ -420,7 +420,7 @@ class StoreBackend(Protocol):
     """A kind of store, as the configuration names one."""
 
     def store(self, settings: StoreSettings, emit: Emit) -> Store:
-        """Make the store; nothing is opened yet.
+        """Return the store; nothing is opened yet.
 
         Args:
             settings: Where it is and how large it may become.
@@ -429,5 +429,5 @@ class StoreBackend(Protocol):
         ...
 
     def reader(self, settings: StoreSettings) -> StoreReader:
-        """Make a reader of the store, which need not exist."""
+        """Return a reader of the store, which need not exist."""
         ...

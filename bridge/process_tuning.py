@@ -39,7 +39,7 @@ def load_libraries() -> None:
 
 @contextlib.contextmanager
 def import_blocked(*names: str) -> Iterator[None]:
-    """Let an import of these fail inside the block; what is imported already stays."""
+    """Make imports of these modules fail inside the block; imported ones stay."""
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment] # the import system's word for "no"
@@ -51,7 +51,7 @@ def import_blocked(*names: str) -> Iterator[None]:
 
 
 def tune_gc() -> None:
-    """Take what was loaded for the start out of the collector's sight; before other threads."""
+    """Exclude the objects loaded at the start from garbage collection; before other threads."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)

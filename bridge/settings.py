@@ -154,7 +154,7 @@ class StoreSettings:
 
     @property
     def kind(self) -> str:
-        """Which store it is, of those in :mod:`bridge.adapters.store.backends`."""
+        """Return the kind of the store, one of :mod:`bridge.adapters.store.backends`."""
         return "sqlite"
 
 
@@ -225,7 +225,7 @@ class Settings:
 
     @property
     def state_dir(self) -> str:
-        """The folder of the small files that are kept between two runs: that of ``store.path``."""
+        """Return the directory of the small state files: that of ``store.path``."""
         folder, slash, _ = self.store.path.rstrip("/").rpartition("/")
         return folder.rstrip("/") or slash or "."
 

@@ -53,7 +53,7 @@ class SystemClock:
         return Timestamp(wall, mono_s, trusted=False, told=self._server_clock.now(steady_s))
 
     def update_server_time(self, wall: datetime) -> None:
-        """Hear what time it is; see :meth:`bridge.ports.Clock.update_server_time`."""
+        """Handle the cloud's time; see :meth:`bridge.ports.Clock.update_server_time`."""
         if wall < BUILT_AT:
             return  # a server that is that wrong is no reference
         wall_s, steady_s = time.time(), time.clock_gettime(STEADY)
@@ -65,9 +65,9 @@ class SystemClock:
         self._was_contradicted = contradicted
 
     def jitter(self) -> float:
-        """Draw a number in [0, 1); not for secrets."""
+        """Return a random number in [0, 1); not for secrets."""
         return random.random()  # noqa: S311 - spreads retries, protects nothing
 
     async def sleep(self, seconds: float) -> None:
-        """Wait on the event loop's clock, which is monotonic."""
+        """Sleep on the event loop's monotonic clock."""
         await asyncio.sleep(max(0.0, seconds))

@@ -18,7 +18,7 @@ from bridge.settings import Settings, StoreSettings, TlsSettings
 
 
 def store_problem(store: StoreSettings, state_dir: Path) -> str | None:
-    """Say what would keep the store from being opened, without creating anything.
+    """Return what would keep the store from being opened, without creating anything.
 
     Args:
         store: Where it is.
@@ -48,7 +48,7 @@ def folder_problem(path: Path) -> str | None:
 
 
 def tls_problem(tls: TlsSettings) -> str | None:
-    """Say what is wrong with the files for TLS towards the broker."""
+    """Return what is wrong with the files for TLS towards the broker."""
     try:
         if tls.enabled:
             client_context(tls)
@@ -58,7 +58,7 @@ def tls_problem(tls: TlsSettings) -> str | None:
 
 
 async def attempts(settings: Settings) -> AsyncIterator[tuple[str, str | BridgeError]]:
-    """Try the cloud and the broker once each; yield what was found, or what went wrong."""
+    """Connect to the cloud and the broker once each; yield the result or the error."""
     for name, attempt in (("easee", _probe_cloud), ("mqtt", probe_broker)):
         try:
             yield name, await attempt(settings)

@@ -90,7 +90,7 @@ OTHERS = 0o077
 
 
 def findings(facts: DiagnosticData) -> tuple[Finding, ...]:
-    """Say what is wrong, worst first; a single good finding when nothing is."""
+    """Return the findings, worst first; a single good finding when there is nothing wrong."""
     found = [finding for look in CHECKS for finding in look(facts)]
     return tuple(sorted(found, key=lambda finding: finding.severity)) or (
         Finding(Severity.GOOD, "nothing is wrong that could be seen from here"),

@@ -1,4 +1,4 @@
-"""``charger-bridge doctor``: look at everything, say what is wrong, and pack it for somebody else.
+"""``charger-bridge doctor``: examines the installation, reports problems and writes a bundle.
 
 Rules:
 
@@ -51,7 +51,7 @@ LIBRARIES = (
 async def examine(
     settings: Settings, warnings: tuple[str, ...]
 ) -> tuple[DiagnosticData, dict[str, str]]:
-    """Look at everything.
+    """Collect the data of all checks.
 
     Returns:
         The facts, and further texts for the bundle by file name.
@@ -121,7 +121,7 @@ def _store(settings: Settings) -> tuple[StoreFacts, str]:
 
 
 def _ask(settings: Settings, path: str) -> str:
-    """Ask the running bridge's own web server; an error is the answer."""
+    """Query the running bridge's web server; return an error as text."""
     url = f"http://{settings.http.host}:{settings.http.port}{path}"
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=REQUEST_TIMEOUT_S) as answer:
@@ -155,7 +155,7 @@ def effective(settings: Settings) -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Tell what runs here."""
+    """Return the versions of the program and its environment."""
     held = {found.name.lower(): found.version for found in distributions()}
     return {
         "charger-bridge": bridge.__version__,
@@ -197,7 +197,7 @@ def pack(path: Path, settings: Settings, facts: DiagnosticData, texts: Mapping[s
 
 
 def run(settings: Settings, warnings: tuple[str, ...], output: Path) -> int:
-    """Look, tell, pack; return 0 when nothing is broken, else 1."""
+    """Examine, report and write the bundle; return 1 when something is broken, else 0."""
     facts, texts = asyncio.run(examine(settings, warnings))
     found = findings(facts)
     sys.stdout.write(redact(report(found)))

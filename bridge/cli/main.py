@@ -66,7 +66,7 @@ _STATUS: Final = (
 
 
 def _failed(error: BaseException) -> int:
-    """Tell an error and return its status."""
+    """Print an error and return its exit status."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ConfigError):
@@ -108,7 +108,7 @@ class _Parser(argparse.ArgumentParser):
     """Ends with status 1 on a wrong command line: 2 means nothing to a service manager."""
 
     def error(self, message: str) -> NoReturn:
-        """Tell what is wrong in one line."""
+        """Print an error in one line and exit."""
         self.exit(FAILED, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -139,7 +139,7 @@ def _load(arguments: Arguments, *, quiet: bool = True, secrets: bool = True) -> 
 
 
 def _prepare(arguments: Arguments, *, quiet: bool) -> Loaded:
-    """Do everything that comes before the first connection.
+    """Do everything that precedes the first connection.
 
     Raises:
         ConfigError: The configuration cannot be used.
@@ -222,7 +222,7 @@ def _check(arguments: Arguments) -> int:
 
 
 async def _connect(settings: Settings) -> int:
-    """Try the cloud and the broker, each once and both in any case; return the worst status."""
+    """Connect to cloud and broker, each once and both in any case; return the worst status."""
     from bridge.cli.check import attempts  # noqa: PLC0415 - rule 1
 
     worst = 0

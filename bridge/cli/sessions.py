@@ -102,7 +102,7 @@ def _unread(settings: Settings, arguments: argparse.Namespace) -> Iterator[Unrea
 
 
 def _unread_line(text: UnreadText) -> str:
-    """Show what cannot be read, without tags and without what could steer a terminal."""
+    """Return an unreadable session as a line, without tags and control characters."""
     told = "".join(one if one.isprintable() else "?" for one in shown_text(text.text))
     return f"{text.charger_id} {iso_utc(text.received_at)} cannot be read, {text.reason}: {told}"
 
@@ -150,7 +150,7 @@ class _Number(str):
 
 
 def _csv(documents: Iterable[str]) -> str:
-    """Write a table that a spreadsheet opens; an empty cell is a value nobody knows.
+    """Write CSV for spreadsheets; an empty cell is an unknown value.
 
     UTF-8 without a byte order mark: all but a tag shown in plain is ASCII, and a mark would become
     a part of the first column's name for every other reader.

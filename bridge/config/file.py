@@ -40,7 +40,7 @@ class Scalar:
 
     @property
     def is_null(self) -> bool:
-        """Whether it stands for "no value"."""
+        """Return whether the value means "no value"."""
         return self.plain and self.text in _NULLS
 
 
@@ -68,7 +68,7 @@ class InvalidNode:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file says.
+    """The content of a file.
 
     Attributes:
         root: The outermost section.
@@ -138,7 +138,7 @@ class _Composer:
 
 
 def _spelled(name: str) -> str:
-    """Show a key's name as a part of a path, quoted when it is not a plain word."""
+    """Return a key's name as a part of a path, quoted when it is not a plain word."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name, re.ASCII) else shown(name)
 
 
@@ -192,7 +192,7 @@ def read_list(text: str) -> tuple[str, ...] | None:
 
 
 def _root(composer: _Composer) -> Any:
-    """Take the one document of the stream."""
+    """Return the single document of the stream."""
     events = composer.events
     next(events)  # StreamStart
     if isinstance(next(events), yaml.StreamEndEvent):
@@ -209,7 +209,7 @@ def _unreadable(problem: str) -> Document:
 
 
 def _syntax(exc: Exception) -> str:
-    """Say where YAML stopped understanding, without repeating what stood there."""
+    """Return the position of a YAML error, without the file's content."""
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "not readable"
     # PyYAML quotes what it found, and that may be a piece of a password.
     problem = re.sub(r"'[^']*'|\"[^\"]*\"", "…", str(problem))

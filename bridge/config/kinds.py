@@ -103,7 +103,7 @@ _CLIENT_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}", re.ASCII)
 
 
 def choice(*words: str) -> ValueType:
-    """One of a few words."""
+    """Return a type for one of a few words."""
     listed = ", ".join(words[:-1]) + f" or {words[-1]}"
 
     def read(text: str) -> str:
@@ -219,7 +219,7 @@ def _within(address: Address, networks: Networks) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine: 127.0.0.0/8, ::1 or localhost."""
+    """Return whether a host is this machine: 127.0.0.0/8, ::1 or localhost."""
     address = address_of(host)
     if address is None:
         return host.lower().removesuffix(".") == "localhost"
@@ -227,7 +227,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private(host: str) -> bool:
-    """Say whether a host is this machine or on a network of one's own.
+    """Return whether a host is this machine or on a private network.
 
     Names without a dot and names that only a local network resolves count as private.
     """
@@ -239,7 +239,7 @@ def is_private(host: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Say whether a text is spelled like a host name or an IP address."""
+    """Return whether a text has the format of a host name or an IP address."""
     if address_of(text) is not None:
         return True
     labels = text.removesuffix(".").split(".")

@@ -93,18 +93,18 @@ class _Loader:
         return self.values.get(path, BY_PATH[path].default)
 
     def refuse(self, path: str, sentence: str, origin: str = "") -> None:
-        """Note a problem of one key."""
+        """Record a problem of one key."""
         self.problems.append(f"{path}: {sentence}{origin}")
         self._broken.add(path)
 
     def is_sound(self, *paths: str) -> bool:
-        """Say whether nothing is wrong with these keys so far."""
+        """Return whether no problem was found with these keys so far."""
         return self._broken.isdisjoint(paths)
 
     # -- the file ---------------------------------------------------------------------------
 
     def take_section(self, prefix: str, section: Section) -> None:
-        """Take every key of a section of the file."""
+        """Read every key of a section of the file."""
         for name, node in section.entries.items():
             path = f"{prefix}.{name}" if prefix else name
             if path in SECTIONS:
@@ -183,7 +183,7 @@ class _Loader:
     # -- the environment --------------------------------------------------------------------
 
     def take_environment(self) -> None:
-        """Take every variable of ours; unknown ones are problems."""
+        """Read every variable of the program; unknown ones are problems."""
         for name in sorted(name for name in self.environ if name.startswith(PREFIX)):
             key = BY_VARIABLE.get(name)
             if key is None:
@@ -232,13 +232,13 @@ class _Loader:
     # -- secrets ----------------------------------------------------------------------------
 
     def take_secrets(self) -> None:
-        """Take each secret from the environment or from the file that is named for it."""
+        """Read each secret from the environment or from its file."""
         for key in KEYS:
             if key.secret:
                 self._take_secret(key, BY_PATH[f"{key.path}_file"])
 
     def pass_over_secrets(self) -> None:
-        """Take it that each secret that is required or named is there."""
+        """Treat each secret that is required or has a file as present."""
         for key in (key for key in KEYS if key.secret):
             named = self.environ.get(key.variable) or self.get(f"{key.path}_file")
             if named or key.default is REQUIRED:

@@ -20,7 +20,7 @@ Get = Callable[[str], Any]
 
 
 def shown_path(path: Path) -> str:
-    """Show a path in a message, whole, without control characters."""
+    """Return a path for a message, complete, without control characters."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
@@ -133,7 +133,7 @@ def _page_unused(get: Get) -> Iterator[str]:
 
 
 def _shared_folder(get: Get) -> Iterator[str]:
-    """Warn of a folder where anybody may put a file of the store's name, or take ours away."""
+    """Warn of a directory where other users could create or remove the store's file."""
     folder = Path(get("store.path")).parent
     try:
         mode = folder.stat().st_mode

@@ -52,12 +52,12 @@ class Convention(Protocol):
 
     @property
     def connection(self) -> ConnectionNeed | None:
-        """The connection it needs."""
+        """Return the connection it needs."""
         ...
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """What it listens to."""
+        """Return its subscriptions."""
         ...
 
     def publish(self, change: Change, now: Timestamp) -> Iterable[Publish]:

@@ -30,11 +30,11 @@ class Alerts:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds that are open, oldest first."""
+        """Return the kinds that are open, oldest first."""
         return tuple(self._open)
 
     def is_open(self, kind: str) -> bool:
-        """Say whether an alert is open."""
+        """Return whether an alert is open."""
         return kind in self._open
 
     @property

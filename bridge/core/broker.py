@@ -1,4 +1,4 @@
-"""What the broker does not do for us, told for as long as that is so.
+"""Restrictions of the broker, published as alerts for as long as they last.
 
 Rules:
 
@@ -56,7 +56,7 @@ class BrokerWatch:
         }
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what became of the connection, and the time."""
+        """Handle changes of the connection and ticks."""
         match event:
             case MqttConnected():
                 return self.connected(event, now)
@@ -69,7 +69,7 @@ class BrokerWatch:
         return NOTHING
 
     def connected(self, event: MqttConnected, now: Timestamp) -> Iterator[Effect]:
-        """Take a connection."""
+        """Handle a new connection."""
         away, self._away = self._away, None
         away_s = now.mono_s - away.mono_s if away is not None else 0.0
         if away_s >= ALERT_AFTER_S:
@@ -91,14 +91,14 @@ class BrokerWatch:
             yield from self._alerts.clear(CANNOT_HOLD_REPORTS)
 
     def unreachable(self, reason: str, now: Timestamp) -> Iterator[Effect]:
-        """Take the end of a connection, or a further attempt that failed."""
+        """Handle the end of a connection, or a further failed attempt."""
         self._away = self._away or now
         self._reason, self._clear_s = reason, None
         hint = "see that the broker runs and mqtt.host is right; the bridge tries again by itself"
         yield from self._alerts.raise_(UNREACHABLE, reason, hint, now)
 
     def subscribed(self, refused: tuple[str, ...], now: Timestamp) -> Iterator[Effect]:
-        """Take the filters that the broker does not grant."""
+        """Handle the filters that the broker does not grant."""
         if not refused:
             yield from self._alerts.clear(REFUSED)
             return
@@ -111,7 +111,7 @@ class BrokerWatch:
         )
 
     def _without(self, name: str) -> str:
-        """Say what does not work without a filter."""
+        """Return what does not work without a filter."""
         if name in self._lost_without:
             return self._lost_without[name]
         if name.startswith(f"{self._topics.base}/"):
@@ -119,7 +119,7 @@ class BrokerWatch:
         return "descriptions are not sent again when Home Assistant starts"
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Take back what was told for long enough."""
+        """Clear alerts that were published for long enough."""
         if self._clear_s is not None and now.mono_s >= self._clear_s:
             self._clear_s = None
             yield from self._alerts.clear(UNREACHABLE)

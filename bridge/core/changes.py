@@ -137,14 +137,14 @@ class AlertRaised:
 
 @dataclass(frozen=True, slots=True)
 class AlertCleared:
-    """What an alert told of is over."""
+    """The condition of an alert is over."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeOnline:
-    """The gateway is connected to the broker; that it is not any more, its will says."""
+    """The gateway is connected to the broker; the will publishes the opposite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ class HealthChanged:
 
 @dataclass(frozen=True, slots=True)
 class RunningSession:
-    """A session that runs, as far as it is known; what only its start tells is None without one.
+    """The running session as far as known; fields known only from its start are None without one.
 
     Attributes:
         session_id: The charger's own counter.

@@ -1,4 +1,4 @@
-"""What time it is by somebody whose clock is kept: the vendor's servers.
+"""The time as reported by the vendor's servers.
 
 A machine's clock may be an hour off and still be called synchronized: by a person who set it, a
 virtual machine that was restored, a battery that ran down. The ``Date`` of the vendor's answers
@@ -14,13 +14,13 @@ TOLERANCE_S = 5 * 60.0
 
 
 class ServerClock:
-    """The last time that was told, carried on by a clock of ours that nobody sets."""
+    """The last reported server time, continued by a monotonic clock."""
 
     def __init__(self) -> None:
         self._began_s: float | None = None
 
     def update(self, wall: datetime, steady_s: float) -> None:
-        """Take what time it is.
+        """Record a reported time.
 
         Args:
             wall: Aware, by the other clock.
@@ -30,7 +30,7 @@ class ServerClock:
         self._began_s = wall.timestamp() - steady_s
 
     def now(self, steady_s: float) -> datetime | None:
-        """Return what time it is by the other clock; None before anything was told.
+        """Return the server time; None before any was reported.
 
         Args:
             steady_s: This moment on the clock nobody sets.
@@ -40,7 +40,7 @@ class ServerClock:
         )
 
     def ahead_s(self, wall_s: float, steady_s: float) -> float:
-        """Return by how much our wall clock is ahead; 0 before anything was told.
+        """Return by how much the wall clock is ahead; 0 before any time was reported.
 
         Args:
             wall_s: Our wall clock, in seconds since 1970.
@@ -49,5 +49,5 @@ class ServerClock:
         return 0.0 if self._began_s is None else wall_s - steady_s - self._began_s
 
     def disagrees(self, wall_s: float, steady_s: float) -> bool:
-        """Say whether our wall clock is too far from what was told."""
+        """Return whether the wall clock differs too much from the server time."""
         return abs(self.ahead_s(wall_s, steady_s)) > TOLERANCE_S

@@ -88,7 +88,7 @@ class Core:
     def __init__(
         self, settings: Settings, *, version: str, salt: bytes, guests: Sequence[Guest] = ()
     ) -> None:
-        """Make the components and the router.
+        """Create the components and the router.
 
         Args:
             settings: The configuration.

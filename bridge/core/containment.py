@@ -110,7 +110,7 @@ class Containment:
             return None
 
     def failed(self, name: str, error: Exception, doing: str = "") -> None:
-        """Keep an error for the next :meth:`tell`."""
+        """Record an error for the next :meth:`tell`."""
         failing = self.failing.setdefault(name, _Failing())
         failing.kind, failing.error = type(error).__name__, error
         failing.doing = doing or self.doing
@@ -141,7 +141,7 @@ class Containment:
         return self.asked_s + FIRST_PAUSE_S
 
     def renew(self, slot: Slot) -> bool:
-        """Ask a component for its deadline; return False where it fails."""
+        """Read a component's deadline; return False if that fails."""
         try:
             at = slot.wants_s()
         except Exception as error:  # noqa: BLE001 - the border of a component

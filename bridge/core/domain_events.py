@@ -1,4 +1,4 @@
-"""Domain events: what the components of the core tell each other, a closed vocabulary.
+"""Domain events: exchanged between the components of the core.
 
 A component yields a domain event like an effect. The router gives it to the components that are
 interested, at once and in their order, before it takes the next thing that the component yields.
@@ -73,7 +73,7 @@ class QueryReceived:
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """A command or a query for a charger, ours or not."""
+    """A command or a query for a charger, served by this gateway or not."""
 
     message: MqttMessage
     target: SetTopic | GetTopic
@@ -96,7 +96,7 @@ class ForgetReceived:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReceived:
-    """A message on the heartbeat topic, ours or another bridge's."""
+    """A message on the heartbeat topic, from this or another bridge."""
 
     message: MqttMessage
 
@@ -160,7 +160,7 @@ class BrokerAbsenceKnown:
 
 @dataclass(frozen=True, slots=True)
 class RetainFlagKnown:
-    """Whether a live command that was published with the retain flag can be told from others."""
+    """Whether the retain flag of a live command can be seen."""
 
     is_told: bool
 

@@ -118,7 +118,7 @@ class SettleReports:
 
 @dataclass(frozen=True, slots=True)
 class KeepReports:
-    """Nobody ever asked for these: they are kept, and not owed.
+    """Keep reports without making them pending: there is no consumer yet.
 
     Attributes:
         reports: Key and revision of each. A newer revision stays owed.

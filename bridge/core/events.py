@@ -24,7 +24,7 @@ from bridge.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """The hub delivers: it told a value, took a subscription, or there is none to take."""
+    """The hub delivers: a value arrived, or a subscription was accepted, or there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ObservationsReceived:
 
 @dataclass(frozen=True, slots=True)
 class ChargerResponse:
-    """A charger answered a command, ours or somebody else's.
+    """A charger responded to a command, own or foreign.
 
     Attributes:
         charger_id: ``serialNumber`` of the frame; not yet checked.
@@ -149,7 +149,7 @@ class CloudFailed:
 
 @dataclass(frozen=True, slots=True)
 class MqttConnected:
-    """The broker took us and granted our subscriptions.
+    """The broker accepted the connection and granted the subscriptions.
 
     Attributes:
         session_present: False when the broker knows nothing of us: everything retained goes out
@@ -197,7 +197,7 @@ class MqttUnreachable:
 
 @dataclass(frozen=True, slots=True)
 class MqttSubscribed:
-    """The broker answered our subscriptions; told when it refuses some, and when that changes.
+    """The broker's response to the subscriptions; emitted for refusals and their changes.
 
     Attributes:
         refused: The filters it does not grant; empty when it grants all of them by now.
@@ -208,7 +208,7 @@ class MqttSubscribed:
 
 @dataclass(frozen=True, slots=True)
 class MqttMessage:
-    """Somebody published to a topic of ours.
+    """A message arrived on a subscribed topic.
 
     Attributes:
         topic: As received.
@@ -474,7 +474,7 @@ class ReconfigurationFailed:
 
 @dataclass(frozen=True, slots=True)
 class ComponentFailed:
-    """An error of our own was contained: outside the core, or by a component itself.
+    """An internal error was contained: outside the core, or by a component itself.
 
     Attributes:
         name: Of what failed, for ``bridge/alert/internal_error``.

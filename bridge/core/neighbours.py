@@ -1,4 +1,4 @@
-"""Other bridges that get in our way: on the same base topic, or with our client id at the broker.
+"""Detects other bridges on the same base topic or with the same client id.
 
 Rules:
 
@@ -67,7 +67,7 @@ ADVICE = "give each bridge an mqtt.client_id and an mqtt.base_topic of its own, 
 
 
 class _Card(msgspec.Struct, gc=False):
-    """What a bridge says of itself in its heartbeat and in ``bridge/info``."""
+    """What a bridge publishes in its heartbeat and in ``bridge/info``."""
 
     client_id: str = ""
     instance: str = ""
@@ -133,7 +133,7 @@ class Neighbours:
         self._lost_s = -math.inf
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what other bridges say, what became of the connection, and the time."""
+        """Handle messages of other bridges, changes of the connection, and ticks."""
         match event:
             case HeartbeatReceived(message):
                 return self._heard(message, now)
@@ -156,24 +156,24 @@ class Neighbours:
         return NOTHING
 
     def started(self, started_at: str) -> None:
-        """Take when this process came up: it tells it from a copy of itself."""
+        """Set the start time of this process, which distinguishes it from a copy."""
         self._rank = (self._rank[0], started_at)
 
     def serve(self, charger_ids: tuple[str, ...], now: Timestamp) -> Iterator[Effect]:
-        """Take which chargers are served here."""
+        """Set the chargers that are served here."""
         self._ours = frozenset(charger_ids)
         yield from self._tell(now)
 
     # -- the connection ----------------------------------------------------------------------
 
     def connected(self, now: Timestamp) -> None:
-        """Note that the broker took us."""
+        """Record that the broker accepted the connection."""
         self._connected_s = now.mono_s
         self._was_online = False
         self._kept.clear()
 
     def disconnected(self, event: MqttDisconnected, now: Timestamp) -> Iterator[Effect]:
-        """Note how a connection ended."""
+        """Record how a connection ended."""
         if event.code == TAKEN_OVER:
             self._taken_over += 1
             self._lost_s = now.mono_s
@@ -187,13 +187,13 @@ class Neighbours:
     # -- what others say ---------------------------------------------------------------------
 
     def _heard(self, event: MqttMessage, now: Timestamp) -> Iterator[Output]:
-        """Take a heartbeat; a bridge that is new does not know of us and our chargers."""
+        """Handle a heartbeat; a new bridge does not know this one and its chargers yet."""
         if self.is_new(event):
             yield BridgeInfoWanted()
         yield from self.heartbeat(event, now)
 
     def heartbeat(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a heartbeat, ours or not."""
+        """Handle a heartbeat, own or foreign."""
         other = self._find(event.payload)
         if other is None:
             return
@@ -202,12 +202,12 @@ class Neighbours:
         yield from self._tell(now)
 
     def is_new(self, event: MqttMessage) -> bool:
-        """Say whether a heartbeat is the first one of another bridge, which does not know us."""
+        """Return whether a heartbeat is the first one of another bridge."""
         other = self._find(event.payload)
         return other is not None and other.beats == 0
 
     def info(self, event: MqttMessage, now: Timestamp, *, is_kept: bool) -> Iterator[Effect]:
-        """Take what a bridge says of itself.
+        """Handle the info message of a bridge.
 
         Args:
             event: As it arrived.
@@ -226,7 +226,7 @@ class Neighbours:
         yield from self._tell(now)
 
     def state(self, payload: bytes, now: Timestamp, *, is_kept: bool) -> Iterator[Effect]:
-        """Take what ``bridge/state`` says, or said before we came."""
+        """Handle a message on ``bridge/state``, live or retained."""
         if is_kept:
             self._was_online = payload == b"online"
         elif payload == b"offline":
@@ -235,7 +235,7 @@ class Neighbours:
             yield from self._tell(now)
 
     def availability(self, charger_id: str, payload: bytes) -> None:
-        """Take the availability of a charger that we never served."""
+        """Handle the availability of a charger that was never served here."""
         self._kept.pop(charger_id, None)
         if payload and len(self._kept) < MAX_KEPT:
             self._kept[charger_id] = payload
@@ -243,7 +243,7 @@ class Neighbours:
     # -- what other components ask ------------------------------------------------------------
 
     def is_left(self, charger_id: str, now: Timestamp) -> bool:
-        """Say whether what is asked of a charger is another bridge's to answer."""
+        """Return whether commands for a charger are left to another bridge."""
         if charger_id in self._ours:
             return self.acts_for(charger_id, now)
         # Before we know our own chargers one that is kept may be ours.
@@ -251,17 +251,17 @@ class Neighbours:
         return not may_be_ours and self.keeps(charger_id, now)
 
     def keeps(self, charger_id: str, now: Timestamp) -> bool:
-        """Say whether a charger that is not served here is another bridge's."""
+        """Return whether a charger that is not served here belongs to another bridge."""
         payload = self._kept.get(charger_id)
         is_its = payload == b"online" or (payload is not None and self.is_there(now))
         return is_its or self.serves(charger_id, now)
 
     def serves(self, charger_id: str, now: Timestamp) -> bool:
-        """Say whether another bridge tells that it serves a charger."""
+        """Return whether another bridge reports that it serves a charger."""
         return any(charger_id in other.chargers for other in self._alive(now))
 
     def is_there(self, now: Timestamp) -> bool:
-        """Say whether another bridge works on this base topic."""
+        """Return whether another bridge is active on this base topic."""
         return any(self._alive(now))
 
     def shared(self, now: Timestamp) -> frozenset[str]:
@@ -269,7 +269,7 @@ class Neighbours:
         return self._ours & frozenset[str]().union(*(o.chargers for o in self._alive(now)))
 
     def acts_for(self, charger_id: str, now: Timestamp) -> bool:
-        """Say whether commands for one of our chargers are carried out by another bridge."""
+        """Return whether another bridge executes the commands for a charger served here."""
         return any(
             charger_id in other.chargers and self._goes_first(other) for other in self._alive(now)
         )
@@ -290,7 +290,7 @@ class Neighbours:
         return min(ends, default=None)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Forget who is gone."""
+        """Drop bridges that are gone."""
         deadline_s = self.deadline_s()
         if deadline_s is None or now.mono_s < deadline_s:
             return
@@ -305,7 +305,7 @@ class Neighbours:
     # -- inside -------------------------------------------------------------------------------
 
     def _find(self, payload: bytes) -> _Other | None:
-        """Return the bridge that says something, or None when it is this one or nobody."""
+        """Return the bridge that sent a message, or None for this one or an unknown one."""
         card = _card(payload)
         rank = (one_line(card.instance)[:64], one_line(card.started_at)[:64])
         name = one_line(card.client_id)[:64]

@@ -10,7 +10,7 @@ class TokenBucket:
     """So much at once, and so much a second after."""
 
     def __init__(self, capacity: float, per_s: float, mono_s: float = 0.0) -> None:
-        """Begin full.
+        """Start with the full capacity.
 
         Args:
             capacity: How much may be used at once.
@@ -22,7 +22,7 @@ class TokenBucket:
         self._at_s = mono_s
 
     def set_rate(self, capacity: float, per_s: float) -> None:
-        """Use another capacity and rate from now on."""
+        """Set another capacity and rate."""
         self._capacity, self._per_s = capacity, per_s
 
     def available(self, mono_s: float) -> float:

@@ -25,7 +25,7 @@ class IncomingCommand:
 
 @dataclass(frozen=True, slots=True)
 class IncomingQuery:
-    """Something is to be told of a charger; attributes as in :class:`IncomingCommand`."""
+    """A query for a charger; attributes as in :class:`IncomingCommand`."""
 
     charger_id: str
     query: str

@@ -1,4 +1,4 @@
-"""Correct what the broker holds on our own topics from an earlier run or another client.
+"""Corrects retained messages of an earlier run or another client on this bridge's topics.
 
 Rules:
 
@@ -63,7 +63,7 @@ class Others:
 
 
 class RetainedEchoes:
-    """Correct retained messages on our own topics.
+    """Corrects retained messages on the topics of this bridge.
 
     Args:
         topics: The tree.

@@ -117,7 +117,7 @@ class Router:
         return self._contained.deadline_s(self._timed)
 
     def _deliver(self, event: Input, now: Timestamp, effects: list[Effect]) -> None:
-        """Give an event to the components it concerns, and add their effects to ``effects``."""
+        """Deliver an event to the components concerned, and add their effects to ``effects``."""
         if type(event) is ComponentFailed:
             self._contained.failed(event.name, event.error, event.doing)
         owner = event.owner if isinstance(event, RESULTS) else ""
@@ -125,7 +125,7 @@ class Router:
             self._give(slot, event, now, effects)
 
     def _give(self, slot: Slot, event: Input, now: Timestamp, effects: list[Effect]) -> None:
-        """Give an event to a component; an error ends what it does with this one."""
+        """Deliver an event to a component; an error ends its processing of this event only."""
         try:
             outputs = slot.handle(event, now)
         except Exception as error:  # noqa: BLE001 - the border of a component

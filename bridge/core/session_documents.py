@@ -14,12 +14,12 @@ Field = bool | float | str | datetime | tuple[str, ...] | None
 
 
 def auth_reason_name(auth_reason: int | None) -> str | None:
-    """Name why a session was authorized; None when it is not known."""
+    """Return why a session was authorized; None when it is unknown."""
     return None if auth_reason is None else enumerations.auth_reason_name(auth_reason)
 
 
 def is_offline(auth_reason: int | None) -> bool | None:
-    """Say whether a session was authorized without the cloud; None when that is not known."""
+    """Return whether a session was authorized without the cloud; None when it is unknown."""
     return None if auth_reason is None else auth_reason in OFFLINE_REASONS
 
 
@@ -48,7 +48,7 @@ def report_fields(report: SessionReport) -> tuple[tuple[str, Field], ...]:
 
 
 def last_fields(report: SessionReport, name: ReportId = UNNAMED) -> tuple[tuple[str, Field], ...]:
-    """Return what is told of the last session: as the report, without the tag and our own time.
+    """Return the fields of the last session: the report without the tag and the time of arrival.
 
     Args:
         report: The session.
@@ -65,7 +65,7 @@ def last_fields(report: SessionReport, name: ReportId = UNNAMED) -> tuple[tuple[
 
 
 def stored_fields(stored: StoredReport) -> tuple[tuple[str, Field], ...]:
-    """Return what is told of a row whose tag is cleared for it."""
+    """Return the fields of a row whose tag may be published."""
     report = stored.report
     return (
         ("key", stored.key),

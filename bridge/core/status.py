@@ -102,7 +102,7 @@ class CloudStatus:
 
     @property
     def state(self) -> str:
-        """The payload of ``bridge/cloud``."""
+        """Return the payload of ``bridge/cloud``."""
         trouble = TROUBLES.get(self.rest)
         if trouble is not None and trouble.word and not (self.rest == HALF and self.stream_up):
             return trouble.word
@@ -113,7 +113,7 @@ class CloudStatus:
 
 @dataclass(slots=True)
 class Status:
-    """What the bridge tells of itself.
+    """The status of the bridge as published.
 
     Attributes:
         version: Of the program.
@@ -150,11 +150,11 @@ class Status:
     _health_due_s: float | None = None
 
     def started(self, now: Timestamp) -> None:
-        """Remember when the process came up."""
+        """Record the start of the process."""
         self._began_at, self.started_at = now.wall, iso_utc(now.wall)
 
     def rest_changed(self, link: CloudStatusChanged, now: Timestamp) -> Iterator[Effect]:
-        """Take a new state of the REST side."""
+        """Handle a new state of the REST interface."""
         self.cloud.rest = link.state
         trouble = TROUBLES.get(link.state)
         for kind in sorted({each.kind for each in TROUBLES.values()}):
@@ -165,7 +165,7 @@ class Status:
         yield from self.refresh(now)
 
     def value_connection_changed(self, *, is_open: bool) -> Iterator[Effect]:
-        """Take note of a connection for values that came or went."""
+        """Handle the opening or closing of the value connection."""
         if is_open != self.has_value_connection:
             self.has_value_connection = is_open
             yield self.info()
@@ -184,13 +184,13 @@ class Status:
             yield self._health(now)
 
     def is_due(self, now: Timestamp) -> bool:
-        """Say whether :meth:`refresh` has something to publish."""
+        """Return whether :meth:`refresh` has something to publish."""
         word = self.cloud.state
         is_time = self._health_due_s is None or now.mono_s >= self._health_due_s
         return is_time or word != self._word or self._judged(word) != self._verdict
 
     def deadline_s(self) -> float | None:
-        """When the health is to be published next."""
+        """Return when the health message is published next."""
         return self._health_due_s
 
     def publications(self, now: Timestamp) -> Iterator[Change]:

@@ -1,4 +1,4 @@
-"""What the store says of itself."""
+"""The state of the store as reported by it."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class StoreUsage:
 
 @dataclass(frozen=True, slots=True)
 class StoreSpace:
-    """How much room a store takes and has, seen from outside.
+    """Size and free space of a store.
 
     Attributes:
         used_bytes: Its size.

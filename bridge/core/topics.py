@@ -20,13 +20,13 @@ _LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
 
 
 def is_topic_level(text: str) -> bool:
-    """Say whether a text may stand as one level of a topic we publish to."""
+    """Return whether a text can be one level of a published topic."""
     return _LEVEL.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class SetTopic:
-    """``<base>/<id>/set/<command>``: somebody wants something done."""
+    """``<base>/<id>/set/<command>``: a command."""
 
     charger_id: str
     command: str
@@ -34,7 +34,7 @@ class SetTopic:
 
 @dataclass(frozen=True, slots=True)
 class GetTopic:
-    """``<base>/<id>/get/<query>``: somebody wants to know something."""
+    """``<base>/<id>/get/<query>``: a query."""
 
     charger_id: str
     query: str
@@ -57,7 +57,7 @@ class ForgetTopic:
 
 @dataclass(frozen=True, slots=True)
 class AvailabilityTopic:
-    """``<base>/<id>/availability``: what the broker keeps of us, or of an earlier us."""
+    """``<base>/<id>/availability``: the retained availability, of this or an earlier process."""
 
     charger_id: str
 
@@ -87,12 +87,12 @@ class PersonalTopic:
 
 @dataclass(frozen=True, slots=True)
 class BridgeInfoTopic:
-    """``<base>/bridge/info``: what a bridge says of itself, we or another one."""
+    """``<base>/bridge/info``: the info message of this or another bridge."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatTopic:
-    """``<base>/bridge/heartbeat``: what we said ourselves, if the broker works."""
+    """``<base>/bridge/heartbeat``: the heartbeat of this or another bridge."""
 
 
 # What the broker keeps of us, or of another bridge.
@@ -148,7 +148,7 @@ class Topics:
 
     @property
     def bridge_heartbeat(self) -> str:
-        """Not retained: goes round, see :mod:`bridge.core.delivery.broker_heartbeat`."""
+        """Return the heartbeat topic; see :mod:`bridge.core.delivery.broker_heartbeat`."""
         return f"{self.base}/bridge/heartbeat"
 
     def alert(self, kind: str) -> str:
@@ -164,23 +164,23 @@ class Topics:
         return f"{self.base}/{charger_id}/availability"
 
     def observation(self, charger_id: str, name: str) -> str:
-        """The JSON document of one observation."""
+        """Return the topic of the JSON document of one observation."""
         return f"{self.base}/{charger_id}/observation/{name}"
 
     def state(self, charger_id: str, name: str) -> str:
-        """The bare value of one observation, or a derived value."""
+        """Return the topic of the bare value of one observation, or of a derived value."""
         return f"{self.base}/{charger_id}/state/{name}"
 
     def event(self, charger_id: str, kind: str) -> str:
-        """Not retained: something happened."""
+        """Return the topic of an event; not retained."""
         return f"{self.base}/{charger_id}/event/{kind}"
 
     def session(self, charger_id: str, which: str) -> str:
-        """One of :data:`SESSIONS`: ``current`` and ``last`` are retained, ``report`` is not."""
+        """Return a topic of :data:`SESSIONS`; ``current`` and ``last`` are retained."""
         return f"{self.base}/{charger_id}/session/{which}"
 
     def result(self, charger_id: str, command: str) -> str:
-        """Not retained: the answer to a command or a query."""
+        """Return the topic of a command's or query's result; not retained."""
         return f"{self.base}/{charger_id}/result/{command}"
 
     @property
@@ -211,26 +211,26 @@ class Topics:
     # -- what it listens to ---------------------------------------------------------------
 
     def command(self, charger_id: str, name: str) -> str:
-        """Where somebody says what is to be done."""
+        """Return the topic of a command."""
         return f"{self.base}/{charger_id}/set/{name}"
 
     def query(self, charger_id: str, name: str) -> str:
-        """Where somebody asks."""
+        """Return the topic of a query."""
         return f"{self.base}/{charger_id}/get/{name}"
 
     @property
     def session_ack(self) -> str:
-        """Where a consumer says that it has a report."""
+        """Return the topic on which consumers acknowledge reports."""
         return f"{self.base}/bridge/session/ack"
 
     @property
     def session_replay(self) -> str:
-        """Where a consumer asks for stored reports again."""
+        """Return the topic on which consumers request stored reports again."""
         return f"{self.base}/bridge/session/replay"
 
     @property
     def forget(self) -> str:
-        """Where somebody says which charger, that left, the broker is to forget."""
+        """Return the topic on which a removed charger's topics are cleared at once."""
         return f"{self.base}/bridge/forget"
 
     @property
@@ -286,7 +286,7 @@ class Topics:
                 return None
 
     def may_reply_to(self, topic: str) -> bool:
-        """Say whether a caller's Response Topic may be published to.
+        """Return whether a caller's Response Topic may be published to.
 
         We publish with our own rights, so a caller may only name topics set aside for answers.
         """
@@ -299,7 +299,7 @@ class Topics:
 
 @dataclass(frozen=True, slots=True)
 class HomeAssistantTopics:
-    """Where Home Assistant looks for descriptions, and says that it came up.
+    """Topics of Home Assistant: the discovery prefix and the birth message.
 
     Attributes:
         prefix: First level or levels, without a slash at either end.

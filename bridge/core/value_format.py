@@ -37,14 +37,14 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 def format_scalar(value: Value | None) -> bytes:
-    """Spell a value as the bare payload of a topic: ``7``, ``6.053``, ``true``, ``null``, text."""
+    """Format a value as the bare payload of a topic: ``7``, ``6.053``, ``true``, ``null``, text."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     return number(value)
 
 
 def format_json(value: Value | None) -> bytes:
-    """Spell a value as it stands in a JSON document."""
+    """Format a value for a JSON document."""
     if not isinstance(value, str):
         return number(value)
     try:
@@ -68,7 +68,7 @@ def json_document(value: object) -> bytes:
 
 
 def number(value: bool | float | None) -> bytes:
-    """Spell everything that looks the same bare and in JSON: numbers, booleans and null."""
+    """Format what is equal bare and in JSON: numbers, booleans and null."""
     if value is None:
         return b"null"
     if value is True:
@@ -85,7 +85,7 @@ def number(value: bool | float | None) -> bytes:
 # All values of a frame share when it came.
 @lru_cache(maxsize=256)
 def iso_utc(at: datetime) -> str:
-    """Spell a moment, e.g. ``2026-11-22T12:00:00Z``, with milli- or microseconds if it has any."""
+    """Format a time, e.g. ``2026-11-22T12:00:00Z``, with milli- or microseconds if it has any."""
     if at.tzinfo is not UTC:
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     fraction = at.microsecond
@@ -128,7 +128,7 @@ def read_stamp(text: str) -> tuple[datetime, str]:
 
 
 def pseudonymize(text: str, salt: bytes) -> str:
-    """Stand in for personal data: equal for equal texts of one installation, else meaningless.
+    """Return a pseudonym: equal for equal texts of one installation, else meaningless.
 
     Args:
         text: An RFID tag, a network name.

@@ -16,7 +16,7 @@ NO_ANSWER_YET = "sent"
 
 @dataclass(slots=True)
 class ChargerRow:
-    """One charger as its topics tell it; None where nothing was said yet.
+    """One charger as known from its topics; None for unknown values.
 
     Attributes:
         availability: ``online`` or ``offline``.
@@ -40,7 +40,7 @@ class ChargerRow:
 
     @property
     def is_controllable(self) -> bool:
-        """Whether a command changes something that is seen."""
+        """Return whether a command has a visible effect."""
         return self.availability == "online" and self.state.get("op_mode") in CONTROLLABLE
 
 
@@ -85,7 +85,7 @@ class Board:
     _offered: str = ""
 
     def take(self, topic: str, payload: bytes) -> str | None:
-        """Take one message; return a line worth printing, or None."""
+        """Handle one message; return a line to print, or None."""
         text = payload.decode("utf-8", "replace")
         self.messages += 1
         levels = topic.removeprefix(f"{self.base}/").split("/")
@@ -124,7 +124,7 @@ class Board:
         return self.chargers.setdefault(charger_id, ChargerRow())
 
     def _answered(self, charger_id: str, name: str, text: str) -> None:
-        """Put an answer beside the oldest command that waits for it."""
+        """Assign a result to the oldest command that waits for it."""
         answer = _document(text)
         waiting = (
             row

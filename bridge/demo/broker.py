@@ -21,7 +21,7 @@ USUAL_PORT = 1883
 
 
 class DiscreetBroker(Broker):  # type: ignore[misc]  # amqtt has no types
-    """A broker that tells a client only what the client subscribed to.
+    """A broker that sends a client only the topics it subscribed to.
 
     amqtt 0.12.1 greets every client with what is retained under the subscriptions of *all*
     clients. The demo's own view subscribes to everything, so each would get a thousand messages.

@@ -153,7 +153,7 @@ def try_these(host: str, port: int, topic: str) -> tuple[str, ...]:
 
 @contextlib.asynccontextmanager
 async def _subscribed(host: str, port: int, topics: str, screen: Screen) -> AsyncIterator[None]:
-    """Show every message under a filter, received as any other client would."""
+    """Handle every message under a filter, received as any other client would."""
     loop = asyncio.get_running_loop()
     client = paho.Client(CallbackAPIVersion.VERSION2)
 

@@ -64,7 +64,7 @@ NEXT = "The demonstration has ended. For your own charger: charger-bridge setup"
 
 
 def strip(row: ChargerRow, frame: int) -> Text:
-    """Draw a charger's LED strip as it looks in this frame."""
+    """Render a charger's LED strip as it looks in this frame."""
     color = COLORS.get(row.get("led_color"))
     phases = PATTERNS.get(row.get("led_pattern"), (True,))
     if color is None or row.availability != "online":
@@ -224,7 +224,7 @@ def _status(board: Board, address: str, width: int) -> Text:
 def screen(
     board: Board, address: str, tries: Sequence[str], size: tuple[int, int], frame: int
 ) -> Group:
-    """Draw everything.
+    """Render the whole screen.
 
     Args:
         board: What is known.
@@ -309,13 +309,13 @@ class Screen:
                 print(NEXT)  # noqa: T201 - the one line that stays
 
     def take(self, topic: str, payload: bytes) -> None:
-        """Show one message."""
+        """Handle one message."""
         line = self._board.take(topic, payload)
         if line is not None and self._live is None:
             self._line(line)
 
     def draw(self) -> None:
-        """Draw the next frame; does nothing where the output is no screen."""
+        """Render the next frame; does nothing where the output is no screen."""
         if self._live is None:
             return
         self._frame += 1

@@ -278,7 +278,7 @@ _HEARTBEAT: Final = _object(
 
 
 def _of_a_charger(topics: Topics) -> Iterator[Message]:
-    """Describe what is told of a charger; what is retained is emptied when it left the account."""
+    """Yield the messages of a charger; retained ones are cleared when it left the account."""
     yield Message(
         "availability",
         topics.availability(CHARGER),
@@ -547,7 +547,7 @@ def _queries(topics: Topics) -> Iterator[Message]:
 
 
 def parameter(level: str) -> Schema:
-    """Describe one level of an address, for whoever fills it in.
+    """Return the schema of one level of an address.
 
     Args:
         level: Without its braces.

@@ -1,4 +1,4 @@
-"""Say whether the running gateway is alive: ``python -m bridge.monitoring.healthcheck``.
+"""Health check of the running gateway: ``python -m bridge.monitoring.healthcheck``.
 
 The gateway writes its monotonic clock into a file every 10 s, from the loop that does everything
 else. The file is young only while that loop turns and nothing in it is stuck, which a process table
@@ -22,7 +22,7 @@ OLDEST_S = 95.0
 
 
 def alive_path(environ: Mapping[str, str]) -> Path | None:
-    """Name the file in systemd's or the container's run-time folder; None where there is none.
+    """Return the path of the heartbeat file in the run-time directory; None where there is none.
 
     A run-time folder is in memory. Elsewhere a beat would wear out an SD card for nobody.
     """
@@ -43,7 +43,7 @@ def beat(path: Path, mono_s: float) -> bool:
 
 
 def verdict(path: Path, clock: Clock) -> str | None:
-    """Say what is wrong, or None when the last beat is young enough."""
+    """Return what is wrong, or None when the last heartbeat is recent enough."""
     try:
         age_s = clock.now().mono_s - float(read_plain(path, MAX_BEAT_BYTES))
     except OSError as error:

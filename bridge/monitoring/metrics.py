@@ -109,7 +109,7 @@ class Histogram:
         self.sum_s = 0.0
 
     def add(self, seconds: float) -> None:
-        """Take one duration."""
+        """Record one duration."""
         place = next((i for i, bound in enumerate(LATENCY_S) if seconds <= bound), len(LATENCY_S))
         self.counts[place] += 1
         self.sum_s += seconds
@@ -154,7 +154,7 @@ class Metrics:
         self.health: HealthChanged | None = None
 
     def event(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
-        """Take one event."""
+        """Count one event."""
         if self.model is not None:
             self.model.event(event)
         match event:
@@ -200,7 +200,7 @@ class Metrics:
                 pass
 
     def effect(self, effect: Action) -> None:
-        """Take one effect."""
+        """Count one effect."""
         match effect:
             case SendRequest(_, request):
                 self._count("cloud_requests", request.endpoint.value)
@@ -210,7 +210,7 @@ class Metrics:
                 pass
 
     def change(self, change: Change) -> None:
-        """Take one change."""
+        """Count one change."""
         if self.model is not None:
             self.model.change(change)
         match change:
@@ -229,7 +229,7 @@ class Metrics:
                 pass
 
     def published(self, message: Publish) -> None:
-        """Take one message for the broker."""
+        """Count one message for the broker."""
         if message.telemetry:  # nearly all
             self.counts[VALUES_PUBLISHED] += 1
             return

@@ -112,7 +112,7 @@ class StatusModel:
         self.revision = 0
 
     def event(self, event: Event) -> None:
-        """Take one event."""
+        """Apply one event."""
         match event:
             case MqttConnected():
                 self._say("broker", "connected")
@@ -128,7 +128,7 @@ class StatusModel:
                 pass
 
     def change(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case per change
-        """Take one change."""
+        """Apply one change."""
         match change:
             case ValuesChanged(values):
                 for value in values:
@@ -205,7 +205,7 @@ class StatusModel:
             self._bridge_revision = self._next()
 
     def _serve(self, serials: tuple[str, ...]) -> None:
-        """Keep the chargers that are served, and no other."""
+        """Add and remove chargers so that exactly these are shown."""
         for serial in serials:
             self._of(serial)
         for gone in self._chargers.keys() - set(serials):
@@ -232,7 +232,7 @@ class StatusModel:
             card.sessions[which], card.revision = facts, self._next()
 
     def _answer(self, charger_id: str, result: CommandResult) -> None:
-        """Put a result in front; the later word on a command takes the earlier one's place."""
+        """Insert a result at the front; it replaces an earlier one of the same command."""
         card = self._chargers.get(charger_id)
         if card is None:
             return

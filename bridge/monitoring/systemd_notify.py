@@ -1,4 +1,4 @@
-"""Telling the service manager how we are: systemd's notification socket, and nothing else.
+"""Notifications to systemd through its notification socket.
 
 The protocol is a datagram of ``NAME=value`` lines to the socket that ``NOTIFY_SOCKET`` names. Where
 there is none (a container, a terminal) every call does nothing. Source: sd_notify(3).
@@ -15,18 +15,18 @@ FEEDS_PER_PERIOD: Final = 2
 
 
 class SystemdNotifier:
-    """Whoever started us, as far as the environment tells."""
+    """The service manager, if the environment names one."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._environ = environ
 
     def ready(self) -> bool:
-        """Say that the configuration is read and the loop turns."""
+        """Report that the configuration is read and the loop is running."""
         return self._tell("READY=1")
 
     def reloading(self, mono_s: float) -> bool:
-        """Say that the configuration is read again; :meth:`ready` follows when that is over.
+        """Report that the configuration is being read again; :meth:`ready` follows.
 
         Args:
             mono_s: Now, on the machine's monotonic clock, as systemd 253 and newer want it.
@@ -34,16 +34,16 @@ class SystemdNotifier:
         return self._tell(f"RELOADING=1\nMONOTONIC_USEC={round(mono_s * MICROSECONDS)}")
 
     def stopping(self) -> bool:
-        """Say that we end because we were asked to."""
+        """Report that the process is stopping as requested."""
         return self._tell("STOPPING=1")
 
     def alive(self) -> bool:
-        """Feed the service manager's own watchdog."""
+        """Send the heartbeat for systemd's watchdog."""
         return self._tell("WATCHDOG=1")
 
     @property
     def feed_every_s(self) -> float | None:
-        """How often :meth:`alive` is wanted, or None when nobody waits for it."""
+        """Return the interval for :meth:`alive`, or None without a watchdog."""
         text = self._environ.get("WATCHDOG_USEC", "")
         meant = self._environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
         if not meant or not (text.isascii() and text.isdecimal()) or not int(text):
@@ -51,7 +51,7 @@ class SystemdNotifier:
         return int(text) / MICROSECONDS / FEEDS_PER_PERIOD
 
     def _tell(self, line: str) -> bool:
-        """Send one line; return False when there is nobody, and never raise or wait."""
+        """Send one line; return False without a service manager, and never raise or block."""
         if self._address[:1] not in ("/", "@"):
             return False
         # An @ stands for the NUL byte of a name that is in no file system.

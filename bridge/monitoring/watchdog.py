@@ -48,13 +48,13 @@ class LivenessRegistry:
         self._due_s.pop(name, None)
 
     def overdue(self) -> tuple[str, ...]:
-        """Name what should have been heard of by now."""
+        """Return the names of overdue signs of life."""
         now_s = self._clock.now().mono_s
         return tuple(sorted(name for name, due_s in self._due_s.items() if due_s < now_s))
 
 
 class Watchdog:
-    """Ends the process when nobody calls :meth:`beat` any more.
+    """Ends the process when :meth:`beat` is no longer called.
 
     Args:
         notifier: Fed while all is well.
@@ -84,22 +84,22 @@ class Watchdog:
         self._done = threading.Event()
 
     def beat(self) -> None:
-        """Say that all is well; the first time also that the service is ready."""
+        """Record a heartbeat; the first one also reports that the service is ready."""
         if not self._beats:
             self._notifier.ready()
         self._beats += 1
 
     def start(self) -> None:
-        """Look after the thread that calls this."""
+        """Start watching the calling thread."""
         self._watched = threading.get_ident()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._done.set()
 
     def look(self) -> bool:
-        """Look once; return False when it is time to end."""
+        """Check once; return False when the process must end."""
         beats = self._beats
         if beats != self._seen:
             self._seen, self._missed = beats, 0
@@ -126,7 +126,7 @@ class Watchdog:
 
 
 def where(thread_id: int) -> str:
-    """Say where a thread is: its innermost lines, without the values they work on."""
+    """Return the innermost stack lines of a thread, without values."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - documented, and the only way
     if frame is None:
         return "the thread has ended"

@@ -84,12 +84,12 @@ class Accounts:
         return self._pair(grant.login, now)
 
     def knows(self, token: str, now: datetime) -> bool:
-        """Say whether an access token is good now."""
+        """Return whether an access token is valid now."""
         grant = self._access.get(token)
         return grant is not None and grant.expires_at > now
 
     def admits(self, authorization: str | None, now: datetime) -> bool:
-        """Say whether an Authorization header is good now."""
+        """Return whether an Authorization header is valid now."""
         if authorization is None or not authorization.startswith(BEARER):
             return False
         return self.knows(authorization[len(BEARER) :], now)

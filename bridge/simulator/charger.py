@@ -1,4 +1,4 @@
-"""One simulated charger: a car, an authorization, a session, and what it says about them.
+"""One simulated charger: car, authorization, session, and the observations about them.
 
 Rules:
 
@@ -96,12 +96,12 @@ class Charger(Voice):
 
     @property
     def reachable(self) -> bool:
-        """The cloud hears it."""
+        """Whether the charger is connected to the cloud."""
         return self.online and self._rebooting_until_s is None
 
     @property
     def authorization_required(self) -> bool:
-        """The cloud's switch (42) or the local one (15)."""
+        """Return whether the cloud's switch (42) or the local one (15) is on."""
         return self.flag(42) or self.flag(15)
 
     @property
@@ -121,7 +121,7 @@ class Charger(Voice):
 
     @property
     def phases(self) -> int:
-        """How many phases the car draws from."""
+        """Return how many phases the car draws from."""
         wanted = self.car.phases if self.car is not None else 3
         return 1 if self.number(38) == SINGLE_PHASE else wanted
 
@@ -173,7 +173,7 @@ class Charger(Voice):
         self.show()
 
     def unplug(self) -> None:
-        """Take the car away: the session ends and the authorization with it."""
+        """Unplug the car: the session ends and the authorization with it."""
         if self.car is None:
             return
         self.car = None
@@ -185,7 +185,7 @@ class Charger(Voice):
         self.show()
 
     def authorize(self, auth: str, reason: int) -> None:
-        """Let the waiting car charge; nothing happens when none waits."""
+        """Authorize the waiting car; does nothing when none waits."""
         if not self.waiting_for_authorization:
             return
         self.authorization = (auth, reason)
@@ -201,7 +201,7 @@ class Charger(Voice):
         self.show()
 
     def show_tag(self, tag: str) -> None:
-        """Hold an RFID tag to the charger: pairs it, or authorizes a waiting car.
+        """Read an RFID tag at the charger: pairs it, or authorizes a waiting car.
 
         A tag that the cloud does not know changes nothing but the light, for a moment.
         """
@@ -219,7 +219,7 @@ class Charger(Voice):
             self.show()
 
     def touch(self) -> None:
-        """Touch the button: smart mode toggles, unless a setting made the button dead."""
+        """Press the touch button: smart charging toggles, unless a setting disabled the button."""
         if self.touch_alive:
             self.put(102, not self.flag(102))
             self.show()
@@ -243,7 +243,7 @@ class Charger(Voice):
         self.show()
 
     def pair(self, timeout_s: float) -> None:
-        """Wait for an RFID tag to pair."""
+        """Enter the pairing mode for RFID tags."""
         self._pairing_until_s = self.world_s + timeout_s
         self.show()
 
@@ -258,7 +258,7 @@ class Charger(Voice):
         self.show()
 
     def fail(self, code: int) -> None:
-        """Have an error (0: be well again)."""
+        """Set an error code (0: no error)."""
         self.failed = code != 0
         self.put(119, code)
         self.show()
@@ -276,7 +276,7 @@ class Charger(Voice):
         self.cloud_put(251, "SERVER_INITIATED_DISCONNECT", since)
 
     def reconnect(self) -> None:
-        """Have the cloud again and report everything that is shown."""
+        """Reconnect to the cloud and report everything that is shown."""
         self.online = True
         self.offline_since = None
         self.cloud_put(250, True)
@@ -305,7 +305,7 @@ class Charger(Voice):
     # -- time ----------------------------------------------------------------------------------
 
     def advance(self, seconds: float, at: datetime) -> None:
-        """Live on for some world seconds, up to the moment ``at``."""
+        """Advance the charger by some simulated seconds, up to the time ``at``."""
         self.world_s += seconds
         self.at = at
         if not self.online:
@@ -354,7 +354,7 @@ class Charger(Voice):
     # -- what is shown -------------------------------------------------------------------------
 
     def show(self, *, everything: bool = False) -> None:
-        """Let sessions and shown state follow from the facts.
+        """Update sessions and shown state.
 
         Args:
             everything: Report them even where they did not change, as after an outage.
@@ -410,6 +410,6 @@ class Charger(Voice):
         self.put(124, self.meter_kwh)
 
     def report_session(self, finished: Session) -> None:
-        """Keep a finished session and report it (129)."""
+        """Store a finished session and report it (129)."""
         self.sessions.append(finished)
         self.put(129, finished_text(finished))

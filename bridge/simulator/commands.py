@@ -55,27 +55,27 @@ class Command:
 
 
 def is_number(value: object) -> bool:
-    """Say whether a JSON value is a number."""
+    """Return whether a JSON value is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_amps(value: object) -> bool:
-    """Say whether a JSON value is a current a charger may be told."""
+    """Return whether a JSON value is a valid current."""
     return is_number(value) and 0 <= amount(value) <= MAX_CURRENT_A
 
 
 def is_minutes(value: object) -> bool:
-    """Say whether a JSON value is a time to live; absent means for ever."""
+    """Return whether a JSON value is a time to live; absent means unlimited."""
     return value is None or (is_number(value) and amount(value) >= 0)
 
 
 def is_flag(value: object) -> bool:
-    """Say whether a JSON value is a boolean."""
+    """Return whether a JSON value is a boolean."""
     return isinstance(value, bool)
 
 
 def is_phase_mode(value: object) -> bool:
-    """Say whether a JSON value is a phase mode that may be written."""
+    """Return whether a JSON value is a phase mode that may be written."""
     return value in (1, 2, 3) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""An Equalizer: what the house draws, as its meter tells it every few seconds.
+"""Simulated Equalizer: reports the power of the house every few seconds.
 
 A product of its own: it has serials of its own (``QP…``) and observations of its own.
 
@@ -88,12 +88,12 @@ class Equalizer:
             self._measure(now, charging_kw)
 
     def allocate(self, amps: int, now: datetime) -> None:
-        """Take what may be given out."""
+        """Set the current that may be allocated."""
         self.max_allocated_a = amps
         self._available(now)
 
     def configure(self, surplus: dict[str, object], now: datetime) -> None:
-        """Take the configuration for charging on surplus energy."""
+        """Set the configuration for charging on surplus energy."""
         self.surplus = surplus
         self._put(SURPLUS, json.dumps(surplus, separators=(",", ":")), now)
 

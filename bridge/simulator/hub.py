@@ -30,7 +30,7 @@ Replay = Callable[[str], list[Update] | None]
 
 
 def product_update(update: Update) -> str:
-    """Word an observation as a hub record."""
+    """Format an observation as a hub record."""
     observation_id, reading = update.observation_id, update.reading
     return invocation(
         "ProductUpdate",
@@ -45,7 +45,7 @@ def product_update(update: Update) -> str:
 
 
 def command_response(response: Response) -> str:
-    """Word a charger's answer as a hub record."""
+    """Format a charger response as a hub record."""
     return invocation(
         "CommandResponse",
         {
@@ -62,7 +62,7 @@ def command_response(response: Response) -> str:
 
 
 def invocation(target: str, *arguments: object) -> str:
-    """Word an invocation as a hub record."""
+    """Format an invocation as a hub record."""
     return _record({"type": 1, "target": target, "arguments": list(arguments)})
 
 
@@ -102,13 +102,13 @@ class Connection:
         self.put("")
 
     def abort(self) -> None:
-        """Cut the line without a word."""
+        """Close the connection without a message."""
         if self.line is not None:
             self.line.abort()
 
 
 class Hub:
-    """Everybody who listens.
+    """The connected clients of the hub.
 
     Args:
         scenario: Pings, time-outs and frame sizes.
@@ -126,7 +126,7 @@ class Hub:
     # -- what others say -------------------------------------------------------------------
 
     def tell(self, happened: Iterable[Update | Response]) -> None:
-        """Pass on what happened to whoever is subscribed."""
+        """Send events to the subscribed clients."""
         if not self.connections:
             return
         for one in happened:
@@ -137,21 +137,21 @@ class Hub:
                     connection.put(record)
 
     def tell_everybody(self, update: Update) -> None:
-        """Pass an observation on whether anybody is subscribed or not."""
+        """Send an observation to all clients, subscribed or not."""
         self.tell_all(product_update(update))
 
     def tell_all(self, text: str) -> None:
-        """Send a text to everybody, as it is."""
+        """Send a text to all clients unchanged."""
         for connection in self.connections:
             connection.put(text)
 
     def drop_all(self) -> None:
-        """Cut every line."""
+        """Drop every connection."""
         for connection in tuple(self.connections):
             connection.abort()
 
     def close_all(self, error: str | None, *, allow_reconnect: bool) -> None:
-        """Say goodbye (type 7) to everybody."""
+        """Send a close message (type 7) to all clients."""
         farewell: dict[str, object] = {"type": 7}
         if error is not None:
             farewell["error"] = error
@@ -164,7 +164,7 @@ class Hub:
     # -- negotiation -----------------------------------------------------------------------
 
     def negotiate(self, version: int) -> dict[str, object]:
-        """Offer a connection; version 0 knows no token, its id goes into the URL."""
+        """Return a negotiation; version 0 has no token, its id is part of the URL."""
         connection_id = f"{self._rng.getrandbits(128):032x}"
         answer: dict[str, object] = {
             "negotiateVersion": min(version, 1),
@@ -225,7 +225,7 @@ class Hub:
                 return
 
     async def _read(self, connection: Connection) -> bool:
-        """Take what the client says until it goes (False) or has to be sent away (True)."""
+        """Read from a client until it leaves (False) or must be disconnected (True)."""
         socket = connection.socket
         while True:
             patience_s = (
@@ -249,7 +249,7 @@ class Hub:
                 return True
 
     def _take(self, connection: Connection, text: str) -> bool:
-        """Act on one record; False ends the connection."""
+        """Handle one record; False ends the connection."""
         try:
             record = json.loads(text)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who is told to wait: the vendor's documented limits, as sliding windows."""
+"""The vendor's documented rate limits, as sliding windows."""
 
 import math
 import re

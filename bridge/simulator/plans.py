@@ -1,4 +1,4 @@
-"""Charging schedules: which documents are understood, and whether one says not now.
+"""Charging schedules: which documents are valid, and whether one withholds the current.
 
 A plan is kept as the JSON document that was sent. Times of day are read in the plan's IANA zone,
 else in UTC; the basic plan's moments carry their own offset.
@@ -22,7 +22,7 @@ Window = tuple[int, int]  # minutes since Monday 00:00; the end may lie in the n
 
 
 def problem(kind: str, plan: Mapping[str, object]) -> str | None:
-    """Say what is wrong with a plan; None when it is understood."""
+    """Return what is wrong with a plan; None when it is valid."""
     try:
         ZoneInfo(str(plan.get("timezone", "UTC")))
         WINDOWS[kind](plan)
@@ -32,12 +32,12 @@ def problem(kind: str, plan: Mapping[str, object]) -> str | None:
 
 
 def enabled(plan: Mapping[str, object]) -> bool:
-    """Say whether a plan is switched on; the two generations spell it differently."""
+    """Return whether a plan is enabled; the two generations use different fields."""
     return bool(plan.get("isEnabled", plan.get("enabled", False)))
 
 
 def withheld(plans: Mapping[str, Plan], at: datetime) -> bool:
-    """Say whether any plan in force withholds the current at a moment."""
+    """Return whether any plan in force withholds the current at a time."""
     return any(
         enabled(plan) and not _inside(WINDOWS[kind](plan), _minute(plan, at))
         for kind, plan in plans.items()

@@ -176,7 +176,7 @@ ROWS = (
 
 
 def present(facts: Facts) -> Presentation:
-    """Say what a charger shows."""
+    """Return what a charger shows."""
     row = next(row for row in ROWS if row.when(facts))
     return Presentation(
         op_mode=_op_mode(row, facts),

@@ -38,7 +38,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One observation on its way to whoever is subscribed."""
+    """One observation for the subscribed clients."""
 
     charger_id: str
     observation_id: int
@@ -47,7 +47,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A charger's answer to a command, on its way to whoever is subscribed.
+    """A charger response for the subscribed clients.
 
     Attributes:
         command_id: The vendor's command id.
@@ -83,7 +83,7 @@ def data_type_of(
 
 
 def fitted(data_type: int, value: Value) -> Value:
-    """Make a value what its type says; a double gets the noise of a float32, as on the wire."""
+    """Convert a value to its type; a double gets the noise of a float32, as on the wire."""
     if data_type == DataType.DOUBLE and isinstance(value, int | float):
         return float32(float(value))
     if data_type == DataType.INTEGER and isinstance(value, float):
@@ -98,7 +98,7 @@ def float32(value: float) -> float:
 
 
 def wire_text(value: Value) -> str:
-    """Spell a value as the hub does."""
+    """Format a value as the hub does."""
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, float):
@@ -107,12 +107,12 @@ def wire_text(value: Value) -> str:
 
 
 def stamp(observation_id: int, at: datetime) -> str:
-    """Spell the charger's time of an observation."""
+    """Format the charger's timestamp of an observation."""
     return utc_text(at, _precision(observation_id))
 
 
 def trimmed(observation_id: int, at: datetime) -> datetime:
-    """Cut a moment down to the precision the observation is stamped with."""
+    """Truncate a time to the precision of the observation's timestamp."""
     match _precision(observation_id):
         case "microseconds":
             return at
@@ -123,7 +123,7 @@ def trimmed(observation_id: int, at: datetime) -> datetime:
 
 
 def utc_text(at: datetime, precision: str = "seconds") -> str:
-    """Spell a moment in ISO 8601 with ``Z``.
+    """Format a time in ISO 8601 with ``Z``.
 
     Args:
         at: Aware.

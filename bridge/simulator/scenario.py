@@ -119,12 +119,12 @@ class Scenario:
 
     @property
     def serials(self) -> tuple[str, ...]:
-        """The chargers the cloud starts with."""
+        """Return the chargers the cloud starts with."""
         return tuple(serial(FIRST_SERIAL + index) for index in range(self.chargers))
 
     @property
     def offline_serials(self) -> frozenset[str]:
-        """The ones among them that start offline."""
+        """Return the chargers that start offline."""
         return frozenset(serial(one) if isinstance(one, int) else one for one in self.offline)
 
 

@@ -1,4 +1,4 @@
-"""What every charger said before we looked: over a hundred observations with old stamps.
+"""Initial observations of a charger: over a hundred with old timestamps.
 
 A subscription replays them all. Values are those of a healthy three-phase charger on a TN grid
 with no car; a few differ per charger.
@@ -120,7 +120,7 @@ SINCE_THEN: Mapping[int, Value] = MappingProxyType(
 
 
 def seed(charger: Charger, index: int, *, authorization: tuple[bool, bool]) -> None:
-    """Give a new charger its past.
+    """Create the initial observations of a new charger.
 
     Args:
         charger: New; ``at`` is the moment it is looked at.

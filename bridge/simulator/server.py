@@ -26,7 +26,7 @@ Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def own_clock() -> datetime:
-    """Tell the time of the simulated cloud, which is another machine with a clock of its own."""
+    """Return the time of the simulated cloud, which has a clock of its own."""
     return datetime.now(UTC)  # noqa: TID251 - see above; tests pass their own
 
 

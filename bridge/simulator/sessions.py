@@ -44,7 +44,7 @@ class Session:
 
 
 def started_text(session: Session) -> str:
-    """Spell a session that began as observation 223 does."""
+    """Format a session that began as observation 223."""
     return json.dumps(
         {
             "Id": session.number,
@@ -57,7 +57,7 @@ def started_text(session: Session) -> str:
 
 
 def finished_text(session: Session) -> str:
-    """Spell a finished session as observation 129 does."""
+    """Format a finished session as observation 129."""
     stopped_at = session.stopped_at or session.started_at
     return json.dumps(
         {

@@ -82,28 +82,28 @@ class Simulator:
 
     @property
     def stream_url(self) -> str:
-        """The hub."""
+        """Return the URL of the hub."""
         return self.api_url + HUBS[0]
 
     @property
     def requests(self) -> list[Seen]:
-        """The requests so far, oldest first; the last ten thousand of them."""
+        """Return the last ten thousand requests, oldest first."""
         return list(self.seen)
 
     @property
     def connections(self) -> int:
-        """How many clients the hub has greeted and still has."""
+        """Return how many clients are connected to the hub."""
         return len(self.hub.connections)
 
     @property
     def subscribed(self) -> frozenset[str]:
-        """The chargers anybody is subscribed to."""
+        """Return the chargers with a subscribed client."""
         return frozenset().union(*(one.subscribed for one in self.hub.connections))
 
     # -- handles -----------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Let the world live up to now and tell the listeners."""
+        """Advance the world up to now and send events to the clients."""
         now = self.now()
         after_s = self.scenario.revoke_after_s
         if (
@@ -123,37 +123,37 @@ class Simulator:
         self.tell()
 
     def unplug(self, charger_id: str) -> None:
-        """Take the car away; the session ends and is reported."""
+        """Unplug the car; the session ends and is reported."""
         self.live_to_now()
         self.world.chargers[charger_id].unplug()
         self.tell()
 
     def show_tag(self, charger_id: str, tag: str) -> None:
-        """Hold an RFID tag (hexadecimal) to the charger."""
+        """Read an RFID tag (hexadecimal) at the charger."""
         self.live_to_now()
         self.world.chargers[charger_id].show_tag(tag)
         self.tell()
 
     def touch(self, charger_id: str) -> None:
-        """Touch the button."""
+        """Press the touch button."""
         self.live_to_now()
         self.world.chargers[charger_id].touch()
         self.tell()
 
     def fail(self, charger_id: str, code: int) -> None:
-        """Give a charger an error; 0 mends it."""
+        """Set an error of a charger; 0 clears it."""
         self.live_to_now()
         self.world.chargers[charger_id].fail(code)
         self.tell()
 
     def set_offline(self, charger_id: str) -> None:
-        """Take the cloud away from a charger."""
+        """Disconnect a charger from the cloud."""
         self.live_to_now()
         self.world.chargers[charger_id].go_offline()
         self.tell()
 
     def bring_back(self, charger_id: str, sessions: int | None = None) -> None:
-        """Give it back.
+        """Connect a charger to the cloud again.
 
         Args:
             charger_id: The charger.
@@ -171,7 +171,7 @@ class Simulator:
         self.tell()
 
     def reject_next(self, charger_id: str) -> None:
-        """Let the charger refuse the next command it gets."""
+        """Make the charger reject the next command."""
         self.world.chargers[charger_id].reject_next = True
 
     def push(
@@ -212,19 +212,19 @@ class Simulator:
         self.hub.tell_all(text)
 
     def silence(self, silent: bool) -> None:
-        """Let the hub be half-open: it takes everything and says nothing, not even pings."""
+        """Make the hub half-open: it accepts everything and sends nothing, not even pings."""
         self.hub.silent = silent
 
     def drop_connections(self) -> None:
-        """Cut every hub connection without a word."""
+        """Drop every hub connection without a message."""
         self.hub.drop_all()
 
     def close_connections(self, error: str | None = None, *, allow_reconnect: bool = True) -> None:
-        """Say goodbye (type 7) on every hub connection."""
+        """Send a close message (type 7) on every hub connection."""
         self.hub.close_all(error, allow_reconnect=allow_reconnect)
 
     def revoke_tokens(self, *, refresh_too: bool = True) -> None:
-        """Make every access token invalid, and the refresh tokens unless told otherwise."""
+        """Make every access token invalid, and the refresh tokens unless specified otherwise."""
         self.accounts.revoke(refresh_too=refresh_too)
 
     def block(self, blocked: bool = True) -> None:
@@ -259,11 +259,11 @@ class Simulator:
     # -- inside ------------------------------------------------------------------------------
 
     def live_to_now(self) -> None:
-        """Let the world live up to now, telling nobody yet."""
+        """Advance the world up to now without sending events."""
         self.world.step(self.now())
 
     def tell(self) -> None:
-        """Tell the listeners what happened."""
+        """Send the pending events to the clients."""
         self.hub.tell(self.world.drain())
 
     def _replay(self, charger_id: str) -> list[Update] | None:

@@ -51,7 +51,7 @@ class Telemetry:
     _due_s: dict[str, float] = field(default_factory=dict)
 
     def draw(self, target_a: float, phases: int, seconds: float, rng: random.Random) -> float:
-        """Let current flow for a while and return the energy in kWh.
+        """Simulate a current for a while and return the energy in kWh.
 
         Args:
             target_a: What the car takes per phase; 0 when it does not charge.

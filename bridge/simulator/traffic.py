@@ -35,7 +35,7 @@ class Traffic:
     _tag_at_s: float | None = None
 
     def advance(self, charger: Charger) -> None:
-        """Let happen what is due at the charger's world time."""
+        """Do what is due at the charger's simulated time."""
         if not charger.reachable:
             return
         if charger.car is None:

@@ -31,7 +31,7 @@ class Voice:
 
     @property
     def reachable(self) -> bool:
-        """The cloud hears it."""
+        """Whether the charger is connected to the cloud."""
         return True
 
     def value(self, observation_id: int) -> Value:
@@ -69,7 +69,7 @@ class Voice:
         )
 
     def record(self, observation_id: int, reading: Reading) -> None:
-        """Keep a reading, remember the former one, and pass it on."""
+        """Store a reading and the previous one, and publish it."""
         former = self.readings.get(observation_id)
         self.readings[observation_id] = reading
         if former is not None:

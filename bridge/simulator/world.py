@@ -155,7 +155,7 @@ class World:
         return range(FIRST_CIRCUIT, FIRST_CIRCUIT - (-len(self.chargers) // CHARGERS_PER_CIRCUIT))
 
     def bring_back(self, charger_id: str, sessions: int) -> None:
-        """Give an offline charger its cloud again; it reports the sessions it ran meanwhile."""
+        """Connect an offline charger again; it reports the sessions it ran meanwhile."""
         come_back(self.chargers[charger_id], sessions)
 
     def _authorization(self, index: int) -> tuple[bool, bool]:
@@ -167,7 +167,7 @@ class World:
     # -- time ------------------------------------------------------------------------------------
 
     def step(self, now: datetime) -> None:
-        """Live up to ``now``, or nearly."""
+        """Advance the world up to ``now``, or nearly."""
         world_s = (now - self.now).total_seconds() * self.scenario.speed
         if world_s < MIN_SLICE_S:
             self._run_due(max(now, self.now))
@@ -194,7 +194,7 @@ class World:
             self._traffic[charger_id].advance(charger)
 
     def later(self, after_s: float, call: Callable[[], None]) -> None:
-        """Do something in some real seconds."""
+        """Schedule a call after some real seconds."""
         due_at = self.now + timedelta(seconds=after_s)
         heapq.heappush(self._due, (due_at, next(self._order), call))
 
@@ -203,7 +203,7 @@ class World:
             heapq.heappop(self._due)[2]()
 
     def drain(self) -> list[Update | Response]:
-        """Take out what happened since the last time."""
+        """Return and remove the pending events."""
         happened = self._outbox[:]
         self._outbox.clear()
         return happened
@@ -211,7 +211,7 @@ class World:
     # -- writes ----------------------------------------------------------------------------------
 
     def command(self, charger_id: str, name: str, body: Mapping[str, object]) -> Answer:
-        """Take one command."""
+        """Handle one command."""
         charger, command = self.chargers.get(charger_id), COMMANDS.get(name)
         if charger is None or command is None:
             return NOT_FOUND
@@ -233,7 +233,7 @@ class World:
         )
 
     def set_settings(self, charger_id: str, body: Mapping[str, object]) -> Answer:
-        """Take some settings; one dispatch per key that changes."""
+        """Apply settings; one dispatch per key that changes."""
         charger = self.chargers.get(charger_id)
         if charger is None:
             return NOT_FOUND
@@ -256,7 +256,7 @@ class World:
         )
 
     def set_access(self, charger_id: str, level: int) -> Answer:
-        """Take an access level: 1 open, 2 account, 3 whitelist."""
+        """Set an access level: 1 open, 2 account, 3 whitelist."""
         charger = self.chargers.get(charger_id)
         if charger is None:
             return NOT_FOUND
@@ -270,13 +270,13 @@ class World:
         return Answer(202, self.dispatch(charger, settings.DOWNLOAD_SETTINGS, effect))
 
     def is_direct(self, charger_id: str) -> bool:
-        """Say whether a charger takes its orders from an OCPP server of its own."""
+        """Return whether a charger is controlled by an OCPP server of its own."""
         version = self.ocpp_in_force.get(charger_id)
         details = self.ocpp.get(charger_id)
         return version is not None and details is not None and details["version"] == version
 
     def set_plan(self, charger_id: str, kind: str, plan: plans.Plan | None) -> Answer:
-        """Take a schedule, or (None) delete it."""
+        """Store a schedule, or (None) delete it."""
         charger = self.chargers.get(charger_id)
         if charger is None or (plan is None and kind not in charger.plans):
             return NOT_FOUND
@@ -294,7 +294,7 @@ class World:
     def set_circuit_current(
         self, circuit_id: int, amps: tuple[float, float, float], minutes: float
     ) -> Answer:
-        """Take a circuit's dynamic current. The primary answers, all its chargers follow."""
+        """Set a circuit's dynamic current. The primary responds, all its chargers follow."""
         members = self.circuit(circuit_id)
         if not members:
             return NOT_FOUND
@@ -306,7 +306,7 @@ class World:
         return Answer(202, self.dispatch(members[0], SET_DYNAMIC_CIRCUIT_CURRENT, effect))
 
     def set_circuit_settings(self, circuit_id: int, body: Mapping[str, object]) -> Answer:
-        """Take circuit settings: 200 at once, and still a CommandResponse later."""
+        """Apply circuit settings: 200 at once, and still a CommandResponse later."""
         members = self.circuit(circuit_id)
         if not members:
             return NOT_FOUND

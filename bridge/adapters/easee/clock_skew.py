@@ -10,7 +10,7 @@ from bridge.ports import Clock
 async def clock_skew_s(
     api_url: str, clock: Clock, *, transport: httpx.AsyncBaseTransport | None = None
 ) -> float | None:
-    """Ask without credentials, once, what time it is.
+    """Return how far this machine's clock is ahead, by one request without credentials.
 
     Args:
         api_url: Base of the REST interface.

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, within one time and one size; httpx's errors become ours.
+"""HTTP client for one request at a time, with limits of time and size; translates httpx's errors.
 
 Rules:
 
@@ -82,7 +82,7 @@ class HttpResponse:
 
     @property
     def ok(self) -> bool:
-        """Say whether the cloud took the request."""
+        """Return whether the status is 2xx."""
         return self.status in SUCCESS
 
 
@@ -244,7 +244,7 @@ def _unusable(reply: HttpResponse, why: str, reason: str) -> None:
 
 
 def _leads_away(response: httpx.Response) -> bool:
-    """Whether this is a redirect to another host or port; from http to https of one is not."""
+    """Return whether this is a redirect to another host or port, except from http to https."""
     location = response.headers.get("Location")
     if response.status_code not in REDIRECTS or location is None:
         return False

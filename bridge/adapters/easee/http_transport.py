@@ -42,7 +42,7 @@ class DeadlineExceeded(httpx.TransportError):
 
 
 def for_ever() -> float:
-    """The seconds that are left to a request without a deadline."""
+    """Return the time left of a request without a deadline: infinity."""
     return math.inf
 
 
@@ -62,7 +62,7 @@ class _Connection:
     idle_since_s: float = 0.0
 
     def is_fresh(self) -> bool:
-        """Whether nothing came since the last answer, not even what the loop has not read yet."""
+        """Return whether no bytes arrived since the last response, including bytes not read yet."""
         if self.reader.at_eof() or self.writer.is_closing() or self.http.trailing_data[0]:
             return False
         poll = select.poll()
@@ -136,7 +136,7 @@ class Transport(httpx.AsyncBaseTransport):
     # -- connections ---------------------------------------------------------------------------
 
     def _kept(self, key: _Key) -> _Connection | None:
-        """Take a connection that may be used again; end those that may not."""
+        """Return an idle connection that can be reused; close those that cannot."""
         oldest_s = self._mono_s() - self._keep_idle_s
         found = None
         for connection in reversed(tuple(self._idle)):
@@ -149,7 +149,7 @@ class Transport(httpx.AsyncBaseTransport):
         return found
 
     async def _connected(self, key: _Key, until_s: float) -> _Connection:
-        """Make a connection, in several tries if need be."""
+        """Open a connection, with several attempts if necessary."""
         try_s = FIRST_TRY_S
         while True:
             try:
@@ -177,7 +177,7 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     def _release(self, connection: _Connection | None) -> None:
-        """Keep a connection whose answer is complete, end any other, and let the next one in."""
+        """Keep a connection with a complete response, else close it; admit the next request."""
         self._room.release()
         if connection is None:
             return
@@ -204,7 +204,7 @@ class _Body(httpx.AsyncByteStream):
             yield bytes(event.data)
 
     async def aclose(self) -> None:
-        """Give the connection back. Idempotent."""
+        """Release the connection. Idempotent."""
         release, self._release = self._release, None
         if release is not None:
             release(self._connection)

@@ -41,14 +41,14 @@ LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 def mortal(sock: socket.socket) -> None:
-    """Let what was not sent die with the connection or the process (rule 1)."""
+    """Discard unsent data when the connection closes or the process ends (rule 1)."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
 
 
 @contextlib.contextmanager
 def sent_within(sock: socket.socket, left_s: Callable[[], float]) -> Iterator[None]:
-    """Keep the kernel from sending later than that; what is acknowledged needs no keeping.
+    """Keep the kernel from sending later than the deadline; acknowledged data is not affected.
 
     Args:
         sock: A connected TCP socket; what is written to it inside is meant.
@@ -66,7 +66,7 @@ def sent_within(sock: socket.socket, left_s: Callable[[], float]) -> Iterator[No
 
 
 def unacknowledged(sock: socket.socket) -> int:
-    """How many bytes the other side has not acknowledged; 0 where the system does not tell."""
+    """Return how many bytes are not acknowledged; 0 where the system does not report it."""
     try:
         answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(INT_BYTES))
     except (OSError, ValueError):  # it is closed
@@ -75,7 +75,7 @@ def unacknowledged(sock: socket.socket) -> int:
 
 
 class _Limit:
-    """The life of one connection while a request is under way."""
+    """The time limit of one connection while a request is in progress."""
 
     def __init__(self, sock: socket.socket, option: int, left_s: Callable[[], float]) -> None:
         self._sock = sock
@@ -87,13 +87,13 @@ class _Limit:
         self._timer: asyncio.TimerHandle | None = None
 
     def lengthen(self) -> None:
-        """Give it a little more, up to the end, and come back."""
+        """Extend the limit in steps until the deadline, and schedule the next extension."""
         used_s = self._all_s - self._left_s()
         self._set(max(0.001, min(used_s + LIFE_S, self._longest_s)))
         self._timer = self._loop.call_later(EVERY_S, self._go_on)
 
     def lift(self) -> None:
-        """Let it live as long as others."""
+        """Remove the limit."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -111,7 +111,7 @@ class _Limit:
 
 
 def _rto_s(sock: socket.socket) -> float:
-    """How long the kernel waits now before it sends again."""
+    """Return the kernel's current retransmission timeout."""
     try:
         (micros,) = RTO.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, RTO.size))
     except (OSError, struct.error):

@@ -158,7 +158,7 @@ class EaseeCloud:
         return CloudResponseBody(reply.status, reply.body)
 
     async def negotiate(self, stream_url: str, token: str) -> bytes:
-        """Ask the hub for a connection; see :class:`bridge.ports.Cloud`.
+        """Request a connection from the hub; see :class:`bridge.ports.Cloud`.
 
         Raises:
             CloudError: As :meth:`send`. ``CloudRejected`` with status 401 or 403: the hub does not
@@ -203,7 +203,7 @@ class EaseeCloud:
             ) from exc
 
     async def probe(self) -> str:
-        """Try the account once and describe the result in one line.
+        """Log in and list the chargers once; return the result as one line.
 
         Raises:
             CloudError: The account cannot be used; the error says why.
@@ -261,7 +261,7 @@ class EaseeCloud:
         return await self._exchanged(request, self._api_url, deadline_s, body, None)
 
     async def _admit(self, request: CloudRequest, deadline_s: float) -> None:
-        """Wait until the budget has room, if that is in time, and take it."""
+        """Wait until the budget has room, if that is in time, and reserve a request."""
         while True:
             self._refuse_while_blocked()
             if request.endpoint is not Endpoint.NEGOTIATE:
@@ -382,7 +382,7 @@ class EaseeCloud:
     def _keep_out(
         self, request: CloudRequest, reply: HttpResponse, asked_s: float | None
     ) -> NoReturn:
-        """Leave REST alone after a page that something in between made, and raise.
+        """Suspend REST after a web page from something in between, and raise.
 
         Raises:
             Blocked: Always, but where it may have been carried out all the same, or is the hub's.
@@ -444,7 +444,7 @@ class EaseeCloud:
             self._tell("unavailable", detail)
 
     def _tell(self, state: str, detail: str = "") -> None:
-        """Tell a change; of an outage also that its reason is another one."""
+        """Emit a change of the account's state; during an outage also a change of its reason."""
         told = (state, detail if state == "unavailable" else "")
         if told != self._told_last:
             self._told_last = told

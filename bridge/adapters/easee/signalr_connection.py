@@ -84,7 +84,7 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Delivering:
-    """The hub does what it is there for: it told a value, or took a subscription.
+    """The hub delivers: it sent a value, or accepted a subscription.
 
     Without a charger to subscribe there is nothing to wait for behind the handshake.
     """
@@ -101,11 +101,11 @@ BUSY_RECHECK_S = 0.001
 
 
 def _nobody_asks() -> None:
-    """Be told of a sign of life that nobody waits for."""
+    """Ignore a heartbeat (default callback)."""
 
 
 def never_busy() -> bool:
-    """Whether somebody is behind who is not watched."""
+    """Return False: the default back-pressure predicate."""
     return False
 
 
@@ -146,7 +146,7 @@ class HubConnection:
         return None if since_s is None else self._mono_s() - since_s
 
     async def serve(self, socket: HubSocket) -> None:
-        """Serve the socket until it ends, which is always an error.
+        """Serve the socket until it ends, which always raises.
 
         Raises:
             ConnectionLost: Why it ended.

@@ -108,10 +108,10 @@ class HubStream:
         self._subscriptions.changed.set()
 
     def acknowledge(self, receipt: SourceReceipt) -> None:
-        """Do nothing: the hub takes no acknowledgements, and sends current values again itself."""
+        """Do nothing: the hub has no acknowledgements and repeats current values itself."""
 
     async def run(self) -> None:
-        """Stay connected until cancelled, emitting what arrives."""
+        """Keep a connection open until cancelled, and emit what arrives."""
         failures = 0
         while True:
             self._promise(HEARTBEAT_TIMEOUT_S)
@@ -154,7 +154,7 @@ class HubStream:
         return ended
 
     async def _attempt(self, connection: HubConnection) -> BridgeError:
-        """Make one connection, serve it until it ends, and return why it did."""
+        """Make one connection, serve it until it ends, and return the error that ended it."""
         try:
             token = await self._token()
             body = await self._negotiated(token)
@@ -187,7 +187,7 @@ class HubStream:
             raise ConnectionLost(reason, refused=True) from error
 
     def _was_unwelcome(self, status: int | None, token: str) -> None:
-        """Take note that the hub refused a token; the first time another one is worth a try."""
+        """Record that the hub refused a token; the first time another one is requested."""
         if status in REFUSED_CODES and not self._is_renewed:
             self._is_renewed = True
             self._rejected_token = token
@@ -249,7 +249,7 @@ class HubStream:
                 self._tell(item)
 
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:
-        """Say once that there is no connection, and again when the reason is another."""
+        """Emit the loss of the connection once, and again when the reason changes."""
         reason = str(lost)
         if reason == self._reason:
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))

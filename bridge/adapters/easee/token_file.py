@@ -47,7 +47,7 @@ class StoredTokens:
 
 
 def account_of(settings: EaseeSettings) -> str:
-    """Name an account at a cloud without telling who it is."""
+    """Return a hash that identifies an account at a cloud."""
     name = f"{settings.api_url}\n{settings.username}"
     return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
 

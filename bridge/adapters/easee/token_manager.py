@@ -1,4 +1,4 @@
-"""The account: one session at the vendor's cloud, renewed by one caller for everybody.
+"""Token manager: one session at the vendor's cloud, renewed for all callers.
 
 Rules:
 
@@ -145,7 +145,7 @@ class TokenManager:
         self._logins: deque[float] = deque(maxlen=MAX_LOGINS)
 
     def restore(self) -> float:
-        """Take up the session of the last run.
+        """Restore the session of the last run.
 
         Returns:
             Seconds of silence that a block of the last run still asks for; 0 without one.
@@ -190,18 +190,18 @@ class TokenManager:
         return session.access
 
     def mark_accepted(self, token: Secret) -> None:
-        """Note that the cloud took a request with this token."""
+        """Record that the cloud accepted a request with this token."""
         if self._session is not None and self._session.access == token:
             self._session.proven = True
             self._refusals = 0
 
     async def remember_block(self, silence_s: float) -> None:
-        """Keep the end of a block where the next run finds it."""
+        """Store the end of a block for the next run."""
         until = self._clock.now().wall + timedelta(seconds=silence_s)
         await self._save(replace(self._stored, blocked_until=until, blocked_s=silence_s))
 
     def redact(self, body: bytes) -> bytes:
-        """Take our secrets out of what the other side wrote, before any of it is cut or kept."""
+        """Remove secrets from a response, before any of it is truncated or stored."""
         names = (self._settings.username, self._settings.password.reveal())
         for text in (*names, *(secret.reveal() for secret in self._known)):
             for spelled in {text, json.dumps(text)[1:-1]} - {""}:
@@ -242,7 +242,7 @@ class TokenManager:
             task.exception()
 
     async def _renew(self) -> None:
-        """Obtain a session, or hold and raise as everybody after us will.
+        """Obtain a session, or enter a back-off and raise what later callers will get.
 
         An unknown outcome is told as an outage: the request of whoever wanted a token was not
         sent.
@@ -355,7 +355,7 @@ class TokenManager:
         log.info("cloud.session_renewed", by=origin, lifetime_s=lifetime_s)
 
     async def _save(self, stored: StoredTokens) -> None:
-        """Keep this. A card that syncs slowly must not stop the loop, so a thread writes."""
+        """Store the tokens in a thread, because a slow sync must not block the loop."""
         self._stored = stored
         async with self._saving:
             await asyncio.to_thread(self._tokens.save, self._stored)
@@ -395,7 +395,7 @@ class TokenManager:
         self._hold_until_later(max(wait_s, error.retry_after_s or 0.0), error)
 
     def _refuse_while_held(self) -> None:
-        """Say again why nothing is tried, with the time that is left.
+        """Raise the reason of the current back-off, with the time that is left.
 
         Raises:
             AuthFailed: The account cannot be used.
@@ -420,7 +420,7 @@ class TokenManager:
 def _begun(
     access: Secret, refresh: Secret | None, mono_s: float, left_s: float, origin: Origin
 ) -> _Session:
-    """Begin a session. One that cannot be refreshed is used to its end, and costs a login then."""
+    """Return a new session. Without a refresh token it is used to its end, then a login follows."""
     return _Session(
         access,
         refresh,
@@ -431,7 +431,7 @@ def _begun(
 
 
 def _was_not_sent(error: CloudError) -> bool:
-    """Say whether a request certainly did not leave."""
+    """Return whether a request was certainly not sent."""
     match error:
         case RateLimited():
             return error.local

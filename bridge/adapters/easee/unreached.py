@@ -17,7 +17,7 @@ MAX_TEXT_LENGTH = 120
 
 
 def in_words(error: BaseException) -> str:
-    """Say what went wrong; the error underneath knows better than those around it."""
+    """Return the cause of an error as text; the innermost error is the most specific."""
     for cause in reversed(list(_chain(error))):
         words = _words(cause)
         if words is not None:
@@ -55,7 +55,7 @@ def _words(error: BaseException) -> str | None:
 
 
 def _by_number(error: OSError) -> str | None:
-    """Look at the number, or at those of several addresses that were tried."""
+    """Return the text for an error number, or for those of several addresses that were tried."""
     found = {int(number) for number in _NUMBER.findall(str(error))}
     numbers = {error.errno} if error.errno is not None else found
     if errno.ECONNREFUSED in numbers:

@@ -47,7 +47,7 @@ class HubSocket(asyncio.BufferedProtocol):
     """
 
     def __init__(self, uri: WebSocketURI, headers: Mapping[str, str], *, close_s: float) -> None:
-        """Wait for a TCP connection.
+        """Prepare the connection; it starts with :meth:`connection_made`.
 
         Args:
             uri: Where to; only its path and host are sent.
@@ -76,7 +76,7 @@ class HubSocket(asyncio.BufferedProtocol):
     # -- for whoever uses it ------------------------------------------------------------------
 
     async def opened(self) -> None:
-        """Wait for the answer to the upgrade.
+        """Wait for the response to the upgrade.
 
         Raises:
             WebSocketException: It was refused or makes no sense.
@@ -134,14 +134,14 @@ class HubSocket(asyncio.BufferedProtocol):
             self.abort()
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once, without a closing handshake."""
         if self._transport is not None:
             self._transport.abort()
 
     # -- for asyncio --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
+        """Send the upgrade request."""
         self._transport = cast("asyncio.Transport", transport)
         request = self._library.connect()
         for name, value in self._headers.items():
@@ -150,11 +150,11 @@ class HubSocket(asyncio.BufferedProtocol):
         self._write()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Say where the next bytes go."""
+        """Return the buffer for the next bytes."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes that are in the buffer now."""
+        """Handle the bytes that are in the buffer now."""
         data = bytes(self._buffer[:nbytes])
         if self.on_bytes is not None:
             self.on_bytes()
@@ -164,29 +164,29 @@ class HubSocket(asyncio.BufferedProtocol):
             self._take(data)
 
     def eof_received(self) -> None:
-        """Learn that nothing more will come; the transport closes itself."""
+        """Handle the end of the incoming data; the transport closes itself."""
         self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Learn that the connection is gone."""
+        """Handle the end of the connection."""
         self._lost.set()
         self._writable.set()
         self._end()
 
     def pause_writing(self) -> None:
-        """Learn that too much is waiting to be sent."""
+        """Handle a full write buffer."""
         self._writable.clear()
         self._regulate()
 
     def resume_writing(self) -> None:
-        """Learn that it was sent."""
+        """Handle a write buffer with room again."""
         self._writable.set()
         self._regulate()
 
     # -- parts --------------------------------------------------------------------------------
 
     def _take_answer(self, data: bytes) -> None:
-        """Hand the library the answer to the upgrade, and no byte of the frames behind it."""
+        """Pass the response to the upgrade to the library, without the frames behind it."""
         seen = self._tail + data
         found = seen.find(HEAD_END)
         head = len(data) if found < 0 else found + len(HEAD_END) - len(self._tail)
@@ -214,13 +214,13 @@ class HubSocket(asyncio.BufferedProtocol):
         self._wake()
 
     def _catch_up(self) -> None:
-        """Take more of what was too much for one turn; nothing is read meanwhile."""
+        """Process the rest of a large read in the next turn; reading is paused meanwhile."""
         if self._is_behind and not self._is_closing:
             self._take(b"")
             self._regulate()
 
     def _rare(self, data: bytes) -> bool:
-        """Let the library have what is not plain; say whether more may follow."""
+        """Pass frames that are not plain to the library; return whether more may follow."""
         self._library.receive_data(data)
         for event in self._library.events_received():
             if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
@@ -256,7 +256,7 @@ class HubSocket(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _ending(self) -> str:
-        """Say in words how it ended."""
+        """Return the reason the connection ended, as text."""
         received, sent = self._library.close_rcvd, self._library.close_sent
         if received is not None:
             words = f"the hub closed the connection: {received.code} {sanitize(received.reason)}"

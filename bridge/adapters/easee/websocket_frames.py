@@ -1,4 +1,4 @@
-"""The bytes of the hub's WebSocket, told apart.
+"""Splits the bytes of the hub's WebSocket into frames.
 
 Nearly every frame is plain: whole, not masked, text or binary, of a size we take. One pass over
 what arrived cuts their payloads out. Everything else (pings, closes, fragments, and whatever breaks
@@ -38,7 +38,7 @@ class FrameSplitter:
     def __init__(
         self, payloads: list[bytes], rare: Callable[[bytes], bool], *, largest: int
     ) -> None:
-        """Begin where a frame begins.
+        """Start at the beginning of a frame.
 
         Args:
             payloads: Takes the payloads of plain frames, in order; a large one in pieces.
@@ -55,7 +55,7 @@ class FrameSplitter:
         self._ended = False
 
     def feed(self, data: bytes = b"") -> bool:
-        """Take the next bytes. Never raises, as long as ``rare`` does not.
+        """Process the next bytes. Never raises, as long as ``rare`` does not.
 
         Returns:
             Whether some of them are left for another turn: feed nothing, or what comes next.
@@ -78,7 +78,7 @@ class FrameSplitter:
         return bool(self._rest) and not self._ended
 
     def _go_on(self, data: bytes) -> int:
-        """Take the rest of a frame begun; say where the next one begins."""
+        """Process the rest of a frame begun; return where the next one begins."""
         piece = data[: self._left]
         self._left -= len(piece)
         if self._left_is_plain:
@@ -88,7 +88,7 @@ class FrameSplitter:
         return len(piece)
 
     def _take_plain(self, data: bytes, at: int) -> int:
-        """Take plain frames one after the other; say where the first other one begins, or the end.
+        """Process plain frames; return where the first other frame begins, or the end.
 
         A function call for each frame would cost as much as all the rest.
         """
@@ -113,7 +113,7 @@ class FrameSplitter:
         return at
 
     def _hand_over(self, data: bytes, at: int, end: int) -> None:
-        """Give the library a frame, or as much of it as is there."""
+        """Pass a frame, or the part of it that has arrived, to the library."""
         if data[at] & OPCODE < FIRST_CONTROL:
             self._in_message = not data[at] & FIN
         self._left, self._left_is_plain = max(0, end - len(data)), False
@@ -121,7 +121,7 @@ class FrameSplitter:
 
 
 def _end(data: bytes, at: int) -> int | None:
-    """Say where the frame that begins there ends; None when its header is not complete.
+    """Return where the frame that begins there ends; None when its header is not complete.
 
     One that is masked or of an unknown kind breaks the protocol: nobody will look for its end.
     """

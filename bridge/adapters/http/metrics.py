@@ -28,7 +28,7 @@ CLOUD_STATES = ("connected", "degraded", "disconnected", "auth_failed", "blocked
 
 
 class MetricsCollector(Collector):
-    """Reads the tally when somebody asks."""
+    """Reads the counters when metrics are requested."""
 
     def __init__(self, metrics: Metrics, version: str, backlog: QueueDepth) -> None:
         self._metrics = metrics

@@ -43,7 +43,7 @@ def _file(name: str, content_type: str) -> Handler:
 
 
 async def _parts(model: StatusModel, clock: Clock) -> AsyncGenerator[bytes, None]:
-    """Tell everything, then changes, until the client leaves."""
+    """Yield the whole model, then changes, until the client disconnects."""
     revision = model.revision
     yield b"retry: 2000\n\n" + _event("snapshot", model, model.since(-1), clock)
     told_s = clock.now().mono_s

@@ -168,7 +168,7 @@ class HttpServer:
                     await writer.wait_closed()
 
     def _waits(self, writer: asyncio.StreamWriter, *, feeds: bool) -> None:
-        """Note that a connection begins to wait for its client, or to feed it."""
+        """Record that a connection waits for its client, or feeds it."""
         if writer not in self._waiting:
             return  # dropped meanwhile
         del self._waiting[writer]

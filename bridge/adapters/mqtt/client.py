@@ -137,7 +137,7 @@ class MqttClient:
         self._ever_poisoned = False
 
     async def run(self) -> None:
-        """Stay connected until cancelled or closed, emitting what arrives."""
+        """Keep a connection open until cancelled or closed, and emit what arrives."""
         failed = 0
         while not self._closing:
             self._promise(HEARTBEAT_TIMEOUT_S)
@@ -159,7 +159,7 @@ class MqttClient:
             await self._pause(failed, cause)
 
     def publish(self, message: Publish) -> None:
-        """Hand one message over; acknowledged by an ``MqttAcked`` event.
+        """Send one message; acknowledged by an ``MqttAcked`` event.
 
         Raises:
             ConnectionLost: There is no connection; nothing was sent.
@@ -170,7 +170,7 @@ class MqttClient:
         self._in_flight[self._up.publish(message)] = message
 
     def publish_values(self, messages: Sequence[Publish]) -> None:
-        """Hand values over to their own connection; acknowledged by ``ValuesAcked`` events."""
+        """Send values on the value connection; acknowledged by ``ValuesAcked`` events."""
         self._value_connection.publish(messages)
 
     def acknowledge(self, ack_token: AckToken) -> None:
@@ -184,7 +184,7 @@ class MqttClient:
             self._up.ask_retained(topic_filter)
 
     def reconnect(self, reason: str) -> None:
-        """Give up the connection and make a new one; does nothing where there is none."""
+        """Close the connection and make a new one; does nothing without a connection."""
         if self._up is not None and not self._closing:
             self._up.drop(reason)
 
@@ -217,7 +217,7 @@ class MqttClient:
     # -- one connection ---------------------------------------------------------------------
 
     async def _one_connection(self, protocol: str) -> str:
-        """Make one connection, serve it, and return why it ended.
+        """Make one connection, serve it, and return the reason it ended.
 
         Raises:
             AttemptFailed: It was never up.
@@ -278,7 +278,7 @@ class MqttClient:
         return self._wanted.without([n for n in self._wanted.names if n not in refused])
 
     async def _ask_again(self, connection: Connection, refused: Subscriptions) -> None:
-        """Ask once in a while for what was refused: access lists change without a connection."""
+        """Repeat refused subscriptions at intervals: access lists change without a reconnect."""
         while refused.names:
             await self._clock.sleep(RESUBSCRIBE_AFTER_S)
             asked = refused.without(self._left_out)
@@ -369,7 +369,7 @@ class MqttClient:
                 task.cancel()
 
     async def _serve_values(self, connection: Connection) -> None:
-        """Keep a second connection, where the broker is one that makes it worth while."""
+        """Keep a value connection open, where the broker supports it."""
         if not self._has_values:
             return
         if connection.options.protocol != "5":
@@ -408,7 +408,7 @@ class MqttClient:
     # -- between connections ----------------------------------------------------------------
 
     def _try_again_at_once(self, protocol: str, error: AttemptFailed) -> bool:
-        """Say whether another attempt, with something changed, is due without waiting."""
+        """Return whether another attempt, with something changed, is due without waiting."""
         if error.cause is Cause.QOS and self._qos > 0:
             self._qos = 0
             log.warning("mqtt.only_qos_0", broker=connect_errors.endpoint(self._settings))
@@ -469,7 +469,7 @@ async def check_connection(settings: MqttSettings, *, subscriptions: tuple[str, 
 async def read_retained(
     settings: MqttSettings, filters: tuple[str, ...], *, quiet_s: float = 1.0
 ) -> dict[str, bytes]:
-    """Read what the broker keeps, as somebody who just came in would.
+    """Collect retained messages for the given filters.
 
     Args:
         settings: The broker.
@@ -557,4 +557,4 @@ def _describe(settings: MqttSettings, connection: Connection, subscriptions: int
 
 
 def _ignore(*_: object) -> None:
-    """Take what a probe does not care for."""
+    """Ignore an event (callback of a probe)."""

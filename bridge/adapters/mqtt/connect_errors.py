@@ -99,7 +99,7 @@ TLS_HINTS: Final[tuple[tuple[str, str], ...]] = (
 
 
 def endpoint(settings: MqttSettings) -> str:
-    """Name the broker as the operator wrote it."""
+    """Return host and port of the broker as the operator wrote them."""
     return f"{settings.host}:{settings.port}"
 
 
@@ -130,7 +130,7 @@ def dial_failure(error: Exception, settings: MqttSettings) -> AttemptFailed:
 
 
 def tls_hint(reason: str) -> str:
-    """Say what to do about an error that OpenSSL named."""
+    """Return what to do about an error of OpenSSL."""
     spelled = reason.upper().replace(" ", "_")
     return next((hint for piece, hint in TLS_HINTS if piece in spelled), reason.lower())
 
@@ -177,7 +177,7 @@ def no_connack(settings: MqttSettings, waited_s: float) -> AttemptFailed:
 
 
 def subscription_refused(filters: tuple[str, ...]) -> AttemptFailed:
-    """Name what the broker does not let us hear."""
+    """Return the failure for refused subscriptions."""
     names = ", ".join(repr(name) for name in filters)
     return AttemptFailed(
         f"the broker refused the subscription {names}; allow it in the broker's access list"

@@ -161,21 +161,21 @@ class Connection:
 
     @property
     def is_asking(self) -> bool:
-        """Whether a subscription is not answered."""
+        """Return whether a subscription is not answered yet."""
         return bool(self.asking or self._asked_again)
 
     @property
     def granted(self) -> bool:
-        """Whether the broker took us."""
+        """Return whether the broker accepted the connection."""
         return self._is_granted
 
     @property
     def maximum_qos(self) -> int:
-        """What the broker takes or grants at most: 0 means that it keeps nothing for anybody."""
+        """Return the highest QoS of the broker; with 0 nothing is stored for subscribers."""
         return min(self.options.qos, self.limits.maximum_qos, max(self._granted_qos, default=1))
 
     async def _dial(self) -> None:
-        """Run paho's connect in a thread that nobody has to wait for.
+        """Run paho's connect in a thread that is not joined at shutdown.
 
         Not ``asyncio.to_thread``: the loop waits for its threads when it closes, and a resolver
         that hangs would hold up the end of the program. Whoever is late closes its own socket.
@@ -211,7 +211,7 @@ class Connection:
             raise connect_errors.silent_close(self._settings, self._socket_error)
 
     def _adopt(self) -> None:
-        """Let the loop watch paho's socket."""
+        """Register paho's socket with the loop."""
         client = self._client
         sock = client.socket()
         if sock is None:
@@ -233,7 +233,7 @@ class Connection:
         client.on_socket_close = self._guarded(self._on_socket_close)
 
     async def _answer(self, answer: asyncio.Future[T]) -> T:
-        """Wait for what the broker has to answer, or say why it did not."""
+        """Wait for a response of the broker, or raise why it did not arrive."""
         within_s = ANSWER_DEADLINE_S if self._connack.done() else self.options.connack_within_s
         await self._first_of(answer, within_s)
         if answer.done():
@@ -258,14 +258,14 @@ class Connection:
         return read_grant(self.options, session_present, properties)
 
     async def _first_of(self, answer: asyncio.Future[Any], deadline_s: float) -> None:
-        """Wait for an answer, for the end of the connection, or for the deadline."""
+        """Wait for a response, for the end of the connection, or for the deadline."""
         awaited: set[asyncio.Future[Any]] = {answer, self.lost}
         await asyncio.wait(awaited, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
 
     # -- using it ---------------------------------------------------------------------------
 
     def publish(self, message: Publish) -> int:
-        """Hand one message to the broker and return its message id.
+        """Send one message and return its message id.
 
         Raises:
             ConnectionLost: The connection is over; nothing was sent.
@@ -292,7 +292,7 @@ class Connection:
 
     @property
     def route(self) -> PeerAddress | None:
-        """Where it goes, or None when it is over."""
+        """Return the address of the peer, or None when the connection is over."""
         sock = self._client.socket()
         if not isinstance(sock, socket.socket):
             return None
@@ -313,7 +313,7 @@ class Connection:
             self._run(lambda: self._asked_again.add(self._client.subscribe(wanted)[1]))
 
     def keep_alive(self) -> None:
-        """Let paho look after the keepalive; to be called about once a second."""
+        """Run paho's keepalive handling; to be called about once a second."""
         self._run(self._client.loop_misc)
 
     def disconnect(self) -> None:

@@ -56,7 +56,7 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ConnAck:
-    """What a CONNACK says that concerns a publisher.
+    """The fields of a CONNACK that concern a publisher.
 
     Attributes:
         reason_code: 0x80 and above: no.
@@ -90,7 +90,7 @@ def connect(
     keepalive_s: int,
     largest_packet_bytes: int,
 ) -> bytes:
-    """Introduce a client that starts clean and leaves no will."""
+    """Return a CONNECT with a clean start and without a will."""
     flags = _CLEAN_START
     rest = _text(client_id)
     if username is not None:
@@ -131,7 +131,7 @@ def publish(message: Publish, packet_id: int) -> bytes:
 
 
 def disconnect(reason_code: int) -> bytes:
-    """End a connection in order."""
+    """Return a DISCONNECT."""
     return bytes((DISCONNECT, 1, reason_code))
 
 
@@ -160,7 +160,7 @@ def _text(text: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _varint(value: int) -> bytes:
-    """Spell a variable byte integer: seven bits in each byte, the lowest first."""
+    """Return a variable byte integer: seven bits in each byte, the lowest first."""
     spelled = bytearray()
     while value >= _MORE:
         spelled.append(value & 0x7F | _MORE)
@@ -173,7 +173,7 @@ def _varint(value: int) -> bytes:
 
 
 def split(data: bytes, at: int) -> tuple[int, bytes, int] | None:
-    """Take one packet off a stream.
+    """Return the next packet of a stream.
 
     Args:
         data: The stream.
@@ -197,7 +197,7 @@ def split(data: bytes, at: int) -> tuple[int, bytes, int] | None:
 
 
 def short_pubacks(data: bytes, at: int) -> tuple[list[int], int]:
-    """Take all acknowledgements in a row that say yes and no more.
+    """Return all consecutive successful acknowledgements without a reason code.
 
     Args:
         data: The stream.

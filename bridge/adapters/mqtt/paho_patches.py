@@ -93,6 +93,6 @@ class AnyReasonCode(ReasonCode):
 
 
 def mend() -> None:
-    """Have paho read with these; for the whole process, once is enough."""
+    """Install the replacements in paho; process-wide, idempotent."""
     reader: Any = _packet
     reader.Properties, reader.ReasonCode = ReadProperties, AnyReasonCode

@@ -1,4 +1,4 @@
-"""What we say to a broker and hear from it, in paho's terms: translation only."""
+"""Translation between the program's messages and options and those of paho."""
 
 import ssl
 from collections.abc import Collection, Iterator
@@ -222,7 +222,7 @@ def read_grant(
 
 
 def read_message(message: paho.MQTTMessage, topic: str, ack_token: AckToken) -> MqttMessage:
-    """Turn a message of paho's into an event; on 3.1.1 there are no properties."""
+    """Return the event for a message of paho's; with 3.1.1 there are no properties."""
     properties = message.properties
     return MqttMessage(
         topic,

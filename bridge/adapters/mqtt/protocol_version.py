@@ -57,12 +57,12 @@ class ProtocolVersionPolicy:
         return TRIAL_S if trial else ANSWER_DEADLINE_S
 
     def succeeded(self, spoken: str) -> None:
-        """Note that the broker took a connection in this version."""
+        """Record that the broker accepted a connection in this version."""
         self._silences = 0
         self._spoke_5 = self._spoke_5 or spoken == "5"
 
     def failed(self, spoken: str, cause: Cause, now_s: float) -> bool:
-        """Note a failed attempt; say whether to try the other version at once."""
+        """Record a failed attempt; return whether to try the other version at once."""
         if self._configured != "auto" or cause not in FALLBACK_HOLDS_S:
             return False
         if spoken == "3.1.1":

@@ -78,7 +78,7 @@ def client_context(tls: TlsSettings) -> _Context:
 
 
 def _no_password() -> str:
-    """Stand in for OpenSSL's question on the terminal, which would wait for ever."""
+    """Return an empty password instead of OpenSSL's prompt, which would wait for ever."""
     raise OSError("the key is encrypted; the bridge reads only keys without a passphrase")
 
 

@@ -86,7 +86,7 @@ class ValueConnection:
         self._told = ""
 
     async def serve(self, peer: PeerAddress | None, *, without: str = "") -> None:
-        """Stay connected until cancelled; return at once where there is no route.
+        """Keep a connection open until cancelled; return at once without a peer.
 
         Args:
             peer: Where to, or None where a second connection makes no sense.
@@ -125,7 +125,7 @@ class ValueConnection:
             self._emit(MqttAcked(message, TOO_LARGE))
 
     def close(self) -> None:
-        """End it in order; what is not acknowledged yet is given up."""
+        """Disconnect in order; unacknowledged values are dropped."""
         if self._up is not None:
             self._told = CLOSED  # nothing is missing at a clean end
             self._up.drop(CLOSED, mqtt5_codec.NORMAL)
@@ -133,7 +133,7 @@ class ValueConnection:
     # -- one connection -----------------------------------------------------------------------
 
     async def _one_connection(self, peer: PeerAddress) -> str:
-        """Make one connection, serve it, and return why it ended.
+        """Make one connection, serve it, and return the reason it ended.
 
         Raises:
             ConnectionLost: It was never up.
@@ -245,7 +245,7 @@ class ValueConnection:
         self._emit(ValueConnectionClosed(in_doubt))
 
     async def _settle(self) -> None:
-        """Wait until what was in flight cannot arrive any more, and say so."""
+        """Wait until nothing in flight can arrive any more, then emit ``ValueConnectionClosed``."""
         if self._settled_at_s is None:
             return
         await self._clock.sleep(max(0.0, self._settled_at_s - self._clock.now().mono_s))
@@ -281,7 +281,7 @@ class ValueConnection:
         await self._clock.sleep(max(0.0, again_at_s - self._clock.now().mono_s))
 
     def _tell(self, reason: str) -> None:
-        """Say once why values go over the main connection."""
+        """Log once why values use the main connection."""
         if reason != self._told:
             log.warning(
                 "mqtt.value_connection_unavailable",

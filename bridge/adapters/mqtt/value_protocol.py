@@ -79,13 +79,13 @@ class ValueProtocol(asyncio.Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many messages wait for their acknowledgement."""
+        """Return how many messages wait for their acknowledgement."""
         return len(self._sent)
 
     # -- what we do ---------------------------------------------------------------------------
 
     def start(self, limits: ConnackLimits) -> None:
-        """Keep to what CONNACK granted; :meth:`publish` may be called from here on."""
+        """Apply the limits of the CONNACK; :meth:`publish` may be called from here on."""
         window = min(limits.receive_maximum, MAX_WINDOW)
         self._free_ids = deque(range(1, window + 1))
         self._largest_bytes = limits.largest_packet_bytes
@@ -108,7 +108,7 @@ class ValueProtocol(asyncio.Protocol):
         return too_large
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Send a PINGREQ."""
         self._write(mqtt5_codec.PINGREQ)
 
     def drop(self, reason: str, code: int | None = None) -> None:
@@ -129,13 +129,13 @@ class ValueProtocol(asyncio.Protocol):
     # -- what the loop tells ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Introduce ourselves. asyncio has set TCP_NODELAY."""
+        """Send CONNECT. asyncio has set TCP_NODELAY."""
         self._transport = cast("asyncio.Transport", transport)
         self._write(self._hello)
         self._hello = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end."""
+        """Record the end of the connection."""
         kind = "" if exc is None else f" ({type(exc).__name__})"
         self._lose(f"the broker closed the connection{kind}")
 
@@ -183,7 +183,7 @@ class ValueProtocol(asyncio.Protocol):
             raise Malformed("a packet that large was not asked for")
 
     def _take(self, kind: int, body: bytes) -> None:
-        """Take everything that is no acknowledgement."""
+        """Handle every packet that is not an acknowledgement."""
         if kind == mqtt5_codec.CONNACK and not self.granted.done():
             self.granted.set_result(mqtt5_codec.connack(body))
         elif kind == mqtt5_codec.DISCONNECT:
@@ -201,7 +201,7 @@ class ValueProtocol(asyncio.Protocol):
 
 
 def _ignore(*_: object) -> None:
-    """Take what nobody waits for yet."""
+    """Ignore acknowledgements (default callback)."""
 
 
 def read_grant(answer: ConnAck, settings: MqttSettings) -> ConnackLimits:

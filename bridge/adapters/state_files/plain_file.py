@@ -26,7 +26,7 @@ _NAMES = (
 
 
 def kind(path: str | Path, *, follow: bool = True) -> str | None:
-    """Say what stands in the place of a file; None for a file and for nothing at all.
+    """Return what is in the place of a file; None for a file and for nothing at all.
 
     Args:
         path: Where.
@@ -114,7 +114,7 @@ def refuse_wide(raw: bytes) -> None:
 
 
 def text_of(raw: bytes) -> str:
-    """Decode what somebody wrote with an editor, without a byte order mark.
+    """Decode text written with an editor, without a byte order mark.
 
     Raises:
         NotText: It is no UTF-8; the message says what to do and repeats nothing of it.
@@ -127,12 +127,12 @@ def text_of(raw: bytes) -> str:
 
 
 def without_marks(text: str) -> str:
-    """Take byte order marks off the beginning of a text."""
+    """Remove byte order marks from the beginning of a text."""
     return text.lstrip("\ufeff")
 
 
 def as_meant(text: str) -> str:
-    """Take off what an editor or a file of variables puts around one value."""
+    """Remove what an editor or an environment file adds around a value."""
     return without_marks(text).strip("\r\n")
 
 

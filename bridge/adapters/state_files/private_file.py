@@ -1,4 +1,4 @@
-"""Small files that are ours alone: read with suspicion, replaced whole.
+"""Private files of this process: checked before reading, replaced as a whole.
 
 Rules:
 
@@ -44,7 +44,7 @@ def read_own(path: Path, *, largest: int = MAX_FILE_BYTES) -> bytes:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put new content in the place of a file; raise ``OSError`` and change nothing otherwise."""
+    """Replace the content of a file; on an error raise ``OSError`` and change nothing."""
     require_plain(path)  # a pipe or a device is somebody's, and not ours to take away
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
@@ -64,5 +64,5 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def why(error: Exception) -> str:
-    """Say why a file of ours is not used, without repeating what is in it."""
+    """Return why a private file is not used, without its content."""
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Which descriptions for Home Assistant a broker keeps of us: known again after a restart.
+"""Records which Home Assistant discovery topics a broker retains, across restarts.
 
 A form, a prefix or a charger that is no more was written by a process that knew of it; the one that
 has to take it away knows it only from here. When the file is lost, what was left has to be removed
@@ -64,7 +64,7 @@ class PublishedDiscoveryFile:
 
 
 def _is_ours(topic: str, each: object) -> bool:
-    """Say whether an entry is one that was written here: we publish to what it names."""
+    """Return whether an entry was written by this program; its topics are published to."""
     if not (topic.endswith("/config") and len(topic) <= MAX_TOPIC_LENGTH and topic.isprintable()):
         return False
     if set("+#") & set(topic) or not isinstance(each, dict):

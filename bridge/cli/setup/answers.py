@@ -1,4 +1,4 @@
-"""What was answered, checked by the rules of the configuration, and the file that says it.
+"""The answers of the dialogue, checked by the rules of the configuration, and their file.
 
 Rules:
 

@@ -74,7 +74,7 @@ class Outcome:
 
 
 def hold(given: Given, terminal: Terminal) -> Outcome:
-    """Ask for everything that is missing and try it.
+    """Ask for every missing answer and verify it.
 
     Raises:
         BridgeError: An answer cannot be used, or its trial failed without a terminal.
@@ -121,7 +121,7 @@ class _Dialogue:
     # -- the account -----------------------------------------------------------------------
 
     def _account(self) -> tuple[str, ...]:
-        """Ask for the account until it works; return the chargers it lists."""
+        """Ask for the account until the login works; return the chargers it lists."""
         self._heading("Easee account")
         if self._terminal.can_ask and not self._answers.get("easee.username"):
             self._terminal.say("Best is an account of its own that reaches only these chargers.")
@@ -151,7 +151,7 @@ class _Dialogue:
             )
 
     def _which(self, found: tuple[str, ...]) -> None:
-        """Ask which chargers are to be served."""
+        """Ask which chargers to serve."""
         if self._terminal.can_ask and len(found) > 1 and not self._answers.get(CHARGERS):
             text = self._terminal.ask(
                 "Chargers to serve, with commas (Enter: all, also future ones)",
@@ -164,7 +164,7 @@ class _Dialogue:
     # -- the broker ------------------------------------------------------------------------
 
     def _broker(self) -> None:
-        """Ask for the broker until it works."""
+        """Ask for the broker until the connection works."""
         self._heading("MQTT broker")
         asks_again = False
         while True:
@@ -184,7 +184,7 @@ class _Dialogue:
                 return
 
     def _broker_is_sound(self) -> bool:
-        """Tell what the answers mean together where that cannot be used."""
+        """Check the answers about the broker together; report what is not valid."""
         try:
             self._settings()
         except ConfigError as error:
@@ -249,7 +249,7 @@ class _Dialogue:
     # -- one answer ------------------------------------------------------------------------
 
     def _text(self, path: str, question: str, *, default: str = "", again: bool) -> None:
-        """Ask for a key that must have a value."""
+        """Ask for a required key."""
         held = self._answers.get(path)
         if not self._terminal.can_ask:
             text = held or default
@@ -262,7 +262,7 @@ class _Dialogue:
         self._answers = self._answers.with_texts({path: text})
 
     def _optional(self, path: str, question: str, *, again: bool) -> None:
-        """Ask for a key that may be left out; a dash takes out what was answered before."""
+        """Ask for an optional key; a dash removes an earlier answer."""
         held = self._answers.get(path)
         if not self._terminal.can_ask or (held and not again):
             return
@@ -307,7 +307,7 @@ class _Dialogue:
             return error
 
     def _skips(self, other: str) -> bool:
-        """Ask whether to go on without a trial that succeeded."""
+        """Ask whether to continue without a successful test."""
         options = {AGAIN: other, SKIP: "go on without this trial"}
         return self._terminal.choose("Choice", options, AGAIN) == SKIP
 

@@ -108,7 +108,7 @@ class NewFile:
 
 
 def write_all(folders: Sequence[NewFolder], files: Sequence[NewFile]) -> None:
-    """Make every folder and write every file, or none.
+    """Create all directories and write all files, or none.
 
     Raises:
         OSError: Something cannot be written; nothing is.
@@ -140,7 +140,7 @@ def write_all(folders: Sequence[NewFolder], files: Sequence[NewFile]) -> None:
 
 
 def _make(folder: NewFolder, made: list[Path]) -> None:
-    """Make a folder and those above it, noting each."""
+    """Create a directory and its parents, recording each."""
     missing = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(folder.mode)
@@ -177,7 +177,7 @@ def _sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _signals_waiting() -> Iterator[None]:
-    """Note what arrives, and hand it on at the end: a mask would hold for one thread only."""
+    """Record signals, and raise them again at the end: a mask would apply to one thread only."""
     arrived: list[int] = []
 
     def note(number: int, _frame: object) -> None:

@@ -45,7 +45,7 @@ class Context:
 
     @property
     def topics(self) -> Topics:
-        """The topic tree."""
+        """Return the topic tree."""
         return Topics(self.settings.mqtt.base_topic)
 
     def command_line(self, *words: str) -> str:

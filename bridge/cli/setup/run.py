@@ -80,7 +80,7 @@ class Setup:
         return Path(absolute(str(chosen)))
 
     def run(self) -> int:
-        """Ask, try, write; return the exit status.
+        """Run the dialogue and write the files; return the exit status.
 
         Raises:
             BridgeError, OSError: It could not be done.
@@ -190,7 +190,7 @@ class Setup:
         return self.systemd.obstacle(_executable(), self.config, store)
 
     def _wants_unit(self, answers: Answers) -> bool:
-        """Ask whether systemd is to run it, where it can."""
+        """Ask whether to install a systemd unit, where possible."""
         wanted: bool | None = self.arguments.service
         if wanted is not None or not self.terminal.can_ask:
             return bool(wanted)
@@ -250,7 +250,7 @@ class Setup:
         return folders, files
 
     def _confirm(self, files: list[NewFile]) -> None:
-        """Ask for the last yes.
+        """Ask for confirmation before writing.
 
         Raises:
             BrokenOff: It was a no.
@@ -342,7 +342,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the dialogue, so that the terminal gets its echo back."""
+    """End the dialogue on SIGTERM and SIGHUP, so that the terminal's echo is restored."""
 
     def end(*_: Any) -> NoReturn:
         raise BrokenOff

@@ -102,7 +102,7 @@ def render(program: Path, config: Path, *, has_broker_password: bool) -> str:
 
 
 def hands_over(unit: Path, name: str) -> bool:
-    """Say whether a unit gives the service a copy of a password's file.
+    """Return whether a unit passes a password file to the service.
 
     Raises:
         OSError: It cannot be read.

@@ -1,1 +1,1 @@
-"""What Home Assistant is told of the chargers, so that they appear there by themselves."""
+"""Home Assistant discovery for the chargers."""

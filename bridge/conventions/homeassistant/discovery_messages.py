@@ -53,7 +53,7 @@ class Description:
 
 
 def node_of(topics: Topics, charger_id: str) -> str:
-    """Name a charger in topics and unique ids: two bridges on one broker do not meet."""
+    """Return a charger's name in topics and unique ids, unique among bridges on one broker."""
     return f"{_NOT_IN_AN_ID.sub('_', topics.base)}_{charger_id}"
 
 
@@ -66,7 +66,7 @@ def describe(
     places: HomeAssistantTopics,
     version: str,
 ) -> Description:
-    """Write what Home Assistant is told of one charger.
+    """Return the discovery of one charger.
 
     Args:
         device_info: What is known of it.
@@ -109,7 +109,7 @@ def _platforms(parts: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
 
 
 def encoded(document: Mapping[str, object], retired: Mapping[str, str]) -> bytes:
-    """Spell a document; components that are no more are named with nothing but their platform.
+    """Encode a document; removed components are listed with their platform only.
 
     That is how Home Assistant is told to forget them.
     """

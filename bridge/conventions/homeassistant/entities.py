@@ -213,7 +213,7 @@ class _Charger:
         return _entity(control.kind, command, config)
 
     def firmware(self, *, is_installable: bool) -> Entity:
-        """Make the update entity; without the command it only shows what is installed."""
+        """Return the update entity; without the command it only shows the installed version."""
         config: dict[str, object] = {
             "name": "Firmware",
             "device_class": "firmware",
@@ -233,7 +233,7 @@ def _entity(platform: str, name: str, config: Mapping[str, object]) -> Entity:
 
 @functools.cache
 def _key(platform: str, name: str) -> str:
-    """Name an entity: every charger has the same keys, and keeps them while it is announced."""
+    """Return an entity's key: the same for every charger, and stable while it is announced."""
     return f"{platform}_{name}"
 
 
@@ -295,7 +295,7 @@ def _range(low: int, high: int, unit: str | None) -> dict[str, object]:
 
 
 def _within(low: int, high: int) -> str:
-    """Show a number as unknown while it lies outside of what may be set.
+    """Return a template that shows a number outside the allowed range as unknown.
 
     The charger may hold more than the configuration lets anybody ask for. Home Assistant refuses
     to show that, and a smaller number in its place would not be true.

@@ -63,11 +63,11 @@ DERIVED_SHOWN: Final[Mapping[str, tuple[Visibility, str]]] = {
 
 
 def unit_config(unit: str | None) -> Config:
-    """Say what is measured in a unit; one that is not listed is shown as the vendor spells it."""
+    """Return the configuration for a unit; an unlisted one is used as the vendor writes it."""
     known = UNITS.get(unit)
     return {"unit_of_measurement": unit} if known is None else known
 
 
 def is_switch(values: tuple[str, ...]) -> bool:
-    """Say whether a derived value is on or off."""
+    """Return whether a derived value is on or off."""
     return values == SWITCH_VALUES

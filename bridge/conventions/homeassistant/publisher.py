@@ -69,7 +69,7 @@ Step = list[Publish]
 
 
 class DiscoveryPublisher:
-    """What Home Assistant has been told of the chargers."""
+    """Publishes Home Assistant discovery of the chargers."""
 
     name = "homeassistant"
     interests = frozenset(
@@ -88,7 +88,7 @@ class DiscoveryPublisher:
     )
 
     def __init__(self, settings: Settings, *, version: str, salt: bytes) -> None:
-        """Tell nobody anything yet.
+        """Start without published discovery.
 
         Args:
             settings: The whole configuration.
@@ -125,7 +125,7 @@ class DiscoveryPublisher:
         self._learned_bytes = math.inf  # by what it did not take
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
-        """Take what changes a description, what the broker has of them, and the time."""
+        """Handle what changes discovery, acknowledgements of the broker, and ticks."""
         match event:
             case ObservationApplied(observation) if observation.spec.id == roles.FIRMWARE:
                 self.firmware(observation.charger_id, str(observation.value), now)
@@ -156,17 +156,17 @@ class DiscoveryPublisher:
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """The topics of Home Assistant's that are listened to."""
+        """Return the subscribed topics of Home Assistant."""
         return (self._places.status,) if self._is_on else ()
 
     # -- what happens -------------------------------------------------------------------------
 
     def started(self, kept: Mapping[str, PublishedDiscovery]) -> None:
-        """Take what an earlier process left at the broker."""
+        """Restore what an earlier process left at the broker."""
         self._kept = dict(kept)
 
     def add_chargers(self, charger_ids: tuple[str, ...], now: Timestamp) -> None:
-        """Take new chargers."""
+        """Add chargers."""
         self._away.difference_update(charger_ids)
         for charger_id in charger_ids:
             device_info = DeviceInfo(charger_id, self._products.get(charger_id))
@@ -174,7 +174,7 @@ class DiscoveryPublisher:
         self._want(now.mono_s + SETTLE_S)
 
     def listed(self, found: ChargerList, now: Timestamp, *, decides: bool) -> None:
-        """Take the account's list.
+        """Handle the account's list.
 
         Args:
             found: It.
@@ -192,30 +192,30 @@ class DiscoveryPublisher:
             self._want(now.mono_s + SETTLE_S)
 
     def leave(self, charger_ids: Iterable[str]) -> None:
-        """Announce these chargers no more; what the broker has of them stays for now."""
+        """Stop publishing these chargers; their discovery at the broker stays for now."""
         for charger_id in charger_ids:
             self._device_infos.pop(charger_id, None)
             self._products.pop(charger_id, None)
             self._away.add(charger_id)
 
     def forget(self, charger_id: str, now: Timestamp) -> None:
-        """Have the description of a charger that left taken away."""
+        """Clear the discovery of a removed charger."""
         self._away.discard(charger_id)
         self._want(now.mono_s)
 
     def allow(self, commands: CommandSettings, now: Timestamp) -> None:
-        """Offer what is allowed from now on."""
+        """Set the allowed commands."""
         self._commands = commands
         self._want(now.mono_s)
 
     def firmware(self, charger_id: str, release: str, now: Timestamp) -> None:
-        """Take the release a charger runs."""
+        """Set a charger's firmware release."""
         device_info = self._device_infos.get(charger_id)
         if device_info is not None:
             self._know(replace(device_info, firmware=release), now)
 
     def handles(self, topic: str, payload: bytes, now: Timestamp) -> bool:
-        """Take a message if it is Home Assistant's; say whether it was.
+        """Handle a message if it is Home Assistant's; return whether it was.
 
         A birth message that the broker kept is taken too: nothing tells it from one that was just
         published to be kept.
@@ -229,7 +229,7 @@ class DiscoveryPublisher:
         return True
 
     def connected(self, now: Timestamp, largest_packet_bytes: int | None = None) -> None:
-        """Say everything again: the broker may have lost it.
+        """Publish everything again: the broker may have lost it.
 
         Args:
             now: When.
@@ -241,14 +241,14 @@ class DiscoveryPublisher:
         self._want(now.mono_s + SETTLE_S)
 
     def disconnected(self) -> None:
-        """Forget what was under way; it starts again with the next connection."""
+        """Reset what was in progress; it starts again with the next connection."""
         self._is_connected = False
         self._steps.clear()
         self._next_step_s = None
         self._awaited.clear()
 
     def acked(self, message: Publish, reason_code: int, now: Timestamp) -> Iterator[Effect]:
-        """Take the broker's acknowledgement of one of our messages."""
+        """Handle the broker's acknowledgement of a discovery message."""
         mark = (message.topic, message.payload)
         if mark not in self._awaited:
             return
@@ -262,7 +262,7 @@ class DiscoveryPublisher:
             self._next_step_s = now.mono_s + self._pause_s
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Say what is due."""
+        """Publish what is due."""
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
             return
@@ -274,7 +274,7 @@ class DiscoveryPublisher:
         yield from self._next_step()
 
     def deadline_s(self) -> float | None:
-        """When :meth:`tick` has something to do; None while acknowledgements are awaited."""
+        """Return when :meth:`tick` is due; None while acknowledgements are awaited."""
         if not self._is_connected or self._awaited:
             return None
         return self._due_s if self._next_step_s is None else self._next_step_s
@@ -287,18 +287,18 @@ class DiscoveryPublisher:
             self._want(now.mono_s + SETTLE_S)
 
     def _want(self, at_s: float, *, later: bool = False) -> None:
-        """Have everything looked at; what is due sooner anyway stays so, unless ``later``."""
+        """Schedule a check of everything; an earlier one stays, unless ``later``."""
         if self._is_on or self._kept:
             soonest = self._due_s is None or later or at_s < self._due_s
             self._due_s = at_s if soonest else self._due_s
 
     def _draw(self) -> float:
-        """Draw a number in [0, 1): another one for each birth, and for each installation."""
+        """Return a number in [0, 1): different for each birth message and installation."""
         digest = hmac.digest(self._salt, b"birth %d" % self._births, "sha256")
         return int.from_bytes(digest[:4], "big") / 2**32
 
     def _plan(self) -> list[Step]:
-        """Work out what the broker should hold, and the way there in three steps."""
+        """Compute the messages the broker should have, and the changes in three steps."""
         wanted: dict[str, PublishedDiscovery] = {}
         new: Step = []
         present = self._device_infos.keys() if self._is_on else set()
@@ -348,7 +348,7 @@ class DiscoveryPublisher:
         return is_known and kept.charger_id not in self._away
 
     def _handing_over(self, old: list[str], wanted: Mapping[str, PublishedDiscovery]) -> Step:
-        """Tell Home Assistant to keep the entities whose description moves to another topic.
+        """Return the step that keeps entities whose discovery moves to another topic.
 
         Not retained: should we end right after it, the old description is still there.
         """

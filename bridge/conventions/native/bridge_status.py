@@ -1,4 +1,4 @@
-"""What the gateway tells of itself, and its alerts, as retained messages."""
+"""Status of the gateway and its alerts, as retained messages."""
 
 from dataclasses import asdict
 

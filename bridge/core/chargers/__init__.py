@@ -1,1 +1,1 @@
-"""What a charger says, what it means, and what is shown of it."""
+"""State of a charger: its values, their meaning, and what is published of them."""

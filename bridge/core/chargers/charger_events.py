@@ -1,4 +1,4 @@
-"""What happened at a charger, told once.
+"""Events of a charger, each published once.
 
 Rules:
 
@@ -31,7 +31,7 @@ class ChargerEvents:
     def observed(
         self, observation: Observation, now: Timestamp, *, ours: bool
     ) -> Iterator[ChargerEvent]:
-        """Take an observation that became the newest of its id.
+        """Handle an observation that became the newest of its id.
 
         Args:
             observation: It.
@@ -59,13 +59,13 @@ class ChargerEvents:
     def authorization(
         self, *, waiting: bool, at: datetime, now: Timestamp
     ) -> Iterator[ChargerEvent]:
-        """Announce a car that waits for an authorization, once for as long as it waits."""
+        """Yield the event for a car that waits for authorization, once per wait."""
         if waiting and not self._waiting:
             yield self._event("authorization_requested", at, now)
         self._waiting = waiting
 
     def foreign_command(self, response: ChargerResponse, name: str, now: Timestamp) -> ChargerEvent:
-        """Tell that the charger answered a command that none of ours was.
+        """Return the event for a charger response that no command of this gateway caused.
 
         A setting that moves without a command of ours is told by the same kind of event, with
         ``setting`` and ``value`` instead of the command.

@@ -68,7 +68,7 @@ class CurrentSession:
         self._shown: RunningSession | None = None
 
     def started(self, start: SessionStart) -> Iterator[SessionChanged]:
-        """Take a 223."""
+        """Handle a session start (observation 223)."""
         told_at = self._told.setdefault((start.session_id, start.started_at), start.told_at)
         _keep_newest(self._told)
         if any(self._ends(report, start) for report in self._reports.values()):
@@ -81,7 +81,7 @@ class CurrentSession:
         yield from self._show()
 
     def finished(self, report: SessionReport) -> Iterator[SessionChanged]:
-        """Take a 129, in whatever order they come; it is shown when it is :meth:`recorded`."""
+        """Handle a session report (129), in any order; published by :meth:`recorded`."""
         self._reports[report.session_id, report.started_at] = report
         _keep_newest(self._reports)
         if self._ended_at is None or report.at > self._ended_at:
@@ -94,7 +94,7 @@ class CurrentSession:
             yield from self._end()
 
     def recorded(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[SessionChanged]:
-        """Take a report as it is stored, also one of an earlier process.
+        """Handle a report as stored, also one of an earlier process.
 
         Args:
             report: What is known of the session.
@@ -109,7 +109,7 @@ class CurrentSession:
             yield self._last(report, name)
 
     def observed(self, observation: Observation) -> Iterator[SessionChanged]:
-        """Take any observation; the op mode and the energy of the session matter."""
+        """Handle an observation; only the op mode and the session's energy have an effect."""
         match observation.spec.id, observation.value:
             case (roles.OP_MODE, op_mode):
                 yield from self._changed(op_mode, observation.measured_at)
@@ -135,7 +135,7 @@ class CurrentSession:
 
     @property
     def _energy_kwh(self) -> float | None:
-        """The energy of the running session; the value of a former one is not it."""
+        """Return the energy of the running session, never of an earlier one."""
         began_at = self._seen_at if self._start is None else self._began_at(self._start)
         if self._energy is None or began_at is None or self._energy[0] < began_at:
             return None
@@ -145,7 +145,7 @@ class CurrentSession:
         return self._told.get((start.session_id, start.started_at), start.told_at)
 
     def _began_at(self, start: SessionStart) -> datetime:
-        """Say when a session began, as far as its times can be believed."""
+        """Return when a session began, as far as its times are possible."""
         return self._told_at(start) if STARTED in start.doubtful else start.started_at
 
     def _is_unplugged(self, start: SessionStart) -> bool:
@@ -154,7 +154,7 @@ class CurrentSession:
         return self._unplugged_at is not None and self._unplugged_at > self._began_at(start)
 
     def _ends(self, report: SessionReport, start: SessionStart) -> bool:
-        """Say whether a 129 means that the session of a 223 is over."""
+        """Return whether a session report (129) ends the session of a session start (223)."""
         near = abs(report.started_at - start.started_at) <= SAME_START_WITHIN
         same_number = report.session_id == start.session_id
         has_number = report.session_id is not None and start.session_id is not None
@@ -169,7 +169,7 @@ class CurrentSession:
         return ENDED not in report.doubtful and not start.is_ahead and report.ended_at > told_at
 
     def _changed(self, op_mode: object, measured_at: datetime) -> Iterator[SessionChanged]:
-        """Take an op mode."""
+        """Handle an op mode."""
         was_shown = self._shown is not None
         self._op_mode = op_mode
         if op_mode == derived_state.DISCONNECTED:
@@ -235,7 +235,7 @@ class CurrentSession:
 
 
 def _is_later(report: SessionReport, held: SessionReport) -> bool:
-    """Say whether another session ended after the one that is shown."""
+    """Return whether another session ended after the one that is published."""
     if BACKFILL not in (report.source, held.source) and (
         ENDED in report.doubtful or ENDED in held.doubtful
     ):

@@ -82,7 +82,7 @@ class Departures:
         chargers: Container[str],
         is_served_elsewhere: Callable[[str, Timestamp], bool | None],
     ) -> None:
-        """Begin with nobody.
+        """Start without removed chargers.
 
         Args:
             chargers: Those that are served.
@@ -103,7 +103,7 @@ class Departures:
         self._due_s: float | None = None
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
-        """Take who comes and goes, what the broker has, and the time."""
+        """Handle added and removed chargers, the state of the broker, and ticks."""
         match event:
             case MqttAcked(message):
                 return self.acked(message, now)
@@ -142,18 +142,18 @@ class Departures:
         return {i: since for i, since in self._left.items() if i not in now}
 
     def is_emptied(self, charger_id: str) -> bool:
-        """Say whether a charger's topics are being emptied now: it cannot be served meanwhile."""
+        """Return whether a charger's topics are being cleared now; it cannot be added meanwhile."""
         return charger_id == self._emptying
 
     def started(self, left: Mapping[str, datetime], now: Timestamp) -> None:
-        """Take who left in an earlier run."""
+        """Restore the chargers removed in an earlier run."""
         self._left = dict(left)
         self._due_s = now.mono_s if left else None
 
     def leave(
         self, charger_ids: Iterable[str], now: Timestamp, *, strange: Mapping[str, tuple[str, ...]]
     ) -> None:
-        """Take who left just now.
+        """Record chargers that were removed now.
 
         Args:
             charger_ids: They.
@@ -166,14 +166,14 @@ class Departures:
         self._plan(now)
 
     def back(self, charger_ids: Iterable[str]) -> None:
-        """Take who is served again."""
+        """Record removed chargers that were added again."""
         for charger_id in charger_ids:
             self._left.pop(charger_id, None)
             self._strange.pop(charger_id, None)
             self._urgent.pop(charger_id, None)
 
     def forget(self, charger_id: str, now: Timestamp) -> bool:
-        """Have a charger that left emptied at once; say whether it is one."""
+        """Clear a removed charger's topics at once; return whether it is a removed charger."""
         if charger_id not in self._left:
             return False
         self._urgent[charger_id] = None
@@ -181,7 +181,7 @@ class Departures:
         return True
 
     def _forget_if_asked(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a wish on ``bridge/forget``: the serial of a charger that left, bare or quoted."""
+        """Handle ``bridge/forget``: the serial of a removed charger, bare or quoted."""
         charger_id = event.payload.decode("ascii", "replace").strip().strip('"')
         if event.retained:
             why = "it is retained"
@@ -205,11 +205,11 @@ class Departures:
         self._plan(now)
 
     def disconnected(self) -> None:
-        """Take note that nothing can be emptied now; what was sent is sent again."""
+        """Handle the end of the connection; what was sent is sent again."""
         self._is_connected = False
 
     def acked(self, message: Publish, now: Timestamp) -> Iterator[Output]:
-        """Take an acknowledgement; what the broker refuses is tried again elsewhere."""
+        """Handle an acknowledgement; refused publications are retried elsewhere."""
         charger_id = self._emptying
         if charger_id is None or message.tag.rpartition(":")[0] != f"{TAG}{charger_id}":
             return
@@ -218,7 +218,7 @@ class Departures:
             yield from self._done(charger_id, now)
 
     def offline(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
-        """Say that chargers that left are offline, but for those that another bridge serves.
+        """Publish removed chargers as offline, except those another bridge serves.
 
         Without a connection nobody knows who that is, and the next one has it said.
         """
@@ -233,7 +233,7 @@ class Departures:
         return self._due_s if self._is_connected and self._emptying is None else None
 
     def tick(self, now: Timestamp) -> Iterator[Output]:
-        """Say who is offline, and empty the topics of the next charger that is due."""
+        """Publish who is offline, and clear the topics of the next charger that is due."""
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
             return
@@ -273,7 +273,7 @@ class Departures:
         return next((i for i, since in self._left.items() if known - since >= KEPT_FOR), None)
 
     def _plan(self, now: Timestamp) -> None:
-        """Work out when to look again."""
+        """Compute the next deadline."""
         if not self._left:
             self._due_s = None
         elif self._urgent or not self._is_told:

@@ -55,7 +55,7 @@ class Charger:
     announcer: ChargerEvents
 
     def publications(self, now: Timestamp) -> Iterator[Output]:
-        """Everything retained of it again."""
+        """Yield everything retained of it again."""
         yield from self.state.publications(now)
         yield from self.board.publications()
 
@@ -93,11 +93,11 @@ class ChargerRegistry:
 
     @property
     def chargers(self) -> Mapping[str, Charger]:
-        """The chargers that are served."""
+        """Return the chargers that are served."""
         return self._chargers
 
     def add(self, charger_ids: tuple[str, ...]) -> tuple[str, ...]:
-        """Serve these chargers too; return those that are new."""
+        """Add chargers; return those that are new."""
         new = tuple(i for i in charger_ids if i not in self._chargers)
         for charger_id in new:
             self._chargers[charger_id] = Charger(
@@ -109,7 +109,7 @@ class ChargerRegistry:
         return new
 
     def remove(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Output]:
-        """Serve these chargers no more; nothing is held of them afterwards."""
+        """Remove chargers and everything held of them."""
         gone = set(charger_ids) & self._chargers.keys()
         for charger_id in sorted(gone):
             del self._chargers[charger_id]
@@ -163,7 +163,7 @@ class ChargerRegistry:
         *,
         ours: bool,
     ) -> None:
-        """Take one decoded observation of a charger that is served.
+        """Apply one decoded observation of a charger that is served.
 
         Args:
             observation: It.
@@ -192,7 +192,7 @@ class ChargerRegistry:
             )
 
     def is_touched(self, now: Timestamp) -> bool:
-        """Say whether :meth:`availability` has anybody to look at."""
+        """Return whether :meth:`availability` has any charger to check."""
         silences = self._silences
         return bool(
             self._touched
@@ -233,11 +233,11 @@ class ChargerRegistry:
         self._status.online = len(self._online)
 
     def deadline_s(self) -> float | None:
-        """When to look again whether a charger fell silent; may be early, never late."""
+        """Return when a charger may become silent; may be early, never late."""
         return self._silences[0][0] if self._silences else None
 
     def _is_another_time(self, now: Timestamp) -> bool:
-        """Say whether the ages of what was heard changed.
+        """Return whether the ages of the observations changed.
 
         A clock that is not believed any more, or is again; one that was set; a machine that slept.
         """
@@ -247,7 +247,7 @@ class ChargerRegistry:
         return abs(known.timestamp() - now.mono_s - before_s) >= SAME_TIME_S
 
     def _set_time(self, now: Timestamp) -> None:
-        """Take another time; the deadlines of what was heard are worked out anew then."""
+        """Set the time, and compute the silence deadlines anew."""
         known = now.known
         if known is None:
             self._began_s = None
@@ -257,7 +257,7 @@ class ChargerRegistry:
         self._expected.clear()
 
     def _expect_silence(self, charger_id: str, now: Timestamp) -> None:
-        """Keep one entry per available charger; a later deadline is found out when it is due."""
+        """Keep one entry per available charger; a later deadline is found when the entry is due."""
         due_s = self._chargers[charger_id].state.deadline_s(now)
         if due_s is not None and charger_id not in self._expected:
             heapq.heappush(self._silences, (due_s, charger_id))
@@ -266,7 +266,7 @@ class ChargerRegistry:
     def report_stored(
         self, report: SessionReport, name: ReportId = UNNAMED
     ) -> Iterator[SessionChanged]:
-        """Show a session that was stored, or could not be, as the last one if it is."""
+        """Publish a session that was stored, or could not be, as the last one if it is."""
         charger = self._chargers.get(report.charger_id)
         if charger is not None:
             yield from charger.board.recorded(report, name)
@@ -299,7 +299,7 @@ class ChargerRegistry:
     def _finished(
         self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Timestamp
     ) -> Iterator[Output]:
-        """Take a 129; its stamp is None when it has none that can be read."""
+        """Handle a session report (129); its timestamp is None when it cannot be read."""
         try:
             report = read_report(
                 text,

@@ -174,7 +174,7 @@ class ObservationService:
         return (charger.announcer.foreign_command(response, name, now),)
 
     def _finished(self, event: CommandFinished, now: Timestamp) -> Outputs:
-        """Show the one setting that cannot be read back, when its command is confirmed."""
+        """Publish the one setting that cannot be read back, when its command is confirmed."""
         charger = self._chargers.chargers.get(event.charger_id)
         is_shown = event.is_carried_out and event.command == SMART_CHARGING_COMMAND
         if charger is None or not is_shown:

@@ -1,4 +1,4 @@
-"""Who may charge while a charger is offline, and when somebody should know.
+"""Alerts on who can charge while a charger is offline.
 
 Where access is restricted, by the cloud (42) or by the charger's own list (15), what holds while
 the cloud is out of reach is a second decision, spread over three settings (16, 17 and 45). Two of
@@ -63,7 +63,7 @@ class OfflineAccessAlerts:
         self._chargers: dict[str, str | None] = {}
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take an observation of a charger, and who is not served any more."""
+        """Handle an observation of a charger, and removed chargers."""
         match event:
             case ObservationApplied(observation, readings) if observation.spec.id in ACCESS_IDS:
                 return self.observed(observation.charger_id, readings, now)
@@ -72,10 +72,10 @@ class OfflineAccessAlerts:
         return NOTHING
 
     def deadline_s(self) -> None:
-        """Want nothing with time."""
+        """Return None: there is no deadline."""
 
     def observed(self, charger_id: str, readings: LatestValues, now: Timestamp) -> Iterator[Effect]:
-        """Look at a charger again, one of whose access settings was observed."""
+        """Check a charger again after one of its access settings was observed."""
         kind = unexpected_policy(readings)
         if self._chargers.get(charger_id) == kind:
             return
@@ -83,7 +83,7 @@ class OfflineAccessAlerts:
         yield from self._tell(now)
 
     def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
-        """Look at these chargers no more."""
+        """Stop checking these chargers."""
         kinds = {self._chargers.pop(charger_id, None) for charger_id in charger_ids}
         if kinds != {None}:
             yield from self._tell(now)

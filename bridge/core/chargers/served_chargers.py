@@ -86,7 +86,7 @@ class ServedChargers:
     def _begin(
         self, remembered: tuple[str, ...], left: Mapping[str, datetime], former: tuple[str, ...]
     ) -> Iterator[Output]:
-        """Serve the chargers of the earlier process, but those that left or were removed."""
+        """Add the chargers of the earlier process, except those that left or were removed."""
         self._written = SaveChargerList(remembered, left)
         self._remembered = self._configured or remembered
         yield from self._serve(tuple(i for i in self._remembered if i not in left))
@@ -110,7 +110,7 @@ class ServedChargers:
         yield from self._remember()
 
     def _choose(self, chosen: tuple[str, ...]) -> Iterator[Output]:
-        """Serve other chargers from now on; without any configured, those the account lists."""
+        """Set the configured chargers; without any, those the account lists are served."""
         self._configured = chosen
         if chosen:
             yield from self._take_out({i for i in self._chargers if i not in chosen})

@@ -108,7 +108,7 @@ class ChargerState:
 
     @property
     def awaiting_authorization(self) -> bool:
-        """Whether a car waits for somebody's permission."""
+        """Whether a car waits for authorization."""
         return derived_state.awaiting_authorization(self) is True
 
     # -- observations -------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class ChargerState:
         now: Timestamp,
         effects: list[Found],
     ) -> None:
-        """Take one observation.
+        """Apply one observation.
 
         Args:
             observation: Of this charger.
@@ -166,14 +166,14 @@ class ChargerState:
             effects += self._smart_charging_seen(old, new)
 
     def smart_charging_setting(self, enabled: bool, now: Timestamp) -> Iterator[Effect]:
-        """Take note of a confirmed setting of smart charging: off kills the touch button."""
+        """Record a confirmed setting of smart charging: false disables the touch button."""
         self._switched_at = None if enabled else now
         yield from self._set_derived(
             derived_state.TOUCH_BUTTON, "enabled" if enabled else "disabled"
         )
 
     def _smart_charging_seen(self, old: _LatestValue | None, new: _LatestValue) -> Iterator[Effect]:
-        """Bring the button back when smart charging comes on after it was switched off."""
+        """Enable the touch button again when smart charging becomes true."""
         off = self._switched_at
         if off is None or new.value is not True:
             return
@@ -239,7 +239,7 @@ class ChargerState:
     # -- availability -------------------------------------------------------------------------
 
     def available(self, link_ok: bool, now: Timestamp) -> bool:
-        """Say whether the charger can be relied on: the bridge, the cloud and the charger itself.
+        """Return whether bridge, cloud and charger are all reachable.
 
         Args:
             link_ok: The bridge hears from the cloud.
@@ -260,7 +260,7 @@ class ChargerState:
             yield AvailabilityChanged(self.charger_id, online)
 
     def availability_again(self, now: Timestamp) -> AvailabilityChanged:
-        """Say again whether it is available."""
+        """Return the change that publishes the availability again."""
         is_online = bool(self.online) and self._heard_lately(now)
         return AvailabilityChanged(self.charger_id, is_online)
 
@@ -276,7 +276,7 @@ class ChargerState:
         return now.mono_s < self._last_heard_s(now) + OFFLINE_AFTER_S
 
     def _hear(self, measured_at: datetime, source: str, now: Timestamp) -> None:
-        """Note a sign of life, moved back on the monotonic clock by the age of its stamp.
+        """Record a sign of life, moved back on the monotonic clock by the age of its timestamp.
 
         While nobody knows what time it is, arriving on the stream counts; the newest stamp among it
         is judged as soon as somebody does.
@@ -324,7 +324,7 @@ def _mark(old: _LatestValue, now: Timestamp) -> datetime:
 
 
 def _is_stale(new: _LatestValue, old: _LatestValue, now: Timestamp) -> bool:
-    """Say whether what came is older than what is held.
+    """Return whether a value is older than the current one.
 
     A mark that lies in the future and was set by a clock nobody could believe binds nobody. Where
     both lie there, our own clock may be slow: their order is right all the same. What has the very

@@ -180,7 +180,7 @@ class Command:
         self.state = TRANSITIONS[self.state][transition]
 
     def mark_sent(self, now: Timestamp) -> None:
-        """Be sent: what an earlier attempt seemed to show counts no more."""
+        """Mark the command as sent; observations before this do not count."""
         self.state = TRANSITIONS[self.state][Transition.SEND]
         self.sent = now
         self.due_s = math.inf
@@ -190,7 +190,7 @@ class Command:
     def result(
         self, now: Timestamp, reason: str | None = None, detail: str | None = None
     ) -> CommandResult:
-        """Say where the command is.
+        """Return the result for the command's current state.
 
         Args:
             now: When it got there.
@@ -247,7 +247,7 @@ class IdempotencyCache:
         return None if name is None else self._known.get(name)
 
     def begin(self, command: Command) -> None:
-        """Remember a command that was taken, if it has a name."""
+        """Record an admitted command, if it has an idempotency key."""
         name = command.request.name
         if name is not None:
             self._put(name, KnownCommand(command, command.request.content, command.received.mono_s))
@@ -255,12 +255,12 @@ class IdempotencyCache:
     def restore(
         self, name: IdempotencyKey | None, content: tuple[str, str], since_s: float, answer: bytes
     ) -> None:
-        """Remember a command of an earlier process that has its final answer."""
+        """Restore a command of an earlier process that has its final result."""
         if name is not None:
             self._put(name, KnownCommand(None, content, since_s, answer))
 
     def complete(self, command: Command, answer: bytes) -> None:
-        """Keep the final answer and let go of the rest; forget what was refused."""
+        """Store the final result and drop the rest; drop refused commands."""
         name = command.request.name
         known = None if name is None else self._known.get(name)
         if name is None or known is None or known.command is not command:
@@ -316,7 +316,7 @@ class RedeliveryFilter:
         return self._taken.get(key) if key in self._inherited else None
 
     def add(self, digest: str, message_id: int, command: Command | None, since_s: float) -> None:
-        """Remember a message that was taken."""
+        """Record an admitted message."""
         if not message_id:
             return
         self._taken[digest, message_id] = SeenMessage(command, since_s)
@@ -325,7 +325,7 @@ class RedeliveryFilter:
             self._taken.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget all of them: the broker has no session of ours."""
+        """Drop all entries: the broker has no session."""
         self._taken.clear()
 
 
@@ -344,7 +344,7 @@ class ActiveCommands:
     """
 
     def __init__(self, shown: ShownState) -> None:
-        """Begin without commands.
+        """Start without commands.
 
         Args:
             shown: What the chargers show: told what a finished command set.
@@ -363,7 +363,7 @@ class ActiveCommands:
     # -- what others ask ---------------------------------------------------------------------
 
     def may_cause(self, charger_id: str, observation_id: int, now: Timestamp) -> bool:
-        """Say whether a command of ours may be why an observation changes now."""
+        """Return whether a command may be the cause of an observation's change now."""
         if observation_id not in REFLECTING_IDS:
             return False
         return any(
@@ -373,18 +373,18 @@ class ActiveCommands:
         )
 
     def next_seq(self) -> int:
-        """Draw a command's place in the order of arrival; it goes on after a restart."""
+        """Return a command's place in the order of arrival; continues after a restart."""
         self._last_seq += 1
         return self._last_seq
 
     def reserve_sequence(self, seq: int) -> None:
-        """Note a place that an earlier process has drawn."""
+        """Reserve a place that an earlier process has used."""
         self._last_seq = max(self._last_seq, seq)
 
     # -- the way -----------------------------------------------------------------------------
 
     def add(self, command: Command) -> None:
-        """Take a command in."""
+        """Add a command."""
         self.live[command] = None
         self.named.begin(command)
         self.messages.add(
@@ -392,7 +392,7 @@ class ActiveCommands:
         )
 
     def mark_dirty(self, command: Command) -> None:
-        """Note that a command changed in a way that belongs on disk."""
+        """Record that a command has changes to be stored."""
         command.version += 1
         self.dirty[command] = None
 
@@ -406,7 +406,7 @@ class ActiveCommands:
         reason: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """Give a command its final state; its answer follows when that is on disk."""
+        """Set a command's final state; its result is published when that is stored."""
         command.apply(transition)
         command.due_s = command.look_at_s = math.inf
         command.finished_s = now.mono_s
@@ -439,7 +439,7 @@ class ActiveCommands:
         )
 
     def publish_progress(self, command: Command, effects: list[Output], now: Timestamp) -> None:
-        """Tell everybody who waits where a command is that has no final state."""
+        """Publish the progress of a command that has no final state."""
         if command.waiters:
             waiters = tuple(command.waiters)
             effects.append(CommandAnswered(command.charger_id, command.result(now), waiters))
@@ -473,7 +473,7 @@ class ActiveCommands:
         return self.queues.get(charger_id, ())
 
     def enqueue(self, command: Command, chargers: Iterable[str] = ()) -> None:
-        """Let a command wait where its arrival puts it.
+        """Insert a command into its queues by its order of arrival.
 
         Args:
             command: It; may wait already, in fewer queues.
@@ -485,7 +485,7 @@ class ActiveCommands:
         command.queues |= wanted
 
     def dequeue(self, command: Command) -> None:
-        """Take a command out of every queue it waits in."""
+        """Remove a command from every queue."""
         for charger_id in command.queues:
             queue = self.queues[charger_id]
             queue.remove(command)
@@ -505,21 +505,21 @@ class ActiveCommands:
                 yield queue[0]
 
     def is_ready(self, command: Command, busy: Container[str]) -> bool:
-        """Say whether a command is the first wherever it waits, and nothing is under way there."""
+        """Return whether a command is first in all its queues and none of its chargers is busy."""
         for charger_id in command.queues:
             if charger_id in busy or self.queues[charger_id][0] is not command:
                 return False
         return bool(command.queues)
 
     def rotate(self, charger_id: str) -> None:
-        """Note that a queue had its turn."""
+        """Move a queue to the end of the rotation."""
         if charger_id in self.queues:
             self.queues.move_to_end(charger_id)
 
     # -- the end -----------------------------------------------------------------------------
 
     def saved(self, key: str, effects: list[Output]) -> Command | None:
-        """Go on with a command whose row is committed.
+        """Continue a command whose row is committed.
 
         Returns:
             It; None when nothing waits for that row.
@@ -537,7 +537,7 @@ class ActiveCommands:
     def acknowledge(
         self, command: Command, effects: list[Output], version: int | None = None
     ) -> None:
-        """Let the broker forget the messages a command came with.
+        """Acknowledge the messages of a command.
 
         Args:
             command: It.
@@ -570,7 +570,7 @@ class ActiveCommands:
             )
 
     def acknowledged(self, message: Publish) -> Command | None:
-        """Note that the broker has an answer, or refuses it for good.
+        """Record that the broker acknowledged or finally refused a result.
 
         Returns:
             The command, once everybody who waited has its answer; None until then, and for a

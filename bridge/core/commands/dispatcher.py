@@ -109,7 +109,7 @@ class CommandDispatcher:
         self._pending: dict[Hashable, PendingRequest] = {}
 
     def forget(self, charger_id: str) -> None:
-        """Forget a charger."""
+        """Drop everything held of a charger."""
         self._circuits.pop(charger_id, None)
 
     @property
@@ -204,7 +204,7 @@ class CommandDispatcher:
         return spec.request(target, command.argument), frozenset({charger_id, *circuit.charger_ids})
 
     def verify(self, effects: list[Output], now: Timestamp) -> None:
-        """Ask the cloud about commands whose charger did not respond."""
+        """Request the cloud's record of commands without a charger response."""
         for command in tuple(self._commands.live):
             if command.look_at_s > now.mono_s:
                 continue
@@ -244,7 +244,7 @@ class CommandDispatcher:
     # -- back --------------------------------------------------------------------------------
 
     def end(self, tag: Tag) -> PendingRequest | None:
-        """Take out a request that was answered; None when it counts as lost already."""
+        """Remove an answered request; None when it has timed out already."""
         return self._pending.pop(tag.ref, None)
 
     def answered(
@@ -389,7 +389,7 @@ class CommandDispatcher:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Act on the decision about a request that failed."""
+        """Apply the decision about a failed request."""
         finish = self._commands.finish
         if isinstance(decision, RetryIn):
             command.not_before_s = now.mono_s + decision.wait_s

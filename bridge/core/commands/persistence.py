@@ -70,11 +70,11 @@ class CommandPersistence:
 
     @property
     def is_busy(self) -> bool:
-        """Something is to be written or being written."""
+        """Return whether anything is to be written or being written."""
         return bool(self._dirty or self._writing)
 
     def finishing_count(self, charger_id: str) -> int:
-        """How many commands of a charger have an end that is not on disk yet."""
+        """Return how many commands of a charger have a final state that is not stored yet."""
         count = 0
         for command in self._writing.values():
             is_ending = command.state in FINAL and not command.is_published
@@ -89,7 +89,7 @@ class CommandPersistence:
     # -- to the store ------------------------------------------------------------------------
 
     def mark_dirty_later(self, command: Command, mono_s: float) -> None:
-        """Note a change that may be written when there is nothing better to do."""
+        """Record a change that may be written when the store is idle."""
         self._deferred[command] = None
         self._deferred_at_s = min(self._deferred_at_s, mono_s + DEFERRED_WRITE_S)
 
@@ -131,7 +131,7 @@ class CommandPersistence:
         self._retry_at_s = math.inf
 
     def retry_later(self, command: Command, mono_s: float) -> None:
-        """Keep a command that could not be written, until the store takes something again."""
+        """Keep a command that could not be written, until the store accepts writes again."""
         self._dirty.pop(command, None)
         self.retries[command] = None
         self.retries.move_to_end(command)
@@ -142,7 +142,7 @@ class CommandPersistence:
     # -- from the store ----------------------------------------------------------------------
 
     def not_saved(self, key: str, mono_s: float) -> Command | None:
-        """Note that a row is not committed; return its command.
+        """Record that a row is not committed; return its command.
 
         None also where the failure was acted upon already, because it took too long.
         """
@@ -293,7 +293,7 @@ def read_idempotency_key(row: CommandRow) -> IdempotencyKey | None:
 
 
 def restore_command(row: CommandRow, record: CommandRecord, now: Timestamp) -> Command:
-    """Make the command of a row that has no final answer yet; its step is still to be taken.
+    """Return the command of a row without a final result; its transition is still to be applied.
 
     How long ago things happened is told by the wall clock. Where that cannot be believed, now or
     then, the command counts as just received, with no time left.

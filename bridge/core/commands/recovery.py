@@ -1,4 +1,4 @@
-"""Commands of an earlier process: what becomes of them.
+"""Continues or ends the commands of an earlier process after a restart.
 
 Rules:
 
@@ -57,7 +57,7 @@ class _ThisProcess:
 
 
 class Recovery:
-    """Brings rows back to life.
+    """Restores commands from their rows.
 
     Attributes:
         alive_at: When an earlier process took its last command, or None.
@@ -77,7 +77,7 @@ class Recovery:
         self.alive_at: datetime | None = None
 
     def restore(self, rows: tuple[CommandRow, ...], effects: list[Output], now: Timestamp) -> None:
-        """Take the rows of the store, in any order."""
+        """Restore the rows of the store, in any order."""
         readable: list[tuple[CommandRow, CommandRecord]] = []
         for row in rows:
             try:
@@ -106,7 +106,7 @@ class Recovery:
     def _taken_here(
         self, row: CommandRow, record: CommandRecord, now: Timestamp
     ) -> _ThisProcess | None:
-        """Say what this process made of the same order before it could read the store."""
+        """Return how this process handled the same command before it could read the store."""
         try:
             known = self._commands.named.find(read_idempotency_key(row), now.mono_s)
         except DecodeError:
@@ -124,7 +124,7 @@ class Recovery:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """End the row of a command that this process has as its own."""
+        """End the row of a command that this process also has."""
         old = restore_command(row, record, now)
         if row.flash:
             self._policy.count_flash_write(
@@ -158,7 +158,7 @@ class Recovery:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Remember a command that has its final answer."""
+        """Record a command that has its final result."""
         age_s = _age_s(row, now)
         since_s = now.mono_s - age_s
         if age_s < CACHE_TTL_S:

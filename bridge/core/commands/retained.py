@@ -85,7 +85,7 @@ class RetainedWatch:
         self._no_answer: MqttMessage | None = None
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take a command, what became of the connection, and the time."""
+        """Handle a command, a change of the connection, or a tick."""
         match event:
             case CommandArrived(message, is_served):
                 return self._arrived(message, now, is_served=is_served)
@@ -104,7 +104,7 @@ class RetainedWatch:
     # -- the connection ----------------------------------------------------------------------
 
     def connected(self, event: MqttConnected) -> Iterator[Effect]:
-        """Begin with a new connection, and try out what it can tell."""
+        """Start with a new connection, and test whether it reports retain flags."""
         self.is_unsure = event.protocol != "5"
         self._is_up = True
         self._answered.clear()
@@ -117,12 +117,12 @@ class RetainedWatch:
         yield RetainFlagKnown(not self.is_unsure)
 
     def disconnected(self) -> None:
-        """Note that nobody is there to be asked."""
+        """Handle the end of the connection."""
         self._is_up = False
         self._look_s = math.inf
 
     def tried(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a message on the heartbeat topic: ours was empty, and published as retained."""
+        """Handle a message on the heartbeat topic: the test message is empty and was retained."""
         if not event.payload and not event.retained and not self.is_unsure:
             self.is_unsure = True
             yield LogEntry("warning", "mqtt.retain_unsure", {"hint": HINT})
@@ -138,11 +138,11 @@ class RetainedWatch:
     # -- commands ------------------------------------------------------------------------------
 
     def needs_no_answer(self, message: MqttMessage) -> bool:
-        """Say whether the command that arrived just now is over: it ran, or is our own message."""
+        """Return whether the message needs no result: executed already, or sent by this gateway."""
         return message is self._no_answer
 
     def _arrived(self, event: MqttMessage, now: Timestamp, *, is_served: bool) -> Iterator[Effect]:
-        """Take a command; what the broker keeps of ours is emptied, and answered once."""
+        """Handle a command; a retained one is cleared and answered once."""
         is_over = self.is_ours(event, now) or self.is_answered(event, now)
         self._no_answer = event if is_over else None
         if is_served:
@@ -151,7 +151,7 @@ class RetainedWatch:
             self.answered(event)
 
     def is_ours(self, event: MqttMessage, now: Timestamp) -> bool:
-        """Say whether a message is the one with which we emptied its topic; true once for each."""
+        """Return whether a message cleared its topic for this gateway; true once for each."""
         since_s = self._emptied.get(event.topic, -math.inf)
         if event.payload or now.mono_s - since_s >= ECHO_TIMEOUT_S:
             return False
@@ -159,29 +159,29 @@ class RetainedWatch:
         return True
 
     def is_answered(self, event: MqttMessage, now: Timestamp) -> bool:
-        """Say whether a retained message needs no answer: it ran, or a look brought it again."""
+        """Return whether a retained message needs no result: executed, or repeated by a check."""
         is_copy = self.is_unsure or now.mono_s - self._looked_s < CHECK_TIMEOUT_S
         return event.retained and is_copy and self._key(event) in self._answered
 
     def served(self, now: Timestamp) -> Iterator[Effect]:
-        """Look at what was there before these chargers were known to be ours."""
+        """Check the messages that arrived before these chargers were known to be served."""
         if self._is_up:
             yield from self._look(now)
 
     def live(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a command that came as a live one."""
+        """Handle a live command."""
         if self.is_unsure and event.payload:
             self.answered(event)
             yield from self._look(now)
 
     def answered(self, event: MqttMessage) -> None:
-        """Note that a message has its answer, whether it runs or not."""
+        """Record that a message has its result, executed or not."""
         self._answered[self._key(event)] = None
         if len(self._answered) > MAX_REMEMBERED:
             self._answered.popitem(last=False)
 
     def found(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a retained command for a charger of ours: empty its topic, and name it."""
+        """Handle a retained command of a served charger: clear its topic, raise the alert."""
         self.answered(event)
         if not event.payload:
             return
@@ -208,7 +208,7 @@ class RetainedWatch:
         return due_s if due_s < math.inf else None
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Look behind the commands that came since the last look; forget what is long over."""
+        """Check for retained copies of recent commands; drop old entries."""
         if now.mono_s >= self._look_s:
             yield from self._look(now)
         if now.mono_s >= self._quiet_s:

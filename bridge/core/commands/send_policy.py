@@ -80,7 +80,7 @@ class SendPolicy:
         self._most_writes = flash_writes_per_day
 
     def forget(self, charger_id: str) -> None:
-        """Forget a charger."""
+        """Drop everything held of a charger."""
         self._shown.forget(charger_id)
         for held in (self._limits, self._limits_s):
             for key in [key for key in held if key[0] == charger_id]:
@@ -172,6 +172,6 @@ class SendPolicy:
 
 
 def _is_lasting_limit(command: str) -> bool:
-    """Say whether a command belongs to the installer's limits, which are written rarely."""
+    """Return whether a command sets an installer's limit, which is written rarely."""
     spec = CATALOGUE.get(command)
     return spec is not None and spec.group == "installer"

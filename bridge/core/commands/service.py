@@ -1,4 +1,4 @@
-"""The service that carries commands out: each has one life and one final answer.
+"""Command service: lifecycle, persistence and result of every ``set/`` message.
 
 The records of commands are in :mod:`bridge.core.commands.active_commands`, their states and the
 steps between them in the table of :mod:`bridge.core.commands.state_machine`. The steps are taken by
@@ -149,7 +149,7 @@ class CommandService:
         self._deadline_s: float | None = None
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901, PLR0912 - one case per event
-        """Take a command, what came back of one, and the time."""
+        """Handle a command, a response to one, or a tick."""
         match event:
             case ObservationApplied(observation):
                 if observation.spec.id in REFLECTING_IDS:
@@ -191,12 +191,12 @@ class CommandService:
         return NOTHING
 
     def allow(self, settings: CommandSettings) -> None:
-        """Judge by these settings whatever comes from now on; what was taken goes on."""
+        """Apply new settings to commands that arrive from now on."""
         self._settings = settings
         self._send_policy.set_flash_limit(settings.flash_writes_per_day)
 
     def forget(self, charger_id: str) -> None:
-        """Give back what is held of a charger that left; commands under way go on."""
+        """Drop what is held of a removed charger; commands in progress continue."""
         self._send_policy.forget(charger_id)
         self._dispatcher.forget(charger_id)
 
@@ -214,12 +214,12 @@ class CommandService:
         return self._deadline_s
 
     def expects(self, charger_id: str, observation_id: int, now: Timestamp) -> bool:
-        """Say whether a command of ours may be why an observation changes now."""
+        """Return whether a command may be the cause of an observation's change now."""
         return self._active.may_cause(charger_id, observation_id, now)
 
     @property
     def is_busy(self) -> bool:
-        """Whether any command is under way: then every observation is of interest."""
+        """Whether a command is in progress; then every observation is of interest."""
         return bool(self._active.live) or self._persistence.is_busy
 
     # -- connections -------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class CommandService:
         return (now.wall - max(known)).total_seconds()
 
     def connected(self, now: Timestamp, *, session_present: bool, waited_s: float = 0.0) -> None:
-        """Note that the broker took us.
+        """Record that the broker accepted the connection.
 
         Args:
             now: The time.
@@ -250,11 +250,11 @@ class CommandService:
             self._active.messages.clear()
 
     def disconnected(self) -> None:
-        """Note that the broker is gone: what comes next may have waited there."""
+        """Record the end of the connection: later messages may have waited at the broker."""
         self._fresh_from_s = math.inf
 
     def stream(self, now: Timestamp, *, is_up: bool) -> None:
-        """Note that the chargers can be heard, or cannot any more."""
+        """Record whether the chargers can be heard."""
         self._confirmation.stream(now, is_up=is_up)
         self._deadline_s = math.nan
 
@@ -279,7 +279,7 @@ class CommandService:
         *,
         held_s: float = 0.0,
     ) -> Iterator[Output]:
-        """Take a command, refuse it, or recognise it.
+        """Admit a command, refuse it, or recognise it as a duplicate.
 
         Args:
             message: As it arrived.
@@ -341,7 +341,7 @@ class CommandService:
         *,
         held_s: float,
     ) -> None:
-        """Let an order wait for its turn, unless it is too old or too many wait."""
+        """Queue a request, unless it is too old or too many wait."""
         commands, charger_id = self._active, request.charger_id
         waited_s = self._waited(message, now)
         self._check_age(request, waited_s, now)
@@ -377,7 +377,7 @@ class CommandService:
         return self._waited_s
 
     def _check_age(self, request: CommandRequest, waited_s: float | None, now: Timestamp) -> None:
-        """Refuse what may be too old, as far as anybody can tell.
+        """Refuse a command that may be too old.
 
         Args:
             request: What is to be done. Its own date says when it is too late; one that is further
@@ -413,7 +413,7 @@ class CommandService:
             )
 
     def _replace(self, command: Command, effects: list[Output], now: Timestamp) -> None:
-        """End what a new command makes pointless before it was sent."""
+        """End waiting commands that a new one supersedes."""
         spec = command.spec
         for earlier in reversed(tuple(self._active.waiting(command.charger_id))):
             if spec.replaces(command.argument, earlier.spec.name, earlier.argument) and (
@@ -432,7 +432,7 @@ class CommandService:
         effects: list[Output],
         now: Timestamp,
     ) -> None:
-        """Answer somebody who asks for what was asked for before."""
+        """Answer a duplicate of an earlier command."""
         command = known.command
         if known.content != request.content:
             raise CommandRefused("conflict", "this id was used for another command")
@@ -451,7 +451,7 @@ class CommandService:
     # -- what comes back ---------------------------------------------------------------------
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Output]:
-        """Take the cloud's answer to one of our calls."""
+        """Handle the cloud's response to a request."""
         effects: list[Output] = []
         try:
             pending = self._dispatcher.end(event.tag)
@@ -487,7 +487,7 @@ class CommandService:
         self._confirmation.replay_early_responses(command, effects, now)
 
     def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Output]:
-        """Take the failure of one of our calls."""
+        """Handle the failure of a request."""
         effects: list[Output] = []
         try:
             pending = self._dispatcher.end(event.tag)
@@ -498,7 +498,7 @@ class CommandService:
             yield from effects
 
     def responded(self, response: ChargerResponse, now: Timestamp) -> Iterator[Output]:
-        """Take what a charger answers to a command, ours or not."""
+        """Handle a charger response to a command, own or foreign."""
         effects: list[Output] = []
         try:
             self._confirmation.responded(response, effects, now)
@@ -507,7 +507,7 @@ class CommandService:
             yield from effects
 
     def observed(self, observation: Observation, now: Timestamp) -> Iterator[Output]:
-        """Take an observation that may reflect a command."""
+        """Handle an observation that may reflect a command."""
         effects: list[Output] = []
         try:
             self._confirmation.observed(observation, effects, now)
@@ -517,7 +517,7 @@ class CommandService:
             yield from effects
 
     def acked(self, message: Publish, now: Timestamp) -> None:
-        """Note that the broker has an answer, or refuses it for good."""
+        """Record that the broker acknowledged or finally refused a result."""
         command = self._active.acknowledged(message)
         if command is not None:
             self._persistence.mark_dirty_later(command, now.mono_s)
@@ -526,7 +526,7 @@ class CommandService:
     # -- the store ---------------------------------------------------------------------------
 
     def opened(self, rows: tuple[CommandRow, ...], now: Timestamp) -> Iterator[Output]:
-        """Go on with the commands of an earlier process; write what could not be written."""
+        """Continue the commands of an earlier process; write what could not be written."""
         effects: list[Output] = []
         try:
             self._recovery.restore(rows, effects, now)
@@ -536,7 +536,7 @@ class CommandService:
             yield from effects
 
     def saved(self, event: CommandSaved, now: Timestamp) -> Iterator[Output]:
-        """Go on with a command whose row is on disk."""
+        """Continue a command whose row is stored."""
         effects: list[Output] = []
         try:
             if self._persistence.retries:
@@ -550,7 +550,7 @@ class CommandService:
             yield from effects
 
     def not_saved(self, event: CommandSaveFailed, now: Timestamp) -> Iterator[Output]:
-        """Go on with a command that cannot be written down."""
+        """Handle a command whose row could not be stored."""
         effects: list[Output] = []
         try:
             command = self._persistence.not_saved(event.key, now.mono_s)
@@ -564,7 +564,7 @@ class CommandService:
     def _continue_without_store(
         self, command: Command, effects: list[Output], now: Timestamp
     ) -> None:
-        """Go on without the disk."""
+        """Continue a command without storing it."""
         waits = command.state in (State.WAITING, State.LEAVING)
         if waits and (command.durable == 0 or command.state is State.LEAVING):
             if self._shown.reduces(command.request, now):
@@ -585,7 +585,7 @@ class CommandService:
     # -- time --------------------------------------------------------------------------------
 
     def tick(self, now: Timestamp) -> Iterator[Output]:
-        """Do what is due. Costs nothing while nothing is."""
+        """Do what is due; returns quickly when nothing is."""
         deadline_s = self.deadline_s()
         if deadline_s is None or now.mono_s < deadline_s:
             return

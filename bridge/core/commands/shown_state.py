@@ -51,7 +51,7 @@ class WatchedValues:
         return self._held.get((charger_id, number))
 
     def forget(self, charger_id: str) -> None:
-        """Forget a charger."""
+        """Drop everything held of a charger."""
         for key in [key for key in self._held if key[0] == charger_id]:
             del self._held[key]
 
@@ -70,7 +70,7 @@ class WatchedValues:
 
 
 class ShownState:
-    """The watched values, and which of them our own commands changed.
+    """The watched values, and those changed by commands of this gateway.
 
     Attributes:
         stream_since_s: Monotonic time at which the push source was opened; None while it is not.
@@ -85,7 +85,7 @@ class ShownState:
         self._timed: set[tuple[str, str]] = set()
 
     def forget(self, charger_id: str) -> None:
-        """Forget a charger."""
+        """Drop everything held of a charger."""
         self.readings.forget(charger_id)
         self._moved = {key: move for key, move in self._moved.items() if key[0] != charger_id}
         self._timed = {key for key in self._timed if key[0] != charger_id}

@@ -1,4 +1,4 @@
-"""Does what we publish come back: the only proof that the broker does its whole work.
+"""Heartbeat through the broker: detects a broker that does not deliver messages.
 
 A broker may answer pings and acknowledge publications, and hand nothing on: an access list, a full
 queue, a bridge between two brokers that fell apart, a defect. So a small message goes round.
@@ -77,7 +77,7 @@ class BrokerHeartbeat:
         self._proven = False
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what became of the connection and of what was sent, and the time."""
+        """Handle changes of the connection, acknowledgements and ticks."""
         match event:
             case MqttAcked(message):
                 self.acked(message, now)
@@ -94,7 +94,7 @@ class BrokerHeartbeat:
         return NOTHING
 
     def started(self, instance: str, started_at: str) -> None:
-        """Take what tells this process from another bridge, whatever its client id is."""
+        """Set what distinguishes this process from a bridge with the same client id."""
         self._name |= {"instance": instance, "started_at": started_at}
 
     def deadline_s(self) -> float | None:
@@ -102,19 +102,19 @@ class BrokerHeartbeat:
         return self._due_s if self._due_s < math.inf else None
 
     def connected(self, event: MqttConnected, now: Timestamp) -> Iterator[Effect]:
-        """Begin with a new connection, if the broker lets us hear ourselves."""
+        """Start with a new connection, if the broker grants the subscription."""
         self._out = None
         self._due_s = now.mono_s if event.loopback else math.inf
         if event.loopback is False:
             yield from self._missing("the broker refuses the subscription of it", now)
 
     def disconnected(self) -> None:
-        """Wait for the next connection; what is out there proves nothing any more."""
+        """Reset until the next connection; heartbeats in flight prove nothing any more."""
         self._out = None
         self._due_s = math.inf
 
     def acked(self, message: Publish, now: Timestamp) -> None:
-        """Take any acknowledgement for a sign that the broker works, while ours is on its way."""
+        """Handle an acknowledgement: a sign of life while a heartbeat is in flight."""
         if self._out is None or self._acked:
             return
         self._acked = (
@@ -123,7 +123,7 @@ class BrokerHeartbeat:
         self._due_s = now.mono_s + self._within_s
 
     def returned(self, event: MqttMessage, now: Timestamp) -> Iterator[Effect]:
-        """Take a message on our topic; only the one that is out counts."""
+        """Handle a message on the heartbeat topic; only the heartbeat in flight counts."""
         if self._out is not None and event.payload == self._out:
             self._out = None
             self._proven = True

@@ -138,7 +138,7 @@ class Outbox:
         return len(self._in_flight)
 
     def put(self, message: Publish) -> None:
-        """Take one message to send.
+        """Queue one message.
 
         A tagged message that waits already is not queued twice: its owner repeats what is owed
         after a reconnect, and does not know what is still here.
@@ -165,11 +165,11 @@ class Outbox:
                 self._drop_oldest_event()
 
     def granted(self, receive_maximum: int) -> None:
-        """Keep to what the broker granted, and to less where it once ended a connection over it."""
+        """Apply the broker's Receive Maximum, or less if it once ended a connection over it."""
         self.window = min(self._most, receive_maximum)
 
     def contains(self, topic: str) -> bool:
-        """Say whether something retained of a topic waits, is in flight, refused or set aside."""
+        """Return whether a retained message waits, is in flight, refused or set aside."""
         known = topic in self._latest or topic in self._denied or topic in self._doubts
         return known or self._is_taken(topic)
 
@@ -177,7 +177,7 @@ class Outbox:
         return topic in self._in_flight or topic in self._suspects
 
     def take_back_values(self) -> list[Publish]:
-        """Give up the telemetry that waits, in order; what waits behind its own topic stays."""
+        """Remove the waiting values, in order; those behind a message of their own topic stay."""
         withdrawn = [message for message in self._latest.values() if message.telemetry]
         for message in withdrawn:
             del self._latest[message.topic]
@@ -203,7 +203,7 @@ class Outbox:
         return message
 
     def _next(self) -> Publish | None:
-        """Take the next message out of its line."""
+        """Remove the next message from its queue and return it."""
         if self._suspects and self._is_turn_of_suspects:
             return None if self._in_flight else self._next_suspect()
         self._since_suspect += 1
@@ -216,7 +216,7 @@ class Outbox:
         return None
 
     def acked(self, message: Publish, reason_code: int = 0) -> None:
-        """Note that a message is done with; one that is not in flight is ignored.
+        """Handle a successful acknowledgement; one that is not in flight is ignored.
 
         Args:
             message: It.
@@ -240,18 +240,18 @@ class Outbox:
         self._free(topic)
 
     def refused(self, message: Publish, reason_code: int) -> None:
-        """Keep a retained message that is refused and of which there is nothing newer."""
+        """Keep a refused retained message if there is nothing newer of it."""
         if message.retained and reason_code >= REFUSED and reason_code not in PERMANENT_REJECTIONS:
             self._denied[message.topic] = message
 
     def retry_rejected(self) -> None:
-        """Let what the broker refused stand in line again."""
+        """Queue the refused messages again."""
         denied, self._denied = self._denied, {}
         for message in denied.values():
             self.put(message)
 
     def unsent(self, message: Publish) -> None:
-        """Put back to the front what could not be handed over; it is not in flight."""
+        """Put a message that could not be sent back to the front; it is not in flight."""
         del self._in_flight[message.topic]
         if self._is_tried:
             self._is_tried = False
@@ -260,7 +260,7 @@ class Outbox:
             self._give_back({message.topic: message})
 
     def connection_lost(self, code: int | None = None, now_s: float = 0.0) -> None:
-        """Put back what is in flight: the connection is gone.
+        """Queue the messages in flight again after the connection ended.
 
         Args:
             code: The reason code with which the broker ended it, 0x80 where it gave none; None
@@ -287,7 +287,7 @@ class Outbox:
             self._suspects.move_to_end(message.topic, last=not is_proved)
 
     def try_again(self, now_s: float) -> None:
-        """Let what was set aside for long enough be tried again, alone."""
+        """Queue messages again that were set aside for long enough, each alone."""
         if now_s >= self._tried_again_s:
             self._too_large_bytes = math.inf
             self._shut_roots = dict.fromkeys(self._shut_roots, ROOT_IS_SHUT - 1)
@@ -316,7 +316,7 @@ class Outbox:
         return self._suspects.popitem(last=False)[1]
 
     def _blame(self, message: Publish, now_s: float) -> None:
-        """Hold the end of a connection against the one message that was in flight."""
+        """Record the end of a connection against the only message in flight."""
         doubt = self._doubts.setdefault(_name(message), _Doubt())
         doubt.ends += 1
         if doubt.ends < ENDS_TO_SET_ASIDE:
@@ -332,7 +332,7 @@ class Outbox:
             self._shut_roots[root] = self._shut_roots.get(root, 0) + 1
 
     def _took_large(self, size: int) -> None:
-        """Learn that the broker takes messages of a size, and try again what is no larger."""
+        """Record that the broker accepts a size, and retry messages that are no larger."""
         self._largest_bytes = size
         if size >= self._too_large_bytes:
             self._too_large_bytes = math.inf
@@ -340,7 +340,7 @@ class Outbox:
                 doubt.until_s = doubt.until_s and 0.0
 
     def _is_set_aside(self, message: Publish) -> bool:
-        """Keep a message from being sent whose topic, tag or size is set aside."""
+        """Return whether a message's topic, tag or size is set aside."""
         name, size = _name(message), len(message.payload)
         doubt = self._doubts.get(name)
         if doubt is None or doubt.until_s is None:
@@ -362,7 +362,7 @@ class Outbox:
     # -- lines ---------------------------------------------------------------------------------
 
     def _give_back(self, in_flight: dict[str, Publish]) -> None:
-        """Put messages back to the front of their lines."""
+        """Put messages back to the front of their queues."""
         for topic in in_flight:
             self._free(topic)
         for topic, message in reversed(in_flight.items()):
@@ -378,7 +378,7 @@ class Outbox:
                 self._turns.move_to_end(topic, last=False)
 
     def _free(self, topic: str) -> None:
-        """Let what waited behind a topic in flight stand in line."""
+        """Queue what waited behind a message of the same topic."""
         if (held := self._behind.pop(topic, None)) is not None:
             self._latest[topic] = held
         if topic in self._queues:
@@ -414,7 +414,7 @@ class Outbox:
         self.dropped += 1
 
     def _tidy(self, topic: str) -> None:
-        """Forget serials of dropped events at the head of a queue, and a queue that is empty."""
+        """Drop serials of dropped events at the head of a queue, and an empty queue."""
         queue = self._queues[topic]
         while queue and queue[0] not in self._queued:
             queue.popleft()

@@ -1,4 +1,4 @@
-"""Publications that the broker refuses: told for as long as that is so, and tried again.
+"""Publications that the broker refuses: alerts while that lasts, and retries.
 
 Rules:
 
@@ -69,7 +69,7 @@ class RejectedPublications:
         self._largest_bytes = ALWAYS_ACCEPTED_BYTES
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take what the broker says of publications, and the time."""
+        """Handle acknowledgements, connections and ticks."""
         match event:
             case MqttAcked(message, reason_code) if message.topic != self._heartbeat:
                 if reason_code >= REFUSED:
@@ -85,11 +85,11 @@ class RejectedPublications:
 
     @property
     def is_kept(self) -> bool:
-        """Whether anything is refused that another connection's word could end."""
+        """Return whether a refusal is recorded that a new connection could end."""
         return bool(self._kept or self._in_vain)
 
     def connected(self, event: MqttConnected) -> None:
-        """Take what this broker grants."""
+        """Handle a new connection with the broker's limits."""
         self._has_properties = event.protocol == "5"
         self._limit_bytes = event.largest_packet_bytes or math.inf
 
@@ -98,7 +98,7 @@ class RejectedPublications:
         return self._due_s
 
     def acked(self, message: Publish, reason_code: int, now: Timestamp) -> Iterator[Effect]:
-        """Take an acknowledgement, good or bad."""
+        """Handle an acknowledgement, successful or not."""
         name = message.topic if message.retained else message.tag or message.topic
         if reason_code < REFUSED:
             self._largest_bytes = max(self._largest_bytes, len(message.payload))
@@ -128,7 +128,7 @@ class RejectedPublications:
     def _give_up(
         self, name: str, message: Publish, reason_code: int, now: Timestamp
     ) -> Iterator[Effect]:
-        """Tell what is not sent any more: the topic, its size, and what is known of the limit."""
+        """Raise the alert for a message no longer sent, with topic, size and known limit."""
         size = packet_bytes(message, properties=self._has_properties)
         is_large = reason_code == TOO_LARGE or len(message.payload) > self._largest_bytes
         kind = LARGE if is_large else ALERT
@@ -148,7 +148,7 @@ class RejectedPublications:
         yield from self._alerts.raise_(kind, text, HINTS[kind], now)
 
     def accepted(self, messages: Iterable[Publish]) -> Iterator[Effect]:
-        """Take values that the broker took on their own connection."""
+        """Handle values that the broker acknowledged on the value connection."""
         if self.is_kept:
             for message in messages:
                 self._kept.discard(message.topic)
@@ -156,7 +156,7 @@ class RejectedPublications:
             yield from self._clear()
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Have what is refused sent again, when that is due."""
+        """Queue refused publications again when that is due."""
         if self._due_s is None or now.mono_s < self._due_s:
             return
         self._told.clear()

@@ -60,7 +60,7 @@ class ValueQueue:
         return len(self._in_flight)
 
     def put(self, message: Publish) -> None:
-        """Take one value to send."""
+        """Queue one value."""
         topic = message.topic
         if topic in self._in_flight:
             self._behind[topic] = message
@@ -84,7 +84,7 @@ class ValueQueue:
         return batch
 
     def acked(self, messages: Iterable[Publish]) -> None:
-        """Note that these are done with; one that is not in flight is ignored."""
+        """Handle successful acknowledgements; values not in flight are ignored."""
         for message in messages:
             topic = message.topic
             if self._in_flight.get(topic) is message:
@@ -93,7 +93,7 @@ class ValueQueue:
                     self.put(self._behind.pop(topic))
 
     def refused(self, message: Publish, reason_code: int) -> None:
-        """Let the main connection try later what this one was refused."""
+        """Pass a refused value to the main connection for a later attempt."""
         topic = message.topic
         if self._in_flight.get(topic) is message:
             if topic not in self._behind:
@@ -109,7 +109,7 @@ class ValueQueue:
                 self._main.put(self._behind.pop(topic, message))
 
     def opened(self, receive_maximum: int) -> None:
-        """Use the own connection, and send again what an earlier one left."""
+        """Use the value connection, and send again what an earlier one left."""
         self._window = min(receive_maximum, MAX_WINDOW)
         for message in self._main.take_back_values():
             self._waiting[message.topic] = message

@@ -145,7 +145,7 @@ class CommandSpec(Generic[A]):
 
 
 def allowed(spec: CommandSpec[Any], allow: Iterable[str]) -> bool:
-    """Say whether an allow-list names a command or its group."""
+    """Return whether an allow-list contains a command or its group."""
     return spec.name in allow or spec.group in allow
 
 
@@ -176,7 +176,7 @@ def action(
     lags: bool = False,
     control: Control | str | None = None,
 ) -> CommandSpec[None]:
-    """Make the row of a command without an argument and without a body: a button."""
+    """Return the row of a command without argument and body: a button."""
     return CommandSpec(
         name,
         group,
@@ -212,7 +212,7 @@ def setting(
     excludes: str = "",
     control: Control | str | None = None,
 ) -> CommandSpec[int]:
-    """Make the row of one key of the settings call; ``bool`` is an ``int`` and stays one.
+    """Return the row of one key of the settings call; ``bool`` is an ``int`` and stays one.
 
     Where the charger reports a switch it has a control that shows it; anything else says which.
     """
@@ -248,7 +248,7 @@ def _titled(name: str) -> str:
 
 
 def _plan(name: str, description: str, takes: PayloadKind[Plan]) -> CommandSpec[Plan]:
-    """Make the row of a charge plan."""
+    """Return the row of a charge plan."""
     return CommandSpec(
         name,
         "device",
@@ -268,7 +268,7 @@ def _plan(name: str, description: str, takes: PayloadKind[Plan]) -> CommandSpec[
 def _circuit_setting(
     name: str, description: str, key: str, first_id: int, title: str
 ) -> CommandSpec[Phases]:
-    """Make the row of a limit that the circuit stores."""
+    """Return the row of a limit that the circuit stores."""
     return CommandSpec(
         name,
         "installer",

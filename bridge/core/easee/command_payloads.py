@@ -1,4 +1,4 @@
-"""What somebody wrote to a ``set/`` topic: read, or refused with a sentence that helps.
+"""Parses and validates command payloads.
 
 Rules:
 
@@ -158,7 +158,7 @@ def boolean(value: object, _max_current_a: int) -> bool:
 
 
 def integer_reader(low: int, high: int, unit: str) -> Callable[[object, int], int]:
-    """Make a reader of whole numbers within bounds."""
+    """Return a reader of whole numbers within bounds."""
 
     def read(value: object, _max_current_a: int) -> int:
         number = _number(value)
@@ -170,7 +170,7 @@ def integer_reader(low: int, high: int, unit: str) -> Callable[[object, int], in
 
 
 def choice_reader(labels: Mapping[str, int]) -> Callable[[object, int], int]:
-    """Make a reader of labels; the vendor's number is taken too."""
+    """Return a reader of labels; the vendor's numbers are accepted too."""
     numbers = sorted(set(labels.values()))
 
     def read(value: object, _max_current_a: int) -> int:
@@ -261,7 +261,7 @@ def only_keys(
 
 
 def is_moment(text: object) -> bool:
-    """Say whether this is a date and time with ``Z`` or an offset."""
+    """Return whether a text is a date and time with ``Z`` or an offset."""
     return _moment(text) is not None
 
 
@@ -291,7 +291,7 @@ def _no_constant(_name: str) -> NoReturn:
 
 
 def _check(value: object, depth: int = 1) -> None:
-    """Refuse what JSON can carry and nobody downstream can: depth, infinity, half characters."""
+    """Refuse valid JSON that cannot be processed: depth, infinity, lone surrogates."""
     match value:
         case dict() | list() if depth > MAX_DEPTH:
             refuse(f"JSON nests at most {MAX_DEPTH} deep")

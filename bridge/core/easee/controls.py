@@ -63,7 +63,7 @@ class Control:
 def button(
     title: str, device_class: str = "", *, is_config: bool = False, is_enabled: bool = True
 ) -> Control:
-    """Make a button."""
+    """Return a button."""
     return Control(
         "button",
         title,
@@ -74,14 +74,14 @@ def button(
 
 
 def switch(title: str, observation_id: int, *, is_config: bool = True) -> Control:
-    """Make a switch in the place of what shows the same observation."""
+    """Return a switch that replaces the sensor of the same observation."""
     return Control(
         "switch", title, spec_of(observation_id).name, replaces=True, is_config=is_config
     )
 
 
 def select(title: str, observation_id: int, labels: Labels) -> Control:
-    """Make a choice of labels in the place of what shows the same observation."""
+    """Return a choice of labels that replaces the sensor of the same observation."""
     return Control(
         "select",
         title,
@@ -93,7 +93,7 @@ def select(title: str, observation_id: int, labels: Labels) -> Control:
 
 
 def number(title: str, observation_id: int, low: int, high: int, unit: str | None) -> Control:
-    """Make a number within bounds, in the place of what shows the same observation."""
+    """Return a number within bounds that replaces the sensor of the same observation."""
     return Control(
         "number",
         title,
@@ -106,7 +106,7 @@ def number(title: str, observation_id: int, low: int, high: int, unit: str | Non
 
 
 def limit(title: str, observation_id: int, least: int = 0, *, is_lasting: bool = False) -> Control:
-    """Make a number of amperes up to ``commands.max_current_a``, beside what shows the limit."""
+    """Return a number of amperes up to ``commands.max_current_a``, beside the limit's sensor."""
     return Control(
         "number",
         title,

@@ -65,12 +65,12 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def label(self) -> str | None:
-        """What the value means, e.g. ``"charging"``; None when it is no code or not a known one."""
+        """Return the name of the value, e.g. ``"charging"``; None when there is none."""
         return label_of(self.spec, self.value)
 
 
 def label_of(spec: ObservationSpec, value: Value) -> str | None:
-    """Name a code; None when the value is no code or not a known one."""
+    """Return the name of a code; None when the value is no code or an unknown one."""
     if not spec.labels or isinstance(value, bool | float):
         return None
     return spec.labels.get(value)
@@ -98,7 +98,7 @@ def decode(raw: RawObservation) -> Observation:
 
 
 class _Unreadable(ValueError):
-    """Says what was expected; never shows what came."""
+    """Contains what was expected, never the value."""
 
 
 def _spec_from_outside(observation_id: int) -> ObservationSpec:

@@ -88,7 +88,7 @@ def flag(readings: LatestValues, observation_id: int) -> bool | None:
 
 
 def awaiting_authorization(readings: LatestValues) -> bool | None:
-    """Say whether a car waits for somebody's permission; None before the first op mode.
+    """Return whether a car waits for authorization; None before the first op mode.
 
     Firmware since 2023 says so with op mode 7, older firmware with 2 and a reason.
     """
@@ -132,7 +132,7 @@ def _led(
 
 
 def _access_mode(readings: LatestValues) -> DerivedValue | Untold:
-    """Tell who lets a car charge: the cloud's rule and the local one exclude each other.
+    """Derive the access mode; the cloud's rule and the local one exclude each other.
 
     While one replaces the other both may be seen true; then the later one is the new one.
     """
@@ -155,7 +155,7 @@ _POLICY_BY_MODE: Final[Mapping[Value, str]] = {0: "allow_all", 1: "whitelist", 2
 
 
 def _offline_policy(readings: LatestValues) -> DerivedValue | Untold:
-    """Tell who may charge while the charger is offline."""
+    """Derive who can charge while the charger is offline."""
     mode = code(readings, roles.OFFLINE_CHARGING_MODE)
     ceiling = None if mode is None else _POLICY_BY_MODE.get(mode)
     flags = _policy_of_flags(readings)

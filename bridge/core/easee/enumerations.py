@@ -253,10 +253,10 @@ COLOR: Final[Labels] = {1: "black", 2: "red", 3: "blue", 4: "white", 5: "anthrac
 
 
 def auth_reason_name(code: int) -> str:
-    """Name why a session was authorized: ``auth_reason_<n>`` where no meaning is published."""
+    """Return why a session was authorized: ``auth_reason_<n>`` for an undocumented code."""
     return AUTH_REASON.get(code, f"auth_reason_{code}")
 
 
 def command_name(code: int) -> str:
-    """Name a vendor command id: ``command_<n>`` where it is not known."""
+    """Return the name of a vendor command id: ``command_<n>`` if it is unknown."""
     return COMMAND.get(code, f"command_{code}")

@@ -1,4 +1,4 @@
-"""Reading how the vendor says no: refusals, blocks, and how long to wait. Nothing here raises.
+"""Parses the vendor's error responses: refusals, blocks, waits. Never raises.
 
 A refusal without a readable reason is a refusal as well, so every function has an answer for any
 body and any header. Text of the other side is one capped line before it is kept.
@@ -81,7 +81,7 @@ def read_error(status: int, body: bytes) -> ErrorResponse:
 
 
 def _field_errors(errors: object) -> list[str]:
-    """Name the fields of a validation error, e.g. ``{"enabled": ["is no boolean"]}``."""
+    """Return the fields of a validation error, e.g. ``{"enabled": ["is no boolean"]}``."""
     if not isinstance(errors, dict):
         return []
     return [f"{field}: {_first(errors[field])}" for field in list(errors)[:MAX_FIELDS]]
@@ -97,7 +97,7 @@ _WORD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
 def _word(name: object) -> str:
-    """Turn ``ChargerDisconnected`` into ``charger_disconnected``; empty when it is no name."""
+    """Convert ``ChargerDisconnected`` to ``charger_disconnected``; empty when it is no name."""
     if not isinstance(name, str) or len(name) > MAX_REASON_LENGTH:
         return ""
     word = _HUMP.sub("_", name.strip()).lower()
@@ -124,7 +124,7 @@ SUCCESS = range(200, 300)
 
 
 def is_from_between(status: int, body: bytes, *, login: bool = False) -> bool:
-    """Say whether something on the way answered in the cloud's place: it answers in JSON itself.
+    """Return whether the response came from something in between: the cloud answers in JSON.
 
     A firewall, a content network, the sign-in page of a guest network. A page that tells of an
     outage may be the vendor's own.
@@ -181,7 +181,7 @@ _SOMEBODY = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?[0-9](?:[ -]?[0-9]
 
 
 def impersonal(text: str) -> str:
-    """Take addresses and telephone numbers out of a text."""
+    """Remove addresses and telephone numbers from a text."""
     return _SOMEBODY.sub("***", text)
 
 

@@ -1,4 +1,4 @@
-"""Reaching the hub: negotiation, address, signs of life, and when to try again.
+"""Decisions about the hub's connection: negotiation, URL, timeouts and back-off.
 
 Rules:
 
@@ -116,26 +116,26 @@ class Keepalive:
         self._sent_at_s = mono_s
 
     def heard(self, mono_s: float) -> None:
-        """Note that bytes arrived, of any kind."""
+        """Record that bytes arrived, of any kind."""
         self._heard_at_s = mono_s
 
     def sent(self, mono_s: float) -> None:
-        """Note that we sent something."""
+        """Record that something was sent."""
         self._sent_at_s = mono_s
 
     @property
     def ping_at_s(self) -> float:
-        """When the hub needs a sign of life from us."""
+        """Return when the next ping to the hub is due."""
         return self._sent_at_s + self._ping_every_s
 
     @property
     def dead_at_s(self) -> float:
-        """When the hub's silence has been too long."""
+        """Return when the hub's silence ends the connection."""
         return self._heard_at_s + self._silence_s
 
 
 def retry_in_s(failures: int, jitter: float, retry_after_s: float | None = None) -> float:
-    """Say how long to stay away from the hub.
+    """Return the wait before the next attempt.
 
     Args:
         failures: How often in a row it went wrong, counting this one; at least 1.

@@ -76,7 +76,7 @@ def parsed_list(body: bytes, source: str) -> list[Any]:
 
 
 def has_serial(entry: object, key: str) -> bool:
-    """Say whether an entry is an object with a serial under this key."""
+    """Return whether an entry is an object with a serial under this key."""
     return isinstance(entry, dict) and isinstance(value := entry.get(key), str) and is_serial(value)
 
 
@@ -109,5 +109,5 @@ _UNSAFE = re.compile(r"<[^<>]*>|[^\x20-\x7e\xa1-\xac\xae-\u024f\u2010-\u2027]+")
 
 
 def one_line(text: str) -> str:
-    """Make a text of the other side one line that may be logged: capped, no control characters."""
+    """Return a text as one line for the log: limited in length, no control characters."""
     return " ".join(_UNSAFE.sub(" ", text[:MAX_TEXT_BYTES]).split())[:MAX_LINE_LENGTH]

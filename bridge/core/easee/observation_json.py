@@ -1,4 +1,4 @@
-"""One record of an observation, as the stream and REST write it: a JSON object in, our value out.
+"""Parses one record of an observation, as stream and REST send it.
 
 Rules:
 

@@ -361,7 +361,7 @@ EVENT_IDS: Final = frozenset(spec.id for spec in _ROWS if spec.event)
 
 
 def spec_of(observation_id: int) -> ObservationSpec:
-    """Return the row of an observation, or one made for an id that nobody has described."""
+    """Return the row of an observation, or a generated one for an unknown id."""
     return REGISTRY.get(observation_id) or _undescribed(observation_id)
 
 

@@ -50,7 +50,7 @@ _NO_LABELS: Final[Labels] = MappingProxyType({})
 
 
 def snake_case(vendor_name: str) -> str:
-    """Turn the vendor's ``InCurrentT3`` into ``in_current_t3``."""
+    """Convert the vendor's ``InCurrentT3`` to ``in_current_t3``."""
     return _AFTER_LOWER.sub(r"\1_\2", _BEFORE_WORD.sub(r"\1_\2", vendor_name)).lower()
 
 
@@ -128,7 +128,7 @@ def row(
     device_class: str = "",
     state_class: str = "",
 ) -> ObservationSpec:
-    """Make one row; see :class:`ObservationSpec` for the fields.
+    """Return one row; see :class:`ObservationSpec` for the fields.
 
     Args:
         number: The vendor's observation id.

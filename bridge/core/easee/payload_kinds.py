@@ -49,14 +49,14 @@ class PayloadKind(Generic[A_co]):
 
 
 def whole(low: int, high: int, unit: str) -> PayloadKind[int]:
-    """Make a kind of whole numbers within bounds."""
+    """Return a kind of whole numbers within bounds."""
     shape = Shape(tuple(number(low, high)))
     text = f"{low} to {high} {unit}".rstrip()
     return PayloadKind(integer_reader(low, high, unit), lambda _: shape, text)
 
 
 def choice(labels: Mapping[str, int], text: str) -> PayloadKind[int]:
-    """Make a kind of labels, each with the vendor's number.
+    """Return a kind of labels, each with the vendor's number.
 
     Args:
         labels: Every word that is taken.

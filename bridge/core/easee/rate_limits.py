@@ -118,7 +118,7 @@ class RateLimiter:
         return max(0.0, due_s - mono_s)
 
     def record(self, request: CloudRequest, mono_s: float) -> None:
-        """Note that this request is sent now, which :meth:`wait_s` allowed."""
+        """Record that this request is sent now, which :meth:`wait_s` allowed."""
         group = _group(request.endpoint, request.scope)
         self._everything.append(mono_s)
         log = self._logs.get(group)
@@ -130,13 +130,13 @@ class RateLimiter:
             cooldown.until_s = mono_s + TRIAL_S
 
     def accepted(self, request: CloudRequest) -> None:
-        """Note that the vendor answered with anything but a 429: its group is free again."""
+        """Record any response except 429: its group is free again."""
         self._cooldowns.pop(_group(request.endpoint, request.scope), None)
 
     def too_many_requests(
         self, endpoint: Endpoint, scope: str, mono_s: float, retry_after_s: float | None
     ) -> float:
-        """Note a 429.
+        """Record a 429.
 
         Args:
             endpoint: What was asked.
@@ -168,7 +168,7 @@ class RateLimiter:
         return max(0.0, self._silent_until_s - mono_s)
 
     def _sweep(self, mono_s: float) -> None:
-        """Forget the groups that have been idle for longer than their windows.
+        """Drop the groups that have been idle for longer than their windows.
 
         What is left is bounded by the limit for everything, whatever scopes were asked for.
         """

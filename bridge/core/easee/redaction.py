@@ -1,4 +1,4 @@
-"""Taking what names somebody out of a JSON text before it is published.
+"""Removes personal data from JSON texts before they are published.
 
 Two kinds: a session's text, which is known to carry a tag and is withheld where that cannot be
 taken out, and any other text, which may turn out to be JSON with an address in it.
@@ -65,7 +65,7 @@ _PERSONAL: Final = frozenset(
 
 
 def publishable(text: str) -> str | None:
-    """Return a text as it may be published: a JSON text without fields that name somebody.
+    """Return a text as it may be published: JSON without fields of personal data.
 
     What is no JSON document, and a document without such fields, stays as it is. None for a text
     that looks like a document, cannot be read and has such a word in it: it cannot be cleared.

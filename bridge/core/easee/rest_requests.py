@@ -64,7 +64,7 @@ class CloudRequest:
 
 
 def is_serial(text: str) -> bool:
-    """Say whether a text is spelled like a charger serial."""
+    """Return whether a text has the format of a charger serial."""
     return SERIAL.fullmatch(text) is not None
 
 
@@ -93,7 +93,7 @@ def checked(charger_id: str) -> str:
 
 
 def charger_list_request() -> CloudRequest:
-    """Ask which chargers the account lists."""
+    """Return the request for the chargers of the account."""
     return CloudRequest("GET", "/api/chargers", Endpoint.CHARGER_LIST)
 
 
@@ -116,7 +116,7 @@ def observations_request(charger_id: str, ids: tuple[int, ...]) -> CloudRequest:
 
 
 def site_request(charger_id: str) -> CloudRequest:
-    """Ask for the site and circuit a charger belongs to.
+    """Return the request for the site and circuit of a charger.
 
     Raises:
         CommandRefused: The id is not spelled like a serial.
@@ -125,7 +125,7 @@ def site_request(charger_id: str) -> CloudRequest:
 
 
 def sessions_request(charger_id: str, since: datetime, until: datetime) -> CloudRequest:
-    """Ask for the finished sessions of a period.
+    """Return the request for the finished sessions of a period.
 
     Args:
         charger_id: The serial.
@@ -142,7 +142,7 @@ def sessions_request(charger_id: str, since: datetime, until: datetime) -> Cloud
 def history_request(
     charger_id: str, observation_id: int, since: datetime, until: datetime
 ) -> CloudRequest:
-    """Ask for the values of one observation over time.
+    """Return the request for the values of one observation over time.
 
     Args:
         charger_id: The serial.
@@ -158,7 +158,7 @@ def history_request(
 
 
 def plan_request(charger_id: str, resource: str) -> CloudRequest:
-    """Ask for a plan the cloud keeps for a charger; 404 when there is none.
+    """Return the request for a plan the cloud stores for a charger; 404 when there is none.
 
     Args:
         charger_id: The serial.
@@ -171,12 +171,12 @@ def plan_request(charger_id: str, resource: str) -> CloudRequest:
 
 
 def _level(at: datetime) -> str:
-    """Spell a moment as a level of a path: whole seconds, no offset whose plus would be a blank."""
+    """Format a time as a level of a path: whole seconds, no offset whose plus would be a blank."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def command_state_request(device: str, command_id: int, ticks: int) -> CloudRequest:
-    """Ask what became of a command; 404 until the cloud has a record of it.
+    """Return the request for the record of a command; 404 until the cloud has one.
 
     Args:
         device: Serial of the charger, as the command's answer named it.

@@ -156,7 +156,7 @@ def token_pair(body: bytes) -> TokenPair:
 
 
 def _token(value: object) -> Secret | None:
-    """Take a text that can stand in a header: visible ASCII only."""
+    """Return a token if it can be used in a header: visible ASCII only."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
         return None
     return Secret(value) if all("!" <= character <= "~" for character in value) else None
@@ -203,7 +203,7 @@ def _spelled(entry: dict[str, object]) -> dict[str, object]:
 
 
 def _looks(entry: object) -> str:
-    """Say what stands in the place of an object with a serial as its id."""
+    """Describe an entry that is not an object with a serial as its id."""
     match entry:
         case {"id": str(serial)} if is_serial(serial.upper()):
             return "with an id in lower-case letters"
@@ -313,7 +313,7 @@ def _ticket(entry: object, body: bytes) -> CommandReference | None:
 
 
 def is_noop_response(status: int, body: bytes) -> bool:
-    """Say whether an answer without a ticket means that there was nothing to change.
+    """Return whether a response without a ticket means that there was nothing to change.
 
     200 is an end: done, or so already. 202 says that something goes to the charger, unless the
     list of what goes there is empty or its ticks are 0. A 202 that says nothing was taken all the

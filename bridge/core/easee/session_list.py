@@ -74,7 +74,7 @@ def session_list(body: bytes, charger_id: str, *, received_at: datetime) -> Sess
 
 
 def _is_elsewhere(told: dict[str, object], charger_id: str) -> bool:
-    """Say whether an entry names another charger."""
+    """Return whether an entry names another charger."""
     named = told.get("chargerid")
     if not isinstance(named, str) or not named.strip():
         return False
@@ -82,7 +82,7 @@ def _is_elsewhere(told: dict[str, object], charger_id: str) -> bool:
 
 
 def _is_running(told: dict[str, object]) -> bool:
-    """Say whether a session has not ended: it says so, or it began and says nothing of an end."""
+    """Return whether a session is running: it is marked so, or has a start and no end."""
     is_complete = told.get("iscomplete")
     if is_complete is None and told.get("cardisconnected") is None:
         return session_time(told.get("carconnected")) is not None

@@ -1,4 +1,4 @@
-"""Reading what the charger tells of its sessions (observations 223 and 129).
+"""Parses session starts and reports of the charger (observations 223 and 129).
 
 Rules:
 
@@ -56,7 +56,7 @@ _REPORT_KEYS: Final = (
 
 
 class _Fields:
-    """The fields of a report, and which of them were told and could not be read."""
+    """The fields of a report, and those present that could not be read."""
 
     def __init__(self, found: dict[str, object], keys: Iterable[str], source: str) -> None:
         self._told = _as_documented(found, keys)
@@ -64,11 +64,11 @@ class _Fields:
         self.unreadable: list[str] = []
 
     def told(self, key: str) -> object:
-        """Return what was told, None when nothing was."""
+        """Return a field's value, None when it is absent."""
         return self._told.get(key)
 
     def side(self, key: str, name: str, read: Callable[[object], T | None]) -> T | None:
-        """Read what bills nobody; named when it was told and cannot be read."""
+        """Return a secondary field; it is listed when it is present and cannot be read."""
         told = self.told(key)
         if told is None:
             return None
@@ -180,7 +180,7 @@ def read_report(
 
 
 def placed(report: SessionReport, *, trusted: bool = True, stamped: bool = True) -> SessionReport:
-    """Judge the times of a report; say when it counts as ended and what counts as its stamp.
+    """Check the times of a report; set when it counts as ended and its effective timestamp.
 
     Args:
         report: As it was told.
@@ -201,7 +201,7 @@ def placed(report: SessionReport, *, trusted: bool = True, stamped: bool = True)
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What can be told of a text that is no report.
+    """What can be read of a text that is no valid report.
 
     Attributes:
         session_id: The charger's counter, or None.
@@ -273,7 +273,7 @@ def _document(text: str, source: str) -> dict[str, object]:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object; a name that is told twice differently says nothing."""
+    """Return an object without names that occur twice with different values."""
     told: dict[str, object] = {}
     for key, value in pairs:
         told[key] = value if told.get(key, value) == value else _CONTRADICTION
@@ -345,7 +345,7 @@ def energy(value: object) -> float | None:
 
 
 def _energy_of(told: object, start_kwh: float | None, stop_kwh: float | None) -> float | None:
-    """Return the energy as it was told, else as the meters say it, else None."""
+    """Return the reported energy, else the difference of the meters, else None."""
     number = decimal(told)
     is_told = number is not None and 0.0 <= number <= MAX_ENERGY_KWH
     if is_told or start_kwh is None or stop_kwh is None:

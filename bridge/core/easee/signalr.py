@@ -44,7 +44,7 @@ MAX_BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class HandshakeResponse:
-    """The hub took our handshake, or said why not.
+    """The hub's response to the handshake, with its error if refused.
 
     Attributes:
         error: None when it was taken.
@@ -55,7 +55,7 @@ class HandshakeResponse:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The hub finished a call of ours.
+    """The hub completed an invocation.
 
     Attributes:
         invocation_id: The id we gave the call; empty when the hub sent none.
@@ -132,7 +132,7 @@ class Decoder:
         self._shaken = False
 
     def feed(self, data: bytes | str) -> list[HubMessage]:
-        """Take the next bytes and return the messages they complete, in order. Never raises."""
+        """Process the next bytes and return the messages they complete, in order. Never raises."""
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")
         messages: list[HubMessage] = []
@@ -172,7 +172,7 @@ class Decoder:
         return record
 
     def _hold(self, part: bytes, messages: list[HubMessage]) -> None:
-        """Keep part of a record, until there is too much of it."""
+        """Store a part of a record, up to the size limit."""
         if self._skipping:
             return
         if len(self._held) + len(part) <= MAX_RECORD_BYTES:
@@ -309,7 +309,7 @@ def _text(value: object) -> str | None:
 
 
 def sanitize(value: object) -> str:
-    """Make something from outside fit for a log line: short, and printable."""
+    """Return an external value as text for a log line: short and printable."""
     if isinstance(value, int):
         return str(value)[:MAX_TEXT_LENGTH]
     if not isinstance(value, str):
@@ -324,7 +324,7 @@ PING = '{"type":6}\x1e'
 
 
 def subscribe(charger_id: str, invocation_id: str) -> str:
-    """Ask for a charger's observations, its current state first.
+    """Return the invocation that subscribes to a charger's observations.
 
     Args:
         charger_id: Serial.

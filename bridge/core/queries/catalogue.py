@@ -58,7 +58,7 @@ Parts = Mapping[str, Part]
 
 @dataclass(frozen=True, slots=True)
 class PersonalDataPolicy:
-    """What becomes of personal data.
+    """How personal data is published.
 
     Attributes:
         personal_data: It leaves as it is.
@@ -71,7 +71,7 @@ class PersonalDataPolicy:
 
 @dataclass(frozen=True, slots=True)
 class QueryParams:
-    """What somebody wants to know.
+    """Parameters of a query.
 
     Attributes:
         since: Beginning of a period; meaningless where a question has none.
@@ -262,7 +262,7 @@ def _decoded(raw: tuple[RawObservation, ...]) -> tuple[list[Observation], int]:
 def _document(
     observation: Observation, privacy: PersonalDataPolicy, *, named: bool
 ) -> dict[str, object] | None:
-    """Describe one value; None where it cannot be cleared of what names somebody."""
+    """Describe one value; None if personal data cannot be removed from it."""
     spec, label = observation.spec, observation.label
     value: Value | None = observation.value
     if spec.auth_field:
@@ -330,7 +330,7 @@ def _incomplete(rows: Part, trouble: BridgeError | None) -> str | None:
 
 
 def _schedule(_: str, __: QueryParams, parts: Parts, ___: PersonalDataPolicy) -> QueryResult:
-    """Show the vendor's plans as they are; what is not there is null."""
+    """Return the vendor's plans unchanged; missing ones are null."""
     plans = {}
     for resource in PLANS:
         part = parts[resource]

@@ -1,4 +1,4 @@
-"""``<base>/<id>/get/<query>``: what somebody wants to know, answered once.
+"""Queries on ``<base>/<id>/get/<query>``, each answered once.
 
 A query changes nothing, so it needs no journal: it is not repeated after a restart, and who asks
 twice is answered twice.
@@ -115,7 +115,7 @@ class QueryService:
         self._owners: dict[Hashable, _Query] = {}
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take a query, a part of an answer, and the time."""
+        """Handle a query, a partial response, or a tick."""
         match event:
             case QueryReceived(message, target):
                 return self.receive(message, target, self._chargers, now)
@@ -140,7 +140,7 @@ class QueryService:
     def receive(
         self, message: MqttMessage, target: GetTopic, known: Container[str], now: Timestamp
     ) -> Iterator[Effect]:
-        """Ask for what a query wants, or refuse it."""
+        """Send the requests for a query, or refuse it."""
         try:
             yield from self._begin(message, target, known, now)
         except CommandRefused as refusal:
@@ -187,15 +187,15 @@ class QueryService:
     # -- from the parts to the answer --------------------------------------------------------
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Output]:
-        """Take a part that the cloud gave."""
+        """Handle a partial response of the cloud."""
         yield from self._came(event.tag.ref, event.body, now, status=event.status)
 
     def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Output]:
-        """Take note that the cloud gave none."""
+        """Handle the failure of a request."""
         yield from self._came(event.tag.ref, event.error, now, status=event.error.status)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Give up what was never answered."""
+        """End queries that were not answered in time."""
         for query in [query for query in self._running if query.due_s <= now.mono_s]:
             yield from self._answer(
                 query, now, "failed", reason="no_answer", detail="no answer in time"
@@ -236,7 +236,7 @@ class QueryService:
         detail: str | None = None,
         found: QueryResult | None = None,
     ) -> Iterator[Effect]:
-        """Give the final answer and forget the query."""
+        """Publish the final result and drop the query."""
         del self._running[query]
         for number in query.waiting:
             del self._owners[number]
@@ -282,7 +282,7 @@ def _within_s(payload: Payload, message: MqttMessage, now: Timestamp) -> float:
 
 
 def _verdict(error: BridgeError) -> tuple[str, str]:
-    """Say what the answer to a query is that could not be answered."""
+    """Return state and reason of a query that failed."""
     match error:
         case RateLimited():
             return "refused", "busy"

@@ -1,4 +1,4 @@
-"""A command as the store keeps it: one row for its whole life.
+"""A command as stored: one row from admission to its final result.
 
 The store knows nothing of commands. It keeps the newest row of each key and gives all of them back
 when it is opened; what the fields mean is decided in :mod:`bridge.core.commands`.

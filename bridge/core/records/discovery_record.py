@@ -1,4 +1,4 @@
-"""What the broker keeps of our descriptions, as a value that survives a restart."""
+"""Home Assistant discovery topics at the broker, as a record that survives a restart."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -23,5 +23,5 @@ class Timestamp:
 
     @property
     def known(self) -> datetime | None:
-        """What time it is, good enough for ages of minutes; None when nobody knows."""
+        """Return a time good enough for ages of minutes; None when it is unknown."""
         return self.wall if self.trusted else self.told

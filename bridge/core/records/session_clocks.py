@@ -30,12 +30,12 @@ AHEAD = timedelta(minutes=5)
 
 
 def is_default(at: datetime) -> bool:
-    """Say whether a clock that was never set tells such times."""
+    """Return whether a time is typical of a clock that was never set."""
     return at < FIRST_CHARGER or NEW_YEAR <= at < NEW_YEAR + A_DAY
 
 
 def latest(measured_at: datetime, received_at: datetime, *, trusted: bool) -> datetime | None:
-    """Return the moment that nothing told can lie behind; None when nobody knows.
+    """Return the latest time that a report can contain; None when it is unknown.
 
     Args:
         measured_at: Stamp of the observation.
@@ -50,7 +50,7 @@ def latest(measured_at: datetime, received_at: datetime, *, trusted: bool) -> da
 def impossible(
     started_at: datetime, ended_at: datetime | None, limit: datetime | None
 ) -> tuple[str, ...]:
-    """Name the times of a session that cannot be.
+    """Return the names of a session's impossible times.
 
     Args:
         started_at: As the charger told.
@@ -73,7 +73,7 @@ def impossible(
 def before_first(
     started_at: datetime, ended_at: datetime, first: datetime | None
 ) -> tuple[str, ...]:
-    """Name the times that lie a year before the first session the charger told of."""
+    """Return the names of times more than a year before the charger's first session."""
     if first is None:
         return ()
     return _names(first - started_at > A_YEAR, ends=first - ended_at > A_YEAR)

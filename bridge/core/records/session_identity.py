@@ -37,7 +37,7 @@ TOUCHING, UNKNOWN = -1, -2
 
 
 def report_key(charger_id: str, session_id: int | None, started_at: datetime) -> str:
-    """Name a session for good: ``EH123456-435``, without a counter ``EH123456-s<epoch seconds>``.
+    """Return a session's permanent key: ``EH123456-435``, or ``EH123456-s<epoch seconds>``.
 
     The ledger appends the day, and then the time, where another session has that name.
     """
@@ -47,7 +47,7 @@ def report_key(charger_id: str, session_id: int | None, started_at: datetime) ->
 
 
 def likeness(one: SessionReport, other: SessionReport) -> int:
-    """Say how sure it is that two records of one charger are about the same session; 0 if not."""
+    """Return how likely two records of one charger are of the same session; 0 if not."""
     if _told_alike(one, other):
         return EQUAL
     if one.session_id is None or other.session_id is None:
@@ -67,7 +67,7 @@ def likeness(one: SessionReport, other: SessionReport) -> int:
 
 
 def supersedes(report: SessionReport, held: SessionReport) -> bool:
-    """Say whether another record of the same session is to be believed over the one held.
+    """Return whether another record of the same session replaces the current one.
 
     What the charger said beats what the cloud's REST interface says of it, unless that ended later
     with more energy: the charger's correction did not come. Of two of a kind the
@@ -89,7 +89,7 @@ def supersedes(report: SessionReport, held: SessionReport) -> bool:
 
 
 def _went_on(listed: SessionReport, told: SessionReport) -> bool:
-    """Say whether the cloud's list knows that a session went on after the charger told of it."""
+    """Return whether the cloud's list shows that a session continued after the charger's report."""
     more_kwh = max(SAME_ENERGY_KWH, METER_ERROR * listed.energy_kwh)
     return (
         session_clocks.ENDED not in (*listed.doubtful, *told.doubtful)
@@ -99,7 +99,7 @@ def _went_on(listed: SessionReport, told: SessionReport) -> bool:
 
 
 def is_again(one: SessionReport, other: SessionReport) -> bool:
-    """Recognise an observation that is told again: one stamp or none, one energy, the same meters.
+    """Return whether an observation is a repetition: equal timestamp, energy and meters.
 
     Times that can be on both sides say more, but a time that lies ahead comes: what the list mended
     and the charger tells again after that lasted as long.
@@ -275,5 +275,5 @@ def _equal_energy(one: SessionReport, other: SessionReport) -> bool:
 
 
 def _is_cross(one: SessionReport, other: SessionReport) -> bool:
-    """Say whether one came from the charger and the other from the cloud's list."""
+    """Return whether one record is of the charger and the other of the cloud's list."""
     return (one.source == BACKFILL) != (other.source == BACKFILL)

@@ -60,12 +60,12 @@ class SessionReport:
 
     @property
     def at(self) -> datetime:
-        """When it counts as ended: never ahead of its arrival."""
+        """Return when it counts as ended: never ahead of its arrival."""
         return self.placed_at or self.ended_at
 
     @property
     def rank(self) -> datetime:
-        """What of two records of a session is compared."""
+        """Return the time by which two records of a session are compared."""
         return self.ranked_at or self.measured_at
 
     @property
@@ -75,7 +75,7 @@ class SessionReport:
 
     @property
     def clock(self) -> str:
-        """Whether its times can be."""
+        """Return whether its times are possible, as text."""
         return SUSPECT if self.doubtful else OK
 
 
@@ -101,5 +101,5 @@ class SessionStart:
 
     @property
     def clock(self) -> str:
-        """Whether its time can be."""
+        """Return whether its time is possible, as text."""
         return SUSPECT if self.doubtful else OK

@@ -19,7 +19,7 @@ LONG = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class UnreadText:
-    """What somebody told of a session.
+    """The text of a session report that cannot be read.
 
     Attributes:
         charger_id: Serial.
@@ -45,14 +45,14 @@ class UnreadText:
 
     @property
     def told_at(self) -> datetime:
-        """When it was told: never ahead of its arrival."""
+        """Return when it was reported: never ahead of its arrival."""
         if is_default(self.measured_at):
             return self.received_at
         return min(self.measured_at, self.received_at)
 
     @property
     def believed(self) -> tuple[datetime | None, datetime | None]:
-        """Start and end where they were told and can be."""
+        """Return start and end where they are present and possible."""
         # The list's own time is the session's end, which may be what cannot be.
         limit = self.received_at if self.source == BACKFILL else self.told_at
         start, end = (
@@ -62,14 +62,14 @@ class UnreadText:
         return start, end
 
     def lasted_as(self, started_at: datetime, ended_at: datetime) -> bool:
-        """Say whether it is of a session that lasted so long: wrong clocks run right."""
+        """Return whether a session had this duration: wrong clocks still measure durations."""
         if self.started_at is None or self.ended_at is None:
             return False
         lasted = self.ended_at - self.started_at
         return lasted >= LONG and abs(lasted - (ended_at - started_at)) <= 2 * CLOSE
 
     def names(self, started_at: datetime, ended_at: datetime) -> bool | None:
-        """Say whether it is of a session of these times; None when it told none that can be."""
+        """Return whether it is of a session of these times; None without possible times."""
         start, end = self.believed
         if start is not None and end is not None:
             if start > end:
@@ -87,13 +87,13 @@ class UnreadText:
 
     @property
     def key(self) -> str:
-        """Name it: the same text of the same charger with the same stamp is one."""
+        """Return its key: the same text of the same charger with the same timestamp is one."""
         content = json.dumps([self.charger_id, self.text, self._stamp]).encode()
         return f"{self.charger_id}-u{hashlib.sha256(content).hexdigest()[:16]}"
 
     @property
     def _stamp(self) -> str:
-        """What tells two observations of one text apart; a list, and some records, have none."""
+        """Return what distinguishes observations with the same text; empty for a list."""
         has_none = self.source == BACKFILL or self.measured_at == self.received_at
         return "" if has_none else self.measured_at.isoformat()
 

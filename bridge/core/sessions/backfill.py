@@ -1,4 +1,4 @@
-"""Asking the cloud for sessions that did not reach us: when, for which period, and what is missing.
+"""Backfill: reads sessions from the cloud's list that are missing in the store.
 
 The stream repeats only the newest report of a charger. What came while we were away is known to the
 cloud's REST interface alone, which lacks the ``auth_reason``; the stream may bring that later.
@@ -127,7 +127,7 @@ class _PendingLookup:
 
 
 class Backfill:
-    """Looks sessions up in the cloud and tells which are missing."""
+    """Reads missing sessions from the cloud and reports those that stay missing."""
 
     def __init__(self, alerts: Alerts, unread: Unread, *, keep_days: int) -> None:
         """Start without chargers.
@@ -152,7 +152,7 @@ class Backfill:
     # -- what others ask ---------------------------------------------------------------------
 
     def waits_for(self, ref: Hashable) -> bool:
-        """Say whether a call or a read is still of interest: its charger is served."""
+        """Return whether a request or a read is still of interest: its charger is served."""
         return ref in self._lookups or ref in self._reads
 
     def deadline_s(self) -> float | None:
@@ -165,13 +165,13 @@ class Backfill:
     # -- what happens ------------------------------------------------------------------------
 
     def serve(self, charger_ids: Iterable[str]) -> Iterator[Effect]:
-        """Look after these chargers too."""
+        """Add chargers."""
         for charger_id in charger_ids:
             self._sessions.setdefault(charger_id, _ChargerSessions(deep=self._damaged))
         yield from self._load()
 
     def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
-        """Look after these chargers no more; what was asked for them is not waited for."""
+        """Remove chargers; requests in progress for them are ignored."""
         gone = {charger_id for charger_id in charger_ids if self._sessions.pop(charger_id, None)}
         self._reads = {number: one for number, one in self._reads.items() if one not in gone}
         self._lookups = {
@@ -183,7 +183,7 @@ class Backfill:
             yield from self._tell(now)
 
     def store_opened(self, *, damaged: bool) -> Iterator[Effect]:
-        """Take note that the store can be read.
+        """Handle the opening of the store.
 
         Args:
             damaged: Rows were lost; the cloud may still know them.
@@ -196,12 +196,12 @@ class Backfill:
         yield from self._load()
 
     def stream_opened(self, mono_s: float) -> None:
-        """Take note that we may have missed something until now."""
+        """Record that sessions may have been missed until now."""
         for sessions in self._sessions.values():
             self._want(sessions, mono_s + SETTLING_S)
 
     def saved(self, stored: StoredReport, changed: bool, now: Timestamp) -> Iterator[Effect]:
-        """Take a committed report."""
+        """Handle a committed report."""
         sessions = self._sessions.get(stored.report.charger_id)
         if sessions is None:
             return
@@ -211,14 +211,14 @@ class Backfill:
             yield from self._count(sessions, now)
 
     def unreadable(self, charger_id: str, mono_s: float) -> None:
-        """Take note that a session was told that cannot be read."""
+        """Record that a session report could not be read."""
         sessions = self._sessions.get(charger_id)
         if sessions is not None:
             sessions.searches = 0
             self._want(sessions, mono_s + SETTLING_S, most=MAX_URGENT_PER_HOUR)
 
     def refused(self, report: SessionReport, mono_s: float) -> None:
-        """Take note that a report could not be stored: the cloud still has it."""
+        """Record that a report could not be stored: the cloud still has it."""
         sessions = self._sessions.get(report.charger_id)
         if sessions is not None:
             before, began = sessions.back_to, known_start(report)
@@ -226,7 +226,7 @@ class Backfill:
             self._want(sessions, mono_s + MAX_RETRY_S)
 
     def read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
-        """Take what is stored of a charger."""
+        """Handle the stored reports of a charger."""
         sessions = self._sessions[self._reads.pop(event.tag.ref)]
         sessions.loaded = True
         for stored in event.reports[-MAX_KNOWN:]:
@@ -235,12 +235,12 @@ class Backfill:
         yield from self._count(sessions, now)
 
     def not_read(self, event: ReportsReadFailed) -> None:
-        """Take note that the store could not be read; it is tried again when it opens."""
+        """Record that the store could not be read; it is tried again when it opens."""
         if self._reads.pop(event.tag.ref, None) is not None:
             self._store_open = False
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
-        """Take the cloud's list; what is in it is stored, or was there before."""
+        """Handle the cloud's list; new sessions in it are stored."""
         if event.tag.ref not in self._lookups:
             return
         charger_id, sessions = self._done(event.tag.ref, now)
@@ -274,7 +274,7 @@ class Backfill:
         yield from self._tell(now)
 
     def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
-        """Take note that the cloud did not answer; ask again later."""
+        """Handle a failed request; it is repeated later."""
         if event.tag.ref not in self._lookups:
             return
         charger_id, sessions = self._done(event.tag.ref, now)
@@ -282,7 +282,7 @@ class Backfill:
         yield from self._put_off(charger_id, sessions, str(event.error), wait_s, now)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Ask for the next charger that is due."""
+        """Send the request for the next charger that is due."""
         for ref, lookup in tuple(self._lookups.items()):
             if now.mono_s < lookup.started_s + LOST_EVENT_AFTER_S:
                 return
@@ -327,7 +327,7 @@ class Backfill:
         sessions.due_s = min(sessions.due_s, due_s)
 
     def _search_again(self, charger_id: str, sessions: _ChargerSessions, mono_s: float) -> None:
-        """Look again for what cannot be read: the list may have it later."""
+        """Schedule another search for unreadable sessions: the list may contain them later."""
         if self._unread.earliest(charger_id) is None:
             sessions.searches = 0
             return
@@ -342,7 +342,7 @@ class Backfill:
         reports: tuple[SessionReport, ...],
         now: Timestamp,
     ) -> Iterator[Effect]:
-        """Name sessions that the cloud lists under numbers the charger does not use."""
+        """Raise the alert for sessions listed under numbers the charger does not use."""
         numbers = frozenset(one.session_id for one in reports if one.session_id is not None)
         if numbers == sessions.left_out:
             return
@@ -447,14 +447,14 @@ def known_start(report: SessionReport) -> datetime:
 
 
 def _put(sessions: dict[str, StoredSession], key: str, session: StoredSession) -> None:
-    """Remember a session; of too many the oldest goes."""
+    """Store a session in a bounded dictionary; the oldest is dropped."""
     sessions[key] = session
     if len(sessions) > MAX_KNOWN:
         del sessions[min(sessions, key=lambda one: sessions[one].ended_at)]
 
 
 def _is_told(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
-    """Say whether a session that the list tells unreadably is stored."""
+    """Return whether a session that cannot be read in the list is stored."""
     same = [one for one in sessions if one.number in (NOBODY, text.session_id)]
     if any(one.is_sure and text.names(one.started_at, one.ended_at) for one in same):
         return True
@@ -466,7 +466,7 @@ def _is_told(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
 
 
 def _is_earlier(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
-    """Say whether a text is an earlier record of a session that is stored and went on."""
+    """Return whether a text is an earlier record of a stored session that continued."""
     return any(
         one.number == text.session_id
         and one.is_sure
@@ -477,7 +477,7 @@ def _is_earlier(text: UnreadText, sessions: Collection[StoredSession]) -> bool:
 
 
 def _named(missing: Mapping[str, Collection[int]]) -> str:
-    """Spell numbers by charger, of ten chargers at most."""
+    """Format numbers by charger, of ten chargers at most."""
     named = [f"{one}: {format_ranges(numbers)}" for one, numbers in missing.items() if numbers]
     more = len(named) - MAX_NAMED
     return f"{'; '.join(named[:MAX_NAMED])}{f' and {more} chargers' * (more > 0)}"

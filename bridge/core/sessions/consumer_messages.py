@@ -1,4 +1,4 @@
-"""What consumers say about reports: ``bridge/session/ack`` and ``bridge/session/replay``.
+"""Parses messages of consumers: ``bridge/session/ack`` and ``bridge/session/replay``.
 
 Rules:
 
@@ -34,7 +34,7 @@ _SOURCE_REPLAY = "session/replay"
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """Which stored reports somebody wants again.
+    """The stored reports a consumer requests again.
 
     Attributes:
         since: Only sessions that ended then or later; None for all.
@@ -59,7 +59,7 @@ def read_ack(payload: bytes) -> tuple[ReportAck, ...]:
 
 
 def read_replay(payload: bytes) -> ReplayRequest:
-    """Read which reports somebody wants again.
+    """Parse a replay request.
 
     Raises:
         DecodeError: It cannot be told; nothing is replayed by guess.

@@ -59,7 +59,7 @@ class _ByTime:
             self._by_minute[_minute(one.started_at)].append(one)
 
     def has(self, report: SessionReport) -> bool:
-        """Say whether the session is known under its number."""
+        """Return whether the session is known under its number."""
         return report.session_id is not None and any(
             abs(one.started_at - report.started_at) <= SAME_COUNTER_WITHIN
             for one in self._by_number.get(report.session_id, ())

@@ -1,4 +1,4 @@
-"""What is owed to consumers: from committed to published to settled.
+"""Delivery of session reports to consumers: committed, published, delivered.
 
 Rules:
 
@@ -106,7 +106,7 @@ class _ChargerQueue:
 
 @dataclass(frozen=True, slots=True)
 class ReportAck:
-    """A consumer says that it has a report.
+    """An acknowledgement of a report by a consumer.
 
     Attributes:
         key: Of the report.
@@ -118,7 +118,7 @@ class ReportAck:
 
 
 class ReportDelivery:
-    """Publishes what is owed and finds out when it need not be any more."""
+    """Publishes pending reports and determines when they are delivered."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class ReportDelivery:
         require_acknowledgement: bool = False,
         window: int = WINDOW,
     ) -> None:
-        """Start with nothing owed.
+        """Start without pending reports.
 
         Args:
             personal_data: Show tags as they are instead of hashed.
@@ -169,29 +169,29 @@ class ReportDelivery:
 
     @property
     def pending(self) -> int:
-        """How many reports the broker has not taken."""
+        """Return how many reports the broker has not acknowledged."""
         return len(self._unpublished)
 
     @property
     def moving(self) -> int:
-        """How many may go out now: what waits for somebody to be there is not among them."""
+        """Return how many may be published now; those without a subscriber are not counted."""
         return len(self._in_flight) + sum(
             len(queue.line) for one, queue in self._queues.items() if one not in self._probing
         )
 
     @property
     def unsettled(self) -> int:
-        """How many it has taken and may still lose."""
+        """Return how many are acknowledged by the broker but not delivered."""
         return len(self._published)
 
     @property
     def refused(self) -> int:
-        """How many are set aside because the broker refuses them."""
+        """Return how many are set aside because the broker refuses them."""
         return self._refused
 
     @property
     def is_looping(self) -> bool:
-        """Whether reports go out again and again because no connection holds and nobody speaks."""
+        """Return whether reports are repeated endlessly, without lasting connections or acks."""
         return self._repeated >= MAX_REDELIVERIES and bool(self._published or self._unpublished)
 
     def deadline_s(self) -> float | None:
@@ -216,7 +216,7 @@ class ReportDelivery:
     def opened(
         self, unsettled: Iterable[StoredReport], mono_s: float, *, has_consumer: bool = True
     ) -> Iterator[Effect]:
-        """Take what the store says is not settled, at the start or after it was opened again.
+        """Handle the undelivered reports of the store, at the start or after it was reopened.
 
         Args:
             unsettled: Its rows.
@@ -229,7 +229,7 @@ class ReportDelivery:
         yield from self._fill(mono_s)
 
     def saved(self, stored: StoredReport, changed: bool, mono_s: float) -> Iterator[Effect]:
-        """Take a committed report; an unchanged one that is published is not owed again."""
+        """Handle a committed report; an unchanged one that was published is not published again."""
         if changed or not (stored.published or stored.settled):
             self._owe(stored, again=False)
             self._listen_again(stored.report.charger_id)
@@ -248,7 +248,7 @@ class ReportDelivery:
         yield from self._fill(mono_s)
 
     def heard_of_somebody(self) -> None:
-        """Let everything try at once: somebody asks for reports, and is there."""
+        """Retry everything at once: a consumer is active."""
         self._has_consumer = True
         for charger_id in tuple(self._probing):
             self._queues[charger_id].unheard = 0
@@ -258,7 +258,7 @@ class ReportDelivery:
     # -- the broker --------------------------------------------------------------------------
 
     def connected(self, mono_s: float, *, holds: bool = True) -> Iterator[Effect]:
-        """Take a new connection: everything that is not settled goes out, in order.
+        """Handle a new connection: all undelivered reports are published, in order.
 
         Args:
             mono_s: Now.
@@ -287,11 +287,11 @@ class ReportDelivery:
         yield from self._fill(mono_s)
 
     def disconnected(self) -> None:
-        """Hand nothing over until there is a connection."""
+        """Stop publishing until there is a connection."""
         self._connected = False
 
     def acked(self, message: Publish, reason_code: int, mono_s: float) -> Iterator[Effect]:
-        """Take an acknowledgement; one of a message that is no report is ignored.
+        """Handle an acknowledgement; one of another message is ignored.
 
         Args:
             message: What was published.
@@ -320,7 +320,7 @@ class ReportDelivery:
         yield from self._fill(mono_s)
 
     def tick(self, mono_s: float) -> Iterator[Effect]:
-        """Settle what the broker has had for long enough, and try again where nobody was."""
+        """Mark reports delivered after the waiting time, and retry those without a subscriber."""
         if not self._connected:
             return
         kept = []
@@ -344,7 +344,7 @@ class ReportDelivery:
     # -- consumers ---------------------------------------------------------------------------
 
     def acknowledged(self, reports: Iterable[ReportAck], mono_s: float) -> Iterator[Effect]:
-        """Take a consumer's word that it has these; what is not known or newer is left alone."""
+        """Handle a consumer's acknowledgement; unknown and newer revisions are left alone."""
         meant = [stored for one in reports if (stored := self._meant(one)) is not None]
         self._room = min(BURST, self._room + len(meant))
         self._has_consumer = self._has_consumer or bool(meant)
@@ -408,19 +408,19 @@ class ReportDelivery:
         self._tidy(stored.report.charger_id, queue)
 
     def _tidy(self, charger_id: str, queue: _ChargerQueue) -> None:
-        """Let a charger stand in line exactly while it has something that may go out."""
+        """Keep ``_ready`` consistent with the charger's queue."""
         if queue.line and queue.sent is None and charger_id not in self._probing:
             self._ready[charger_id] = None
         else:
             self._ready.pop(charger_id, None)
 
     def _listen_again(self, charger_id: str) -> None:
-        """Try once more whether anybody is there for this charger."""
+        """Retry whether there is a subscriber for this charger."""
         if (queue := self._probing.pop(charger_id, None)) is not None:
             self._tidy(charger_id, queue)
 
     def _next_probe_s(self) -> float | None:
-        """Return when somebody is tried next whom nobody listened to, or None."""
+        """Return when a report without a subscriber is tried next, or None."""
         while self._probes:
             probe_s, charger_id = self._probes[0]
             queue = self._probing.get(charger_id)
@@ -430,7 +430,7 @@ class ReportDelivery:
         return None
 
     def _forgive(self, queue: _ChargerQueue, key: str) -> None:
-        """Take a report for one that was never refused."""
+        """Reset the refusal count."""
         if key in queue.set_aside:
             del queue.set_aside[key]
             self._refused -= 1
@@ -491,7 +491,7 @@ class ReportDelivery:
             self._try_again(charger_id, queue)
 
     def _try_again(self, charger_id: str, queue: _ChargerQueue) -> None:
-        """Let what was set aside stand in line for one more attempt: it may be mended."""
+        """Queue the reports that were set aside for one more attempt."""
         for key in queue.set_aside:
             unpublished = self._unpublished[key]
             unpublished.refusals = MAX_REFUSALS - 1

@@ -1,4 +1,4 @@
-"""Which session numbers are missing between those we know.
+"""Finds missing session numbers.
 
 Rules:
 
@@ -47,7 +47,7 @@ def known(report: SessionReport) -> StoredSession | None:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Numbers nobody told us of.
+    """Missing session numbers.
 
     Attributes:
         first: The lowest.
@@ -83,7 +83,7 @@ def gaps(sessions: Iterable[StoredSession]) -> tuple[Gap, ...]:
 
 
 def format_ranges(numbers: Iterable[int]) -> str:
-    """Spell numbers as people do: ``437, 440-442``."""
+    """Format numbers as ranges: ``437, 440-442``."""
     return ", ".join(
         str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}"
         for run in _runs(sorted(numbers))

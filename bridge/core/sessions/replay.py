@@ -34,7 +34,7 @@ class ReplayRead:
 
 
 class Replay:
-    """Reads what somebody wants again, in pages."""
+    """Reads stored reports requested by a consumer, in pages."""
 
     def __init__(self, *, page: int = PAGE) -> None:
         """Start with nothing asked for.
@@ -52,11 +52,11 @@ class Replay:
 
     @property
     def waiting(self) -> int:
-        """How many requests are not fulfilled, the one under way included."""
+        """Return how many requests are not completed, including the current one."""
         return len(self._requests)
 
     def request(self, request: ReplayRequest) -> bool:
-        """Take a request; False when too many wait or the same one does already."""
+        """Queue a request; False when too many wait or the same one does already."""
         if len(self._requests) >= MAX_REQUESTS or request in self._requests:
             return False
         self._requests.append(request)
@@ -77,11 +77,11 @@ class Replay:
             yield ReadReports(Tag(NAME, self._reading), charger_id, self._since, limit=self._limit)
 
     def waits_for(self, ref: Hashable) -> bool:
-        """Say whether a read is the one under way."""
+        """Return whether a read is the current one."""
         return self._reading is not None and ref == self._reading
 
     def read(self, event: ReportsRead) -> tuple[StoredReport, ...]:
-        """Take a page; return those of it that were not there before."""
+        """Handle a page; return its reports that were not read before."""
         self._reading = None
         fresh = tuple(one for one in event.reports if one.key not in self._seen)
         if len(event.reports) < self._limit:
@@ -95,7 +95,7 @@ class Replay:
         return fresh
 
     def not_read(self, event: ReportsReadFailed) -> Iterator[Effect]:
-        """Give a request up: whoever asked can ask again."""
+        """Drop a request; the consumer can repeat it."""
         self._reading = None
         yield LogEntry("warning", "session.replay_failed", {"error": str(event.error)})
         self._end()

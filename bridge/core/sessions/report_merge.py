@@ -1,4 +1,4 @@
-"""The ledger: one row for each finished session, whoever told of it and however often.
+"""Merges records of one finished session into one row, in whatever order they arrive.
 
 Rules:
 
@@ -75,7 +75,7 @@ def _judged(report: SessionReport, first_started_at: datetime | None) -> Session
 def find_row(
     report: SessionReport, rows: Sequence[StoredReport]
 ) -> tuple[str, StoredReport | None]:
-    """Say which row a report belongs to.
+    """Return the row a report belongs to.
 
     Args:
         report: What arrived.
@@ -139,7 +139,7 @@ def merge_reports(held: SessionReport, report: SessionReport) -> SessionReport:
 
 
 def _whose(name: str, newer: SessionReport, older: SessionReport) -> SessionReport:
-    """Say whose time counts: one that can be over one that cannot.
+    """Return the report with the time that counts: a possible one before an impossible one.
 
     A time that could not be when it came does not become right by waiting for it.
     """
@@ -169,7 +169,7 @@ def _first(one: T | None, other: T | None) -> T | None:
 
 
 def _content(report: SessionReport) -> SessionReport:
-    """Return a report without where it came from and when, which nobody bills by."""
+    """Return a report without its source and time of arrival."""
     return replace(
         report,
         source="",

@@ -45,15 +45,15 @@ class Retention:
         self._level: str | None = None
 
     def opened(self, mono_s: float) -> None:
-        """The store is open: look at it soon."""
+        """Schedule the maintenance of the store after it was opened."""
         self._due_s = mono_s + FIRST_S
 
     def deadline_s(self) -> float | None:
-        """When the store is looked at next, or None while it is not open."""
+        """Return when the store is maintained next, or None while it is not open."""
         return self._due_s
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
-        """Ask the store to tidy up and to measure itself, when that is due."""
+        """Request cleanup and usage of the store, when that is due."""
         if self._due_s is None or now.mono_s < self._due_s:
             return
         self._due_s = now.mono_s + MEASURE_EVERY_S
@@ -64,7 +64,7 @@ class Retention:
             yield MaintainStore()
 
     def maintained(self, event: StoreMaintained, now: Timestamp) -> Iterator[Effect]:
-        """Take the store's word and warn where it is filling up."""
+        """Handle the store's usage and raise an alert when it is filling up."""
         if event.forgotten:
             yield LogEntry("info", "store.expired_rows_deleted", {"rows": event.forgotten})
         share = event.used_share

@@ -23,15 +23,15 @@ class SaveRetryBuffer:
         self._failing = False
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many reports wait."""
         return len(self._reports)
 
     def deadline_s(self) -> float | None:
-        """When to try again, or None while nothing waits."""
+        """Return when to retry, or None while no report waits."""
         return self._due_s if self._reports else None
 
     def add(self, report: SessionReport, mono_s: float) -> bool:
-        """Keep a report; say whether it is the first since one was saved.
+        """Add a report; return whether it is the first since one was saved.
 
         What the cloud's list brought is not kept: it is there to be asked for again.
         """
@@ -43,15 +43,15 @@ class SaveRetryBuffer:
         return is_first
 
     def saved(self) -> None:
-        """Take note that the store takes reports."""
+        """Record that the store accepts reports."""
         self._failing = False
 
     def retry_now(self, mono_s: float) -> None:
-        """Try again at once: the store is well."""
+        """Retry at once: the store works."""
         self._due_s = mono_s
 
     def tick(self, mono_s: float) -> Iterator[Effect]:
-        """Try again what is due; what fails comes back."""
+        """Retry what is due; failed reports come back."""
         if self._reports and mono_s >= self._due_s:
             due = tuple(self._reports)
             self._reports.clear()

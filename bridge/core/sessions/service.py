@@ -1,4 +1,4 @@
-"""Session reports as one room: which event concerns which part of it."""
+"""Session service: passes events to the parts that handle session reports."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -108,7 +108,7 @@ class SessionService:
         self._touched = True
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901, PLR0912 - one case per event
-        """Take what became of reports, what consumers say, and the time."""
+        """Handle results of the store, messages of consumers, and ticks."""
         match event:
             case MqttAcked(message, reason_code):
                 return self.acked(message, reason_code, now)
@@ -148,7 +148,7 @@ class SessionService:
 
     @property
     def standing(self) -> ReportCounts:
-        """How many reports are where."""
+        """Return how many reports are in which state."""
         delivery = self._delivery
         return ReportCounts(
             delivery.pending, delivery.unsettled, delivery.refused, len(self._unsaved), self._kept
@@ -184,24 +184,24 @@ class SessionService:
     # -- chargers and the stream -------------------------------------------------------------
 
     def serve(self, charger_ids: Iterable[str]) -> Iterator[Effect]:
-        """Look after these chargers too."""
+        """Add chargers."""
         self._touched = True
         yield from self._backfill.serve(charger_ids)
 
     def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
-        """Look sessions of these chargers up no more; what is owed of them stays owed."""
+        """Stop backfill for these chargers; their pending reports stay pending."""
         self._touched = True
         yield from self._backfill.leave(charger_ids, now)
 
     def stream_opened(self, now: Timestamp) -> None:
-        """Take note that sessions may have been missed until now."""
+        """Record that sessions may have been missed until now."""
         self._touched = True
         self._backfill.stream_opened(now.mono_s)
 
     # -- the store ---------------------------------------------------------------------------
 
     def opened(self, event: StoreOpened, now: Timestamp) -> Iterator[Effect]:
-        """Take what is not settled, and what became of the rest."""
+        """Handle the undelivered reports and the contents of an opened store."""
         self._touched = True
         self._retention.opened(now.mono_s)
         self._unsaved.retry_now(now.mono_s)
@@ -210,13 +210,13 @@ class SessionService:
         yield from self._delivery.opened(event.owed, now.mono_s, has_consumer=event.has_consumer)
 
     def unreadable(self, text: UnreadText, now: Timestamp) -> Iterator[Effect]:
-        """Take what a charger told of a session and nobody can read."""
+        """Handle a session report that cannot be read."""
         self._touched = True
         yield from self._unread.take(text, now)
         self._backfill.unreadable(text.charger_id, now.mono_s)
 
     def saved(self, event: ReportSaved, now: Timestamp) -> Iterator[Effect]:
-        """Take a committed report."""
+        """Handle a committed report."""
         self._touched = True
         self._unsaved.saved()
         stored, changed = event.stored, event.changed
@@ -227,7 +227,7 @@ class SessionService:
         yield from self._suspects.saved((stored,), now)
 
     def not_saved(self, event: ReportSaveFailed, now: Timestamp) -> Iterator[Effect]:
-        """Take a report that could not be committed."""
+        """Handle a report that could not be committed."""
         self._touched = True
         report, error = event.report, event.error
         self._backfill.refused(report, now.mono_s)
@@ -236,7 +236,7 @@ class SessionService:
             yield LogEntry("error", "session.not_saved", {"charger_id": report.charger_id})
 
     def reports_read(self, event: ReportsRead, now: Timestamp) -> Iterator[Effect]:
-        """Take stored reports that were asked for."""
+        """Handle stored reports that were requested."""
         self._touched = True
         if isinstance(event.tag.ref, BackfillRead):
             if self._backfill.waits_for(event.tag.ref):
@@ -246,7 +246,7 @@ class SessionService:
             yield from self._delivery.replay(self._replay.read(event), now.mono_s)
 
     def reports_not_read(self, event: ReportsReadFailed, _now: Timestamp) -> Iterator[Effect]:
-        """Take note that they could not be read."""
+        """Handle a failed read of the store."""
         self._touched = True
         if isinstance(event.tag.ref, BackfillRead):
             self._backfill.not_read(event)
@@ -254,7 +254,7 @@ class SessionService:
             yield from self._replay.not_read(event)
 
     def tended(self, event: StoreMaintained, now: Timestamp) -> Iterator[Effect]:
-        """Take how full the store is."""
+        """Handle the usage of the store."""
         self._touched = True
         self._kept = event.kept
         yield from self._retention.maintained(event, now)
@@ -263,19 +263,19 @@ class SessionService:
     # -- the cloud ---------------------------------------------------------------------------
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
-        """Take the cloud's list of sessions."""
+        """Handle the cloud's list of sessions."""
         self._touched = True
         yield from self._backfill.answered(event, now)
 
     def failed(self, event: CloudFailed, now: Timestamp) -> Iterator[Effect]:
-        """Take note that the cloud did not give one."""
+        """Handle a failed request for the list."""
         self._touched = True
         yield from self._backfill.failed(event, now)
 
     # -- the broker and consumers ------------------------------------------------------------
 
     def connected(self, now: Timestamp, *, holds: bool = True) -> Iterator[Effect]:
-        """Take a new connection to a broker, which acknowledges and keeps messages or does not."""
+        """Handle a new connection, with or without storing at the broker."""
         self._touched = True
         yield from self._delivery.connected(now.mono_s, holds=holds)
         if self._delivery.is_looping:
@@ -284,12 +284,12 @@ class SessionService:
             )
 
     def disconnected(self) -> None:
-        """Take note that it ended."""
+        """Handle the end of the connection."""
         self._touched = True
         self._delivery.disconnected()
 
     def acked(self, message: Publish, reason_code: int, now: Timestamp) -> Iterator[Effect]:
-        """Take the broker's acknowledgement of a publication."""
+        """Handle the broker's acknowledgement of a publication."""
         self._touched = True
         for effect in self._delivery.acked(message, reason_code, now.mono_s):
             if isinstance(effect, KeepReports):
@@ -299,7 +299,7 @@ class SessionService:
     def message(
         self, message: MqttMessage, target: SessionAckTopic | SessionReplayTopic, now: Timestamp
     ) -> Iterator[Effect]:
-        """Take what a consumer says; what cannot be read is noted and changes nothing."""
+        """Handle a consumer's message; an unreadable one is logged and changes nothing."""
         self._touched = True
         yield Acknowledge(message.ack_token)
         is_ack = isinstance(target, SessionAckTopic)

@@ -26,7 +26,7 @@ class Suspects:
         self._named: dict[str, datetime] = {}
 
     def saved(self, rows: Iterable[StoredReport], now: Timestamp) -> Iterator[Effect]:
-        """Take rows as they are now."""
+        """Handle the current state of rows."""
         before = dict(self._named)
         for row in rows:
             self._named.pop(row.key, None)
@@ -36,7 +36,7 @@ class Suspects:
             yield from self.tick(now, changed=self._named != before)
 
     def tick(self, now: Timestamp, *, changed: bool = False) -> Iterator[Effect]:
-        """Let go what is old, and say what is left."""
+        """Drop old entries, and update the alert."""
         if now.trusted:
             old = [key for key, at in self._named.items() if now.wall - at > NAMED_FOR]
             for key in old:

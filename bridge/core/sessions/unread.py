@@ -1,4 +1,4 @@
-"""Sessions somebody told of and nobody can read: kept as text, looked up, named until they came.
+"""Session reports that cannot be read: stored as text, searched for, and reported by an alert.
 
 Rules:
 
@@ -68,7 +68,7 @@ class Unread:
         return min((text.told_at for text in self.texts(charger_id)), default=None)
 
     def opened(self, texts: Iterable[UnreadText], now: Timestamp) -> Iterator[Effect]:
-        """Take what the store holds, and give it what it lacks."""
+        """Handle the texts of the store, and store those it lacks."""
         stored = {text.key: text for text in texts}
         for charger_texts in self._texts.values():
             yield from (
@@ -82,7 +82,7 @@ class Unread:
             yield from self._tell(charger_id, now)
 
     def take(self, text: UnreadText, now: Timestamp) -> Iterator[Effect]:
-        """Keep a text and name it; one that is there already, or done with, is no news."""
+        """Store a text and raise its alert; a known or resolved one is ignored."""
         if text.key in self._done:
             return
         charger_texts = self._texts.setdefault(text.charger_id, _ChargerTexts())
@@ -98,7 +98,7 @@ class Unread:
         yield from self._tell(text.charger_id, now)
 
     def saved(self, report: SessionReport, now: Timestamp, *, is_new: bool) -> Iterator[Effect]:
-        """Take a stored report: the texts of its session are done with.
+        """Handle a stored report: the texts of its session are resolved.
 
         Args:
             report: It.
@@ -113,14 +113,14 @@ class Unread:
             yield from self._drop(report.charger_id, gone, now)
 
     def told(self, texts: Iterable[UnreadText], now: Timestamp) -> Iterator[Effect]:
-        """What these texts tell is stored: they are done with, those of them that are here."""
+        """Drop the texts whose sessions are stored."""
         for text in texts:
             charger_texts = self._texts.get(text.charger_id)
             if charger_texts is not None and text.key in charger_texts.texts:
                 yield from self._drop(text.charger_id, [text.key], now)
 
     def looked(self, charger_id: str, now: Timestamp) -> Iterator[Effect]:
-        """The cloud was asked: what is older than what is kept is given up."""
+        """Handle a search in the cloud's list; texts older than the retention time are dropped."""
         charger_texts = self._texts.get(charger_id)
         if charger_texts is not None and now.trusted:
             old = [
@@ -158,7 +158,7 @@ class Unread:
 
 
 def _named(text: UnreadText) -> str:
-    """Say what is known of a session."""
+    """Return what is known of a session, as text."""
     number = "one" if text.session_id is None else f"number {text.session_id}"
     since = f" from {iso_utc(text.started_at)}" if text.started_at else ""
     until = f" to {iso_utc(text.ended_at)}" if text.ended_at else ""

@@ -39,11 +39,11 @@ class Absence:
 
     @property
     def doubtful(self) -> tuple[str, ...]:
-        """Who was missed more than once, and has not left yet."""
+        """Return the chargers missed more than once that do not count as removed yet."""
         return tuple(sorted(i for i, times in self._missed.items() if len(times) >= DOUBTFUL))
 
     def remembered(self, charger_ids: Collection[str]) -> None:
-        """Take who was listed in an earlier run."""
+        """Restore the chargers listed in an earlier run."""
         self._listed.update(charger_ids)
 
     def listed(
@@ -54,7 +54,7 @@ class Absence:
         *,
         is_whole: bool,
     ) -> tuple[str, ...]:
-        """Take a list.
+        """Handle a list.
 
         Args:
             charger_ids: Who is on it.

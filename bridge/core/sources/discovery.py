@@ -30,27 +30,27 @@ class ChargerDiscovery:
         self._failures = 0
 
     def configure(self, configured: tuple[str, ...], now: Timestamp) -> None:
-        """Take other configured serials, and ask soon."""
+        """Set the configured serials, and schedule a request."""
         self._configured = configured
         if self._due_s is not None:
             self._due_s = now.mono_s
 
     def start(self, now: Timestamp) -> None:
-        """Ask as soon as possible."""
+        """Schedule a request as soon as possible."""
         self._started_s = now.mono_s
         self._due_s = now.mono_s
 
     def schedule_soon(self, now: Timestamp) -> None:
-        """Something suggests that the list changed: ask soon, if asking is not already due."""
+        """Schedule a request soon, because the list may have changed."""
         if not self._configured and self._due_s is not None:
             self._due_s = min(self._due_s, now.mono_s + FIRST_RETRY_S)
 
     def deadline_s(self) -> float | None:
-        """When :meth:`poll_due` has something to say next, or None while an answer is awaited."""
+        """Return when :meth:`poll_due` changes next, or None while a response is awaited."""
         return self._due_s
 
     def poll_due(self, now: Timestamp) -> bool:
-        """Say whether to ask now; the answer is then awaited."""
+        """Return whether to send a request now; its response is then awaited."""
         if self._due_s is None or now.mono_s < self._due_s:
             return False
         self._due_s = None
@@ -59,7 +59,7 @@ class ChargerDiscovery:
     def listed(
         self, ids: tuple[str, ...], now: Timestamp, *, is_doubtful: bool = False
     ) -> tuple[str, ...]:
-        """Take the account's list.
+        """Handle the account's list.
 
         Args:
             ids: Who is on it.
@@ -77,7 +77,7 @@ class ChargerDiscovery:
         return missing
 
     def failed(self, now: Timestamp, retry_after_s: float | None) -> None:
-        """Note that the list could not be read; ask again later."""
+        """Record that the list could not be read; it is requested again later."""
         self._failures += 1
         wait_s = exponential_delay_s(self._failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
         self._due_s = now.mono_s + max(wait_s, retry_after_s or 0.0)

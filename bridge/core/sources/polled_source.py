@@ -1,4 +1,4 @@
-"""Read observations over REST, when :mod:`bridge.core.sources.polling` says so."""
+"""Reads observations over REST at the times of :mod:`bridge.core.sources.polling`."""
 
 from collections import Counter
 from collections.abc import Iterator

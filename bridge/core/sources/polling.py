@@ -95,13 +95,13 @@ class Polling:
         self._plan()
 
     def stream_up(self, mono_s: float) -> None:
-        """Note that the stream is open: polling rests."""
+        """Record that the stream is open: polling stops."""
         self._up_at_s = mono_s
         self.active = self._always
         self._plan()
 
     def stream_down(self, mono_s: float, *, refused: bool = False) -> None:
-        """Note that the stream is away.
+        """Record that the stream is not available.
 
         A stream that was up for less than the grace time counts as never having been there, so
         one that comes and goes cannot keep polling away for ever.
@@ -120,21 +120,21 @@ class Polling:
         self._plan()
 
     def refused(self, charger_ids: Collection[str]) -> None:
-        """Note which chargers the open stream refuses; until it is told otherwise."""
+        """Set the chargers that the open stream refuses."""
         self._refused = frozenset(charger_ids)
         if self._up_at_s is not None and not self._refused:
             self.active = self._always
         self._plan()
 
     def started(self, charger_id: str, mono_s: float) -> None:
-        """Note a read of this charger, also one that somebody else asked for."""
+        """Record a read of this charger, also one requested elsewhere."""
         if reads := self._reads.get(charger_id):
             reads.running_since_s = mono_s
             reads.next_at_s = mono_s + self.period_s
             self._plan()
 
     def answered(self, charger_id: str, mono_s: float) -> None:
-        """Note that a read succeeded at this moment."""
+        """Record that a read succeeded at this time."""
         self._answered_at_s = mono_s
         if reads := self._reads.get(charger_id):
             reads.running_since_s = None
@@ -143,7 +143,7 @@ class Polling:
             self._plan()
 
     def failed(self, charger_id: str, mono_s: float, retry_after_s: float | None = None) -> None:
-        """Note that a read failed.
+        """Record that a read failed.
 
         Args:
             charger_id: Whose.
@@ -165,7 +165,7 @@ class Polling:
         self._plan()
 
     def stop(self) -> None:
-        """Hand out no more reads; the program is about to end."""
+        """Stop polling; the program is about to end."""
         self._stopped = True
         self.active = False
         self._plan()
@@ -173,7 +173,7 @@ class Polling:
     # -- what follows -------------------------------------------------------------------------
 
     def delivering(self, mono_s: float) -> bool:
-        """Say whether polling is the current source and its reads are answered."""
+        """Return whether polling is the current source and its reads are answered."""
         lasts_s = max(INTERVALS_TO_DELIVER * self._interval_s, READ_TIMEOUT_S)
         return self.active and mono_s - self._answered_at_s <= lasts_s
 
@@ -187,7 +187,7 @@ class Polling:
         return self._deadline_s
 
     def due(self, mono_s: float) -> tuple[str, ...]:
-        """Hand out the reads that are due now; each counts as started."""
+        """Return the reads that are due now; each counts as started."""
         if self._deadline_s is None or mono_s < self._deadline_s:
             return ()
         if not self.active:
@@ -217,7 +217,7 @@ class Polling:
         return at_s
 
     def _plan(self) -> None:
-        """Work the deadline out again; it is asked for far more often than it changes."""
+        """Compute the deadline; it is read far more often than it changes."""
         wanted = self._wanted()
         if self._stopped or not wanted:
             self._deadline_s = None

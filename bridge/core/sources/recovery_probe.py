@@ -1,4 +1,4 @@
-"""Whether the REST side is there again, when nobody else asks.
+"""Probes whether REST is available again, when no other request is sent.
 
 While the stream is open hardly anything goes over REST. A trouble that was told would stand until
 somebody sends a command, which may be days.
@@ -38,7 +38,7 @@ class RecoveryProbe:
         self._in_trouble = False
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
-        """Take how the REST side is, and the time."""
+        """Handle the state of the REST interface and ticks."""
         match event:
             case CloudStatusChanged():
                 self.link(event, now)
@@ -51,7 +51,7 @@ class RecoveryProbe:
         return NOTHING
 
     def link(self, link: CloudStatusChanged, now: Timestamp) -> None:
-        """Take a new state of the REST side."""
+        """Handle a new state of the REST interface."""
         was_in_trouble, self._in_trouble = self._in_trouble, link.state != "ok"
         if not self._in_trouble:
             self._due_s = None
@@ -63,14 +63,14 @@ class RecoveryProbe:
         return self._due_s
 
     def take(self, now: Timestamp) -> bool:
-        """Say whether to ask now. The next time comes also when no answer does."""
+        """Return whether to probe now; the next time does not depend on a response."""
         if self._due_s is None or now.mono_s < self._due_s:
             return False
         self._due_s = now.mono_s + EVERY_S
         return True
 
     def failed(self, now: Timestamp, retry_after_s: float | None) -> None:
-        """Note that asking brought nothing.
+        """Record that a probe failed.
 
         Args:
             now: When.

@@ -12,9 +12,9 @@ class SqliteBackend:
     """Implements :class:`bridge.ports.StoreBackend`."""
 
     def store(self, settings: StoreSettings, emit: Emit) -> SqliteStore:
-        """Make the store; nothing is opened yet."""
+        """Return the store; nothing is opened yet."""
         return SqliteStore(Path(settings.path), max_mib=settings.max_mib, emit=emit)
 
     def reader(self, settings: StoreSettings) -> SqliteReader:
-        """Make a reader of the store, which need not exist."""
+        """Return a reader of the store, which need not exist."""
         return SqliteReader(Path(settings.path))

@@ -1,4 +1,4 @@
-"""What was wrong with a file, and what the operator is told of it."""
+"""Damage of a store's files, and the alerts about it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Damage:
 
     @property
     def problems(self) -> tuple[StoreProblem, ...]:
-        """What the operator should know, each with what to do."""
+        """Return the problems for the operator, each with a hint."""
         return tuple(self._problems())
 
     def _problems(self) -> Iterator[StoreProblem]:

@@ -68,18 +68,18 @@ Identity = tuple[int, int]
 
 
 class ForeignFile(Exception):
-    """The file is no store of ours; stays between these modules."""
+    """The file is not a store of this program; not raised outside this package."""
 
 
 def make_directory(directory: Path) -> None:
-    """Create a directory nobody else can look into; leave one that exists as it is."""
+    """Create a directory that only its owner can access; leave an existing one unchanged."""
     if not directory.is_dir():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_directory(directory.parent)
 
 
 def sync_directory(directory: Path) -> None:
-    """Make new and moved names survive a power cut."""
+    """Sync new and renamed directory entries to disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -124,7 +124,7 @@ def private(path: str) -> int:
 
 
 def lock(path: Path) -> int:
-    """Take the store for this process; the handle holds it until it is closed.
+    """Lock the store for this process; the handle holds the lock until it is closed.
 
     Raises:
         StoreLocked: Another process has it.
@@ -150,7 +150,7 @@ def lock(path: Path) -> int:
 
 
 def identity(path: Path) -> Identity | None:
-    """Say which file a name means now; None when it means none."""
+    """Return device and inode of a name; None when there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def is_empty(path: Path) -> bool:
-    """Say whether there is nothing in a file, or no file."""
+    """Return whether a file is empty or missing."""
     return not (path.exists() and path.stat().st_size > 0)
 
 
@@ -223,7 +223,7 @@ def _prepare(db: sqlite3.Connection, quota: Quota) -> int:
 
 
 def _check(db: sqlite3.Connection) -> None:
-    """Look for damage; the indices too, or a row could be stored twice."""
+    """Check the database and its indices; a damaged index would allow duplicate rows."""
     with bounded(db, CHECK_TIMEOUT_S):
         if (verdict := _pragma(db, "integrity_check(1)")) != "ok":
             raise ForeignFile(f"damaged: {str(verdict)[:80]}")
@@ -270,7 +270,7 @@ def time_limit(seconds: float) -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def bounded(db: sqlite3.Connection, seconds: float) -> Iterator[None]:
-    """End the block quietly where it asks SQLite for something after its time is up."""
+    """Interrupt SQLite statements of the block after the time, without an error."""
     with time_limit(seconds) as is_late:
         db.set_progress_handler(is_late.is_set, PROGRESS_INSTRUCTIONS)
         try:
@@ -304,7 +304,7 @@ def primary_code(error: BaseException) -> int:
 
 
 def translated(error: BaseException) -> StoreError:
-    """Name an error for what its catcher can do."""
+    """Return the store error for an error of SQLite or the system."""
     match error:
         case StoreError():
             return error

@@ -177,7 +177,7 @@ def _read(db: sqlite3.Connection) -> tuple[StoreContents, int]:
 def _take_over(
     db: sqlite3.Connection, quota: Quota, recovered: RecoveredRows, *, in_doubt: bool
 ) -> tuple[StoreContents, int, int]:
-    """Put into the open file what was found elsewhere, and read what it holds then.
+    """Insert recovered rows into the open file, and return what it then holds.
 
     Returns:
         What it holds, how many rows are damaged, and how many were saved.
@@ -214,7 +214,7 @@ def _was_in_use(db: sqlite3.Connection) -> bool:
 
 
 def _say_in_use(db: sqlite3.Connection) -> None:
-    """Put the word into the main file by way of the log, so that either can be missed."""
+    """Write the in-use mark into main file and WAL, so that either copy can be missing."""
     # A full disk must not keep what is owed from going out.
     with contextlib.suppress(sqlite3.OperationalError):
         with transaction(db):

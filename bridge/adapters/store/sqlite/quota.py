@@ -46,35 +46,35 @@ class Quota:
 
     @property
     def pages(self) -> int:
-        """How many pages new rows may fill."""
+        """Return how many pages new rows may fill."""
         reserved = min(RESERVED_PAGES, self.max_pages // RESERVED_PART)
         return max(1, self.max_pages - reserved)
 
     @property
     def checkpoint_pages(self) -> int:
-        """How long the write-ahead log may grow: small beside a small store."""
+        """Return how long the write-ahead log may grow: small for a small store."""
         return max(32, min(CHECKPOINT_PAGES, self.max_pages // 8))
 
     def used_share(self, db: sqlite3.Connection) -> float:
-        """Say how much of the quota is filled, 1.0 when no new row may be added."""
+        """Return the used share of the quota, 1.0 when no new row may be added."""
         ((pages,),) = db.execute("PRAGMA page_count").fetchall()
         ((free,),) = db.execute("PRAGMA freelist_count").fetchall()
         return float(pages - free) / self.pages
 
     def free_bytes(self) -> int:
-        """Say what the filesystem has left for this user."""
+        """Return the free space of the filesystem for this user."""
         found = os.statvfs(self.folder)
         return found.f_bavail * found.f_frsize
 
     def usage(self, db: sqlite3.Connection) -> StoreUsage:
-        """Say how full the store is; without room on the disk it is as full as can be."""
+        """Return the usage of the store; without free disk space it counts as full."""
         free_bytes = self.free_bytes()
         share = self.used_share(db)
         used_share = share if free_bytes > self.floor_bytes else max(1.0, share)
         return StoreUsage(used_share, free_bytes, report_rows.kept(db))
 
     def require(self, db: sqlite3.Connection) -> None:
-        """Go on if a row may be added.
+        """Raise ``StoreFull`` unless a row may be added.
 
         Raises:
             StoreFull: It may not.

@@ -27,7 +27,7 @@ class SqliteReader:
         self._path = path
 
     def require(self) -> None:
-        """Go on if there is a store.
+        """Raise ``StoreError`` unless there is a store.
 
         Raises:
             StoreError: There is none.
@@ -90,7 +90,7 @@ class SqliteReader:
         return read_salt(self._path)
 
     def space(self) -> StoreSpace:
-        """Say how much room the store takes and has.
+        """Return size and free space of the store.
 
         Raises:
             OSError: There is no store, or it cannot be looked at.
@@ -108,7 +108,7 @@ class SqliteReader:
         return tuple(folder.glob(f"{self._path.name}*")) if folder.is_dir() else ()
 
     def obstacle(self) -> str | None:
-        """Say what would keep the store from being opened, without creating anything."""
+        """Return what would keep the store from being opened, without creating anything."""
         if self._path.is_dir():
             return f"{self._path} is a folder; name a file in it"
         try:

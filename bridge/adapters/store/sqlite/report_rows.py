@@ -150,7 +150,7 @@ def checked(row: Row) -> StoredReport | None:
 
 
 def is_newer(one: StoredReport, other: StoredReport) -> bool:
-    """Say whether a row is a later state of the same key: it only ever moves on."""
+    """Return whether a row is a later state of the same key."""
     return (one.revision, one.settled, one.published) > (
         other.revision,
         other.settled,
@@ -223,7 +223,7 @@ def _revision_after_damage(db: sqlite3.Connection, key: str) -> int:
 
 
 def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime | None) -> None:
-    """Note that the broker took this revision; a newer one stays owed, and one that was kept is."""
+    """Record that the broker acknowledged this revision; a newer or kept one stays pending."""
     db.execute(HAS_CONSUMER)
     stored = find(db, key)
     if stored is not None and stored.revision == revision and not stored.published:
@@ -231,7 +231,7 @@ def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime
 
 
 def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
-    """Owe these no more, each by key and revision.
+    """Mark these reports delivered, each by key and revision.
 
     A newer revision stays owed: it can have been committed after somebody took the one before it.
     """
@@ -241,13 +241,13 @@ def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
 
 
 def keep(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
-    """Keep these without owing them: nobody ever asked for one. Settled and never published."""
+    """Mark these reports kept: settled, but never published, because there is no consumer yet."""
     for stored in _unsettled(db, reports):
         put(db, (replace(stored, settled=True),))
 
 
 def kept(db: sqlite3.Connection) -> int:
-    """Count the reports nobody ever asked for."""
+    """Count the kept reports."""
     query = "SELECT count(*) FROM report WHERE settled = 1 AND published = 0"
     return int(db.execute(query).fetchone()[0])
 
@@ -262,14 +262,14 @@ def _unsettled(
 
 
 def has_consumer(db: sqlite3.Connection) -> bool:
-    """Say whether somebody took a report since the store was made."""
+    """Return whether a consumer has received a report since the store was created."""
     return db.execute("SELECT 1 FROM meta WHERE name = 'consumer'").fetchone() is not None
 
 
 def mark_pending(
     db: sqlite3.Connection, since: datetime | None, charger_id: str | None
 ) -> tuple[StoredReport, ...]:
-    """Owe rows again; return them, oldest first."""
+    """Mark rows pending again; return them, oldest first."""
     db.execute(HAS_CONSUMER)
     held = select(db, since=since, charger_id=charger_id)
     owed = tuple(

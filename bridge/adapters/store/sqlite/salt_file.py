@@ -17,7 +17,7 @@ CHECK_BYTES = 8
 
 
 def salt_file(path: Path) -> Path:
-    """Name the file that belongs to a store."""
+    """Return the path of a store's salt file."""
     return Path(f"{path}.salt")
 
 
@@ -32,7 +32,7 @@ def read_salt(path: Path) -> bytes | None:
 
 
 def write_salt(path: Path, salt: bytes) -> None:
-    """Put a salt beside a store, whole or not at all."""
+    """Write the salt file atomically."""
     replace(salt_file(path), salt + _check(salt))
 
 

@@ -1,4 +1,4 @@
-"""The tables, how an older store becomes a newer one, and how a row is told from damage.
+"""Tables, migrations and checksums of the store.
 
 Rules:
 
@@ -48,7 +48,7 @@ HAS_CONSUMER: Final = "INSERT OR IGNORE INTO meta VALUES ('consumer', x'31')"
 
 
 def time_text(at: datetime) -> str:
-    """Spell a moment so that texts sort as moments do."""
+    """Return a timestamp as text that sorts chronologically."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -76,13 +76,13 @@ def overwritten(select: str) -> str:
 
 
 def is_intact_report(row: Row) -> bool:
-    """Say whether a report's row, of any version, is what was written."""
+    """Return whether a report's row, of any version, is intact."""
     covered = [*row[:DIGEST_PLACE], *row[DIGEST_PLACE + 1 :]]
     return _matches(covered, row[DIGEST_PLACE])
 
 
 def is_intact_command(row: Row) -> bool:
-    """Say whether a command's row is what was written."""
+    """Return whether a command's row is intact."""
     return _matches(row[:-1], row[-1])
 
 
@@ -104,7 +104,7 @@ def _settle_what_was_published(db: sqlite3.Connection) -> None:
 
 
 def _judge_clocks(db: sqlite3.Connection) -> None:
-    """Say of the rows of version 2 which times cannot be; keys stay what they are."""
+    """Mark impossible times in the rows of version 2; keys do not change."""
     for number, held in _numbered(db, SELECT_2):
         judged = judged_columns(held)
         digest = digest_of([*held[:DIGEST_PLACE], *held[DIGEST_PLACE + 1 :], *judged])

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 def _to_nobody(_event: Event) -> None:
-    """Be the listener of a store that is used by hand."""
+    """Ignore store events (default callback of a store outside the gateway)."""
 
 
 class SqliteStore:
@@ -118,7 +118,7 @@ class SqliteStore:
         )
 
     async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
-        """Note that the broker acknowledged this revision; a newer one stays owed.
+        """Record that the broker acknowledged this revision; a newer one stays pending.
 
         Raises:
             StoreError: It is not noted; the report will go out again.
@@ -126,7 +126,7 @@ class SqliteStore:
         await self._ask(lambda db: report_rows.mark_published(db, key, revision, at))
 
     async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
-        """Owe these reports no more; a newer revision of one stays owed.
+        """Mark these reports delivered; a newer revision of one stays pending.
 
         Args:
             reports: Key and revision of each.
@@ -137,7 +137,7 @@ class SqliteStore:
         await self._ask(lambda db: report_rows.settle(db, reports))
 
     async def keep(self, reports: tuple[tuple[str, int], ...]) -> None:
-        """Keep these reports without owing them: nobody ever asked for one.
+        """Mark these reports kept instead of pending: there is no consumer yet.
 
         Args:
             reports: Key and revision of each; a newer revision stays owed.
@@ -148,7 +148,7 @@ class SqliteStore:
         await self._ask(lambda db: report_rows.keep(db, reports))
 
     async def keep_text(self, text: UnreadText) -> None:
-        """Keep a text that should be a session and cannot be read.
+        """Store the text of a session report that cannot be read.
 
         Raises:
             StoreError: It is not kept; ``StoreFull`` when there is no room.
@@ -171,7 +171,7 @@ class SqliteStore:
     async def mark_pending(
         self, *, since: datetime | None = None, charger_id: str | None = None
     ) -> tuple[StoredReport, ...]:
-        """Owe stored reports again and return all that are owed by this, oldest first.
+        """Mark stored reports pending again and return them, oldest first.
 
         Args:
             since: Only sessions that ended then or later.
@@ -237,7 +237,7 @@ class SqliteStore:
         return forgotten
 
     async def usage(self) -> StoreUsage:
-        """Say how full the store is.
+        """Return the usage of the store.
 
         Raises:
             StoreError: It cannot be read.

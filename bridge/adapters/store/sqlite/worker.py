@@ -83,11 +83,11 @@ class Job:
     future: asyncio.Future[Any]
 
     def done(self, result: object) -> None:
-        """Tell the result."""
+        """Deliver the result to the caller."""
         self._tell(self.future.set_result, result)
 
     def failed(self, error: StoreError) -> None:
-        """Tell the error."""
+        """Deliver the error to the caller."""
         self._tell(self.future.set_exception, error)
 
     def _tell(self, settle: Callable[[Any], None], outcome: object) -> None:
@@ -118,7 +118,7 @@ class Jobs:
         self._queue.put((priority, next(self._numbers), job))
 
     def next_batch(self, within_s: float | None) -> list[Job | _Signal]:
-        """Wait for a job and take what else is queued, up to the end of a group.
+        """Wait for a job and return it with the queued ones, up to the end of a group.
 
         Args:
             within_s: How long to wait; nothing is returned when none came.
@@ -186,7 +186,7 @@ class Worker:
         return opened
 
     async def submit(self, action: Action, priority: Priority) -> Any:
-        """Have something done and committed.
+        """Run an action in the worker and commit it.
 
         Raises:
             StoreError: It is not.
@@ -267,7 +267,7 @@ class Worker:
             self._unlooked += 1
 
     def _is_in_place(self) -> bool:
-        """See to it that what is committed is found under the store's name."""
+        """Ensure that the committed rows are found under the store's name."""
         db = self._db
         try:
             if db is None or identity(self._path) == self._file:
@@ -300,7 +300,7 @@ class Worker:
             jobs[0].failed(error)
 
     def _make_room(self) -> bool:
-        """Let settled reports go where it is crowded; say whether any went."""
+        """Delete delivered reports when the store is crowded; return whether any were deleted."""
         if self._db is None:
             return False
         try:
@@ -331,7 +331,7 @@ class Worker:
         self._trouble = error
 
     def _mend(self) -> None:
-        """Try whether the store works; if it does, say so and what is owed."""
+        """Reopen the store if necessary; on success emit that it works, with its pending rows."""
         try:
             if self._db is None:
                 self._reopened = self._open(again=True).contents

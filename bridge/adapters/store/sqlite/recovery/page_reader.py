@@ -81,7 +81,7 @@ def read_rows_from_page(image: bytes, page_of: PageOf, *, settled: bool) -> Iter
 
 
 def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
-    """Look at the types of a row's columns: they say how many there are, and if it is settled."""
+    """Return whether a row's column types match: their number, and settled or not."""
     for _ in range(2):  # its length and its number
         last = at + MAX_VARINT_BYTES - 1
         while at < last and image[at] >= CONTINUED:

@@ -1,4 +1,4 @@
-"""Files that could not be used: moved aside, and kept for whoever wants to look.
+"""Quarantine of unusable database files; the three newest are kept.
 
 While its rows are being saved a file is called ``….damaged``; what is called so was not finished
 with. Then it is one of the ``….corrupt.<n>``, of which the newest :data:`KEPT` are kept: all of
@@ -18,7 +18,7 @@ KEPT = 3
 
 
 def half_way(path: Path) -> Path:
-    """Name what is moved aside and not finished with."""
+    """Return the path of an unfinished quarantine."""
     return Path(f"{path}.damaged")
 
 
@@ -43,7 +43,7 @@ def finish_moving(path: Path) -> None:
 
 
 def rotate_quarantine(path: Path) -> Path:
-    """Put what was moved aside to the others, and let the oldest go; return where it is."""
+    """Move the unfinished quarantine to the others, delete the oldest; return its path."""
     numbers = sorted(
         int(file.suffix[1:])
         for file in path.parent.glob(f"{path.name}.corrupt.*")

@@ -42,16 +42,16 @@ class RecoveredRows:
 
     @property
     def damaged(self) -> int:
-        """How many keys were seen only damaged."""
+        """Return how many keys were found only damaged."""
         return len(self.broken - self.reports.keys() - self.commands.keys())
 
     def add_all(self, rows: Iterable[Row]) -> None:
-        """Take rows as they were found."""
+        """Add rows as they were found."""
         for row in rows:
             self.add(row)
 
     def add(self, row: Row) -> None:
-        """Take a row as it was found; newest pages come first."""
+        """Add a row as it was found; newest pages come first."""
         if len(row) == TEXT_WIDTH:
             text = text_rows.from_row(row)
             if text is not None:
@@ -76,12 +76,12 @@ class RecoveredRows:
 
 
 def search(frames: tuple[Frame, ...]) -> RecoveredRows:
-    """Look through frames of a log."""
+    """Return the rows found in frames of a log."""
     return _search(frames, -1, 0)
 
 
 def search_aside(aside: Path, frames: tuple[Frame, ...]) -> RecoveredRows:
-    """Look through a file that was set aside, its log, and frames of another log."""
+    """Return the rows found in a quarantined file, its log, and frames of another log."""
     frames = (*read_log(aside).frames, *frames)
     try:
         handle = os.open(aside, os.O_RDONLY)
@@ -124,7 +124,7 @@ def _look(
     *,
     settled: bool,
 ) -> bool:
-    """Look through pages for as long as there is time; say whether that was long enough."""
+    """Search pages within the time limit; return whether all were searched."""
     with time_limit(within_s) as is_late:
         for image in images:
             if is_late.is_set():

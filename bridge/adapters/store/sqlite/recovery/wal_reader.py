@@ -69,7 +69,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """Read the log of a store that nobody has open."""
+    """Read the log of a store that no process has open."""
     try:
         with Path(f"{path}-wal").open("rb") as stream:
             # Room is made for what is asked for, whether it is there or not.
