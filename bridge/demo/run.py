@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,8 @@ from bridge.simulator.simulator import Simulator
 FIRST_CARS_AFTER_S = (2.0, 4.0)
 # What can be tried without harm: hold the charge, let it go on, limit it.
 TO_TRY = (("pause", "PRESS"), ("resume", "PRESS"), ("dynamic_charger_current", "10"))
+# Longer than a broker on this machine needs to hand a message on.
+LAST_MESSAGE_WITHIN_S = 2.0
 EVERY_GROUP = ("control", "access", "current", "device", "maintenance")
 
 
@@ -89,7 +91,14 @@ async def run(options: DemoOptions) -> int:
                 closed=stop.set,
             )
         )
-        await stack.enter_async_context(_subscribed(host, port, f"{base}/#", screen))
+        ended = asyncio.Event()
+
+        def show(topic: str, payload: bytes) -> None:
+            screen.take(topic, payload)
+            if stop.is_set() and (topic, payload) == (f"{base}/bridge/state", b"offline"):
+                ended.set()
+
+        await stack.enter_async_context(_subscribed(host, port, f"{base}/#", show))
         for serial, after_s in zip(scenario.serials, FIRST_CARS_AFTER_S, strict=False):
             loop.call_later(after_s, cloud.plug_in, serial)
         async with asyncio.TaskGroup() as tasks:
@@ -99,6 +108,10 @@ async def run(options: DemoOptions) -> int:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(1 / FRAMES_PER_S):
                         await stop.wait()
+        # The broker has the gateway's last message, and the screen gets it a moment later.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_MESSAGE_WITHIN_S):
+                await ended.wait()
         return gateway.result()
 
 
@@ -152,7 +165,9 @@ def try_these(host: str, port: int, topic: str) -> tuple[str, ...]:
 
 
 @contextlib.asynccontextmanager
-async def _subscribed(host: str, port: int, topics: str, screen: Screen) -> AsyncIterator[None]:
+async def _subscribed(
+    host: str, port: int, topics: str, show: Callable[[str, bytes], None]
+) -> AsyncIterator[None]:
     """Handle every message under a filter, received as any other client would."""
     loop = asyncio.get_running_loop()
     client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -162,7 +177,7 @@ async def _subscribed(host: str, port: int, topics: str, screen: Screen) -> Asyn
 
     def on_message(_client: object, _userdata: object, message: paho.MQTTMessage) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closing
-            loop.call_soon_threadsafe(screen.take, message.topic, bytes(message.payload))
+            loop.call_soon_threadsafe(show, message.topic, bytes(message.payload))
 
     client.on_connect = on_connect
     client.on_message = on_message
