@@ -51,6 +51,7 @@ WITHOUT_MODULES = {
     "core/test_call_counts.py",
     "test_documents.py",
     "test_packaging.py",
+    "test_quick_starts.py",
 }
 
 
