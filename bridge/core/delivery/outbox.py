@@ -73,7 +73,7 @@ class _Doubt:
     Attributes:
         ends: Connections that ended while it was alone in flight.
         terms: How often it was set aside.
-        size_bytes: Of its payload.
+        size_bytes: Payload of the last message blamed.
         until_s: Set aside until then, or None.
         message: The retained one that waits meanwhile, or None.
     """
@@ -318,12 +318,14 @@ class Outbox:
     def _blame(self, message: Publish, now_s: float) -> None:
         """Record the end of a connection against the only message in flight."""
         doubt = self._doubts.setdefault(_name(message), _Doubt())
+        size = len(message.payload)
+        if size < doubt.size_bytes:
+            doubt.ends = 0  # a smaller message of the topic; the ends before were another one's
+        doubt.size_bytes = size
         doubt.ends += 1
         if doubt.ends < ENDS_TO_SET_ASIDE:
             return
-        size = len(message.payload)
         doubt.until_s = now_s + min(MAX_TERM_S, FIRST_TERM_S * 4.0 ** min(doubt.terms, 10))
-        doubt.size_bytes = size
         doubt.terms += 1
         self._tried_again_s = max(doubt.until_s, self._tried_again_s)
         if size > self._largest_bytes:

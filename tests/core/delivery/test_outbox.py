@@ -490,6 +490,23 @@ def test_a_suspect_nobody_answers_is_set_aside_too():
     assert list(outbox.given_up) == [swallowed]
 
 
+def test_a_small_value_does_not_answer_for_a_large_one():
+    """A line that fails under a small value adds nothing to what a large one of the topic did."""
+    outbox = Outbox()
+    large, small = value("a", 1), Publish("a", b"")
+    outbox.put(large)
+    outbox.take()
+    outbox.connection_lost(CLOSED)
+    for suspect in (large, small):
+        outbox.put(value("ok", 1))
+        while (message := outbox.take()) != suspect:
+            outbox.acked(message)
+        outbox.put(small)
+        outbox.connection_lost(CLOSED if suspect is large else None)
+
+    assert small in take_all(outbox)
+
+
 def test_a_broker_that_counts_otherwise_gets_fewer_at_a_time():
     """After Receive maximum exceeded the window is half of it, on later connections too."""
     outbox = Outbox()
