@@ -93,7 +93,7 @@ def findings(facts: DiagnosticData) -> tuple[Finding, ...]:
     """Return the findings, worst first; a single good finding when there is nothing wrong."""
     found = [finding for look in CHECKS for finding in look(facts)]
     return tuple(sorted(found, key=lambda finding: finding.severity)) or (
-        Finding(Severity.GOOD, "nothing is wrong that could be seen from here"),
+        Finding(Severity.GOOD, "no problem found"),
     )
 
 
@@ -123,7 +123,7 @@ def _running(facts: DiagnosticData) -> Iterator[Finding]:
         yield Finding(
             Severity.BROKEN,
             f"the bridge is not connected to this broker ({facts.base}/bridge/state is {state})",
-            "see whether its service runs and what its log says last",
+            "check whether its service is running, and its log",
         )
 
 
@@ -131,7 +131,7 @@ _CLOUD: Final = {
     "auth_failed": (Severity.BROKEN, "check easee.username and the password, then restart"),
     "blocked": (Severity.BROKEN, "stop other programs that use this account, then wait"),
     "disconnected": (Severity.BROKEN, "check the internet connection; values are stale"),
-    "degraded": (Severity.WORRYING, "values arrive late; it mends itself when the stream is back"),
+    "degraded": (Severity.WORRYING, "values arrive late until the stream is back; nothing to do"),
 }
 
 
@@ -139,7 +139,7 @@ def _cloud(facts: DiagnosticData) -> Iterator[Finding]:
     word = facts.retained.get("cloud", "")
     if facts.retained.get("state") == "online" and word in _CLOUD:
         severity, todo = _CLOUD[word]
-        yield Finding(severity, f"the bridge says that the cloud is {word}", todo)
+        yield Finding(severity, f"the bridge reports that the cloud is {word}", todo)
 
 
 def _alerts(facts: DiagnosticData) -> Iterator[Finding]:
@@ -180,9 +180,9 @@ def _store(facts: DiagnosticData) -> Iterator[Finding]:
     if store.owed:
         yield Finding(
             Severity.WORRYING,
-            f"{store.owed} of {store.reports} session reports are not settled",
-            f"normal within 45 minutes of a session; else see who reads {facts.base}/+/session/"
-            f"report and whether he acknowledges on {facts.base}/bridge/session/ack",
+            f"{store.owed} of {store.reports} session reports are not delivered",
+            f"normal within 45 minutes of a session; else subscribe to {facts.base}/+/session/"
+            f"report, and publish each key to {facts.base}/bridge/session/ack",
         )
 
 

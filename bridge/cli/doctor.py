@@ -202,5 +202,5 @@ def run(settings: Settings, warnings: tuple[str, ...], output: Path) -> int:
     found = findings(facts)
     sys.stdout.write(redact(report(found)))
     pack(output, settings, facts, texts)
-    sys.stdout.write(f"bundle: {output} (no secrets in it; look before you send it)\n")
+    sys.stdout.write(f"bundle: {output} (without secrets; check it before you send it)\n")
     return 1 if found[0].severity is Severity.BROKEN else 0

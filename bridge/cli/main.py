@@ -361,7 +361,7 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--like",
         choices=PROJECTS,
-        help="the names of another program beside ours, for moving over",
+        help="with the names of another program, for migration",
     )
     either.add_argument(
         "--format",
@@ -460,11 +460,9 @@ COMMANDS: Final = {
         _setup,
     ),
     "run": Command("run the gateway in the foreground", _config_option, _run),
-    "check": Command(
-        "tell everything that is wrong with a configuration", _check_arguments, _check
-    ),
+    "check": Command("validate the configuration", _check_arguments, _check),
     "doctor": Command(
-        "say what is wrong, and pack a bundle without secrets for whoever helps",
+        "check the installation, and write a support bundle without secrets",
         _doctor_arguments,
         _doctor,
     ),

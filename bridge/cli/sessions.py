@@ -44,7 +44,7 @@ def add_arguments(
     for name, run, text in (
         ("list", _list, "print one line per stored session"),
         ("export", _export, "write the stored sessions as CSV or JSON"),
-        ("replay", _replay, "owe stored sessions again: they are published at the next start"),
+        ("replay", _replay, "mark stored sessions to be published again at the next start"),
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.set_defaults(sessions_run=run)

@@ -170,7 +170,7 @@ def read_text(text: str, *, name: str) -> Document:
         composer = _Composer(yaml.parse(text, Loader=yaml.SafeLoader))
         root = _root(composer)
     except _TooDeep:
-        return _unreadable(f"{name}: nested deeper than any key of ours")
+        return _unreadable(f"{name}: nested deeper than any key")
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         return Document(Section({}), (*composer.problems, f"{name}: {_syntax(exc)}"), False)
     if isinstance(root, Scalar) and root.is_null:

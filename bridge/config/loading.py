@@ -129,7 +129,7 @@ class _Loader:
         if not (isinstance(node, Scalar) and node.is_null):
             self.refuse(
                 key.path,
-                f"a secret must not stand in this file; put it into a file named by {key.path}_file"
+                f"a secret is not allowed in this file; put it into a file named by {key.path}_file"
                 f" or into the environment variable {key.variable}",
             )
 
@@ -147,7 +147,7 @@ class _Loader:
             case Scalar(plain=False) if key.kind.bare:
                 self._take(key, (node.text,), "")  # what is wrong besides comes first
                 if self.is_sound(key.path):
-                    self.refuse(key.path, f"must stand without quotes ({key.kind.text})")
+                    self.refuse(key.path, f"must be without quotes ({key.kind.text})")
             case Scalar():
                 self._take_scalar(key, node)
             case Sequence(items=items) if key.kind.many:

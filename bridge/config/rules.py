@@ -124,7 +124,7 @@ def _far_plaintext(get: Get) -> Iterator[str]:
 
 def _open_page(get: Get) -> Iterator[str]:
     if get("http.enabled") and not is_loopback(get("http.host")) and not get("http.proxy"):
-        yield "http.host: there is no password; whoever reaches it sees when the chargers are used"
+        yield "http.host: there is no password; any client that can connect sees the charging times"
 
 
 def _page_unused(get: Get) -> Iterator[str]:

@@ -45,14 +45,14 @@ class BrokerWatch:
         self._reason = ""
         self._clear_s: float | None = None
         self._lost_without = {
-            topics.command("+", "+"): "no command is heard",
-            topics.query("+", "+"): "no question is answered",
+            topics.command("+", "+"): "no commands are received",
+            topics.query("+", "+"): "no queries are answered",
             topics.session_ack: "no consumer can acknowledge a session report",
-            topics.session_replay: "no consumer can ask for session reports again",
-            topics.bridge_state: "a wrong bridge/state is not put right",
-            topics.bridge_info: "another bridge on this base topic is not seen",
-            topics.alert("+"): "alerts that an earlier run left are not taken away",
-            topics.availability("+"): "chargers that are not served any more may stay online",
+            topics.session_replay: "no consumer can request session reports again",
+            topics.bridge_state: "a wrong bridge/state is not corrected",
+            topics.bridge_info: "another bridge on this base topic is not detected",
+            topics.alert("+"): "alerts of an earlier run are not cleared",
+            topics.availability("+"): "removed chargers may stay online",
         }
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
@@ -75,16 +75,19 @@ class BrokerWatch:
         if away_s >= ALERT_AFTER_S:
             self._clear_s = now.mono_s + ALERT_HOLDS_S
             message = f"the broker was out of reach for {away_s:.0f} s: {self._reason}"
-            hint = "nothing, it is back; what was missed meanwhile comes by itself"
+            hint = (
+                "nothing to do: the connection is back; missed messages are published automatically"
+            )
             yield from self._alerts.raise_(UNREACHABLE, message, hint, now)
         elif self._clear_s is None:
             yield from self._alerts.clear(UNREACHABLE)
         if event.maximum_qos == 0:
             yield from self._alerts.raise_(
                 CANNOT_HOLD_REPORTS,
-                "the broker takes only QoS 0, so nobody knows whether a session report arrived",
+                "the broker accepts only QoS 0, so the delivery of session reports cannot be"
+                " confirmed",
                 f"have the consumer publish the key of each report to {self._topics.session_ack},"
-                " or use a broker with QoS 1; until then each report comes again and again",
+                " or use a broker with QoS 1; until then each report is published repeatedly",
                 now,
             )
         else:
@@ -94,7 +97,7 @@ class BrokerWatch:
         """Handle the end of a connection, or a further failed attempt."""
         self._away = self._away or now
         self._reason, self._clear_s = reason, None
-        hint = "see that the broker runs and mqtt.host is right; the bridge tries again by itself"
+        hint = "check that the broker is running, and mqtt.host; it is tried again automatically"
         yield from self._alerts.raise_(UNREACHABLE, reason, hint, now)
 
     def subscribed(self, refused: tuple[str, ...], now: Timestamp) -> Iterator[Effect]:
@@ -105,8 +108,9 @@ class BrokerWatch:
         what = [f"{name} ({self._without(name)})" for name in refused]
         yield from self._alerts.raise_(
             REFUSED,
-            f"the broker does not let us subscribe to {', '.join(what)}",
-            "let this client read these in the broker's access list; they are asked for again",
+            f"the broker refuses subscriptions to {', '.join(what)}",
+            "allow this client to read these in the broker's access list; they are tried again"
+            " automatically",
             now,
         )
 
@@ -115,7 +119,7 @@ class BrokerWatch:
         if name in self._lost_without:
             return self._lost_without[name]
         if name.startswith(f"{self._topics.base}/"):
-            return "what an earlier version left there is not taken away"
+            return "retained messages of an earlier version are not cleared"
         return "descriptions are not sent again when Home Assistant starts"
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:

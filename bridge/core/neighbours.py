@@ -337,8 +337,8 @@ class Neighbours:
         if self._taken_over:
             times = "once" if self._taken_over == 1 else f"{self._taken_over} times"
             yield (
-                f"another client with the id {self._client_id} took the connection to the broker"
-                f" over {times}"
+                f"another client with the id {self._client_id} took over the connection to the"
+                f" broker {times}"
             )
         elif self._closed >= CLOSED_IN_A_ROW:
             yield (

@@ -42,7 +42,7 @@ class Reconfiguration:
                 return self._alerts.raise_(
                     ALERT,
                     f"the changed configuration is not used: {'; '.join(problems)}",
-                    "mend the file and reload again; the bridge goes on with the old one",
+                    "Fix the file and reload. Until then the previous configuration stays active.",
                     now,
                 )
         return NOTHING

@@ -47,7 +47,7 @@ class ReportAck:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """A consumer wants stored reports again.
+    """A consumer requests stored reports again.
 
     Attributes:
         since: Only sessions that ended then or later, or None.

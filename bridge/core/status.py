@@ -50,7 +50,7 @@ class Trouble:
     word: str = ""
 
 
-AGAIN: Final = "it is tried again by itself"
+AGAIN: Final = "it is tried again automatically"
 # The login works, and the token it brought does not.
 HALF: Final = "token_refused"
 TROUBLES: Final[Mapping[str, Trouble]] = {
@@ -59,14 +59,16 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
     ),
     "login_refused": Trouble(
         "login_refused",
-        f"log in with the vendor's app to see what is wrong with the account; {AGAIN}",
+        f"log in with the vendor's app to check the account; {AGAIN}",
         "auth_failed",
     ),
-    HALF: Trouble("auth_failed", f"the password is right; tell the vendor, {AGAIN}", "auth_failed"),
+    HALF: Trouble(
+        "auth_failed", f"the password is correct; contact the vendor; {AGAIN}", "auth_failed"
+    ),
     "blocked": Trouble("blocked", "stop other programs that use this account; wait", "blocked"),
     "kept_out": Trouble(
         "blocked",
-        "look for a firewall, a proxy, a DNS filter or a network that wants a sign-in: open"
+        "check for a firewall, a proxy, a DNS filter or a network with a sign-in page: open"
         f" easee.api_url in a browser here; {AGAIN}",
         "blocked",
     ),

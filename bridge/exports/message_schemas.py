@@ -109,7 +109,7 @@ def schema_bundle(topics: Topics, max_current_a: int = DEFAULT_MAX_CURRENT_A) ->
     return {
         "$schema": DRAFT,
         "title": "charger-bridge",
-        "description": "One definition per kind of message; x-topic says where it travels.",
+        "description": "One definition per kind of message; x-topic is its topic.",
         "$defs": {
             message.name: {
                 "x-topic": message.address,
@@ -180,7 +180,7 @@ def _of_the_bridge(topics: Topics) -> Iterator[Message]:
     yield Message(
         "bridge_cloud",
         topics.bridge_cloud,
-        "How the bridge stands with the cloud",
+        "State of the connection to the cloud",
         _words(_CLOUD),
         media=TEXT,
         retained=True,
@@ -207,7 +207,7 @@ def _of_the_bridge(topics: Topics) -> Iterator[Message]:
     yield Message(
         "alert_session_unreadable",
         topics.alert(f"session_unreadable/{CHARGER}"),
-        "Sessions of a charger that were told and cannot be read; emptied when they are known",
+        "Session reports of a charger that cannot be read; cleared when they are known",
         _ALERT,
         retained=True,
         cleared=True,
@@ -393,12 +393,12 @@ _READ: Final = {
     "incomplete": {
         "type": "array",
         "items": {"type": "string", "enum": list(_SIDE)},
-        "description": "Fields that were told and could not be read; they are null",
+        "description": "Fields that could not be read; they are null",
     },
     "clock": {
         "type": "string",
         "enum": ["ok", "suspect"],
-        "description": "Whether the times can be; they are as they were told",
+        "description": "Whether the times are possible; they are published unchanged",
     },
 }
 _FINISHED: Final = {
@@ -482,7 +482,7 @@ def _of_sessions(topics: Topics) -> Iterator[Message]:
     yield Message(
         "session_replay",
         topics.session_replay,
-        "A consumer wants stored reports again",
+        "A consumer requests stored reports again",
         _REPLAY,
         published=False,
     )

@@ -78,7 +78,7 @@ def roles(settings: Settings) -> tuple[Role, Role, Role]:
             (*shown, *replies, *described),
             (*_asked(topics, settings), *born),
         ),
-        Role(READER, "Whoever only looks.", shown),
+        Role(READER, "Read-only clients.", shown),
     )
 
 

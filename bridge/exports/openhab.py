@@ -85,7 +85,7 @@ def things_and_items(settings: Settings) -> str:
         _HEAD,
         "",
         "// ---- things/charger.things",
-        "// Add username and password where the broker wants them.",
+        "// Add username and password if the broker requires them.",
         f'Bridge mqtt:broker:charger "MQTT broker" [ {broker} ] {{',
         *(line for charger, found in each.items() for line in _thing(settings, charger, found)),
         "}",

@@ -57,7 +57,7 @@ _TERMINAL = "by terminal, not by phase"
 _LATEST = "the newest release is not published; `set/update_firmware` installs it"
 _PRICES = "`charger-bridge sessions export` has the energy of each session"
 _PHASES = '`{"phase1":16,"phase2":16,"phase3":16}`, or one number for all'
-_PLAN = "a JSON object as the vendor's interface takes it; group `device`"
+_PLAN = "a JSON object as in the vendor's interface; group `device`"
 
 _EASEE_HASS: Final = (
     OldName(

@@ -90,7 +90,7 @@ COUNTERS: Final[Mapping[str, Metric]] = {
     "mqtt_acknowledged": Metric("Messages that the broker acknowledged.", ("result",)),
     "cloud_requests": Metric("REST calls, those that wait for the budget included.", ("endpoint",)),
     "cloud_failures": Metric("REST calls that failed, by kind of error.", ("error",)),
-    "cloud_rate_limited": Metric("REST calls that the vendor's or our own limit held."),
+    "cloud_rate_limited": Metric("REST calls delayed by the vendor's limit or the request budget."),
     "answers": Metric(
         "Final answers to commands and queries, repeated ones included.",
         ("command", "state", "reason"),
@@ -129,8 +129,8 @@ class Metrics:
     Attributes:
         counts: By metric and its labels' values.
         command_s: From a command's arrival to its final answer.
-        broker_up: The broker has us.
-        stream_up: The hub has us.
+        broker_up: Connected to the MQTT broker.
+        stream_up: Connected to the vendor's stream.
         store_ok: The last thing the store said was no failure.
         used_share: Of the store's quota; None while it was not measured.
         free_bytes: What its filesystem has left; likewise.

@@ -175,7 +175,7 @@ async def test_a_server_that_always_closes_is_not_taken_for_an_old_broker():
         await until(lambda: len(levels) >= 4)
 
     assert levels[:4] == [5, 4, 5, 4]
-    assert "closed without an answer; does it want TLS?" in lost.reason
+    assert "closed without an answer; does it require TLS?" in lost.reason
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ async def test_a_broker_that_says_why_it_hangs_up_is_quoted():
     [
         (
             b"\xe0\x01\x8e",
-            "client with the id bridge took the connection to the broker over 3 times",
+            "client with the id bridge took over the connection to the broker 3 times",
         ),
         (b"", "the broker closed 3 connections in a row soon after they were made"),
     ],

@@ -92,7 +92,7 @@ def test_refused_subscriptions_are_told_in_words_until_they_are_granted():
     alert = desk.open["subscription_refused"]
     for name in filters:
         assert name in alert["message"]
-    for words in ("no command is heard", "acknowledge", "Home Assistant starts"):
+    for words in ("no commands are received", "acknowledge", "Home Assistant starts"):
         assert words in alert["message"]
     desk.take(desk.watch.subscribed(filters[2:], desk.now))
     assert "no command" not in desk.open["subscription_refused"]["message"]

@@ -183,7 +183,7 @@ def test_another_bridges_charger_is_its_own(bench):
 def test_a_client_with_our_id_is_named_at_once_where_the_broker_says_so(bench):
     """MQTT 5 names the reason; the alert goes when nothing of the kind happened for a while."""
     bench.lost(TAKEN_OVER)
-    assert "took the connection to the broker over once" in bench.told["message"]
+    assert "took over the connection to the broker once" in bench.told["message"]
     bench.lost(TAKEN_OVER)
     assert "2 times" in bench.told["message"]
     assert "mqtt.client_id" in bench.told["hint"]

@@ -73,7 +73,7 @@ REDIRECTS = range(300, 400)
 # What was asked was done, and the result is somewhere else.
 SEE_OTHER = 303
 REDIRECTED_TO_OTHER_HOST = (
-    "the cloud sends us to another host, as a rate limiter does; not followed"
+    "the cloud redirects to another host, as a rate limiter does; not followed"
 )
 MOVED_TO_OTHER_PATH = (
     "the cloud has moved this to another path, which is not followed; is easee.api_url right?"

@@ -191,9 +191,9 @@ class HubConnection:
             raise ConnectionLost("the hub did not answer the handshake in time")
         while (left_s := self._keepalive.dead_at_s - self._mono_s()) > 0:
             if self._answer_due_s <= self._mono_s():
-                raise ConnectionLost("the hub takes the handshake and answers nothing more")
+                raise ConnectionLost("the hub accepts the handshake and then sends nothing")
             await self._clock.sleep(left_s)
-        raise ConnectionLost(f"nothing came from the hub for {self._limits.silence_s:g} s")
+        raise ConnectionLost(f"nothing received from the hub for {self._limits.silence_s:g} s")
 
     async def _ping(self, socket: HubSocket) -> None:
         await self._opened.wait()

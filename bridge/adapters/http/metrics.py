@@ -57,9 +57,9 @@ class MetricsCollector(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         metrics, health = self._metrics, self._metrics.health
-        yield _gauge("broker_up", "The broker has us.", metrics.broker_up)
-        yield _gauge("stream_up", "The hub has us.", metrics.stream_up)
-        yield _gauge("store_ok", "The store takes what it is given.", metrics.store_ok)
+        yield _gauge("broker_up", "Connected to the MQTT broker.", metrics.broker_up)
+        yield _gauge("stream_up", "Connected to the vendor's stream.", metrics.stream_up)
+        yield _gauge("store_ok", "The store accepts writes.", metrics.store_ok)
         cloud = GaugeMetricFamily(
             f"{PREFIX}cloud_state", "1 for the state of bridge/cloud.", labels=("state",)
         )

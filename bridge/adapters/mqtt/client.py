@@ -373,9 +373,9 @@ class MqttClient:
         if not self._has_values:
             return
         if connection.options.protocol != "5":
-            await self._value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
+            await self._value_connection.serve(None, without="the broker supports only MQTT 3.1.1")
         elif connection.limits.maximum_qos == 0:
-            await self._value_connection.serve(None, without="the broker takes only QoS 0")
+            await self._value_connection.serve(None, without="the broker accepts only QoS 0")
         else:
             await self._value_connection.serve(connection.route)
 
@@ -548,7 +548,7 @@ def _describe(settings: MqttSettings, connection: Connection, subscriptions: int
         f"{subscriptions} subscriptions granted",
     ]
     if connection.options.protocol != "5" and settings.version == "auto":
-        facts.append("the broker does not speak MQTT 5")
+        facts.append("the broker does not support MQTT 5")
     if limits.largest_packet_bytes is not None:
         facts.append(f"packets up to {limits.largest_packet_bytes} bytes")
     if limits.maximum_qos == 0:

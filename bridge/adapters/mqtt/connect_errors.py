@@ -45,18 +45,18 @@ CHECK_LOGIN: Final = "check mqtt.username and mqtt.password_file"
 # CONNACK reason codes of MQTT 5; paho translates the five of 3.1.1 into them. Mosquitto says 135
 # for a wrong password too, so both name the same settings.
 CONNACK_HINTS: Final[dict[int, str]] = {
-    0x84: "it speaks only an older version of MQTT; set mqtt.version to auto or 3.1.1",
+    0x84: "it supports only an older version of MQTT; set mqtt.version to auto or 3.1.1",
     0x85: "choose another mqtt.client_id",
     0x86: CHECK_LOGIN,
     0x87: f"{CHECK_LOGIN}, and what the broker's access list grants this user",
     0x88: "it is not ready; trying again",
     0x89: "it is overloaded; trying again",
     0x8A: "this client was banned there",
-    0x90: "it does not accept the topic of our will; check mqtt.base_topic",
-    0x95: "our first message is larger than it takes",
+    0x90: "it does not accept the topic of the will; check mqtt.base_topic",
+    0x95: "the CONNECT packet is larger than it accepts",
     0x97: "a quota is used up there",
-    0x9A: "it keeps no retained messages, and the bridge cannot do without",
-    0x9B: "it takes only QoS 0",
+    0x9A: "it keeps no retained messages, which the bridge requires",
+    0x9B: "it accepts only QoS 0",
     0x9C: "it points to another server; set mqtt.host to that one",
     0x9D: "it moved; set mqtt.host to its new address",
     0x9F: "too many connections in a short time; trying again later",
@@ -68,8 +68,8 @@ DISCONNECT_HINTS: Final[dict[int, str]] = {
     0x8E: "another client connected with the same id; give each its own mqtt.client_id",
     0x87: "the broker's access list does not grant what was asked",
     0x93: "it counts unacknowledged messages in another way; we send fewer at a time",
-    0x95: "a message was larger than the broker takes",
-    0x96: "it takes fewer messages a second",
+    0x95: "a message was larger than the broker accepts",
+    0x96: "it accepts fewer messages per second",
     0x97: "a quota is used up at the broker",
     0x98: "an administrator of the broker ended it",
 }
@@ -88,12 +88,15 @@ VERIFY_HINTS: Final[dict[int, str]] = {
 
 # Pieces of OpenSSL's names for what went wrong, first match wins.
 TLS_HINTS: Final[tuple[tuple[str, str], ...]] = (
-    ("CERTIFICATE_REQUIRED", "it wants a client certificate; set mqtt.tls.cert_file and key_file"),
+    (
+        "CERTIFICATE_REQUIRED",
+        "it requires a client certificate; set mqtt.tls.cert_file and key_file",
+    ),
     ("HANDSHAKE_FAILURE", "no common ground; a client certificate may be missing (mqtt.tls)"),
-    ("ALERT", "it refused our client certificate; check mqtt.tls.cert_file"),
-    ("WRONG_VERSION_NUMBER", "this port does not speak TLS; check mqtt.port and mqtt.tls.enabled"),
-    ("RECORD_LAYER_FAILURE", "this port does not speak TLS; check mqtt.port and mqtt.tls.enabled"),
-    ("PROTOCOL_VERSION", "it speaks only versions of TLS older than 1.2, which are not safe"),
+    ("ALERT", "it refused the client certificate; check mqtt.tls.cert_file"),
+    ("WRONG_VERSION_NUMBER", "this port does not use TLS; check mqtt.port and mqtt.tls.enabled"),
+    ("RECORD_LAYER_FAILURE", "this port does not use TLS; check mqtt.port and mqtt.tls.enabled"),
+    ("PROTOCOL_VERSION", "it supports only versions of TLS older than 1.2, which are not secure"),
     ("EOF", "it closed during the TLS handshake; check mqtt.port and mqtt.tls.enabled"),
 )
 
@@ -155,11 +158,11 @@ def silent_close(settings: MqttSettings, socket_error: str) -> AttemptFailed:
     if "SSL" in socket_error:
         return AttemptFailed(f"no TLS with {where}: {tls_hint(socket_error)}")
     if not settings.tls.enabled:
-        question = "does it want TLS?"
+        question = "does it require TLS?"
     elif settings.tls.cert_file is None:
-        question = "does it want a client certificate (mqtt.tls.cert_file)?"
+        question = "does it require a client certificate (mqtt.tls.cert_file)?"
     else:
-        question = "does it accept our client certificate (mqtt.tls.cert_file)?"
+        question = "does it accept the client certificate (mqtt.tls.cert_file)?"
     return AttemptFailed(
         f"the broker at {where} closed without an answer; {question}{_older(settings)}",
         Cause.NO_ANSWER,
@@ -170,7 +173,7 @@ def no_connack(settings: MqttSettings, waited_s: float) -> AttemptFailed:
     """Translate a connection that was taken and never answered."""
     where = endpoint(settings)
     return AttemptFailed(
-        f"{where} took the connection and did not answer within {waited_s:g} s; "
+        f"{where} accepted the connection and did not answer within {waited_s:g} s; "
         f"is the broker stuck, is this its port?{_older(settings)}",
         Cause.SILENT,
     )

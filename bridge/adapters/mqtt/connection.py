@@ -446,7 +446,7 @@ class Connection:
             self.poisoned = self._is_granted  # paho calls a CONNACK that says no an error too
             self._lose("the broker sent something that is not MQTT")
         elif code.value == KEEP_ALIVE_TIMEOUT:
-            self._lose(f"nothing was heard from the broker for {self._client.keepalive} s")
+            self._lose(f"nothing received from the broker for {self._client.keepalive} s")
         else:
             self._lose("the broker closed the connection", UNSPECIFIED)
 

@@ -52,7 +52,7 @@ DOUBT_KEEPALIVES: Final = 1.5
 DRAIN_S: Final = 5.0
 # Rights are not granted by the minute.
 FAILED_AS_REFUSED: Final = 12
-MAY_NOT_PUBLISH: Final = "the broker's access list does not let its client id publish"
+MAY_NOT_PUBLISH: Final = "the broker's access list does not allow its client id to publish"
 CLIENT_ID_NOT_VALID: Final = 0x85
 # Why a clean end ends.
 CLOSED: Final = "closed by us"
@@ -195,7 +195,7 @@ class ValueConnection:
         answer = protocol.granted.result()
         if answer.reason_code == CLIENT_ID_NOT_VALID and self._client_id:
             self._client_id = ""
-            raise _ClientIdRejected("the broker wants to choose the client id")
+            raise _ClientIdRejected("the broker assigns client ids")
         return answer
 
     async def _serve(self, protocol: ValueProtocol, keepalive_s: int) -> None:
@@ -216,7 +216,7 @@ class ValueConnection:
             spoke_s = now_s if protocol.spoke else spoke_s
             protocol.heard = protocol.spoke = False
             if now_s - heard_s >= DOUBT_KEEPALIVES * keepalive_s:
-                protocol.drop(f"nothing was heard from the broker for {now_s - heard_s:.0f} s")
+                protocol.drop(f"nothing received from the broker for {now_s - heard_s:.0f} s")
             elif self._refused and now_s >= self._drained_at_s:
                 protocol.drop(MAY_NOT_PUBLISH)
             elif now_s - min(heard_s, spoke_s) >= keepalive_s / 2:

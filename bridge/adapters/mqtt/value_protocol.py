@@ -214,7 +214,7 @@ def read_grant(answer: ConnAck, settings: MqttSettings) -> ConnackLimits:
     if code >= REFUSED:
         raise connect_errors.connack_failure(code, f"reason code {code}", settings)
     if answer.maximum_qos == 0 or not answer.retain_available:
-        raise AttemptFailed("the broker acknowledges nothing, or keeps nothing")
+        raise AttemptFailed("the broker grants no QoS 1 or no retained messages")
     return ConnackLimits(
         session_present=answer.session_present,
         receive_maximum=answer.receive_maximum,

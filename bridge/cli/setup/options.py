@@ -65,7 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read the account's password from the first line of standard input",
     )
-    add("--for", dest="purpose", choices=PURPOSES, help="what it is for: says what to try first")
+    add(
+        "--for",
+        dest="purpose",
+        choices=PURPOSES,
+        help="purpose: decides which first steps are shown",
+    )
     add("--user", metavar="NAME", help=f"service user (default {PROGRAM}, where it exists)")
     add(
         "--service",
@@ -73,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="install the systemd unit and start it",
     )
     add("--force", action="store_true", help="replace what was written before")
-    add("--non-interactive", action="store_true", help="ask nothing; defaults count")
+    add("--non-interactive", action="store_true", help="ask no questions; use defaults")
     add("--no-connect", action="store_true", help="try neither the account nor the broker")
 
 

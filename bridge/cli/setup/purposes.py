@@ -157,7 +157,9 @@ def _shell(context: Context) -> tuple[Step, ...]:
         Step("In one terminal, listen for answers:"),
         *install,
         Step(listen, is_command=True),
-        Step(f"In another, limit the charger to {AMPERES} A; accepted comes, then confirmed:"),
+        Step(
+            f"In another, limit the charger to {AMPERES} A; the result is accepted, then confirmed:"
+        ),
         Step(f"{CLIENTS}{options} -t {limit} -m {AMPERES}", is_command=True),
     )
 

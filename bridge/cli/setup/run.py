@@ -332,7 +332,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (BrokenOff, KeyboardInterrupt):
         if setup.is_written:
             raise KeyboardInterrupt from None
-        sys.stderr.write(f"\n{PROGRAM}: broken off; nothing was written\n")
+        sys.stderr.write(f"\n{PROGRAM}: interrupted; nothing was written\n")
         return FAILED
     except AuthFailed as error:
         if error.credentials_wrong:  # a configuration that is wrong, not a cloud that is away

@@ -28,11 +28,11 @@ ACCESS_IDS: Final = frozenset(
 OPEN, NOBODY = "access_open_offline", "access_nobody_offline"
 _WORDS: Final = {
     OPEN: (
-        "access is restricted, but while offline everybody may charge at {}",
+        "access is restricted, but while offline every car can charge at {}",
         "set allow_offline_tx_for_unknown_id to false, or offline_charging_mode to whitelisted",
     ),
     NOBODY: (
-        "while offline nobody may charge at {}, not even tags on the charger's own list",
+        "while offline no car can charge at {}, not even tags on the charger's own list",
         "set local_authorize_offline_enabled to true, and offline_charging_mode to whitelisted",
     ),
 }

@@ -75,8 +75,8 @@ MAX_DETAIL_LENGTH = 200
 
 DETAILS: Final = {
     State.EXPIRED: "its time ran out before it could be sent",
-    State.NOOP: "there was nothing to change",
-    State.UNCONFIRMED: "the cloud took it, and the charger did not answer in 30 s",
+    State.NOOP: "nothing to change",
+    State.UNCONFIRMED: "accepted by the cloud, but no response of the charger within 30 s",
     State.UNKNOWN: "it was sent, no answer came, and the charger did not show it in 30 s",
 }
 

@@ -125,7 +125,7 @@ class CommandConfirmation:
     def _rejected(
         self, command: Command, result_code: int | None, effects: list[Output], now: Timestamp
     ) -> None:
-        detail = f"the charger said no (result code {result_code})"
+        detail = f"rejected by the charger (result code {result_code})"
         self._commands.finish(command, Transition.REJECT, effects, now, detail=detail)
 
     def _answerable(self, now: Timestamp) -> list[Command]:

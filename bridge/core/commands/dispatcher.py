@@ -376,7 +376,7 @@ class CommandDispatcher:
             if ticket.accepted:
                 command.answered.add(index)
         if is_rejected:
-            detail = "the charger said no"
+            detail = "rejected by the charger"
             self._commands.finish(command, Transition.REJECT, effects, now, detail=detail)
         elif command.is_reflected or (tickets and len(command.answered) == len(tickets)):
             self._commands.finish(command, Transition.CONFIRM, effects, now)

@@ -409,7 +409,8 @@ class CommandService:
         if unsure and self._shown.energizes(request, now):
             raise CommandRefused(
                 "retained",
-                "the broker does not tell whether it is: see commands.unsure_retained, use MQTT 5",
+                "the broker does not report the retain flag: see commands.unsure_retained, use"
+                " MQTT 5",
             )
 
     def _replace(self, command: Command, effects: list[Output], now: Timestamp) -> None:

@@ -139,11 +139,11 @@ class BrokerHeartbeat:
             if self._proven:
                 self._proven = False
                 self._due_s = math.inf
-                waited = f"the heartbeat did not come back within {self._within_s:g} s"
+                waited = f"the heartbeat was not received within {self._within_s:g} s"
                 yield LogEntry("warning", "mqtt.heartbeat_missed", {"within_s": self._within_s})
                 yield Reconnect(waited)
                 return
-            yield from self._missing("it is published and does not come back", now)
+            yield from self._missing("it is published but not received", now)
         self._count += 1
         self._acked = False
         self._due_s = now.mono_s + self._within_s
@@ -157,6 +157,6 @@ class BrokerHeartbeat:
         yield from self._alerts.raise_(
             ALERT,
             f"the bridge cannot hear itself on {topic}: {why}",
-            "let this client publish to it and read it in the broker's access list",
+            "allow this client to publish to it and read it in the broker's access list",
             now,
         )

@@ -36,9 +36,9 @@ ALERT_FOR_S = 900.0
 ALERT = "publication_refused"
 LARGE = "message_too_large"
 HINTS = {
-    ALERT: "find out in the broker's log what it has against it; it is tried again by itself",
-    LARGE: "let the broker take larger messages (mosquitto: message_size_limit, max_packet_size);"
-    " it is tried again by itself",
+    ALERT: "see the broker's log for the reason; it is tried again automatically",
+    LARGE: "raise the broker's limit (mosquitto: message_size_limit, max_packet_size);"
+    " it is tried again automatically",
 }
 
 
@@ -120,7 +120,7 @@ class RejectedPublications:
             yield from self._alerts.raise_(
                 ALERT,
                 f"the broker refuses {message.topic} (reason code {reason_code})",
-                "let this client publish to it in the broker's access list"
+                "allow this client to publish to it in the broker's access list"
                 " (charger-bridge topics --format acl writes one)",
                 now,
             )
@@ -138,11 +138,11 @@ class RejectedPublications:
             return
         text = f"{message.topic} is {size:,} bytes, "
         if size > self._limit_bytes:
-            text += f"the broker takes {self._limit_bytes:,}"
+            text += f"the broker accepts {self._limit_bytes:,}"
         elif reason_code == TOO_LARGE:
-            text += "which the broker calls too large"
+            text += "too large for the broker"
         else:
-            text += "and the broker ended the connection each time it came; it is set aside"
+            text += "and the broker disconnected each time it was sent; it is set aside"
         others = sum(other == kind for other, _ in self._in_vain.values()) - 1
         text += f"; {others} more like it" if others else ""
         yield from self._alerts.raise_(kind, text, HINTS[kind], now)

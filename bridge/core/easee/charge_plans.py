@@ -85,7 +85,7 @@ def weekly_plan(value: object, max_current_a: int) -> Plan:
         for entry in _list(day["ranges"], RANGES_A_DAY, "a day has at most two ranges"):
             _check_range(_object(entry, RANGE_SHAPE), max_current_a)
     if len(seen) != len(_list(plan["days"], DAYS, "")):
-        refuse("a day stands once in a plan")
+        refuse("a day may occur only once in a plan")
     return Plan(msgspec.json.encode(plan))
 
 

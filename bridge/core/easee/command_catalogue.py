@@ -303,7 +303,7 @@ def _json(body: Mapping[str, object]) -> bytes:
 
 
 def _rounded(argument: Current | Phases) -> str | None:
-    return "the vendor takes whole amperes: rounded down" if argument.rounded else None
+    return "the vendor accepts whole amperes: rounded down" if argument.rounded else None
 
 
 def _excluding(other: str) -> Callable[[int], str | None]:
@@ -382,15 +382,15 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
              excludes="authorization_required",
              control=switch("Local pre-authorization", 15)),
     setting("local_authorize_offline_enabled", "access",
-             "Offline: let tags on the charger's own list charge.",
+             "Offline: allow tags on the charger's own list.",
              "localAuthorizeOfflineEnabled", 16, energizes=bool,
              control=switch("Offline: known tags may charge", 16)),
-    setting("allow_offline_tx_for_unknown_id", "access", "Offline: let every tag charge.",
+    setting("allow_offline_tx_for_unknown_id", "access", "Offline: allow every tag.",
              "allowOfflineTxForUnknownId", 17, energizes=bool,
              control=switch("Offline: every tag may charge", 17)),
     setting("smart_button_enabled", "access", "Report touches instead of acting on them.",
              "smartButtonEnabled", 44, control=switch("Smart button", 44)),
-    setting("offline_charging_mode", "access", "Who may charge while the charger is offline.",
+    setting("offline_charging_mode", "access", "Tags that can charge while the charger is offline.",
              "offlineChargingMode", 45,
              takes=choice(_labels(OFFLINE_CHARGING_MODE, 0, 1, 2) | {"only_whitelisted": 1},
                           "always, whitelisted or never (also 0, 1, 2)"),
@@ -398,7 +398,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
              energizes=lambda mode: mode != 2),  # noqa: PLR2004 - the vendor's code of "never"
     setting("remote_start_required", "access", "Charge only after a start from afar.",
              "remoteStartRequired", 43, energizes=lambda on: not on),
-    setting("enabled", "access", "Let the charger work at all.", "enabled", 31,
+    setting("enabled", "access", "Enable the charger.", "enabled", 31,
              response_ids=(29,), energizes=bool),
     # -- current
     CommandSpec("dynamic_charger_current", "current",

@@ -146,14 +146,14 @@ def read_press(value: object, _max_current_a: int) -> None:
     """Read the payload of an action."""
     if value == {} or (not isinstance(value, float) and _word(value) in _PRESSES):
         return
-    refuse("an action takes PRESS, 1, true, on or {}")
+    refuse("an action requires PRESS, 1, true, on or {}")
 
 
 def boolean(value: object, _max_current_a: int) -> bool:
     """Read a switch."""
     state = None if isinstance(value, float) else _WORDS.get(_word(value))
     if state is None:
-        refuse("a switch takes true or false (also on, off, 1, 0)")
+        refuse("a switch requires true or false (also on, off, 1, 0)")
     return state
 
 
@@ -282,7 +282,7 @@ def _json_or_word(text: str) -> object:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        refuse("a key stands once in a JSON object")
+        refuse("a key may occur only once in a JSON object")
     return found
 
 

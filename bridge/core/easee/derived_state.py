@@ -262,7 +262,7 @@ DERIVED: Final = (
         "offline_policy",
         (roles.OFFLINE_WHITELIST, roles.OFFLINE_ALLOW_ALL, roles.OFFLINE_CHARGING_MODE),
         _offline_policy,
-        "who may charge while offline: `none`, `whitelist` or `allow_all`",
+        "which cars can charge while offline: `none`, `whitelist` or `allow_all`",
         ("none", "whitelist", "allow_all"),
         "Offline policy",
     ),

@@ -101,13 +101,13 @@ PERSONAL: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 
-_MAKERS: Final = "text for its makers; fields that name somebody are taken out where it is JSON"
+_MAKERS: Final = "diagnostic text; fields with personal data are removed if it is JSON"
 _SETTING: Final = "how it is set up: phases, currents, ways to speak; names nobody"
 
 # Texts, and what looks like an id. All other ids are numbers that measure, count or set something.
 NOT_PERSONAL: Final[Mapping[int, str]] = MappingProxyType(
     {
-        1: "one of a few words",
+        1: "one of a few fixed words",
         2: "steps of a test of the hardware",
         14: _MAKERS,
         19: "an id of the vendor's: it leads to nobody by itself",
@@ -117,14 +117,14 @@ NOT_PERSONAL: Final[Mapping[int, str]] = MappingProxyType(
         57: _MAKERS,
         58: _MAKERS,
         60: _MAKERS,
-        61: "one of a few words",
+        61: "one of a few fixed words",
         80: _SETTING,
         81: _SETTING,
-        82: "one of a few words",
+        82: "one of a few fixed words",
         85: _SETTING,
         110: _SETTING,
-        111: "one of a few words",
+        111: "one of a few fixed words",
         115: _SETTING,
-        251: "one of a few words",
+        251: "one of a few fixed words",
     }
 )

@@ -32,10 +32,10 @@ _DIAGNOSTIC: Final = Visibility.DIAGNOSTIC
 _HIDDEN: Final = Visibility.HIDDEN
 
 # Why a text is not personal.
-_ID: Final = "an id of the vendor's, like the serial in the topic: it leads to nobody by itself"
-_MAKERS: Final = "text for its makers; fields that name somebody are taken out where it is JSON"
-_CODE: Final = "one of a few words"
-_SESSION: Final = "the tag is taken out, the rest is what the charger did"
+_ID: Final = "an id of the vendor's, like the serial in the topic: not personal by itself"
+_MAKERS: Final = "diagnostic text; fields with personal data are removed if it is JSON"
+_CODE: Final = "one of a few fixed words"
+_SESSION: Final = "without the tag only data of the charger"
 
 # Access and the lasting limits. The dynamic ones (48, 111 to 113) a load balancer moves all day.
 _SETTING: Final = "foreign_command"

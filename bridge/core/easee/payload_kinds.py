@@ -4,8 +4,8 @@ Rules:
 
 1. The reader decides; the shape describes what it lets through. A test holds both against each
    other, payload by payload.
-2. What no JSON Schema can say is left to the reader: that a day stands once in a plan, that a time
-   lies before another, that 1.0 presses no button.
+2. What no JSON Schema can say is left to the reader: that a day may occur only once in a plan, that
+   a time lies before another, that 1.0 presses no button.
 """
 
 from collections.abc import Callable, Mapping
@@ -141,9 +141,7 @@ def _weekly(max_current_a: int) -> Keys:
 # -- the kinds ---------------------------------------------------------------------------------
 
 _PHASES: Final = '0 to max_current_a A for all phases, or {"phase1": …, "phase2": …, "phase3": …'
-_A_PLAN: Final = (
-    "a JSON object as the vendor's interface takes it; null, off or clear removes the plan"
-)
+_A_PLAN: Final = "a JSON object as in the vendor's interface; null, off or clear removes the plan"
 
 PRESS: Final[PayloadKind[None]] = PayloadKind(
     read_press, lambda _: PRESS_SHAPE, "PRESS (also 1, true, on, {})"

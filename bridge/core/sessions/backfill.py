@@ -358,7 +358,7 @@ class Backfill:
             NUMBERS_ALERT,
             "the cloud numbers sessions differently from the charger; not taken, for they may be"
             f" there already: {_named(all_of)}",
-            "look these numbers up in the Easee app, and compare times with what was reported",
+            "look these numbers up in the Easee app, and compare the times with the reports",
             now,
         )
 
@@ -435,8 +435,8 @@ class Backfill:
             return
         yield from self._alerts.raise_(
             GAP_ALERT,
-            f"sessions nobody reported: {_named(missing)}",
-            "look the numbers up in the Easee app; the charger may still bring them",
+            f"missing sessions: {_named(missing)}",
+            "look the numbers up in the Easee app; the charger may still report them",
             now,
         )
 

@@ -28,10 +28,10 @@ ALERT = "storage_filling"
 
 _LEVELS = (
     (1.0, "the store is full: new session reports are not taken"),
-    (0.95, "the store is nearly full: settled reports make room for new ones"),
+    (0.95, "the store is nearly full: delivered reports are deleted"),
     (0.8, "the store is filling up"),
 )
-_HINT = "raise store.max_mib or lower store.keep_days, and let consumers acknowledge reports"
+_HINT = "raise store.max_mib or lower store.keep_days, and have consumers acknowledge reports"
 
 
 class Retention:

@@ -32,7 +32,7 @@ MAX_DONE = 1_000
 NAMED_IN_ALERT = 5
 # A counter that stands still names another session after this.
 SAME_NUMBER_WITHIN = timedelta(days=2)
-_HINT = "the cloud's list is asked for it; if it does not come, look it up in the Easee app"
+_HINT = "it is searched for in the cloud's list; if it stays missing, look it up in the Easee app"
 
 
 @dataclass(slots=True)
@@ -162,7 +162,7 @@ def _named(text: UnreadText) -> str:
     number = "one" if text.session_id is None else f"number {text.session_id}"
     since = f" from {iso_utc(text.started_at)}" if text.started_at else ""
     until = f" to {iso_utc(text.ended_at)}" if text.ended_at else ""
-    return f"{number}{since}{until}, told {iso_utc(text.received_at)} ({text.reason})"
+    return f"{number}{since}{until}, received {iso_utc(text.received_at)} ({text.reason})"
 
 
 def _is_of(text: UnreadText, report: SessionReport, *, is_new: bool) -> bool:

@@ -97,8 +97,9 @@ class StreamStatus:
         if event.refused:
             yield from self._alerts.raise_(
                 ALERT,
-                f"the stream refuses us: {event.reason}",
-                "nothing to do: values come by polling meanwhile, and it is tried again by itself",
+                f"the stream refuses the connection: {event.reason}",
+                "nothing to do: values are polled meanwhile, and the stream is tried again"
+                " automatically",
                 now,
             )
         else:
@@ -118,6 +119,6 @@ class StreamStatus:
             yield from self._alerts.raise_(
                 ALERT,
                 f"the stream refuses {', '.join(sorted(refused))}: {event.error}",
-                "check that this account may see the charger; it is tried again by itself",
+                "check that this account may see the charger; it is tried again automatically",
                 now,
             )

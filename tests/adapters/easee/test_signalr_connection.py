@@ -111,7 +111,7 @@ async def test_a_silent_hub_is_noticed_within_45_s_and_pinged_until_then():
 
     assert bench.socket.sent == [(0.0, HANDSHAKE), (15.0, PING), (30.0, PING)]
     assert bench.ended_at_s == 35.0
-    assert str(bench.end) == "nothing came from the hub for 35 s"
+    assert str(bench.end) == "nothing received from the hub for 35 s"
 
 
 async def test_a_write_that_hangs_does_not_hide_the_silence():

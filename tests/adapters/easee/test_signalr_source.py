@@ -316,7 +316,7 @@ async def test_a_silent_hub_is_left():
         await until(lambda: events.count(StreamOpened()) == 2)
         took_s = time.perf_counter() - began
 
-    assert events[1] == StreamClosed("nothing came from the hub for 0.3 s")
+    assert events[1] == StreamClosed("nothing received from the hub for 0.3 s")
     assert took_s >= 0.3
 
 

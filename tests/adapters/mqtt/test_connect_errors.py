@@ -43,7 +43,7 @@ def verify_error(code: int) -> ssl.SSLCertVerificationError:
         (verify_error(99), "code 99", Cause.OTHER),
         (ssl_error("WRONG_VERSION_NUMBER"), "mqtt.tls.enabled", Cause.OTHER),
         (ssl_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "mqtt.tls.cert_file", Cause.OTHER),
-        (ssl_error("TLSV1_ALERT_UNKNOWN_CA"), "refused our client certificate", Cause.OTHER),
+        (ssl_error("TLSV1_ALERT_UNKNOWN_CA"), "refused the client certificate", Cause.OTHER),
         (ssl_error("SOMETHING_ELSE"), "something_else", Cause.OTHER),
         (AttemptFailed("as it is", Cause.QOS), "as it is", Cause.QOS),
     ],
@@ -82,14 +82,14 @@ def test_every_refusal_names_the_broker_and_a_hint(code):
 @pytest.mark.parametrize(
     ("settings", "socket_error", "words"),
     [
-        (PLAIN, "", "does it want TLS?"),
-        (OVER_TLS, "", "does it want a client certificate"),
+        (PLAIN, "", "does it require TLS?"),
+        (OVER_TLS, "", "does it require a client certificate"),
         (MqttSettings(version="5"), "", "set mqtt.version to auto or 3.1.1"),
         (OVER_TLS, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x", "set mqtt.tls.cert_file"),
         (
             MqttSettings(tls=TlsSettings(enabled=True, cert_file="c.pem")),
             "",
-            "does it accept our client certificate",
+            "does it accept the client certificate",
         ),
     ],
 )

@@ -76,7 +76,7 @@ async def test_a_connection_is_lost_once():
     it._on_disconnect(None, None, flags, SimpleNamespace(value=0x80), None)
     it.drop("dropped")
 
-    assert "nothing was heard from the broker" in it.lost.result()
+    assert "nothing received from the broker" in it.lost.result()
 
 
 async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):

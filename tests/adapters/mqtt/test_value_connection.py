@@ -343,8 +343,8 @@ async def test_without_a_route_it_says_why_once_and_ends():
     """On MQTT 3.1.1 there is one connection for everything."""
     value_connection = ValueConnection(SETTINGS, clock=SteppedClock(), emit=lambda _: None)
     with capture_logs() as logs:
-        await value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
-        await value_connection.serve(None, without="the broker speaks only MQTT 3.1.1")
+        await value_connection.serve(None, without="the broker supports only MQTT 3.1.1")
+        await value_connection.serve(None, without="the broker supports only MQTT 3.1.1")
 
     assert [line["event"] for line in logs] == ["mqtt.value_connection_disabled"]
 

@@ -135,7 +135,7 @@ def test_a_key_or_a_signal_ends_it_without_a_trace(folder, key, number):
             os.kill(terminal.pid, getattr(signal, key))
         else:
             terminal.type(key)
-        terminal.expect("broken off; nothing was written")
+        terminal.expect("interrupted; nothing was written")
         assert terminal.echoes
         assert terminal.wait() == 1
 

@@ -141,7 +141,7 @@ def test_silence_ends_after_30_s(bench):
     ],
 )
 def test_an_answer_without_a_ticket_is_nothing_to_do(bench, status, body):
-    """200 without a word, and a list without an entry, mean there was nothing to change."""
+    """200 without a word, and a list without an entry, mean that there was nothing to change."""
     assert states(bench.answer(call_of(bench.send()), body, status)) == ["noop"]
 
 

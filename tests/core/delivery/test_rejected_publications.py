@@ -111,13 +111,13 @@ def test_what_is_over_the_brokers_limit_is_named_with_both_sizes():
     (alert,) = said(rejected.acked(CONFIG, TOO_LARGE, at(0)), "message_too_large")
 
     size = packet_bytes(CONFIG, properties=True)
-    assert alert["message"] == f"{CONFIG.topic} is {size:,} bytes, the broker takes 8,092"
+    assert alert["message"] == f"{CONFIG.topic} is {size:,} bytes, the broker accepts 8,092"
     assert "message_size_limit" in alert["hint"]
 
 
 def test_a_size_the_broker_only_refuses_is_named_too():
     """Without a limit in CONNACK the reason code or the ended connection says it."""
-    for code, word in ((TOO_LARGE, "too large"), (SET_ASIDE, "ended the connection")):
+    for code, word in ((TOO_LARGE, "too large"), (SET_ASIDE, "disconnected")):
         rejected = RejectedPublications(Alerts(), Counter())
         (alert,) = said(rejected.acked(CONFIG, code, at(0)), "message_too_large")
         assert "61,0" in alert["message"]

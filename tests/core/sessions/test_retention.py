@@ -86,9 +86,9 @@ def test_each_level_is_told_and_its_end_too():
 
     assert [json.loads(one)["message"] if one else "" for one in said] == [
         "the store is filling up (80% used, 7 MiB free)",
-        "the store is nearly full: settled reports make room for new ones (95% used, 7 MiB free)",
+        "the store is nearly full: delivered reports are deleted (95% used, 7 MiB free)",
         "the store is full: new session reports are not taken (100% used, 7 MiB free)",
-        "the store is nearly full: settled reports make room for new ones (96% used, 7 MiB free)",
+        "the store is nearly full: delivered reports are deleted (96% used, 7 MiB free)",
         "",
     ]
 

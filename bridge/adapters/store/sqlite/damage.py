@@ -37,12 +37,13 @@ class Damage:
                 f"the store was damaged; it was set aside as {self.moved_to},"
                 f" and {self.recovered} rows of it were saved"
                 f"{'; not all of it could be looked through' * self.is_incomplete}",
-                "check the disk, and keep that file; what is missing is looked up in the cloud",
+                "check the disk, and keep that file; missing sessions are read from the cloud",
             )
         elif self.is_incomplete:
             yield StoreProblem(
                 "store_incomplete",
-                f"a part of the store was gone or damaged; {self.recovered} rows of it were saved",
+                f"a part of the store was missing or damaged; {self.recovered} rows of it were"
+                f" saved",
                 HINT,
             )
         if self.damaged:

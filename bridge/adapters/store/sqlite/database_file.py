@@ -56,9 +56,9 @@ NOT_THE_FILE = frozenset(
 _HINTS = {
     sqlite3.SQLITE_READONLY: "make the store's directory writable for this user",
     sqlite3.SQLITE_CANTOPEN: "check that the store's directory exists and is writable",
-    sqlite3.SQLITE_IOERR: "check the disk: the system log says more",
-    sqlite3.SQLITE_CORRUPT: "check the disk; what is damaged is moved aside, the rest goes on",
-    sqlite3.SQLITE_NOTADB: "check the disk; what is damaged is moved aside, the rest goes on",
+    sqlite3.SQLITE_IOERR: "check the disk: see the system log",
+    sqlite3.SQLITE_CORRUPT: "check the disk; damaged files are moved aside, intact rows are kept",
+    sqlite3.SQLITE_NOTADB: "check the disk; damaged files are moved aside, intact rows are kept",
     sqlite3.SQLITE_BUSY: "another program holds the store's file; end it",
 }
 

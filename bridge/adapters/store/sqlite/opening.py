@@ -103,7 +103,7 @@ def _open(path: Path, quota: Quota, *, again: bool) -> tuple[sqlite3.Connection,
     """Open the file as it is, and take over what an earlier one holds that was set aside."""
     held_log = read_log(path)
     if is_empty(path) and held_log.frames:
-        raise ForeignFile("its main file is gone")  # SQLite would delete the log
+        raise ForeignFile("its main file is missing")  # SQLite would delete the log
     aside = unfinished(path)
     is_gone = aside is None and is_empty(path) and salt_file(path).exists()
     db, taken = open_file(path, quota)

@@ -254,7 +254,7 @@ class Worker:
             return
         if not self._is_in_place():
             for job in jobs:
-                job.failed(self._trouble or StoreError("the store's file is gone"))
+                job.failed(self._trouble or StoreError("the store's file is missing"))
             return
         try:
             with transaction(self._db):

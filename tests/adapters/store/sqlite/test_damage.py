@@ -5,7 +5,7 @@ import pytest
 from bridge.adapters.store.sqlite.damage import HINT, Damage
 from bridge.core.records.store_problem import StoreProblem
 
-KEEP = "check the disk, and keep that file; what is missing is looked up in the cloud"
+KEEP = "check the disk, and keep that file; missing sessions are read from the cloud"
 ASIDE = "the store was damaged; it was set aside as /x/b.corrupt.1, and 4 rows of it were saved"
 
 
@@ -35,7 +35,7 @@ ASIDE = "the store was damaged; it was set aside as /x/b.corrupt.1, and 4 rows o
             (
                 StoreProblem(
                     "store_incomplete",
-                    "a part of the store was gone or damaged; 4 rows of it were saved",
+                    "a part of the store was missing or damaged; 4 rows of it were saved",
                     HINT,
                 ),
             ),
