@@ -24,23 +24,15 @@ CONDITION: Final = """\
 # Not before it has been set up.
 ConditionPathExists=/etc/charger-bridge/easee_password
 """
-HANDED_OVER: Final = """\
-# Passwords: only root reads the files, only the bridge sees the copies, and nobody sees them in its
-# environment. The broker's goes the same way; take the comment signs away where it wants one.
-LoadCredential=easee_password:/etc/charger-bridge/easee_password
-Environment=CHARGER_BRIDGE_EASEE__PASSWORD_FILE=%d/easee_password
-#LoadCredential=mqtt_password:/etc/charger-bridge/mqtt_password
-#Environment=CHARGER_BRIDGE_MQTT__PASSWORD_FILE=%d/mqtt_password
-"""
+# The copies of root's password files, with the comment above.
+HANDED_OVER: Final = re.compile(
+    r"(?:# .*\n)+LoadCredential=.*\n(?:#?(?:LoadCredential=|Environment=CHARGER_BRIDGE_).*\n)+"
+)
 # What the package's unit has in the place of a line of deploy/charger-bridge.service.
 UNIT_CHANGES: Final = (
     (
         "ExecStart=/opt/charger-bridge/bin/charger-bridge run",
         "ExecStart=/usr/bin/charger-bridge run",
-    ),
-    (
-        HANDED_OVER,
-        "# Passwords are in files of this user, beside the configuration.\n",
     ),
     ("DynamicUser=yes\n", "User=charger-bridge\nGroup=charger-bridge\n"),
     ("StartLimitIntervalSec=0\n", f"StartLimitIntervalSec=0\n{CONDITION}"),
@@ -83,6 +75,11 @@ def unit(text: str) -> str:
         ValueError: A line that changes is not there, or not once.
     """
     body = re.sub(r"\A(?:#.*\n)+\n", "# Local changes: systemctl edit charger-bridge\n\n", text)
+    body, count = HANDED_OVER.subn(
+        "# Passwords are in files of this user, beside the configuration.\n", body
+    )
+    if count != 1:
+        raise ValueError("the unit must hand over the passwords at one place")
     for old, new in UNIT_CHANGES:
         if body.count(old) != 1:
             raise ValueError(f"the unit must have {old!r} once")
@@ -103,10 +100,10 @@ def lay_out(package: Package, tree: Path) -> None:
     _write(tree / DOC / "copyright", package.licences)
     _write(tree / DOC / "config.example.yaml", (ROOT / "config.example.yaml").read_text())
     changes = (ROOT / "CHANGELOG.md").read_bytes()
-    (tree / DOC / "changelog.gz").write_bytes(gzip.compress(changes, mtime=0))
+    (tree / DOC / "CHANGELOG.md.gz").write_bytes(gzip.compress(changes, mtime=0))
     command = tree / "usr/bin/charger-bridge"
     command.parent.mkdir()
-    command.symlink_to(f"/{HOME}/environment/bin/charger-bridge")
+    command.symlink_to("../lib/charger-bridge/environment/bin/charger-bridge")
     _control(package, tree)
 
 

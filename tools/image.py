@@ -37,7 +37,7 @@ REFERENCE: Final = f"charger-bridge:{__version__}"
 NEEDED: Final = ("buildah", "mmdebstrap")
 # What each stage of the Dockerfile stands on.
 BASES: Final = {"PYTHON": "python3-venv", "RUNTIME": "python3"}
-# Documents nobody reads in a container; licences stay.
+# Documents have no reader in a container; licences stay.
 LEFT_OUT: Final = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",

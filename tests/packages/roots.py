@@ -7,6 +7,7 @@ network of this machine, so brokers and clouds on loopback are in reach.
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,10 @@ NATIVE: Final = subprocess.run(
 ).stdout.strip()
 # What a Debian with a server on it has anyway, and what the package depends on.
 INCLUDED: Final = "adduser,ca-certificates,init-system-helpers,procps,python3-venv,systemd-sysv"
-WITHIN_S: Final = 300.0
+WITHIN_S: Final = 1200.0
 BOOT_WITHIN_S: Final = 120.0
 POLL_S: Final = 0.2
+RESOLVER: Final = Path("/etc/resolv.conf")
 
 # Of each namespace the shell below is the first process: its mounts end with it.
 _MOUNTED: Final = """
@@ -68,7 +70,7 @@ def made(suite: str, architecture: str = NATIVE) -> Path:
     command = (
         "unshare", "--mount", "--propagation", "private",
         "debootstrap", "--variant=minbase", f"--arch={architecture}", f"--include={INCLUDED}",
-        suite, str(root), _archive(),
+        suite, str(root), archive(),
     )  # fmt: skip
     with (HOME / f"{name}.log").open("wb") as log:
         done = subprocess.run(command, stdout=log, stderr=log, check=False)
@@ -78,7 +80,7 @@ def made(suite: str, architecture: str = NATIVE) -> Path:
     return root
 
 
-def _archive() -> str:
+def archive() -> str:
     """Return the archive that this machine's apt uses."""
     wanted = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)")
     told = subprocess.run(
@@ -117,6 +119,9 @@ class Layer:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the root and wait for it; without a network unless asked."""
         net = ("--net",) if offline else ()
+        if not offline and RESOLVER.exists():
+            (self.folder / "upper" / "etc").mkdir(exist_ok=True)
+            shutil.copy(RESOLVER, self.folder / "upper" / "etc")
         script = _MOUNTED + _CHROOT
         done = subprocess.run(
             (*self._enter(*net), script, "sh", *self._places(), *command),

@@ -14,6 +14,7 @@ from bridge.simulator.server import serve
 from tests.canaries import PASSWORD
 from tests.mosquitto import Mosquitto, outsider, until
 from tests.packages.conftest import NEWER
+from tests.packages.roots import archive
 from tools.check_lock import PYTHONS
 from tools.wheels import MACHINES, missing, read_wheels
 
@@ -33,7 +34,7 @@ ELF = {"amd64": 62, "arm64": 183}
 
 
 def left(listing: str) -> set[str]:
-    """Return the files of a listing that are nobody else's business."""
+    """Return the files of a listing that dpkg itself does not keep."""
     return {line for line in listing.splitlines() if not re.match(LEFT_BY_DPKG, line)}
 
 
@@ -77,6 +78,26 @@ def test_another_python_gets_an_environment_of_its_own(layer):
     assert layer.shell(ENVIRONMENT) != before
     assert layer.shell("charger-bridge --version").split()[1] == __version__
     assert len(layer.shell(f"ls -d {HOME}/environment-*").split()) == 1
+
+
+def test_an_upgrade_of_debian_keeps_it_running(layer):
+    """From Debian 12 to 13, with another Python, dpkg's trigger makes the environment again."""
+    if "bookworm" not in layer.lower:
+        pytest.skip("there is no newer Debian here to go to")
+    before = layer.shell("python3 --version; " + ENVIRONMENT).splitlines()
+
+    layer.shell(
+        f"echo 'deb {archive()} trixie main' >/etc/apt/sources.list; apt-get update -qq;"
+        "apt-get full-upgrade -y -qq -o Dpkg::Options::=--force-confold",
+        offline=False,
+    )
+
+    after = layer.shell("python3 --version; " + ENVIRONMENT).splitlines()
+    assert before[0].startswith("Python 3.11.")
+    assert after[0].startswith("Python 3.13.")
+    assert before[1] != after[1]
+    assert layer.shell("charger-bridge --version").split()[1] == __version__
+    assert layer.shell("dpkg --audit") == ""
 
 
 def test_a_wheel_that_was_changed_is_refused(layer):
@@ -144,7 +165,7 @@ def _life(debian, client, setup):
     modes = debian.shell(f"stat -c '%U %a' {CONFIG} {SECRET}").splitlines()
     assert modes == ["root 640", "charger-bridge 600"]
 
-    # Both the file here and the file in the package changed: dpkg keeps ours where nobody answers.
+    # Both the file here and the file in the package changed: dpkg keeps ours where it cannot ask.
     debian.shell(f"{INSTALL} -o Dpkg::Options::=--force-confold /files/new.deb")
     assert debian.shell(f"cat {CONFIG}") == config
     assert "older versions" in debian.shell(f"cat {CONFIG}.dpkg-dist")

@@ -80,7 +80,7 @@ def newest(client, topic):
 
 
 async def test_a_life_of_the_container(runner, mounts, surroundings):
-    """It confirms a command, is healthy, writes only where it may, and stops when it is told."""
+    """It confirms a command, is healthy, writes only where it may, and stops at the signal."""
     client, environ = surroundings
     with runner.run(mounts, environ) as container:
         await until(lambda: newest(client, f"charger/{ONE}/availability") == b"online", WITHIN_S)
