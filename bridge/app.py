@@ -98,7 +98,7 @@ async def run(settings: Settings, reload_config: ReloadConfig | None = None) -> 
             _reload, ActiveSettings(settings), reload_config, queue, notifier
         )
         loop.add_signal_handler(signal.SIGHUP, reloading)
-    # Nobody stops it: the end of the process must not hang either.
+    # It is never stopped: the end of the process must not hang either.
     return await serve(settings, stop, Watchdog(notifier), queue)
 
 

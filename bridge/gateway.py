@@ -7,7 +7,7 @@ Rules:
 2. Nothing is awaited in the pump: an effect that takes time is a task of the one TaskGroup, and its
    answer is a new event.
 3. The pump gives the loop back after a few milliseconds however much is queued, and sooner while
-   somebody waits for a commit or an answer of the cloud. What comes with the stream, and what
+   a caller waits for a commit or an answer of the cloud. What comes with the stream, and what
    follows from it, waits behind everything else. So commands, reports and pings are never held up
    by values, nor values by commands: each turn of the pump takes some of both.
 """
@@ -150,7 +150,7 @@ class EventQueue:
     first moment; this is it.
 
     Attributes:
-        first: What somebody may be waiting for.
+        first: Events that a caller may be waiting for.
         bulk: What comes with the stream; see :data:`BULK_EVENTS`.
     """
 
@@ -211,8 +211,8 @@ class EventLoop:
             remember: Keeps serials, and who left when, for the next start; called in a thread.
             save_published: Keeps what the broker holds of descriptions, likewise.
             beat: Called with the monotonic time every so often, while nothing is overdue.
-            liveness: Where everybody promises to be heard of again.
-            metrics: Counts what happens, where somebody wants to know.
+            liveness: Registry of expected signs of life.
+            metrics: Counters, if enabled.
         """
         self._metrics = metrics
         self._beat = beat

@@ -226,7 +226,7 @@ class Store(Protocol):
 
         Args:
             key: Of the report.
-            revision: A newer one stays owed.
+            revision: A newer one stays pending.
             at: When, wall clock, UTC.
 
         Raises:
@@ -238,7 +238,7 @@ class Store(Protocol):
         """Mark these reports delivered: acknowledged by a consumer, or after the settle window.
 
         Args:
-            reports: Key and revision of each; a newer revision stays owed.
+            reports: Key and revision of each; a newer revision stays pending.
 
         Raises:
             StoreError: It is not noted; they may go out again.
@@ -249,7 +249,7 @@ class Store(Protocol):
         """Mark these reports kept instead of pending: there is no consumer yet.
 
         Args:
-            reports: Key and revision of each; a newer revision stays owed.
+            reports: Key and revision of each; a newer revision stays pending.
 
         Raises:
             StoreError: It is not noted; they may go out again.

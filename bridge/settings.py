@@ -105,7 +105,7 @@ class PublishSettings:
             published.
         personal_data: Publish RFID tags, addresses, positions and network names as they are
             instead of hashed. They are never retained either way.
-        require_subscriber: A session report that the broker had no subscriber for stays owed.
+        require_subscriber: A session report without a subscriber at the broker stays pending.
         require_acknowledgement: A session report goes out again and again until a consumer
             acknowledges its key; time alone does not settle it.
     """
@@ -125,7 +125,7 @@ class CommandSettings:
         allow: Command groups or single command names.
         ttl_s: A command older than this is not carried out; at most 600.
         max_current_a: No command may ask for more amperes.
-        unsure_retained: Where nobody can tell whether a command was published with the retain
+        unsure_retained: Where it is unknown whether a command was published with the retain
             flag: ``"run"``, or ``"refuse_energizing"`` for what can let a charge begin or grow.
         flash_writes_per_day: Settings that wear a charger's flash memory are sent so often in
             24 h, per charger.

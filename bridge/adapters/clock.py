@@ -17,7 +17,7 @@ BUILT_AT = datetime(2026, 11, 1, tzinfo=UTC)
 # systemd-timesyncd writes this once it has set the clock. Where it runs, it is believed.
 TIMESYNC_RUNS = Path("/run/systemd/timesync")
 TIMESYNC_DONE = TIMESYNC_RUNS / "synchronized"
-# Goes on while the machine sleeps, and nobody sets it. Linux has it, others get the nearest.
+# Continues while the machine sleeps, and is never set. Linux has it, others get the nearest.
 STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Asking the file system on every reading would cost more than the reading.
 ASK_AGAIN_S = 5.0

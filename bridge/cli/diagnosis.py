@@ -45,7 +45,7 @@ class StoreFacts:
         quota_bytes: Its limit.
         free_bytes: What its filesystem has left.
         reports: Session reports in it.
-        owed: Of them, those that nobody has settled.
+        owed: Of them, those that are not delivered.
         mode: Permissions of the file.
     """
 
@@ -66,7 +66,7 @@ class DiagnosticData:
         warnings: What the configuration's reader advises.
         broker: What the broker offers, in one line; empty when it was not reached.
         retained: What the broker keeps below ``<base>/bridge/``, by the rest of the topic.
-        skew_s: How far our clock is ahead of the cloud's; None when nobody knows.
+        skew_s: How far this machine's clock is ahead of the cloud's; None when unknown.
         store: What the store holds; None when it could not be read.
         open_files: Files with secrets that others may read, with their mode.
         errors: By what was tried (``broker``, ``cloud``, ``store``): what went wrong.

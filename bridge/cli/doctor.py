@@ -2,7 +2,7 @@
 
 Rules:
 
-1. It looks and changes nothing: a running bridge is not disturbed, nobody logs in, no request of
+1. It is read-only: a running bridge is not disturbed, there is no login, no request of
    the account's budget is spent.
 2. What cannot be reached is a finding, not an end.
 3. Nothing secret gets into the bundle: values of secret keys are not written at all, everything

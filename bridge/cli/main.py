@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # Somebody closed our output, e.g. `| head`. Python would complain once more on exit.
+        # The reader closed our output, e.g. `| head`. Python would complain once more on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 - a border: nothing leaves as a traceback
@@ -318,7 +318,7 @@ def _simulate(arguments: Arguments) -> int:
     scenario = Scenario(**given_fields(arguments))
 
     async def until_stopped() -> int:
-        # Before the line that says we are ready: whoever reads it may stop us at once.
+        # Before the line that says we are ready: the reader of it may stop us at once.
         stop = _stop_signal()
         async with serve(scenario, now=lambda: clock.now().wall, port=arguments.port) as simulator:
             _say(f"REST {simulator.api_url}/api hub {simulator.stream_url}")

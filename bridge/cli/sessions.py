@@ -1,6 +1,6 @@
 """``charger-bridge sessions list|export|replay``: what the ledger holds, read from the store.
 
-Listing and exporting only read, also while a bridge is running. Replaying changes what is owed, so
+Listing and exporting only read, also while a bridge is running. Replaying changes the store, so
 it needs the store for itself; a running bridge is asked over MQTT instead.
 """
 
@@ -32,7 +32,7 @@ from bridge.ports import StoreReader
 from bridge.settings import Settings
 
 LIST_COLUMNS = "{:<24} {:<20} {:>10} {:>8}  {:<20} {:<8}  {}"
-# A cell that begins so is a formula to a spreadsheet, and a tag is whatever somebody wrote on it.
+# A cell that begins so is a formula to a spreadsheet, and a tag may contain any text.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -192,7 +192,7 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    # A pipe that nobody reads is an error at once; one that is read may be slow.
+    # A pipe without a reader is an error at once; one with a reader may be slow.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
     handle = os.open(path, flags, 0o600)
     os.set_blocking(handle, True)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from bridge.core.easee.rest_requests import is_serial
 
 MAX_TEXT_LENGTH = 512
-# A topic may be 65,535 bytes; what is below the base needs some 150 of them, and nobody types more.
+# A topic may be 65,535 bytes; what is below the base needs some 150 of them, enough in practice.
 MAX_BASE_TOPIC_LENGTH = 128
 MAX_SHOWN_LENGTH = 40
 

@@ -23,7 +23,7 @@ from bridge.config.rules import ADVICE, RULES, shown_path
 from bridge.errors import ConfigError
 from bridge.settings import Loaded, Secret, Settings, TlsSettings
 
-# Stands for a secret that nobody asked for.
+# Stands for a secret that is not required.
 NOT_READ: Final = "a secret that was not read"
 MAX_SECRET_BYTES = 4096
 MAX_NAME_LENGTH = 120

@@ -298,7 +298,7 @@ class CommandAnswered:
     Attributes:
         charger_id: As the request names it; anything may stand there, and in ``result.command``,
             where the request was refused.
-        result: It.
+        result: The result of the command.
         reply_to: Each of the callers.
         value: What a query found: plain values, sequences and mappings; None for everything else.
         tag: Not empty: each of the messages carries it, a colon and its number, and how many

@@ -24,7 +24,7 @@ class ServerClock:
 
         Args:
             wall: Aware, by the other clock.
-            steady_s: The same moment on ours that nobody sets, and that goes on while the machine
+            steady_s: The same moment on the steady clock, which continues while the machine
                 sleeps.
         """
         self._began_s = wall.timestamp() - steady_s
@@ -33,7 +33,7 @@ class ServerClock:
         """Return the server time; None before any was reported.
 
         Args:
-            steady_s: This moment on the clock nobody sets.
+            steady_s: This moment on the steady clock.
         """
         return (
             None if self._began_s is None else datetime.fromtimestamp(self._began_s + steady_s, UTC)
@@ -44,7 +44,7 @@ class ServerClock:
 
         Args:
             wall_s: Our wall clock, in seconds since 1970.
-            steady_s: The same moment on the clock nobody sets.
+            steady_s: The same moment on the steady clock.
         """
         return 0.0 if self._began_s is None else wall_s - steady_s - self._began_s
 

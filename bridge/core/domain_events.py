@@ -192,7 +192,7 @@ class ChargersListed:
     """The account's list was read.
 
     Attributes:
-        listed: It.
+        listed: The account's list.
         decides: Which chargers are served is not configured: the list says it.
         left: Chargers that have left the account.
         missing: Configured chargers that it does not name.
@@ -279,7 +279,7 @@ class ObservationApplied:
     """An observation that other components follow was applied to its charger.
 
     Attributes:
-        observation: It.
+        observation: The decoded observation.
         readings: What the charger shows now.
     """
 

@@ -110,7 +110,7 @@ class SettleReports:
     """These reports are done with: a consumer has them, or the broker has written them down.
 
     Attributes:
-        reports: Key and revision of each. A newer revision stays owed.
+        reports: Key and revision of each. A newer revision stays pending.
     """
 
     reports: tuple[tuple[str, int], ...]
@@ -121,7 +121,7 @@ class KeepReports:
     """Keep reports without making them pending: there is no consumer yet.
 
     Attributes:
-        reports: Key and revision of each. A newer revision stays owed.
+        reports: Key and revision of each. A newer revision stays pending.
     """
 
     reports: tuple[tuple[str, int], ...]

@@ -295,11 +295,11 @@ class StoreOpened:
     """The store is open, or well again; see :class:`~bridge.core.store_status.StoreContents`.
 
     Attributes:
-        owed: Reports that are not settled, oldest end first.
+        owed: Reports that are not delivered, oldest end first.
         problems: What was lost or is damaged.
         commands: An earlier process's, oldest first; empty when the store became well again.
         texts: What should be sessions and could not be read.
-        has_consumer: Somebody took a report since the store was made.
+        has_consumer: A consumer received a report since the store was created.
     """
 
     owed: tuple[StoredReport, ...]
@@ -369,7 +369,7 @@ class StoreMaintained:
         used_share: Of its quota, see :class:`~bridge.core.store_status.StoreUsage`.
         free_bytes: What the filesystem has left for us.
         forgotten: How many rows were removed.
-        kept: How many reports nobody ever asked for it holds.
+        kept: How many kept reports it holds.
     """
 
     used_share: float
@@ -424,7 +424,7 @@ class Started:
             asked it.
         announced: What the broker keeps of descriptions an earlier process wrote, by topic.
         left: Since when which charger is away that left the account, UTC.
-        alive_at: When an earlier process ended in order, UTC; None when nobody knows.
+        alive_at: When an earlier process ended in order, UTC; None when unknown.
         former: Chargers that an earlier process served for another account.
     """
 
@@ -439,7 +439,7 @@ class Started:
 class ProcessSuspended:
     """The process did nothing for a while: it was stopped, or the machine was.
 
-    What comes next may have waited in a socket all that time, and nobody can tell.
+    What comes next may have waited in a socket all that time.
 
     Attributes:
         seconds: At most this long.

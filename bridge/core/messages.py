@@ -15,7 +15,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
         payload: Empty with ``retained`` clears a topic.
         retained: Retained messages of one topic are conflated: only the newest unsent one goes
             out. Others are kept in order.
-        tag: Comes back in :class:`~bridge.core.events.MqttAcked`; empty when nobody waits.
+        tag: Returned in :class:`~bridge.core.events.MqttAcked`; empty when no component waits.
         owner: Name of the component that is given the acknowledgement; empty when none is.
         user_properties: MQTT 5 only.
         correlation: MQTT 5 Correlation Data, returned byte for byte.

@@ -101,7 +101,7 @@ class Neighbours:
         topics: The tree.
         alerts: Where what is wrong is said.
         client_id: Ours, at the broker.
-        instance: Ours: stable, and the same for nobody else.
+        instance: Of this bridge: stable and unique.
     """
 
     name = "neighbours"

@@ -21,7 +21,7 @@ class StoreAlerts:
     """Raise and clear the alerts about the store.
 
     Args:
-        alerts: Where.
+        alerts: The alerts to raise them in.
     """
 
     name = "store"

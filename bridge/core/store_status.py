@@ -14,13 +14,13 @@ class StoreContents:
     """What a store held when it was opened.
 
     Attributes:
-        owed: Reports that are not settled, oldest end first. Those with ``published`` set were
+        owed: Reports that are not delivered, oldest end first. Those with ``published`` set were
             taken by the broker, and wait for a consumer or for the settle window.
         commands: Every command still kept, oldest first: those without an answer go on, those
             with one are remembered.
         problems: What was lost or is damaged; the cloud is asked for what may be missing.
         texts: What should be sessions and could not be read, oldest first.
-        has_consumer: Somebody took a report since the store was made.
+        has_consumer: A consumer received a report since the store was created.
     """
 
     owed: tuple[StoredReport, ...] = ()
@@ -39,7 +39,7 @@ class StoreUsage:
             the operator should know, from 0.95 on settled reports make room for new ones, at 1.0
             nothing new is taken.
         free_bytes: What the filesystem has left for us.
-        kept: How many reports nobody ever asked for it holds.
+        kept: How many kept reports it holds.
     """
 
     used_share: float

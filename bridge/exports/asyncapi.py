@@ -74,7 +74,7 @@ def _parameter(name: str, names: Iterable[str]) -> Mapping[str, object]:
     known = list(names) if name == "name" else []
     if not known:
         return parameter(name)
-    # Not an enum: an observation that nobody has named is published as observation_<id>.
+    # Not an enum: an unknown observation is published as observation_<id>.
     return {**parameter(name), "examples": known}
 
 

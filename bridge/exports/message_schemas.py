@@ -29,7 +29,7 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-# What ``commands.max_current_a`` is unless somebody says otherwise.
+# The default of ``commands.max_current_a``.
 DEFAULT_MAX_CURRENT_A: Final = CommandSettings().max_current_a
 
 # The levels of an address that stand for something; the rest of the name is spelled out.

@@ -24,7 +24,7 @@ OLDEST_S = 95.0
 def alive_path(environ: Mapping[str, str]) -> Path | None:
     """Return the path of the heartbeat file in the run-time directory; None where there is none.
 
-    A run-time folder is in memory. Elsewhere a beat would wear out an SD card for nobody.
+    A run-time directory is in memory. Elsewhere the heartbeat would wear an SD card for no purpose.
     """
     folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return Path(folder) / ALIVE_FILE if folder else None

@@ -49,7 +49,7 @@ from bridge.core.records.command_result import CommandResult
 from bridge.errors import RateLimited
 from bridge.monitoring.status_page import StatusModel
 
-# Somebody may ask for anything; the number of labels stays ours.
+# Any name may be requested; the number of labels is bounded.
 UNKNOWN = "other"
 # Upper bounds in seconds; the contract's final answer comes within 30 s, one that waited for its
 # turn later.
@@ -137,7 +137,7 @@ class Metrics:
         cloud: The word for the cloud; empty before the first.
         health: The newest summary; None before the first.
         why: What is wrong with what this bridge cannot do without, by kind of alert, in words.
-        model: What the status page shows; None where nobody looks.
+        model: The model of the status page; None if disabled.
     """
 
     def __init__(self, model: StatusModel | None = None) -> None:

@@ -4,7 +4,7 @@ Rules:
 
 1. Access and refresh tokens come in pairs. A refresh gives a new pair and uses the old refresh
    token up.
-2. A refresh token that was used before ends the whole login: somebody else may have it.
+2. A refresh token that was used before ends the whole login: it may have been stolen.
 3. A refresh needs both tokens of the pair.
 """
 

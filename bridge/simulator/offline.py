@@ -2,7 +2,7 @@
 
 Sessions that ran meanwhile are reported one after the other as observation 129, stamped with the
 moment of the upload, with AuthReason 3 (a tag on its list) and 4 (any tag) in turn. Only the last
-of them stays as the value of 129: whoever was not listening has to ask over REST.
+of them stays as the value of 129: clients that were not listening have to use REST.
 """
 
 from datetime import datetime, timedelta

@@ -98,7 +98,7 @@ def answer(route: Route, world: World, call: Call) -> Answer:
 
 
 def _moment(text: str) -> datetime:
-    # A plus sign that nobody encoded arrives as a blank.
+    # A plus sign that was not encoded arrives as a blank.
     at = datetime.fromisoformat(text.replace(" ", "+"))
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 

@@ -37,7 +37,7 @@ class Scenario:
         equalizers: How many meters of the house, ``QP000001`` and up.
         seed: Everything that varies is drawn from it.
         speed: 60 makes a minute of charging pass in a second.
-        username: The one user name that logs in; None lets anybody in.
+        username: The one user name that logs in; None allows any.
         password: Its password; None accepts any.
         traffic: Cars come and go by themselves. Tests that plug in themselves switch it off.
         authorization_required: True or False for every charger. None mixes: the first, fourth, …

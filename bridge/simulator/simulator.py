@@ -62,7 +62,7 @@ class Simulator:
         api_url: Base of the REST interface, without a path.
         now: The wall clock.
         limits: Who is told to wait.
-        blocked: Everybody is sent away.
+        blocked: Every client is refused.
     """
 
     def __init__(self, scenario: Scenario, now: Now) -> None:

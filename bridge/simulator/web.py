@@ -6,7 +6,7 @@ try:
     import aiohttp
     import aiohttp.web
 except ImportError as exc:
-    # By file and not by name: a package index gives a name to whoever takes it.
+    # By file and not by name: names in a package index are not reserved.
     raise BridgeError(
         "the simulated cloud needs aiohttp: "
         "pip install --no-deps --require-hashes -r requirements/demo.txt"

@@ -21,7 +21,7 @@ async def clock_skew_s(
         Seconds we are ahead, to about a second; None when the answer has no readable date.
 
     Raises:
-        CloudUnavailable: Nobody answers.
+        CloudUnavailable: No answer.
     """
     headers = {"User-Agent": USER_AGENT}
     timeout = httpx.Timeout(CONNECT_TIMEOUT_S)

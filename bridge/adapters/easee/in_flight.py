@@ -10,11 +10,11 @@ Rules:
    with no time). The other side learns of it by a reset; there is no farewell.
 2. While a request is not acknowledged its connection is given a short life (``TCP_USER_TIMEOUT``)
    that is lengthened while there is time. The kernel waits no longer between two tries than such
-   a life: so a hole that ends in time is survived. And it gives up soon when nobody lengthens it:
+   a life: so an outage that ends in time is survived. And it gives up soon when it is not extended:
    so a process that stands still sends nothing late.
 3. The kernel counts that life from its first try again, which it makes one or two of its
    timeouts after the first; the last one is shorter by that much.
-4. Where a system has neither (not Linux), the deadline of whoever sends ends the connection, and
+4. Where a system has neither (not Linux), the deadline of the sender ends the connection, and
    the first rule keeps a dead process from sending.
 """
 

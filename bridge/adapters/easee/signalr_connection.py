@@ -74,7 +74,7 @@ class Subscribed:
     """The hub answered a subscription.
 
     Attributes:
-        charger_id: Whose.
+        charger_id: The charger.
         error: None when it was taken.
     """
 
@@ -96,7 +96,7 @@ HubReport = Delivering | ObservationsReceived | ChargerResponse | StreamAnomaly 
 NEVER_S = float("inf")
 # How long a hub that wants no reconnect is left alone at least.
 NO_RECONNECT_WAIT_S = 60.0
-# Meanwhile whoever is behind catches up, or has something else to do.
+# Meanwhile the receiver catches up, or does something else.
 BUSY_RECHECK_S = 0.001
 
 

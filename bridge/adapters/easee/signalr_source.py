@@ -138,7 +138,7 @@ class HubStream:
         """Attempt in a task of its own: what ends there must not end us.
 
         With Python 3.11.2, which Debian 12 has, closing a socket whose peer reads no more leaves a
-        cancellation behind that nobody asked for. Unnoticed it would end the stream for good.
+        cancellation behind without a cause. Unnoticed it would end the stream for good.
         """
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
         try:

@@ -5,7 +5,7 @@ Rules:
 1. The file is ours alone: mode 0600, a regular file of our own user. Anything else is not read.
 2. It is replaced, never changed: written beside its place, synced, moved, and the folder synced.
 3. It belongs to one account at one cloud. A token of another one is never read, let alone sent.
-4. A refresh token is taken out of the file before it is used: after a crash in between nobody can
+4. A refresh token is removed from the file before it is used: after a crash no process can
    use it a second time, which the vendor would take for theft.
 
 The file also remembers until when the vendor's block of this address means silence. Deleting it

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. One refresh or login at a time, whoever asks. It runs in a task of its own, so a caller that
+1. One refresh or login at a time, whichever caller asks. It runs in a task of its own, so a caller
    gives up does not tear a refresh in two after the cloud has rotated the tokens.
 2. A refresh token is sent once: the vendor rotates them and takes reuse for theft. A new pair is
    on the disk before it is used.
@@ -185,7 +185,7 @@ class TokenManager:
         if session is None or session.refused or now_s >= session.expires_at_s:
             return await self._renewed()
         if now_s >= session.refresh_at_s and self._renewal is None and not self._held_for_s():
-            # The old one is still good for a fifth of its life: nobody needs to wait.
+            # The old one is still valid for a fifth of its life: no caller needs to wait.
             self._start_renewal()
         return session.access
 
@@ -238,13 +238,13 @@ class TokenManager:
     def _renewal_ended(self, task: asyncio.Task[None]) -> None:
         self._renewal = None
         if not task.cancelled():
-            # Marks the error as seen when nobody waited: it is remembered in the hold.
+            # Marks the error as seen when no caller waited: it is remembered in the hold.
             task.exception()
 
     async def _renew(self) -> None:
         """Obtain a session, or enter a back-off and raise what later callers will get.
 
-        An unknown outcome is told as an outage: the request of whoever wanted a token was not
+        An unknown outcome counts as an outage: the request of the caller that needs a token was not
         sent.
         """
         try:

@@ -34,7 +34,7 @@ READ_BYTES: Final = 32_768
 MAX_HELD_BYTES: Final = 65_536
 HEAD_END: Final = b"\r\n\r\n"
 # At debug level the library logs every header it sends, the bearer token among them. A logger
-# outside the tree cannot be turned on by whoever configures the others.
+# outside the tree cannot be enabled by the configuration of the others.
 _MUTE = logging.Logger("websockets", level=logging.CRITICAL + 1)  # noqa: LOG001 - see above
 
 
@@ -73,7 +73,7 @@ class HubSocket(asyncio.BufferedProtocol):
         self._is_closing = False
         self._is_behind = False
 
-    # -- for whoever uses it ------------------------------------------------------------------
+    # -- public interface ---------------------------------------------------------------------
 
     async def opened(self) -> None:
         """Wait for the response to the upgrade.
@@ -119,7 +119,7 @@ class HubSocket(asyncio.BufferedProtocol):
         if self._library.state is State.OPEN:
             self._library.send_close(CloseCode.NORMAL_CLOSURE)
             self._write()
-        # Nobody reads what still comes, but its end must not wait behind it.
+        # What still arrives is not read, but its end must not wait behind it.
         self._is_closing = True
         self._is_behind = False
         self._held_bytes = 0

@@ -123,7 +123,7 @@ class FrameSplitter:
 def _end(data: bytes, at: int) -> int | None:
     """Return where the frame that begins there ends; None when its header is not complete.
 
-    One that is masked or of an unknown kind breaks the protocol: nobody will look for its end.
+    One that is masked or of an unknown kind breaks the protocol: its end is not searched for.
     """
     if len(data) < at + 2:
         return None

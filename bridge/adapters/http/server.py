@@ -90,7 +90,7 @@ class EventStream:
     Attributes:
         parts: What is sent, piece by piece. Something must come every few seconds: a client that
             is gone is noticed when it takes nothing.
-        content_type: Of it.
+        content_type: Media type of the parts.
     """
 
     parts: AsyncGenerator[bytes, None]

@@ -45,7 +45,7 @@ log = structlog.get_logger()
 # Half of it at least, so a restarted broker is found again within a second.
 FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 60.0
-# While nobody is there an attempt costs next to nothing, and this bounds how long a broker is up
+# While the broker is away an attempt costs next to nothing, and this bounds how long it is up
 # before we are back, however long it was away (fault F11 asks for 5 s).
 MAX_WAIT_BY_CAUSE_S: Final = {Cause.UNREACHED: 5.0, Cause.SILENT: 5.0}
 # A connection that ended sooner counts as failed: a broker that accepts and kicks (two clients
@@ -64,7 +64,7 @@ DISCONNECT_S = 1.0
 # The longest pause, and an attempt with each of its deadlines, twice over.
 HEARTBEAT_TIMEOUT_S = 180.0
 # Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
-# published at QoS 0 in that moment, of which nobody promised anything beyond this.
+# published at QoS 0 in that moment, for which nothing more is guaranteed.
 EARLY_MESSAGES = 256
 
 
@@ -244,7 +244,7 @@ class MqttClient:
             connection.drop("stopped")
             self._attempt = self._up = None
             self._learn_qos(connection)
-            # At QoS 0 nobody knows what the broker has taken.
+            # At QoS 0 it is unknown what the broker has received.
             is_blind = connection.options.publish_qos == 0
             self._was_busy = bool(self._in_flight) or connection.is_asking or is_blind
             if connection.granted:

@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 # TCP, TLS and name resolution together; paho alone would wait 5 s for each address of the host.
 DIAL_DEADLINE_S = 15.0
-# Commands are a few hundred bytes; what is larger is nobody's command.
+# Commands are a few hundred bytes; anything larger is not a command.
 MAX_PAYLOAD_BYTES = 65_536
 # How many topics whose messages were cut are named in the log. The names are the sender's
 # choice: without a bound he would fill the log and the memory.
@@ -109,7 +109,7 @@ class Connection:
         self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self.asking: tuple[str, ...] = ()
         self._granted_qos: set[int] = set()
-        # Packet identifiers of subscriptions whose answer nobody waits for.
+        # Packet identifiers of subscriptions whose answer is not awaited.
         self._asked_again: set[int | None] = set()
         self._socket_error = ""
         self._adopted = False
@@ -178,7 +178,7 @@ class Connection:
         """Run paho's connect in a thread that is not joined at shutdown.
 
         Not ``asyncio.to_thread``: the loop waits for its threads when it closes, and a resolver
-        that hangs would hold up the end of the program. Whoever is late closes its own socket.
+        that hangs would hold up the end of the program. A late one closes its own socket.
         """
         outcome: asyncio.Future[MQTTErrorCode | Exception] = self._loop.create_future()
 
@@ -415,7 +415,7 @@ class Connection:
             self._note_cut(topic, len(message.payload))
             message.payload = bytes(message.payload[:MAX_PAYLOAD_BYTES])
         if not topic or getattr(message.properties, "unreadable", False):
-            # Nobody could make anything of it, and unacknowledged it would come again for ever.
+            # It cannot be processed, and unacknowledged it would be redelivered for ever.
             self.acknowledge(ack_token)
             log.warning("mqtt.message_dropped", payload_bytes=len(message.payload))
             return

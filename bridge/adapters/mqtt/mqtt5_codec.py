@@ -5,7 +5,7 @@ Rules:
 1. Reading is total: what is not what it should be raises :class:`Malformed` and nothing else. The
    library that would do this better panics on text that is not UTF-8, past every ``except
    Exception``; so the tests use it as the judge, and the program does without.
-2. Nothing is kept that nobody asks for: reason strings and properties of others are skipped.
+2. Only what is used is kept: reason strings and properties of others are skipped.
 """
 
 import struct
@@ -35,7 +35,7 @@ _HAS_USERNAME: Final = 0x80
 _TWO_BYTES: Final = struct.Struct("!H").pack
 _ID_BYTES: Final = 2
 # A PUBACK without properties: type and length, packet identifier, and in the second form a reason
-# code, by which brokers tell that nobody has subscribed.
+# code, by which brokers report that there is no subscriber.
 _PLAIN_PUBACK: Final = struct.Struct("!HH")
 _CODED_PUBACK: Final = struct.Struct("!HHB")
 _PLAIN_HEAD: Final = PUBACK << 8 | _ID_BYTES

@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from bridge.adapters.mqtt import mqtt5_codec
 from bridge.adapters.mqtt.mqtt5_codec import Malformed
 
-# The properties somebody asks for, here or in paho, besides the Response Topic; paho's names.
+# The properties that are used, here or in paho, besides the Response Topic; paho's names.
 NAMES: Final = {
     0x02: "MessageExpiryInterval",
     0x09: "CorrelationData",

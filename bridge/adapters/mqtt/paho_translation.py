@@ -83,7 +83,7 @@ class Subscriptions:
     Attributes:
         filters: Where others speak to us.
         echoes: Our own topics: what the broker keeps of them is wanted at every connection.
-        loopback: Topics on which we want to hear ourselves, as long as somebody is there to hear.
+        loopback: Topics on which the bridge subscribes to its own messages.
     """
 
     filters: tuple[str, ...] = ()

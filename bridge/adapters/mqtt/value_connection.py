@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 DIAL_DEADLINE_S: Final = 15.0
 FIRST_WAIT_S: Final = 1.0
-# Nobody waits for it: everything works without.
+# It is not awaited: everything works without.
 MAX_WAIT_S: Final = 600.0
 STABLE_AFTER_S: Final = 30.0
 STEP_S: Final = 1.0

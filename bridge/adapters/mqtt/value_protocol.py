@@ -48,7 +48,7 @@ class ValueProtocol(asyncio.Protocol):
             reason code. Must not raise.
         lost: Resolves to the reason, a sentence, when the connection is over.
         granted: Resolves to the CONNACK.
-        heard: Something came from the broker. Whoever looks after the keepalive takes it back.
+        heard: Something came from the broker. The keepalive resets it.
         spoke: Something went to the broker; likewise.
         code: The reason code with which the broker ended it, or None.
     """

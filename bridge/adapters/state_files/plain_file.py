@@ -29,7 +29,7 @@ def kind(path: str | Path, *, follow: bool = True) -> str | None:
     """Return what is in the place of a file; None for a file and for nothing at all.
 
     Args:
-        path: Where.
+        path: Path of the file.
         follow: Look behind a link; else a link is not a file.
     """
     try:
@@ -55,7 +55,7 @@ def open_plain(path: str | Path, flags: int = os.O_RDONLY, mode: int = 0o600) ->
     """Open a file and nothing else, never waiting; return its descriptor.
 
     Args:
-        path: Where.
+        path: Path of the file.
         flags: Those of ``os.open``; with ``O_NOFOLLOW`` a link is an error too.
         mode: Of a file that is made.
 
@@ -77,7 +77,7 @@ def read_plain(path: str | Path, largest: int) -> bytes:
     """Read a file from its beginning.
 
     Args:
-        path: Where.
+        path: Path of the file.
         largest: Bytes that are read of it.
 
     Raises:

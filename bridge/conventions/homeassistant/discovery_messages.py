@@ -3,7 +3,7 @@
 Rules:
 
 1. Both forms give the same device and the same unique ids, so that one can follow the other.
-2. Nothing personal: the serial is the only thing in them that belongs to anybody.
+2. Nothing personal: the serial is the only identifying value in them.
 3. An entity is available while the bridge runs, the cloud delivers and the charger is heard from;
    staleness is told by these, not by an expiry, which a retained value would undo.
 """

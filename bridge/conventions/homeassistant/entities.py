@@ -297,7 +297,7 @@ def _range(low: int, high: int, unit: str | None) -> dict[str, object]:
 def _within(low: int, high: int) -> str:
     """Return a template that shows a number outside the allowed range as unknown.
 
-    The charger may hold more than the configuration lets anybody ask for. Home Assistant refuses
+    The charger's limit may exceed what the configuration allows to set. Home Assistant refuses
     to show that, and a smaller number in its place would not be true.
     """
     inside = f"{low} <= value | float(-1) <= {high}"

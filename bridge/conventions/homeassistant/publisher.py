@@ -55,7 +55,7 @@ from bridge.settings import CommandSettings, Settings
 
 # Long enough for the first observations to arrive, so that one message says everything.
 SETTLE_S = 3.0
-# Home Assistant asks everybody at once when it comes up.
+# Home Assistant sends its birth message to all clients at once when it starts.
 BIRTH_FIRST_S = 1.0
 BIRTH_SPREAD_S = 4.0
 # It unloads 200 entities in about a second on a fast machine.
@@ -177,9 +177,9 @@ class DiscoveryPublisher:
         """Handle the account's list.
 
         Args:
-            found: It.
+            found: The chargers of the list.
             now: When it came.
-            decides: Nobody configured which chargers are served: it says which there are.
+            decides: No chargers are configured: the list determines which there are.
         """
         self._products = dict(found.products)
         for charger_id, device_info in self._device_infos.items():

@@ -34,7 +34,7 @@ class ChargerEvents:
         """Handle an observation that became the newest of its id.
 
         Args:
-            observation: It.
+            observation: The newest observation of its id.
             now: When it arrived.
             ours: True when a command of ours caused it.
         """

@@ -165,7 +165,7 @@ class CurrentSession:
         told_at = self._told_at(start)
         if same_number and has_number:
             return (report.received_at if start.is_ahead else report.rank) >= told_at
-        # Nobody else can have charged meanwhile.
+        # No other car can have charged meanwhile.
         return ENDED not in report.doubtful and not start.is_ahead and report.ended_at > told_at
 
     def _changed(self, op_mode: object, measured_at: datetime) -> Iterator[SessionChanged]:

@@ -4,7 +4,7 @@ Rules:
 
 1. Who left is offline and not served. All that is retained of it is emptied a day later: who comes
    back within the day finds its values where they were.
-2. It is emptied at once when somebody says so on ``bridge/forget``, or took it out of
+2. It is cleared at once when its serial is published on ``bridge/forget``, or removed from
    ``easee.chargers``.
 3. One charger after the other, and the next when the broker has acknowledged everything. Who left
    is remembered over a restart until then.
@@ -50,7 +50,7 @@ NAME: Final = "departures"
 KEPT_FOR: Final = timedelta(hours=24)
 # The wall clock may be set meanwhile.
 CHECK_EVERY_S: Final = 3600.0
-# Ids that nobody has described were seen below this one only.
+# Unknown ids were seen below this one only.
 UNNAMED_BELOW: Final = 256
 _NUMBERS: Final = sorted(REGISTRY.keys() | set(range(UNNAMED_BELOW)))
 TAG: Final = "cleared:"

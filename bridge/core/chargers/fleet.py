@@ -6,7 +6,7 @@ Rules:
    chargers that were unsubscribed (pyeasee notes that unsubscribing does not work).
 2. An undecodable value changes nothing. It is counted, logged once per observation id, and stays
    in an alert until a good value of that id arrives.
-3. A finished session is somebody's bill: what its observation lacks, a stamp or a type, costs no
+3. A finished session is needed for billing: what its observation lacks, a stamp or a type, costs no
    report, and what cannot be read at all is kept as a text and named there.
 """
 
@@ -40,7 +40,7 @@ from bridge.settings import PublishSettings
 
 # What is known of the time may differ by so much and be the same; a Date has whole seconds.
 SAME_TIME_S = 5.0
-# Nearly all observations are none of these, and nobody else need look at them.
+# Nearly all observations are none of these, and no other component needs them.
 AVAILABILITY_IDS = frozenset({roles.CLOUD_LINK, roles.OP_MODE})
 EVENT_SOURCE_IDS = frozenset({roles.OP_MODE, roles.NO_CURRENT_REASON}) | SHOWN | EVENT_IDS
 SESSION_IDS = frozenset({roles.SESSION_START, roles.SESSION_REPORT})
@@ -81,7 +81,7 @@ class ChargerRegistry:
         self._status = status
         self._chargers: dict[str, Charger] = {}
         self._link_ok = False
-        # What time it was when our monotonic clock was at 0; None while nobody knows.
+        # What time it was when our monotonic clock was at 0; None while it is unknown.
         self._began_s: float | None = None
         self._online: set[str] = set()
         self._touched: set[str] = set()
@@ -128,7 +128,7 @@ class ChargerRegistry:
         """Decode one observation.
 
         Args:
-            raw: It.
+            raw: The observation as received.
             source: ``"stream"`` or ``"poll"``.
             now: When it arrived.
             effects: What follows from success or failure is added to them.
@@ -166,7 +166,7 @@ class ChargerRegistry:
         """Apply one decoded observation of a charger that is served.
 
         Args:
-            observation: It.
+            observation: The decoded observation.
             source: ``"stream"`` or ``"poll"``.
             now: When it arrived.
             effects: What follows from it is added to them.

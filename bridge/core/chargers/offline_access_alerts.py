@@ -1,9 +1,9 @@
 """Alerts on who can charge while a charger is offline.
 
 Where access is restricted, by the cloud (42) or by the charger's own list (15), what holds while
-the cloud is out of reach is a second decision, spread over three settings (16, 17 and 45). Two of
-its outcomes surprise people: everybody may charge, or nobody. Both are told as alerts. A charger
-that is open to everybody anyhow needs no warning.
+the cloud is out of reach is a second decision, spread over three settings (16, 17 and 45). Two
+combinations are unexpected: every car can charge, or none. Both raise alerts. A charger
+that is open to every car anyhow needs no warning.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

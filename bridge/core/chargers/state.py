@@ -41,7 +41,7 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.value_format import format_scalar, pseudonymize
 from bridge.settings import PublishSettings
 
-# More than two clocks differ by, less than anybody would call recent.
+# More than two clocks differ by, less than what counts as recent.
 FUTURE = timedelta(minutes=5)
 # An idle charger reports about every 15 minutes; a limit below 20 was tried and taken back (evcc
 # pull request 28362).
@@ -218,7 +218,7 @@ class ChargerState:
 
         Args:
             spec: Of the observation.
-            held: It.
+            held: The value shown now.
             is_new: The value differs from the one before.
             stamp: ``held.measured_at`` spelled, if it is known.
         """

@@ -25,7 +25,7 @@ Rules:
 10. A message that the broker delivers again (DUP) with the packet identifier, topic, payload and
     wish for an answer of one we have is that one. Without a session at the broker nothing is
     delivered again, and packet identifiers start anew: then all of them are forgotten.
-11. A message delivered again that nobody here has seen was an earlier process's. That is kept, for
+11. A redelivered message unknown to this process was an earlier process's. That is kept, for
     the store may be opened later and bring what that process made of it.
 """
 
@@ -540,7 +540,7 @@ class ActiveCommands:
         """Acknowledge the messages of a command.
 
         Args:
-            command: It.
+            command: The command.
             effects: Where the acknowledgements go.
             version: What is on disk; None: nothing will be, they are acknowledged all the same.
         """
@@ -573,7 +573,7 @@ class ActiveCommands:
         """Record that the broker acknowledged or finally refused a result.
 
         Returns:
-            The command, once everybody who waited has its answer; None until then, and for a
+            The command, once every caller has its result; None until then, and for a
             message that is none of ours.
         """
         tag = message.tag.rpartition(":")[0]

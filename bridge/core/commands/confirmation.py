@@ -169,7 +169,7 @@ class CommandConfirmation:
         """Start the time in which the charger has to respond, and plan when the cloud is asked.
 
         Args:
-            command: It.
+            command: The command to check.
             now: The time.
             since_s: Monotonic time from which on its 30 s count.
             is_restored: It is of an earlier process.
@@ -218,7 +218,7 @@ class CommandConfirmation:
         """Handle the cloud's record of a command.
 
         Args:
-            command: It.
+            command: The command to check.
             asked: The ticks that were asked for.
             body: Of the answer.
             effects: Where what follows goes.

@@ -187,7 +187,7 @@ class CommandRecord:
         sent_trusted: The wall clock could be believed then.
         http_status: Of the newest answer from the cloud.
         caveat: A sentence every answer carries, or None.
-        is_told: Everybody who waited has the final answer.
+        is_told: Every caller has the final result.
     """
 
     value: Any = None

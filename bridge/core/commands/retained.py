@@ -47,7 +47,7 @@ CHECK_EVERY_S: Final = 2.0
 ECHO_TIMEOUT_S: Final = 10.0
 # What a look brings arrives within this time.
 CHECK_TIMEOUT_S: Final = 5.0
-# Without another one for a day whoever published it seems to have stopped.
+# Without another one for a day the publisher seems to have stopped.
 QUIET_S: Final = 86_400.0
 MAX_NAMED: Final = 5
 MAX_REMEMBERED: Final = 1_000

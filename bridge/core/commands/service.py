@@ -242,7 +242,7 @@ class CommandService:
         Args:
             now: The time.
             session_present: It has kept what came meanwhile.
-            waited_s: For so long at most; infinite where nobody knows.
+            waited_s: Upper limit of the wait; infinite when unknown.
         """
         self._fresh_from_s = now.mono_s + RESUMED_S if session_present else -math.inf
         self._resumed_s, self._waited_s = now.mono_s, waited_s

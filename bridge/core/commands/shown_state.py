@@ -30,7 +30,7 @@ class WatchedValue:
     """The newest value of an observation.
 
     Attributes:
-        value: It.
+        value: The value of the observation.
         measured_at: By the charger's clock.
         arrived_s: Monotonic time at which it reached us.
     """

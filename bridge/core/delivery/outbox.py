@@ -53,11 +53,11 @@ BLAMELESS = frozenset(
 ENDS_TO_SET_ASIDE = 2
 # So many set aside below one first level where nothing was taken: an access list is behind it.
 ROOT_IS_SHUT = 2
-# Whoever takes no larger ones than this is no broker: a small message ended it for other reasons.
+# A broker with a smaller limit does not exist: a small message ended it for other reasons.
 ALWAYS_ACCEPTED_BYTES = 4_096
 # While others wait too, a suspect gets its turn after so many of them.
 OTHERS_IN_A_ROW = 5
-# A quarter of an hour, four times that, and so on: whoever is set aside for nothing is soon back.
+# A quarter of an hour, four times that, and so on: what is set aside without a cause is soon back.
 FIRST_TERM_S = 900.0
 MAX_TERM_S = 86_400.0
 # A day without a broker at one event every 17 s; about 2 MB.
@@ -91,7 +91,7 @@ class Outbox:
     Attributes:
         window: How many may be unacknowledged.
         dropped: Events that were dropped because too many waited, since the start.
-        given_up: What is set aside, for whoever tells its owner; to be emptied.
+        given_up: What is set aside, for the owner to be notified; to be emptied.
     """
 
     def __init__(self, window: int = WINDOW) -> None:
@@ -140,7 +140,7 @@ class Outbox:
     def put(self, message: Publish) -> None:
         """Queue one message.
 
-        A tagged message that waits already is not queued twice: its owner repeats what is owed
+        A tagged message that waits already is not queued twice: its owner repeats pending reports
         after a reconnect, and does not know what is still here.
         """
         topic = message.topic
@@ -219,7 +219,7 @@ class Outbox:
         """Handle a successful acknowledgement; one that is not in flight is ignored.
 
         Args:
-            message: It.
+            message: The message.
             reason_code: The broker's. A retained message that is refused is kept.
         """
         topic = message.topic

@@ -488,7 +488,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
 
 CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in _ROWS}
 
-# Whoever watches for confirmations need not look at any other observation.
+# Components that watch for confirmations need no other observation.
 REFLECTING_IDS: Final = frozenset(number for spec in _ROWS for number in spec.moves)
 
 

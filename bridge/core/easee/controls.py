@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A control shows what the charger reports, never what was asked for; a setting nobody can read
+1. A control shows what the charger reports, never what was requested; a setting that cannot be read
    back has none.
 2. A payload carries no id: the same id twice within a day is answered from the journal and not
    carried out.
 3. What wears the charger's flash memory or cannot be taken back is configuration, and disabled
-   until somebody enables it.
+   until it is enabled.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 Rules:
 
 1. The type in the message wins over the registry, except for texts that only look like numbers.
-   An id nobody has named, in a message without a type, keeps the JSON type it has.
+   An unknown id, in a message without a type, keeps the JSON type it has.
 2. What does not fit its type is an error, never a guess: "unknown" is not false and not zero.
 3. Only ASCII digits are digits; no separators, no NaN, no infinity, no comma.
 4. An error about personal data carries none of it.

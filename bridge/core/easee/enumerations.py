@@ -3,7 +3,7 @@
 Rules:
 
 1. A code that is not in its table is unknown, never an error: the vendor adds codes before it
-   documents them. Whoever prints an unknown code prints ``null``.
+   documents them. An unknown code is shown as ``null``.
 2. Labels are part of the public interface: they change only with a changelog entry.
 """
 
@@ -72,7 +72,7 @@ class LedMode:
 
     Attributes:
         meaning: snake_case, e.g. ``"awaiting_authorization"``.
-        color: ``white``, ``blue``, ``red``, ``green`` or ``off``; None where nobody has told.
+        color: ``white``, ``blue``, ``red``, ``green`` or ``off``; None where it is not documented.
         pattern: ``steady``, ``flashing``, ``fast_flashing``, ``pulsing`` or ``off``; None likewise.
     """
 

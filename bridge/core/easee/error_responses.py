@@ -17,7 +17,7 @@ INVALID_USER_PASSWORD = 100
 
 MAX_REASON_LENGTH = 64
 MAX_FIELDS = 8
-# The longest wait anybody saw named is the 24 h of an address block (ioBroker.easee#73).
+# The longest wait seen so far is the 24 h of an address block (ioBroker.easee#73).
 MAX_RETRY_AFTER_S = 86_400.0
 
 # What a status means where the body does not say it better.
@@ -176,7 +176,7 @@ def block_notice(status: int, body: bytes) -> str | None:
 
 # -- what a login says ---------------------------------------------------------------------------
 
-# Whoever is refused may be named in the refusal: an address, a telephone number.
+# A refusal may contain personal data: an address, a telephone number.
 _SOMEBODY = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+|\+?[0-9](?:[ -]?[0-9]){6,}")
 
 
@@ -188,7 +188,7 @@ def impersonal(text: str) -> str:
 # -- Retry-After ----------------------------------------------------------------------------------
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# The one form of a date that RFC 9110 lets anybody send. Read by hand: strptime asks the locale.
+# The one form of a date that RFC 9110 permits to send. Parsed by hand: strptime uses the locale.
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII
 )

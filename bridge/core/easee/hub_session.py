@@ -144,7 +144,7 @@ def retry_in_s(failures: int, jitter: float, retry_after_s: float | None = None)
     """
     wait_s = reconnect_delay_s(failures, jitter, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
     if failures > QUICK_RETRIES:
-        # The floor is spread too: after an outage of the vendor's everybody comes back at once.
+        # The floor is spread too: after an outage of the vendor all clients come back at once.
         wait_s = max(wait_s, SLOW_FLOOR_S * (1.0 + jitter / 2))
     return max(wait_s, retry_after_s or 0.0)
 

@@ -37,7 +37,7 @@ def observation(record: Mapping[str, object], charger_id: object) -> RawObservat
         charger_id: Whose it is; on the stream the record says it itself.
 
     Raises:
-        DecodeError: Nobody could say which observation of which charger it is.
+        DecodeError: It cannot be determined which observation of which charger it is.
     """
     observation_id = whole(record.get("id"))
     if observation_id is None or not 0 <= observation_id <= MAX_ID:

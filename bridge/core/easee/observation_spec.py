@@ -35,7 +35,7 @@ class Visibility(enum.Enum):
 
     MAIN = enum.auto()
     DIAGNOSTIC = enum.auto()
-    # A diagnostic that is disabled until somebody enables it.
+    # A diagnostic that is disabled by default.
     RARE = enum.auto()
     HIDDEN = enum.auto()
 

@@ -15,7 +15,7 @@ _AFTER_TAG = re.compile(r"auth|token|rfid|card|user", re.IGNORECASE)
 _KEPT = "authreason"
 # What a firmware to come may call it.
 _NAMES = ("auth", "token", "rfid", "idtag", "card")
-# A shorter text is everywhere and names nobody.
+# A shorter text is too common to identify a person.
 _MIN_LENGTH = 4
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

@@ -20,7 +20,7 @@ from bridge.errors import CommandRefused
 # product line works, and narrow enough that nothing in it means anything to a URL or a topic.
 SERIAL = re.compile(r"[A-Z0-9]{6,16}", re.ASCII)
 
-# A read that nobody waits for in person.
+# A background read.
 READ_TIMEOUT_S = 30.0
 
 

@@ -87,7 +87,7 @@ class ObservationList:
 
     Attributes:
         observations: As they came; each is still to be judged.
-        dropped: Entries of which nobody could say which observation they are.
+        dropped: Entries whose observation cannot be determined.
     """
 
     observations: tuple[RawObservation, ...]
@@ -176,7 +176,7 @@ def charger_list(body: bytes) -> ChargerList:
     """Read ``GET /api/chargers``: a list of objects with an ``id``, its keys in any case.
 
     A serial goes into topics and paths as Easee spells it, so one that is spelled otherwise is not
-    put right here: nobody could say whether the vendor takes it.
+    put right here: it is unknown whether the vendor accepts it.
 
     Raises:
         DecodeError: It is no list; the reason says what it is.

@@ -35,7 +35,7 @@ MAX_TEXT_LENGTH = 120
 # No update fits into a record this short, only what a hub may send very often: pings and rubbish.
 SHORT_RECORD_BYTES = 32
 MAX_CACHED_RECORDS = 64
-# A record may hold very many observations; whoever takes them has other things to do in between.
+# A record may hold very many observations; the caller does other work in between.
 MAX_BATCH = 256
 
 
@@ -194,7 +194,7 @@ def _read(record: bytes, *, shaken: bool) -> tuple[tuple[HubMessage, ...], bool]
     """Read any record.
 
     Args:
-        record: It.
+        record: The record.
         shaken: The hub has answered our handshake.
 
     Returns:
@@ -291,7 +291,7 @@ def _close(message: Mapping[str, object]) -> tuple[HubMessage, ...]:
     return (Close(_text(message.get("error")), allow_reconnect),)
 
 
-# ChargerUpdate is a legacy target nobody decodes; like all others it is counted and skipped.
+# ChargerUpdate is a legacy target that is not decoded; like all others it is counted and skipped.
 _TARGETS: Mapping[str, Callable[[Mapping[str, object]], HubMessage]] = {
     "productupdate": _product_update,
     "commandresponse": _command_response,

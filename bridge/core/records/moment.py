@@ -13,7 +13,7 @@ class Timestamp:
         mono_s: Monotonic seconds; every duration is measured on it.
         trusted: False while the wall clock cannot be believed (no RTC, before NTP).
         told: Where it cannot: what time it is by the cloud's ``Date``, aware UTC, seconds old; None
-            when nobody said.
+            when unknown.
     """
 
     wall: datetime

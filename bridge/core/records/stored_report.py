@@ -15,7 +15,7 @@ class StoredReport:
         revision: 1, and one more for every change of content.
         report: The content.
         published: The broker acknowledged this revision.
-        settled: A consumer acknowledged the key, or the settle window passed; not owed any more.
+        settled: A consumer acknowledged the key, or the settle window passed; no longer pending.
         published_at: When the broker acknowledged it (wall clock, UTC), or None.
     """
 

@@ -53,7 +53,7 @@ SETTLING_S = 5.0
 # A burst of offline sessions comes in any order; what is missing may be on its way.
 GAP_WAIT_S = 60.0
 MAX_PER_HOUR = 6
-# With those that are kept for sessions nobody can read; the vendor takes ten.
+# With those kept for unreadable sessions; the vendor accepts ten.
 MAX_URGENT_PER_HOUR = 8
 HOUR_S = 3600.0
 MIN_INTERVAL_S = 30.0

@@ -19,8 +19,8 @@ Rules:
    :data:`SET_ASIDE_S`. So it never holds up the rest, is never forgotten, and refusals alone never
    keep the wire busy.
 6. "No matching subscribers" (16) is no delivery where a subscriber is required: that charger's
-   reports wait, and its oldest one tries less and less often, until somebody is there. Before
-   anybody ever took one they are not owed but kept: the first consumer asks for a replay. Whoever
+   reports wait, the oldest is tried less and less often, until there is a subscriber. Before
+   the first consumer they are not pending but kept: it requests a replay. A consumer that
    asks is there: a replay lets everything try at once.
 7. A drain is paced: a broker's queue for a slow or absent consumer is short, and what does not fit
    is dropped while its publisher is told that all is well. After :data:`BURST` reports they go out
@@ -57,7 +57,7 @@ NAME = "sessions"
 SETTLE_S = 45 * 60.0
 # So many connections in a row that did not hold for that long: time will settle nothing here.
 MAX_REDELIVERIES = 20
-# Somebody who restarts is back within seconds; somebody who is not installed never comes.
+# A restarting consumer is back within seconds; one that is not installed never comes.
 FIRST_PROBE_S = 5.0
 MAX_PROBE_S = 300.0
 # One commit for many, and a statement SQLite takes.
@@ -74,7 +74,7 @@ class _Unpublished:
     """A report that the broker has not taken on this connection.
 
     Attributes:
-        handed: This revision went out at least once, so somebody may have it.
+        handed: This revision was sent at least once, so a consumer may have it.
         again: The broker took it before.
     """
 
@@ -89,12 +89,12 @@ class _ChargerQueue:
     """The reports of one charger.
 
     Attributes:
-        line: Heap of (again, end, key, revision); an entry whose revision is not owed any more is
+        line: Heap of (again, end, key, revision); an entry whose revision is no longer pending is
             skipped.
         sent: What is under way, or None.
         set_aside: Keys the broker refuses.
-        unheard: How often in a row nobody was there.
-        not_before_s: When the next one tries whether somebody is there by now.
+        unheard: How many attempts in a row had no subscriber.
+        not_before_s: When the next report is tried for a subscriber.
     """
 
     line: list[tuple[bool, datetime, str, int]] = field(default_factory=list)
@@ -143,13 +143,13 @@ class ReportDelivery:
         self._require_subscriber = require_subscriber
         self._require_acknowledgement = require_acknowledgement
         self._window = window
-        # Who requires acknowledgements has a consumer, even if nobody has spoken yet.
+        # With required acknowledgements there is a consumer, even before the first one.
         self._has_consumer = require_acknowledgement
         self._connected = False
         self._unpublished: dict[str, _Unpublished] = {}
         # When the broker took what is not settled, oldest first.
         self._published: OrderedDict[str, tuple[StoredReport, float]] = OrderedDict()
-        # When what is owed went out to a broker that holds nothing, oldest first.
+        # When pending reports were sent to a broker that holds nothing, oldest first.
         self._unproved: OrderedDict[str, float] = OrderedDict()
         self._holds = True
         self._queues: dict[str, _ChargerQueue] = {}
@@ -221,7 +221,7 @@ class ReportDelivery:
         Args:
             unsettled: Its rows.
             mono_s: Now.
-            has_consumer: Somebody took a report since the store was made.
+            has_consumer: A consumer received a report since the store was created.
         """
         self._has_consumer = self._has_consumer or has_consumer
         for stored in unsettled:

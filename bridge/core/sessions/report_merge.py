@@ -8,7 +8,7 @@ Rules:
    on.
 2. Its key is stable: it comes from the charger and its own counter. A key that was given stays,
    whatever becomes known of its session; see :mod:`bridge.core.records.session_identity`.
-3. A time that can be replaces one that cannot, whoever told it. An end that the list mends is not
+3. A possible time replaces an impossible one. An end corrected by the list is not
    later than the stamp of the observation that told of the session.
 
 What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.

@@ -5,7 +5,7 @@ Rules:
 1. Only what is settled is removed, once a day, when it is older than ``store.keep_days``; and only
    while the wall clock is trusted: one that stands in the future would remove everything.
 2. From 80 per cent on the operator is warned, from 95 again: settled reports then make room for new
-   ones. At 100 nothing is taken, and the cloud is asked again later. What is owed is never removed.
+   ones. At 100 nothing is accepted, and requested again later. Pending reports stay.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from bridge.core.records.moment import Timestamp
 
 FIRST_S = 60.0
 MEASURE_EVERY_S = 600.0
-# While somebody is warned: the warning must not outlast what it warns of.
+# While the alert is raised: it must not outlast its condition.
 WARNED_EVERY_S = 30.0
 FORGET_EVERY_S = 86_400.0
 # A command's answer is remembered for a day, and its message as long as a broker may deliver it

@@ -101,7 +101,7 @@ class Unread:
         """Handle a stored report: the texts of its session are resolved.
 
         Args:
-            report: It.
+            report: The stored report.
             now: The moment.
             is_new: Nothing was known of this session before.
         """

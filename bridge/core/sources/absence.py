@@ -34,7 +34,7 @@ class Absence:
 
     @property
     def is_counting(self) -> bool:
-        """Whether anybody is missed: then the next list is wanted soon."""
+        """Whether any charger is missing: then the next list is requested soon."""
         return bool(self._missed)
 
     @property

@@ -4,7 +4,7 @@ Rules:
 
 1. Configured serials are served from the first moment; the account's list only tells which of
    them it does not know.
-2. Without configured serials the list decides. It is read again every minute while somebody is
+2. Without configured serials the list decides. It is read again every minute while an operator is
    probably setting up or a charger is missing, every five minutes after that, so that who comes or
    leaves is noticed without a restart. The vendor allows two a minute.
 3. Who left is decided elsewhere (:mod:`bridge.core.sources.absence`).
@@ -64,7 +64,7 @@ class ChargerDiscovery:
         Args:
             ids: Who is on it.
             now: When it came.
-            is_doubtful: Somebody is missing who was there before: ask again soon.
+            is_doubtful: A charger is missing that was there before: request again soon.
 
         Returns:
             The configured serials it does not know.

@@ -146,7 +146,7 @@ class Polling:
         """Record that a read failed.
 
         Args:
-            charger_id: Whose.
+            charger_id: The charger.
             mono_s: When.
             retry_after_s: How long the cloud asked us to wait, or None. It means the account, so
                 all reads wait.

@@ -1,7 +1,7 @@
 """Probes whether REST is available again, when no other request is sent.
 
 While the stream is open hardly anything goes over REST. A trouble that was told would stand until
-somebody sends a command, which may be days.
+a command is sent, which may be days.
 
 Rules:
 
@@ -9,7 +9,7 @@ Rules:
    then every :data:`EVERY_S`: it takes two requests a minute, so a bridge that lists its chargers
    meanwhile keeps its share. The response is not read; that there is one is enough.
 2. Not before the time that the vendor named, a block or a refused login included. The budget is
-   everybody's: what it does not allow waits.
+   shared: what it does not allow waits.
 3. Nothing is asked once something else was answered: then there is no trouble.
 """
 

@@ -23,9 +23,9 @@ from bridge.core.records.command_row import CommandRow
 
 log = structlog.get_logger()
 
-# More repetitions than these are nobody's mistake any more.
+# More repetitions than these are no longer a mistake.
 MAX_FINAL_ROWS = 10_000
-# How far it may be exceeded before somebody looks: looking costs.
+# How far it may be exceeded before it is checked: a check costs time.
 SLACK = 256
 
 SELECT: Final = (

@@ -215,7 +215,7 @@ def _was_in_use(db: sqlite3.Connection) -> bool:
 
 def _say_in_use(db: sqlite3.Connection) -> None:
     """Write the in-use mark into main file and WAL, so that either copy can be missing."""
-    # A full disk must not keep what is owed from going out.
+    # A full disk must not keep pending reports from being published.
     with contextlib.suppress(sqlite3.OperationalError):
         with transaction(db):
             db.execute(IN_USE, (b"1",))

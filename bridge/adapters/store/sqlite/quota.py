@@ -4,7 +4,7 @@ Rules:
 
 1. Cleaning up needs room too: on a full disk ``DELETE`` fails. So nothing new is taken while there
    is still room for what ends something: an answer, an acknowledgement, a deletion.
-2. What is settled gives way before anything new is refused. What is owed never does.
+2. Delivered reports are deleted before anything new is refused, pending ones never.
 """
 
 import os

@@ -233,7 +233,7 @@ def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime
 def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
     """Mark these reports delivered, each by key and revision.
 
-    A newer revision stays owed: it can have been committed after somebody took the one before it.
+    A newer revision stays pending: it may have been committed after the acknowledged one.
     """
     db.execute(HAS_CONSUMER)
     for stored in _unsettled(db, reports):

@@ -43,7 +43,7 @@ COMMAND_WIDTH: Final = 12
 TEXT_WIDTH: Final = 11
 
 
-# Somebody took a report since the store was made.
+# A consumer received a report since the store was created.
 HAS_CONSUMER: Final = "INSERT OR IGNORE INTO meta VALUES ('consumer', x'31')"
 
 

@@ -6,10 +6,10 @@ Rules:
    readings have a connection of their own that cannot write, so that no command waits for them.
 2. A row carries a hash of its content, checked whenever it is read. A damaged row is reported and
    never handed out.
-3. One process per store: a lock file beside it. Nobody but its owner reads it: tags are in it.
+3. One process per store: a lock file beside it. Only its owner can read it: it contains tags.
 4. A file that is no store of ours is moved aside, and whoever opens is told; see
    :mod:`bridge.adapters.store.sqlite.opening`.
-5. What is owed, and a command without its answer, is never deleted, however old and however full.
+5. Pending reports, and commands without a final result, are never deleted.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class SqliteStore:
         """Mark these reports kept instead of pending: there is no consumer yet.
 
         Args:
-            reports: Key and revision of each; a newer revision stays owed.
+            reports: Key and revision of each; a newer revision stays pending.
 
         Raises:
             StoreError: It is not noted; they may go out again.

@@ -3,11 +3,11 @@
 Rules:
 
 1. What is asked for is a job in a queue; what is queued when the worker comes round is committed
-   together, and only then is anybody told. Commands come first, housekeeping last.
+   together, and only then are callers answered. Commands come first, housekeeping last.
 2. After an error that leaves the connection in doubt it is closed, and everything asked for fails
    at once. The worker opens it again by itself, waiting longer each time.
 3. Without room nothing new is taken. The worker tries by itself whether there is room again.
-4. Whoever listens is told once that something is wrong and once that it is over.
+4. The listener is notified once of a problem and once of its end.
 5. What is committed is under the store's name: a file that was deleted or replaced meanwhile is
    written anew; see :mod:`bridge.adapters.store.sqlite.recovery.replaced_file`.
 """

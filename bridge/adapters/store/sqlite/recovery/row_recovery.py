@@ -22,7 +22,7 @@ from bridge.core.records.unread_text import UnreadText
 log = structlog.get_logger()
 
 RECOVERY_TIMEOUT_S = 2.0
-# What is owed is worth waiting for, but a bridge starts within 5 s whatever is in the file.
+# Pending reports are worth waiting for, but a bridge starts within 5 s whatever is in the file.
 PENDING_RECOVERY_TIMEOUT_S = 2.0
 
 
@@ -31,7 +31,7 @@ class RecoveredRows:
     """Intact rows, the newest state of each key, and the keys of damaged ones.
 
     Attributes:
-        is_cut_short: There was no time to look for everything that may be owed.
+        is_cut_short: There was no time to search for all pending reports.
     """
 
     reports: dict[str, StoredReport] = field(default_factory=dict)
