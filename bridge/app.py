@@ -1,4 +1,4 @@
-"""The composition: real adapters, one core, one event loop, from start to clean stop."""
+"""Composition of the program: adapters, core, event loop, start and stop."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A connection to the broker that a convention has for itself: its queue, and what arrives over it.
+"""Separate connection of a convention to the broker, with its own queue.
 
 Rules:
 

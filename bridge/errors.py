@@ -1,4 +1,4 @@
-"""Every error of the project, named for what its catcher can do.
+"""Exceptions of the program, named by how their catcher can react.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The one loop: sources -> core -> effects, and a clean end.
+"""Event loop of the gateway: events to the core, effects to the adapters, clean shutdown.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""How much the log may grow because of what comes from outside.
+"""Limits the growth of the log.
 
 Rules:
 

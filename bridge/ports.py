@@ -1,4 +1,4 @@
-"""The outside world as the application sees it, in small protocols.
+"""Protocols of the adapters.
 
 An adapter implements one of them; tests put a twin in its place. Adapters push what happens
 through the ``emit`` function they are given, which never blocks and never raises.

@@ -1,4 +1,4 @@
-"""What the operator decided, as frozen values with their defaults.
+"""Settings of the operator, as immutable values with their defaults.
 
 One dataclass per section of the configuration file; reading and checking it is the work of
 :mod:`bridge.config.loading`. These classes are plain data so that the core may hold them.

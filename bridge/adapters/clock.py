@@ -1,4 +1,4 @@
-"""Time, jitter and waiting: the only place that asks the machine for them."""
+"""Clocks, jitter and sleeping of the machine."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What ``check`` looks at besides the configuration: the store's place, the cloud, the broker."""
+"""Checks of ``check`` besides the configuration: the store's directory, the cloud, the broker."""
 
 import contextlib
 import tempfile

@@ -1,4 +1,4 @@
-"""What is wrong, in plain words, from what was found. Pure: facts in, findings out.
+"""Evaluates the data of ``doctor``: facts in, findings out; no I/O.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""How arguments are read, and options made from the fields of a dataclass."""
+"""Parsing of arguments, and options generated from the fields of a dataclass."""
 
 import argparse
 import inspect

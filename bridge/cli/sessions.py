@@ -1,4 +1,4 @@
-"""``charger-bridge sessions list|export|replay``: what the ledger holds, read from the store.
+"""``charger-bridge sessions list|export|replay``: reads session reports from the store.
 
 Listing and exporting only read, also while a bridge is running. Replaying changes the store, so
 it needs the store for itself; a running bridge is asked over MQTT instead.

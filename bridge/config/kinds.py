@@ -1,4 +1,4 @@
-"""What may stand behind a configuration key: one reader per kind of value.
+"""Types of configuration values: one reader for each.
 
 Rules:
 

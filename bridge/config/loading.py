@@ -1,4 +1,4 @@
-"""Turn a YAML file and the environment into settings, or into every problem at once.
+"""Loads settings from a YAML file and the environment, or returns all problems.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What of a changed configuration takes effect while the bridge runs.
+"""Determines which changes of the configuration take effect without a restart.
 
 Rules:
 

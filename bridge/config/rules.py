@@ -1,4 +1,4 @@
-"""What several configuration keys mean together: rules that refuse, and advice.
+"""Rules across several configuration keys: problems and warnings.
 
 A rule is a generator of problems over the checked values, listed in :data:`RULES` with the keys
 that must be sound before it is asked, so that one mistake is told once.

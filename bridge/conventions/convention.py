@@ -1,4 +1,4 @@
-"""What an output convention is: changes of the core in, MQTT messages out.
+"""Protocol of output conventions: changes of the core in, MQTT messages out.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What an operator should know of, until it is solved."""
+"""Alerts: conditions an operator should know of, until they are resolved."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""Retry as arithmetic: how long to wait, nothing else.
+"""Back-off times for retries.
 
 Whether a thing may be retried is decided where its promise is kept; this says only when.
 """

@@ -1,4 +1,4 @@
-"""The topics of the bridge itself: two components that publish :class:`~bridge.core.status.Status`.
+"""Publishes the bridge's own topics: components of :class:`~bridge.core.status.Status`.
 
 The first reacts to single events; the second publishes ``bridge/cloud`` and ``bridge/health`` when
 they changed by anything that happened.

@@ -1,4 +1,4 @@
-"""What changed, as values: what the core yields for the conventions to publish.
+"""Changes: what the core yields for the conventions to publish.
 
 Rules:
 

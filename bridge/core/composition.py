@@ -1,4 +1,4 @@
-"""The core as a whole: its components, and the order in which they are given events."""
+"""Composition of the core: its components in the order in which they receive events."""
 
 from collections.abc import Sequence
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Keep errors of this program in the component in which they happen.
+"""Contains errors in the component in which they occur.
 
 Rules:
 

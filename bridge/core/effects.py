@@ -1,4 +1,4 @@
-"""Everything the core can ask for: a closed vocabulary.
+"""Effects: what the core can request, a closed set of types.
 
 Effects are values. An effect never has an answer inside the same call; the answer is a new event.
 """

@@ -1,4 +1,4 @@
-"""Everything that can happen to the core: a closed vocabulary.
+"""Events: what the core can handle, a closed set of types.
 
 Adapters make events; :mod:`bridge.core.router` takes them one at a time, each with the
 :class:`Timestamp` it arrived at. An event carries what was seen, never what it means.

@@ -1,4 +1,4 @@
-"""MQTT messages as values: what goes out, and what an acknowledgement needs."""
+"""MQTT messages as values, with what an acknowledgement needs."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

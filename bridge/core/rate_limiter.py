@@ -1,4 +1,4 @@
-"""Rates as arithmetic: a token bucket, and a limit that holds in every window.
+"""Rate limits: a token bucket, and a limit that holds in every window.
 
 Time comes in as monotonic seconds. What is limited, and to how much, is decided by the callers.
 """

@@ -1,4 +1,4 @@
-"""What is asked of the gateway over MQTT, before it has a topic of the native tree.
+"""Requests to the gateway over MQTT, independent of a convention's topics.
 
 How a request arrived (retained, its age, where an answer is wanted) is in the message that brought
 it.

@@ -1,4 +1,4 @@
-"""Facts about charging sessions, as every document has them.
+"""Fields of session documents.
 
 What is retained never holds the tag, not even hashed.
 """

@@ -1,4 +1,4 @@
-"""How the bridge itself is: its link to the cloud, what it offers, its health.
+"""Publishes bridge/state, cloud, info and health.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Every topic name, built and parsed. No other file spells one.
+"""Builds and parses all topic names.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Values as text: one spelling for every payload, document and answer.
+"""Formats values as text for payloads and documents.
 
 Rules:
 

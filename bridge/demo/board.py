@@ -1,4 +1,4 @@
-"""What the view shows, collected from MQTT messages. Pure: a message in, a changed board."""
+"""The model of the demo's view, built from MQTT messages; no I/O."""
 
 import json
 from collections import deque

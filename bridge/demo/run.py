@@ -1,4 +1,4 @@
-"""Everything at once, from nothing: broker, cloud, gateway, view."""
+"""Runs broker, simulated cloud, gateway and view."""
 
 import asyncio
 import contextlib

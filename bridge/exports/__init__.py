@@ -1,1 +1,1 @@
-"""What is made from the registries: topic reference, schemas, openHAB, tags, access list."""
+"""Generated documents: topic reference, schemas, openHAB, tag list, access list."""

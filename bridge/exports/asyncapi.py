@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of a configuration: where each message travels, and how it looks."""
+"""AsyncAPI 3 document of a configuration."""
 
 import re
 from collections.abc import Iterable, Mapping

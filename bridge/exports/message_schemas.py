@@ -1,4 +1,4 @@
-"""What every message looks like, as JSON Schema: one row per kind of message.
+"""JSON schemas of the messages: one row per kind of message.
 
 Rules:
 

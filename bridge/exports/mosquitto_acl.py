@@ -1,4 +1,4 @@
-"""An access list for mosquitto, from the tables the program runs by.
+"""Access list for mosquitto, generated from the topics of the program.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The table for people who move over: a name of another program, our topic, what differs."""
+"""Migration tables: a name of another program, the topic here, the difference."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

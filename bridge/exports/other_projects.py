@@ -1,4 +1,4 @@
-"""What other programs call the values and commands of an Easee charger, and what we call them.
+"""Names that other programs use for the values and commands of an Easee charger.
 
 Rules:
 

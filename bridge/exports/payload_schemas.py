@@ -1,4 +1,4 @@
-"""What commands and queries take, as JSON Schema: the envelope around what each kind describes."""
+"""JSON schemas of commands and queries."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What happened since the start, counted: a fold over events, effects, changes and messages.
+"""Counters and histograms for /metrics.
 
 It decides nothing and nothing depends on it. Whoever shows the bridge to a machine, as metrics,
 or to a person, as a page, asks here; with nobody to ask it does not exist.

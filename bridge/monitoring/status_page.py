@@ -1,4 +1,4 @@
-"""What the status page shows: a fold over what changes, and nothing besides.
+"""Model of the status page, updated by events and changes.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""No half-dead process: what no longer moves is noticed, and then the process ends.
+"""Liveness deadlines and a watchdog thread that exits with status 75.
 
 Rules:
 

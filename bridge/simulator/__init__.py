@@ -1,4 +1,4 @@
-"""The simulated Easee cloud: REST and hub on loopback, for demo, tests and trying things out.
+"""The simulated Easee cloud: REST and hub on loopback, for the demo and tests.
 
 Each line imports only what stands above it:
 

@@ -1,4 +1,4 @@
-"""The commands of ``/api/chargers/{id}/commands/…``: what they take and what they do.
+"""The commands of ``/api/chargers/{id}/commands/…``: payloads and effects.
 
 One row per command. A command number (``command_id``) is not an observation id; the two spaces
 overlap. An empty refusal means the body is understood.

@@ -1,4 +1,4 @@
-"""The bodies of the reads about chargers and sites, built from what the chargers last said."""
+"""Responses about chargers and sites, built from the last observations."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a charger brings along when it comes back to its cloud.
+"""Observations and sessions a charger reports when it is online again.
 
 Sessions that ran meanwhile are reported one after the other as observation 129, stamped with the
 moment of the upload, with AuthReason 3 (a tag on its list) and 4 (any tag) in turn. Only the last

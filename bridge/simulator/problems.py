@@ -1,4 +1,4 @@
-"""What the cloud answers: documents of success and of refusal, in the vendor's shapes."""
+"""Responses of the cloud: success and errors, in the vendor's format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a simulated cloud is asked to be."""
+"""Options of a simulated cloud."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

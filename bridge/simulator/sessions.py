@@ -1,4 +1,4 @@
-"""Cars and charging sessions, and how a charger words the latter (223 and 129)."""
+"""Cars and charging sessions, and their observations (223 and 129)."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The handles of a running simulated cloud: what a test or a demo may do to it."""
+"""Controls of a running simulated cloud, for tests and the demo."""
 
 from collections import deque
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What a charger measures: current that ramps and wiggles, power, voltages, temperatures, energy.
+"""Measurements of a charger: current, power, voltages, temperatures, energy.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Cars that come and go by themselves, and people with tags."""
+"""Automatic traffic: arriving and leaving cars, and tags."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The bodies of the reads about energy and sessions."""
+"""Responses about energy and sessions."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What a charger has said: the last word on every observation, and some words before that."""
+"""Reported observations of a charger: the last value of each, and some before it."""
 
 from collections import deque
 from collections.abc import Callable

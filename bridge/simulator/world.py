@@ -1,4 +1,4 @@
-"""All chargers of the simulated cloud, their circuits, the commands under way, and time.
+"""World of the simulated cloud: chargers, circuits, commands in progress, and time.
 
 Pure: time comes in through :meth:`World.step`, what happened is taken out with
 :meth:`World.drain`. The same scenario and the same steps give the same observations.

@@ -1,4 +1,4 @@
-"""How far this machine's clock is off, by the Date header of the vendor's answer."""
+"""Measures this machine's clock against the Date header of the vendor's response."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on connections that are kept, as httpx wants its transports: h11 over asyncio's streams.
+"""HTTP/1.1 transport for httpx with persistent connections: h11 over asyncio's streams.
 
 Rules:
 

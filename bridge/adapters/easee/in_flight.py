@@ -1,4 +1,4 @@
-"""What the kernel may still send of a request, and until when.
+"""Withdraws expired requests from the kernel's send buffers.
 
 A request that was written lies in the kernel, which sends it again and again while packets vanish:
 first after a fifth of a second, then after twice as long each time, for a quarter of an hour, and

@@ -1,4 +1,4 @@
-"""The vendor's REST interface, logged in and within its limits.
+"""Client of the vendor's REST interface: login, request budget, blocks.
 
 Rules:
 

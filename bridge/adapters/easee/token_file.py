@@ -1,4 +1,4 @@
-"""The token file: what must survive a restart so that the account is not logged in again.
+"""Token file: stores the account's tokens across restarts.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Why a server of the vendor's could not be reached, in words instead of error numbers."""
+"""Describes connection errors of the vendor's servers in words."""
 
 import errno
 import re

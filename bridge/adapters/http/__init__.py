@@ -1,1 +1,1 @@
-"""The web server of the bridge: health for machines, metrics for Prometheus, a page for people."""
+"""Web server: health checks, Prometheus metrics, status page."""

@@ -1,4 +1,4 @@
-"""``/healthz``: the bridge, the broker, the cloud and the store, each apart and all together.
+"""``/healthz``: health of bridge, broker, cloud and store.
 
 Rules:
 

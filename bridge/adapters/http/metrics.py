@@ -1,4 +1,4 @@
-"""``/metrics``: what the tally counted, as Prometheus reads it.
+"""``/metrics``: the counters in the Prometheus format.
 
 The library that spells the format is imported when the server is switched on, and not before.
 """

@@ -1,4 +1,4 @@
-"""``/``: the status page, and ``/page/feed``, what keeps it alive.
+"""``/``: the status page, and ``/page/feed``, its event stream.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""A small web server to look at the bridge with: there is nothing to write, and nothing to run.
+"""Read-only HTTP/1.1 server (GET, HEAD) for health, metrics and status page.
 
 Rules:
 

@@ -1,1 +1,1 @@
-"""The broker, by paho. Start reading at :mod:`bridge.adapters.mqtt.client`."""
+"""MQTT adapter based on paho. Start reading at :mod:`bridge.adapters.mqtt.client`."""

@@ -1,4 +1,4 @@
-"""The MQTT link: one connection after the other, for as long as the program runs.
+"""MQTT client: keeps a connection to the broker open for as long as the program runs.
 
 Rules:
 

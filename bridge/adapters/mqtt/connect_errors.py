@@ -1,4 +1,4 @@
-"""Why an MQTT connection failed, in words an operator can act on.
+"""Describes failed MQTT connections for the operator.
 
 Rules:
 

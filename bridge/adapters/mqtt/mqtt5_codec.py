@@ -1,4 +1,4 @@
-"""The few MQTT 5 packets a publisher needs, as bytes.
+"""Encoder and decoder for the MQTT 5 packets of a publisher.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What of paho is replaced, and why: how it reads properties and reason codes.
+"""Replaces how paho reads properties and reason codes.
 
 paho 2.2.0 ends the connection for legal packets. It takes U+FEFF in any text for an error, though
 MQTT 5 says in 1.5.4 that it is a character like others; a reason code it has no name for is one,

@@ -1,4 +1,4 @@
-"""Which version of MQTT the next connection speaks.
+"""Chooses the MQTT version of the next connection.
 
 Some brokers refuse MQTT 5 in their CONNACK (aedes), some just close the socket (RabbitMQ before
 3.13), and some take the properties of a CONNECT for the length of something else and wait for the

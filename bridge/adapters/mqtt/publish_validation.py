@@ -1,4 +1,4 @@
-"""What may be published: checked before paho sees it.
+"""Checks publications before they are passed to paho.
 
 paho takes a topic with NUL in it, and a message larger than the broker accepts; the broker then
 closes, paho sends it again, and nothing else gets through any more (8 reconnects in 8 s were

@@ -1,4 +1,4 @@
-"""TLS towards the broker: verified, or not at all."""
+"""TLS towards the broker, always verified."""
 
 import contextlib
 import ssl

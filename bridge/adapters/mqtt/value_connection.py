@@ -1,4 +1,4 @@
-"""The connection for values: beside the main one, for as long as that one is up.
+"""Value connection: a second connection for values, open while the main connection is.
 
 Rules:
 

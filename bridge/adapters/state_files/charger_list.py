@@ -1,4 +1,4 @@
-"""The chargers there were last, and those that left: known again before the cloud answers.
+"""Charger list file: the known and removed chargers, available before the cloud answers.
 
 Without it a command that waited for a restart would meet a bridge that has heard of no charger yet.
 The file is a hint. When it is lost, the account's list brings everything back.

@@ -1,4 +1,4 @@
-"""When the bridge ended in order: so long, at most, a command may have waited at the broker.
+"""Last-seen file: the time of the last orderly shutdown, an upper limit of waits at the broker.
 
 Without it, or after a power cut, nobody knows; commands that may have waited longer than they live
 are then refused.

@@ -1,4 +1,4 @@
-"""Files that people write and name: opened only when they are files, read as they are meant.
+"""Reads files written by operators; refuses pipes, devices and directories.
 
 Rules:
 

@@ -1,1 +1,1 @@
-"""The store, by SQLite. Start reading at :mod:`bridge.adapters.store.sqlite.store`."""
+"""Store adapters. Start reading at :mod:`bridge.adapters.store.sqlite.store`."""

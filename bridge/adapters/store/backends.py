@@ -1,4 +1,4 @@
-"""The stores that can be configured. Everything else knows only their protocols."""
+"""Registry of the configurable stores. Other modules know only their protocols."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""``charger-bridge setup``: ask, try each answer, and write a configuration that works.
+"""``charger-bridge setup``: asks, verifies each answer, and writes a configuration.
 
 ``options`` reads the command line, ``dialogue`` asks, ``answers`` holds and renders what was
 answered, ``purposes`` lists what the gateway can be for, ``files`` writes, ``unit`` renders and

@@ -1,4 +1,4 @@
-"""The questions: each group is asked, tried at once, and asked again when it does not work.
+"""Dialogue of setup: each group is asked, verified at once, and asked again if it fails.
 
 Rules:
 

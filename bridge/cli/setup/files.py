@@ -1,4 +1,4 @@
-"""Write several files at once, each with its owner and mode: all of them or none.
+"""Writes several files atomically, each with its owner and mode.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What the gateway can be for: what that sets in the configuration, and what to try first.
+"""Purposes of a setup: the configuration of each, and the first commands to try.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""``charger-bridge setup``: options, the dialogue, and what is written at its end.
+"""``charger-bridge setup``: options, dialogue, and the files written at the end.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The systemd unit: the shipped one with the places of this installation, and its start.
+"""Installs the systemd unit with the paths of this installation, and starts it.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The messages that describe a charger to Home Assistant: one for the device, or one per entity.
+"""Builds the discovery messages of a charger: one for the device, or one per entity.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The entities of one charger, from the tables: what each is called and how its topic is read.
+"""Builds the entities of one charger from registry and catalogue.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What Home Assistant calls the units of the registry, and what derived values become.
+"""Maps units and derived values to Home Assistant's terms.
 
 Rules:
 

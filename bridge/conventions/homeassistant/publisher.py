@@ -1,4 +1,4 @@
-"""When the descriptions go out, and when they are taken away.
+"""Decides when discovery is published and cleared.
 
 Rules:
 

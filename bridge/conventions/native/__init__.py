@@ -1,1 +1,1 @@
-"""The gateway's own topics, as the contract has them."""
+"""The native convention: the gateway's own topics."""

@@ -1,4 +1,4 @@
-"""Requests of other conventions as the native messages that mean the same."""
+"""Converts requests of other conventions into native messages."""
 
 from dataclasses import replace
 

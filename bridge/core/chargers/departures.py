@@ -1,4 +1,4 @@
-"""Chargers that left: what is remembered of them, and when the broker is made to forget them.
+"""Removed chargers, and the clearing of their topics.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The chargers that are served, and what an observation does to the one it belongs to.
+"""The chargers that are served, and the application of their observations.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Which chargers are served: the configured ones, or those that the account lists.
+"""Determines the chargers that are served: configured, or listed by the account.
 
 Rules:
 

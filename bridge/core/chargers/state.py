@@ -1,4 +1,4 @@
-"""What one charger last said, and what is published of it.
+"""State of one charger, and the changes that publish it.
 
 Rules:
 

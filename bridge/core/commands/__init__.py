@@ -1,4 +1,4 @@
-"""What is asked of a charger: carried out at most once, never late, with exactly one final answer.
+"""Commands: executed at most once, never late, with exactly one final result.
 
 ``service`` takes what happens and calls the others, in this order:
 

@@ -1,4 +1,4 @@
-"""How long a message may have waited at the broker before a connection brought it.
+"""Computes how long a message may have waited at the broker.
 
 Rules:
 

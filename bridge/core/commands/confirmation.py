@@ -1,4 +1,4 @@
-"""What proves or refutes a command: responses, observations and the cloud's record of it.
+"""Confirmation of commands by responses, observations and the cloud's record.
 
 Rules:
 

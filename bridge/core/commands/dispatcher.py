@@ -1,4 +1,4 @@
-"""The way to the cloud: whose turn it is, what is sent, and what follows from the answer.
+"""Sends commands to the cloud in order, and handles the responses.
 
 Rules:
 

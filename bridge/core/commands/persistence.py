@@ -1,4 +1,4 @@
-"""What of the commands is on disk: their rows, and the writes on their way.
+"""Persistence of commands: their rows, and the writes in progress.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The result of a command as a document: as it is stored, and as it is published."""
+"""The result of a command as a document, stored and published."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Commands that lie at the broker as retained messages: found, emptied, and named.
+"""Retained commands at the broker: found, cleared, and reported by an alert.
 
 A retained message comes again with every new subscription, so a command in one would run at every
 start. Where the broker keeps the flag (MQTT 5, Retain As Published) such a command is refused

@@ -1,4 +1,4 @@
-"""What follows from a failed request of a command: arithmetic, no state.
+"""Decides what follows a failed request of a command.
 
 Rules:
 

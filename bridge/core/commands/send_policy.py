@@ -1,4 +1,4 @@
-"""Whether the command at the head of a queue is sent now, later, or not at all.
+"""Decides whether the first command of a queue is sent now, later, or not at all.
 
 Rules:
 

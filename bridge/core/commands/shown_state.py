@@ -1,4 +1,4 @@
-"""What is known of a charger's limits and settings, and what is only believed.
+"""Known values of a charger's limits and settings, and their freshness.
 
 A value may be reasoned from (to skip a command, to call it a raise) only while it is fresh:
 

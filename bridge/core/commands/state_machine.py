@@ -1,4 +1,4 @@
-"""The states of a command and the steps between them: one table.
+"""States of a command and their transitions, as one table.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""From an MQTT message to an order the journal can carry out, or a refusal.
+"""Validates MQTT messages as commands, or refuses them.
 
 The order of the checks is the order in which a caller wants to hear of its mistakes: retained
 first, because such a message will come again and again; what the payload says last.

@@ -1,4 +1,4 @@
-"""What waits between the core's ``Publish`` effects and the broker's acknowledgements.
+"""Outbox: messages between the core's ``Publish`` effects and the broker's acknowledgements.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Values on their way to the broker: over a connection of their own, or over the main one.
+"""Queue of values, for the value connection or the main connection.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The catalogue: what each command takes, what it asks of the cloud, and what confirms it.
+"""Command catalogue: payload, request and confirmation of each command.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""How a person operates a command: a button, a switch, a number or a choice.
+"""Controls of commands: button, switch, number, choice.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""From what came over the wire to a typed value, or to a :class:`DecodeError`; nothing between.
+"""Decodes a received value into a typed one, or raises :class:`DecodeError`.
 
 Rules:
 

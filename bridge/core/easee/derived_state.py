@@ -1,4 +1,4 @@
-"""State that people automate on, derived from observations: one function per topic.
+"""Derived values: one function per topic.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What the vendor's numbers mean: every enumeration as one table, code to snake_case label.
+"""The vendor's enumerations, each as a table from code to snake_case label.
 
 Rules:
 

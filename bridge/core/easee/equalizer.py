@@ -1,4 +1,4 @@
-"""What an Equalizer is known to send, and what of it is personal. It has an id space of its own.
+"""Observations of the Equalizer, which has an id space of its own, and its personal data.
 
 Equalizers are not served yet. Their ids are judged here like those of a charger, so that nothing of
 theirs is published by an oversight.

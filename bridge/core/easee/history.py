@@ -1,4 +1,4 @@
-"""Reading the values of one observation over time. Total: nothing but ``DecodeError`` leaves.
+"""Parses the history of one observation. Raises only ``DecodeError``.
 
 The shape of the answer is not documented. A sister of this endpoint answers ``{"measurements":
 [{"value": …, "measuredAt": "…"}]}``, the read of newest values ``{"observations": [{"value": …,

@@ -1,4 +1,4 @@
-"""Pieces for reading bodies of the other side: JSON of any shape in, a value or None out.
+"""Helpers for parsing JSON of any shape: a value or None.
 
 Total: :func:`parse_json` raises ``DecodeError`` and nothing else, the others raise nothing.
 """

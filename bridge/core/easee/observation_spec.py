@@ -1,4 +1,4 @@
-"""What is known of an observation: one row of the registry, with everything that depends on it.
+"""One row of the observation registry, with everything that depends on it.
 
 Rules:
 

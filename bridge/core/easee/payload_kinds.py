@@ -1,4 +1,4 @@
-"""What commands take: one kind of payload each, with its reader, its shape and a line for people.
+"""Kinds of command payloads: reader, JSON schema and description of each.
 
 Rules:
 

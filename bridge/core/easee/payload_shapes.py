@@ -1,4 +1,4 @@
-"""What a value may be, as JSON Schema: numbers, words, and objects of them.
+"""JSON schemas of values: numbers, words, and objects of them.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""One request budget for everything: what may be sent now, and how long the rest must wait.
+"""Request budget: what may be sent now, and how long the rest must wait.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""What may be asked of the vendor's REST interface: paths are built here and nowhere else.
+"""Requests of the vendor's REST interface; the only module that builds its paths.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Reading what the vendor's REST interface answers. Total: nothing but ``DecodeError`` leaves.
+"""Parses responses of the vendor's REST interface. Raises only ``DecodeError``.
 
 Rules:
 

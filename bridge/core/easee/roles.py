@@ -1,4 +1,4 @@
-"""The observations that rules of the gateway depend on, by what they are for.
+"""Observations that the program's rules depend on, by their role.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Reading the cloud's list of finished sessions. Total: nothing but ``DecodeError`` leaves.
+"""Parses the cloud's list of finished sessions. Raises only ``DecodeError``.
 
 ``GET /api/sessions/charger/{id}/sessions/{from}/{to}`` answers a list of ``{"id", "carConnected",
 "carDisconnected", "kiloWattHours", …}``. The ids are the charger's own counter, as far as anybody

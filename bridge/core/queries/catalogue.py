@@ -1,4 +1,4 @@
-"""The queries as a table: what each asks for, and how its answer is made of what came.
+"""Query catalogue: the requests of each query, and how its result is built.
 
 Rules:
 

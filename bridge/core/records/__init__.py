@@ -1,1 +1,1 @@
-"""What events carry and stores keep: the lowest floor of the core."""
+"""Records: values that events carry and stores keep; the lowest layer of the core."""

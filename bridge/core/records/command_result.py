@@ -1,4 +1,4 @@
-"""What a command or a query came to."""
+"""The result of a command or a query."""
 
 from dataclasses import dataclass
 from datetime import datetime

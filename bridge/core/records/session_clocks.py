@@ -1,4 +1,4 @@
-"""Which times of a session cannot be, and what counts in their place.
+"""Finds impossible times of sessions, and determines their replacements.
 
 A charger that lost its clock tells times all the same: a default of its clock chip, or years ahead.
 Its energy is a bill nevertheless. So a report is kept as it came, what cannot be is marked, and

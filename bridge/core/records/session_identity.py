@@ -1,4 +1,4 @@
-"""Which records are about one session, and what a session is called.
+"""Identity of sessions: which records belong together, and their key.
 
 A session is named by the charger's own counter. But counters stand still and begin again, clocks
 are wrong, and the cloud tells sessions by times that differ by seconds. So two records with one

@@ -1,4 +1,4 @@
-"""What an operator should know of a store that was opened."""
+"""Problems found when a store was opened."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A text that should be a session and cannot be read."""
+"""The text of a session report that cannot be read."""
 
 import hashlib
 import json

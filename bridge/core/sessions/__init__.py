@@ -1,1 +1,1 @@
-"""Finished sessions: the billing records, and who still has to be given them."""
+"""Session reports and their delivery to consumers."""

@@ -1,4 +1,4 @@
-"""Do the charger and the cloud mean the same by a session's number?
+"""Reconciles session counters of the charger and the cloud's list.
 
 As far as anybody has seen they do, and nobody has promised it. If they did not, every session would
 be billed twice: once under the charger's number and once under the cloud's.

@@ -1,4 +1,4 @@
-"""Publishing stored reports again, page by page: a year of them must not fill the memory.
+"""Publishes stored reports again, page by page to bound the memory.
 
 Rules:
 

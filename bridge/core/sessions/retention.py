@@ -1,4 +1,4 @@
-"""What the store need not keep, and how full it is.
+"""Retention and usage of the store.
 
 Rules:
 

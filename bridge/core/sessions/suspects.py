@@ -1,4 +1,4 @@
-"""Sessions whose times cannot be, named for a week or until the right ones are known."""
+"""Sessions with impossible times: listed in an alert for a week or until corrected."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta

@@ -1,1 +1,1 @@
-"""When the cloud is read: discovery, polling, the probe after an outage, absence."""
+"""Times of reading the cloud: discovery, polling, the probe after an outage, absence."""

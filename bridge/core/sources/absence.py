@@ -1,4 +1,4 @@
-"""Who left the account: a charger that the account's lists do not name any more.
+"""Absence: chargers that are no longer in the account's lists.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Which chargers there are: the configured ones, or all that the account lists.
+"""Discovery: when the account's list is read.
 
 Rules:
 

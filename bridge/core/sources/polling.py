@@ -1,4 +1,4 @@
-"""When to read observations over REST, while the stream cannot be had.
+"""Polling: when observations are read over REST while the stream is not available.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Commands as rows, and the queries about them. Every query runs inside the caller's transaction.
+"""Rows of commands and their queries. Every query runs inside the caller's transaction.
 
 A row with an answer is final. It is kept for as long as a repetition may come; one without is kept
 until it has one.

@@ -1,4 +1,4 @@
-"""The store's file: its lock, its modes, its pragmas, and what SQLite's errors mean."""
+"""The database file: lock, modes, pragmas, and translation of SQLite's errors."""
 
 import contextlib
 import errno

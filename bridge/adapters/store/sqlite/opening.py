@@ -1,4 +1,4 @@
-"""Opening a store, whatever state its file is in.
+"""Opens a store, whatever the state of its file.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""How much may be stored: a quota in pages, and what the filesystem must keep free.
+"""Quota of the store in pages, and the free space of the filesystem.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Reading a store beside the process that has it open, for the command line."""
+"""Reads a store while another process has it open, for the command line."""
 
 import contextlib
 import os

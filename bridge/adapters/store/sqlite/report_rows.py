@@ -1,4 +1,4 @@
-"""Reports as rows, and the queries about them. Every query runs inside the caller's transaction."""
+"""Rows of reports and their queries. Every query runs inside the caller's transaction."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The installation's salt, beside the store: hashes of tags must stay the same when it is lost.
+"""Salt file beside the store: keeps the hashes of tags stable if the store is lost.
 
 The file also remembers that there was a store, so that one that vanished is not begun anew in
 silence.

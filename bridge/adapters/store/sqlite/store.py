@@ -1,4 +1,4 @@
-"""Session reports and commands in SQLite: committed before anything is said of them.
+"""SQLite store of session reports and commands.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Texts that should be sessions and cannot be read, as rows.
+"""Rows of session texts that cannot be read.
 
 Every query runs inside the caller's transaction. A damaged row is passed over: the cloud's list is
 asked for the session anyway.

@@ -1,4 +1,4 @@
-"""The thread that owns the connection: jobs, committed in groups, and mending.
+"""Worker thread that owns the SQLite connection: group commits and reopening.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Rows out of a damaged file, without SQLite: page by page, cell by cell, by their hashes.
+"""Reads rows from a damaged file without SQLite: page by page, verified by their hashes.
 
 SQLite refuses a file whose first page is torn, and stops at the first broken branch of a table. The
 rows are still there. Each says by its own hash whether it is what was written, so nothing about the

@@ -1,4 +1,4 @@
-"""A store whose file was deleted or replaced under the running bridge.
+"""Handles a database file that was deleted or replaced while the bridge runs.
 
 What is open stays readable for as long as it is open, and what is written to it is gone when it is
 closed. So before each commit the name is looked at, and where it means another file, everything

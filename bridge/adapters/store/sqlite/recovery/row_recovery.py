@@ -1,4 +1,4 @@
-"""What can be saved out of damaged files, and putting it where it belongs."""
+"""Recovers rows from damaged files and inserts them into a new one."""
 
 import contextlib
 import os

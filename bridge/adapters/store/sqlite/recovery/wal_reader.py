@@ -1,4 +1,4 @@
-"""The write-ahead log as bytes: what SQLite would pass over in silence.
+"""Reads the write-ahead log and detects committed frames that SQLite would ignore.
 
 SQLite takes the log up to the first frame whose checksum is wrong, and no further. After a power
 cut that is right: what follows is the one commit that was under way. After damage it is a loss
