@@ -62,6 +62,7 @@ class Container:
         """Run a command beside it, as the image's user, which its health check runs as."""
         return subprocess.run(
             (*_CRUN, "exec", f"--user={self.user}", self.name, *command),
+            input="",
             capture_output=True,
             text=True,
             check=False,
@@ -136,7 +137,7 @@ class Runner:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 (*_CRUN, "run", f"--bundle={bundle}", name),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # the runtime gives its streams to the container's user
                 stdout=output,
                 stderr=output,
             )
@@ -144,6 +145,7 @@ class Runner:
             yield Container(name, self.image.config.get("User") or "0:0", process, log)
         finally:
             subprocess.run((*_CRUN, "delete", "--force", name), check=False, capture_output=True)
+            process.stdin.close()
             process.wait(timeout=WITHIN_S)
 
     def _spec(
