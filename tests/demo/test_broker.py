@@ -1,5 +1,6 @@
 """The embedded broker, met by other clients."""
 
+import asyncio
 import contextlib
 import sys
 
@@ -10,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bridge.demo import broker as demo_broker
 from bridge.demo.broker import LOOPBACK, broker, broker_on_usable_port
 from bridge.errors import BridgeError
+from tests.conftest import PATIENCE_S
 from tests.mosquitto import until
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +69,17 @@ def test_a_missing_library_is_named(monkeypatch):
 
     with pytest.raises(BridgeError, match=r"requirements/demo\.txt"):
         __import__("bridge.demo.broker")
+
+
+async def test_a_broker_that_does_not_end_does_not_block_the_demo(free_port, monkeypatch):
+    """A connection that is left open keeps amqtt waiting forever from Python 3.12 on."""
+
+    class Stuck(demo_broker.DiscreetBroker):
+        async def shutdown(self):
+            await super().shutdown()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(demo_broker, "DiscreetBroker", Stuck)
+    monkeypatch.setattr(demo_broker, "SHUTDOWN_WITHIN_S", 0.1)
+    async with asyncio.timeout(PATIENCE_S), broker(free_port):
+        pass
