@@ -200,7 +200,7 @@ async def test_a_half_open_broker_is_noticed(broker):
         broker.thaw()
         await it.connected(2)
 
-    assert "nothing was heard" in lost.reason
+    assert "nothing received" in lost.reason
     assert len(it.seen(MqttDisconnected)) == 1
 
 

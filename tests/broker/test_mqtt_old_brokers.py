@@ -191,7 +191,7 @@ async def test_a_bridge_set_to_5_says_that_the_broker_is_older(behaviour):
         )
 
     assert found.startswith("MQTT 3.1.1")
-    assert "does not speak MQTT 5" in found
+    assert "does not support MQTT 5" in found
 
 
 @pytest.mark.fault("F17")

@@ -145,7 +145,7 @@ async def test_a_port_without_tls_is_named(broker, tmp_path, authority):
 async def test_a_port_with_tls_is_named(make_broker, tmp_path, authority):
     """Plain MQTT towards a TLS listener asks whether TLS is wanted."""
     broker = make_broker(listener=serving(tmp_path, authority))
-    with pytest.raises(ConnectionLost, match="does it want TLS"):
+    with pytest.raises(ConnectionLost, match="does it require TLS"):
         await check_connection(MqttSettings(host="localhost", port=broker.port))
 
 
