@@ -123,6 +123,12 @@ def compare_with_second(folder: Path) -> None:
 # -- Python packages ---------------------------------------------------------------------------
 
 
+def unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    """Extract an archive; Python before 3.11.4 has no filter for what may be extracted."""
+    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+    archive.extractall(folder)  # noqa: S202 - made by ourselves
+
+
 def python_packages(work: Path, folder: Path, epoch: int) -> Path:
     """Build the source distribution, and the wheel from it; return the wheel."""
     source = work / "source"
@@ -131,7 +137,7 @@ def python_packages(work: Path, folder: Path, epoch: int) -> Path:
     sdist = folder / _backend("build_sdist", source, work, environ)
     repack(work / sdist.name, sdist, epoch)
     with tarfile.open(sdist) as archive:
-        archive.extractall(work, filter="data")
+        unpack(archive, work)
     return folder / _backend(
         "build_wheel", work / sdist.name.removesuffix(".tar.gz"), folder, environ
     )

@@ -17,6 +17,7 @@ from tests.mosquitto import Mosquitto, outsider, until
 from tests.packages.containers import UID, Runner, unpacked
 from tests.ports import unused_port
 from tools.image import Buildah, base
+from tools.release import unpack
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,7 @@ def addon(release, tmp_path_factory):
     work = tmp_path_factory.mktemp("addon")
     (archive,) = release.glob("*-home-assistant.tar.gz")
     with tarfile.open(archive) as packed:
-        packed.extractall(work, filter="data")
+        unpack(packed, work)
     (folder,) = work.glob("*-home-assistant/charger_bridge")
     builder = Buildah(work, EPOCH)
     builder.load(base("python3-venv", "amd64", EPOCH), PYTHON, "amd64")
