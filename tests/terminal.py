@@ -109,6 +109,11 @@ class Terminal:
         """Type keys: a text, or a control character such as Ctrl-C (3) or Ctrl-D (4)."""
         os.write(self._handle, text.encode())
 
+    def expect_reading(self) -> None:
+        """Wait until the program sleeps in a read: a signal before that is seen at the next key."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        self._until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "a read")
+
     def answer(self, question: str, text: str) -> None:
         """Wait for a question and answer it."""
         self.expect(question)

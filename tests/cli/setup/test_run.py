@@ -131,6 +131,7 @@ def test_a_key_or_a_signal_ends_it_without_a_trace(folder, key, number):
         for question, answer in SHORT[:number]:
             terminal.answer(question, answer)
         terminal.expect(SHORT[number][0])
+        terminal.expect_reading()
         if key.startswith("SIG"):
             os.kill(terminal.pid, getattr(signal, key))
         else:
