@@ -574,7 +574,11 @@ class EventLoop:
         if self._tasks is None:
             work.close()
             return
-        task = self._tasks.create_task(work)
+        try:
+            task = self._tasks.create_task(work)
+        except RuntimeError:  # the group is ending; Python before 3.13 leaves the coroutine open
+            work.close()
+            raise
         sign = f"{name} {id(task)}"
         self._liveness.expect(sign, within_s)
         self._at_work += 1
