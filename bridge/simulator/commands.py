@@ -17,7 +17,6 @@ Body = Mapping[str, object]
 Effect = Callable[[Charger, Body], None]
 
 REMOTE_USER = "user-4711"
-PAIRED_TAG = "04C0FFEE123456"
 MAX_CURRENT_A = 40
 # ``resume_charging`` puts the dynamic limit back to its maximum a moment after the answer, and so
 # overwrites a limit sent right behind it (evcc PR#1823, PR#8588).

@@ -19,7 +19,6 @@ from typing import Final
 from bridge.config.keys import BY_PATH, KEYS, SECTIONS, Key
 from bridge.config.kinds import InvalidValue
 from bridge.config.loading import load_with_warnings
-from bridge.errors import ConfigError
 from bridge.settings import Loaded, Secret
 
 EASEE_PASSWORD: Final = "easee.password"  # noqa: S105 - the path of a key
@@ -96,12 +95,6 @@ def problem_with(path: str, text: str) -> str | None:
     except InvalidValue as exc:
         return str(exc)
     return None
-
-
-def require_sound(path: str, text: str) -> None:
-    """Raise ``ConfigError`` when an answer cannot be used."""
-    if (problem := problem_with(path, text)) is not None:
-        raise ConfigError((f"{path}: {problem}",))
 
 
 def split(text: str) -> tuple[str, ...]:
