@@ -19,6 +19,7 @@
      ├── TaskFailed           a part of the process is gone: end, be started again (exit 75)
      └── StoreError
           ├── StoreLocked     another process owns the store: stop (exit 75)
+          │    └── LeaseLost  another worker took the partition over: end it (exit 75)
           └── StoreFull       the quota or the disk is full: say so, take nothing new
 
 Facts are attributes, not only words. An error is raised or logged, never both.
@@ -234,6 +235,10 @@ class StoreError(BridgeError):
 
 class StoreLocked(StoreError):
     """Another process has this store open."""
+
+
+class LeaseLost(StoreLocked):
+    """Another worker has taken the partition over: nothing was committed, nor will be."""
 
 
 class StoreFull(StoreError):

@@ -4,19 +4,22 @@ An adapter implements one of them; tests put a twin in its place. Adapters push 
 through the ``emit`` function they are given, which never blocks and never raises.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from bridge.core.easee.rest_requests import CloudRequest
+from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.events import Event
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
+from bridge.core.records.lease import ClusterView, Lease, MemberStatus
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.core.records.stored_report import StoredReport
+from bridge.core.records.stored_tokens import StoredTokens
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.store_status import StoreContents, StoreSpace, StoreUsage
 from bridge.settings import StoreSettings
@@ -192,6 +195,11 @@ class Store(Protocol):
 
     A store that fails while it is in use mends itself: it emits ``StoreFailed`` when it begins to
     and ``StoreOpened``, without commands, when it is well again.
+
+    A store of one partition (:meth:`ClusterBackend.store`) writes only while its lease has the
+    epoch it was opened with. After another worker took the lease over, every method that writes
+    and :meth:`open` raise ``LeaseLost``, commit nothing, and do so for good; the store does not
+    mend itself, and the gateway of the partition ends.
     """
 
     async def open(self) -> StoreContents:
@@ -430,4 +438,237 @@ class StoreBackend(Protocol):
 
     def reader(self, settings: StoreSettings) -> StoreReader:
         """Return a reader of the store, which need not exist."""
+        ...
+
+
+class Leases(Protocol):
+    """Leases on the partitions, and the members that hold them. Called by the supervisor only.
+
+    The database's clock decides when a lease ends: ``lease_ttl_s`` seconds after it was taken or
+    renewed. Every method is one transaction. None waits for the database longer than a renewal may
+    take: a lease cannot be kept by waiting.
+    """
+
+    async def join(self) -> ClusterView:
+        """Connect, create or migrate what the database needs, and register this member.
+
+        Raises:
+            StoreError: The database cannot be used, has another number of partitions than
+                ``cluster.partitions``, or is of a newer program; the hint says what to do.
+        """
+        ...
+
+    async def take(self) -> tuple[Lease, ...]:
+        """Take free leases, at epoch + 1 each.
+
+        As many as are missing for this member's share, the number of partitions divided by that of
+        the members that live and do not drain, rounded up; besides any that ended a second ago or
+        earlier and nobody took. A lease that another worker is taking is passed over. A fenced
+        transaction of the former owner ends before a lease is taken; see :class:`Store`.
+
+        Raises:
+            StoreError: Nothing was taken, as far as this side knows; a lease taken without an
+                answer ends by itself.
+        """
+        ...
+
+    async def renew(
+        self, held: Sequence[Lease], status: MemberStatus
+    ) -> tuple[tuple[Lease, ...], ClusterView]:
+        """Renew leases at their epochs, and record that this member lives.
+
+        A lease that ended and that nobody took meanwhile is renewed too.
+
+        Args:
+            held: What this worker holds; may be empty.
+            status: Broker, cloud and draining, as the other members see them.
+
+        Returns:
+            The leases that are held, with a new ``asked_at_s``, and members and leases as they are.
+            A lease of ``held`` that is missing was taken by another worker.
+
+        Raises:
+            StoreError: It is not known whether they were renewed; the old ``asked_at_s`` counts.
+        """
+        ...
+
+    async def give_up(self, leases: Sequence[Lease]) -> None:
+        """End leases now, so that another worker takes them at once; does nothing for lost ones.
+
+        Raises:
+            StoreError: They end by themselves.
+        """
+        ...
+
+    async def view(self) -> ClusterView:
+        """Return members and leases without being a member (``cluster status``).
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        ...
+
+    async def leave(self) -> None:
+        """Remove this member and close the connection. Never fails; others forget it anyway."""
+        ...
+
+
+class Allowance(Protocol):
+    """What may be sent to the vendor for one account: the request budget, 429s and blocks.
+
+    One for all that use the account, however many processes they are. Called by the REST client
+    before and after each request, logins and negotiations included. Seconds are durations.
+    """
+
+    async def reserve(self, request: CloudRequest) -> float:
+        """Reserve a request that leaves at once; return 0.0.
+
+        Returns:
+            Where there is no room, after a 429 or during a block: seconds until it is worth asking
+            again; nothing is reserved then.
+
+        Raises:
+            CloudUnavailable: The shared budget cannot be reached; nothing may be sent.
+        """
+        ...
+
+    async def accepted(self, request: CloudRequest) -> None:
+        """Record any response except 429: its group of endpoints is free again. Never fails."""
+        ...
+
+    async def too_many_requests(
+        self, endpoint: Endpoint, scope: str, retry_after_s: float | None
+    ) -> float:
+        """Record a 429; return how long this group of endpoints waits. Never fails.
+
+        Args:
+            endpoint: What was asked.
+            scope: For what.
+            retry_after_s: What the vendor named, or None: then it is longer every time.
+        """
+        ...
+
+    async def block(self, silence_s: float) -> None:
+        """Allow nothing for so long: the vendor blocked us. Never fails."""
+        ...
+
+    async def silent_for_s(self) -> float:
+        """Return how much of a block is left; 0.0 when there is none.
+
+        Raises:
+            CloudUnavailable: The shared budget cannot be reached; nothing may be sent.
+        """
+        ...
+
+
+class TokenVault(Protocol):
+    """The tokens of one account at one cloud: one login for all that use it.
+
+    Called by the token manager: :meth:`load` and :meth:`save` block and never fail (a failure is a
+    warning, and costs a login).
+    """
+
+    def load(self) -> StoredTokens:
+        """Return what is kept; nothing usable is an empty value."""
+        ...
+
+    def save(self, tokens: StoredTokens) -> None:
+        """Replace what is kept. Blocking: called from a thread, never from the loop."""
+        ...
+
+    def renewing(self) -> AbstractAsyncContextManager[StoredTokens | None]:
+        """Keep all others from renewing meanwhile.
+
+        Returns:
+            A context with what is kept now, which another worker may have renewed; None where no
+            other process uses these tokens.
+
+        Raises:
+            CloudUnavailable: Another worker renews them and does not end, or the shared tokens
+                cannot be reached.
+        """
+        ...
+
+
+class KeptDocuments(Protocol):
+    """Small documents beside a store: charger list, published discovery, last shutdown.
+
+    Each is replaced as a whole. Names are those of the files in ``state_dir``, in
+    :mod:`bridge.adapters.state_files.private_file`. Blocking: call it from a thread.
+    """
+
+    def read(self, name: str, *, largest: int) -> bytes | None:
+        """Return a document; None when there is none.
+
+        Args:
+            name: Of the document.
+            largest: Bytes that are read; a longer one is cut off and then cannot be parsed.
+
+        Raises:
+            OSError: It cannot be read, or is not ours alone.
+            StoreError: It cannot be read.
+        """
+        ...
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Replace a document.
+
+        Raises:
+            OSError: It is as it was.
+            StoreError: Likewise; ``LeaseLost`` where the documents are a partition's.
+        """
+        ...
+
+
+class ClusterBackend(Protocol):
+    """What the partitions of an installation share, and the slice of the store of each.
+
+    ``bridge.adapters.store.backends.cluster_of`` returns the one that the configuration names. With
+    SQLite there is one partition whose lease is the lock of the store's file, and everything else
+    is as without a cluster. Made once in a process; :meth:`close` ends it.
+    """
+
+    @property
+    def leases(self) -> Leases:
+        """The leases and members; everything below needs :meth:`Leases.join` first."""
+        ...
+
+    def store(self, lease: Lease, emit: Emit) -> Store:
+        """Return the slice of one partition, fenced by the epoch of its lease; open it once.
+
+        Args:
+            lease: From :meth:`Leases.take`; a renewal needs no new store.
+            emit: Takes ``StoreFailed`` and ``StoreOpened`` while it is in use.
+        """
+        ...
+
+    def documents(self, lease: Lease) -> KeptDocuments:
+        """Return the documents of one partition, fenced likewise."""
+        ...
+
+    def allowance(self) -> Allowance:
+        """Return the budget of ``easee.username`` at ``easee.api_url``."""
+        ...
+
+    def tokens(self) -> TokenVault:
+        """Return the tokens of ``easee.username`` at ``easee.api_url``."""
+        ...
+
+    async def assign(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
+        """Write down which partition a site belongs to, once and for all.
+
+        Args:
+            wanted: Partition of each site, by any name that is stable; ignored for a site that has
+                a partition already.
+
+        Returns:
+            The partition that counts, of each of these sites.
+
+        Raises:
+            StoreError: Nothing was written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close connections; the stores are closed before."""
         ...

@@ -14,36 +14,16 @@ while the program is stopped ends that silence early and costs one login.
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
 from bridge.adapters.state_files.private_file import read_own, replace
+from bridge.core.records.stored_tokens import StoredTokens
 from bridge.settings import EaseeSettings, Secret
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTokens:
-    """What is kept between two runs.
-
-    Attributes:
-        access: The newest access token, or None.
-        refresh: Its refresh token, or None when it is used up.
-        expires_at: Until when the access token is probably valid, by the wall clock; a hint.
-        blocked_until: End of the silence after a block, by the wall clock; None when not blocked.
-        blocked_s: How long that silence is altogether: no clock can make it longer. None when not
-            known.
-    """
-
-    access: Secret | None = None
-    refresh: Secret | None = None
-    expires_at: datetime | None = None
-    blocked_until: datetime | None = None
-    blocked_s: float | None = None
 
 
 def account_of(settings: EaseeSettings) -> str:

@@ -39,10 +39,11 @@ from typing import Literal
 import structlog
 
 from bridge.adapters.easee.http_client import HttpResponse
-from bridge.adapters.easee.token_file import StoredTokens, TokenFile
+from bridge.adapters.easee.token_file import TokenFile
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.easee import error_responses, rest_responses
 from bridge.core.easee.json_fields import NO_JSON
+from bridge.core.records.stored_tokens import StoredTokens
 from bridge.errors import (
     AuthFailed,
     CloudError,
