@@ -214,6 +214,8 @@ class Connection:
         """Register paho's socket with the loop."""
         client = self._client
         sock = client.socket()
+        if self.lost.done():  # closed by us in the turn in which dialling ended
+            raise AttemptFailed(self.lost.result())
         if sock is None:
             raise connect_errors.silent_close(self._settings, self._socket_error)
         # Small packets one after the other wait 40 ms for each other otherwise (Nagle).

@@ -1,10 +1,12 @@
 """What a connection does when paho or its own callbacks misbehave; no socket is opened here."""
 
 import asyncio
+import socket
 from types import SimpleNamespace
 
 import pytest
 
+from bridge.adapters.mqtt.connect_errors import AttemptFailed
 from bridge.adapters.mqtt.connection import Connection
 from bridge.adapters.mqtt.paho_translation import ConnectOptions
 from bridge.core.messages import AckToken, Publish
@@ -77,6 +79,24 @@ async def test_a_connection_is_lost_once():
     it.drop("dropped")
 
     assert "nothing received from the broker" in it.lost.result()
+
+
+async def test_a_connection_closed_in_the_turn_in_which_dialling_ends_is_not_adopted(monkeypatch):
+    """The socket is closed by then; the attempt ends with the reason it was closed for."""
+    it = connection()
+    loop = asyncio.get_running_loop()
+
+    def dial(client, *_):
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        client._sock = ours
+        loop.call_soon_threadsafe(loop.call_soon, it.drop, "closed by us")
+        return 0
+
+    monkeypatch.setattr("bridge.adapters.mqtt.connection.connect", dial)
+
+    with pytest.raises(AttemptFailed, match="closed by us"):
+        await it.open()
 
 
 async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):
