@@ -3,6 +3,7 @@
 Rules:
 
 1. Mode 0600 in a folder of 0700, a regular file of our own user. Anything else is not read.
+   For root the user is the folder's: what root writes beside a service stays the service's.
 2. A file is replaced, never changed: written beside its place, synced, moved, the folder synced.
 """
 
@@ -36,7 +37,7 @@ def read_own(path: Path, *, largest: int = MAX_FILE_BYTES) -> bytes:
     handle = open_plain(path, os.O_RDONLY | os.O_NOFOLLOW)
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
-        if found.st_uid != os.geteuid():
+        if found.st_uid != owner_of(path.parent)[0]:
             raise PermissionError(errno.EPERM, "not a file of this user", str(path))
         if found.st_mode & OTHERS:
             raise PermissionError(errno.EPERM, "open to others; its mode must be 0600", str(path))
@@ -52,6 +53,7 @@ def replace(path: Path, content: bytes) -> None:
     draft.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(draft, flags, MODE), "wb") as file:
+        os.fchown(file.fileno(), *owner_of(path.parent))
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -61,6 +63,14 @@ def replace(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def owner_of(folder: Path) -> tuple[int, int]:
+    """Return user and group of private files in a folder: our own, for root the folder's."""
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    found = folder.stat()
+    return found.st_uid, found.st_gid
 
 
 def why(error: Exception) -> str:

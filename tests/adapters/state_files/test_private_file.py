@@ -1,5 +1,6 @@
 """Private files: ours alone, or not read; new whole, or not at all."""
 
+import os
 import stat
 
 import pytest
@@ -18,6 +19,20 @@ def test_what_is_written_is_ours_alone_and_comes_back(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [each.name for each in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_writes_beside_a_service_is_the_services(tmp_path):
+    """In a folder of another user root's file belongs to that user, and root reads it there."""
+    os.chown(tmp_path, 12345, 12346)
+    path = tmp_path / "file"
+    replace(path, b"x")
+
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
+    assert read_own(path) == b"x"
+    os.chown(path, 0, 0)
+    with pytest.raises(PermissionError, match="not a file of this user"):
+        read_own(path)
 
 
 @pytest.mark.parametrize("trouble", ["open", "link", "folder", "missing"])

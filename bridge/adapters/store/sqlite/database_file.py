@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.plain_file import kind, open_plain, reason
+from bridge.adapters.state_files.private_file import owner_of
 from bridge.adapters.store.sqlite.quota import HINT, Quota
 from bridge.adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, lenient_text
 from bridge.errors import StoreError, StoreFull, StoreLocked
@@ -118,8 +119,11 @@ def private(path: str) -> int:
     """
     _require_file(path)
     handle = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-    if os.fstat(handle).st_mode & 0o077:
+    found, owner = os.fstat(handle), owner_of(Path(path).parent)
+    if found.st_mode & 0o077:
         os.fchmod(handle, 0o600)
+    if (found.st_uid, found.st_gid) != owner and os.geteuid() == 0:
+        os.fchown(handle, *owner)
     return handle
 
 

@@ -15,6 +15,7 @@ from bridge.adapters.store.sqlite.database_file import (
     make_directory,
     open_file,
     primary_code,
+    private,
     transaction,
     translated,
 )
@@ -22,6 +23,18 @@ from bridge.adapters.store.sqlite.quota import Quota
 from bridge.errors import StoreError, StoreFull, StoreLocked
 
 ROOM = Quota(Path("/"), max_pages=100)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_creates_beside_a_service_is_the_services(tmp_path):
+    """Store and lock made by root in a service's folder can be opened by the service."""
+    os.chown(tmp_path, 12345, 12346)
+    path = tmp_path / "bridge.db"
+    os.close(lock(path))
+    os.close(private(str(path)))
+
+    for each in (path, Path(f"{path}.lock")):
+        assert (each.stat().st_uid, each.stat().st_gid) == (12345, 12346)
 
 
 def sqlite_error(code: int, text: str = "disk I/O error") -> sqlite3.Error:

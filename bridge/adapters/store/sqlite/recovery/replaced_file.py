@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.plain_file import kind
-from bridge.adapters.store.sqlite.database_file import SIDECARS, sync_directory
+from bridge.adapters.store.sqlite.database_file import SIDECARS, private, sync_directory
 from bridge.adapters.store.sqlite.recovery.quarantine import half_way, quarantine, rotate_quarantine
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ def rewrite_under_name(db: sqlite3.Connection, path: Path) -> None:
     """
     fresh = Path(f"{path}.rescued")
     fresh.unlink(missing_ok=True)
-    os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # its owner's alone
+    os.close(private(str(fresh)))
     db.execute("VACUUM INTO ?", (str(fresh),))
     handle = os.open(fresh, os.O_RDONLY)
     try:
