@@ -208,9 +208,15 @@ def _unreadable(problem: str) -> Document:
     return Document(Section({}), (problem,), is_read=False)
 
 
+# The text of PyYAML.
+_TAB: Final = "found character '\\t' that cannot start any token"
+
+
 def _syntax(exc: Exception) -> str:
     """Return the position of a YAML error, without the file's content."""
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "not readable"
+    if problem == _TAB:
+        problem = "a tab character; YAML allows only spaces here"
     # PyYAML quotes what it found, and that may be a piece of a password.
     problem = re.sub(r"'[^']*'|\"[^\"]*\"", "…", str(problem))
     mark = getattr(exc, "problem_mark", None)

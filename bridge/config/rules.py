@@ -15,6 +15,8 @@ from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.easee.command_catalogue import CATALOGUE
 
 STANDARD_PORT = 1883
+TLS_PORT = 8883
+EXAMPLE_ACCOUNT = "someone@example.com"
 
 Get = Callable[[str], Any]
 
@@ -113,7 +115,23 @@ def _tls_unused(get: Get) -> Iterator[str]:
 
 def _tls_port(get: Get) -> Iterator[str]:
     if get("mqtt.tls.enabled") and get("mqtt.port") == STANDARD_PORT:
-        yield f"mqtt.port: {STANDARD_PORT} is usually the port without TLS; with TLS it is 8883"
+        yield (
+            f"mqtt.port: {STANDARD_PORT} is usually the port without TLS; with TLS it is {TLS_PORT}"
+        )
+    if not get("mqtt.tls.enabled") and get("mqtt.port") == TLS_PORT:
+        yield f"mqtt.port: {TLS_PORT} is usually the port with TLS; set mqtt.tls.enabled: true"
+
+
+def _example_account(get: Get) -> Iterator[str]:
+    if get("easee.username") == EXAMPLE_ACCOUNT:
+        yield f"easee.username: {EXAMPLE_ACCOUNT} is the account of the example; set your own"
+
+
+def _no_password(get: Get) -> Iterator[str]:
+    if get("mqtt.username") and not get("mqtt.password"):
+        yield (
+            "mqtt.username: without a password, which most brokers refuse; set mqtt.password_file"
+        )
 
 
 def _far_plaintext(get: Get) -> Iterator[str]:
@@ -146,4 +164,13 @@ def _shared_folder(get: Get) -> Iterator[str]:
         )
 
 
-ADVICE: Final = (_shared_folder, _tls_unused, _tls_port, _far_plaintext, _open_page, _page_unused)
+ADVICE: Final = (
+    _example_account,
+    _no_password,
+    _shared_folder,
+    _tls_unused,
+    _tls_port,
+    _far_plaintext,
+    _open_page,
+    _page_unused,
+)

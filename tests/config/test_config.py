@@ -16,7 +16,7 @@ from bridge.errors import ConfigError
 from bridge.settings import Secret, Settings
 
 ENVIRON = {
-    "CHARGER_BRIDGE_EASEE__USERNAME": "someone@example.com",
+    "CHARGER_BRIDGE_EASEE__USERNAME": "user@example.com",
     "CHARGER_BRIDGE_EASEE__PASSWORD": "correct horse",
 }
 CANARY = "canary-5f2b9"
@@ -45,7 +45,7 @@ def test_the_environment_alone_is_enough():
     """Without a file the environment and the defaults make a configuration."""
     settings = load(None, ENVIRON)
 
-    assert settings.easee.username == "someone@example.com"
+    assert settings.easee.username == "user@example.com"
     assert settings.easee.password == Secret("correct horse")
     assert settings.mqtt.host == "localhost"
     assert settings.commands.allow == ("control", "access", "current")
@@ -383,6 +383,22 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
         assert caught.value.problems[0].startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("mqtt:\n\thost: a\n", 2),
+        ("mqtt:\n  host:\ta\n \tport: 1\n", 2),
+        ("mqtt:\n  host: a\n\t\tport: 1\n", 3),
+    ],
+)
+def test_a_tab_is_called_a_tab(text, line, tmp_path):
+    """YAML does not indent with tabs; the message says that it is one, and where."""
+    (problem,) = problems_of(text, tmp_path)
+
+    assert "a tab character; YAML allows only spaces here" in problem
+    assert f"in line {line}," in problem
+
+
 @given(st.text(max_size=200))
 def test_no_text_ends_in_anything_but_a_document(text):
     """Whatever a file holds, reading it ends, with a tree or with problems."""
@@ -643,6 +659,8 @@ def test_no_message_repeats_what_may_be_a_secret(text, tmp_path):
     ("text", "path"),
     [
         ("mqtt: {tls: {enabled: true}}", "mqtt.port"),
+        ("mqtt: {port: 8883}", "mqtt.port"),
+        ("mqtt: {username: bridge}", "mqtt.username"),
         ("mqtt: {tls: {ca_file: config.yaml}}", "mqtt.tls.ca_file"),
         ("mqtt: {host: 8.8.8.8, tls: {allow_plaintext: true}}", "mqtt.tls.allow_plaintext"),
     ],
