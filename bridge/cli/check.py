@@ -1,8 +1,11 @@
-"""Checks of ``check`` besides the configuration: the store's directory, the cloud, the broker."""
+"""Checks of ``check`` besides the configuration: the store's directory, the cloud, the broker.
+
+What will be used is listed too, with the account shortened: the output is pasted into reports.
+"""
 
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from bridge.adapters.clock import SystemClock
@@ -15,6 +18,30 @@ from bridge.adapters.store.backends import backend_of
 from bridge.core.topics import Topics
 from bridge.errors import AuthFailed, BridgeError, ConnectionLost
 from bridge.settings import Settings, StoreSettings, TlsSettings
+
+
+def in_use(settings: Settings) -> Iterator[tuple[str, str]]:
+    """List what ``run`` would use, for people.
+
+    Yields:
+        Name and description, e.g. ``("broker", "mqtt://localhost:1883, user bridge")``.
+    """
+    mqtt, easee = settings.mqtt, settings.easee
+    scheme = "mqtts" if mqtt.tls.enabled else "mqtt"
+    user = f"user {mqtt.username}" if mqtt.username else "without a user name"
+    yield "broker", f"{scheme}://{mqtt.host}:{mqtt.port}, {user}, topics below {mqtt.base_topic}/"
+    yield "account", f"{shortened(easee.username)} at {easee.api_url}"
+    yield "chargers", ", ".join(easee.chargers) or "every charger that the account lists"
+    yield "store", settings.store.path
+
+
+def shortened(account: str) -> str:
+    """Return an account's name so that its owner knows it and others do not: ``s***@example.com``.
+
+    A phone number keeps its last two digits.
+    """
+    local, at, domain = account.rpartition("@")
+    return f"{local[:1]}***@{domain}" if at else f"***{account[-2:]}"
 
 
 def store_problem(store: StoreSettings, state_dir: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A finding says what is wrong and what to do, worst first. Nothing found is said too.
+1. A finding says what is wrong and what to do, worst first. What passed is listed too, last.
 2. What could not be looked at is a finding of its own, and no reason to stop looking.
 """
 
@@ -64,6 +64,7 @@ class DiagnosticData:
     Attributes:
         base: The base topic.
         warnings: What the configuration's reader advises.
+        problems: What is wrong with the configuration's secrets.
         broker: What the broker offers, in one line; empty when it was not reached.
         retained: What the broker keeps below ``<base>/bridge/``, by the rest of the topic.
         skew_s: How far this machine's clock is ahead of the cloud's; None when unknown.
@@ -74,6 +75,7 @@ class DiagnosticData:
 
     base: str
     warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     broker: str = ""
     retained: Mapping[str, str] = field(default_factory=dict)
     skew_s: float | None = None
@@ -90,23 +92,20 @@ OTHERS = 0o077
 
 
 def findings(facts: DiagnosticData) -> tuple[Finding, ...]:
-    """Return the findings, worst first; a single good finding when there is nothing wrong."""
+    """Return the findings of every check, worst first, what passed last."""
     found = [finding for look in CHECKS for finding in look(facts)]
-    return tuple(sorted(found, key=lambda finding: finding.severity)) or (
-        Finding(Severity.GOOD, "no problem found"),
-    )
+    return tuple(sorted(found, key=lambda finding: finding.severity))
+
+
+def _passed(what: str) -> Finding:
+    return Finding(Severity.GOOD, what)
 
 
 def _unreached(facts: DiagnosticData) -> Iterator[Finding]:
     for name, error in facts.errors.items():
-        yield Finding(Severity.BROKEN, f"{name}: {error}", _UNREACHED.get(name, ""))
-
-
-_UNREACHED: Final = {
-    "broker": "check mqtt.host and mqtt.port, and that the broker runs",
-    "cloud": "check this machine's internet connection and its name server",
-    "store": "",
-}
+        yield Finding(Severity.BROKEN, f"{name}: {error}")
+    if facts.broker:
+        yield _passed(f"broker: {facts.broker}")
 
 
 def _running(facts: DiagnosticData) -> Iterator[Finding]:
@@ -125,6 +124,8 @@ def _running(facts: DiagnosticData) -> Iterator[Finding]:
             f"the bridge is not connected to this broker ({facts.base}/bridge/state is {state})",
             "check whether its service is running, and its log",
         )
+    else:
+        yield _passed("the bridge is connected to this broker")
 
 
 _CLOUD: Final = {
@@ -137,24 +138,34 @@ _CLOUD: Final = {
 
 def _cloud(facts: DiagnosticData) -> Iterator[Finding]:
     word = facts.retained.get("cloud", "")
-    if facts.retained.get("state") == "online" and word in _CLOUD:
+    if facts.retained.get("state") != "online":
+        return
+    if word in _CLOUD:
         severity, todo = _CLOUD[word]
         yield Finding(severity, f"the bridge reports that the cloud is {word}", todo)
+    elif word:
+        yield _passed(f"the bridge reports that the cloud is {word}")
 
 
 def _alerts(facts: DiagnosticData) -> Iterator[Finding]:
-    for topic, payload in sorted(facts.retained.items()):
-        if topic.startswith("alert/"):
-            try:
-                alert = json.loads(payload)
-                message, hint = str(alert["message"]), str(alert["hint"])
-            except (ValueError, TypeError, KeyError):
-                message, hint = f"{facts.base}/bridge/{topic} cannot be read", ""
-            yield Finding(Severity.WORRYING, f"alert {topic[6:]}: {message}", hint)
+    alerts = {t: p for t, p in sorted(facts.retained.items()) if t.startswith("alert/")}
+    for topic, payload in alerts.items():
+        try:
+            alert = json.loads(payload)
+            message, hint = str(alert["message"]), str(alert["hint"])
+        except (ValueError, TypeError, KeyError):
+            message, hint = f"{facts.base}/bridge/{topic} cannot be read", ""
+        yield Finding(Severity.WORRYING, f"alert {topic[6:]}: {message}", hint)
+    if not alerts and facts.retained.get("state") == "online":
+        yield _passed("no alert")
 
 
 def _clock(facts: DiagnosticData) -> Iterator[Finding]:
-    if facts.skew_s is not None and abs(facts.skew_s) > SKEW_S:
+    if facts.skew_s is None:
+        return
+    if abs(facts.skew_s) <= SKEW_S:
+        yield _passed(f"this machine's clock agrees with the cloud's within {SKEW_S:.0f} s")
+    else:
         way = "ahead" if facts.skew_s > 0 else "behind"
         yield Finding(
             Severity.BROKEN,
@@ -184,16 +195,25 @@ def _store(facts: DiagnosticData) -> Iterator[Finding]:
             f"normal within 45 minutes of a session; else subscribe to {facts.base}/+/session/"
             f"report, and publish each key to {facts.base}/bridge/session/ack",
         )
+    else:
+        share = store.used_bytes / store.quota_bytes
+        yield _passed(f"the store holds {store.reports} session reports, {share:.0%} of its quota")
 
 
 def _modes(facts: DiagnosticData) -> Iterator[Finding]:
     for path, mode in facts.open_files.items():
         yield Finding(Severity.BROKEN, f"others may read {path} (mode {mode:04o})", "chmod 600")
+    if not facts.open_files:
+        yield _passed("files with secrets are readable by their owner only")
 
 
 def _advice(facts: DiagnosticData) -> Iterator[Finding]:
+    for problem in facts.problems:
+        yield Finding(Severity.BROKEN, problem)
     for warning in facts.warnings:
         yield Finding(Severity.WORRYING, warning)
+    if not (facts.problems or facts.warnings):
+        yield _passed("the configuration is valid")
 
 
 CHECKS: Final[tuple[Callable[[DiagnosticData], Iterator[Finding]], ...]] = (

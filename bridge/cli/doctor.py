@@ -5,18 +5,22 @@ Rules:
 1. It is read-only: a running bridge is not disturbed, there is no login, no request of
    the account's budget is spent.
 2. What cannot be reached is a finding, not an end.
-3. Nothing secret gets into the bundle: values of secret keys are not written at all, everything
+3. It always writes its bundle: whatever looking raised becomes a finding, and a folder that cannot
+   be written is replaced by the one for temporary files.
+4. Nothing secret gets into the bundle: values of secret keys are not written at all, everything
    else passes the redaction of the logs, and only topics of the bridge itself are read.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import stat
 import sys
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import distributions
 from pathlib import Path
@@ -27,18 +31,20 @@ import bridge
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.clock_skew import clock_skew_s
 from bridge.adapters.mqtt.client import check_connection, read_retained
-from bridge.adapters.state_files.plain_file import open_plain
+from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.adapters.state_files.private_file import TOKEN_FILE
 from bridge.adapters.store.backends import backend_of
 from bridge.cli.diagnosis import OTHERS, DiagnosticData, Finding, Severity, StoreFacts, findings
 from bridge.config.keys import KEYS
+from bridge.config.loading import NOT_READ
 from bridge.core.topics import Topics
-from bridge.errors import CloudError, ConnectionLost, StoreError
-from bridge.logs import redact
+from bridge.errors import BridgeError, ConnectionLost
+from bridge.logs import redact, summarize_exception
 from bridge.settings import Secret, Settings
 
 MIB = 1024 * 1024
 NEWEST_DECISIONS = 50
+BUNDLE = Path("charger-bridge-doctor.zip")
 REQUEST_TIMEOUT_S = 5.0
 MAX_RESPONSE_BYTES = MIB
 # Whose versions explain behaviour.
@@ -48,31 +54,45 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+@contextlib.contextmanager
+def _looking(name: str, errors: dict[str, str]) -> Iterator[None]:
+    """Record as text what keeps something from being looked at."""
+    try:
+        yield
+    except OSError as error:
+        errors[name] = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
+    except BridgeError as error:
+        errors[name] = str(error)
+    except Exception as error:  # noqa: BLE001 - rule 3
+        errors[name] = f"internal error: {summarize_exception(error)}"
+
+
 async def examine(
-    settings: Settings, warnings: tuple[str, ...]
+    settings: Settings, warnings: tuple[str, ...], problems: tuple[str, ...] = ()
 ) -> tuple[DiagnosticData, dict[str, str]]:
     """Collect the data of all checks.
+
+    Args:
+        settings: The configuration, with or without its secrets.
+        warnings: What its reader advises.
+        problems: What is wrong with its secrets.
 
     Returns:
         The facts, and further texts for the bundle by file name.
     """
-    facts = DiagnosticData(settings.mqtt.base_topic, warnings, open_files=_open_files(settings))
+    facts = DiagnosticData(
+        settings.mqtt.base_topic, warnings, problems, open_files=_open_files(settings)
+    )
     errors: dict[str, str] = {}
     texts: dict[str, str] = {}
-    try:
+    with _looking("broker", errors):
         facts = replace(facts, **await _broker(settings))
-    except ConnectionLost as error:
-        errors["broker"] = str(error)
-    try:
+    with _looking("cloud", errors):
         skew_s = await clock_skew_s(settings.easee.api_url, SystemClock())
         facts = replace(facts, skew_s=skew_s)
-    except CloudError as error:
-        errors["cloud"] = str(error)
-    try:
+    with _looking("store", errors):
         store, texts["commands.txt"] = await asyncio.to_thread(_store, settings)
         facts = replace(facts, store=store)
-    except (StoreError, OSError) as error:
-        errors["store"] = str(error)
     if settings.http.enabled:
         for path in ("/healthz", "/metrics"):
             texts[f"{path[1:]}.txt"] = await asyncio.to_thread(_ask, settings, path)
@@ -85,6 +105,8 @@ async def _broker(settings: Settings) -> dict[str, Any]:
     Raises:
         ConnectionLost: It cannot be reached.
     """
+    if settings.mqtt.password == Secret(NOT_READ):
+        raise ConnectionLost("not tried without its password")
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     offers = await check_connection(settings.mqtt, subscriptions=topics.subscriptions)
     prefix = f"{topics.base}/bridge/"
@@ -174,33 +196,71 @@ def report(found: tuple[Finding, ...]) -> str:
     )
 
 
-def pack(path: Path, settings: Settings, facts: DiagnosticData, texts: Mapping[str, str]) -> None:
-    """Write the bundle, for its owner alone.
+def pack(output: Path | None, texts: Mapping[str, str]) -> Path:
+    """Write the bundle, for its owner alone, and return where.
+
+    Args:
+        output: Where; None: :data:`BUNDLE` here, else in a new folder for temporary files.
+        texts: Its files.
 
     Raises:
         OSError: It cannot be written.
     """
-    files = {
-        "report.txt": report(findings(facts)),
-        "configuration.json": json.dumps(effective(settings), indent=1),
-        "versions.json": json.dumps(versions(), indent=1),
-        "facts.json": json.dumps(asdict(facts), indent=1),
-        **texts,
-    }
+    if output is not None:
+        return _write(output, texts)
+    try:
+        return _write(BUNDLE, texts)
+    except OSError:
+        return _write(Path(tempfile.mkdtemp(prefix="charger-bridge-")) / BUNDLE, texts)
+
+
+def _write(path: Path, texts: Mapping[str, str]) -> Path:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with (
         os.fdopen(open_plain(path, flags), "wb") as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle,
     ):
-        for name, text in files.items():
+        for name, text in texts.items():
             bundle.writestr(name, redact(text))
+    return path
 
 
-def run(settings: Settings, warnings: tuple[str, ...], output: Path) -> int:
-    """Examine, report and write the bundle; return 1 when something is broken, else 0."""
-    facts, texts = asyncio.run(examine(settings, warnings))
+def run(
+    settings: Settings,
+    warnings: tuple[str, ...],
+    problems: tuple[str, ...],
+    output: Path | None,
+) -> int:
+    """Examine, report and write the bundle; return 1 when something is broken, else 0.
+
+    Args:
+        settings: The configuration, with or without its secrets.
+        warnings: What its reader advises.
+        problems: What is wrong with its secrets.
+        output: Path of the bundle, or None.
+    """
+    facts, texts = asyncio.run(examine(settings, warnings, problems))
     found = findings(facts)
-    sys.stdout.write(redact(report(found)))
-    pack(output, settings, facts, texts)
-    sys.stdout.write(f"bundle: {output} (without secrets; check it before you send it)\n")
+    configuration = {"configuration.json": json.dumps(effective(settings), indent=1)}
+    facts_text = {"facts.json": json.dumps(asdict(facts), indent=1)}
+    _finish(output, report(found), configuration | facts_text | texts)
     return 1 if found[0].severity is Severity.BROKEN else 0
+
+
+def run_unconfigured(problems: tuple[str, ...], output: Path | None) -> None:
+    """Write the bundle of an installation whose configuration cannot be used.
+
+    Args:
+        problems: What is wrong with it.
+        output: Path of the bundle, or None.
+    """
+    found = tuple(Finding(Severity.BROKEN, problem) for problem in problems)
+    _finish(output, report(found), {})
+
+
+def _finish(output: Path | None, said: str, texts: Mapping[str, str]) -> None:
+    """Print the report and write the bundle."""
+    sys.stdout.write(redact(said))
+    files = {"report.txt": said, "versions.json": json.dumps(versions(), indent=1), **texts}
+    path = pack(output, files)
+    sys.stdout.write(f"bundle: {path} (without secrets; check it before you send it)\n")

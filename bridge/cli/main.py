@@ -120,7 +120,7 @@ def _load(arguments: Arguments, *, quiet: bool = True, secrets: bool = True) -> 
 
     Args:
         arguments: The command line.
-        quiet: Log what went wrong only: for commands that answer and end.
+        quiet: Log what went wrong only, as text: for commands that answer and end.
         secrets: Read them too.
 
     Raises:
@@ -132,10 +132,18 @@ def _load(arguments: Arguments, *, quiet: bool = True, secrets: bool = True) -> 
     loaded = config.load_with_warnings(arguments.config, os.environ, secrets=secrets)
     settings = loaded.settings
     logs.register_secrets(settings)
-    at_info = quiet and settings.log.level == "info"
-    logs.configure(replace(settings.log, level="warning") if at_info else settings.log)
+    logs.configure(_answering(settings.log) if quiet else settings.log)
     logs.install_excepthooks()
     return loaded
+
+
+def _answering(log: LogSettings) -> LogSettings:
+    """Return the log settings of a command that answers and ends: its reader is a person."""
+    return replace(
+        log,
+        level="warning" if log.level == "info" else log.level,
+        format="console" if log.format == "auto" else log.format,
+    )
 
 
 def _prepare(arguments: Arguments, *, quiet: bool) -> Loaded:
@@ -209,8 +217,12 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: Arguments) -> int:
     loaded = _prepare(arguments, quiet=True)
     settings = loaded.settings
+    from bridge.cli.check import in_use  # noqa: PLC0415 - rule 1
+
     for warning in loaded.warnings:
         _complain(f"warning: {warning}")
+    for name, text in in_use(settings):
+        _say(f"{name}: {text}")
     for key in loaded.overridden:
         _say(f"{key}: the environment has another value than the file, and wins")
     if arguments.connect:
@@ -241,17 +253,36 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("charger-bridge-doctor.zip"),
         metavar="FILE",
-        help="the bundle (default charger-bridge-doctor.zip)",
+        help="the bundle (default charger-bridge-doctor.zip, here or where temporary files are)",
     )
 
 
 def _doctor(arguments: Arguments) -> int:
-    loaded = _load(arguments)
     from bridge.cli import doctor  # noqa: PLC0415 - rule 1
 
-    return doctor.run(loaded.settings, loaded.warnings, arguments.output)
+    try:
+        loaded, problems = _load_for_doctor(arguments)
+    except ConfigError as error:
+        doctor.run_unconfigured(error.problems, arguments.output)
+        return _failed(error)
+    return doctor.run(loaded.settings, loaded.warnings, problems, arguments.output)
+
+
+def _load_for_doctor(arguments: Arguments) -> tuple[Loaded, tuple[str, ...]]:
+    """Load the configuration, without its secrets where they are what is wrong.
+
+    Returns:
+        The configuration, and what is wrong with its secrets.
+
+    Raises:
+        ConfigError: It cannot be used for another reason.
+    """
+    try:
+        return _load(arguments), ()
+    except ConfigError as error:
+        loaded = _load(arguments, secrets=False)
+        return loaded, error.problems
 
 
 # -- setup -------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import zipfile
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from bridge.adapters.state_files.private_file import OUR_FILES
 from bridge.adapters.store.sqlite.database_file import BESIDE
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli import check as cli_check
+from bridge.cli import doctor as cli_doctor
 from bridge.cli import main as cli
 from bridge.cli import options as cli_options
 from bridge.cli.check import store_problem
@@ -45,16 +48,18 @@ from bridge.settings import (
     EaseeSettings,
     HomeAssistantSettings,
     LogSettings,
+    MqttSettings,
     Secret,
     Settings,
     StoreSettings,
+    TlsSettings,
 )
 from bridge.simulator.scenario import Scenario
 from tests.intruders import INTRUDERS, place
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {
-    "CHARGER_BRIDGE_EASEE__USERNAME": "someone@example.com",
+    "CHARGER_BRIDGE_EASEE__USERNAME": "user@example.com",
     "CHARGER_BRIDGE_EASEE__PASSWORD": "canary-77aa",
 }
 pytestmark = pytest.mark.usefixtures("untouched_logging")
@@ -182,12 +187,140 @@ def test_a_wrong_configuration_is_status_78_and_every_problem_a_line(name, tmp_p
     assert not (tmp_path / "data").exists()
 
 
-def test_check_says_ok_and_leaves_no_trace(config, tmp_path):
-    """A right configuration is `ok`, and checking it creates nothing."""
+def test_check_says_what_will_be_used_and_leaves_no_trace(config, tmp_path):
+    """A right configuration is listed, ends with `ok`, and checking it creates nothing."""
     shown = command("check", "--config", str(config), environ=ENVIRON)
 
-    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "ok\n", "")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines() == [
+        "broker: mqtt://localhost:1883, without a user name, topics below charger/",
+        "account: u***@example.com at https://api.easee.com",
+        "chargers: every charger that the account lists",
+        f"store: {tmp_path}/data/bridge.db",
+        "ok",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("account", "shown"),
+    [("user@example.com", "u***@example.com"), ("+4712345678", "***78"), ("@x", "***@x")],
+)
+def test_an_account_is_shortened(account, shown):
+    """Its owner knows it again; who reads a pasted output does not."""
+    assert cli_check.shortened(account) == shown
+
+
+def test_check_lists_chargers_and_tls(tmp_path):
+    """Serials of the configuration, the user and the scheme are listed as they are."""
+    settings = Settings(
+        easee=EaseeSettings("user@example.com", Secret("x"), chargers=("EH000001", "EH000002")),
+        mqtt=MqttSettings(
+            host="broker", port=8883, username="bridge", tls=TlsSettings(enabled=True)
+        ),
+    )
+    listed = dict(cli_check.in_use(settings))
+
+    assert listed["broker"] == "mqtts://broker:8883, user bridge, topics below charger/"
+    assert listed["chargers"] == "EH000001, EH000002"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "text"),
+    [
+        ("easee: {username: someone@example.com}", "is the account of the example"),
+        ("mqtt: {port: 8883}", "8883 is usually the port with TLS"),
+        ("mqtt: {port: 1883, tls: {enabled: true}}", "with TLS it is 8883"),
+        ("mqtt: {username: bridge}", "without a password"),
+    ],
+)
+def test_check_warns_of_what_looks_wrong(yaml, text, config, capsys, monkeypatch):
+    """What can be meant and mostly is not is a warning; the configuration counts as valid."""
+    if "username: someone" in yaml:
+        monkeypatch.delenv("CHARGER_BRIDGE_EASEE__USERNAME")
+    config.write_text(f"{yaml}\nstore: {{path: data/bridge.db}}\n")
+
+    assert main(["check", "--config", str(config)]) == 0
+    said = capsys.readouterr()
+    assert text in said.err
+    assert said.err.count("warning") == 1
+    assert said.out.endswith("ok\n")
+
+
+def test_a_command_that_answers_logs_as_text(config):
+    """JSON is for programs: `log.format: auto` means text for every command but `run`."""
+    environ = ENVIRON | {"CHARGER_BRIDGE_LOG__LEVEL": "debug"}
+    shown = command("check", "--config", str(config), "--connect", environ=environ | {
+        "CHARGER_BRIDGE_EASEE__API_URL": "http://127.0.0.1:9",
+        "CHARGER_BRIDGE_MQTT__PORT": "9",
+    })  # fmt: skip
+
+    assert "{" not in shown.stderr
+
+
+def bundle_of(output: Path) -> dict[str, str]:
+    """Read a bundle."""
+    with zipfile.ZipFile(output) as bundle:
+        return {name: bundle.read(name).decode() for name in bundle.namelist()}
+
+
+def test_doctor_goes_on_without_a_password_file(config, tmp_path, capsys, monkeypatch):
+    """The missing file is a finding; what needs no password is looked at, and packed."""
+    monkeypatch.delenv("CHARGER_BRIDGE_EASEE__PASSWORD")
+    config.write_text(
+        "easee: {password_file: gone, api_url: 'http://127.0.0.1:9'}\n"
+        "mqtt: {port: 9, username: bridge, password_file: gone-too}\n"
+        "store: {path: data/bridge.db}\n"
+    )
+    output = tmp_path / "bundle.zip"
+
+    assert main(["doctor", "--config", str(config), "--output", str(output)]) == 1
+    said = capsys.readouterr().out
+    assert "✗ easee.password_file: cannot read" in said
+    assert "✗ mqtt.password_file: cannot read" in said
+    assert "✗ broker: not tried without its password" in said
+    assert "✗ cloud: cannot connect to http://127.0.0.1:9: it refuses the connection" in said
+    assert "✓ files with secrets" in said
+    assert bundle_of(output)["report.txt"] in said
+
+
+def test_doctor_packs_a_configuration_that_cannot_be_used(config, tmp_path, capsys):
+    """Status 78, and a bundle that says why."""
+    config.write_text("mqtt: {port: abc}\n")
+    output = tmp_path / "bundle.zip"
+
+    assert main(["doctor", "--config", str(config), "--output", str(output)]) == os.EX_CONFIG
+    packed = bundle_of(output)
+    assert packed["report.txt"].startswith("✗ mqtt.port: ")
+    assert "charger-bridge" in packed["versions.json"]
+    assert str(output) in capsys.readouterr().out
+
+
+def test_doctor_survives_what_nobody_foresaw(config, tmp_path, capsys, monkeypatch):
+    """An error while looking is a finding, and the bundle is written."""
+
+    def explode(_settings):
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(cli_doctor, "_store", explode)
+    output = tmp_path / "bundle.zip"
+
+    assert main(["doctor", "--config", str(config), "--output", str(output)]) == 1
+    assert "✗ store: internal error: ZeroDivisionError: boom" in capsys.readouterr().out
+    assert output.exists()
+
+
+def test_a_bundle_that_cannot_be_written_here_goes_elsewhere(tmp_path, monkeypatch):
+    """Without --output an unwritable folder is replaced by one for temporary files."""
+    (tmp_path / cli_doctor.BUNDLE).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    path = cli_doctor.pack(None, {"a.txt": "b"})
+
+    assert bundle_of(path) == {"a.txt": "b"}
+    assert path.parent.parent == tmp_path
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 def test_check_connect_tries_both_and_is_worth_a_retry(config, free_port):

@@ -20,9 +20,35 @@ WELL = DiagnosticData(
 ALERT = '{"kind":"storage","message":"disk full","hint":"make room","since":"x"}'
 
 
-def test_a_bridge_that_is_well_is_said_to_be():
-    """Nothing wrong is one good finding, not silence."""
-    assert [each.severity for each in findings(WELL)] == [Severity.GOOD]
+def test_what_passed_is_listed():
+    """Each check that passed is a line of its own; so is what was not looked at: none."""
+    found = findings(WELL)
+
+    assert {each.severity for each in found} == {Severity.GOOD}
+    assert [each.what for each in found] == [
+        "broker: MQTT 5",
+        "the bridge is connected to this broker",
+        "the bridge reports that the cloud is connected",
+        "this machine's clock agrees with the cloud's within 15 s",
+        "files with secrets are readable by their owner only",
+        "the store holds 9 session reports, 2% of its quota",
+        "no alert",
+        "the configuration is valid",
+    ]
+
+
+def test_what_was_not_looked_at_did_not_pass():
+    """Without broker, cloud and store no line claims anything about them."""
+    errors = {"broker": "refused", "cloud": "no answer", "store": "damaged"}
+    found = findings(DiagnosticData("charger", errors=errors))
+
+    assert [each.what for each in found if each.severity is Severity.GOOD] == [
+        "files with secrets are readable by their owner only",
+        "the configuration is valid",
+    ]
+    assert [each.what for each in found if each.severity is Severity.BROKEN] == [
+        "broker: refused", "cloud: no answer", "store: damaged",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -42,11 +68,13 @@ def test_a_bridge_that_is_well_is_said_to_be():
         ({"retained": {"state": "online", "alert/storage": ALERT}}, Severity.WORRYING, "disk full"),
         ({"retained": {"state": "online", "alert/x": "[]"}}, Severity.WORRYING, "cannot be read"),
         ({"warnings": ("mqtt.port: odd",)}, Severity.WORRYING, "mqtt.port: odd"),
+        ({"problems": ("easee.password: gone",)}, Severity.BROKEN, "easee.password: gone"),
     ],
 )
 def test_each_trouble_is_one_finding(changes, severity, word):
     """Every kind of trouble is told in a sentence, as bad as it is."""
-    (found,) = findings(replace(WELL, **changes))
+    found, *others = findings(replace(WELL, **changes))
+    assert {each.severity for each in others} == {Severity.GOOD}
     assert found.severity is severity
     assert word in found.what
 
@@ -54,4 +82,6 @@ def test_each_trouble_is_one_finding(changes, severity, word):
 def test_the_worst_comes_first():
     """Who reads one line reads the one that matters."""
     found = findings(replace(WELL, warnings=("advice",), skew_s=100.0))
-    assert [each.severity for each in found] == [Severity.BROKEN, Severity.WORRYING]
+    assert [each.severity for each in found][:3] == [
+        Severity.BROKEN, Severity.WORRYING, Severity.GOOD,
+    ]  # fmt: skip

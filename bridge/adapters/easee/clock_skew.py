@@ -3,6 +3,7 @@
 import httpx
 
 from bridge.adapters.easee.http_client import CONNECT_TIMEOUT_S, USER_AGENT, date_of
+from bridge.adapters.easee.unreached import in_words
 from bridge.errors import CloudUnavailable
 from bridge.ports import Clock
 
@@ -31,6 +32,6 @@ async def clock_skew_s(
         ) as client:
             answer = await client.head(api_url)
     except httpx.HTTPError as exc:
-        raise CloudUnavailable(f"{api_url} does not answer: {type(exc).__name__}") from exc
+        raise CloudUnavailable(f"cannot connect to {api_url}: {in_words(exc)}") from exc
     said = date_of(answer)
     return None if said is None else (clock.now().wall - said).total_seconds()

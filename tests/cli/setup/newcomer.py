@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bridge.cli.main import main
 
-ACCOUNT, PASSWORD = "someone@example.com", "canary-sesame 1"
+ACCOUNT, PASSWORD = "user@example.com", "canary-sesame 1"
 SERIALS = ("EH000001", "EH000002", "EH000003")
 
 
