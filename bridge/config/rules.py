@@ -124,7 +124,7 @@ def _tls_port(get: Get) -> Iterator[str]:
 
 def _example_account(get: Get) -> Iterator[str]:
     if get("easee.username") == EXAMPLE_ACCOUNT:
-        yield f"easee.username: {EXAMPLE_ACCOUNT} is the account of the example; set your own"
+        yield "easee.username: this is the account of the example; set your own"
 
 
 def _no_password(get: Get) -> Iterator[str]:
