@@ -34,7 +34,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions
+.PHONY: simulate-faults simulate-sessions simulate-leases
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
@@ -133,6 +133,10 @@ simulate-faults: $(VENV)/.dev
 # Histories of sessions with wrong clocks, standing counters and losses. docs/simulation.md
 simulate-sessions: $(VENV)/.dev
 	python -m tests.simulation.sessions $(or $(SEEDS),10000) $(or $(SEED),1)
+
+# Minutes of five workers whose clocks differ. docs/simulation.md
+simulate-leases: $(VENV)/.dev
+	python -m tests.simulation.leases $(or $(SEEDS),10000) $(or $(SEED),1)
 
 # N times at each of sixteen points.
 soak-crash: $(VENV)/.dev mosquitto
