@@ -103,7 +103,9 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     commands = {control.shows: name for name, control in may.items() if control.shows}
     for name, (level, label) in DERIVED_SHOWN.items():
         if level is not Visibility.RARE:
-            yield _derived(topics.state(charger, name), name, label)
+            command = commands.get(name)
+            target = None if command is None else topics.command(charger, command)
+            yield _derived(topics.state(charger, name), name, label, target)
     for spec in REGISTRY.values():
         if settings.publish.scalar and spec.visibility in (
             Visibility.MAIN,
@@ -125,10 +127,11 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
         yield Channel(kind, "trigger", "", label, {"stateTopic": topic})
 
 
-def _derived(topic: str, name: str, label: str) -> Channel:
+def _derived(topic: str, name: str, label: str, target: str | None) -> Channel:
+    options = {"stateTopic": topic} | ({} if target is None else {"commandTopic": target})
     if is_switch(DERIVED_VALUES[name]):
-        return Channel(name, "switch", "Switch", label, _switch({"stateTopic": topic}))
-    return Channel(name, "string", "String", label, {"stateTopic": topic})
+        return Channel(name, "switch", "Switch", label, _switch(options))
+    return Channel(name, "string", "String", label, options)
 
 
 def _observation(topic: str, spec: ObservationSpec, target: str | None) -> Channel:

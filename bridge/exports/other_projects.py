@@ -156,12 +156,8 @@ _EASEE_HASS: Final = (
 
 _EVCC: Final = (
     OldName("status", "state/pilot_mode", "`A` to `F`"),
-    OldName("enabled", "state/dynamic_charger_current", "`jq: . > 0`"),
-    OldName(
-        "enable",
-        "set/dynamic_charger_current",
-        "0 pauses, 6 resumes; `payload: '{{if .enable}}6{{else}}0{{end}}'`",
-    ),
+    OldName("enabled", "state/charging_allowed", "`true`, `false`"),
+    OldName("enable", "set/charging_allowed", "`true` resumes, `false` pauses; group `control`"),
     OldName("maxcurrent", "set/dynamic_charger_current", "A; a command lives 60 s at most"),
     OldName("power", "state/total_power", "kW: `scale: 1000`"),
     OldName("energy", "state/lifetime_energy", "kWh, about once an hour"),

@@ -90,6 +90,16 @@ def test_switches_speak_the_bridges_words():
             assert channel.options["off"] == "false"
 
 
+def test_the_switch_of_a_derived_value_commands():
+    """A derived value with a command is one channel with both topics."""
+    assert found()["charging_allowed"].options == {
+        "stateTopic": f"charger/{ONE}/state/charging_allowed",
+        "commandTopic": f"charger/{ONE}/set/charging_allowed",
+        "on": "true",
+        "off": "false",
+    }
+
+
 def test_a_number_with_a_unit_says_so_twice():
     """The channel says what arrives, the item what is shown: else a change of units rescales it."""
     text = things_and_items(SETTINGS)

@@ -65,7 +65,7 @@ def entities(charger_id: str, topics: Topics, commands: CommandSettings) -> tupl
     covered = {control.shows for control in may.values() if control.replaces}
     own = _Charger(charger_id, topics)
     return (
-        *own.derived(),
+        *own.derived(covered),
         *own.observations(covered),
         *own.sessions(),
         *own.events(),
@@ -86,8 +86,10 @@ class _Charger:
 
     # -- what is shown ------------------------------------------------------------------------
 
-    def derived(self) -> Iterator[Entity]:
+    def derived(self, covered: Iterable[str]) -> Iterator[Entity]:
         for name, (level, spoken) in DERIVED_SHOWN.items():
+            if name in covered:
+                continue
             values = DERIVED_VALUES[name]
             head = {"name": spoken, "state_topic": self._state(name), **_leveled(level)}
             if is_switch(values):

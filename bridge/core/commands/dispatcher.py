@@ -268,7 +268,7 @@ class CommandDispatcher:
     def note_answer(self, command: Command, event: CloudResponse, now: Timestamp) -> None:
         """Record that the cloud answered a command with a 2xx."""
         command.http_status = event.status
-        if command.spec.lags:
+        if command.spec.lags(command.argument):
             self._policy.answered(command, now)
 
     def failed(

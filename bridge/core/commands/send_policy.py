@@ -106,7 +106,7 @@ class SendPolicy:
             key = (charger_id, spec.name)
             self._limits[key] = spec.limits(command.argument)
             self._limits_s.setdefault(key, deque(maxlen=BURST)).append(now.mono_s)
-        if spec.lags:
+        if spec.lags(command.argument):
             self._lagging[charger_id] = math.inf
         if spec.flash:
             self.count_flash_write(charger_id, spec.name, now.mono_s)
@@ -114,12 +114,15 @@ class SendPolicy:
 
     def answered(self, command: Command, now: Timestamp) -> None:
         """Record the answer or failure of a request: a delayed effect counts from here."""
-        if command.spec.lags and self._lagging.get(command.charger_id) == math.inf:
+        if (
+            command.spec.lags(command.argument)
+            and self._lagging.get(command.charger_id) == math.inf
+        ):
             self._lagging[command.charger_id] = now.mono_s + RESUME_EFFECT_DELAY_S
 
     def undo(self, command: Command) -> None:
         """Undo what was recorded for a sending that had no effect."""
-        if command.spec.lags:
+        if command.spec.lags(command.argument):
             self._lagging.pop(command.charger_id, None)
         writes = self._writes.get(command.charger_id)
         if command.spec.flash and writes:

@@ -347,7 +347,9 @@ class CommandService:
         self._check_age(request, waited_s, now)
         self._check_retained(request, now)
         finishing = self._persistence.finishing_count(charger_id) if commands.writing else 0
-        commands.check_capacity(charger_id, finishing, reduces=request.spec.reduces)
+        commands.check_capacity(
+            charger_id, finishing, reduces=request.spec.reduces(request.argument)
+        )
         seq = commands.next_seq()
         key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{charger_id}"
         left_s = request.ttl_s if request.dated_s is not None else request.ttl_s - (waited_s or 0.0)

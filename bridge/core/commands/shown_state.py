@@ -168,7 +168,7 @@ class ShownState:
         """Return whether a command can only stop or reduce a charge."""
         limits = request.spec.limits(request.argument)
         if not limits:
-            return request.spec.reduces
+            return request.spec.reduces(request.argument)
         held = self._amps(request.charger_id, limits, now)
         return request.spec.is_paced and (
             not any(limits.values()) or (held is not None and is_lower(limits, held))

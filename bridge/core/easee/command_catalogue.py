@@ -18,7 +18,15 @@ import msgspec
 
 from bridge.core.easee.charge_plans import Plan
 from bridge.core.easee.command_payloads import MIN_CURRENT_A, Current, Phases
-from bridge.core.easee.controls import Control, button, limit, number, select, switch
+from bridge.core.easee.controls import (
+    Control,
+    allowed_switch,
+    button,
+    limit,
+    number,
+    select,
+    switch,
+)
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
 from bridge.core.easee.observation_registry import POLLED_IDS
 from bridge.core.easee.payload_kinds import (
@@ -105,12 +113,13 @@ class CommandSpec(Generic[A]):
         energizes: Argument to whether it can start a charge or let one grow.
         flash: It wears the charger's flash memory.
         limits: Argument to the current it asks for in A, by the observation that shows it.
-        reduces: It can only stop a charge; carried out even when the journal cannot be written.
+        reduces: Argument to whether it can only stop a charge; then it is carried out even when the
+            journal cannot be written.
         replaces: Argument, name and argument of an earlier command that was not sent, to whether
             this one takes its place.
         skips_equal: Nothing is sent when the charger shows already what ``reflects`` expects.
         is_paced: Not sent more often than every few seconds.
-        lags: It moves the dynamic current a moment after its answer.
+        lags: Argument to whether it moves the dynamic current a moment after its answer.
         on_200: What an answer without a ticket means: nothing to change, done, wait for the
             charger, or that the body holds the observations asked for.
         side_effects: Argument to a sentence the answer carries, or None.
@@ -130,11 +139,11 @@ class CommandSpec(Generic[A]):
     energizes: Callable[[A], bool] = _never
     flash: bool = False
     limits: Callable[[A], Mapping[int, float]] = _no_limits
-    reduces: bool = False
+    reduces: Callable[[A], bool] = _never
     replaces: Callable[[A, str, Any], bool] = _replaces_nothing
     skips_equal: bool = False
     is_paced: bool = False
-    lags: bool = False
+    lags: Callable[[A], bool] = _never
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] | None = None
     control: Control | str = field(kw_only=True)
@@ -190,9 +199,9 @@ def action(
         moves=(*sorted({key for one in evidence for key in one}), *moves),
         idempotent=idempotent,
         energizes=_always if energizes else _never,
-        reduces=reduces,
-        replaces=lambda _argument, name, _other: name in replaces,
-        lags=lags,
+        reduces=_always if reduces else _never,
+        replaces=lambda _argument, name, other: _replaces_any(replaces, name, other),
+        lags=_always if lags else _never,
         control=button(_titled(name)) if control is None else control,
     )
 
@@ -318,6 +327,15 @@ def _replaces_same(name: str) -> Callable[[object, str, object], bool]:
     return lambda _argument, other, _other_argument: other == name
 
 
+def _replaces_any(replaced: tuple[str, ...], name: str, other: object) -> bool:
+    """Return whether an action replaces an earlier command; ``charging_allowed`` may resume."""
+    return name in replaced or (name == ALLOWED and RESUME in replaced and bool(other))
+
+
+def _allowed_request(target: CommandTarget, on: bool) -> CloudRequest:
+    return charger_command_request(target.charger_id, "resume_charging" if on else "pause_charging")
+
+
 def _smart_charging_request(target: CommandTarget, on: bool) -> CloudRequest:
     # The command only switches on; off is a setting.
     if on:
@@ -339,6 +357,8 @@ DEAUTHORIZED: Final[tuple[Evidence, ...]] = ({109: _is(7, 8)}, {109: _is(2), 96:
 PAUSED: Final[Evidence] = {48: _is(0)}
 RESUMED: Final[Evidence] = {48: _above_zero}
 STARTS: Final = ("start", "authorize")
+RESUME: Final = "resume"
+ALLOWED: Final = "charging_allowed"
 
 _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     # -- control
@@ -355,10 +375,17 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
             reduces=True, replaces=STARTS, control="the same as stop"),
     action("pause", "control", "Hold the charge by a dynamic limit of 0 A; stays authorized.",
             "pause_charging", (48,), evidence=(PAUSED,), moves=(96, 109, 46),
-            reduces=True, replaces=("resume",)),
-    action("resume", "control", "Go on after a pause; the dynamic limit goes to its maximum.",
+            reduces=True, replaces=(RESUME,)),
+    action(RESUME, "control", "Go on after a pause; the dynamic limit goes to its maximum.",
             "resume_charging", (48,), evidence=(RESUMED, CHARGING), moves=(96, 46),
             energizes=True, lags=True),
+    CommandSpec(ALLOWED, "control",
+                "true resumes, false pauses; true is a noop while the dynamic limit is above 0 A.",
+                SWITCH, _allowed_request, (48,),
+                reflects=lambda on: (RESUMED, CHARGING) if on else (PAUSED,),
+                moves=(48, 96, 109, 46), energizes=bool, reduces=lambda on: not on,
+                replaces=lambda on, name, _other: name == ALLOWED or (not on and name == RESUME),
+                skips_equal=True, lags=bool, control=allowed_switch("Charging allowed", ALLOWED)),
     action("toggle", "control", "Start or stop, or pause or resume, whichever is due.",
             "toggle_charging", (25, 26, 48), moves=(48, 96, 109, 46),
             idempotent=False, energizes=True, lags=True,

@@ -36,8 +36,8 @@ class Control:
     Attributes:
         kind: ``button``, ``switch``, ``number`` or ``select``.
         title: What people see.
-        shows: Name of the observation it shows; empty for a button.
-        replaces: True when what only reads the same observation is not needed beside it.
+        shows: Name of the observation or derived value it shows; empty for a button.
+        replaces: True when what only reads the same value is not needed beside it.
         labels: Code to option, of a select.
         bounds: ``commands.max_current_a`` to the least and the largest number.
         unit: Of a number, as the vendor spells it.
@@ -78,6 +78,11 @@ def switch(title: str, observation_id: int, *, is_config: bool = True) -> Contro
     return Control(
         "switch", title, spec_of(observation_id).name, replaces=True, is_config=is_config
     )
+
+
+def allowed_switch(title: str, derived: str) -> Control:
+    """Return a switch that replaces the sensor of a derived value."""
+    return Control("switch", title, derived, replaces=True)
 
 
 def select(title: str, observation_id: int, labels: Labels) -> Control:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Final, Protocol
 
 from bridge.core.easee import roles
@@ -32,8 +33,13 @@ OFFLINE = 0
 DISCONNECTED = 1
 AWAITING_START = 2
 CHARGING = 3
+COMPLETED = 4
+READY_TO_CHARGE = 6
 AWAITING_AUTHORIZATION = 7
+DEAUTHORIZING = 8
 PENDING_AUTHORIZATION = 55
+# Below this a car cannot charge (IEC 61851).
+MIN_CHARGE_A = 6
 
 SWITCH_VALUES = ("true", "false")
 TOUCH_BUTTON = "touch_button"
@@ -85,6 +91,12 @@ def flag(readings: LatestValues, observation_id: int) -> bool | None:
     """Read a switch; None when it was not seen or is neither on nor off."""
     value = code(readings, observation_id)
     return bool(value) if value in (0, 1) else None
+
+
+def amount(readings: LatestValues, observation_id: int) -> float | None:
+    """Read a quantity; None when it was not seen or is no number."""
+    value = readings.value(observation_id)
+    return None if isinstance(value, str) else value
 
 
 def awaiting_authorization(readings: LatestValues) -> bool | None:
@@ -176,6 +188,60 @@ def _policy_of_flags(readings: LatestValues) -> str | None:
     return None if everyone is None and listed is None else "none"
 
 
+_CIRCUIT_LIMITS: Final = (
+    (roles.CIRCUIT_LIMIT_P1, roles.CIRCUIT_LIMIT_P2, roles.CIRCUIT_LIMIT_P3),
+    (
+        roles.DYNAMIC_CIRCUIT_LIMIT_P1,
+        roles.DYNAMIC_CIRCUIT_LIMIT_P2,
+        roles.DYNAMIC_CIRCUIT_LIMIT_P3,
+    ),
+)
+_AUTHORIZED: Final = frozenset({AWAITING_START, CHARGING, COMPLETED, READY_TO_CHARGE})
+_UNAUTHORIZED: Final = frozenset({DISCONNECTED, AWAITING_AUTHORIZATION, DEAUTHORIZING})
+
+
+def _is_authorized(readings: LatestValues) -> bool | None:
+    """Return whether a car may charge as far as authorization is concerned; None while unknown."""
+    required = [
+        flag(readings, number)
+        for number in (roles.AUTHORIZATION_REQUIRED, roles.LOCAL_PRE_AUTHORIZE)
+    ]
+    if not any(required):
+        return None if required == [None, None] else True
+    mode = code(readings, roles.OP_MODE)
+    if awaiting_authorization(readings) or mode in _UNAUTHORIZED:
+        return False
+    return True if mode in _AUTHORIZED else None
+
+
+def _has_current(readings: LatestValues) -> bool | None:
+    """Return whether the limits let a car draw enough to charge; None while unknown.
+
+    Of a circuit's limits the highest phase counts: one phase is enough for a car. A limit that was
+    not seen does not count, except for the dynamic limit of the charger.
+    """
+    dynamic = amount(readings, roles.DYNAMIC_LIMIT)
+    limits = [dynamic, amount(readings, roles.CHARGER_LIMIT)]
+    for phases in _CIRCUIT_LIMITS:
+        known = [a for number in phases if (a := amount(readings, number)) is not None]
+        limits.append(max(known, default=None))
+    if any(limit is not None and limit < MIN_CHARGE_A for limit in limits):
+        return False
+    return None if dynamic is None else True
+
+
+def _charging_allowed(readings: LatestValues) -> DerivedValue | Untold:
+    """Derive whether a car may charge: enabled, authorized where needed, and enough current."""
+    told = (
+        flag(readings, roles.ENABLED),
+        _is_authorized(readings),
+        _has_current(readings),
+    )
+    if False in told:
+        return False
+    return UNTOLD if None in told else True
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedTopic:
     """One derived topic.
@@ -265,6 +331,24 @@ DERIVED: Final = (
         "which cars can charge while offline: `none`, `whitelist` or `allow_all`",
         ("none", "whitelist", "allow_all"),
         "Offline policy",
+    ),
+    DerivedTopic(
+        "charging_allowed",
+        (
+            roles.ENABLED,
+            roles.AUTHORIZATION_REQUIRED,
+            roles.LOCAL_PRE_AUTHORIZE,
+            roles.OP_MODE,
+            roles.NO_CURRENT_REASON,
+            roles.DYNAMIC_LIMIT,
+            roles.CHARGER_LIMIT,
+            *chain.from_iterable(_CIRCUIT_LIMITS),
+        ),
+        _charging_allowed,
+        "`true` while the charger is enabled, authorized where that is needed, and its limits let a"
+        " car draw 6 A or more",
+        SWITCH_VALUES,
+        "Charging allowed",
     ),
 )
 

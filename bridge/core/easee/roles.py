@@ -18,6 +18,7 @@ AUTHORIZATION_REQUIRED: Final = 42
 OFFLINE_CHARGING_MODE: Final = 45
 
 # What the charger does and shows.
+ENABLED: Final = 31
 LED_MODE: Final = 46
 NO_CURRENT_REASON: Final = 96
 SMART_CHARGING: Final = 102
@@ -25,6 +26,14 @@ OP_MODE: Final = 109
 
 # The limit that commands, load balancers and the vendor's cloud move.
 DYNAMIC_LIMIT: Final = 48
+# The other limits: of the charger, and of its circuit by phase.
+CHARGER_LIMIT: Final = 47
+CIRCUIT_LIMIT_P1: Final = 22
+CIRCUIT_LIMIT_P2: Final = 23
+CIRCUIT_LIMIT_P3: Final = 24
+DYNAMIC_CIRCUIT_LIMIT_P1: Final = 111
+DYNAMIC_CIRCUIT_LIMIT_P2: Final = 112
+DYNAMIC_CIRCUIT_LIMIT_P3: Final = 113
 
 # Sessions: a start, the running energy and the finished session.
 SESSION_ENERGY: Final = 121

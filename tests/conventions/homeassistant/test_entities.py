@@ -67,6 +67,17 @@ def test_only_what_is_allowed_is_offered():
     assert "select_phase_mode" in every
 
 
+def test_a_derived_value_with_a_command_is_one_switch():
+    """It shows the derived value and commands it; without the command it is a binary sensor."""
+    every, none = made(), made(NOTHING)
+    shown = every["switch_charging_allowed"].config
+
+    assert shown["state_topic"] == f"charger/{ONE}/state/charging_allowed"
+    assert shown["command_topic"] == f"charger/{ONE}/set/charging_allowed"
+    assert "binary_sensor_charging_allowed" not in every
+    assert "binary_sensor_charging_allowed" in none
+
+
 def test_a_single_command_can_be_allowed():
     """The allow-list names groups or commands; both count."""
     only = made(CommandSettings(allow=("pause",)))

@@ -128,6 +128,8 @@ def test_a_limit_with_an_end_is_never_there_already(shown):
         ("pause", "PRESS", True, False),
         ("resume", "PRESS", False, True),
         ("toggle", "PRESS", False, True),
+        ("charging_allowed", True, False, True),
+        ("charging_allowed", False, True, False),
         ("override_schedule", "PRESS", False, True),
         ("dynamic_charger_current", 0, True, False),
         ("dynamic_charger_current", 10, True, False),

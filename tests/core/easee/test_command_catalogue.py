@@ -59,6 +59,8 @@ ROWS = [
      b'{"offlineChargingMode":1}'),
     ("offline_charging_mode", b"0", "POST", f"{CHARGER}/settings",
      b'{"offlineChargingMode":0}'),
+    ("charging_allowed", b"true", "POST", f"{CHARGER}/commands/resume_charging", None),
+    ("charging_allowed", b"off", "POST", f"{CHARGER}/commands/pause_charging", None),
     ("remote_start_required", b"1", "POST", f"{CHARGER}/settings",
      b'{"remoteStartRequired":true}'),
     ("enabled", b"false", "POST", f"{CHARGER}/settings", b'{"enabled":false}'),
@@ -261,6 +263,24 @@ def test_only_what_may_be_repeated_is_called_idempotent():
 
     assert once == {"toggle", "reboot", "update_firmware", "rfid_pairing"}
     assert {name for name, payload, *_ in ROWS if not _request(name, payload).idempotent} == once
+
+
+@pytest.mark.parametrize(
+    ("newer", "argument", "earlier", "other", "replaces"),
+    [
+        ("pause", None, "resume", None, True),
+        ("pause", None, "charging_allowed", True, True),
+        ("pause", None, "charging_allowed", False, False),
+        ("charging_allowed", False, "resume", None, True),
+        ("charging_allowed", False, "charging_allowed", True, True),
+        ("charging_allowed", True, "charging_allowed", False, True),
+        ("charging_allowed", True, "pause", None, False),
+        ("charging_allowed", False, "start", None, False),
+    ],
+)
+def test_what_stops_takes_the_place_of_what_resumes(newer, argument, earlier, other, replaces):
+    """A pause in either form replaces a resume in either form that was not sent."""
+    assert CATALOGUE[newer].replaces(argument, earlier, other) is replaces
 
 
 def test_what_reflects_a_command_also_moves_with_it():

@@ -6,6 +6,8 @@ from bridge.core.easee.derived_state import DERIVED, UNTOLD
 from bridge.core.value_format import format_scalar
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+# Enabled, open to everybody, and a limit of 16 A.
+ALLOWED = {31: True, 42: False, 15: False, 48: 16.0}
 DERIVE = {topic.name: topic.derive for topic in DERIVED}
 
 
@@ -87,6 +89,29 @@ class Readings(dict):
         ("offline_policy", {45: 9}, None),
         ("offline_policy", {16: 1, 17: 0}, "whitelist"),
         ("offline_policy", {16: "Yes"}, UNTOLD),
+        ("charging_allowed", {}, UNTOLD),
+        ("charging_allowed", {31: True, 48: 16.0}, UNTOLD),
+        ("charging_allowed", {31: True, 42: False}, UNTOLD),
+        ("charging_allowed", {42: False, 48: 16.0}, UNTOLD),
+        ("charging_allowed", {31: True, 42: False, 48: 16.0}, True),
+        ("charging_allowed", {31: False}, False),
+        ("charging_allowed", {48: 0}, False),
+        ("charging_allowed", {48: 5.9}, False),
+        ("charging_allowed", {48: 6.0, **ALLOWED}, True),
+        ("charging_allowed", {**ALLOWED, 47: 5}, False),
+        ("charging_allowed", {**ALLOWED, 111: 0.0, 112: 0.0, 113: 0.0}, False),
+        ("charging_allowed", {**ALLOWED, 111: 16.0, 112: 0.0, 113: 0.0}, True),
+        ("charging_allowed", {**ALLOWED, 22: 0.0, 23: 0.0, 24: 0.0}, False),
+        ("charging_allowed", {**ALLOWED, 42: True}, UNTOLD),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 1}, False),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 2, 96: 55}, False),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 2, 96: 52}, True),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 3}, True),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 7}, False),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 8}, False),
+        ("charging_allowed", {**ALLOWED, 42: True, 109: 0}, UNTOLD),
+        ("charging_allowed", {**ALLOWED, 15: True, 109: 7}, False),
+        ("charging_allowed", {**ALLOWED, 109: 7}, True),
     ],
 )
 def test_derived_state(name, readings, expected):
@@ -105,6 +130,7 @@ def test_every_derived_topic_names_its_sources():
         "awaiting_authorization": (109, 96),
         "access_mode": (42, 15),
         "offline_policy": (16, 17, 45),
+        "charging_allowed": (31, 42, 15, 109, 96, 48, 47, 22, 23, 24, 111, 112, 113),
     }
 
 
