@@ -208,17 +208,30 @@ def _unreadable(problem: str) -> Document:
     return Document(Section({}), (problem,), is_read=False)
 
 
-# The text of PyYAML.
-_TAB: Final = "found character '\\t' that cannot start any token"
+# How PyYAML's texts begin, and what to say instead; the first match counts.
+_SYNTAX: Final = (
+    ("found character '\\t'", "a tab character; YAML allows only spaces here"),
+    ("found character", "a value begins with a special character; put it in quotes"),
+    (
+        "mapping values are not allowed",
+        "an unexpected colon; check the indentation or quote the value",
+    ),
+    ("could not find expected ':'", "a key without a colon; check this line and the one before"),
+    ("expected <block end>", "the indentation differs from the lines before"),
+    ("expected ',' or", "a bracket or brace is not closed, or a comma is missing"),
+    ("expected the node content", "a value is missing"),
+    ("found undefined tag handle", "quote a text that begins with !"),
+    ("found unknown escape character", "a backslash in double quotes; use single quotes"),
+    ("found unexpected end of stream", "a quote is not closed"),
+)
 
 
 def _syntax(exc: Exception) -> str:
     """Return the position of a YAML error, without the file's content."""
-    problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "not readable"
-    if problem == _TAB:
-        problem = "a tab character; YAML allows only spaces here"
+    problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or "not readable")
     # PyYAML quotes what it found, and that may be a piece of a password.
-    problem = re.sub(r"'[^']*'|\"[^\"]*\"", "…", str(problem))
+    quoteless = re.sub(r"'[^']*'|\"[^\"]*\"", "…", problem)
+    words = next((words for begin, words in _SYNTAX if problem.startswith(begin)), quoteless)
     mark = getattr(exc, "problem_mark", None)
     where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"not valid YAML{where}: {problem}"
+    return f"not valid YAML{where}: {words}"

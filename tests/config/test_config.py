@@ -399,6 +399,28 @@ def test_a_tab_is_called_a_tab(text, line, tmp_path):
     assert f"in line {line}," in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mqtt:\n  username: @me\n", "a value begins with a special character; put it in quotes"),
+        ("mqtt:\n  host: a: b\n", "an unexpected colon"),
+        ("mqtt:\n  host: a\nport 1\neasee:\n", "a key without a colon"),
+        ("mqtt:\n  host: a\n   port: 1\n", "an unexpected colon; check the indentation"),
+        ("mqtt:\n   host: a\n  port: 1\n", "the indentation differs"),
+        ("commands: {allow: [control}\n", "a bracket or brace is not closed"),
+        ("mqtt: {host: ]\n", "a value is missing"),
+        ("mqtt: {host: !a!b c}\n", "quote a text that begins with !"),
+        ('mqtt:\n  host: "a\\q"\n', "a backslash in double quotes"),
+        ('mqtt:\n  host: "a\n', "a quote is not closed"),
+    ],
+)
+def test_a_mistake_of_yaml_is_in_words(text, words, tmp_path):
+    """The usual mistakes are named as what to change, not in the parser's terms."""
+    (problem,) = problems_of(text, tmp_path)
+
+    assert words in problem
+
+
 @given(st.text(max_size=200))
 def test_no_text_ends_in_anything_but_a_document(text):
     """Whatever a file holds, reading it ends, with a tree or with problems."""
