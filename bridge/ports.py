@@ -646,12 +646,12 @@ class ClusterBackend(Protocol):
         """Return the documents of one partition, fenced likewise."""
         ...
 
-    def allowance(self) -> Allowance:
-        """Return the budget of ``easee.username`` at ``easee.api_url``."""
+    def allowance(self) -> Allowance | None:
+        """Return the shared budget of the account; None where one process uses it alone."""
         ...
 
-    def tokens(self) -> TokenVault:
-        """Return the tokens of ``easee.username`` at ``easee.api_url``."""
+    def tokens(self) -> TokenVault | None:
+        """Return the shared tokens of the account; None where one process uses it alone."""
         ...
 
     async def assign(self, wanted: Mapping[str, int]) -> Mapping[str, int]:

@@ -29,11 +29,11 @@ import httpx
 import structlog
 
 from bridge.adapters.easee.http_client import NO_TIME_LEFT, HttpClient, HttpResponse
+from bridge.adapters.easee.local_allowance import LocalAllowance
 from bridge.adapters.easee.token_file import TokenFile, account_of
 from bridge.adapters.easee.token_manager import TokenManager
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee import error_responses, rest_responses
-from bridge.core.easee.rate_limits import RateLimiter
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
 from bridge.core.events import CloudStatusChanged
 from bridge.errors import (
@@ -46,7 +46,7 @@ from bridge.errors import (
     OutcomeUnknown,
     RateLimited,
 )
-from bridge.ports import Clock, Emit
+from bridge.ports import Allowance, Clock, Emit, TokenVault
 from bridge.settings import EaseeSettings, Secret
 
 # The vendor says of its 503: try again in about a minute.
@@ -104,6 +104,8 @@ class EaseeCloud:
         clock: Time, jitter and waiting.
         emit: Takes ``CloudStatusChanged`` events.
         transport: Another way to send, for tests.
+        allowance: The request budget; None for one of this process alone.
+        tokens: Where tokens are kept instead of ``token_path``, shared by several workers.
     """
 
     def __init__(
@@ -114,11 +116,13 @@ class EaseeCloud:
         clock: Clock,
         emit: Emit,
         transport: httpx.AsyncBaseTransport | None = None,
+        allowance: Allowance | None = None,
+        tokens: TokenVault | None = None,
     ) -> None:
         self._api_url = settings.api_url
         self._clock = clock
         self._emit = emit
-        self._limiter = RateLimiter()
+        self._allowance = allowance or LocalAllowance(clock)
         self._http = HttpClient(
             settings.api_url,
             settings.stream_url,
@@ -127,7 +131,7 @@ class EaseeCloud:
         )
         self._tokens = TokenManager(
             settings,
-            tokens=TokenFile(token_path, account_of(settings)),
+            tokens=tokens or TokenFile(token_path, account_of(settings)),
             clock=clock,
             post=self._post,
         )
@@ -183,7 +187,7 @@ class EaseeCloud:
         Raises:
             CloudError: There is none to be had now.
         """
-        self._refuse_while_blocked()
+        await self._refuse_while_blocked()
         token = await self._told(self._tokens.token_for_hub(rejected=rejected))
         return token.reveal()
 
@@ -224,7 +228,7 @@ class EaseeCloud:
         deadline_s = self._clock.now().mono_s + within_s
         rejected = None
         for _ in range(MAX_TOKENS):
-            self._refuse_while_blocked()
+            await self._refuse_while_blocked()
             token = await self._token_before(deadline_s, rejected)
             await self._admit(request, deadline_s)
             reply = await self._exchanged(request, self._api_url, deadline_s, request.body, token)
@@ -263,14 +267,13 @@ class EaseeCloud:
     async def _admit(self, request: CloudRequest, deadline_s: float) -> None:
         """Wait until the budget has room, if that is in time, and reserve a request."""
         while True:
-            self._refuse_while_blocked()
+            await self._refuse_while_blocked()
             if request.endpoint is not Endpoint.NEGOTIATE:
                 self._refuse_while_kept_out()
-            now_s = self._clock.now().mono_s
-            wait_s = self._limiter.wait_s(request, now_s)
+            wait_s = await self._allowance.reserve(request)
             if wait_s <= 0:
-                self._limiter.record(request, now_s)
                 return
+            now_s = self._clock.now().mono_s
             if now_s + wait_s >= deadline_s:
                 raise RateLimited(
                     f"the request budget for {request.endpoint.value} is spent",
@@ -332,8 +335,8 @@ class EaseeCloud:
                 self._reject(reply)
             await self._block(notice, reply.status, asked_s)
         if reply.status == TOO_MANY or reply.leads_away:
-            wait_s = self._limiter.too_many_requests(
-                request.endpoint, request.scope, now.mono_s, asked_s
+            wait_s = await self._allowance.too_many_requests(
+                request.endpoint, request.scope, asked_s
             )
             log.warning(
                 "cloud.rate_limited",
@@ -349,7 +352,7 @@ class EaseeCloud:
             if is_login:
                 self._tell("limited", f"{why}; next login in {_minutes(wait_s)}")
             raise RateLimited(why, retry_after_s=wait_s, status=reply.status)
-        self._limiter.accepted(request)
+        await self._allowance.accepted(request)
         if reply.status >= SERVER_ERRORS:
             if asked_s is None and reply.status == SERVICE_UNAVAILABLE:
                 asked_s = UNAVAILABLE_WAIT_S
@@ -374,7 +377,7 @@ class EaseeCloud:
 
     async def _block(self, notice: str, status: int, asked_s: float | None) -> NoReturn:
         silence_s = BLOCK_S if asked_s is None else asked_s
-        self._limiter.block(self._clock.now().mono_s, silence_s)
+        await self._allowance.block(silence_s)
         await self._tokens.remember_block(silence_s)
         message = self._blocked(f"the vendor blocked this address ({notice})", silence_s)
         raise Blocked(message, status=status, retry_after_s=silence_s)
@@ -409,16 +412,18 @@ class EaseeCloud:
             message = f"{BLOCKED_BY_PROXY}; next try in {_minutes(left_s)}"
             raise Blocked(message, status=None, retry_after_s=left_s)
 
-    def _refuse_while_blocked(self) -> None:
+    async def _refuse_while_blocked(self) -> None:
         """Raise ``Blocked`` while a block lasts, one of the last run included."""
         if not self._restored:
             self._restored = True
             silence_s = self._tokens.restore()
             if silence_s > 0:
-                self._limiter.block(self._clock.now().mono_s, silence_s)
+                await self._allowance.block(silence_s)
                 self._blocked("the vendor blocked this address in an earlier run", silence_s)
-        left_s = self._limiter.silent_for_s(self._clock.now().mono_s)
+        left_s = await self._allowance.silent_for_s()
         if left_s > 0:
+            if self._told_last[0] != "blocked":
+                self._blocked("the vendor blocked this address", left_s)
             raise Blocked(
                 "the vendor blocked this address; nothing is sent",
                 status=None,

@@ -12,6 +12,7 @@ The file also remembers until when the vendor's block of this address means sile
 while the program is stopped ends that silence early and costs one login.
 """
 
+import contextlib
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ def account_of(settings: EaseeSettings) -> str:
 
 
 class TokenFile:
-    """One account's tokens in one file. Blocking: call it from a thread."""
+    """Implements :class:`bridge.ports.TokenVault` with one file, for one process."""
 
     def __init__(self, path: Path, account: str) -> None:
         self._path = path
@@ -76,6 +77,10 @@ class TokenFile:
             replace(self._path, json.dumps(document).encode())
         except OSError as exc:
             log.warning("tokens.not_saved", path=str(self._path), reason=exc.strerror)
+
+    def renewing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return a context without effect: no other process uses the file."""
+        return contextlib.nullcontext()
 
 
 def _secret(value: object) -> Secret | None:

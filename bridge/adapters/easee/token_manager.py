@@ -16,11 +16,13 @@ Rules:
    a login              no              wait, 10 minutes to an hour, login
    ===================  ==============  =================================
 
-4. While it waits nothing is sent, and everybody is told why and for how long. Wrong credentials
+4. Where several workers share the tokens, one of them renews; the others wait for it and use what
+   it kept.
+5. While it waits nothing is sent, and everybody is told why and for how long. Wrong credentials
    wait half an hour: they do not mend themselves, and every try counts against the address. A
    login that is refused for another reason waits 10 minutes at least, and a few logins that all
    went well end a series of them too: a cloud that forgets us at once must not be stormed.
-5. Only a refused token or a login says something about the account. A business refusal does not,
+6. Only a refused token or a login says something about the account. A business refusal does not,
    whatever its status (other clients log in on every 400), and no refusal of the hub: it costs one
    renewal, and whether the token is good is REST's to say. So it is the other way round: a token
    that REST refuses serves the hub as long as it lives.
@@ -39,7 +41,6 @@ from typing import Literal
 import structlog
 
 from bridge.adapters.easee.http_client import HttpResponse
-from bridge.adapters.easee.token_file import TokenFile
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.easee import error_responses, rest_responses
 from bridge.core.easee.json_fields import NO_JSON
@@ -52,7 +53,7 @@ from bridge.errors import (
     OutcomeUnknown,
     RateLimited,
 )
-from bridge.ports import Clock
+from bridge.ports import Clock, TokenVault
 from bridge.settings import EaseeSettings, Secret
 
 LOGIN_PATH = "/api/accounts/login"
@@ -128,7 +129,7 @@ class TokenManager:
     """
 
     def __init__(
-        self, settings: EaseeSettings, *, tokens: TokenFile, clock: Clock, post: Post
+        self, settings: EaseeSettings, *, tokens: TokenVault, clock: Clock, post: Post
     ) -> None:
         self._settings = settings
         self._tokens = tokens
@@ -154,11 +155,7 @@ class TokenManager:
         self._stored = stored = self._tokens.load()
         self._known.extend(filter(None, (stored.access, stored.refresh)))
         now = self._clock.now()
-        left_s = UNKNOWN_LIFETIME_S
-        if now.trusted and stored.expires_at is not None:
-            left_s = (stored.expires_at - now.wall).total_seconds()
-        if stored.access is not None and (left_s > 0 or stored.refresh is not None):
-            self._session = _begun(stored.access, stored.refresh, now.mono_s, left_s, "file")
+        self._session = self._kept_session(stored)
         if stored.blocked_until is None:
             return 0.0
         silence_s = (stored.blocked_until - now.wall).total_seconds()
@@ -167,8 +164,18 @@ class TokenManager:
             longest_s = min(stored.blocked_s, longest_s)
         return min(max(silence_s, 0.0), longest_s)
 
+    def _kept_session(self, stored: StoredTokens) -> _Session | None:
+        """Return the session of kept tokens; None where none of them can be used."""
+        now = self._clock.now()
+        left_s = UNKNOWN_LIFETIME_S
+        if now.trusted and stored.expires_at is not None:
+            left_s = (stored.expires_at - now.wall).total_seconds()
+        if stored.access is None or (left_s <= 0 and stored.refresh is None):
+            return None
+        return _begun(stored.access, stored.refresh, now.mono_s, left_s, "file")
+
     async def token_for_hub(self, *, rejected: str | None = None) -> Secret:
-        """Return an access token for the hub, whatever REST says of it; see rule 5."""
+        """Return an access token for the hub, whatever REST says of it; see rule 6."""
         session = self._session
         if session is not None and session.access.reveal() == rejected:
             return await self._renewed()  # once: the hub's next refusal is its own affair
@@ -249,7 +256,9 @@ class TokenManager:
         sent.
         """
         try:
-            await self._obtain()
+            async with self._tokens.renewing() as kept:
+                if kept is None or not self._take_over(kept):
+                    await self._obtain()
         except AuthFailed as error:
             self._hold_after_refusal(error)
             self._refuse_while_held()
@@ -259,6 +268,21 @@ class TokenManager:
         else:
             self._backoff = None
             self._outages = 0
+
+    def _take_over(self, kept: StoredTokens) -> bool:
+        """Use the tokens that another worker renewed; return False where there are none."""
+        held, self._stored = self._session, kept
+        if held is not None and held.access == kept.access:
+            held.refresh = kept.refresh
+            return False
+        self._known.extend(filter(None, (kept.access, kept.refresh)))
+        renewed = self._kept_session(kept)
+        if renewed is None:
+            return False
+        self._session = renewed
+        is_usable = self._clock.now().mono_s < renewed.refresh_at_s
+        log.info("cloud.session_taken_over", usable=is_usable)
+        return is_usable
 
     async def _obtain(self) -> None:
         session = self._session

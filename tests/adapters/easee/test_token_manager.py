@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.easee.http_client import HttpResponse
 from bridge.adapters.easee.token_file import TokenFile
 from bridge.adapters.easee.token_manager import LOGIN_PATH, REFRESH_PATH, TokenManager
+from bridge.core.records.stored_tokens import StoredTokens
 from bridge.errors import AuthFailed, Blocked, CloudUnavailable, OutcomeUnknown, RateLimited
 from bridge.settings import EaseeSettings, Secret
 
@@ -343,3 +344,70 @@ async def refused(account):
     except CloudUnavailable as error:
         return error
     return None
+
+
+# -- tokens that several workers share ------------------------------------------------------------
+
+
+class SharedVault:
+    """What workers share, in memory: a lock, and the tokens that were kept last."""
+
+    def __init__(self):
+        self.kept = StoredTokens()
+        self.lock = asyncio.Lock()
+
+    def load(self):
+        return self.kept
+
+    def save(self, tokens):
+        self.kept = tokens
+
+    @contextlib.asynccontextmanager
+    async def renewing(self):
+        async with self.lock:
+            yield self.kept
+
+
+@pytest.fixture
+async def workers(post, clock):
+    """Three workers of one account."""
+    vault = SharedVault()
+    settings = EaseeSettings("someone@example.com", Secret("canary"))
+    made = [TokenManager(settings, tokens=vault, clock=clock, post=post) for _ in range(3)]
+    yield made
+    for each in made:
+        await each.close()
+
+
+async def test_one_login_serves_all_workers(workers, post):
+    """Who comes second finds the tokens of the first."""
+    post.answers = [pair(1)]
+    tokens = await asyncio.gather(*(each.token() for each in workers))
+
+    assert {token.reveal() for token in tokens} == {"a1"}
+    assert post.paths == [LOGIN_PATH]
+
+
+async def test_one_refresh_serves_all_workers(workers, post, clock):
+    """Its refresh token is sent once, however many find the old one at its end."""
+    post.answers = [pair(1), pair(2)]
+    for each in workers:
+        each.mark_accepted(await each.token())
+    clock.advance(3601)
+    tokens = [await each.token() for each in workers]
+
+    assert {token.reveal() for token in tokens} == {"a2"}
+    assert post.refreshes == ["r1"]
+
+
+async def test_a_token_that_another_worker_replaced_is_not_refreshed_again(workers, post):
+    """A 401 for the old one leads to the newer one."""
+    post.answers = [pair(1), pair(2)]
+    old = [await each.token() for each in workers[:2]]
+    for each, token in zip(workers, old, strict=False):
+        each.mark_accepted(token)
+    await workers[0].token(rejected="a1")
+
+    assert (await workers[1].token(rejected="a1")).reveal() == "a2"
+    assert post.refreshes == ["r1"]
+    assert b"r2" not in workers[1].redact(b"r1 a2 r2")
