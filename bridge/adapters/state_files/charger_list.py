@@ -1,7 +1,7 @@
-"""Charger list file: the known and removed chargers, available before the cloud answers.
+"""Kept charger list: the known and removed chargers, available before the cloud answers.
 
 Without it a command that waited for a restart would meet a bridge that has heard of no charger yet.
-The file is a hint. When it is lost, the account's list brings everything back.
+It is a hint. When it is lost, the account's list brings everything back.
 """
 
 import json
@@ -12,17 +12,19 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.private_file import read_own, replace, why
+from bridge.adapters.state_files.documents import FileDocuments
+from bridge.adapters.state_files.private_file import CHARGER_LIST_FILE, MAX_FILE_BYTES, why
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.value_format import iso_utc, read_utc
-from bridge.errors import DecodeError
+from bridge.errors import DecodeError, StoreError
+from bridge.ports import KeptDocuments
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChargerList:
-    """What the file holds.
+    """What is kept.
 
     Attributes:
         charger_ids: The chargers there are.
@@ -35,17 +37,29 @@ class StoredChargerList:
     former: tuple[str, ...] = ()
 
 
-class ChargerListFile:
-    """Serials in one file, of one account. Blocking: call it from a thread."""
+class KeptChargerList:
+    """Serials in one document, of one account. Blocking: call it from a thread.
 
-    def __init__(self, path: Path, account: str) -> None:
-        self._path = path
+    Args:
+        documents: Where it is kept.
+        account: It is of this one.
+        name: Of the document.
+    """
+
+    def __init__(
+        self, documents: KeptDocuments, account: str, name: str = CHARGER_LIST_FILE
+    ) -> None:
+        self._documents = documents
         self._account = account
+        self._name = name
 
     def load(self) -> StoredChargerList:
         """Read the serials; nothing usable is none, and another account's are former ones."""
         try:
-            document = json.loads(read_own(self._path))
+            content = self._documents.read(self._name, largest=MAX_FILE_BYTES)
+            if content is None:
+                return StoredChargerList()
+            document = json.loads(content)
             serials = tuple(s for s in document["chargers"] if isinstance(s, str) and is_serial(s))
             left = {s: read_utc(at) for s, at in document.get("left", {}).items() if is_serial(s)}
             is_ours = document["account"] == self._account
@@ -54,22 +68,28 @@ class ChargerListFile:
                 if is_ours
                 else StoredChargerList(left=left, former=serials)
             )
-        except FileNotFoundError:
-            return StoredChargerList()
         except (
-            OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DecodeError
+            OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+            DecodeError, StoreError,
         ) as error:  # fmt: skip
-            log.warning("charger_list_file.ignored", path=str(self._path), reason=why(error))
+            log.warning("charger_list_file.ignored", name=self._name, reason=why(error))
             return StoredChargerList()
 
     def save(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
-        """Replace the file. Trouble is a warning: only the next start is slower to know."""
+        """Replace the document. Trouble is a warning: only the next start is slower to know."""
         document = {
             "account": self._account,
             "chargers": charger_ids,
             "left": {charger_id: iso_utc(at) for charger_id, at in left.items()},
         }
         try:
-            replace(self._path, json.dumps(document).encode())
-        except OSError as error:
-            log.warning("charger_list_file.not_saved", path=str(self._path), reason=error.strerror)
+            self._documents.replace(self._name, json.dumps(document).encode())
+        except (OSError, StoreError) as error:
+            log.warning("charger_list_file.not_saved", name=self._name, reason=why(error))
+
+
+class ChargerListFile(KeptChargerList):
+    """A charger list in a file of its own."""
+
+    def __init__(self, path: Path, account: str) -> None:
+        super().__init__(FileDocuments(path.parent), account, path.name)

@@ -1,4 +1,4 @@
-"""Last-seen file: the time of the last orderly shutdown, an upper limit of waits at the broker.
+"""Kept time of the last orderly shutdown, an upper limit of waits at the broker.
 
 Without it, or after a power cut, nobody knows; commands that may have waited longer than they live
 are then refused.
@@ -10,26 +10,38 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.private_file import read_own, replace
+from bridge.adapters.state_files.documents import FileDocuments
+from bridge.adapters.state_files.private_file import LAST_SEEN_FILE, MAX_FILE_BYTES, why
 from bridge.core.records.moment import Timestamp
+from bridge.errors import StoreError
+from bridge.ports import KeptDocuments
 
 log = structlog.get_logger()
 
 
-class LastSeenFile:
-    """One moment in one file. Blocking, and a few bytes."""
+class KeptLastSeen:
+    """One moment in one document. Blocking, and a few bytes.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        documents: Where it is kept.
+        name: Of the document.
+    """
+
+    def __init__(self, documents: KeptDocuments, name: str = LAST_SEEN_FILE) -> None:
+        self._documents = documents
+        self._name = name
 
     def load(self) -> datetime | None:
         """Read the moment; None when nothing usable is there."""
         try:
-            at = datetime.fromisoformat(json.loads(read_own(self._path))["at"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            log.warning("last_seen.ignored", path=str(self._path), reason=type(error).__name__)
+            content = self._documents.read(self._name, largest=MAX_FILE_BYTES)
+            if content is None:
+                return None
+            at = datetime.fromisoformat(json.loads(content)["at"])
+        except (
+            OSError, ValueError, LookupError, TypeError, RecursionError, StoreError,
+        ) as error:  # fmt: skip
+            log.warning("last_seen.ignored", name=self._name, reason=type(error).__name__)
             return None
         return at if at.tzinfo is not None else None
 
@@ -38,6 +50,14 @@ class LastSeenFile:
         if not now.trusted:
             return
         try:
-            replace(self._path, json.dumps({"at": now.wall.isoformat()}).encode())
-        except OSError as error:
-            log.warning("last_seen.not_saved", path=str(self._path), reason=error.strerror)
+            content = json.dumps({"at": now.wall.isoformat()}).encode()
+            self._documents.replace(self._name, content)
+        except (OSError, StoreError) as error:
+            log.warning("last_seen.not_saved", name=self._name, reason=why(error))
+
+
+class LastSeenFile(KeptLastSeen):
+    """The moment in a file of its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(FileDocuments(path.parent), path.name)

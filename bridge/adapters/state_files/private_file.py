@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from bridge.adapters.state_files.plain_file import open_plain, require_plain
+from bridge.errors import StoreError
 
 MODE = 0o600
 FOLDER_MODE = 0o700
@@ -75,4 +76,6 @@ def owner_of(folder: Path) -> tuple[int, int]:
 
 def why(error: Exception) -> str:
     """Return why a private file is not used, without its content."""
+    if isinstance(error, StoreError):
+        return str(error)
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

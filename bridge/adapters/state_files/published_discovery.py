@@ -11,8 +11,11 @@ from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.private_file import read_own, replace, why
+from bridge.adapters.state_files.documents import FileDocuments
+from bridge.adapters.state_files.private_file import PUBLISHED_DISCOVERY_FILE, why
 from bridge.core.records.discovery_record import PublishedDiscovery
+from bridge.errors import StoreError
+from bridge.ports import KeptDocuments
 from bridge.settings import MqttSettings
 
 log = structlog.get_logger()
@@ -22,17 +25,29 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_TOPIC_LENGTH = 1024
 
 
-class PublishedDiscoveryFile:
-    """Topics and what they stand for, in one file of one broker. Blocking: for a thread."""
+class KeptDiscovery:
+    """Topics and what they stand for, in one document of one broker. Blocking: for a thread.
 
-    def __init__(self, path: Path, mqtt: MqttSettings) -> None:
-        self._path = path
+    Args:
+        documents: Where it is kept.
+        mqtt: The broker.
+        name: Of the document.
+    """
+
+    def __init__(
+        self, documents: KeptDocuments, mqtt: MqttSettings, name: str = PUBLISHED_DISCOVERY_FILE
+    ) -> None:
+        self._documents = documents
         self._broker = f"{mqtt.host}:{mqtt.port}"
+        self._name = name
 
     def load(self) -> dict[str, PublishedDiscovery]:
         """Read it; nothing usable, or another broker's, is nothing."""
         try:
-            document = json.loads(read_own(self._path, largest=MAX_FILE_BYTES))
+            content = self._documents.read(self._name, largest=MAX_FILE_BYTES)
+            if content is None:
+                return {}
+            document = json.loads(content)
             if document["broker"] != self._broker:
                 return {}
             return {
@@ -40,16 +55,14 @@ class PublishedDiscoveryFile:
                 for topic, each in document["announced"].items()
                 if _is_ours(topic, each)
             }
-        except FileNotFoundError:
-            return {}
         except (
-            OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+            OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, StoreError,
         ) as error:  # fmt: skip
-            log.warning("discovery_file.ignored", path=str(self._path), reason=why(error))
+            log.warning("discovery_file.ignored", name=self._name, reason=why(error))
             return {}
 
     def save(self, published: Mapping[str, PublishedDiscovery]) -> None:
-        """Replace the file. Trouble is a warning: something may be left over some day."""
+        """Replace the document. Trouble is a warning: something may be left over some day."""
         document = {
             "broker": self._broker,
             "announced": {
@@ -58,9 +71,16 @@ class PublishedDiscoveryFile:
             },
         }
         try:
-            replace(self._path, json.dumps(document).encode())
-        except OSError as error:
-            log.warning("discovery_file.not_saved", path=str(self._path), reason=error.strerror)
+            self._documents.replace(self._name, json.dumps(document).encode())
+        except (OSError, StoreError) as error:
+            log.warning("discovery_file.not_saved", name=self._name, reason=why(error))
+
+
+class PublishedDiscoveryFile(KeptDiscovery):
+    """Published discovery in a file of its own."""
+
+    def __init__(self, path: Path, mqtt: MqttSettings) -> None:
+        super().__init__(FileDocuments(path.parent), mqtt, path.name)
 
 
 def _is_ours(topic: str, each: object) -> bool:
