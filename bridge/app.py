@@ -121,7 +121,7 @@ async def serve(
     clock = SystemClock()
     liveness = LivenessRegistry(clock)
     queue = queue or EventQueue()
-    path, state_dir = Path(settings.store.path), Path(settings.state_dir)
+    path, state_dir = Path(settings.store.path), Path(settings.state_folder)
     store = backend_of(settings.store).store(settings.store, queue.put)
     try:
         opened, salt = await _open(store)

@@ -144,18 +144,37 @@ class StoreSettings:
 
     Attributes:
         path: The SQLite file. Tokens are kept beside it.
+        url: PostgreSQL instead of the file, ``postgresql://user@host/database``; None for SQLite.
+        password: Of the user at PostgreSQL.
         max_mib: Quota in MiB.
         keep_days: Settled reports older than this are removed.
     """
 
     path: str = "/var/lib/charger-bridge/bridge.db"
+    url: str | None = None
+    password: Secret | None = None
     max_mib: int = 64
     keep_days: int = 90
 
     @property
     def kind(self) -> str:
         """Return the kind of the store, one of :mod:`bridge.adapters.store.backends`."""
-        return "sqlite"
+        return "postgres" if self.url else "sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Several workers on one PostgreSQL.
+
+    Attributes:
+        partitions: Into so many parts the sites are divided; fixed when the database is created.
+        worker: Name of this process, unique; None for host name and process id.
+        lease_ttl_s: After this time without a renewal another worker takes a partition over.
+    """
+
+    partitions: int = 1
+    worker: str | None = None
+    lease_ttl_s: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +231,11 @@ class HomeAssistantSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole configuration."""
+    """The whole configuration.
+
+    Attributes:
+        state_dir: Folder of the small state files; None for the one that ``state_folder`` returns.
+    """
 
     easee: EaseeSettings
     mqtt: MqttSettings = field(default_factory=MqttSettings)
@@ -222,11 +245,16 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)
     homeassistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    state_dir: str | None = None
 
     @property
-    def state_dir(self) -> str:
-        """Return the directory of the small state files: that of ``store.path``."""
-        folder, slash, _ = self.store.path.rstrip("/").rpartition("/")
+    def state_folder(self) -> str:
+        """Return the folder of the small state files; see the key ``state_dir``."""
+        if self.state_dir is not None:
+            return self.state_dir
+        path = StoreSettings().path if self.store.url else self.store.path
+        folder, slash, _ = path.rstrip("/").rpartition("/")
         return folder.rstrip("/") or slash or "."
 
 

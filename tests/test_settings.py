@@ -31,4 +31,4 @@ def test_the_state_directory_is_the_folder_of_the_store(path):
     easee = EaseeSettings("someone@example.com", Secret("hunter2"))
     settings = Settings(easee, store=StoreSettings(path=path))
 
-    assert settings.state_dir == str(Path(path).parent)
+    assert settings.state_folder == str(Path(path).parent)

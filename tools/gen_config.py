@@ -72,7 +72,7 @@ def shown_default(key: Key) -> str:
 
 def example() -> str:
     """Write the example file."""
-    lines = [EXAMPLE_HEAD.rstrip()]
+    lines = [EXAMPLE_HEAD]
     section = ""
     for key in KEYS:
         if key.secret:
@@ -81,7 +81,7 @@ def example() -> str:
         if parent != section:
             lines += section_head(parent, new_block="." not in parent)
             section = parent
-        pad = "  " * (parent.count(".") + 1)
+        pad = "  " * key.path.count(".")
         lines += comment(f"{key.doc} {facts(key)}", pad)
         lines.append(f"{pad}{name}: {key.example or shown_default(key)}")
     return "\n".join(lines) + "\n"
@@ -125,8 +125,8 @@ def comment(text: str, pad: str) -> list[str]:
 def reference() -> str:
     """Write the reference page."""
     lines = [REFERENCE_HEAD]
-    for path, about in SECTIONS.items():
-        lines += [f"## `{path}`", "", about, ""]
+    for path, about in {"": "Keys without a section.", **SECTIONS}.items():
+        lines += [f"## `{path}`" if path else "## General", "", about, ""]
         lines += ["| key | meaning | allowed | default | variable |", "|---|---|---|---|---|"]
         lines += [row(key) for key in KEYS if key.path.rpartition(".")[0] == path]
         lines.append("")

@@ -155,7 +155,7 @@ def _ask(settings: Settings, path: str) -> str:
 def _open_files(settings: Settings) -> dict[str, int]:
     """Find what holds secrets or tags and is open to others."""
     own = backend_of(settings.store).reader(settings.store).files()
-    files = (*own, Path(settings.state_dir) / TOKEN_FILE)
+    files = (*own, Path(settings.state_folder) / TOKEN_FILE)
     modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in files if path.is_file()}
     return {path: mode for path, mode in modes.items() if mode & OTHERS}
 

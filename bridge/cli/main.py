@@ -156,9 +156,10 @@ def _prepare(arguments: Arguments, *, quiet: bool) -> Loaded:
 
     loaded = _load(arguments, quiet=quiet)
     settings = loaded.settings
-    store = store_problem(settings.store, Path(settings.state_dir))
+    store = store_problem(settings.store, Path(settings.state_folder))
     tls = tls_problem(settings.mqtt.tls)
-    problems = ((f"store.path: {store}",) if store else ()) + ((tls,) if tls else ())
+    key = "store.url" if settings.store.url else "store.path"
+    problems = ((f"{key}: {store}",) if store else ()) + ((tls,) if tls else ())
     if problems:
         raise ConfigError(problems)
     return loaded

@@ -17,6 +17,7 @@ from bridge.config.kinds import (
     HOSTS,
     PREFIXES,
     SERIALS,
+    STORE_URL,
     STREAM_URL,
     SWITCH,
     TEXT,
@@ -108,12 +109,19 @@ SECTIONS: Final = {
     "publish": "What is published.",
     "commands": "Commands and their limits.",
     "store": "Where session reports are kept until they are delivered.",
+    "cluster": "Several workers on one PostgreSQL; docs/cluster.md.",
     "http": "Read-only web server: health checks, metrics, status page.",
     "log": "Logs go to standard error.",
     "homeassistant": "Discovery by Home Assistant; docs/home-assistant.md lists the entities.",
 }
 
 KEYS: Final = (
+    Key(
+        "state_dir",
+        FILE,
+        "Folder of the small state files: tokens, charger list, published discovery. Null: the"
+        " folder of store.path, with store.url /var/lib/charger-bridge.",
+    ),
     Key(
         "easee.username",
         TEXT,
@@ -302,12 +310,56 @@ KEYS: Final = (
         " readable"
         " by the bridge only; it is created that way.",
     ),
-    Key("store.max_mib", integer(1, 10240), "Largest size of the store.", unit="MiB"),
+    Key(
+        "store.url",
+        STORE_URL,
+        "PostgreSQL as the store instead of the SQLite file: postgresql://user@host/database. It"
+        " keeps tokens and other small documents too, and needs the extra cluster (asyncpg)."
+        " Parameters: sslmode, sslrootcert, sslcert, sslkey, and host for a socket's folder. A host"
+        " that is neither loopback nor private needs sslmode=verify-full. Null: SQLite at"
+        " store.path.",
+    ),
+    Key(
+        "store.password",
+        TEXT,
+        "Password at PostgreSQL. Not allowed in this file: use password_file or the environment"
+        " variable.",
+        secret=True,
+    ),
+    Key(
+        "store.password_file",
+        FILE,
+        "File that holds the password at PostgreSQL; null for none.",
+    ),
+    Key(
+        "store.max_mib",
+        integer(1, 10240),
+        "Largest size of the store; in PostgreSQL of all partitions together.",
+        unit="MiB",
+    ),
     Key(
         "store.keep_days",
         integer(1, 3650),
         "Delivered reports are deleted after this time. Pending reports are kept.",
         unit="days",
+    ),
+    Key(
+        "cluster.partitions",
+        integer(1, 1024),
+        "Number of partitions the sites are divided into, the same for all workers. It is fixed"
+        " when the database is created. 1: one worker acts and the others stand by. More than 1"
+        " needs store.url.",
+    ),
+    Key(
+        "cluster.worker",
+        CLIENT_ID,
+        "Name of this worker, unique in the cluster; null for host name and process id.",
+    ),
+    Key(
+        "cluster.lease_ttl_s",
+        integer(3, 60),
+        "A worker that is not heard of for this time loses its partitions to another one.",
+        unit="s",
     ),
     Key(
         "http.enabled",

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from bridge.core.easee.rest_requests import is_serial
 
@@ -322,3 +322,40 @@ STREAM_URL: Final = ValueType(
     "URL, https:// or wss:// (http:// or ws:// for loopback)",
     _url(("https", "wss", "http", "ws"), _hub_path),
 )
+
+# What may follow the database in the address of a PostgreSQL: encryption, and a socket's folder.
+_STORE_URL_PARAMETERS: Final = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "host"})
+_VERIFIED: Final = ("verify-ca", "verify-full")
+
+
+def _read_store_url(text: str) -> str:
+    # The text itself is not shown: it may hold a password before an @.
+    _read_text(text)
+    try:
+        parts = urlsplit(text)
+        port, asked = parts.port, parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise InvalidValue("must be a URL with a valid host, port and parameters") from None
+    if parts.scheme != "postgresql":
+        raise InvalidValue("must start with postgresql://")
+    if parts.password is not None:
+        raise InvalidValue("must not hold a password; it has a key of its own")
+    if not parts.username or not parts.path.strip("/") or "/" in parts.path[1:] or parts.fragment:
+        raise InvalidValue("must name user and database: postgresql://user@host/database")
+    if unknown := sorted(asked.keys() - _STORE_URL_PARAMETERS):
+        known = ", ".join(sorted(_STORE_URL_PARAMETERS))
+        raise InvalidValue(f"must not hold the parameter {shown(unknown[0])}; known are {known}")
+    socket_folder = asked.get("host", [""])[0]
+    if bool(parts.hostname) == bool(socket_folder) or port == 0:
+        raise InvalidValue("must name one host, or a socket's folder by ?host=/run/postgresql")
+    if parts.hostname and not is_host(parts.hostname):
+        raise InvalidValue("must name a valid host and port")
+    is_verified = asked.get("sslmode", [""])[0] in _VERIFIED
+    if parts.hostname and not is_private(parts.hostname) and not is_verified:
+        raise InvalidValue(
+            "must end in ?sslmode=verify-full for a host that is neither loopback nor private"
+        )
+    return text
+
+
+STORE_URL: Final = ValueType("postgresql://user@host/database", _read_store_url)

@@ -92,6 +92,16 @@ def _readable_by_home_assistant(get: Get) -> Iterator[str]:
         yield "homeassistant.enabled: needs publish.scalar: true, whose topics the entities read"
 
 
+def _cluster(get: Get) -> Iterator[str]:
+    if get("cluster.partitions") > 1 and not get("store.url"):
+        yield "cluster.partitions: needs store.url; with SQLite there is one partition"
+
+
+def _store_login(get: Get) -> Iterator[str]:
+    if get("store.password") and not get("store.url"):
+        yield "store.password: needs store.url"
+
+
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]] = (
     (("mqtt.host", "mqtt.tls.enabled", "mqtt.tls.allow_plaintext"), _plaintext),
     (("mqtt.tls.cert_file", "mqtt.tls.key_file"), _client_certificate),
@@ -101,6 +111,8 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]]
     (("mqtt.username", "mqtt.password", "mqtt.password_file"), _broker_login),
     (("mqtt.base_topic", "mqtt.reply_prefixes"), _reply_prefixes),
     (("commands.allow",), _commands),
+    (("store.url", "cluster.partitions"), _cluster),
+    (("store.url", "store.password", "store.password_file"), _store_login),
     (("homeassistant.enabled", "publish.scalar"), _readable_by_home_assistant),
 )
 
@@ -152,6 +164,8 @@ def _page_unused(get: Get) -> Iterator[str]:
 
 def _shared_folder(get: Get) -> Iterator[str]:
     """Warn of a directory where other users could create or remove the store's file."""
+    if get("store.url"):
+        return
     folder = Path(get("store.path")).parent
     try:
         mode = folder.stat().st_mode

@@ -84,11 +84,12 @@ def test_every_field_of_the_settings_is_a_key_and_the_other_way_round():
 
     files = {f"{key.path}_file" for key in KEYS if key.secret}
     assert {key.path for key in KEYS} == paths(Settings) | files
-    assert {key.path.rpartition(".")[0] for key in KEYS} == set(SECTIONS)
+    assert {key.path.rpartition(".")[0] for key in KEYS} - {""} == set(SECTIONS)
 
 
 # What each key is set to, as text, and what the settings then hold.
 EVERY_KEY = {
+    "state_dir": ("/data", "/data"),
     "easee.username": ("+4712345678", "+4712345678"),
     "easee.chargers": ("EH123456, EH654321", ("EH123456", "EH654321")),
     "easee.api_url": ("http://127.0.0.1:8800/api", "http://127.0.0.1:8800"),
@@ -121,6 +122,10 @@ EVERY_KEY = {
     "store.path": ("/data/bridge.db", "/data/bridge.db"),
     "store.max_mib": ("1", 1),
     "store.keep_days": ("3650", 3650),
+    "store.url": ("postgresql://bridge@db.lan/bridge", "postgresql://bridge@db.lan/bridge"),
+    "cluster.partitions": ("1", 1),
+    "cluster.worker": ("pi-1", "pi-1"),
+    "cluster.lease_ttl_s": ("10", 10),
     "http.enabled": ("true", True),
     "http.host": ("0.0.0.0", "0.0.0.0"),
     "http.port": ("9000", 9000),
@@ -134,10 +139,9 @@ EVERY_KEY = {
     "homeassistant.form": ("component", "component"),
     "homeassistant.status_topic": ("ha/status", "ha/status"),
 }
-FILES = {"easee.password_file", "mqtt.password_file"} | {
-    f"mqtt.tls.{name}_file" for name in ("ca", "cert", "key")
-}
-SECRETS = {"easee.password", "mqtt.password"}
+SECRETS = {"easee.password", "mqtt.password", "store.password"}
+SECRET_FILES = {f"{path}_file" for path in SECRETS}
+FILES = SECRET_FILES | {f"mqtt.tls.{name}_file" for name in ("ca", "cert", "key")}
 
 
 def held(settings: Settings, path: str) -> object:
@@ -182,7 +186,7 @@ def load_text(text: str, folder: Path, environ: dict[str, str]) -> Settings:
     return load(path, environ)
 
 
-@pytest.mark.parametrize("path", sorted(FILES - {"easee.password_file", "mqtt.password_file"}))
+@pytest.mark.parametrize("path", sorted(FILES - SECRET_FILES))
 def test_files_may_be_relative_to_the_configuration(path, tmp_path):
     """A relative path in the file starts at the folder of the file."""
     (tmp_path / "one.pem").write_text("x")
@@ -871,3 +875,49 @@ def test_what_the_environment_overrides_is_told(tmp_path, written, variable, ove
     environ["CHARGER_BRIDGE_MQTT__PORT"] = "1884"
     loaded = load_with_warnings(path, environ)
     assert (loaded.settings.mqtt.host, loaded.overridden) == (variable, overridden)
+
+
+STORE_URLS = [
+    ("postgresql://bridge@127.0.0.1/bridge", ""),
+    ("postgresql://bridge@db:5433/bridge", ""),
+    ("postgresql://bridge@/bridge?host=/run/postgresql", ""),
+    ("postgresql://bridge@db.example.com/bridge?sslmode=verify-full", ""),
+    ("postgresql://bridge:canary@127.0.0.1/bridge", "must not hold a password"),
+    ("postgresql://bridge@127.0.0.1/bridge?password=canary", "must not hold the parameter"),
+    ("postgresql://bridge@db.example.com/bridge", "must end in ?sslmode=verify-full"),
+    ("postgresql://bridge@db.example.com/bridge?sslmode=require", "must end in"),
+    ("postgresql://127.0.0.1/bridge", "must name user and database"),
+    ("postgresql://bridge@127.0.0.1", "must name user and database"),
+    ("postgresql://bridge@/bridge", "must name one host"),
+    ("postgresql://bridge@127.0.0.1:x/bridge", "must be a URL"),
+    ("mysql://bridge@127.0.0.1/bridge", "must start with postgresql://"),
+]
+
+
+@pytest.mark.parametrize(("url", "wrong"), STORE_URLS)
+def test_the_address_of_a_postgresql_has_no_password_and_is_encrypted_outside(url, wrong, tmp_path):
+    """What is wrong is said without the address, which may hold a password."""
+    text = f"store: {{url: '{url}'}}"
+    if not wrong:
+        assert settings_of(text, tmp_path).store.url == url
+        return
+    (problem,) = problems_of(text, tmp_path)
+
+    assert problem.startswith(f"store.url: {wrong}")
+    assert "canary" not in problem
+
+
+def test_partitions_and_a_password_need_an_address_of_postgresql(tmp_path):
+    """SQLite has one partition and no password."""
+    assert [
+        problem.partition(";")[0] for problem in problems_of("cluster: {partitions: 2}", tmp_path)
+    ] == ["cluster.partitions: needs store.url"]
+    (tmp_path / "password").write_text("canary")
+    (tmp_path / "password").chmod(0o600)
+    named = f"password_file: {tmp_path}/password"
+    assert problems_of(f"store: {{{named}}}", tmp_path) == ["store.password: needs store.url"]
+    url = "postgresql://bridge@127.0.0.1/bridge"
+    settings = settings_of(f"store: {{url: '{url}', {named}}}", tmp_path)
+    assert settings.store.password == Secret("canary")
+    assert settings.store.kind == "postgres"
+    assert settings.state_folder == "/var/lib/charger-bridge"
