@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
+from bridge.adapters.store.local_cluster import LocalCluster
 from bridge.adapters.store.sqlite.backend import SqliteBackend
-from bridge.ports import StoreBackend
-from bridge.settings import StoreSettings
+from bridge.ports import Clock, ClusterBackend, StoreBackend
+from bridge.settings import Settings, StoreSettings
 
 # By :attr:`bridge.settings.StoreSettings.kind`.
 BACKENDS: Final[dict[str, Callable[[], StoreBackend]]] = {"sqlite": SqliteBackend}
@@ -14,3 +15,8 @@ BACKENDS: Final[dict[str, Callable[[], StoreBackend]]] = {"sqlite": SqliteBacken
 def backend_of(settings: StoreSettings) -> StoreBackend:
     """Return the backend that the configuration names."""
     return BACKENDS[settings.kind]()
+
+
+def cluster_of(settings: Settings, clock: Clock) -> ClusterBackend:
+    """Return what the partitions of this installation share; nothing is opened yet."""
+    return LocalCluster(settings, clock)
