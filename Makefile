@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 SIGNALR := tests/acceptance/signalr
 ASYNCAPI := tests/acceptance/asyncapi
 AJV := tests/acceptance/ajv
+AXE := tests/acceptance/axe
 NODERED := tests/acceptance/nodered
 PEERS := benchmarks/peers
 HASS := .acceptance/home-assistant
@@ -91,7 +92,7 @@ acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock
 	python -m pytest tests/acceptance/test_nodered.py $(ARGS)
 
 # Leaves the pictures in docs/images.
-acceptance-page: $(VENV)/.dev mosquitto
+acceptance-page: $(VENV)/.dev mosquitto $(AXE)/node_modules/.package-lock.json
 	@tools/need.sh chromium chromium
 	IMAGES=docs/images python -m pytest tests/acceptance/test_page.py $(ARGS)
 
@@ -221,7 +222,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(AXE)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 

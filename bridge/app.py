@@ -153,7 +153,7 @@ async def serve(
     charger_list_file = ChargerListFile(state_dir / CHARGER_LIST_FILE, account_of(settings.easee))
     published_file = PublishedDiscoveryFile(state_dir / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
     log.info("bridge.started", version=bridge.__version__, store=str(path))
-    model = StatusModel() if settings.http.page else None
+    model = StatusModel(lambda: clock.now().wall) if settings.http.page else None
     metrics = Metrics(model) if settings.http.enabled else None
     gateway = EventLoop(
         core,

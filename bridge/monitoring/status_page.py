@@ -10,7 +10,7 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final
@@ -104,7 +104,13 @@ class StatusModel:
         revision: Of the newest change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """Start with nothing known.
+
+        Args:
+            now: Returns the time of the gateway, UTC.
+        """
+        self._now = now
         self._chargers: dict[str, _ChargerCard] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
         self._alerts: dict[str, Document] = {}
@@ -152,6 +158,8 @@ class StatusModel:
             case CommandAnswered(charger_id, result):
                 self._answer(charger_id, result)
             case CloudStateChanged(state):
+                if self._bridge["cloud"] != state:
+                    self._bridge["cloud_since"] = iso_utc(self._now())
                 self._say("cloud", state)
             case BridgeInfoChanged():
                 self._say("version", change.version)

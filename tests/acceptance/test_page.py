@@ -1,9 +1,10 @@
 """The status page in a real browser.
 
-`make acceptance-page` installs Chromium, and leaves the pictures in the documentation; without a
-browser these tests are skipped.
+`make acceptance-page` installs Chromium and axe-core, and leaves the pictures in the documentation;
+without a browser these tests are skipped.
 """
 
+import asyncio
 import functools
 import json
 import os
@@ -23,6 +24,7 @@ pytestmark = [
 
 ONE, TWO, THREE, FOUR, FIVE, SIX = (f"EH00000{n}" for n in range(1, 7))
 ALERT = "charger/bridge/alert/retained_command"
+AXE = Path(__file__).parent / "axe/node_modules/axe-core/axe.min.js"
 IN_SIGHT = "document.body.dataset.live === 'yes'"
 NO_SCROLL = "document.documentElement.scrollWidth <= innerWidth"
 
@@ -69,6 +71,22 @@ def images(tmp_path_factory):
     return Path(wanted) if wanted else tmp_path_factory.mktemp("images")
 
 
+async def violations(tab):
+    """Have axe-core judge the page as it stands, by every rule it has; return what it finds."""
+    await tab.ask(await asyncio.to_thread(AXE.read_text))
+    return await tab.ask(
+        "axe.run().then(r => r.violations.map(v => `${v.id}: ${v.nodes[0].html}, ${v.help}`))"
+    )
+
+
+async def judge(tab):
+    """Judge the page light and dark, on a wall and on a phone."""
+    for width in (1280, 390):
+        for dark in (False, True):
+            await tab.look(width=width, height=1150, dark=dark)
+            assert await violations(tab) == [], (width, dark)
+
+
 async def test_the_page_shows_what_happens(served, profile, images):
     """Lights, sessions, commands and losses appear within seconds, and nothing else is asked."""
     build, url = served
@@ -76,7 +94,7 @@ async def test_the_page_shows_what_happens(served, profile, images):
         await tab.look(width=1280, height=1180, dark=False)
         await tab.open(url)
         await tab.until(IN_SIGHT)
-        await tab.until(says(SIX, "Disconnected"))
+        await tab.until(says(SIX, "No car"))
 
         s.cloud.plug_in(ONE)
         await tab.until(says(ONE, "Awaiting authorization"))
@@ -113,9 +131,38 @@ async def test_the_page_shows_what_happens(served, profile, images):
         await tab.look(width=390, height=1150, dark=False, still=True)
         assert not await tab.ask(card(ONE, moving))
 
+        if AXE.exists():
+            await judge(tab)
+
         names = ("", "page.css", "page.js", "page.svg", "page/feed")
         assert tab.requested <= {url + name for name in names}
         assert tab.complaints == []
+
+
+async def test_a_cloud_that_is_away_is_the_headline(served, profile):
+    """Since when, what was last known, and grey cards; the gateway is not called failed."""
+    build, url = served
+    async with build(chargers=2) as s, browsing(profile) as tab:
+        await tab.look(width=1280, height=800, dark=False)
+        await tab.open(url)
+        await tab.until(IN_SIGHT + "&&" + says(ONE, "No car"))
+        ground = "getComputedStyle(a).backgroundColor"
+        fresh = await tab.ask(card(ONE, ground))
+        s.cloud.block()
+        s.cloud.drop_connections()
+        shown = "document.querySelector('#away')"
+        await tab.until(f"{shown}.innerText.includes('The Easee cloud blocks this address')")
+        said = await tab.ask(f"{shown}.innerText")
+        assert "Since " in said
+        assert "the newest value is of " in said
+        assert await tab.ask("document.querySelector('#summary').textContent") == "Not up to date"
+        assert await tab.ask(card(ONE, ground)) != fresh
+        links = await tab.ask("document.querySelector('.links').innerText")
+        assert "failed" not in links
+        assert "runs for " in links
+        if AXE.exists():
+            await judge(tab)
+        assert [e for e in tab.events if e["method"] == "Runtime.exceptionThrown"] == []
 
 
 async def test_the_page_outlives_the_gateway(served, profile):
@@ -131,8 +178,7 @@ async def test_the_page_outlives_the_gateway(served, profile):
         await tab.until(IN_SIGHT + "&&" + says(ONE, "Online"))
         s.cloud.plug_in(ONE)
         await tab.until(says(ONE, "Awaiting authorization"))
-        thrown = [e for e in tab.events if e["method"] == "Runtime.exceptionThrown"]
-        assert thrown == []
+        assert [e for e in tab.events if e["method"] == "Runtime.exceptionThrown"] == []
 
 
 async def test_fifty_chargers_stay_readable(served, profile):

@@ -57,7 +57,7 @@ HEALTH = HealthChanged(
 @pytest.fixture
 def page():
     """A page of one charger."""
-    made = StatusModel()
+    made = StatusModel(lambda: NOON)
     made.change(INFO)
     return made
 
@@ -169,6 +169,19 @@ def test_a_command_has_one_row_and_its_newest_fate(page):
 ALERT = {"message": "sent away", "hint": "wait", "since": "2026-11-22T12:00:00Z"}
 
 
+def test_the_state_of_the_cloud_has_a_beginning():
+    """It is told since when the state is what it is; told again, it began no later."""
+    times = iter(NOON + timedelta(minutes=n) for n in range(3))
+    page = StatusModel(lambda: next(times))
+    seen = []
+    for state in ("connected", "connected", "disconnected", "disconnected"):
+        page.change(CloudStateChanged(state))
+        seen.append(page.since(-1)["bridge"]["cloud_since"])
+
+    first, later = iso_utc(NOON), iso_utc(NOON + timedelta(minutes=1))
+    assert seen == [first, first, later, later]
+
+
 def test_the_bridge_is_shown_with_its_links_and_alerts(page):
     """Broker, cloud, health and alerts are told until they are solved."""
     page.event(MqttConnected(session_present=False, protocol="5", receive_maximum=20))
@@ -204,4 +217,4 @@ def test_the_age_is_that_of_the_newest_value(page):
     )
     page.event(MqttDisconnected("gone"))
     assert page.heard() == {ONE: times[0]}
-    assert StatusModel().heard() == {}
+    assert StatusModel(lambda: NOON).heard() == {}

@@ -9,6 +9,7 @@ from bridge.adapters.http.page import ALIVE_EVERY_S, CHECK_EVERY_S, FEED, FILES,
 from bridge.adapters.http.server import Reply
 from bridge.core.changes import AvailabilityChanged, DerivedChanged
 from bridge.monitoring.status_page import StatusModel
+from tests.conftest import NOON
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +19,7 @@ ONE = "EH123456"
 @pytest.fixture
 def page():
     """A page of one charger that is online."""
-    made = StatusModel()
+    made = StatusModel(lambda: NOON)
     made.change(AvailabilityChanged(ONE, is_online=True))
     return made
 
@@ -95,7 +96,7 @@ def test_every_text_can_be_read(page, clock, theme):
     used = {one.removeprefix("var(--").removesuffix(")") for one in written}
     assert used == {"text", "soft", "good", "warn", "bad"}
     for text in used:
-        for ground in ("card", "ground"):
+        for ground in ("card", "ground", "stale"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
     faded = re.findall(r"([^{}\n]+) \{[^{}]*(?:opacity|filter):", css)
     parts = {selector.split()[-1] for one in faded for selector in one.split(",")}

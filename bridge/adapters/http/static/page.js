@@ -21,12 +21,27 @@ const AUTHORIZED = {
   offline_allow_all: "Any tag, offline",
 };
 
+// What the cloud's state means to somebody in front of the page; others are connections.
+const AWAY = {
+  disconnected: "No connection to the Easee cloud",
+  auth_failed: "The Easee cloud refuses the login",
+  blocked: "The Easee cloud blocks this address",
+};
+// Without a car and without a connection are two things.
+const MODES = {
+  disconnected: "No car",
+  offline: "No connection",
+  awaiting_start: "Car waits",
+  completed: "Charging finished",
+};
+
 const cards = new Map();
 let source = null;
 let ahead_ms = 0;
 let heard = {};
 let latest_ms = 0;
 let isLive = false;
+let bridge = {};
 let last_at = "";
 
 const one = (selector, within = document) => within.querySelector(selector);
@@ -54,6 +69,13 @@ function span(ms) {
   return `${Math.floor(s / 86_400)} days`;
 }
 
+// With the day where it is another one.
+function clock(iso) {
+  const at = new Date(iso);
+  const isToday = at.toDateString() === new Date(now_ms()).toDateString();
+  return isToday ? at.toLocaleTimeString() : at.toLocaleString();
+}
+
 const now_ms = () => Date.now() + ahead_ms;
 
 // -- the bridge ----------------------------------------------------------------------------------
@@ -69,8 +91,21 @@ function toneOf(state) {
   return STATES.warn.has(state) ? "warn" : "bad";
 }
 
-function showBridge(bridge) {
-  link("bridge", words(bridge.verdict ?? "starting").toLowerCase(), toneOf(bridge.verdict ?? "starting"));
+function showAway() {
+  const title = AWAY[bridge.cloud];
+  const away = one("#away");
+  away.hidden = !title;
+  document.body.dataset.fresh = isLive && !title ? "yes" : "no";
+  if (!title) return;
+  write(one("h2", away), title);
+  const since = bridge.cloud_since ? `Since ${clock(bridge.cloud_since)}, ${span(now_ms() - Date.parse(bridge.cloud_since))} ago. ` : "";
+  const newest = Object.values(heard).reduce((last, at) => (at > last ? at : last), "");
+  const known = newest ? `Below is what was last known; the newest value is of ${clock(newest)}.` : "No value is known yet.";
+  write(one("p", away), since + known);
+}
+
+function showBridge(told) {
+  bridge = told;
   link("broker", bridge.broker, toneOf(bridge.broker));
   link("cloud", words(bridge.cloud).toLowerCase() + (bridge.polling ? ", polling" : ""), toneOf(bridge.cloud));
   const store = bridge.store === undefined ? "unknown" : bridge.store ? "ok" : "failed";
@@ -127,7 +162,7 @@ function showCharger(told) {
   const badge = one(".badge", item);
   write(badge, isOnline ? "Online" : told.availability === "offline" ? "Offline" : "Not heard");
   badge.dataset.tone = isOnline ? "good" : "bad";
-  write(one(".mode", item), words(values.op_mode));
+  write(one(".mode", item), MODES[values.op_mode] ?? words(values.op_mode));
   const reason = values.no_current_reason;
   write(one(".reason", item), !reason || ["ok", "null", "undefined"].includes(reason) ? "" : words(reason));
   write(one(".power span", item), number(values.total_power, 1));
@@ -193,7 +228,8 @@ function arrange(order) {
   const online = modes.filter(({ told }) => told.availability === "online").length;
   const kw = charging.reduce((sum, { told }) => sum + (Number.parseFloat(told.values.total_power) || 0), 0);
   const power = charging.length ? ` with ${kw.toFixed(1)} kW` : "";
-  write(one("#summary"), `${charging.length} of ${order.length} charging${power}, ${online} online`);
+  const what = `${charging.length} of ${order.length} charging${power}, ${online} online`;
+  write(one("#summary"), AWAY[bridge.cloud] ? "Not up to date" : what);
 }
 
 // -- the feed ------------------------------------------------------------------------------------
@@ -223,6 +259,9 @@ function take(event) {
 }
 
 function everySecond() {
+  showAway();
+  const age = Date.parse(bridge.started_at ?? "");
+  if (isLive) link("bridge", Number.isFinite(age) ? `runs for ${span(now_ms() - age)}` : "runs", "good");
   for (const card of cards.values()) if (card.told) showTimes(card);
 }
 
