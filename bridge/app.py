@@ -20,6 +20,8 @@ from bridge.adapters.easee.signalr_source import HubStream
 from bridge.adapters.easee.token_file import account_of
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.state_files.charger_list import ChargerListFile
+from bridge.adapters.state_files.component_state import KeptComponentState
+from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.state_files.last_seen import LastSeenFile
 from bridge.adapters.state_files.private_file import (
     CHARGER_LIST_FILE,
@@ -152,8 +154,10 @@ async def serve(
     )
     charger_list_file = ChargerListFile(state_dir / CHARGER_LIST_FILE, account_of(settings.easee))
     published_file = PublishedDiscoveryFile(state_dir / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
+    kept_state = KeptComponentState(FileDocuments(state_dir))
     log.info("bridge.started", version=bridge.__version__, store=str(path))
-    model = StatusModel(lambda: clock.now().wall) if settings.http.page else None
+    names = dict(settings.easee.names)
+    model = StatusModel(lambda: clock.now().wall, names) if settings.http.page else None
     metrics = Metrics(model) if settings.http.enabled else None
     gateway = EventLoop(
         core,
@@ -167,6 +171,7 @@ async def serve(
         clock=clock,
         remember=charger_list_file.save,
         save_published=published_file.save,
+        save_state=kept_state.save,
         beat=_beat(watchdog),
         liveness=liveness,
         metrics=metrics,
@@ -184,7 +189,12 @@ async def serve(
         last_seen = LastSeenFile(state_dir / LAST_SEEN_FILE)
         known = charger_list_file.load()
         started = Started(
-            known.charger_ids, published_file.load(), last_seen.load(), known.left, known.former
+            known.charger_ids,
+            published_file.load(),
+            last_seen.load(),
+            known.left,
+            known.former,
+            kept_state.load(),
         )
         await gateway.run(stop, opened=opened, started=started, services=services)
         last_seen.save(clock.now())

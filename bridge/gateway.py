@@ -47,6 +47,7 @@ from bridge.core.effects import (
     SaveCommand,
     SavePublishedDiscovery,
     SaveReport,
+    SaveState,
     SendRequest,
     SettleReports,
     Subscribe,
@@ -195,6 +196,7 @@ class EventLoop:
         remember: Callable[[tuple[str, ...], Mapping[str, datetime]], None] | None = None,
         metrics: Metrics | None = None,
         save_published: Callable[[Mapping[str, PublishedDiscovery]], None] | None = None,
+        save_state: Callable[[str, Mapping[str, object]], None] | None = None,
     ) -> None:
         """Join them; nothing runs yet.
 
@@ -210,6 +212,7 @@ class EventLoop:
             clock: Time.
             remember: Keeps serials, and who left when, for the next start; called in a thread.
             save_published: Keeps what the broker holds of descriptions, likewise.
+            save_state: Keeps a document of a component by its name, likewise.
             beat: Called with the monotonic time every so often, while nothing is overdue.
             liveness: Registry of expected signs of life.
             metrics: Counters, if enabled.
@@ -219,6 +222,7 @@ class EventLoop:
         self._liveness = liveness or LivenessRegistry(clock)
         self._remember = remember
         self._save_published = save_published
+        self._save_state = save_state
         self._to_keep: dict[str, Callable[[], None]] = {}
         self._keeping: set[str] = set()
         self._core = core
@@ -441,7 +445,7 @@ class EventLoop:
             self._connected = False
             self._outbox.connection_lost(event.code, self._clock.now().mono_s)
 
-    def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912 - one case per effect
+    def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912, PLR0915 - a case each
         """Execute an effect, except for changes."""
         if self._metrics is not None:
             self._metrics.effect(effect)
@@ -488,6 +492,9 @@ class EventLoop:
             case SavePublishedDiscovery(announced):
                 if self._save_published is not None:
                     self._keep("announced", functools.partial(self._save_published, announced))
+            case SaveState(name, document):
+                if self._save_state is not None:
+                    self._keep(name, functools.partial(self._save_state, name, document))
             case Subscribe(charger_ids):
                 if self._source is not None:
                     self._source.subscribe(charger_ids)

@@ -37,6 +37,7 @@ class EaseeSettings:
         username: E-mail address, or phone number with country code.
         password: From ``password_file`` or the environment, never from the YAML file itself.
         chargers: Serials to serve; empty means every charger the account lists.
+        names: Serials with what people call them.
         api_url: Base of the REST interface, without a path.
         stream_url: The SignalR hub.
         source: ``"stream"`` (polling only while the stream is down) or ``"poll"``.
@@ -46,10 +47,15 @@ class EaseeSettings:
     username: str
     password: Secret
     chargers: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
     api_url: str = "https://api.easee.com"
     stream_url: str = "https://streams.easee.com/hubs/chargers"
     source: str = "stream"
     poll_interval_s: int = 60
+
+    def name_of(self, serial: str) -> str:
+        """Return what people call a charger; empty where the configuration has no name."""
+        return dict(self.names).get(serial, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,8 @@ class PublishSettings:
         require_subscriber: A session report without a subscriber at the broker stays pending.
         require_acknowledgement: A session report goes out again and again until a consumer
             acknowledges its key; time alone does not settle it.
+        only: Names, ids and groups of the values that are published; empty for all.
+        except_: Those that are not; the key is ``publish.except``.
     """
 
     json: bool = True
@@ -115,6 +123,8 @@ class PublishSettings:
     personal_data: bool = False
     require_subscriber: bool = True
     require_acknowledgement: bool = False
+    only: tuple[str, ...] = ()
+    except_: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from bridge.core.effects import (
     SaveCommand,
     SavePublishedDiscovery,
     SaveReport,
+    SaveState,
     SendRequest,
     SettleReports,
     Subscribe,
@@ -335,6 +336,7 @@ WIRES = [
         None,
     ),
     (SavePublishedDiscovery(HELD), ("save_published", HELD), None),
+    (SaveState("energy_total", {"a": 1}), ("save_state", "energy_total", {"a": 1}), None),
     (SaveCommand(ROW), ("save_command", ROW), CommandSaved("k1", "waiting")),
     (SaveReport(REPORT), ("save", REPORT), ReportSaved(STORED, True)),
     (SettleReports(PAIRS), ("settle", PAIRS), None),
@@ -367,6 +369,7 @@ async def test_every_effect_reaches_its_adapter_and_its_answer_comes_back(effect
             clock=Stopped(Timestamp(NOON, 1000.0)),
             remember=lambda *what: outside.did("remember", *what),
             save_published=lambda *what: outside.did("save_published", *what),
+            save_state=lambda *what: outside.did("save_state", *what),
         ) as outside:
             outside.queue.put(MqttConnected(False, "5", 20))
             outside.queue.put(ValueConnectionOpened(20))

@@ -62,6 +62,8 @@ def shown_default(key: Key) -> str:
             return "null"
         case bool() as switch:
             return "true" if switch else "false"
+        case tuple() if key.kind.pairs:
+            return "{}"
         case tuple() as items:
             return f"[{', '.join(items)}]"
         case str() as text if key.path == "mqtt.version":

@@ -416,11 +416,12 @@ def _topics(arguments: Arguments) -> int:
 
 
 def _topics_text(settings: Settings) -> str:
+    from bridge.core.easee.selection import Selection  # noqa: PLC0415 - rule 1
     from bridge.core.topics import Topics  # noqa: PLC0415 - rule 1
     from bridge.exports.topic_reference import topic_reference  # noqa: PLC0415 - rule 1
 
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    return topic_reference(topics, settings.commands.allow)
+    return topic_reference(topics, settings.commands.allow, Selection.of(settings.publish))
 
 
 def _topics_acl(settings: Settings) -> str:

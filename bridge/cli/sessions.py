@@ -81,13 +81,16 @@ def _reader(settings: Settings) -> StoreReader:
 def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     heads = ("key", "ended", "kWh", "revision", "auth reason", "source", "state")
     lines = [LIST_COLUMNS.format(*heads)]
+    names = dict(settings.easee.names)
     for stored in _stored(settings, arguments):
         report = stored.report
         shown = _cells(_document(replace(stored, report=replace(report, auth="")), None))
         cells = (stored.key, shown["ended_at"], shown["energy_kwh"], str(stored.revision))
         reason = shown["auth_reason_name"] or "-"
         notes = [*(f"no {name}" for name in report.incomplete), "clock suspect"]
+        called = names.get(report.charger_id)
         state = ", ".join([_state(stored), *notes[: None if report.doubtful else -1]])
+        state += f"  {called}" if called else ""
         lines.append(LIST_COLUMNS.format(*cells, reason, report.source, state))
     lines += map(_unread_line, _unread(settings, arguments))
     sys.stdout.write("\n".join(lines) + "\n")

@@ -15,6 +15,7 @@ from bridge.config.kinds import (
     FILE,
     HOST,
     HOSTS,
+    NAMES,
     PREFIXES,
     SERIALS,
     STORE_URL,
@@ -22,6 +23,7 @@ from bridge.config.kinds import (
     SWITCH,
     TEXT,
     TOPIC,
+    VALUES,
     ValueType,
     choice,
     integer,
@@ -79,7 +81,7 @@ class Key:
         """Return its value; None for a secret's file, which is no setting of its own."""
         found: object = settings
         for name in self.path.split("."):
-            found = getattr(found, name, None)
+            found = getattr(found, "except_" if name == "except" else name, None)
         return found
 
     @property
@@ -92,7 +94,7 @@ def _defaults(section: type, prefix: str) -> dict[str, object]:
     """Collect the defaults of a settings class and of the sections inside it."""
     found: dict[str, object] = {}
     for each in fields(section):
-        path = prefix + each.name
+        path = prefix + each.name.rstrip("_")  # a key may be a word of Python
         if isinstance(each.type, type) and is_dataclass(each.type):
             found |= _defaults(each.type, f"{path}.")
         else:
@@ -148,6 +150,12 @@ KEYS: Final = (
         "easee.chargers",
         SERIALS,
         "Serials of the chargers to serve. Empty: every charger the account lists.",
+    ),
+    Key(
+        "easee.names",
+        NAMES,
+        "What people call the chargers, as {EH123456: Garage}: on the status page, in Home"
+        " Assistant, openHAB and lists of sessions. Topics keep the serial.",
     ),
     Key(
         "easee.api_url",
@@ -253,6 +261,20 @@ KEYS: Final = (
         SWITCH,
         "Publish RFID tags, addresses, positions and network names in plain text instead of hashed."
         " They are never retained.",
+    ),
+    Key(
+        "publish.only",
+        VALUES,
+        "Values that are published: names (total_power), ids (120) or groups (access, circuit,"
+        " diagnostic, energy, firmware, limits, phases, radio, session, settings, status,"
+        " temperatures; docs/topics.md lists them). Empty: all. Availability, events, sessions and"
+        " results are always published. Topics of values that are no longer published are cleared"
+        " at the next start.",
+    ),
+    Key(
+        "publish.except",
+        VALUES,
+        "Values that are not published, likewise; it has precedence over publish.only.",
     ),
     Key(
         "publish.require_subscriber",

@@ -22,6 +22,7 @@ MAX_TEXT_LENGTH = 512
 # A topic may be 65,535 bytes; what is below the base needs some 150 of them, enough in practice.
 MAX_BASE_TOPIC_LENGTH = 128
 MAX_SHOWN_LENGTH = 40
+MAX_NAME_LENGTH = 64
 
 
 class InvalidValue(ValueError):
@@ -36,7 +37,8 @@ class ValueType:
         text: What is allowed, for the reference page, e.g. ``"whole number, 1 to 65535"``.
         read: Turns text into the value or raises :class:`InvalidValue`.
         bare: True for numbers and switches: quotes around them are refused, as they say "text".
-        many: True for lists; ``read`` then reads one item.
+        many: True for lists and mappings; ``read`` then reads one item.
+        pairs: True for mappings, whose item is spelled ``key=value``.
         is_file: True for paths, which are relative to the folder of the configuration file.
         example: Of lists, one or two items that would be taken, for messages.
     """
@@ -45,6 +47,7 @@ class ValueType:
     read: Callable[[str], object]
     bare: bool = False
     many: bool = False
+    pairs: bool = False
     is_file: bool = False
     example: tuple[str, ...] = ()
 
@@ -136,6 +139,15 @@ def _read_serial(text: str) -> str:
     raise InvalidValue(f"must be charger serials, 6 to 16 capitals and digits, not {shown(text)}")
 
 
+def _read_name(text: str) -> tuple[str, str]:
+    serial, equals, name = text.partition("=")
+    if not equals:
+        raise InvalidValue(f"must be serials with names, EH123456=Garage, not {shown(text)}")
+    if len(name.strip()) > MAX_NAME_LENGTH:
+        raise InvalidValue(f"must have names of at most {MAX_NAME_LENGTH} characters")
+    return _read_serial(serial.strip()), _read_text(name.strip())
+
+
 def _read_command(text: str) -> str:
     # Whether the name exists is checked by bridge.config.loading, which knows the catalogue.
     return _read_text(text)
@@ -145,6 +157,17 @@ TEXT: Final = ValueType("text", _read_text)
 FILE: Final = ValueType("path", _read_text, is_file=True)
 CLIENT_ID: Final = ValueType("1 to 64 letters, digits or _ . : @ -", _read_client_id)
 SERIALS: Final = ValueType("list of serials", _read_serial, many=True, example=("EH123456",))
+NAMES: Final = ValueType(
+    "mapping of serials to names",
+    _read_name,
+    many=True,
+    pairs=True,
+    example=("EH123456=Garage",),
+)
+# Whether a word exists is checked by bridge.config.rules, which knows the registry.
+VALUES: Final = ValueType(
+    "list of names, ids or groups of values", _read_text, many=True, example=("phases", "op_mode")
+)
 COMMANDS: Final = ValueType(
     "list of groups or command names", _read_command, many=True, example=("control", "access")
 )

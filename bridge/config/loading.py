@@ -113,6 +113,8 @@ class _Loader:
                 self._unknown(path, node)
             elif BY_PATH[path].secret:
                 self._take_inline_secret(BY_PATH[path], node)
+            elif BY_PATH[path].kind.pairs:
+                self._take_mapping(BY_PATH[path], node)
             else:
                 self._take_node(BY_PATH[path], node)
 
@@ -164,10 +166,24 @@ class _Loader:
             self.refuse(key.path, f"must be {key.kind.text}; quote {node.text} if it is meant so")
 
     def _take_items(self, key: Key, items: tuple[Any, ...]) -> None:
-        if all(isinstance(item, Scalar) and not item.is_null for item in items):
+        if all(map(_is_text, items)):
             self._take(key, tuple(item.text for item in items), "")
         else:
             self.refuse(key.path, f"must be a flat {key.kind.text} without empty items")
+
+    def _take_mapping(self, key: Key, node: Any) -> None:
+        match node:
+            case Section(entries=entries) if all(map(_is_text, entries.values())):
+                self._take(key, tuple(f"{name}={one.text}" for name, one in entries.items()), "")
+            case Section():
+                self.refuse(key.path, f"must be a flat {key.kind.text} without empty ones")
+            case Scalar(is_null=True):
+                self.values[key.path] = ()
+            case InvalidNode():
+                self._broken.add(key.path)
+            case _:
+                serial, _, name = key.kind.example[0].partition("=")
+                self.refuse(key.path, f"must be a {key.kind.text}, e.g. {{{serial}: {name}}}")
 
     def _unknown(self, path: str, node: Any) -> None:
         names = SECTIONS if isinstance(node, Section) else _IN_THE_FILE
@@ -318,6 +334,10 @@ _IN_THE_FILE: Final = tuple(key.path for key in KEYS if not key.secret)
 _BOOLEANS: Final = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
+def _is_text(node: object) -> bool:
+    return isinstance(node, Scalar) and not node.is_null
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
@@ -330,8 +350,8 @@ def _settings(values: Mapping[str, Any]) -> Settings:
     """Build the settings from checked values; what is missing takes its default."""
 
     def given(section: str, known: type) -> dict[str, Any]:
-        names = (field.name for field in fields(known))
-        return {n: values[f"{section}.{n}"] for n in names if f"{section}.{n}" in values}
+        paths = {field.name: f"{section}.{field.name.rstrip('_')}" for field in fields(known)}
+        return {name: values[path] for name, path in paths.items() if path in values}
 
     sections: dict[str, Any] = {}
     for field in fields(Settings):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.config.kinds import is_loopback, is_private, shown
+from bridge.core.easee import selection
 from bridge.core.easee.command_catalogue import CATALOGUE
 
 STANDARD_PORT = 1883
@@ -87,6 +88,27 @@ def _commands(get: Get) -> Iterator[str]:
         yield f"commands.allow: {shown(name)} is neither a group nor a command; {hint}"
 
 
+def _values(path: str) -> Callable[[Get], Iterator[str]]:
+    def rule(get: Get) -> Iterator[str]:
+        for word in get(path):
+            if selection.is_known(word):
+                continue
+            from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes
+
+            near = get_close_matches(word, (*selection.GROUPS, *selection.names()), n=3)
+            groups = f"groups are {', '.join(selection.GROUPS)}"
+            hint = f"did you mean {' or '.join(near)}?" if near else groups
+            yield f"{path}: {shown(word)} is no name, id or group of values; {hint}"
+
+    return rule
+
+
+def _named_twice(get: Get) -> Iterator[str]:
+    serials = [serial for serial, _ in get("easee.names")]
+    for serial in sorted({one for one in serials if serials.count(one) > 1}):
+        yield f"easee.names: names {serial} twice"
+
+
 def _readable_by_home_assistant(get: Get) -> Iterator[str]:
     if get("homeassistant.enabled") and not get("publish.scalar"):
         yield "homeassistant.enabled: needs publish.scalar: true, whose topics the entities read"
@@ -113,6 +135,9 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]]
     (("commands.allow",), _commands),
     (("store.url", "cluster.partitions"), _cluster),
     (("store.url", "store.password", "store.password_file"), _store_login),
+    (("easee.names",), _named_twice),
+    (("publish.only",), _values("publish.only")),
+    (("publish.except",), _values("publish.except")),
     (("homeassistant.enabled", "publish.scalar"), _readable_by_home_assistant),
 )
 

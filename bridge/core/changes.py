@@ -100,6 +100,23 @@ class ChargerCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class ValuesHidden:
+    """Retained values of a charger that the filters leave out now are to be taken away.
+
+    Attributes:
+        charger_id: Serial.
+        names: Of observations and derived values.
+        tag: As in :class:`CommandAnswered`.
+        owner: Likewise.
+    """
+
+    charger_id: str
+    names: tuple[str, ...]
+    tag: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ChargerEvent:
     """Something happened at a charger; published once and not retained.
 
@@ -321,6 +338,7 @@ Change = (
     | DerivedChanged
     | AvailabilityChanged
     | ChargerCleared
+    | ValuesHidden
     | ChargerEvent
     | SessionChanged
     | CommandAnswered

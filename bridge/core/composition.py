@@ -10,6 +10,7 @@ from bridge.core.bridge_topics import BridgeTopics, Health
 from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import ChargerRegistry
+from bridge.core.chargers.hidden_values import HiddenValues
 from bridge.core.chargers.observation_service import ObservationService, SessionDisplay
 from bridge.core.chargers.offline_access_alerts import ACCESS_IDS, OfflineAccessAlerts
 from bridge.core.chargers.served_chargers import ServedChargers
@@ -22,6 +23,7 @@ from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
 from bridge.core.delivery.rejected_publications import RejectedPublications
 from bridge.core.easee import roles
 from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, allowed
+from bridge.core.easee.selection import Selection
 from bridge.core.inbound import Acknowledging, Inbound
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries.catalogue import QUERIES, PersonalDataPolicy
@@ -57,6 +59,7 @@ BEHIND_GUESTS: Final = (
     "retained",
     "neighbours",
     "departures",
+    "hidden_values",
     "rejected",
     "broker",
 )
@@ -141,6 +144,7 @@ class Core:
             ),
             RejectedPublications(alerts, counters, heartbeat=topics.bridge_heartbeat),
             departures,
+            HiddenValues(Selection.of(settings.publish), ask(neighbours.name, neighbours.serves)),
             Acknowledging(sessions),
             OfflineAccessAlerts(alerts),
             Acknowledging(commands),

@@ -91,6 +91,19 @@ class SavePublishedDiscovery:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveState:
+    """Keep a small document of a component for the next start, in place of the one before.
+
+    Attributes:
+        name: Of the document, as in :attr:`~bridge.core.events.Started.state`.
+        document: Plain values, for JSON.
+    """
+
+    name: str
+    document: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveReport:
     """Commit a report; answered by ``ReportSaved`` or ``ReportSaveFailed``."""
 
@@ -213,6 +226,7 @@ Action = (
     | ReadRetained
     | SaveChargerList
     | SavePublishedDiscovery
+    | SaveState
     | SaveReport
     | MarkPublished
     | SettleReports

@@ -426,6 +426,7 @@ class Started:
         left: Since when which charger is away that left the account, UTC.
         alive_at: When an earlier process ended in order, UTC; None when unknown.
         former: Chargers that an earlier process served for another account.
+        state: Documents that components of an earlier process kept, by name.
     """
 
     remembered: tuple[str, ...] = ()
@@ -433,6 +434,7 @@ class Started:
     alive_at: datetime | None = None
     left: Mapping[str, datetime] = field(default_factory=dict)
     former: tuple[str, ...] = ()
+    state: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,8 @@ _OR_NUMBER: Final = {"type": ["number", "null"]}
 _OR_WHOLE: Final = {"type": ["integer", "null"]}
 _OR_FLAG: Final = {"type": ["boolean", "null"]}
 _OR_TIME: Final = {**_TIME, "type": ["string", "null"]}
+# A plain decimal number as text, or null.
+_QUANTITY: Final = {"type": "string", "pattern": r"^(-?[0-9]+(\.[0-9]+)?|null)$"}
 _SOURCE: Final = {"enum": ["stream", "poll", "backfill"]}
 # As a charger tells it, whose clock may never have been set.
 _TOLD_TIME: Final = {**_TIME, "pattern": _TIME["pattern"].replace("^2[01][0-9]{2}", "^[0-9]{4}")}
@@ -299,11 +301,10 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         names=names,
     )
     for derived in DERIVED:
-        values = (*derived.values, "null")
-        yield _derived(topics, derived.name, values, derived.meaning.replace("`", ""))
-    yield _derived(
-        topics, TOUCH_BUTTON, TOUCH_BUTTON_VALUES, "Whether the touch button does anything"
-    )
+        schema = _words((*derived.values, "null")) if derived.values else _QUANTITY
+        yield _derived(topics, derived.name, schema, derived.meaning.replace("`", ""))
+    about = "Whether the touch button does anything"
+    yield _derived(topics, TOUCH_BUTTON, _words(TOUCH_BUTTON_VALUES), about)
     yield Message(
         "state",
         topics.state(CHARGER, NAME),
@@ -320,11 +321,9 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         )
 
 
-def _derived(topics: Topics, name: str, values: tuple[str, ...], meaning: str) -> Message:
+def _derived(topics: Topics, name: str, schema: Schema, meaning: str) -> Message:
     topic = topics.state(CHARGER, name)
-    return Message(
-        f"state_{name}", topic, meaning, _words(values), media=TEXT, retained=True, cleared=True
-    )
+    return Message(f"state_{name}", topic, meaning, schema, media=TEXT, retained=True, cleared=True)
 
 
 def _observation() -> Schema:

@@ -17,6 +17,7 @@ from typing import Final
 
 from bridge.conventions.homeassistant.entities import display_name
 from bridge.conventions.homeassistant.entity_table import (
+    DERIVED_QUANTITIES,
     DERIVED_SHOWN,
     DERIVED_VALUES,
     is_switch,
@@ -24,6 +25,7 @@ from bridge.conventions.homeassistant.entity_table import (
 from bridge.core.easee.command_catalogue import controls
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
+from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 
@@ -91,7 +93,7 @@ def things_and_items(settings: Settings) -> str:
         "}",
         "",
         "// ---- items/charger.items",
-        *(line for charger, found in each.items() for line in _items(charger, found)),
+        *(line for charger, found in each.items() for line in _items(settings, charger, found)),
     )
     return "\n".join(lines)
 
@@ -101,16 +103,15 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     may = dict(controls(settings.commands.allow))
     commands = {control.shows: name for name, control in may.items() if control.shows}
+    selection = Selection.of(settings.publish)
     for name, (level, label) in DERIVED_SHOWN.items():
-        if level is not Visibility.RARE:
+        if level is not Visibility.RARE and selection.has_derived(name):
             command = commands.get(name)
             target = None if command is None else topics.command(charger, command)
             yield _derived(topics.state(charger, name), name, label, target)
     for spec in REGISTRY.values():
-        if settings.publish.scalar and spec.visibility in (
-            Visibility.MAIN,
-            Visibility.DIAGNOSTIC,
-        ):
+        is_shown = spec.visibility in (Visibility.MAIN, Visibility.DIAGNOSTIC)
+        if settings.publish.scalar and is_shown and selection.has(spec):
             command = commands.get(spec.name)
             target = None if command is None else topics.command(charger, command)
             yield _observation(topics.state(charger, spec.name), spec, target)
@@ -129,6 +130,8 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
 
 def _derived(topic: str, name: str, label: str, target: str | None) -> Channel:
     options = {"stateTopic": topic} | ({} if target is None else {"commandTopic": target})
+    if (quantity := DERIVED_QUANTITIES.get(name)) is not None:
+        return _number(name, quantity.unit, label, options)
     if is_switch(DERIVED_VALUES[name]):
         return Channel(name, "switch", "Switch", label, _switch(options))
     return Channel(name, "string", "String", label, options)
@@ -142,10 +145,16 @@ def _observation(topic: str, spec: ObservationSpec, target: str | None) -> Chann
         return Channel(spec.name, "switch", "Switch", label, _switch(options))
     if spec.kind in TEXTS:
         return Channel(spec.name, "string", "String", label, options, note)
-    item, unit = _DIMENSIONS.get(spec.unit, ("Number", ""))
+    return _number(spec.name, spec.unit, label, options, note)
+
+
+def _number(
+    name: str, measured_in: str | None, label: str, options: dict[str, str], note: str = ""
+) -> Channel:
+    item, unit = _DIMENSIONS.get(measured_in, ("Number", ""))
     if unit:
         options["unit"] = unit
-    return Channel(spec.name, "number", item, label, options, note)
+    return Channel(name, "number", item, label, options, note)
 
 
 def _switch(options: Mapping[str, str]) -> Mapping[str, str]:
@@ -159,7 +168,7 @@ def _thing(settings: Settings, charger: str, found: tuple[Channel, ...]) -> Iter
         "payloadAvailable": "online",
         "payloadNotAvailable": "offline",
     }
-    yield f'    Thing topic {charger} "Easee {charger}" {_bracketed(options)} {{'
+    yield f"    Thing topic {charger} {_label(settings, charger)} {_bracketed(options)} {{"
     yield "        Channels:"
     for channel in found:
         if channel.note:
@@ -171,9 +180,13 @@ def _thing(settings: Settings, charger: str, found: tuple[Channel, ...]) -> Iter
     yield "    }"
 
 
-def _items(charger: str, found: tuple[Channel, ...]) -> Iterator[str]:
+def _label(settings: Settings, charger: str) -> str:
+    return _quoted(settings.easee.name_of(charger) or f"Easee {charger}")
+
+
+def _items(settings: Settings, charger: str, found: tuple[Channel, ...]) -> Iterator[str]:
     group = f"Charger_{charger}"
-    yield f'Group {group} "Easee {charger}"'
+    yield f"Group {group} {_label(settings, charger)}"
     for channel in found:
         if channel.item:
             # An action's item would otherwise show what was pressed last, for ever.

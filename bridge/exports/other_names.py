@@ -5,6 +5,7 @@ from typing import Final
 
 from bridge.conventions.homeassistant.entities import Entity, entities
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
 from bridge.exports.markdown import code, table
 from bridge.exports.other_projects import PROJECTS, OldName, Project
@@ -50,7 +51,9 @@ def rows(
         topics: The topic tree.
         settings: What may be commanded decides which entities and commands there are.
     """
-    shown = _entities_by_topic(entities(charger, topics, settings.commands))
+    shown = _entities_by_topic(
+        entities(charger, topics, settings.commands, Selection.of(settings.publish))
+    )
     for old in project.names:
         topic, is_allowed = topic_of(old, charger, topics), _is_allowed(old, settings)
         yield (

@@ -53,7 +53,8 @@ _DEVICE = "group `device`"
 _FLASH = "flash memory; group `installer`"
 _MAINTENANCE = "group `maintenance`"
 _CODE = "a code; `state/op_mode` has the word"
-_TERMINAL = "by terminal, not by phase"
+_TERMINAL = "by terminal; by phase: `state/current_l1`"
+_PAIR = "between terminals; by phase: `state/voltage_l1`"
 _LATEST = "the newest release is not published; `set/update_firmware` installs it"
 _PRICES = "`charger-bridge sessions export` has the energy of each session"
 _PHASES = '`{"phase1":16,"phase2":16,"phase3":16}`, or one number for all'
@@ -72,8 +73,8 @@ _EASEE_HASS: Final = (
     OldName("sensor.<name>_lifetime_energy", "state/lifetime_energy", "kWh, the same counter"),
     OldName("sensor.<name>_energy_per_hour", "state/energy_per_hour", "kWh"),
     OldName("sensor.<name>_energy_last_hour", "", "a utility meter on the lifetime energy"),
-    OldName("sensor.<name>_voltage", "state/in_voltage_t2_t3", "one entity for each pair"),
-    OldName("sensor.<name>_current", "state/in_current_t3", "one entity for each terminal"),
+    OldName("sensor.<name>_voltage", "state/voltage_l1", "one entity for each phase"),
+    OldName("sensor.<name>_current", "state/current_l1", "one entity for each phase"),
     OldName(
         "sensor.<name>_circuit_current",
         "state/circuit_total_phase_conductor_current_l1",
@@ -161,9 +162,9 @@ _EVCC: Final = (
     OldName("maxcurrent", "set/dynamic_charger_current", "A; a command lives 60 s at most"),
     OldName("power", "state/total_power", "kW: `scale: 1000`"),
     OldName("energy", "state/lifetime_energy", "kWh, about once an hour"),
-    OldName("currents (L1)", "state/in_current_t3", "TN grids; IT grids differ"),
-    OldName("currents (L2)", "state/in_current_t4", "TN grids; IT grids differ"),
-    OldName("currents (L3)", "state/in_current_t5", "TN grids; IT grids differ"),
+    OldName("currents (L1)", "state/current_l1", "A, on every grid"),
+    OldName("currents (L2)", "state/current_l2", "A, on every grid"),
+    OldName("currents (L3)", "state/current_l3", "A, on every grid"),
     OldName("identify", "state/user_id_token", "hashed, unless `publish.personal_data`"),
     OldName(
         "phases1p3p",
@@ -337,7 +338,7 @@ _LOXBERRY: Final = (
     OldName("easee/<id>/state/current_t4", "state/in_current_t4", _TERMINAL),
     OldName("easee/<id>/state/current_t5", "state/in_current_t5", _TERMINAL),
     *(
-        OldName(f"easee/<id>/state/in_volt_t{a}_t{b}", f"state/in_voltage_t{a}_t{b}", _TERMINAL)
+        OldName(f"easee/<id>/state/in_volt_t{a}_t{b}", f"state/in_voltage_t{a}_t{b}", _PAIR)
         for a in range(1, 5)
         for b in range(a + 1, 6)
     ),

@@ -9,6 +9,7 @@ from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import DataType, ObservationSpec
+from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 
@@ -60,6 +61,7 @@ def tag_list(settings: Settings) -> str:
 def tags(settings: Settings) -> Iterator[Tag]:
     """List what may be read, then what may be written, charger by charger."""
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    selection = Selection.of(settings.publish)
     for charger in settings.easee.chargers or (ANY_CHARGER,):
         yield Tag(
             charger,
@@ -72,9 +74,10 @@ def tags(settings: Settings) -> Iterator[Tag]:
             "online offline",
             "Whether its values can be relied on",
         )
-        yield from _derived(topics, charger)
+        yield from (one for one in _derived(topics, charger) if selection.has_derived(one.tag))
         if settings.publish.scalar:
-            yield from (_observation(topics, charger, spec) for spec in REGISTRY.values())
+            shown = filter(selection.has, REGISTRY.values())
+            yield from (_observation(topics, charger, spec) for spec in shown)
         for spec in CATALOGUE.values():
             if allowed(spec, settings.commands.allow):
                 topic = topics.command(charger, spec.name)
@@ -83,12 +86,13 @@ def tags(settings: Settings) -> Iterator[Tag]:
 
 
 def _derived(topics: Topics, charger: str) -> Iterator[Tag]:
-    rows = [(topic.name, topic.values, topic.meaning.replace("`", "")) for topic in DERIVED]
-    rows.append((TOUCH_BUTTON, TOUCH_BUTTON_VALUES, "whether the touch button does anything"))
-    for name, words, meaning in rows:
-        kind = "boolean" if "true" in words else "text"
-        topic = topics.state(charger, name)
-        yield Tag(charger, name, topic, "read", kind, "", "yes", " ".join(words), meaning)
+    rows = [(one.name, one.values, one.unit, one.meaning.replace("`", "")) for one in DERIVED]
+    about = "whether the touch button does anything"
+    rows.append((TOUCH_BUTTON, TOUCH_BUTTON_VALUES, None, about))
+    for name, words, unit, meaning in rows:
+        kind = "boolean" if "true" in words else "text" if words else "number"
+        topic, listed = topics.state(charger, name), " ".join(words)
+        yield Tag(charger, name, topic, "read", kind, unit or "", "yes", listed, meaning)
 
 
 def _observation(topics: Topics, charger: str, spec: ObservationSpec) -> Tag:

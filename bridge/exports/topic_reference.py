@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from bridge.core.easee import enumerations, roles
+from bridge.core.easee import enumerations, phases, roles
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
-from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
+from bridge.core.easee.selection import DERIVED_GROUPS, EVERYTHING, Selection
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
 from bridge.exports.markdown import code, table
@@ -36,7 +37,18 @@ text that is retained without the fields with a tag or token; if they cannot be 
 is not published. Any other JSON text is published without fields whose names indicate an
 address, a person or a network, also for unknown ids. The listed type is the usual one;
 the type given in a message has precedence. An id that is not listed is published as
-`observation_<id>`."""
+`observation_<id>`. The group, the name and the id are the words of `publish.only` and
+`publish.except`; an id without a row is a diagnostic."""
+
+_PHASES = """\
+`current_l1` to `power_l3` are derived from the observations of the terminals. The grid type (21)
+tells which conductor is connected to which terminal; where it tells nothing (-1, 0, or not seen),
+the output phase (110) does: 10, 12, 14, 20, 21 and 30 mean TN, 11, 13, 15 and 22 IT. With codes 50
+to 52, or when 21 and 110 exclude each other, the wiring is unknown and every value is `null`.
+`none`: the grid does not have this conductor; its current and its power are 0, its voltage is
+`null`. On a TN grid the voltage is that to N and the power the product of both. On an IT grid the
+voltage is that to the next conductor; the power of the pair in use (110) is attributed in halves to
+its two conductors, and with three wires (22) it is `null`. `total_power` is the measured sum."""
 
 _TOUCH_BUTTON = (
     "`enabled` or `disabled`; published after a confirmed command has switched smart charging"
@@ -45,13 +57,17 @@ _TOUCH_BUTTON = (
 )
 
 
-def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str:
+def topic_reference(
+    topics: Topics, allow: tuple[str, ...] | None = None, selection: Selection = EVERYTHING
+) -> str:
     """Return the reference of one topic tree as Markdown.
 
     Args:
         topics: The tree.
         allow: ``commands.allow`` of a configuration, to mark refused commands; None for none.
+        selection: The values that are published; others are left out.
     """
+    specs = tuple(filter(selection.has, REGISTRY.values()))
     parts = (
         "# Topics",
         _RULES,
@@ -62,16 +78,19 @@ def topic_reference(topics: Topics, allow: tuple[str, ...] | None = None) -> str
         table(("topic", "payload"), _listened(topics)),
         "## Derived state",
         f"Retained, on {code(topics.state('<id>', '<name>'))}, once a value is known.",
-        table(("name", "derived from", "values"), _derived_rows()),
+        table(("name", "derived from", "group", "values"), _derived_rows(selection)),
+        "## Phases",
+        _PHASES,
+        table(("grid", "code", "L1", "L2", "L3"), map(_wiring, phases.WIRINGS)),
         "## Observations",
         _where(topics),
         _PERSONAL,
-        table(("id", "name", "type", "unit", "", "description"), map(_observation, _specs())),
+        table(("id", "name", "type", "unit", "group", "", "description"), map(_observation, specs)),
         "Texts and ids that are not personal data, with the reason:",
-        table(("id", "name", "reason"), _not_personal()),
+        table(("id", "name", "reason"), _not_personal(specs)),
         "## Labels",
         "`label` in the document is the name of a code, `null` for an unknown code.",
-        *(_labels(spec) for spec in _specs() if spec.labels and spec.id != roles.LED_MODE),
+        *(_labels(spec) for spec in specs if spec.labels and spec.id != roles.LED_MODE),
         f"## LED strip ({roles.LED_MODE})",
         table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
         "## Commands",
@@ -205,17 +224,27 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
     return ((code(topic), meaning) for topic, meaning in zip(named, meanings, strict=True))
 
 
-def _derived_rows() -> Iterator[tuple[str, str, str]]:
-    for topic in DERIVED:
+def _derived_rows(selection: Selection) -> Iterator[tuple[str, ...]]:
+    for topic in (one for one in DERIVED if selection.has_derived(one.name)):
         values = topic.meaning
         if topic.name == "op_mode":
             values += ": " + ", ".join(code(label) for label in OP_MODE.values())
-        yield code(topic.name), ", ".join(map(str, topic.sources)), values
-    yield code(TOUCH_BUTTON), f"{roles.SMART_CHARGING} and confirmed settings", _TOUCH_BUTTON
+        yield code(topic.name), ", ".join(map(str, topic.sources)), topic.group, values
+    if selection.has_derived(TOUCH_BUTTON):
+        followed = f"{roles.SMART_CHARGING} and confirmed settings"
+        yield code(TOUCH_BUTTON), followed, DERIVED_GROUPS[TOUCH_BUTTON], _TOUCH_BUTTON
 
 
-def _specs() -> Iterable[ObservationSpec]:
-    return REGISTRY.values()
+def _wiring(wiring: phases.Wiring) -> tuple[str, ...]:
+    codes = ", ".join(map(str, wiring.grid_types))
+    return wiring.name, codes, *map(_conductor, wiring.conductors)
+
+
+def _conductor(conductor: phases.Conductor) -> str:
+    if conductor.current is None:
+        return "none"
+    measured = (conductor.current, conductor.voltage)
+    return ", ".join(code(spec_of(one).name) for one in measured if one is not None)
 
 
 def _observation(spec: ObservationSpec) -> tuple[str, ...]:
@@ -227,13 +256,14 @@ def _observation(spec: ObservationSpec) -> tuple[str, ...]:
         code(spec.name),
         spec.kind.name.lower(),
         spec.unit or "",
+        spec.group,
         mark,
         spec.description,
     )
 
 
-def _not_personal() -> Iterator[tuple[str, ...]]:
-    for spec in _specs():
+def _not_personal(specs: Iterable[ObservationSpec]) -> Iterator[tuple[str, ...]]:
+    for spec in specs:
         if spec.privacy != NAMES_NOBODY and not spec.personal:
             yield str(spec.id), code(spec.name), spec.privacy
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from bridge.core.changes import (
@@ -70,9 +71,10 @@ class _ChargerCard:
     commands: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=MAX_COMMANDS))
     measured_at: datetime | None = None
 
-    def document(self, charger_id: str) -> Document:
+    def document(self, charger_id: str, name: str) -> Document:
         return {
             "id": charger_id,
+            "name": name,
             "availability": self.availability,
             "values": self.values,
             "session": self.sessions.get("current"),
@@ -104,13 +106,17 @@ class StatusModel:
         revision: Of the newest change.
     """
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, now: Callable[[], datetime], names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Start with nothing known.
 
         Args:
             now: Returns the time of the gateway, UTC.
+            names: What people call the chargers, by serial.
         """
         self._now = now
+        self._names = names
         self._chargers: dict[str, _ChargerCard] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
         self._alerts: dict[str, Document] = {}
@@ -183,7 +189,7 @@ class StatusModel:
             "revision": self.revision,
             "order": sorted(self._chargers),
             "chargers": [
-                card.document(charger_id)
+                card.document(charger_id, self._names.get(charger_id, ""))
                 for charger_id, card in sorted(self._chargers.items())
                 if card.revision > revision
             ],

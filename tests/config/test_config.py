@@ -79,7 +79,7 @@ def test_every_field_of_the_settings_is_a_key_and_the_other_way_round():
             if is_dataclass(field.type):
                 found |= paths(field.type, f"{prefix}{field.name}.")
             else:
-                found.add(prefix + field.name)
+                found.add(prefix + field.name.rstrip("_"))
         return found
 
     files = {f"{key.path}_file" for key in KEYS if key.secret}
@@ -114,6 +114,9 @@ EVERY_KEY = {
     "publish.personal_data": ("true", True),
     "publish.require_subscriber": ("false", False),
     "publish.require_acknowledgement": ("true", True),
+    "easee.names": ("EH123456=Garage, EH654321=2", (("EH123456", "Garage"), ("EH654321", "2"))),
+    "publish.only": ("phases, 120", ("phases", "120")),
+    "publish.except": ("[radio, op_mode]", ("radio", "op_mode")),
     "commands.allow": ("control,reboot", ("control", "reboot")),
     "commands.ttl_s": ("600", 600),
     "commands.max_current_a": ("6", 6),
@@ -148,7 +151,7 @@ def held(settings: Settings, path: str) -> object:
     """Walk to a field."""
     found: object = settings
     for name in path.split("."):
-        found = getattr(found, name)
+        found = getattr(found, f"{name}_" if name == "except" else name)
     return found
 
 
@@ -170,8 +173,10 @@ def test_every_key_can_be_set_by_its_variable(path):
 def test_every_key_can_be_set_in_the_file(path, tmp_path):
     """Each key can be set in YAML, written as a person would write it."""
     text, value = EVERY_KEY[path]
-    many = BY_PATH[path].kind.many
-    line = f"[{text.strip('[]')}]" if many else text
+    kind = BY_PATH[path].kind
+    line = f"[{text.strip('[]')}]" if kind.many else text
+    if kind.pairs:
+        line = f"{{{text.replace('=', ': ')}}}"
     for name in reversed(path.split(".")):
         line = f"{{{name}: {line}}}"
 
@@ -299,6 +304,12 @@ REFUSED = {
     "easee: {chargers: [eh123456]}": "charger serials",
     "easee: {chargers: ['EH12345/']}": "charger serials",
     "easee: {source: both}": "must be stream or poll",
+    "easee: {names: {eh123456: Garage}}": "charger serials",
+    "easee: {names: {EH123456: [Garage]}}": "easee.names: must be a flat mapping",
+    "easee: {names: Garage}": "easee.names: must be a mapping of serials to names",
+    "easee: {names: {EH123456: ''}}": "easee.names: must not be empty",
+    "publish: {only: [tempratures]}": "did you mean temperatures or temperature_monitor_state?",
+    "publish: {except: [xyzzy]}": "groups are access, circuit, diagnostic",
     "log: {level: loud}": "must be debug, info, warning or error",
     "log: {level: off}": "must be debug, info, warning or error",
     "store: {max_mib: 10241}": "must be 1 to 10240",
@@ -859,7 +870,7 @@ def test_no_other_message_of_the_configuration_shows_an_example():
     shown.remove(BY_PATH["easee.password_file"].doc)  # an explanation, not a value
 
     assert sorted(shown) == sorted(
-        [", e.g. [", ", e.g. ", "must end in the path of the hub, e.g. " + HUB]
+        [", e.g. [", ", e.g. {", ", e.g. ", "must end in the path of the hub, e.g. " + HUB]
     )
 
 

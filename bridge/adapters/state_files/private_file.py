@@ -10,7 +10,9 @@ Rules:
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from bridge.adapters.state_files.plain_file import open_plain, require_plain
 from bridge.errors import StoreError
@@ -25,7 +27,18 @@ TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
 CHARGER_LIST_FILE = "chargers.json"
 PUBLISHED_DISCOVERY_FILE = "announced.json"
 LAST_SEEN_FILE = "last_seen.json"
-OUR_FILES = (TOKEN_FILE, CHARGER_LIST_FILE, PUBLISHED_DISCOVERY_FILE, LAST_SEEN_FILE)
+# Documents of components, by name.
+STATE_FILES: Final[Mapping[str, str]] = {
+    "energy_total": "energy_total.json",
+    "hidden_values": "hidden_values.json",
+}
+OUR_FILES = (
+    TOKEN_FILE,
+    CHARGER_LIST_FILE,
+    PUBLISHED_DISCOVERY_FILE,
+    LAST_SEEN_FILE,
+    *STATE_FILES.values(),
+)
 
 
 def read_own(path: Path, *, largest: int = MAX_FILE_BYTES) -> bytes:

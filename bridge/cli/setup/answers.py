@@ -151,6 +151,9 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _yaml(key: Key, text: str) -> str:
+    if key.kind.pairs:
+        pairs = (item.partition("=") for item in split(text))
+        return f"{{{', '.join(f'{_scalar(one)}: {_scalar(name)}' for one, _, name in pairs)}}}"
     if key.kind.many:
         return f"[{', '.join(map(_scalar, split(text)))}]"
     return text if key.kind.bare else _scalar(text)

@@ -37,11 +37,13 @@ class DeviceInfo:
         charger_id: Its serial.
         product: The vendor's product code; None while unknown.
         firmware: Its release; empty while unknown.
+        name: What people call it; empty for its serial.
     """
 
     charger_id: str
     product: int | None = None
     firmware: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def encoded(document: Mapping[str, object], retired: Mapping[str, str]) -> bytes
 def _device(device_info: DeviceInfo, node: str) -> dict[str, object]:
     device: dict[str, object] = {
         "identifiers": [node],
-        "name": f"Easee {device_info.charger_id}",
+        "name": device_info.name or f"Easee {device_info.charger_id}",
         "manufacturer": "Easee",
         "serial_number": device_info.charger_id,
     }

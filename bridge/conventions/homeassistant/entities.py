@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bridge.conventions.homeassistant.entity_table import (
+    DERIVED_QUANTITIES,
     DERIVED_SHOWN,
     DERIVED_VALUES,
     UNITS,
@@ -23,8 +24,10 @@ from bridge.conventions.homeassistant.entity_table import (
 )
 from bridge.core.easee.command_catalogue import controls
 from bridge.core.easee.controls import Control
+from bridge.core.easee.derived_state import DerivedTopic
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
+from bridge.core.easee.selection import EVERYTHING, Selection
 from bridge.core.topics import Topics
 from bridge.settings import CommandSettings
 
@@ -52,7 +55,12 @@ class Entity:
     config: Mapping[str, object]
 
 
-def entities(charger_id: str, topics: Topics, commands: CommandSettings) -> tuple[Entity, ...]:
+def entities(
+    charger_id: str,
+    topics: Topics,
+    commands: CommandSettings,
+    selection: Selection = EVERYTHING,
+) -> tuple[Entity, ...]:
     """List what a charger has, in an order that never changes.
 
     Args:
@@ -60,11 +68,12 @@ def entities(charger_id: str, topics: Topics, commands: CommandSettings) -> tupl
         topics: The topic tree.
         commands: What may be asked of it: a control that would be refused is not offered, and what
             it would show is shown without it.
+        selection: The values that are published: an entity of any other would stay unknown.
     """
     may = dict(controls(commands.allow))
     covered = {control.shows for control in may.values() if control.replaces}
     own = _Charger(charger_id, topics)
-    return (
+    found = (
         *own.derived(covered),
         *own.observations(covered),
         *own.sessions(),
@@ -72,6 +81,7 @@ def entities(charger_id: str, topics: Topics, commands: CommandSettings) -> tupl
         *(own.control(name, control, commands.max_current_a) for name, control in may.items()),
         own.firmware(is_installable="update_firmware" in may),
     )
+    return tuple(entity for entity in found if own.is_published(entity, selection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,12 @@ class _Charger:
     def _state(self, name: str) -> str:
         return self.topics.state(self.charger_id, name)
 
+    def is_published(self, entity: Entity, selection: Selection) -> bool:
+        """Return whether the value that an entity shows is published, if it shows one."""
+        topic = str(entity.config.get("state_topic", ""))
+        state = self._state("")
+        return not topic.startswith(state) or selection.has_named(topic.removeprefix(state))
+
     # -- what is shown ------------------------------------------------------------------------
 
     def derived(self, covered: Iterable[str]) -> Iterator[Entity]:
@@ -92,7 +108,9 @@ class _Charger:
                 continue
             values = DERIVED_VALUES[name]
             head = {"name": spoken, "state_topic": self._state(name), **_leveled(level)}
-            if is_switch(values):
+            if (quantity := DERIVED_QUANTITIES.get(name)) is not None:
+                yield _entity("sensor", name, head | _quantity(quantity))
+            elif is_switch(values):
                 yield _entity("binary_sensor", name, head | {"value_template": _on_off()})
             else:
                 yield _entity("sensor", name, head | _one_of(values, _KNOWN))
@@ -257,6 +275,14 @@ def _extra(spec: ObservationSpec) -> dict[str, object]:
         "suggested_display_precision": spec.digits,
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+def _quantity(derived: DerivedTopic) -> dict[str, object]:
+    """Return the configuration of a derived quantity; unknown is shown as unknown."""
+    config = {**unit_config(derived.unit), "value_template": _KNOWN}
+    if derived.digits is not None:
+        config["suggested_display_precision"] = derived.digits
+    return config
 
 
 def display_name(spec: ObservationSpec) -> str:

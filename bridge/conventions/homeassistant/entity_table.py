@@ -15,6 +15,7 @@ from bridge.core.easee.derived_state import (
     SWITCH_VALUES,
     TOUCH_BUTTON,
     TOUCH_BUTTON_VALUES,
+    DerivedTopic,
 )
 from bridge.core.easee.observation_spec import Visibility
 
@@ -59,6 +60,12 @@ DERIVED_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 DERIVED_SHOWN: Final[Mapping[str, tuple[Visibility, str]]] = {
     **{derived.name: (derived.visibility, derived.title) for derived in DERIVED},
     TOUCH_BUTTON: (Visibility.DIAGNOSTIC, "Touch button"),
+}
+
+
+# Of a quantity: decimals to be shown, and its unit.
+DERIVED_QUANTITIES: Final[Mapping[str, DerivedTopic]] = {
+    derived.name: derived for derived in DERIVED if not derived.values
 }
 
 

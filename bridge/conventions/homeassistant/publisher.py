@@ -45,6 +45,7 @@ from bridge.core.domain_events import (
 )
 from bridge.core.easee import roles
 from bridge.core.easee.rest_responses import ChargerList
+from bridge.core.easee.selection import Selection
 from bridge.core.effects import Effect, LogEntry, SavePublishedDiscovery
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, Started, Tick
 from bridge.core.messages import Publish, packet_bytes
@@ -99,6 +100,8 @@ class DiscoveryPublisher:
         self._is_on = own.enabled
         self._form = own.form
         self._commands = settings.commands
+        self._selection = Selection.of(settings.publish)
+        self._names = dict(settings.easee.names)
         self._topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         self._places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
         self._version = version
@@ -169,7 +172,11 @@ class DiscoveryPublisher:
         """Add chargers."""
         self._away.difference_update(charger_ids)
         for charger_id in charger_ids:
-            device_info = DeviceInfo(charger_id, self._products.get(charger_id))
+            device_info = DeviceInfo(
+                charger_id,
+                self._products.get(charger_id),
+                name=self._names.get(charger_id, ""),
+            )
             self._device_infos.setdefault(charger_id, device_info)
         self._want(now.mono_s + SETTLE_S)
 
@@ -330,7 +337,7 @@ class DiscoveryPublisher:
     def _in_form(self, charger_id: str, form: str) -> Description:
         return describe(
             self._device_infos[charger_id],
-            entities(charger_id, self._topics, self._commands),
+            entities(charger_id, self._topics, self._commands, self._selection),
             form=form,
             topics=self._topics,
             places=self._places,

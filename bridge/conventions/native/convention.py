@@ -27,6 +27,7 @@ from bridge.core.changes import (
     LastSessionChanged,
     ReportDue,
     ValuesChanged,
+    ValuesHidden,
 )
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
@@ -60,6 +61,7 @@ class Native:
             AvailabilityChanged: values.availability,
             ChargerEvent: self._event,
             ChargerCleared: self._cleared,
+            ValuesHidden: self._hidden,
             CurrentSessionChanged: sessions.current,
             LastSessionChanged: sessions.last,
             ReportDue: sessions.report,
@@ -107,15 +109,26 @@ class Native:
             topics.availability(charger_id),
         ]
         messages = []
-        for number, topic in enumerate(retained):
-            message = Publish(
-                topic,
-                b"",
-                tag=f"{change.tag}:{number}",
-                owner=change.owner,
-                parts=len(retained),
-            )
+        for message in _emptied(retained, change):
             if change.is_urgent:
                 messages.append(msgspec.structs.replace(message, telemetry=True))
             messages.append(message)
         return messages
+
+    def _hidden(self, change: ValuesHidden) -> list[Publish]:
+        """Empty both topics of each value."""
+        topics, charger_id = self._topics, change.charger_id
+        retained = [
+            topic(charger_id, name)
+            for name in change.names
+            for topic in (topics.observation, topics.state)
+        ]
+        return _emptied(retained, change)
+
+
+def _emptied(topics: list[str], change: ChargerCleared | ValuesHidden) -> list[Publish]:
+    """Return the messages that empty topics, each with its number in the tag."""
+    return [
+        Publish(topic, b"", tag=f"{change.tag}:{number}", owner=change.owner, parts=len(topics))
+        for number, topic in enumerate(topics)
+    ]

@@ -33,6 +33,7 @@ from bridge.core.domain_events import (
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.rest_requests import is_serial
+from bridge.core.easee.selection import UNNAMED_BELOW
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.events import (
     MqttAcked,
@@ -50,8 +51,6 @@ NAME: Final = "departures"
 KEPT_FOR: Final = timedelta(hours=24)
 # The wall clock may be set meanwhile.
 CHECK_EVERY_S: Final = 3600.0
-# Unknown ids were seen below this one only.
-UNNAMED_BELOW: Final = 256
 _NUMBERS: Final = sorted(REGISTRY.keys() | set(range(UNNAMED_BELOW)))
 TAG: Final = "cleared:"
 _NAMES: Final = tuple(spec_of(number).name for number in _NUMBERS)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 from bridge.core.alerts import MAX_NAMED, Alerts
-from bridge.core.chargers.departures import UNNAMED_BELOW, Departures
+from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.fleet import Charger
 from bridge.core.domain_events import (
     NOTHING,
@@ -29,6 +29,7 @@ from bridge.core.domain_events import (
     Outputs,
     ServedChargersChanged,
 )
+from bridge.core.easee.selection import UNNAMED_BELOW
 from bridge.core.effects import LogEntry, SaveChargerList, Subscribe
 from bridge.core.events import Started
 from bridge.core.records.moment import Timestamp

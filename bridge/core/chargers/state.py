@@ -36,6 +36,7 @@ from bridge.core.easee.decode import (
     spec_of,
 )
 from bridge.core.easee.redaction import publishable, redact_auth_fields
+from bridge.core.easee.selection import UNNAMED_BELOW, Selection, hidden_names
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.moment import Timestamp
 from bridge.core.value_format import format_scalar, pseudonymize
@@ -48,6 +49,8 @@ FUTURE = timedelta(minutes=5)
 OFFLINE_AFTER_S = 20 * 60.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
 CLOUD_GENERATED_IDS = frozenset({roles.CLOUD_LINK, roles.CLOUD_LINK_REASON})
+# What derived values follow.
+_FOLLOWED = derived_state.BY_SOURCE.keys() | {roles.SMART_CHARGING}
 # The registry and as many unnamed ids as are worth holding; ids come from outside.
 MAX_IDS = len(REGISTRY) + 256
 
@@ -82,6 +85,8 @@ class ChargerState:
         self.stale = 0
         self._publish = publish
         self._salt = salt
+        self._selection = Selection.of(publish)
+        self._hidden = hidden_names(self._selection)
         self._latest: dict[int, _LatestValue] = {}
         self._derived: dict[str, derived_state.DerivedValue] = {}
         self._switched_at: Timestamp | None = None
@@ -159,11 +164,16 @@ class ChargerState:
             if is_same and old.measured_at == measured_at:
                 return
         self._latest[number] = new
-        effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
-        if number in derived_state.BY_SOURCE:
-            effects += self._derive(number)
-        elif number == roles.SMART_CHARGING:
-            effects += self._smart_charging_seen(old, new)
+        if not (self._hidden and self._is_hidden(spec)):
+            effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
+        if number in _FOLLOWED:
+            effects += self._follow(number, old, new)
+
+    def _follow(self, number: int, old: _LatestValue | None, new: _LatestValue) -> Iterator[Effect]:
+        if number == roles.SMART_CHARGING:
+            yield from self._smart_charging_seen(old, new)
+        else:
+            yield from self._derive(number)
 
     def smart_charging_setting(self, enabled: bool, now: Timestamp) -> Iterator[Effect]:
         """Record a confirmed setting of smart charging: false disables the touch button."""
@@ -193,7 +203,14 @@ class ChargerState:
     def _set_derived(self, name: str, value: derived_state.DerivedValue) -> Iterator[Effect]:
         if self._derived.get(name, derived_state.UNTOLD) != value:
             self._derived[name] = value
-            yield DerivedChanged(self.charger_id, name, value)
+            if name not in self._hidden:
+                yield DerivedChanged(self.charger_id, name, value)
+
+    def _is_hidden(self, spec: ObservationSpec) -> bool:
+        """Return whether the filters of the configuration leave an observation out."""
+        if spec.id < UNNAMED_BELOW:
+            return spec.name in self._hidden
+        return not self._selection.has(spec)
 
     def _note(self, event: str, spec: ObservationSpec) -> LogEntry:
         return LogEntry("debug", event, {"charger_id": self.charger_id, "observation": spec.name})
@@ -203,11 +220,16 @@ class ChargerState:
     def publications(self, now: Timestamp) -> Iterator[Change]:
         """Yield everything retained again, as after the broker lost its memory."""
         held = ((spec_of(number), one) for number, one in self._latest.items())
-        values = tuple(self._change(spec, one) for spec, one in held if not spec.personal)
+        values = tuple(
+            self._change(spec, one)
+            for spec, one in held
+            if not spec.personal and not self._is_hidden(spec)
+        )
         if values:
             yield ValuesChanged(values)
         for name, value in self._derived.items():
-            yield DerivedChanged(self.charger_id, name, value)
+            if name not in self._hidden:
+                yield DerivedChanged(self.charger_id, name, value)
         if self.online is not None:
             yield self.availability_again(now)
 

@@ -10,13 +10,13 @@ Rules:
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Final, Protocol
 
-from bridge.core.easee import roles
+from bridge.core.easee import phases, roles
 from bridge.core.easee.enumerations import (
     LED_COLORS,
     LED_MEANING,
@@ -26,7 +26,7 @@ from bridge.core.easee.enumerations import (
     OP_MODE,
     LedMode,
 )
-from bridge.core.easee.observation_spec import Visibility
+from bridge.core.easee.observation_spec import ACCESS, PHASES, STATUS, Visibility
 from bridge.core.value_format import Value
 
 OFFLINE = 0
@@ -55,8 +55,8 @@ class Untold(enum.Enum):
 
 
 UNTOLD: Final = Untold.UNTOLD
-# A word or a switch; None: what was seen is not understood.
-DerivedValue = str | bool | None
+# A word, a switch or a quantity; None: what was seen is not understood.
+DerivedValue = str | bool | float | None
 
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
 
@@ -222,8 +222,8 @@ def _has_current(readings: LatestValues) -> bool | None:
     """
     dynamic = amount(readings, roles.DYNAMIC_LIMIT)
     limits = [dynamic, amount(readings, roles.CHARGER_LIMIT)]
-    for phases in _CIRCUIT_LIMITS:
-        known = [a for number in phases if (a := amount(readings, number)) is not None]
+    for limits_of in _CIRCUIT_LIMITS:
+        known = [a for number in limits_of if (a := amount(readings, number)) is not None]
         limits.append(max(known, default=None))
     if any(limit is not None and limit < MIN_CHARGE_A for limit in limits):
         return False
@@ -242,6 +242,23 @@ def _charging_allowed(readings: LatestValues) -> DerivedValue | Untold:
     return UNTOLD if None in told else True
 
 
+def _of_phase(quantity: str, phase: int) -> Callable[[LatestValues], DerivedValue | Untold]:
+    def derive(readings: LatestValues) -> DerivedValue | Untold:
+        output = code(readings, roles.OUTPUT_PHASE)
+        wiring = phases.wiring_of(code(readings, roles.GRID_TYPE), output)
+        if wiring is None:
+            return None
+        match quantity:
+            case "current":
+                return phases.current(wiring, phase, readings.value)
+            case "voltage":
+                return phases.voltage(wiring, phase, readings.value)
+            case _:
+                return phases.power(wiring, output, phase, readings.value)
+
+    return derive
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedTopic:
     """One derived topic.
@@ -251,9 +268,12 @@ class DerivedTopic:
         sources: The observations it follows.
         derive: Its value, or :data:`UNTOLD` while there is none.
         meaning: For the topic reference.
-        values: Every value it can have besides None, as text.
+        values: Every value it can have besides None, as text; empty for a quantity.
         title: What people read instead of its name.
         visibility: How much of it a user wants to see.
+        unit: Of a quantity.
+        digits: Decimals to be shown of a quantity.
+        group: As that of an observation.
     """
 
     name: str
@@ -263,6 +283,29 @@ class DerivedTopic:
     values: tuple[str, ...]
     title: str
     visibility: Visibility = Visibility.MAIN
+    unit: str | None = None
+    digits: int | None = None
+    group: str = STATUS
+
+
+def _phase_topics() -> Iterator[DerivedTopic]:
+    for quantity, unit, digits, meaning in (
+        ("current", "A", 1, "current of L{}, A"),
+        ("voltage", "V", 0, "voltage of L{} to N, or on an IT grid to the next conductor, V"),
+        ("power", "kW", 2, "power of L{}, kW"),
+    ):
+        for phase in phases.PHASES:
+            yield DerivedTopic(
+                f"{quantity}_l{phase}",
+                phases.sources(quantity, phase),
+                _of_phase(quantity, phase),
+                f"{meaning.format(phase)}; `null` where the wiring is not known",
+                (),
+                f"{quantity.capitalize()} L{phase}",
+                unit=unit,
+                digits=digits,
+                group=PHASES,
+            )
 
 
 DERIVED: Final = (
@@ -323,6 +366,7 @@ DERIVED: Final = (
         "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",
         ("open", "cloud_authorization", "local_authorization"),
         "Access mode",
+        group=ACCESS,
     ),
     DerivedTopic(
         "offline_policy",
@@ -331,6 +375,7 @@ DERIVED: Final = (
         "which cars can charge while offline: `none`, `whitelist` or `allow_all`",
         ("none", "whitelist", "allow_all"),
         "Offline policy",
+        group=ACCESS,
     ),
     DerivedTopic(
         "charging_allowed",
@@ -349,7 +394,9 @@ DERIVED: Final = (
         " car draw 6 A or more",
         SWITCH_VALUES,
         "Charging allowed",
+        group=ACCESS,
     ),
+    *_phase_topics(),
 )
 
 

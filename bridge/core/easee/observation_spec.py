@@ -41,6 +41,19 @@ class Visibility(enum.Enum):
 
 
 TEXTS: Final = frozenset({DataType.BINARY, DataType.POSITION, DataType.STRING, DataType.STATISTICS})
+# Groups of values, for the filters. A row that names none is a diagnostic.
+ACCESS: Final = "access"
+CIRCUIT: Final = "circuit"
+DIAGNOSTIC: Final = "diagnostic"
+ENERGY: Final = "energy"
+FIRMWARE: Final = "firmware"
+LIMITS: Final = "limits"
+PHASES: Final = "phases"
+RADIO: Final = "radio"
+SESSIONS: Final = "session"
+SETTINGS: Final = "settings"
+STATUS: Final = "status"
+TEMPERATURES: Final = "temperatures"
 # A number measures, counts or sets something, unless its row says otherwise.
 NAMES_NOBODY: Final = "a number that names nobody"
 
@@ -76,6 +89,7 @@ class ObservationSpec:
         digits: Decimals to be shown; None for all.
         device_class: Home Assistant's class where it does not follow from the unit.
         state_class: Home Assistant's, likewise.
+        group: The word that stands for it and its like in ``publish.only`` and ``publish.except``.
         name: The last level of its topics.
     """
 
@@ -96,6 +110,7 @@ class ObservationSpec:
     digits: int | None = None
     device_class: str = ""
     state_class: str = ""
+    group: str = DIAGNOSTIC
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,6 +142,7 @@ def row(
     digits: int | None = None,
     device_class: str = "",
     state_class: str = "",
+    group: str = DIAGNOSTIC,
 ) -> ObservationSpec:
     """Return one row; see :class:`ObservationSpec` for the fields.
 
@@ -149,6 +165,7 @@ def row(
         digits: See there.
         device_class: See there.
         state_class: See there.
+        group: See there.
 
     Raises:
         ValueError: A text without a word on privacy, or with two.
@@ -176,4 +193,5 @@ def row(
         digits=digits,
         device_class=device_class,
         state_class=state_class,
+        group=group,
     )

@@ -40,6 +40,22 @@ SESSION_ENERGY: Final = 121
 SESSION_REPORT: Final = 129
 SESSION_START: Final = 223
 
+# The meter, and what is measured between its readings.
+POWER: Final = 120
+METER_READING: Final = 124
+
+# The wiring, and what is measured at the terminals.
+GRID_TYPE: Final = 21
+OUTPUT_PHASE: Final = 110
+CURRENT_T2: Final = 182
+CURRENT_T3: Final = 183
+CURRENT_T4: Final = 184
+CURRENT_T5: Final = 185
+VOLTAGE_T2_T3: Final = 194
+VOLTAGE_T2_T4: Final = 195
+VOLTAGE_T2_T5: Final = 196
+VOLTAGE_T3_T4: Final = 197
+
 FIRMWARE: Final = 80
 
 # What the cloud says about the charger; neither is a sign of life.

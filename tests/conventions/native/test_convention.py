@@ -26,6 +26,7 @@ from bridge.core.changes import (
     ReportDue,
     ValueChanged,
     ValuesChanged,
+    ValuesHidden,
 )
 from bridge.core.easee.observation_registry import spec_of
 from bridge.core.events import MqttMessage
@@ -66,6 +67,7 @@ ONE_OF_EACH = (
     LastSessionChanged(ONE, REPORT, ("k", 1)),
     ReportDue(StoredReport("k", 1, REPORT), "t"),
     ChargerCleared(ONE, ("total_power",), ("op_mode",), is_urgent=False, tag="t"),
+    ValuesHidden(ONE, ("total_power", "op_mode"), "t"),
     CommandAnswered(ONE, RESULT, (ReplyTo(),)),
     AlertRaised("storage", "disk full", "free some space", NOON),
     AlertCleared("storage"),

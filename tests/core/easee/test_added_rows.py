@@ -136,7 +136,7 @@ def test_the_topic_reference_lists_both(facts):
 
     takes = "true or false (also on, off, 1, 0)"
     assert [" ".join(row.split()) for row in rows] == [
-        "| 777 | `night_light` | boolean | | | The strip is dark at night |",
+        "| 777 | `night_light` | boolean | | diagnostic | | The strip is dark at night |",
         f"| `night_light` | {takes} | Keep the strip dark at night. (*flash*) |",
     ]
 

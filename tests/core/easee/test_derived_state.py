@@ -9,6 +9,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 # Enabled, open to everybody, and a limit of 16 A.
 ALLOWED = {31: True, 42: False, 15: False, 48: 16.0}
 DERIVE = {topic.name: topic.derive for topic in DERIVED}
+WORDS = [topic for topic in DERIVED if topic.values]
 
 
 class Readings(dict):
@@ -121,7 +122,7 @@ def test_derived_state(name, readings, expected):
 
 def test_every_derived_topic_names_its_sources():
     """A topic follows exactly the observations that can change it in the table above."""
-    assert {topic.name: topic.sources for topic in DERIVED} == {
+    assert {topic.name: topic.sources for topic in WORDS} == {
         "op_mode": (109, 96),
         "no_current_reason": (96,),
         "led": (46,),
@@ -134,7 +135,7 @@ def test_every_derived_topic_names_its_sources():
     }
 
 
-@pytest.mark.parametrize("topic", DERIVED, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", WORDS, ids=lambda topic: topic.name)
 def test_every_derived_topic_names_all_its_values(topic):
     """Whatever the observations say, the value is one of the words that are announced."""
     codes = [*range(-2, 110), True, False, "x"]
@@ -144,3 +145,46 @@ def test_every_derived_topic_names_all_its_values(topic):
                 readings = {**dict.fromkeys(topic.sources, second), source: first}
                 value = topic.derive(Readings(readings))
                 assert value in (UNTOLD, None) or format_scalar(value).decode() in topic.values
+
+
+TN_THREE = {21: 1, 110: 30, 183: 16, 184: 12.5, 185: 0, 194: 230, 195: 231, 196: 232}
+
+
+@pytest.mark.parametrize(
+    ("name", "readings", "expected"),
+    [
+        ("current_l1", TN_THREE, 16),
+        ("current_l2", TN_THREE, 12.5),
+        ("voltage_l3", TN_THREE, 232),
+        ("power_l1", TN_THREE, 3.68),
+        ("power_l2", TN_THREE, 2.888),
+        ("power_l3", TN_THREE, 0),
+        ("current_l1", {183: 16}, None),
+        ("current_l1", {21: "1", 183: 16}, 16),
+        ("current_l1", {21: 1}, None),
+        ("power_l1", {21: 1, 183: 16}, None),
+        ("power_l1", {110: 11, 182: 16, 194: 230}, 1.84),
+    ],
+)
+def test_values_by_phase(name, readings, expected):
+    """The values of a phase follow the wiring; unknown wiring and unknown measurements are None."""
+    value = DERIVE[name](Readings(readings))
+
+    assert value == expected
+    assert not isinstance(value, float) or not value.is_integer()
+
+
+def test_a_quantity_depends_on_every_observation_it_is_derived_from():
+    """Each observation that changes a value of a phase is named in its sources."""
+    every = {21, 110, *range(182, 186), *range(190, 200)}
+    for topic in DERIVED:
+        if topic.values:
+            continue
+        for grid in (0, 1, 2, 3, 4, 5, 30, 31):
+            for output in (0, 10, 11, 13, 15, 22, 30):
+                readings = {number: 10 + number / 100 for number in every}
+                readings |= {21: grid, 110: output}
+                value = topic.derive(Readings(readings))
+                for number in every - set(topic.sources):
+                    other = Readings({**readings, number: 99})
+                    assert topic.derive(other) == value, (topic.name, grid, output, number)

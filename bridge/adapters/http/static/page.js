@@ -140,7 +140,6 @@ function showBridge(told) {
 function cardOf(id) {
   if (!cards.has(id)) {
     const item = one("#charger").content.firstElementChild.cloneNode(true);
-    write(one("h2", item), id);
     cards.set(id, { item, told: null });
   }
   return cards.get(id);
@@ -156,6 +155,7 @@ function showCharger(told) {
   const card = cardOf(told.id);
   card.told = told;
   const { item } = card;
+  write(one("h2", item), told.name ? `${told.name} (${told.id})` : told.id);
   const values = told.values;
   const isOnline = told.availability === "online";
   one("article", item).dataset.online = isOnline ? "yes" : "no";
