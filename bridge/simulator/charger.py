@@ -38,6 +38,8 @@ REBOOTS_FOR_S = 30.0
 CALLED_OFFLINE_AFTER_S = 60.0
 DEFAULT_CIRCUIT_CURRENT_A = 40.0  # what an Easee Home falls back to at a restart
 REBOOT_BY_COMMAND = 20
+# An error code (119) of this simulator: the vendor names none.
+SWITCHED_UNDER_LOAD = 38
 # What is said of each limit while current flows at it, and while it lets nothing flow.
 LIMITS = (
     (Reason.LIMITED_BY_CAR, Reason.CAR_NOT_CHARGING),
@@ -60,6 +62,7 @@ class Charger(Voice):
         world_s: World seconds lived.
         settings: Settings that no observation reflects.
         reject_next: Answer the next command with no.
+        switched_under_load: How often its phases were switched while current flowed.
     """
 
     rng: random.Random = field(kw_only=True)
@@ -83,6 +86,7 @@ class Charger(Voice):
     taken_kwh: float = 0.0
     failed: bool = False
     overridden: bool = False
+    switched_under_load: int = 0
     telemetry: Telemetry = field(default_factory=Telemetry)
     _draws_at_s: float | None = None
     _deauthorizing_until_s: float | None = None
@@ -241,6 +245,13 @@ class Charger(Voice):
         for observation_id, one in zip((111, 112, 113), amps, strict=True):
             self.change(observation_id, one)
         self.show()
+
+    def switch_phases(self, mode: int) -> None:
+        """Set the phase mode (38); under load that harms the charger, which goes into an error."""
+        self.change(38, mode)
+        if self.charging and self.telemetry.current_a > 0:
+            self.switched_under_load += 1
+            self.fail(SWITCHED_UNDER_LOAD)
 
     def pair(self, timeout_s: float) -> None:
         """Enter the pairing mode for RFID tags."""

@@ -129,7 +129,7 @@ def _dynamic(charger: Charger, body: Body) -> None:
 
 
 def _phase_mode(charger: Charger, body: Body) -> None:
-    charger.change(38, int(amount(body["phaseMode"])))
+    charger.switch_phases(int(amount(body["phaseMode"])))
 
 
 def _pair(charger: Charger, body: Body) -> None:

@@ -27,6 +27,7 @@ EXCLUDES = MappingProxyType(
 )
 SMART_CHARGING = 102
 DYNAMIC_CURRENT = 48
+PHASE_MODE = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ def apply(charger: Charger, key: str, value: Value) -> None:
         charger.settings[key] = value
     elif observation_id == DYNAMIC_CURRENT:
         charger.set_dynamic_current(float(value), 0)
+    elif observation_id == PHASE_MODE:
+        charger.switch_phases(int(value))
     else:
         charger.change(observation_id, value)
     if observation_id is not None and observation_id in EXCLUDES and value:

@@ -25,7 +25,10 @@ Rules:
 10. A message that the broker delivers again (DUP) with the packet identifier, topic, payload and
     wish for an answer of one we have is that one. Without a session at the broker nothing is
     delivered again, and packet identifiers start anew: then all of them are forgotten.
-11. A redelivered message unknown to this process was an earlier process's. That is kept, for
+11. A command that the gateway issues itself has nobody to answer. A step of a command of several
+    steps has the place of that command in the order of arrival, and while those steps last nothing
+    else is sent to their charger.
+12. A redelivered message unknown to this process was an earlier process's. That is kept, for
     the store may be opened later and bring what that process made of it.
 """
 
@@ -44,7 +47,7 @@ from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import FINAL, NAME, TRANSITIONS, State, Transition
 from bridge.core.commands.validation import CommandRequest, IdempotencyKey, message_digest
 from bridge.core.domain_events import CommandFinished, Output
-from bridge.core.easee.command_catalogue import REFLECTING_IDS, CommandSpec
+from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, CommandSpec
 from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.effects import Acknowledge, LogEntry
@@ -72,6 +75,8 @@ CACHE_SIZE = 10_000
 REDELIVERY_WINDOW_S = SESSION_S + 300.0
 MAX_SEEN_MESSAGES = 2_000
 MAX_DETAIL_LENGTH = 200
+# What was allowed once may be over the limit by now, and what the gateway sends was allowed before.
+ANY_CURRENT_A = 1_000_000
 
 DETAILS: Final = {
     State.EXPIRED: "its time ran out before it could be sent",
@@ -121,6 +126,10 @@ class Command:
         is_published: The final answer was handed over.
         acknowledged: Tags of the publications of the final answer that the broker acknowledged.
         is_told: It has acknowledged all of them.
+        parent: The command it is a step of, or None.
+        origin: Why the gateway issued it itself: the key of ``parent``, or a word; empty where it
+            was asked for.
+        progress: The newest step that was carried out, as a sentence.
         cloud_request: What is sent; set when its turn comes.
         charger_id: Whom it is for.
         spec: Its row of the catalogue.
@@ -162,6 +171,9 @@ class Command:
     is_published: bool = False
     acknowledged: set[str] = field(default_factory=set)
     is_told: bool = False
+    parent: "Command | None" = None
+    origin: str = ""
+    progress: str = ""
     cloud_request: CloudRequest = field(init=False, repr=False)
     charger_id: str = field(init=False)
     spec: CommandSpec[Any] = field(init=False)
@@ -197,7 +209,8 @@ class Command:
             reason: Why not, or None.
             detail: A sentence; without one the state's, or what the command does besides.
         """
-        said = detail or DETAILS.get(self.state)
+        state = State.ACCEPTED if self.state is State.RUNNING else self.state
+        said = detail or DETAILS.get(state)
         if not said and self.spec.side_effects is not None:
             said = self.spec.side_effects(self.argument)
         if self.caveat:
@@ -205,8 +218,8 @@ class Command:
         return CommandResult(
             id=self.request.id,
             command=self.spec.name,
-            state=self.state.value,
-            final=self.state in FINAL,
+            state=state.value,
+            final=state in FINAL,
             reason=reason,
             detail=said[:MAX_DETAIL_LENGTH] if said else None,
             http_status=self.http_status,
@@ -339,6 +352,7 @@ class ActiveCommands:
         writing: Those whose row is being written, by its key.
         finished: Those that have a final state and were sent, the newest last: their charger may
             still answer for :data:`CONFIRM_TIMEOUT_S`.
+        guided: Those whose steps are carried out, by charger.
         named: Those that have a name, and what became of those that are finished.
         messages: The messages they came with.
     """
@@ -353,6 +367,7 @@ class ActiveCommands:
         self.queues: OrderedDict[str, list[Command]] = OrderedDict()
         self.dirty: dict[Command, None] = {}
         self.writing: dict[str, Command] = {}
+        self.guided: dict[str, Command] = {}
         self.named = IdempotencyCache()
         self.messages = RedeliveryFilter()
         self._shown = shown
@@ -390,6 +405,47 @@ class ActiveCommands:
         self.messages.add(
             command.request.digest, command.message_id, command, command.received.mono_s
         )
+
+    def issue(
+        self,
+        charger_id: str,
+        name: str,
+        value: object,
+        now: Timestamp,
+        *,
+        ttl_s: float,
+        origin: str = "",
+        parent: Command | None = None,
+    ) -> Command:
+        """Queue a command of the gateway itself.
+
+        Args:
+            charger_id: Whom it is for.
+            name: In the catalogue.
+            value: As a payload would have it.
+            now: The time.
+            ttl_s: Seconds until it is not sent any more.
+            origin: Why, where it is no step.
+            parent: The command it is a step of.
+        """
+        spec = CATALOGUE[name]
+        request = CommandRequest(
+            charger_id, spec, spec.read(value, ANY_CURRENT_A), None, None, ttl_s, value
+        )
+        seq = self.next_seq()
+        key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{charger_id}"
+        command = Command(request, now, now.mono_s + ttl_s, [], key, seq)
+        command.is_told = True
+        command.devices = frozenset({charger_id})
+        command.parent, command.origin = parent, origin
+        if parent is not None:
+            command.seq, command.origin = parent.seq, parent.key
+        command.apply(Transition.QUEUE)
+        command.due_s = command.expires_s
+        self.live[command] = None
+        self.mark_dirty(command)
+        self.enqueue(command)
+        return command
 
     def mark_dirty(self, command: Command) -> None:
         """Record that a command has changes to be stored."""
@@ -442,7 +498,8 @@ class ActiveCommands:
         """Publish the progress of a command that has no final state."""
         if command.waiters:
             waiters = tuple(command.waiters)
-            effects.append(CommandAnswered(command.charger_id, command.result(now), waiters))
+            result = command.result(now, detail=command.progress or None)
+            effects.append(CommandAnswered(command.charger_id, result, waiters))
 
     # -- queues ------------------------------------------------------------------------------
 
@@ -508,6 +565,8 @@ class ActiveCommands:
         """Return whether a command is first in all its queues and none of its chargers is busy."""
         for charger_id in command.queues:
             if charger_id in busy or self.queues[charger_id][0] is not command:
+                return False
+            if self.guided and self.guided.get(charger_id) not in (None, command.parent):
                 return False
         return bool(command.queues)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.commands.active_commands import ActiveCommands, Command
+from bridge.core.commands.active_commands import ANY_CURRENT_A, ActiveCommands, Command
 from bridge.core.commands.state_machine import FINAL, State
 from bridge.core.commands.validation import (
     CommandRequest,
@@ -47,9 +47,6 @@ RETRY_AFTER_S = 30.0
 DEFERRED_WRITE_S = 1.0
 # A failing store is mended within minutes or for good; more than this is not worth the memory.
 MAX_RETRY_QUEUE = 256
-# What was allowed when it was sent may be over the limit by now; it is only read again to tell
-# what proves it.
-ANY_CURRENT_A = 1_000_000
 
 
 class CommandPersistence:
@@ -188,6 +185,8 @@ class CommandRecord:
         http_status: Of the newest answer from the cloud.
         caveat: A sentence every answer carries, or None.
         is_told: Every caller has the final result.
+        origin: As in :class:`Command`.
+        progress: Likewise.
     """
 
     value: Any = None
@@ -205,6 +204,8 @@ class CommandRecord:
     http_status: int | None = None
     caveat: str | None = None
     is_told: bool = False
+    origin: str = ""
+    progress: str = ""
 
 
 def to_row(command: Command) -> CommandRow:
@@ -226,6 +227,8 @@ def to_row(command: Command) -> CommandRow:
         command.http_status,
         command.caveat,
         command.is_told,
+        command.origin,
+        command.progress,
     )
     return CommandRow(
         command.key,
@@ -339,6 +342,8 @@ def restore_command(row: CommandRow, record: CommandRecord, now: Timestamp) -> C
     command.http_status = record.http_status
     command.caveat = record.caveat
     command.wrote_flash = row.flash
+    command.origin, command.progress = record.origin, record.progress
+    command.is_told = record.is_told
     command.version = command.durable = 1
     # Leaving is written down before the sending: no later than then counts as sent.
     sent_at = row.received_at if record.sent_at is None else record.sent_at

@@ -8,8 +8,10 @@ Rules:
    cloud's record, proves it or not; where nothing could ever prove it, it is unknown at once.
 3. What has its final answer is remembered for the rest of its day. An answer that no broker
    acknowledged is published again as it was.
-4. What was allowed then and is not allowed now is refused.
-5. What this process was asked for again while it could not read the store is its own by now: it has
+4. What the gateway issued itself and had not sent is dropped. A switch whose steps had begun ends,
+   and leaves the charger paused.
+5. What was allowed then and is not allowed now is refused.
+6. What this process was asked for again while it could not read the store is its own by now: it has
    or gets one answer here, and the old row is closed without a word. So the next start does not
    bring it back either.
 """
@@ -31,6 +33,7 @@ from bridge.core.commands.persistence import (
     restore_command,
     state_of,
 )
+from bridge.core.commands.phase_switch import PhaseSwitches
 from bridge.core.commands.results import result_document
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.state_machine import FINAL, State, Transition
@@ -68,9 +71,11 @@ class Recovery:
         commands: ActiveCommands,
         policy: SendPolicy,
         confirmation: CommandConfirmation,
+        switches: PhaseSwitches,
         settings: CommandSettings,
     ) -> None:
         self._commands = commands
+        self._switches = switches
         self._policy = policy
         self._confirmation = confirmation
         self._settings = settings
@@ -188,6 +193,9 @@ class Recovery:
             self._policy.count_flash_write(
                 command.charger_id, command.spec.name, command.received.mono_s
             )
+        if command.spec.is_guided and command.state is not State.WAITING:
+            self._switches.restore(command, now)
+            return
         if command.state is not State.WAITING:
             command.apply(Transition.RESTART)
             self._confirmation.start_timeout(command, now, since_s=now.mono_s, is_restored=True)
@@ -197,6 +205,9 @@ class Recovery:
             return
         command.sent = None
         command.apply(Transition.RESTART)
+        if command.origin:
+            self._commands.finish(command, Transition.REPLACE, effects, now)
+            return
         try:
             self._check(command)
         except CommandRefused as refusal:

@@ -37,6 +37,8 @@ RESUME_EFFECT_DELAY_S: Final = 5.0
 FLASH_SPACING_S: Final = 60.0
 OTHERS_TIMES: Final = 10
 DAY_S: Final = 24 * 3600.0
+# The step of a guided switch that is written to flash memory.
+PHASE_MODE_COMMAND: Final = "phase_mode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,9 @@ class SendPolicy:
             return NoChange()
         if spec.is_paced and (until_s := self._paced_until_s(command)) > now.mono_s:
             return Defer(until_s)
-        return self._flash(command, now) if spec.flash else None
+        if spec.is_guided:
+            return self._flash(command.charger_id, PHASE_MODE_COMMAND, now)
+        return self._flash(command.charger_id, spec.name, now) if spec.flash else None
 
     def sent(self, command: Command, now: Timestamp) -> None:
         """Record that a command is sent."""
@@ -154,13 +158,13 @@ class SendPolicy:
         is_free = until_s and is_lower(command.spec.limits(command.argument), self._limits[key])
         return 0.0 if is_free else until_s
 
-    def _flash(self, command: Command, now: Timestamp) -> Refuse | None:
-        writes = self._writes.get(command.charger_id, deque())
+    def _flash(self, charger_id: str, name: str, now: Timestamp) -> Refuse | None:
+        writes = self._writes.get(charger_id, deque())
         while writes and writes[0][0] <= now.mono_s - DAY_S:
             writes.popleft()
-        is_limit = _is_lasting_limit(command.spec.name)
+        is_limit = _is_lasting_limit(name)
         alike = [write for write in writes if _is_lasting_limit(write[1]) == is_limit]
-        same = [at_s for at_s, name in alike if name == command.spec.name]
+        same = [at_s for at_s, written in alike if written == name]
         if is_limit and same and now.mono_s < same[-1] + FLASH_SPACING_S:
             wait_s = math.ceil(same[-1] + FLASH_SPACING_S - now.mono_s)
             return Refuse("flash_budget", f"it was written just now: again in {wait_s} s")

@@ -33,6 +33,7 @@ from bridge.core.commands.active_commands import (
 from bridge.core.commands.confirmation import CommandConfirmation
 from bridge.core.commands.dispatcher import CommandDispatcher, PendingRequest, Purpose
 from bridge.core.commands.persistence import CommandPersistence
+from bridge.core.commands.phase_switch import PhaseSwitches
 from bridge.core.commands.recovery import Recovery
 from bridge.core.commands.results import read_result, refuse_message
 from bridge.core.commands.send_policy import SendPolicy
@@ -54,8 +55,9 @@ from bridge.core.domain_events import (
     Output,
     Outputs,
     SettingsChanged,
+    UnmatchedResponse,
 )
-from bridge.core.easee.command_catalogue import REFLECTING_IDS
+from bridge.core.easee.command_catalogue import REFLECTING_IDS, halts
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.rest_responses import observations
 from bridge.core.effects import Acknowledge, LogEntry
@@ -110,6 +112,7 @@ class CommandService:
             CommandSaved,
             CommandSaveFailed,
             ObservationApplied,
+            UnmatchedResponse,
             BrokerAbsenceKnown,
             MqttDisconnected,
             StreamOpened,
@@ -138,7 +141,10 @@ class CommandService:
         self._send_policy = SendPolicy(self._shown, settings.flash_writes_per_day)
         self._confirmation = CommandConfirmation(self._active, self._shown, self._send_policy)
         self._dispatcher = CommandDispatcher(self._active, self._send_policy, self._confirmation)
-        self._recovery = Recovery(self._active, self._send_policy, self._confirmation, settings)
+        self._switches = PhaseSwitches(self._active, self._shown, settings.max_current_a)
+        self._recovery = Recovery(
+            self._active, self._send_policy, self._confirmation, self._switches, settings
+        )
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf
         self._resumed_s = -math.inf
@@ -151,9 +157,12 @@ class CommandService:
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901, PLR0912 - one case per event
         """Handle a command, a response to one, or a tick."""
         match event:
-            case ObservationApplied(observation):
+            case ObservationApplied(observation, readings):
                 if observation.spec.id in REFLECTING_IDS:
+                    self._shown.latest[observation.charger_id] = readings
                     return self.observed(observation, now)
+            case UnmatchedResponse(response):
+                return self.foreign(response, now)
             case CommandReceived(message, target, held_s, is_unsure):
                 self.is_unsure_of_retained = is_unsure
                 return self.receive(message, target, self._chargers, now, held_s=held_s)
@@ -194,6 +203,7 @@ class CommandService:
         """Apply new settings to commands that arrive from now on."""
         self._settings = settings
         self._send_policy.set_flash_limit(settings.flash_writes_per_day)
+        self._switches.max_current_a = settings.max_current_a
 
     def forget(self, charger_id: str) -> None:
         """Drop what is held of a removed charger; commands in progress continue."""
@@ -205,7 +215,7 @@ class CommandService:
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         if self._deadline_s is not None and math.isnan(self._deadline_s):
-            due_s = self._persistence.deadline_s()
+            due_s = min(self._persistence.deadline_s(), self._switches.deadline_s())
             for pending in self._dispatcher.pending:
                 due_s = min(due_s, pending.due_s)
             for command in self._active.live:
@@ -368,6 +378,8 @@ class CommandService:
         if charger_id in commands.queues:
             self._replace(command, effects, now)
         commands.enqueue(command)
+        if commands.guided and halts(request.spec, request.argument):
+            self._switches.halt(charger_id, request.spec.name, now)
 
     def _waited(self, message: MqttMessage, now: Timestamp) -> float | None:
         """Return how long a message may have waited at the broker; None when it did not."""
@@ -419,6 +431,8 @@ class CommandService:
         """End waiting commands that a new one supersedes."""
         spec = command.spec
         for earlier in reversed(tuple(self._active.waiting(command.charger_id))):
+            if earlier.parent is not None:
+                continue
             if spec.replaces(command.argument, earlier.spec.name, earlier.argument) and (
                 earlier.charger_id == command.charger_id
             ):
@@ -447,8 +461,8 @@ class CommandService:
             raise CommandRefused("busy", "this command was asked for too often")
         command.waiters.append(reply_to)
         self._active.mark_dirty(command)
-        if command.state is State.ACCEPTED:
-            result = command.result(now)
+        if command.state in (State.ACCEPTED, State.RUNNING):
+            result = command.result(now, detail=command.progress or None)
             effects.append(CommandAnswered(request.charger_id, result, (reply_to,)))
 
     # -- what comes back ---------------------------------------------------------------------
@@ -509,6 +523,16 @@ class CommandService:
         finally:
             yield from effects
 
+    def foreign(self, response: ChargerResponse, now: Timestamp) -> Iterator[Output]:
+        """Handle a charger response that no command of this gateway caused."""
+        effects: list[Output] = []
+        try:
+            if self._active.guided:
+                self._switches.foreign(response, now)
+                self._pump(effects, now)
+        finally:
+            yield from effects
+
     def observed(self, observation: Observation, now: Timestamp) -> Iterator[Output]:
         """Handle an observation that may reflect a command."""
         effects: list[Output] = []
@@ -547,7 +571,10 @@ class CommandService:
             command = self._active.saved(event.key, effects)
             is_newest = command is not None and command.durable == command.version
             if command is not None and is_newest and command.state is State.LEAVING:
-                self._dispatcher.send(command, effects, now)
+                if command.spec.is_guided:
+                    self._switches.begin(command, now)
+                else:
+                    self._dispatcher.send(command, effects, now)
             self._pump(effects, now)
         finally:
             yield from effects
@@ -625,11 +652,20 @@ class CommandService:
         commands = self._active
         blocked = None
         while blocked is None or blocked:
-            if commands.queues and not self._stopping:
-                self._dispatcher.dispatch(effects, now)
+            self._send_next(effects, now)
             blocked = self._persistence.flush(effects, now) if commands.dirty else []
             for command in blocked:
                 self._continue_without_store(command, effects, now)
+
+    def _send_next(self, effects: list[Output], now: Timestamp) -> None:
+        """Send what may be sent, and begin the steps that follow from it."""
+        commands, again = self._active, not self._stopping
+        while again:
+            if commands.guided:
+                self._switches.advance(effects, now)
+            if commands.queues:
+                self._dispatcher.dispatch(effects, now)
+            again = bool(commands.guided) and self._switches.has_ended_step
 
 
 def _await_row(command: Command | None, message: MqttMessage, effects: list[Output]) -> None:

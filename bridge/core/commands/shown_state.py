@@ -19,6 +19,7 @@ from bridge.core.commands.validation import CommandRequest
 from bridge.core.easee import derived_state, roles
 from bridge.core.easee.command_catalogue import Expected
 from bridge.core.easee.decode import Observation, Value
+from bridge.core.easee.derived_state import LatestValues
 from bridge.core.records.moment import Timestamp
 
 # Two polls at the default interval; a command that is repeated more slowly is simply sent.
@@ -74,10 +75,12 @@ class ShownState:
 
     Attributes:
         stream_since_s: Monotonic time at which the push source was opened; None while it is not.
+        latest: The newest observations of each charger that any was followed of.
     """
 
     def __init__(self) -> None:
         self.readings = WatchedValues()
+        self.latest: dict[str, LatestValues] = {}
         self.stream_since_s: float | None = None
         # By charger and observation: when it was moved by us, and to what, where that is certain.
         self._moved: dict[tuple[str, int], tuple[Timestamp, Expected | None]] = {}
@@ -87,6 +90,7 @@ class ShownState:
     def forget(self, charger_id: str) -> None:
         """Drop everything held of a charger."""
         self.readings.forget(charger_id)
+        self.latest.pop(charger_id, None)
         self._moved = {key: move for key, move in self._moved.items() if key[0] != charger_id}
         self._timed = {key for key in self._timed if key[0] != charger_id}
 

@@ -7,7 +7,9 @@ Rules:
 2. A state without a row is final. A command gets there once, so it has one final answer.
 3. There is no way from :data:`State.IN_DOUBT` back to :data:`State.WAITING`: what may have been
    carried out is never sent again.
-4. :data:`State.LEAVING` is committed before the request goes out. A row that says so after a
+4. A command of several steps is :data:`State.RUNNING` from the first to the last of them; each
+   step is a command of its own. Its results say ``accepted`` until it ends.
+5. :data:`State.LEAVING` is committed before the request goes out. A row that says so after a
    restart may have been carried out, and is therefore in doubt.
 
 The diagram in ``docs/commands.md`` is drawn from the table.
@@ -30,6 +32,7 @@ class State(enum.Enum):
     SENT = "sent"
     IN_DOUBT = "in_doubt"
     ACCEPTED = "accepted"
+    RUNNING = "running"
     CONFIRMED = "confirmed"
     NOOP = "noop"
     REJECTED = "rejected"
@@ -59,6 +62,8 @@ class Transition(enum.Enum):
     REJECT = "rejected by the charger"
     TIMEOUT = "30 s without a charger response"
     RESTART = "restart of the bridge"
+    BEGIN = "stored, and its steps begin"
+    ABORT = "ended before its last step"
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
@@ -78,6 +83,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
     },
     State.LEAVING: {
         Transition.SEND: State.SENT,
+        Transition.BEGIN: State.RUNNING,
         Transition.REFUSE: State.REFUSED,
         Transition.LATE: State.EXPIRED,
         Transition.RESTART: State.IN_DOUBT,
@@ -97,6 +103,14 @@ TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
         Transition.REJECT: State.REJECTED,
         Transition.TIMEOUT: State.UNCONFIRMED,
         Transition.RESTART: State.ACCEPTED,
+    },
+    State.RUNNING: {
+        Transition.CONFIRM: State.CONFIRMED,
+        Transition.SKIP: State.NOOP,
+        Transition.REJECT: State.REJECTED,
+        Transition.ABORT: State.FAILED,
+        Transition.LATE: State.EXPIRED,
+        Transition.RESTART: State.RUNNING,
     },
     State.IN_DOUBT: {
         Transition.CONFIRM: State.CONFIRMED,

@@ -17,7 +17,14 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from bridge.core.easee.charge_plans import Plan
-from bridge.core.easee.command_payloads import MIN_CURRENT_A, Current, Phases
+from bridge.core.easee.command_payloads import (
+    MIN_CURRENT_A,
+    PHASE_NUMBERS,
+    Current,
+    Phases,
+    PhaseSwitch,
+    Release,
+)
 from bridge.core.easee.controls import (
     Control,
     allowed_switch,
@@ -28,7 +35,7 @@ from bridge.core.easee.controls import (
     switch,
 )
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
-from bridge.core.easee.observation_registry import POLLED_IDS
+from bridge.core.easee.observation_registry import POLLED_IDS, spec_of
 from bridge.core.easee.payload_kinds import (
     BASIC_PLAN,
     CHARGER_LIMIT,
@@ -36,6 +43,7 @@ from bridge.core.easee.payload_kinds import (
     LASTING_CHARGER_LIMIT,
     LASTING_CIRCUIT_LIMIT,
     PAIRING_TIME,
+    PHASE_SWITCH,
     PRESS,
     SWITCH,
     WEEKLY_PLAN,
@@ -120,6 +128,8 @@ class CommandSpec(Generic[A]):
         skips_equal: Nothing is sent when the charger shows already what ``reflects`` expects.
         is_paced: Not sent more often than every few seconds.
         lags: Argument to whether it moves the dynamic current a moment after its answer.
+        is_guided: It is carried out in steps, each of them a command
+            (:mod:`bridge.core.commands.phase_switch`); ``request`` is the first that may be sent.
         on_200: What an answer without a ticket means: nothing to change, done, wait for the
             charger, or that the body holds the observations asked for.
         side_effects: Argument to a sentence the answer carries, or None.
@@ -144,6 +154,7 @@ class CommandSpec(Generic[A]):
     skips_equal: bool = False
     is_paced: bool = False
     lags: Callable[[A], bool] = _never
+    is_guided: bool = False
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] | None = None
     control: Control | str = field(kw_only=True)
@@ -156,6 +167,12 @@ class CommandSpec(Generic[A]):
 def allowed(spec: CommandSpec[Any], allow: Iterable[str]) -> bool:
     """Return whether an allow-list contains a command or its group."""
     return spec.name in allow or spec.group in allow
+
+
+def halts(spec: CommandSpec[Any], argument: object) -> bool:
+    """Return whether a command asks for nothing but an end of the charge."""
+    limits = spec.limits(argument)
+    return not any(limits.values()) if limits else spec.reduces(argument)
 
 
 # -- shapes that several rows share -------------------------------------------------------------
@@ -311,8 +328,41 @@ def _json(body: Mapping[str, object]) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _rounded(argument: Current | Phases) -> str | None:
+def _rounded(argument: Current | Phases | Release) -> str | None:
+    if isinstance(argument, Release):
+        return "the limit itself stays until it is changed or forgotten"
     return "the vendor accepts whole amperes: rounded down" if argument.rounded else None
+
+
+def _charger_limit_request(target: CommandTarget, limit: Current | Release) -> CloudRequest | None:
+    if isinstance(limit, Release):
+        return None
+    body = _json({"amps": limit.amps, "minutes": limit.minutes})
+    return charger_command_request(target.charger_id, "set_dynamic_charger_current", body)
+
+
+def _circuit_limit_request(target: CommandTarget, limit: Phases | Release) -> CloudRequest | None:
+    if isinstance(limit, Release):
+        return None
+    phases = {f"phase{i}": amps for i, amps in enumerate(limit.amps, 1)}
+    return _on_circuit(target, "dynamicCurrent", {**phases, "timeToLive": limit.minutes})
+
+
+def _charger_limits(limit: Current | Release) -> Mapping[int, float]:
+    return {} if isinstance(limit, Release) else {48: limit.amps}
+
+
+def _circuit_limits(limit: Phases | Release) -> Mapping[int, float]:
+    return {} if isinstance(limit, Release) else _phase_limits(111)(limit)
+
+
+def _shows(limits: Mapping[int, float]) -> tuple[Evidence, ...]:
+    return ({number: _is(amps) for number, amps in limits.items()},) if limits else ()
+
+
+def _phases_kept(switch: PhaseSwitch) -> str:
+    limit = "the limit before" if switch.amps is None else f"{switch.amps} A"
+    return f"phase mode {switch.phases}, {limit}"
 
 
 def _excluding(other: str) -> Callable[[int], str | None]:
@@ -324,7 +374,9 @@ def _phase_limits(first_id: int) -> Callable[[Phases], Mapping[int, float]]:
 
 
 def _replaces_same(name: str) -> Callable[[object, str, object], bool]:
-    return lambda _argument, other, _other_argument: other == name
+    return lambda argument, other, _other_argument: (
+        other == name and not isinstance(argument, Release)
+    )
 
 
 def _replaces_any(replaced: tuple[str, ...], name: str, other: object) -> bool:
@@ -430,27 +482,29 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     # -- current
     CommandSpec("dynamic_charger_current", "current",
                 "Limit the charger; volatile, forgotten at a reboot or when a car is plugged in.",
-                CHARGER_LIMIT,
-                lambda place, limit: charger_command_request(
-                    place.charger_id, "set_dynamic_charger_current",
-                    _json({"amps": limit.amps, "minutes": limit.minutes})),
-                (48,), reflects=lambda limit: ({48: _is(limit.amps)},), moves=(48, 96, 109, 46),
-                energizes=lambda limit: limit.amps > 0, limits=lambda limit: {48: limit.amps},
+                CHARGER_LIMIT, _charger_limit_request, (48,),
+                reflects=lambda limit: _shows(_charger_limits(limit)), moves=(48, 96, 109, 46),
+                energizes=lambda limit: any(_charger_limits(limit).values()),
+                limits=_charger_limits,
                 replaces=_replaces_same("dynamic_charger_current"), skips_equal=True,
                 is_paced=True, side_effects=_rounded, control=limit("Set charger limit", 48)),
     CommandSpec("dynamic_circuit_current", "current",
                 "Limit the circuit, and with it every charger on it; volatile.",
-                CIRCUIT_LIMIT,
-                lambda place, limit: _on_circuit(place, "dynamicCurrent", {
-                    **{f"phase{i}": amps for i, amps in enumerate(limit.amps, 1)},
-                    "timeToLive": limit.minutes}),
-                (22,),
-                reflects=lambda limit: (
-                    {111 + i: _is(amps) for i, amps in enumerate(limit.amps)},),
-                moves=(111, 112, 113, 96, 109, 46), energizes=lambda limit: any(limit.amps),
-                limits=_phase_limits(111), replaces=_replaces_same("dynamic_circuit_current"),
+                CIRCUIT_LIMIT, _circuit_limit_request, (22,),
+                reflects=lambda limit: _shows(_circuit_limits(limit)),
+                moves=(111, 112, 113, 96, 109, 46),
+                energizes=lambda limit: any(_circuit_limits(limit).values()),
+                limits=_circuit_limits, replaces=_replaces_same("dynamic_circuit_current"),
                 skips_equal=True, is_paced=True, on_200="wait", side_effects=_rounded,
                 control=limit("Set circuit limit", 111)),
+    CommandSpec("phases", "current",
+                "Switch to one or three phases while no current flows, then charge on.",
+                PHASE_SWITCH,
+                lambda place, _: charger_command_request(place.charger_id, "pause_charging"),
+                moves=(38, 48, 96, 109, 46), energizes=_always,
+                replaces=_replaces_same("phases"), is_guided=True, side_effects=_phases_kept,
+                control=Control("select", "Phases", spec_of(38).name,
+                                labels={n: str(n) for n in PHASE_NUMBERS})),
     # -- device
     CommandSpec("lock_cable_permanently", "device", "Keep the cable locked without a car.",
                 SWITCH,

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NoReturn, TypeGuard
+from typing import ClassVar, Final, NoReturn, TypeGuard
 
 from bridge.errors import CommandRefused
 
@@ -39,6 +39,8 @@ _WORDS: Final[Mapping[object, bool]] = {
 }  # fmt: skip
 _PRESSES: Final = frozenset({"press", "true", "on", "1"})
 _PHASES: Final = frozenset({"phase1", "phase2", "phase3"})
+_LIMIT_OPTIONS: Final = frozenset({"minutes"})
+PHASE_NUMBERS: Final = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +71,56 @@ class Current:
         rounded: More than ``amps`` was asked for and the fraction was dropped.
     """
 
+    is_held: ClassVar[bool] = False
+
     amps: int
     minutes: int = 0
     rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class HeldCurrent(Current):
+    """A limit that is sent again where the charger forgot it."""
+
+    is_held: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class Phases:
     """A limit for the three phases of a circuit, like :class:`Current`."""
+
+    is_held: ClassVar[bool] = False
 
     amps: tuple[int, int, int]
     minutes: int = 0
     rounded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPhases(Phases):
+    """A limit of a circuit that is sent again where it was forgotten."""
+
+    is_held: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The end of a held limit; the limit itself stays until it is forgotten or changed."""
+
+    is_held: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSwitch:
+    """A switch to one or three phases.
+
+    Attributes:
+        phases: 1 or 3; the vendor's phase mode has the same number.
+        amps: Limit to charge with afterwards; None: the one in force before.
+    """
+
+    phases: int
+    amps: int | None = None
 
 
 def read_payload(payload: bytes) -> Payload:
@@ -183,18 +223,22 @@ def choice_reader(labels: Mapping[str, int]) -> Callable[[object, int], int]:
     return read
 
 
-def charger_current(value: object, max_current_a: int) -> Current:
-    """Read ``16``, ``{"amps": 16, "minutes": 30}`` or ``{"value": 16, "minutes": 30}``."""
+def charger_current(value: object, max_current_a: int) -> Current | Release:
+    """Read ``16`` or ``{"amps": 16, "minutes": 30, "hold": true}``, or ``{"release": true}``."""
     allowed = f"0 or {MIN_CURRENT_A} to {max_current_a} A"
-    amps, minutes = value, 0
+    amps, minutes, is_held = value, 0, False
     if isinstance(value, dict):
         key = "value" if "value" in value else "amps"
-        only_keys(value, required={key}, optional={"minutes"}, shape='{"amps": …, "minutes": …}')
-        amps, minutes = value[key], _minutes(value.get("minutes", 0))
+        shape = '{"amps": …, "minutes": …}'
+        only_keys(value, required={key}, optional=_LIMIT_OPTIONS, shape=shape)
+        amps, minutes, is_held = value[key], _minutes(value.get("minutes", 0)), _is_held(value)
     limit = _amps(amps, max_current_a, allowed)
     if 0 < limit < MIN_CURRENT_A:
         refuse(f"a car cannot charge with less than {MIN_CURRENT_A} A: {allowed}")
-    return Current(int(limit), minutes, rounded=limit != int(limit))
+    if is_held:
+        _check_held(limit)
+    kind = HeldCurrent if is_held else Current
+    return kind(int(limit), minutes, rounded=limit != int(limit))
 
 
 def persistent_current(value: object, max_current_a: int) -> int:
@@ -206,24 +250,28 @@ def persistent_current(value: object, max_current_a: int) -> int:
     return int(limit)
 
 
-def circuit_current(value: object, max_current_a: int) -> Phases:
+def circuit_current(value: object, max_current_a: int) -> Phases | Release:
     """Read ``16`` (all phases) or ``{"phase1": …, "phase2": …, "phase3": …, "minutes": …}``.
 
     All three phases are required: an omitted one was seen to become 0 (ioBroker.easee's README).
+    With ``"hold": true`` and ``{"release": true}`` as :func:`charger_current`.
     """
     allowed = f"0 to {max_current_a} A for each phase"
-    phases, minutes = [value] * 3, 0
+    phases, minutes, is_held = [value] * 3, 0, False
     if isinstance(value, dict):
         if "value" in value:
-            only_keys(value, required={"value"}, optional={"minutes"}, shape='{"value": …}')
+            only_keys(value, required={"value"}, optional=_LIMIT_OPTIONS, shape='{"value": …}')
             phases = [value["value"]] * 3
         else:
             shape = '{"phase1": …, "phase2": …, "phase3": …, "minutes": …}, all three phases'
-            only_keys(value, required=_PHASES, optional={"minutes"}, shape=shape)
+            only_keys(value, required=_PHASES, optional=_LIMIT_OPTIONS, shape=shape)
             phases = [value[key] for key in sorted(_PHASES)]
-        minutes = _minutes(value.get("minutes", 0))
+        minutes, is_held = _minutes(value.get("minutes", 0)), _is_held(value)
     p1, p2, p3 = (_amps(phase, max_current_a, allowed) for phase in phases)
-    return Phases(
+    if is_held:
+        _check_held(p1, p2, p3)
+    kind = HeldPhases if is_held else Phases
+    return kind(
         (int(p1), int(p2), int(p3)), minutes, rounded=any(p != int(p) for p in (p1, p2, p3))
     )
 
@@ -231,9 +279,25 @@ def circuit_current(value: object, max_current_a: int) -> Phases:
 def lasting_circuit_current(value: object, max_current_a: int) -> Phases:
     """Read limits that the circuit stores: whole amperes and no duration."""
     phases = circuit_current(value, max_current_a)
-    if phases.rounded or (isinstance(value, dict) and "minutes" in value):
+    is_volatile = isinstance(value, dict) and not value.keys().isdisjoint(_LIMIT_OPTIONS)
+    if isinstance(phases, Release) or phases.rounded or is_volatile:
         refuse(f"whole amperes from 0 to {max_current_a} for each phase, without minutes")
     return phases
+
+
+def phase_switch(value: object, max_current_a: int) -> PhaseSwitch:
+    """Read ``{"phases": 1, "amps": 10}``; without ``amps`` also a bare ``1`` or ``3``."""
+    phases, amps = value, None
+    if isinstance(value, dict):
+        key = "value" if "value" in value else "phases"
+        only_keys(value, required={key}, optional={"amps"}, shape='{"phases": 1, "amps": 10}')
+        phases, amps = value[key], value.get("amps")
+        if "amps" in value:
+            amps = persistent_current(amps, max_current_a)
+    number = _number(phases)
+    if number not in PHASE_NUMBERS:
+        refuse("phases is 1 or 3")
+    return PhaseSwitch(int(number), amps)
 
 
 def pairing_time(value: object, _max_current_a: int) -> int:
@@ -383,3 +447,15 @@ def _minutes(value: object) -> int:
     if number is None or number != int(number) or not 0 <= number <= MAX_MINUTES:
         refuse(f"minutes is a whole number from 0 (until changed) to {MAX_MINUTES}")
     return int(number)
+
+
+def _is_held(value: Mapping[str, object]) -> bool:
+    hold = value.get("hold", False)
+    if not isinstance(hold, bool):
+        refuse("hold is true or false")
+    return hold
+
+
+def _check_held(*amps: float) -> None:
+    if min(amps) < MIN_CURRENT_A:
+        refuse(f"a limit that is held is {MIN_CURRENT_A} A or more; to stop charging, use pause")

@@ -16,8 +16,11 @@ from bridge.core.easee.charge_plans import DAYS, LIMIT, RANGES_A_DAY, Plan, basi
 from bridge.core.easee.command_payloads import (
     MAX_MINUTES,
     MIN_CURRENT_A,
+    PHASE_NUMBERS,
     Current,
     Phases,
+    PhaseSwitch,
+    Release,
     boolean,
     charger_current,
     choice_reader,
@@ -26,6 +29,7 @@ from bridge.core.easee.command_payloads import (
     lasting_circuit_current,
     pairing_time,
     persistent_current,
+    phase_switch,
     read_press,
 )
 from bridge.core.easee.payload_shapes import FLAG, MOMENT, NULL, Keys, Schema, Shape, number, word
@@ -78,27 +82,50 @@ _PAIRING: Final = Shape(
     (Keys({}), Keys({"timeout": {"anyOf": number(1, 600)}}, ("timeout",))),
 )
 _MINUTES: Final[Schema] = {"anyOf": number(0, MAX_MINUTES)}
+_UNHELD: Final[Mapping[str, Schema]] = {"minutes": _MINUTES}
 
 
 def _charger(max_current_a: int) -> Shape:
-    bare = (*number(0, 0), *number(MIN_CURRENT_A, max_current_a, whole=False))
-    amps = {"anyOf": list(bare)}
+    held = number(MIN_CURRENT_A, max_current_a, whole=False)
+    bare = (*number(0, 0), *held)
+    plain = {"anyOf": list(bare)}
+    keys = ("amps", "value")
     return Shape(
-        bare, tuple(Keys({key: amps, "minutes": _MINUTES}, (key,)) for key in ("amps", "value"))
+        bare,
+        (*(Keys({key: plain, **_UNHELD}, (key,)) for key in keys),),
     )
 
 
-def _circuit(max_current_a: int, *, whole: bool) -> Shape:
-    bare = tuple(number(0, max_current_a, whole=whole))
-    amps: Schema = {"anyOf": list(bare)}
-    minutes = {} if whole else {"minutes": _MINUTES}
-    phases = ("phase1", "phase2", "phase3")
+def _circuit(max_current_a: int) -> Shape:
+    bare = number(0, max_current_a, whole=False)
+    plain: Schema = {"anyOf": list(bare)}
     return Shape(
-        bare,
-        (
-            Keys({"value": amps, **minutes}, ("value",)),
-            Keys({**dict.fromkeys(phases, amps), **minutes}, phases),
-        ),
+        tuple(bare),
+        (*_circuit_keys(plain, _UNHELD, ()),),
+    )
+
+
+def _lasting_circuit(max_current_a: int) -> Shape:
+    bare = number(0, max_current_a)
+    return Shape(tuple(bare), _circuit_keys({"anyOf": bare}, {}, ()))
+
+
+def _circuit_keys(
+    amps: Schema, more: Mapping[str, Schema], required: tuple[str, ...]
+) -> tuple[Keys, ...]:
+    phases = ("phase1", "phase2", "phase3")
+    return (
+        Keys({"value": amps, **more}, ("value", *required)),
+        Keys({**dict.fromkeys(phases, amps), **more}, (*phases, *required)),
+    )
+
+
+def _phase_switch(max_current_a: int) -> Shape:
+    bare = tuple(each for phases in PHASE_NUMBERS for each in number(phases, phases))
+    amps: Schema = {"anyOf": number(MIN_CURRENT_A, max_current_a)}
+    phases: Schema = {"anyOf": list(bare)}
+    return Shape(
+        bare, tuple(Keys({key: phases, "amps": amps}, (key,)) for key in ("phases", "value"))
     )
 
 
@@ -149,13 +176,18 @@ PRESS: Final[PayloadKind[None]] = PayloadKind(
 SWITCH: Final[PayloadKind[bool]] = PayloadKind(
     boolean, lambda _: _SWITCH, "true or false (also on, off, 1, 0)"
 )
-CHARGER_LIMIT: Final[PayloadKind[Current]] = PayloadKind(
-    charger_current, _charger, '0 or 6 to max_current_a A, or {"amps": 16, "minutes": 30}'
+CHARGER_LIMIT: Final[PayloadKind[Current | Release]] = PayloadKind(
+    charger_current,
+    _charger,
+    '0 or 6 to max_current_a A, or {"amps": 16, "minutes": 30}',
 )
-CIRCUIT_LIMIT: Final[PayloadKind[Phases]] = PayloadKind(
+CIRCUIT_LIMIT: Final[PayloadKind[Phases | Release]] = PayloadKind(
     circuit_current,
-    lambda max_current_a: _circuit(max_current_a, whole=False),
+    _circuit,
     f'{_PHASES}, "minutes": 30}}',
+)
+PHASE_SWITCH: Final[PayloadKind[PhaseSwitch]] = PayloadKind(
+    phase_switch, _phase_switch, '1 or 3, or {"phases": 1, "amps": 10}'
 )
 LASTING_CHARGER_LIMIT: Final[PayloadKind[int]] = PayloadKind(
     persistent_current,
@@ -164,7 +196,7 @@ LASTING_CHARGER_LIMIT: Final[PayloadKind[int]] = PayloadKind(
 )
 LASTING_CIRCUIT_LIMIT: Final[PayloadKind[Phases]] = PayloadKind(
     lasting_circuit_current,
-    lambda max_current_a: _circuit(max_current_a, whole=True),
+    _lasting_circuit,
     f"{_PHASES}}}, whole amperes",
 )
 PAIRING_TIME: Final[PayloadKind[int]] = PayloadKind(

@@ -24,7 +24,7 @@ NO_CURRENT_REASON: Final = 96
 SMART_CHARGING: Final = 102
 OP_MODE: Final = 109
 
-# The limit that commands, load balancers and the vendor's cloud move.
+# The limits that commands, load balancers and the vendor's cloud move.
 DYNAMIC_LIMIT: Final = 48
 # The other limits: of the charger, and of its circuit by phase.
 CHARGER_LIMIT: Final = 47
@@ -34,6 +34,10 @@ CIRCUIT_LIMIT_P3: Final = 24
 DYNAMIC_CIRCUIT_LIMIT_P1: Final = 111
 DYNAMIC_CIRCUIT_LIMIT_P2: Final = 112
 DYNAMIC_CIRCUIT_LIMIT_P3: Final = 113
+
+# How many phases a charge may use, and uses.
+PHASE_MODE: Final = 38
+OUTPUT_PHASE: Final = 110
 
 # Sessions: a start, the running energy and the finished session.
 SESSION_ENERGY: Final = 121

@@ -53,6 +53,7 @@ def test_a_restart_sends_nothing_again_that_may_have_left():
         State.SENT: State.IN_DOUBT,
         State.ACCEPTED: State.ACCEPTED,
         State.IN_DOUBT: State.IN_DOUBT,
+        State.RUNNING: State.RUNNING,
     }
 
 
