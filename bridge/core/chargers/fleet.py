@@ -84,7 +84,8 @@ class ChargerRegistry:
         # What time it was when our monotonic clock was at 0; None while it is unknown.
         self._began_s: float | None = None
         self._online: set[str] = set()
-        self._touched: set[str] = set()
+        # Keys of a dict: their order is that of what happened, and the same in a replay.
+        self._touched: dict[str, None] = {}
         # Heap of (monotonic deadline, charger id), one entry per charger in _expected.
         self._silences: list[tuple[float, str]] = []
         self._expected: set[str] = set()
@@ -105,7 +106,7 @@ class ChargerRegistry:
                 CurrentSession(charger_id),
                 ChargerEvents(charger_id),
             )
-        self._touched.update(new)
+        self._touched.update(dict.fromkeys(new))
         return new
 
     def remove(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Output]:
@@ -113,7 +114,8 @@ class ChargerRegistry:
         gone = set(charger_ids) & self._chargers.keys()
         for charger_id in sorted(gone):
             del self._chargers[charger_id]
-        for held in (self._online, self._touched, self._expected):
+            self._touched.pop(charger_id, None)
+        for held in (self._online, self._expected):
             held.difference_update(gone)
         self._silences = [one for one in self._silences if one[1] not in gone]
         heapq.heapify(self._silences)
@@ -176,7 +178,7 @@ class ChargerRegistry:
         state = charger.state
         number = observation.spec.id
         if number in AVAILABILITY_IDS or not state.online:
-            self._touched.add(observation.charger_id)
+            self._touched[observation.charger_id] = None
         if number in SESSION_IDS:
             effects += self._session(observation, source, now)
         if number not in EVENT_SOURCE_IDS:
@@ -216,13 +218,14 @@ class ChargerRegistry:
             self._set_time(now)
         if link_ok != self._link_ok or is_another_time:
             self._link_ok = link_ok
-            self._touched.update(self._chargers)
+            self._touched.update(dict.fromkeys(self._chargers))
         while self._silences and self._silences[0][0] <= now.mono_s:
             charger_id = heapq.heappop(self._silences)[1]
             self._expected.discard(charger_id)
-            self._touched.add(charger_id)
+            self._touched[charger_id] = None
         while self._touched:
-            charger_id = self._touched.pop()
+            charger_id = next(iter(self._touched))
+            del self._touched[charger_id]
             state = self._chargers[charger_id].state
             yield from state.availability(link_ok, now)
             if state.online:

@@ -537,7 +537,7 @@ class ActiveCommands:
             chargers: In whose queues besides that of its own charger.
         """
         wanted = frozenset({command.charger_id, *chargers})
-        for charger_id in wanted - command.queues:
+        for charger_id in sorted(wanted - command.queues):
             insort(self.queues.setdefault(charger_id, []), command, key=ARRIVAL)
         command.queues |= wanted
 

@@ -178,8 +178,19 @@ def halts(spec: CommandSpec[Any], argument: object) -> bool:
 # -- shapes that several rows share -------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Is:
+    """Expects one of some values. No function: what waits for it can be recorded."""
+
+    values: tuple[Value, ...]
+
+    def __call__(self, value: Value) -> bool:
+        """Return whether a value is one of them."""
+        return value in self.values
+
+
 def _is(*values: Value) -> Expected:
-    return lambda value: value in values
+    return Is(values)
 
 
 def _above_zero(value: Value) -> bool:
