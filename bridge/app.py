@@ -48,7 +48,7 @@ from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.store_status import store_opened
 from bridge.core.topics import Topics
-from bridge.errors import ConfigError, StoreError, StoreLocked
+from bridge.errors import ConfigError, RecordError, StoreError, StoreLocked
 from bridge.gateway import EventLoop, EventQueue
 from bridge.monitoring.healthcheck import alive_path, beat
 from bridge.monitoring.metrics import Metrics
@@ -56,11 +56,13 @@ from bridge.monitoring.status_page import StatusModel
 from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
+from bridge.recorder.recording import Excerpt, Recorder
 from bridge.settings import HttpSettings, MqttSettings, Settings
 
 log = structlog.get_logger()
 
 SALT_BYTES = 32
+MIB = 1024 * 1024
 REPEATED_EVERY_S = 60.0
 
 
@@ -156,6 +158,7 @@ async def serve(
     published_file = PublishedDiscoveryFile(state_dir / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
     kept_state = KeptComponentState(FileDocuments(state_dir))
     log.info("bridge.started", version=bridge.__version__, store=str(path))
+    recorder = _recorder(settings, core, clock)
     names = dict(settings.easee.names)
     model = StatusModel(lambda: clock.now().wall, names) if settings.http.page else None
     metrics = Metrics(model) if settings.http.enabled else None
@@ -175,7 +178,13 @@ async def serve(
         beat=_beat(watchdog),
         liveness=liveness,
         metrics=metrics,
+        recorder=recorder,
+        save_record=functools.partial(_save_record, settings, salt, clock),
     )
+    if watchdog is not None:
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGUSR1, functools.partial(gateway.write_record, "signal")
+        )
     web = None if metrics is None else _web(settings.http, metrics, gateway.backlog, clock)
     services: dict[str, Callable[[], Awaitable[None]]] = {
         "log": functools.partial(_tell_repeated, clock)
@@ -254,6 +263,33 @@ def _source(
         heartbeat=functools.partial(liveness.expect, "stream"),
         crowded=queue.is_full,
     )
+
+
+def _recorder(settings: Settings, core: Core, clock: Clock) -> Recorder | None:
+    """Create the recorder if enabled."""
+    if not settings.recorder.max_mib:
+        return None
+    max_bytes = settings.recorder.max_mib * MIB
+    return Recorder(core, max_bytes=max_bytes, read_s=lambda: clock.now().mono_s)
+
+
+def _save_record(
+    settings: Settings, salt: bytes, clock: Clock, excerpt: Excerpt, reason: str
+) -> None:
+    """Write a record into the state directory."""
+    from bridge.adapters.state_files import record_files  # noqa: PLC0415 - few are ever written
+    from bridge.recorder.writing import content_of  # noqa: PLC0415 - likewise
+
+    now = clock.now()
+    try:
+        content = content_of(
+            excerpt, settings, salt, version=bridge.__version__, reason=reason, now=now
+        )
+        path = record_files.save(Path(settings.state_folder), content, now.wall)
+    except (RecordError, OSError) as error:
+        log.error("record.failed", reason=reason, error=str(error))
+    else:
+        log.warning("record.written", path=str(path), reason=reason)
 
 
 async def _tell_repeated(clock: Clock) -> None:

@@ -17,6 +17,7 @@
      ├── ConnectionLost             a connection is gone: reconnect
      ├── TooLarge             a message the broker does not take: tell, do not repeat
      ├── TaskFailed           a part of the process is gone: end, be started again (exit 75)
+     ├── RecordError          a record cannot be written or read: say why
      └── StoreError
           ├── StoreLocked     another process owns the store: stop (exit 75)
           │    └── LeaseLost  another worker took the partition over: end it (exit 75)
@@ -219,6 +220,10 @@ class TooLarge(BridgeError, ValueError):
 
 class TaskFailed(BridgeError):
     """A part of the process ended that never should; what is left would be half alive."""
+
+
+class RecordError(BridgeError):
+    """A record of the recorder is damaged, or cannot be written or used by this version."""
 
 
 class StoreError(BridgeError):

@@ -93,12 +93,14 @@ from bridge.errors import (
     BridgeError,
     CloudError,
     OutcomeUnknown,
+    RecordError,
     StoreError,
     TaskFailed,
 )
 from bridge.monitoring.metrics import Metrics
 from bridge.monitoring.watchdog import LivenessRegistry
 from bridge.ports import Clock, Cloud, MqttLink, ObservationSource, QueueDepth, Store
+from bridge.recorder.recording import Excerpt, Recorder
 
 log = structlog.get_logger()
 
@@ -117,6 +119,8 @@ FLUSH_TIMEOUT_S = 2.0
 # How long values wait that are held back for their readers' sake.
 PACED_S = 0.01
 STORE_RETRY_S = 30.0
+# Why a record is written.
+COMPONENT_FAILED = "component_failed"
 BEAT_EVERY_S = 10.0
 # The beat has the pump turn at least so often. Less is a busy machine; what waits in a socket then
 # counts as having just arrived.
@@ -197,6 +201,8 @@ class EventLoop:
         metrics: Metrics | None = None,
         save_published: Callable[[Mapping[str, PublishedDiscovery]], None] | None = None,
         save_state: Callable[[str, Mapping[str, object]], None] | None = None,
+        recorder: Recorder | None = None,
+        save_record: Callable[[Excerpt, str], None] | None = None,
     ) -> None:
         """Join them; nothing runs yet.
 
@@ -216,8 +222,13 @@ class EventLoop:
             beat: Called with the monotonic time every so often, while nothing is overdue.
             liveness: Registry of expected signs of life.
             metrics: Counters, if enabled.
+            recorder: Records what the core handles, if enabled.
+            save_record: Writes a record, given what was recorded and why; called in a thread.
         """
         self._metrics = metrics
+        self._recorder = recorder
+        self._save_record = save_record
+        self._recorded: frozenset[str] = frozenset()
         self._beat = beat
         self._liveness = liveness or LivenessRegistry(clock)
         self._remember = remember
@@ -322,6 +333,9 @@ class EventLoop:
         self._scheduled = False
         turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
         first, bulk = self._event_queue.first, self._event_queue.bulk
+        if self._recorder is not None and self._recorder.is_copying(self._turned_s):
+            self._wake()
+            return
         if self._beat is not None and self._turned_s - turned_s > SUSPENDED_S:
             first.appendleft(ProcessSuspended(self._turned_s - turned_s))
         # What follows from these waits for the next turn.
@@ -342,6 +356,8 @@ class EventLoop:
         if self._event_queue.is_empty and not (self._connected and self.waiting + self.in_flight):
             self._idle.set()
         self._liveness.expect("pump", PUMP_TIMEOUT_S)
+        if self._recorder is not None and self._event_queue.is_empty:
+            self._recorder.pack()
 
     def _take(self, event: Event) -> float:
         """Process an event in the core and execute its effects.
@@ -357,7 +373,12 @@ class EventLoop:
         except Exception as error:  # noqa: BLE001 - one event must not end the bridge
             self._mishap(event, "gateway", type(event).__name__, error)
         try:
-            for effect in self._core.handle(event, now):
+            effects = self._core.handle(event, now)
+            if self._recorder is not None:
+                self._recorder.handled(event, now, effects)
+                if self._core.contained.failing.keys() != self._recorded:
+                    self._record_failures()
+            for effect in effects:
                 try:
                     if isinstance(effect, Change):  # nearly all
                         self._publish(effect, event, now)
@@ -366,8 +387,29 @@ class EventLoop:
                 except Exception as error:  # noqa: BLE001 - one effect must not cost the next
                     self._mishap(event, "gateway", type(effect).__name__, error)
         except Exception as error:  # noqa: BLE001 - the border of the core
+            if self._recorder is not None:
+                self._recorder.handled(event, now, None)
             self._mishap(event, "core", type(event).__name__, error)
         return now.mono_s
+
+    def _record_failures(self) -> None:
+        """Write a record when a component failed that did not fail before."""
+        failing = frozenset(self._core.contained.failing)
+        is_new = not failing <= self._recorded
+        self._recorded = failing
+        if is_new:
+            self.write_record(COMPONENT_FAILED)
+
+    def write_record(self, reason: str) -> None:
+        """Write what is recorded to a file, without keeping anything waiting."""
+        if self._recorder is None or self._save_record is None:
+            return
+        try:
+            excerpt = self._recorder.excerpt()
+        except RecordError as error:
+            log.warning("record.none", reason=reason, detail=str(error))
+        else:
+            self._keep("record", functools.partial(self._save_record, excerpt, reason))
 
     def _as_native(self, message: MqttMessage) -> MqttMessage:
         """Return the native message that asks for what a convention reads in this one."""
@@ -530,6 +572,8 @@ class EventLoop:
     def _arm(self) -> None:
         """Schedule the core's next ``Tick``."""
         deadline_s = self._core.deadline_s()
+        if self._recorder is not None:
+            self._recorder.asked()
         if deadline_s == self._timer_at_s and self._timer is not None:
             return
         if self._timer is not None:

@@ -223,6 +223,17 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RecorderSettings:
+    """The recorder of what the bridge handled, for reports of defects.
+
+    Attributes:
+        max_mib: Memory for it; 0 switches it off.
+    """
+
+    max_mib: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class HomeAssistantSettings:
     """Discovery by Home Assistant, and by others that read the same messages.
 
@@ -257,6 +268,7 @@ class Settings:
     homeassistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     state_dir: str | None = None
+    recorder: RecorderSettings = field(default_factory=RecorderSettings)
 
     @property
     def state_folder(self) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -84,12 +85,14 @@ from bridge.errors import (
     CloudUnavailable,
     ConnectionLost,
     OutcomeUnknown,
+    RecordError,
     StoreError,
     TaskFailed,
     TooLarge,
 )
 from bridge.gateway import EventLoop, EventQueue
 from bridge.monitoring.watchdog import LivenessRegistry
+from bridge.recorder.recording import Recorder
 from tests.conftest import NOON, PATIENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +111,7 @@ class Script:
 
     effects: dict[type, list] = field(default_factory=dict)
     events: list = field(default_factory=list)
+    contained: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(failing={}))
     moments: list = field(default_factory=list)
     deadline: float | None = None
     topics: Topics = field(default_factory=Topics)
@@ -1504,3 +1508,115 @@ async def test_a_request_of_a_convention_over_the_main_connection_is_read_by_it(
         "charger/EH1/set/stop",
     ]
     assert [event.name for event in script.seen(ComponentFailed)] == ["a"]
+
+
+class Prompt(Script):
+    """A machine whose effects are a list, as the core's are."""
+
+    def handle(self, event, now):
+        return list(super().handle(event, now))
+
+
+@dataclass
+class Recording(Recorder):
+    """A recorder that takes down what the loop tells it."""
+
+    steps: int = 0
+    told: list = field(default_factory=list)
+
+    def handled(self, event, now, effects):
+        self.told.append((type(event), effects))
+
+    def asked(self):
+        self.told.append("asked")
+
+    def is_copying(self, mono_s):
+        self.steps -= 1
+        return self.steps >= 0
+
+    def pack(self):
+        self.told.append("packed")
+
+    def excerpt(self):
+        if self.steps == -99:
+            raise RecordError("nothing is recorded")
+        return "excerpt"
+
+
+async def test_what_the_core_handles_is_recorded():
+    """Every event with its effects, and how often the deadline was asked for."""
+    entry, recorder = LogEntry("info", "test.noted", {}), Recording()
+    script = Prompt({StoreOpened: [entry]})
+    async with running(script, recorder=recorder):
+        pass
+    kinds = [one[0] for one in recorder.told if isinstance(one, tuple)]
+
+    assert kinds == [type(event) for event in script.events]
+    assert (StoreOpened, [entry]) in recorder.told
+    assert "asked" in recorder.told
+    assert "packed" in recorder.told
+
+
+async def test_nothing_is_handled_while_the_state_is_copied():
+    """The loop turns between the steps of a copy, and the events wait for its end."""
+    script, recorder = Prompt(), Recording(steps=5)
+    async with running(script, recorder=recorder) as outside:
+        assert recorder.steps < 0
+        outside.queue.put(Tick())
+        await settled(lambda: script.seen(Tick))
+
+    assert script.seen(Stopping)
+
+
+async def test_an_event_at_which_the_core_fails_is_recorded_as_such():
+    """It has no effects, and the failure is told after it."""
+    script, recorder = Prompt({StreamOpened: 5}), Recording()
+    async with running(script, recorder=recorder) as outside:
+        outside.queue.put(StreamOpened())
+        await settled(lambda: script.seen(ComponentFailed))
+
+    assert (StreamOpened, None) in recorder.told
+
+
+async def test_a_component_that_fails_has_a_record_written_once():
+    """Once for each component, and again when another one fails."""
+    written, script, recorder = [], Prompt(), Recording()
+    save = lambda excerpt, reason: written.append((excerpt, reason))  # noqa: E731 - three words
+    async with running(script, recorder=recorder, save_record=save) as outside:
+        for failing in ({"a": 1}, {"a": 2}, {"a": 1, "b": 1}, {}, {"b": 1}):
+            script.contained.failing = failing
+            outside.queue.put(Tick())
+            before = len(script.events)
+            await settled(lambda before=before: len(script.events) > before)
+        await settled(lambda: len(written) == 3)
+
+    assert written == [("excerpt", "component_failed")] * 3
+
+
+async def test_where_nothing_is_recorded_none_is_written():
+    """A record that is asked for is a line in the log instead."""
+    written, recorder = [], Recording(steps=-99)
+    queue, outside = EventQueue(), None
+    gateway = EventLoop(
+        Prompt(),
+        queue,
+        link=outside,
+        cloud=outside,
+        source=outside,
+        store=outside,
+        clock=SystemClock(),
+        recorder=recorder,
+        save_record=lambda *_: written.append(1),
+    )
+    with capture_logs() as lines:
+        gateway.write_record("signal")
+
+    assert written == []
+    assert lines == [
+        {
+            "event": "record.none",
+            "log_level": "warning",
+            "reason": "signal",
+            "detail": "nothing is recorded",
+        }
+    ]

@@ -286,6 +286,21 @@ def _load_for_doctor(arguments: Arguments) -> tuple[Loaded, tuple[str, ...]]:
         return loaded, error.problems
 
 
+# -- records -----------------------------------------------------------------------------------
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    from bridge.cli.replay import add_arguments  # noqa: PLC0415 - rule 1
+
+    add_arguments(parser)
+
+
+def _replay(arguments: Arguments) -> int:
+    from bridge.cli.replay import run  # noqa: PLC0415 - rule 1
+
+    return run(arguments)
+
+
 # -- setup -------------------------------------------------------------------------------------
 
 
@@ -499,6 +514,7 @@ COMMANDS: Final = {
         _doctor_arguments,
         _doctor,
     ),
+    "replay": Command("replay a record of what the gateway handled", _replay_arguments, _replay),
     "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),
     "simulate": Command("run only the simulated cloud", _simulate_arguments, _simulate),
     "sessions": Command("list, export or replay session reports", _sessions_arguments, _sessions),

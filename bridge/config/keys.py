@@ -115,6 +115,7 @@ SECTIONS: Final = {
     "http": "Read-only web server: health checks, metrics, status page.",
     "log": "Logs go to standard error.",
     "homeassistant": "Discovery by Home Assistant; docs/home-assistant.md lists the entities.",
+    "recorder": "Records of what the bridge handled, for reports of defects; docs/reporting.md.",
 }
 
 KEYS: Final = (
@@ -440,6 +441,14 @@ KEYS: Final = (
         "homeassistant.status_topic",
         TOPIC,
         "Topic of Home Assistant's birth message, after which discovery is published again.",
+    ),
+    Key(
+        "recorder.max_mib",
+        integer(0, 64),
+        "Memory for what the bridge handled in the last 30 minutes. It is written without personal"
+        " data as record-<time>.rec beside the store when a component fails, on SIGUSR1 and by"
+        " doctor; the newest five are kept. 0 switches it off.",
+        unit="MiB",
     ),
 )
 

@@ -85,6 +85,7 @@ class Core:
         components: By name.
         settings: As they were at the start.
         status: What is known of the bridge.
+        contained: Errors of components.
         alerts: Those that are open.
     """
 
@@ -188,7 +189,7 @@ class Core:
         router = Router(components, contained, (*BEFORE_GUESTS, *names, *BEHIND_GUESTS))
         self.components = router.components
         self.handle, self.deadline_s = router.handle, router.deadline_s
-        self.status, self.alerts = status, alerts
+        self.status, self.alerts, self.contained = status, alerts, contained
 
 
 def _instance(salt: bytes) -> str:

@@ -85,10 +85,12 @@ class Containment:
         doing: Name of the event that is being handled.
         asked_s: When components that are due were last asked.
         failing: What failed and is to be told, or is told and not over; by component.
+        errors: How many errors there were.
     """
 
     def __init__(self, alerts: Alerts) -> None:
         self.doing = ""
+        self.errors = 0
         self.asked_s = -math.inf
         self._alerts = alerts
         self.failing: dict[str, _Failing] = {}
@@ -115,6 +117,7 @@ class Containment:
         failing.kind, failing.error = type(error).__name__, error
         failing.doing = doing or self.doing
         failing.count += 1
+        self.errors += 1
         self._is_untold = True
 
     # -- time --------------------------------------------------------------------------------

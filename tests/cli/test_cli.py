@@ -32,6 +32,7 @@ from bridge.cli import options as cli_options
 from bridge.cli.check import store_problem
 from bridge.cli.main import main
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
+from bridge.core.chargers.state import ChargerState
 from bridge.core.composition import Core
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.unread_text import UnreadText
@@ -44,6 +45,7 @@ from bridge.errors import (
     StoreLocked,
 )
 from bridge.exports.other_projects import PROJECTS
+from bridge.recorder.writing import content_of
 from bridge.settings import (
     EaseeSettings,
     HomeAssistantSettings,
@@ -56,6 +58,7 @@ from bridge.settings import (
 )
 from bridge.simulator.scenario import Scenario
 from tests.intruders import INTRUDERS, place
+from tests.recorder.recorded import SECRET, Recorded
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {
@@ -871,3 +874,107 @@ def test_topics_marks_what_this_configuration_refuses(tmp_path, capsys, monkeypa
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| `st")]
     marked = {row.split("`")[1]: "not allowed here" in row for row in rows}
     assert (marked["start"], marked["stop"]) == (False, True)
+
+
+# -- records -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def record_file(tmp_path):
+    """Return the path of a record of a short life."""
+    recorded = Recorded()
+    recorded.live()
+    path = tmp_path / "record-20261122T120000Z.rec"
+    path.write_bytes(
+        content_of(
+            recorded.recorder.excerpt(),
+            recorded.settings,
+            SECRET,
+            version="1.0.0",
+            reason="signal",
+            now=recorded.now,
+        )
+    )
+    return path
+
+
+def test_a_record_is_replayed_twice_with_the_same_output(record_file, capsys):
+    """Every event with its time and number, and its effects, byte for byte the same."""
+    assert main(["replay", str(record_file)]) == 0
+    shown = capsys.readouterr().out
+    assert main(["replay", str(record_file)]) == 0
+
+    assert capsys.readouterr().out == shown
+    assert shown.startswith("# charger-bridge 1.0.0, signal, written 2026-11-22T12:00:")
+    assert " #0 StoreOpened(" in shown
+    assert "  publish charger/EH000001/state/op_mode charging (retained)\n" in shown
+
+
+def test_a_replay_is_cut_and_filtered(record_file, capsys):
+    """``--until`` takes a number or a time, ``--only`` a topic or a filter."""
+    assert main(["replay", str(record_file), "--only", "charger/+/state/op_mode"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" publish ")[1] for line in lines] == [
+        "charger/EH000001/state/op_mode charging (retained)",
+        "charger/EH000002/state/op_mode awaiting_start (retained)",
+    ]
+    for until in ("3", lines[0].split()[0]):
+        assert main(["replay", str(record_file), "--until", until]) == 0
+        assert "StreamOpened" in capsys.readouterr().out
+
+
+def test_a_replay_is_compared(record_file, capsys, monkeypatch):
+    """The same program finds no difference; another one names the event and ends with 1."""
+    assert main(["replay", str(record_file), "--compare"]) == 0
+    assert capsys.readouterr().out == "the same effects as recorded\n"
+    monkeypatch.setattr(ChargerState, "apply", lambda *_, **__: None)
+
+    assert main(["replay", str(record_file), "--compare"]) == 1
+    assert "ObservationsReceived: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--until", "noon"], "--until: must be the number of an event or a UTC time"),
+        (["--as-test", "x.py", "--expect", "topic"], "--expect: must be TOPIC=PAYLOAD"),
+    ],
+)
+def test_wrong_words_about_a_record_are_one_line(words, why, record_file, capsys):
+    """They are named, and the status is 1."""
+    assert main(["replay", str(record_file), *words]) == 1
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"charger-bridge record 1\n", None])
+def test_a_damaged_record_is_one_line(content, record_file, capsys):
+    """Its name, what is wrong, and status 1."""
+    record_file.write_bytes(record_file.read_bytes()[:-9] if content is None else content)
+
+    assert main(["replay", str(record_file)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert str(record_file) in told.err
+
+
+def test_a_record_becomes_a_test(record_file, tmp_path, capsys):
+    """The written test passes as things are, and fails with an expectation that is missed."""
+    topic = "charger/EH000001/state/op_mode"
+    for name, words, status in (
+        ("test_same.py", ["--only", topic], 0),
+        ("test_other.py", ["--expect", f"{topic}=error"], 1),
+        ("test_never.py", ["--never", topic], 1),
+    ):
+        path = tmp_path / name
+        assert main(["replay", str(record_file), "--as-test", str(path), *words]) == 0
+        assert f"{path}: written" in capsys.readouterr().out
+        assert path.with_suffix(".rec").read_bytes() == record_file.read_bytes()
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+            check=False,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(bridge.__file__).parent.parent)},
+        )
+        assert ran.returncode == status, ran.stdout

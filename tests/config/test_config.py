@@ -141,6 +141,7 @@ EVERY_KEY = {
     "homeassistant.discovery_prefix": ("ha/discovery", "ha/discovery"),
     "homeassistant.form": ("component", "component"),
     "homeassistant.status_topic": ("ha/status", "ha/status"),
+    "recorder.max_mib": ("0", 0),
 }
 SECRETS = {"easee.password", "mqtt.password", "store.password"}
 SECRET_FILES = {f"{path}_file" for path in SECRETS}

@@ -72,6 +72,7 @@ def main() -> int:
     first, count = (wanted.seed, 1) if wanted.seed is not None else (wanted.first, wanted.seeds)
     drawn = f"--hours {wanted.hours:g}{' --exactly' * wanted.exactly} --rarer {wanted.rarer:g}"
     fired: Counter[str] = Counter()
+    replayed = 0
     began_s, simulated_s, failed = time.perf_counter(), 0.0, 0
     said_s = began_s
     for number, seed in enumerate(range(first, first + count), start=1):
@@ -94,6 +95,7 @@ def main() -> int:
             failed += 1
             say(f"seed {seed} {drawn} is another life: {digests}")
         fired += simulation.fired
+        replayed += simulation.replayed
         simulated_s += simulation.timeline.now_s - 1000
         now_s = time.perf_counter()
         if now_s - said_s > SAY_EVERY_S or number == count:
@@ -101,7 +103,8 @@ def main() -> int:
             hours = simulated_s / HOUR_S
             say(
                 f"{number} seeds, {failed} failed, {hours:.0f} simulated hours in {spent_s:.0f} s:"
-                f" {hours / spent_s:.1f} simulated hours in each second",
+                f" {hours / spent_s:.1f} simulated hours in each second;"
+                f" {replayed} recorded events replayed",
             )
     names = sorted({*FAULTS, *fired})
     say("faults: " + ", ".join(f"{name} {fired[name]}" for name in names))

@@ -27,9 +27,12 @@ from tests.simulation.engine import SimulatedClock, SimulatedLoop, Timeline
 from tests.simulation.hub import PING_SELDOM_S, SimulatedStream
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import Options
+from tests.simulation.witness import Witness
 
 ALLOW = ("control", "access", "current", "device", "installer", "maintenance")
+VERSION = "simulated"
 SALT = b"salt"
+RECORDED_BYTES = 8 * 1024 * 1024
 # Of a hub that pings every few minutes.
 SELDOM = Limits(ping_every_s=PING_SELDOM_S, silence_s=2.5 * PING_SELDOM_S)
 
@@ -83,7 +86,10 @@ class Process:
         self._stop: asyncio.Event | None = None
         self.inbox = EventQueue()
         self.store = SimulatedStore(disk, clock, self.inbox.put)
-        self.machine = Core(self._settings, version="simulated", salt=SALT)
+        self.machine = Core(self._settings, version=VERSION, salt=SALT)
+        self.recorder = Witness(
+            self.machine, max_bytes=RECORDED_BYTES, read_s=lambda: timeline.now_s
+        )
         self.gateway: EventLoop | None = None
 
     def run(self) -> None:
@@ -142,6 +148,7 @@ class Process:
             clock=self._clock,
             remember=self._remember,
             beat=_beat if "beats" in self._options.chatter else None,
+            recorder=self.recorder,
         )
         try:
             await self.gateway.run(self._stop, opened=opened, started=self._started())

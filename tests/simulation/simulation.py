@@ -53,6 +53,7 @@ class Simulation:
         back_in_s: When the next one starts after this one.
         trouble_ends_s: When nothing goes wrong any more.
         trouble_is_over: Nothing goes wrong any more.
+        replayed: How many recorded events were replayed.
     """
 
     def __init__(self, options: Options, *, verbose: bool = False) -> None:
@@ -101,6 +102,7 @@ class Simulation:
         self.is_alive = False
         self.back_in_s = 0.0
         self.trouble_is_over = False
+        self.replayed = 0
 
     # -- what is noted ---------------------------------------------------------------------------
 
@@ -229,6 +231,9 @@ class Simulation:
         self._repeat(self.options.commands_per_hour, end_s - QUIET_BEFORE_END_S, self._ask)
         for charger_id in self.chargers:
             self._drive(charger_id, end_s)
+        # Drawn apart: what else happens does not depend on it.
+        moment_s = random.Random(f"record:{self.options.seed}").uniform(0.0, end_s - START_S)
+        self.timeline.later(moment_s, self._replay)
         ending = Ending(self)
         self.timeline.later(0.0, ending.look)
         self.timeline.later(end_s - self.timeline.now_s, ending.heal)
@@ -251,6 +256,16 @@ class Simulation:
             self.recording.ended(self.vendor.requests, self.disk)
             status.HEALTH_EVERY_S = health_every_s
             structlog.configure(**logged)
+
+    def _replay(self) -> None:
+        """Replay what the recorder of the process holds: it must do the same again."""
+        if self.process is None:
+            return
+        witness = self.process.recorder
+        for difference in (witness.difference(), witness.redacted_difference()):
+            if difference:
+                self.oracle.fail(f"a record is replayed to something else: {difference[:2000]}")
+        self.replayed += witness.replayed
 
     def _sink(self, _logger: object, _method: str, event: dict[str, Any]) -> str:
         self.logged(event)

@@ -27,6 +27,7 @@ TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name
 CHARGER_LIST_FILE = "chargers.json"
 PUBLISHED_DISCOVERY_FILE = "announced.json"
 LAST_SEEN_FILE = "last_seen.json"
+RECORD_FILES = "record-*.rec"
 # Documents of components, by name.
 STATE_FILES: Final[Mapping[str, str]] = {
     "energy_total": "energy_total.json",

@@ -74,12 +74,12 @@ def publishable(text: str) -> str | None:
         return text
     try:
         document = json.loads(text, parse_constant=_refuse)
-        cleared = _cleared(document, frozenset(_tags(document, _names_somebody)), _names_somebody)
+        cleared = _cleared(document, frozenset(_tags(document, is_personal_name)), is_personal_name)
         if cleared == document:
             return text
         return json.dumps(cleared, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
-        return None if _names_somebody(text) else text
+        return None if is_personal_name(text) else text
 
 
 def redact_auth_fields(text: object) -> str | None:
@@ -123,7 +123,7 @@ def _cleared(value: object, tags: frozenset[str], is_named: Callable[[str], bool
         }
     if isinstance(value, list):
         return [_cleared(item, tags, is_named) for item in value if not _repeats(item, tags)]
-    if isinstance(value, str) and is_named is _names_somebody:
+    if isinstance(value, str) and is_named is is_personal_name:
         return publishable(value)  # a document within the document
     return value
 
@@ -140,9 +140,15 @@ def _names_auth(key: str) -> bool:
     return name != _KEPT and any(one in name for one in _NAMES)
 
 
-def _names_somebody(key: str) -> bool:
+def is_personal_name(key: str) -> bool:
+    """Return whether a field of this name holds personal data or a tag."""
+    return _names_auth(key) or names_person(key)
+
+
+def names_person(key: str) -> bool:
+    """Return whether a field of this name holds personal data other than a tag."""
     words = [word.lower() for word in _WORD.findall(key)]
-    return _names_auth(key) or not _PERSONAL.isdisjoint((*words, key.strip().lower()))
+    return not _PERSONAL.isdisjoint((*words, key.strip().lower()))
 
 
 def _refuse(constant: str) -> Never:

@@ -1,0 +1,1 @@
+"""Recorder of what the core handled, and replay of what it recorded."""

@@ -1,0 +1,147 @@
+"""Form of a record on disk, and how records of earlier versions are read.
+
+A first line names the format; behind it are a SHA-256 and the compressed msgpack document that it
+is of. Rules:
+
+1. A file may come from anyone. What is damaged, foreign, too large or too new is one
+   :class:`~bridge.errors.RecordError` in one line.
+2. Records of earlier versions are read for a year: a format has a row in :data:`MIGRATIONS`, a
+   class that was moved or renamed one in :data:`RENAMED`. A field that came since has its default,
+   one that is gone is left out.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from bridge.errors import RecordError
+from bridge.recorder.recording import Excerpt
+from bridge.recorder.redaction import SALT, Redactor
+from bridge.recorder.replaying import Record
+from bridge.recorder.values import Plain, plain, value_of
+from bridge.settings import Settings
+
+FORMAT: Final = 1
+MAGIC: Final = b"charger-bridge record "
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 512 * 1024 * 1024
+DIGEST_BYTES: Final = 32
+# By format: what makes a document of the next one of it.
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType({})
+# Names of classes and rows in records of earlier versions, and what they are called now.
+RENAMED: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class _Document(msgspec.Struct):
+    """What a record file holds."""
+
+    program: str
+    reason: str
+    written_at: str
+    settings: Any
+    state: list[Any]
+    entries: list[Any]
+    digests: list[str] = []
+
+
+def redacted(
+    excerpt: Excerpt, settings: Settings, secret: bytes, *, version: str
+) -> tuple[Record, Redactor]:
+    """Return a record without what is not the program's own, and what redacted it.
+
+    Args:
+        excerpt: What was recorded.
+        settings: The configuration at the start.
+        secret: Of the installation: the salt of its hashes.
+        version: Of the program.
+    """
+    said, state, entries = plain(settings), excerpt.states(), excerpt.entries()
+    redactor = Redactor(secret)
+    redactor.learn(said, state, entries)
+    record = Record(
+        value_of(redactor.plain(said)),
+        version,
+        SALT,
+        [redactor.plain(one) for one in state],
+        [redactor.plain(one) for one in entries],
+    )
+    return record, redactor
+
+
+def written(record: Record) -> bytes:
+    """Return the content of a record file."""
+    document = _Document(
+        record.version,
+        record.reason,
+        record.written_at,
+        plain(record.settings),
+        record.state,
+        record.entries,
+        list(record.digests),
+    )
+    packed = zlib.compress(msgspec.msgpack.encode(document), 6)
+    return b"%s%d\n%s%s" % (MAGIC, FORMAT, sha256(packed).digest(), packed)
+
+
+def read(content: bytes) -> Record:
+    """Read the content of a record file.
+
+    Raises:
+        RecordError: It cannot be used; the message is one line.
+    """
+    if len(content) > MAX_FILE_BYTES:
+        raise RecordError("is too large")
+    head, _, _ = content[: len(MAGIC) + 20].partition(b"\n")
+    if not head.startswith(MAGIC) or not head[len(MAGIC) :].isdigit():
+        raise RecordError("is no record of charger-bridge")
+    number = int(head[len(MAGIC) :])
+    if number > FORMAT:
+        raise RecordError(f"has format {number}; this version reads up to {FORMAT}: update it")
+    body = content[len(head) + 1 :]
+    digest, packed = body[:DIGEST_BYTES], body[DIGEST_BYTES:]
+    if sha256(packed).digest() != digest:
+        raise RecordError("is damaged or incomplete: copy it again")
+    document = _document(packed, number)
+    try:
+        settings = value_of(_renamed(document.settings))
+    except RecursionError as error:
+        raise RecordError("is nested too deeply") from error
+    if not isinstance(settings, Settings):
+        raise RecordError("has no configuration")
+    return Record(
+        settings,
+        document.program,
+        SALT,
+        [_renamed(one) for one in document.state],
+        [_renamed(one) for one in document.entries],
+        document.reason,
+        document.written_at,
+        tuple(document.digests),
+    )
+
+
+def _document(packed: bytes, number: int) -> _Document:
+    inflating = zlib.decompressobj()
+    try:
+        said = inflating.decompress(packed, MAX_BYTES)
+        if inflating.unconsumed_tail:
+            raise RecordError("is too large")
+        if number == FORMAT:
+            return msgspec.msgpack.decode(said, type=_Document)
+        held = msgspec.msgpack.decode(said)
+        for each in range(number, FORMAT):
+            held = MIGRATIONS[each](held)
+        return msgspec.convert(held, _Document)
+    except (zlib.error, msgspec.MsgspecError, KeyError, TypeError, RecursionError) as error:
+        raise RecordError("is damaged: it cannot be unpacked") from error
+
+
+def _renamed(said: Plain) -> Plain:
+    """Return a plain value with the names that this version uses."""
+    if not RENAMED or not isinstance(said, list):
+        return said
+    return [RENAMED.get(one, one) if isinstance(one, str) else _renamed(one) for one in said]

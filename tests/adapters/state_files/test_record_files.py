@@ -1,0 +1,50 @@
+"""Records on disk: private, named by their time, the newest five."""
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from bridge.adapters.state_files.record_files import KEPT, load, records, save
+from tests.conftest import NOON
+
+
+def test_the_newest_five_are_kept(tmp_path):
+    """Older ones go when a newer one is written, in the order of their times."""
+    for number in range(8):
+        save(tmp_path, b"%d" % number, NOON + timedelta(hours=number))
+
+    assert [path.read_bytes() for path in records(tmp_path)] == [b"3", b"4", b"5", b"6", b"7"]
+    assert records(tmp_path)[-1].name == f"record-{NOON + timedelta(hours=7):%Y%m%dT%H%M%SZ}.rec"
+
+
+def test_two_of_one_second_are_two(tmp_path):
+    """A second record of a second gets a number, and stays in order."""
+    written = [save(tmp_path, b"%d" % number, NOON) for number in range(12)]
+
+    assert len(set(written)) == 12
+    assert [path.read_bytes() for path in records(tmp_path)] == [b"7", b"8", b"9", b"10", b"11"]
+    assert len(records(tmp_path)) == KEPT
+
+
+def test_they_are_for_their_owner_alone(tmp_path):
+    """Mode 0600, and nothing but records is counted or removed."""
+    other = tmp_path / "record-of-mine.rec"
+    other.write_bytes(b"x")
+    path = save(tmp_path, b"y", NOON)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert records(tmp_path) == [path]
+    for number in range(9):
+        save(tmp_path, b"", NOON + timedelta(seconds=number))
+    assert other.exists()
+
+
+def test_a_pipe_in_its_place_is_refused(tmp_path):
+    """What is no file is not opened, and no more is read than asked for."""
+    pipe, path = tmp_path / "pipe", save(tmp_path, b"12345", NOON)
+    os.mkfifo(pipe)
+
+    assert load(path, 3) == b"1234"
+    with pytest.raises(OSError, match="named pipe"):
+        load(pipe, 3)

@@ -1,0 +1,165 @@
+"""State of a core: copied completely, restored exactly, and what cannot be copied is named."""
+
+import functools
+import itertools
+from collections import deque
+
+import pytest
+
+from bridge.core.composition import Core
+from bridge.core.easee.decode import Observation
+from bridge.core.records.moment import Timestamp
+from bridge.errors import RecordError
+from bridge.recorder.replaying import new_core
+from bridge.recorder.state import Copy, copied, restored
+from bridge.recorder.values import plain
+from tests.conftest import NOON
+from tests.recorder.recorded import Recorded
+
+
+@pytest.fixture
+def lived():
+    """Return a core that lived a little."""
+    recorded = Recorded()
+    recorded.live()
+    return recorded
+
+
+def test_every_component_of_the_program_can_be_copied(lived):
+    """The state of every component is complete, also of guests, before and after a life.
+
+    A class that no record can hold fails here with its name: give it fields of plain values, or a
+    method instead of a function that was made at run time.
+    """
+    for core in (new_core(lived.empty), lived.core):
+        state = copied(core)
+        again = restored(state, new_core(lived.empty))
+        assert copied(again) == state
+
+
+def test_a_restored_core_shares_what_was_shared(lived):
+    """Components that referred to one object do so again, and no function refers to an old one."""
+    core = restored(copied(lived.core), new_core(lived.empty))
+    components = core.components
+
+    assert core.alerts is components["broker"]._alerts
+    assert core.status.reports() == lived.core.status.reports()
+    assert core.handle.__self__ is core.deadline_s.__self__
+    assert core.handle.__self__.components is components
+
+
+def test_a_state_is_no_longer_that_of_the_core(lived):
+    """What happens behind a copy does not change it."""
+    copy = Copy(lived.core)
+    while copy.step(7):
+        pass
+    before = list(copy.encoded())
+    lived.live()
+
+    assert list(copy.encoded()) == before
+    assert copied(lived.core) != before
+
+
+def test_steps_are_as_long_as_wanted(lived):
+    """A copy takes as many steps as there are objects for."""
+    copy, steps = Copy(lived.core), 1
+    while copy.step(10):
+        steps += 1
+
+    assert copy.is_done
+    assert steps >= copy.size / 10
+
+
+class Part:
+    """An object of a component."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def method(self):
+        """Return what it holds."""
+        return self.held
+
+
+Part.__module__ = Core.__module__
+
+
+@pytest.mark.parametrize(
+    "held", [(x for x in ()), open, memoryview(b""), iter([1]), Ellipsis.__class__]
+)
+def test_what_cannot_be_copied_is_named(held, lived):
+    """A generator, an iterator or a foreign object in a component is named by its class."""
+    lived.core.components["sessions"].extra = held
+    if held is Ellipsis.__class__:
+        assert copied(lived.core)  # a class is a value
+        return
+    with pytest.raises(RecordError, match=r"holds a|cannot hold|is no state"):
+        restored(copied(lived.core), new_core(lived.empty))
+
+
+def test_a_function_made_at_run_time_is_no_state(lived):
+    """A closure that a new core does not have cannot be restored, and the error names it."""
+    held = 5
+    lived.core.extra = lambda: held
+
+    with pytest.raises(RecordError, match="lambda"):
+        restored(copied(lived.core), new_core(lived.empty))
+
+
+def test_containers_keep_their_kind_and_their_place(lived):
+    """Lists, sets, queues and counters are filled again, with the same object in two places."""
+    shared = [1, 2]
+    core, fresh = lived.core, new_core(lived.empty)
+    core.extra = {
+        "list": shared, "again": (shared, {"x"}), "queue": deque([1, 2, 3], 5), "set": {1, 2},
+    }  # fmt: skip
+    core.numbers = itertools.count(7)
+    extra = restored(copied(core), fresh).extra
+
+    assert extra["list"] is extra["again"][0]
+    assert extra["queue"] == deque([1, 2, 3])
+    assert extra["queue"].maxlen == 5
+    assert extra["set"] == {1, 2}
+    assert next(fresh.numbers) == 7
+
+
+def test_a_partial_function_refers_to_the_restored_objects(lived):
+    """What a new core's partial function calls is the object whose state was restored."""
+    fresh = new_core(lived.empty)
+    core = restored(copied(lived.core), fresh)
+    expects = core.components["observations"]._expects
+
+    assert isinstance(expects, functools.partial)
+    assert expects.args[1].__self__ is core.components["commands"].inner
+
+
+def test_an_object_of_its_own_is_made_again(lived):
+    """An object that only the record has is made without calling its class."""
+    lived.core.extra = Timestamp(NOON, 1.0)
+    core = restored(copied(lived.core), new_core(lived.empty))
+
+    assert core.extra == Timestamp(NOON, 1.0)
+    assert Observation.__module__ in plain(Observation)[1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: [],
+        lambda state: [["r", 99_999], *state[1:]],
+        lambda state: [["r", "x"], *state[1:]],
+        lambda state: [["r", True], *state[1:]],
+        lambda state: [["b", ["r", 0], "nothing"], *state[1:]],
+        lambda state: [state[0], ["o", "os:path", [], []], *state[2:]],
+        lambda state: [state[0], ["o", state[1][1]], *state[2:]],
+        lambda state: [state[0], ["o", state[1][1], ["handle"], [["w", "x"]]], *state[2:]],
+        lambda state: [state[0], ["o", state[1][1], ["handle"], [["p", 1]]], *state[2:]],
+        lambda state: [state[0], ["?"], *state[2:]],
+        lambda state: [state[0], 5, *state[2:]],
+        lambda state: [state[0], ["M", "eval", [], []], *state[2:]],
+    ],
+)
+def test_a_damaged_state_is_an_error_of_one_kind(damage, lived):
+    """A reference to nothing, a foreign class or a wrong shape is refused."""
+    with pytest.raises(RecordError):
+        restored(damage(copied(lived.core)), new_core(lived.empty))
