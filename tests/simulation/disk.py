@@ -5,6 +5,7 @@ chance has it, and nobody was told. There is one commit at a time, in order; wha
 meanwhile goes into the next one together, as in the store that is real.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -91,6 +92,10 @@ class Disk:
     def load(self) -> StoredTokens:
         """Read the token file."""
         return self.tokens
+
+    def renewing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keep nobody away: there is one process."""
+        return contextlib.nullcontext()
 
     def save(self, tokens: StoredTokens) -> None:
         """Replace the token file."""
