@@ -82,7 +82,11 @@ def core_of(record: Record, make: MakeCore = new_core) -> Core:
     Raises:
         RecordError: The state is not one of this version.
     """
-    core = restored(record.state, make(record))
+    try:
+        fresh = make(record)
+    except Exception as error:
+        raise RecordError(f"its configuration cannot be used: {error}") from error
+    core = restored(record.state, fresh)
     if not isinstance(core, Core):
         raise RecordError("the state is not one of the core")
     return core
