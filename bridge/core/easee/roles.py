@@ -50,7 +50,6 @@ METER_READING: Final = 124
 
 # The wiring, and what is measured at the terminals.
 GRID_TYPE: Final = 21
-OUTPUT_PHASE: Final = 110
 CURRENT_T2: Final = 182
 CURRENT_T3: Final = 183
 CURRENT_T4: Final = 184
