@@ -185,8 +185,12 @@ class MqttLink(Protocol):
         """Close the connection and make a new one; does nothing without a connection."""
         ...
 
-    async def close(self, farewell: Publish) -> None:
-        """Publish a last message, wait shortly for its acknowledgement, and disconnect."""
+    async def close(self, farewell: Publish | None) -> None:
+        """Publish a last message, wait shortly for its acknowledgement, and disconnect.
+
+        Args:
+            farewell: The last message; None where another worker goes on.
+        """
         ...
 
 

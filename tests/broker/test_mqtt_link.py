@@ -302,6 +302,65 @@ async def test_a_clean_end_says_goodbye_itself(broker):
     assert isinstance(it.events[-1], MqttDisconnected)
 
 
+async def test_a_client_that_another_replaces_says_nothing(broker):
+    """No farewell and no will: the other one goes on under the same id."""
+    with outsider(broker.port, STATE) as other:
+        async with linked(broker.port) as it:
+            await it.connected()
+            await it.mqtt_client.close(None)
+            await it.disconnected()
+        with outsider(broker.port) as later:
+            later.publish(STATE, b"a will would have come before this")
+        await until(lambda: other.messages)
+
+    assert len(other.messages) == 1
+
+
+async def test_no_connection_is_made_without_leave(broker):
+    """Two workers that both reconnect would throw each other out for ever."""
+    may = []
+    with outsider(broker.port, STATE) as other:
+        async with linked(broker.port, may_connect=lambda: bool(may)) as it:
+            other.publish(STATE, b"the broker is there")
+            await until(lambda: other.messages)
+            assert not it.events
+            may.append(True)
+            await it.connected()
+            may.clear()
+            it.mqtt_client.reconnect("test")
+            await it.disconnected()
+            await it.mqtt_client.close(None)
+
+    assert len(it.seen(MqttConnected)) == 1
+
+
+async def test_a_will_waits_for_the_next_connection_of_the_session(broker):
+    """A takeover within the delay leaves `online`; without one the will comes in the end."""
+    with outsider(broker.port, STATE) as other:
+        async with linked(broker.port, will_delay_s=2) as first:
+            await first.connected()
+        async with linked(broker.port, will_delay_s=2) as second:
+            connected = await second.connected()
+            second.mqtt_client.publish(ONLINE)
+            await second.acked()
+        await until(lambda: len(other.messages) >= 2)
+
+    assert connected.session_present
+    assert other.payloads(STATE) == [b"online", b"offline"]
+
+
+async def test_many_subscriptions_are_asked_for_in_parts(broker):
+    """A charger has filters of its own where a worker serves some of them."""
+    filters = tuple(f"charger/EH{number:06}/set/+" for number in range(2_500))
+    async with linked(broker.port, filters=filters) as it:
+        await it.connected()
+        with outsider(broker.port) as other:
+            other.publish("charger/EH002499/set/start", b"1")
+        message = await it.message()
+
+    assert message.topic == "charger/EH002499/set/start"
+
+
 async def test_closing_ends_the_run_also_without_a_broker():
     """A program that is told to stop does not wait for a broker that is not there."""
     async with linked(unused_port()) as it:

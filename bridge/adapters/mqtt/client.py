@@ -66,6 +66,15 @@ HEARTBEAT_TIMEOUT_S = 180.0
 # Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
 # published at QoS 0 in that moment, for which nothing more is guaranteed.
 EARLY_MESSAGES = 256
+# Between two looks at whether a connection may be made.
+LOOK_AGAIN_S = 0.1
+# Filters of one SUBSCRIBE. mosquitto takes any number, EMQX and others count packets by their size.
+MAX_FILTERS = 1_000
+
+
+def always() -> bool:
+    """Return True: a connection may be made at any time."""
+    return True
 
 
 class MqttClient:
@@ -85,6 +94,8 @@ class MqttClient:
         session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
         has_values: Values get a connection of their own where that is worth while.
         heartbeat: Told when it will be heard of again.
+        may_connect: Tells whether a connection may be made now; it is waited for.
+        will_delay_s: MQTT 5: so long the broker waits for us before it publishes the will.
     """
 
     def __init__(
@@ -100,9 +111,13 @@ class MqttClient:
         session_expiry_s: int = 60,
         has_values: bool = True,
         heartbeat: Heartbeat = no_heartbeat,
+        may_connect: Callable[[], bool] = always,
+        will_delay_s: int = 0,
     ) -> None:
         self._settings = settings
         self._will = will
+        self._may_connect = may_connect
+        self._will_delay_s = will_delay_s
         self._wanted = Subscriptions(subscriptions, echoes, loopback)
         self._refused = Subscriptions()
         self._has_refused = False
@@ -141,6 +156,8 @@ class MqttClient:
         failed = 0
         while not self._closing:
             self._promise(HEARTBEAT_TIMEOUT_S)
+            if not await self._is_admitted():
+                break
             started_s = self._clock.now().mono_s
             protocol = self._version_policy.choose(started_s)
             cause = Cause.OTHER
@@ -188,10 +205,13 @@ class MqttClient:
         if self._up is not None and not self._closing:
             self._up.drop(reason)
 
-    async def close(self, farewell: Publish) -> None:
+    async def close(self, farewell: Publish | None) -> None:
         """Publish a last message, wait shortly for its acknowledgement, and disconnect.
 
         :meth:`run` returns afterwards. Does not raise when there is no connection.
+
+        Args:
+            farewell: The last message; None where another worker goes on.
         """
         self._closing = True
         if self._sleeper is not None:
@@ -202,6 +222,14 @@ class MqttClient:
             if self._attempt is not None:
                 self._attempt.drop("closed by us")
             return
+        if farewell is not None:
+            await self._say(connection, farewell)
+        connection.disconnect()
+        await asyncio.wait({connection.lost}, timeout=DISCONNECT_S)
+        connection.drop("closed by us")
+
+    async def _say(self, connection: Connection, farewell: Publish) -> None:
+        """Publish the last message, and wait shortly for its acknowledgement."""
         self._farewell_said = asyncio.get_running_loop().create_future()
         try:
             self._farewell_id = connection.publish(farewell)
@@ -210,11 +238,15 @@ class MqttClient:
         else:
             said: set[asyncio.Future[Any]] = {self._farewell_said, connection.lost}
             await asyncio.wait(said, timeout=LAST_PUBLISH_S, return_when=asyncio.FIRST_COMPLETED)
-        connection.disconnect()
-        await asyncio.wait({connection.lost}, timeout=DISCONNECT_S)
-        connection.drop("closed by us")
 
     # -- one connection ---------------------------------------------------------------------
+
+    async def _is_admitted(self) -> bool:
+        """Wait until a connection may be made; return False when closed meanwhile."""
+        while not (self._closing or self._may_connect()):
+            self._promise(HEARTBEAT_TIMEOUT_S)
+            await self._clock.sleep(LOOK_AGAIN_S)
+        return not self._closing
 
     async def _one_connection(self, protocol: str) -> str:
         """Make one connection, serve it, and return the reason it ended.
@@ -267,7 +299,7 @@ class MqttClient:
         asked = self._wanted.without(self._left_out)
         refused: set[str] = set(self._left_out)
         try:
-            for part in asked.singly() if self._is_singly else (asked,):
+            for part in asked.parts(1 if self._is_singly else MAX_FILTERS):
                 refused.update((await connection.subscribe(part)).names)
         except AttemptFailed:
             if connection.code is not None and connection.asking:
@@ -310,6 +342,7 @@ class MqttClient:
             protocol,
             self._settings.client_id,
             will=self._will,
+            will_delay_s=self._will_delay_s,
             qos=min(self._qos, self._guessed_qos),
             publish_qos=min(self._qos, self._guessed_qos, self._publish_qos),
             session_expiry_s=self._session_expiry_s,

@@ -38,6 +38,7 @@ class ConnectOptions:
         protocol: ``"5"`` or ``"3.1.1"``.
         client_id: The identity of the session.
         will: Published by the broker when we vanish, or None.
+        will_delay_s: MQTT 5: so long after that, unless the session goes on.
         qos: Of will and subscriptions; 0 for brokers that take nothing else.
         publish_qos: Of publications; likewise.
         session_expiry_s: MQTT 5: how long the broker keeps what is meant for us while we are away.
@@ -49,6 +50,7 @@ class ConnectOptions:
     protocol: str
     client_id: str
     will: Publish | None = None
+    will_delay_s: int = 0
     qos: int = 1
     publish_qos: int = 1
     session_expiry_s: int = 0
@@ -104,10 +106,13 @@ class Subscriptions:
             )
         )
 
-    def singly(self) -> "Iterator[Subscriptions]":
-        """Yield each of them by itself."""
-        for name in self.names:
-            yield self.without([other for other in self.names if other != name])
+    def parts(self, most: int) -> "Iterator[Subscriptions]":
+        """Yield them in the same order, not more than so many at a time."""
+        names = self.names
+        for start in range(0, len(names), most):
+            yield self.without(frozenset(names) - frozenset(names[start : start + most]))
+        if not names:
+            yield self
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,11 @@ def new_client(settings: MqttSettings, options: ConnectOptions) -> paho.Client:
         client.username_pw_set(settings.username, secret.reveal() if secret else None)
     if options.will is not None:
         qos = min(options.qos, options.will.qos)
-        client.will_set(options.will.topic, options.will.payload, qos, options.will.retained)
+        delay = None
+        if options.protocol == "5" and options.will_delay_s:
+            delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=options.will_delay_s)
+        will = options.will
+        client.will_set(will.topic, will.payload, qos, will.retained, properties=delay)
     return client
 
 

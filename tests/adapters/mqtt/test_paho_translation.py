@@ -147,3 +147,22 @@ def test_a_will_goes_out_at_the_qos_that_both_want(of_will, of_broker, qos):
     client = new_client(MqttSettings(), ConnectOptions("5", "plant", will=will, qos=of_broker))
 
     assert client._will_qos == qos
+
+
+@pytest.mark.parametrize(("protocol", "delay_s"), [("5", 10), ("3.1.1", None)])
+def test_a_will_may_be_delayed(protocol, delay_s):
+    """Only MQTT 5 knows it."""
+    options = ConnectOptions(protocol, "x", will=Publish("a", b"0"), will_delay_s=10)
+    client = new_client(MqttSettings(), options)
+    properties = client._will_properties
+
+    assert getattr(properties, "WillDelayInterval", None) == delay_s
+
+
+def test_subscriptions_are_parted_in_order():
+    """Every name comes once, and not more than so many at a time."""
+    asked = Subscriptions(("a", "b", "c"), ("d",), ("e",))
+
+    assert [part.names for part in asked.parts(2)] == [("a", "b"), ("c", "d"), ("e",)]
+    assert list(asked.parts(9)) == [asked]
+    assert list(Subscriptions().parts(9)) == [Subscriptions()]
