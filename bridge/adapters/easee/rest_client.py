@@ -18,7 +18,7 @@ Rules:
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ import httpx
 import structlog
 
 from bridge.adapters.easee.http_client import NO_TIME_LEFT, HttpClient, HttpResponse
+from bridge.adapters.easee.http_transport import for_ever
 from bridge.adapters.easee.local_allowance import LocalAllowance
 from bridge.adapters.easee.token_file import TokenFile, account_of
 from bridge.adapters.easee.token_manager import TokenManager
@@ -106,6 +107,7 @@ class EaseeCloud:
         transport: Another way to send, for tests.
         allowance: The request budget; None for one of this process alone.
         tokens: Where tokens are kept instead of ``token_path``, shared by several workers.
+        lease_left_s: Tells for how long commands may leave: while this worker serves the charger.
     """
 
     def __init__(
@@ -118,10 +120,12 @@ class EaseeCloud:
         transport: httpx.AsyncBaseTransport | None = None,
         allowance: Allowance | None = None,
         tokens: TokenVault | None = None,
+        lease_left_s: Callable[[], float] = for_ever,
     ) -> None:
         self._api_url = settings.api_url
         self._clock = clock
         self._emit = emit
+        self._lease_left_s = lease_left_s
         self._allowance = allowance or LocalAllowance(clock)
         self._http = HttpClient(
             settings.api_url,
@@ -294,6 +298,9 @@ class EaseeCloud:
         started_s = self._clock.now().mono_s
         if started_s >= deadline_s:
             raise CloudUnavailable(NO_TIME_LEFT)
+        leaves_until_s = deadline_s
+        if request.command and request.endpoint is not Endpoint.LOGIN:
+            leaves_until_s = min(deadline_s, started_s + self._lease_left_s())
         try:
             reply = await self._http.send(
                 request.method,
@@ -302,7 +309,7 @@ class EaseeCloud:
                 within_s=deadline_s - started_s,
                 body=body,
                 token=token,
-                left_s=lambda: deadline_s - self._clock.now().mono_s,
+                left_s=lambda: leaves_until_s - self._clock.now().mono_s,
             )
         except CloudUnavailable as error:
             self._trouble(request, str(error))

@@ -2,6 +2,7 @@ import asyncio
 import json
 import stat
 import traceback
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -562,6 +563,25 @@ async def test_a_transport_learns_when_the_time_of_a_request_is_over(make, easee
     await cloud.send(START, within_s=30)
 
     assert told[-2:] == [(START.path, 30), (START.path, -1)]
+
+
+async def test_a_command_leaves_only_while_the_lease_holds(make, easee, clock):
+    """Another worker serves the charger afterwards; what changes nothing is not held to it."""
+    cloud = make()
+    await cloud.send(START, within_s=30)
+    serve, told = easee.__class__.__call__, []
+    until_s = clock.now().mono_s + 3.6
+    cloud._lease_left_s = lambda: until_s - clock.now().mono_s
+
+    async def look(request):
+        told.append((request.method, request.extensions["left_s"]()))
+        return await serve(easee, request)
+
+    cloud._http._transport = httpx.MockTransport(look)
+    await cloud.send(replace(START, command=True), within_s=30)
+    await cloud.send(charger_list_request(), within_s=30)
+
+    assert told == [("POST", pytest.approx(3.6)), ("GET", 30)]
 
 
 async def test_a_refresh_token_is_never_used_twice(make, easee, clock, tmp_path):
