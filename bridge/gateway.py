@@ -130,9 +130,17 @@ SUSPENDED_S = BEAT_EVERY_S + 5.0
 STORE_TIMEOUT_S = 300.0
 CLOUD_SPARE_S = 120.0
 PUMP_TIMEOUT_S = 60.0
+# While events may not be processed.
+LOOK_AGAIN_S = 0.05
 
 
 T = TypeVar("T")
+
+
+def always() -> bool:
+    """Return True."""
+    return True
+
 
 NOTHING_REMEMBERED = Started()
 NO_SERVICES: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({})
@@ -203,6 +211,7 @@ class EventLoop:
         save_state: Callable[[str, Mapping[str, object]], None] | None = None,
         recorder: Recorder | None = None,
         save_record: Callable[[Excerpt, str], None] | None = None,
+        is_clear: Callable[[], bool] = always,
     ) -> None:
         """Join them; nothing runs yet.
 
@@ -224,8 +233,10 @@ class EventLoop:
             metrics: Counters, if enabled.
             recorder: Records what the core handles, if enabled.
             save_record: Writes a record, given what was recorded and why; called in a thread.
+            is_clear: Tells whether events may be processed now; asked in each turn.
         """
         self._metrics = metrics
+        self._is_clear = is_clear
         self._recorder = recorder
         self._save_record = save_record
         self._recorded: frozenset[str] = frozenset()
@@ -266,14 +277,18 @@ class EventLoop:
         opened: StoreOpened | StoreFailed,
         started: Started = NOTHING_REMEMBERED,
         services: Mapping[str, Callable[[], Awaitable[None]]] = NO_SERVICES,
+        finish_s: float = 0.0,
+        is_last: Callable[[], bool] = always,
     ) -> None:
-        """Run until ``stop`` is set, then flush and publish ``offline``.
+        """Run until ``stop`` is set, then flush, and publish ``offline``.
 
         Args:
             stop: Set when it is time to go.
             opened: What became of the store.
             started: What an earlier run remembered.
             services: Run beside the sources, by name, until cancelled.
+            finish_s: So long the end waits for answers of the cloud.
+            is_last: Tells whether ``offline`` is published: nobody goes on.
         """
         self._event_queue.wake = self._wake
         async with asyncio.TaskGroup() as tasks:
@@ -296,9 +311,12 @@ class EventLoop:
             await stop.wait()
             log.info("bridge.stopping")
             self._event_queue.put(Stopping())
+            if finish_s and self._given_up:
+                await asyncio.wait(self._given_up, timeout=finish_s)
             await self._drained()
             self._event_queue.wake = None
-            farewell = Publish(self._core.topics.bridge_state, b"offline")
+            offline = Publish(self._core.topics.bridge_state, b"offline")
+            farewell = offline if is_last() else None
             others = (connection.close() for connection in self._connections.values())
             await asyncio.gather(self._link.close(farewell), *others)
             for task in (*sources, *self._given_up):
@@ -330,6 +348,9 @@ class EventLoop:
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
+        if not self._is_clear():
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._pump)
+            return
         self._scheduled = False
         turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
         first, bulk = self._event_queue.first, self._event_queue.bulk

@@ -90,7 +90,7 @@ from bridge.errors import (
     TaskFailed,
     TooLarge,
 )
-from bridge.gateway import EventLoop, EventQueue
+from bridge.gateway import EventLoop, EventQueue, always
 from bridge.monitoring.watchdog import LivenessRegistry
 from bridge.recorder.recording import Recorder
 from tests.conftest import NOON, PATIENCE_S
@@ -238,6 +238,8 @@ async def running(
     failure=None,
     signs=None,
     clock=None,
+    finish_s=0.0,
+    is_last=always,
     **more,
 ):
     """Run a gateway between a script and the outside; it ends cleanly with the block."""
@@ -257,7 +259,10 @@ async def running(
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(gateway.run(stop, opened=opened or StoreOpened(())))
+        running = gateway.run(
+            stop, opened=opened or StoreOpened(()), finish_s=finish_s, is_last=is_last
+        )
+        tasks.create_task(running)
         await settled(lambda: script.seen(Started))
         yield outside
         stop.set()
@@ -306,6 +311,50 @@ async def test_the_start_and_the_end_are_events_and_the_last_message_is_offline(
 
     assert type(script.events[-1]) is Stopping
     assert outside.published == [FAREWELL]
+
+
+async def test_a_gateway_whose_partition_goes_on_elsewhere_says_nothing():
+    """No `offline`: another worker publishes `online` in a moment."""
+    script = Script()
+    async with running(script, is_last=lambda: False) as outside:
+        pass
+
+    assert outside.published == [None]
+
+
+async def test_a_hand_over_waits_for_the_answer_of_the_cloud():
+    """What was sent is finished before another worker begins; nothing else is waited for."""
+    script = Script({Tick: [SendRequest(6, REQUEST, 9.0)]})
+    answer = asyncio.Event()
+
+    async def send(_request, *, within_s):
+        await answer.wait()
+        return CloudResponse(0, 202, b"[1]")
+
+    async with asyncio.TaskGroup() as tasks, running(script, finish_s=PATIENCE_S) as outside:
+        outside.send = send
+        outside.queue.put(Tick())
+        await settled(lambda: script.seen(Tick))
+        tasks.create_task(_after_stopping(script, answer))
+
+    assert script.seen(CloudResponse)[-1].tag == 6
+
+
+async def _after_stopping(script, answer):
+    await settled(lambda: script.seen(Stopping))
+    answer.set()
+
+
+async def test_nothing_is_processed_while_the_lease_is_in_doubt():
+    """Behind a standstill another worker may serve the chargers; what arrived waits."""
+    script, clear = Script(), [True]
+    async with running(script, is_clear=lambda: bool(clear)) as outside:
+        clear.clear()
+        outside.queue.put(Tick())
+        await asyncio.sleep(0.12)
+        assert not script.seen(Tick)
+        clear.append(True)
+        await settled(lambda: script.seen(Tick))
 
 
 REQUEST = charger_list_request()
