@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -19,18 +21,14 @@ from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_source import HubStream
 from bridge.adapters.easee.token_file import account_of
 from bridge.adapters.mqtt.client import MqttClient
-from bridge.adapters.state_files.charger_list import ChargerListFile
+from bridge.adapters.state_files.charger_list import KeptChargerList
 from bridge.adapters.state_files.component_state import KeptComponentState
-from bridge.adapters.state_files.documents import FileDocuments
-from bridge.adapters.state_files.last_seen import LastSeenFile
-from bridge.adapters.state_files.private_file import (
-    CHARGER_LIST_FILE,
-    LAST_SEEN_FILE,
-    PUBLISHED_DISCOVERY_FILE,
-    TOKEN_FILE,
-)
-from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
-from bridge.adapters.store.backends import backend_of
+from bridge.adapters.state_files.last_seen import KeptLastSeen
+from bridge.adapters.state_files.private_file import TOKEN_FILE
+from bridge.adapters.state_files.published_discovery import KeptDiscovery
+from bridge.adapters.store.backends import cluster_of
+from bridge.cluster.partition import Partition
+from bridge.cluster.supervisor import Supervisor
 from bridge.config.reload import change
 from bridge.convention_connection import ConventionConnection
 from bridge.conventions.convention import Convention
@@ -38,6 +36,7 @@ from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
 from bridge.core.events import (
+    Event,
     ReconfigurationFailed,
     Reconfigured,
     Started,
@@ -46,10 +45,11 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
+from bridge.core.records.lease import Lease
 from bridge.core.store_status import store_opened
 from bridge.core.topics import Topics
-from bridge.errors import ConfigError, RecordError, StoreError, StoreLocked
-from bridge.gateway import EventLoop, EventQueue
+from bridge.errors import ConfigError, RecordError, StoreError, StoreLocked, TaskFailed
+from bridge.gateway import BEAT_EVERY_S, EventLoop, EventQueue
 from bridge.monitoring.healthcheck import alive_path, beat
 from bridge.monitoring.metrics import Metrics
 from bridge.monitoring.status_page import StatusModel
@@ -57,13 +57,26 @@ from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
 from bridge.recorder.recording import Excerpt, Recorder
-from bridge.settings import HttpSettings, MqttSettings, Settings
+from bridge.settings import ClusterSettings, HttpSettings, Settings
 
 log = structlog.get_logger()
 
 SALT_BYTES = 32
 MIB = 1024 * 1024
 REPEATED_EVERY_S = 60.0
+# Of a host name in the name of a worker.
+MAX_HOST_NAME = 40
+# A hand-over waits so long for answers of the vendor.
+FINISH_S = 5.0
+# The gateway of a partition beats so often that this is stuck.
+GATEWAY_TIMEOUT_S = 60.0
+# A will is published so long after the TTL: a takeover comes before.
+WILL_DELAY_BEHIND_TTL_S = 6
+
+
+def will_delay_s(settings: ClusterSettings) -> int:
+    """Return how long a broker waits for another worker before it publishes the will."""
+    return settings.lease_ttl_s + WILL_DELAY_BEHIND_TTL_S
 
 
 ReloadConfig = Callable[[], Settings]
@@ -76,6 +89,62 @@ class ActiveSettings:
     settings: Settings
 
 
+class Process:
+    """What all gateways of this process share.
+
+    Attributes:
+        active: The configuration.
+        clock: Time.
+        backend: Leases, and the store of each partition.
+        liveness: Registry of expected signs of life.
+        metrics: Counters, if enabled.
+        queues: Events of the gateways that run, by partition.
+        gateways: Those that run, by partition.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.active = ActiveSettings(settings)
+        self.clock = SystemClock()
+        self.backend = cluster_of(settings, self.clock)
+        self.liveness = LivenessRegistry(self.clock)
+        model = None
+        if settings.http.page:
+            model = StatusModel(lambda: self.clock.now().wall, dict(settings.easee.names))
+        self.metrics = Metrics(model) if settings.http.enabled else None
+        self.queues: dict[int, EventQueue] = {}
+        self.gateways: dict[int, EventLoop] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not sent yet."""
+        return sum(each.waiting for each in self.gateways.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are sent and not acknowledged."""
+        return sum(each.in_flight for each in self.gateways.values())
+
+    def put(self, event: Event) -> None:
+        """Give an event to every gateway."""
+        for queue in self.queues.values():
+            queue.put(event)
+
+    def write_records(self) -> None:
+        """Have every gateway write what it recorded."""
+        for gateway in self.gateways.values():
+            gateway.write_record("signal")
+
+    def services(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return what runs beside gateways, by name, until cancelled."""
+        settings = self.active.settings
+        found: dict[str, Callable[[], Awaitable[None]]] = {
+            "log": functools.partial(_tell_repeated, self.clock)
+        }
+        if self.metrics is not None:
+            found["http"] = _web(settings.http, self.metrics, self, self.clock)
+        return found
+
+
 async def run(settings: Settings, reload_config: ReloadConfig | None = None) -> int:
     """Run the gateway until SIGTERM or SIGINT; SIGHUP has the configuration read again.
 
@@ -84,7 +153,7 @@ async def run(settings: Settings, reload_config: ReloadConfig | None = None) -> 
         reload_config: Reads it again, or raises ``ConfigError``; None where that cannot be done.
 
     Returns:
-        The exit status: 0 after a clean stop, 75 when another process owns the store.
+        The exit status: 0 after a clean stop, 75 when another process owns the store or a lease.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -96,14 +165,24 @@ async def run(settings: Settings, reload_config: ReloadConfig | None = None) -> 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    queue = EventQueue()
+    process = Process(named(settings))
     if reload_config is not None:
-        reloading = functools.partial(
-            _reload, ActiveSettings(settings), reload_config, queue, notifier
-        )
+        reloading = functools.partial(_reload, process, reload_config, notifier)
         loop.add_signal_handler(signal.SIGHUP, reloading)
+    loop.add_signal_handler(signal.SIGUSR1, process.write_records)
     # It is never stopped: the end of the process must not hang either.
-    return await serve(settings, stop, Watchdog(notifier), queue)
+    watchdog = Watchdog(notifier)
+    if settings.store.url is None:
+        return await _serve_alone(process, stop, watchdog)
+    return await _serve_cluster(process, stop, watchdog)
+
+
+def named(settings: Settings) -> Settings:
+    """Return settings in which a worker of a cluster has a name."""
+    if settings.store.url is None or settings.cluster.worker is not None:
+        return settings
+    worker = f"{socket.gethostname()[:MAX_HOST_NAME]}-{os.getpid()}"
+    return replace(settings, cluster=replace(settings.cluster, worker=worker))
 
 
 async def serve(
@@ -113,7 +192,7 @@ async def serve(
     queue: EventQueue | None = None,
     conventions: Sequence[Convention] = (),
 ) -> int:
-    """Run the gateway until ``stop`` is set; see :func:`run`.
+    """Run one gateway on a store of its own until ``stop`` is set; see :func:`run`.
 
     Args:
         settings: The configuration.
@@ -122,26 +201,185 @@ async def serve(
         queue: Where events are put; None makes one.
         conventions: To publish by besides the native one.
     """
-    clock = SystemClock()
-    liveness = LivenessRegistry(clock)
-    queue = queue or EventQueue()
-    path, state_dir = Path(settings.store.path), Path(settings.state_folder)
-    store = backend_of(settings.store).store(settings.store, queue.put)
+    return await _serve_alone(Process(settings), stop, watchdog, queue, conventions)
+
+
+async def _serve_alone(
+    process: Process,
+    stop: asyncio.Event,
+    watchdog: Watchdog | None,
+    queue: EventQueue | None = None,
+    conventions: Sequence[Convention] = (),
+) -> int:
+    """Run the one gateway of a process without a cluster."""
+    place = Place(
+        process.active.settings,
+        (await process.backend.leases.take())[0],
+        process.queues.setdefault(0, queue or EventQueue()),
+        stop,
+        process.liveness,
+        _beat(watchdog),
+        process.services(),
+    )
+    logs.limit_lines(lambda: process.clock.now().mono_s)
     try:
-        opened, salt = await _open(store)
+        await _gateway(process, place, conventions, watchdog)
     except StoreLocked as error:
         log.error("store.locked", error=str(error), hint=error.hint)
         return os.EX_TEMPFAIL
+    finally:
+        logs.end_limit()
+    log.info("bridge.stopped")
+    return os.EX_OK
+
+
+async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchdog) -> int:
+    """Run a worker: a gateway for each partition whose lease it has."""
+    settings = process.active.settings
+    beat = _beat(watchdog)
+
+    async def beats() -> None:
+        while True:
+            if beat is not None and not process.liveness.overdue():
+                beat(process.clock.now().mono_s)
+            await process.clock.sleep(BEAT_EVERY_S)
+
+    async def serve_partition(partition: Partition) -> None:
+        number = partition.lease.partition
+        name = f"partition {number}"
+        process.queues[number] = partition.queue
+        place = Place(
+            partition_settings(process.active.settings, number),
+            partition.lease,
+            partition.queue,
+            partition.stop,
+            LivenessRegistry(process.clock),
+            lambda _mono_s: process.liveness.expect(name, GATEWAY_TIMEOUT_S),
+            partition=partition,
+        )
+        try:
+            await _gateway(process, place)
+        finally:
+            process.liveness.done(name)
+            process.queues.pop(number, None)
+
+    supervisor = Supervisor(
+        settings.cluster,
+        process.backend.leases,
+        process.clock,
+        serve_partition,
+        slept_s=process.clock.slept_s,
+    )
+    log.info("bridge.started", version=bridge.__version__, worker=settings.cluster.worker)
+    logs.limit_lines(lambda: process.clock.now().mono_s)
+    watchdog.start()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(_beside(name, work), name=name)
+                for name, work in (*process.services().items(), ("beat", beats))
+            ]
+            status = await supervisor.run(stop)
+            for task in beside:
+                task.cancel()
+    finally:
+        await process.backend.close()
+        logs.end_limit()
+    log.info("bridge.stopped")
+    return status
+
+
+async def _beside(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run what a worker cannot do without.
+
+    Raises:
+        TaskFailed: It failed.
+    """
+    try:
+        await work()
+    except Exception as exc:
+        log.exception("task.failed", part=name)
+        raise TaskFailed(f"{name} failed: {type(exc).__name__}") from exc
+
+
+def partition_settings(settings: Settings, number: int) -> Settings:
+    """Return the settings of the gateway of one partition: of several each has its client id."""
+    if settings.cluster.partitions == 1:
+        return settings
+    client_id = f"{settings.mqtt.client_id}-p{number:02}"
+    return replace(settings, mqtt=replace(settings.mqtt, client_id=client_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one gateway runs.
+
+    Attributes:
+        settings: Its configuration.
+        lease: Of its partition.
+        queue: Its events.
+        stop: Set to end it.
+        liveness: Registry of its signs of life.
+        beat: Called while none is overdue.
+        services: Run beside it.
+        partition: Its lease in a cluster; None where it is alone.
+    """
+
+    settings: Settings
+    lease: Lease
+    queue: EventQueue
+    stop: asyncio.Event
+    liveness: LivenessRegistry
+    beat: Callable[[float], object] | None
+    services: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    partition: Partition | None = None
+
+    def left_s(self) -> float:
+        """Return for how long the lease holds."""
+        return math.inf if self.partition is None else self.partition.left_s()
+
+    def is_clear(self) -> bool:
+        """Return whether events may be processed."""
+        return self.partition is None or self.partition.is_clear()
+
+    @property
+    def is_last(self) -> bool:
+        """Return whether nobody serves the partition after this gateway."""
+        return self.partition is None or self.partition.is_last
+
+
+async def _gateway(
+    process: Process,
+    place: Place,
+    conventions: Sequence[Convention] = (),
+    watchdog: Watchdog | None = None,
+) -> None:
+    """Run the gateway of one partition until it is stopped.
+
+    Raises:
+        StoreLocked: Another process has the store, or the partition.
+    """
+    settings, clock, queue, liveness = place.settings, process.clock, place.queue, place.liveness
+    state_dir, number = Path(settings.state_folder), place.lease.partition
+    store = process.backend.store(place.lease, queue.put)
+    documents = process.backend.documents(place.lease)
+    opened, salt = await _open(store)
     version = bridge.__version__
     discovery = DiscoveryPublisher(settings, version=version, salt=salt)
     core = Core(settings, version=version, salt=salt, guests=(discovery,))
     topics = core.topics
     cloud = EaseeCloud(
-        settings.easee, token_path=state_dir / TOKEN_FILE, clock=clock, emit=queue.put
+        settings.easee,
+        token_path=state_dir / TOKEN_FILE,
+        clock=clock,
+        emit=queue.put,
+        allowance=process.backend.allowance(),
+        tokens=process.backend.tokens(),
+        lease_left_s=place.left_s,
     )
     source = _source(settings, cloud, clock, liveness, queue)
     conventions = (Native(topics, settings.publish), *conventions)
-    connections = _connections(settings.mqtt, conventions, topics, liveness, queue)
+    connections = _connections(place, conventions, topics)
     over_main = (each.subscriptions for each in conventions if each.connection is None)
     mqtt_client = MqttClient(
         settings.mqtt,
@@ -153,16 +391,17 @@ async def serve(
         emit=queue.put,
         session_expiry_s=round(SESSION_S),
         heartbeat=functools.partial(liveness.expect, "mqtt"),
+        may_connect=lambda: place.left_s() > 0,
+        will_delay_s=0 if place.partition is None else will_delay_s(settings.cluster),
     )
-    charger_list_file = ChargerListFile(state_dir / CHARGER_LIST_FILE, account_of(settings.easee))
-    published_file = PublishedDiscoveryFile(state_dir / PUBLISHED_DISCOVERY_FILE, settings.mqtt)
-    kept_state = KeptComponentState(FileDocuments(state_dir))
-    log.info("bridge.started", version=bridge.__version__, store=str(path))
+    charger_list = KeptChargerList(documents, account_of(settings.easee))
+    published = KeptDiscovery(documents, settings.mqtt)
+    last_seen = KeptLastSeen(documents)
+    kept_state = KeptComponentState(documents)
+    if place.partition is None:
+        log.info("bridge.started", version=bridge.__version__, store=settings.store.path)
     recorder = _recorder(settings, core, clock)
-    names = dict(settings.easee.names)
-    model = StatusModel(lambda: clock.now().wall, names) if settings.http.page else None
-    metrics = Metrics(model) if settings.http.enabled else None
-    gateway = EventLoop(
+    gateway = process.gateways[number] = EventLoop(
         core,
         queue,
         conventions=conventions,
@@ -172,55 +411,43 @@ async def serve(
         source=source,
         store=store,
         clock=clock,
-        remember=charger_list_file.save,
-        save_published=published_file.save,
+        remember=charger_list.save,
+        save_published=published.save,
         save_state=kept_state.save,
-        beat=_beat(watchdog),
+        beat=place.beat,
         liveness=liveness,
-        metrics=metrics,
+        metrics=process.metrics,
         recorder=recorder,
         save_record=functools.partial(_save_record, settings, salt, clock),
+        is_clear=place.is_clear,
     )
-    if watchdog is not None:
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGUSR1, functools.partial(gateway.write_record, "signal")
-        )
-    web = None if metrics is None else _web(settings.http, metrics, gateway.backlog, clock)
-    services: dict[str, Callable[[], Awaitable[None]]] = {
-        "log": functools.partial(_tell_repeated, clock)
-    }
-    if web is not None:
-        services["http"] = web
-    logs.limit_lines(lambda: clock.now().mono_s)
     if watchdog is not None:
         watchdog.start()
     try:
-        last_seen = LastSeenFile(state_dir / LAST_SEEN_FILE)
-        known = charger_list_file.load()
-        started = Started(
-            known.charger_ids,
-            published_file.load(),
-            last_seen.load(),
-            known.left,
-            known.former,
-            kept_state.load(),
+        known = await asyncio.to_thread(charger_list.load)
+        announced = await asyncio.to_thread(published.load)
+        alive_at = await asyncio.to_thread(last_seen.load)
+        if place.partition is not None and place.partition.alive_at is not None:
+            alive_at = max(place.partition.alive_at, alive_at or place.partition.alive_at)
+        state = await asyncio.to_thread(kept_state.load)
+        started = Started(known.charger_ids, announced, alive_at, known.left, known.former, state)
+        await gateway.run(
+            place.stop,
+            opened=opened,
+            started=started,
+            services=place.services,
+            finish_s=0.0 if place.partition is None else FINISH_S,
+            is_last=lambda: place.is_last,
         )
-        await gateway.run(stop, opened=opened, started=started, services=services)
-        last_seen.save(clock.now())
+        await asyncio.to_thread(last_seen.save, clock.now())
     finally:
+        process.gateways.pop(number, None)
         await cloud.close()
         await store.close()
-        logs.end_limit()
-    log.info("bridge.stopped")
-    return os.EX_OK
 
 
 def _connections(
-    settings: MqttSettings,
-    conventions: Sequence[Convention],
-    topics: Topics,
-    liveness: LivenessRegistry,
-    queue: EventQueue,
+    place: Place, conventions: Sequence[Convention], topics: Topics
 ) -> list[ConventionConnection]:
     """Create the connections of conventions that have one of their own."""
     clock, made = SystemClock(), []
@@ -229,16 +456,17 @@ def _connections(
         if need is None:
             continue
         connection = ConventionConnection(
-            convention, need, topics=topics, clock=clock, put=queue.put
+            convention, need, topics=topics, clock=clock, put=place.queue.put
         )
         mqtt_client = MqttClient(
-            replace(settings, client_id=need.client_id),
+            replace(place.settings.mqtt, client_id=need.client_id),
             will=need.will,
             subscriptions=convention.subscriptions,
             clock=clock,
             emit=connection.emit,
             has_values=False,
-            heartbeat=functools.partial(liveness.expect, f"mqtt {need.name}"),
+            heartbeat=functools.partial(place.liveness.expect, f"mqtt {need.name}"),
+            may_connect=lambda: place.left_s() > 0,
         )
         connection.attach(mqtt_client)
         made.append(connection)
@@ -318,25 +546,23 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
     return say
 
 
-def _reload(
-    active: ActiveSettings,
-    reload_config: ReloadConfig,
-    queue: EventQueue,
-    notifier: SystemdNotifier,
-) -> None:
+def _reload(process: Process, reload_config: ReloadConfig, notifier: SystemdNotifier) -> None:
     """Read the configuration again, and take it or say why not. A file of 256 KiB at most."""
     notifier.reloading(SystemClock().now().mono_s)
+    active = process.active
     try:
-        changed = change(active.settings, reload_config())
+        changed = change(active.settings, named(reload_config()))
     except ConfigError as error:
         for problem in error.problems:
             log.error("config.refused", problem=problem)
-        queue.put(ReconfigurationFailed(error.problems))
+        process.put(ReconfigurationFailed(error.problems))
     else:
         active.settings = changed.settings
         logs.configure(changed.settings.log)
         log.info("config.reloaded", taken=changed.taken, waiting=changed.waiting)
-        queue.put(Reconfigured(changed.settings, changed.waiting))
+        for number, queue in process.queues.items():
+            settings = partition_settings(changed.settings, number)
+            queue.put(Reconfigured(settings, changed.waiting))
     notifier.ready()
 
 

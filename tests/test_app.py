@@ -14,7 +14,14 @@ from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli import doctor, sessions
 from bridge.cli.check import store_problem
 from bridge.core.events import StoreFailed, StoreOpened
-from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, StoreSettings
+from bridge.settings import (
+    ClusterSettings,
+    EaseeSettings,
+    MqttSettings,
+    Secret,
+    Settings,
+    StoreSettings,
+)
 from tests.adapters.store.memory import MemoryBackend
 from tests.adapters.store.rows import REPORT, TAG
 from tests.conftest import PATIENCE_S
@@ -117,6 +124,20 @@ async def test_a_store_of_another_kind_needs_only_a_row_of_the_table(
     facts, decisions = doctor._store(configured)
     assert (facts.reports, facts.owed, decisions) == (1, 1, "")
     assert not list(tmp_path.glob("*.db*"))
+
+
+def test_a_worker_has_a_name_and_each_partition_a_client_id(tmp_path, free_port):
+    """Names come from the machine where none is configured; one partition is as before."""
+    alone = settings(tmp_path / "x.db", free_port)
+    shared = replace(alone, store=replace(alone.store, url="postgresql://u@localhost/d"))
+    many = replace(shared, cluster=ClusterSettings(partitions=16, worker="left"))
+
+    assert app.named(alone) is alone
+    assert app.named(shared).cluster.worker.endswith(f"-{os.getpid()}")
+    assert app.named(many) is many
+    assert app.partition_settings(shared, 0) is shared
+    assert app.partition_settings(many, 3).mqtt.client_id == "charger-bridge-p03"
+    assert app.will_delay_s(many.cluster) == 10
 
 
 def test_every_beat_gives_memory_back(monkeypatch, tmp_path):

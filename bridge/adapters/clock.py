@@ -64,6 +64,10 @@ class SystemClock:
             log.warning("clock.contradicted", ahead_s=ahead_s, hint=HINT)
         self._was_contradicted = contradicted
 
+    def slept_s(self) -> float:
+        """Return for how long the machine slept: the monotonic clock stood still meanwhile."""
+        return time.clock_gettime(STEADY) - time.monotonic()
+
     def jitter(self) -> float:
         """Return a random number in [0, 1); not for secrets."""
         return random.random()  # noqa: S311 - spreads retries, protects nothing

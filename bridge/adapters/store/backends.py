@@ -19,4 +19,4 @@ def backend_of(settings: StoreSettings) -> StoreBackend:
 
 def cluster_of(settings: Settings, clock: Clock) -> ClusterBackend:
     """Return what the partitions of this installation share; nothing is opened yet."""
-    return LocalCluster(settings, clock)
+    return LocalCluster(settings, clock, backend_of(settings.store))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import bridge
 from bridge.adapters.state_files.documents import FileDocuments
-from bridge.adapters.store.sqlite.backend import SqliteBackend
 from bridge.core.records.lease import (
     SOLE_EPOCH,
     ClusterView,
@@ -15,7 +14,7 @@ from bridge.core.records.lease import (
     MemberStatus,
 )
 from bridge.errors import ConfigError
-from bridge.ports import Clock, Emit, Store
+from bridge.ports import Clock, Emit, Store, StoreBackend
 from bridge.settings import Settings
 
 SOLE_MEMBER = "this process"
@@ -73,15 +72,16 @@ class SoleLeases:
 class LocalCluster:
     """Implements :class:`bridge.ports.ClusterBackend` with the files of one process."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, backend: StoreBackend) -> None:
         if settings.cluster.partitions != 1:
             raise ConfigError(("cluster.partitions: needs store.url",))
         self._settings = settings
+        self._backend = backend
         self.leases = SoleLeases(clock)
 
     def store(self, _lease: Lease, emit: Emit) -> Store:
         """Return the store; nothing is opened yet."""
-        return SqliteBackend().store(self._settings.store, emit)
+        return self._backend.store(self._settings.store, emit)
 
     def documents(self, _lease: Lease) -> FileDocuments:
         """Return the documents in the folder of the small state files."""

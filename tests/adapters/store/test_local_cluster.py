@@ -6,6 +6,7 @@ from math import inf
 import pytest
 
 from bridge.adapters.store.local_cluster import LocalCluster
+from bridge.adapters.store.sqlite.backend import SqliteBackend
 from bridge.core.records.lease import HeldLease, Lease, MemberStatus
 from bridge.errors import ConfigError, StoreLocked
 from bridge.settings import ClusterSettings, EaseeSettings, Secret, Settings, StoreSettings
@@ -22,7 +23,7 @@ def settings(tmp_path):
 
 async def test_the_one_lease_is_taken_once_and_held_until_it_is_given_up(settings, clock):
     """Time does not end it; its moments are this process's clock."""
-    leases = LocalCluster(settings, clock).leases
+    leases = LocalCluster(settings, clock, SqliteBackend()).leases
     assert (await leases.join()).leases == (HeldLease(0, None, 0, 0.0),)
     (lease,) = await leases.take()
     assert (lease, await leases.take()) == (Lease(0, 0, clock.mono_s), ())
@@ -41,7 +42,7 @@ async def test_the_one_lease_is_taken_once_and_held_until_it_is_given_up(setting
 
 async def test_a_second_process_is_refused_by_the_store(settings, clock):
     """Its lease says nothing about other processes; opening does."""
-    one, other = LocalCluster(settings, clock), LocalCluster(settings, clock)
+    one, other = (LocalCluster(settings, clock, SqliteBackend()) for _ in range(2))
     (lease,) = await one.leases.take()
     store = one.store(lease, lambda _event: None)
     await store.open()
@@ -55,7 +56,7 @@ async def test_a_second_process_is_refused_by_the_store(settings, clock):
 
 async def test_everything_else_is_as_without_a_cluster(settings, clock, tmp_path):
     """Documents are files beside the store, budget and tokens this process's own."""
-    cluster = LocalCluster(settings, clock)
+    cluster = LocalCluster(settings, clock, SqliteBackend())
     (lease,) = await cluster.leases.take()
     cluster.documents(lease).replace("chargers.json", b"{}")
 
@@ -67,4 +68,6 @@ async def test_everything_else_is_as_without_a_cluster(settings, clock, tmp_path
 def test_more_partitions_need_postgresql(settings, clock):
     """The configuration's reader says so too."""
     with pytest.raises(ConfigError, match=r"store\.url"):
-        LocalCluster(replace(settings, cluster=ClusterSettings(partitions=2)), clock)
+        LocalCluster(
+            replace(settings, cluster=ClusterSettings(partitions=2)), clock, SqliteBackend()
+        )
