@@ -37,21 +37,21 @@ class EaseeSettings:
         username: E-mail address, or phone number with country code.
         password: From ``password_file`` or the environment, never from the YAML file itself.
         chargers: Serials to serve; empty means every charger the account lists.
-        names: Serials with what people call them.
         api_url: Base of the REST interface, without a path.
         stream_url: The SignalR hub.
         source: ``"stream"`` (polling only while the stream is down) or ``"poll"``.
         poll_interval_s: Seconds between two reads of one charger while polling.
+        names: Serials with what people call them.
     """
 
     username: str
     password: Secret
     chargers: tuple[str, ...] = ()
-    names: tuple[tuple[str, str], ...] = ()
     api_url: str = "https://api.easee.com"
     stream_url: str = "https://streams.easee.com/hubs/chargers"
     source: str = "stream"
     poll_interval_s: int = 60
+    names: tuple[tuple[str, str], ...] = ()
 
     def name_of(self, serial: str) -> str:
         """Return what people call a charger; empty where the configuration has no name."""
