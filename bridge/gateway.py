@@ -345,12 +345,15 @@ class EventLoop:
     def _wake(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        if self._is_clear():
+            self._pump()
+        else:
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._turn)
 
     def _pump(self) -> None:
-        if not self._is_clear():
-            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._pump)
-            return
         self._scheduled = False
         turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
         first, bulk = self._event_queue.first, self._event_queue.bulk
