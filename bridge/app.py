@@ -430,7 +430,15 @@ async def _gateway(
         if place.partition is not None and place.partition.alive_at is not None:
             alive_at = max(place.partition.alive_at, alive_at or place.partition.alive_at)
         state = await asyncio.to_thread(kept_state.load)
-        started = Started(known.charger_ids, announced, alive_at, known.left, known.former, state)
+        started = Started(
+            known.charger_ids,
+            announced,
+            alive_at,
+            known.left,
+            known.former,
+            state,
+            known.equalizers,
+        )
         await gateway.run(
             place.stop,
             opened=opened,

@@ -17,7 +17,6 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar, assert_never
 
@@ -205,7 +204,7 @@ class EventLoop:
         clock: Clock,
         beat: Callable[[float], object] | None = None,
         liveness: LivenessRegistry | None = None,
-        remember: Callable[[tuple[str, ...], Mapping[str, datetime]], None] | None = None,
+        remember: Callable[[SaveChargerList], None] | None = None,
         metrics: Metrics | None = None,
         save_published: Callable[[Mapping[str, PublishedDiscovery]], None] | None = None,
         save_state: Callable[[str, Mapping[str, object]], None] | None = None,
@@ -548,9 +547,9 @@ class EventLoop:
                 self._spawn(self._tend(effect))
             case RetryRejectedPublications():
                 self._outbox.retry_rejected()
-            case SaveChargerList(charger_ids, left):
+            case SaveChargerList():
                 if self._remember is not None:
-                    self._keep("roster", functools.partial(self._remember, charger_ids, left))
+                    self._keep("roster", functools.partial(self._remember, effect))
             case ReadRetained(topic_filter):
                 self._link.ask_retained(topic_filter)
             case Reconnect(reason):

@@ -116,6 +116,7 @@ class PublishSettings:
             acknowledges its key; time alone does not settle it.
         only: Names, ids and groups of the values that are published; empty for all.
         except_: Those that are not; the key is ``publish.except``.
+        equalizer_interval_s: Values of an Equalizer are published at most this often.
     """
 
     json: bool = True
@@ -125,6 +126,7 @@ class PublishSettings:
     require_acknowledgement: bool = False
     only: tuple[str, ...] = ()
     except_: tuple[str, ...] = ()
+    equalizer_interval_s: int = 5
 
 
 @dataclass(frozen=True, slots=True)

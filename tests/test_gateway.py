@@ -385,7 +385,7 @@ WIRES = [
     (Reconnect("it is deaf"), ("reconnect", "it is deaf"), None),
     (
         SaveChargerList(("EH123456",), {"EH1": NOON}),
-        ("remember", ("EH123456",), {"EH1": NOON}),
+        ("remember", SaveChargerList(("EH123456",), {"EH1": NOON})),
         None,
     ),
     (SavePublishedDiscovery(HELD), ("save_published", HELD), None),

@@ -294,10 +294,18 @@ KEYS: Final = (
         " one connection also count as delivered.",
     ),
     Key(
+        "publish.equalizer_interval_s",
+        integer(0, 3600),
+        "An Equalizer sends values every few seconds: they are published at most this often, the"
+        " newest of each. 0 publishes all of them.",
+        unit="s",
+    ),
+    Key(
         "commands.allow",
         COMMANDS,
-        "Groups (control, access, current, device, installer, maintenance) or single commands that"
-        " are carried out; everything else is refused. An empty list makes the bridge read-only.",
+        "Groups (control, access, current, device, installer, maintenance, equalizer) or single"
+        " commands that are carried out; everything else is refused. An empty list makes the bridge"
+        " read-only.",
     ),
     Key(
         "commands.ttl_s",

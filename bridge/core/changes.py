@@ -28,7 +28,7 @@ class ValueChanged(msgspec.Struct, frozen=True, gc=False):
     """The newest observation of an id.
 
     Attributes:
-        charger_id: Serial.
+        charger_id: Serial of the charger or Equalizer.
         spec: Its row of the registry. Personal data is never retained.
         value: In the vendor's unit.
         measured_at: When the charger measured it, UTC.
@@ -182,6 +182,7 @@ class BridgeInfoChanged:
         started_at: When the process came up; None before that.
         chargers: Serials of those that are served.
         capabilities: What this configuration and this connection offer, by name.
+        equalizers: Serials of the Equalizers that are served.
     """
 
     version: str
@@ -190,6 +191,7 @@ class BridgeInfoChanged:
     started_at: datetime | None
     chargers: tuple[str, ...]
     capabilities: Mapping[str, object]
+    equalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

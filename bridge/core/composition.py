@@ -5,10 +5,12 @@ from hashlib import sha256
 from itertools import chain
 from typing import Final, Protocol
 
+from bridge.core.addressees import CHARGER, EQUALIZER, Addressees
 from bridge.core.alerts import Alerts
 from bridge.core.bridge_topics import BridgeTopics, Health
 from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.departures import Departures
+from bridge.core.chargers.equalizers import Equalizers, EqualizerService
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.chargers.hidden_values import HiddenValues
 from bridge.core.chargers.observation_service import ObservationService, SessionDisplay
@@ -36,6 +38,7 @@ from bridge.core.sources.charger_list import ChargerListReader
 from bridge.core.sources.polled_source import PolledSource
 from bridge.core.sources.polling import Polling
 from bridge.core.sources.recovery_probe import RecoveryProbe
+from bridge.core.sources.site_reader import SiteReader
 from bridge.core.sources.stream_status import StreamStatus
 from bridge.core.status import Status
 from bridge.core.store_alerts import StoreAlerts
@@ -49,6 +52,8 @@ BEFORE_GUESTS: Final = (
     "discovery",
     "probe",
     "polling",
+    "site_reader",
+    "equalizers",
     "heartbeat",
     "addressing",
     "commands",
@@ -106,9 +111,12 @@ class Core:
         client_id, instance = settings.mqtt.client_id, _instance(salt)
         status = Status(alerts, version, _capabilities(settings), client_id, instance)
         cloud, counters = status.cloud, status.counters
-        fleet = ChargerRegistry(settings.publish, salt, status)
+        equalizers: Equalizers = {}
+        status.equalizers = equalizers.keys()
+        fleet = ChargerRegistry(settings.publish, salt, status, equalizers)
         configured, chargers = settings.easee.chargers, fleet.chargers
-        commands = CommandService(topics, settings.commands, chargers)
+        served = Addressees({CHARGER: chargers, EQUALIZER: equalizers})
+        commands = CommandService(topics, settings.commands, served)
         sessions = SessionService(settings, alerts, salt=salt)
         status.reports = lambda: sessions.standing
         neighbours = Neighbours(topics, alerts, client_id=client_id, instance=instance)
@@ -135,7 +143,7 @@ class Core:
             ),
             retained,
             neighbours,
-            StreamStatus(cloud, chargers, alerts, counters),
+            StreamStatus(cloud, served, alerts, counters),
             BridgeTopics(status, _capabilities),
             ObservationService(
                 fleet,
@@ -155,14 +163,25 @@ class Core:
                 )
             ),
             SessionDisplay(fleet),
+            EqualizerService(
+                equalizers,
+                chargers,
+                configured,
+                publish=settings.publish,
+                salt=salt,
+                cloud=cloud,
+                counters=counters,
+                undecodable=fleet.undecodable,
+            ),
             *guests,
             ChargerListReader(configured, chargers, cloud, alerts),
-            ServedChargers(configured, chargers, departures, alerts),
+            SiteReader(equalizers),
+            ServedChargers(configured, chargers, departures, alerts, equalizers),
             Reconfiguration(settings, alerts),
             Acknowledging(Inbound(topics)),
             Acknowledging(
                 Addressing(
-                    chargers,
+                    served,
                     Questions(
                         ask(neighbours.name, neighbours.is_left),
                         ask(retained.name, retained.needs_no_answer),
@@ -175,7 +194,7 @@ class Core:
             RetainedEchoes(
                 topics,
                 alerts,
-                (chargers, departures),
+                (served, departures),
                 Others(
                     ask(neighbours.name, neighbours.is_there),
                     ask(neighbours.name, neighbours.shared),

@@ -13,6 +13,7 @@ from bridge.core.changes import ValueChanged
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.derived_state import LatestValues
 from bridge.core.easee.rest_responses import ChargerList
+from bridge.core.easee.sites import SiteList
 from bridge.core.effects import Effect
 from bridge.core.events import ChargerResponse, Event, MqttMessage
 from bridge.core.records.unread_text import UnreadText
@@ -207,6 +208,42 @@ class ChargersListed:
 
 
 @dataclass(frozen=True, slots=True)
+class SitesListed:
+    """The sites of the account were read.
+
+    Attributes:
+        listed: They, with their circuits, chargers and Equalizers.
+        left: Equalizers that have left the account.
+    """
+
+    listed: SiteList
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EqualizersChanged:
+    """Which Equalizers are served now.
+
+    Attributes:
+        serials: All of them.
+        added: Those that are served from now on.
+        removed: Those that have left the account.
+    """
+
+    serials: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EqualizerFirmware:
+    """The firmware release of an Equalizer."""
+
+    serial: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChargersConfigured:
     """Other chargers were configured; none: those that the account lists are served."""
 
@@ -341,6 +378,9 @@ DomainEvent = (
     | StoreWorks
     | SettingsChanged
     | ChargersListed
+    | SitesListed
+    | EqualizersChanged
+    | EqualizerFirmware
     | ChargersConfigured
     | ChargersAdded
     | ChargersRemoved

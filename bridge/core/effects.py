@@ -77,10 +77,12 @@ class SaveChargerList:
     Attributes:
         charger_ids: The configured ones, or those the account lists.
         left: Since when which one is away, while the broker still has something of it.
+        equalizers: The Equalizers that are served.
     """
 
     charger_ids: tuple[str, ...]
     left: Mapping[str, datetime] = field(default_factory=dict)
+    equalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,6 +427,7 @@ class Started:
         alive_at: When an earlier process ended in order, UTC; None when unknown.
         former: Chargers that an earlier process served for another account.
         state: Documents that components of an earlier process kept, by name.
+        equalizers: The Equalizers that the account listed when it was asked last.
     """
 
     remembered: tuple[str, ...] = ()
@@ -435,6 +436,7 @@ class Started:
     left: Mapping[str, datetime] = field(default_factory=dict)
     former: tuple[str, ...] = ()
     state: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    equalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from bridge.core.domain_events import (
     BridgeInfoReceived,
     BridgeInfoWanted,
     BridgeStateReceived,
+    EqualizersChanged,
     ForeignAvailabilityReceived,
     HeartbeatReceived,
     Input,
@@ -73,6 +74,7 @@ class _Card(msgspec.Struct, gc=False):
     instance: str = ""
     started_at: str = ""
     chargers: tuple[str, ...] = ()
+    equalizers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -115,6 +117,7 @@ class Neighbours:
             BridgeStateReceived,
             ForeignAvailabilityReceived,
             ServedChargersChanged,
+            EqualizersChanged,
         }
     )
 
@@ -124,6 +127,8 @@ class Neighbours:
         self._client_id = client_id
         self._rank = (instance, "")
         self._ours: frozenset[str] = frozenset()
+        self._chargers: frozenset[str] = frozenset()
+        self._equalizers: frozenset[str] = frozenset()
         self._others: dict[tuple[str, str], _Other] = {}
         self._kept: dict[str, bytes] = {}
         self._connected_s = -math.inf
@@ -132,7 +137,7 @@ class Neighbours:
         self._closed = 0
         self._lost_s = -math.inf
 
-    def handle(self, event: Input, now: Timestamp) -> Outputs:
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
         """Handle messages of other bridges, changes of the connection, and ticks."""
         match event:
             case HeartbeatReceived(message):
@@ -145,6 +150,9 @@ class Neighbours:
                 self.availability(charger_id, payload)
             case ServedChargersChanged(charger_ids):
                 return self.serve(charger_ids, now)
+            case EqualizersChanged(serials):
+                self._equalizers = frozenset(serials)
+                return self._served(now)
             case MqttConnected():
                 self.connected(now)
             case MqttDisconnected():
@@ -161,7 +169,11 @@ class Neighbours:
 
     def serve(self, charger_ids: tuple[str, ...], now: Timestamp) -> Iterator[Effect]:
         """Set the chargers that are served here."""
-        self._ours = frozenset(charger_ids)
+        self._chargers = frozenset(charger_ids)
+        yield from self._served(now)
+
+    def _served(self, now: Timestamp) -> Iterator[Effect]:
+        self._ours = self._chargers | self._equalizers
         yield from self._tell(now)
 
     # -- the connection ----------------------------------------------------------------------
@@ -217,7 +229,8 @@ class Neighbours:
         other = self._find(event.payload)
         if other is None or (is_kept and other.rank[0] == self._rank[0]):
             return  # what an earlier process of ours said
-        other.chargers = frozenset(_card(event.payload).chargers)
+        card = _card(event.payload)
+        other.chargers = frozenset((*card.chargers, *card.equalizers))
         was_lost = now.mono_s < self._lost_s + QUIET_S
         if not is_kept or (was_lost and other.client_id == self._client_id):
             other.heard_s = now.mono_s

@@ -11,7 +11,7 @@ Rules:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -143,6 +143,7 @@ class Status:
     keeps_s: int = 0
     tells_retained: bool = False
     chargers: tuple[str, ...] = ()
+    equalizers: Collection[str] = ()
     online: int = 0
     store_ok: bool = True
     reports: Callable[[], ReportCounts] = ReportCounts
@@ -211,6 +212,7 @@ class Status:
             instance=self.instance,
             started_at=self._began_at,
             chargers=self.chargers,
+            equalizers=tuple(self.equalizers),
             capabilities={
                 **self.capabilities,
                 "mqtt": self.mqtt_protocol,

@@ -16,6 +16,7 @@ from typing import Final
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
 from bridge.core.easee.enumerations import Labels
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import ObservationSpec
 from bridge.core.queries.catalogue import QUERIES
@@ -224,6 +225,7 @@ _INFO: Final = _object(
         "instance": _TEXT,
         "started_at": _TEXT,
         "chargers": _TEXTS,
+        "equalizers": _TEXTS,
         "capabilities": _object(
             {
                 "commands": _TEXTS,
@@ -290,7 +292,8 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         retained=True,
         cleared=True,
     )
-    names = tuple(spec.name for spec in REGISTRY.values())
+    specs = (*REGISTRY.values(), *EQUALIZER.values())
+    names = tuple(dict.fromkeys(spec.name for spec in specs))
     yield Message(
         "observation",
         topics.observation(CHARGER, NAME),
@@ -327,6 +330,11 @@ def _derived(topics: Topics, name: str, schema: Schema, meaning: str) -> Message
 
 
 def _observation() -> Schema:
+    """Describe the document of a charger's observation, or of an Equalizer's."""
+    return {"anyOf": [_observation_of(REGISTRY), _observation_of(EQUALIZER)]}
+
+
+def _observation_of(registry: Mapping[int, ObservationSpec]) -> Schema:
     """Describe the document: name, unit and labels follow from the id, the type does not."""
     fields = {
         "id": _COUNT,
@@ -339,10 +347,10 @@ def _observation() -> Schema:
         "source": _SOURCE,
     }
     unnamed = {
-        "if": {"properties": {"id": {"not": {"enum": list(REGISTRY)}}}},
+        "if": {"properties": {"id": {"not": {"enum": list(registry)}}}},
         "then": {"properties": {"name": {**_TEXT, "pattern": "^observation_[0-9]+$"}}},
     }
-    return _object(fields, allOf=[*map(_row, REGISTRY.values()), unnamed])
+    return _object(fields, allOf=[*map(_row, registry.values()), unnamed])
 
 
 def _row(spec: ObservationSpec) -> Schema:

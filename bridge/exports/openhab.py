@@ -1,4 +1,4 @@
-"""Things and items for openHAB's MQTT binding, from the tables: one thing per charger.
+"""Things and items for openHAB's MQTT binding: one thing per charger, and one for an Equalizer.
 
 Rules:
 
@@ -23,10 +23,12 @@ from bridge.conventions.homeassistant.entity_table import (
     is_switch,
 )
 from bridge.core.easee.command_catalogue import controls
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
+from bridge.exports.tag_list import ANY_EQUALIZER
 from bridge.settings import Settings
 
 _HEAD: Final = """\
@@ -81,6 +83,7 @@ def things_and_items(settings: Settings) -> str:
     """
     chargers = settings.easee.chargers or ("SERIAL",)
     each = {charger: tuple(channels(settings, charger)) for charger in chargers}
+    equalizer = tuple(equalizer_channels(settings))
     tls = str(settings.mqtt.tls.enabled).lower()
     broker = f"host={_quoted(settings.mqtt.host)}, port={settings.mqtt.port}, secure={tls}"
     lines = (
@@ -90,10 +93,14 @@ def things_and_items(settings: Settings) -> str:
         "// Add username and password if the broker requires them.",
         f'Bridge mqtt:broker:charger "MQTT broker" [ {broker} ] {{',
         *(line for charger, found in each.items() for line in _thing(settings, charger, found)),
+        f"    // An Equalizer: replace {ANY_EQUALIZER}, or remove it where there is none.",
+        *_thing(settings, ANY_EQUALIZER, equalizer),
         "}",
         "",
         "// ---- items/charger.items",
         *(line for charger, found in each.items() for line in _items(settings, charger, found)),
+        f"// Of the Equalizer: replace {ANY_EQUALIZER}, or remove these where there is none.",
+        *_items(settings, ANY_EQUALIZER, equalizer),
     )
     return "\n".join(lines)
 
@@ -126,6 +133,15 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     ):
         topic = topics.event(charger, kind.removesuffix("_event"))
         yield Channel(kind, "trigger", "", label, {"stateTopic": topic})
+
+
+def equalizer_channels(settings: Settings) -> Iterator[Channel]:
+    """List the channels of an Equalizer."""
+    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+    selection = Selection.of(settings.publish)
+    for spec in filter(selection.has, EQUALIZER.values()):
+        if settings.publish.scalar and spec.visibility in (Visibility.MAIN, Visibility.DIAGNOSTIC):
+            yield _observation(topics.state(ANY_EQUALIZER, spec.name), spec, None)
 
 
 def _derived(topic: str, name: str, label: str, target: str | None) -> Channel:

@@ -1,12 +1,14 @@
-"""The tag list: every topic of a charger as a row of CSV, for SCADA, Loxone and PLCs."""
+"""The tag list: every topic of a charger or Equalizer as a row of CSV, e.g. for Loxone."""
 
 import csv
 import io
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 
+from bridge.core.addressees import CHARGER, EQUALIZER, Kind
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
+from bridge.core.easee.equalizer import EQUALIZER as EQUALIZERS
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import DataType, ObservationSpec
 from bridge.core.easee.selection import Selection
@@ -16,6 +18,7 @@ from bridge.settings import Settings
 _TYPES = {DataType.BOOLEAN: "boolean", DataType.DOUBLE: "number", DataType.INTEGER: "integer"}
 # What a list of any charger has in the place of a serial: replace it.
 ANY_CHARGER = "SERIAL"
+ANY_EQUALIZER = "EQUALIZER_SERIAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +64,40 @@ def tag_list(settings: Settings) -> str:
 def tags(settings: Settings) -> Iterator[Tag]:
     """List what may be read, then what may be written, charger by charger."""
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    selection = Selection.of(settings.publish)
+    selection, scalar = Selection.of(settings.publish), settings.publish.scalar
     for charger in settings.easee.chargers or (ANY_CHARGER,):
-        yield Tag(
-            charger,
-            "availability",
-            topics.availability(charger),
-            "read",
-            "text",
-            "",
-            "yes",
-            "online offline",
-            "Whether its values can be relied on",
-        )
+        yield _availability(topics, charger)
         yield from (one for one in _derived(topics, charger) if selection.has_derived(one.tag))
-        if settings.publish.scalar:
+        if scalar:
             shown = filter(selection.has, REGISTRY.values())
             yield from (_observation(topics, charger, spec) for spec in shown)
-        for spec in CATALOGUE.values():
-            if allowed(spec, settings.commands.allow):
-                topic = topics.command(charger, spec.name)
-                kind = ("write", "text", "", "no", spec.takes.text, spec.description)
-                yield Tag(charger, f"set_{spec.name}", topic, *kind)
+        yield from _commands(topics, charger, settings.commands.allow, CHARGER)
+    yield _availability(topics, ANY_EQUALIZER)
+    if scalar:
+        shown = filter(selection.has, EQUALIZERS.values())
+        yield from (_observation(topics, ANY_EQUALIZER, spec) for spec in shown)
+    yield from _commands(topics, ANY_EQUALIZER, settings.commands.allow, EQUALIZER)
+
+
+def _availability(topics: Topics, serial: str) -> Tag:
+    return Tag(
+        serial,
+        "availability",
+        topics.availability(serial),
+        "read",
+        "text",
+        "",
+        "yes",
+        "online offline",
+        "Whether its values can be relied on",
+    )
+
+
+def _commands(topics: Topics, serial: str, allow: tuple[str, ...], kind: Kind) -> Iterator[Tag]:
+    for spec in CATALOGUE.values():
+        if kind in spec.of and allowed(spec, allow):
+            facts = ("write", "text", "", "no", spec.takes.text, spec.description)
+            yield Tag(serial, f"set_{spec.name}", topics.command(serial, spec.name), *facts)
 
 
 def _derived(topics: Topics, charger: str) -> Iterator[Tag]:

@@ -7,6 +7,7 @@ from bridge.core.easee import enumerations, phases, roles
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
 from bridge.core.easee.selection import DERIVED_GROUPS, EVERYTHING, Selection
@@ -50,6 +51,13 @@ to 52, or when 21 and 110 exclude each other, the wiring is unknown and every va
 voltage is that to the next conductor; the power of the pair in use (110) is attributed in halves to
 its two conductors, and with three wires (22) it is `null`. `total_power` is the measured sum."""
 
+_EQUALIZER = """\
+An Equalizer is a device in the same tree: `<id>` is its serial, and its topics are `availability`,
+`observation/<name>`, `state/<name>`, `set/<command>` and `result/<command>`. It has ids of its own.
+The Equalizers of the account are found without configuration; `bridge/info` lists them. Its values
+come every few seconds: they are published at most every `publish.equalizer_interval_s`, the newest
+of each."""
+
 _TOUCH_BUTTON = (
     "`enabled` or `disabled`; published after a confirmed command has switched smart charging"
     " through its setting: switched off there, the touch button is disabled until smart charging is"
@@ -68,6 +76,7 @@ def topic_reference(
         selection: The values that are published; others are left out.
     """
     specs = tuple(filter(selection.has, REGISTRY.values()))
+    meter = tuple(filter(selection.has, EQUALIZER.values()))
     parts = (
         "# Topics",
         _RULES,
@@ -91,6 +100,12 @@ def topic_reference(
         "## Labels",
         "`label` in the document is the name of a code, `null` for an unknown code.",
         *(_labels(spec) for spec in specs if spec.labels and spec.id != roles.LED_MODE),
+        "## Equalizer observations",
+        _EQUALIZER,
+        table(("id", "name", "type", "unit", "group", "", "description"), map(_observation, meter)),
+        "Texts and ids that are not personal data, with the reason:",
+        table(("id", "name", "reason"), _not_personal(meter)),
+        *(_labels(spec) for spec in meter if spec.labels),
         f"## LED strip ({roles.LED_MODE})",
         table(("code", "`led`", "`led_color`", "`led_pattern`"), _led_rows()),
         "## Commands",
@@ -131,7 +146,7 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     yield (
         code(topics.bridge_info),
         "yes",
-        "JSON: version, client_id, instance, started_at, chargers, capabilities",
+        "JSON: version, client_id, instance, started_at, chargers, equalizers, capabilities",
     )
     yield code(topics.bridge_health), "yes", "JSON: one summary"
     yield (
@@ -159,9 +174,9 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         code(topics.availability(one)),
         "yes",
         (
-            "`online`, `offline`: bridge, cloud and charger (250, op mode, heard from within"
-            f" 20 min). Valid only while {code(topics.bridge_state)} is `online`: a bridge that"
-            " was killed cannot withdraw it"
+            "`online`, `offline`: bridge, cloud and charger or Equalizer (250, op mode, heard from"
+            f" within 20 min). Valid only while {code(topics.bridge_state)} is `online`: a bridge"
+            " that was killed cannot withdraw it"
         ),
     )
     yield (

@@ -4,8 +4,8 @@ Rules:
 
 1. Only names in :data:`SHOWN` are kept of a charger's values, and only chosen facts of the rest.
    So nothing personal can come here, whatever is published some day.
-2. What is kept is bounded: the chargers that are served, one value per name, the last
-   :data:`MAX_COMMANDS` commands of each.
+2. What is kept is bounded: the chargers and Equalizers that are served, one value per name, the
+   last :data:`MAX_COMMANDS` commands of each.
 3. Every part has a revision. Who shows it asks for what is newer than the one he has.
 """
 
@@ -53,6 +53,12 @@ SHOWN: Final = frozenset(
         "total_power",
         "session_energy",
         "output_current",
+        # Of an Equalizer.
+        "active_power_import",
+        "active_power_export",
+        "available_current_l1",
+        "available_current_l2",
+        "available_current_l3",
     }
 )
 COMMAND_FIELDS: Final = ("command", "state", "reason", "final", "received_at", "elapsed_ms")
@@ -62,7 +68,7 @@ Document = Mapping[str, object]
 
 @dataclass(slots=True)
 class _ChargerCard:
-    """One charger as far as it is known."""
+    """One charger or Equalizer as far as it is known."""
 
     revision: int = 0
     availability: str = "unknown"
@@ -118,6 +124,7 @@ class StatusModel:
         self._now = now
         self._names = names
         self._chargers: dict[str, _ChargerCard] = {}
+        self._equalizers: dict[str, _ChargerCard] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
         self._alerts: dict[str, Document] = {}
         self._bridge_revision = 0
@@ -132,7 +139,7 @@ class StatusModel:
                 self._say("broker", "disconnected")
             case ObservationsReceived(observations):
                 for raw in observations:
-                    card = self._chargers.get(raw.charger_id)
+                    card = self._card(raw.charger_id)
                     # What the cloud says of a charger is no sign of life.
                     if card is not None and raw.id not in CLOUD_GENERATED_IDS:
                         self._hear(card, raw.timestamp)
@@ -170,7 +177,7 @@ class StatusModel:
             case BridgeInfoChanged():
                 self._say("version", change.version)
                 self._say("started_at", iso_utc(change.started_at) if change.started_at else "")
-                self._serve(change.chargers)
+                self._serve(change.chargers, change.equalizers)
             case HealthChanged():
                 for name in ("verdict", "stream", "polling", "store"):
                     self._say(name, getattr(change, name))
@@ -193,6 +200,11 @@ class StatusModel:
                 for charger_id, card in sorted(self._chargers.items())
                 if card.revision > revision
             ],
+            "equalizers": [
+                {"id": serial, "availability": card.availability, "values": card.values}
+                for serial, card in sorted(self._equalizers.items())
+                if card.revision > revision
+            ],
         }
         if self._bridge_revision > revision:
             found[BRIDGE] = self._bridge | {"alerts": list(self._alerts.values())}
@@ -202,7 +214,7 @@ class StatusModel:
         """Return when each charger's newest value was measured, as far as there is one."""
         return {
             charger_id: iso_utc(card.measured_at)
-            for charger_id, card in self._chargers.items()
+            for charger_id, card in (*self._chargers.items(), *self._equalizers.items())
             if card.measured_at is not None
         }
 
@@ -218,18 +230,24 @@ class StatusModel:
         if before != self._alerts:
             self._bridge_revision = self._next()
 
-    def _serve(self, serials: tuple[str, ...]) -> None:
-        """Add and remove chargers so that exactly these are shown."""
-        for serial in serials:
-            self._of(serial)
-        for gone in self._chargers.keys() - set(serials):
-            del self._chargers[gone]
-            self._next()
+    def _serve(self, chargers: tuple[str, ...], equalizers: tuple[str, ...]) -> None:
+        """Add and remove chargers and Equalizers so that exactly these are shown."""
+        for cards, serials in ((self._chargers, chargers), (self._equalizers, equalizers)):
+            for serial in serials:
+                if serial not in cards:
+                    cards[serial] = _ChargerCard(self._next())
+            for gone in cards.keys() - set(serials):
+                del cards[gone]
+                self._next()
 
-    def _of(self, charger_id: str) -> _ChargerCard:
-        if charger_id not in self._chargers:
-            self._chargers[charger_id] = _ChargerCard(self._next())
-        return self._chargers[charger_id]
+    def _card(self, serial: str) -> _ChargerCard | None:
+        return self._chargers.get(serial) or self._equalizers.get(serial)
+
+    def _of(self, serial: str) -> _ChargerCard:
+        card = self._card(serial)
+        if card is None:
+            card = self._chargers[serial] = _ChargerCard(self._next())
+        return card
 
     def _put(self, card: _ChargerCard, *, availability: str) -> None:
         if card.availability != availability:
@@ -247,7 +265,7 @@ class StatusModel:
 
     def _answer(self, charger_id: str, result: CommandResult) -> None:
         """Insert a result at the front; it replaces an earlier one of the same command."""
-        card = self._chargers.get(charger_id)
+        card = self._card(charger_id)
         if card is None:
             return
         chosen: dict[str, object] = {name: getattr(result, name) for name in COMMAND_FIELDS}

@@ -8,6 +8,7 @@ Rules:
 """
 
 import json
+import math
 import random
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ LIMITS = (
     (Reason.LIMITED_BY_CIRCUIT_MAX, Reason.CIRCUIT_MAX_TOO_LOW),
     (Reason.LIMITED_BY_DYNAMIC_CHARGER, Reason.DYNAMIC_CHARGER_TOO_LOW),
     (Reason.LIMITED_BY_DYNAMIC_CIRCUIT, Reason.DYNAMIC_CIRCUIT_TOO_LOW),
+    (Reason.LIMITED_BY_EQUALIZER, Reason.EQUALIZER_TOO_LOW),
 )
 
 
@@ -63,6 +65,7 @@ class Charger(Voice):
         settings: Settings that no observation reflects.
         reject_next: Answer the next command with no.
         switched_under_load: How often its phases were switched while current flowed.
+        equalizer_a: What an Equalizer leaves it by phase; without one, infinite.
     """
 
     rng: random.Random = field(kw_only=True)
@@ -74,6 +77,7 @@ class Charger(Voice):
     plans: dict[str, Plan] = field(default_factory=dict)
     sessions: deque[Session] = field(default_factory=lambda: deque(maxlen=SESSIONS_KEPT))
     reject_next: bool = False
+    equalizer_a: float = math.inf
     touch_alive: bool = True
     online: bool = True
     offline_since: datetime | None = None
@@ -141,9 +145,19 @@ class Charger(Voice):
         car_a = self.car.max_current_a if self.car is not None else 32.0
         circuit_a = min(self.number(one) for one in (22, 23, 24))
         dynamic_circuit_a = min(self.number(one) for one in (111, 112, 113))
-        amps = (car_a, self.number(47), circuit_a, self.number(48), dynamic_circuit_a)
+        amps = (
+            *(car_a, self.number(47), circuit_a, self.number(48), dynamic_circuit_a),
+            self.equalizer_a,
+        )
         lowest_a = min(amps)
         return Limit(lowest_a, *LIMITS[amps.index(lowest_a)])
+
+    def balance(self, amps: float) -> None:
+        """Take what an Equalizer leaves it, and report it (230 to 232)."""
+        self.equalizer_a = amps
+        if self.reachable:
+            for observation_id in (230, 231, 232):
+                self.change(observation_id, amps)
 
     def facts(self) -> Facts:
         """Return everything the shown state depends on."""

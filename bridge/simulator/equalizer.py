@@ -7,6 +7,8 @@ Rules:
 1. The house's load follows the hour of the day, with noise from the scenario's seed; at noon it
    feeds in. What the chargers draw comes on top.
 2. What is left of the current it may give out is the available current.
+3. Where it balances, the chargers with a car share what the house leaves, and with surplus charging
+   what the house feeds in and the current that may be imported in addition.
 """
 
 import json
@@ -23,6 +25,7 @@ from bridge.simulator.readings import Reading, Update, Value, data_type_of, fitt
 EVERY = timedelta(seconds=5)
 VOLTS: Final = 230.0
 MAX_ALLOCATED_A: Final = 25
+MIN_CAR_A: Final = 6.0
 NONE: Final = {"mode": "none"}
 
 IMPORT, EXPORT, IMPORTED, EXPORTED, SURPLUS = 40, 41, 45, 46, 115
@@ -65,6 +68,9 @@ class Equalizer:
         readings: The last word on each observation.
         max_allocated_a: What it may give out to the chargers, by phase.
         surplus: Its configuration for charging on surplus energy.
+        house_a: What the house draws beside the chargers, by phase; below 0 it feeds in.
+        reachable: It is connected to the cloud.
+        reject_next: Answer the next command with no.
     """
 
     def __init__(
@@ -74,9 +80,15 @@ class Equalizer:
         self.readings: dict[int, Reading] = {}
         self.max_allocated_a = MAX_ALLOCATED_A
         self.surplus: dict[str, object] = dict(NONE)
+        self.house_a = 0.0
+        self.reachable = True
+        self.reject_next = False
         self._tell = tell
         self._rng = rng
         self._noise_kw = 0.0
+        # A float32 of the readings would lose what a few seconds add.
+        self._imported_kwh = float(_AT_FIRST[IMPORTED])
+        self._exported_kwh = float(_AT_FIRST[EXPORTED])
         self._measured_at = now
         for number, value in _AT_FIRST.items():
             self._put(number, value, now)
@@ -86,6 +98,23 @@ class Equalizer:
         """Measure, when it is time."""
         if now - self._measured_at >= EVERY:
             self._measure(now, charging_kw)
+
+    def charging_a(self) -> float:
+        """Return what it leaves for charging, by phase: below its limit, and within the surplus."""
+        left_a = min(self.max_allocated_a, self.max_allocated_a - self.house_a)
+        added = self.surplus.get("chargingWithImport")
+        if isinstance(added, dict) and self.surplus.get("mode") != NONE["mode"]:
+            left_a = min(left_a, float(added["maximumImportAddedCurrent"]) - self.house_a)
+        return max(0.0, left_a)
+
+    def share(self, wanting: int) -> tuple[float, int]:
+        """Return the current of each charger that wants some, and how many of them get it.
+
+        A car needs 6 A: where there is less for each, the last ones get nothing.
+        """
+        left_a = self.charging_a()
+        served = min(wanting, int(left_a // MIN_CAR_A))
+        return (round(left_a / served, 1) if served else 0.0), served
 
     def allocate(self, amps: int, now: datetime) -> None:
         """Set the current that may be allocated."""
@@ -104,7 +133,9 @@ class Equalizer:
         hour = now.hour + now.minute / 60.0
         evening_kw = 0.8 + 0.6 * math.sin((hour - 13.0) * math.pi / 12.0)
         sun_kw = 3.0 * max(0.0, math.sin((hour - 6.0) * math.pi / 12.0))
-        net_kw = round(evening_kw + self._noise_kw + charging_kw - sun_kw, 3)
+        house_kw = evening_kw + self._noise_kw - sun_kw
+        self.house_a = house_kw * 1000.0 / 3.0 / VOLTS
+        net_kw = round(house_kw + charging_kw, 3)
         drawn_kw, fed_kw = max(0.0, net_kw), max(0.0, -net_kw)
         for phase in range(3):
             volts = round(VOLTS + self._rng.uniform(-2.0, 2.0), 1)
@@ -112,8 +143,10 @@ class Equalizer:
             self._put(34 + phase, volts, now)
         self._put(IMPORT, drawn_kw, now)
         self._put(EXPORT, fed_kw, now)
-        self._put(IMPORTED, self._number(IMPORTED) + drawn_kw * hours, now)
-        self._put(EXPORTED, self._number(EXPORTED) + fed_kw * hours, now)
+        self._imported_kwh += drawn_kw * hours
+        self._exported_kwh += fed_kw * hours
+        self._put(IMPORTED, self._imported_kwh, now)
+        self._put(EXPORTED, self._exported_kwh, now)
         self._available(now)
 
     def _available(self, now: datetime) -> None:

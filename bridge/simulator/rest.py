@@ -365,10 +365,13 @@ def _allocate(world: World, equalizer: Equalizer, call: Call) -> Answer:
     amps = call.fields().get("maxCurrent")
     if not isinstance(amps, int) or not is_amps(amps):
         return validation_error({"maxCurrent": ["The value is not valid."]})
-    world.later(
-        world.scenario.command_latency_s, lambda: equalizer.allocate(int(amount(amps)), world.now)
-    )
-    return Answer(202)
+    return world.allocate(equalizer, int(amount(amps)))
+
+
+def _equalizer_state(world: World, equalizer: Equalizer, _: Call) -> Answer:
+    if world.scenario.equalizer_state_forbidden:
+        return forbidden("Forbidden")
+    return Answer(200, documents.repeated(equalizer, STATE))
 
 
 def _set_surplus(world: World, equalizer: Equalizer, call: Call) -> Answer:
@@ -490,7 +493,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         f"{_EQUALIZER}/state",
-        _of_equalizer(lambda _, one, __: Answer(200, documents.repeated(one, STATE))),
+        _of_equalizer(_equalizer_state),
     ),
     Route(
         "POST", f"{_EQUALIZER}/commands/configure_max_allocated_current", _of_equalizer(_allocate)

@@ -35,6 +35,9 @@ class Scenario:
     Attributes:
         chargers: How many, ``EH000001`` and up.
         equalizers: How many meters of the house, ``QP000001`` and up.
+        load_balancing: The Equalizer limits the chargers by what the house draws.
+        equalizer_state_forbidden: Answer 403 to reads of an Equalizer's state, as for some
+            accounts.
         seed: Everything that varies is drawn from it.
         speed: 60 makes a minute of charging pass in a second.
         username: The one user name that logs in; None allows any.
@@ -68,6 +71,8 @@ class Scenario:
 
     chargers: int = 3
     equalizers: int = 1
+    load_balancing: bool = False
+    equalizer_state_forbidden: bool = False
     seed: int = 1
     speed: float = 1.0
     username: str | None = None

@@ -48,6 +48,8 @@ COMMANDS_KEPT = 1000
 
 SET_DYNAMIC_CIRCUIT_CURRENT = 22
 SET_MAX_CIRCUIT_CURRENT = 24
+# The number of this command is published nowhere.
+CONFIGURE_MAX_CURRENT = 120
 ADD_SCHEDULE = 60
 CLEAR_SCHEDULE = 61
 
@@ -182,8 +184,27 @@ class World:
             charging_kw = sum(charger.number(120) for charger in self.chargers.values())
             for equalizer in self.equalizers.values():
                 equalizer.advance(self.now, charging_kw)
+                if self.scenario.load_balancing:
+                    self._balance(equalizer)
             self._run_due(self.now)
         self.now = now
+
+    def _balance(self, equalizer: Equalizer) -> None:
+        """Share what an Equalizer leaves among the chargers with a car, in the order of serials."""
+        wanting = [charger for charger in self.chargers.values() if charger.car is not None]
+        amps, served = equalizer.share(len(wanting))
+        getting = wanting[:served]
+        for charger in self.chargers.values():
+            charger.balance(amps if charger in getting else 0.0)
+
+    def allocate(self, equalizer: Equalizer, amps: int) -> Answer:
+        """Set the current an Equalizer may give out."""
+        return Answer(
+            202,
+            self.dispatch(
+                equalizer, CONFIGURE_MAX_CURRENT, lambda: equalizer.allocate(amps, self.now)
+            ),
+        )
 
     def _live(self, charger_id: str, charger: Charger) -> None:
         away_s = self.scenario.offline_for_s
@@ -326,7 +347,7 @@ class World:
 
     def dispatch(
         self,
-        charger: Charger,
+        charger: Charger | Equalizer,
         command_id: int,
         effect: Callable[[], None],
         *,

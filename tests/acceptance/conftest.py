@@ -238,7 +238,10 @@ def configuration(api_url: str, stream_url: str, port: int, folder: Path) -> dic
         },
         "mqtt": {"host": "127.0.0.1", "port": port},
         "commands": {
-            "allow": ["control", "access", "current", "device", "installer", "maintenance"]
+            "allow": [
+                *("control", "access", "current", "device", "installer", "maintenance"),
+                "equalizer",
+            ]
         },
         "store": {"path": str(folder / "store" / "bridge.db")},
         "log": {"level": "debug"},

@@ -117,6 +117,7 @@ EVERY_KEY = {
     "easee.names": ("EH123456=Garage, EH654321=2", (("EH123456", "Garage"), ("EH654321", "2"))),
     "publish.only": ("phases, 120", ("phases", "120")),
     "publish.except": ("[radio, op_mode]", ("radio", "op_mode")),
+    "publish.equalizer_interval_s": ("10", 10),
     "commands.allow": ("control,reboot", ("control", "reboot")),
     "commands.ttl_s": ("600", 600),
     "commands.max_current_a": ("6", 6),

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.exports.openhab import channels, things_and_items
+from bridge.exports.openhab import channels, equalizer_channels, things_and_items
+from bridge.exports.tag_list import ANY_EQUALIZER
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
 
 ONE, TWO = "EH123456", "EH654321"
@@ -56,7 +57,12 @@ def test_every_item_names_a_channel_of_its_thing():
     linked = set(re.findall(r'channel="mqtt:topic:charger:(\w+):(\w+)"', text))
     states = {channel.id for channel in found().values() if channel.item}
 
-    assert linked == {(charger, one) for charger in (ONE, TWO) for one in states}
+    meter = {channel.id for channel in equalizer_channels(SETTINGS)}
+    assert linked == {(charger, one) for charger in (ONE, TWO) for one in states} | {
+        (ANY_EQUALIZER, one) for one in meter
+    }
+    assert "cumulative_active_power_import" in meter
+    assert "meter_id" not in meter
 
 
 def test_braces_and_quotes_are_balanced():

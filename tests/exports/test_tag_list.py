@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
-from bridge.exports.tag_list import ANY_CHARGER, tag_list
+from bridge.exports.tag_list import ANY_CHARGER, ANY_EQUALIZER, tag_list
 from bridge.settings import (
     CommandSettings,
     EaseeSettings,
@@ -71,4 +71,4 @@ def test_without_a_serial_there_is_one_to_replace():
     """An account whose chargers are not configured gets a list for any of them."""
     settings = replace(SETTINGS, easee=replace(SETTINGS.easee, chargers=()))
 
-    assert {row["charger"] for row in rows(settings)} == {ANY_CHARGER}
+    assert {row["charger"] for row in rows(settings)} == {ANY_CHARGER, ANY_EQUALIZER}

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.easee.equalizer import NAMES
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.simulator.equalizer import CONFIG, EVERY, EXPORT, IMPORT, STATE, Equalizer
+from bridge.simulator.sessions import Car
 from tests.conftest import NOON
 
 SERIAL = "QP000001"
@@ -69,6 +70,50 @@ def test_every_observation_is_one_of_an_equalizer():
     """No id is made up, and every key of the configuration and the state is the vendor's name."""
     equalizer, _ = meter()
 
-    assert equalizer.readings.keys() <= NAMES.keys()
+    assert equalizer.readings.keys() <= EQUALIZER.keys()
     named = {**CONFIG, **{key: number for key, number in STATE.items() if key != "isOnline"}}
-    assert {key: NAMES[number] for key, number in named.items()} == {key: key for key in named}
+    assert {key: EQUALIZER[number].vendor_name for key, number in named.items()} == {
+        key: key for key in named
+    }
+
+
+def test_chargers_share_what_the_house_leaves():
+    """Equally; where a car would get less than 6 A the last ones get nothing."""
+    equalizer, _ = meter()
+    equalizer.house_a = 5.0
+    assert equalizer.share(1) == (20.0, 1)
+    assert equalizer.share(3) == (6.7, 3)
+    equalizer.house_a = 12.0
+    assert equalizer.share(3) == (6.5, 2)
+    equalizer.house_a = 20.0
+    assert equalizer.share(3) == (0.0, 0)
+    equalizer.house_a = -10.0
+    assert equalizer.charging_a() == 25.0
+
+
+def test_on_surplus_only_what_is_fed_in_and_what_may_be_added_is_left():
+    """Off again, the limit is all that counts."""
+    equalizer, _ = meter()
+    equalizer.house_a = -4.0
+    added = {"eligible": True, "maximumImportAddedCurrent": 6}
+    equalizer.configure({"mode": "chargingWithImport", "chargingWithImport": added}, NOON)
+    assert equalizer.charging_a() == 10.0
+    equalizer.house_a = 3.0
+    assert equalizer.charging_a() == 3.0
+    equalizer.configure({"mode": "none"}, NOON)
+    assert equalizer.charging_a() == 22.0
+
+
+def test_a_charger_follows_the_equalizer_where_it_balances(lab):
+    """It shows the reason and what is left (230 to 232); without balancing it does not."""
+    currents = []
+    for balances in (True, False):
+        bench = lab(chargers=1, equalizers=1, load_balancing=balances, authorization_required=False)
+        bench.world.equalizers[SERIAL].allocate(8, NOON)
+        bench.first.plug_in(Car())
+        bench.wait(60.0)
+        charger = bench.first
+        currents.append((charger.limit().amps, charger.value(96), charger.value(230)))
+    assert currents[0] == (8.0, 28, 8.0)
+    assert currents[1][0] > 8.0
+    assert currents[1][2] != 8.0

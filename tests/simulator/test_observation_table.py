@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from bridge.core.easee import decode as observations
-from bridge.core.easee import equalizer, observation_spec
+from bridge.core.easee import observation_spec
 from bridge.core.easee.decode import decode
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.signalr import Decoder
 from bridge.core.records.observation import RawObservation
@@ -40,7 +41,14 @@ CHARGER_DIFFERENCES = {
         observation_spec.DataType.STRING,
     ): "no type is published; a MAC address is a text",
 }
-EQUALIZER_DIFFERENCES: dict[tuple[int, str, object, object], str] = {}
+NO_UNIT = "no unit is published; what its name says is measured in it"
+EQUALIZER_DIFFERENCES: dict[tuple[int, str, object, object], str] = {
+    (2, "unit", None, "json"): "the same as a charger's",
+    (20, "unit", None, "json"): "the same as a charger's",
+    **{(number, "unit", None, "count"): "it counts" for number in (30, 64, 90, 92)},
+    (120, "type", None, observation_spec.DataType.DOUBLE): "no type is published",
+    (120, "unit", None, "A"): NO_UNIT,
+}
 
 
 def differences(
@@ -100,12 +108,15 @@ def test_a_wrong_row_is_a_difference_without_a_reason(number, wrong, what):
     assert [(one[0], one[1]) for one in found - CHARGER_DIFFERENCES.keys()] == [(number, what)]
 
 
-def test_equalizers_ids_and_names_are_those_of_the_gateway():
-    """The gateway knows names of Equalizers only; types and units are compared once it has them."""
-    published = {one.id: (one.name,) for one in EQUALIZER_OBSERVATIONS.values()}
-    known = {number: (name,) for number, name in equalizer.NAMES.items()}
+def test_equalizers_ids_names_types_and_units_are_those_of_the_gateway():
+    """The two tables differ where this file says why, and nowhere else."""
+    published = {
+        one.id: (one.name, one.data_type, one.unit) for one in EQUALIZER_OBSERVATIONS.values()
+    }
+    known = {one.id: (one.vendor_name, one.kind, one.unit) for one in EQUALIZER.values()}
 
     assert set(differences(published, known)) == EQUALIZER_DIFFERENCES.keys()
+    assert all(EQUALIZER_DIFFERENCES.values())
     assert len(published) == 73
 
 

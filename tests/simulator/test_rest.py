@@ -8,7 +8,7 @@ from bridge.simulator.rest import ROUTES, Call, answer
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.sessions import Car
 from bridge.simulator.world import World
-from tests.simulator.lab import FIRST, NOON
+from tests.simulator.lab import FIRST, NOON, responses
 
 TABLE = {(route.method, route.path): route for route in ROUTES}
 C = "/api/chargers/{id}"
@@ -90,13 +90,22 @@ def test_an_equalizer_is_a_product_of_the_site(lab):
     assert [one["id"] for one in found.document["observations"]] == [40, 41, 26]
 
 
+def test_its_state_is_forbidden_to_some_accounts(lab):
+    """Its observations are not."""
+    world = lab(equalizers=1, equalizer_state_forbidden=True).world
+    assert ask(world, "GET", f"{E}/state", id=METER).status == 403
+    query = {"ids": "40"}
+    assert ask(world, "GET", "/state/{id}/observations", id=METER, query=query).status == 200
+
+
 def test_an_equalizer_is_configured(lab):
     """What it may give out takes effect after a moment; the surplus mode is read back."""
     bench = lab(equalizers=1)
     path = f"{E}/commands/configure_max_allocated_current"
     assert ask(bench.world, "POST", path, {"maxCurrent": "x"}, id=METER).status == 400
     assert ask(bench.world, "POST", path, {"maxCurrent": 12}, id=METER).status == 202
-    bench.wait(1.0)
+    (answer,) = responses(bench.wait(1.0))
+    assert (answer.charger_id, answer.accepted) == (METER, True)
     assert bench.world.equalizers[METER].max_allocated_a == 12
     wanted = {
         "mode": "chargingWithImport",

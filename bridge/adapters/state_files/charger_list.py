@@ -1,11 +1,11 @@
-"""Kept charger list: the known and removed chargers, available before the cloud answers.
+"""Kept charger list: known and removed chargers and Equalizers, before the cloud answers.
 
 Without it a command that waited for a restart would meet a bridge that has heard of no charger yet.
 It is a hint. When it is lost, the account's list brings everything back.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import structlog
 from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.state_files.private_file import CHARGER_LIST_FILE, MAX_FILE_BYTES, why
 from bridge.core.easee.rest_requests import is_serial
+from bridge.core.effects import SaveChargerList
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import DecodeError, StoreError
 from bridge.ports import KeptDocuments
@@ -30,11 +31,13 @@ class StoredChargerList:
         charger_ids: The chargers there are.
         left: Since when which one is away, UTC.
         former: Those that were served for another account.
+        equalizers: The Equalizers there are.
     """
 
     charger_ids: tuple[str, ...] = ()
     left: Mapping[str, datetime] = field(default_factory=dict)
     former: tuple[str, ...] = ()
+    equalizers: tuple[str, ...] = ()
 
 
 class KeptChargerList:
@@ -60,13 +63,14 @@ class KeptChargerList:
             if content is None:
                 return StoredChargerList()
             document = json.loads(content)
-            serials = tuple(s for s in document["chargers"] if isinstance(s, str) and is_serial(s))
+            serials = _serials(document["chargers"])
+            equalizers = _serials(document.get("equalizers", ()))
             left = {s: read_utc(at) for s, at in document.get("left", {}).items() if is_serial(s)}
             is_ours = document["account"] == self._account
             return (
-                StoredChargerList(serials, left)
+                StoredChargerList(serials, left, equalizers=equalizers)
                 if is_ours
-                else StoredChargerList(left=left, former=serials)
+                else StoredChargerList(left=left, former=(*serials, *equalizers))
             )
         except (
             OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
@@ -75,12 +79,13 @@ class KeptChargerList:
             log.warning("charger_list_file.ignored", name=self._name, reason=why(error))
             return StoredChargerList()
 
-    def save(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
+    def save(self, known: SaveChargerList) -> None:
         """Replace the document. Trouble is a warning: only the next start is slower to know."""
         document = {
             "account": self._account,
-            "chargers": charger_ids,
-            "left": {charger_id: iso_utc(at) for charger_id, at in left.items()},
+            "chargers": known.charger_ids,
+            "left": {charger_id: iso_utc(at) for charger_id, at in known.left.items()},
+            "equalizers": known.equalizers,
         }
         try:
             self._documents.replace(self._name, json.dumps(document).encode())
@@ -93,3 +98,7 @@ class ChargerListFile(KeptChargerList):
 
     def __init__(self, path: Path, account: str) -> None:
         super().__init__(FileDocuments(path.parent), account, path.name)
+
+
+def _serials(listed: Iterable[object]) -> tuple[str, ...]:
+    return tuple(one for one in listed if isinstance(one, str) and is_serial(one))

@@ -31,19 +31,21 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """What is known of a charger besides its values.
+    """What is known of a charger or Equalizer besides its values.
 
     Attributes:
         charger_id: Its serial.
         product: The vendor's product code; None while unknown.
         firmware: Its release; empty while unknown.
         name: What people call it; empty for its serial.
+        is_equalizer: It is an Equalizer, not a charger.
     """
 
     charger_id: str
     product: int | None = None
     firmware: str = ""
     name: str = ""
+    is_equalizer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ def _device(device_info: DeviceInfo, node: str) -> dict[str, object]:
         "serial_number": device_info.charger_id,
     }
     product = PRODUCT.get(device_info.product or 0)
-    if product is not None:
+    if device_info.is_equalizer:
+        device["model"] = "Easee Equalizer"
+    elif product is not None:
         device["model"] = f"Easee {product.capitalize()}"
     if device_info.firmware:
         device["sw_version"] = device_info.firmware

@@ -25,6 +25,7 @@ from bridge.conventions.homeassistant.entity_table import (
 from bridge.core.easee.command_catalogue import controls
 from bridge.core.easee.controls import Control
 from bridge.core.easee.derived_state import DerivedTopic
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.easee.selection import EVERYTHING, Selection
@@ -75,7 +76,7 @@ def entities(
     own = _Charger(charger_id, topics)
     found = (
         *own.derived(covered),
-        *own.observations(covered),
+        *own.observations(covered, REGISTRY.values()),
         *own.sessions(),
         *own.events(),
         *(own.control(name, control, commands.max_current_a) for name, control in may.items()),
@@ -84,9 +85,23 @@ def entities(
     return tuple(entity for entity in found if own.is_published(entity, selection))
 
 
+def equalizer_entities(
+    serial: str, topics: Topics, selection: Selection = EVERYTHING
+) -> tuple[Entity, ...]:
+    """List what an Equalizer has, in an order that never changes.
+
+    Args:
+        serial: Of the Equalizer.
+        topics: The topic tree.
+        selection: The values that are published.
+    """
+    shown = filter(selection.has, EQUALIZER.values())
+    return tuple(_Charger(serial, topics).observations((), shown))
+
+
 @dataclass(frozen=True, slots=True)
 class _Charger:
-    """Makes the entities of one charger."""
+    """Makes the entities of one charger, or of another device with observations."""
 
     charger_id: str
     topics: Topics
@@ -133,8 +148,10 @@ class _Charger:
         }
         return _entity("binary_sensor", key, config)
 
-    def observations(self, covered: Iterable[str]) -> Iterator[Entity]:
-        for spec in REGISTRY.values():
+    def observations(
+        self, covered: Iterable[str], specs: Iterable[ObservationSpec]
+    ) -> Iterator[Entity]:
+        for spec in specs:
             if spec.visibility is not Visibility.HIDDEN and spec.name not in covered:
                 yield self._observation(spec)
 

@@ -29,7 +29,7 @@ from bridge.conventions.homeassistant.discovery_messages import (
     describe,
     encoded,
 )
-from bridge.conventions.homeassistant.entities import entities
+from bridge.conventions.homeassistant.entities import entities, equalizer_entities
 from bridge.core.delivery.outbox import REFUSED, SET_ASIDE, TOO_LARGE
 from bridge.core.domain_events import (
     NOTHING,
@@ -37,6 +37,8 @@ from bridge.core.domain_events import (
     ChargersAdded,
     ChargersListed,
     ChargersRemoved,
+    EqualizerFirmware,
+    EqualizersChanged,
     Input,
     ObservationApplied,
     OtherMessageReceived,
@@ -70,7 +72,7 @@ Step = list[Publish]
 
 
 class DiscoveryPublisher:
-    """Publishes Home Assistant discovery of the chargers."""
+    """Publishes Home Assistant discovery of the chargers and Equalizers."""
 
     name = "homeassistant"
     interests = frozenset(
@@ -84,6 +86,8 @@ class DiscoveryPublisher:
             ChargersAdded,
             ChargersRemoved,
             ChargerForgotten,
+            EqualizersChanged,
+            EqualizerFirmware,
             SettingsChanged,
         }
     )
@@ -127,7 +131,7 @@ class DiscoveryPublisher:
         self._broker_takes_bytes = math.inf  # by CONNACK
         self._learned_bytes = math.inf  # by what it did not take
 
-    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
+    def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901, PLR0912 - one case per event
         """Handle what changes discovery, acknowledgements of the broker, and ticks."""
         match event:
             case ObservationApplied(observation) if observation.spec.id == roles.FIRMWARE:
@@ -142,6 +146,11 @@ class DiscoveryPublisher:
                 self.add_chargers(charger_ids, now)
             case ChargersRemoved(charger_ids):
                 self.leave(charger_ids)
+            case EqualizersChanged(added=added, removed=removed):
+                self.leave(removed)
+                self.add_chargers(added, now, are_equalizers=True)
+            case EqualizerFirmware(serial, release):
+                self.firmware(serial, release, now)
             case ChargerForgotten(charger_id):
                 self.forget(charger_id, now)
             case SettingsChanged(settings):
@@ -168,14 +177,17 @@ class DiscoveryPublisher:
         """Restore what an earlier process left at the broker."""
         self._kept = dict(kept)
 
-    def add_chargers(self, charger_ids: tuple[str, ...], now: Timestamp) -> None:
-        """Add chargers."""
+    def add_chargers(
+        self, charger_ids: tuple[str, ...], now: Timestamp, *, are_equalizers: bool = False
+    ) -> None:
+        """Add chargers, or Equalizers."""
         self._away.difference_update(charger_ids)
         for charger_id in charger_ids:
             device_info = DeviceInfo(
                 charger_id,
                 self._products.get(charger_id),
                 name=self._names.get(charger_id, ""),
+                is_equalizer=are_equalizers,
             )
             self._device_infos.setdefault(charger_id, device_info)
         self._want(now.mono_s + SETTLE_S)
@@ -335,9 +347,12 @@ class DiscoveryPublisher:
         return parts if self._fits(parts) else description
 
     def _in_form(self, charger_id: str, form: str) -> Description:
+        device_info = self._device_infos[charger_id]
         return describe(
-            self._device_infos[charger_id],
-            entities(charger_id, self._topics, self._commands, self._selection),
+            device_info,
+            equalizer_entities(charger_id, self._topics, self._selection)
+            if device_info.is_equalizer
+            else entities(charger_id, self._topics, self._commands, self._selection),
             form=form,
             topics=self._topics,
             places=self._places,

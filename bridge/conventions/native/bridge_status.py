@@ -43,6 +43,7 @@ class BridgeMessages:
             "instance": change.instance,
             "started_at": "" if change.started_at is None else iso_utc(change.started_at),
             "chargers": change.chargers,
+            "equalizers": change.equalizers,
             "capabilities": change.capabilities,
         }
         return (Publish(self._topics.bridge_info, msgspec.json.encode(document)),)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChanged, ValuesChanged
-from bridge.core.easee.decode import label_of, spec_of
+from bridge.core.easee.decode import ObservationSpec, label_of
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
 from bridge.core.value_format import format_json, format_scalar, iso_utc, number
@@ -31,8 +31,7 @@ class _DocumentTemplate:
 
 
 @lru_cache(maxsize=1024)
-def _frame(observation_id: int) -> _DocumentTemplate:
-    spec = spec_of(observation_id)
+def _frame(spec: ObservationSpec) -> _DocumentTemplate:
     unit = "null" if spec.unit is None else f'"{spec.unit}"'
     return _DocumentTemplate(
         f'{{"id":{spec.id},"name":"{spec.name}","value":'.encode("ascii"),
@@ -75,7 +74,7 @@ class ValueMessages:
     def _add(self, change: ValueChanged, messages: list[Publish]) -> None:
         spec, value = change.spec, change.value
         measured_at = change.stamp or iso_utc(change.measured_at)
-        template = _frame(spec.id)
+        template = _frame(spec)
         spelled = format_scalar(value) if isinstance(value, str) else number(value)
         retained = not spec.personal
         if self._has_json:

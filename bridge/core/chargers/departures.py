@@ -25,12 +25,14 @@ from bridge.core.domain_events import (
     ChargersAdded,
     ChargersRemoved,
     ChargersTakenOut,
+    EqualizersChanged,
     ForgetReceived,
     Input,
     Output,
     Outputs,
 )
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.easee.selection import UNNAMED_BELOW
@@ -53,7 +55,12 @@ KEPT_FOR: Final = timedelta(hours=24)
 CHECK_EVERY_S: Final = 3600.0
 _NUMBERS: Final = sorted(REGISTRY.keys() | set(range(UNNAMED_BELOW)))
 TAG: Final = "cleared:"
-_NAMES: Final = tuple(spec_of(number).name for number in _NUMBERS)
+# An Equalizer that left is remembered by its serial only, so its names are emptied for everybody.
+_NAMES: Final = tuple(
+    dict.fromkeys(
+        (*(spec_of(n).name for n in _NUMBERS), *(spec.name for spec in EQUALIZER.values()))
+    )
+)
 _DERIVED: Final = (*(topic.name for topic in DERIVED), TOUCH_BUTTON)
 
 # What the broker keeps of another bridge comes right behind the connection.
@@ -73,6 +80,7 @@ class Departures:
             ChargersAdded,
             ChargersRemoved,
             ChargersTakenOut,
+            EqualizersChanged,
         }
     )
 
@@ -108,6 +116,10 @@ class Departures:
                 return self.acked(message, now)
             case ChargersAdded(charger_ids):
                 self.back(charger_ids)
+            case EqualizersChanged(added=added, removed=removed):
+                self.back(added)
+                self.leave(removed, now, strange={})
+                return self.offline(removed, now)
             case ChargersRemoved(charger_ids, strange):
                 self.leave(charger_ids, now, strange=strange)
                 return self.offline(charger_ids, now)

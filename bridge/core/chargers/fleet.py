@@ -12,17 +12,17 @@ Rules:
 
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import cast
 
-from bridge.core.alerts import MAX_NAMED
 from bridge.core.changes import SessionChanged, ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
 from bridge.core.chargers.state import ChargerState
+from bridge.core.chargers.undecodable import UndecodableValues
 from bridge.core.domain_events import Found, Output, UnreadableSession
 from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, decode
@@ -61,13 +61,18 @@ class Charger:
 
 
 class ChargerRegistry:
-    """The chargers by serial."""
+    """The chargers by serial.
+
+    Attributes:
+        undecodable: Values that could not be decoded.
+    """
 
     def __init__(
         self,
         publish: PublishSettings,
         salt: bytes,
         status: Status,
+        others: Container[str] = (),
     ) -> None:
         """Start without chargers.
 
@@ -75,6 +80,7 @@ class ChargerRegistry:
             publish: What is published of values.
             salt: For hashing personal data.
             status: Counters and alerts.
+            others: Serials of other devices, whose observations are not counted here.
         """
         self._publish = publish
         self._salt = salt
@@ -89,8 +95,8 @@ class ChargerRegistry:
         # Heap of (monotonic deadline, charger id), one entry per charger in _expected.
         self._silences: list[tuple[float, str]] = []
         self._expected: set[str] = set()
-        self._undecodable: set[tuple[str, int]] = set()
-        self._logged: set[int] = set()
+        self.undecodable = UndecodableValues(status.alerts)
+        self._others = others
 
     @property
     def chargers(self) -> Mapping[str, Charger]:
@@ -119,10 +125,7 @@ class ChargerRegistry:
             held.difference_update(gone)
         self._silences = [one for one in self._silences if one[1] not in gone]
         heapq.heapify(self._silences)
-        unreadable = {key for key in self._undecodable if key[0] in gone}
-        if unreadable:
-            self._undecodable -= unreadable
-            yield from self._undecodable_alert(now)
+        yield from self.undecodable.remove(gone, now)
 
     def read(
         self, raw: RawObservation, source: str, now: Timestamp, effects: list[Found]
@@ -139,21 +142,23 @@ class ChargerRegistry:
             The observation, or None when it is not ours or cannot be read.
         """
         counters = self._status.counters
-        counters["observations"] += 1
         if raw.charger_id not in self._chargers:
-            counters["observations_of_unknown_chargers"] += 1
+            if raw.charger_id not in self._others:
+                counters["observations"] += 1
+                counters["observations_of_unknown_chargers"] += 1
             return None
+        counters["observations"] += 1
         try:
             observation = decode(raw)
         except DecodeError as error:
             counters["observations_undecodable"] += 1
-            effects += self._undecodable_value(raw.charger_id, raw.id, error, now)
+            effects += self.undecodable.add(raw.charger_id, raw.id, error, now)
             if raw.id == roles.SESSION_REPORT:
                 told = _text_of(raw.value), _stamp_of(raw.timestamp)
                 effects += self._finished(raw.charger_id, *told, source, now)
             return None
         if raw.id != roles.SESSION_START:  # whether that can be read its text says
-            effects += self._decodable_value(raw.charger_id, raw.id, now)
+            effects += self.undecodable.discard(raw.charger_id, raw.id, now)
         return observation
 
     def apply(
@@ -293,9 +298,9 @@ class ChargerRegistry:
             )
         except DecodeError as error:
             self._status.counters["session_payloads_unreadable"] += 1
-            yield from self._undecodable_value(charger_id, roles.SESSION_START, error, now)
+            yield from self.undecodable.add(charger_id, roles.SESSION_START, error, now)
             return
-        yield from self._decodable_value(charger_id, roles.SESSION_START, now)
+        yield from self.undecodable.discard(charger_id, roles.SESSION_START, now)
         self._count_incomplete(start.incomplete)
         yield from self._chargers[charger_id].board.started(start)
 
@@ -338,36 +343,6 @@ class ChargerRegistry:
         """Count the side fields of a session that could not be read."""
         for name in names:
             self._status.counters[f"session_{name}_unreadable"] += 1
-
-    def _undecodable_value(
-        self, charger_id: str, number: int, error: DecodeError, now: Timestamp
-    ) -> Iterator[Output]:
-        if number not in self._logged:
-            self._logged.add(number)
-            facts = {"charger_id": charger_id, "error": str(error)}
-            yield LogEntry("warning", "observation.undecodable", facts)
-        if (charger_id, number) not in self._undecodable:
-            self._undecodable.add((charger_id, number))
-            yield from self._undecodable_alert(now)
-
-    def _decodable_value(self, charger_id: str, number: int, now: Timestamp) -> Iterable[Output]:
-        if not self._undecodable or (charger_id, number) not in self._undecodable:
-            return ()
-        self._undecodable.discard((charger_id, number))
-        return self._undecodable_alert(now)
-
-    def _undecodable_alert(self, now: Timestamp) -> Iterator[Output]:
-        if not self._undecodable:
-            yield from self._status.alerts.clear("undecodable")
-            return
-        named = [f"{charger}/{number}" for charger, number in sorted(self._undecodable)][:MAX_NAMED]
-        more = len(self._undecodable) - len(named)
-        yield from self._status.alerts.raise_(
-            "undecodable",
-            f"values that could not be read: {', '.join(named)}{f' and {more} more' * (more > 0)}",
-            "the last good values stay; report the observation ids if this does not pass",
-            now,
-        )
 
 
 def batched(found: list[Found]) -> Iterator[Output]:

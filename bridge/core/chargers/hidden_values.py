@@ -15,8 +15,15 @@ from typing import Final
 
 from bridge.core.changes import ValuesHidden
 from bridge.core.chargers.departures import SETTLED_S
-from bridge.core.domain_events import NOTHING, ChargersAdded, ChargersRemoved, Input, Outputs
-from bridge.core.easee.selection import Selection, hidden_names
+from bridge.core.domain_events import (
+    NOTHING,
+    ChargersAdded,
+    ChargersRemoved,
+    EqualizersChanged,
+    Input,
+    Outputs,
+)
+from bridge.core.easee.selection import Selection, hidden_equalizer_names, hidden_names
 from bridge.core.effects import Effect, LogEntry, SaveState
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, Started, Tick
 from bridge.core.messages import Publish
@@ -36,7 +43,14 @@ class HiddenValues:
 
     name = NAME
     interests = frozenset(
-        {Started, MqttConnected, MqttDisconnected, ChargersAdded, ChargersRemoved}
+        {
+            Started,
+            MqttConnected,
+            MqttDisconnected,
+            ChargersAdded,
+            ChargersRemoved,
+            EqualizersChanged,
+        }
     )
 
     def __init__(
@@ -45,6 +59,8 @@ class HiddenValues:
         is_served_elsewhere: Callable[[str, Timestamp], bool | None],
     ) -> None:
         self._hidden = hidden_names(selection)
+        self._hidden_of_equalizers = hidden_equalizer_names(selection)
+        self._equalizers: frozenset[str] = frozenset()
         self._is_served_elsewhere = is_served_elsewhere
         self._before: frozenset[str] = frozenset()
         self._cleared_before: frozenset[str] = frozenset()
@@ -64,6 +80,10 @@ class HiddenValues:
                 self._add(charger_ids)
             case ChargersRemoved(charger_ids):
                 self._remove(charger_ids)
+            case EqualizersChanged(serials, added, removed):
+                self._equalizers = frozenset(serials)
+                self._remove(removed)
+                self._add(added)
             case MqttConnected():
                 self._is_connected = True
                 self._due_s = now.mono_s + SETTLED_S
@@ -102,7 +122,9 @@ class HiddenValues:
     def _names(self, charger_id: str) -> tuple[str, ...]:
         """Return what an earlier run published of a charger and this one does not."""
         is_done = charger_id in self._cleared_before
-        return tuple(sorted(self._hidden - self._before if is_done else self._hidden))
+        is_equalizer = charger_id in self._equalizers
+        hidden = self._hidden_of_equalizers if is_equalizer else self._hidden
+        return tuple(sorted(hidden - self._before if is_done else hidden))
 
     def _tick(self, now: Timestamp) -> Iterator[Effect | ValuesHidden]:
         due_s = self.deadline_s()
@@ -132,7 +154,8 @@ class HiddenValues:
             yield self._record()
 
     def _record(self) -> SaveState:
-        hidden, cleared = sorted(self._hidden), sorted(self._cleared)
+        hidden = sorted(self._hidden | self._hidden_of_equalizers)
+        cleared = sorted(self._cleared)
         return SaveState(NAME, {"hidden": hidden, "chargers": cleared})
 
 

@@ -24,6 +24,7 @@ from bridge.core.domain_events import (
     ChargersListed,
     ChargersRemoved,
     ChargersTakenOut,
+    EqualizersChanged,
     Input,
     Output,
     Outputs,
@@ -44,10 +45,19 @@ class ServedChargers:
         chargers: Those that are served.
         departures: Chargers that left.
         alerts: Where chargers that are not listed are named.
+        equalizers: Equalizers that are served; they are subscribed and remembered too.
     """
 
     name = "served_chargers"
-    interests = frozenset({Started, ChargersListed, ChargersConfigured, ChargerForgotten})
+    interests = frozenset(
+        {
+            Started,
+            ChargersListed,
+            ChargersConfigured,
+            ChargerForgotten,
+            EqualizersChanged,
+        }
+    )
 
     def __init__(
         self,
@@ -55,11 +65,13 @@ class ServedChargers:
         chargers: Mapping[str, Charger],
         departures: Departures,
         alerts: Alerts,
+        equalizers: Collection[str] = (),
     ) -> None:
         self._configured = configured
         self._chargers = chargers
         self._departures = departures
         self._alerts = alerts
+        self._equalizers = equalizers
         # The chargers there are, as the next start is to know them; and what was written of them.
         self._remembered: tuple[str, ...] = ()
         self._written: SaveChargerList | None = None
@@ -69,7 +81,8 @@ class ServedChargers:
     def handle(self, event: Input, now: Timestamp) -> Outputs:
         """Handle what decides which chargers are served."""
         match event:
-            case Started(remembered, left=left, former=former):
+            case Started(remembered, left=left, former=former, equalizers=equalizers):
+                self._written = SaveChargerList(remembered, left, equalizers)
                 return self._begin(remembered, left, former)
             case ChargersListed():
                 return self._listed(event, now)
@@ -77,6 +90,8 @@ class ServedChargers:
                 return self._choose(charger_ids)
             case ChargerForgotten(charger_id):
                 return self._forgotten(charger_id, now)
+            case EqualizersChanged():
+                return self._equalizers_changed(now)
         return NOTHING
 
     def deadline_s(self) -> None:
@@ -88,7 +103,6 @@ class ServedChargers:
         self, remembered: tuple[str, ...], left: Mapping[str, datetime], former: tuple[str, ...]
     ) -> Iterator[Output]:
         """Add the chargers of the earlier process, except those that left or were removed."""
-        self._written = SaveChargerList(remembered, left)
         self._remembered = self._configured or remembered
         yield from self._serve(tuple(i for i in self._remembered if i not in left))
         if self._configured:
@@ -128,6 +142,10 @@ class ServedChargers:
         yield from self._tell_absent(now)
         yield from self._remember()
 
+    def _equalizers_changed(self, now: Timestamp) -> Iterator[Output]:
+        yield from self._tell_absent(now)
+        yield from self._remember()
+
     # -- adding and removing -----------------------------------------------------------------
 
     def _serve(self, charger_ids: tuple[str, ...]) -> Iterator[Output]:
@@ -136,7 +154,7 @@ class ServedChargers:
             return
         served = (*self._chargers, *new)
         yield LogEntry("info", "chargers.added", {"new": new, "all": len(served)})
-        yield Subscribe(served)
+        yield Subscribe((*served, *self._equalizers))
         yield ServedChargersChanged(served)
         yield ChargersAdded(new)
         yield BridgeInfoWanted()
@@ -147,7 +165,7 @@ class ServedChargers:
         strange = {i: chargers[i].state.names_beyond(UNNAMED_BELOW) for i in gone if i in chargers}
         yield ChargersRemoved(gone, strange)
         served = tuple(chargers)
-        yield Subscribe(served)
+        yield Subscribe((*served, *self._equalizers))
         yield ServedChargersChanged(served, gone)
         yield BridgeInfoWanted()
 
@@ -182,7 +200,8 @@ class ServedChargers:
 
     def _remember(self) -> Iterator[Output]:
         """Save which chargers there are and which left, for the next start."""
-        charger_list = SaveChargerList(self._remembered, dict(self._departures.left))
+        left = dict(self._departures.left)
+        charger_list = SaveChargerList(self._remembered, left, tuple(self._equalizers))
         if charger_list != self._written:
             self._written = charger_list
             yield charger_list

@@ -1,4 +1,4 @@
-"""State of one charger, and the changes that publish it.
+"""State of one charger, or of another device with values, and the changes that publish it.
 
 Rules:
 
@@ -14,7 +14,8 @@ Rules:
 5. Everything retained can be published again at any time, exactly as it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -76,9 +77,18 @@ class ChargerState:
     """One charger: newest values, derived state, freshness, availability.
 
     Attributes:
+        registry: The observations of such a device.
+        derived_by: The derived values that depend on an observation.
+        followed: Observations that something is derived from.
         stale: How many observations came after a newer one of their id.
         online: Whether it was available when that was last asked; None before that.
     """
+
+    registry: Mapping[int, ObservationSpec] = REGISTRY
+    derived_by: Mapping[int, tuple[derived_state.DerivedTopic, ...]] = derived_state.BY_SOURCE
+    followed: AbstractSet[int] = _FOLLOWED
+    spec_of = staticmethod(spec_of)
+    hidden_by = staticmethod(hidden_names)
 
     def __init__(self, charger_id: str, publish: PublishSettings, salt: bytes) -> None:
         self.charger_id = charger_id
@@ -86,7 +96,7 @@ class ChargerState:
         self._publish = publish
         self._salt = salt
         self._selection = Selection.of(publish)
-        self._hidden = hidden_names(self._selection)
+        self._hidden = self.hidden_by(self._selection)
         self._latest: dict[int, _LatestValue] = {}
         self._derived: dict[str, derived_state.DerivedValue] = {}
         self._switched_at: Timestamp | None = None
@@ -109,7 +119,8 @@ class ChargerState:
 
     def names_beyond(self, lowest_id: int) -> tuple[str, ...]:
         """Return the names of what it sent under ids from this one on."""
-        return tuple(spec_of(number).name for number in self._latest if number >= lowest_id)
+        names = (self.spec_of(number).name for number in self._latest if number >= lowest_id)
+        return tuple(names)
 
     @property
     def awaiting_authorization(self) -> bool:
@@ -151,7 +162,7 @@ class ChargerState:
         new = _LatestValue(value, measured_at, ranked_at, now.wall, source, now.trusted)
         is_same = False
         if old is None:
-            if len(self._latest) >= MAX_IDS and number not in REGISTRY:
+            if len(self._latest) >= MAX_IDS and number not in self.registry:
                 effects.append(self._note("observation.one_too_many", spec))
                 return
         else:
@@ -166,7 +177,7 @@ class ChargerState:
         self._latest[number] = new
         if not (self._hidden and self._is_hidden(spec)):
             effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
-        if number in _FOLLOWED:
+        if number in self.followed:
             effects += self._follow(number, old, new)
 
     def _follow(self, number: int, old: _LatestValue | None, new: _LatestValue) -> Iterator[Effect]:
@@ -193,7 +204,7 @@ class ChargerState:
             yield from self._set_derived(derived_state.TOUCH_BUTTON, "enabled")
 
     def _derive(self, observation_id: int) -> Iterator[Effect]:
-        for row in derived_state.BY_SOURCE[observation_id]:
+        for row in self.derived_by[observation_id]:
             value = row.derive(self)
             if value is derived_state.UNTOLD and row.name in self._derived:
                 value = None  # it was known, and what is known now does not tell any more
@@ -219,7 +230,7 @@ class ChargerState:
 
     def publications(self, now: Timestamp) -> Iterator[Change]:
         """Yield everything retained again, as after the broker lost its memory."""
-        held = ((spec_of(number), one) for number, one in self._latest.items())
+        held = ((self.spec_of(number), one) for number, one in self._latest.items())
         values = tuple(
             self._change(spec, one)
             for spec, one in held

@@ -47,7 +47,12 @@ from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import FINAL, NAME, TRANSITIONS, State, Transition
 from bridge.core.commands.validation import CommandRequest, IdempotencyKey, message_digest
 from bridge.core.domain_events import CommandFinished, Output
-from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, CommandSpec
+from bridge.core.easee.command_catalogue import (
+    CATALOGUE,
+    REFLECTING_IDS,
+    CommandSpec,
+    CommandTarget,
+)
 from bridge.core.easee.rest_requests import CloudRequest
 from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.effects import Acknowledge, LogEntry
@@ -130,6 +135,7 @@ class Command:
         origin: Why the gateway issued it itself: the key of ``parent``, or a word; empty where it
             was asked for.
         progress: The newest step that was carried out, as a sentence.
+        target: Where it goes, as far as that is known.
         cloud_request: What is sent; set when its turn comes.
         charger_id: Whom it is for.
         spec: Its row of the catalogue.
@@ -174,6 +180,7 @@ class Command:
     parent: "Command | None" = None
     origin: str = ""
     progress: str = ""
+    target: CommandTarget = field(init=False)
     cloud_request: CloudRequest = field(init=False, repr=False)
     charger_id: str = field(init=False)
     spec: CommandSpec[Any] = field(init=False)
@@ -186,6 +193,7 @@ class Command:
             request.spec,
             request.argument,
         )
+        self.target = CommandTarget(request.charger_id)
 
     def apply(self, transition: Transition) -> None:
         """Move on; raise ``KeyError`` where the table has no such step."""

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from bridge.core.commands.active_commands import (
     CONFIRM_TIMEOUT_S,
@@ -33,14 +33,14 @@ from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import AWAITED, FINAL, IN_PROGRESS, State, Transition
 from bridge.core.domain_events import Output, UnmatchedResponse
-from bridge.core.easee.command_catalogue import REFLECTING_IDS
+from bridge.core.easee.command_catalogue import REFLECTING_IDS, ReadBack
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     command_state_request,
     observations_request,
 )
-from bridge.core.easee.rest_responses import CommandReference, command_state
+from bridge.core.easee.rest_responses import OK, CommandReference, command_state
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CommandRefused, DecodeError
@@ -48,6 +48,8 @@ from bridge.errors import CommandRefused, DecodeError
 MAX_EARLY_RESPONSES: Final = 16
 # Seconds after the cloud accepted it. Most responses arrive within one.
 VERIFY_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
+# What the cloud holds itself it can tell at once.
+READ_BACK_AFTER_S: Final = (0.5, *VERIFY_AFTER_S)
 # After a restart the stream needs some seconds to come up and replay.
 VERIFY_FIRST_S: Final = 3.0
 # The charger's clock against ours.
@@ -63,10 +65,12 @@ class Verification:
     Attributes:
         request: To be sent.
         ticks: Of the ticket it asks for; None: it reads what the charger shows.
+        is_read_back: It reads what the cloud holds.
     """
 
     request: CloudRequest
     ticks: int | None = None
+    is_read_back: bool = False
 
 
 class CommandConfirmation:
@@ -197,10 +201,35 @@ class CommandConfirmation:
                     return Verification(request, ticket.ticks)
                 except CommandRefused:
                     continue
+        if command.spec.read_back is not None:
+            return self._read_back(command, command.spec.read_back)
         wanted = {n for evidence in command.spec.reflects(command.argument) for n in evidence}
         if not wanted:
             return None
         return Verification(observations_request(command.charger_id, tuple(sorted(wanted))))
+
+    def _read_back(self, command: Command, read_back: ReadBack[Any]) -> Verification | None:
+        request = read_back.request(command.target)
+        return None if request is None else Verification(request, is_read_back=True)
+
+    def was_read_back(
+        self, command: Command, body: bytes, effects: list[Output], now: Timestamp
+    ) -> None:
+        """Handle what the cloud holds of what a command set."""
+        read_back = command.spec.read_back
+        if read_back is None or command.state not in AWAITED:
+            return
+        try:
+            holds = read_back.holds(command.argument, body)
+        except DecodeError:
+            return
+        if holds:
+            self._commands.finish(command, Transition.CONFIRM, effects, now)
+
+    def not_read_back(self, command: Command, effects: list[Output], now: Timestamp) -> None:
+        """Handle that the cloud does not let what a command set be read: its 200 has to do."""
+        if command.state is State.ACCEPTED and command.http_status == OK:
+            self._commands.finish(command, Transition.CONFIRM, effects, now)
 
     def verification_started(self, command: Command, now: Timestamp) -> None:
         """Record that the cloud is being asked, and plan the next time."""
@@ -246,7 +275,9 @@ class CommandConfirmation:
     def _plan(self, command: Command, now: Timestamp) -> None:
         since_s = command.due_s - CONFIRM_TIMEOUT_S
         wanted: tuple[float, ...] = VERIFY_AFTER_S
-        if self._shown.stream_since_s is not None:
+        if command.spec.read_back is not None:
+            wanted = READ_BACK_AFTER_S
+        elif self._shown.stream_since_s is not None:
             wanted = () if command.looks else VERIFY_AFTER_S[-1:]
         command.look_at_s = math.inf
         for after_s in wanted:

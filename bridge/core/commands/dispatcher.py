@@ -75,6 +75,7 @@ class PendingRequest:
         due_s: Monotonic time at which it counts as lost.
         brings_observations: The answer holds what a charger shows, which may prove any command.
         ticks: Of the ticket that a verification asks for, or None.
+        is_read_back: The answer holds what the cloud holds of what the command set.
     """
 
     command: Command
@@ -83,6 +84,7 @@ class PendingRequest:
     due_s: float
     brings_observations: bool
     ticks: int | None = None
+    is_read_back: bool = False
 
 
 class CommandDispatcher:
@@ -200,8 +202,9 @@ class CommandDispatcher:
         circuit = self._circuits.get(charger_id)
         if request is not None or circuit is None:
             return request, frozenset({charger_id})
-        target = CommandTarget(charger_id, circuit.site_id, circuit.circuit_id)
-        return spec.request(target, command.argument), frozenset({charger_id, *circuit.charger_ids})
+        command.target = CommandTarget(charger_id, circuit.site_id, circuit.circuit_id)
+        request = spec.request(command.target, command.argument)
+        return request, frozenset({charger_id, *circuit.charger_ids})
 
     def verify(self, effects: list[Output], now: Timestamp) -> None:
         """Request the cloud's record of commands without a charger response."""
@@ -225,11 +228,11 @@ class CommandDispatcher:
         now: Timestamp,
     ) -> None:
         """Start a request that takes no longer than its command may wait."""
-        ticks = None
+        ticks, is_read_back = None, False
         if isinstance(wanted, Verification):
-            request, ticks = wanted.request, wanted.ticks
+            request, ticks, is_read_back = wanted.request, wanted.ticks, wanted.is_read_back
             within_s = VERIFICATION_TIMEOUT_S
-            reads = ticks is None
+            reads = ticks is None and not is_read_back
         else:
             request = wanted
             within_s = min(REQUEST_TIMEOUT_S, command.expires_s - now.mono_s)
@@ -238,7 +241,9 @@ class CommandDispatcher:
             request = replace(request, command=True)
         number = next(self._numbers)
         due_s = now.mono_s + within_s + GRACE_S
-        self._pending[number] = PendingRequest(command, request, purpose, due_s, reads, ticks)
+        self._pending[number] = PendingRequest(
+            command, request, purpose, due_s, reads, ticks, is_read_back
+        )
         effects.append(SendRequest(Tag(NAME, number), request, within_s))
 
     # -- back --------------------------------------------------------------------------------
@@ -255,6 +260,8 @@ class CommandDispatcher:
         match pending.purpose:
             case Purpose.LOCATE:
                 self._located(command, event.body, effects, now)
+            case Purpose.VERIFY if pending.is_read_back:
+                self._confirmation.was_read_back(command, event.body, effects, now)
             case Purpose.VERIFY:
                 self._confirmation.verification_received(
                     command, pending.ticks, event.body, effects, now
@@ -275,9 +282,11 @@ class CommandDispatcher:
         self, pending: PendingRequest, event: CloudFailed, effects: list[Output], now: Timestamp
     ) -> None:
         """Handle the failure of a request."""
-        if pending.purpose is Purpose.VERIFY:
-            return
         command, error = pending.command, event.error
+        if pending.purpose is Purpose.VERIFY:
+            if pending.is_read_back and isinstance(error, CloudRejected):
+                self._confirmation.not_read_back(command, effects, now)
+            return
         awaited = State.SENT if pending.purpose is Purpose.SEND else State.WAITING
         if command.state is awaited:
             command.http_status = error.status

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from bridge.core.addressees import SITE, Kind, kind_of
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec, allowed
 from bridge.core.easee.command_payloads import MAX_ID_LENGTH, Payload, id_in, read_payload
 from bridge.core.easee.rest_requests import is_serial
@@ -116,14 +117,14 @@ def validate(
     Args:
         message: As it arrived.
         target: Its topic.
-        known: Chargers that are served.
+        known: What is served: chargers, or everything by kind.
         settings: What is allowed.
         now: When it arrived.
 
     Raises:
         CommandRefused: It is not carried out.
     """
-    _check_addressee(message, target.charger_id, known)
+    kind = _check_addressee(message, target.charger_id, known)
     try:
         payload: Payload | CommandRefused = read_payload(message.payload)
     except CommandRefused as refusal:
@@ -133,6 +134,10 @@ def validate(
     spec = CATALOGUE.get(target.command)
     if spec is None:
         raise CommandRefused("unknown_command", "the topic reference lists the commands")
+    if kind not in spec.of:
+        raise CommandRefused(
+            "unknown_command", f"{spec.name} is a command of: {', '.join(sorted(spec.of))}"
+        )
     if not allowed(spec, settings.allow):
         raise CommandRefused(
             "not_allowed", f"commands.allow names neither {spec.name} nor {spec.group}"
@@ -159,11 +164,13 @@ def validate(
     )
 
 
-def _check_addressee(message: MqttMessage, charger_id: str, known: Container[str]) -> None:
+def _check_addressee(message: MqttMessage, name: str, known: Container[str]) -> Kind:
     if message.retained:
         raise CommandRefused("retained", "a command is never retained: publish without retain")
-    if charger_id not in known or not is_serial(charger_id):
+    kind = kind_of(known, name)
+    if kind is None or not (is_serial(name) or kind == SITE):
         raise CommandRefused("unknown_charger", "no charger of this name is served")
+    return kind
 
 
 def _name(charger_id: str, message: MqttMessage, payload: Payload) -> IdempotencyKey | None:

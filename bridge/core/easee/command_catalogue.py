@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
+from bridge.core.addressees import CHARGER, EQUALIZER, Kind
 from bridge.core.easee.charge_plans import Plan
 from bridge.core.easee.command_payloads import (
     MIN_CURRENT_A,
@@ -35,8 +36,14 @@ from bridge.core.easee.controls import (
     switch,
 )
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
+from bridge.core.easee.equalizer_settings import (
+    holds_allocated_current,
+    holds_surplus,
+    surplus_body,
+)
 from bridge.core.easee.observation_registry import POLLED_IDS, spec_of
 from bridge.core.easee.payload_kinds import (
+    ALLOCATED,
     BASIC_PLAN,
     CHARGER_LIMIT,
     CIRCUIT_LIMIT,
@@ -45,6 +52,7 @@ from bridge.core.easee.payload_kinds import (
     PAIRING_TIME,
     PHASE_SWITCH,
     PRESS,
+    SURPLUS,
     SWITCH,
     WEEKLY_PLAN,
     PayloadKind,
@@ -53,16 +61,19 @@ from bridge.core.easee.payload_kinds import (
 )
 from bridge.core.easee.rest_requests import (
     CloudRequest,
+    allocated_current_request,
     charger_command_request,
     charger_resource_request,
     charger_settings_request,
     circuit_request,
+    equalizer_request,
     observations_request,
+    surplus_request,
 )
 from bridge.core.value_format import Value
 
 A = TypeVar("A")
-Group = Literal["control", "access", "current", "device", "installer", "maintenance"]
+Group = Literal["control", "access", "current", "device", "installer", "maintenance", "equalizer"]
 Expected = Callable[[Value], bool]
 # All of these observations together confirm a command; a command may have several alternatives.
 Evidence = Mapping[int, Expected]
@@ -104,6 +115,19 @@ def _replaces_nothing(_argument: object, _name: str, _other: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBack(Generic[A]):
+    """How the cloud is asked whether it holds what a command set.
+
+    Attributes:
+        request: What to read; None where that is not known.
+        holds: Argument and body to whether it does; raises ``DecodeError``.
+    """
+
+    request: Callable[[CommandTarget], CloudRequest | None]
+    holds: Callable[[A, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class CommandSpec(Generic[A]):
     """One row of the catalogue.
 
@@ -134,6 +158,8 @@ class CommandSpec(Generic[A]):
             charger, or that the body holds the observations asked for.
         side_effects: Argument to a sentence the answer carries, or None.
         control: How a person operates it, or why that has no control.
+        of: What it may be addressed to.
+        read_back: How the cloud is asked for what it set, where nothing reports it.
         read: Of ``takes``; raises ``CommandRefused``.
     """
 
@@ -158,6 +184,8 @@ class CommandSpec(Generic[A]):
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] | None = None
     control: Control | str = field(kw_only=True)
+    of: frozenset[Kind] = frozenset({CHARGER})
+    read_back: ReadBack[A] | None = None
     read: Callable[[object, int], A] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -576,6 +604,22 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     CommandSpec("refresh", "maintenance", "Read every observation again over REST.", PRESS,
                 lambda place, _: observations_request(place.charger_id, POLLED_IDS),
                 on_200="read", control=button("Read everything again", is_config=True)),
+    # -- equalizer
+    CommandSpec("surplus_charging", "equalizer", "Charge on surplus energy.", SURPLUS,
+                lambda place, wish: surplus_request(place.charger_id, _json(surplus_body(wish))),
+                energizes=lambda wish: wish.enabled, on_200="wait",
+                replaces=_replaces_same("surplus_charging"),
+                control="a document, not a state", of=frozenset({EQUALIZER}),
+                read_back=ReadBack(lambda place: surplus_request(place.charger_id), holds_surplus)),
+    CommandSpec("max_allocated_current", "equalizer",
+                "Largest current the Equalizer gives out to its chargers.", ALLOCATED,
+                lambda place, amps: allocated_current_request(place.charger_id, amps),
+                energizes=_always, on_200="wait",
+                replaces=_replaces_same("max_allocated_current"),
+                control="nothing tells what it is", of=frozenset({EQUALIZER}),
+                read_back=ReadBack(
+                    lambda place: equalizer_request(place.charger_id, "config"),
+                    holds_allocated_current)),
 )  # fmt: skip
 
 CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in _ROWS}

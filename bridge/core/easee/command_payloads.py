@@ -86,6 +86,19 @@ class HeldCurrent(Current):
 
 
 @dataclass(frozen=True, slots=True)
+class Surplus:
+    """Charging on surplus energy.
+
+    Attributes:
+        enabled: Whether it is on.
+        amps: What may be drawn from the grid in addition.
+    """
+
+    enabled: bool
+    amps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Phases:
     """A limit for the three phases of a circuit, like :class:`Current`."""
 
@@ -248,6 +261,25 @@ def persistent_current(value: object, max_current_a: int) -> int:
     if limit < MIN_CURRENT_A or limit != int(limit):
         refuse(allowed)
     return int(limit)
+
+
+def whole_current(value: object, max_current_a: int) -> int:
+    """Read a current in whole amperes; 0 gives out none."""
+    allowed = f"whole amperes from 0 to {max_current_a}"
+    limit = _amps(value, max_current_a, allowed)
+    if limit != int(limit):
+        refuse(allowed)
+    return int(limit)
+
+
+def surplus(value: object, max_current_a: int) -> Surplus:
+    """Read ``{"enabled": true, "amps": 6}`` or a switch."""
+    if not isinstance(value, dict):
+        return Surplus(boolean(value, max_current_a))
+    shape = '{"enabled": …, "amps": …}'
+    only_keys(value, required={"enabled"}, optional={"amps"}, shape=shape)
+    amps = whole_current(value.get("amps", 0), max_current_a)
+    return Surplus(boolean(value["enabled"], max_current_a), amps)
 
 
 def circuit_current(value: object, max_current_a: int) -> Phases | Release:

@@ -76,13 +76,24 @@ def label_of(spec: ObservationSpec, value: Value) -> str | None:
     return spec.labels.get(value)
 
 
-def decode(raw: RawObservation) -> Observation:
+def decode(
+    raw: RawObservation,
+    registry: Mapping[int, ObservationSpec] | None = None,
+    named: Callable[[int], ObservationSpec] = spec_of,
+) -> Observation:
     """Read one observation.
+
+    Args:
+        raw: As received.
+        registry: The observations of such a device; None: of a charger.
+        named: Returns the row of an id, a generated one for an unknown id.
 
     Raises:
         DecodeError: Its id, value or timestamp cannot be read.
     """
-    spec = REGISTRY.get(raw.id) or _spec_from_outside(raw.id)
+    spec = (REGISTRY if registry is None else registry).get(raw.id) or _spec_from_outside(
+        raw.id, named
+    )
     read = _READERS.get(raw.data_type) or _reader_without_type(spec)
     if spec.always_text:
         read = _text
@@ -101,10 +112,12 @@ class _Unreadable(ValueError):
     """Contains what was expected, never the value."""
 
 
-def _spec_from_outside(observation_id: int) -> ObservationSpec:
+def _spec_from_outside(
+    observation_id: int, named: Callable[[int], ObservationSpec]
+) -> ObservationSpec:
     if not 0 <= observation_id <= MAX_ID:
         raise DecodeError("no observation id", source="observation", raw=observation_id)
-    return spec_of(observation_id)
+    return named(observation_id)
 
 
 def _reader_without_type(spec: ObservationSpec) -> Callable[[object], Value]:

@@ -21,6 +21,7 @@ from bridge.core.easee.command_payloads import (
     Phases,
     PhaseSwitch,
     Release,
+    Surplus,
     boolean,
     charger_current,
     choice_reader,
@@ -31,6 +32,8 @@ from bridge.core.easee.command_payloads import (
     persistent_current,
     phase_switch,
     read_press,
+    surplus,
+    whole_current,
 )
 from bridge.core.easee.payload_shapes import FLAG, MOMENT, NULL, Keys, Schema, Shape, number, word
 
@@ -129,6 +132,12 @@ def _phase_switch(max_current_a: int) -> Shape:
     )
 
 
+def _surplus(max_current_a: int) -> Shape:
+    enabled = {"anyOf": list(_SWITCH.bare)}
+    amps = {"anyOf": number(0, max_current_a)}
+    return Shape(_SWITCH.bare, (Keys({"enabled": enabled, "amps": amps}, ("enabled",)),))
+
+
 def _plan(keys: Keys) -> Shape:
     return Shape((NULL, word("off", "clear")), (keys,))
 
@@ -201,6 +210,16 @@ LASTING_CIRCUIT_LIMIT: Final[PayloadKind[Phases]] = PayloadKind(
 )
 PAIRING_TIME: Final[PayloadKind[int]] = PayloadKind(
     pairing_time, lambda _: _PAIRING, f'{PRESS.text} for 60 s, 2 to 600 s, or {{"timeout": s}}'
+)
+ALLOCATED: Final[PayloadKind[int]] = PayloadKind(
+    whole_current,
+    lambda max_current_a: Shape(tuple(number(0, max_current_a))),
+    "0 to max_current_a A, whole amperes",
+)
+SURPLUS: Final[PayloadKind[Surplus]] = PayloadKind(
+    surplus,
+    _surplus,
+    '{"enabled": true, "amps": 6}: the current that may be imported in addition, or true or false',
 )
 BASIC_PLAN: Final[PayloadKind[Plan]] = PayloadKind(
     basic_plan, lambda max_current_a: _plan(_basic(max_current_a)), _A_PLAN

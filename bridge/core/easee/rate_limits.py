@@ -43,11 +43,11 @@ class Limit:
 
 
 # Where the numbers come from: the vendor's documentation for the charger list, the two kinds of
-# settings (OpenAPI of 2022), the observations and the sessions (reference pages of 2026); sites
-# are what pyeasee allows itself. The vendor publishes none for the others, so these are ours:
-# a login or refresh is needed every 48 minutes, and a dozen in five minutes is trouble already;
-# a hub that drops us is asked again every 30 s at most, with some room for a bad start; one
-# command a second for one charger is more than a person can mean.
+# settings and the configure commands of an Equalizer (OpenAPI of 2022), the observations and the
+# sessions (reference pages of 2026); sites are what pyeasee allows itself. The vendor publishes
+# none for the others, so these are ours: a login or refresh is needed every 48 minutes, and a dozen
+# in five minutes is trouble already; a hub that drops us is asked again every 30 s at most, with
+# some room for a bad start; one command a second for one charger is more than a person can mean.
 LIMITS: Mapping[Endpoint, Limit] = MappingProxyType(
     {
         Endpoint.LOGIN: Limit(12, 5 * MINUTE_S),
@@ -59,6 +59,7 @@ LIMITS: Mapping[Endpoint, Limit] = MappingProxyType(
         Endpoint.OBSERVATIONS: Limit(100, 5 * MINUTE_S),
         Endpoint.SESSIONS: Limit(10, HOUR_S, by_scope=True),
         Endpoint.SITE: Limit(10, HOUR_S, by_scope=True),
+        Endpoint.EQUALIZER_COMMAND: Limit(1, MINUTE_S, by_scope=True),
         Endpoint.OTHER: Limit(60, MINUTE_S, by_scope=True),
     }
 )

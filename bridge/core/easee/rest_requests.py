@@ -36,6 +36,7 @@ class Endpoint(enum.Enum):
     OBSERVATIONS = "observations"
     SESSIONS = "sessions"
     SITE = "site"
+    EQUALIZER_COMMAND = "equalizer_command"
     OTHER = "other"
 
 
@@ -95,6 +96,11 @@ def checked(charger_id: str) -> str:
 def charger_list_request() -> CloudRequest:
     """Return the request for the chargers of the account."""
     return CloudRequest("GET", "/api/chargers", Endpoint.CHARGER_LIST)
+
+
+def products_request() -> CloudRequest:
+    """Return the request for the sites of the account, with their chargers and Equalizers."""
+    return CloudRequest("GET", "/api/accounts/products", Endpoint.OTHER, "products")
 
 
 def observations_request(charger_id: str, ids: tuple[int, ...]) -> CloudRequest:
@@ -234,6 +240,44 @@ def charger_resource_request(
     """
     path = charger_path(charger_id, resource)
     return CloudRequest(method, path, Endpoint.OTHER, charger_id, body, command=True)
+
+
+def equalizer_request(serial: str, resource: str = "") -> CloudRequest:
+    """Return the request for an Equalizer, or for one of its resources.
+
+    Args:
+        serial: Of the Equalizer.
+        resource: ``config``; empty for the Equalizer itself.
+
+    Raises:
+        CommandRefused: The serial is not spelled like one.
+    """
+    path = "/".join(filter(None, ("/api/equalizers", checked(serial), resource)))
+    return CloudRequest("GET", path, Endpoint.OTHER, serial)
+
+
+def allocated_current_request(serial: str, amps: int) -> CloudRequest:
+    """Return the request that sets the current an Equalizer may give out.
+
+    Raises:
+        CommandRefused: The serial is not spelled like one.
+    """
+    path = f"/api/equalizers/{checked(serial)}/commands/configure_max_allocated_current"
+    body = b'{"maxCurrent":%d}' % amps
+    return CloudRequest("POST", path, Endpoint.EQUALIZER_COMMAND, serial, body, command=True)
+
+
+def surplus_request(serial: str, body: bytes | None = None) -> CloudRequest:
+    """Return the request that sets charging on surplus energy; without a body it reads it.
+
+    Raises:
+        CommandRefused: The serial is not spelled like one.
+    """
+    path = f"/cloud-loadbalancing/equalizer/{checked(serial)}/config/surplus-energy"
+    if body is None:
+        return CloudRequest("GET", path, Endpoint.OTHER, serial)
+    scope = f"{serial}/surplus"
+    return CloudRequest("POST", path, Endpoint.EQUALIZER_COMMAND, scope, body, command=True)
 
 
 def circuit_request(site_id: int, circuit_id: int, resource: str, body: bytes) -> CloudRequest:

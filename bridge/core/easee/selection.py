@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
+from bridge.core.easee.equalizer import EQUALIZER, equalizer_spec_of
 from bridge.core.easee.observation_registry import REGISTRY, spec_named, spec_of
 from bridge.core.easee.observation_spec import SETTINGS, ObservationSpec
 from bridge.settings import PublishSettings
@@ -26,13 +27,13 @@ DERIVED_GROUPS: Final[Mapping[str, str]] = {
     **{topic.name: topic.group for topic in DERIVED},
     TOUCH_BUTTON: SETTINGS,
 }
-GROUPS: Final = tuple(
-    sorted({spec.group for spec in REGISTRY.values()} | set(DERIVED_GROUPS.values()))
-)
+_SPECS: Final = (*REGISTRY.values(), *EQUALIZER.values())
+GROUPS: Final = tuple(sorted({spec.group for spec in _SPECS} | set(DERIVED_GROUPS.values())))
+_NAMES: Final = frozenset(spec.name for spec in _SPECS)
 
 
 def names() -> Iterator[str]:
-    """Yield every name that a filter can contain besides groups and ids."""
+    """Yield every name of a charger's value that a filter can contain besides groups and ids."""
     yield from (spec.name for spec in REGISTRY.values())
     yield from DERIVED_GROUPS
 
@@ -41,7 +42,7 @@ def is_known(word: str) -> bool:
     """Return whether a word of a filter can select something."""
     digits = word.removeprefix("observation_")
     is_id = digits.isascii() and digits.isdecimal() and len(digits) <= MAX_ID_DIGITS
-    return is_id or word in GROUPS or word in DERIVED_GROUPS or spec_named(word) is not None
+    return is_id or word in GROUPS or word in DERIVED_GROUPS or word in _NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ class Selection:
         yield from (spec.name for spec in map(spec_of, numbers) if not self.has(spec))
         yield from (name for name in DERIVED_GROUPS if not self.has_derived(name))
 
+    def hidden_of_equalizer(self) -> Iterator[str]:
+        """Yield the same of an Equalizer."""
+        numbers = sorted(EQUALIZER.keys() | set(range(UNNAMED_BELOW)))
+        yield from (s.name for s in map(equalizer_spec_of, numbers) if not self.has(s))
+
     def _has(self, words: set[str]) -> bool:
         return not (self.only and self.only.isdisjoint(words)) and self.excepted.isdisjoint(words)
 
@@ -98,3 +104,9 @@ EVERYTHING: Final = Selection()
 def hidden_names(selection: Selection) -> frozenset[str]:
     """Return the names of values with a row, or an id below 256, that are not published."""
     return frozenset(selection.hidden())
+
+
+@lru_cache(maxsize=4)
+def hidden_equalizer_names(selection: Selection) -> frozenset[str]:
+    """Return the same of an Equalizer."""
+    return frozenset(selection.hidden_of_equalizer())

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from bridge.core.domain_events import (
     NOTHING,
+    EqualizersChanged,
     EventHandled,
     Input,
     Output,
@@ -13,6 +14,7 @@ from bridge.core.domain_events import (
     SubscriptionsRefused,
 )
 from bridge.core.easee import rest_responses
+from bridge.core.easee.equalizer import EQUALIZER_IDS
 from bridge.core.easee.observation_registry import POLLED_IDS
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, observations_request
 from bridge.core.effects import LogEntry, SendRequest
@@ -50,6 +52,7 @@ class PolledSource:
             StreamClosed,
             SubscriptionsRefused,
             ServedChargersChanged,
+            EqualizersChanged,
             Stopping,
             EventHandled,
         }
@@ -59,6 +62,8 @@ class PolledSource:
         self._polling = polling
         self._cloud = cloud
         self._counters = counters
+        self._chargers: tuple[str, ...] = ()
+        self._equalizers: tuple[str, ...] = ()
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
         """Handle changes of the stream and of the chargers, answers, and the time."""
@@ -67,7 +72,7 @@ class PolledSource:
             case EventHandled():
                 self._cloud.polling = polling.active and polling.delivering(now.mono_s)
             case Tick():
-                return tuple(map(_read_of, polling.due(now.mono_s)))
+                return tuple(map(self._read_of, polling.due(now.mono_s)))
             case CloudResponse(tag, body=body):
                 return self._read(str(tag.ref), body, now)
             case CloudFailed(tag, error):
@@ -81,7 +86,11 @@ class PolledSource:
             case SubscriptionsRefused(charger_ids):
                 polling.refused(charger_ids)
             case ServedChargersChanged(charger_ids):
-                polling.watch(charger_ids, now.mono_s)
+                self._chargers = charger_ids
+                self._watch(now)
+            case EqualizersChanged(serials):
+                self._equalizers = serials
+                self._watch(now)
             case Stopping():
                 polling.stop()
         return NOTHING
@@ -89,6 +98,14 @@ class PolledSource:
     def deadline_s(self) -> float | None:
         """Return when the next charger is read, or None."""
         return self._polling.deadline_s()
+
+    def _watch(self, now: Timestamp) -> None:
+        self._polling.watch((*self._chargers, *self._equalizers), now.mono_s)
+
+    def _read_of(self, serial: str) -> SendRequest:
+        ids = EQUALIZER_IDS if serial in self._equalizers else POLLED_IDS
+        request = observations_request(serial, ids)
+        return SendRequest(Tag(self.name, serial), request, READ_TIMEOUT_S)
 
     def _read(self, charger_id: str, body: bytes, now: Timestamp) -> Iterator[Output]:
         try:
@@ -108,8 +125,3 @@ class PolledSource:
     def _failed(self, charger_id: str, error: CloudError, now: Timestamp) -> Iterator[Output]:
         self._polling.failed(charger_id, now.mono_s, getattr(error, "retry_after_s", None))
         yield LogEntry("warning", "poll.failed", {"error": str(error)})
-
-
-def _read_of(charger_id: str) -> SendRequest:
-    request = observations_request(charger_id, POLLED_IDS)
-    return SendRequest(Tag(PolledSource.name, charger_id), request, READ_TIMEOUT_S)

@@ -5,11 +5,12 @@ polled meanwhile. A charger whose subscription is refused is named for as long a
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 
 from bridge.core.alerts import Alerts
 from bridge.core.domain_events import (
     NOTHING,
+    EqualizersChanged,
     Input,
     Output,
     Outputs,
@@ -48,6 +49,7 @@ class StreamStatus:
             StreamSubscription,
             StreamAnomaly,
             ServedChargersChanged,
+            EqualizersChanged,
             Stopping,
         }
     )
@@ -55,7 +57,7 @@ class StreamStatus:
     def __init__(
         self,
         cloud: CloudStatus,
-        chargers: Collection[str],
+        chargers: Container[str],
         alerts: Alerts,
         counters: Counter[str],
     ) -> None:
@@ -79,7 +81,9 @@ class StreamStatus:
                 self._counters[f"stream_{kind}"] += times
                 facts = {"kind": kind, "detail": detail, "times": times}
                 return (LogEntry("debug", "stream.anomaly", facts),)
-            case ServedChargersChanged(removed=removed) if removed:
+            case ServedChargersChanged(removed=removed) | EqualizersChanged(removed=removed) if (
+                removed
+            ):
                 cloud.refused.difference_update(removed)
                 return NOTHING if cloud.refused else self._alerts.clear(ALERT)
             case Stopping():

@@ -6,17 +6,20 @@ import pytest
 
 from bridge.adapters.state_files.charger_list import ChargerListFile, StoredChargerList
 from bridge.adapters.state_files.private_file import replace
+from bridge.core.effects import SaveChargerList
 from tests.conftest import NOON
 
 
 def test_serials_come_back(tmp_path):
-    """Who is there and who left is known at the next start; with another account all are former."""
-    ChargerListFile(tmp_path / "chargers.json", "me").save(("EH123456",), {"EH654321": NOON})
+    """Chargers, Equalizers and who left; with another account all are former."""
+    ChargerListFile(tmp_path / "chargers.json", "me").save(
+        SaveChargerList(("EH123456",), {"EH654321": NOON}, ("QP000001",))
+    )
 
-    known = StoredChargerList(("EH123456",), {"EH654321": NOON})
+    known = StoredChargerList(("EH123456",), {"EH654321": NOON}, equalizers=("QP000001",))
     assert ChargerListFile(tmp_path / "chargers.json", "me").load() == known
     assert ChargerListFile(tmp_path / "chargers.json", "you").load() == StoredChargerList(
-        left=known.left, former=("EH123456",)
+        left=known.left, former=("EH123456", "QP000001")
     )
     assert ChargerListFile(tmp_path / "missing.json", "me").load() == StoredChargerList()
 
@@ -56,4 +59,4 @@ def test_a_roster_that_cannot_be_written_is_no_error(tmp_path):
     """A full disk costs the hint, not the bridge."""
     (tmp_path / "file").touch()
 
-    ChargerListFile(tmp_path / "file" / "chargers.json", "me").save(("EH123456",), {})
+    ChargerListFile(tmp_path / "file" / "chargers.json", "me").save(SaveChargerList(("EH123456",)))

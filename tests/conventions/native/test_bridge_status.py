@@ -49,7 +49,9 @@ def test_an_alert_says_what_is_wrong_what_to_do_and_since_when(bridge):
 @pytest.mark.parametrize(("at", "text"), [(NOON, "2026-11-22T12:00:00Z"), (None, "")])
 def test_info_says_what_the_gateway_is(bridge, at, text):
     """In the order of the reference; before the start there is no time of it."""
-    change = BridgeInfoChanged("1.2", "bridge", "abc", at, ("EH1",), {"json": True, "mqtt": None})
+    change = BridgeInfoChanged(
+        "1.2", "bridge", "abc", at, ("EH1",), {"json": True, "mqtt": None}, ("QP1",)
+    )
     (message,) = bridge.info(change)
     assert message.topic == "home/charger/bridge/info"
     assert list(json.loads(message.payload).items()) == [
@@ -58,6 +60,7 @@ def test_info_says_what_the_gateway_is(bridge, at, text):
         ("instance", "abc"),
         ("started_at", text),
         ("chargers", ["EH1"]),
+        ("equalizers", ["QP1"]),
         ("capabilities", {"json": True, "mqtt": None}),
     ]
 

@@ -8,8 +8,8 @@ from bridge.conventions.native.convention import Native
 from bridge.core.changes import ValuesHidden
 from bridge.core.chargers.departures import SETTLED_S
 from bridge.core.chargers.hidden_values import NAME, HiddenValues
-from bridge.core.domain_events import ChargersAdded, ChargersRemoved
-from bridge.core.easee.selection import EVERYTHING, Selection, hidden_names
+from bridge.core.domain_events import ChargersAdded, ChargersRemoved, EqualizersChanged
+from bridge.core.easee.selection import EVERYTHING, Selection, hidden_equalizer_names, hidden_names
 from bridge.core.effects import SaveState
 from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, Started, Tick
 from bridge.core.records.moment import Timestamp
@@ -160,3 +160,13 @@ def test_a_damaged_record_is_none(damage):
     run.settle()
 
     assert set(run.cleared) == topics(hidden_names(RADIO))
+
+
+def test_values_of_an_equalizer_are_cleared_by_its_own_names():
+    """When it is added; one that left is not cleared here."""
+    run = Run(RADIO, chargers=())
+    run.give(EqualizersChanged(("QP1", "QP2"), added=("QP1", "QP2")))
+    run.give(EqualizersChanged(("QP1",), removed=("QP2",)))
+    run.settle()
+    assert set(run.cleared) == topics(hidden_equalizer_names(RADIO), "QP1")
+    assert "charger/QP1/state/local_rssi" in run.cleared

@@ -103,7 +103,7 @@ def test_the_schemas_describe_both(facts):
     takes = jsonschema.Draft202012Validator(facts["command_schema"])
 
     assert judge.is_valid(document)
-    assert not judge.is_valid({**document, "name": "observation_777"})
+    assert not judge.is_valid({**document, "name": "day_light"})
     assert takes.is_valid("on")
     assert not takes.is_valid("perhaps")
     assert "night_light" in facts["names"]

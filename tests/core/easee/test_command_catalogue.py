@@ -21,6 +21,9 @@ from bridge.errors import CommandRefused
 
 CHARGER = "/api/chargers/EH123456"
 CIRCUIT = "/api/sites/7/circuits/9"
+# The same serial stands for an Equalizer where a row is about one.
+METER = "/api/equalizers/EH123456"
+SURPLUS = "/cloud-loadbalancing/equalizer/EH123456/config/surplus-energy"
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 PLACE = CommandTarget("EH123456", 7, 9)
 BASIC = b'{"chargeStartTime":"2026-11-22T22:00:00Z","repeat":true}'
@@ -31,6 +34,25 @@ WEEKLY = (
 
 # One row per command at least: payload -> method, path, body.
 ROWS = [
+    (
+        "surplus_charging",
+        b'{"enabled":true,"amps":6}',
+        "POST",
+        SURPLUS,
+        (
+            b'{"mode":"chargingWithImport",'
+            b'"chargingWithImport":{"eligible":true,"maximumImportAddedCurrent":6}}'
+        ),
+    ),
+    ("surplus_charging", b'{"enabled":false}', "POST", SURPLUS, b'{"mode":"none"}'),
+    ("surplus_charging", b"off", "POST", SURPLUS, b'{"mode":"none"}'),
+    (
+        "max_allocated_current",
+        b"16",
+        "POST",
+        f"{METER}/commands/configure_max_allocated_current",
+        b'{"maxCurrent":16}',
+    ),
     ("start", b"PRESS", "POST", f"{CHARGER}/commands/start_charging", None),
     ("stop", b"1", "POST", f"{CHARGER}/commands/stop_charging", None),
     ("authorize", b"true", "POST", f"{CHARGER}/commands/start_charging", None),
@@ -189,7 +211,7 @@ def test_every_command_asks_for_its_own_charger(name):
     assert taken
     for payload in taken:
         made = _request(name, payload.encode())
-        assert made.path.startswith((CHARGER, CIRCUIT, "/state/EH123456/"))
+        assert made.path.startswith((CHARGER, CIRCUIT, "/state/EH123456/", METER, SURPLUS))
         assert made.idempotent is CATALOGUE[name].idempotent
 
 

@@ -3,12 +3,14 @@
 import pytest
 
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY, spec_named, spec_of
 from bridge.core.easee.selection import (
     DERIVED_GROUPS,
     EVERYTHING,
     GROUPS,
     Selection,
+    hidden_equalizer_names,
     hidden_names,
     is_known,
     names,
@@ -105,3 +107,16 @@ def test_every_temperature_is_in_its_group():
 def test_words_of_a_filter(word, known):
     """What can select nothing is a mistake."""
     assert is_known(word) is known
+
+
+def test_values_of_an_equalizer_are_selected_by_the_same_words():
+    """By name, by its own id and by group; what is hidden is exactly what is not published."""
+    assert is_known("active_power_import")
+    assert {spec.group for spec in EQUALIZER.values()} <= set(GROUPS)
+    for words in (("phases",), ("active_power_import",), ("40",)):
+        chosen = selection(except_=words)
+        hidden = {spec.name for spec in EQUALIZER.values() if not chosen.has(spec)}
+        assert hidden_equalizer_names(chosen) == hidden
+        assert 0 < len(hidden) < len(EQUALIZER)
+    assert "current_l1" in hidden_equalizer_names(selection(except_=("phases",)))
+    assert not hidden_equalizer_names(EVERYTHING)

@@ -1,0 +1,34 @@
+"""What commands and queries can be addressed to: chargers, Equalizers and sites."""
+
+from collections.abc import Container
+from typing import Final, Literal
+
+Kind = Literal["charger", "equalizer", "site"]
+CHARGER: Final[Kind] = "charger"
+EQUALIZER: Final[Kind] = "equalizer"
+SITE: Final[Kind] = "site"
+
+
+class Addressees:
+    """The names of everything that is served, by kind.
+
+    Args:
+        kinds: What is served of each kind; read anew at each question.
+    """
+
+    def __init__(self, kinds: dict[Kind, Container[str]]) -> None:
+        self._kinds = kinds
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in served for served in self._kinds.values())
+
+    def kind_of(self, name: str) -> Kind | None:
+        """Return of which kind a name is; None when it is not served."""
+        return next((kind for kind, served in self._kinds.items() if name in served), None)
+
+
+def kind_of(known: Container[str], name: str) -> Kind | None:
+    """Return of which kind a name is; a plain container holds chargers."""
+    if isinstance(known, Addressees):
+        return known.kind_of(name)
+    return CHARGER if name in known else None

@@ -1,0 +1,104 @@
+"""The sites of the account: when they are read, and which Equalizers and sites have left.
+
+Rules:
+
+1. The sites are read once the list of chargers is known, again when that list changed, and every
+   ten minutes. A failure is repeated later and later.
+2. What is missing has left by the rules of :mod:`bridge.core.sources.absence`; while something is
+   missing the sites are read more often.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from bridge.core.backoff import exponential_delay_s
+from bridge.core.domain_events import NOTHING, ChargersListed, Input, Output, Outputs, SitesListed
+from bridge.core.easee.rest_requests import READ_TIMEOUT_S, products_request
+from bridge.core.easee.sites import SiteList, site_list
+from bridge.core.effects import LogEntry, SendRequest
+from bridge.core.events import CloudFailed, CloudResponse, Started, Tick
+from bridge.core.messages import Tag
+from bridge.core.records.moment import Timestamp
+from bridge.core.sources.absence import Absence
+from bridge.errors import CloudError, DecodeError
+
+EVERY_S: Final = 600.0
+# Three lists within the quarter of an hour in which somebody has left.
+MISSING_EVERY_S: Final = 300.0
+FIRST_RETRY_S: Final = 30.0
+MAX_RETRY_S: Final = 900.0
+
+
+class SiteReader:
+    """Read the sites of the account.
+
+    Args:
+        equalizers: Those that are served.
+    """
+
+    name = "site_reader"
+    interests = frozenset({Started, ChargersListed})
+
+    def __init__(self, equalizers: Collection[str]) -> None:
+        self._equalizers = equalizers
+        self._absence = Absence()
+        self._chargers: frozenset[str] | None = None
+        self._due_s: float | None = None
+        self._is_awaited = False
+        self._failures = 0
+
+    def handle(self, event: Input, now: Timestamp) -> Outputs:
+        """Handle the list of chargers, the list of sites, and the time."""
+        match event:
+            case CloudResponse(body=body):
+                return self._read(body, now)
+            case CloudFailed(error=error):
+                return self._failed(error, now)
+            case ChargersListed(listed):
+                self._chargers_listed(frozenset(listed.charger_ids), now)
+            case Started(equalizers=serials):
+                self._absence.remembered(serials)
+            case Tick() if self._due_s is not None and now.mono_s >= self._due_s:
+                self._due_s, self._is_awaited = None, True
+                return (SendRequest(Tag(self.name), products_request(), READ_TIMEOUT_S),)
+        return NOTHING
+
+    def deadline_s(self) -> float | None:
+        """Return when the sites are read next, or None."""
+        return self._due_s
+
+    def _chargers_listed(self, charger_ids: frozenset[str], now: Timestamp) -> None:
+        if charger_ids != self._chargers and not self._is_awaited:
+            self._due_s = now.mono_s
+        self._chargers = charger_ids
+
+    def _read(self, body: bytes, now: Timestamp) -> Iterator[Output]:
+        self._is_awaited = False
+        try:
+            listed = site_list(body)
+        except DecodeError as error:
+            yield from self._again(error, now)
+            return
+        self._failures = 0
+        left = self._left(listed, now)
+        self._due_s = now.mono_s + (MISSING_EVERY_S if self._absence.is_counting else EVERY_S)
+        if listed.dropped:
+            yield LogEntry("warning", "sites.entries_dropped", {"count": listed.dropped})
+        yield SitesListed(listed, left)
+
+    def _left(self, listed: SiteList, now: Timestamp) -> tuple[str, ...]:
+        """Return the Equalizers that have left the account."""
+        serials, whole = listed.equalizers, not listed.dropped
+        return self._absence.listed(serials, self._equalizers, now, is_whole=whole)
+
+    def _failed(self, error: CloudError, now: Timestamp) -> Iterator[Output]:
+        self._is_awaited = False
+        yield from self._again(error, now, getattr(error, "retry_after_s", None))
+
+    def _again(
+        self, error: Exception, now: Timestamp, retry_after_s: float | None = None
+    ) -> Iterator[Output]:
+        self._failures += 1
+        wait_s = exponential_delay_s(self._failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
+        self._due_s = now.mono_s + max(wait_s, retry_after_s or 0.0)
+        yield LogEntry("warning", "sites.failed", {"error": str(error)})
