@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 
 from bridge.adapters.easee.http_client import date_of
-from bridge.adapters.store.sqlite import report_rows
+from bridge.adapters.store.row_format import report_columns
 from bridge.core.clock_check import ServerClock
 from bridge.core.easee import error_responses, hub_session, rest_responses, signalr
 from bridge.core.easee.decode import MAX_ID, MAX_TEXT_BYTES, Observation, decode
@@ -66,7 +66,7 @@ def session(data: bytes) -> None:
         )
         assert report.doubtful or report.ended_at >= report.started_at
         assert report.at <= NOON
-        assert report_rows.from_row(report_rows.to_row(stored(report))) == stored(report)
+        assert report_columns.from_row(report_columns.to_row(stored(report))) == stored(report)
     with contextlib.suppress(DecodeError):
         read_start(text, charger_id=ONE, measured_at=NOON, received_at=NOON)
     stamp = "2026-11-22T11:59:00Z"
@@ -115,7 +115,7 @@ def session_bodies(data: bytes) -> None:
     """The list of sessions and the history of an observation."""
     with contextlib.suppress(DecodeError):
         for report in session_list(data, ONE, received_at=NOON).reports:
-            assert report_rows.from_row(report_rows.to_row(stored(report))) == stored(report)
+            assert report_columns.from_row(report_columns.to_row(stored(report))) == stored(report)
     for number in (100, 120, 129):
         with contextlib.suppress(DecodeError):
             for raw in history(data, ONE, number):

@@ -12,13 +12,13 @@ import msgspec
 from bridge import logs
 from bridge.adapters.easee.http_client import HttpClient
 from bridge.adapters.mqtt.publish_validation import check_publish
-from bridge.adapters.store.sqlite import report_rows
 from bridge.core import composition
 from bridge.core.easee.decode import MAX_TEXT_BYTES
 from bridge.core.effects import Effect, LogEntry, SaveCommand, SendRequest
 from bridge.core.events import CloudFailed, CommandSaved, Event, MqttConnected, Started, Tick
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.stored_report import StoredReport
 from bridge.core.topics import Topics
 from bridge.errors import CloudUnavailable
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
@@ -174,4 +174,4 @@ def any_of(data: bytes) -> Any:
 
 def stored(report: Any) -> Any:
     """Make a row of a report."""
-    return report_rows.StoredReport("key", 1, report)
+    return StoredReport("key", 1, report)

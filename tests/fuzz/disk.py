@@ -9,10 +9,11 @@ from bridge import logs
 from bridge.adapters.easee.token_file import TokenFile
 from bridge.adapters.state_files.charger_list import ChargerListFile
 from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
-from bridge.adapters.store.sqlite import command_rows, report_rows
+from bridge.adapters.store.row_format import command_columns, report_columns
+from bridge.adapters.store.row_format.digest import digest_of
 from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
 from bridge.adapters.store.sqlite.recovery.wal_reader import read_log
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES, digest_of
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES
 from bridge.config import loading
 from bridge.config.file import MAX_FILE_BYTES, read_text
 from bridge.config.keys import BY_VARIABLE
@@ -87,8 +88,8 @@ def columns(data: bytes) -> None:
     given = any_of(data)
     row = given if isinstance(given, list) else [given]
     for width, read, place in (
-        (18, report_rows.from_row, 15),
-        (12, command_rows.from_row, 11),
+        (18, report_columns.from_row, 15),
+        (12, command_columns.from_row, 11),
     ):
         cut = [*row, *[None] * width][:width]
         assert read(cut) is None
@@ -110,7 +111,7 @@ def page(data: bytes) -> None:
     for settled in (True, False):
         for number, row in enumerate(read_rows_from_page(image, page_of, settled=settled)):
             assert len(row) in (12, 16, 18)
-            report_rows.from_row(row)
+            report_columns.from_row(row)
             if number > 20:
                 break
 

@@ -17,16 +17,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from bridge.adapters.store.row_format.digest import digest_of
+from bridge.adapters.store.row_format.report_columns import DIGEST_PLACE, REPORT_WIDTH_1, to_row
 from bridge.adapters.store.sqlite.reader import SqliteReader
-from bridge.adapters.store.sqlite.report_rows import to_row
 from bridge.adapters.store.sqlite.salt_file import salt_file
 from bridge.adapters.store.sqlite.schema import (
     APPLICATION_ID,
-    DIGEST_PLACE,
     MIGRATIONS,
     PAGE_BYTES,
-    REPORT_WIDTH_1,
-    digest_of,
 )
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.command_row import CommandRow

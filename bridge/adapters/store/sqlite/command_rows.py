@@ -11,14 +11,9 @@ from typing import Final
 
 import structlog
 
-from bridge.adapters.store.sqlite.schema import (
-    COMMAND_WIDTH,
-    Row,
-    digest_of,
-    is_intact_command,
-    overwritten,
-    time_text,
-)
+from bridge.adapters.store.row_format.command_columns import COMMAND_WIDTH, from_row, to_row
+from bridge.adapters.store.row_format.digest import time_text
+from bridge.adapters.store.sqlite.schema import overwritten
 from bridge.core.records.command_row import CommandRow
 
 log = structlog.get_logger()
@@ -35,45 +30,6 @@ SELECT: Final = (
 _INSERT: Final = "INSERT INTO command VALUES"
 _MARKS: Final = ", ".join("?" * COMMAND_WIDTH)
 PUT: Final = f"{_INSERT} ({_MARKS}) ON CONFLICT (key) DO UPDATE SET {overwritten(SELECT)}"
-
-
-def to_row(command: CommandRow) -> Row:
-    """Return the columns of a command, its hash last."""
-    columns = (
-        command.key,
-        command.charger_id,
-        command.command,
-        command.name,
-        command.digest,
-        command.state,
-        time_text(command.received_at),
-        time_text(command.expires_at),
-        command.body,
-        command.answer,
-        int(command.flash),
-    )
-    return (*columns, digest_of(columns))
-
-
-def from_row(row: Row) -> CommandRow | None:
-    """Return the command in a row, or None when the row is not what was written."""
-    if len(row) != COMMAND_WIDTH or not is_intact_command(row):
-        return None
-    key, charger_id, command, name, content, state, *rest = row
-    received_at, expires_at, body, answer, flash, _ = rest
-    return CommandRow(
-        key,
-        charger_id,
-        command,
-        name,
-        content,
-        state,
-        datetime.fromisoformat(received_at),
-        datetime.fromisoformat(expires_at),
-        body,
-        answer,
-        bool(flash),
-    )
 
 
 def save(db: sqlite3.Connection, command: CommandRow, require_room: Callable[[], object]) -> None:

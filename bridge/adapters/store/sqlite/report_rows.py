@@ -6,30 +6,24 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
-
-from bridge.adapters.store.sqlite.schema import (
-    DIGEST_PLACE,
-    HAS_CONSUMER,
+from bridge.adapters.store.row_format.digest import Row, moment_or_none, time_text
+from bridge.adapters.store.row_format.report_columns import (
     REPORT_WIDTH,
-    REPORT_WIDTH_1,
-    REPORT_WIDTH_2,
+    checked,
+    from_row,
+    to_row,
+)
+from bridge.adapters.store.sqlite.schema import (
+    HAS_CONSUMER,
     SELECT,
     SELECT_1,
     SELECT_2,
     SELECT_NUMBERED,
-    Row,
-    digest_of,
-    is_intact_report,
-    judged_columns,
     overwritten,
-    time_text,
 )
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.report_merge import entered
-
-log = structlog.get_logger()
 
 # A revision above this is a damaged number.
 MAX_REVISIONS = 1_000_000
@@ -60,102 +54,6 @@ _NOT_THE_LAST: Final = (
     " AND (coalesce(later.placed_at, later.ended_at), later.rowid)"
     " > (coalesce(report.placed_at, report.ended_at), report.rowid))"
 )
-
-
-# -- rows --------------------------------------------------------------------------------------
-
-
-def to_row(stored: StoredReport) -> Row:
-    """Return the columns of a report, in the order of the table."""
-    report = stored.report
-    columns = (
-        stored.key,
-        stored.revision,
-        report.charger_id,
-        report.session_id,
-        time_text(report.started_at),
-        time_text(report.ended_at),
-        report.energy_kwh,
-        report.meter_start_kwh,
-        report.meter_stop_kwh,
-        report.auth_reason,
-        report.auth,
-        report.source,
-        time_text(report.measured_at),
-        time_text(report.received_at),
-        int(stored.published),
-    )
-    more = (
-        int(stored.settled),
-        _time_or_none(stored.published_at),
-        " ".join(report.incomplete),
-        " ".join(report.doubtful),
-        _time_or_none(report.placed_at),
-        _time_or_none(report.ranked_at),
-    )
-    return (*columns, digest_of((*columns, *more)), *more)
-
-
-def _time_or_none(at: datetime | None) -> str | None:
-    return None if at is None else time_text(at)
-
-
-def _moment_or_none(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def from_row(row: Row) -> StoredReport | None:
-    """Return the report in a row, or None when the row is not what was written.
-
-    A row of version 1 has no ``settled``: what was published there is. One of before version 3 says
-    nothing of its clock.
-    """
-    widths = (REPORT_WIDTH_1, REPORT_WIDTH_2, REPORT_WIDTH)
-    if len(row) not in widths or not is_intact_report(row):
-        return None
-    key, revision, charger_id, session_id, started_at, ended_at, *numbers = row[:10]
-    auth, source, measured_at, received_at, published = row[10:DIGEST_PLACE]
-    energy_kwh, meter_start_kwh, meter_stop_kwh, auth_reason = numbers
-    settled, published_at = row[DIGEST_PLACE + 1 : REPORT_WIDTH_2] or (published, None)
-    incomplete, doubtful, placed_at, ranked_at = row[REPORT_WIDTH_2:] or judged_columns(row)
-    report = SessionReport(
-        charger_id=charger_id,
-        session_id=session_id,
-        started_at=datetime.fromisoformat(started_at),
-        ended_at=datetime.fromisoformat(ended_at),
-        energy_kwh=energy_kwh,
-        meter_start_kwh=meter_start_kwh,
-        meter_stop_kwh=meter_stop_kwh,
-        auth_reason=auth_reason,
-        auth=auth,
-        source=source,
-        measured_at=datetime.fromisoformat(measured_at),
-        received_at=datetime.fromisoformat(received_at),
-        incomplete=tuple(incomplete.split()),
-        doubtful=tuple(doubtful.split()),
-        placed_at=_moment_or_none(placed_at),
-        ranked_at=_moment_or_none(ranked_at),
-    )
-    return StoredReport(
-        key, revision, report, bool(published), bool(settled), _moment_or_none(published_at)
-    )
-
-
-def checked(row: Row) -> StoredReport | None:
-    """Return the report in a row; say so and return None when the row is damaged."""
-    stored = from_row(row)
-    if stored is None:
-        log.error("store.row_damaged", key=repr(row[0])[:40])
-    return stored
-
-
-def is_newer(one: StoredReport, other: StoredReport) -> bool:
-    """Return whether a row is a later state of the same key."""
-    return (one.revision, one.settled, one.published) > (
-        other.revision,
-        other.settled,
-        other.published,
-    )
 
 
 # -- changing ----------------------------------------------------------------------------------
@@ -199,7 +97,7 @@ def _first_started_at(db: sqlite3.Connection, charger_id: str) -> datetime | Non
     """Return when the first session of a charger began, of those whose times can be."""
     query = "SELECT min(started_at) FROM report WHERE charger_id = ? AND doubtful = ''"
     try:
-        return _moment_or_none(db.execute(query, (charger_id,)).fetchone()[0])
+        return moment_or_none(db.execute(query, (charger_id,)).fetchone()[0])
     except (TypeError, ValueError):
         return None  # damage; it is found where rows are checked
 

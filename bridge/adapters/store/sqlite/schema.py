@@ -8,21 +8,22 @@ Rules:
    leads to, so a store is of one version or of the next, whatever happens in between.
 """
 
-import hashlib
-import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from bridge.core.records.session_clocks import ENDED, impossible, is_default, latest
+from bridge.adapters.store.row_format.digest import Row, digest_of
+from bridge.adapters.store.row_format.report_columns import (
+    DIGEST_PLACE,
+    PUBLISHED_PLACE,
+    is_intact_report,
+    judged_columns,
+)
 
 # "CBRD": a file without it and without our table is somebody else's.
 APPLICATION_ID: Final = 0x43425244
 PAGE_BYTES: Final = 4096
 
-# What SQLite hands out after damage can be of any type.
-Row = Sequence[Any]
 Step = str | Callable[[sqlite3.Connection], None]
 
 # A report as the versions had it, the last as it is now, in the order of the table.
@@ -34,22 +35,10 @@ SELECT_1: Final = (
 SELECT_2: Final = SELECT_1.replace(" FROM", ", settled, published_at FROM")
 SELECT: Final = SELECT_2.replace(" FROM", ", incomplete, doubtful, placed_at, ranked_at FROM")
 SELECT_NUMBERED: Final = SELECT.replace("SELECT ", "SELECT rowid, ", 1)
-REPORT_WIDTH_1: Final = 16
-REPORT_WIDTH_2: Final = 18
-REPORT_WIDTH: Final = 22
-DIGEST_PLACE: Final = 15
-PUBLISHED_PLACE: Final = 14
-COMMAND_WIDTH: Final = 12
-TEXT_WIDTH: Final = 11
 
 
 # A consumer received a report since the store was created.
 HAS_CONSUMER: Final = "INSERT OR IGNORE INTO meta VALUES ('consumer', x'31')"
-
-
-def time_text(at: datetime) -> str:
-    """Return a timestamp as text that sorts chronologically."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def lenient_text(data: bytes) -> str:
@@ -57,40 +46,10 @@ def lenient_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def digest_of(columns: Row) -> bytes:
-    """Hash the columns of a row, all but the hash."""
-    return hashlib.sha256(json.dumps(list(columns), default=_spelled).encode("ascii")).digest()
-
-
-def _spelled(value: object) -> dict[str, str]:
-    """Write bytes as no text can be written: a column that became text is not what it was."""
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    raise TypeError
-
-
 def overwritten(select: str) -> str:
     """Write what an ``ON CONFLICT (key) DO UPDATE`` sets: every column of a query but the key."""
     names = select.removeprefix("SELECT key, ").partition(" FROM")[0].split(", ")
     return ", ".join(f"{name} = excluded.{name}" for name in names)
-
-
-def is_intact_report(row: Row) -> bool:
-    """Return whether a report's row, of any version, is intact."""
-    covered = [*row[:DIGEST_PLACE], *row[DIGEST_PLACE + 1 :]]
-    return _matches(covered, row[DIGEST_PLACE])
-
-
-def is_intact_command(row: Row) -> bool:
-    """Return whether a command's row is intact."""
-    return _matches(row[:-1], row[-1])
-
-
-def _matches(covered: Row, digest: object) -> bool:
-    try:
-        return digest_of(covered) == digest
-    except (TypeError, ValueError):  # a column of a type we never write
-        return False
 
 
 def _settle_what_was_published(db: sqlite3.Connection) -> None:
@@ -116,24 +75,6 @@ def _judge_clocks(db: sqlite3.Connection) -> None:
     taken = db.execute("SELECT 1 FROM report WHERE published = 1 OR settled = 1").fetchone()
     if taken:
         db.execute(HAS_CONSUMER)
-
-
-def judged_columns(row: Row) -> tuple[str, str, str | None, str | None]:
-    """Return what a row of before version 3 says of its clock, as columns."""
-    started_at, ended_at = map(datetime.fromisoformat, row[4:6])
-    measured_at, received_at = map(datetime.fromisoformat, row[12:14])
-    # Whether our own clock could be believed was not written down.
-    trusted = not is_default(received_at)
-    limit = latest(measured_at, received_at, trusted=trusted)
-    doubtful = impossible(started_at, ended_at, limit)
-    is_placed = ENDED in doubtful or (trusted and ended_at > received_at)
-    is_ahead = trusted and measured_at > received_at
-    return (
-        "",
-        " ".join(doubtful),
-        time_text(received_at if trusted else limit or received_at) if is_placed else None,
-        row[13] if is_ahead else None,
-    )
 
 
 def _numbered(db: sqlite3.Connection, select: str) -> Iterator[tuple[int, Row]]:

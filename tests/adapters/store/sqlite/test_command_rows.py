@@ -4,31 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bridge.adapters.store.sqlite import command_rows
-from bridge.adapters.store.sqlite.command_rows import forget, from_row, put, read_all, save, to_row
+from bridge.adapters.store.sqlite.command_rows import forget, put, read_all, save
 from bridge.adapters.store.sqlite.database_file import open_file, transaction
 from bridge.adapters.store.sqlite.quota import Quota
-from bridge.core.records.command_row import CommandRow
 from bridge.errors import StoreFull
 from tests.soak.load import command_of
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ANSWERED = 3
-
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants naive bounds
-texts = st.text(st.characters(exclude_categories=["Cs"]))
-rows = st.builds(
-    CommandRow,
-    **dict.fromkeys(("key", "charger_id", "command", "name", "digest", "state"), texts),
-    received_at=moments,
-    expires_at=moments,
-    body=st.binary(),
-    answer=st.binary(),
-    flash=st.booleans(),
-)
 
 
 @pytest.fixture
@@ -37,22 +22,6 @@ def db(tmp_path):
     db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 4096, 0))
     yield db
     db.close()
-
-
-@given(rows)
-def test_a_row_comes_back_as_it_was_written(command):
-    """Nothing is rounded, cut or reinterpreted."""
-    assert from_row(to_row(command)) == command
-
-
-@given(rows, st.integers(0, 11), st.none() | st.integers() | st.text() | st.binary())
-def test_a_row_with_one_other_column_is_not_handed_out(command, column, value):
-    """A change of any column to anything is noticed."""
-    row = list(to_row(command))
-    unchanged = repr(row[column]) == repr(value)
-    row[column] = value
-
-    assert from_row(row) == (command if unchanged else None)
 
 
 def test_a_key_has_one_row_its_newest(db):

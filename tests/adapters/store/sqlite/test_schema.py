@@ -1,27 +1,22 @@
 """An older store becomes a newer one with everything it held, and damage is told from content."""
 
 import sqlite3
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.adapters.store.row_format.digest import digest_of, time_text
 from bridge.adapters.store.sqlite.database_file import open_file
 from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.report_rows import has_consumer, mark_published, read_owed, select
 from bridge.adapters.store.sqlite.schema import (
     APPLICATION_ID,
     MIGRATIONS,
-    digest_of,
-    is_intact_command,
-    is_intact_report,
     lenient_text,
     overwritten,
-    time_text,
 )
 
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants naive bounds
 AT = "2026-11-22T12:00:00.000000+00:00"
 
 
@@ -163,23 +158,10 @@ def test_a_migration_that_is_broken_off_leaves_the_store_as_it_was(tmp_path, mon
     db.close()
 
 
-@given(moments, moments)
-def test_texts_of_moments_sort_as_moments_do(one, other):
-    """The file can be asked for what ended since."""
-    assert (time_text(one) < time_text(other)) == (one < other)
-
-
 @given(st.binary())
 def test_any_bytes_can_be_read_as_a_text_column(data):
     """A damaged text column stops no reading."""
     assert lenient_text(data).encode("utf-8", "surrogateescape") == data
-
-
-@given(st.lists(st.none() | st.integers() | st.floats() | st.text() | st.binary(), min_size=22))
-def test_whatever_damage_made_of_a_row_it_is_no_error(row):
-    """A row of anything is told to be damaged, not more."""
-    assert not is_intact_report(row)
-    assert not is_intact_command(row)
 
 
 def test_an_update_sets_every_column_but_the_key():

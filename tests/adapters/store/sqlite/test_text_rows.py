@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bridge.adapters.store.row_format.text_columns import MAX_TEXTS
 from bridge.adapters.store.sqlite import text_rows
 from bridge.adapters.store.sqlite.database_file import open_file
 from bridge.adapters.store.sqlite.quota import Quota
@@ -38,14 +39,11 @@ def test_a_damaged_text_is_not_handed_out(db):
     db.execute("UPDATE unread SET reason = 'other' WHERE session_id = 435")
 
     assert text_rows.read_all(db) == (TEXT,)
-    assert text_rows.from_row(("too", "short")) is None
 
 
 def test_the_oldest_give_way(db):
     """However many chargers tell nonsense."""
-    text_rows.put(
-        db, [replace(TEXT, text=str(number)) for number in range(text_rows.MAX_TEXTS + 5)]
-    )
+    text_rows.put(db, [replace(TEXT, text=str(number)) for number in range(MAX_TEXTS + 5)])
 
     assert text_rows.read_all(db)[0].text == "5"
-    assert len(text_rows.read_all(db)) == text_rows.MAX_TEXTS
+    assert len(text_rows.read_all(db)) == MAX_TEXTS

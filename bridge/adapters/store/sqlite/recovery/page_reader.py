@@ -11,18 +11,17 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from bridge.adapters.store.sqlite.schema import (
-    COMMAND_WIDTH,
+from bridge.adapters.store.row_format.command_columns import COMMAND_WIDTH
+from bridge.adapters.store.row_format.digest import Row
+from bridge.adapters.store.row_format.report_columns import (
     DIGEST_PLACE,
-    PAGE_BYTES,
     PUBLISHED_PLACE,
     REPORT_WIDTH,
     REPORT_WIDTH_1,
     REPORT_WIDTH_2,
-    TEXT_WIDTH,
-    Row,
-    lenient_text,
 )
+from bridge.adapters.store.row_format.text_columns import TEXT_WIDTH
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES, lenient_text
 
 # Inner pages and indices. A page that says it is anything else may be a damaged one of ours.
 WITHOUT_ROWS = frozenset({0x02, 0x05, 0x0A})

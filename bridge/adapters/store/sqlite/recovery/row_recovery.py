@@ -9,12 +9,16 @@ from pathlib import Path
 
 import structlog
 
+from bridge.adapters.store.row_format import command_columns, report_columns, text_columns
+from bridge.adapters.store.row_format.command_columns import COMMAND_WIDTH
+from bridge.adapters.store.row_format.digest import Row
+from bridge.adapters.store.row_format.text_columns import TEXT_WIDTH
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
 from bridge.adapters.store.sqlite.database_file import time_limit, transaction
 from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
 from bridge.adapters.store.sqlite.recovery.page_reader import PageOf, read_rows_from_page
 from bridge.adapters.store.sqlite.recovery.wal_reader import Frame, read_log
-from bridge.adapters.store.sqlite.schema import COMMAND_WIDTH, PAGE_BYTES, TEXT_WIDTH, Row
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
@@ -53,12 +57,12 @@ class RecoveredRows:
     def add(self, row: Row) -> None:
         """Add a row as it was found; newest pages come first."""
         if len(row) == TEXT_WIDTH:
-            text = text_rows.from_row(row)
+            text = text_columns.from_row(row)
             if text is not None:
                 self.texts[text.key] = text
             return
         if len(row) == COMMAND_WIDTH:
-            command = command_rows.from_row(row)
+            command = command_columns.from_row(row)
             if command is None:
                 self.broken.add(row[0])
                 return
@@ -66,10 +70,10 @@ class RecoveredRows:
             if there is None or (command.answer and not there.answer):
                 self.commands[command.key] = command
             return
-        report = report_rows.from_row(row)
+        report = report_columns.from_row(row)
         if report is None:
             self.broken.add(row[0])
-        elif report.key not in self.reports or report_rows.is_newer(
+        elif report.key not in self.reports or report_columns.is_newer(
             report, self.reports[report.key]
         ):
             self.reports[report.key] = report
@@ -166,4 +170,4 @@ def insert_recovered(db: sqlite3.Connection, quota: Quota, recovered: RecoveredR
 
 def _is_news(db: sqlite3.Connection, found: StoredReport) -> bool:
     there = report_rows.find(db, found.key)
-    return there is None or report_rows.is_newer(found, there)
+    return there is None or report_columns.is_newer(found, there)

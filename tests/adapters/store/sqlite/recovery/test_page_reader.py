@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.adapters.store.row_format import command_columns, report_columns
+from bridge.adapters.store.row_format.command_columns import COMMAND_WIDTH
+from bridge.adapters.store.row_format.report_columns import REPORT_WIDTH, REPORT_WIDTH_1
 from bridge.adapters.store.sqlite import command_rows, report_rows
 from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
 from bridge.adapters.store.sqlite.schema import (
-    COMMAND_WIDTH,
     MIGRATIONS,
     PAGE_BYTES,
-    REPORT_WIDTH,
-    REPORT_WIDTH_1,
 )
 from tests.soak.load import command_of, report_of
 
@@ -66,8 +66,8 @@ def test_every_row_is_found_exactly_as_it_was_written(data):
         return data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
 
     found = [row for page in pages(data) for row in everything(page, page_of)]
-    reports = [report_rows.from_row(row) for row in found if len(row) == REPORT_WIDTH]
-    held = [command_rows.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
+    reports = [report_columns.from_row(row) for row in found if len(row) == REPORT_WIDTH]
+    held = [command_columns.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
 
     expected = [report_of(number, energy_kwh=float(number)) for number in range(40)]
     assert sorted((r.report for r in reports), key=lambda r: r.session_id) == expected
@@ -79,7 +79,7 @@ def test_what_is_settled_is_told_before_it_is_read(data):
     found = [
         row for page in pages(data) for row in read_rows_from_page(page, nowhere, settled=True)
     ]
-    held = [report_rows.from_row(row) for row in found]
+    held = [report_columns.from_row(row) for row in found]
 
     assert sorted(row.report.session_id for row in held) == list(range(0, 40, 3))
     assert all(row.settled for row in held)
@@ -88,7 +88,7 @@ def test_what_is_settled_is_told_before_it_is_read(data):
 def test_a_row_whose_rest_is_gone_is_passed_over(data):
     """Half a command is none."""
     found = [row for page in pages(data) for row in everything(page, nowhere)]
-    held = [command_rows.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
+    held = [command_columns.from_row(row) for row in found if len(row) == COMMAND_WIDTH]
 
     assert len(held) == 38
     assert None not in held
@@ -105,10 +105,10 @@ def test_no_page_is_an_error_whatever_is_in_it(data, number, stretches):
         page[at : at + len(stretch)] = stretch
     for row in everything(bytes(page[:PAGE_BYTES]), nowhere):
         if len(row) == COMMAND_WIDTH:
-            command = command_rows.from_row(row)
+            command = command_columns.from_row(row)
             assert command is None or command in {command_of(n, n % 4) for n in range(40)}
         else:
-            stored = report_rows.from_row(row)
+            stored = report_columns.from_row(row)
             number = -1 if stored is None else stored.report.session_id
             assert stored is None or stored.report == report_of(number, energy_kwh=float(number))
 
@@ -117,7 +117,9 @@ def test_no_page_is_an_error_whatever_is_in_it(data, number, stretches):
 def test_what_is_no_page_holds_no_row(data):
     """Anything may be in a file, and none of it passes for a row."""
     for row in everything(data.ljust(PAGE_BYTES, data[:1] or b"\0"), lambda _number: data):
-        assert (command_rows if len(row) == COMMAND_WIDTH else report_rows).from_row(row) is None
+        assert (command_columns if len(row) == COMMAND_WIDTH else report_columns).from_row(
+            row
+        ) is None
     assert everything(data[:100], nowhere) == []
 
 

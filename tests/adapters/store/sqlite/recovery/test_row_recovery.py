@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.adapters.store.row_format import command_columns, report_columns
 from bridge.adapters.store.sqlite import command_rows, report_rows
 from bridge.adapters.store.sqlite.database_file import open_file, transaction
 from bridge.adapters.store.sqlite.quota import Quota
@@ -43,7 +44,7 @@ def finds(*found) -> RecoveredRows:
     result = RecoveredRows()
     for one in found:
         is_report = isinstance(one, StoredReport)
-        result.add(report_rows.to_row(one) if is_report else command_rows.to_row(one))
+        result.add(report_columns.to_row(one) if is_report else command_columns.to_row(one))
     return result
 
 
@@ -58,7 +59,7 @@ def test_of_several_states_the_newest_is_taken(db, room):
 def test_a_command_that_is_answered_is_answered(db, room):
     """Of those without an answer the one found first is the newest."""
     found = finds(command_of(1, 1), command_of(1, 3), command_of(1, 0), command_of(2, 2))
-    found.add(command_rows.to_row(command_of(2, 1)))
+    found.add(command_columns.to_row(command_of(2, 1)))
     insert_recovered(db, room, found)
 
     assert command_rows.read_all(db)[0] == (command_of(1, 3), command_of(2, 2))
@@ -83,10 +84,10 @@ def test_damaged_rows_are_counted_once_and_only_if_they_are_lost():
     """A row that is damaged in one place and sound in another is not lost."""
     found = finds(stored(1))
     for one in (stored(1), stored(2), stored(2)):
-        row = list(report_rows.to_row(replace(one, revision=7)))
+        row = list(report_columns.to_row(replace(one, revision=7)))
         row[1] = 8
         found.add(row)
-    command = list(command_rows.to_row(command_of(1, 0)))
+    command = list(command_columns.to_row(command_of(1, 0)))
     command[5] = "odd"
     found.add(command)
 
