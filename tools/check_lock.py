@@ -59,7 +59,8 @@ class Asked:
 CONTENTS: Final[dict[str, tuple[bool, tuple[str, ...], tuple[str, ...]]]] = {
     "run": (True, (), ("build",)),
     "demo": (True, ("demo",), ("build",)),
-    "dev": (True, ("demo",), ("build", "dev")),
+    "cluster": (True, ("cluster",), ("build",)),
+    "dev": (True, ("demo", "cluster"), ("build", "dev")),
     "fuzz": (True, (), ("fuzz",)),
     "audit": (False, (), ("audit",)),
 }

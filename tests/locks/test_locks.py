@@ -34,7 +34,7 @@ LOCKED = ("install", "--no-deps", "--require-hashes")
 TEXTS = {name: (ROOT / "requirements" / f"{name}.txt").read_text() for name in CONTENTS}
 WITH_EXTRAS = {name for name, text in TEXTS.items() if any(each.extras for each in read(text))}
 ROOTS = roots("dev", PYPROJECT)
-INSTALLED = ("run", "demo", "dev")
+INSTALLED = ("run", "demo", "cluster", "dev")
 
 
 def made_up(**asked: tuple[str, ...]):
