@@ -19,7 +19,6 @@ from bridge import logs, process_tuning
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_source import HubStream
-from bridge.adapters.easee.token_file import account_of
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.state_files.charger_list import KeptChargerList
 from bridge.adapters.state_files.component_state import KeptComponentState
@@ -46,6 +45,7 @@ from bridge.core.events import (
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.lease import Lease
+from bridge.core.records.stored_tokens import account_of
 from bridge.core.store_status import store_opened
 from bridge.core.topics import Topics
 from bridge.errors import ConfigError, RecordError, StoreError, StoreLocked, TaskFailed

@@ -27,7 +27,6 @@ WITHOUT_TESTS = {
     "core/records/source_receipt.py",
     "core/records/store_problem.py",
     "core/records/stored_report.py",
-    "core/records/stored_tokens.py",
     "core/messages.py",
     "core/records/reply_to.py",
     "core/requests.py",

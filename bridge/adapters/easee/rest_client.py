@@ -31,12 +31,13 @@ import structlog
 from bridge.adapters.easee.http_client import NO_TIME_LEFT, HttpClient, HttpResponse
 from bridge.adapters.easee.http_transport import for_ever
 from bridge.adapters.easee.local_allowance import LocalAllowance
-from bridge.adapters.easee.token_file import TokenFile, account_of
+from bridge.adapters.easee.token_file import TokenFile
 from bridge.adapters.easee.token_manager import TokenManager
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee import error_responses, rest_responses
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
 from bridge.core.events import CloudStatusChanged
+from bridge.core.records.stored_tokens import account_of
 from bridge.errors import (
     AuthFailed,
     Blocked,

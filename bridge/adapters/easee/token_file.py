@@ -13,7 +13,6 @@ while the program is stopped ends that silence early and costs one login.
 """
 
 import contextlib
-import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,15 +21,9 @@ import structlog
 
 from bridge.adapters.state_files.private_file import read_own, replace
 from bridge.core.records.stored_tokens import StoredTokens
-from bridge.settings import EaseeSettings, Secret
+from bridge.settings import Secret
 
 log = structlog.get_logger()
-
-
-def account_of(settings: EaseeSettings) -> str:
-    """Return a hash that identifies an account at a cloud."""
-    name = f"{settings.api_url}\n{settings.username}"
-    return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
 
 
 class TokenFile:

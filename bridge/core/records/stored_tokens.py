@@ -1,9 +1,10 @@
 """The account's tokens as they are kept between two runs."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridge.settings import Secret
+from bridge.settings import EaseeSettings, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,9 @@ class StoredTokens:
     expires_at: datetime | None = None
     blocked_until: datetime | None = None
     blocked_s: float | None = None
+
+
+def account_of(settings: EaseeSettings) -> str:
+    """Return a hash that identifies an account at a cloud."""
+    name = f"{settings.api_url}\n{settings.username}"
+    return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()

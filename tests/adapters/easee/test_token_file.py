@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.easee.token_file import StoredTokens, TokenFile, account_of
+from bridge.adapters.easee.token_file import TokenFile
 from bridge.adapters.state_files import private_file as module
+from bridge.core.records.stored_tokens import StoredTokens, account_of
 from bridge.settings import EaseeSettings, Secret
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)

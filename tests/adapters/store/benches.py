@@ -1,14 +1,26 @@
 """What the contract needs to know of a store: how to make it, to fill, break and kill it."""
 
+import asyncio
 import contextlib
+import itertools
 import shutil
 from pathlib import Path
 from typing import Protocol
 
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store.postgres.leases import PostgresLeases
+from bridge.adapters.store.postgres.reader import PostgresReader
+from bridge.adapters.store.postgres.store import PostgresStore
 from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.store import SqliteStore
+from bridge.core.records.lease import Lease
+from bridge.core.store_status import StoreContents
 from bridge.ports import Emit, Store, StoreReader
+from bridge.settings import ClusterSettings, StoreSettings
 from tests.adapters.store.memory import Memory, MemoryReader, MemoryStore
+from tests.postgres import shared_server
+
+_WORKERS = itertools.count()
 
 
 class Bench(Protocol):
@@ -103,5 +115,57 @@ class MemoryBench:
         self._memory.repair()
 
 
+class PostgresBench:
+    """A schema of the server of this process, with one partition and a lease for each store."""
+
+    def __init__(self, _folder: Path) -> None:
+        self._server = shared_server()
+        self._server.reset()
+
+    def store(self, emit: Emit, *, full: bool = False) -> "LeasedStore":
+        return LeasedStore(self._server.settings, emit, max_bytes=0 if full else 4 * 2**20)
+
+    def reader(self) -> PostgresReader:
+        return PostgresReader(self._server.settings)
+
+    def kill(self) -> None:
+        """Let the lease of the dead process end at once, whoever has it."""
+        self._server.sql("UPDATE lease SET until = clock_timestamp() - interval '1 hour'")
+
+    def break_(self) -> None:
+        self._server.shut()
+
+    def repair(self) -> None:
+        self._server.open_()
+
+
+class LeasedStore(PostgresStore):
+    """A store that takes its lease when it is opened, as a worker does.
+
+    Where there is none to take it is opened with an epoch that was never given.
+    """
+
+    def __init__(self, settings: StoreSettings, emit: Emit, *, max_bytes: int) -> None:
+        name = f"worker-{next(_WORKERS)}"
+        self._leases = PostgresLeases(
+            settings, ClusterSettings(worker=name, lease_ttl_s=60), SystemClock()
+        )
+        super().__init__(
+            settings, Lease(0, -1, 0.0), max_bytes=max_bytes, emit=emit, first_retry_s=0.01
+        )
+
+    async def open(self) -> StoreContents:
+        if self._lease.epoch < 0:
+            await self._leases.join()
+            await asyncio.sleep(0.01)  # the row of a new lease ends when it is made
+            (self._lease,) = await self._leases.take() or (self._lease,)
+        return await super().open()
+
+    async def close(self) -> None:
+        await super().close()
+        await self._leases.give_up((self._lease,))
+        await self._leases.leave()
+
+
 # A new store adds its bench, and keeps the contract.
-BENCHES = {"sqlite": SqliteBench, "memory": MemoryBench}
+BENCHES = {"sqlite": SqliteBench, "memory": MemoryBench, "postgres": PostgresBench}

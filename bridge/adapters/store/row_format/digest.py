@@ -4,10 +4,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+from bridge.core.records.store_problem import StoreProblem
 
 # What a database hands out after damage can be of any type.
 Row = Sequence[Any]
+DAMAGE_HINT: Final = "check the disk; what is missing is looked up in the cloud"
 
 
 def time_text(at: datetime) -> str:
@@ -43,3 +46,10 @@ def is_intact(covered: Row, digest: object) -> bool:
         return digest_of(covered) == digest
     except (TypeError, ValueError):  # a column of a type we never write
         return False
+
+
+def damaged_rows(count: int) -> StoreProblem:
+    """Return what the operator is told of rows that fail their check."""
+    return StoreProblem(
+        "reports_damaged", f"{count} stored rows fail their check and are not used", DAMAGE_HINT
+    )

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bridge.adapters.store.row_format.digest import DAMAGE_HINT, damaged_rows
 from bridge.core.records.store_problem import StoreProblem
-
-HINT = "check the disk; what is missing is looked up in the cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,7 @@ class Damage:
                 "store_incomplete",
                 f"a part of the store was missing or damaged; {self.recovered} rows of it were"
                 f" saved",
-                HINT,
+                DAMAGE_HINT,
             )
         if self.damaged:
-            yield StoreProblem(
-                "reports_damaged",
-                f"{self.damaged} stored rows fail their check and are not used",
-                HINT,
-            )
+            yield damaged_rows(self.damaged)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bridge.adapters.store.sqlite.damage import HINT, Damage
+from bridge.adapters.store.row_format.digest import DAMAGE_HINT
+from bridge.adapters.store.sqlite.damage import Damage
 from bridge.core.records.store_problem import StoreProblem
 
 KEEP = "check the disk, and keep that file; missing sessions are read from the cloud"
@@ -18,7 +19,9 @@ ASIDE = "the store was damaged; it was set aside as /x/b.corrupt.1, and 4 rows o
             (
                 StoreProblem("store_replaced", ASIDE, KEEP),
                 StoreProblem(
-                    "reports_damaged", "2 stored rows fail their check and are not used", HINT
+                    "reports_damaged",
+                    "2 stored rows fail their check and are not used",
+                    DAMAGE_HINT,
                 ),
             ),
         ),
@@ -36,7 +39,7 @@ ASIDE = "the store was damaged; it was set aside as /x/b.corrupt.1, and 4 rows o
                 StoreProblem(
                     "store_incomplete",
                     "a part of the store was missing or damaged; 4 rows of it were saved",
-                    HINT,
+                    DAMAGE_HINT,
                 ),
             ),
         ),

@@ -1,0 +1,131 @@
+"""PostgreSQL behind the ports of a store and of a cluster."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from bridge.adapters.store.backends import backend_of, cluster_of
+from bridge.adapters.store.postgres.backend import PostgresBackend, PostgresCluster
+from bridge.core.records.lease import MemberStatus
+from bridge.errors import LeaseLost, StoreLocked
+from bridge.settings import ClusterSettings, EaseeSettings, Secret, Settings
+from tests.adapters.store.rows import REPORT, command
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def cluster(server, clock):
+    """Makes workers."""
+    made = []
+
+    def make(name, partitions=1):
+        settings = Settings(
+            EaseeSettings("someone@example.com", Secret("canary")),
+            store=server.settings,
+            cluster=ClusterSettings(partitions=partitions, worker=name, lease_ttl_s=60),
+        )
+        made.append(cluster_of(settings, clock))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.leases.leave()
+        await each.close()
+
+
+async def lease_of(worker, server):
+    """Take whatever is free."""
+    server.sql("UPDATE lease SET until = clock_timestamp() - interval '1 h'")
+    await worker.leases.renew((), MemberStatus())
+    return await worker.leases.take()
+
+
+async def test_a_worker_takes_a_partition_over_with_all_that_belongs_to_it(cluster, server):
+    """Reports, commands, documents and the key of tag hashes; the former owner is fenced out."""
+    one, other = cluster("one"), cluster("other")
+    await one.leases.join()
+    await other.leases.join()
+    (held,) = await lease_of(one, server)
+    old = one.store(held, lambda _event: None)
+    await old.open()
+    await old.save(REPORT)
+    await old.save_command(command(1))
+    key = await old.tag_hash_key()
+    await asyncio.to_thread(one.documents(held).replace, "chargers.json", b"{}")
+
+    (taken,) = await lease_of(other, server)
+    new = other.store(taken, lambda _event: None)
+    contents = await new.open()
+    assert (len(contents.owed), contents.commands) == (1, (command(1),))
+    assert await new.tag_hash_key() == key
+    documents = other.documents(taken)
+    assert await asyncio.to_thread(documents.read, "chargers.json", largest=9) == b"{}"
+    with pytest.raises(LeaseLost):
+        await old.save_command(command(2))
+    await old.close()
+    await new.close()
+
+
+async def test_a_site_keeps_the_partition_it_was_given_first(cluster):
+    """Whoever asks, and whatever they want."""
+    one, other = cluster("one", 4), cluster("other", 4)
+    await one.leases.join()
+
+    assert await one.assign({"1": 0, "2": 3}) == {"1": 0, "2": 3}
+    assert await other.assign({"2": 1, "3": 2}) == {"2": 3, "3": 2}
+    assert await other.assign({}) == {}
+
+
+async def test_all_partitions_of_a_worker_share_budget_and_tokens(cluster):
+    """One object each."""
+    one = cluster("one", 4)
+    assert one.allowance() is one.allowance()
+    assert one.tokens() is one.tokens()
+    assert isinstance(one, PostgresCluster)
+
+
+def test_a_store_is_not_written_without_a_lease(server):
+    """The command line asks a running worker."""
+    backend = backend_of(server.settings)
+    assert isinstance(backend, PostgresBackend)
+    with pytest.raises(StoreLocked) as caught:
+        backend.store(server.settings, lambda _event: None)
+    assert caught.value.hint
+
+
+def test_asyncpg_is_not_imported_without_an_address(tmp_path):
+    """Not a line of it, whatever runs; and it need not be installed."""
+    program = f"""
+import sys
+sys.modules["asyncpg"] = None  # importing it is an error
+import asyncio
+from bridge import app, gateway
+from bridge.__main__ import main
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store.backends import backend_of, cluster_of
+from bridge.settings import EaseeSettings, Secret, Settings, StoreSettings
+
+easee = EaseeSettings("someone@example.com", Secret("x"))
+settings = Settings(easee, store=StoreSettings({str(tmp_path / "x.db")!r}))
+
+async def run():
+    cluster = cluster_of(settings, SystemClock())
+    await cluster.leases.join()
+    (lease,) = await cluster.leases.take()
+    store = cluster.store(lease, print)
+    await store.open()
+    await store.close()
+
+asyncio.run(run())
+list(backend_of(settings.store).reader(settings.store).reports())
+of_postgres = ("asyncpg.", "bridge.adapters.store.postgres")
+loaded = [name for name in sys.modules if name.startswith(of_postgres)]
+assert loaded == [], loaded
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
