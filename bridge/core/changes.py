@@ -56,6 +56,23 @@ class ValuesChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a derived value is worth that is measured now and then, and estimated in between.
+
+    Attributes:
+        measured_at: When the value held, UTC: the time of the reading, or of the estimate.
+        received_at: When it was learned.
+        is_estimated: It is not a reading.
+        kw: The power that is added to it from then on.
+    """
+
+    measured_at: datetime
+    received_at: datetime
+    is_estimated: bool
+    kw: float
+
+
+@dataclass(frozen=True, slots=True)
 class DerivedChanged:
     """A derived value of a charger.
 
@@ -63,11 +80,13 @@ class DerivedChanged:
         charger_id: Serial.
         name: Of :data:`~bridge.core.easee.derived_state.DERIVED`.
         value: It, or None where it is not known any more.
+        estimate: Of a value that is estimated between readings; None for all others.
     """
 
     charger_id: str
     name: str
     value: Value | None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from bridge.core.alerts import Alerts
 from bridge.core.bridge_topics import BridgeTopics, Health
 from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.departures import Departures
+from bridge.core.chargers.energy_service import EnergyService
 from bridge.core.chargers.equalizers import Equalizers, EqualizerService
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.chargers.hidden_values import HiddenValues
@@ -25,6 +26,7 @@ from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
 from bridge.core.delivery.rejected_publications import RejectedPublications
 from bridge.core.easee import roles
 from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, allowed
+from bridge.core.easee.derived_state import ENERGY_TOTAL
 from bridge.core.easee.selection import Selection
 from bridge.core.inbound import Acknowledging, Inbound
 from bridge.core.neighbours import Neighbours
@@ -63,6 +65,7 @@ BEFORE_GUESTS: Final = (
 BEHIND_GUESTS: Final = (
     "retained",
     "neighbours",
+    "energy",
     "departures",
     "hidden_values",
     "rejected",
@@ -114,6 +117,7 @@ class Core:
         equalizers: Equalizers = {}
         status.equalizers = equalizers.keys()
         fleet = ChargerRegistry(settings.publish, salt, status, equalizers)
+        selection = Selection.of(settings.publish)
         configured, chargers = settings.easee.chargers, fleet.chargers
         served = Addressees({CHARGER: chargers, EQUALIZER: equalizers})
         commands = CommandService(topics, settings.commands, served)
@@ -153,7 +157,7 @@ class Core:
             ),
             RejectedPublications(alerts, counters, heartbeat=topics.bridge_heartbeat),
             departures,
-            HiddenValues(Selection.of(settings.publish), ask(neighbours.name, neighbours.serves)),
+            HiddenValues(selection, ask(neighbours.name, neighbours.serves)),
             Acknowledging(sessions),
             OfflineAccessAlerts(alerts),
             Acknowledging(commands),
@@ -172,6 +176,11 @@ class Core:
                 cloud=cloud,
                 counters=counters,
                 undecodable=fleet.undecodable,
+            ),
+            EnergyService(
+                fleet,
+                is_published=selection.has_derived(ENERGY_TOTAL),
+                has_documents=settings.publish.json,
             ),
             *guests,
             ChargerListReader(configured, chargers, cloud, alerts),

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.core.easee.derived_state import ENERGY_TOTAL
 from bridge.core.easee.observation_registry import RETAINED_ONCE
 
 MAX_LEVEL_LENGTH = 64
@@ -86,6 +87,19 @@ class PersonalTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class EnergyTotalTopic:
+    """The total energy of a charger, as this or an earlier process retained it.
+
+    Attributes:
+        charger_id: As in the topic.
+        is_document: The JSON document, not the bare value.
+    """
+
+    charger_id: str
+    is_document: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeInfoTopic:
     """``<base>/bridge/info``: the info message of this or another bridge."""
 
@@ -96,7 +110,14 @@ class HeartbeatTopic:
 
 
 # What the broker keeps of us, or of another bridge.
-Echo = AvailabilityTopic | AlertTopic | BridgeStateTopic | BridgeInfoTopic | PersonalTopic
+Echo = (
+    AvailabilityTopic
+    | AlertTopic
+    | BridgeStateTopic
+    | BridgeInfoTopic
+    | PersonalTopic
+    | EnergyTotalTopic
+)
 Incoming = (
     SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic | ForgetTopic | HeartbeatTopic | Echo
 )
@@ -256,6 +277,8 @@ class Topics:
             f"{self.base}/+/availability",
             self.alert("+"),
             self.alert("session_unreadable/+"),
+            self.observation("+", ENERGY_TOTAL),
+            self.state("+", ENERGY_TOTAL),
             *(
                 topic("+", name)
                 for name in RETAINED_ONCE
@@ -276,6 +299,8 @@ class Topics:
                 return _BRIDGE.get("/".join(rest))
             case [charger_id, "availability"]:
                 return AvailabilityTopic(charger_id)
+            case [charger_id, "observation" | "state" as kind, name] if name == ENERGY_TOTAL:
+                return EnergyTotalTopic(charger_id, is_document=kind == "observation")
             case [_, "observation" | "state", name] if name in RETAINED_ONCE:
                 return PersonalTopic(topic)
             case [charger_id, "set", command]:

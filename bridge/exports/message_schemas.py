@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
+from bridge.core.easee.derived_state import (
+    DERIVED,
+    DERIVED_UNITS,
+    ESTIMATED,
+    TOUCH_BUTTON,
+    TOUCH_BUTTON_VALUES,
+)
 from bridge.core.easee.enumerations import Labels
 from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
@@ -292,6 +298,15 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         retained=True,
         cleared=True,
     )
+    for name in sorted(ESTIMATED):
+        yield Message(
+            f"observation_{name}",
+            topics.observation(CHARGER, name),
+            "A derived value that is estimated between readings",
+            _estimated(name),
+            retained=True,
+            cleared=True,
+        )
     specs = (*REGISTRY.values(), *EQUALIZER.values())
     names = tuple(dict.fromkeys(spec.name for spec in specs))
     yield Message(
@@ -351,6 +366,24 @@ def _observation_of(registry: Mapping[int, ObservationSpec]) -> Schema:
         "then": {"properties": {"name": {**_TEXT, "pattern": "^observation_[0-9]+$"}}},
     }
     return _object(fields, allOf=[*map(_row, registry.values()), unnamed])
+
+
+def _estimated(name: str) -> Schema:
+    """Describe the document of an estimated value."""
+    return _object(
+        {
+            "id": {"type": "null"},
+            "name": {"const": name},
+            "value": {"type": "number"},
+            "label": {"type": "null"},
+            "unit": {"const": DERIVED_UNITS[name]},
+            "measured_at": _TIME,
+            "received_at": _TIME,
+            "source": {"const": "derived"},
+            "estimated": _FLAG,
+            "power_kw": {"type": "number", "minimum": 0},
+        }
+    )
 
 
 def _row(spec: ObservationSpec) -> Schema:

@@ -161,7 +161,7 @@ _EVCC: Final = (
     OldName("enable", "set/charging_allowed", "`true` resumes, `false` pauses; group `control`"),
     OldName("maxcurrent", "set/dynamic_charger_current", "A; a command lives 60 s at most"),
     OldName("power", "state/total_power", "kW: `scale: 1000`"),
-    OldName("energy", "state/lifetime_energy", "kWh, about once an hour"),
+    OldName("energy", "state/energy_total", "kWh"),
     OldName("currents (L1)", "state/current_l1", "A, on every grid"),
     OldName("currents (L2)", "state/current_l2", "A, on every grid"),
     OldName("currents (L3)", "state/current_l3", "A, on every grid"),

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from bridge.core.easee import enumerations, phases, roles
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
+from bridge.core.easee.derived_state import DERIVED, ENERGY_TOTAL, TOUCH_BUTTON
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
 from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
@@ -58,6 +58,15 @@ The Equalizers of the account are found without configuration; `bridge/info` lis
 come every few seconds: they are published at most every `publish.equalizer_interval_s`, the newest
 of each."""
 
+_ENERGY = """\
+`energy_total` is the newest reading of the meter (124 about once an hour, and at the start and the
+end of a session: 223, 129), to which power over time (120) is added. A reading corrects it. It
+never falls: while it is ahead of the meter it stays until the meter has caught up, so nothing is
+counted twice. Estimates are published 2 s before each full and half minute while energy flows.
+Power holds until the next value, at most 20 minutes after the last sign of life of the charger.
+After a restart it continues from the retained value, or from `energy_total.json` in the state
+directory."""
+
 _TOUCH_BUTTON = (
     "`enabled` or `disabled`; published after a confirmed command has switched smart charging"
     " through its setting: switched off there, the touch button is disabled until smart charging is"
@@ -91,6 +100,8 @@ def topic_reference(
         "## Phases",
         _PHASES,
         table(("grid", "code", "L1", "L2", "L3"), map(_wiring, phases.WIRINGS)),
+        "## Energy",
+        _ENERGY,
         "## Observations",
         _where(topics),
         _PERSONAL,
@@ -183,6 +194,15 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         code(topics.observation(one, "<name>")),
         "yes",
         "JSON: id, name, value, label, unit, measured_at, received_at, source",
+    )
+    yield (
+        code(topics.observation(one, ENERGY_TOTAL)),
+        "yes",
+        (
+            "JSON: id (`null`), name, value, label (`null`), unit, measured_at, received_at, source"
+            " (`derived`), estimated (`false` for a reading of the meter, `true` in between),"
+            " power_kw (what is added from then on)"
+        ),
     )
     yield code(topics.state(one, "<name>")), "yes", "the bare value, or a derived value"
     yield (

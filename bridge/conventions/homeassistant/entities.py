@@ -297,6 +297,8 @@ def _extra(spec: ObservationSpec) -> dict[str, object]:
 def _quantity(derived: DerivedTopic) -> dict[str, object]:
     """Return the configuration of a derived quantity; unknown is shown as unknown."""
     config = {**unit_config(derived.unit), "value_template": _KNOWN}
+    if derived.unit is not None:
+        config["state_class"] = derived.state_class
     if derived.digits is not None:
         config["suggested_display_precision"] = derived.digits
     return config

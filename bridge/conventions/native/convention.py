@@ -29,6 +29,7 @@ from bridge.core.changes import (
     ValuesChanged,
     ValuesHidden,
 )
+from bridge.core.easee.derived_state import ESTIMATED
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
@@ -101,8 +102,9 @@ class Native:
         """Empty every topic, availability last."""
         topics, charger_id = self._topics, change.charger_id
         names = change.observations
+        documents = [name for name in change.derived if name in ESTIMATED]
         retained = [
-            *(topics.observation(charger_id, name) for name in names),
+            *(topics.observation(charger_id, name) for name in (*names, *documents)),
             *(topics.state(charger_id, name) for name in (*names, *change.derived)),
             topics.session(charger_id, "current"),
             topics.session(charger_id, "last"),

@@ -7,11 +7,18 @@ All of these are values among many: they may go over the connection for values, 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChanged, ValuesChanged
+from bridge.core.changes import (
+    AvailabilityChanged,
+    DerivedChanged,
+    Estimate,
+    ValueChanged,
+    ValuesChanged,
+)
 from bridge.core.easee.decode import ObservationSpec, label_of
+from bridge.core.easee.derived_state import DERIVED_UNITS
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.value_format import format_json, format_scalar, iso_utc, number
+from bridge.core.value_format import format_json, format_scalar, iso_utc, json_document, number
 from bridge.settings import PublishSettings
 
 
@@ -40,6 +47,23 @@ def _frame(spec: ObservationSpec) -> _DocumentTemplate:
     )
 
 
+def _estimated(change: DerivedChanged, estimate: Estimate) -> bytes:
+    """Return the document of a value that is estimated between readings."""
+    document = {
+        "id": None,
+        "name": change.name,
+        "value": change.value,
+        "label": None,
+        "unit": DERIVED_UNITS[change.name],
+        "measured_at": estimate.measured_at,
+        "received_at": estimate.received_at,
+        "source": "derived",
+        "estimated": estimate.is_estimated,
+        "power_kw": estimate.kw,
+    }
+    return json_document(document)
+
+
 class ValueMessages:
     """Makes the messages of values.
 
@@ -62,9 +86,13 @@ class ValueMessages:
         return messages
 
     def derived(self, change: DerivedChanged) -> list[Publish]:
-        """Return the bare derived value."""
+        """Return the bare derived value, and the document of one that is estimated."""
         topic = self._topics.state(change.charger_id, change.name)
-        return [Publish(topic, format_scalar(change.value), telemetry=True)]
+        bare = Publish(topic, format_scalar(change.value), telemetry=True)
+        if change.estimate is None or not self._has_json:
+            return [bare]
+        topic = self._topics.observation(change.charger_id, change.name)
+        return [Publish(topic, _estimated(change, change.estimate), telemetry=True), bare]
 
     def availability(self, change: AvailabilityChanged) -> list[Publish]:
         """Return ``online`` or ``offline``."""

@@ -18,9 +18,10 @@ from datetime import datetime
 from itertools import groupby
 from typing import cast
 
-from bridge.core.changes import SessionChanged, ValueChanged, ValuesChanged
+from bridge.core.changes import ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import ChargerEvents
 from bridge.core.chargers.current_session import SHOWN, CurrentSession
+from bridge.core.chargers.energy_total import METERED_IDS, EnergyTotal
 from bridge.core.chargers.state import ChargerState
 from bridge.core.chargers.undecodable import UndecodableValues
 from bridge.core.domain_events import Found, Output, UnreadableSession
@@ -53,11 +54,13 @@ class Charger:
     state: ChargerState
     board: CurrentSession
     announcer: ChargerEvents
+    energy: EnergyTotal
 
     def publications(self, now: Timestamp) -> Iterator[Output]:
         """Yield everything retained of it again."""
         yield from self.state.publications(now)
         yield from self.board.publications()
+        yield from self.energy.publications()
 
 
 class ChargerRegistry:
@@ -111,6 +114,7 @@ class ChargerRegistry:
                 ChargerState(charger_id, self._publish, self._salt),
                 CurrentSession(charger_id),
                 ChargerEvents(charger_id),
+                EnergyTotal(charger_id),
             )
         self._touched.update(dict.fromkeys(new))
         return new
@@ -186,12 +190,16 @@ class ChargerRegistry:
             self._touched[observation.charger_id] = None
         if number in SESSION_IDS:
             effects += self._session(observation, source, now)
-        if number not in EVENT_SOURCE_IDS:
+        if number not in EVENT_SOURCE_IDS and number not in METERED_IDS:
             state.apply(observation, source, now, effects)
             return
         before = state.measured_at(number)
         state.apply(observation, source, now, effects)
-        if before is None or observation.measured_at >= before:
+        if before is not None and observation.measured_at < before:
+            return
+        if number in METERED_IDS or number == roles.OP_MODE:
+            effects += charger.energy.observed(observation, state.heard_at, now.wall)
+        if number in EVENT_SOURCE_IDS:
             effects += charger.board.observed(observation)
             effects += charger.announcer.observed(observation, now, ours=ours)
             effects += charger.announcer.authorization(
@@ -271,13 +279,12 @@ class ChargerRegistry:
             heapq.heappush(self._silences, (due_s, charger_id))
             self._expected.add(charger_id)
 
-    def report_stored(
-        self, report: SessionReport, name: ReportId = UNNAMED
-    ) -> Iterator[SessionChanged]:
+    def report_stored(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[Output]:
         """Publish a session that was stored, or could not be, as the last one if it is."""
         charger = self._chargers.get(report.charger_id)
         if charger is not None:
             yield from charger.board.recorded(report, name)
+            yield from charger.energy.session_ended(report)
 
     def _session(self, observation: Observation, source: str, now: Timestamp) -> Iterator[Output]:
         charger_id, text = observation.charger_id, str(observation.value)
@@ -303,6 +310,7 @@ class ChargerRegistry:
         yield from self.undecodable.discard(charger_id, roles.SESSION_START, now)
         self._count_incomplete(start.incomplete)
         yield from self._chargers[charger_id].board.started(start)
+        yield from self._chargers[charger_id].energy.session_started(start, now.wall)
 
     def _finished(
         self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Timestamp

@@ -117,6 +117,11 @@ class ChargerState:
         held = self._latest.get(observation_id)
         return None if held is None else held.measured_at
 
+    @property
+    def heard_at(self) -> datetime:
+        """Return the charger's time of its newest sign of life; year 1 before the first."""
+        return self._heard_at
+
     def names_beyond(self, lowest_id: int) -> tuple[str, ...]:
         """Return the names of what it sent under ids from this one on."""
         names = (self.spec_of(number).name for number in self._latest if number >= lowest_id)

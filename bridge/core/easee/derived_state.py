@@ -26,7 +26,7 @@ from bridge.core.easee.enumerations import (
     OP_MODE,
     LedMode,
 )
-from bridge.core.easee.observation_spec import ACCESS, PHASES, STATUS, Visibility
+from bridge.core.easee.observation_spec import ACCESS, ENERGY, PHASES, STATUS, Visibility
 from bridge.core.value_format import Value
 
 OFFLINE = 0
@@ -43,6 +43,7 @@ MIN_CHARGE_A = 6
 
 SWITCH_VALUES = ("true", "false")
 TOUCH_BUTTON = "touch_button"
+ENERGY_TOTAL = "energy_total"
 TOUCH_BUTTON_VALUES = ("enabled", "disabled")
 
 NO_CODE = -1
@@ -274,6 +275,8 @@ class DerivedTopic:
         unit: Of a quantity.
         digits: Decimals to be shown of a quantity.
         group: As that of an observation.
+        state_class: Home Assistant's, of a quantity.
+        is_computed: It follows from the newest observations alone; a component has it otherwise.
     """
 
     name: str
@@ -286,6 +289,8 @@ class DerivedTopic:
     unit: str | None = None
     digits: int | None = None
     group: str = STATUS
+    state_class: str = "measurement"
+    is_computed: bool = True
 
 
 def _phase_topics() -> Iterator[DerivedTopic]:
@@ -397,12 +402,34 @@ DERIVED: Final = (
         group=ACCESS,
     ),
     *_phase_topics(),
+    DerivedTopic(
+        ENERGY_TOTAL,
+        (roles.POWER, roles.METER_READING, roles.SESSION_REPORT, roles.SESSION_START),
+        lambda _: UNTOLD,
+        "total energy, kWh: the meter's last reading and power over time since; never falls",
+        (),
+        "Energy",
+        unit="kWh",
+        digits=2,
+        group=ENERGY,
+        state_class="total_increasing",
+        is_computed=False,
+    ),
 )
 
 
+# Units of quantities, by name.
+DERIVED_UNITS: Final[Mapping[str, str]] = {
+    derived.name: derived.unit for derived in DERIVED if derived.unit is not None
+}
+# Those with a document besides the bare value.
+ESTIMATED: Final = frozenset({ENERGY_TOTAL})
+
+
 def _by_source() -> Mapping[int, tuple[DerivedTopic, ...]]:
-    ids = {source for derived in DERIVED for source in derived.sources}
-    return {i: tuple(derived for derived in DERIVED if i in derived.sources) for i in ids}
+    computed = [derived for derived in DERIVED if derived.is_computed]
+    ids = {source for derived in computed for source in derived.sources}
+    return {i: tuple(derived for derived in computed if i in derived.sources) for i in ids}
 
 
 BY_SOURCE: Final = _by_source()

@@ -1,0 +1,451 @@
+"""The total energy of a charger against a known meter: never falling, in its hour, exact."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.conventions.native.convention import Native
+from bridge.core.alerts import Alerts
+from bridge.core.changes import DerivedChanged
+from bridge.core.chargers.energy_service import EnergyService
+from bridge.core.chargers.energy_total import HOLD_S, MAX_SAMPLES, Basis, EnergyTotal
+from bridge.core.chargers.fleet import ChargerRegistry
+from bridge.core.domain_events import ChargersAdded, EchoReceived
+from bridge.core.effects import SaveReport, SaveState
+from bridge.core.events import MqttConnected, MqttMessage, Started, Stopping, Tick
+from bridge.core.records.moment import Timestamp
+from bridge.core.records.observation import RawObservation
+from bridge.core.status import Status
+from bridge.core.topics import EnergyTotalTopic, Topics
+from bridge.core.value_format import iso_utc
+from bridge.settings import PublishSettings
+
+ONE = "EH123456"
+MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
+HOUR_S = 3600
+FIRST_KWH = 1277.5
+AWAY, BACK, TOLD = range(3)
+TYPES = {120: 3, 124: 3, 109: 4, 150: 3, 129: 6, 223: 6}
+
+
+def at(second):
+    """Return a time of the day."""
+    return MIDNIGHT + timedelta(seconds=second)
+
+
+@dataclass
+class Meter:
+    """What really happens: power from a second on, and the energy it gives."""
+
+    curve: list[tuple[int, float]]
+
+    def kwh(self, second):
+        total = FIRST_KWH
+        ends = [*(start for start, _ in self.curve[1:]), 10**9]
+        for (start, kilowatts), end in zip(self.curve, ends, strict=True):
+            total += max(0, min(second, end) - start) * kilowatts / HOUR_S
+        return total
+
+    def told(self, until, second_of_start):
+        """List what the charger sends: when, id, value."""
+        sent = [(start, 120, str(kilowatts)) for start, kilowatts in self.curve]
+        sent += [(start, 109, "3" if kilowatts else "4") for start, kilowatts in self.curve]
+        sent += [(hour, 124, f"{self.kwh(hour):.6f}") for hour in range(0, until, HOUR_S)]
+        sent += [(second, 150, "20") for second in range(0, until, 300)]
+        began = f'{{"Id":1,"MeterValue":{self.kwh(second_of_start)},"Start":"{iso_utc(at(second_of_start))}","Auth":"","AuthReason":0}}'  # noqa: E501 - a document
+        sent.append((second_of_start, 223, began))
+        last = max(start for start, _ in self.curve)
+        kwh = self.kwh(last)
+        ended = (
+            f'{{"Id":1,"EnergyKwh":{kwh - self.kwh(second_of_start):.6f},'
+            f'"MeterValueStart":{self.kwh(second_of_start):.6f},"MeterValueStop":{kwh:.6f},'
+            f'"Start":"{iso_utc(at(second_of_start))}","Stop":"{iso_utc(at(last))}",'
+            '"Auth":"","AuthReason":0}'
+        )
+        sent.append((last, 129, ended))
+        return sorted(sent, key=lambda one: one[0])
+
+
+@dataclass
+class World:
+    """Processes of the gateway, one after the other, and what they published."""
+
+    json: bool = True
+    published: list[tuple[float, float, bool]] = field(default_factory=list)
+    retained: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[str, dict[str, object]] = field(default_factory=dict)
+    writes: int = 0
+    second: float = 0.0
+
+    @property
+    def now(self):
+        return Timestamp(at(self.second), self.second)
+
+    def begin(self):
+        """Start a process and connect it to the broker."""
+        publish = PublishSettings(json=self.json)
+        self.native = Native(Topics(), publish)
+        status = Status(Alerts(), "1", dict, "client", "instance")
+        self.fleet = ChargerRegistry(publish, b"salt", status)
+        self.service = EnergyService(self.fleet, is_published=True, has_documents=self.json)
+        self.take(self.service.handle(Started(state=self.kept), self.now))
+        self.fleet.add((ONE,))
+        self.take(self.service.handle(ChargersAdded((ONE,)), self.now))
+        self.take(self.service.handle(MqttConnected(False, "5", 20), self.now))
+        for topic, payload in tuple(self.retained.items()):
+            message = MqttMessage(topic, payload, retained=True, ack_token=1)
+            parsed = Topics().parse(topic)
+            assert isinstance(parsed, EnergyTotalTopic)
+            self.take(self.service.handle(EchoReceived(message, parsed), self.now))
+
+    def take(self, outputs):
+        for output in outputs:
+            if isinstance(output, SaveState):
+                self.kept[output.name] = output.document
+                self.writes += 1
+            elif isinstance(output, SaveReport):
+                self.take(self.fleet.report_stored(output.report))
+            elif isinstance(output, DerivedChanged) and output.name == "energy_total":
+                self.published.append((self.second, output.value, output.estimate.is_estimated))
+                for message in self.native.publish(output, self.now):
+                    self.retained[message.topic] = message.payload
+
+    def tell(self, number, value, second):
+        """Let an observation arrive now that was measured then."""
+        raw = RawObservation(ONE, number, TYPES[number], value, iso_utc(at(second)))
+        found = []
+        observation = self.fleet.read(raw, "stream", self.now, found)
+        if observation is not None:
+            self.fleet.apply(observation, "stream", self.now, found, ours=False)
+        self.take(found)
+
+    def wait(self, second):
+        """Let time pass up to a second, with the ticks that are due."""
+        while (due_s := self.service.deadline_s()) is not None and due_s <= second:
+            self.second = max(self.second, due_s)
+            self.take(self.service.handle(Tick(), self.now))
+        self.second = second
+
+    def end(self, how):
+        """Let nothing arrive any more: how the process ends, or None where it goes on."""
+        if how == "stopped":
+            self.take(self.service.handle(Stopping(), self.now))
+        elif how == "power lost":
+            self.retained.clear()
+
+    def back(self, how, told):
+        """Let everything work again; the newest of what was told meanwhile arrives."""
+        if how is not None:
+            self.begin()
+        newest = {number: (number, value, second) for second, number, value in told}
+        for one in newest.values():
+            self.tell(*one)
+
+    def value_at(self, second):
+        """Return what was published last by then."""
+        found = [kwh for when, kwh, _ in self.published if when <= second]
+        return found[-1] if found else None
+
+
+def live(meter, until, *, gaps=(), restarts=(), start=0, delay_s=2, world=None):
+    """Live through a day of a meter.
+
+    Args:
+        meter: What happens.
+        until: The last second.
+        gaps: Pairs of seconds between which nothing arrives; then what is newest does.
+        restarts: Triples: when a process ends, when the next one begins, how it ends.
+        start: When the session began.
+        delay_s: How long an observation is under way.
+        world: Where it happens.
+    """
+    world = world or World()
+    world.begin()
+    told = meter.told(until, start)
+    breaks = [(begin, end, None) for begin, end in gaps] + list(restarts)
+    moments = [(second + delay_s, 2, (number, value, second)) for second, number, value in told]
+    moments += [(begin, 0, how) for begin, _, how in breaks]
+    moments += [(end, 1, how) for _, end, how in breaks]
+    is_away = False
+    for moment, what, details in sorted(moments, key=lambda one: one[:2]):
+        if moment > until or (what == TOLD and is_away):
+            continue
+        if not is_away or details is None:  # a process that ended has no ticks
+            world.wait(moment)
+        world.second = moment
+        if what == TOLD:
+            world.tell(*details)
+        elif what == AWAY:
+            world.end(details)
+        else:
+            world.back(details, [one for one in told if one[0] + delay_s <= moment])
+        is_away = what == AWAY
+    world.wait(until)
+    return world
+
+
+def judge(world):
+    """Check that nothing fell, and return the error of each hour that can be told, in percent."""
+    for (_, before, _), (_, after, _) in pairwise(world.published):
+        assert after >= before
+
+
+def hourly_errors(world, meter, hours):
+    """Return the error of each hour in percent of its energy, or of 1 kWh where that is less."""
+    found = []
+    for hour in hours:
+        begin, end = hour * HOUR_S, (hour + 1) * HOUR_S
+        real = meter.kwh(end) - meter.kwh(begin)
+        shown = world.value_at(end) - world.value_at(begin)
+        found.append(abs(shown - real) / max(real, 1.0) * 100)
+    return found
+
+
+CURVE = Meter(
+    [(0, 0.0), (1800, 3.7), (5400, 7.4), (9000, 11.0), (16000, 5.5), (20000, 1.4), (21600, 0.0)]
+)
+
+
+def test_a_charging_curve_without_gaps():
+    """Each hour is within 1 %, and the sum is exact when the session has ended."""
+    world = live(CURVE, 8 * HOUR_S, start=1800)
+
+    judge(world)
+    assert max(hourly_errors(world, CURVE, range(1, 7))) < 1
+    assert world.published[-1][1:] == (pytest.approx(CURVE.kwh(21600), abs=1e-6), False)
+    assert any(is_estimated for _, _, is_estimated in world.published)
+
+
+def test_gaps_at_constant_power():
+    """What does not arrive while power is constant costs no accuracy, also over a full hour."""
+    gaps = [(6000, 6600), (10500, 11400), (12000, 12900), (14100, 14900)]
+    world = live(CURVE, 8 * HOUR_S, start=1800, gaps=gaps)
+
+    judge(world)
+    assert max(hourly_errors(world, CURVE, range(1, 7))) < 1
+    assert world.published[-1][1] == pytest.approx(CURVE.kwh(21600), abs=1e-6)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "power lost"])
+def test_restarts(how):
+    """A process that continues loses nothing, however the one before it ended."""
+    restarts = [(6000, 6300, how), (12000, 12060, how), (13000, 13500, how)]
+    world = live(CURVE, 8 * HOUR_S, start=1800, restarts=restarts)
+
+    judge(world)
+    if how != "power lost":
+        assert max(hourly_errors(world, CURVE, range(1, 7))) < 1
+    assert world.published[-1][1] == pytest.approx(CURVE.kwh(21600), abs=2.1)
+    later = live(Meter([(0, 0.0), (10, 11.0), (7000, 0.0)]), 8000, start=10)
+    judge(later)
+
+
+def test_an_outage_in_which_power_changes_is_made_up_for():
+    """What was assumed meanwhile is corrected as soon as the meter is read, and nothing falls."""
+    curve = Meter([(0, 0.0), (600, 11.0), (5000, 3.7), (9000, 11.0), (20_000, 0.0)])
+    world = live(curve, 8 * HOUR_S, start=600, gaps=[(4700, 5700), (8500, 9700)])
+
+    judge(world)
+    assert world.published[-1][1:] == (pytest.approx(curve.kwh(20_000), abs=1e-6), False)
+    assert max(hourly_errors(world, curve, (3, 4, 5))) < 1
+
+
+def test_without_documents_the_bare_value_is_the_floor():
+    """Where JSON is not published, what was kept and the bare value go on together."""
+    world = World(json=False)
+    live(CURVE, 8 * HOUR_S, start=1800, restarts=[(12000, 12060, "killed")], world=world)
+
+    judge(world)
+    assert set(world.retained) == {f"charger/{ONE}/state/energy_total"}
+    assert max(hourly_errors(world, CURVE, range(1, 7))) < 1
+
+
+def test_little_is_written():
+    """The document is written for each kilowatt hour at most, not for each value."""
+    world = live(CURVE, 8 * HOUR_S, start=1800)
+
+    assert len(world.published) > 500
+    assert world.writes <= CURVE.kwh(21600) - FIRST_KWH + 2
+
+
+power = st.sampled_from([0.0, 1.4, 3.7, 7.36, 11.04, 22.08])
+curves = st.lists(st.tuples(st.integers(60, 3600), power), min_size=2, max_size=12)
+breaks = st.lists(
+    st.tuples(
+        st.integers(0, 20_000),
+        st.integers(30, 3_000),
+        st.sampled_from([None, "killed", "stopped", "power lost"]),
+    ),
+    max_size=4,
+)
+
+
+@given(curves, breaks, st.integers(0, 5))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_happens_it_never_falls_and_ends_right(segments, absences, delay_s):
+    """Any curve, any absences: never falling, in the right hour where that is known, and exact."""
+    second, curve = 60, [(0, 0.0)]
+    for length, kilowatts in segments:
+        curve.append((second, kilowatts))
+        second += length
+    curve.append((second, 0.0))
+    meter = Meter(curve)
+    free, chosen = 0, []
+    for begin, length, how in sorted(absences, key=lambda one: one[0]):
+        if begin > free and begin + length < second - 60:
+            chosen.append((begin, begin + length, how))
+            free = begin + length + 60
+    until = (second // HOUR_S + 2) * HOUR_S
+    world = live(
+        meter,
+        until,
+        start=60,
+        delay_s=delay_s,
+        gaps=[(begin, end) for begin, end, how in chosen if how is None],
+        restarts=[one for one in chosen if one[2] is not None],
+    )
+
+    judge(world)
+    real = meter.kwh(second)
+    # Ahead of the meter by what was assumed while nothing arrived, never behind it.
+    assert world.published[-1][1] >= real - 1e-6
+    if not chosen:
+        assert world.published[-1][1] == pytest.approx(real, abs=0.002 + 22.08 * delay_s / HOUR_S)
+    unknown = [
+        (begin, end)
+        for begin, end, _ in chosen
+        if any(begin - delay_s <= change <= end for change, _ in curve)
+    ]
+    lost = [one for one in chosen if one[2] == "power lost" or one[1] - one[0] > 900]
+    for hour in range(1, second // HOUR_S):
+        begin, end = hour * HOUR_S, (hour + 1) * HOUR_S
+        # Before and within it everything could be known.
+        if any(one[0] < end for one in (*unknown, *lost)):
+            continue
+        if meter.kwh(end) - meter.kwh(begin) > 1:
+            assert hourly_errors(world, meter, [hour])[0] < 1
+
+
+# -- the model alone ---------------------------------------------------------------------------
+
+
+def shown(changes):
+    """Return values and whether they are estimated."""
+    return [(change.value, change.estimate.is_estimated) for change in changes]
+
+
+@pytest.fixture
+def energy():
+    """A charger of which one reading is known, allowed to publish."""
+    energy = EnergyTotal(ONE)
+    energy.open()
+    assert shown(energy.read(100.0, at(0), at(1))) == [(100, False)]
+    return energy
+
+
+def test_a_meter_that_jumps_is_confirmed_first(energy):
+    """One wild reading changes nothing; a second one of its kind is believed."""
+    assert shown(energy.read(9e9, at(60), at(60))) == []
+    assert shown(energy.read(100.5, at(120), at(120))) == [(100.5, False)]
+    assert shown(energy.read(9e9, at(180), at(180))) == []
+    assert shown(energy.read(9e9 + 1, at(240), at(240))) == [(9e9 + 1, False)]
+
+
+def test_a_meter_that_was_replaced_goes_on(energy):
+    """A single reading of zero is none; a meter that begins again is added to the one before."""
+    assert shown(energy.read(0.0, at(60), at(60))) == []
+    assert shown(energy.read(101.0, at(120), at(120))) == [(101, False)]
+    assert shown(energy.read(0.0, at(180), at(180))) == []
+    assert shown(energy.read(0.5, at(240), at(240))) == [(101, False)]
+    assert shown(energy.read(2.0, at(300), at(300))) == [(102.5, False)]
+
+
+@pytest.mark.parametrize("kwh", [None, -1.0, float("inf"), float("nan")])
+def test_what_is_no_reading_changes_nothing(energy, kwh):
+    """A reading that cannot be is left alone."""
+    assert shown(energy.read(kwh, at(60), at(60))) == []
+
+
+def test_an_older_reading_changes_nothing(energy):
+    """The newest by the charger's time counts."""
+    assert shown(energy.read(101.0, at(60), at(60))) == [(101, False)]
+
+    assert shown(energy.read(100.5, at(30), at(90))) == []
+
+
+def test_nothing_is_published_before_it_may(energy):
+    """What an earlier process published has to be known first."""
+    closed = EnergyTotal(ONE)
+
+    assert shown(closed.read(100.0, at(0), at(1))) == []
+    assert shown(closed.tick(at(30), at(0))) == []
+    closed.open()
+    assert shown(closed.tick(at(60), at(0))) == [(100, False)]
+
+
+def test_silence_ends_the_estimate():
+    """Power of a charger that is not heard from is added for as long as it counts as online."""
+    world = World()
+    world.begin()
+    world.tell(124, "100", 0)
+    world.tell(120, "6", 0)
+    world.wait(6 * HOUR_S)
+
+    assert world.published[-1][1] == pytest.approx(100 + 6 * HOLD_S / HOUR_S, abs=0.002)
+
+
+def test_many_changes_are_held_in_little_memory():
+    """Older power is averaged, and the energy stays what it was."""
+    energy = EnergyTotal(ONE)
+    energy.open()
+    total = 0.0
+    list(energy.read(100.0, at(0), at(0)))
+    for second in range(0, 50 * 20, 20):
+        kilowatts = (second // 20) % 7
+        energy._power_kw = kilowatts
+        energy._sample(at(second).timestamp(), at(second).timestamp(), is_power=True)
+        total += kilowatts * 20 / HOUR_S
+    for second in range(50 * 20, 300 * 20, 20):
+        kilowatts = (second // 20) % 7
+        energy._power_kw = kilowatts
+        energy._sample(at(second).timestamp(), at(second).timestamp(), is_power=True)
+        total += kilowatts * 20 / HOUR_S
+    (change,) = energy.tick(at(300 * 20), at(300 * 20))
+
+    assert len(energy._samples) <= MAX_SAMPLES
+    assert change.value == pytest.approx(100 + total, abs=0.002)
+
+
+def test_the_basis_of_the_next_process(energy):
+    """What was published, when it held and the power then."""
+    assert energy.basis() == Basis(at(0), 100.0, 0.0, 100.0)
+    assert EnergyTotal(ONE).basis() is None
+
+
+def test_the_document_of_an_estimate():
+    """It is an observation's document that says what it is worth."""
+    world = World()
+    world.begin()
+    world.tell(124, "100", 0)
+    world.tell(120, "6", 0)
+    world.wait(58)
+    document = msgspec.json.decode(world.retained[f"charger/{ONE}/observation/energy_total"])
+
+    assert document == {
+        "id": None,
+        "name": "energy_total",
+        "value": 100.096,
+        "label": None,
+        "unit": "kWh",
+        "measured_at": "2026-11-22T00:00:58Z",
+        "received_at": "2026-11-22T00:00:58Z",
+        "source": "derived",
+        "estimated": True,
+        "power_kw": 6,
+    }
+    assert world.retained[f"charger/{ONE}/state/energy_total"] == b"100.096"
