@@ -131,7 +131,8 @@ class Charger(Voice):
     def phases(self) -> int:
         """Return how many phases the car draws from."""
         wanted = self.car.phases if self.car is not None else 3
-        return 1 if self.number(38) == SINGLE_PHASE else wanted
+        allowed = 1 if self.number(38) == SINGLE_PHASE else self.telemetry.grid.phases
+        return min(wanted, allowed)
 
     @property
     def session_kwh(self) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bridge.errors import ConfigError
+from bridge.simulator.telemetry import GRIDS
 
 FIRST_SERIAL = 1
 PENDING_OP_MODES = (2, 7)
@@ -51,6 +52,7 @@ class Scenario:
         tags_known: The cloud knows every tag that is shown and authorizes the waiting car. False:
             it knows none, and the car goes on waiting for you. A charger that goes by a list of
             its own takes them all.
+        grid: ``tn`` (three phases), ``tn_1_phase`` or ``it`` (between two conductors).
         pending_op_mode: Op mode while authorization is pending: 7, or 2 as older firmware says.
         token_ttl_s: Life of an access token.
         refresh_ttl_s: Life of a refresh token.
@@ -81,6 +83,7 @@ class Scenario:
     authorization_required: bool | None = None
     authorize_after_s: float | None = None
     tags_known: bool = True
+    grid: str = "tn"
     pending_op_mode: int = 7
     token_ttl_s: int = 3600
     refresh_ttl_s: int = 86_400
@@ -112,6 +115,8 @@ class Scenario:
             yield f"speed: must be above 0 and at most {MAX_SPEED}, not {self.speed}"
         if self.pending_op_mode not in PENDING_OP_MODES:
             yield f"pending_op_mode: must be 2 or 7, not {self.pending_op_mode}"
+        if self.grid not in GRIDS:
+            yield f"grid: must be one of {', '.join(GRIDS)}, not {self.grid}"
         if self.records_per_frame < 1:
             yield f"records_per_frame: must be 1 or more, not {self.records_per_frame}"
         strangers = self.offline_serials - set(self.serials)

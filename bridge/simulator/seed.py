@@ -31,7 +31,6 @@ AT_START: Mapping[int, Value] = MappingProxyType(
         1: "PASSED",
         2: '{"relay":"OK","pen":"OK"}',
         20: SITE_STRUCTURE,
-        21: 1,
         25: "58.97,5.733,0,0",
         26: "8001",
         27: 8001,
@@ -93,7 +92,6 @@ SINCE_THEN: Mapping[int, Value] = MappingProxyType(
         105: 12,
         106: -12,
         109: 1,
-        110: 30,
         115: 32.0,
         116: False,
         118: "",
@@ -133,6 +131,7 @@ def seed(charger: Charger, index: int, *, authorization: tuple[bool, bool]) -> N
     own: dict[int, Value] = {
         15: local,
         42: cloud,
+        21: charger.telemetry.grid.code,
         33: index % 3 + 1,
         81: f"8947080000000{index:06d}",
         107: f"bp{charger.id[2:]}",
@@ -141,7 +140,8 @@ def seed(charger: Charger, index: int, *, authorization: tuple[bool, bool]) -> N
     }
     for observation_id, value in {**AT_START, **own}.items():
         _keep(charger, observation_id, value, booted_at)
-    for observation_id, value in SINCE_THEN.items():
+    since = {**SINCE_THEN, 110: charger.telemetry.grid.outputs[1]}
+    for observation_id, value in since.items():
         minutes = rng.randrange(1, 14) if observation_id in _HEARTBEAT else rng.randrange(15, 600)
         _keep(charger, observation_id, value, now - timedelta(minutes=minutes))
     if not charger.primary:

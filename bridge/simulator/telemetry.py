@@ -27,11 +27,40 @@ NOMINAL_V = 230.0
 HEAT_PER_A = 0.9
 AMBIENT_DEGC = 11.0
 
-CURRENT_IDS = (183, 184, 185)  # T3, T4, T5: L1, L2, L3 on a TN grid
+TERMINAL_IDS = (182, 183, 184, 185)
 VOLTAGE_IDS = (194, 195, 196)
 HEAT_IDS = (150, 153, 154, 155, 161, 162, 163, 170)
 
 Sent = tuple[int, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A kind of grid: how it is wired, and what the charger tells of it.
+
+    Attributes:
+        code: Value of 21.
+        phases: How many there are.
+        single: Terminals that carry current while one phase is used.
+        triple: Terminals that carry current while three are.
+        outputs: Values of 110 for one and for three phases.
+        between: Voltages between conductors that are sent besides.
+    """
+
+    code: int
+    phases: int
+    single: tuple[int, ...]
+    triple: tuple[int, ...]
+    outputs: tuple[int, int]
+    between: tuple[int, ...] = ()
+
+
+# T3, T4, T5 are L1, L2, L3 on a TN grid; an IT grid has no N, and a car charges between T2 and T3.
+GRIDS = {
+    "tn": Grid(1, 3, (183,), (183, 184, 185), (10, 30)),
+    "tn_1_phase": Grid(3, 1, (183,), (183,), (10, 10)),
+    "it": Grid(4, 1, (182, 183), (182, 183), (11, 11), (197,)),
+}
 
 
 @dataclass(slots=True)
@@ -41,11 +70,14 @@ class Telemetry:
     Attributes:
         current_a: Per phase, now.
         power_kw: Over all phases, now.
+        grid: It is connected to this one.
     """
 
     current_a: float = 0.0
     power_kw: float = 0.0
+    grid: Grid = GRIDS["tn"]
     temperature_degc: float = AMBIENT_DEGC
+    _told_output: int | None = None
     _told_power_kw: float = 0.0
     _hour_kwh: float = 0.0
     _due_s: dict[str, float] = field(default_factory=dict)
@@ -116,11 +148,17 @@ class Telemetry:
         self._told_power_kw = self.power_kw
         yield 120, self.power_kw
         yield 114, float(round(self.current_a))
-        for index, observation_id in enumerate(CURRENT_IDS):
-            yield observation_id, self.current_a if index < phases else 0.0
+        one, three = self.grid.single, self.grid.triple
+        loaded = three[:phases] if phases != 1 else one
+        for observation_id in TERMINAL_IDS:
+            yield observation_id, self.current_a if observation_id in loaded else 0.0
+        output = self.grid.outputs[phases > 1]
+        if phases and output != self._told_output:
+            self._told_output = output
+            yield 110, output
 
     def _surroundings(self, rng: random.Random) -> Iterator[Sent]:
-        for observation_id in VOLTAGE_IDS:
+        for observation_id in (*VOLTAGE_IDS, *self.grid.between):
             yield observation_id, NOMINAL_V + rng.uniform(-2.5, 2.5)
         for observation_id in HEAT_IDS:
             yield observation_id, round(self.temperature_degc + rng.uniform(-0.5, 0.5))

@@ -35,6 +35,7 @@ from bridge.simulator.problems import (
 from bridge.simulator.readings import Response, Update
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.seed import seed
+from bridge.simulator.telemetry import GRIDS
 from bridge.simulator.traffic import Traffic
 
 CHARGERS_PER_CIRCUIT = 3
@@ -129,6 +130,7 @@ class World:
             pending_op_mode=self.scenario.pending_op_mode,
             tags_known=self.scenario.tags_known,
         )
+        charger.telemetry.grid = GRIDS[self.scenario.grid]
         seed(charger, index, authorization=self._authorization(index))
         self.chargers[charger_id] = charger
         self._places[charger_id] = index
