@@ -31,7 +31,7 @@ HOLD_S: Final = 20 * 60.0
 S_PER_HOUR: Final = 3600.0
 # Estimates are published in whole Wh.
 WH_PER_KWH: Final = 1000
-# No charger delivers more. A simulated one may be faster than the clock, and no car takes this much.
+# No charger delivers more. The spare is for a simulated one that is faster than the clock.
 MAX_KW: Final = 50.0
 SPARE_KWH: Final = 500.0
 # Below the last reading by more than estimates and rounding differ: the meter is another one.
