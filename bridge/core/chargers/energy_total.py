@@ -24,7 +24,6 @@ from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.derived_state import CHARGING, ENERGY_TOTAL, OFFLINE
 from bridge.core.records.session_report import SessionReport, SessionStart
-from bridge.core.value_format import Value
 
 # As long as a charger without a sign of life counts as online.
 HOLD_S: Final = 20 * 60.0
@@ -106,26 +105,29 @@ class EnergyTotal:
 
     # -- what is measured ---------------------------------------------------------------------
 
-    def observed(
-        self, observation: Observation, heard_at: datetime, received_at: datetime
-    ) -> Iterator[DerivedChanged]:
-        """Handle power (120), meter reading (124) or op mode (109), each the newest of its kind.
+    def power(self, observation: Observation, heard_at: datetime) -> None:
+        """Handle the newest power (120).
 
         Args:
             observation: It.
             heard_at: The newest measurement of this charger.
-            received_at: When it arrived.
         """
-        number, value, at = observation.spec.id, observation.value, observation.measured_at
-        if number == roles.METER_READING:
-            yield from self.read(_amount(value), at, received_at)
-            return
-        if number == roles.POWER:
-            kilowatts = _amount(value)
-            self._power_kw = 0.0 if kilowatts is None else max(0.0, min(kilowatts, MAX_KW))
-        else:
-            self._is_charging = value in (CHARGING, OFFLINE) or not isinstance(value, int)
-        self._sample(at.timestamp(), heard_at.timestamp(), is_power=number == roles.POWER)
+        value = observation.value
+        is_number = isinstance(value, float | int) and not isinstance(value, bool)
+        self._power_kw = max(0.0, min(float(value), MAX_KW)) if is_number else 0.0
+        self._sample(observation.measured_at.timestamp(), heard_at.timestamp(), is_power=True)
+
+    def op_mode(self, observation: Observation, heard_at: datetime) -> None:
+        """Handle the newest op mode (109): only a charging one takes power, and an unknown one."""
+        value = observation.value
+        self._is_charging = value in (CHARGING, OFFLINE) or not isinstance(value, int)
+        self._sample(observation.measured_at.timestamp(), heard_at.timestamp(), is_power=False)
+
+    def meter(self, observation: Observation, received_at: datetime) -> Iterator[DerivedChanged]:
+        """Handle the newest meter reading (124)."""
+        value = observation.value
+        if isinstance(value, float | int) and not isinstance(value, bool):
+            yield from self.read(float(value), observation.measured_at, received_at)
 
     def read(
         self, kwh: float | None, at: datetime, received_at: datetime
@@ -255,14 +257,15 @@ class EnergyTotal:
     def _sample(self, at_s: float, heard_s: float, *, is_power: bool) -> None:
         """Record the power that holds from now on."""
         until_s = max(at_s, heard_s) + HOLD_S
+        kilowatts = self._power_kw if self._is_charging else 0.0
         last = self._samples[-1] if self._samples else None
         is_later = last is None or at_s > last.at_s
-        if last is None or (is_later and (last.kw != self.kw or at_s > last.until_s)):
-            self._samples.append(_Sample(at_s, self.kw, until_s))
+        if last is None or (is_later and (last.kw != kilowatts or at_s > last.until_s)):
+            self._samples.append(_Sample(at_s, kilowatts, until_s))
             self._thin()
             return
         # Told again with the stamp it had: it did not change meanwhile, however long that was.
-        last.kw = self.kw
+        last.kw = kilowatts
         if is_power:
             last.until_s = max(last.until_s, until_s)
 
@@ -312,10 +315,3 @@ def _fits(reading: _Reading, before: _Reading) -> bool:
     hours = max(0.0, reading.at_s - before.at_s) / S_PER_HOUR
     lowest_kwh, highest_kwh = before.kwh - OTHER_METER_KWH, before.kwh + MAX_KW * hours + SPARE_KWH
     return lowest_kwh <= reading.kwh <= highest_kwh
-
-
-def _amount(value: Value) -> float | None:
-    """Return a quantity; a text or a switch is none."""
-    if isinstance(value, bool | str):
-        return None
-    return float(value)

@@ -197,8 +197,12 @@ class ChargerRegistry:
         state.apply(observation, source, now, effects)
         if before is not None and observation.measured_at < before:
             return
-        if number in METERED_IDS or number == roles.OP_MODE:
-            effects += charger.energy.observed(observation, state.heard_at, now.wall)
+        if number == roles.POWER:
+            charger.energy.power(observation, state.heard_at)
+        elif number == roles.METER_READING:
+            effects += charger.energy.meter(observation, now.wall)
+        elif number == roles.OP_MODE:
+            charger.energy.op_mode(observation, state.heard_at)
         if number in EVENT_SOURCE_IDS:
             effects += charger.board.observed(observation)
             effects += charger.announcer.observed(observation, now, ours=ours)

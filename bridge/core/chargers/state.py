@@ -82,6 +82,7 @@ class ChargerState:
         followed: Observations that something is derived from.
         stale: How many observations came after a newer one of their id.
         online: Whether it was available when that was last asked; None before that.
+        heard_at: The charger's time of its newest sign of life; year 1 before the first.
     """
 
     registry: Mapping[int, ObservationSpec] = REGISTRY
@@ -103,7 +104,7 @@ class ChargerState:
         self.online: bool | None = None
         # The newest sign of life: when it was made, on the monotonic clock, and its stamp.
         self._heard_s = float("-inf")
-        self._heard_at = _NEVER
+        self.heard_at = _NEVER
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -116,11 +117,6 @@ class ChargerState:
         """Return when the charger measured it; None before the first."""
         held = self._latest.get(observation_id)
         return None if held is None else held.measured_at
-
-    @property
-    def heard_at(self) -> datetime:
-        """Return the charger's time of its newest sign of life; year 1 before the first."""
-        return self._heard_at
 
     def names_beyond(self, lowest_id: int) -> tuple[str, ...]:
         """Return the names of what it sent under ids from this one on."""
@@ -323,18 +319,18 @@ class ChargerState:
         if known is not None:
             heard_s = now.mono_s - _age_s(measured_at, known)
             # Nearly always it is the newest, and then it was also made last.
-            if measured_at >= self._heard_at or heard_s >= self._last_heard_s(now):
-                self._heard_s, self._heard_at = heard_s, measured_at
+            if measured_at >= self.heard_at or heard_s >= self._last_heard_s(now):
+                self._heard_s, self.heard_at = heard_s, measured_at
         elif source == "stream":
             self._heard_s = now.mono_s
-            self._heard_at = max(self._heard_at, measured_at)
+            self.heard_at = max(self.heard_at, measured_at)
 
     def _last_heard_s(self, now: Timestamp) -> float:
         """Return when it was heard last, by what is known of the time now and not by what was."""
         known = now.known
         if known is None:
             return self._heard_s
-        return min(self._heard_s, now.mono_s - _age_s(self._heard_at, known))
+        return min(self._heard_s, now.mono_s - _age_s(self.heard_at, known))
 
 
 def _age_s(measured_at: datetime, known: datetime) -> float:
