@@ -40,7 +40,7 @@ SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p"), (ONE,)))
 EVERYTHING = replace(
     SETTINGS,
     commands=CommandSettings(
-        ("control", "access", "current", "device", "installer", "maintenance")
+        ("control", "access", "current", "device", "installer", "maintenance", "schedule")
     ),
 )
 

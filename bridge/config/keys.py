@@ -303,7 +303,8 @@ KEYS: Final = (
     Key(
         "commands.allow",
         COMMANDS,
-        "Groups (control, access, current, device, installer, maintenance, equalizer) or single"
+        "Groups (control, access, current, device, installer, maintenance, equalizer, schedule) or"
+        " single"
         " commands that are carried out; everything else is refused. An empty list makes the bridge"
         " read-only.",
     ),

@@ -16,6 +16,8 @@ from datetime import datetime
 import msgspec
 
 from bridge.core.easee.observation_spec import ObservationSpec
+from bridge.core.easee.schedule_times import Standing
+from bridge.core.easee.schedules import Schedules
 from bridge.core.records.command_result import CommandResult
 from bridge.core.records.reply_to import ReplyTo
 from bridge.core.records.session_report import ReportId, SessionReport
@@ -312,6 +314,23 @@ class LastSessionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulesChanged:
+    """The schedules that the cloud holds for a charger.
+
+    Attributes:
+        charger_id: Serial.
+        schedules: They, and which one is in force.
+        standing: What that one means now.
+        read_at: When the cloud was asked; None while the clock cannot be believed.
+    """
+
+    charger_id: str
+    schedules: Schedules
+    standing: Standing
+    read_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReportDue:
     """A finished session is to be handed over to its consumer.
 
@@ -362,6 +381,7 @@ Change = (
     | ValuesHidden
     | ChargerEvent
     | SessionChanged
+    | SchedulesChanged
     | CommandAnswered
     | ReportDue
     | AlertChanged

@@ -41,6 +41,7 @@ from bridge.core.sources.polled_source import PolledSource
 from bridge.core.sources.polling import Polling
 from bridge.core.sources.recovery_probe import RecoveryProbe
 from bridge.core.sources.site_reader import SiteReader
+from bridge.core.sources.schedule_reader import ScheduleReader
 from bridge.core.sources.stream_status import StreamStatus
 from bridge.core.status import Status
 from bridge.core.store_alerts import StoreAlerts
@@ -48,7 +49,7 @@ from bridge.core.topics import Topics
 from bridge.settings import Settings
 
 # Observations that other components follow.
-OBSERVED_BY_OTHERS: Final = REFLECTING_IDS | ACCESS_IDS | {roles.FIRMWARE}
+OBSERVED_BY_OTHERS: Final = REFLECTING_IDS | ACCESS_IDS | {roles.CHARGING_SCHEDULE, roles.FIRMWARE}
 # The order in which components get a ``Tick`` when several are due.
 BEFORE_GUESTS: Final = (
     "discovery",
@@ -61,6 +62,7 @@ BEFORE_GUESTS: Final = (
     "commands",
     "sessions",
     "queries",
+    "schedules",
 )
 BEHIND_GUESTS: Final = (
     "retained",
@@ -166,6 +168,7 @@ class Core:
                     topics, PersonalDataPolicy(settings.publish.personal_data, salt), chargers
                 )
             ),
+            ScheduleReader(),
             SessionDisplay(fleet),
             EqualizerService(
                 equalizers,

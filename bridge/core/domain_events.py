@@ -14,6 +14,7 @@ from bridge.core.easee.decode import Observation
 from bridge.core.easee.derived_state import LatestValues
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.easee.sites import SiteList
+from bridge.core.easee.schedules import Schedules
 from bridge.core.effects import Effect
 from bridge.core.events import ChargerResponse, Event, MqttMessage
 from bridge.core.records.unread_text import UnreadText
@@ -325,6 +326,28 @@ class ObservationApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulesWanted:
+    """The schedules of a charger are to be read now: a command waits for what they say."""
+
+    charger_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesRead:
+    """The cloud told the schedules of a charger.
+
+    Attributes:
+        charger_id: Serial.
+        schedules: They.
+        asked_s: Monotonic time at which it was asked.
+    """
+
+    charger_id: str
+    schedules: Schedules
+    asked_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadableSession:
     """A charger reported a finished session that cannot be read."""
 
@@ -390,6 +413,8 @@ DomainEvent = (
     | AvailabilityDoubted
     | SubscriptionsRefused
     | ObservationApplied
+    | SchedulesWanted
+    | SchedulesRead
     | UnreadableSession
     | UnmatchedResponse
     | CommandFinished

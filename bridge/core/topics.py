@@ -200,6 +200,10 @@ class Topics:
         """Return a topic of :data:`SESSIONS`; ``current`` and ``last`` are retained."""
         return f"{self.base}/{charger_id}/session/{which}"
 
+    def schedule(self, charger_id: str) -> str:
+        """Return the topic of the schedules that the cloud holds for a charger; retained."""
+        return f"{self.base}/{charger_id}/schedule/current"
+
     def result(self, charger_id: str, command: str) -> str:
         """Return the topic of a command's or query's result; not retained."""
         return f"{self.base}/{charger_id}/result/{command}"
@@ -221,6 +225,7 @@ class Topics:
             self.event("+", "+"),
             # Not "+": bridge/session/ack is a consumer's.
             *(self.session("+", which) for which in SESSIONS),
+            self.schedule("+"),
             self.result("+", "+"),
         )
 

@@ -25,6 +25,7 @@ from bridge.core.easee.enumerations import Labels
 from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import ObservationSpec
+from bridge.core.easee.schedules import WEEKDAYS
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import MAX_LEVEL_LENGTH, Topics
 from bridge.exports.payload_schemas import command_schema, query_schema
@@ -333,6 +334,14 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         cleared=True,
         names=names,
     )
+    yield Message(
+        "schedule_current",
+        topics.schedule(CHARGER),
+        "The schedules that the cloud holds, and which one is in force",
+        _SCHEDULES,
+        retained=True,
+        cleared=True,
+    )
     for kind, facts in _EVENTS.items():
         yield Message(
             f"event_{kind}", topics.event(CHARGER, kind), f"Something happened: {kind}", facts
@@ -423,6 +432,43 @@ _EVENTS: Final[Mapping[str, Schema]] = {
     "foreign_command": {"type": "object", "oneOf": [_FOREIGN_SETTING, _FOREIGN_COMMAND]},
     "error": _event("error", name=_TEXT, code=_SCALAR),
 }
+
+
+# -- schedules ---------------------------------------------------------------------------------
+
+_LOCAL_TIME: Final = {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}
+_PERIODS: Final[Mapping[str, Mapping[str, object]]] = {
+    "delayed": {"start": _LOCAL_TIME},
+    "daily": {"start": _LOCAL_TIME, "stop": _LOCAL_TIME},
+    "weekly": {
+        "start": _LOCAL_TIME,
+        "stop": _LOCAL_TIME,
+        "from": _words(WEEKDAYS),
+        "to": _words(WEEKDAYS),
+    },
+}
+
+
+def _schedule(fields: Mapping[str, object]) -> Schema:
+    period = {**_object(fields), "properties": {**fields, "amps": {"type": "number"}}}
+    periods = {"type": "array", "items": period, "minItems": 1}
+    return _object({"enabled": _FLAG, "timezone": _TEXT, "periods": periods})
+
+
+_SCHEDULES: Final = _object(
+    {
+        "charger_id": _TEXT,
+        "in_force": {**_TEXT, "pattern": "^[A-Za-z][A-Za-z0-9_.]*$"},
+        "in_period": _OR_FLAG,
+        "next_start": _OR_TIME,
+        "next_stop": _OR_TIME,
+        **{
+            kind: {"anyOf": [_schedule(fields), {"type": "null"}]}
+            for kind, fields in _PERIODS.items()
+        },
+        "read_at": _OR_TIME,
+    }
+)
 
 
 # -- sessions ----------------------------------------------------------------------------------

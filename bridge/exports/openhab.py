@@ -24,9 +24,11 @@ from bridge.conventions.homeassistant.entity_table import (
 )
 from bridge.core.easee.command_catalogue import controls
 from bridge.core.easee.equalizer import EQUALIZER
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.easee.selection import Selection
+from bridge.core.easee.schedules import KINDS
 from bridge.core.topics import Topics
 from bridge.exports.tag_list import ANY_EQUALIZER
 from bridge.settings import Settings
@@ -126,6 +128,15 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
         if not control.shows:
             options = {"commandTopic": topics.command(charger, name), "allowedStates": "PRESS"}
             yield Channel(name, "string", "String", control.title, options, is_action=True)
+    yield Channel(
+        "schedules", "string", "String", "Schedules", {"stateTopic": topics.schedule(charger)}
+    )
+    for which in KINDS:
+        name = f"{which}_schedule"
+        if allowed(CATALOGUE[name], settings.commands.allow):
+            switched = _switch({"commandTopic": topics.command(charger, name)})
+            label = f"{which.capitalize()} schedule"
+            yield Channel(name, "switch", "Switch", label, switched, is_action=True)
     for kind, label in (
         ("smart_button", "Smart button"),
         ("authorization_requested", "Authorization requested"),

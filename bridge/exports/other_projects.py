@@ -58,7 +58,7 @@ _PAIR = "between terminals; by phase: `state/voltage_l1`"
 _LATEST = "the newest release is not published; `set/update_firmware` installs it"
 _PRICES = "`charger-bridge sessions export` has the energy of each session"
 _PHASES = '`{"phase1":16,"phase2":16,"phase3":16}`, or one number for all'
-_PLAN = "a JSON object as in the vendor's interface; group `device`"
+_PLAN = "the vendor's former object, or as `daily_schedule` and `weekly_schedule`; group `device`"
 
 _EASEE_HASS: Final = (
     OldName(

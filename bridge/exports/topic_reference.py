@@ -229,6 +229,16 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
             " `suspect` if a time is impossible"
         ),
     )
+    yield (
+        code(topics.schedule(one)),
+        "yes",
+        (
+            "JSON of the schedules that the cloud holds: `in_force` (`delayed`, `daily`, `weekly`,"
+            " `none`, `ocpp.direct` or another word of the vendor), `in_period`, `next_start` and"
+            " `next_stop` of the one in force, each schedule as its command takes it or null, and"
+            " `read_at`"
+        ),
+    )
     yield code(topics.result(one, "<command>")), "no", "JSON: the result of a command or query"
     yield (
         code(topics.command(one, "<command>")),

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bridge.simulator.plans import SINGLE_PHASE, Plan, withheld
+from bridge.simulator.plans import NO_LIMIT_A, SINGLE_PHASE, Plan, limit_a, stored, withheld
 from bridge.simulator.presentation import Facts, Limit, OpMode, Reason, present
 from bridge.simulator.readings import Value
 from bridge.simulator.sessions import (
@@ -49,6 +49,7 @@ LIMITS = (
     (Reason.LIMITED_BY_DYNAMIC_CHARGER, Reason.DYNAMIC_CHARGER_TOO_LOW),
     (Reason.LIMITED_BY_DYNAMIC_CIRCUIT, Reason.DYNAMIC_CIRCUIT_TOO_LOW),
     (Reason.LIMITED_BY_EQUALIZER, Reason.EQUALIZER_TOO_LOW),
+    (Reason.LIMITED_BY_SCHEDULE, Reason.WAITING_FOR_SCHEDULE),
 )
 
 
@@ -146,9 +147,12 @@ class Charger(Voice):
         car_a = self.car.max_current_a if self.car is not None else 32.0
         circuit_a = min(self.number(one) for one in (22, 23, 24))
         dynamic_circuit_a = min(self.number(one) for one in (111, 112, 113))
+        scheduled_a = None if self.overridden else limit_a(self.plans, self.at)
         amps = (
             *(car_a, self.number(47), circuit_a, self.number(48), dynamic_circuit_a),
             self.equalizer_a,
+            # What withholds everything is told by the facts.
+            NO_LIMIT_A if scheduled_a is None else scheduled_a,
         )
         lowest_a = min(amps)
         return Limit(lowest_a, *LIMITS[amps.index(lowest_a)])
@@ -275,10 +279,7 @@ class Charger(Voice):
 
     def set_plan(self, kind: str, plan: Plan | None) -> None:
         """Store or (None) forget a schedule, and report it (62)."""
-        if plan is None:
-            self.plans.pop(kind, None)
-        else:
-            self.plans[kind] = plan
+        self.plans = stored(self.plans, kind, plan)
         self.overridden = False
         self.put(62, json.dumps(self.plans, separators=(",", ":")))
         self.show()

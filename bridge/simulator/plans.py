@@ -1,4 +1,4 @@
-"""Charging schedules: which documents are valid, and whether one withholds the current.
+"""Charging schedules: which documents are valid, and how much current one lets flow.
 
 A plan is kept as the JSON document that was sent. Times of day are read in the plan's IANA zone,
 else in UTC; the basic plan's moments carry their own offset.
@@ -10,6 +10,10 @@ from zoneinfo import ZoneInfo
 
 Plan = dict[str, object]
 
+# Of these at most one is in force.
+SCHEDULES = ("delayed", "daily", "weekly")
+NO_LIMIT_A = 40.0
+
 SINGLE_PHASE = 1  # observation 38
 DAY_MIN = 24 * 60
 WEEK_MIN = 7 * DAY_MIN
@@ -19,6 +23,8 @@ DELAYED_WINDOW_MIN = DAY_MIN // 2
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Window = tuple[int, int]  # minutes since Monday 00:00; the end may lie in the next week
+Limited = tuple[Window, float]  # with the current that may flow in it
+LEGACY_LIMIT = "chargingCurrentLimit"
 
 
 def problem(kind: str, plan: Mapping[str, object]) -> str | None:
@@ -36,18 +42,44 @@ def enabled(plan: Mapping[str, object]) -> bool:
     return bool(plan.get("isEnabled", plan.get("enabled", False)))
 
 
+def stored(plans: Mapping[str, Plan], kind: str, plan: Plan | None) -> dict[str, Plan]:
+    """Return the plans after one was stored or (None) removed: a schedule replaces another."""
+    found = {name: held for name, held in plans.items() if name != kind}
+    if plan is None:
+        return found
+    if kind in SCHEDULES and enabled(plan):
+        found |= {
+            name: held | {"enabled": False} for name, held in found.items() if name in SCHEDULES
+        }
+    return {**found, kind: plan}
+
+
 def withheld(plans: Mapping[str, Plan], at: datetime) -> bool:
     """Return whether any plan in force withholds the current at a time."""
-    return any(
-        enabled(plan) and not _inside(WINDOWS[kind](plan), _minute(plan, at))
-        for kind, plan in plans.items()
-    )
+    return limit_a(plans, at) is None
 
 
-def _inside(windows: list[Window], minute: int) -> bool:
-    return any(
-        start <= minute < stop or start <= minute + WEEK_MIN < stop for start, stop in windows
-    )
+def limit_a(plans: Mapping[str, Plan], at: datetime) -> float | None:
+    """Return the current that the plans in force let flow; None where one withholds it."""
+    limits = [NO_LIMIT_A]
+    for kind, plan in plans.items():
+        if enabled(plan):
+            windows, minute = WINDOWS[kind](plan), _minute(plan, at)
+            inside = [limit for window, limit in windows if _inside(window, minute)]
+            if not inside:
+                return None
+            limits.append(max(inside))
+    return min(limits)
+
+
+def _inside(window: Window, minute: int) -> bool:
+    start, stop = window
+    return start <= minute < stop or start <= minute + WEEK_MIN < stop
+
+
+def _amps(row: Mapping[str, object], key: str = "maximumAmps") -> float:
+    amps = row.get(key)
+    return float(amps) if isinstance(amps, int | float) else NO_LIMIT_A
 
 
 def _minute(plan: Mapping[str, object], at: datetime) -> int:
@@ -72,7 +104,7 @@ def _every_day(start: int, stop: int) -> list[Window]:
     return [(day * DAY_MIN + start, day * DAY_MIN + start + length) for day in range(7)]
 
 
-def _basic(plan: Mapping[str, object]) -> list[Window]:
+def _basic(plan: Mapping[str, object]) -> list[Limited]:
     start = datetime.fromisoformat(str(plan["chargeStartTime"])).astimezone(UTC)
     stop_text = plan.get("chargeStopTime")
     stop = (
@@ -80,10 +112,11 @@ def _basic(plan: Mapping[str, object]) -> list[Window]:
         if stop_text is not None
         else start + timedelta(minutes=DELAYED_WINDOW_MIN)
     )
-    return _every_day(start.hour * 60 + start.minute, stop.hour * 60 + stop.minute)
+    windows = _every_day(start.hour * 60 + start.minute, stop.hour * 60 + stop.minute)
+    return [(window, _amps(plan, LEGACY_LIMIT)) for window in windows]
 
 
-def _week_by_days(plan: Mapping[str, object]) -> list[Window]:
+def _week_by_days(plan: Mapping[str, object]) -> list[Limited]:
     windows = []
     for day in _rows(plan["days"]):
         number = int(str(day["dayOfWeek"]))
@@ -91,18 +124,19 @@ def _week_by_days(plan: Mapping[str, object]) -> list[Window]:
             raise ValueError(f"not a day of the week: {number}")
         for part in _rows(day["ranges"]):
             start, stop = _minute_of_day(part["startTime"]), _minute_of_day(part["stopTime"])
-            windows.append(_window(number, start, number + (stop <= start), stop))
+            window = _window(number, start, number + (stop <= start), stop)
+            windows.append((window, _amps(part, LEGACY_LIMIT)))
     return windows
 
 
-def _delayed(plan: Mapping[str, object]) -> list[Window]:
+def _delayed(plan: Mapping[str, object]) -> list[Limited]:
     start = _minute_of_day(plan["startTime"])
-    return _every_day(start, start + DELAYED_WINDOW_MIN)
+    return [(window, _amps(plan)) for window in _every_day(start, start + DELAYED_WINDOW_MIN)]
 
 
-def _daily(plan: Mapping[str, object]) -> list[Window]:
+def _daily(plan: Mapping[str, object]) -> list[Limited]:
     return [
-        window
+        (window, _amps(part))
         for part in _rows(plan["periods"])
         for window in _every_day(
             _minute_of_day(part["startTime"]), _minute_of_day(part["stopTime"])
@@ -110,13 +144,16 @@ def _daily(plan: Mapping[str, object]) -> list[Window]:
     ]
 
 
-def _weekly(plan: Mapping[str, object]) -> list[Window]:
+def _weekly(plan: Mapping[str, object]) -> list[Limited]:
     return [
-        _window(
-            WEEKDAYS.index(str(part["startDay"]).lower()),
-            _minute_of_day(part["startTime"]),
-            WEEKDAYS.index(str(part["stopDay"]).lower()),
-            _minute_of_day(part["stopTime"]),
+        (
+            _window(
+                WEEKDAYS.index(str(part["startDay"]).lower()),
+                _minute_of_day(part["startTime"]),
+                WEEKDAYS.index(str(part["stopDay"]).lower()),
+                _minute_of_day(part["stopTime"]),
+            ),
+            _amps(part),
         )
         for part in _rows(plan["periods"])
     ]
@@ -128,7 +165,7 @@ def _rows(value: object) -> list[Mapping[str, object]]:
     return value
 
 
-WINDOWS: Mapping[str, Callable[[Mapping[str, object]], list[Window]]] = {
+WINDOWS: Mapping[str, Callable[[Mapping[str, object]], list[Limited]]] = {
     "basic_charge_plan": _basic,
     "weekly_charge_plan": _week_by_days,
     "delayed": _delayed,

@@ -28,7 +28,6 @@ from bridge.simulator.world import ACCESS_LEVELS, CIRCUIT_SETTINGS, SITE_ID, Wor
 SURPLUS_MODES = ("none", "chargingWithImport")
 OCPP_MODES = ("OcppOff", "DualProtocol")
 PASSWORD_LENGTHS = range(16, 21)
-SCHEDULES = ("delayed", "daily", "weekly")
 MAX_SESSIONS = 100
 ERROR_CODE = 119
 
@@ -343,11 +342,11 @@ def _plan_switch(kind: str, *, on: bool) -> Handler:
 
 def _schedules(world: World, charger: Charger) -> dict[str, object]:
     running = next(
-        (kind for kind in SCHEDULES if plans.enabled(charger.plans.get(kind, {}))), "none"
+        (kind for kind in plans.SCHEDULES if plans.enabled(charger.plans.get(kind, {}))), "none"
     )
     if world.is_direct(charger.id):
         running = "ocpp.direct"
-    return {"enabled": running, **{kind: charger.plans.get(kind) for kind in SCHEDULES}}
+    return {"enabled": running, **{kind: charger.plans.get(kind) for kind in plans.SCHEDULES}}
 
 
 # -- the Equalizer -------------------------------------------------------------------------------
@@ -514,7 +513,7 @@ ROUTES: tuple[Route, ...] = (
         for folder, kind in (
             ("", "basic_charge_plan"),
             ("", "weekly_charge_plan"),
-            *(("schedules/", kind) for kind in SCHEDULES),
+            *(("schedules/", kind) for kind in plans.SCHEDULES),
         )
         for method, build in (
             ("GET", _plan_read),
@@ -524,7 +523,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *(
         Route("POST", f"{_CHARGER}/schedules/{kind}/{word}", _plan_switch(kind, on=on))
-        for kind in SCHEDULES
+        for kind in plans.SCHEDULES
         for word, on in (("enable", True), ("disable", False))
     ),
 )

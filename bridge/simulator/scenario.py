@@ -59,6 +59,8 @@ class Scenario:
         offline: Serials, or numbers counted from 1, of chargers that start without their cloud.
         offline_for_s: World seconds until those come back by themselves; None: not by themselves.
         offline_sessions: How many sessions each brings along, with AuthReason 3 and 4 in turn.
+        direct_ocpp: Serials, or numbers counted from 1, of chargers that a local OCPP server
+            controls: a schedule for them is answered 409.
         rate_limits: Answer 429 beyond the vendor's documented limits.
         too_many_requests: Answer 429 to every n-th REST request; 0 for none.
         retry_after_s: What ``Retry-After`` says then.
@@ -90,6 +92,7 @@ class Scenario:
     offline: tuple[str | int, ...] = ()
     offline_for_s: float | None = None
     offline_sessions: int = 0
+    direct_ocpp: tuple[str | int, ...] = ()
     rate_limits: bool = True
     too_many_requests: int = 0
     retry_after_s: int = 2
@@ -119,9 +122,12 @@ class Scenario:
             yield f"grid: must be one of {', '.join(GRIDS)}, not {self.grid}"
         if self.records_per_frame < 1:
             yield f"records_per_frame: must be 1 or more, not {self.records_per_frame}"
-        strangers = self.offline_serials - set(self.serials)
-        if strangers:
-            yield f"offline: no such charger: {', '.join(sorted(strangers))}"
+        for name, named in (
+            ("offline", self.offline_serials),
+            ("direct_ocpp", self.direct_serials),
+        ):
+            if strangers := named - set(self.serials):
+                yield f"{name}: no such charger: {', '.join(sorted(strangers))}"
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
@@ -135,7 +141,16 @@ class Scenario:
     @property
     def offline_serials(self) -> frozenset[str]:
         """Return the chargers that start offline."""
-        return frozenset(serial(one) if isinstance(one, int) else one for one in self.offline)
+        return _serials(self.offline)
+
+    @property
+    def direct_serials(self) -> frozenset[str]:
+        """Return the chargers that start under an OCPP server of their own."""
+        return _serials(self.direct_ocpp)
+
+
+def _serials(named: tuple[str | int, ...]) -> frozenset[str]:
+    return frozenset(serial(one) if isinstance(one, int) else one for one in named)
 
 
 def serial(number: int) -> str:

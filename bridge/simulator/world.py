@@ -138,6 +138,14 @@ class World:
             random.Random(f"{self.scenario.seed}:{charger_id}:cars"),  # noqa: S311 - a toy world
             self.scenario.authorize_after_s,
         )
+        if charger_id in self.scenario.direct_serials:
+            self.ocpp[charger_id] = {
+                "version": 1,
+                "connectivityMode": "DualProtocol",
+                "websocketConnectionArgs": {"url": "ws://192.0.2.1/ocpp"},
+                "basicAuth": {"username": charger_id, "password": None},
+            }
+            self.ocpp_in_force[charger_id] = 1
         if charger_id in self.scenario.offline_serials:
             charger.go_offline(self.now - timedelta(hours=3))
             charger.cloud_put(109, 0, self.now - timedelta(hours=3))

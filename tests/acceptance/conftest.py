@@ -240,7 +240,7 @@ def configuration(api_url: str, stream_url: str, port: int, folder: Path) -> dic
         "commands": {
             "allow": [
                 *("control", "access", "current", "device", "installer", "maintenance"),
-                "equalizer",
+                *("equalizer", "schedule"),
             ]
         },
         "store": {"path": str(folder / "store" / "bridge.db")},

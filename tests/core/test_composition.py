@@ -114,7 +114,7 @@ SESSION = (
     '{"Auth":"04AA","AuthReason":3,"EnergyKwh":1.5,"Id":7,'
     '"Start":"2026-11-22T10:00:00Z","Stop":"2026-11-22T11:00:00Z"}'
 )
-EVERYTHING = ("control", "access", "current", "device", "installer", "maintenance")
+EVERYTHING = ("control", "access", "current", "device", "installer", "maintenance", "schedule")
 
 
 class World:

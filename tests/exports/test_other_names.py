@@ -12,7 +12,7 @@ from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
 
 ONE = "EH123456"
 EVERYTHING = CommandSettings(
-    allow=("control", "access", "current", "device", "installer", "maintenance")
+    allow=("control", "access", "current", "device", "installer", "maintenance", "schedule")
 )
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p"), (ONE,)), commands=EVERYTHING)
 

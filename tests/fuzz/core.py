@@ -28,7 +28,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 NOW = Timestamp(NOON, 1000.0)
 ONE = "EH123456"
 API = "https://api.example.com"
-ALL = ("control", "access", "current", "device", "installer", "maintenance")
+ALL = ("control", "access", "current", "device", "installer", "maintenance", "schedule")
 SETTINGS = Settings(
     EaseeSettings("x@example.com", Secret("fuzz-password"), (ONE,)),
     commands=CommandSettings(allow=ALL),

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.simulator.plans import enabled, problem, withheld
+from bridge.simulator.plans import NO_LIMIT_A, enabled, limit_a, problem, stored, withheld
 
 SUNDAY_NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAILY = {
@@ -58,6 +58,37 @@ def test_a_plan_withholds_outside_its_windows(kind, plan, hours_later, held):
     """Current is withheld exactly outside the windows, over midnight and Sunday too."""
     assert problem(kind, plan) is None
     assert withheld({kind: plan}, SUNDAY_NOON + timedelta(hours=hours_later)) is held
+
+
+@pytest.mark.parametrize(
+    ("plans", "amps"),
+    [
+        ({}, NO_LIMIT_A),
+        ({"weekly": WEEKLY}, 16),
+        ({"weekly": WEEKLY | {"enabled": False}}, NO_LIMIT_A),
+        ({"daily": DAILY}, None),
+        ({"delayed": DELAYED | {"maximumAmps": 10}}, 10),
+        ({"delayed": {k: v for k, v in DELAYED.items() if k != "maximumAmps"}}, NO_LIMIT_A),
+        ({"weekly": WEEKLY, "weekly_charge_plan": WEEK_BY_DAYS}, 16),
+    ],
+)
+def test_a_plan_in_force_limits_the_current(plans, amps):
+    """In its periods to what they name, outside of them to nothing."""
+    assert limit_a(plans, SUNDAY_NOON) == amps
+
+
+def test_one_schedule_is_in_force():
+    """What is enabled later disables the others; the former plans stand beside them."""
+    plans = stored({}, "daily", DAILY)
+    plans = stored(plans, "basic_charge_plan", BASIC)
+    plans = stored(plans, "weekly", WEEKLY)
+
+    assert [kind for kind, plan in plans.items() if enabled(plan)] == [
+        "basic_charge_plan",
+        "weekly",
+    ]
+    assert stored(plans, "daily", DAILY | {"enabled": False})["weekly"]["enabled"]
+    assert "weekly" not in stored(plans, "weekly", None)
 
 
 def test_a_plan_that_is_off_withholds_nothing():

@@ -145,6 +145,22 @@ def test_an_ocpp_server_of_its_own_takes_the_schedules_away(lab):
     assert ask(world, "POST", f"{C}/schedules/delayed", plan).status == 202
 
 
+def test_a_scenario_begins_with_an_ocpp_server(lab):
+    """Of the chargers it names and of no other; taken back, schedules work again."""
+    world = lab(chargers=2, direct_ocpp=(1,)).world
+    plan = {"enabled": True, "timezone": "UTC", "startTime": "22:00:00", "maximumAmps": 16}
+    post = ("POST", f"{C}/schedules/delayed", plan)
+    connect = "/local-ocpp/v1/connections/chargers/{id}"
+
+    assert ask(world, "GET", f"{C}/schedules").document["enabled"] == "ocpp.direct"
+    assert ask(world, *post).status == 409
+    assert ask(world, *post, id="EH000002").status == 202
+    details = "/local-ocpp/v1/connection-details/{id}"
+    off = ask(world, "POST", details, {"connectivityMode": "OcppOff"}).document
+    assert ask(world, "POST", connect, off).status == 200
+    assert ask(world, *post).status == 202
+
+
 def test_the_retired_state_is_gone(lab):
     """404 since 2026-09-01."""
     assert ask(lab().world, "GET", f"{C}/state").status == 404

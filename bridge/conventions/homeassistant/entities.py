@@ -22,7 +22,8 @@ from bridge.conventions.homeassistant.entity_table import (
     is_switch,
     unit_config,
 )
-from bridge.core.easee.command_catalogue import controls
+from bridge.conventions.homeassistant.schedule_entities import schedule_entities
+from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
 from bridge.core.easee.controls import Control
 from bridge.core.easee.derived_state import DerivedTopic
 from bridge.core.easee.equalizer import EQUALIZER
@@ -81,6 +82,7 @@ def entities(
         *own.events(),
         *(own.control(name, control, commands.max_current_a) for name, control in may.items()),
         own.firmware(is_installable="update_firmware" in may),
+        *own.schedules(commands),
     )
     return tuple(entity for entity in found if own.is_published(entity, selection))
 
@@ -248,6 +250,11 @@ class _Charger:
         if control.device_class:
             config["device_class"] = control.device_class
         return _entity(control.kind, command, config)
+
+    def schedules(self, commands: CommandSettings) -> Iterator[Entity]:
+        may = [spec.name for spec in CATALOGUE.values() if allowed(spec, commands.allow)]
+        found = schedule_entities(self.charger_id, self.topics, may, commands.max_current_a)
+        return (_entity(platform, name, config) for platform, name, config in found)
 
     def firmware(self, *, is_installable: bool) -> Entity:
         """Return the update entity; without the command it only shows the installed version."""

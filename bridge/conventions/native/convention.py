@@ -26,6 +26,7 @@ from bridge.core.changes import (
     HealthChanged,
     LastSessionChanged,
     ReportDue,
+    SchedulesChanged,
     ValuesChanged,
     ValuesHidden,
 )
@@ -34,8 +35,9 @@ from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.requests import IncomingRequest
+from bridge.core.schedule_documents import schedules_document
 from bridge.core.topics import Topics
-from bridge.core.value_format import iso_utc
+from bridge.core.value_format import iso_utc, json_document
 from bridge.settings import PublishSettings
 
 
@@ -65,6 +67,7 @@ class Native:
             ValuesHidden: self._hidden,
             CurrentSessionChanged: sessions.current,
             LastSessionChanged: sessions.last,
+            SchedulesChanged: self._schedules,
             ReportDue: sessions.report,
             CommandAnswered: ResultMessages(topics).answered,
             AlertRaised: bridge.alert,
@@ -98,6 +101,12 @@ class Native:
         topic = self._topics.event(change.charger_id, change.kind)
         yield Publish(topic, msgspec.json.encode(document), retained=False)
 
+    def _schedules(self, change: SchedulesChanged) -> Iterable[Publish]:
+        document = schedules_document(
+            change.charger_id, change.schedules, change.standing, change.read_at
+        )
+        yield Publish(self._topics.schedule(change.charger_id), json_document(document))
+
     def _cleared(self, change: ChargerCleared) -> list[Publish]:
         """Empty every topic, availability last."""
         topics, charger_id = self._topics, change.charger_id
@@ -108,6 +117,7 @@ class Native:
             *(topics.state(charger_id, name) for name in (*names, *change.derived)),
             topics.session(charger_id, "current"),
             topics.session(charger_id, "last"),
+            topics.schedule(charger_id),
             topics.availability(charger_id),
         ]
         messages = []

@@ -50,6 +50,8 @@ MAX_EARLY_RESPONSES: Final = 16
 VERIFY_AFTER_S: Final = (2.0, 5.0, 11.0, 20.0)
 # What the cloud holds itself it can tell at once.
 READ_BACK_AFTER_S: Final = (0.5, *VERIFY_AFTER_S)
+# Of a schedule: where the cloud's answer named no command to wait for.
+SCHEDULES_AFTER_S: Final = (0.2, *VERIFY_AFTER_S)
 # After a restart the stream needs some seconds to come up and replay.
 VERIFY_FIRST_S: Final = 3.0
 # The charger's clock against ours.
@@ -277,6 +279,8 @@ class CommandConfirmation:
         wanted: tuple[float, ...] = VERIFY_AFTER_S
         if command.spec.read_back is not None:
             wanted = READ_BACK_AFTER_S
+        elif command.spec.shown_by_schedules is not None:
+            wanted = SCHEDULES_AFTER_S[bool(command.tickets) :]
         elif self._shown.stream_since_s is not None:
             wanted = () if command.looks else VERIFY_AFTER_S[-1:]
         command.look_at_s = math.inf

@@ -30,11 +30,12 @@ from bridge.core.commands.retry_policy import (
     Taken,
     decide,
 )
+from bridge.core.commands.schedule_guard import ScheduleGuard, refusal_of
 from bridge.core.commands.send_policy import Defer, NoChange, Refuse, SendPolicy
 from bridge.core.commands.state_machine import BLOCKING, FINAL, NAME, State, Transition
-from bridge.core.domain_events import Output
+from bridge.core.domain_events import Output, SchedulesWanted
 from bridge.core.easee.command_catalogue import CommandTarget
-from bridge.core.easee.rest_requests import CloudRequest, site_request
+from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.easee.rest_responses import (
     Circuit,
     CommandReference,
@@ -46,7 +47,7 @@ from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
-from bridge.errors import CloudRejected, DecodeError
+from bridge.errors import CloudRejected, CommandRefused, DecodeError
 
 NOT_FOUND: Final = 404
 MAX_REQUESTS: Final = 4
@@ -60,7 +61,7 @@ class Purpose(enum.Enum):
     """What a request is for."""
 
     SEND = "carry the command out"
-    LOCATE = "ask for the circuit, before it can be sent"
+    LOCATE = "ask for the circuit or a schedule, before it can be sent"
     VERIFY = "ask what became of it"
 
 
@@ -95,6 +96,7 @@ class CommandDispatcher:
         commands: ActiveCommands,
         policy: SendPolicy,
         confirmation: CommandConfirmation,
+        schedules: ScheduleGuard,
     ) -> None:
         """Start without a request.
 
@@ -102,10 +104,12 @@ class CommandDispatcher:
             commands: The commands.
             policy: What was sent lately.
             confirmation: Handles what follows once the cloud accepted a command.
+            schedules: Knows whether schedules can take effect.
         """
         self._commands = commands
         self._policy = policy
         self._confirmation = confirmation
+        self._schedules = schedules
         self._numbers = itertools.count(1)
         self._circuits: dict[str, Circuit] = {}
         self._pending: dict[Hashable, PendingRequest] = {}
@@ -154,18 +158,25 @@ class CommandDispatcher:
         self, command: Command, busy: set[str], effects: list[Output], now: Timestamp
     ) -> None:
         """Decide about the head of a queue; the chargers it then occupies are added to ``busy``."""
-        request, devices = self._request_of(command)
+        try:
+            request, devices = self._request_of(command)
+        except CommandRefused as refusal:
+            reason, detail = refusal.reason, refusal.detail
+            self._commands.finish(
+                command, Transition.REFUSE, effects, now, reason=reason, detail=detail
+            )
+            return
         if request is None:
-            command.attempts += 1
-            self._commands.rotate(command.charger_id)
-            busy.add(command.charger_id)
-            self._start(command, site_request(command.charger_id), Purpose.LOCATE, effects, now)
+            self._look_up(command, busy, effects, now)
             return
         if not devices <= command.queues:
             self._commands.enqueue(command, devices)
             if not self._commands.is_ready(command, busy):
                 return
-        match self._policy.evaluate(command, now):
+        verdict: Defer | Refuse | None = None
+        if command.spec.shown_by_schedules is not None:
+            verdict = self._schedules.evaluate(command, effects, now)
+        match verdict or self._policy.evaluate(command, now):
             case Defer(until_s):
                 command.due_s = min(command.expires_s, until_s)
             case NoChange():
@@ -184,6 +195,17 @@ class CommandDispatcher:
                 busy |= devices
                 self._commands.mark_dirty(command)
 
+    def _look_up(
+        self, command: Command, busy: set[str], effects: list[Output], now: Timestamp
+    ) -> None:
+        """Ask the cloud for what a command needs before it can be sent."""
+        wanted = command.spec.lookup(_target(command), command.argument)
+        if wanted is not None and not self._schedules.is_unsettled(command):
+            command.attempts += 1
+            self._commands.rotate(command.charger_id)
+            busy.add(command.charger_id)
+            self._start(command, wanted, Purpose.LOCATE, effects, now)
+
     def send(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         """Send a command: that it is about to be sent is on disk, or the store failed."""
         if now.mono_s >= command.expires_s:
@@ -198,7 +220,7 @@ class CommandDispatcher:
     def _request_of(self, command: Command) -> tuple[CloudRequest | None, frozenset[str]]:
         """Return the request, None while the circuit is not known, and whom it concerns."""
         charger_id, spec = command.charger_id, command.spec
-        request = spec.request(CommandTarget(charger_id), command.argument)
+        request = spec.request(_target(command), command.argument)
         circuit = self._circuits.get(charger_id)
         if request is not None or circuit is None:
             return request, frozenset({charger_id})
@@ -210,6 +232,10 @@ class CommandDispatcher:
         """Request the cloud's record of commands without a charger response."""
         for command in tuple(self._commands.live):
             if command.look_at_s > now.mono_s:
+                continue
+            if command.spec.shown_by_schedules is not None:
+                effects.append(SchedulesWanted(command.charger_id))
+                self._confirmation.verification_started(command, now)
                 continue
             looks = [each for each in self.pending if each.purpose is Purpose.VERIFY]
             if len(looks) >= MAX_VERIFICATIONS:
@@ -259,7 +285,10 @@ class CommandDispatcher:
         command = pending.command
         match pending.purpose:
             case Purpose.LOCATE:
-                self._located(command, event.body, effects, now)
+                if pending.request.endpoint is Endpoint.SITE:
+                    self._located(command, event.body, effects, now)
+                else:
+                    command.documents[pending.request.path] = event.body
             case Purpose.VERIFY if pending.is_read_back:
                 self._confirmation.was_read_back(command, event.body, effects, now)
             case Purpose.VERIFY:
@@ -299,10 +328,16 @@ class CommandDispatcher:
             )
             if pending.purpose is Purpose.SEND:
                 self._unsent(command, decision, now)
-            if _is_already_gone(pending, event):
+            if _holds_no_document(pending, event):
+                command.documents[pending.request.path] = b""
+            elif _is_already_gone(pending, event):
                 self._commands.finish(command, Transition.SKIP, effects, now)
             else:
-                self._judge(command, decision, str(error), effects, now)
+                detail = str(error)
+                if isinstance(error, CloudRejected) and isinstance(decision, GiveUp):
+                    reason, detail = refusal_of(command, error)
+                    decision = GiveUp(reason)
+                self._judge(command, decision, detail, effects, now)
         if isinstance(error, CloudRejected):
             # It may hang on another circuit by now.
             self._circuits.pop(command.charger_id, None)
@@ -425,10 +460,21 @@ class CommandDispatcher:
                 finish(command, Transition.CONFIRM, effects, now)
 
 
+def _target(command: Command) -> CommandTarget:
+    return CommandTarget(command.charger_id, documents=command.documents)
+
+
+def _is_missing(event: CloudFailed) -> bool:
+    return isinstance(event.error, CloudRejected) and event.error.status == NOT_FOUND
+
+
+def _holds_no_document(pending: PendingRequest, event: CloudFailed) -> bool:
+    """Return whether the cloud has nothing of what was asked for before the sending."""
+    is_document = pending.request.endpoint is not Endpoint.SITE
+    return pending.purpose is Purpose.LOCATE and is_document and _is_missing(event)
+
+
 def _is_already_gone(pending: PendingRequest, event: CloudFailed) -> bool:
-    """Return whether something was to be deleted that does not exist."""
-    return (
-        isinstance(event.error, CloudRejected)
-        and event.error.status == NOT_FOUND
-        and pending.request.method == "DELETE"
-    )
+    """Return whether something was to be deleted or disabled that does not exist."""
+    request = pending.request
+    return (request.method == "DELETE" or request.path.endswith("/disable")) and _is_missing(event)

@@ -200,7 +200,8 @@ class Recovery:
             command.apply(Transition.RESTART)
             self._confirmation.start_timeout(command, now, since_s=now.mono_s, is_restored=True)
             self._commands.mark_dirty(command)
-            if self._confirmation.verification(command) is None:
+            is_read_back = command.spec.shown_by_schedules is not None
+            if not is_read_back and self._confirmation.verification(command) is None:
                 self._commands.finish(command, Transition.TIMEOUT, effects, now)
             return
         command.sent = None
@@ -232,7 +233,8 @@ class Recovery:
             raise CommandRefused(
                 "not_allowed", f"commands.allow does not name {spec.name} any more"
             )
-        spec.read(command.request.value, self._settings.max_current_a)
+        # What it asks for may depend on the limit, which was not known when it was read.
+        command.argument = spec.read(command.request.value, self._settings.max_current_a)
 
 
 def _arrival(readable: tuple[CommandRow, CommandRecord]) -> int:

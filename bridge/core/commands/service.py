@@ -36,6 +36,7 @@ from bridge.core.commands.persistence import CommandPersistence
 from bridge.core.commands.phase_switch import PhaseSwitches
 from bridge.core.commands.recovery import Recovery
 from bridge.core.commands.results import read_result, refuse_message
+from bridge.core.commands.schedule_guard import ScheduleGuard
 from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import AWAITED, FINAL, NAME, State, Transition
@@ -54,6 +55,7 @@ from bridge.core.domain_events import (
     ObservationApplied,
     Output,
     Outputs,
+    SchedulesRead,
     SettingsChanged,
     UnmatchedResponse,
 )
@@ -113,6 +115,7 @@ class CommandService:
             CommandSaveFailed,
             ObservationApplied,
             UnmatchedResponse,
+            SchedulesRead,
             BrokerAbsenceKnown,
             MqttDisconnected,
             StreamOpened,
@@ -140,10 +143,13 @@ class CommandService:
         self._persistence = CommandPersistence(self._active)
         self._send_policy = SendPolicy(self._shown, settings.flash_writes_per_day)
         self._confirmation = CommandConfirmation(self._active, self._shown, self._send_policy)
-        self._dispatcher = CommandDispatcher(self._active, self._send_policy, self._confirmation)
         self._switches = PhaseSwitches(self._active, self._shown, settings.max_current_a)
         self._recovery = Recovery(
             self._active, self._send_policy, self._confirmation, self._switches, settings
+        )
+        self._schedules = ScheduleGuard(self._active)
+        self._dispatcher = CommandDispatcher(
+            self._active, self._send_policy, self._confirmation, self._schedules
         )
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf
@@ -163,6 +169,8 @@ class CommandService:
                     return self.observed(observation, now)
             case UnmatchedResponse(response):
                 return self.foreign(response, now)
+            case SchedulesRead():
+                return self.schedules_read(event, now)
             case CommandReceived(message, target, held_s, is_unsure):
                 self.is_unsure_of_retained = is_unsure
                 return self.receive(message, target, self._chargers, now, held_s=held_s)
@@ -208,6 +216,7 @@ class CommandService:
     def forget(self, charger_id: str) -> None:
         """Drop what is held of a removed charger; commands in progress continue."""
         self._send_policy.forget(charger_id)
+        self._schedules.forget(charger_id)
         self._dispatcher.forget(charger_id)
 
     # -- what others ask ---------------------------------------------------------------------
@@ -538,6 +547,16 @@ class CommandService:
         effects: list[Output] = []
         try:
             self._confirmation.observed(observation, effects, now)
+            if self.is_busy:
+                self._pump(effects, now)
+        finally:
+            yield from effects
+
+    def schedules_read(self, event: SchedulesRead, now: Timestamp) -> Iterator[Output]:
+        """Handle schedules that the cloud told."""
+        effects: list[Output] = []
+        try:
+            self._schedules.read(event, effects, now)
             if self.is_busy:
                 self._pump(effects, now)
         finally:

@@ -17,7 +17,6 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from bridge.core.addressees import CHARGER, EQUALIZER, Kind
-from bridge.core.easee.charge_plans import Plan
 from bridge.core.easee.command_payloads import (
     MIN_CURRENT_A,
     PHASE_NUMBERS,
@@ -57,6 +56,7 @@ from bridge.core.easee.payload_kinds import (
     WEEKLY_PLAN,
     PayloadKind,
     choice,
+    schedule_kind,
     whole,
 )
 from bridge.core.easee.rest_requests import (
@@ -69,11 +69,29 @@ from bridge.core.easee.rest_requests import (
     equalizer_request,
     observations_request,
     surplus_request,
+    site_request,
 )
+from bridge.core.easee.schedule_payloads import (
+    Documents,
+    ScheduleOrder,
+    is_shown,
+    order_lookup,
+    order_request,
+)
+from bridge.core.easee.schedules import Schedules
 from bridge.core.value_format import Value
 
 A = TypeVar("A")
-Group = Literal["control", "access", "current", "device", "installer", "maintenance", "equalizer"]
+Group = Literal[
+    "control",
+    "access",
+    "current",
+    "device",
+    "installer",
+    "maintenance",
+    "equalizer",
+    "schedule",
+]
 Expected = Callable[[Value], bool]
 # All of these observations together confirm a command; a command may have several alternatives.
 Evidence = Mapping[int, Expected]
@@ -87,11 +105,13 @@ class CommandTarget:
         charger_id: Serial, checked against the known ones.
         site_id: Site of its circuit, or None while that was not asked for.
         circuit_id: Circuit it hangs on, or None.
+        documents: What else the cloud was asked for, by path.
     """
 
     charger_id: str
     site_id: int | None = None
     circuit_id: int | None = None
+    documents: Documents = field(default_factory=dict)
 
 
 def _never(_argument: object) -> bool:
@@ -108,6 +128,10 @@ def _nothing_reflects(_argument: object) -> tuple[Evidence, ...]:
 
 def _no_limits(_argument: object) -> Mapping[int, float]:
     return {}
+
+
+def _look_up_circuit(target: CommandTarget, _argument: object) -> CloudRequest | None:
+    return site_request(target.charger_id)
 
 
 def _replaces_nothing(_argument: object, _name: str, _other: object) -> bool:
@@ -136,7 +160,11 @@ class CommandSpec(Generic[A]):
         group: What the allow-list knows it by, besides its name.
         description: One line for people.
         takes: The kind of its payload: how it is read, what it may be, and a line for people.
-        request: Place and argument to request; None while the circuit has to be asked for first.
+        request: Place and argument to request; None while the cloud has to be asked first. Raises
+            ``CommandRefused`` where its answer does not fit.
+        lookup: Place and argument to what is asked first.
+        shown_by_schedules: Argument and the schedules that the cloud holds to whether it was carried out;
+            None where schedules say nothing about it.
         response_ids: The vendor's command ids that answer it, where the cloud's own answer does
             not name one.
         reflects: Argument to alternatives of observations that prove it was taken.
@@ -183,6 +211,8 @@ class CommandSpec(Generic[A]):
     is_guided: bool = False
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] | None = None
+    lookup: Callable[[CommandTarget, A], CloudRequest | None] = _look_up_circuit
+    shown_by_schedules: Callable[[A, Schedules], bool] | None = None
     control: Control | str = field(kw_only=True)
     of: frozenset[Kind] = frozenset({CHARGER})
     read_back: ReadBack[A] | None = None
@@ -312,21 +342,25 @@ def _titled(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _plan(name: str, description: str, takes: PayloadKind[Plan]) -> CommandSpec[Plan]:
-    """Return the row of a charge plan."""
+def _schedule(
+    name: str, group: Group, description: str, takes: PayloadKind[ScheduleOrder]
+) -> CommandSpec[ScheduleOrder]:
+    """Return the row of a schedule that the cloud keeps for a charger."""
     return CommandSpec(
         name,
-        "device",
+        group,
         description,
         takes,
-        lambda place, plan: charger_resource_request(
-            "DELETE" if plan.body is None else "POST", place.charger_id, name, plan.body
-        ),
+        lambda place, order: order_request(place.charger_id, place.documents, order),
+        (60, 61, 64),
         moves=(62,),
-        # Removing a plan lets a waiting car charge at once.
+        # Removing a schedule lets a waiting car charge at once.
         energizes=_always,
-        on_200="confirmed",
-        control="a document, not a state",
+        on_200="wait",
+        side_effects=lambda order: order.note or None,
+        lookup=lambda place, order: order_lookup(place.charger_id, place.documents, order),
+        shown_by_schedules=is_shown,
+        control="its entities show schedule/current",
     )
 
 
@@ -568,8 +602,11 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
              control=switch("Idle current", 37)),
     setting("limit_to_single_phase_charging", "device", "Charge with one phase only.",
              "limitToSinglePhaseCharging", None),
-    _plan("basic_charge_plan", "One start and one stop.", BASIC_PLAN),
-    _plan("weekly_charge_plan", "Up to two ranges for each day of the week.", WEEKLY_PLAN),
+    _schedule("basic_charge_plan", "device",
+              "One start and one stop: the daily schedule, without a stop the delayed one.",
+              BASIC_PLAN),
+    _schedule("weekly_charge_plan", "device",
+              "Up to two ranges for each day of the week: the weekly schedule.", WEEKLY_PLAN),
     CommandSpec("access_level", "device", "Who may use the charger, as the vendor's app shows it.",
                 choice({"open": 1, "account": 2, "whitelist": 3},
                        "open, account or whitelist (also 1, 2, 3)"),
@@ -620,6 +657,14 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 read_back=ReadBack(
                     lambda place: equalizer_request(place.charger_id, "config"),
                     holds_allocated_current)),
+    # -- schedule
+    _schedule("delayed_schedule", "schedule", "Charge from a time of the day on.",
+              schedule_kind("delayed", '{"start": "22:00", "amps": 16}')),
+    _schedule("daily_schedule", "schedule", "Charge in the same periods every day.",
+              schedule_kind("daily", '{"start": "22:00", "stop": "06:00", "amps": 16}')),
+    _schedule("weekly_schedule", "schedule", "Charge in periods of the week.",
+              schedule_kind("weekly", '{"start": "22:00", "stop": "06:00", "amps": 16, "from":'
+                            ' "monday", "to": "tuesday"}')),
 )  # fmt: skip
 
 CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in _ROWS}

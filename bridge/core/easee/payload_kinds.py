@@ -10,9 +10,10 @@ Rules:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Generic, TypeVar
 
-from bridge.core.easee.charge_plans import DAYS, LIMIT, RANGES_A_DAY, Plan, basic_plan, weekly_plan
+from bridge.core.easee.charge_plans import LIMIT, RANGES_A_DAY, basic_plan, weekly_plan
 from bridge.core.easee.command_payloads import (
     MAX_MINUTES,
     MIN_CURRENT_A,
@@ -36,6 +37,9 @@ from bridge.core.easee.command_payloads import (
     whole_current,
 )
 from bridge.core.easee.payload_shapes import FLAG, MOMENT, NULL, Keys, Schema, Shape, number, word
+from bridge.core.easee.schedule_payloads import MAX_PERIODS, ScheduleOrder, schedule_order
+from bridge.core.easee.schedule_times import MAX_NAME_LENGTH, WEEK_DAYS
+from bridge.core.easee.schedules import WEEKDAYS, Kind
 
 A_co = TypeVar("A_co", covariant=True)
 
@@ -138,8 +142,48 @@ def _surplus(max_current_a: int) -> Shape:
     return Shape(_SWITCH.bare, (Keys({"enabled": enabled, "amps": amps}, ("enabled",)),))
 
 
-def _plan(keys: Keys) -> Shape:
-    return Shape((NULL, word("off", "clear")), (keys,))
+_LOCAL_TIME: Final = {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}
+_ZONE: Final = {
+    "type": "string",
+    "pattern": "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
+    "maxLength": MAX_NAME_LENGTH,
+}
+_DAY: Final = word(*WEEKDAYS)
+_CLEAR: Final = Keys({"clear": {"const": True}}, ("clear",))
+
+
+def _schedule_keys(kind: Kind, max_current_a: int) -> tuple[Keys, ...]:
+    """Describe the objects that a schedule command takes; the reader knows time zones, overlaps."""
+    amps = number(MIN_CURRENT_A, max_current_a, is_text_read=False)[0]
+    period: dict[str, Schema] = {"start": _LOCAL_TIME, "amps": amps}
+    changed: dict[str, Schema] = {"enabled": FLAG, "timezone": _ZONE, "amps": amps}
+    required: tuple[str, ...] = ("start",)
+    if kind != "delayed":
+        period["stop"] = _LOCAL_TIME
+        required = ("start", "stop")
+    if kind == "weekly":
+        period |= {"from": _DAY, "to": _DAY}
+        required = ("start", "stop", "from")
+    else:
+        changed |= dict.fromkeys(required, _LOCAL_TIME)
+    most = 1 if kind == "delayed" else MAX_PERIODS
+    entry = Keys(period, required).schema()
+    periods: Schema = {"type": "array", "items": entry, "minItems": 1, "maxItems": most}
+    whole: dict[str, Schema] = {"enabled": FLAG, "timezone": _ZONE, "periods": periods}
+    return (
+        Keys(whole, ("timezone", "periods")),
+        _CLEAR,
+        # At least one of them.
+        *(Keys(changed, (key,)) for key in changed),
+    )
+
+
+def _schedule(kind: Kind, max_current_a: int) -> Shape:
+    return Shape((NULL, word("clear"), *_SWITCH.bare), _schedule_keys(kind, max_current_a))
+
+
+def _plan(kind: Kind, keys: Keys, max_current_a: int) -> Shape:
+    return Shape((NULL, word("off", "clear")), (keys, *_schedule_keys(kind, max_current_a)))
 
 
 def _limit(max_current_a: int) -> Schema:
@@ -165,19 +209,22 @@ def _weekly(max_current_a: int) -> Keys:
     span = Keys({**times, LIMIT: _limit(max_current_a)}, tuple(times))
     day = Keys(
         {
-            "dayOfWeek": {"type": "integer", "minimum": 0, "maximum": DAYS - 1},
+            "dayOfWeek": {"type": "integer", "minimum": 0, "maximum": WEEK_DAYS - 1},
             "ranges": {"type": "array", "items": span.schema(), "maxItems": RANGES_A_DAY},
         },
         ("dayOfWeek", "ranges"),
     )
-    days: Schema = {"type": "array", "items": day.schema(), "maxItems": DAYS}
+    days: Schema = {"type": "array", "items": day.schema(), "minItems": 1, "maxItems": WEEK_DAYS}
     return Keys({"days": days, "isEnabled": FLAG}, ("days",))
 
 
 # -- the kinds ---------------------------------------------------------------------------------
 
 _PHASES: Final = '0 to max_current_a A for all phases, or {"phase1": …, "phase2": …, "phase3": …'
-_A_PLAN: Final = "a JSON object as in the vendor's interface; null, off or clear removes the plan"
+_A_PLAN: Final = (
+    "a JSON object as in the vendor's former interface, or as {}_schedule; null, off or clear"
+    " removes the plan"
+)
 
 PRESS: Final[PayloadKind[None]] = PayloadKind(
     read_press, lambda _: PRESS_SHAPE, "PRESS (also 1, true, on, {})"
@@ -221,9 +268,28 @@ SURPLUS: Final[PayloadKind[Surplus]] = PayloadKind(
     _surplus,
     '{"enabled": true, "amps": 6}: the current that may be imported in addition, or true or false',
 )
-BASIC_PLAN: Final[PayloadKind[Plan]] = PayloadKind(
-    basic_plan, lambda max_current_a: _plan(_basic(max_current_a)), _A_PLAN
+BASIC_PLAN: Final[PayloadKind[ScheduleOrder]] = PayloadKind(
+    basic_plan,
+    lambda max_current_a: _plan("daily", _basic(max_current_a), max_current_a),
+    _A_PLAN.format("daily"),
 )
-WEEKLY_PLAN: Final[PayloadKind[Plan]] = PayloadKind(
-    weekly_plan, lambda max_current_a: _plan(_weekly(max_current_a)), _A_PLAN
+WEEKLY_PLAN: Final[PayloadKind[ScheduleOrder]] = PayloadKind(
+    weekly_plan,
+    lambda max_current_a: _plan("weekly", _weekly(max_current_a), max_current_a),
+    _A_PLAN.format("weekly"),
 )
+
+
+def schedule_kind(kind: Kind, keys: str) -> PayloadKind[ScheduleOrder]:
+    """Return the kind of the payload of a schedule command.
+
+    Args:
+        kind: Which schedule.
+        keys: The keys of its periods, for the description.
+    """
+    return PayloadKind(
+        partial(schedule_order, kind),
+        partial(_schedule, kind),
+        f'{{"enabled": true, "timezone": "Europe/Oslo", "periods": [{keys}]}}, {{"enabled": false}}'
+        ' or {"clear": true}; single keys of a period or the schedule change it',
+    )

@@ -164,16 +164,35 @@ def history_request(
 
 
 def plan_request(charger_id: str, resource: str) -> CloudRequest:
-    """Return the request for a plan the cloud stores for a charger; 404 when there is none.
+    """Return the request for the schedules the cloud stores for a charger; 404 means none.
 
     Args:
         charger_id: The serial.
-        resource: ``schedules``, ``basic_charge_plan`` or ``weekly_charge_plan``.
+        resource: ``schedules``, or below it ``delayed``, ``daily`` or ``weekly``.
 
     Raises:
         CommandRefused: The id is not spelled like a serial.
     """
     return CloudRequest("GET", charger_path(charger_id, resource), Endpoint.OTHER, charger_id)
+
+
+def schedule_request(
+    method: str, charger_id: str, kind: str, word: str = "", body: bytes | None = None
+) -> CloudRequest:
+    """Store, switch or remove a schedule that the cloud keeps for a charger.
+
+    Args:
+        method: ``POST`` or ``DELETE``.
+        charger_id: The serial.
+        kind: ``delayed``, ``daily`` or ``weekly``.
+        word: ``enable`` or ``disable``; empty for the schedule itself.
+        body: JSON text.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    resource = "/".join(filter(None, ("schedules", kind, word)))
+    return charger_resource_request(method, charger_id, resource, body)
 
 
 def _level(at: datetime) -> str:

@@ -61,6 +61,9 @@ VOLTAGE_T3_T4: Final = 197
 
 FIRMWARE: Final = 80
 
+# The schedule stored in the charger: it moves when the cloud's schedules do.
+CHARGING_SCHEDULE: Final = 62
+
 # What the cloud says about the charger; neither is a sign of life.
 CLOUD_LINK: Final = 250
 CLOUD_LINK_REASON: Final = 251

@@ -18,7 +18,6 @@ from bridge.core.easee import rest_responses
 from bridge.core.easee.command_payloads import only_keys, read_press, refuse
 from bridge.core.easee.decode import Observation, ObservationSpec, decode
 from bridge.core.easee.history import history
-from bridge.core.easee.json_fields import parse_json
 from bridge.core.easee.observation_registry import POLLED_IDS, spec_named, spec_of
 from bridge.core.easee.redaction import publishable, redact_auth_fields
 from bridge.core.easee.rest_requests import (
@@ -28,10 +27,13 @@ from bridge.core.easee.rest_requests import (
     plan_request,
     sessions_request,
 )
+from bridge.core.easee.schedule_times import UNKNOWN, standing
+from bridge.core.easee.schedules import KINDS, SUMMARY, Schedules, missing_kinds, read_schedules
 from bridge.core.easee.session_list import session_list
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
+from bridge.core.schedule_documents import schedules_document
 from bridge.core.session_documents import stored_fields
 from bridge.core.sessions.counter_reconciliation import reconcile_counters
 from bridge.core.sessions.gaps import StoredSession
@@ -49,7 +51,7 @@ MAX_SESSIONS_PERIOD = timedelta(days=366)
 MAX_DIGITS = 9
 CLOUD = "cloud"
 LEDGER = "ledger"
-PLANS = ("schedules", "basic_charge_plan", "weekly_charge_plan")
+SCHEDULES = {SUMMARY: SUMMARY} | {kind: f"{SUMMARY}/{kind}" for kind in KINDS}
 
 # A body of the cloud, rows of the store, or why there is none.
 Part = bytes | tuple[StoredReport, ...] | BridgeError
@@ -78,12 +80,14 @@ class QueryParams:
         until: Its end.
         spec: An observation, or None.
         at: When it was asked.
+        is_clock_right: That time can be believed.
     """
 
     since: datetime
     until: datetime
     spec: ObservationSpec | None
     at: datetime
+    is_clock_right: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,13 @@ class QueryResult:
         value: Plain values, sequences and mappings.
         detail: What a person should know of it, or None.
         observations: To be applied as if they had been polled.
+        schedules: To be published as if they had been read without a query, or None.
     """
 
     value: object
     detail: str | None = None
     observations: tuple[RawObservation, ...] = ()
+    schedules: Schedules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ class QuerySpec:
 def _nothing(value: object, now: Timestamp) -> QueryParams:
     """Read the payload of a question without conditions."""
     read_press(value, 0)
-    return QueryParams(now.wall, now.wall, None, now.wall)
+    return QueryParams(now.wall, now.wall, None, now.wall, now.trusted)
 
 
 def _period(
@@ -210,8 +216,8 @@ def _sessions_parts(
 def _schedule_parts(
     charger_id: str, _: QueryParams
 ) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
-    for resource in PLANS:
-        yield resource, plan_request(charger_id, resource)
+    for name, resource in SCHEDULES.items():
+        yield name, plan_request(charger_id, resource)
 
 
 # -- answering -------------------------------------------------------------------------------------
@@ -221,6 +227,12 @@ def _body(part: Part) -> bytes:
     if isinstance(part, bytes):
         return part
     raise part if isinstance(part, BridgeError) else DecodeError("no body", source="query")
+
+
+def _body_or_none(part: Part) -> bytes:
+    """Return the body of a part; empty where the cloud has none."""
+    is_missing = isinstance(part, CloudRejected) and part.status == NOT_FOUND
+    return b"" if is_missing else _body(part)
 
 
 def _observations(
@@ -329,16 +341,22 @@ def _incomplete(rows: Part, trouble: BridgeError | None) -> str | None:
     return None if trouble is None else f"only what the ledger has: {trouble}"
 
 
-def _schedule(_: str, __: QueryParams, parts: Parts, ___: PersonalDataPolicy) -> QueryResult:
-    """Return the vendor's plans unchanged; missing ones are null."""
-    plans = {}
-    for resource in PLANS:
-        part = parts[resource]
-        missing = isinstance(part, CloudRejected) and part.status == NOT_FOUND
-        body = b"" if missing else _body(part)
-        plans[resource] = parse_json(body, resource) if body.strip() else None
-    found = any(plan is not None for plan in plans.values())
-    return QueryResult(plans, None if found else "there is no plan")
+def _schedule(
+    charger_id: str, params: QueryParams, parts: Parts, _: PersonalDataPolicy
+) -> QueryResult:
+    """Return the document of ``schedule/current``, of what the cloud holds now."""
+    bodies = {SUMMARY: _body_or_none(parts[SUMMARY])}
+    for kind in missing_kinds(bodies[SUMMARY]):
+        bodies[kind] = _body_or_none(parts[kind])
+    schedules = read_schedules(bodies)
+    now = standing(schedules, params.at) if params.is_clock_right else UNKNOWN
+    read_at = params.at if params.is_clock_right else None
+    document = schedules_document(charger_id, schedules, now, read_at)
+    found = any(schedules.of(kind) for kind in KINDS)
+    detail = None if found else "there is no schedule"
+    if schedules.unreadable:
+        detail = f"cannot be read: {', '.join(schedules.unreadable)}"
+    return QueryResult(document, detail, schedules=schedules)
 
 
 def _list(documents: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -387,8 +405,7 @@ QUERIES: Final = {
         QuerySpec(
             "schedule",
             "nothing, or `PRESS`",
-            "the vendor's `schedules`, `basic_charge_plan` and `weekly_charge_plan` as they are,"
-            " null where there is none",
+            "the schedules that the cloud holds, as on `schedule/current`, which is published too",
             _nothing,
             _schedule_parts,
             _schedule,

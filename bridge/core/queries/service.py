@@ -19,7 +19,14 @@ from dataclasses import dataclass, field
 from bridge.core.changes import CommandAnswered
 from bridge.core.commands.results import refuse_message
 from bridge.core.commands.validation import id_of, reply_to_of
-from bridge.core.domain_events import NOTHING, Input, Output, Outputs, QueryReceived
+from bridge.core.domain_events import (
+    NOTHING,
+    Input,
+    Output,
+    Outputs,
+    QueryReceived,
+    SchedulesRead,
+)
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
 from bridge.core.effects import Acknowledge, Effect, LogEntry, ReadReports, SendRequest
@@ -224,6 +231,8 @@ class QueryService:
             return
         if found.observations:
             yield ObservationsReceived(found.observations, "poll")
+        if found.schedules is not None:
+            yield SchedulesRead(query.charger_id, found.schedules, query.received.mono_s)
         yield from self._answer(query, now, "confirmed", detail=found.detail, found=found)
 
     def _answer(

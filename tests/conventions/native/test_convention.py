@@ -24,11 +24,14 @@ from bridge.core.changes import (
     LastSessionChanged,
     ReportCounts,
     ReportDue,
+    SchedulesChanged,
     ValueChanged,
     ValuesChanged,
     ValuesHidden,
 )
 from bridge.core.easee.observation_registry import spec_of
+from bridge.core.easee.schedule_times import UNKNOWN
+from bridge.core.easee.schedules import Schedules
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken
 from bridge.core.records.command_result import CommandResult
@@ -65,6 +68,7 @@ ONE_OF_EACH = (
     ChargerEvent(ONE, "smart_button", NOON, NOON, {"value": True}),
     CurrentSessionChanged(ONE, None),
     LastSessionChanged(ONE, REPORT, ("k", 1)),
+    SchedulesChanged(ONE, Schedules(), UNKNOWN, NOON),
     ReportDue(StoredReport("k", 1, REPORT), "t"),
     ChargerCleared(ONE, ("total_power",), ("op_mode",), is_urgent=False, tag="t"),
     ValuesHidden(ONE, ("total_power", "op_mode"), "t"),
@@ -122,11 +126,25 @@ def test_everything_retained_of_a_charger_is_emptied(native, is_urgent):
         "state/op_mode",
         "session/current",
         "session/last",
+        "schedule/current",
         "availability",
     ]
-    assert [message.tag for message in main] == [f"t:{number}" for number in range(6)]
-    assert {(m.payload, m.retained, m.parts) for m in messages} == {(b"", True, 6)}
-    assert len(messages) - len(main) == 6 * is_urgent
+    assert [message.tag for message in main] == [f"t:{number}" for number in range(7)]
+    assert {(m.payload, m.retained, m.parts) for m in messages} == {(b"", True, 7)}
+    assert len(messages) - len(main) == 7 * is_urgent
+
+
+def test_schedules_are_a_retained_document(native):
+    """Without any, the document says so."""
+    (message,) = native.publish(SchedulesChanged(ONE, Schedules(), UNKNOWN, NOON), NOW)
+
+    assert (message.topic, message.retained) == (f"home/{ONE}/schedule/current", True)
+    assert json.loads(message.payload) == {
+        "charger_id": ONE,
+        "in_force": "none",
+        **dict.fromkeys(("in_period", "next_start", "next_stop", "delayed", "daily", "weekly")),
+        "read_at": "2026-11-22T12:00:00Z",
+    }
 
 
 def test_nothing_is_said_again_and_nothing_is_read(native):

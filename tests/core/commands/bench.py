@@ -28,7 +28,7 @@ from tests.native import as_messages
 
 ID, OTHER = "EH123456", "EH999999"
 TICKS = 639086870099692230
-EVERYTHING = ("control", "access", "current", "device", "installer", "maintenance")
+EVERYTHING = ("control", "access", "current", "device", "installer", "maintenance", "schedule")
 SITE = json.dumps(
     {"id": 7, "circuits": [{"id": 9, "siteId": 7, "chargers": [{"id": ID}, {"id": OTHER}]}]}
 ).encode()

@@ -274,7 +274,7 @@ def test_the_id_names_a_command_that_has_both(bench):
 
 
 def test_what_has_no_charger_behind_it_is_confirmed_by_the_cloud(bench):
-    """A charge plan is the cloud's own: a 200 confirms it."""
+    """An access level is the cloud's own: a 200 confirms it."""
     call = call_of(bench.send("access_level", b"open"))
 
     assert states(bench.answer(call, b"", status=200)) == ["confirmed"]
@@ -705,7 +705,7 @@ def test_removing_a_plan_that_is_not_there_is_nothing_to_do(bench):
     """404 to a deletion means it is gone, which is what was asked for."""
     gone = CloudRejected("no plan", status=404, reason="not_found")
 
-    assert states(bench.fail(call_of(bench.send("basic_charge_plan", b"off")), gone)) == ["noop"]
+    assert states(bench.fail(call_of(bench.send("weekly_charge_plan", b"off")), gone)) == ["noop"]
 
 
 # -- circuits ----------------------------------------------------------------------------------

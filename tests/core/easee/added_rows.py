@@ -82,7 +82,8 @@ def commanded() -> dict[str, object]:
     told = []
     world.take(MqttMessage(TOPICS.command(ONE, COMMAND), b"on", AckToken(1, 5, 1)))
     told += results(world)
-    (call,) = (effect for effect in world.out if isinstance(effect, SendRequest))
+    calls = (effect for effect in world.out if isinstance(effect, SendRequest))
+    (call,) = (effect for effect in calls if effect.tag.owner == "commands")
     answer = json.dumps({"device": ONE, "commandId": 0, "ticks": 638000000000000000}).encode()
     world.take(CloudResponse(call.tag, 202, answer))
     told += results(world)

@@ -21,11 +21,22 @@ from bridge.errors import CommandRefused
 
 CHARGER = "/api/chargers/EH123456"
 CIRCUIT = "/api/sites/7/circuits/9"
+SCHEDULES = f"{CHARGER}/schedules"
 # The same serial stands for an Equalizer where a row is about one.
 METER = "/api/equalizers/EH123456"
 SURPLUS = "/cloud-loadbalancing/equalizer/EH123456/config/surplus-energy"
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
-PLACE = CommandTarget("EH123456", 7, 9)
+# Without any schedule.
+PLACE = CommandTarget(
+    "EH123456",
+    7,
+    9,
+    dict.fromkeys((SCHEDULES, *(f"{SCHEDULES}/{k}" for k in ("delayed", "daily", "weekly"))), b""),
+)
+WEEKLY_BODY = (
+    b'{"enabled":true,"timezone":"UTC","periods":[{"startTime":"22:00","stopTime":"06:00",'
+    b'"startDay":"monday","stopDay":"tuesday","maximumAmps":16}]}'
+)
 BASIC = b'{"chargeStartTime":"2026-11-22T22:00:00Z","repeat":true}'
 WEEKLY = (
     b'{"isEnabled":true,"days":[{"dayOfWeek":0,"ranges":'
@@ -111,12 +122,29 @@ ROWS = [
     ("enable_idle_current", b"on", "POST", f"{CHARGER}/settings", b'{"enableIdleCurrent":true}'),
     ("limit_to_single_phase_charging", b"off", "POST", f"{CHARGER}/settings",
      b'{"limitToSinglePhaseCharging":false}'),
-    ("basic_charge_plan", BASIC, "POST", f"{CHARGER}/basic_charge_plan", BASIC),
-    ("basic_charge_plan", b"null", "DELETE", f"{CHARGER}/basic_charge_plan", None),
-    ("weekly_charge_plan", WEEKLY, "POST", f"{CHARGER}/weekly_charge_plan", WEEKLY),
-    ("weekly_charge_plan", b'{"value":' + WEEKLY + b"}", "POST",
-     f"{CHARGER}/weekly_charge_plan", WEEKLY),
-    ("weekly_charge_plan", b"Clear", "DELETE", f"{CHARGER}/weekly_charge_plan", None),
+    ("basic_charge_plan", BASIC, "POST", f"{SCHEDULES}/delayed",
+     b'{"enabled":true,"timezone":"UTC","startTime":"22:00:00","maximumAmps":32}'),
+    ("basic_charge_plan", b"null", "DELETE", f"{SCHEDULES}/daily", None),
+    ("weekly_charge_plan", WEEKLY, "POST", f"{SCHEDULES}/weekly", WEEKLY_BODY),
+    ("weekly_charge_plan", b'{"value":' + WEEKLY + b"}", "POST", f"{SCHEDULES}/weekly",
+     WEEKLY_BODY),
+    ("weekly_charge_plan", b"Clear", "DELETE", f"{SCHEDULES}/weekly", None),
+    ("delayed_schedule", b'{"timezone":"Europe/Oslo","periods":[{"start":"22:00","amps":16}]}',
+     "POST", f"{SCHEDULES}/delayed",
+     b'{"enabled":true,"timezone":"Europe/Oslo","startTime":"22:00:00","maximumAmps":16}'),
+    ("daily_schedule", (b'{"enabled":false,"timezone":"Europe/Oslo","periods":'
+     b'[{"start":"22:00","stop":"06:00","amps":16}]}'), "POST", f"{SCHEDULES}/daily",
+     (b'{"enabled":false,"timezone":"Europe/Oslo","periods":[{"startTime":"22:00:00",'
+     b'"stopTime":"06:00:00","maximumAmps":16}]}')),
+    ("weekly_schedule", (b'{"enabled":true,"timezone":"UTC","periods":[{"start":"22:00",'
+     b'"stop":"06:00","amps":16,"from":"monday","to":"tuesday"}]}'), "POST", f"{SCHEDULES}/weekly",
+     WEEKLY_BODY),
+    ("daily_schedule", b'{"enabled":false}', "POST", f"{SCHEDULES}/daily/disable", None),
+    ("daily_schedule", b"on", "POST", f"{SCHEDULES}/daily/enable", None),
+    ("daily_schedule", b'{"clear":true}', "DELETE", f"{SCHEDULES}/daily", None),
+    ("daily_schedule", b'{"start":"23:00","timezone":"UTC"}', "POST", f"{SCHEDULES}/daily",
+     (b'{"enabled":false,"timezone":"UTC","periods":[{"startTime":"23:00:00",'
+     b'"stopTime":"06:00:00","maximumAmps":32}]}')),
     ("access_level", b"whitelist", "PUT", f"{CHARGER}/access", b"3"),
     ("access_level", b"1", "PUT", f"{CHARGER}/access", b"1"),
     ("rfid_pairing", b"PRESS", "POST", f"{CHARGER}/commands/set_rfid_pairing_mode_async",
@@ -268,7 +296,7 @@ def test_no_command_may_ask_for_more_than_the_configured_current(name, payload):
 
 
 def test_a_circuit_is_asked_for_before_its_limits_are_set():
-    """Without site and circuit there is no request yet; every other command has one."""
+    """Without site, circuit or the schedule to be changed there is no request yet."""
     lost = CommandTarget("EH123456")
     waiting = {name for name, payload, *_ in ROWS if _request(name, payload, lost) is None}
 
@@ -276,6 +304,8 @@ def test_a_circuit_is_asked_for_before_its_limits_are_set():
         "dynamic_circuit_current",
         "max_circuit_current",
         "offline_max_circuit_current",
+        "basic_charge_plan",
+        "daily_schedule",
     }
 
 

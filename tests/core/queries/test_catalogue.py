@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bridge.core.easee.rest_requests import Endpoint
 from bridge.core.queries.catalogue import (
     MAX_ROWS,
-    PLANS,
     QUERIES,
+    SCHEDULES,
     PersonalDataPolicy,
     StoredReportsPart,
 )
@@ -224,29 +224,81 @@ def test_a_long_list_is_cut_and_what_lies_outside_the_period_is_not_in_it():
 # -- schedule -----------------------------------------------------------------------------------
 
 
-def test_a_schedule_shows_the_vendor_s_plans_and_null_where_there_is_none():
-    """404 is an answer; an empty body too."""
-    _, parts = ask("schedule")
-    assert [parts[name].path for name in PLANS] == [f"/api/chargers/{ONE}/{p}" for p in PLANS]
+DAILY = (
+    b'{"enabled":true,"timezone":"Europe/Oslo","periods":'
+    b'[{"startTime":"22:00:00","stopTime":"06:00:00","maximumAmps":16.0}]}'
+)
+SUMMARY = b'{"enabled":"daily","delayed":null,"daily":%b,"weekly":null}' % DAILY
+ALL_GONE = dict.fromkeys(SCHEDULES, GONE)
+SHOWN = {
+    "charger_id": ONE,
+    "in_force": "daily",
+    "in_period": False,
+    "next_start": "2026-12-02T21:00:00Z",
+    "next_stop": "2026-12-03T05:00:00Z",
+    "delayed": None,
+    "daily": {
+        "enabled": True,
+        "timezone": "Europe/Oslo",
+        "periods": [{"start": "22:00", "stop": "06:00", "amps": 16}],
+    },
+    "weekly": None,
+    "read_at": "2026-12-02T12:00:00Z",
+}
 
-    value, _ = answer("schedule", {PLANS[0]: b'{"enabled":"none"}', PLANS[1]: GONE, PLANS[2]: b""})
-    assert value == {PLANS[0]: {"enabled": "none"}, PLANS[1]: None, PLANS[2]: None}
+
+def test_a_schedule_is_asked_for_as_a_whole_and_by_kind():
+    """The cloud's summary, and the schedules themselves where it does not mention them."""
+    _, parts = ask("schedule")
+
+    assert [request.path for request in parts.values()] == [
+        f"/api/chargers/{ONE}/schedules{kind}" for kind in ("", "/delayed", "/daily", "/weekly")
+    ]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {**ALL_GONE, "schedules": SUMMARY},
+        {**ALL_GONE, "schedules": b'{"enabled":"daily"}', "daily": DAILY},
+        {**ALL_GONE, "daily": DAILY},
+        {**dict.fromkeys(SCHEDULES, CloudUnavailable("down")), "schedules": SUMMARY},
+    ],
+)
+def test_a_schedule_is_shown_as_on_its_topic(parts):
+    """Wherever the cloud tells it: in the summary, by kind, or by kind alone."""
+    value, detail = answer("schedule", parts)
+
+    assert (value, detail) == (SHOWN, None)
 
 
 def test_no_schedule_at_all_is_said():
-    """Without any plan the answer is an object of nulls, and a sentence."""
-    value, detail = answer("schedule", dict.fromkeys(PLANS, GONE))
+    """Without any schedule the answer has nulls, and a sentence."""
+    value, detail = answer("schedule", ALL_GONE)
 
-    assert set(value.values()) == {None}
-    assert detail == "there is no plan"
+    assert (value["in_force"], value["daily"], value["in_period"]) == ("none", None, None)
+    assert detail == "there is no schedule"
 
 
-def test_a_schedule_that_could_not_be_read_is_not_said_to_be_empty():
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {**ALL_GONE, "schedules": CloudUnavailable("down")},
+        {**ALL_GONE, "schedules": b"{}", "daily": CloudUnavailable("down")},
+    ],
+)
+def test_a_schedule_that_could_not_be_read_is_not_said_to_be_empty(parts):
     """Down is not none."""
-    parts = {PLANS[0]: b"{}", PLANS[1]: CloudUnavailable("down"), PLANS[2]: GONE}
-
     with pytest.raises(CloudUnavailable):
         answer("schedule", parts)
+
+
+def test_a_schedule_that_is_read_by_a_query_is_published_too():
+    """The answer brings the schedules themselves along."""
+    params, _ = ask("schedule")
+    found = QUERIES["schedule"].answer(ONE, params, {**ALL_GONE, "schedules": SUMMARY}, HASHING)
+
+    assert found.schedules.in_force == "daily"
 
 
 # -- refusals -----------------------------------------------------------------------------------
