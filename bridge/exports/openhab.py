@@ -27,8 +27,8 @@ from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
-from bridge.core.easee.selection import Selection
 from bridge.core.easee.schedules import KINDS
+from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
 from bridge.exports.tag_list import ANY_EQUALIZER
 from bridge.settings import Settings

@@ -168,8 +168,8 @@ _EVCC: Final = (
     OldName("identify", "state/user_id_token", "hashed, unless `publish.personal_data`"),
     OldName(
         "phases1p3p",
-        "set/phase_mode",
-        "takes 1 and 3, from the next session on; flash memory, so rarely; group `device`",
+        "set/phases",
+        """`tos: true`, `payload: '{"phases":${phases},"amps":6}'`; flash memory, so rarely""",
     ),
 )
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.command_payloads import read_payload
+from bridge.core.topics import Topics
 from tests.acceptance.evcc import Evcc, EvccError, jq, seconds, written
 from tests.test_documents import blocks
 
@@ -62,6 +65,25 @@ async def test_the_page_controls_a_charger(stage):
         assert [one["state"] for one in (paused, resumed, limited)] == ["confirmed"] * 3
         assert s.witness.retained[f"charger/{ONE}/state/dynamic_charger_current"] == b"10"
         assert energy_kwh >= 0
+
+
+def test_what_each_setter_writes_is_taken_by_its_command():
+    """Both positions of the switch, the limits of a car, one phase and three."""
+    said = []
+    evcc = Evcc.of_page(PAGE, lambda _: None, lambda topic, text: said.append((topic, text)))
+    for name, values in {
+        "enable": (True, False),
+        "maxcurrent": (6, 16, 32),
+        "phases1p3p": (1, 3),
+    }.items():
+        for value in values:
+            evcc.set(name, value)
+
+    assert len(said) == 7
+    for topic, text in said:
+        target = Topics().parse(topic)
+        assert target.charger_id == ONE
+        CATALOGUE[target.command].read(read_payload(text.encode()).value, 32)
 
 
 @pytest.mark.parametrize(
