@@ -40,8 +40,8 @@ from bridge.core.sources.charger_list import ChargerListReader
 from bridge.core.sources.polled_source import PolledSource
 from bridge.core.sources.polling import Polling
 from bridge.core.sources.recovery_probe import RecoveryProbe
-from bridge.core.sources.site_reader import SiteReader
 from bridge.core.sources.schedule_reader import ScheduleReader
+from bridge.core.sources.site_reader import SiteReader
 from bridge.core.sources.stream_status import StreamStatus
 from bridge.core.status import Status
 from bridge.core.store_alerts import StoreAlerts

@@ -13,8 +13,8 @@ from bridge.core.changes import ValueChanged
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.derived_state import LatestValues
 from bridge.core.easee.rest_responses import ChargerList
-from bridge.core.easee.sites import SiteList
 from bridge.core.easee.schedules import Schedules
+from bridge.core.easee.sites import SiteList
 from bridge.core.effects import Effect
 from bridge.core.events import ChargerResponse, Event, MqttMessage
 from bridge.core.records.unread_text import UnreadText

@@ -22,9 +22,8 @@ from bridge.conventions.homeassistant.entity_table import (
     DERIVED_VALUES,
     is_switch,
 )
-from bridge.core.easee.command_catalogue import controls
-from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
 from bridge.core.easee.schedules import KINDS

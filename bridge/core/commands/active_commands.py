@@ -137,7 +137,6 @@ class Command:
         progress: The newest step that was carried out, as a sentence.
         target: Where it goes, as far as that is known.
         cloud_request: What is sent; set when its turn comes.
-        documents: What the cloud was asked for before it can be sent, by path.
         charger_id: Whom it is for.
         spec: Its row of the catalogue.
         argument: What its row read from the payload.
@@ -182,7 +181,6 @@ class Command:
     origin: str = ""
     progress: str = ""
     target: CommandTarget = field(init=False)
-    documents: dict[str, bytes] = field(default_factory=dict)
     cloud_request: CloudRequest = field(init=False, repr=False)
     charger_id: str = field(init=False)
     spec: CommandSpec[Any] = field(init=False)

@@ -224,7 +224,8 @@ class CommandDispatcher:
         circuit = self._circuits.get(charger_id)
         if request is not None or circuit is None:
             return request, frozenset({charger_id})
-        command.target = CommandTarget(charger_id, circuit.site_id, circuit.circuit_id)
+        site_id, circuit_id = circuit.site_id, circuit.circuit_id
+        command.target = replace(command.target, site_id=site_id, circuit_id=circuit_id)
         request = spec.request(command.target, command.argument)
         return request, frozenset({charger_id, *circuit.charger_ids})
 
@@ -288,7 +289,7 @@ class CommandDispatcher:
                 if pending.request.endpoint is Endpoint.SITE:
                     self._located(command, event.body, effects, now)
                 else:
-                    command.documents[pending.request.path] = event.body
+                    command.target.documents[pending.request.path] = event.body
             case Purpose.VERIFY if pending.is_read_back:
                 self._confirmation.was_read_back(command, event.body, effects, now)
             case Purpose.VERIFY:
@@ -329,7 +330,7 @@ class CommandDispatcher:
             if pending.purpose is Purpose.SEND:
                 self._unsent(command, decision, now)
             if _holds_no_document(pending, event):
-                command.documents[pending.request.path] = b""
+                command.target.documents[pending.request.path] = b""
             elif _is_already_gone(pending, event):
                 self._commands.finish(command, Transition.SKIP, effects, now)
             else:
@@ -461,7 +462,8 @@ class CommandDispatcher:
 
 
 def _target(command: Command) -> CommandTarget:
-    return CommandTarget(command.charger_id, documents=command.documents)
+    """Return where a command goes while its circuit is not known."""
+    return CommandTarget(command.charger_id, documents=command.target.documents)
 
 
 def _is_missing(event: CloudFailed) -> bool:

@@ -68,11 +68,10 @@ from bridge.core.easee.rest_requests import (
     circuit_request,
     equalizer_request,
     observations_request,
-    surplus_request,
     site_request,
+    surplus_request,
 )
 from bridge.core.easee.schedule_payloads import (
-    Documents,
     ScheduleOrder,
     is_shown,
     order_lookup,
@@ -111,7 +110,7 @@ class CommandTarget:
     charger_id: str
     site_id: int | None = None
     circuit_id: int | None = None
-    documents: Documents = field(default_factory=dict)
+    documents: dict[str, bytes] = field(default_factory=dict)
 
 
 def _never(_argument: object) -> bool:
@@ -163,8 +162,8 @@ class CommandSpec(Generic[A]):
         request: Place and argument to request; None while the cloud has to be asked first. Raises
             ``CommandRefused`` where its answer does not fit.
         lookup: Place and argument to what is asked first.
-        shown_by_schedules: Argument and the schedules that the cloud holds to whether it was carried out;
-            None where schedules say nothing about it.
+        shown_by_schedules: Argument and the schedules that the cloud holds to whether it was
+            carried out; None where schedules say nothing about it.
         response_ids: The vendor's command ids that answer it, where the cloud's own answer does
             not name one.
         reflects: Argument to alternatives of observations that prove it was taken.
