@@ -122,16 +122,16 @@ class Scenario:
             yield f"grid: must be one of {', '.join(GRIDS)}, not {self.grid}"
         if self.records_per_frame < 1:
             yield f"records_per_frame: must be 1 or more, not {self.records_per_frame}"
-        for name, named in (
-            ("offline", self.offline_serials),
-            ("direct_ocpp", self.direct_serials),
-        ):
-            if strangers := named - set(self.serials):
-                yield f"{name}: no such charger: {', '.join(sorted(strangers))}"
+        yield from self._strangers("offline", self.offline_serials)
+        yield from self._strangers("direct_ocpp", self.direct_serials)
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 yield f"{name}: must be 0 or more, not {value}"
+
+    def _strangers(self, option: str, named: frozenset[str]) -> Iterator[str]:
+        if strangers := named - set(self.serials):
+            yield f"{option}: no such charger: {', '.join(sorted(strangers))}"
 
     @property
     def serials(self) -> tuple[str, ...]:
