@@ -345,6 +345,21 @@ class ReportDue:
     owner: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ReportPending:
+    """A finished session is committed, for the conventions that deliver reports in their own way.
+
+    Yielded once for each revision, and only where there is such a convention.
+
+    Attributes:
+        stored: Its row, with the tag as it may be published.
+        is_late: It comes from the store, after a start.
+    """
+
+    stored: StoredReport
+    is_late: bool
+
+
 SessionChanged = CurrentSessionChanged | LastSessionChanged
 
 
@@ -384,6 +399,7 @@ Change = (
     | SchedulesChanged
     | CommandAnswered
     | ReportDue
+    | ReportPending
     | AlertChanged
     | BridgeStatusChanged
 )

@@ -100,7 +100,13 @@ class Core:
     """
 
     def __init__(
-        self, settings: Settings, *, version: str, salt: bytes, guests: Sequence[Guest] = ()
+        self,
+        settings: Settings,
+        *,
+        version: str,
+        salt: bytes,
+        guests: Sequence[Guest] = (),
+        report_channels: Sequence[str] = (),
     ) -> None:
         """Create the components and the router.
 
@@ -109,6 +115,7 @@ class Core:
             version: Of the program.
             salt: Of this installation.
             guests: Components of conventions.
+            report_channels: Names of the conventions that deliver reports in their own way.
         """
         self.topics = topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         alerts = Alerts()
@@ -123,7 +130,7 @@ class Core:
         configured, chargers = settings.easee.chargers, fleet.chargers
         served = Addressees({CHARGER: chargers, EQUALIZER: equalizers})
         commands = CommandService(topics, settings.commands, served)
-        sessions = SessionService(settings, alerts, salt=salt)
+        sessions = SessionService(settings, alerts, salt=salt, channels=report_channels)
         status.reports = lambda: sessions.standing
         neighbours = Neighbours(topics, alerts, client_id=client_id, instance=instance)
         retained = RetainedWatch(topics, alerts)

@@ -331,6 +331,19 @@ class ReportSaveFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportsDelivered:
+    """A convention delivered session reports in its own way.
+
+    Attributes:
+        channel: Name of the convention.
+        reports: Key and revision of each.
+    """
+
+    channel: str
+    reports: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportsRead:
     """Stored reports were read.
 
@@ -526,6 +539,7 @@ Event = (
     | StoreOpened
     | ReportSaved
     | ReportSaveFailed
+    | ReportsDelivered
     | ReportsRead
     | ReportsReadFailed
     | StoreMaintained

@@ -27,6 +27,7 @@ from bridge.core.changes import (
     LastSessionChanged,
     ReportDue,
     SchedulesChanged,
+    ReportPending,
     ValuesChanged,
     ValuesHidden,
 )
@@ -69,6 +70,7 @@ class Native:
             LastSessionChanged: sessions.last,
             SchedulesChanged: self._schedules,
             ReportDue: sessions.report,
+            ReportPending: lambda _change: (),  # due by its own rules
             CommandAnswered: ResultMessages(topics).answered,
             AlertRaised: bridge.alert,
             AlertCleared: bridge.no_alert,

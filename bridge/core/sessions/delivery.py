@@ -25,7 +25,9 @@ Rules:
 7. A drain is paced: a broker's queue for a slow or absent consumer is short, and what does not fit
    is dropped while its publisher is told that all is well. After :data:`BURST` reports they go out
    at :data:`REPORTS_A_SECOND`. What a consumer acknowledged makes room at once.
-8. A broker that holds nothing (QoS 0) proves nothing either: a report stays owed until a consumer
+8. Where other channels deliver reports too, each gets every report at once, and a report is settled
+   when all have delivered it (:mod:`bridge.core.sessions.report_channels`).
+9. A broker that holds nothing (QoS 0) proves nothing either: a report stays owed until a consumer
    acknowledged it, and goes out again on every connection and every :data:`SETTLE_S`.
 """
 
@@ -37,11 +39,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bridge.core.backoff import exponential_delay_s
-from bridge.core.changes import ReportDue
+from bridge.core.changes import ReportDue, ReportPending
 from bridge.core.delivery.outbox import PERMANENT_REJECTIONS, REFUSED
 from bridge.core.effects import Effect, KeepReports, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
 from bridge.core.records.stored_report import StoredReport
+from bridge.core.sessions.report_channels import ReportChannels, ReportKey
 from bridge.core.sessions.report_merge import cleared
 
 # More would only sit in the broker's queue, and after a crash go out twice.
@@ -127,6 +130,7 @@ class ReportDelivery:
         salt: bytes,
         require_subscriber: bool = True,
         require_acknowledgement: bool = False,
+        channels: Iterable[str] = (),
         window: int = WINDOW,
     ) -> None:
         """Start without pending reports.
@@ -136,12 +140,14 @@ class ReportDelivery:
             salt: For the hash.
             require_subscriber: 16 is no delivery.
             require_acknowledgement: Only a consumer settles.
+            channels: Names of the conventions that deliver reports in their own way.
             window: Most reports handed over and not acknowledged.
         """
         self._personal_data = personal_data
         self._salt = salt
         self._require_subscriber = require_subscriber
         self._require_acknowledgement = require_acknowledgement
+        self._channels = ReportChannels(channels)
         self._window = window
         # With required acknowledgements there is a consumer, even before the first one.
         self._has_consumer = require_acknowledgement
@@ -182,7 +188,7 @@ class ReportDelivery:
     @property
     def unsettled(self) -> int:
         """Return how many are acknowledged by the broker but not delivered."""
-        return len(self._published)
+        return len(self._published) + self._channels.waiting
 
     @property
     def refused(self) -> int:
@@ -226,6 +232,7 @@ class ReportDelivery:
         self._has_consumer = self._has_consumer or has_consumer
         for stored in unsettled:
             self._owe(stored, again=stored.published)
+            yield from self._pending(stored, is_late=True)
         yield from self._fill(mono_s)
 
     def saved(self, stored: StoredReport, changed: bool, mono_s: float) -> Iterator[Effect]:
@@ -233,7 +240,12 @@ class ReportDelivery:
         if changed or not (stored.published or stored.settled):
             self._owe(stored, again=False)
             self._listen_again(stored.report.charger_id)
+            yield from self._pending(stored, is_late=False)
             yield from self._fill(mono_s)
+
+    def delivered(self, channel: str, reports: Iterable[ReportKey]) -> Iterator[Effect]:
+        """Handle deliveries of another channel."""
+        yield from _settled(self._channels.delivered(channel, reports))
 
     def replay(self, reports: Iterable[StoredReport], mono_s: float) -> Iterator[Effect]:
         """Publish stored reports once more, settled ones too."""
@@ -313,7 +325,8 @@ class ReportDelivery:
                 self._was_unheard(queue, stored, mono_s)
             else:
                 del self._unpublished[stored.key]
-                yield KeepReports(((stored.key, stored.revision),))
+                if kept := self._channels.ended([(stored.key, stored.revision)]):
+                    yield KeepReports(tuple(kept))
         else:
             yield from self._was_taken(queue, stored, mono_s)
         self._tidy(charger_id, queue)
@@ -372,8 +385,7 @@ class ReportDelivery:
             unpublished = self._unpublished.pop(key, None)
             if unpublished is not None:
                 self._forgive(self._queues[unpublished.stored.report.charger_id], key)
-        for start in range(0, len(reports), MAX_SETTLED_BATCH):
-            yield SettleReports(tuple(reports[start : start + MAX_SETTLED_BATCH]))
+        yield from _settled(self._channels.ended(reports))
 
     # -- debts -------------------------------------------------------------------------------
 
@@ -529,9 +541,21 @@ class ReportDelivery:
                 return unpublished
         return None
 
+    def _pending(self, stored: StoredReport, *, is_late: bool) -> Iterator[Effect]:
+        """Give a report to the other channels, where there are any."""
+        if self._channels.owe(stored):
+            yield ReportPending(self._cleared(stored), is_late)
+
     def _due(self, stored: StoredReport) -> ReportDue:
-        row = cleared(stored, personal_data=self._personal_data, salt=self._salt)
-        return ReportDue(row, f"{TAG}{stored.key}:{stored.revision}", NAME)
+        return ReportDue(self._cleared(stored), f"{TAG}{stored.key}:{stored.revision}", NAME)
+
+    def _cleared(self, stored: StoredReport) -> StoredReport:
+        return cleared(stored, personal_data=self._personal_data, salt=self._salt)
+
+
+def _settled(reports: list[ReportKey]) -> Iterator[Effect]:
+    for start in range(0, len(reports), MAX_SETTLED_BATCH):
+        yield SettleReports(tuple(reports[start : start + MAX_SETTLED_BATCH]))
 
 
 def _enter(queue: _ChargerQueue, unpublished: _Unpublished) -> None:

@@ -24,6 +24,7 @@ from bridge.core.events import (
     MqttMessage,
     ReportSaved,
     ReportSaveFailed,
+    ReportsDelivered,
     ReportsRead,
     ReportsReadFailed,
     StoreMaintained,
@@ -66,6 +67,7 @@ class SessionService:
             StoreMaintained,
             ReportSaved,
             ReportSaveFailed,
+            ReportsDelivered,
             MqttConnected,
             MqttDisconnected,
             ConsumerMessageReceived,
@@ -81,6 +83,7 @@ class SessionService:
         alerts: Alerts,
         *,
         salt: bytes,
+        channels: Iterable[str] = (),
     ) -> None:
         """Start with nothing.
 
@@ -88,6 +91,7 @@ class SessionService:
             settings: Of the bridge.
             alerts: Where the operator is told.
             salt: For hashing tags.
+            channels: Names of the conventions that deliver reports in their own way.
         """
         self._alerts = alerts
         self._delivery = ReportDelivery(
@@ -95,6 +99,7 @@ class SessionService:
             salt=salt,
             require_subscriber=settings.publish.require_subscriber,
             require_acknowledgement=settings.publish.require_acknowledgement,
+            channels=channels,
         )
         keep_days = settings.store.keep_days
         self._unread = Unread(alerts, keep_days=keep_days)
@@ -116,6 +121,8 @@ class SessionService:
                 return self.saved(event, now)
             case ReportSaveFailed():
                 return self.not_saved(event, now)
+            case ReportsDelivered(channel, reports):
+                return self.delivered(channel, reports)
             case ReportsRead():
                 return self.reports_read(event, now)
             case ReportsReadFailed():
@@ -225,6 +232,11 @@ class SessionService:
         is_new = changed and stored.revision == 1
         yield from self._unread.saved(stored.report, now, is_new=is_new)
         yield from self._suspects.saved((stored,), now)
+
+    def delivered(self, channel: str, reports: tuple[tuple[str, int], ...]) -> Iterator[Effect]:
+        """Handle reports that another channel delivered."""
+        self._touched = True
+        yield from self._delivery.delivered(channel, reports)
 
     def not_saved(self, event: ReportSaveFailed, now: Timestamp) -> Iterator[Effect]:
         """Handle a report that could not be committed."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.conventions.native.sessions import report_document
+from bridge.core.changes import ReportPending
 from bridge.core.delivery.outbox import SET_ASIDE
 from bridge.core.effects import Effect, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
@@ -747,3 +748,53 @@ def test_a_consumer_s_word_about_something_of_ours_tells_that_there_is_one(is_kn
     desk.ack(desk.sent[-1], NO_SUBSCRIBERS)
 
     assert desk.delivery.pending == 1
+
+
+# -- other channels ------------------------------------------------------------------------------
+
+
+def pending(effects):
+    """Name what other channels were given, and whether it was late."""
+    return [(e.stored.key, e.is_late) for e in effects if isinstance(e, ReportPending)]
+
+
+def test_other_channels_are_given_every_report_once():
+    """At the start what is owed, then what is saved; without its tag in clear, and not a replay."""
+    delivery = ReportDelivery(personal_data=False, salt=SALT, channels=("plant",))
+    first = list(delivery.opened([row(1)], 0.0))
+    assert pending(first) == [(f"{ONE}-1", True)]
+    assert first[0].stored.report.auth.startswith("sha256:")
+    assert pending(delivery.opened([row(1)], 0.0)) == []
+    assert pending(delivery.saved(row(2), True, 0.0)) == [(f"{ONE}-2", False)]
+    assert pending(delivery.saved(row(2), False, 0.0)) == []
+
+    assert pending(delivery.replay([row(1), row(2)], 0.0)) == []
+    assert pending(ReportDelivery(personal_data=False, salt=SALT).opened([row(1)], 0.0)) == []
+
+
+def test_a_report_is_settled_when_every_channel_has_delivered_it():
+    """A consumer's word alone does not do; nor does the channel's."""
+    desk = Desk(channels=("plant",))
+    desk.save(row(1))
+    assert desk.taken([ReportAck(f"{ONE}-1", 1)]) == []
+    assert desk.delivery.unsettled == 1
+    settled = list(desk.delivery.delivered("plant", [(f"{ONE}-1", 1)]))
+    assert settled == [SettleReports(((f"{ONE}-1", 1),))]
+
+    assert desk.delivery.unsettled == 0
+    desk.save(row(2))
+    assert list(desk.delivery.delivered("plant", [(f"{ONE}-2", 1)])) == []
+    assert desk.taken([ReportAck(f"{ONE}-2", 1)]) == [SettleReports(((f"{ONE}-2", 1),))]
+
+
+def test_a_report_that_nobody_subscribes_to_is_kept_for_its_channel():
+    """It is settled by that one."""
+    desk = Desk(connected=False)
+    desk.delivery = ReportDelivery(personal_data=False, salt=SALT, channels=("plant",))
+    desk.take(desk.delivery.opened([], desk.now_s, has_consumer=False))
+    desk.reconnect()
+    desk.save(row(1))
+    assert desk.ack(desk.sent[-1], 16) == []
+
+    settled = list(desk.delivery.delivered("plant", [(f"{ONE}-1", 1)]))
+    assert settled == [SettleReports(((f"{ONE}-1", 1),))]

@@ -29,6 +29,7 @@ from bridge.core.events import (
     MqttMessage,
     ReportSaved,
     ReportSaveFailed,
+    ReportsDelivered,
     ReportsRead,
     ReportsReadFailed,
     StoreMaintained,
@@ -114,6 +115,20 @@ def test_a_consumer_s_acknowledgement_settles_and_is_acknowledged_itself():
         Acknowledge(RECEIPT),
         SettleReports(((f"{ONE}-1", 1),)),
     ]
+
+
+def test_what_another_channel_delivered_is_settled_when_the_native_topics_are_done():
+    """The convention says so by an event."""
+    now = Timestamp(NOON + 100 * HOUR, 5000.0)
+    service = SessionService(SETTINGS, Alerts(), salt=b"salt", channels=("plant",))
+    list(service.opened(StoreOpened((row(1),)), now))
+    list(service.connected(now))
+    message = MqttMessage("x", b"EH123456-1", RECEIPT)
+    acknowledged = service.message(message, SessionAckTopic(), now)
+    assert list(acknowledged) == [Acknowledge(RECEIPT)]
+
+    delivered = service.handle(ReportsDelivered("plant", ((f"{ONE}-1", 1),)), now)
+    assert list(delivered) == [SettleReports(((f"{ONE}-1", 1),))]
 
 
 def test_a_link_that_never_holds_is_told_of_until_something_settles():
