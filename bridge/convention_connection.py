@@ -7,14 +7,16 @@ Rules:
 2. At every connection the convention says everything again (:meth:`Convention.snapshot`).
 3. A request goes to the core as the native message that means the same, with a receipt that names
    this connection; what is no request is acknowledged at once.
+4. A connection of a session (:class:`~bridge.conventions.convention.Session`) has no queue: it asks
+   for the next message while fewer than :data:`WINDOW` are in flight. Nothing outlives it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import structlog
 
-from bridge.conventions.convention import ConnectionNeed, Convention
+from bridge.conventions.convention import ConnectionNeed, Convention, EndConnection, Session
 from bridge.conventions.native.requests import native_message
 from bridge.core.delivery.outbox import TOO_LARGE, Outbox
 from bridge.core.events import (
@@ -24,16 +26,23 @@ from bridge.core.events import (
     MqttConnected,
     MqttDisconnected,
     MqttMessage,
+    ReportsDelivered,
 )
 from bridge.core.messages import AckToken, Publish
+from bridge.core.records.moment import Timestamp
+from bridge.core.requests import IncomingRequest
 from bridge.core.topics import Topics
-from bridge.errors import ConnectionLost, TooLarge
+from bridge.errors import ConnectionLost, DecodeError, TooLarge
 from bridge.ports import Clock, MqttLink
 
 log = structlog.get_logger()
 
 # The MQTT 5 reason code a broker would give to a message we do not even send.
 TOPIC_NAME_INVALID = 0x90
+# Nothing is acknowledged with it.
+NO_RECEIPT = AckToken(0, 0, 0)
+# Of a session, at QoS 0: handed to the socket, and not written yet.
+WINDOW = 20
 
 
 def hand_over(outbox: Outbox, link: MqttLink, put: Callable[[MqttAcked], object]) -> bool:
@@ -130,16 +139,21 @@ class ConventionConnection:
         self.outbox.acked(event.message, event.reason_code)
 
     def _arrived(self, message: MqttMessage) -> None:
-        request = None
+        requests: tuple[IncomingRequest, ...] = ()
         try:
-            request = self._convention.parse(message)
+            requests = tuple(self._requests(message))
         finally:
-            if request is None:
+            if not requests:
                 self.acknowledge(message.ack_token)
-        if request is not None:
-            ack_token = replace(message.ack_token, link=self.need.name)
-            told = replace(message, ack_token=ack_token)
+        # Of several requests the last one has the receipt: it is acknowledged when all were read.
+        receipts = [NO_RECEIPT] * (len(requests) - 1) + [message.ack_token]
+        for request, receipt in zip(requests, receipts, strict=False):
+            told = replace(message, ack_token=replace(receipt, link=self.need.name))
             self._put_event(native_message(request, told, self._topics))
+
+    def _requests(self, message: MqttMessage) -> Iterable[IncomingRequest]:
+        request = self._convention.parse(message)
+        return () if request is None else (request,)
 
     # -- to the broker ----------------------------------------------------------------------------
 
@@ -170,4 +184,134 @@ class ConventionConnection:
     async def close(self) -> None:
         """Publish the will ourselves, and disconnect."""
         if self._link is not None:
-            await self._link.close(self.need.will)
+            await self._link.close(self.farewell())
+
+    def will(self) -> Publish:
+        """Return the will of the next attempt to connect."""
+        if self.need.will is None:
+            raise ValueError(f"the connection {self.need.name} has no will")
+        return self.need.will
+
+    def farewell(self) -> Publish:
+        """Return what is published at an intended end."""
+        return self.will()
+
+    def deadline_s(self) -> float | None:
+        """Return when :meth:`flush` is due, on the monotonic clock; None: after each event."""
+        return None
+
+
+class SessionConnection(ConventionConnection):
+    """The connection of a convention that hands out its messages one by one."""
+
+    def __init__(
+        self,
+        convention: Convention,
+        need: ConnectionNeed,
+        session: Session,
+        *,
+        topics: Topics,
+        clock: Clock,
+        put: Callable[[Event], None],
+    ) -> None:
+        """Start without a connection.
+
+        Args:
+            convention: Whose it is.
+            need: What it asked for.
+            session: Of the convention.
+            topics: The native topic tree, for requests.
+            clock: Time.
+            put: Takes requests, delivered reports, and errors of the convention.
+        """
+        super().__init__(convention, need, topics=topics, clock=clock, put=put)
+        self._session = session
+        self._in_flight = 0
+
+    def put(self, message: Publish) -> None:
+        """Refuse a message: a session hands out its own."""
+        raise ValueError(f"{message.topic} is not of the session")
+
+    def will(self) -> Publish:
+        """Return the will of the next attempt to connect."""
+        return self._session.will(self._clock.now())
+
+    def farewell(self) -> Publish:
+        """Return what is published at an intended end."""
+        return self._session.farewell(self._clock.now())
+
+    def deadline_s(self) -> float | None:
+        """Return when the session may have something to do."""
+        return self._session.deadline_s()
+
+    def _take(self, event: Event) -> None:
+        now = self._clock.now()
+        match event:
+            case MqttConnected():
+                self._is_up, self._in_flight = True, 0
+                self._session.connected(now)
+            case MqttDisconnected():
+                self._is_up = False
+                self._session.disconnected(now)
+            case MqttAcked():
+                self._in_flight -= 1
+            case MqttMessage():
+                self._arrived(event)
+            case _:
+                pass
+        self.flush()
+
+    def _requests(self, message: MqttMessage) -> Iterable[IncomingRequest]:
+        try:
+            return tuple(self._session.received(message, self._clock.now()))
+        except DecodeError as error:
+            log.warning("mqtt.message_ignored", topic=message.topic, error=str(error))
+            return ()
+
+    def flush(self) -> None:
+        """Send what the session has to say, while there is room; never raises."""
+        try:
+            self._hand_over(self._clock.now())
+        except Exception as error:  # noqa: BLE001 - the border of a convention
+            self._put_event(ComponentFailed(self._convention.name, "flush", error))
+            # What was to be said is unknown now; a new connection begins with everything.
+            self._end(EndConnection(self.farewell(), "the convention failed"))
+
+    def _hand_over(self, now: Timestamp) -> None:
+        if reports := self._session.delivered(now):
+            self._put_event(ReportsDelivered(self._convention.name, reports))
+        while self._is_up and self._link is not None and self._in_flight < WINDOW:
+            step = self._session.take(now)
+            if step is None:
+                return
+            if isinstance(step, EndConnection):
+                self._end(step)
+                return
+            try:
+                self._link.publish(step)
+            except ConnectionLost:
+                self._is_up = False  # its MqttDisconnected is on the way
+            except (TooLarge, ValueError) as error:
+                log.error("mqtt.unpublishable", topic=step.topic, error=str(error))
+                self._session.unsent(step)
+            else:
+                self._in_flight += 1
+
+    def _end(self, end: EndConnection) -> None:
+        self._is_up = False
+        if self._link is not None:
+            self._link.reconnect(end.reason, end.farewell)
+
+
+def connection_of(
+    convention: Convention,
+    need: ConnectionNeed,
+    *,
+    topics: Topics,
+    clock: Clock,
+    put: Callable[[Event], None],
+) -> ConventionConnection:
+    """Make the connection that a convention needs; arguments as in its class."""
+    if need.session is None:
+        return ConventionConnection(convention, need, topics=topics, clock=clock, put=put)
+    return SessionConnection(convention, need, need.session, topics=topics, clock=clock, put=put)

@@ -594,9 +594,11 @@ class EventLoop:
 
     def _arm(self) -> None:
         """Schedule the core's next ``Tick``."""
-        deadline_s = self._core.deadline_s()
+        wanted = [self._core.deadline_s()]
         if self._recorder is not None:
             self._recorder.asked()
+        wanted += (connection.deadline_s() for connection in self._connections.values())
+        deadline_s = min((at for at in wanted if at is not None), default=None)
         if deadline_s == self._timer_at_s and self._timer is not None:
             return
         if self._timer is not None:

@@ -181,8 +181,13 @@ class MqttLink(Protocol):
         """Subscribe again, so that the broker sends what it keeps; not without a connection."""
         ...
 
-    def reconnect(self, reason: str) -> None:
-        """Close the connection and make a new one; does nothing without a connection."""
+    def reconnect(self, reason: str, farewell: Publish | None = None) -> None:
+        """Close the connection and make a new one; does nothing without a connection.
+
+        Args:
+            reason: For the log.
+            farewell: Published before, and then the broker is told of the end.
+        """
         ...
 
     async def close(self, farewell: Publish | None) -> None:

@@ -89,17 +89,17 @@ async def linked(port: int, **changes: object) -> AsyncIterator[Link]:
     """Run a link to a loopback port; cancelled in the end, like a crash."""
     filters = changes.pop("filters", FILTERS)
     loopback = changes.pop("loopback", ())
-    more = {key: changes.pop(key) for key in ("may_connect", "will_delay_s") if key in changes}
+    options = ("will", "session_expiry_s", "may_connect", "will_delay_s")
+    more = {key: changes.pop(key) for key in options if key in changes}
     events: list[Event] = []
     settings = replace(MqttSettings(host="127.0.0.1", port=port, client_id="bridge"), **changes)
     mqtt_client = MqttClient(
         settings,
-        will=OFFLINE,
         subscriptions=filters,
         loopback=loopback,
         clock=SystemClock(),
         emit=events.append,
-        **more,
+        **{"will": OFFLINE, **more},
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(mqtt_client.run())

@@ -270,6 +270,29 @@ async def test_a_connection_that_is_no_use_is_made_anew(broker):
     assert lost.reason == "it is deaf"
 
 
+@pytest.mark.parametrize(("version", "wills"), [("5", 2), ("3.1.1", 1)])
+async def test_a_connection_without_a_session_ends_with_its_will(broker, version, wills):
+    """Told before, and once more by an MQTT 5 broker; each attempt has a will of its own."""
+    numbers = iter(range(10))
+    options = {"version": version, "session_expiry_s": 0}
+    with outsider(broker.port, STATE) as other:
+        async with linked(
+            broker.port, will=lambda: Publish(STATE, b"%d" % next(numbers), False), **options
+        ) as it:
+            first = await it.connected()
+            it.mqtt_client.reconnect("the host went", Publish(STATE, b"bye", False))
+            lost = await it.disconnected()
+            second = await it.connected(2)
+            assert (first.session_present, second.session_present) == (False, False)
+            await until(lambda: len(other.messages) == wills)
+            said = [b"bye", b"0"][:wills]
+            assert sorted(other.payloads(STATE)) == sorted(said)
+            it.mqtt_client._up.drop("cut by the test")
+            await until(lambda: other.payloads(STATE)[-1] == b"1")
+
+    assert lost.reason == "closed by us"
+
+
 async def test_the_will_is_published_when_the_process_vanishes(broker):
     """A connection that just ends leaves `offline`, retained."""
     async with linked(broker.port) as it:

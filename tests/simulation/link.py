@@ -101,7 +101,7 @@ class SimulatedLink:
         if wire is not None and wire.open:
             self._broker.up(wire, lambda: self._broker.subscribed_again(topic_filter))
 
-    def reconnect(self, reason: str) -> None:
+    def reconnect(self, reason: str, farewell: Publish | None = None) -> None:
         if self._wire is not None and self._wire.open:
             self._broker.dropped_by_us(self._wire, reason)
 

@@ -85,13 +85,14 @@ class MqttClient:
 
     Args:
         settings: The broker.
-        will: What the broker publishes when we vanish.
+        will: What the broker publishes when we vanish, or makes that for each attempt.
         subscriptions: Topic filters; a broker may refuse some, or all.
         echoes: Filters of our own retained topics; likewise.
         loopback: Topics on which we want to hear ourselves; likewise.
         clock: Time, jitter, waiting.
         emit: Takes events; never blocks, never raises.
-        session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away.
+        session_expiry_s: How long an MQTT 5 broker keeps commands for us while we are away; 0: each
+            connection starts clean, and the broker publishes the will at an intended end too.
         has_values: Values get a connection of their own where that is worth while.
         heartbeat: Told when it will be heard of again.
         may_connect: Tells whether a connection may be made now; it is waited for.
@@ -102,7 +103,7 @@ class MqttClient:
         self,
         settings: MqttSettings,
         *,
-        will: Publish,
+        will: Publish | Callable[[], Publish],
         subscriptions: tuple[str, ...],
         echoes: tuple[str, ...] = (),
         loopback: tuple[str, ...] = (),
@@ -135,6 +136,7 @@ class MqttClient:
         self._attempt: Connection | None = None
         self._up: Connection | None = None
         self._ended_with: int | None = None
+        self._is_intended = False
         self._was_busy = False
         self._in_flight: dict[int, Publish] = {}
         self._early: deque[MqttMessage] = deque()
@@ -200,10 +202,23 @@ class MqttClient:
         if self._up is not None and not self._closing:
             self._up.ask_retained(topic_filter)
 
-    def reconnect(self, reason: str) -> None:
-        """Close the connection and make a new one; does nothing without a connection."""
-        if self._up is not None and not self._closing:
+    def reconnect(self, reason: str, farewell: Publish | None = None) -> None:
+        """Close the connection and make a new one; does nothing without a connection.
+
+        Args:
+            reason: For the log.
+            farewell: Published before, and then the broker is told of the end.
+        """
+        if self._up is None or self._closing:
+            return
+        if farewell is None:
             self._up.drop(reason)
+            return
+        log.info("mqtt.leaving", reason=reason)
+        self._is_intended = True
+        with contextlib.suppress(ConnectionLost, ValueError):
+            self._up.publish(farewell)
+        self._up.disconnect()
 
     async def close(self, farewell: Publish | None) -> None:
         """Publish a last message, wait shortly for its acknowledgement, and disconnect.
@@ -256,6 +271,7 @@ class MqttClient:
         """
         self._epoch += 1
         self._acks = 0
+        self._is_intended = False
         self._early.clear()
         connection = Connection(
             self._settings,
@@ -341,14 +357,15 @@ class MqttClient:
         return ConnectOptions(
             protocol,
             self._settings.client_id,
-            will=self._will,
+            will=self._will() if callable(self._will) else self._will,
             will_delay_s=self._will_delay_s,
             qos=min(self._qos, self._guessed_qos),
             publish_qos=min(self._qos, self._guessed_qos, self._publish_qos),
             session_expiry_s=self._session_expiry_s,
             # A message that is no MQTT would be delivered again by the same session, and end every
             # connection. The same message, retained, would come with the new subscription.
-            clean_start=self._poisoned,
+            clean_start=self._poisoned or self._session_expiry_s == 0,
+            wants_will_at_end=self._session_expiry_s == 0,
             want_retained=not self._ever_poisoned,
             connack_within_s=self._version_policy.patience_s(protocol),
         )
@@ -436,7 +453,7 @@ class MqttClient:
     def _failures_after(self, failed: int, lived_s: float) -> int:
         """Return as how many failures in a row the end of a connection counts."""
         settled_s = STABLE_AFTER_BY_CODE_S.get(self._ended_with or 0, STABLE_AFTER_S)
-        return failed + 1 if lived_s < settled_s else 1
+        return 1 if self._is_intended or lived_s >= settled_s else failed + 1
 
     # -- between connections ----------------------------------------------------------------
 
@@ -462,7 +479,7 @@ class MqttClient:
         self._tell_down(MqttDisconnected(reason))
 
     def _note_loss(self, reason: str, lived_s: float) -> None:
-        if self._closing:
+        if self._closing or self._is_intended:
             log.info("mqtt.closed", lived_s=round(lived_s))
         else:
             log.warning("mqtt.disconnected", reason=reason, lived_s=round(lived_s))

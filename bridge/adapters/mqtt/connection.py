@@ -14,6 +14,7 @@ Rules:
 """
 
 import asyncio
+import functools
 import socket
 import ssl
 import threading
@@ -37,6 +38,7 @@ from bridge.adapters.mqtt.paho_translation import (
     close_socket,
     connect,
     new_client,
+    parting_code,
     publish_properties,
     read_grant,
     read_message,
@@ -319,10 +321,10 @@ class Connection:
         self._run(self._client.loop_misc)
 
     def disconnect(self) -> None:
-        """Send DISCONNECT, after which the broker does not publish the will."""
+        """Send DISCONNECT; the broker publishes the will only where no session is kept."""
         self._parting = True
         if not self.lost.done():
-            self._run(self._client.disconnect)
+            self._run(functools.partial(self._client.disconnect, parting_code(self.options)))
 
     def drop(self, reason: str) -> None:
         """Close the socket as it is; the broker publishes the will. Idempotent."""

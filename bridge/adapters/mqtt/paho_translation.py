@@ -9,6 +9,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.adapters.mqtt.paho_patches import mend
@@ -43,6 +44,7 @@ class ConnectOptions:
         publish_qos: Of publications; likewise.
         session_expiry_s: MQTT 5: how long the broker keeps what is meant for us while we are away.
         clean_start: MQTT 5: forget what was kept. 3.1.1 always starts clean.
+        wants_will_at_end: MQTT 5: the broker publishes the will at an intended end too.
         want_retained: Have retained messages sent to a new subscription (MQTT 5 can decline).
         connack_within_s: How long to wait for CONNACK.
     """
@@ -55,6 +57,7 @@ class ConnectOptions:
     publish_qos: int = 1
     session_expiry_s: int = 0
     clean_start: bool = False
+    wants_will_at_end: bool = False
     want_retained: bool = True
     connack_within_s: float = ANSWER_DEADLINE_S
 
@@ -174,6 +177,16 @@ def connect(client: paho.Client, settings: MqttSettings, options: ConnectOptions
                 MaximumPacketSize=MAX_PACKET_BYTES,
             ),
         )
+
+
+def parting_code(options: ConnectOptions) -> ReasonCode | None:
+    """Return the reason code of DISCONNECT; with MQTT 3.1.1 it has none.
+
+    4: the broker publishes the will all the same.
+    """
+    if options.protocol != "5" or not options.wants_will_at_end:
+        return None
+    return ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
 
 
 def close_socket(client: paho.Client) -> None:
