@@ -12,6 +12,7 @@ ASYNCAPI := tests/acceptance/asyncapi
 AJV := tests/acceptance/ajv
 AXE := tests/acceptance/axe
 NODERED := tests/acceptance/nodered
+SPARKPLUG := tests/acceptance/sparkplug
 PEERS := benchmarks/peers
 HASS := .acceptance/home-assistant
 pyenv = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) python$(1))
@@ -30,6 +31,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
 .PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
+.PHONY: acceptance-sparkplug
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
@@ -78,6 +80,7 @@ coverage: $(VENV)/.dev
 
 # The real programs that are too large for `make test`, each in an environment of its own.
 acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
+acceptance: acceptance-sparkplug
 
 acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
@@ -90,6 +93,11 @@ acceptance-schemas: $(VENV)/.dev $(AJV)/node_modules/.package-lock.json
 
 acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_nodered.py $(ARGS)
+
+# Hosts of Eclipse Tahu, pysparkplug and mqtt-spb-wrapper at our edge node.
+acceptance-sparkplug: $(VENV)/.dev mosquitto $(SPARKPLUG)/node_modules/.package-lock.json
+acceptance-sparkplug: .acceptance/pysparkplug/.made .acceptance/mqtt-spb-wrapper/.made
+	python -m pytest tests/acceptance/test_sparkplug.py $(ARGS)
 
 # Leaves the pictures in docs/images.
 acceptance-page: $(VENV)/.dev mosquitto $(AXE)/node_modules/.package-lock.json
@@ -223,7 +231,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(AXE)/node_modules $(NODERED)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(AXE)/node_modules $(NODERED)/node_modules $(SPARKPLUG)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 
@@ -278,6 +286,11 @@ firewall:
 # The last version for our oldest Python, and one that knows the device form, where its Python is.
 $(HASS)-2024.3/.made: HASS_PYTHON = $(PYTHON3_11)
 $(HASS)-2025.2/.made: HASS_PYTHON = $(PYTHON3_13)
+.acceptance/%/.made: $(SPARKPLUG)/requirements-%.txt | $(VENV)/.dev
+	@mkdir -p $(@D)
+	@$(BIN)/uv venv --quiet --allow-existing $(@D) && \
+		$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $< && touch $@
+
 $(HASS)-%/.made: tests/acceptance/home_assistant/requirements-%.txt | $(VENV)/.dev
 	@mkdir -p $(@D)
 	@if $(BIN)/uv python find --no-python-downloads $(HASS_PYTHON) >/dev/null 2>&1; then \

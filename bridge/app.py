@@ -29,7 +29,7 @@ from bridge.adapters.store.backends import cluster_of
 from bridge.cluster.partition import Partition
 from bridge.cluster.supervisor import Supervisor
 from bridge.config.reload import change
-from bridge.convention_connection import ConventionConnection
+from bridge.convention_connection import ConventionConnection, connection_of
 from bridge.conventions.convention import Convention
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
@@ -303,11 +303,16 @@ async def _beside(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 
 def partition_settings(settings: Settings, number: int) -> Settings:
-    """Return the settings of the gateway of one partition: of several each has its client id."""
+    """Return the settings of the gateway of one partition: of several each has names of its own."""
     if settings.cluster.partitions == 1:
         return settings
     client_id = f"{settings.mqtt.client_id}-p{number:02}"
-    return replace(settings, mqtt=replace(settings.mqtt, client_id=client_id))
+    edge_node_id = f"{settings.sparkplug.edge_node_id}-p{number:02}"
+    return replace(
+        settings,
+        mqtt=replace(settings.mqtt, client_id=client_id),
+        sparkplug=replace(settings.sparkplug, edge_node_id=edge_node_id),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +371,14 @@ async def _gateway(
     opened, salt = await _open(store)
     version = bridge.__version__
     discovery = DiscoveryPublisher(settings, version=version, salt=salt)
-    core = Core(settings, version=version, salt=salt, guests=(discovery,))
+    conventions = (*conventions, *_sparkplug(settings))
+    core = Core(
+        settings,
+        version=version,
+        salt=salt,
+        guests=(discovery,),
+        report_channels=_report_channels(conventions),
+    )
     topics = core.topics
     cloud = EaseeCloud(
         settings.easee,
@@ -454,6 +466,22 @@ async def _gateway(
         await store.close()
 
 
+def _sparkplug(settings: Settings) -> tuple[Convention, ...]:
+    """Create the Sparkplug convention if enabled."""
+    if not settings.sparkplug.enabled:
+        return ()
+    from bridge.conventions.sparkplug.convention import (  # noqa: PLC0415 - most do not need it
+        Sparkplug,
+    )
+
+    return (Sparkplug(settings),)
+
+
+def _report_channels(conventions: Sequence[Convention]) -> tuple[str, ...]:
+    """Return the names of the conventions that tell which reports were delivered."""
+    return tuple(each.name for each in conventions if each.connection and each.connection.session)
+
+
 def _connections(
     place: Place, conventions: Sequence[Convention], topics: Topics
 ) -> list[ConventionConnection]:
@@ -463,15 +491,16 @@ def _connections(
         need = convention.connection
         if need is None:
             continue
-        connection = ConventionConnection(
+        connection = connection_of(
             convention, need, topics=topics, clock=clock, put=place.queue.put
         )
         mqtt_client = MqttClient(
             replace(place.settings.mqtt, client_id=need.client_id),
-            will=need.will,
+            will=connection.will,
             subscriptions=convention.subscriptions,
             clock=clock,
             emit=connection.emit,
+            session_expiry_s=need.keeps_s,
             has_values=False,
             heartbeat=functools.partial(place.liveness.expect, f"mqtt {need.name}"),
             may_connect=lambda: place.left_s() > 0,

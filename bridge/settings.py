@@ -253,6 +253,25 @@ class HomeAssistantSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SparkplugSettings:
+    """Sparkplug B, for SCADA hosts.
+
+    Attributes:
+        enabled: Be an edge node.
+        group_id: The group of the node.
+        edge_node_id: The node; unique in its group.
+        host_id: The primary host; the node publishes only while it is online. None: always.
+        aliases: Use numbers instead of names in data.
+    """
+
+    enabled: bool = False
+    group_id: str = "charging"
+    edge_node_id: str = "charger-bridge"
+    host_id: str | None = None
+    aliases: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration.
 
@@ -271,6 +290,7 @@ class Settings:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     state_dir: str | None = None
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
+    sparkplug: SparkplugSettings = field(default_factory=SparkplugSettings)
 
     @property
     def state_folder(self) -> str:

@@ -15,7 +15,7 @@ from bridge.adapters.mqtt.tls import client_context
 from bridge.adapters.state_files.plain_file import kind, reason
 from bridge.adapters.state_files.private_file import OUR_FILES, TOKEN_FILE
 from bridge.adapters.store.backends import backend_of
-from bridge.core.topics import Topics
+from bridge.core.topics import SparkplugTopics, Topics
 from bridge.errors import AuthFailed, BridgeError, ConnectionLost
 from bridge.settings import Settings, StoreSettings, TlsSettings
 
@@ -135,4 +135,9 @@ async def probe_broker(settings: Settings) -> str:
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     own = settings.homeassistant
     births = (own.status_topic,) if own.enabled else ()
-    return await check_connection(settings.mqtt, subscriptions=topics.subscriptions + births)
+    plant = settings.sparkplug
+    node = SparkplugTopics(plant.group_id, plant.edge_node_id, plant.host_id)
+    written = node.subscriptions if plant.enabled else ()
+    return await check_connection(
+        settings.mqtt, subscriptions=topics.subscriptions + births + written
+    )

@@ -18,6 +18,7 @@ from bridge.config.kinds import (
     NAMES,
     PREFIXES,
     SERIALS,
+    SPARKPLUG_ID,
     STORE_URL,
     STREAM_URL,
     SWITCH,
@@ -116,6 +117,7 @@ SECTIONS: Final = {
     "log": "Logs go to standard error.",
     "homeassistant": "Discovery by Home Assistant; docs/home-assistant.md lists the entities.",
     "recorder": "Records of what the bridge handled, for reports of defects; docs/reporting.md.",
+    "sparkplug": "Sparkplug B for SCADA hosts such as Ignition; docs/sparkplug.md.",
 }
 
 KEYS: Final = (
@@ -458,6 +460,30 @@ KEYS: Final = (
         " data as record-<time>.rec beside the store when a component fails, on SIGUSR1 and by"
         " doctor; the newest five are kept. 0 switches it off.",
         unit="MiB",
+    ),
+    Key(
+        "sparkplug.enabled",
+        SWITCH,
+        "Publish every charger as a Sparkplug B device, over a connection of its own. Its client"
+        " identifier is mqtt.client_id with -sparkplug appended.",
+    ),
+    Key("sparkplug.group_id", SPARKPLUG_ID, "Group of the edge node."),
+    Key(
+        "sparkplug.edge_node_id",
+        SPARKPLUG_ID,
+        "Name of the edge node. No other node of the group may have it.",
+    ),
+    Key(
+        "sparkplug.host_id",
+        SPARKPLUG_ID,
+        "Name of the primary host. Nothing is published, and no session report counts as delivered,"
+        " while its STATE is not online. null: publish always.",
+    ),
+    Key(
+        "sparkplug.aliases",
+        SWITCH,
+        "Number the metrics in the births and use the numbers instead of names after that, which"
+        " makes messages half as large. Not every host can read it: mqtt-spb-wrapper cannot.",
     ),
 )
 

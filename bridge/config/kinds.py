@@ -193,6 +193,18 @@ def _read_prefix(text: str) -> str:
     return _read_topic(text.removesuffix("/")) + "/"
 
 
+def _read_sparkplug_id(text: str) -> str:
+    _read_text(text)
+    if (found := next((one for one in "/+#" if one in text), None)) is not None:
+        raise InvalidValue(f"must not hold / + or #, not {shown(text)}; leave out the {found}")
+    if text == "STATE":
+        raise InvalidValue("must not be STATE, which is a word of the topics of hosts")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BASE_TOPIC_LENGTH:
+        raise InvalidValue(f"must be at most {MAX_BASE_TOPIC_LENGTH} bytes long")
+    return text
+
+
+SPARKPLUG_ID: Final = ValueType("text without / + and #", _read_sparkplug_id)
 TOPIC: Final = ValueType("topic levels without + # $ and without / at either end", _read_topic)
 PREFIXES: Final = ValueType(
     "list of topic prefixes", _read_prefix, many=True, example=("flows/answers",)

@@ -351,3 +351,42 @@ class HomeAssistantTopics:
     def component(self, platform: str, node: str, key: str) -> str:
         """Retained: one entity."""
         return f"{self.prefix}/{platform}/{node}/{key}/config"
+
+
+@dataclass(frozen=True, slots=True)
+class SparkplugTopics:
+    """Topics of a Sparkplug edge node.
+
+    Attributes:
+        group: Of the node.
+        node: Its name.
+        host: The primary host, or None.
+    """
+
+    group: str
+    node: str
+    host: str | None = None
+
+    @property
+    def state(self) -> str | None:
+        """Topic of the state of the primary host, or None without one."""
+        return None if self.host is None else f"{_SPARKPLUG}/STATE/{self.host}"
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Filters of what hosts publish for the node."""
+        state = () if self.state is None else (self.state,)
+        return self.of("NCMD"), self.of("DCMD", "+"), *state
+
+    @property
+    def publications(self) -> tuple[str, ...]:
+        """Filters of everything that the node publishes."""
+        of_node = (self.of(kind) for kind in ("NBIRTH", "NDATA", "NDEATH"))
+        return *of_node, *(self.of(kind, "+") for kind in ("DBIRTH", "DDATA", "DDEATH"))
+
+    def of(self, kind: str, *device: str) -> str:
+        """Return the topic of a message type, of the node or of a device."""
+        return "/".join((_SPARKPLUG, self.group, kind, self.node, *device))
+
+
+_SPARKPLUG = "spBv1.0"

@@ -6,7 +6,7 @@ Rules:
 2. Who may command may only send what ``commands.allow`` carries out, and to the served chargers
    where the configuration names them.
 3. Reading is for all three, so that a dashboard needs no rights to command. What answers go to
-   Response Topics is for those who ask.
+   Response Topics is for those who ask. A Sparkplug host has its own topics only.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,13 @@ from typing import Final
 
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.queries.catalogue import QUERIES
-from bridge.core.topics import HomeAssistantTopics, Topics
+from bridge.core.topics import HomeAssistantTopics, SparkplugTopics, Topics
 from bridge.settings import Settings
 
 BRIDGE: Final = "charger-bridge"
 AUTOMATION: Final = "automation"
 READER: Final = "reader"
+HOST: Final = "sparkplug-host"
 
 _HEAD: Final = """\
 # Access list for mosquitto, made by `charger-bridge topics --format acl`.
@@ -50,8 +51,8 @@ class Role:
     write: tuple[str, ...] = ()
 
 
-def roles(settings: Settings) -> tuple[Role, Role, Role]:
-    """Return the bridge, who commands it, and who only looks.
+def roles(settings: Settings) -> tuple[Role, ...]:
+    """Return the bridge, who commands it, who only looks, and the Sparkplug host if there is one.
 
     Args:
         settings: Base topic, reply prefixes, chargers, and what may be commanded.
@@ -63,14 +64,16 @@ def roles(settings: Settings) -> tuple[Role, Role, Role]:
     own = settings.homeassistant
     places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
     described, born = (places.publications, (places.status,)) if own.enabled else ((), ())
-    return (
+    plant = _sparkplug(settings)
+    heard, told = ((), ()) if plant is None else (plant.subscriptions, plant.publications)
+    own_roles = (
         Role(
             # One user of two blocks would have the rights of both.
-            BRIDGE if name in (None, AUTOMATION, READER) else str(name),
+            BRIDGE if name in (None, AUTOMATION, READER, HOST) else str(name),
             "The bridge itself. No other user should have these rights.",
-            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born),
+            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born, *heard),
             # A retained command is emptied.
-            (*shown, *replies, *described, topics.command("+", "+")),
+            (*shown, *replies, *described, topics.command("+", "+"), *told),
         ),
         Role(
             AUTOMATION,
@@ -80,6 +83,19 @@ def roles(settings: Settings) -> tuple[Role, Role, Role]:
         ),
         Role(READER, "Read-only clients.", shown),
     )
+    if plant is None:
+        return own_roles
+    state = () if plant.state is None else (plant.state,)
+    host = Role(HOST, "The Sparkplug host.", (*plant.publications, *state), plant.subscriptions)
+    return (*own_roles, host)
+
+
+def _sparkplug(settings: Settings) -> SparkplugTopics | None:
+    """Return the topics of the edge node, where the bridge is one."""
+    own = settings.sparkplug
+    if not own.enabled:
+        return None
+    return SparkplugTopics(own.group_id, own.edge_node_id, own.host_id)
 
 
 def _asked(topics: Topics, settings: Settings) -> Iterator[str]:

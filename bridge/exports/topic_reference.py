@@ -28,7 +28,8 @@ them.
 With MQTT 5 the bare values also carry `measured_at`, `unit` and `id` as user properties.
 
 With `homeassistant.enabled` retained discovery messages are published below
-`homeassistant.discovery_prefix`, and the bridge subscribes to `homeassistant.status_topic`."""
+`homeassistant.discovery_prefix`, and the bridge subscribes to `homeassistant.status_topic`.
+With `sparkplug.enabled` every charger is a Sparkplug B device too, below `spBv1.0/`."""
 
 _PERSONAL = """\
 *Personal* marks personal data: never retained, and published as `sha256:` with a salted hash unless

@@ -143,6 +143,11 @@ EVERY_KEY = {
     "homeassistant.form": ("component", "component"),
     "homeassistant.status_topic": ("ha/status", "ha/status"),
     "recorder.max_mib": ("0", 0),
+    "sparkplug.enabled": ("true", True),
+    "sparkplug.group_id": ("Plant 1", "Plant 1"),
+    "sparkplug.edge_node_id": ("garage", "garage"),
+    "sparkplug.host_id": ("ignition", "ignition"),
+    "sparkplug.aliases": ("true", True),
 }
 SECRETS = {"easee.password", "mqtt.password", "store.password"}
 SECRET_FILES = {f"{path}_file" for path in SECRETS}

@@ -12,6 +12,7 @@ from bridge.settings import (
     MqttSettings,
     Secret,
     Settings,
+    SparkplugSettings,
 )
 
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
@@ -74,6 +75,22 @@ def test_home_assistant_has_its_place_only_where_it_is_used():
     assert "homeassistant/status" in automation.write
     assert "homeassistant" not in mosquitto_acl(SETTINGS)
     assert not [one for one in reader.read if "homeassistant" in one]
+
+
+def test_a_sparkplug_host_has_its_place_only_where_it_is_used():
+    """It may write commands and its state, and reads nothing of the native topics."""
+    on = replace(SETTINGS, sparkplug=SparkplugSettings(True, "plant", "gate", "scada"))
+    bridge, _, _, host = roles(on)
+    state = "spBv1.0/STATE/scada"
+
+    assert host.write == ("spBv1.0/plant/NCMD/gate", "spBv1.0/plant/DCMD/gate/+", state)
+    assert set(host.write) <= set(bridge.read)
+    assert set(host.read) - {state} <= set(bridge.write)
+    assert all(one.startswith("spBv1.0/") for one in host.read)
+    assert "topic readwrite spBv1.0/STATE/scada" in mosquitto_acl(on)
+    assert "spBv1.0" not in mosquitto_acl(SETTINGS)
+    without = replace(SETTINGS, sparkplug=SparkplugSettings(True, "plant", "gate"))
+    assert "STATE" not in mosquitto_acl(without)
 
 
 def test_the_rights_are_those_the_program_asks_for():

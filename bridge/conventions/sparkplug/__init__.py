@@ -1,0 +1,1 @@
+"""The Sparkplug B convention: one edge node per gateway, one device per charger."""

@@ -1,0 +1,133 @@
+"""Session reports for the host: kept until it has them.
+
+Rules:
+
+1. Each report is sent once in a session of the host, oldest end first; one that is committed during
+   the session comes behind the others.
+2. A report is historical unless it is sent in the session in which it was committed.
+3. At QoS 0 nothing is acknowledged. A report counts as delivered when the host's session and our
+   connection both lasted for :data:`HOLDS_S` after it was sent: a broker notices within one and a
+   half keep alive intervals that a host has vanished.
+4. After :data:`BURST` reports they go out at :data:`REPORTS_A_SECOND`: a broker drops what a slow
+   host does not read.
+"""
+
+import heapq
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+
+from bridge.core.rate_limiter import TokenBucket
+from bridge.core.records.stored_report import StoredReport
+
+HOLDS_S = 120.0
+BURST = 100
+REPORTS_A_SECOND = 20.0
+
+
+@dataclass(slots=True)
+class _Owed:
+    """A report that the host may not have.
+
+    Attributes:
+        stored: Its row.
+        is_late: It was committed before the host's session began.
+    """
+
+    stored: StoredReport
+    is_late: bool
+
+
+class ReportQueue:
+    """The reports that are owed to the host."""
+
+    def __init__(self) -> None:
+        self._owed: dict[str, _Owed] = {}
+        self._line: list[tuple[datetime, str, int]] = []
+        # Of the current session, when each was sent, oldest first.
+        self._sent: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._bucket = TokenBucket(BURST, REPORTS_A_SECOND)
+        self._paced_s: float | None = None
+        self._is_open = False
+
+    def __len__(self) -> int:
+        """Return how many reports are owed."""
+        return len(self._owed)
+
+    def add(self, stored: StoredReport, *, is_late: bool) -> None:
+        """Add a report; a revision that is not newer changes nothing."""
+        held = self._owed.get(stored.key)
+        if held is not None and held.stored.revision >= stored.revision:
+            return
+        self._owed[stored.key] = _Owed(stored, is_late or not self._is_open)
+        heapq.heappush(self._line, (stored.report.at, stored.key, stored.revision))
+
+    def begin(self) -> None:
+        """Handle the begin of a session of the host: everything owed is sent."""
+        self._is_open = True
+        self._sent.clear()
+        self._line = [
+            (owed.stored.report.at, key, owed.stored.revision) for key, owed in self._owed.items()
+        ]
+        heapq.heapify(self._line)
+
+    def end(self) -> None:
+        """Handle the end of a session of the host, or of our connection."""
+        self._is_open = False
+        self._paced_s = None
+        self._sent.clear()
+        for owed in self._owed.values():
+            owed.is_late = True
+
+    def first(self, mono_s: float) -> StoredReport | None:
+        """Return the report that is next, or None where there is none that may go now."""
+        self._skip()
+        self._paced_s = None
+        if not self._is_open or not self._line:
+            return None
+        if self._bucket.available(mono_s) < 1:
+            self._paced_s = mono_s + 1 / REPORTS_A_SECOND
+            return None
+        return self._owed[self._line[0][1]].stored
+
+    def waits(self, charger_id: str) -> bool:
+        """Return whether the next report is one of this charger."""
+        self._skip()
+        if not self._is_open or not self._line:
+            return False
+        return self._owed[self._line[0][1]].stored.report.charger_id == charger_id
+
+    def send(self, mono_s: float) -> bool:
+        """Handle that the report of :meth:`first` is sent; return whether it is historical."""
+        _, key, revision = heapq.heappop(self._line)
+        self._bucket.consume(1)
+        self._sent[key, revision] = mono_s
+        return self._owed[key].is_late
+
+    def delivered(self, mono_s: float) -> tuple[tuple[str, int], ...]:
+        """Remove and return what counts as delivered."""
+        found = []
+        while self._sent:
+            report, sent_s = next(iter(self._sent.items()))
+            if sent_s + HOLDS_S > mono_s:
+                break
+            del self._sent[report]
+            owed = self._owed.get(report[0])
+            if owed is not None and owed.stored.revision == report[1]:
+                del self._owed[report[0]]
+                found.append(report)
+        return tuple(found)
+
+    def deadline_s(self) -> float | None:
+        """Return when there is something to do, or None."""
+        proved_s = next(iter(self._sent.values())) + HOLDS_S if self._sent else None
+        return min((at for at in (proved_s, self._paced_s) if at is not None), default=None)
+
+    def _skip(self) -> None:
+        """Drop entries of replaced revisions and of delivered reports."""
+        while self._line:
+            _, key, revision = self._line[0]
+            owed = self._owed.get(key)
+            if owed is not None and owed.stored.revision == revision:
+                return
+            heapq.heappop(self._line)
