@@ -180,7 +180,7 @@ class Outside:
     def ask_retained(self, topic_filter):
         self.did("ask_retained", topic_filter)
 
-    def reconnect(self, reason):
+    def reconnect(self, reason, farewell=None):
         self.did("reconnect", reason)
 
     async def close(self, farewell):
@@ -1508,6 +1508,9 @@ async def test_a_message_and_its_receipt_keep_to_their_connection(is_of_a_conven
 
         put = said.append
         acknowledge = said.append
+
+        def deadline_s(self):
+            return None
 
         def flush(self):
             pass
