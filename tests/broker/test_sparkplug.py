@@ -54,8 +54,8 @@ def agrees(room, name):
 
 
 def is_alive(host):
-    """Return whether both chargers are."""
-    return len(host.devices) == 2 and all(one.is_alive for one in host.devices.values())
+    """Return whether both chargers and the Equalizer are."""
+    return len(host.devices) == 3 and all(one.is_alive for one in host.devices.values())
 
 
 @pytest.mark.parametrize(("version", "aliases"), [("5", True), ("3.1.1", False)])

@@ -26,8 +26,8 @@ from bridge.core.changes import (
     HealthChanged,
     LastSessionChanged,
     ReportDue,
-    SchedulesChanged,
     ReportPending,
+    SchedulesChanged,
     ValuesChanged,
     ValuesHidden,
 )

@@ -15,12 +15,14 @@ from bridge.conventions.sparkplug.metrics import (
     SESSION_TYPES,
     STRING,
     VERSION,
+    MetricType,
     converted,
     device_types,
     milliseconds,
     observation_type,
 )
 from bridge.conventions.sparkplug.payload import DataType, PropertyInput
+from bridge.core.addressees import CHARGER, EQUALIZER, Kind
 from bridge.core.changes import (
     AlertCleared,
     AlertRaised,
@@ -37,6 +39,8 @@ from bridge.core.changes import (
     ValuesChanged,
 )
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
+from bridge.core.easee.equalizer import EQUALIZER as EQUALIZER_ROWS
+from bridge.core.easee.selection import Selection
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
@@ -56,8 +60,9 @@ class Sparkplug:
 
     def __init__(self, settings: Settings) -> None:
         self.node = EdgeNode(settings.sparkplug)
+        self._selection = Selection.of(settings.publish)
         self._commands = _allowed(settings)
-        self.node.set_types(device_types(self._commands))
+        self.node.set_types(self._types())
         self._alerts: dict[str, None] = {}
         self._takers: Mapping[type, Callable[[Any, Timestamp], None]] = {
             ValuesChanged: self._values,
@@ -130,6 +135,8 @@ class Sparkplug:
     def _values(self, change: ValuesChanged, _now: Timestamp) -> None:
         for value in change.values:
             spec = value.spec
+            if EQUALIZER_ROWS.get(spec.id) is spec:
+                self.node.set_kind(value.charger_id, EQUALIZER)
             if not spec.personal:
                 device = self.node.device(value.charger_id)
                 at_ms = milliseconds(value.measured_at)
@@ -165,10 +172,16 @@ class Sparkplug:
         commands = change.capabilities.get("commands")
         if isinstance(commands, list) and tuple(commands) != self._commands:
             self._commands = tuple(commands)
-            self.node.set_types(device_types(self._commands))
-        for charger_id in change.chargers:
-            if charger_id not in self.node.devices:
-                self.node.device(charger_id)
+            self.node.set_types(self._types())
+        for serial in change.equalizers:
+            self.node.set_kind(serial, EQUALIZER)
+        for serial in (*change.chargers, *change.equalizers):
+            if serial not in self.node.devices:
+                self.node.device(serial)
+
+    def _types(self) -> dict[Kind, dict[str, MetricType]]:
+        kinds: tuple[Kind, ...] = (CHARGER, EQUALIZER)
+        return {kind: device_types(kind, self._commands, self._selection) for kind in kinds}
 
 
 def _allowed(settings: Settings) -> tuple[str, ...]:

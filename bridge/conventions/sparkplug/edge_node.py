@@ -33,6 +33,7 @@ from bridge.conventions.sparkplug.metrics import (
 from bridge.conventions.sparkplug.payload import DataType, Metric, decode, encode, encode_metric
 from bridge.conventions.sparkplug.primary_host import PrimaryHost
 from bridge.conventions.sparkplug.reports import ReportQueue
+from bridge.core.addressees import CHARGER, Kind
 from bridge.core.events import MqttMessage
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
@@ -69,7 +70,8 @@ class EdgeNode:
         self._aliases = Aliases(are_used=settings.aliases)
         self._own = Device(0, NODE_TYPES, self._aliases)
         self._own.is_online = True
-        self._types: Mapping[str, MetricType] = {}
+        self._types: Mapping[Kind, Mapping[str, MetricType]] = {}
+        self._kinds: dict[str, Kind] = {}
         self._numbers: dict[str, int] = {}
         self._bdseq = -1
         self._seq = 0
@@ -84,11 +86,21 @@ class EdgeNode:
 
     # -- what is known ---------------------------------------------------------------------------
 
-    def set_types(self, types: Mapping[str, MetricType]) -> None:
-        """Replace the metrics that every device has."""
+    def set_types(self, types: Mapping[Kind, Mapping[str, MetricType]]) -> None:
+        """Replace the metrics that every device of a kind has."""
         self._types = types
         for charger_id in self.devices:
-            self.device(charger_id).replace_types(types)
+            self.device(charger_id).replace_types(types[self._kind_of(charger_id)])
+
+    def set_kind(self, charger_id: str, kind: Kind) -> None:
+        """Set the kind of a device; without it a device is a charger."""
+        if self._kind_of(charger_id) != kind:
+            self._kinds[charger_id] = kind
+            if charger_id in self.devices:
+                self.device(charger_id).replace_types(self._types[kind])
+
+    def _kind_of(self, charger_id: str) -> Kind:
+        return self._kinds.get(charger_id, CHARGER)
 
     def device(self, charger_id: str) -> Device:
         """Return a device that is going to change; it is added where it is a new one."""
@@ -96,7 +108,8 @@ class EdgeNode:
         if device is None:
             # A device that comes again keeps its aliases.
             number = self._numbers.setdefault(charger_id, len(self._numbers) + 1)
-            device = self.devices[charger_id] = Device(number, self._types, self._aliases)
+            types = self._types[self._kind_of(charger_id)]
+            device = self.devices[charger_id] = Device(number, types, self._aliases)
         device.is_gone = False
         self._due[charger_id] = None
         return device

@@ -11,18 +11,20 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from bridge.conventions.sparkplug.payload import DataType, MetricValue
+from bridge.core.addressees import CHARGER, EQUALIZER, Kind
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.easee.derived_state import DERIVED, SWITCH_VALUES
+from bridge.core.easee.derived_state import DERIVED, SWITCH_VALUES, DerivedTopic
+from bridge.core.easee.equalizer import EQUALIZER as EQUALIZER_ROWS
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import DataType as VendorType
 from bridge.core.easee.observation_spec import ObservationSpec
+from bridge.core.easee.selection import EVERYTHING, Selection
 from bridge.core.value_format import format_scalar
 
 COMMAND: Final = "Command/"
@@ -112,28 +114,37 @@ NODE_TYPES: Final[Mapping[str, MetricType]] = MappingProxyType(
 )
 
 
-@lru_cache(maxsize=1)
-def _values() -> Mapping[str, MetricType]:
-    found = {spec.name: observation_type(spec) for spec in REGISTRY.values() if not spec.personal}
-    for topic in DERIVED:
-        found[topic.name] = BOOLEAN if topic.values == SWITCH_VALUES else STRING
-    return found
-
-
-def device_types(commands: Iterable[str]) -> dict[str, MetricType]:
-    """Return the metrics of a charger by name, in the order of its birth.
+def device_types(
+    kind: Kind, commands: Iterable[str], selection: Selection = EVERYTHING
+) -> dict[str, MetricType]:
+    """Return the metrics of a kind of device by name, in the order of its birth.
 
     Args:
+        kind: Charger or Equalizer.
         commands: Names of the commands that are allowed.
+        selection: The values that are published.
     """
-    found = dict(_values())
-    for name, kind in SESSION_TYPES.items():
-        found[SESSION + name] = kind
+    rows = EQUALIZER_ROWS if kind == EQUALIZER else REGISTRY
+    specs = (spec for spec in rows.values() if not spec.personal and selection.has(spec))
+    found = {spec.name: observation_type(spec) for spec in specs}
+    if kind == CHARGER:
+        found |= {
+            topic.name: _derived_type(topic)
+            for topic in DERIVED
+            if selection.has_derived(topic.name)
+        }
+        found |= {SESSION + name: session for name, session in SESSION_TYPES.items()}
     for name in commands:
-        if name in CATALOGUE:
+        if name in CATALOGUE and kind in CATALOGUE[name].of:
             found[COMMAND + name] = command_type(name)
             found[RESULT + name] = STRING
     return found
+
+
+def _derived_type(topic: DerivedTopic) -> MetricType:
+    if not topic.values:
+        return MetricType(DataType.DOUBLE, topic.unit)
+    return BOOLEAN if topic.values == SWITCH_VALUES else STRING
 
 
 def milliseconds(at: datetime) -> int:

@@ -24,6 +24,7 @@ from bridge.core.changes import (
     LastSessionChanged,
     ReportCounts,
     ReportDue,
+    ReportPending,
     SchedulesChanged,
     ValueChanged,
     ValuesChanged,
@@ -88,6 +89,10 @@ def native():
     return Native(Topics("home"), PublishSettings())
 
 
+# Of conventions that deliver reports in their own way.
+OF_OTHERS = (ReportPending(StoredReport("k", 1, REPORT), is_late=True),)
+
+
 @pytest.mark.parametrize("change", ONE_OF_EACH, ids=lambda change: type(change).__name__)
 def test_every_change_is_published_below_the_base(native, change):
     """Each kind of change has at least one message."""
@@ -98,7 +103,13 @@ def test_every_change_is_published_below_the_base(native, change):
 
 def test_no_kind_of_change_is_left_out():
     """The table of this test names every kind there is."""
-    assert {type(change) for change in ONE_OF_EACH} == {*get_args(Change)}
+    assert {type(change) for change in (*ONE_OF_EACH, *OF_OTHERS)} == {*get_args(Change)}
+
+
+@pytest.mark.parametrize("change", OF_OTHERS)
+def test_what_is_of_other_conventions_has_no_message(native, change):
+    """The native one has its own way to the same."""
+    assert list(native.publish(change, NOW)) == []
 
 
 def test_an_event_is_a_document_that_is_not_retained(native):

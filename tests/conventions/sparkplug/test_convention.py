@@ -25,6 +25,7 @@ from bridge.core.changes import (
     ValuesChanged,
 )
 from bridge.core.easee.decode import spec_of
+from bridge.core.easee.equalizer import EQUALIZER as EQUALIZER_ROWS
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.records.command_result import CommandResult
 from bridge.core.records.moment import Timestamp
@@ -92,9 +93,10 @@ def result(command="start", state="confirmed", **facts):
     return CommandAnswered(ONE, answer, (ReplyTo(),))
 
 
-def info(*chargers, commands=("start",)):
+def info(*chargers, commands=("start",), equalizers=()):
     """Return what the bridge says of itself."""
-    return BridgeInfoChanged("1.0.0", "garage", "i", None, chargers, {"commands": list(commands)})
+    offered = {"commands": list(commands)}
+    return BridgeInfoChanged("1.0.0", "garage", "i", None, chargers, offered, equalizers=equalizers)
 
 
 def test_its_connection_is_its_own(desk):
@@ -124,6 +126,17 @@ def test_an_id_that_nobody_has_named_is_a_metric_too(desk):
     desk.say(ValuesChanged((value(9999, 5),)))
 
     assert desk.value("observation_9999") == "5"
+
+
+def test_an_equalizer_is_a_device_of_its_own_kind(desk):
+    """Told by the list, or by the first of its values."""
+    spec = EQUALIZER_ROWS[min(EQUALIZER_ROWS)]
+    reading = ValueChanged("QP000001", spec, 1, NOON, NOON, "stream")
+    desk.say(ValuesChanged((reading,)), info(ONE, equalizers=("QP000002",)))
+
+    for serial in ("QP000001", "QP000002"):
+        assert "Session/key" not in desk.host.devices[serial].types
+        assert spec.name in desk.host.devices[serial].types
 
 
 def test_personal_data_is_no_metric(desk):

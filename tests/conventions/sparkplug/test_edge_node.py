@@ -10,6 +10,7 @@ from bridge.conventions.sparkplug.edge_node import EdgeNode
 from bridge.conventions.sparkplug.metrics import CLOUD, DOUBLE, STRING, device_types
 from bridge.conventions.sparkplug.payload import DataType, Metric, decode, encode, encode_metric
 from bridge.conventions.sparkplug.reports import HOLDS_S
+from bridge.core.addressees import CHARGER, EQUALIZER
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken
 from bridge.core.records.moment import Timestamp
@@ -23,13 +24,18 @@ ONE, TWO = "EH123456", "EH999999"
 STATE = "spBv1.0/STATE/scada"
 
 
+def types(*commands):
+    """Return the metrics of each kind of device."""
+    return {kind: device_types(kind, commands) for kind in (CHARGER, EQUALIZER)}
+
+
 class Desk:
     """A node, a host that listens to it, and the time."""
 
     def __init__(self, **settings):
         self.now_s = 0.0
         self.node = EdgeNode(SparkplugSettings(True, "plant", "gate", **settings))
-        self.node.set_types(device_types(("start",)))
+        self.node.set_types(types("start"))
         self.host = SparkplugHost("plant", "gate", self.asked)
         self.sent, self.requests, self.ended = [], [], []
 
@@ -194,11 +200,28 @@ def test_a_new_metric_gives_its_device_another_birth(desk):
     assert desk.run() == [f"DBIRTH/gate/{ONE}"]
 
 
+def test_an_equalizer_has_metrics_of_its_own(desk):
+    """Also where its kind is learned after its first birth."""
+    desk.online("QP123456")
+    desk.connect()
+    assert "Session/key" in desk.host.devices["QP123456"].types
+    desk.node.set_kind("QP123456", EQUALIZER)
+    desk.node.set_kind("QP999999", EQUALIZER)
+    assert desk.run() == ["DBIRTH/gate/QP123456"]
+    desk.online("QP999999")
+    assert desk.run() == ["DBIRTH/gate/QP999999"]
+    desk.node.set_kind("QP999999", EQUALIZER)
+    assert desk.run() == []
+
+    for serial in ("QP123456", "QP999999"):
+        assert desk.host.devices[serial].types.keys() == types()[EQUALIZER].keys()
+
+
 def test_other_commands_give_every_device_another_birth(desk):
     """What is allowed may change while the program runs."""
     desk.online(TWO)
     desk.connect()
-    desk.node.set_types(device_types(("start", "stop")))
+    desk.node.set_types(types("start", "stop"))
 
     assert sorted(desk.run()) == [f"DBIRTH/gate/{ONE}", f"DBIRTH/gate/{TWO}"]
     assert "Command/stop" in desk.host.devices[TWO].types

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bridge.conventions.sparkplug.metrics import (
     SESSION,
     SESSION_TYPES,
+    MetricType,
     command_type,
     converted,
     device_types,
@@ -14,9 +15,12 @@ from bridge.conventions.sparkplug.metrics import (
     observation_type,
 )
 from bridge.conventions.sparkplug.payload import DataType
+from bridge.core.addressees import CHARGER, EQUALIZER
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED
+from bridge.core.easee.equalizer import EQUALIZER as EQUALIZER_ROWS
 from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.selection import Selection
 from bridge.core.session_documents import stored_fields
 from tests.core.sessions.rows import NOON, row
 
@@ -26,7 +30,7 @@ TYPES = (DataType.BOOLEAN, DataType.DOUBLE, DataType.INT64, DataType.STRING)
 
 def test_every_observation_but_the_personal_ones_is_a_metric():
     """With the unit of its row and a type that follows from its kind."""
-    types = device_types(())
+    types = device_types(CHARGER, ())
 
     assert {spec.name for spec in REGISTRY.values() if not spec.personal} <= types.keys()
     assert not {spec.name for spec in REGISTRY.values() if spec.personal} & types.keys()
@@ -38,11 +42,37 @@ def test_every_observation_but_the_personal_ones_is_a_metric():
     assert types["awaiting_authorization"].datatype is DataType.BOOLEAN
 
 
-def test_names_differ_in_more_than_their_case():
+@pytest.mark.parametrize("kind", [CHARGER, EQUALIZER])
+def test_names_differ_in_more_than_their_case(kind):
     """A host may not tell them apart otherwise."""
-    names = [name.lower() for name in device_types(CATALOGUE)]
+    names = [name.lower() for name in device_types(kind, CATALOGUE)]
 
     assert len(set(names)) == len(names)
+
+
+def test_an_equalizer_has_its_own_observations_and_commands():
+    """And no sessions."""
+    types = device_types(EQUALIZER, CATALOGUE)
+
+    assert {spec.name for spec in EQUALIZER_ROWS.values() if not spec.personal} <= types.keys()
+    assert {"Command/surplus_charging", "Result/surplus_charging"} <= types.keys()
+    assert "Command/start" not in types
+    assert not [name for name in types if name.startswith(SESSION)]
+
+
+def test_values_that_are_not_published_are_no_metrics():
+    """Derived ones neither; everything else stays."""
+    chosen = device_types(CHARGER, ("start",), Selection(only=frozenset({"total_power"})))
+
+    assert [name for name in chosen if "/" not in name] == ["total_power"]
+    assert "Command/start" in chosen
+
+
+def test_a_derived_quantity_is_a_number_with_its_unit():
+    """A switch is a flag, a word is text."""
+    types = device_types(CHARGER, ())
+
+    assert types["power_l1"] == MetricType(DataType.DOUBLE, "kW")
 
 
 def test_an_observation_that_may_come_as_any_text_is_a_text():
@@ -71,7 +101,7 @@ def test_a_command_has_the_type_of_its_control(name, datatype):
 
 def test_allowed_commands_and_their_results_are_metrics():
     """And no others."""
-    types = device_types(("start", "no_such_command"))
+    types = device_types(CHARGER, ("start", "surplus_charging", "no_such_command"))
 
     assert {name for name in types if "/" in name and not name.startswith(SESSION)} == {
         "Command/start",
