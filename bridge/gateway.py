@@ -268,6 +268,7 @@ class EventLoop:
         self._timer_at_s: float | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._given_up: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -286,7 +287,7 @@ class EventLoop:
             opened: What became of the store.
             started: What an earlier run remembered.
             services: Run beside the sources, by name, until cancelled.
-            finish_s: So long the end waits for answers of the cloud.
+            finish_s: So long the end waits for the cloud's answers to commands.
             is_last: Tells whether ``offline`` is published: nobody goes on.
         """
         self._event_queue.wake = self._wake
@@ -310,8 +311,8 @@ class EventLoop:
             await stop.wait()
             log.info("bridge.stopping")
             self._event_queue.put(Stopping())
-            if finish_s and self._given_up:
-                await asyncio.wait(self._given_up, timeout=finish_s)
+            if finish_s and self._sending:
+                await asyncio.wait(self._sending, timeout=finish_s)
             await self._drained()
             self._event_queue.wake = None
             offline = Publish(self._core.topics.bridge_state, b"offline")
@@ -526,7 +527,14 @@ class EventLoop:
                 # From now on: the process may stand still before the task begins.
                 until_s = self._clock.now().mono_s + effect.within_s
                 within_s = effect.within_s + CLOUD_SPARE_S
-                self._spawn(self._call(effect, until_s), "cloud", within_s, given_up_at_stop=True)
+                changes = effect.request.command and effect.request.method != "GET"
+                self._spawn(
+                    self._call(effect, until_s),
+                    "cloud",
+                    within_s,
+                    given_up_at_stop=True,
+                    finished_at_stop=changes,
+                )
             case SaveReport():
                 self._spawn(self._save(effect))
             case MarkPublished():
@@ -638,6 +646,7 @@ class EventLoop:
         within_s: float = STORE_TIMEOUT_S,
         *,
         given_up_at_stop: bool = False,
+        finished_at_stop: bool = False,
     ) -> None:
         """Start work on an effect.
 
@@ -646,6 +655,7 @@ class EventLoop:
             name: Who is waited for.
             within_s: Longer than this, and it counts as stuck.
             given_up_at_stop: It may last longer than a service manager waits. A commit may not.
+            finished_at_stop: A hand-over waits for it for a while.
         """
         if self._tasks is None:
             work.close()
@@ -662,6 +672,9 @@ class EventLoop:
         if given_up_at_stop:
             self._given_up.add(task)
             task.add_done_callback(self._given_up.discard)
+        if finished_at_stop:
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     def _was_done(self, sign: str) -> None:
         self._at_work -= 1

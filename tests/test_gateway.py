@@ -19,7 +19,7 @@ from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
 from bridge.core.delivery.outbox import TOO_LARGE
 from bridge.core.delivery.value_queue import BURST, PER_GRANT_S, value_rate
 from bridge.core.easee.decode import spec_of
-from bridge.core.easee.rest_requests import charger_list_request
+from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
 from bridge.core.effects import (
     Acknowledge,
     Action,
@@ -324,7 +324,8 @@ async def test_a_gateway_whose_partition_goes_on_elsewhere_says_nothing():
 
 async def test_a_hand_over_waits_for_the_answer_of_the_cloud():
     """What was sent is finished before another worker begins; nothing else is waited for."""
-    script = Script({Tick: [SendRequest(6, REQUEST, 9.0)]})
+    pause = CloudRequest("POST", "/x", Endpoint.CHARGER_COMMAND, command=True)
+    script = Script({Tick: [SendRequest(6, pause, 9.0)]})
     answer = asyncio.Event()
 
     async def send(_request, *, within_s):
@@ -880,7 +881,7 @@ async def test_while_somebody_waits_for_the_cloud_steps_are_short():
     release = asyncio.Event()
     raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(250)]
     values = [Publish(f"t/{n}", b"1", telemetry=True) for n in range(60)]
-    script = Script({CommandSaved: [SendRequest(1, None, 30.0)], ObservationsReceived: values})
+    script = Script({CommandSaved: [SendRequest(1, REQUEST, 30.0)], ObservationsReceived: values})
     async with running(script) as outside:
 
         async def slow(_request, *, within_s):
