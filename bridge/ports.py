@@ -14,7 +14,7 @@ from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.events import Event
 from bridge.core.messages import AckToken, Publish
 from bridge.core.records.command_row import CommandRow
-from bridge.core.records.lease import ClusterView, Lease, MemberStatus
+from bridge.core.records.lease import ClusterView, Lease, MemberStatus, Owed
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.source_receipt import SourceReceipt
@@ -517,6 +517,17 @@ class Leases(Protocol):
         """
         ...
 
+    async def ask_to_leave(self, name: str) -> bool:
+        """Ask a member to hand everything over and end (``cluster drain``); see ``Member``.
+
+        Returns:
+            Whether there is a member of that name.
+
+        Raises:
+            StoreError: It is not known to have been asked.
+        """
+        ...
+
     async def leave(self) -> None:
         """Remove this member and close the connection. Never fails; others forget it anyway."""
         ...
@@ -675,6 +686,14 @@ class ClusterBackend(Protocol):
 
         Raises:
             StoreError: Nothing was written.
+        """
+        ...
+
+    async def owed(self) -> Mapping[int, Owed]:
+        """Return what is not finished, by partition (``cluster status``).
+
+        Raises:
+            StoreError: The database cannot be read.
         """
         ...
 

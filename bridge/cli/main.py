@@ -400,6 +400,18 @@ def _sessions(arguments: Arguments) -> int:
     return int(arguments.sessions_run(settings, arguments))
 
 
+def _cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    from bridge.cli.cluster import add_arguments  # noqa: PLC0415 - rule 1
+
+    add_arguments(parser, _config_option)
+
+
+def _cluster(arguments: Arguments) -> int:
+    from bridge.cli.cluster import run  # noqa: PLC0415 - rule 1
+
+    return run(_load(arguments).settings, arguments)
+
+
 def _topics_arguments(parser: argparse.ArgumentParser) -> None:
     from bridge.exports.other_projects import PROJECTS  # noqa: PLC0415 - rule 1
 
@@ -518,6 +530,9 @@ COMMANDS: Final = {
     "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),
     "simulate": Command("run only the simulated cloud", _simulate_arguments, _simulate),
     "sessions": Command("list, export or replay session reports", _sessions_arguments, _sessions),
+    "cluster": Command(
+        "show the workers of a cluster, or have one hand over", _cluster_arguments, _cluster
+    ),
     "topics": Command("print every topic of a configuration", _topics_arguments, _topics),
 }
 

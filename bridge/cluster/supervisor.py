@@ -139,14 +139,14 @@ class Supervisor:
                 await self._pause(JOIN_AGAIN_S)
             else:
                 self._unreached = ""
-                log.info("cluster.joined", worker=self._me, leases=len(self.view.leases))
+                log.info("cluster.joined", worker=self._me, partitions=len(self._rows()))
                 return True
         return False
 
     async def _work(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         until_s = math.inf
         while True:
-            if (stop.is_set() or self._has_lost) and not self._is_leaving:
+            if (stop.is_set() or self._has_lost or self._is_asked()) and not self._is_leaving:
                 self._is_leaving = True
                 until_s = self._clock.now().mono_s + LAST_HAND_OVER_S
                 self._renewed_s = -math.inf  # the others learn of it at once
@@ -238,6 +238,11 @@ class Supervisor:
             for each in (self.view.members if self.view else ())
             if each.name != self._me and each.seen_ago_s < self._ttl_s and not each.status.draining
         ]
+
+    def _is_asked(self) -> bool:
+        """Return whether an operator asks this worker to leave."""
+        members = self.view.members if self.view else ()
+        return any(each.leave_asked for each in members if each.name == self._me)
 
     def _rows(self) -> list[HeldLease]:
         return [each for each in (self.view.leases if self.view else ()) if each.partition >= 0]

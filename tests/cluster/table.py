@@ -34,6 +34,7 @@ class Table:
     takes_s: float = 0.001
     rows: dict = field(default_factory=dict)
     members: dict = field(default_factory=dict)
+    leaving: set = field(default_factory=set)
 
     def __post_init__(self):
         self.rows = {number: Row() for number in range(self.partitions)}
@@ -49,7 +50,7 @@ class Table:
     def view(self):
         return ClusterView(
             tuple(
-                Member(name, self.now_s - seen_s, "1.0", status)
+                Member(name, self.now_s - seen_s, "1.0", status, name in self.leaving)
                 for name, (seen_s, status) in sorted(self.members.items())
             ),
             tuple(
@@ -131,6 +132,10 @@ class MemberLeases:
     async def view(self):
         await self._asked()
         return self.table.view()
+
+    async def ask_to_leave(self, name):
+        self.table.leaving.add(name)
+        return name in self.table.members
 
     async def leave(self):
         self.left = True

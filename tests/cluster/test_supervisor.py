@@ -168,6 +168,23 @@ def test_a_stop_hands_over_at_once():
     lived(story)
 
 
+def test_an_operator_may_ask_from_anywhere():
+    """A worker that is asked to leave hands over and ends, as by SIGTERM."""
+
+    async def story(cluster):
+        (a,) = cluster.start("a")
+        await asyncio.sleep(2)
+        (b,) = cluster.start("b")
+        await asyncio.sleep(2)
+        await b.leases.ask_to_leave("a")
+        await settled(lambda: a.status is not None)
+
+        assert a.status == os.EX_OK
+        await settled(lambda: b.served)
+
+    lived(story)
+
+
 def test_leases_are_renewed_while_they_are_handed_over():
     """A hand-over that takes longer than the TTL is not overtaken."""
 

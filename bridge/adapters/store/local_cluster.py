@@ -12,6 +12,7 @@ from bridge.core.records.lease import (
     Lease,
     Member,
     MemberStatus,
+    Owed,
 )
 from bridge.errors import ConfigError
 from bridge.ports import Clock, Emit, Store, StoreBackend
@@ -61,6 +62,10 @@ class SoleLeases:
         left_s = float("inf") if self._is_held else 0.0
         return ClusterView((member,), (HeldLease(0, owner, SOLE_EPOCH, left_s),))
 
+    async def ask_to_leave(self, _name: str) -> bool:
+        """Return False: a process alone is stopped by a signal."""
+        return False
+
     async def leave(self) -> None:
         """Give the lease up."""
         self._is_held = False
@@ -96,6 +101,10 @@ class LocalCluster:
     async def assign(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
         """Return partition 0 for every site."""
         return dict.fromkeys(wanted, 0)
+
+    async def owed(self) -> Mapping[int, Owed]:
+        """Return nothing: the store's reader tells it."""
+        return {}
 
     async def close(self) -> None:
         """Do nothing: each store closes its own file."""

@@ -49,12 +49,14 @@ class Member:
         seen_ago_s: Seconds since its last renewal, by the database's clock.
         version: Of its program.
         status: What it said with its last renewal.
+        leave_asked: An operator asks it to hand everything over and end.
     """
 
     name: str
     seen_ago_s: float
     version: str
     status: MemberStatus
+    leave_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,16 @@ class ClusterView:
 
     members: tuple[Member, ...]
     leases: tuple[HeldLease, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What is not finished in a partition.
+
+    Attributes:
+        reports: Session reports that are not delivered.
+        commands: Commands without a final result.
+    """
+
+    reports: int = 0
+    commands: int = 0

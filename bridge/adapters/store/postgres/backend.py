@@ -10,7 +10,7 @@ from bridge.adapters.store.postgres.leases import PostgresLeases
 from bridge.adapters.store.postgres.reader import PostgresReader
 from bridge.adapters.store.postgres.store import PostgresStore
 from bridge.adapters.store.postgres.tokens import SharedTokens
-from bridge.core.records.lease import Lease
+from bridge.core.records.lease import Lease, Owed
 from bridge.core.records.stored_tokens import account_of
 from bridge.errors import StoreLocked
 from bridge.ports import Clock, Emit
@@ -23,6 +23,11 @@ _ASSIGN: Final = (
     "INSERT INTO site SELECT * FROM unnest($1::text[], $2::integer[]) ON CONFLICT DO NOTHING"
 )
 _ASSIGNED: Final = "SELECT name, partition FROM site WHERE name = ANY($1::text[])"
+_OWED: Final = (
+    "SELECT partition, (SELECT count(*) FROM report WHERE report.partition = lease.partition"
+    " AND settled <> 1), (SELECT count(*) FROM command WHERE command.partition = lease.partition"
+    " AND answer = '') FROM lease"
+)
 
 
 class PostgresBackend:
@@ -79,6 +84,11 @@ class PostgresCluster:
         await self._db.execute(_ASSIGN, list(wanted), list(wanted.values()))
         found = await self._db.fetch(_ASSIGNED, list(wanted))
         return dict(found)
+
+    async def owed(self) -> Mapping[int, Owed]:
+        """Return what is not finished, by partition."""
+        rows = await self._db.fetch(_OWED)
+        return {partition: Owed(reports, commands) for partition, reports, commands in rows}
 
     async def close(self) -> None:
         """Close connections; the stores are closed before."""

@@ -75,10 +75,12 @@ _GIVE_UP: Final = (
     " FROM unnest($2::integer[], $3::bigint[]) AS held (partition, epoch)"
     " WHERE lease.partition = held.partition AND lease.epoch = held.epoch AND lease.owner = $1"
 )
+_STAYS: Final = "UPDATE member SET leave_asked = false WHERE name = $1"
+_ASK_TO_LEAVE: Final = "UPDATE member SET leave_asked = true WHERE name = $1 RETURNING name"
 _LEAVE: Final = "DELETE FROM member WHERE name = $1"
 _MEMBERS: Final = (
     "SELECT name, extract(epoch FROM clock_timestamp() - seen_at)::double precision AS seen_ago_s,"
-    " version, broker_up, cloud_up, draining FROM member"
+    " version, broker_up, cloud_up, draining, leave_asked FROM member"
     " WHERE seen_at > clock_timestamp() - make_interval(secs => $1) ORDER BY name"
 )
 _LEASES: Final = (
@@ -126,6 +128,7 @@ class PostgresLeases:
         finally:
             await preparing.close()
         await self._db.execute(_SEEN, *self._member(MemberStatus()))
+        await self._db.execute(_STAYS, self._name)
         return await self.view()
 
     async def take(self) -> tuple[Lease, ...]:
@@ -152,11 +155,15 @@ class PostgresLeases:
         leases = await self._db.fetch(_LEASES)
         return ClusterView(
             tuple(
-                Member(name, seen_ago_s, version, MemberStatus(broker_up, cloud_up, draining))
-                for name, seen_ago_s, version, broker_up, cloud_up, draining in members
+                Member(name, ago_s, version, MemberStatus(broker, cloud, draining), asked)
+                for name, ago_s, version, broker, cloud, draining, asked in members
             ),
             tuple(HeldLease(*row) for row in leases),
         )
+
+    async def ask_to_leave(self, name: str) -> bool:
+        """Ask a member to hand everything over and end; return whether there is one."""
+        return bool(await self._db.fetch(_ASK_TO_LEAVE, name))
 
     async def leave(self) -> None:
         """Remove this member and close the connection."""

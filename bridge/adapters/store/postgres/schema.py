@@ -229,6 +229,10 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         ),
         oldest=1,
     ),
+    Migration(
+        ("ALTER TABLE member ADD COLUMN leave_asked boolean NOT NULL DEFAULT false",),
+        oldest=1,
+    ),
 )
 
 
