@@ -37,7 +37,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto postgresql firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-leases
+.PHONY: simulate-faults simulate-sessions simulate-leases soak-cluster
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
@@ -150,6 +150,10 @@ simulate-leases: $(VENV)/.dev
 # N times at each of sixteen points.
 soak-crash: $(VENV)/.dev mosquitto
 	python -m tests.soak.crash_points $(or $(N),50)
+
+# Workers die while commands are sent; docs/cluster.md. FAULTS="kill=100 stop=50 term=20 nodb=20"
+soak-cluster: $(VENV)/.dev mosquitto postgresql
+	python -m tests.workers.runs $(or $(FAULTS),kill=100 stop=50 term=20 nodb=20) $(ARGS)
 
 # One figure of docs/performance.md each; benchmarks/results has them as JSON.
 BENCHMARKS := throughput latency commands saturated replay fleet memory start drain

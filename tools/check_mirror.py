@@ -45,6 +45,7 @@ SCENARIOS = {
     "security",
     "simulation",
     "soak",
+    "workers",
 }
 WITHOUT_MODULES = {
     "adapters/store/test_contract.py",

@@ -1,0 +1,168 @@
+"""Judges a history: what callers, the broker's subscriber, the cloud and the database saw.
+
+It shares no code with the gateway. Each rule reads the history alone and names what is wrong, so a
+mistake is found for what it is.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Clocks of one machine; between a request's arrival and our reading of the clock.
+SKEW_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that somebody saw.
+
+    Attributes:
+        at: Seconds, by the clock of the machine.
+        kind: ``command`` (sent by a caller), ``result``, ``bridge_state``, ``report`` (seen by the
+            subscriber), ``session`` (finished at a charger), ``request`` (arrived at the cloud),
+            ``take``, ``renew``, ``give_up``, ``write`` (committed in the database).
+        fields: What it was about.
+    """
+
+    at: float
+    kind: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be.
+
+    Attributes:
+        kind: Which promise is broken.
+        text: What was seen.
+    """
+
+    kind: str
+    text: str
+
+
+def findings(history: Sequence[Event]) -> list[Finding]:
+    """Return everything that is wrong with a history."""
+    return [finding for rule in RULES for finding in rule(history)]
+
+
+def _of(history: Sequence[Event], kind: str) -> list[Event]:
+    return [event for event in history if event.kind == kind]
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def results(history: Sequence[Event]) -> Iterator[Finding]:
+    """Every command has exactly one final result, and none says that a charger is unknown."""
+    final: dict[str, set[str]] = defaultdict(set)
+    for event in _of(history, "result"):
+        fields = event.fields
+        if fields["final"]:
+            final[fields["id"]].add(f"{fields['state']}/{fields['reason']}")
+        if fields["reason"] == "unknown_charger":
+            yield Finding("unknown_charger", f"{fields['id']}")
+    for event in _of(history, "command"):
+        found = final[event.fields["id"]]
+        if not found:
+            yield Finding("unanswered", event.fields["id"])
+        elif len(found) > 1:
+            yield Finding("answered_twice", f"{event.fields['id']}: {sorted(found)}")
+
+
+def requests(history: Sequence[Event]) -> Iterator[Finding]:
+    """Each command reaches the cloud at most once, in order, and in its time.
+
+    A value comes again after a while, so a request belongs to the newest command with its value.
+    """
+    newest: dict[tuple[str, float], Event] = {}
+    seen: Counter[str] = Counter()
+    last: dict[str, int] = {}
+    for event in history:
+        fields = event.fields
+        if event.kind == "command":
+            newest[fields["charger"], fields["amps"]] = event
+        elif event.kind == "request":
+            charger = fields["charger"]
+            command = newest.get((charger, fields["amps"]))
+            if command is None:
+                yield Finding("never_asked_for", f"{charger} {fields['amps']}")
+                continue
+            name, number = command.fields["id"], command.fields["number"]
+            seen[name] += 1
+            if seen[name] == 2:
+                yield Finding("sent_twice", name)
+            if number < last.get(charger, 0):
+                yield Finding("out_of_order", f"{name} behind number {last[charger]}")
+            last[charger] = max(number, last.get(charger, 0))
+            if event.at > command.at + command.fields["ttl_s"] + SKEW_S:
+                yield Finding("late", f"{name} after {event.at - command.at:.1f} s")
+
+
+# -- leases ---------------------------------------------------------------------------------------
+
+
+def leases(history: Sequence[Event]) -> Iterator[Finding]:
+    """Nothing is sent, written or renewed by a worker that another replaced."""
+    owner: dict[int, tuple[str, float]] = {}
+    names = {"request": "sent", "write": "written", "renew": "renewed"}
+    for event in history:
+        if event.kind not in ("take", *names):
+            continue
+        partition, worker = event.fields["partition"], event.fields["worker"]
+        if event.kind == "take":
+            owner[partition] = (worker, event.at)
+        elif partition in owner and owner[partition][0] != worker:
+            behind_s = event.at - owner[partition][1]
+            if behind_s > SKEW_S or event.kind != "request":
+                yield Finding(
+                    f"{names[event.kind]}_without_lease",
+                    f"{worker}, {behind_s:.2f} s after {owner[partition][0]} took {partition}",
+                )
+
+
+def takeovers(history: Sequence[Event]) -> list[tuple[str, float]]:
+    """Return each fault with how long it took from it until another worker took the lease."""
+    found: list[tuple[str, float]] = []
+    fault = None
+    for event in history:
+        if event.kind == "fault":
+            fault = event
+        elif event.kind == "take" and fault is not None:
+            found.append((fault.fields["fault"], event.at - fault.at))
+            fault = None
+    return found
+
+
+def statuses(history: Sequence[Event]) -> Iterator[Finding]:
+    """A worker that handed over ends with 0, and one that lost its lease with 75."""
+    for event in _of(history, "wrong_status"):
+        yield Finding(
+            "wrong_status", f"{event.fields['worker']} ended with {event.fields['status']}"
+        )
+
+
+# -- reports, status ------------------------------------------------------------------------------
+
+
+def reports(history: Sequence[Event]) -> Iterator[Finding]:
+    """Every finished session is reported, under one key."""
+    keys = {event.fields["key"] for event in _of(history, "report")}
+    for event in _of(history, "session"):
+        found = {key for key in keys if key.startswith(event.fields["key"])}
+        if not found:
+            yield Finding("report_lost", event.fields["key"])
+        elif len(found) > 1:
+            yield Finding("report_twice", f"{event.fields['key']}: {sorted(found)}")
+
+
+def state(history: Sequence[Event]) -> Iterator[Finding]:
+    """``bridge/state`` does not show a takeover."""
+    for event in _of(history, "bridge_state"):
+        if event.fields["state"] == "offline":
+            yield Finding("flapped", f"bridge/state is offline at {event.at:.1f}")
+
+
+RULES = (results, requests, leases, statuses, reports, state)

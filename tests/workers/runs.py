@@ -1,0 +1,243 @@
+"""``python -m tests.workers.runs FAULT=COUNT … [--seconds S]``: faults while commands are sent.
+
+``make soak-cluster KILLS=100 STOPS=50 TERMS=20`` runs the long form; the short ones are in
+``test_runs.py``. Faults: ``kill`` (SIGKILL), ``stop`` (SIGSTOP for twice the TTL), ``term``
+(SIGTERM), ``nodb`` (the owner alone loses the database, for three times the TTL), ``away``
+(PostgreSQL stops for a minute), ``all`` (every worker dies). Each hits the owner of partition 0 and
+is over, with all workers back, before the next one.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.mosquitto import Outsider
+from tests.proxy import Fault
+from tests.workers.history import Event, Finding, findings, takeovers
+from tests.workers.site import WATCHED, Site, installed
+
+NAMES = ("a", "b")
+# A command that may have been sent is verified or unknown when its time and half a minute are over.
+ANSWERED_WITHIN_S = 75.0
+SETTLE_S = 1.5
+AWAY_S = 60.0
+
+
+class Subscriber(Outsider):
+    """A client that notes when each message came."""
+
+    def __init__(self, port: int, *filters: str) -> None:
+        self.seen: list[tuple[float, str, bytes]] = []
+        super().__init__(port, *filters)
+
+    def _on_message(self, client: Any, data: object, message: Any) -> None:
+        self.seen.append((time.time(), message.topic, message.payload))  # noqa: TID251 - the judges' own clock
+        super()._on_message(client, data, message)
+
+
+async def _restarted(site: Site, name: str) -> None:
+    """Start a worker again, and wait until the others know it."""
+    await site.start(name)
+    await site.member(name)
+
+
+async def kill(site: Site) -> None:
+    """SIGKILL: nothing is said; the lease runs out."""
+    name = await site.owner()
+    site.workers[name].signal(signal.SIGKILL)
+    site.note("fault", fault="kill", worker=name)
+    await site.owner(but=name)
+    await _restarted(site, name)
+
+
+async def stop(site: Site) -> None:
+    """SIGSTOP for twice the TTL: it wakes, finds its lease taken, and ends with 75."""
+    name = await site.owner()
+    site.workers[name].signal(signal.SIGSTOP)
+    site.note("fault", fault="stop", worker=name)
+    await site.owner(but=name)
+    await asyncio.sleep(site.ttl_s)
+    site.workers[name].signal(signal.SIGCONT)
+    if site.mistake == "none":
+        status = await site.ended(name)
+        if status != os.EX_TEMPFAIL:
+            site.note("wrong_status", worker=name, status=status)
+    else:
+        await asyncio.sleep(site.ttl_s)
+        site.workers[name].signal(signal.SIGKILL)
+    await _restarted(site, name)
+
+
+async def term(site: Site) -> None:
+    """SIGTERM: it finishes, hands over, and ends with 0."""
+    name = await site.owner()
+    site.workers[name].signal(signal.SIGTERM)
+    site.note("fault", fault="term", worker=name)
+    await site.owner(but=name)
+    status = await site.ended(name)
+    if status != os.EX_OK:
+        site.note("wrong_status", worker=name, status=status)
+    await _restarted(site, name)
+
+
+async def nodb(site: Site) -> None:
+    """Keep the owner from the database alone for three times the TTL."""
+    name = await site.owner()
+    proxy = site.proxies[name]
+    proxy.fault = Fault("blackhole")
+    site.note("fault", fault="nodb", worker=name)
+    await site.owner(but=name)
+    await asyncio.sleep(3 * site.ttl_s - 4)
+    proxy.fault = None
+    if site.mistake == "none":
+        await site.ended(name)
+    else:
+        await asyncio.sleep(site.ttl_s)
+        site.workers[name].signal(signal.SIGKILL)
+    await _restarted(site, name)
+
+
+async def away(site: Site) -> None:
+    """Stop PostgreSQL for a minute."""
+    site.database.stop()
+    site.note("outage")
+    await asyncio.sleep(AWAY_S)
+    await asyncio.to_thread(site.database.start)
+    await site.reconnect()
+    site.note("back")
+    await asyncio.sleep(10)
+
+
+async def all_(site: Site) -> None:
+    """Let every worker die."""
+    for worker in site.workers.values():
+        worker.signal(signal.SIGKILL)
+    site.note("all_dead")
+    await asyncio.sleep(20)
+    for name in NAMES:
+        await site.start(name)
+
+
+FAULTS: dict[str, Callable[[Site], Awaitable[None]]] = {
+    "kill": kill, "stop": stop, "term": term, "nodb": nodb, "away": away, "all": all_,
+}  # fmt: skip
+
+
+async def played(
+    folder: Path,
+    faults: Sequence[str],
+    *,
+    chargers: int = 8,
+    every_s: float = 0.33,
+    session_every_s: float = 0.0,
+    mistake: str = "none",
+    ttl_s: int = 4,
+) -> list[Event]:
+    """Run an installation through faults; return everything that was seen."""
+    async with installed(folder, chargers=chargers, mistake=mistake, ttl_s=ttl_s) as site:
+        if "nodb" in faults:
+            for name in NAMES:
+                await site.proxied(name)
+        for name in NAMES:
+            await _restarted(site, name)
+        await site.owner()
+        watching = Subscriber(site.broker.port, *WATCHED)
+        ended = asyncio.Event()
+        try:
+            await asyncio.sleep(3 * SETTLE_S)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(site.callers(ended, every_s))
+                if session_every_s:
+                    tasks.create_task(site.sessions(ended, session_every_s))
+                for number, fault in enumerate(faults):
+                    await asyncio.sleep(SETTLE_S + site.rng.random())
+                    await FAULTS[fault](site)
+                    if sys.stderr.isatty() or len(faults) > 10:
+                        sys.stderr.write(f"{number + 1} of {len(faults)} {fault}\n")
+                await asyncio.sleep(SETTLE_S)
+                ended.set()
+            await _answered(site, watching)
+            return await site.collect(watching.seen)
+        finally:
+            watching.close()
+
+
+async def _answered(site: Site, watching: Subscriber) -> None:
+    """Wait until nothing is owed any more, or for as long as that may take."""
+    give_up_s = time.perf_counter() + ANSWERED_WITHIN_S
+    while time.perf_counter() < give_up_s:
+        history = await site.collect(watching.seen)
+        if not {"unanswered", "report_lost"} & {each.kind for each in findings(history)}:
+            return
+        await asyncio.sleep(1)
+
+
+def summary(history: Sequence[Event]) -> str:
+    """Say what happened, in one line each."""
+    kinds = Counter(event.kind for event in history)
+    states = Counter(
+        str(event.fields["state"])
+        for event in history
+        if event.kind == "result" and event.fields["final"]
+    )
+    lines = [
+        f"{kinds['command']} commands, {kinds['request']} sent; results {dict(states)}",
+        f"{kinds['session']} sessions, {kinds['report']} reports seen",
+    ]
+    by_fault: dict[str, list[float]] = {}
+    for fault, took_s in takeovers(history):
+        by_fault.setdefault(fault, []).append(took_s)
+    for fault, took in by_fault.items():
+        lines.append(
+            f"{fault}: {len(took)} takeovers, median {statistics.median(took):.2f} s,"
+            f" longest {max(took):.2f} s"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run as many faults as asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faults", nargs="+", metavar="FAULT=COUNT")
+    parser.add_argument("--chargers", type=int, default=40)
+    parser.add_argument("--sessions", type=float, default=0.0, help="seconds between two sessions")
+    arguments = parser.parse_args()
+    faults = [
+        name
+        for name, _, count in (each.partition("=") for each in arguments.faults)
+        for _ in range(int(count or 1))
+    ]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        history = asyncio.run(
+            played(
+                Path(folder),
+                faults,
+                chargers=arguments.chargers,
+                session_every_s=arguments.sessions,
+            )
+        )
+    found = findings(history)
+    for finding in found[:40]:
+        sys.stdout.write(f"{finding.kind}: {finding.text}\n")
+    sys.stdout.write(f"{summary(history)}\n{_counted(found)}\n")
+    return 1 if found else 0
+
+
+def _counted(found: Sequence[Finding]) -> str:
+    counts = Counter(finding.kind for finding in found)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing is wrong"
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -1,0 +1,336 @@
+"""A whole installation with real processes: PostgreSQL, mosquitto, a simulated cloud, workers.
+
+Everything that happens is written down as :class:`~tests.workers.history.Event` by those that see
+it: the callers of commands, a subscriber of the broker, the cloud, and the database.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import yaml
+
+from bridge.adapters.store.postgres.connection import SCHEMA, Connection
+from bridge.adapters.store.postgres.schema import migrate
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.server import serve
+from bridge.simulator.simulator import Simulator
+from tests.conftest import PATIENCE_S
+from tests.mosquitto import Mosquitto, outsider
+from tests.ports import unused_port
+from tests.postgres import Server
+from tests.proxy import Proxy, proxied
+from tests.workers.history import Event
+
+ROOT = Path(__file__).resolve().parents[2]
+WATCHED = ("charger/+/result/+", "charger/bridge/state", "charger/+/session/report",
+           "charger/+/availability")  # fmt: skip
+COMMAND = "dynamic_charger_current"
+PATH = "/commands/set_dynamic_charger_current"
+TTL_S = 20
+POLL_S = 0.02
+# What the database writes down by itself. The clock is that of this machine, as everywhere here.
+TRIGGERS = """
+CREATE SCHEMA IF NOT EXISTS judge;
+CREATE TABLE judge.log (
+    at timestamptz NOT NULL, application text NOT NULL, kind text NOT NULL,
+    partition integer NOT NULL, owner text, epoch bigint
+);
+CREATE FUNCTION judge.leased() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO judge.log VALUES (clock_timestamp(), current_setting('application_name'),
+        CASE WHEN NEW.epoch <> OLD.epoch THEN 'take' WHEN NEW.owner IS NULL THEN 'give_up'
+        ELSE 'renew' END, NEW.partition, NEW.owner, NEW.epoch);
+    RETURN NULL;
+END $$;
+CREATE FUNCTION judge.written() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO judge.log VALUES (clock_timestamp(), current_setting('application_name'),
+        'write', NEW.partition, NULL, NULL);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER judge AFTER UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION judge.leased();
+CREATE TRIGGER judge AFTER INSERT OR UPDATE ON command
+    FOR EACH ROW EXECUTE FUNCTION judge.written();
+CREATE TRIGGER judge AFTER INSERT OR UPDATE ON report
+    FOR EACH ROW EXECUTE FUNCTION judge.written();
+"""
+
+
+@dataclass
+class Worker:
+    """One worker process."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it logged."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+
+@dataclass
+class Site:
+    """The installation.
+
+    Attributes:
+        folder: Where everything is.
+        partitions: Of the cluster.
+        chargers: How many the cloud has.
+        ttl_s: Of a lease.
+    """
+
+    folder: Path
+    database: Server
+    broker: Mosquitto
+    cloud: Simulator
+    db: Any
+    partitions: int = 1
+    ttl_s: int = 4
+    mistake: str = "none"
+    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    proxies: dict[str, Proxy] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    rng: random.Random = field(default_factory=lambda: random.Random(1))
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def serials(self) -> list[str]:
+        """Return the chargers."""
+        return [f"EH{number:06}" for number in range(1, self.cloud.scenario.chargers + 1)]
+
+    # -- workers -----------------------------------------------------------------------------
+
+    def _config(self, name: str) -> Path:
+        proxy = self.proxies.get(name)
+        port = proxy.port if proxy else self.database.port
+        document = {
+            "easee": {
+                "username": "someone@example.com",
+                "api_url": self.cloud.api_url,
+                "stream_url": self.cloud.stream_url,
+            },
+            "mqtt": {"host": "127.0.0.1", "port": self.broker.port, "keepalive_s": 5},
+            "commands": {"allow": ["control", "access", "current"], "ttl_s": TTL_S},
+            "publish": {"require_subscriber": False},
+            "store": {"url": f"postgresql://bridge@127.0.0.1:{port}/postgres"},
+            "state_dir": str(self.folder / name),
+            "cluster": {"worker": name, "partitions": self.partitions, "lease_ttl_s": self.ttl_s},
+            "log": {"format": "json", "level": "info"},
+        }
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(document))
+        (self.folder / name).mkdir(exist_ok=True)
+        return path
+
+    async def start(self, name: str, *, mistake: str | None = None) -> Worker:
+        """Start a worker."""
+        log = self.folder / f"{name}.log"
+        environ = dict(os.environ, CHARGER_BRIDGE_EASEE__PASSWORD="canary")
+        with log.open("ab") as stream:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.workers.worker", name, mistake or self.mistake,
+                "run", "--config", str(self._config(name)),
+                stdout=stream, stderr=stream, cwd=ROOT, env=environ,
+            )  # fmt: skip
+        self.note("start", worker=name)
+        worker = self.workers[name] = Worker(name, process, log)
+        return worker
+
+    def note(self, kind: str, at: float | None = None, **fields: Any) -> None:
+        """Write down what happened."""
+        self.events.append(Event(time.time() if at is None else at, kind, fields))  # noqa: TID251 - the judges' own clock
+
+    async def owner(self, partition: int = 0, *, but: str | None = None) -> str:
+        """Wait until a partition has an owner; return it."""
+        query = "SELECT owner FROM lease WHERE partition = $1 AND until > clock_timestamp()"
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                held = await self.db.fetchval(query, partition)
+                if held not in (None, but):
+                    return str(held)
+                await asyncio.sleep(POLL_S)
+
+    async def member(self, name: str) -> None:
+        """Wait until a worker has joined, and stands by or serves."""
+        query = (
+            "SELECT 1 FROM member WHERE name = $1 AND seen_at > clock_timestamp() - interval '1 s'"
+            " AND seen_at > to_timestamp($2)"
+        )
+        since = next(e.at for e in reversed(self.events) if e.kind == "start")
+        async with asyncio.timeout(PATIENCE_S):
+            while not await self.db.fetchval(query, name, since):  # noqa: ASYNC110 - a row, no event
+                await asyncio.sleep(POLL_S)
+
+    async def proxied(self, name: str) -> None:
+        """Put a proxy between a worker and the database."""
+        self.proxies[name] = await self.stack.enter_async_context(proxied(self.database.port))
+
+    async def reconnect(self) -> None:
+        """Connect to the database again: it was restarted."""
+        self.db = await _connected(self.database)
+
+    async def sessions(self, stop: asyncio.Event, every_s: float) -> None:
+        """Let sessions end at all chargers in turn, until told to stop."""
+        for serial in itertools.cycle(self.serials):
+            if stop.is_set():
+                return
+            self.finish_session(serial)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await stop.wait()
+
+    async def ended(self, name: str) -> int:
+        """Wait until a worker ended; return its status."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.workers[name].process.wait()
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def command(self, client: Any, serial: str) -> str:
+        """Send a command; its value tells it from every other of this charger."""
+        number = self._numbers[serial] = self._numbers.get(serial, 0) + 1
+        amps = 6 + number % 26
+        name = f"{serial}-{number}"
+        body = json.dumps({"value": amps, "id": name, "ttl_s": TTL_S})
+        # Without a date a command that may have waited at the broker is refused.
+        topic = f"charger/{serial}/set/{COMMAND}"
+        client.publish(topic, body.encode(), MessageExpiryInterval=TTL_S)
+        self.note("command", id=name, charger=serial, amps=amps, number=number, ttl_s=TTL_S)
+        return name
+
+    async def callers(self, stop: asyncio.Event, every_s: float) -> None:
+        """Send commands to all chargers in turn, until told to stop."""
+        with outsider(self.broker.port) as client:
+            serials = self.serials
+            number = 0
+            while not stop.is_set():
+                self.command(client, serials[number % len(serials)])
+                number += 1
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(every_s):
+                        await stop.wait()
+
+    def finish_session(self, serial: str) -> None:
+        """Let a session begin and end at a charger."""
+        charger = self.cloud.world.chargers[serial]
+        charger.start_session()
+        charger.end_session()
+        self.cloud.tell()
+        number = charger.sessions[-1].number
+        self.note("session", key=f"{serial}-{number}")
+
+    # -- what was seen -------------------------------------------------------------------------
+
+    async def collect(self, messages: list[tuple[float, str, bytes]]) -> list[Event]:
+        """Return everything that was seen by anybody, in order."""
+        found = [*self.events]
+        for at, topic, payload in messages:
+            found += _published(at, topic, payload)
+        for seen in self.cloud.seen:
+            if seen.method == "POST" and PATH in seen.path:
+                found.append(
+                    Event(
+                        seen.at.timestamp(),
+                        "request",
+                        {
+                            "worker": seen.user_agent,
+                            "charger": seen.path.split("/")[3],
+                            "amps": json.loads(seen.body)["amps"],
+                            "partition": 0,
+                        },
+                    )
+                )
+        for row in await self.db.fetch(
+            "SELECT extract(epoch FROM at)::double precision AS at, application, kind, partition,"
+            " owner, epoch FROM judge.log ORDER BY at"
+        ):
+            found.append(
+                Event(
+                    row["at"],
+                    row["kind"],
+                    {"worker": row["application"], "partition": row["partition"],
+                     "owner": row["owner"], "epoch": row["epoch"]},
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda event: event.at)
+
+
+def _published(at: float, topic: str, payload: bytes) -> list[Event]:
+    levels = topic.split("/")
+    if levels[2] == "result":
+        document = json.loads(payload)
+        return [
+            Event(at, "result", {"id": document.get("id"), "state": document["state"],
+                                 "reason": document.get("reason"), "final": document["final"]})
+        ]  # fmt: skip
+    if topic == "charger/bridge/state":
+        return [Event(at, "bridge_state", {"state": payload.decode()})]
+    if levels[2:] == ["session", "report"]:
+        return [Event(at, "report", {"key": json.loads(payload)["key"]})]
+    return [Event(at, "availability", {"charger": levels[1], "state": payload.decode()})]
+
+
+@contextlib.asynccontextmanager
+async def installed(
+    folder: Path, *, chargers: int = 8, partitions: int = 1, ttl_s: int = 4, mistake: str = "none"
+) -> AsyncIterator[Site]:
+    """Provide the installation without workers; everything ends with the block."""
+    database, broker = Server(), Mosquitto(folder, unused_port())
+    scenario = Scenario(chargers=chargers, traffic=False, rate_limits=False, command_latency_s=0.05)
+    try:
+        database.start()
+        broker.start()
+        async with serve(scenario) as cloud:
+            db = await _watched(database)
+            site = Site(folder, database, broker, cloud, db, partitions, ttl_s, mistake)
+            try:
+                yield site
+            finally:
+                for worker in site.workers.values():
+                    worker.signal(signal.SIGCONT)
+                    worker.signal(signal.SIGKILL)
+                    await worker.process.wait()
+                await site.stack.aclose()
+                await site.db.close()
+    finally:
+        broker.kill()
+        database.remove()
+
+
+async def _watched(database: Server) -> Any:
+    """Create the tables, have the database write down what it sees, and return a connection."""
+    ours = Connection(database.settings)
+    await migrate(ours)
+    await ours.close()
+    db = await _connected(database)
+    await db.execute(TRIGGERS)
+    return db
+
+
+async def _connected(database: Server) -> Any:
+    return await asyncpg.connect(
+        host=str(database._folder), port=database.port, user="bridge", database="postgres",
+        server_settings={"search_path": SCHEMA},
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""The judge of histories finds what is wrong, and names it for what it is."""
+
+import pytest
+
+from tests.workers.history import Event, findings, takeovers
+
+GOOD = [
+    Event(0.0, "take", {"partition": 0, "worker": "a", "owner": "a", "epoch": 1}),
+    Event(0.5, "session", {"key": "EH000001-7"}),
+    Event(0.6, "report", {"key": "EH000001-7"}),
+    Event(1.0, "command", {"id": "x-1", "charger": "x", "amps": 7, "number": 1, "ttl_s": 20}),
+    Event(1.1, "write", {"partition": 0, "worker": "a"}),
+    Event(1.2, "request", {"partition": 0, "worker": "a", "charger": "x", "amps": 7}),
+    Event(1.3, "result", {"id": "x-1", "state": "confirmed", "reason": None, "final": True}),
+    Event(2.0, "fault", {"fault": "kill", "worker": "a"}),
+    Event(5.5, "take", {"partition": 0, "worker": "b", "owner": "b", "epoch": 2}),
+    Event(6.0, "renew", {"partition": 0, "worker": "b"}),
+    Event(7.0, "command", {"id": "x-2", "charger": "x", "amps": 8, "number": 2, "ttl_s": 20}),
+    Event(7.1, "request", {"partition": 0, "worker": "b", "charger": "x", "amps": 8}),
+    Event(7.2, "result", {"id": "x-2", "state": "confirmed", "reason": None, "final": True}),
+    # An answer that no broker acknowledged is published again as it was.
+    Event(7.3, "result", {"id": "x-2", "state": "confirmed", "reason": None, "final": True}),
+    Event(7.4, "bridge_state", {"state": "online"}),
+]
+
+
+def with_(*events):
+    """Add events, in order of time."""
+    return sorted([*GOOD, *events], key=lambda event: event.at)
+
+
+def kinds(history):
+    """Name what is wrong."""
+    return {finding.kind for finding in findings(history)}
+
+
+def test_a_good_history_has_no_findings():
+    """A takeover that went well, and how long it took."""
+    assert findings(GOOD) == []
+    assert takeovers(GOOD) == [("kill", 3.5)]
+
+
+RESULT = {"id": "x-2", "state": "expired", "reason": None, "final": True}
+REQUEST = {"partition": 0, "worker": "b", "charger": "x", "amps": 8}
+ORDER = {"id": "x-3", "charger": "x", "amps": 9, "number": 3, "ttl_s": 20}
+
+
+@pytest.mark.parametrize(
+    ("kind", "events"),
+    [
+        ("unanswered", [Event(8, "command", ORDER)]),
+        ("answered_twice", [Event(8, "result", RESULT)]),
+        ("unknown_charger", [Event(8, "result", RESULT | {"reason": "unknown_charger"})]),
+        ("sent_twice", [Event(8, "request", REQUEST)]),
+        ("out_of_order", [Event(8, "request", REQUEST | {"amps": 7})]),
+        ("late", [Event(40, "request", REQUEST)]),
+        ("never_asked_for", [Event(8, "request", REQUEST | {"amps": 31})]),
+        ("sent_without_lease", [Event(8, "request", REQUEST | {"worker": "a"})]),
+        ("written_without_lease", [Event(8, "write", {"partition": 0, "worker": "a"})]),
+        ("renewed_without_lease", [Event(8, "renew", {"partition": 0, "worker": "a"})]),
+        ("report_lost", [Event(8, "session", {"key": "EH000001-8"})]),
+        ("report_twice", [Event(8, "report", {"key": "EH000001-7b"})]),
+        ("flapped", [Event(8, "bridge_state", {"state": "offline"})]),
+        ("wrong_status", [Event(8, "wrong_status", {"worker": "a", "status": 1})]),
+    ],
+)
+def test_what_is_wrong_is_named(kind, events):
+    """Each promise has a name of its own."""
+    assert kind in kinds(with_(*events))
+
+
+def test_a_value_may_come_again():
+    """A request belongs to the newest command with its value."""
+    again = {"id": "x-9", "charger": "x", "amps": 7, "number": 9, "ttl_s": 20}
+    more = [
+        Event(8, "command", again),
+        Event(8.1, "request", REQUEST | {"amps": 7}),
+        Event(8.2, "result", RESULT | {"id": "x-9"}),
+    ]
+
+    assert kinds(with_(*more)) == set()

@@ -1,0 +1,50 @@
+"""Real workers, a real database and a real broker go through faults; and mistakes are found.
+
+``make soak-cluster`` is the long form.
+"""
+
+import os
+
+import pytest
+
+from tests.mosquitto import EXECUTABLE
+from tests.postgres import program
+from tests.workers.history import findings, takeovers
+from tests.workers.runs import played
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.broker,
+    pytest.mark.skipif(
+        program("initdb") is None and not os.environ.get("CI"), reason="PostgreSQL is missing"
+    ),
+    pytest.mark.skipif(not EXECUTABLE and not os.environ.get("CI"), reason="mosquitto is missing"),
+]
+
+NAMED = {"written_without_lease", "sent_without_lease", "renewed_without_lease"}
+
+
+async def test_takeovers_cost_no_command_and_no_session(tmp_path):
+    """SIGKILL, SIGSTOP, SIGTERM, and a worker that alone loses the database: one result each."""
+    history = await played(
+        tmp_path, ["kill", "term", "stop", "nodb"], chargers=12, session_every_s=1.0
+    )
+
+    assert findings(history) == []
+    assert [fault for fault, _ in takeovers(history)] == ["kill", "term", "stop", "nodb"]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "fault", "kind"),
+    [
+        ("no_fence", "stop", "written_without_lease"),
+        ("believed_too_long", "nodb", "sent_without_lease"),
+        ("no_epoch", "stop", "renewed_without_lease"),
+    ],
+)
+async def test_a_mistake_is_found_for_what_it_is(tmp_path, mistake, fault, kind):
+    """A rule that is left out shows in what the vendor or the database saw."""
+    history = await played(tmp_path, [fault], chargers=8, mistake=mistake, ttl_s=3)
+    found = {each.kind for each in findings(history)} & NAMED
+
+    assert found == {kind} or (mistake == "no_fence" and kind in found)
