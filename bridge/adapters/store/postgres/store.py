@@ -25,7 +25,6 @@ from bridge.adapters.store.postgres import command_rows, fence, report_rows, tex
 from bridge.adapters.store.postgres.connection import Connection, is_outage
 from bridge.adapters.store.postgres.quota import Quota
 from bridge.adapters.store.postgres.tag_hash_key import tag_hash_key
-from bridge.adapters.store.row_format import command_columns, report_columns, text_columns
 from bridge.adapters.store.row_format.digest import damaged_rows
 from bridge.core.events import Event, StoreFailed
 from bridge.core.records.command_row import CommandRow
@@ -140,7 +139,7 @@ class PostgresStore:
                 await self._require_room()
             if changed:
                 await report_rows.put(self._reports, self._lease, (stored,))
-                self._quota.added(report_columns.to_row(stored))
+                self._quota.added(report.auth)
         return stored, changed
 
     async def mark_published(self, key: str, revision: int, at: datetime | None = None) -> None:
@@ -192,7 +191,7 @@ class PostgresStore:
         async with self._turn(self._report_turn):
             await self._require_room()
             await text_rows.put(self._reports, self._lease, text)
-            self._quota.added(text_columns.to_row(text))
+            self._quota.added(text.text)
 
     async def forget_texts(self, keys: tuple[str, ...]) -> None:
         """Delete texts that are done with.
@@ -259,6 +258,7 @@ class PostgresStore:
         group.rows.append(row)
         try:
             async with self._turn(self._command_turn):
+                await asyncio.sleep(0)  # for those that came with it
                 if group is self._group:
                     self._group = _Group()
                 if not group.is_done:
@@ -289,7 +289,7 @@ class PostgresStore:
         """Return the commands that may be written; without room only those that are held."""
         if not self._quota.is_count_due:
             for row in group.rows:
-                self._quota.added(command_columns.to_row(row))
+                self._quota.added(row.body, row.answer)
             return group.rows
         await self._quota.count(self._commands)
         held = await command_rows.held(self._commands, self._lease, (row.key for row in group.rows))
