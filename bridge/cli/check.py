@@ -32,7 +32,7 @@ def in_use(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "broker", f"{scheme}://{mqtt.host}:{mqtt.port}, {user}, topics below {mqtt.base_topic}/"
     yield "account", f"{shortened(easee.username)} at {easee.api_url}"
     yield "chargers", ", ".join(easee.chargers) or "every charger that the account lists"
-    yield "store", settings.store.path
+    yield "store", settings.store.url or settings.store.path
 
 
 def shortened(account: str) -> str:
@@ -53,6 +53,8 @@ def store_problem(store: StoreSettings, state_dir: Path) -> str | None:
     """
     if obstacle := backend_of(store).reader(store).obstacle():
         return obstacle
+    if store.url:
+        return None  # tokens and lists are there too
     for beside in (state_dir / name for name in OUR_FILES):
         if found := kind(beside):
             return f"{beside} is {found}; remove it"

@@ -205,10 +205,10 @@ def _output(path: Path | None) -> Iterator[TextIO]:
 
 def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
     _reader(settings).require()
-    store = backend_of(settings.store).store(settings.store, lambda _event: None)
 
     async def owe() -> int:
         try:
+            store = backend_of(settings.store).store(settings.store, lambda _event: None)
             await store.open()
         except StoreLocked as error:
             topic = Topics(settings.mqtt.base_topic).session_replay

@@ -1,17 +1,20 @@
 """The command line reads a store in PostgreSQL, all partitions of it."""
 
 import asyncio
+import json
+import os
 from dataclasses import replace
 
 import pytest
 
 from bridge.adapters.store.postgres import command_rows, report_rows, text_rows
 from bridge.adapters.store.postgres.reader import PostgresReader
+from bridge.cli.main import main
 from bridge.core.records.lease import Lease
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.errors import StoreError
-from tests.adapters.store.rows import NOON, command, numbered
+from tests.adapters.store.rows import NOON, REPORT, command, numbered
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +63,28 @@ def test_a_store_that_is_not_there_is_an_error(server):
     with pytest.raises(StoreError):
         PostgresReader(away).space()
     assert PostgresReader(away).tag_hash_key() is None
+
+
+async def test_the_command_line_lists_and_exports_what_workers_have_stored(
+    database, lease, server, tmp_path, capsys
+):
+    """A replay is asked of a running worker, and how is said."""
+    await report_rows.put(database, lease, [StoredReport("EH123456-435", 1, REPORT)])
+    config = tmp_path / "config.yaml"
+    (tmp_path / "password").write_text("canary")
+    (tmp_path / "password").chmod(0o600)
+    config.write_text(
+        "easee: {username: someone@example.com, password_file: password}\n"
+        f"store: {{url: '{server.settings.url}', password_file: password}}\n"
+    )
+
+    def run(*words):
+        return main([*words, "--config", str(config)])
+
+    assert await asyncio.to_thread(run, "sessions", "list") == 0
+    assert "EH123456-435" in capsys.readouterr().out
+    assert await asyncio.to_thread(run, "sessions", "export", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["energy_kwh"] == REPORT.energy_kwh
+    assert await asyncio.to_thread(run, "sessions", "replay") == os.EX_TEMPFAIL
+    assert "charger/bridge/session/replay" in capsys.readouterr().err
+    assert await asyncio.to_thread(run, "check") == 0
