@@ -11,7 +11,7 @@ from typing import Final
 
 from bridge.core.changes import ValueChanged
 from bridge.core.easee.decode import Observation
-from bridge.core.easee.derived_state import LatestValues
+from bridge.core.easee.derived_state import DerivedValue, LatestValues
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.easee.schedules import Schedules
 from bridge.core.easee.sites import SiteList
@@ -348,6 +348,21 @@ class SchedulesRead:
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedTold:
+    """A derived value of a charger that follows from more than its observations.
+
+    Attributes:
+        charger_id: Serial.
+        name: Of the derived value.
+        value: It, or None.
+    """
+
+    charger_id: str
+    name: str
+    value: DerivedValue
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadableSession:
     """A charger reported a finished session that cannot be read."""
 
@@ -415,6 +430,7 @@ DomainEvent = (
     | ObservationApplied
     | SchedulesWanted
     | SchedulesRead
+    | DerivedTold
     | UnreadableSession
     | UnmatchedResponse
     | CommandFinished

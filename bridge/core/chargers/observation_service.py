@@ -16,6 +16,7 @@ from bridge.core.domain_events import (
     ChargersAdded,
     ChargersRemoved,
     CommandFinished,
+    DerivedTold,
     EventHandled,
     Found,
     Input,
@@ -60,6 +61,7 @@ class ObservationService:
             ObservationsReceived,
             ChargerResponse,
             UnmatchedResponse,
+            DerivedTold,
             CommandFinished,
             MqttConnected,
             ChargersAdded,
@@ -95,6 +97,8 @@ class ObservationService:
                     self._status.counters["responses_of_unknown_chargers"] += 1
             case UnmatchedResponse(response):
                 return self._unmatched(response, now)
+            case DerivedTold(charger_id, name, value) if charger_id in fleet.chargers:
+                return fleet.chargers[charger_id].state.told(name, value)
             case CommandFinished():
                 return self._finished(event, now)
             case ChargersAdded(charger_ids):

@@ -187,6 +187,10 @@ class ChargerState:
         else:
             yield from self._derive(number)
 
+    def told(self, name: str, value: derived_state.DerivedValue) -> Iterator[Effect]:
+        """Record a derived value that follows from more than observations."""
+        return self._set_derived(name, value)
+
     def smart_charging_setting(self, enabled: bool, now: Timestamp) -> Iterator[Effect]:
         """Record a confirmed setting of smart charging: false disables the touch button."""
         self._switched_at = None if enabled else now

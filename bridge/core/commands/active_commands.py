@@ -360,6 +360,8 @@ class ActiveCommands:
         writing: Those whose row is being written, by its key.
         finished: Those that have a final state and were sent, the newest last: their charger may
             still answer for :data:`CONFIRM_TIMEOUT_S`.
+        is_holding: A limit is held.
+        ended: Those that ended and may begin or end a held limit, until that was looked at.
         guided: Those whose steps are carried out, by charger.
         named: Those that have a name, and what became of those that are finished.
         messages: The messages they came with.
@@ -375,6 +377,8 @@ class ActiveCommands:
         self.queues: OrderedDict[str, list[Command]] = OrderedDict()
         self.dirty: dict[Command, None] = {}
         self.writing: dict[str, Command] = {}
+        self.ended: list[Command] = []
+        self.is_holding = False
         self.guided: dict[str, Command] = {}
         self.named = IdempotencyCache()
         self.messages = RedeliveryFilter()
@@ -479,6 +483,8 @@ class ActiveCommands:
             self.dequeue(command)
         if command.sent is not None:
             self.finished.append(command)
+        if self.is_holding or command.spec.is_paced or command.spec.is_guided:
+            self.ended.append(command)
         result = command.result(now, reason, detail)
         command.answer = result_document(result)
         if command.spec.skips_equal:

@@ -21,6 +21,7 @@ from typing import Final
 
 from bridge.core.commands.active_commands import ActiveCommands, Command
 from bridge.core.commands.confirmation import CommandConfirmation, Verification
+from bridge.core.commands.held_limits import HeldLimits
 from bridge.core.commands.retry_policy import (
     Expire,
     GiveUp,
@@ -35,6 +36,7 @@ from bridge.core.commands.send_policy import Defer, NoChange, Refuse, SendPolicy
 from bridge.core.commands.state_machine import BLOCKING, FINAL, NAME, State, Transition
 from bridge.core.domain_events import Output, SchedulesWanted
 from bridge.core.easee.command_catalogue import CommandTarget
+from bridge.core.easee.command_payloads import Release
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.easee.rest_responses import (
     Circuit,
@@ -97,6 +99,7 @@ class CommandDispatcher:
         policy: SendPolicy,
         confirmation: CommandConfirmation,
         schedules: ScheduleGuard,
+        held: HeldLimits,
     ) -> None:
         """Start without a request.
 
@@ -105,11 +108,13 @@ class CommandDispatcher:
             policy: What was sent lately.
             confirmation: Handles what follows once the cloud accepted a command.
             schedules: Knows whether schedules can take effect.
+            held: Limits that may be released.
         """
         self._commands = commands
         self._policy = policy
         self._confirmation = confirmation
         self._schedules = schedules
+        self._held = held
         self._numbers = itertools.count(1)
         self._circuits: dict[str, Circuit] = {}
         self._pending: dict[Hashable, PendingRequest] = {}
@@ -136,9 +141,18 @@ class CommandDispatcher:
                     return
                 if command.not_before_s <= now.mono_s < command.expires_s:
                     before = len(busy)
-                    self._consider(command, busy, effects, now)
+                    if isinstance(command.argument, Release):
+                        self._release(command, effects, now)
+                    else:
+                        self._consider(command, busy, effects, now)
                     room -= len(busy) > before
                     again = again or command.state in FINAL
+
+    def _release(self, command: Command, effects: list[Output], now: Timestamp) -> None:
+        """Carry out what needs no request: the end of a held limit."""
+        was_held = self._held.release(command.charger_id, command.spec.name, effects, now)
+        end = Transition.DONE if was_held else Transition.SKIP
+        self._commands.finish(command, end, effects, now)
 
     def _under_way(self) -> tuple[set[str], int]:
         """Return the chargers with a request in flight, and how many more may be sent."""

@@ -32,6 +32,7 @@ from bridge.core.commands.active_commands import (
 )
 from bridge.core.commands.confirmation import CommandConfirmation
 from bridge.core.commands.dispatcher import CommandDispatcher, PendingRequest, Purpose
+from bridge.core.commands.held_limits import HeldLimits, is_of_held_limit
 from bridge.core.commands.persistence import CommandPersistence
 from bridge.core.commands.phase_switch import PhaseSwitches
 from bridge.core.commands.recovery import Recovery
@@ -50,6 +51,7 @@ from bridge.core.domain_events import (
     NOTHING,
     BrokerAbsenceKnown,
     ChargerForgotten,
+    ChargersAdded,
     CommandReceived,
     Input,
     ObservationApplied,
@@ -121,6 +123,7 @@ class CommandService:
             StreamOpened,
             StreamClosed,
             StoreOpened,
+            ChargersAdded,
             ChargerForgotten,
             SettingsChanged,
             Stopping,
@@ -143,13 +146,14 @@ class CommandService:
         self._persistence = CommandPersistence(self._active)
         self._send_policy = SendPolicy(self._shown, settings.flash_writes_per_day)
         self._confirmation = CommandConfirmation(self._active, self._shown, self._send_policy)
+        self._held = HeldLimits(self._active, self._shown)
         self._switches = PhaseSwitches(self._active, self._shown, settings.max_current_a)
         self._recovery = Recovery(
             self._active, self._send_policy, self._confirmation, self._switches, settings
         )
         self._schedules = ScheduleGuard(self._active)
         self._dispatcher = CommandDispatcher(
-            self._active, self._send_policy, self._confirmation, self._schedules
+            self._active, self._send_policy, self._confirmation, self._schedules, self._held
         )
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf
@@ -197,8 +201,12 @@ class CommandService:
                 self.disconnected()
             case StoreOpened(commands=rows):
                 return self.opened(rows, now)
+            case ChargersAdded(charger_ids):
+                return self.added(charger_ids)
             case ChargerForgotten(charger_id):
                 self.forget(charger_id)
+                if self._active.is_holding:
+                    return self.release(charger_id, now)
             case SettingsChanged(settings):
                 self.allow(settings.commands)
             case Stopping():
@@ -213,18 +221,37 @@ class CommandService:
         self._send_policy.set_flash_limit(settings.flash_writes_per_day)
         self._switches.max_current_a = settings.max_current_a
 
+    def added(self, charger_ids: tuple[str, ...]) -> list[Output]:
+        """Publish what is held for chargers that are served from now on."""
+        effects: list[Output] = []
+        self._held.announce(charger_ids, effects)
+        return effects
+
     def forget(self, charger_id: str) -> None:
         """Drop what is held of a removed charger; commands in progress continue."""
         self._send_policy.forget(charger_id)
         self._schedules.forget(charger_id)
         self._dispatcher.forget(charger_id)
 
+    def release(self, charger_id: str, now: Timestamp) -> Iterator[Output]:
+        """End the held limits of a removed charger."""
+        effects: list[Output] = []
+        try:
+            self._held.forget(charger_id, effects, now)
+            self._pump(effects, now)
+        finally:
+            yield from effects
+
     # -- what others ask ---------------------------------------------------------------------
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         if self._deadline_s is not None and math.isnan(self._deadline_s):
-            due_s = min(self._persistence.deadline_s(), self._switches.deadline_s())
+            due_s = self._persistence.deadline_s()
+            if self._active.guided:
+                due_s = min(due_s, self._switches.deadline_s())
+            if self._active.is_holding or self._held.is_unwritten:
+                due_s = min(due_s, self._held.deadline_s())
             for pending in self._dispatcher.pending:
                 due_s = min(due_s, pending.due_s)
             for command in self._active.live:
@@ -536,9 +563,9 @@ class CommandService:
         """Handle a charger response that no command of this gateway caused."""
         effects: list[Output] = []
         try:
-            if self._active.guided:
-                self._switches.foreign(response, now)
-                self._pump(effects, now)
+            self._held.foreign(response, now)
+            self._switches.foreign(response, now)
+            self._pump(effects, now)
         finally:
             yield from effects
 
@@ -547,6 +574,9 @@ class CommandService:
         effects: list[Output] = []
         try:
             self._confirmation.observed(observation, effects, now)
+            if self._active.is_holding:
+                self._held.observed(observation, now)
+                self._deadline_s = math.nan
             if self.is_busy:
                 self._pump(effects, now)
         finally:
@@ -575,7 +605,10 @@ class CommandService:
         """Continue the commands of an earlier process; write what could not be written."""
         effects: list[Output] = []
         try:
-            self._recovery.restore(rows, effects, now)
+            held = [row for row in rows if is_of_held_limit(row)]
+            commands = tuple(row for row in rows if not is_of_held_limit(row)) if held else rows
+            self._held.restore(held, effects, now)
+            self._recovery.restore(commands, effects, now)
             self._persistence.retry()
             self._pump(effects, now)
         finally:
@@ -588,6 +621,8 @@ class CommandService:
             if self._persistence.retries:
                 self._persistence.retry()
             command = self._active.saved(event.key, effects)
+            if command is None:
+                self._held.saved(event.key)
             is_newest = command is not None and command.durable == command.version
             if command is not None and is_newest and command.state is State.LEAVING:
                 if command.spec.is_guided:
@@ -602,6 +637,7 @@ class CommandService:
         """Handle a command whose row could not be stored."""
         effects: list[Output] = []
         try:
+            self._held.not_saved(event.key, now)
             command = self._persistence.not_saved(event.key, now.mono_s)
             if command is not None:
                 effects.append(_unsaved(command, str(event.error)))
@@ -641,6 +677,8 @@ class CommandService:
         effects: list[Output] = []
         try:
             self._dispatcher.time_out(effects, now)
+            if self._active.is_holding:
+                self._held.advance(effects, now)
             for command in self._persistence.overdue(now.mono_s):
                 effects.append(_unsaved(command, "the store does not answer"))
                 self._continue_without_store(command, effects, now)
@@ -671,20 +709,25 @@ class CommandService:
         commands = self._active
         blocked = None
         while blocked is None or blocked:
-            self._send_next(effects, now)
+            if commands.guided and not self._stopping:
+                self._send_steps(effects, now)
+            elif commands.queues and not self._stopping:
+                self._dispatcher.dispatch(effects, now)
+            if commands.ended:
+                self._held.take(effects, now)
+            if self._held.is_unwritten:
+                self._held.flush(effects, now)
             blocked = self._persistence.flush(effects, now) if commands.dirty else []
             for command in blocked:
                 self._continue_without_store(command, effects, now)
 
-    def _send_next(self, effects: list[Output], now: Timestamp) -> None:
+    def _send_steps(self, effects: list[Output], now: Timestamp) -> None:
         """Send what may be sent, and begin the steps that follow from it."""
-        commands, again = self._active, not self._stopping
+        again = True
         while again:
-            if commands.guided:
-                self._switches.advance(effects, now)
-            if commands.queues:
-                self._dispatcher.dispatch(effects, now)
-            again = bool(commands.guided) and self._switches.has_ended_step
+            self._switches.advance(effects, now)
+            self._dispatcher.dispatch(effects, now)
+            again = self._switches.has_ended_step
 
 
 def _await_row(command: Command | None, message: MqttMessage, effects: list[Output]) -> None:

@@ -9,7 +9,7 @@ A value may be reasoned from (to skip a command, to call it a raise) only while 
    sending, or is what that command set. What is only late must not pass for new.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -132,6 +132,11 @@ class ShownState:
             self._timed.add(key)
         else:
             self._timed.discard(key)
+
+    def doubt(self, charger_id: str, numbers: Iterable[int], now: Timestamp) -> None:
+        """Record that the charger may show something else by now."""
+        for number in numbers:
+            self._moved[charger_id, number] = (now, None)
 
     def command_finished(self, request: CommandRequest, state: State) -> None:
         """Record the end of a command: what it set and the charger shows is known again."""

@@ -63,6 +63,7 @@ class Transition(enum.Enum):
     TIMEOUT = "30 s without a charger response"
     RESTART = "restart of the bridge"
     BEGIN = "stored, and its steps begin"
+    DONE = "carried out by the bridge itself"
     ABORT = "ended before its last step"
 
 
@@ -75,6 +76,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Transition, State]]] = {
     State.WAITING: {
         Transition.PICK: State.LEAVING,
         Transition.SKIP: State.NOOP,
+        Transition.DONE: State.CONFIRMED,
         Transition.REFUSE: State.REFUSED,
         Transition.LATE: State.EXPIRED,
         Transition.REPLACE: State.SUPERSEDED,

@@ -39,7 +39,7 @@ _WORDS: Final[Mapping[object, bool]] = {
 }  # fmt: skip
 _PRESSES: Final = frozenset({"press", "true", "on", "1"})
 _PHASES: Final = frozenset({"phase1", "phase2", "phase3"})
-_LIMIT_OPTIONS: Final = frozenset({"minutes"})
+_LIMIT_OPTIONS: Final = frozenset({"minutes", "hold"})
 PHASE_NUMBERS: Final = (1, 3)
 
 
@@ -241,8 +241,10 @@ def charger_current(value: object, max_current_a: int) -> Current | Release:
     allowed = f"0 or {MIN_CURRENT_A} to {max_current_a} A"
     amps, minutes, is_held = value, 0, False
     if isinstance(value, dict):
+        if "release" in value:
+            return _release(value)
         key = "value" if "value" in value else "amps"
-        shape = '{"amps": …, "minutes": …}'
+        shape = '{"amps": …, "minutes": …, "hold": …} or {"release": true}'
         only_keys(value, required={key}, optional=_LIMIT_OPTIONS, shape=shape)
         amps, minutes, is_held = value[key], _minutes(value.get("minutes", 0)), _is_held(value)
     limit = _amps(amps, max_current_a, allowed)
@@ -291,11 +293,16 @@ def circuit_current(value: object, max_current_a: int) -> Phases | Release:
     allowed = f"0 to {max_current_a} A for each phase"
     phases, minutes, is_held = [value] * 3, 0, False
     if isinstance(value, dict):
+        if "release" in value:
+            return _release(value)
         if "value" in value:
             only_keys(value, required={"value"}, optional=_LIMIT_OPTIONS, shape='{"value": …}')
             phases = [value["value"]] * 3
         else:
-            shape = '{"phase1": …, "phase2": …, "phase3": …, "minutes": …}, all three phases'
+            shape = (
+                '{"phase1": …, "phase2": …, "phase3": …, "minutes": …, "hold": …}, all three'
+                ' phases, or {"release": true}'
+            )
             only_keys(value, required=_PHASES, optional=_LIMIT_OPTIONS, shape=shape)
             phases = [value[key] for key in sorted(_PHASES)]
         minutes, is_held = _minutes(value.get("minutes", 0)), _is_held(value)
@@ -491,3 +498,9 @@ def _is_held(value: Mapping[str, object]) -> bool:
 def _check_held(*amps: float) -> None:
     if min(amps) < MIN_CURRENT_A:
         refuse(f"a limit that is held is {MIN_CURRENT_A} A or more; to stop charging, use pause")
+
+
+def _release(value: Mapping[str, object]) -> Release:
+    if value != {"release": True} or value["release"] is not True:
+        refuse('a held limit is released by {"release": true} alone')
+    return Release()

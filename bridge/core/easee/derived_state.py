@@ -46,6 +46,8 @@ TOUCH_BUTTON = "touch_button"
 ENERGY_TOTAL = "energy_total"
 TOUCH_BUTTON_VALUES = ("enabled", "disabled")
 
+HELD_LIMIT = "held_limit"
+
 NO_CODE = -1
 
 
@@ -413,6 +415,18 @@ DERIVED: Final = (
         digits=2,
         group=ENERGY,
         state_class="total_increasing",
+        is_computed=False,
+    ),
+    DerivedTopic(
+        HELD_LIMIT,
+        (),
+        lambda _: UNTOLD,
+        "limit that is sent again where the charger forgot it; of the circuit's limits the lowest"
+        " phase, and of both limits the lower one",
+        (),
+        "Held limit",
+        unit="A",
+        digits=0,
         is_computed=False,
     ),
 )

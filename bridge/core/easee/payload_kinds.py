@@ -89,26 +89,40 @@ _PAIRING: Final = Shape(
     (Keys({}), Keys({"timeout": {"anyOf": number(1, 600)}}, ("timeout",))),
 )
 _MINUTES: Final[Schema] = {"anyOf": number(0, MAX_MINUTES)}
-_UNHELD: Final[Mapping[str, Schema]] = {"minutes": _MINUTES}
+_UNHELD: Final[Mapping[str, Schema]] = {"minutes": _MINUTES, "hold": {"const": False}}
+_HELD: Final[Mapping[str, Schema]] = {"minutes": _MINUTES, "hold": {"const": True}}
+
+
+_RELEASE: Final = Keys({"release": {"const": True}}, ("release",))
 
 
 def _charger(max_current_a: int) -> Shape:
     held = number(MIN_CURRENT_A, max_current_a, whole=False)
     bare = (*number(0, 0), *held)
-    plain = {"anyOf": list(bare)}
+    plain, lasting = ({"anyOf": list(amps)} for amps in (bare, held))
     keys = ("amps", "value")
     return Shape(
         bare,
-        (*(Keys({key: plain, **_UNHELD}, (key,)) for key in keys),),
+        (
+            *(Keys({key: plain, **_UNHELD}, (key,)) for key in keys),
+            *(Keys({key: lasting, **_HELD}, (key, "hold")) for key in keys),
+            _RELEASE,
+        ),
     )
 
 
 def _circuit(max_current_a: int) -> Shape:
     bare = number(0, max_current_a, whole=False)
-    plain: Schema = {"anyOf": list(bare)}
+    plain, lasting = (
+        {"anyOf": amps} for amps in (bare, number(MIN_CURRENT_A, max_current_a, whole=False))
+    )
     return Shape(
         tuple(bare),
-        (*_circuit_keys(plain, _UNHELD, ()),),
+        (
+            *_circuit_keys(plain, _UNHELD, ()),
+            *_circuit_keys(lasting, _HELD, ("hold",)),
+            _RELEASE,
+        ),
     )
 
 
@@ -235,12 +249,12 @@ SWITCH: Final[PayloadKind[bool]] = PayloadKind(
 CHARGER_LIMIT: Final[PayloadKind[Current | Release]] = PayloadKind(
     charger_current,
     _charger,
-    '0 or 6 to max_current_a A, or {"amps": 16, "minutes": 30}',
+    '0 or 6 to max_current_a A, or {"amps": 16, "minutes": 30, "hold": true}; {"release": true}',
 )
 CIRCUIT_LIMIT: Final[PayloadKind[Phases | Release]] = PayloadKind(
     circuit_current,
     _circuit,
-    f'{_PHASES}, "minutes": 30}}',
+    f'{_PHASES}, "minutes": 30, "hold": true}}; {{"release": true}}',
 )
 PHASE_SWITCH: Final[PayloadKind[PhaseSwitch]] = PayloadKind(
     phase_switch, _phase_switch, '1 or 3, or {"phases": 1, "amps": 10}'

@@ -18,6 +18,7 @@ AUTHORIZATION_REQUIRED: Final = 42
 OFFLINE_CHARGING_MODE: Final = 45
 
 # What the charger does and shows.
+REBOOT_REASON: Final = 89
 ENABLED: Final = 31
 LED_MODE: Final = 46
 NO_CURRENT_REASON: Final = 96

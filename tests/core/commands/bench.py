@@ -151,6 +151,53 @@ class Bench:
         return self.take(self.journal.tick(self.now))
 
 
+@dataclass
+class Values:
+    """What a charger shows."""
+
+    held: dict = field(default_factory=dict)
+
+    def value(self, number):
+        return self.held.get(number, (None, None))[0]
+
+    def measured_at(self, number):
+        return self.held.get(number, (None, None))[1]
+
+
+class Garage(Bench):
+    """A bench with a charger that shows something."""
+
+    def __post_init__(self):
+        self.values = Values()
+        super().__post_init__()
+        self.ticks = 1
+        self.show({48: 16.0, 109: 3, 38: 2, 120: 7.2})
+
+    def begin(self):
+        super().begin()
+        self.journal._shown.latest[ID] = self.values
+
+    def show(self, values):
+        """Let the charger show something; return what follows."""
+        for number, value in values.items():
+            self.values.held[number] = (value, self.now.wall)
+        return [out for number, value in values.items() for out in self.observe(number, value)]
+
+    def wait(self, seconds):
+        """Let time pass in steps in which something may become due."""
+        return [out for _ in range(int(seconds)) for out in self.pass_s(1.0)]
+
+    def carry_out(self, call, *, shows):
+        """Answer a request, let the charger respond, and let it show something."""
+        self.mono_s += 1.0
+        self.ticks += 1
+        command_id = 38 if call.request.path.endswith("set_phase_mode") else 48
+        body = b'{"device":"EH123456","commandId":%d,"ticks":%d}' % (command_id, self.ticks)
+        done = self.answer(call, body)
+        done += self.respond(self.ticks, command_id)
+        return done + self.show(shows)
+
+
 def calls_of(effects):
     """The REST calls among effects."""
     return [effect for effect in effects if isinstance(effect, SendRequest)]

@@ -1,14 +1,12 @@
 """The guided switch of phases, step by step, and every way it may end early."""
 
-from dataclasses import dataclass, field
-
 import pytest
 
 from bridge.core.commands import phase_switch
 from bridge.core.commands.phase_switch import SETTLE_S, ZERO_TIMEOUT_S
 from bridge.core.effects import SaveCommand
 from bridge.errors import CloudRejected, CloudUnavailable
-from tests.core.commands.bench import ID, Bench, answers, calls_of
+from tests.core.commands.bench import ID, Garage, answers, calls_of
 
 CALLS = {
     "pause": "pause_charging",
@@ -16,65 +14,16 @@ CALLS = {
     "limit": "set_dynamic_charger_current",
     "resume": "resume_charging",
 }
-CHARGING = {48: 16.0, 109: 3, 38: 2, 120: 7.2}
 
 
-@dataclass
-class Values:
-    """What a charger shows."""
-
-    bench: Bench
-    held: dict = field(default_factory=dict)
-
-    def value(self, number):
-        return self.held.get(number, (None, None))[0]
-
-    def measured_at(self, number):
-        return self.held.get(number, (None, None))[1]
-
-
-class Garage(Bench):
-    """A bench with a charger that follows its commands, as far as a test lets it."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.values = Values(self)
-        self.ticks = 1
-        self.show(CHARGING)
-
-    def begin(self):
-        super().begin()
-        if hasattr(self, "values"):
-            self.journal._shown.latest[ID] = self.values
-
-    def show(self, values):
-        self.journal._shown.latest[ID] = self.values
-        for number, value in values.items():
-            self.values.held[number] = (value, self.now.wall)
-        return [out for number, value in values.items() for out in self.observe(number, value)]
+class Switching(Garage):
+    """A garage in which a switch is carried out, as far as a test lets it."""
 
     def next_call(self, effects):
         """Return the one request among effects, by its short name, and its body."""
         (call,) = calls_of(effects)
         name = call.request.path.rsplit("/", 1)[1]
         return call, next((key for key, last in CALLS.items() if last == name), name)
-
-    def carry_out(self, call, *, shows):
-        """Answer a request, let the charger respond, and let it show something."""
-        self.mono_s += 1.0
-        self.ticks += 1
-        command_id = 38 if call.request.path.endswith("set_phase_mode") else 48
-        body = b'{"device":"EH123456","commandId":%d,"ticks":%d}' % (command_id, self.ticks)
-        done = self.answer(call, body)
-        done += self.respond(self.ticks, command_id)
-        return done + self.show(shows)
-
-    def wait(self, seconds):
-        """Let time pass in steps in which something may become due."""
-        done = []
-        for _ in range(int(seconds)):
-            done += self.pass_s(1.0)
-        return done
 
     def next_effects(self, effects, most=150):
         """Let time pass until a request is sent."""
@@ -121,7 +70,7 @@ class Garage(Bench):
 @pytest.fixture
 def garage():
     """A charger with a car that charges with three phases."""
-    return Garage()
+    return Switching()
 
 
 def final(effects):

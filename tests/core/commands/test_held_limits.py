@@ -1,0 +1,288 @@
+"""Limits that are held: when they are sent again, and when they end."""
+
+import json
+
+import pytest
+
+from bridge.core.commands.held_limits import RETRY_S, REVIEW_AFTER_S
+from bridge.core.domain_events import DerivedTold
+from bridge.core.effects import SaveCommand
+from bridge.errors import CloudUnavailable
+from tests.core.commands.bench import ID, OTHER, SITE, Garage, answers, call_of, calls_of
+
+HOLD = b'{"amps":16,"hold":true}'
+LIMIT = "dynamic_charger_current"
+SENT = b'{"amps":16,"minutes":0}'
+LONG_S = REVIEW_AFTER_S + 2
+
+
+@pytest.fixture
+def garage():
+    """A charger that charges at its maximum."""
+    made = Garage()
+    made.show({48: 32.0, 47: 32.0, 109: 3})
+    return made
+
+
+def hold(garage, payload=HOLD, amps=16.0):
+    """Have a limit held, and let the charger show it."""
+    effects = garage.send(LIMIT, payload)
+    effects += garage.carry_out(call_of(effects), shows={48: amps})
+    return effects + garage.wait(100)
+
+
+def told(effects):
+    """Return what is said of the held limit."""
+    return [one.value for one in effects if isinstance(one, DerivedTold)]
+
+
+def is_sent_again(garage, effects, body=SENT):
+    """Carry out the one request that sends the limit again, if there is one."""
+    calls = calls_of(effects)
+    if not calls:
+        return False
+    assert [call.request.body for call in calls] == [body]
+    garage.carry_out(calls[0], shows={48: float(json.loads(body)["amps"])})
+    return True
+
+
+def test_a_held_limit_is_on_disk_before_its_result(garage):
+    """A crash behind the result must not lose what it promised."""
+    effects = hold(garage)
+
+    (row,) = [e.row for e in effects if isinstance(e, SaveCommand) and e.row.state == "held"]
+    saved = effects.index(SaveCommand(row))
+    final = [e for e in effects[saved:] if getattr(e, "topic", "").endswith("result/" + LIMIT)]
+    assert answers(final)[-1]["state"] == "confirmed"
+    assert told(effects) == [16]
+
+
+FORGETS = {
+    "plug-in": [{109: 1}, {109: 2, 48: 32.0}],
+    "resume by us": [{48: 0.0, 109: 2}, {48: 32.0, 109: 3}],
+    "reboot": [{250: False}, {89: 20, 48: 32.0, 250: True}],
+    "offline": [{109: 0}, {109: 3, 48: 32.0}],
+}
+
+
+@pytest.mark.parametrize("reason", FORGETS)
+def test_it_is_sent_again_where_the_charger_forgot_it(garage, reason):
+    """After a plug-in, a resume, a restart and an outage, once."""
+    hold(garage)
+    for shows in FORGETS[reason]:
+        garage.mono_s += 5
+        garage.show(shows)
+
+    assert is_sent_again(garage, garage.wait(LONG_S))
+    assert not calls_of(garage.wait(300))
+
+
+def test_it_is_sent_again_in_a_new_process(garage):
+    """The limit was forgotten while nobody was there."""
+    hold(garage)
+    garage.restart()
+    garage.mono_s += 5
+    garage.show({48: 32.0, 109: 3})
+
+    assert is_sent_again(garage, garage.wait(LONG_S))
+
+
+def test_what_another_controller_set_meanwhile_stays(garage):
+    """A value that is not the maximum is a newer command, also in a new process."""
+    hold(garage)
+    garage.restart()
+    garage.mono_s += 5
+    effects = garage.show({48: 20.0}) + garage.wait(LONG_S)
+
+    assert not calls_of(effects)
+    assert told(effects) == [None]
+
+
+@pytest.mark.parametrize("amps", [10.0, 32.0])
+def test_another_controllers_limit_ends_it(garage, amps):
+    """Nothing is sent against a newer command, whatever value that is."""
+    hold(garage)
+    garage.respond(4711, 48)
+    (response,) = garage.foreign
+    effects = garage.take(garage.journal.foreign(response, garage.now))
+    effects += garage.show({48: amps}) + garage.wait(LONG_S)
+
+    assert not calls_of(effects)
+    assert told(effects) == [None]
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+    assert not calls_of(garage.wait(300))
+
+
+def test_another_controllers_pause_does_not_end_it(garage):
+    """The charger stays paused, and has the limit when it goes on."""
+    hold(garage)
+    garage.respond(4711, 48)
+    (response,) = garage.foreign
+    garage.take(garage.journal.foreign(response, garage.now))
+    effects = garage.show({48: 0.0, 109: 2}) + garage.wait(600)
+    assert not calls_of(effects)
+    garage.show({48: 32.0, 109: 3})
+
+    assert is_sent_again(garage, garage.wait(LONG_S))
+
+
+@pytest.mark.parametrize("state", ["confirmed", "unconfirmed"])
+def test_our_own_newer_limit_ends_it(garage, state):
+    """Confirmed or not: the newer one may be in force."""
+    hold(garage)
+    effects = garage.send(LIMIT, b"20")
+    call = call_of(effects)
+    if state == "confirmed":
+        effects += garage.carry_out(call, shows={48: 20.0})
+    else:
+        effects += garage.answer(call, b'{"device":"EH123456","commandId":48,"ticks":9}')
+    effects += garage.wait(40)
+
+    assert told(effects) == [None]
+    assert garage.rows[f"held-{ID}-{LIMIT}"].state == "released"
+
+
+def test_a_newer_limit_that_fails_leaves_it(garage):
+    """The limit that is in force is still the held one."""
+    hold(garage)
+    call = call_of(garage.send(LIMIT, b'{"value":20,"ttl_s":1}'))
+    effects = garage.fail(call, CloudUnavailable("down", status=503)) + garage.wait(5)
+
+    assert told(effects) == []
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+    assert is_sent_again(garage, garage.wait(LONG_S))
+
+
+def test_it_is_released(garage):
+    """Nothing is sent; a second release finds nothing."""
+    hold(garage)
+    effects = garage.send(LIMIT, b'{"release":true}')
+
+    assert not calls_of(effects)
+    assert (answers(effects)[-1]["state"], told(effects)) == ("confirmed", [None])
+    assert answers(garage.send(LIMIT, b'{"release":true}'))[-1]["state"] == "noop"
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+    assert not calls_of(garage.wait(300))
+
+
+def test_it_ends_with_its_minutes(garage):
+    """What is left of them is sent again; then it is over, also at the vendor."""
+    hold(garage, b'{"amps":16,"minutes":10,"hold":true}')
+    garage.wait(100)
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+    assert is_sent_again(garage, garage.wait(LONG_S), b'{"amps":16,"minutes":6}')
+    effects = garage.wait(500)
+
+    assert told(effects) == [None]
+    assert not calls_of(garage.show({48: 32.0}) + garage.wait(300))
+
+
+def test_its_minutes_go_on_in_a_new_process(garage):
+    """They are counted by the wall clock."""
+    hold(garage, b'{"amps":16,"minutes":10,"hold":true}')
+    garage.restart()
+
+    assert told(garage.wait(510)) == [None]
+
+
+def test_it_is_tried_again_more_and_more_rarely(garage):
+    """A cloud that is not there costs a few requests."""
+    hold(garage)
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+    effects, tries = garage.wait(LONG_S), 0
+    for _ in range(int(10 * RETRY_S)):
+        for call in calls_of(effects):
+            tries += 1
+            garage.fail(call, CloudUnavailable("down", status=400))
+        effects = garage.pass_s(1.0)
+    assert 2 <= tries <= 40
+
+    for _ in range(1000):
+        if calls_of(effects):
+            break
+        effects = garage.pass_s(1.0)
+    assert is_sent_again(garage, effects)
+
+
+def test_it_waits_behind_a_newer_limit(garage):
+    """While that is in progress nothing is sent against it."""
+    hold(garage)
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+    call = call_of(garage.send(LIMIT, b"20"))
+    assert not calls_of(garage.wait(LONG_S))
+    garage.carry_out(call, shows={48: 20.0})
+
+    assert not calls_of(garage.wait(300))
+
+
+def test_one_limit_of_a_circuit_is_held_by_one_charger(garage):
+    """A newer limit of the circuit ends what another charger on it holds."""
+    for charger_id, payload in (
+        (ID, b'{"value":10,"hold":true}'),
+        (OTHER, b'{"value":12,"hold":true}'),
+    ):
+        effects = garage.send("dynamic_circuit_current", payload, charger_id)
+        for call in calls_of(effects):
+            effects += garage.answer(call, SITE, 200)
+        (call,) = [one for one in calls_of(effects) if one.request.body]
+        effects += garage.answer(call, b"", 200)
+        garage.wait(40)
+
+    assert told(garage.effects) == [10, None, 12]
+    assert garage.rows[f"held-{ID}-dynamic_circuit_current"].state == "released"
+
+
+@pytest.mark.parametrize("payload", [b'{"amps":0,"hold":true}', b'{"release":false}'])
+def test_what_makes_no_sense_is_refused(garage, payload):
+    """A pause is no limit to be held."""
+    assert answers(garage.send(LIMIT, payload))[-1]["reason"] == "invalid_value"
+
+
+def test_a_store_that_fails_is_written_to_again(garage):
+    """The limit is held all the same, and on disk as soon as that works."""
+    effects = garage.send(LIMIT, HOLD)
+    garage.answer(call_of(effects), b'{"device":"EH123456","commandId":48,"ticks":9}')
+    garage.disk = "fails"
+    garage.respond(9, 48)
+    assert f"held-{ID}-{LIMIT}" not in garage.rows
+    garage.disk = "ok"
+    garage.wait(40)
+
+    assert garage.rows[f"held-{ID}-{LIMIT}"].state == "held"
+
+
+def test_what_a_late_store_brings_does_not_win_over_newer_decisions(garage):
+    """This process was told of another limit before it could read of the old one."""
+    hold(garage)
+    rows = tuple(garage.rows.values())
+    garage.begin()
+    call = call_of(garage.send(LIMIT, b"20"))
+    garage.carry_out(call, shows={48: 20.0})
+    effects = garage.take(garage.journal.opened(rows, garage.now))
+
+    assert told(effects)[-1] is None
+    assert garage.rows[f"held-{ID}-{LIMIT}"].state == "released"
+
+
+def test_a_charger_that_left_holds_nothing(garage):
+    """Its topics are gone, and so is its limit."""
+    hold(garage)
+    garage.take(garage.journal.release(ID, garage.now))
+
+    assert garage.rows[f"held-{ID}-{LIMIT}"].state == "released"
+
+
+def test_a_switch_of_phases_with_a_limit_of_its_own_ends_it(garage):
+    """The limit that was asked for last is the one in force."""
+    hold(garage)
+    garage.show({38: 1, 110: 10})
+    effects = garage.send("phases", b'{"phases":1,"amps":10}')
+    effects += garage.carry_out(call_of(effects), shows={48: 10.0})
+
+    assert told(effects) == [None]
