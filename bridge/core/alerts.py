@@ -16,6 +16,7 @@ ADVICE: Final = frozenset(
         "broker_unreachable",
         "retained_command",
         "session_clock",
+        "vendor_change",
     }
 )
 # An alert names so many of what it is about, and counts the rest.

@@ -43,6 +43,7 @@ from bridge.core.sources.recovery_probe import RecoveryProbe
 from bridge.core.sources.schedule_reader import ScheduleReader
 from bridge.core.sources.site_reader import SiteReader
 from bridge.core.sources.stream_status import StreamStatus
+from bridge.core.sources.vendor_watch import VendorWatch
 from bridge.core.status import Status
 from bridge.core.store_alerts import StoreAlerts
 from bridge.core.topics import Topics
@@ -72,6 +73,7 @@ BEHIND_GUESTS: Final = (
     "hidden_values",
     "rejected",
     "broker",
+    "vendor",
 )
 
 
@@ -220,6 +222,7 @@ class Core:
                 ),
             ),
             BrokerAbsence(settings.mqtt.keepalive_s),
+            VendorWatch(alerts, counters),
             Health(status),
         )
         self.settings = settings

@@ -144,6 +144,29 @@ class CloudFailed:
         return self.tag.owner
 
 
+@dataclass(frozen=True, slots=True)
+class VendorReplied:
+    """What an answer of the vendor was like; emitted when that may be news.
+
+    Attributes:
+        endpoint: Method and path without ids, or ``hub`` and the name of a message.
+        status: HTTP status; 0 for a message of the hub.
+        deprecation: The ``Deprecation`` header, made safe to show; empty without one.
+        sunset: The ``Sunset`` header, likewise.
+        limit: How many requests it says are allowed; None when it does not say.
+        shape: Fields and types, see :mod:`bridge.core.easee.vendor_shapes`; empty when not taken.
+        has_code: A refusal that has an error code of the vendor's.
+    """
+
+    endpoint: str
+    status: int = 0
+    deprecation: str = ""
+    sunset: str = ""
+    limit: int | None = None
+    shape: tuple[str, ...] = ()
+    has_code: bool = False
+
+
 # -- MQTT --------------------------------------------------------------------------------------
 
 
@@ -527,6 +550,7 @@ Event = (
     | CloudStatusChanged
     | CloudResponse
     | CloudFailed
+    | VendorReplied
     | MqttConnected
     | MqttDisconnected
     | MqttUnreachable

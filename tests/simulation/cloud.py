@@ -100,6 +100,10 @@ class Socket(Protocol):
     def is_listening(self) -> bool: ...
 
 
+Said = tuple[int, dict[str, str], bytes]
+Rewrite = Callable[[Request, int, dict[str, str], bytes], Said]
+
+
 class Vendor:
     """The cloud, its chargers, and the trouble it is in.
 
@@ -127,6 +131,9 @@ class Vendor:
         self.rng = rng
         is_dense = options.rarer == 1
         self._step_every_s = STEP_EVERY_S if is_dense else LONG_STEP_EVERY_S
+        # What an interface that changes says instead: of an answer, and of a message of the hub.
+        self.rewrite: Rewrite = lambda _request, *said: said
+        self.rewrite_record: Callable[[str], list[str]] = lambda record: [record]
         self.pings = "pings" in options.chatter
         scenario = Scenario(
             chargers=options.chargers,
@@ -217,9 +224,9 @@ class Vendor:
         content = _content(answer)
         if fault == "rest_broken_body" and content and answer.status in range(200, 300):
             content = content[: self.rng.randrange(len(content))]
-        body = httpx.ByteStream(content)
         headers = {"Date": made_at, **dict(answer.headers)}
-        return httpx.Response(answer.status, headers=headers, stream=body)
+        status, headers, content = self.rewrite(request, answer.status, headers, content)
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))
 
     def _answer(self, raw: httpx.Request, request: Request, fault: str | None) -> Answer:
         now = self.timeline.wall

@@ -102,7 +102,7 @@ class HubSocket:
         records = []
         while not queue.empty():
             records.append(queue.get_nowait())
-        records = [record for record in records if record]
+        records = [each for one in records if one for each in self._vendor.rewrite_record(one)]
         if not records:
             return
         mangle, self.mangle = self.mangle, None

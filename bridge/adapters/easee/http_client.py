@@ -39,6 +39,7 @@ HEADERS = {
 }
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ERROR_BODY_BYTES = 64 * 1024
+MAX_LIMIT_DIGITS = 9
 CONNECT_TIMEOUT_S = 10.0
 # A request that leaves has at least this for its answer; else it stays here and that is certain.
 MIN_RESPONSE_S = 0.2
@@ -73,12 +74,18 @@ class HttpResponse:
         body: Unpacked, at most the cap. Not in the repr: logins are answered with tokens.
         retry_after: The ``Retry-After`` header, or None.
         leads_away: It is a redirect to another host or port.
+        deprecation: The ``Deprecation`` header, or None.
+        sunset: The ``Sunset`` header, or None.
+        limit: How many requests a rate limit header says are allowed, or None.
     """
 
     status: int = 0
     body: bytes = field(default=b"", repr=False)
     retry_after: str | None = None
     leads_away: bool = False
+    deprecation: str | None = None
+    sunset: str | None = None
+    limit: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -222,6 +229,9 @@ async def _receive(response: httpx.Response, reply: HttpResponse) -> None:
     reply.retry_after = response.headers.get("Retry-After")
     reply.status = response.status_code
     reply.leads_away = _leads_away(response)
+    reply.deprecation = response.headers.get("Deprecation")
+    reply.sunset = response.headers.get("Sunset")
+    reply.limit = _limit(response.headers)
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     largest = MAX_BODY_BYTES if reply.ok else MAX_ERROR_BODY_BYTES
     unpacker = zlib.decompressobj(GZIP_BITS) if packing == "gzip" else None
@@ -236,6 +246,15 @@ async def _receive(response: httpx.Response, reply: HttpResponse) -> None:
             _unusable(reply, f"is over {largest >> 10} KiB", "answer_too_large")
             break
     reply.body = bytes(received[:largest])
+
+
+def _limit(headers: httpx.Headers) -> int | None:
+    """Return how many requests are allowed, by the headers in use for it."""
+    for name in ("RateLimit-Limit", "X-RateLimit-Limit", "X-Rate-Limit-Limit"):
+        number = headers.get(name, "").partition(",")[0].partition(";")[0].strip()
+        if number.isascii() and number.isdigit() and len(number) <= MAX_LIMIT_DIGITS:
+            return int(number)
+    return None
 
 
 def _unusable(reply: HttpResponse, why: str, reason: str) -> None:

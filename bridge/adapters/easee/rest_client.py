@@ -33,6 +33,7 @@ from bridge.adapters.easee.http_transport import for_ever
 from bridge.adapters.easee.local_allowance import LocalAllowance
 from bridge.adapters.easee.token_file import TokenFile
 from bridge.adapters.easee.token_manager import TokenManager
+from bridge.adapters.easee.vendor_notes import VendorNotes
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee import error_responses, rest_responses
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
@@ -128,6 +129,7 @@ class EaseeCloud:
         self._emit = emit
         self._lease_left_s = lease_left_s
         self._allowance = allowance or LocalAllowance(clock)
+        self._notes = VendorNotes(clock, emit)
         self._http = HttpClient(
             settings.api_url,
             settings.stream_url,
@@ -324,6 +326,7 @@ class EaseeCloud:
         )
         if not reply.ok:
             reply.body = self._tokens.redact(reply.body)
+        self._notes.answered(request, reply)
         await self._judge(request, reply)
         if reply.status == SEE_OTHER and request.method != "GET":
             raise OutcomeUnknown("redirected to its result", status=reply.status)

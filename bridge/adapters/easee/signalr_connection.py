@@ -104,6 +104,10 @@ def _nobody_asks() -> None:
     """Ignore a heartbeat (default callback)."""
 
 
+def _nobody_looks(_data: bytes) -> None:
+    """Ignore a frame (default callback)."""
+
+
 def never_busy() -> bool:
     """Return False: the default back-pressure predicate."""
     return False
@@ -121,8 +125,10 @@ class HubConnection:
         *,
         alive: Callable[[], None] = _nobody_asks,
         crowded: Callable[[], bool] = never_busy,
+        look: Callable[[bytes], None] = _nobody_looks,
     ) -> None:
         self._crowded = crowded
+        self._look = look
         self._limits = limits
         self._clock = clock
         self._subscriptions = subscriptions
@@ -170,6 +176,7 @@ class HubConnection:
         while True:
             data = await socket.recv()
             self._heard()
+            self._look(data)
             is_dense = data.count(RECORD_END) * SHORT_RECORD_BYTES > len(data)
             slice_bytes = SLICE_BYTES // 8 if is_dense else SLICE_BYTES
             for start in range(0, len(data), slice_bytes):

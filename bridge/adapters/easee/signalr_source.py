@@ -30,6 +30,7 @@ from bridge.adapters.easee.signalr_connection import (
     never_busy,
 )
 from bridge.adapters.easee.unreached import in_words
+from bridge.adapters.easee.vendor_notes import VendorNotes
 from bridge.adapters.easee.websocket import HubSocket, open_socket
 from bridge.core.easee.error_responses import retry_after_s
 from bridge.core.easee.hub_session import count_failure, read_negotiation, retry_in_s, socket_url
@@ -90,6 +91,7 @@ class HubStream:
         self._cloud = cloud
         self._clock = clock
         self._emit = emit
+        self._notes = VendorNotes(clock, emit)
         self._limits = limits or Limits()
         self._promise = heartbeat
         self._subscriptions = Subscriptions()
@@ -122,6 +124,7 @@ class HubStream:
                 self._take,
                 alive=self._still_here,
                 crowded=self._crowded,
+                look=self._notes.frame,
             )
             lost = await self._contained(connection)
             failures = count_failure(connection.lived_s, failures)

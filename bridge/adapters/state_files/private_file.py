@@ -32,6 +32,7 @@ RECORD_FILES = "record-*.rec"
 STATE_FILES: Final[Mapping[str, str]] = {
     "energy_total": "energy_total.json",
     "hidden_values": "hidden_values.json",
+    "vendor": "vendor.json",
 }
 OUR_FILES = (
     TOKEN_FILE,
