@@ -126,7 +126,7 @@ class Core:
         status = Status(alerts, version, _capabilities(settings), client_id, instance)
         cloud, counters = status.cloud, status.counters
         equalizers: Equalizers = {}
-        status.equalizers = equalizers.keys()
+        status.equalizers = equalizers
         fleet = ChargerRegistry(settings.publish, salt, status, equalizers)
         selection = Selection.of(settings.publish)
         configured, chargers = settings.easee.chargers, fleet.chargers

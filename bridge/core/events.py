@@ -167,6 +167,17 @@ class VendorReplied:
     has_code: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class VendorOdd:
+    """Observations are not as the program knows them.
+
+    Attributes:
+        found: A key and a sentence for each, see :mod:`bridge.core.easee.vendor_oddities`.
+    """
+
+    found: tuple[tuple[str, str], ...]
+
+
 # -- MQTT --------------------------------------------------------------------------------------
 
 
@@ -551,6 +562,7 @@ Event = (
     | CloudResponse
     | CloudFailed
     | VendorReplied
+    | VendorOdd
     | MqttConnected
     | MqttDisconnected
     | MqttUnreachable

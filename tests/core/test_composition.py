@@ -79,6 +79,8 @@ from bridge.core.events import (
     ValueConnectionClosed,
     ValueConnectionOpened,
     ValuesAcked,
+    VendorOdd,
+    VendorReplied,
 )
 from bridge.core.inbound import Acknowledging
 from bridge.core.messages import AckToken, Publish, Tag
@@ -1891,6 +1893,8 @@ EVENTS = {
     "setting confirmed": _switching,
     "stopping": lambda _: Stopping(),
     "failed": lambda _: ComponentFailed("gateway", "Publish", Defect()),
+    "vendor odd": lambda _: VendorOdd((("observation 9999", "observation 9999 is unknown"),)),
+    "vendor replied": lambda _: VendorReplied("GET /api/chargers", 418),
     "tick": lambda _: Tick(),
 }
 

@@ -248,7 +248,10 @@ class HubStream:
                     log.warning("stream.subscription_refused", charger_id=charger_id, reason=error)
                 # Logged once, told each time: of another connection nothing is known before.
                 self._tell(StreamSubscription(charger_id, error))
-            case ObservationsReceived() | ChargerResponse() | StreamAnomaly():
+            case ObservationsReceived(observations):
+                self._tell(item)
+                self._notes.observed(observations)
+            case ChargerResponse() | StreamAnomaly():
                 self._tell(item)
 
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:

@@ -4,15 +4,21 @@ An answer is told when its status, its headers about an end or a limit are other
 last one of its path, when it is a refusal that counts, and with its shape every ten minutes.
 """
 
+import contextlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from bridge.adapters.easee.http_client import HttpResponse
+from bridge.core.easee import rest_responses
 from bridge.core.easee.error_responses import read_error
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.easee.signalr import RECORD_END
+from bridge.core.easee.vendor_oddities import Fine, oddities
 from bridge.core.easee.vendor_shapes import shape_of, template_of
-from bridge.core.events import VendorReplied
+from bridge.core.events import VendorOdd, VendorReplied
+from bridge.core.records.observation import RawObservation
+from bridge.errors import DecodeError
 from bridge.ports import Clock, Emit
 
 SHAPE_EVERY_S: Final = 600.0
@@ -21,6 +27,10 @@ COUNTED: Final = frozenset({404, 410, 429})
 MAX_HEADER: Final = 60
 FRAME_EVERY_S: Final = 30.0
 MAX_RECORDS: Final = 20
+# While observations arrive by the thousand a part of them is looked at.
+LOOK_EVERY_S: Final = 0.05
+FEW: Final = 8
+MAX_ODD: Final = 1000
 _TARGET: Final = re.compile(rb'"target"\s*:\s*"([A-Za-z]{1,40})"')
 # Their bodies hold secrets, or are the protocol's.
 NO_SHAPE: Final = frozenset({Endpoint.LOGIN, Endpoint.NEGOTIATE})
@@ -40,6 +50,9 @@ class VendorNotes:
         self._told: dict[str, tuple[object, ...]] = {}
         self._shape_due_s: dict[str, float] = {}
         self._frame_due_s = 0.0
+        self._fine: Fine = set()
+        self._odd_due_s: dict[str, float] = {}
+        self._looked_s = float("-inf")
 
     def answered(self, request: CloudRequest, reply: HttpResponse) -> None:
         """Look at the answer to a request."""
@@ -54,6 +67,9 @@ class VendorNotes:
         shape = shape_of(reply.body) if takes_shape else None
         if shape is not None:
             self._shape_due_s[endpoint] = now_s + SHAPE_EVERY_S
+        if shape is not None and request.endpoint is Endpoint.OBSERVATIONS:
+            with contextlib.suppress(DecodeError):
+                self.observed(rest_responses.observations(reply.body, request.scope).observations)
         status, deprecation, sunset, limit = about
         has_code = not reply.ok and read_error(reply.status, reply.body).code is not None
         self._emit(
@@ -67,6 +83,21 @@ class VendorNotes:
                 has_code=has_code,
             )
         )
+
+    def observed(self, observations: Sequence[RawObservation]) -> None:
+        """Look at observations; at a part of them while they come by the thousand."""
+        now_s = self._clock.now().mono_s
+        if len(observations) > FEW and now_s - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        found = tuple(
+            (key, sentence)
+            for key, sentence in oddities(observations, self._fine)
+            if now_s >= self._odd_due_s.get(key, 0.0)
+        )
+        if found and len(self._odd_due_s) < MAX_ODD:
+            self._odd_due_s.update((key, now_s + SHAPE_EVERY_S) for key, _ in found)
+            self._emit(VendorOdd(found))
 
     def frame(self, data: bytes) -> None:
         """Look at one frame of the hub in a while."""

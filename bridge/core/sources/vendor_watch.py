@@ -23,16 +23,14 @@ from typing import Final
 
 from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.domain_events import NOTHING, Input, Outputs
-from bridge.core.easee.equalizer import NAMES as EQUALIZER_NAMES
-from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.vendor_shapes import NULL
 from bridge.core.effects import Effect, LogEntry, SaveState
 from bridge.core.events import (
-    ObservationsReceived,
     Started,
     Stopping,
     StreamAnomaly,
     Tick,
+    VendorOdd,
     VendorReplied,
 )
 from bridge.core.records.moment import Timestamp
@@ -54,9 +52,6 @@ NOT_FOUND_IN_A_ROW: Final = 2
 REFUSED_A_DAY: Final = 3
 DAY_S: Final = 24 * 3600.0
 SAVE_EVERY_S: Final = 3600.0
-# While observations arrive by the thousand a part of them is looked at.
-LOOK_EVERY_S: Final = 0.05
-FEW: Final = 8
 MAX_FACTS: Final = 200
 MAX_ENDPOINTS: Final = 100
 STATUSES: Final = frozenset({
@@ -140,15 +135,13 @@ class VendorWatch:
     """
 
     name = NAME
-    interests = frozenset({Started, Stopping, ObservationsReceived, VendorReplied, StreamAnomaly})
+    interests = frozenset({Started, Stopping, VendorOdd, VendorReplied, StreamAnomaly})
 
     def __init__(self, alerts: Alerts, counters: Counter[str]) -> None:
         self._alerts = alerts
         self._counters = counters
         self._endpoints: dict[str, _Endpoint] = {}
         self.facts: dict[str, VendorFact] = {}
-        self._fine: set[tuple[int, int | None]] = set()
-        self._looked_s = float("-inf")
         self._dirty = False
         self._saved_s = float("-inf")
         self._due_s: float | None = None
@@ -156,10 +149,10 @@ class VendorWatch:
     def handle(self, event: Input, now: Timestamp) -> Outputs:
         """Handle what the vendor says, and ticks."""
         match event:
-            case ObservationsReceived():
-                return self._observed(event, now)
             case VendorReplied():
                 return self._replied(event, now)
+            case VendorOdd(found):
+                return self._odd(found, now)
             case StreamAnomaly("unknown_target", detail):
                 return self._found(f"hub {detail}", f"the hub sends {detail}", now)
             case Tick():
@@ -173,42 +166,6 @@ class VendorWatch:
     def deadline_s(self) -> float | None:
         """Return when something is to be written, or an alert may be over."""
         return self._due_s
-
-    # -- observations ------------------------------------------------------------------------
-
-    def _observed(self, event: ObservationsReceived, now: Timestamp) -> Outputs:
-        if len(event.observations) > FEW and now.mono_s - self._looked_s < LOOK_EVERY_S:
-            return NOTHING
-        self._looked_s = now.mono_s
-        fine = self._fine
-        odd = [one for one in event.observations if (one.id, one.data_type) not in fine]
-        if not odd:
-            return NOTHING
-        return self._judged([(one.id, one.data_type, one.value) for one in odd], now)
-
-    def _judged(
-        self, odd: Iterable[tuple[int, int | None, object]], now: Timestamp
-    ) -> Iterator[Effect]:
-        for number, kind, value in odd:
-            spec = REGISTRY.get(number)
-            if spec is None:
-                if number not in EQUALIZER_NAMES:
-                    sentence = f"observation {number} is unknown"
-                    yield from self._found(f"observation {number}", sentence, now)
-                continue
-            if kind is not None and kind != spec.kind:
-                sentence = (
-                    f"observation {number} ({spec.name}) has type {kind} instead of {spec.kind:d}"
-                )
-                yield from self._found(f"type {number} {kind}", sentence, now)
-            if not spec.labels:
-                if kind is None or kind == spec.kind:
-                    self._fine.add((number, kind))
-                continue
-            code = _code(value)
-            if code is not None and code not in spec.labels and str(code) not in spec.labels:
-                sentence = f"observation {number} ({spec.name}) has the unknown code {code}"
-                yield from self._found(f"code {number} {code}", sentence, now)
 
     # -- answers -----------------------------------------------------------------------------
 
@@ -324,6 +281,10 @@ class VendorWatch:
 
     # -- what was found ----------------------------------------------------------------------
 
+    def _odd(self, found: Iterable[tuple[str, str]], now: Timestamp) -> Iterator[Effect]:
+        for key, sentence in found:
+            yield from self._found(key, sentence, now)
+
     def _found(self, key: str, sentence: str, now: Timestamp) -> Iterator[Effect]:
         """Record a change; name it when it is new."""
         at = iso_utc(now.wall)
@@ -429,14 +390,6 @@ def _object(said: Mapping[str, object]) -> _Object:
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
-
-
-def _code(value: object) -> int | None:
-    """Return a code; None for what is no whole number, which is judged elsewhere."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return None
 
 
 def _is_new(fact: VendorFact, now: Timestamp) -> bool:

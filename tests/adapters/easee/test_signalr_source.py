@@ -28,6 +28,8 @@ from bridge.core.events import (
     StreamClosed,
     StreamOpened,
     StreamSubscription,
+    VendorOdd,
+    VendorReplied,
 )
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.source_receipt import SourceReceipt
@@ -40,6 +42,9 @@ pytestmark = pytest.mark.anyio
 
 END = "\x1e"
 ONE = ("EH123456",)
+
+# What answers and observations are like is test_vendor_notes.py's.
+VENDOR = (VendorReplied, VendorOdd)
 
 
 def settings(port: int) -> EaseeSettings:
@@ -167,7 +172,11 @@ async def running(
     ) as server:
         hub.port = server.sockets[0].getsockname()[1]
         stream = HubStream(
-            settings(hub.port), cloud=cloud, clock=clock, emit=events.append, limits=limits
+            settings(hub.port),
+            cloud=cloud,
+            clock=clock,
+            emit=lambda event: None if isinstance(event, VENDOR) else events.append(event),
+            limits=limits,
         )
         stream.subscribe(chargers)
         async with asyncio.TaskGroup() as tasks:
@@ -694,7 +703,13 @@ async def test_nagle_is_off():
 async def run_with(cloud, clock, port, waits: int, limits: Limits | None = None) -> list[Event]:
     """Run a stream that cannot connect until it has waited so often."""
     events: list[Event] = []
-    stream = HubStream(settings(port), cloud=cloud, clock=clock, emit=events.append, limits=limits)
+    stream = HubStream(
+        settings(port),
+        cloud=cloud,
+        clock=clock,
+        emit=lambda event: None if isinstance(event, VENDOR) else events.append(event),
+        limits=limits,
+    )
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(stream.run())
         await until(lambda: len(clock.slept_s) >= waits)
@@ -705,7 +720,12 @@ async def run_with(cloud, clock, port, waits: int, limits: Limits | None = None)
 async def test_it_is_a_source_that_replays_and_takes_no_acknowledgement(clock):
     """The gateway needs to know of the hub only what the protocol says."""
     cloud, events = FakeCloud(), []
-    source: ObservationSource = HubStream(settings(9), cloud=cloud, clock=clock, emit=events.append)
+    source: ObservationSource = HubStream(
+        settings(9),
+        cloud=cloud,
+        clock=clock,
+        emit=lambda event: None if isinstance(event, VENDOR) else events.append(event),
+    )
     source.acknowledge(SourceReceipt(1, 7))
 
     assert source.replays

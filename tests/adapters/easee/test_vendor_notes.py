@@ -6,8 +6,9 @@ from dataclasses import replace
 from bridge.adapters.easee.http_client import HttpResponse
 from bridge.adapters.easee.vendor_notes import FRAME_EVERY_S, SHAPE_EVERY_S, VendorNotes
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
-from bridge.core.events import VendorReplied
+from bridge.core.events import VendorOdd, VendorReplied
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.observation import RawObservation
 from tests.conftest import NOON
 
 LIST = CloudRequest("GET", "/api/chargers", Endpoint.CHARGER_LIST, idempotent=True)
@@ -84,3 +85,38 @@ def test_a_frame_is_looked_at_now_and_then():
 
     assert [one.endpoint for one in told] == ["hub ProductUpdate"]
     assert "arguments[]|id|number" in told[0].shape
+
+
+def test_odd_observations_are_told_now_and_then():
+    """From the stream and from an answer; the same again is no news for ten minutes."""
+    noted, clock, told = notes()
+    odd = RawObservation("EH123456", 9999, 4, "1", "x")
+    for _ in range(3):
+        noted.observed([odd])
+    assert told == [VendorOdd((("observation 9999", "observation 9999 is unknown"),))]
+    clock.wait(SHAPE_EVERY_S)
+    request = CloudRequest(
+        "GET", "/state/EH123456/observations", Endpoint.OBSERVATIONS, scope="EH123456",
+        idempotent=True,
+    )  # fmt: skip
+    body = (
+        b'{"observations":[{"id":9999,"value":1,"dataType":4,"timestamp":"2026-01-01T00:00:00Z"}]}'
+    )
+    noted.answered(request, HttpResponse(200, body))
+    clock.wait(SHAPE_EVERY_S)
+    noted.answered(request, HttpResponse(200, b"[[]"))
+
+    assert told.count(told[0]) == 2
+
+
+def test_a_burst_is_looked_at_in_part():
+    """While observations come by the thousand, a part of them is enough."""
+    noted, clock, told = notes()
+    noted.observed([RawObservation("EH123456", 120, 3, "1", "x")] * 50)
+    odd = [RawObservation("EH123456", 9999, 4, "1", "x")] * 50
+    noted.observed(odd)
+    assert told == []
+    clock.wait(1)
+    noted.observed(odd)
+
+    assert len(told) == 1

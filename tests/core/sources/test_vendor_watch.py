@@ -8,18 +8,16 @@ import pytest
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import AlertCleared, AlertRaised
-from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.effects import LogEntry, SaveState
 from bridge.core.events import (
-    ObservationsReceived,
     Started,
     Stopping,
     StreamAnomaly,
     Tick,
+    VendorOdd,
     VendorReplied,
 )
 from bridge.core.records.moment import Timestamp
-from bridge.core.records.observation import RawObservation
 from bridge.core.sources.vendor_watch import ALERT, NAME, SAVE_EVERY_S, VendorWatch
 from tests.conftest import NOON
 
@@ -53,9 +51,9 @@ class Watched:
         assert not self.watch.facts
 
 
-def observed(number, value, kind):
-    """Return an observation."""
-    return ObservationsReceived((RawObservation("EH123456", number, kind, value, "x"),))
+def odd(number):
+    """Return an observation that is unknown."""
+    return VendorOdd(((f"observation {number}", f"observation {number} is unknown"),))
 
 
 def sentences(watched):
@@ -63,54 +61,21 @@ def sentences(watched):
     return [fact.sentence for fact in watched.watch.facts.values()]
 
 
-@pytest.mark.parametrize(
-    ("number", "value", "kind", "sentence"),
-    [
-        (9999, "1", 4, "observation 9999 is unknown"),
-        (120, "1", 4, "observation 120 (total_power) has type 4 instead of 3"),
-        (109, "77", 4, "observation 109 (charger_op_mode) has the unknown code 77"),
-    ],
-)
-def test_what_the_program_knows_itself_is_found_at_once(number, value, kind, sentence):
-    """Unknown ids, other types and unknown codes are an alert, a line and a record each."""
-    watched = Watched()
-    effects = watched.handle(observed(number, value, kind))
+def test_what_the_program_knows_itself_is_found_at_once():
+    """It is an alert, a line and a record, once; how often it was seen is counted."""
+    watched, sentence = Watched(), "observation 9999 is unknown"
+    effects = watched.handle(odd(9999))
 
     assert sentences(watched) == [sentence]
-    assert [type(one) for one in effects if not isinstance(one, LogEntry)] == [
-        AlertRaised,
-        SaveState,
-    ]
+    kinds = [type(one) for one in effects if not isinstance(one, LogEntry)]
+    assert kinds == [AlertRaised, SaveState]
     alert = next(one for one in effects if isinstance(one, AlertRaised))
     assert alert.kind == ALERT
     assert sentence in alert.message
     assert "doctor" in alert.hint
     assert watched.counters["vendor_changes"] == 1
-    assert watched.handle(observed(number, value, kind)) == []
+    assert watched.handle(odd(9999)) == []
     assert [fact.count for fact in watched.watch.facts.values()] == [2]
-
-
-def test_what_the_registry_describes_is_no_change():
-    """Every row with its own type and its own codes is silent, also without a type."""
-    watched = Watched()
-    for number, spec in REGISTRY.items():
-        for code in spec.labels or ["1"]:
-            for kind in (int(spec.kind), None):
-                assert watched.handle(observed(number, str(code), kind)) == []
-
-    assert not watched.watch.facts
-
-
-def test_a_burst_is_looked_at_in_part():
-    """While observations come by the thousand, a part of them is enough."""
-    watched = Watched()
-    many = ObservationsReceived(observed(120, "1", 3).observations * 50)
-    odd = ObservationsReceived(observed(9999, "1", 4).observations * 50)
-    watched.handle(many)
-    assert watched.handle(odd) == []
-    watched.wait(1)
-
-    assert watched.handle(odd)
 
 
 def test_fields_are_learned_for_a_day():
@@ -226,7 +191,7 @@ def test_what_is_known_survives_a_restart():
     """Facts and what was learned are in the document, and the alert stands again."""
     watched = Watched()
     watched.learn()
-    effects = watched.handle(observed(9999, "1", 4))
+    effects = watched.handle(odd(9999))
     document = next(one.document for one in effects if isinstance(one, SaveState))
     again = Watched({NAME: document})
     again.now = watched.now
@@ -257,12 +222,12 @@ def test_a_document_that_cannot_be_read_is_learned_again(document):
 def test_an_alert_stands_for_a_week():
     """Then the change is known; it is counted on, and not named again."""
     watched = Watched()
-    watched.handle(observed(9999, "1", 4))
+    watched.handle(odd(9999))
     cleared = []
     for _ in range(8 * 24):
         watched.wait(3600)
         cleared += [one for one in watched.handle(Tick()) if isinstance(one, AlertCleared)]
-    watched.handle(observed(9999, "1", 4))
+    watched.handle(odd(9999))
 
     assert cleared == [AlertCleared(ALERT)]
     assert not watched.watch._alerts.is_open(ALERT)
@@ -291,7 +256,7 @@ def test_what_is_kept_is_limited():
     watched = Watched()
     for number in range(500):
         watched.handle(VendorReplied(f"GET /{'a' * number}", 418))
-        watched.handle(observed(10_000 + number, "1", 4))
+        watched.handle(odd(10_000 + number))
 
     assert len(watched.watch.facts) <= 200
     assert len(watched.watch._endpoints) <= 100
