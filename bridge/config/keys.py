@@ -305,10 +305,9 @@ KEYS: Final = (
     Key(
         "commands.allow",
         COMMANDS,
-        "Groups (control, access, current, device, installer, maintenance, equalizer, schedule) or"
-        " single"
-        " commands that are carried out; everything else is refused. An empty list makes the bridge"
-        " read-only.",
+        "Groups (control, access, current, device, installer, maintenance, equalizer, schedule,"
+        " site) or single commands that are carried out; everything else is refused. An empty list"
+        " makes the bridge read-only.",
     ),
     Key(
         "commands.ttl_s",

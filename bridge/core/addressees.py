@@ -7,6 +7,22 @@ Kind = Literal["charger", "equalizer", "site"]
 CHARGER: Final[Kind] = "charger"
 EQUALIZER: Final[Kind] = "equalizer"
 SITE: Final[Kind] = "site"
+MAX_ID_DIGITS: Final = 18
+
+
+_SITE_PREFIX: Final = f"{SITE}/"
+
+
+def site_name(site_id: int) -> str:
+    """Return the name of a site, the first two levels of its topics."""
+    return f"{_SITE_PREFIX}{site_id}"
+
+
+def site_id_of(name: str) -> int | None:
+    """Return the id of a site by its name; None for any other name."""
+    number = name.removeprefix(_SITE_PREFIX)
+    is_site = name.startswith(_SITE_PREFIX) and number.isascii() and number.isdigit()
+    return int(number) if is_site and len(number) <= MAX_ID_DIGITS else None
 
 
 class Addressees:

@@ -18,6 +18,7 @@ import msgspec
 from bridge.core.easee.observation_spec import ObservationSpec
 from bridge.core.easee.schedule_times import Standing
 from bridge.core.easee.schedules import Schedules
+from bridge.core.easee.sites import Site
 from bridge.core.records.command_result import CommandResult
 from bridge.core.records.reply_to import ReplyTo
 from bridge.core.records.session_report import ReportId, SessionReport
@@ -386,6 +387,49 @@ class CommandAnswered:
     owner: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SiteChanged:
+    """What a site has.
+
+    Attributes:
+        site: The site.
+        is_personal: Its name and address may be published.
+    """
+
+    site: Site
+    is_personal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """Values of a circuit.
+
+    Attributes:
+        site_id: Of its site.
+        circuit_id: Of the circuit.
+        values: By published name; None where the cloud does not tell a value any more.
+    """
+
+    site_id: int
+    circuit_id: int
+    values: Mapping[str, Value | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCleared:
+    """Everything retained of some circuits of a site is to be taken away.
+
+    Attributes:
+        site_id: Of the site.
+        circuit_ids: Of the circuits.
+        is_whole: The site is gone too.
+    """
+
+    site_id: int
+    circuit_ids: tuple[int, ...]
+    is_whole: bool
+
+
 AlertChanged = AlertRaised | AlertCleared
 BridgeStatusChanged = BridgeOnline | CloudStateChanged | BridgeInfoChanged | HealthChanged
 Change = (
@@ -400,6 +444,9 @@ Change = (
     | CommandAnswered
     | ReportDue
     | ReportPending
+    | SiteChanged
+    | CircuitChanged
+    | SiteCleared
     | AlertChanged
     | BridgeStatusChanged
 )

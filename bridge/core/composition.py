@@ -5,7 +5,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Final, Protocol
 
-from bridge.core.addressees import CHARGER, EQUALIZER, Addressees
+from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Addressees
 from bridge.core.alerts import Alerts
 from bridge.core.bridge_topics import BridgeTopics, Health
 from bridge.core.broker import BrokerWatch
@@ -28,6 +28,7 @@ from bridge.core.easee import roles
 from bridge.core.easee.command_catalogue import CATALOGUE, REFLECTING_IDS, allowed
 from bridge.core.easee.derived_state import ENERGY_TOTAL
 from bridge.core.easee.selection import Selection
+from bridge.core.easee.sites import Site
 from bridge.core.inbound import Acknowledging, Inbound
 from bridge.core.neighbours import Neighbours
 from bridge.core.queries.catalogue import QUERIES, PersonalDataPolicy
@@ -36,6 +37,7 @@ from bridge.core.reconfiguration import Reconfiguration
 from bridge.core.retained_echoes import Others, RetainedEchoes
 from bridge.core.router import Component, Router
 from bridge.core.sessions.service import SessionService
+from bridge.core.site_service import SiteService
 from bridge.core.sources.charger_list import ChargerListReader
 from bridge.core.sources.polled_source import PolledSource
 from bridge.core.sources.polling import Polling
@@ -57,6 +59,7 @@ BEFORE_GUESTS: Final = (
     "probe",
     "polling",
     "site_reader",
+    "sites",
     "equalizers",
     "heartbeat",
     "addressing",
@@ -130,7 +133,9 @@ class Core:
         fleet = ChargerRegistry(settings.publish, salt, status, equalizers)
         selection = Selection.of(settings.publish)
         configured, chargers = settings.easee.chargers, fleet.chargers
-        served = Addressees({CHARGER: chargers, EQUALIZER: equalizers})
+        sites: dict[str, Site] = {}
+        served = Addressees({CHARGER: chargers, EQUALIZER: equalizers, SITE: sites})
+        site_service = SiteService(sites, served, is_personal=settings.publish.personal_data)
         commands = CommandService(topics, settings.commands, served)
         sessions = SessionService(settings, alerts, salt=salt, channels=report_channels)
         status.reports = lambda: sessions.standing
@@ -174,7 +179,10 @@ class Core:
             Acknowledging(commands),
             Acknowledging(
                 QueryService(
-                    topics, PersonalDataPolicy(settings.publish.personal_data, salt), chargers
+                    topics,
+                    PersonalDataPolicy(settings.publish.personal_data, salt),
+                    served,
+                    sites,
                 )
             ),
             ScheduleReader(),
@@ -196,7 +204,8 @@ class Core:
             ),
             *guests,
             ChargerListReader(configured, chargers, cloud, alerts),
-            SiteReader(equalizers),
+            site_service,
+            SiteReader(equalizers, site_service.published),
             ServedChargers(configured, chargers, departures, alerts, equalizers),
             Reconfiguration(settings, alerts),
             Acknowledging(Inbound(topics)),

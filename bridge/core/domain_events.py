@@ -215,10 +215,12 @@ class SitesListed:
     Attributes:
         listed: They, with their circuits, chargers and Equalizers.
         left: Equalizers that have left the account.
+        left_sites: Sites that have left it.
     """
 
     listed: SiteList
     left: tuple[str, ...] = ()
+    left_sites: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

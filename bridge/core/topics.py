@@ -11,18 +11,31 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.core.addressees import SITE, site_name
 from bridge.core.easee.derived_state import ENERGY_TOTAL
 from bridge.core.easee.observation_registry import RETAINED_ONCE
 
 MAX_LEVEL_LENGTH = 64
 # What is told of sessions; see Topics.session.
 SESSIONS: Final = ("current", "last", "report")
+ANY_SITE: Final = f"{SITE}/+"
 _LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
 
 
 def is_topic_level(text: str) -> bool:
     """Return whether a text can be one level of a published topic."""
     return _LEVEL.fullmatch(text) is not None
+
+
+def is_addressee(name: str) -> bool:
+    """Return whether a text can name a device, or a site by two levels, in a published topic."""
+    return is_topic_level(name.removeprefix(f"{SITE}/"))
+
+
+def _folded(levels: list[str]) -> list[str]:
+    """Put the two levels that name a site into one."""
+    is_request = len(levels) == len(("site", "<id>", "set", "<command>")) and levels[0] == SITE
+    return ["/".join(levels[:2]), *levels[2:]] if is_request else levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +217,14 @@ class Topics:
         """Return the topic of the schedules that the cloud holds for a charger; retained."""
         return f"{self.base}/{charger_id}/schedule/current"
 
+    def site_info(self, site_id: int) -> str:
+        """Retained: what a site has."""
+        return f"{self.base}/{site_name(site_id)}/info"
+
+    def circuit_state(self, site_id: int, circuit_id: int, name: str) -> str:
+        """Retained: one bare value of a circuit."""
+        return f"{self.base}/{site_name(site_id)}/circuit/{circuit_id}/state/{name}"
+
     def result(self, charger_id: str, command: str) -> str:
         """Return the topic of a command's or query's result; not retained."""
         return f"{self.base}/{charger_id}/result/{command}"
@@ -227,6 +248,9 @@ class Topics:
             *(self.session("+", which) for which in SESSIONS),
             self.schedule("+"),
             self.result("+", "+"),
+            self.result(ANY_SITE, "+"),
+            f"{self.base}/{ANY_SITE}/info",
+            f"{self.base}/{ANY_SITE}/circuit/+/state/+",
         )
 
     @property
@@ -268,6 +292,8 @@ class Topics:
             self.session_ack,
             self.session_replay,
             self.forget,
+            self.command(ANY_SITE, "+"),
+            self.query(ANY_SITE, "+"),
         )
 
     @property
@@ -295,7 +321,7 @@ class Topics:
         """Read a topic that arrived; None when it is not for us."""
         if not topic.startswith(f"{self.base}/"):
             return None
-        match topic[len(self.base) + 1 :].split("/"):
+        match _folded(topic[len(self.base) + 1 :].split("/")):
             case ["bridge", "alert", kind]:
                 return AlertTopic(kind)
             case ["bridge", "alert", kind, charger_id]:

@@ -26,6 +26,7 @@ from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import ObservationSpec
 from bridge.core.easee.schedules import WEEKDAYS
+from bridge.core.easee.sites import CIRCUIT_FACTS
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import MAX_LEVEL_LENGTH, Topics
 from bridge.exports.payload_schemas import command_schema, query_schema
@@ -43,6 +44,8 @@ DEFAULT_MAX_CURRENT_A: Final = CommandSettings().max_current_a
 # The levels of an address that stand for something; the rest of the name is spelled out.
 CHARGER = "{charger}"
 KIND = "{kind}"
+SITE = "{site}"
+CIRCUIT = "{circuit}"
 NAME = "{name}"
 COMMAND = "{command}"
 
@@ -91,6 +94,7 @@ def messages(topics: Topics, max_current_a: int = DEFAULT_MAX_CURRENT_A) -> tupl
     return (
         *_of_the_bridge(topics),
         *_of_a_charger(topics),
+        *_of_a_site(topics),
         *_of_sessions(topics),
         *_commands(topics, max_current_a),
         *_queries(topics),
@@ -621,6 +625,52 @@ def _commands(topics: Topics, max_current_a: int) -> Iterator[Message]:
         )
 
 
+def _of_a_site(topics: Topics) -> Iterator[Message]:
+    """Yield the messages of a site."""
+    whole = {"type": "integer"}
+    circuit = _object(
+        {
+            "circuit_id": whole,
+            "rated_current": _OR_NUMBER,
+            "fuse_current": _OR_NUMBER,
+            "chargers": _TEXTS,
+        }
+    )
+    fields = {
+        "site_id": whole,
+        "rated_current": _OR_NUMBER,
+        "circuits": {"type": "array", "items": circuit},
+        "chargers": _TEXTS,
+        "equalizers": _TEXTS,
+    }
+    # With publish.personal_data.
+    personal = {"name": _OR_TEXT, "address": {"type": "object"}}
+    yield Message(
+        "site_info",
+        f"{topics.base}/site/{SITE}/info",
+        "What a site has",
+        {**_object(fields), "properties": {**fields, **personal}},
+        retained=True,
+        cleared=True,
+    )
+    yield Message(
+        "circuit_state",
+        f"{topics.base}/site/{SITE}/circuit/{CIRCUIT}/state/{NAME}",
+        "The bare value of a circuit",
+        _TEXT,
+        media=TEXT,
+        retained=True,
+        cleared=True,
+        names=tuple(CIRCUIT_FACTS.values()),
+    )
+    yield Message(
+        "site_result",
+        topics.result(f"site/{SITE}", COMMAND),
+        "The answer to a command or a query to a site",
+        answer_schema(),
+    )
+
+
 def _queries(topics: Topics) -> Iterator[Message]:
     for query_spec in QUERIES.values():
         yield Message(
@@ -642,7 +692,9 @@ def parameter(level: str) -> Schema:
 
 
 _LEVELS: Final = {
-    "charger": "Serial of a charger",
+    "charger": "Serial of a charger or Equalizer",
+    "site": "Id of a site",
+    "circuit": "Id of a circuit",
     "kind": "Kind of an alert",
     "name": "Name of an observation",
     "command": "Name of a command or query",

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Kind
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.queries.catalogue import QUERIES
-from bridge.core.topics import HomeAssistantTopics, SparkplugTopics, Topics
+from bridge.core.topics import ANY_SITE, HomeAssistantTopics, SparkplugTopics, Topics
 from bridge.settings import Settings
 
 BRIDGE: Final = "charger-bridge"
@@ -73,7 +74,10 @@ def roles(settings: Settings) -> tuple[Role, ...]:
             "The bridge itself. No other user should have these rights.",
             (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born, *heard),
             # A retained command is emptied.
-            (*shown, *replies, *described, topics.command("+", "+"), *told),
+            (
+                *(*shown, *replies, *described, *told),
+                *(topics.command(name, "+") for name in ("+", ANY_SITE)),
+            ),
         ),
         Role(
             AUTOMATION,
@@ -100,12 +104,19 @@ def _sparkplug(settings: Settings) -> SparkplugTopics | None:
 
 def _asked(topics: Topics, settings: Settings) -> Iterator[str]:
     """List what may be published for the bridge to take."""
-    for charger_id in settings.easee.chargers or ("+",):
-        for spec in CATALOGUE.values():
-            if allowed(spec, settings.commands.allow):
-                yield topics.command(charger_id, spec.name)
-        for name in QUERIES:
-            yield topics.query(charger_id, name)
+    chargers = settings.easee.chargers or ("+",)
+    # Equalizers and sites are found, not configured.
+    named: dict[Kind, tuple[str, ...]] = {CHARGER: chargers, EQUALIZER: ("+",), SITE: (ANY_SITE,)}
+    asked: dict[str, None] = {}
+    for kind, names in named.items():
+        for name in names:
+            for spec in CATALOGUE.values():
+                if kind in spec.of and allowed(spec, settings.commands.allow):
+                    asked[topics.command(name, spec.name)] = None
+            for query_spec in QUERIES.values():
+                if kind in query_spec.of:
+                    asked[topics.query(name, query_spec.name)] = None
+    yield from asked
     yield topics.session_ack
     yield topics.session_replay
     yield topics.forget

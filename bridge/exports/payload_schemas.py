@@ -8,6 +8,7 @@ from bridge.core.easee.command_payloads import MAX_ID_LENGTH, MAX_NUMBER, MAX_PA
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.payload_kinds import PRESS_SHAPE
 from bridge.core.easee.payload_shapes import MOMENT, NULL, NUMERIC, Keys, Schema, Shape
+from bridge.core.easee.site_documents import BY
 from bridge.core.queries.catalogue import MAX_DIGITS, QuerySpec
 
 _QUERY_TIME: Final = {
@@ -79,4 +80,7 @@ _QUERIES: Final[Mapping[str, Shape]] = {
     "schedule": PRESS_SHAPE,
     "history": Shape((), (Keys({"name": _NAME, **_PERIOD}, ("name",)),)),
     "sessions": Shape((), (Keys(_PERIOD),)),
+    "site": Shape(PRESS_SHAPE.bare, (Keys(_PERIOD),)),
+    "consumption": Shape((), (Keys({**_PERIOD, "by": {"enum": list(BY)}}, ("by",)),)),
+    "keys": PRESS_SHAPE,
 }

@@ -11,6 +11,7 @@ from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
 from bridge.core.easee.selection import DERIVED_GROUPS, EVERYTHING, Selection
+from bridge.core.easee.sites import CIRCUIT_FACTS
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
 from bridge.exports.markdown import code, table
@@ -241,6 +242,22 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         ),
     )
     yield code(topics.result(one, "<command>")), "no", "JSON: the result of a command or query"
+    site = f"{topics.base}/site/<site_id>"
+    yield (
+        code(f"{site}/info"),
+        "yes, cleared when it left",
+        (
+            "JSON: site_id, rated_current, circuits (circuit_id, rated_current, fuse_current,"
+            " chargers), chargers, equalizers; with `publish.personal_data` also name, address"
+        ),
+    )
+    names = ", ".join(map(code, CIRCUIT_FACTS.values()))
+    yield (
+        code(f"{site}/circuit/<circuit_id>/state/<name>"),
+        "yes, cleared when it left",
+        f"the bare value of what the cloud tells of a circuit, A or `true`, `false`: {names}",
+    )
+    yield code(f"{site}/result/<command>"), "no", "JSON: the result of a command or query to a site"
     yield (
         code(topics.command(one, "<command>")),
         "cleared",
@@ -261,11 +278,15 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
             "the serial of a charger that left the account: its retained topics are cleared"
             " at once instead of after a day; never retained"
         ),
+        "a command to a site, as to a charger of it",
+        "a query to a site, likewise",
     )
     named = (
         f"{topics.base}/<id>/set/<command>",
         f"{topics.base}/<id>/get/<query>",
-        *topics.subscriptions[2:],
+        *topics.subscriptions[2:5],
+        f"{topics.base}/site/<site_id>/set/<command>",
+        f"{topics.base}/site/<site_id>/get/<query>",
     )
     return ((code(topic), meaning) for topic, meaning in zip(named, meanings, strict=True))
 

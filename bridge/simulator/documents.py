@@ -1,7 +1,9 @@
 """Responses about chargers and sites, built from the last observations."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
+from bridge.simulator import usage
 from bridge.simulator.charger import Charger
 from bridge.simulator.equalizer import Equalizer
 from bridge.simulator.readings import stamp, utc_text
@@ -204,10 +206,7 @@ def site(world: World, circuit_ids: list[int] | None = None) -> dict[str, object
         "userRole": ADMIN,
         "siteType": 1,
         "ratedCurrent": 63.0,
-        "currencyId": "EUR",
-        "vat": 25.0,
-        "costPerKWh": 0.3125,
-        "costPerKwhExcludeVat": 0.25,
+        **world.price,
         "accessMode": 0,
         "allowedSiteActions": [],
         "address": {"street": "Main street 1", "city": "Sandnes", "country": None},
@@ -215,6 +214,42 @@ def site(world: World, circuit_ids: list[int] | None = None) -> dict[str, object
         "equalizers": [equalizer(world, one) for one in world.equalizers.values()],
         "circuits": [circuit(world, one_id) for one_id in circuit_ids or world.circuit_ids()],
     }
+
+
+def users() -> list[dict[str, object]]:
+    """Build ``/api/sites/{id}/users``."""
+    return [
+        {
+            "userId": 4711,
+            "email": "someone@example.com",
+            "firstName": "Some",
+            "lastName": "One",
+            "userRole": ADMIN,
+        }
+    ]
+
+
+def easee_keys() -> list[dict[str, object]]:
+    """Build ``/api/accounts/easeekeys``."""
+    return [{"id": 1, "name": "Some One", "token": "04AABBCCDDEE01", "isActive": True}]
+
+
+def breakdown(world: World, start: datetime, stop: datetime) -> list[dict[str, object]]:
+    """Build ``/api/sites/{id}/breakdown/{from}/{to}``: energy and cost by charger."""
+    per_kwh = world.price["costPerKWh"]
+    price = per_kwh if isinstance(per_kwh, int | float) else 0.0
+    found = []
+    for charger in world.chargers.values():
+        energy_kwh = usage.total_kwh(charger, start, stop)
+        found.append(
+            {
+                "chargerId": charger.id,
+                "totalEnergyUsage": energy_kwh,
+                "totalCost": round(energy_kwh * price, 6),
+                "currencyId": world.price["currencyId"],
+            }
+        )
+    return found
 
 
 def equalizer(world: World, one: Equalizer) -> dict[str, object]:

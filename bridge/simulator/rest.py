@@ -367,6 +367,31 @@ def _allocate(world: World, equalizer: Equalizer, call: Call) -> Answer:
     return world.allocate(equalizer, int(amount(amps)))
 
 
+def _set_price(world: World, call: Call) -> Answer:
+    if call.match["site"] != str(SITE_ID):
+        return NOT_FOUND
+    fields = call.fields()
+    problems = {
+        key: ["The value is not valid."]
+        for key in ("costPerKWh", "vat", "costPerKwhExcludeVat")
+        if not is_number(fields.get(key))
+    }
+    currency = fields.get("currencyId", fields.get("currency"))
+    if not isinstance(currency, str):
+        problems["currencyId"] = ["The value is not valid."]
+    if problems:
+        return validation_error(problems)
+    world.price |= {key: fields[key] for key in world.price if key != "currencyId"}
+    world.price["currencyId"] = currency
+    return Answer(200)
+
+
+def _breakdown(world: World, call: Call) -> Answer:
+    if call.match["site"] != str(SITE_ID):
+        return NOT_FOUND
+    return Answer(200, documents.breakdown(world, *call.period()))
+
+
 def _equalizer_state(world: World, equalizer: Equalizer, _: Call) -> Answer:
     if world.scenario.equalizer_state_forbidden:
         return forbidden("Forbidden")
@@ -461,6 +486,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/resources/observation_properties", _properties),
     Route("GET", "/api/sites", lambda world, _: Answer(200, [documents.site(world)])),
     Route("GET", "/api/sites/{site}", _of_site(documents.site)),
+    Route("POST", "/api/sites/{site}/price", _set_price),
+    Route("GET", "/api/sites/{site}/users", _of_site(lambda _: documents.users())),
+    Route("GET", "/api/sites/{site}/breakdown/{from}/{to}", _breakdown),
+    Route("GET", "/api/accounts/easeekeys", lambda _, __: Answer(200, documents.easee_keys())),
     Route("GET", "/api/sites/{site}/state", _of_site(documents.site_state)),
     Route("GET", "/api/sites/{site}/circuits", lambda _, __: NOT_ALLOWED),
     Route("GET", f"{_CIRCUIT}/settings", _circuit_settings),

@@ -49,6 +49,13 @@ COMMANDS_KEPT = 1000
 
 SET_DYNAMIC_CIRCUIT_CURRENT = 22
 SET_MAX_CIRCUIT_CURRENT = 24
+# What a kilowatt-hour costs at the site, under the vendor's names.
+PRICE: Mapping[str, object] = {
+    "currencyId": "EUR",
+    "vat": 25.0,
+    "costPerKWh": 0.3125,
+    "costPerKwhExcludeVat": 0.25,
+}
 # The number of this command is published nowhere.
 CONFIGURE_MAX_CURRENT = 120
 ADD_SCHEDULE = 60
@@ -97,6 +104,7 @@ class World:
         self.now = started_at
         self.chargers: dict[str, Charger] = {}
         self.equalizers: dict[str, Equalizer] = {}
+        self.price: dict[str, object] = dict(PRICE)
         # Local OCPP by charger: the newest details, and the version that was put into effect.
         self.ocpp: dict[str, dict[str, object]] = {}
         self.ocpp_in_force: dict[str, int] = {}

@@ -22,7 +22,10 @@ def test_the_bridge_asks_itself_nothing():
     """Of what it listens to it publishes only to commands, to empty those that are retained."""
     bridge, *_ = roles(SETTINGS)
 
-    assert {*Topics().subscriptions} & {*bridge.write} == {"charger/+/set/+"}
+    assert {*Topics().subscriptions} & {*bridge.write} == {
+        "charger/+/set/+",
+        "charger/site/+/set/+",
+    }
     assert {*Topics().subscriptions, *Topics().echoes} <= set(bridge.read)
 
 

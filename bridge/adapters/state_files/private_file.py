@@ -33,6 +33,7 @@ STATE_FILES: Final[Mapping[str, str]] = {
     "energy_total": "energy_total.json",
     "hidden_values": "hidden_values.json",
     "vendor": "vendor.json",
+    "sites": "sites.json",
 }
 OUR_FILES = (
     TOKEN_FILE,

@@ -9,6 +9,7 @@ from bridge.conventions.convention import ConnectionNeed
 from bridge.conventions.native.bridge_status import BridgeMessages
 from bridge.conventions.native.results import ResultMessages
 from bridge.conventions.native.sessions import SessionMessages
+from bridge.conventions.native.sites import SiteMessages
 from bridge.conventions.native.values import ValueMessages
 from bridge.core.changes import (
     AlertCleared,
@@ -19,6 +20,7 @@ from bridge.core.changes import (
     Change,
     ChargerCleared,
     ChargerEvent,
+    CircuitChanged,
     CloudStateChanged,
     CommandAnswered,
     CurrentSessionChanged,
@@ -28,6 +30,8 @@ from bridge.core.changes import (
     ReportDue,
     ReportPending,
     SchedulesChanged,
+    SiteChanged,
+    SiteCleared,
     ValuesChanged,
     ValuesHidden,
 )
@@ -59,6 +63,7 @@ class Native:
         self._topics = topics
         values = ValueMessages(topics, publish)
         sessions, bridge = SessionMessages(topics), BridgeMessages(topics)
+        sites = SiteMessages(topics)
         self._makers: Mapping[type, Callable[[Any], Iterable[Publish]]] = {
             ValuesChanged: values.values,
             DerivedChanged: values.derived,
@@ -78,6 +83,9 @@ class Native:
             CloudStateChanged: bridge.cloud,
             BridgeInfoChanged: bridge.info,
             HealthChanged: bridge.health,
+            SiteChanged: sites.info,
+            CircuitChanged: sites.circuit,
+            SiteCleared: sites.cleared,
         }
 
     def publish(self, change: Change, _now: Timestamp) -> Iterable[Publish]:

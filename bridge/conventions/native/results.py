@@ -14,7 +14,7 @@ import msgspec
 from bridge.core.changes import CommandAnswered
 from bridge.core.commands.results import result_document
 from bridge.core.messages import Publish
-from bridge.core.topics import Topics, is_topic_level
+from bridge.core.topics import Topics, is_addressee, is_topic_level
 from bridge.core.value_format import json_document
 
 
@@ -35,7 +35,7 @@ class ResultMessages:
         if change.value is not None:
             document = b'%b,"value":%b}' % (document[:-1], json_document(change.value))
         messages = []
-        has_topic = is_topic_level(charger_id) and is_topic_level(command)
+        has_topic = is_addressee(charger_id) and is_topic_level(command)
         for caller in change.reply_to:
             if has_topic:
                 topic = self._topics.result(charger_id, command)

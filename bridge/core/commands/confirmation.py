@@ -33,7 +33,7 @@ from bridge.core.commands.send_policy import SendPolicy
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import AWAITED, FINAL, IN_PROGRESS, State, Transition
 from bridge.core.domain_events import Output, UnmatchedResponse
-from bridge.core.easee.command_catalogue import REFLECTING_IDS, ReadBack
+from bridge.core.easee.command_catalogue import REFLECTING_IDS, ReadBack, target_of
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.rest_requests import (
     CloudRequest,
@@ -211,7 +211,9 @@ class CommandConfirmation:
         return Verification(observations_request(command.charger_id, tuple(sorted(wanted))))
 
     def _read_back(self, command: Command, read_back: ReadBack[Any]) -> Verification | None:
-        request = read_back.request(command.target)
+        is_located = command.target.site_id is not None
+        target = command.target if is_located else target_of(command.charger_id)
+        request = read_back.request(target)
         return None if request is None else Verification(request, is_read_back=True)
 
     def was_read_back(

@@ -19,6 +19,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bridge.core.addressees import SITE, site_id_of
 from bridge.core.commands.active_commands import ActiveCommands, Command
 from bridge.core.commands.confirmation import CommandConfirmation, Verification
 from bridge.core.commands.held_limits import HeldLimits
@@ -477,7 +478,8 @@ class CommandDispatcher:
 
 def _target(command: Command) -> CommandTarget:
     """Return where a command goes while its circuit is not known."""
-    return CommandTarget(command.charger_id, documents=command.target.documents)
+    site_id = site_id_of(command.charger_id) if SITE in command.spec.of else None
+    return CommandTarget(command.charger_id, site_id, documents=command.target.documents)
 
 
 def _is_missing(event: CloudFailed) -> bool:

@@ -11,7 +11,7 @@ from bridge.core.effects import Effect, LogEntry
 from bridge.core.events import MqttMessage
 from bridge.core.records.command_result import CommandResult
 from bridge.core.records.moment import Timestamp
-from bridge.core.topics import Topics, is_topic_level
+from bridge.core.topics import Topics, is_addressee, is_topic_level
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import CommandRefused, DecodeError
 
@@ -111,7 +111,7 @@ def refuse_message(
     )
     yield CommandAnswered(charger_id, result, (reply_to_of(message, topics),))
     facts = {
-        "charger_id": charger_id if is_topic_level(charger_id) else None,
+        "charger_id": charger_id if is_addressee(charger_id) else None,
         "command": name if is_topic_level(name) else None,
         "reason": refusal.reason,
     }

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from bridge.core.addressees import CHARGER, EQUALIZER, Kind
+from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Kind, site_id_of
 from bridge.core.easee.command_payloads import (
     MIN_CURRENT_A,
     PHASE_NUMBERS,
@@ -68,7 +68,9 @@ from bridge.core.easee.rest_requests import (
     circuit_request,
     equalizer_request,
     observations_request,
+    site_price_request,
     site_request,
+    site_resource_request,
     surplus_request,
 )
 from bridge.core.easee.schedule_payloads import (
@@ -78,6 +80,7 @@ from bridge.core.easee.schedule_payloads import (
     order_request,
 )
 from bridge.core.easee.schedules import Schedules
+from bridge.core.easee.site_payloads import PRICE, holds_price, price_body
 from bridge.core.value_format import Value
 
 A = TypeVar("A")
@@ -90,6 +93,7 @@ Group = Literal[
     "maintenance",
     "equalizer",
     "schedule",
+    "site",
 ]
 Expected = Callable[[Value], bool]
 # All of these observations together confirm a command; a command may have several alternatives.
@@ -111,6 +115,11 @@ class CommandTarget:
     site_id: int | None = None
     circuit_id: int | None = None
     documents: dict[str, bytes] = field(default_factory=dict)
+
+
+def target_of(name: str) -> CommandTarget:
+    """Return the target of a name: a serial, or a site."""
+    return CommandTarget(name, site_id_of(name))
 
 
 def _never(_argument: object) -> bool:
@@ -664,6 +673,16 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     _schedule("weekly_schedule", "schedule", "Charge in periods of the week.",
               schedule_kind("weekly", '{"start": "22:00", "stop": "06:00", "amps": 16, "from":'
                             ' "monday", "to": "tuesday"}')),
+    # -- site
+    CommandSpec("site_price", "site", "Set what a kilowatt-hour costs at the site.", PRICE,
+                lambda place, price: None if place.site_id is None else site_price_request(
+                    place.site_id, _json(price_body(price))),
+                on_200="wait", replaces=_replaces_same("site_price"),
+                control="a document, not a state", of=frozenset({CHARGER, SITE}),
+                read_back=ReadBack(
+                    lambda place: None if place.site_id is None else site_resource_request(
+                        place.site_id),
+                    holds_price)),
 )  # fmt: skip
 
 CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in _ROWS}

@@ -214,7 +214,7 @@ def integer_reader(low: int, high: int, unit: str) -> Callable[[object, int], in
     """Return a reader of whole numbers within bounds."""
 
     def read(value: object, _max_current_a: int) -> int:
-        number = _number(value)
+        number = amount(value)
         if number is None or number != int(number) or not low <= number <= high:
             refuse(f"a whole number from {low} to {high} {unit}".rstrip())
         return int(number)
@@ -227,7 +227,7 @@ def choice_reader(labels: Mapping[str, int]) -> Callable[[object, int], int]:
     numbers = sorted(set(labels.values()))
 
     def read(value: object, _max_current_a: int) -> int:
-        number = _number(value)
+        number = amount(value)
         chosen = labels.get(_word(value)) if number is None else number
         if chosen not in numbers:
             refuse(f"one of {', '.join(labels)} (or {numbers[0]} to {numbers[-1]})")
@@ -333,7 +333,7 @@ def phase_switch(value: object, max_current_a: int) -> PhaseSwitch:
         phases, amps = value[key], value.get("amps")
         if "amps" in value:
             amps = persistent_current(amps, max_current_a)
-    number = _number(phases)
+    number = amount(phases)
     if number not in PHASE_NUMBERS:
         refuse("phases is 1 or 3")
     return PhaseSwitch(int(number), amps)
@@ -436,7 +436,7 @@ def _is_id(value: object) -> TypeGuard[str]:
 
 
 def _ttl_s(value: object) -> float:
-    number = _number(value)
+    number = amount(value)
     if number is None or number <= 0:
         refuse("ttl_s is a number of seconds above 0")
     return float(number)
@@ -458,7 +458,7 @@ def _moment(value: object) -> datetime | None:
         return None
 
 
-def _number(value: object) -> float | None:
+def amount(value: object) -> float | None:
     """Return a number, or None for everything else. ``True`` is an int to Python, not to us."""
     if isinstance(value, str) and _NUMBER.fullmatch(value) is not None:
         return float(value)
@@ -473,7 +473,7 @@ def _word(value: object) -> str:
 
 
 def _amps(value: object, max_current_a: int, allowed: str) -> float:
-    number = _number(value)
+    number = amount(value)
     if number is None or number < 0:
         refuse(allowed)
     if number > max_current_a:
@@ -482,7 +482,7 @@ def _amps(value: object, max_current_a: int, allowed: str) -> float:
 
 
 def _minutes(value: object) -> int:
-    number = _number(value)
+    number = amount(value)
     if number is None or number != int(number) or not 0 <= number <= MAX_MINUTES:
         refuse(f"minutes is a whole number from 0 (until changed) to {MAX_MINUTES}")
     return int(number)

@@ -261,6 +261,63 @@ def charger_resource_request(
     return CloudRequest(method, path, Endpoint.OTHER, charger_id, body, command=True)
 
 
+def site_detail_request(site_id: int) -> CloudRequest:
+    """Return the request for one site with everything the cloud tells of it."""
+    path = f"/api/sites/{int(site_id)}?detailed=true"
+    return CloudRequest("GET", path, Endpoint.SITE, str(int(site_id)))
+
+
+def site_resource_request(site_id: int, resource: str = "") -> CloudRequest:
+    """Return the request for a site, or for one of its resources, e.g. ``users``."""
+    path = "/".join(filter(None, (f"/api/sites/{int(site_id)}", resource)))
+    return CloudRequest("GET", path, Endpoint.OTHER, str(int(site_id)))
+
+
+def site_cost_request(site_id: int, since: datetime, until: datetime) -> CloudRequest:
+    """Return the request for the cost of charging at a site in a period."""
+    path = f"/api/sites/{int(site_id)}/breakdown/{_level(since)}/{_level(until)}"
+    return CloudRequest("GET", path, Endpoint.SITE, f"{int(site_id)}/breakdown")
+
+
+def site_price_request(site_id: int, body: bytes) -> CloudRequest:
+    """Return the request that sets the price of a site."""
+    path, scope = f"/api/sites/{int(site_id)}/price", str(int(site_id))
+    return CloudRequest("POST", path, Endpoint.OTHER, scope, body, command=True)
+
+
+def circuit_settings_request(site_id: int, circuit_id: int) -> CloudRequest:
+    """Return the request for the settings of a circuit."""
+    path = f"/api/sites/{int(site_id)}/circuits/{int(circuit_id)}/settings"
+    return CloudRequest("GET", path, Endpoint.OTHER, f"{int(site_id)}/{int(circuit_id)}")
+
+
+def keys_request() -> CloudRequest:
+    """Return the request for the charging keys of the account."""
+    return CloudRequest("GET", "/api/accounts/easeekeys", Endpoint.OTHER, "keys")
+
+
+def consumption_request(charger_id: str, by: str, since: datetime, until: datetime) -> CloudRequest:
+    """Return the request for the energy of a charger by hour, day or month.
+
+    Args:
+        charger_id: The serial.
+        by: ``hour``, ``day`` or ``month``.
+        since: Aware.
+        until: Aware.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    if by == "hour":
+        levels = ("usage", "hourly", _level(since), _level(until))
+        path = charger_path(charger_id, *levels)
+    else:
+        words = {"day": "daily", "month": "monthly"}
+        period = f"from={_level(since)}&to={_level(until)}&tz=UTC"
+        path = f"/api/chargers/lifetime-energy/{checked(charger_id)}/{words[by]}?{period}"
+    return CloudRequest("GET", path, Endpoint.OTHER, charger_id)
+
+
 def equalizer_request(serial: str, resource: str = "") -> CloudRequest:
     """Return the request for an Equalizer, or for one of its resources.
 

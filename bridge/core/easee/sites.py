@@ -7,6 +7,7 @@ an id is dropped.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bridge.core.addressees import site_name
 from bridge.core.easee.json_fields import has_serial, integer, parse_json
 from bridge.errors import DecodeError
 
@@ -49,6 +50,11 @@ class Site:
     address: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
+    def addressee(self) -> str:
+        """Return what commands, queries and topics call it."""
+        return site_name(self.site_id)
+
+    @property
     def charger_ids(self) -> tuple[str, ...]:
         """Return the chargers of all its circuits."""
         return tuple(one for circuit in self.circuits for one in circuit.charger_ids)
@@ -88,6 +94,8 @@ CIRCUIT_FACTS: Mapping[str, str] = {
     "allowOfflineMaxCircuitCurrent": "allow_offline_max_circuit_current",
     "enableIdleCurrent": "enable_idle_current",
 }
+# Observations of a charger that show a limit of its circuit.
+CIRCUIT_LIMIT_IDS = frozenset({22, 23, 24, 50, 51, 52, 111, 112, 113})
 _ADDRESS = ("street", "buildingNumber", "zip", "area", "city", "country")
 
 
@@ -112,8 +120,21 @@ def circuit_facts(entry: Mapping[str, object]) -> dict[str, float | bool | None]
     for key, name in CIRCUIT_FACTS.items():
         value = entry.get(key)
         if isinstance(value, bool | int | float):
-            facts[name] = value
+            is_whole = isinstance(value, float) and value.is_integer()
+            facts[name] = int(value) if is_whole else value
     return facts
+
+
+def site_detail(body: bytes) -> Site:
+    """Read ``GET /api/sites/{id}``.
+
+    Raises:
+        DecodeError: It is no site.
+    """
+    site = _site(parse_json(body, "site"))
+    if site is None:
+        raise DecodeError("no site with an id", source="site")
+    return site
 
 
 def _site(entry: object) -> Site | None:
@@ -126,7 +147,7 @@ def _site(entry: object) -> Site | None:
     name = entry.get("name")
     return Site(
         site_id,
-        amount(entry.get("ratedCurrent")),
+        _amount(entry.get("ratedCurrent")),
         tuple(circuit for circuit in circuits if circuit is not None),
         tuple(_serials(entry.get("equalizers"))),
         name if isinstance(name, str) else None,
@@ -166,7 +187,7 @@ def _list(entries: object) -> list[object]:
     return entries if isinstance(entries, list) else []
 
 
-def amount(value: object) -> float | None:
+def _amount(value: object) -> float | None:
     """Return a number; None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number else None  # type: ignore[return-value]  # mypy forgets the check

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Kind
 from bridge.core.easee import rest_responses
 from bridge.core.easee.command_payloads import only_keys, read_press, refuse
 from bridge.core.easee.decode import Observation, ObservationSpec, decode
@@ -22,14 +23,28 @@ from bridge.core.easee.observation_registry import POLLED_IDS, spec_named, spec_
 from bridge.core.easee.redaction import publishable, redact_auth_fields
 from bridge.core.easee.rest_requests import (
     CloudRequest,
+    consumption_request,
     history_request,
+    keys_request,
     observations_request,
     plan_request,
     sessions_request,
+    site_cost_request,
+    site_detail_request,
+    site_resource_request,
 )
 from bridge.core.easee.schedule_times import UNKNOWN, standing
 from bridge.core.easee.schedules import KINDS, SUMMARY, Schedules, missing_kinds, read_schedules
 from bridge.core.easee.session_list import session_list
+from bridge.core.easee.site_documents import (
+    BY,
+    consumption,
+    key_list,
+    members,
+    site_document,
+    told,
+)
+from bridge.core.easee.sites import Site
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
@@ -52,6 +67,8 @@ MAX_DIGITS = 9
 CLOUD = "cloud"
 LEDGER = "ledger"
 SCHEDULES = {SUMMARY: SUMMARY} | {kind: f"{SUMMARY}/{kind}" for kind in KINDS}
+COST = "cost"
+MEMBERS = "members"
 
 # A body of the cloud, rows of the store, or why there is none.
 Part = bytes | tuple[StoredReport, ...] | BridgeError
@@ -81,6 +98,8 @@ class QueryParams:
         spec: An observation, or None.
         at: When it was asked.
         is_clock_right: That time can be believed.
+        by: Length of the periods of a consumption.
+        site: The site it is about, or None.
     """
 
     since: datetime
@@ -88,6 +107,8 @@ class QueryParams:
     spec: ObservationSpec | None
     at: datetime
     is_clock_right: bool = True
+    by: str = ""
+    site: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,9 @@ class QuerySpec:
         read: Reads a payload's value; raises ``CommandRefused``.
         parts: What to ask for, by name.
         answer: Makes the answer; raises the error that keeps it from doing so.
+        of: What it may be addressed to.
+        needs_site: It is about a site: that of the charger, or the one it is addressed to.
+        is_personal: It is answered only where personal data may be published.
     """
 
     name: str
@@ -135,6 +159,9 @@ class QuerySpec:
     read: Callable[[object, Timestamp], QueryParams]
     parts: Callable[[str, QueryParams], Iterator[tuple[str, CloudRequest | StoredReportsPart]]]
     answer: Callable[[str, QueryParams, Parts, PersonalDataPolicy], QueryResult]
+    of: frozenset[Kind] = frozenset({CHARGER})
+    needs_site: bool = False
+    is_personal: bool = False
 
 
 # -- reading what is asked ------------------------------------------------------------------------
@@ -190,6 +217,26 @@ def _spec(name: object) -> ObservationSpec:
     return spec_of(int(text))
 
 
+def _site_params(value: object, now: Timestamp) -> QueryParams:
+    if value == {} or not isinstance(value, dict):
+        read_press(value, 0)
+        month = now.wall.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return QueryParams(month, now.wall, None, now.wall)
+    return _sessions_params(value, now)
+
+
+def _consumption_params(value: object, now: Timestamp) -> QueryParams:
+    given, since, until = _period(
+        value, now, DEFAULT_HISTORY_PERIOD, MAX_SESSIONS_PERIOD, frozenset({"by"})
+    )
+    by = given["by"]
+    if by not in BY:
+        refuse(f'"by" is one of {", ".join(BY)}')
+    if by == "hour" and until - since > MAX_HISTORY_PERIOD:
+        refuse(f"by hour at most {MAX_HISTORY_PERIOD.days} days")
+    return QueryParams(since, until, None, now.wall, by=str(by))
+
+
 # -- asking ----------------------------------------------------------------------------------------
 
 
@@ -218,6 +265,26 @@ def _schedule_parts(
 ) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
     for name, resource in SCHEDULES.items():
         yield name, plan_request(charger_id, resource)
+
+
+def _site_parts(
+    _: str, params: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
+    if params.site is not None:
+        site_id = params.site.site_id
+        yield CLOUD, site_detail_request(site_id)
+        yield COST, site_cost_request(site_id, params.since, params.until)
+        yield MEMBERS, site_resource_request(site_id, "users")
+
+
+def _consumption_parts(
+    charger_id: str, params: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
+    yield CLOUD, consumption_request(charger_id, params.by, params.since, params.until)
+
+
+def _keys_parts(_: str, __: QueryParams) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
+    yield CLOUD, keys_request()
 
 
 # -- answering -------------------------------------------------------------------------------------
@@ -359,6 +426,30 @@ def _schedule(
     return QueryResult(document, detail, schedules=schedules)
 
 
+def _site(_: str, params: QueryParams, parts: Parts, privacy: PersonalDataPolicy) -> QueryResult:
+    """Describe a site; what the account may not read of cost and members is null."""
+    if params.site is None:
+        raise DecodeError("no site", source="query")
+    is_personal = privacy.personal_data
+    document = site_document(_body(parts[CLOUD]), params.site, is_personal=is_personal)
+    missing = [name for name in (COST, MEMBERS) if not isinstance(parts[name], bytes)]
+    cost, users = (parts[name] for name in (COST, MEMBERS))
+    document[COST] = told(cost, COST, is_personal=is_personal) if isinstance(cost, bytes) else None
+    document[MEMBERS] = (
+        members(users, is_personal=is_personal) if isinstance(users, bytes) else None
+    )
+    return QueryResult(document, f"not told: {', '.join(missing)}" if missing else None)
+
+
+def _consumption(_: str, params: QueryParams, parts: Parts, __: PersonalDataPolicy) -> QueryResult:
+    rows = consumption(_body(parts[CLOUD]), params.by, params.since, params.until)
+    return QueryResult(_list(rows), _cut(rows))
+
+
+def _keys(_: str, __: QueryParams, parts: Parts, ___: PersonalDataPolicy) -> QueryResult:
+    return QueryResult(key_list(_body(parts[CLOUD])))
+
+
 def _list(documents: list[dict[str, object]]) -> list[dict[str, object]]:
     return documents[-MAX_ROWS:]
 
@@ -409,6 +500,41 @@ QUERIES: Final = {
             _nothing,
             _schedule_parts,
             _schedule,
+        ),
+        QuerySpec(
+            "site",
+            'nothing, `PRESS`, or `{"from":"…Z","to":"…Z"}` for the cost; without times this month',
+            "the site of the charger, or the one it is addressed to: `site_id`, `rated_current`,"
+            " `price` (`per_kwh`, `per_kwh_without_vat`, `vat`, `currency`), `cost` as the cloud"
+            " tells it, `members` (`user_id`, `role`), `circuits`, `chargers`, `equalizers`; with"
+            " `publish.personal_data` also `name`, `address` and the members as the cloud tells"
+            " them",
+            _site_params,
+            _site_parts,
+            _site,
+            of=frozenset({CHARGER, EQUALIZER, SITE}),
+            needs_site=True,
+        ),
+        QuerySpec(
+            "consumption",
+            '`{"from":"…Z","to":"…Z","by":"hour"}`, or `day`, `month`; without times the last day,'
+            " at most 366 days, by hour 31",
+            "the energy of the charger, oldest first: a list of `from`, `to`, `energy_kwh`; only"
+            " periods that lie wholly inside; days and months are those of UTC",
+            _consumption_params,
+            _consumption_parts,
+            _consumption,
+        ),
+        QuerySpec(
+            "keys",
+            "nothing, or `PRESS`",
+            "the charging keys of the account as the cloud tells them; only with"
+            " `publish.personal_data`, otherwise `refused` with `not_allowed`",
+            _nothing,
+            _keys_parts,
+            _keys,
+            of=frozenset({CHARGER, SITE}),
+            is_personal=True,
         ),
     )
 }

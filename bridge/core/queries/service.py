@@ -13,9 +13,11 @@ Rules:
 """
 
 import itertools
-from collections.abc import Container, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
+from bridge.core.addressees import SITE, Kind, kind_of
 from bridge.core.changes import CommandAnswered
 from bridge.core.commands.results import refuse_message
 from bridge.core.commands.validation import id_of, reply_to_of
@@ -29,6 +31,7 @@ from bridge.core.domain_events import (
 )
 from bridge.core.easee.command_payloads import Payload, read_payload
 from bridge.core.easee.rest_requests import CloudRequest, is_serial
+from bridge.core.easee.sites import Site
 from bridge.core.effects import Acknowledge, Effect, LogEntry, ReadReports, SendRequest
 from bridge.core.events import (
     CloudFailed,
@@ -66,6 +69,7 @@ from bridge.errors import (
 )
 
 TIMEOUT_S = 30.0
+NO_SITES: Mapping[str, Site] = MappingProxyType({})
 # The adapters end everything in time; this only guards against an event that was lost.
 LOST_EVENT_GRACE_S = 5.0
 MAX_RUNNING = 16
@@ -106,17 +110,20 @@ class QueryService:
         topics: Topics,
         privacy: PersonalDataPolicy,
         chargers: Container[str],
+        sites: Mapping[str, Site] = NO_SITES,
     ) -> None:
         """Start with none.
 
         Args:
             topics: Names.
             privacy: What becomes of personal data.
-            chargers: Those that are served.
+            chargers: What is served: chargers, or everything by kind.
+            sites: The sites of the account by name.
         """
         self._topics = topics
         self._privacy = privacy
         self._chargers = chargers
+        self._sites = sites
         self._numbers = itertools.count(1)
         self._running: dict[_Query, None] = {}
         self._owners: dict[Hashable, _Query] = {}
@@ -161,13 +168,17 @@ class QueryService:
         charger_id = target.charger_id
         if message.retained:
             raise CommandRefused("retained", "a query is never retained: publish without retain")
-        if charger_id not in known or not is_serial(charger_id):
+        kind = kind_of(known, charger_id)
+        if kind is None or not (is_serial(charger_id) or kind == SITE):
             raise CommandRefused("unknown_charger", "no charger of this name is served")
         query_spec = QUERIES.get(target.query)
         if query_spec is None:
             raise CommandRefused("unknown_command", f"queries are {', '.join(QUERIES)}")
+        self._check(query_spec, kind)
         payload = _payload(message)
         params = query_spec.read(payload.value, now)
+        if query_spec.needs_site:
+            params = replace(params, site=self._site_of(charger_id))
         of_one = sum(query.charger_id == charger_id for query in self._running)
         if len(self._running) >= MAX_RUNNING or of_one >= MAX_PER_CHARGER:
             raise CommandRefused("busy", "too many queries are under way")
@@ -190,6 +201,23 @@ class QueryService:
             query.waiting[number] = name
             self._owners[number] = query
             yield _effect(Tag(self.name, number), wanted, charger_id, within_s)
+
+    def _check(self, query_spec: QuerySpec, kind: Kind) -> None:
+        """Refuse a query that is not answered for what it is addressed to, or not at all."""
+        if kind not in query_spec.of:
+            kinds = ", ".join(sorted(query_spec.of))
+            raise CommandRefused("unknown_command", f"{query_spec.name} is a query of: {kinds}")
+        if query_spec.is_personal and not self._privacy.personal_data:
+            raise CommandRefused(
+                "not_allowed", "personal data: it is answered with publish.personal_data only"
+            )
+
+    def _site_of(self, name: str) -> Site:
+        """Return the site of this name, or the site of a device."""
+        for site in self._sites.values():
+            if name in (site.addressee, *site.charger_ids, *site.equalizers):
+                return site
+        raise CommandRefused("busy", "its site is not known yet: ask again in a minute")
 
     # -- from the parts to the answer --------------------------------------------------------
 

@@ -11,6 +11,7 @@ Rules:
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from bridge.core.addressees import site_id_of
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.domain_events import NOTHING, ChargersListed, Input, Output, Outputs, SitesListed
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, products_request
@@ -34,14 +35,17 @@ class SiteReader:
 
     Args:
         equalizers: Those that are served.
+        sites: Those that are published, of an earlier process too, by name.
     """
 
     name = "site_reader"
     interests = frozenset({Started, ChargersListed})
 
-    def __init__(self, equalizers: Collection[str]) -> None:
+    def __init__(self, equalizers: Collection[str], sites: Collection[str] = ()) -> None:
         self._equalizers = equalizers
+        self._sites = sites
         self._absence = Absence()
+        self._absence_of_sites = Absence()
         self._chargers: frozenset[str] | None = None
         self._due_s: float | None = None
         self._is_awaited = False
@@ -58,6 +62,7 @@ class SiteReader:
                 self._chargers_listed(frozenset(listed.charger_ids), now)
             case Started(equalizers=serials):
                 self._absence.remembered(serials)
+                self._absence_of_sites.remembered(self._sites)
             case Tick() if self._due_s is not None and now.mono_s >= self._due_s:
                 self._due_s, self._is_awaited = None, True
                 return (SendRequest(Tag(self.name), products_request(), READ_TIMEOUT_S),)
@@ -80,16 +85,21 @@ class SiteReader:
             yield from self._again(error, now)
             return
         self._failures = 0
-        left = self._left(listed, now)
-        self._due_s = now.mono_s + (MISSING_EVERY_S if self._absence.is_counting else EVERY_S)
+        left, left_sites = self._left(listed, now)
+        is_counting = self._absence.is_counting or self._absence_of_sites.is_counting
+        self._due_s = now.mono_s + (MISSING_EVERY_S if is_counting else EVERY_S)
         if listed.dropped:
             yield LogEntry("warning", "sites.entries_dropped", {"count": listed.dropped})
-        yield SitesListed(listed, left)
+        yield SitesListed(listed, left, left_sites)
 
-    def _left(self, listed: SiteList, now: Timestamp) -> tuple[str, ...]:
-        """Return the Equalizers that have left the account."""
-        serials, whole = listed.equalizers, not listed.dropped
-        return self._absence.listed(serials, self._equalizers, now, is_whole=whole)
+    def _left(self, listed: SiteList, now: Timestamp) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Return the Equalizers and the sites that have left the account."""
+        is_whole = not listed.dropped
+        left = self._absence.listed(listed.equalizers, self._equalizers, now, is_whole=is_whole)
+        names = [site.addressee for site in listed.sites]
+        gone = self._absence_of_sites.listed(names, self._sites, now, is_whole=is_whole)
+        ids = (site_id_of(name) for name in gone)
+        return left, tuple(one for one in ids if one is not None)
 
     def _failed(self, error: CloudError, now: Timestamp) -> Iterator[Output]:
         self._is_awaited = False

@@ -16,6 +16,7 @@ from bridge.core.changes import (
     Change,
     ChargerCleared,
     ChargerEvent,
+    CircuitChanged,
     CloudStateChanged,
     CommandAnswered,
     CurrentSessionChanged,
@@ -26,6 +27,8 @@ from bridge.core.changes import (
     ReportDue,
     ReportPending,
     SchedulesChanged,
+    SiteChanged,
+    SiteCleared,
     ValueChanged,
     ValuesChanged,
     ValuesHidden,
@@ -33,6 +36,7 @@ from bridge.core.changes import (
 from bridge.core.easee.observation_registry import spec_of
 from bridge.core.easee.schedule_times import UNKNOWN
 from bridge.core.easee.schedules import Schedules
+from bridge.core.easee.sites import Site
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken
 from bridge.core.records.command_result import CommandResult
@@ -78,6 +82,9 @@ ONE_OF_EACH = (
     AlertCleared("storage"),
     BridgeOnline(),
     CloudStateChanged("connected"),
+    SiteChanged(Site(7, None, (), ()), is_personal=False),
+    CircuitChanged(7, 9, {"rated_current": 32}),
+    SiteCleared(7, (9,), is_whole=True),
     INFO,
     HEALTH,
 )

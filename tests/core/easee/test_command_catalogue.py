@@ -24,6 +24,7 @@ CIRCUIT = "/api/sites/7/circuits/9"
 SCHEDULES = f"{CHARGER}/schedules"
 # The same serial stands for an Equalizer where a row is about one.
 METER = "/api/equalizers/EH123456"
+PRICE = {"per_kwh": 1.25, "currency": "NOK", "vat": 25}
 SURPLUS = "/cloud-loadbalancing/equalizer/EH123456/config/surplus-energy"
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 # Without any schedule.
@@ -45,6 +46,16 @@ WEEKLY = (
 
 # One row per command at least: payload -> method, path, body.
 ROWS = [
+    (
+        "site_price",
+        b'{"per_kwh":1.25,"currency":"NOK","vat":25}',
+        "POST",
+        "/api/sites/7/price",
+        (
+            b'{"currency":"NOK","currencyId":"NOK","costPerKWh":1.25,"vat":25.0,'
+            b'"costPerKwhExcludeVat":1.0}'
+        ),
+    ),
     (
         "surplus_charging",
         b'{"enabled":true,"amps":6}',
@@ -233,13 +244,17 @@ def test_a_payload_becomes_exactly_the_vendors_request(name, payload, method, pa
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_command_asks_for_its_own_charger(name):
     """Whatever the row, the request goes to the charger, its circuit or its observations."""
-    payloads = [json.dumps(one) for one in ("PRESS", True, 1, "off", 6, "open", "always", "auto")]
+    payloads = [
+        json.dumps(one) for one in ("PRESS", True, 1, "off", 6, "open", "always", "auto", PRICE)
+    ]
     taken = [payload for payload in payloads if _is_taken(name, payload.encode())]
 
     assert taken
     for payload in taken:
         made = _request(name, payload.encode())
-        assert made.path.startswith((CHARGER, CIRCUIT, "/state/EH123456/", METER, SURPLUS))
+        assert made.path.startswith(
+            (CHARGER, CIRCUIT, "/state/EH123456/", METER, SURPLUS, "/api/sites/7/price")
+        )
         assert made.idempotent is CATALOGUE[name].idempotent
 
 
@@ -306,6 +321,7 @@ def test_a_circuit_is_asked_for_before_its_limits_are_set():
         "offline_max_circuit_current",
         "basic_charge_plan",
         "daily_schedule",
+        "site_price",
     }
 
 

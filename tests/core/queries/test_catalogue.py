@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.easee.rest_requests import Endpoint
+from bridge.core.easee.sites import Site, SiteCircuit
 from bridge.core.queries.catalogue import (
     MAX_ROWS,
     QUERIES,
@@ -31,15 +32,23 @@ from tests.conftest import NOON
 from tests.core.sessions.rows import ONE, REPORT, TAG, row
 
 NOW = Timestamp(NOON + timedelta(days=10), 1000.0)
+PLAIN = PersonalDataPolicy(personal_data=True, salt=b"salt")
 HASHING = PersonalDataPolicy(personal_data=False, salt=b"salt")
 STAMP = "2026-11-22T12:00:00Z"
 GONE = CloudRejected("none", status=404, reason="not_found")
+
+
+HERE = Site(7, 63.0, (SiteCircuit(9, {"rated_current": 32}, (ONE,)),), ("QP123456",), "Home")
+# Payloads of those that do not go without one.
+WANTED = {"history": {"name": "charger_op_mode"}, "consumption": {"by": "day"}}
 
 
 def ask(name, payload=None):
     """Read a payload and return what is asked for."""
     query_spec = QUERIES[name]
     params = query_spec.read({} if payload is None else payload, NOW)
+    if query_spec.needs_site:
+        params = replace(params, site=HERE)
     return params, dict(query_spec.parts(ONE, params))
 
 
@@ -333,7 +342,7 @@ def test_what_is_not_understood_completely_is_refused(name, payload):
 @given(st.sampled_from([*QUERIES]), st.binary(max_size=60) | st.just(b"[]"), st.booleans())
 def test_any_bodies_give_json_or_a_named_error(name, body, fails):
     """Whatever the cloud answers."""
-    params, parts = ask(name, {"name": "charger_op_mode"} if name == "history" else None)
+    params, parts = ask(name, WANTED.get(name))
     came = {part: DecodeError("x", source="y") if fails else body for part in parts}
     if "ledger" in came:
         came["ledger"] = (row(1),)
@@ -342,3 +351,116 @@ def test_any_bodies_give_json_or_a_named_error(name, body, fails):
     except BridgeError:
         return
     json.loads(json_document(found.value))
+
+
+# -- sites --------------------------------------------------------------------------------------
+
+SITE_BODY = json.dumps(
+    {
+        "id": 7,
+        "name": "Home",
+        "ratedCurrent": 63.0,
+        "costPerKWh": 1.25,
+        "costPerKwhExcludeVat": 1.0,
+        "vat": 25.0,
+        "currencyId": "NOK",
+        "address": {"street": "Main street 1"},
+    }
+).encode()
+USERS = b'[{"userId":4711,"email":"a@example.com","firstName":"Some","userRole":1}]'
+COSTS = b'[{"chargerId":"EH123456","totalCost":12.5,"currencyId":"NOK","userName":"Some"}]'
+
+
+def test_a_site_is_told_with_price_cost_and_members():
+    """Without name, address and what names a person."""
+    _, parts = ask("site")
+    assert [one.path for one in parts.values()] == [
+        "/api/sites/7?detailed=true",
+        "/api/sites/7/breakdown/2026-12-01T00:00:00Z/2026-12-02T12:00:00Z",
+        "/api/sites/7/users",
+    ]
+    value, detail = answer("site", {"cloud": SITE_BODY, "cost": COSTS, "members": USERS})
+    assert value == {
+        "site_id": 7,
+        "rated_current": 63,
+        "price": {"per_kwh": 1.25, "per_kwh_without_vat": 1, "vat": 25, "currency": "NOK"},
+        "circuits": [{"circuit_id": 9, "chargers": [ONE], "rated_current": 32}],
+        "chargers": [ONE],
+        "equalizers": ["QP123456"],
+        "cost": [{"chargerId": "EH123456", "totalCost": 12.5, "currencyId": "NOK"}],
+        "members": [{"user_id": 4711, "role": 1}],
+    }
+    assert detail is None
+
+
+def test_with_personal_data_a_site_is_told_as_the_cloud_tells_it():
+    """Name, address and members."""
+    parts = {"cloud": SITE_BODY, "cost": COSTS, "members": USERS}
+    value, _ = answer("site", parts, privacy=PLAIN)
+    assert (value["name"], value["address"]) == ("Home", {"street": "Main street 1"})
+    assert value["members"][0]["firstName"] == "Some"
+    assert value["cost"][0]["userName"] == "Some"
+
+
+def test_what_the_account_may_not_read_of_a_site_is_null():
+    """And named; without the site itself there is no answer."""
+    denied = CloudRejected("no", status=403, reason="forbidden")
+    value, detail = answer("site", {"cloud": SITE_BODY, "cost": denied, "members": denied})
+    assert (value["cost"], value["members"]) == (None, None)
+    assert detail == "not told: cost, members"
+    with pytest.raises(CloudRejected):
+        answer("site", {"cloud": denied, "cost": COSTS, "members": USERS})
+
+
+def test_consumption_by_hour_day_and_month():
+    """Each from the place where the cloud has it, oldest first, wholly inside the period."""
+    period = {"from": "2026-11-01T00:00:00Z", "to": "2026-11-03T00:00:00Z"}
+    _, parts = ask("consumption", {**period, "by": "hour"})
+    assert parts["cloud"].path == (
+        f"/api/chargers/{ONE}/usage/hourly/2026-11-01T00:00:00Z/2026-11-03T00:00:00Z"
+    )
+    hour = b'[{"from":"2026-11-01T01:00:00Z","to":"2026-11-01T02:00:00Z","totalEnergy":1.5}]'
+    value, _ = answer("consumption", {"cloud": hour}, {**period, "by": "hour"})
+    assert value == [
+        {"from": "2026-11-01T01:00:00Z", "to": "2026-11-01T02:00:00Z", "energy_kwh": 1.5}
+    ]
+    _, parts = ask("consumption", {**period, "by": "day"})
+    assert parts["cloud"].path == (
+        f"/api/chargers/lifetime-energy/{ONE}/daily"
+        "?from=2026-11-01T00:00:00Z&to=2026-11-03T00:00:00Z&tz=UTC"
+    )
+    days = b"""[{"year":2026,"month":11,"day":2,"hour":null,"consumption":7.25},
+        {"year":2026,"month":11,"day":1,"consumption":3},
+        {"year":2026,"month":11,"day":3,"consumption":9}, {"year":0,"consumption":1}, "x"]"""
+    value, _ = answer("consumption", {"cloud": days}, {**period, "by": "day"})
+    assert [(one["from"], one["energy_kwh"]) for one in value] == [
+        ("2026-11-01T00:00:00Z", 3),
+        ("2026-11-02T00:00:00Z", 7.25),
+    ]
+    year = {"from": "2026-11-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "by": "month"}
+    months = b'[{"year":2026,"month":12,"consumption":80},{"year":2027,"month":1,"consumption":1}]'
+    value, _ = answer("consumption", {"cloud": months}, year)
+    assert [(one["from"], one["to"]) for one in value] == [
+        ("2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z")
+    ]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"by": "week"},
+        {"by": "hour", "from": "2026-01-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
+        {"by": ["hour"]},
+    ],
+)
+def test_a_consumption_that_cannot_be_asked_for_is_refused(payload):
+    """Each with what is allowed."""
+    with pytest.raises(CommandRefused):
+        ask("consumption", payload)
+
+
+def test_keys_are_told_as_they_are():
+    """Only where personal data may be told, which the service checks by its row."""
+    assert QUERIES["keys"].is_personal
+    assert answer("keys", {"cloud": b'[{"name":"Some One"}]'}) == ([{"name": "Some One"}], None)
