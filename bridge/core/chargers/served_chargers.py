@@ -143,6 +143,8 @@ class ServedChargers:
         yield from self._remember()
 
     def _equalizers_changed(self, now: Timestamp) -> Iterator[Output]:
+        if self._written is None:
+            return  # those of the earlier process; the chargers come with ``Started``
         yield from self._tell_absent(now)
         yield from self._remember()
 

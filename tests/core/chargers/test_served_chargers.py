@@ -17,6 +17,7 @@ from bridge.core.domain_events import (
     ChargersListed,
     ChargersRemoved,
     ChargersTakenOut,
+    EqualizersChanged,
     ServedChargersChanged,
 )
 from bridge.core.easee.rest_responses import ChargerList
@@ -168,3 +169,13 @@ def test_what_was_told_of_a_charger_ends_with_it():
     outputs = desk.take(ChargerForgotten(TWO))
     assert desk.alerts.kinds == (f"reports_lost/{ONE}",)
     assert outputs[-1] == SaveChargerList((ONE,), {})
+
+
+def test_equalizers_of_an_earlier_process_do_not_cost_its_chargers():
+    """They are told before the start: nothing is saved that would make the list empty."""
+    desk = Desk()
+
+    assert desk.take(EqualizersChanged(("QP000001",))) == []
+    outputs = desk.take(Started((ONE, TWO)))
+    assert desk.served == (ONE, TWO)
+    assert not [each for each in outputs if isinstance(each, SaveChargerList)]
