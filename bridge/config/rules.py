@@ -115,7 +115,11 @@ def _readable_by_home_assistant(get: Get) -> Iterator[str]:
 
 
 def _cluster(get: Get) -> Iterator[str]:
-    if get("cluster.partitions") > 1 and not get("store.url"):
+    if get("cluster.partitions") == 1:
+        return
+    if get("store.url"):
+        yield "cluster.partitions: must be 1; this version has one partition, and any workers"
+    else:
         yield "cluster.partitions: needs store.url; with SQLite there is one partition"
 
 

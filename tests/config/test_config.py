@@ -930,6 +930,8 @@ def test_partitions_and_a_password_need_an_address_of_postgresql(tmp_path):
     assert [
         problem.partition(";")[0] for problem in problems_of("cluster: {partitions: 2}", tmp_path)
     ] == ["cluster.partitions: needs store.url"]
+    several = "store: {url: postgresql://u@localhost/d}\ncluster: {partitions: 2}"
+    assert "must be 1" in problems_of(several, tmp_path)[0]
     (tmp_path / "password").write_text("canary")
     (tmp_path / "password").chmod(0o600)
     named = f"password_file: {tmp_path}/password"
