@@ -44,7 +44,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.records.command_row import SESSION_S
-from bridge.core.records.lease import Lease
+from bridge.core.records.lease import ClusterView, Lease
 from bridge.core.records.stored_tokens import account_of
 from bridge.core.store_status import store_opened
 from bridge.core.topics import Topics
@@ -128,6 +128,12 @@ class Process:
         """Give an event to every gateway."""
         for queue in self.queues.values():
             queue.put(event)
+
+    def cluster_seen(self, view: ClusterView) -> None:
+        """Note the members and leases of the cluster, if anybody asks for them."""
+        settings = self.active.settings.cluster
+        if self.metrics is not None:
+            self.metrics.cluster_seen(settings.worker or "", view, settings.lease_ttl_s)
 
     def write_records(self) -> None:
         """Have every gateway write what it recorded."""
@@ -269,6 +275,7 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
         process.clock,
         serve_partition,
         slept_s=process.clock.slept_s,
+        seen=process.cluster_seen,
     )
     log.info("bridge.started", version=bridge.__version__, worker=settings.cluster.worker)
     logs.limit_lines(lambda: process.clock.now().mono_s)

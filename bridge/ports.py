@@ -689,6 +689,14 @@ class ClusterBackend(Protocol):
         """
         ...
 
+    async def parameters(self) -> Mapping[str, str]:
+        """Return the parameters of the database that decide what its loss would cost (``doctor``).
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        ...
+
     async def owed(self) -> Mapping[int, Owed]:
         """Return what is not finished, by partition (``cluster status``).
 

@@ -7,6 +7,7 @@ Rules:
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -58,6 +59,21 @@ class StoreFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """What the database knows of a cluster.
+
+    Attributes:
+        members: Workers that live and stay.
+        free: Partitions that nobody serves.
+        parameters: Of the database.
+    """
+
+    members: tuple[str, ...]
+    free: tuple[int, ...]
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class DiagnosticData:
     """Everything that was looked at; what failed is a text in ``errors``.
 
@@ -69,6 +85,7 @@ class DiagnosticData:
         retained: What the broker keeps below ``<base>/bridge/``, by the rest of the topic.
         skew_s: How far this machine's clock is ahead of the cloud's; None when unknown.
         store: What the store holds; None when it could not be read.
+        cluster: Members and leases; None without a cluster, or where they could not be read.
         open_files: Files with secrets that others may read, with their mode.
         errors: By what was tried (``broker``, ``cloud``, ``store``): what went wrong.
     """
@@ -80,6 +97,7 @@ class DiagnosticData:
     retained: Mapping[str, str] = field(default_factory=dict)
     skew_s: float | None = None
     store: StoreFacts | None = None
+    cluster: ClusterStatus | None = None
     open_files: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,6 +107,8 @@ SKEW_S = 15.0
 ALMOST_FULL = 0.8
 LITTLE_SPACE_BYTES = 100 * 1024 * 1024
 OTHERS = 0o077
+NEEDED_TO_TAKE_OVER = 2
+FEW_IN_FLIGHT = 100
 
 
 def findings(facts: DiagnosticData) -> tuple[Finding, ...]:
@@ -200,6 +220,49 @@ def _store(facts: DiagnosticData) -> Iterator[Finding]:
         yield _passed(f"the store holds {store.reports} session reports, {share:.0%} of its quota")
 
 
+def _cluster(facts: DiagnosticData) -> Iterator[Finding]:
+    cluster = facts.cluster
+    if cluster is None:
+        return
+    for number in cluster.free:
+        yield Finding(
+            Severity.BROKEN,
+            f"no worker serves partition {number:02}",
+            "start a worker; see its log",
+        )
+    if len(cluster.members) < NEEDED_TO_TAKE_OVER:
+        yield Finding(
+            Severity.WORRYING,
+            f"{len(cluster.members)} worker lives: no other takes over",
+            "start charger-bridge with this configuration on another machine",
+        )
+    if not cluster.parameters.get("synchronous_standby_names"):
+        yield Finding(
+            Severity.WORRYING,
+            "PostgreSQL has no synchronous standby: its loss can cost what was acknowledged last",
+            "set synchronous_standby_names once there is a standby",
+        )
+    if cluster.parameters.get("fsync") == "off":
+        yield Finding(
+            Severity.BROKEN,
+            "PostgreSQL runs with fsync off",
+            "set fsync = on: a power cut loses it",
+        )
+    if facts.broker and not facts.broker.startswith("MQTT 5"):
+        yield Finding(
+            Severity.WORRYING,
+            "the broker has no Will Delay (MQTT 3.1.1): bridge/state is offline at each takeover",
+            "use a broker with MQTT 5",
+        )
+    in_flight = re.search(r"(\d+) messages in flight", facts.broker)
+    if in_flight and int(in_flight[1]) < FEW_IN_FLIGHT:
+        yield Finding(
+            Severity.WORRYING,
+            f"the broker allows {in_flight[1]} messages in flight: takeovers take long",
+            f"mosquitto: max_inflight_messages {FEW_IN_FLIGHT} or more",
+        )
+
+
 def _modes(facts: DiagnosticData) -> Iterator[Finding]:
     for path, mode in facts.open_files.items():
         yield Finding(Severity.BROKEN, f"others may read {path} (mode {mode:04o})", "chmod 600")
@@ -223,6 +286,7 @@ CHECKS: Final[tuple[Callable[[DiagnosticData], Iterator[Finding]], ...]] = (
     _clock,
     _modes,
     _store,
+    _cluster,
     _alerts,
     _advice,
 )

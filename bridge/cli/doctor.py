@@ -33,12 +33,21 @@ from bridge.adapters.easee.clock_skew import clock_skew_s
 from bridge.adapters.mqtt.client import check_connection, read_retained
 from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.adapters.state_files.private_file import TOKEN_FILE
-from bridge.adapters.store.backends import backend_of
-from bridge.cli.diagnosis import OTHERS, DiagnosticData, Finding, Severity, StoreFacts, findings
+from bridge.adapters.store.backends import backend_of, cluster_of
+from bridge.cli.diagnosis import (
+    OTHERS,
+    ClusterStatus,
+    DiagnosticData,
+    Finding,
+    Severity,
+    StoreFacts,
+    findings,
+)
 from bridge.config.keys import KEYS
 from bridge.config.loading import NOT_READ
+from bridge.core.partitions import is_free
 from bridge.core.topics import Topics
-from bridge.errors import BridgeError, ConnectionLost
+from bridge.errors import BridgeError, ConnectionLost, StoreError
 from bridge.logs import redact, summarize_exception
 from bridge.settings import Secret, Settings
 
@@ -93,6 +102,11 @@ async def examine(
     with _looking("store", errors):
         store, texts["commands.txt"] = await asyncio.to_thread(_store, settings)
         facts = replace(facts, store=store)
+    if settings.store.url is not None:
+        try:
+            facts = replace(facts, cluster=await _cluster(settings))
+        except StoreError as error:
+            errors["cluster"] = str(error)
     if settings.http.enabled:
         for path in ("/healthz", "/metrics"):
             texts[f"{path[1:]}.txt"] = await asyncio.to_thread(_ask, settings, path)
@@ -116,6 +130,25 @@ async def _broker(settings: Settings) -> dict[str, Any]:
         for topic, payload in sorted(kept.items())
     }
     return {"broker": offers, "retained": retained}
+
+
+async def _cluster(settings: Settings) -> ClusterStatus:
+    """Read members and leases, without becoming one.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    backend = cluster_of(settings, SystemClock())
+    try:
+        view, parameters = await backend.leases.view(), await backend.parameters()
+    finally:
+        await backend.close()
+    ttl_s = settings.cluster.lease_ttl_s
+    return ClusterStatus(
+        tuple(e.name for e in view.members if e.seen_ago_s < ttl_s and not e.status.draining),
+        tuple(each.partition for each in view.leases if is_free(each)),
+        parameters,
+    )
 
 
 def _store(settings: Settings) -> tuple[StoreFacts, str]:

@@ -70,6 +70,7 @@ class Supervisor:
         serve: Serve,
         *,
         slept_s: Callable[[], float] = awake_for_ever,
+        seen: Callable[[ClusterView], object] = id,
     ) -> None:
         """Do nothing yet.
 
@@ -79,6 +80,7 @@ class Supervisor:
             clock: Time and waiting.
             serve: Runs the gateway of a partition until its ``stop`` is set.
             slept_s: For how long this machine slept: its monotonic clock stood still.
+            seen: Is given members and leases with each renewal.
         """
         self._me = settings.worker or ""
         self._ttl_s = settings.lease_ttl_s
@@ -86,6 +88,7 @@ class Supervisor:
         self._clock = clock
         self._serve = serve
         self._slept_s = slept_s
+        self._seen = seen
         self._slept_at: dict[int, float] = {}
         self._holdings = Holdings(settings.lease_ttl_s)
         self._gateways: dict[int, asyncio.Task[None]] = {}
@@ -206,6 +209,7 @@ class Supervisor:
             self._unreached = ""
             log.info("cluster.reached")
         self.view = view
+        self._seen(view)
         for lease in renewed:
             self._slept_at[lease.partition] = slept_s
         for lease in self._holdings.renewed(held, renewed):

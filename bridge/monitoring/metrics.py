@@ -44,8 +44,10 @@ from bridge.core.events import (
     ValuesAcked,
 )
 from bridge.core.messages import Publish
+from bridge.core.partitions import is_free
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.records.command_result import CommandResult
+from bridge.core.records.lease import ClusterView, HeldLease
 from bridge.errors import RateLimited
 from bridge.monitoring.status_page import StatusModel
 
@@ -123,6 +125,35 @@ class Histogram:
         return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What this worker knows of its cluster.
+
+    Attributes:
+        worker: Its own name.
+        members: Names of the workers that live, itself included.
+        leases: As they were last seen.
+    """
+
+    worker: str
+    members: tuple[str, ...]
+    leases: tuple[HeldLease, ...]
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Return the partitions that this worker serves."""
+        return tuple(
+            each.partition
+            for each in self.leases
+            if each.owner == self.worker and not is_free(each)
+        )
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Return whether this worker serves nothing, and others serve everything."""
+        return not self.held and not any(is_free(each) for each in self.leases)
+
+
 class Metrics:
     """Counters, and where things stand.
 
@@ -138,6 +169,7 @@ class Metrics:
         health: The newest summary; None before the first.
         why: What is wrong with what this bridge cannot do without, by kind of alert, in words.
         model: The model of the status page; None if disabled.
+        cluster: Members and leases; None without a cluster.
     """
 
     def __init__(self, model: StatusModel | None = None) -> None:
@@ -152,6 +184,14 @@ class Metrics:
         self.cloud = ""
         self.why: dict[str, str] = {}
         self.health: HealthChanged | None = None
+        self.cluster: ClusterFacts | None = None
+
+    def cluster_seen(self, worker: str, view: ClusterView, ttl_s: float) -> None:
+        """Note the members and leases of a cluster."""
+        members = tuple(each.name for each in view.members if each.seen_ago_s < ttl_s)
+        self.cluster = ClusterFacts(worker, members, view.leases)
+        if self.model is not None:
+            self.model.cluster(worker, members, view.leases)
 
     def event(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Count one event."""

@@ -10,7 +10,7 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -32,7 +32,9 @@ from bridge.core.changes import (
 )
 from bridge.core.chargers.state import CLOUD_GENERATED_IDS
 from bridge.core.events import Event, MqttConnected, MqttDisconnected, ObservationsReceived
+from bridge.core.partitions import is_free
 from bridge.core.records.command_result import CommandResult
+from bridge.core.records.lease import HeldLease
 from bridge.core.session_documents import auth_reason_name, is_offline
 from bridge.core.value_format import Value, format_scalar, iso_utc, read_utc
 from bridge.errors import DecodeError
@@ -286,6 +288,18 @@ class StatusModel:
             return
         if card.measured_at is None or at > card.measured_at:
             card.measured_at = at
+
+    def cluster(self, worker: str, members: Sequence[str], leases: Iterable[HeldLease]) -> None:
+        """Note the members and leases of a cluster; how old they are is not shown."""
+        owners = [
+            {
+                "partition": each.partition,
+                "owner": None if is_free(each) else each.owner,
+                "epoch": each.epoch,
+            }
+            for each in leases
+        ]
+        self._say("cluster", {"worker": worker, "members": list(members), "partitions": owners})
 
     def _say(self, name: str, value: object) -> None:
         if self._bridge.get(name) != value:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.cli.diagnosis import DiagnosticData, Severity, StoreFacts, findings
+from bridge.cli.diagnosis import ClusterStatus, DiagnosticData, Severity, StoreFacts, findings
 
 MIB = 1024 * 1024
 STORE = StoreFacts(
@@ -85,3 +85,25 @@ def test_the_worst_comes_first():
     assert [each.severity for each in found][:3] == [
         Severity.BROKEN, Severity.WORRYING, Severity.GOOD,
     ]  # fmt: skip
+
+
+CLUSTER = ClusterStatus(("a", "b"), (), {"fsync": "on", "synchronous_standby_names": "standby"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "broker", "severity", "word"),
+    [
+        ({"free": (3,)}, "MQTT 5", Severity.BROKEN, "no worker serves partition 03"),
+        ({"members": ("a",)}, "MQTT 5", Severity.WORRYING, "1 worker lives"),
+        ({"parameters": {}}, "MQTT 5", Severity.WORRYING, "no synchronous standby"),
+        ({"parameters": {"fsync": "off"}}, "MQTT 5", Severity.BROKEN, "fsync off"),
+        ({}, "MQTT 3.1.1 at x", Severity.WORRYING, "no Will Delay"),
+        ({}, "MQTT 5 at x, 20 messages in flight", Severity.WORRYING, "20 messages in flight"),
+    ],
+)
+def test_what_a_takeover_needs_is_looked_at(changes, broker, severity, word):
+    """Each has its own line; a cluster where all is well has none."""
+    assert not [each for each in findings(replace(WELL, cluster=CLUSTER)) if each.todo]
+    found = findings(replace(WELL, broker=broker, cluster=replace(CLUSTER, **changes)))
+
+    assert [each.severity for each in found if word in each.what and each.todo] == [severity]

@@ -4,7 +4,9 @@ Rules:
 
 1. A part is well when it does its job now. ``/healthz/<part>`` answers 200 or 503 for one of them.
 2. A part that is not well says why, in the words of the alert about it, where there is one.
-3. ``/healthz`` is 503 as soon as one part is not well. It is for eyes and alarms; a supervisor
+3. A worker that stands by while others serve every partition has nothing to do with broker, cloud
+   and store, and is well.
+4. ``/healthz`` is 503 as soon as one part is not well. It is for eyes and alarms; a supervisor
    that restarts what is unhealthy asks ``/healthz/bridge``, because no restart mends a cloud.
 """
 
@@ -49,6 +51,8 @@ def routes(metrics: Metrics) -> dict[str, Handler]:
 
 
 def _part(name: str, metrics: Metrics) -> Mapping[str, object]:
+    if name != "bridge" and metrics.cluster is not None and metrics.cluster.is_standing_by:
+        return {"ok": True, "state": "standing by"}
     ok, state = PARTS[name](metrics)
     found: dict[str, object] = {"ok": ok, "state": state}
     why = [metrics.why[kind] for kind in WHY.get(name, ()) if kind in metrics.why]

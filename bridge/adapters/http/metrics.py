@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from bridge.adapters.http.server import Handler, Reply
 from bridge.core.changes import HealthChanged
+from bridge.core.partitions import is_free
 from bridge.monitoring.metrics import COUNTERS, Metrics
 from bridge.ports import QueueDepth
 
@@ -73,8 +74,31 @@ class MetricsCollector(Collector):
         trusted = health and health.clock_trusted
         yield _gauge("clock_trusted", "The wall clock is believed.", trusted)
         yield from self._store_gauges(health)
+        yield from self._cluster_gauges()
         yield _gauge("mqtt_waiting", "Messages that wait for the broker.", self._backlog.waiting)
         yield _gauge("mqtt_in_flight", "Messages without PUBACK.", self._backlog.in_flight)
+
+    def _cluster_gauges(self) -> Iterator[Metric]:
+        cluster = self._metrics.cluster
+        if cluster is None:
+            return
+        members = len(cluster.members)
+        yield _gauge("cluster_members", "Workers of the cluster that live.", members)
+        owned = GaugeMetricFamily(
+            f"{PREFIX}partition_owned", "1 while a worker serves it.", labels=("partition",)
+        )
+        held = GaugeMetricFamily(
+            f"{PREFIX}partition_held", "1 while this worker serves it.", labels=("partition",)
+        )
+        epoch = GaugeMetricFamily(
+            f"{PREFIX}partition_epoch", "Takes of its lease so far.", labels=("partition",)
+        )
+        for each in cluster.leases:
+            label = (f"{each.partition:02}",)
+            owned.add_metric(label, float(not is_free(each)))
+            held.add_metric(label, float(each.partition in cluster.held))
+            epoch.add_metric(label, each.epoch)
+        yield from (owned, held, epoch)
 
     def _store_gauges(self, health: HealthChanged | None) -> Iterator[Metric]:
         reports = GaugeMetricFamily(

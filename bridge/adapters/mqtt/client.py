@@ -23,7 +23,11 @@ import structlog
 from bridge.adapters.mqtt import connect_errors
 from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
 from bridge.adapters.mqtt.connection import Connection
-from bridge.adapters.mqtt.paho_translation import ConnectOptions, Subscriptions
+from bridge.adapters.mqtt.paho_translation import (
+    NO_RECEIVE_MAXIMUM,
+    ConnectOptions,
+    Subscriptions,
+)
 from bridge.adapters.mqtt.protocol_version import ProtocolVersionPolicy
 from bridge.adapters.mqtt.value_connection import ValueConnection
 from bridge.core.backoff import reconnect_delay_s
@@ -599,6 +603,8 @@ def _describe(settings: MqttSettings, connection: Connection, subscriptions: int
     ]
     if connection.options.protocol != "5" and settings.version == "auto":
         facts.append("the broker does not support MQTT 5")
+    if limits.receive_maximum < NO_RECEIVE_MAXIMUM:
+        facts.append(f"{limits.receive_maximum} messages in flight")
     if limits.largest_packet_bytes is not None:
         facts.append(f"packets up to {limits.largest_packet_bytes} bytes")
     if limits.maximum_qos == 0:

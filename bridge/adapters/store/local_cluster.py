@@ -102,6 +102,10 @@ class LocalCluster:
         """Return partition 0 for every site."""
         return dict.fromkeys(wanted, 0)
 
+    async def parameters(self) -> Mapping[str, str]:
+        """Return nothing: there is no server."""
+        return {}
+
     async def owed(self) -> Mapping[int, Owed]:
         """Return nothing: the store's reader tells it."""
         return {}

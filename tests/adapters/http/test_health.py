@@ -5,6 +5,7 @@ import json
 from bridge.adapters.http.health import PARTS, routes
 from bridge.core.changes import AlertCleared, AlertRaised, CloudStateChanged
 from bridge.core.events import MqttConnected, MqttDisconnected, StoreOpened
+from bridge.core.records.lease import ClusterView, HeldLease, Member, MemberStatus
 from bridge.monitoring.metrics import Metrics
 from tests.conftest import NOON
 
@@ -63,3 +64,20 @@ def test_a_bridge_that_has_just_started_is_not_well_yet():
     """Before anything was connected only the bridge itself is well."""
     found = {path: handler().status for path, handler in routes(Metrics()).items()}
     assert [path for path, status in found.items() if status == 200] == ["/healthz/bridge"]
+
+
+def test_a_worker_that_stands_by_is_well():
+    """While others serve every partition it has nothing to do; else it is as without a cluster."""
+    metrics = Metrics()
+    member = Member("right", 0.1, "1.0", MemberStatus())
+    held = ClusterView((member,), (HeldLease(0, "left", 3, 2.0),))
+    metrics.cluster_seen("right", held, 4)
+    reply = routes(metrics)["/healthz"]()
+    document = json.loads(reply.body)
+    assert (reply.status, document["parts"]["broker"]["state"]) == (200, "standing by")
+    assert document["parts"]["bridge"]["state"] == "running"
+
+    metrics.cluster_seen("right", ClusterView((member,), (HeldLease(0, "left", 3, -1.0),)), 4)
+    assert routes(metrics)["/healthz/broker"]().status == 503
+    metrics.cluster_seen("left", held, 4)
+    assert routes(metrics)["/healthz/broker"]().status == 503

@@ -8,6 +8,7 @@ from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
 from bridge.core.changes import CloudStateChanged, HealthChanged, ReportCounts
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.events import MqttConnected, ObservationsReceived, StoreMaintained
+from bridge.core.records.lease import ClusterView, HeldLease, Member, MemberStatus
 from bridge.monitoring.metrics import COUNTERS, Metrics
 from tests.conftest import NOON
 
@@ -70,3 +71,18 @@ def test_the_documentation_names_every_counter():
     for name, metric in COUNTERS.items():
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         assert f"| `{name}` | {labels} | {metric.help} |" in page
+
+
+def test_a_cluster_is_counted_where_there_is_one():
+    """Members, and for each partition whether it is served, and here; else no such line."""
+    metrics = Metrics()
+    assert f"{PREFIX}cluster_members" not in {name for name, *_ in samples(metrics)}
+    alive, gone = Member("a", 1, "1", MemberStatus()), Member("b", 9, "1", MemberStatus())
+    leases = (HeldLease(0, "a", 7, 2.0), HeldLease(1, "b", 3, -5.0))
+    metrics.cluster_seen("a", ClusterView((alive, gone), leases), 4)
+    found = samples(metrics)
+
+    assert found[(f"{PREFIX}cluster_members",)] == 1
+    assert found[f"{PREFIX}partition_epoch", "00"] == 7
+    for name in ("partition_owned", "partition_held"):
+        assert (found[PREFIX + name, "00"], found[PREFIX + name, "01"]) == (1, 0)

@@ -28,6 +28,8 @@ _OWED: Final = (
     " AND settled <> 1), (SELECT count(*) FROM command WHERE command.partition = lease.partition"
     " AND answer = '') FROM lease"
 )
+PARAMETERS: Final = ("fsync", "full_page_writes", "synchronous_standby_names")
+_PARAMETERS: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])"
 
 
 class PostgresBackend:
@@ -84,6 +86,10 @@ class PostgresCluster:
         await self._db.execute(_ASSIGN, list(wanted), list(wanted.values()))
         found = await self._db.fetch(_ASSIGNED, list(wanted))
         return dict(found)
+
+    async def parameters(self) -> Mapping[str, str]:
+        """Return the parameters that decide what the loss of the server would cost."""
+        return dict(await self._db.fetch(_PARAMETERS, list(PARAMETERS)))
 
     async def owed(self) -> Mapping[int, Owed]:
         """Return what is not finished, by partition."""

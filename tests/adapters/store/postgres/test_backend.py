@@ -8,7 +8,7 @@ import pytest
 
 from bridge.adapters.store.backends import backend_of, cluster_of
 from bridge.adapters.store.postgres.backend import PostgresBackend, PostgresCluster
-from bridge.core.records.lease import MemberStatus
+from bridge.core.records.lease import MemberStatus, Owed
 from bridge.errors import LeaseLost, StoreLocked
 from bridge.settings import ClusterSettings, EaseeSettings, Secret, Settings
 from tests.adapters.store.rows import REPORT, command
@@ -129,3 +129,18 @@ assert loaded == [], loaded
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+async def test_what_is_owed_is_counted_by_partition(cluster, server):
+    """Reports that are not delivered, and commands without a final result."""
+    one = cluster("one", 2)
+    await one.leases.join()
+    held = (await lease_of(one, server))[0]
+    store = one.store(held, lambda _event: None)
+    await store.open()
+    await store.save(REPORT)
+    await store.save_command(command(1))
+    await store.close()
+
+    assert await one.owed() == {0: Owed(1, 1), 1: Owed(0, 0)}
+    assert "synchronous_standby_names" in await one.parameters()

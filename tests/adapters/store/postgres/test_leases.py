@@ -165,3 +165,16 @@ async def test_a_database_that_is_away_is_an_error_and_comes_back(worker, server
     server.open_()
 
     assert len((await one.renew(held, UP))[0]) == 1
+
+
+async def test_a_member_can_be_asked_to_leave(worker):
+    """Anybody asks; a member of the same name that joins later stays."""
+    one, other = await worker("one"), await worker("other")
+
+    assert not await other.ask_to_leave("nobody")
+    assert await other.ask_to_leave("one")
+    assert [(each.name, each.leave_asked) for each in (await one.view()).members] == [
+        ("one", True),
+        ("other", False),
+    ]
+    assert not any(each.leave_asked for each in (await one.join()).members)
