@@ -16,7 +16,9 @@ ARG PIP_DISABLE_PIP_VERSION_CHECK=1
 ARG SOURCE_DATE_EPOCH
 WORKDIR /src
 RUN python3 -m venv /opt/charger-bridge
-COPY requirements/run.txt requirements/
+# cluster: with the driver of PostgreSQL.
+ARG REQUIREMENTS=run
+COPY requirements/${REQUIREMENTS}.txt requirements/run.txt
 RUN /opt/charger-bridge/bin/python -m pip install --no-cache-dir --no-compile --no-deps --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge

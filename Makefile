@@ -37,7 +37,11 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto postgresql firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-leases soak-cluster
+.PHONY: simulate-faults simulate-sessions simulate-leases soak-cluster demo-cluster
+
+# Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
+demo-cluster: $(VENV)/.dev postgresql
+	@PYTHONPATH=. $(BIN)/python tools/demo_cluster.py
 
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
