@@ -1,15 +1,21 @@
 """PostgreSQL behind the ports of a store and of a cluster."""
 
 import asyncio
+import json
 import subprocess
 import sys
 
+import httpx
 import pytest
 
+from bridge.adapters.easee.rest_client import EaseeCloud
+from bridge.adapters.easee.token_manager import LOGIN_PATH
 from bridge.adapters.store.backends import backend_of, cluster_of
 from bridge.adapters.store.postgres.backend import PostgresBackend, PostgresCluster
+from bridge.core.easee.rest_requests import charger_list_request
+from bridge.core.events import CloudStatusChanged
 from bridge.core.records.lease import MemberStatus, Owed
-from bridge.errors import LeaseLost, StoreLocked
+from bridge.errors import Blocked, LeaseLost, RateLimited, StoreLocked
 from bridge.settings import ClusterSettings, EaseeSettings, Secret, Settings
 from tests.adapters.store.rows import REPORT, command
 
@@ -144,3 +150,110 @@ async def test_what_is_owed_is_counted_by_partition(cluster, server):
 
     assert await one.owed() == {0: Owed(1, 1), 1: Owed(0, 0)}
     assert "synchronous_standby_names" in await one.parameters()
+
+
+# -- three workers, one account, through the REST client ------------------------------------------
+
+
+class Body(httpx.AsyncByteStream):
+    """A body as a server sends it."""
+
+    def __init__(self, document):
+        self.content = json.dumps(document).encode()
+
+    async def __aiter__(self):
+        yield self.content
+
+
+def answer(status, document, **headers):
+    """Make a response."""
+    packed = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, headers=packed, stream=Body(document))
+
+
+class Cloud:
+    """Answers every request, or as told, and remembers what it was asked."""
+
+    def __init__(self):
+        self.paths = []
+        self.script = {}
+
+    async def __call__(self, request):
+        path = request.url.path
+        self.paths.append(path)
+        if path in self.script:
+            return self.script.pop(path)
+        if path == LOGIN_PATH:
+            tokens = {"accessToken": "a", "refreshToken": "r", "expiresIn": 3600}
+            return answer(200, tokens)
+        return answer(200, [{"id": "EH123456"}])
+
+
+@pytest.fixture
+async def clouds(cluster, clock, tmp_path):
+    """A cloud, and the clients of three workers that use one account of it."""
+    vendor, events = Cloud(), []
+    workers = [cluster(f"w{number}") for number in range(3)]
+    await workers[0].leases.join()
+    clients = [
+        EaseeCloud(
+            EaseeSettings("someone@example.com", Secret("canary")),
+            token_path=tmp_path / "unused.json",
+            clock=clock,
+            emit=events.append,
+            transport=httpx.MockTransport(vendor),
+            allowance=worker.allowance(),
+            tokens=worker.tokens(),
+        )
+        for worker in workers
+    ]
+    yield vendor, clients, events
+    for each in clients:
+        await each.close()
+    assert not (tmp_path / "unused.json").exists()
+
+
+async def test_three_workers_log_in_once_and_read_two_lists_a_minute(clouds):
+    """The third is told to wait, by its own side."""
+    vendor, clients, _ = clouds
+    outcomes = await asyncio.gather(
+        *(each.send(charger_list_request(), within_s=5) for each in clients),
+        return_exceptions=True,
+    )
+
+    refused = [each for each in outcomes if isinstance(each, RateLimited)]
+    assert [each.local for each in refused] == [True]
+    assert sorted(vendor.paths) == [LOGIN_PATH, "/api/chargers", "/api/chargers"]
+
+
+async def test_a_429_to_one_worker_keeps_the_others_from_asking(clouds):
+    """From their next request on."""
+    vendor, (first, *others), _ = clouds
+    vendor.script["/api/chargers"] = answer(429, {}, Retry_After="60")
+    with pytest.raises(RateLimited):
+        await first.send(charger_list_request(), within_s=5)
+    asked = len(vendor.paths)
+    for each in others:
+        with pytest.raises(RateLimited) as caught:
+            await each.send(charger_list_request(), within_s=5)
+        assert caught.value.local
+
+    assert len(vendor.paths) == asked
+
+
+async def test_a_block_of_one_worker_silences_all_and_each_says_so(clouds, cluster):
+    """Also a worker that is started later."""
+    vendor, (first, *others), events = clouds
+    vendor.script["/api/chargers"] = answer(403, {"message": "your IP is now blocked"})
+    with pytest.raises(Blocked):
+        await first.send(charger_list_request(), within_s=5)
+    asked = len(vendor.paths)
+    for each in others:
+        with pytest.raises(Blocked) as caught:
+            await each.send(charger_list_request(), within_s=5)
+        assert caught.value.status is None
+
+    assert len(vendor.paths) == asked
+    said = [event.state for event in events if isinstance(event, CloudStatusChanged)]
+    assert said == ["blocked"] * 3
+    assert await cluster("late").allowance().silent_for_s() > 80_000

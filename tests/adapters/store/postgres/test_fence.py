@@ -13,6 +13,7 @@ from bridge.adapters.store.postgres.connection import SCHEMA
 from bridge.core.records.lease import Lease
 from bridge.errors import LeaseLost
 from tests.adapters.store.rows import command
+from tests.conftest import PATIENCE_S
 from tests.postgres import shared_server
 
 pytestmark = pytest.mark.anyio
@@ -44,8 +45,9 @@ async def beside():
 async def waits(db, pid):
     """Wait until another connection waits for a lock."""
     query = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
-    while await db.fetchval(query, pid) != "Lock":  # noqa: ASYNC110 - asks another process
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(PATIENCE_S):
+        while await db.fetchval(query, pid) != "Lock":  # noqa: ASYNC110 - asks another process
+            await asyncio.sleep(0.001)
 
 
 async def pid_of(db):
