@@ -12,6 +12,7 @@ from bridge.core.broker import BrokerWatch
 from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.energy_service import EnergyService
 from bridge.core.chargers.equalizers import Equalizers, EqualizerService
+from bridge.core.chargers.firmware_releases import FirmwareReleases
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.chargers.hidden_values import HiddenValues
 from bridge.core.chargers.observation_service import ObservationService, SessionDisplay
@@ -52,7 +53,9 @@ from bridge.core.topics import Topics
 from bridge.settings import Settings
 
 # Observations that other components follow.
-OBSERVED_BY_OTHERS: Final = REFLECTING_IDS | ACCESS_IDS | {roles.CHARGING_SCHEDULE, roles.FIRMWARE}
+OBSERVED_BY_OTHERS: Final = (
+    REFLECTING_IDS | ACCESS_IDS | {roles.CHARGING_SCHEDULE, roles.FIRMWARE, roles.LED_MODE}
+)
 # The order in which components get a ``Tick`` when several are due.
 BEFORE_GUESTS: Final = (
     "discovery",
@@ -72,6 +75,7 @@ BEHIND_GUESTS: Final = (
     "retained",
     "neighbours",
     "energy",
+    "firmware",
     "departures",
     "hidden_values",
     "rejected",
@@ -197,6 +201,7 @@ class Core:
                 counters=counters,
                 undecodable=fleet.undecodable,
             ),
+            FirmwareReleases(selection),
             EnergyService(
                 fleet,
                 is_published=selection.has_derived(ENERGY_TOTAL),

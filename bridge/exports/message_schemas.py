@@ -158,6 +158,18 @@ _OR_FLAG: Final = {"type": ["boolean", "null"]}
 _OR_TIME: Final = {**_TIME, "type": ["string", "null"]}
 # A plain decimal number as text, or null.
 _QUANTITY: Final = {"type": "string", "pattern": r"^(-?[0-9]+(\.[0-9]+)?|null)$"}
+_FIRMWARE_UPDATE: Final = {
+    "type": "object",
+    "properties": {
+        "installed_version": _TEXT,
+        "latest_version": _TEXT,
+        "in_progress": _FLAG,
+    },
+    "required": ["installed_version", "in_progress"],
+    "additionalProperties": False,
+}
+# Of derived values without a list of words.
+_KINDS: Final[Mapping[str, Schema]] = {"number": _QUANTITY, "text": _TEXT, "json": _FIRMWARE_UPDATE}
 _SOURCE: Final = {"enum": ["stream", "poll", "backfill"]}
 # As a charger tells it, whose clock may never have been set.
 _TOLD_TIME: Final = {**_TIME, "pattern": _TIME["pattern"].replace("^2[01][0-9]{2}", "^[0-9]{4}")}
@@ -324,8 +336,9 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         names=names,
     )
     for derived in DERIVED:
-        schema = _words((*derived.values, "null")) if derived.values else _QUANTITY
-        yield _derived(topics, derived.name, schema, derived.meaning.replace("`", ""))
+        schema = _words((*derived.values, "null")) if derived.values else _KINDS[derived.kind]
+        media = JSON if derived.kind == "json" else TEXT
+        yield _derived(topics, derived.name, schema, derived.meaning.replace("`", ""), media)
     about = "Whether the touch button does anything"
     yield _derived(topics, TOUCH_BUTTON, _words(TOUCH_BUTTON_VALUES), about)
     yield Message(
@@ -352,9 +365,11 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         )
 
 
-def _derived(topics: Topics, name: str, schema: Schema, meaning: str) -> Message:
+def _derived(topics: Topics, name: str, schema: Schema, meaning: str, media: str = TEXT) -> Message:
     topic = topics.state(CHARGER, name)
-    return Message(f"state_{name}", topic, meaning, schema, media=TEXT, retained=True, cleared=True)
+    return Message(
+        f"state_{name}", topic, meaning, schema, media=media, retained=True, cleared=True
+    )
 
 
 def _observation() -> Schema:

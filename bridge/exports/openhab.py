@@ -49,6 +49,7 @@ _DIMENSIONS: Final[Mapping[str | None, tuple[str, str]]] = {
     "ms": ("Number:Time", "ms"),
     "h": ("Number:Time", "h"),
 }
+UNSEEN: Final = frozenset({Visibility.RARE, Visibility.HIDDEN})
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -113,7 +114,7 @@ def channels(settings: Settings, charger: str) -> Iterator[Channel]:
     commands = {control.shows: name for name, control in may.items() if control.shows}
     selection = Selection.of(settings.publish)
     for name, (level, label) in DERIVED_SHOWN.items():
-        if level is not Visibility.RARE and selection.has_derived(name):
+        if level not in UNSEEN and selection.has_derived(name):
             command = commands.get(name)
             target = None if command is None else topics.command(charger, command)
             yield _derived(topics.state(charger, name), name, label, target)

@@ -55,7 +55,7 @@ _MAINTENANCE = "group `maintenance`"
 _CODE = "a code; `state/op_mode` has the word"
 _TERMINAL = "by terminal; by phase: `state/current_l1`"
 _PAIR = "between terminals; by phase: `state/voltage_l1`"
-_LATEST = "the newest release is not published; `set/update_firmware` installs it"
+_LATEST = "installed and newest release; `set/update_firmware` installs it"
 _PRICES = "`charger-bridge sessions export` has the energy of each session"
 _PHASES = '`{"phase1":16,"phase2":16,"phase3":16}`, or one number for all'
 _PLAN = "the vendor's former object, or as `daily_schedule` and `weekly_schedule`; group `device`"
@@ -105,7 +105,7 @@ _EASEE_HASS: Final = (
     OldName("sensor.<name>_cost_year", "", "Home Assistant's energy dashboard"),
     OldName("binary_sensor.<name>_online", "availability", "entities are unavailable instead"),
     OldName("binary_sensor.<name>_cable_lock", "state/cable_locked"),
-    OldName("binary_sensor.<name>_update_available", "", _LATEST),
+    OldName("binary_sensor.<name>_update_available", "state/firmware_update", _LATEST),
     OldName("button.<name>_override_schedule", "set/override_schedule"),
     OldName("switch.<name>_smart_charging", "set/smart_charging"),
     OldName("switch.<name>_charger_enabled", "set/enabled"),
@@ -184,7 +184,7 @@ _OPENHAB: Final = (
     OldName("state#dynamicCircuitCurrentP3", "state/dynamic_circuit_current_p3", "A"),
     OldName("state#latestPulse", "availability", "`online`, `offline` after 20 minutes of silence"),
     OldName("state#chargerFirmware", "state/software_release"),
-    OldName("state#latestFirmware", "", _LATEST),
+    OldName("state#latestFirmware", "state/firmware_latest"),
     OldName("state#voltage", "state/in_voltage_t2_t3", "V"),
     OldName("state#outputCurrent", "state/output_current", "A"),
     OldName("state#isOnline", "availability", "`online`, `offline`: also the thing's own state"),
@@ -240,7 +240,7 @@ _IOBROKER: Final = (
     OldName("easee.0.<id>.status.totalPower", "state/total_power", "kW"),
     OldName("easee.0.<id>.status.wiFiRSSI", "state/wi_fi_rssi", "dBm"),
     OldName("easee.0.<id>.status.chargerFirmware", "state/software_release"),
-    OldName("easee.0.<id>.status.latestFirmware", "", _LATEST),
+    OldName("easee.0.<id>.status.latestFirmware", "state/firmware_latest"),
     OldName("easee.0.<id>.status.voltage", "state/in_voltage_t2_t3", "V"),
     OldName("easee.0.<id>.status.outputCurrent", "state/output_current", "A"),
     OldName("easee.0.<id>.status.inCurrentT2", "state/in_current_t2", _TERMINAL),

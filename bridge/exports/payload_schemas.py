@@ -77,6 +77,7 @@ _NAME: Final[Schema] = {
 }
 _QUERIES: Final[Mapping[str, Shape]] = {
     "observations": PRESS_SHAPE,
+    "firmware": PRESS_SHAPE,
     "schedule": PRESS_SHAPE,
     "history": Shape((), (Keys({"name": _NAME, **_PERIOD}, ("name",)),)),
     "sessions": Shape((), (Keys(_PERIOD),)),

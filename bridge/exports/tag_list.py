@@ -101,11 +101,13 @@ def _commands(topics: Topics, serial: str, allow: tuple[str, ...], kind: Kind) -
 
 
 def _derived(topics: Topics, charger: str) -> Iterator[Tag]:
-    rows = [(one.name, one.values, one.unit, one.meaning.replace("`", "")) for one in DERIVED]
+    rows = [
+        (one.name, one.values, one.unit, one.kind, one.meaning.replace("`", "")) for one in DERIVED
+    ]
     about = "whether the touch button does anything"
-    rows.append((TOUCH_BUTTON, TOUCH_BUTTON_VALUES, None, about))
-    for name, words, unit, meaning in rows:
-        kind = "boolean" if "true" in words else "text" if words else "number"
+    rows.append((TOUCH_BUTTON, TOUCH_BUTTON_VALUES, None, "", about))
+    for name, words, unit, other, meaning in rows:
+        kind = "boolean" if "true" in words else "text" if words else other
         topic, listed = topics.state(charger, name), " ".join(words)
         yield Tag(charger, name, topic, "read", kind, unit or "", "yes", listed, meaning)
 

@@ -98,6 +98,7 @@ class Charger(Voice):
     _pairing_until_s: float | None = None
     _verifying_until_s: float | None = None
     _rebooting_until_s: float | None = None
+    _release: int | None = None
     _dynamic_until_s: float | None = None
     _circuit_until_s: float | None = None
 
@@ -310,14 +311,21 @@ class Charger(Voice):
         self.put(11, 0)
         self.show(everything=True)
 
-    def reboot(self) -> None:
-        """Restart: volatile limits are reset, and for a while there is silence."""
+    def reboot(self, release: int | None = None) -> None:
+        """Restart: volatile limits are reset, and for a while there is silence.
+
+        Args:
+            release: The firmware that is installed meanwhile; None for none.
+        """
+        self._release = release
         self.cloud_put(250, False)
         self.cloud_put(251, "CLIENT_INITIATED_DISCONNECT")
         self._rebooting_until_s = self.world_s + REBOOTS_FOR_S
 
     def _booted(self) -> None:
         self._rebooting_until_s = None
+        if self._release is not None:
+            self.change(80, self._release)
         self._dynamic_until_s = None
         self._circuit_until_s = None
         self._draws_at_s = None

@@ -145,11 +145,15 @@ def _wifi(charger: Charger, body: Body) -> None:
     charger.put(36, str(body["ssid"]))
 
 
+# The light strip while a new release is written.
+UPDATING_LED = 9
+
+
 def _firmware(charger: Charger, _: Body) -> None:
     if charger.number(80) != LATEST_FIRMWARE:
-        charger.change(80, LATEST_FIRMWARE)
+        charger.put(46, UPDATING_LED)
         charger.put(83, 0)
-        charger.reboot()
+        charger.reboot(release=LATEST_FIRMWARE)
 
 
 def _reboot(charger: Charger, _: Body) -> None:

@@ -84,7 +84,8 @@ async def test_total_energy_over_restarts_and_an_outage(stage):
             "the session's end",
         )
         stop_kwh = json.loads(w.retained[last])["meter_stop_kwh"]
-        await w.until(lambda: number(w, "energy_total") == stop_kwh, "the reading")
+        # The charger spells 124 as a float32: beside 129 it may be ahead in the seventh digit.
+        await w.until(lambda: abs(number(w, "energy_total") - stop_kwh) < 0.001, "the reading")
         await s.gateway.end(signal.SIGTERM)
         await s.gateway.start()
         seen = len(w.messages)
@@ -94,7 +95,7 @@ async def test_total_energy_over_restarts_and_an_outage(stage):
         )
         values = [float(p) for topic, p, _ in w.messages if topic == state("energy_total")]
         assert values == sorted(values)
-        assert values[-1] == stop_kwh
+        assert values[-1] == pytest.approx(stop_kwh, abs=0.001)
 
 
 async def test_filters_and_names(stage):
@@ -143,3 +144,28 @@ async def test_filters_and_names(stage):
 
 def _holds(path: Path, text: str) -> bool:
     return path.exists() and text in path.read_text()
+
+
+async def test_firmware(stage):
+    """The newest release is asked for, told, and seen to be installed."""
+    async with stage(chargers=1, speed=20) as s:
+        w = s.witness
+        await w.value(state("firmware_latest"), "338")
+        topic = state("firmware_update")
+        await w.until(lambda: json.loads(w.retained[topic]).get("latest_version"), "both releases")
+        assert json.loads(w.retained[topic]) == {
+            "installed_version": "334",
+            "latest_version": "338",
+            "in_progress": False,
+        }
+        w.publish(f"charger/{ONE}/get/firmware", "PRESS")
+        answer = await w.final(ONE, "firmware")
+        assert answer["value"] == {"installed": 334, "latest": 338, "update_available": True}
+
+        w.publish(f"charger/{ONE}/set/update_firmware", "PRESS")
+        await w.until(
+            lambda: json.loads(w.retained[topic])["installed_version"] == "338", "the update"
+        )
+        told = [json.loads(payload) for name, payload, _ in w.messages if name == topic]
+        assert any(each["in_progress"] for each in told)
+        assert not json.loads(w.retained[topic])["in_progress"]

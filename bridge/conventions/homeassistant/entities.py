@@ -25,7 +25,7 @@ from bridge.conventions.homeassistant.entity_table import (
 from bridge.conventions.homeassistant.schedule_entities import schedule_entities
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
 from bridge.core.easee.controls import Control
-from bridge.core.easee.derived_state import DerivedTopic
+from bridge.core.easee.derived_state import FIRMWARE_UPDATE, DerivedTopic
 from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import TEXTS, DataType, ObservationSpec, Visibility
@@ -121,7 +121,7 @@ class _Charger:
 
     def derived(self, covered: Iterable[str]) -> Iterator[Entity]:
         for name, (level, spoken) in DERIVED_SHOWN.items():
-            if name in covered:
+            if level is Visibility.HIDDEN or name in covered:
                 continue
             values = DERIVED_VALUES[name]
             head = {"name": spoken, "state_topic": self._state(name), **_leveled(level)}
@@ -257,12 +257,12 @@ class _Charger:
         return (_entity(platform, name, config) for platform, name, config in found)
 
     def firmware(self, *, is_installable: bool) -> Entity:
-        """Return the update entity; without the command it only shows the installed version."""
+        """Return the update entity; without the command it only shows both versions."""
         config: dict[str, object] = {
             "name": "Firmware",
             "device_class": "firmware",
             "entity_category": "config" if is_installable else "diagnostic",
-            "state_topic": self._state("software_release"),
+            "state_topic": self._state(FIRMWARE_UPDATE),
             "title": "Easee firmware",
         }
         if is_installable:

@@ -26,7 +26,15 @@ from bridge.core.easee.enumerations import (
     OP_MODE,
     LedMode,
 )
-from bridge.core.easee.observation_spec import ACCESS, ENERGY, PHASES, STATUS, Visibility
+from bridge.core.easee.observation_spec import (
+    ACCESS,
+    ENERGY,
+    FIRMWARE,
+    LIMITS,
+    PHASES,
+    STATUS,
+    Visibility,
+)
 from bridge.core.value_format import Value
 
 OFFLINE = 0
@@ -44,6 +52,8 @@ MIN_CHARGE_A = 6
 SWITCH_VALUES = ("true", "false")
 TOUCH_BUTTON = "touch_button"
 ENERGY_TOTAL = "energy_total"
+FIRMWARE_LATEST = "firmware_latest"
+FIRMWARE_UPDATE = "firmware_update"
 TOUCH_BUTTON_VALUES = ("enabled", "disabled")
 
 HELD_LIMIT = "held_limit"
@@ -278,6 +288,7 @@ class DerivedTopic:
         digits: Decimals to be shown of a quantity.
         group: As that of an observation.
         state_class: Home Assistant's, of a quantity.
+        kind: What a value without a list of words is: ``number``, ``text`` or ``json``.
         is_computed: It follows from the newest observations alone; a component has it otherwise.
     """
 
@@ -292,6 +303,7 @@ class DerivedTopic:
     digits: int | None = None
     group: str = STATUS
     state_class: str = "measurement"
+    kind: str = "number"
     is_computed: bool = True
 
 
@@ -427,6 +439,31 @@ DERIVED: Final = (
         "Held limit",
         unit="A",
         digits=0,
+        group=LIMITS,
+        is_computed=False,
+    ),
+    DerivedTopic(
+        FIRMWARE_LATEST,
+        (),
+        lambda _: UNTOLD,
+        "the newest firmware release the cloud offers, asked once a day",
+        (),
+        "Newest firmware",
+        Visibility.HIDDEN,
+        group=FIRMWARE,
+        kind="text",
+        is_computed=False,
+    ),
+    DerivedTopic(
+        FIRMWARE_UPDATE,
+        (roles.FIRMWARE, roles.LED_MODE),
+        lambda _: UNTOLD,
+        "JSON: installed_version, latest_version where it is known, in_progress",
+        (),
+        "Firmware update",
+        Visibility.HIDDEN,
+        group=FIRMWARE,
+        kind="json",
         is_computed=False,
     ),
 )

@@ -121,6 +121,16 @@ def observations_request(charger_id: str, ids: tuple[int, ...]) -> CloudRequest:
     return CloudRequest("GET", path, Endpoint.OBSERVATIONS)
 
 
+def firmware_request(charger_id: str) -> CloudRequest:
+    """Return the request for the newest firmware of a charger. Like observations without ``/api``.
+
+    Raises:
+        CommandRefused: The id is not spelled like a serial.
+    """
+    path = f"/firmware/{checked(charger_id)}/latest"
+    return CloudRequest("GET", path, Endpoint.OTHER, charger_id)
+
+
 def site_request(charger_id: str) -> CloudRequest:
     """Return the request for the site and circuit of a charger.
 

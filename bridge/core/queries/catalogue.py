@@ -15,15 +15,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Kind
-from bridge.core.easee import rest_responses
+from bridge.core.easee import rest_responses, roles
 from bridge.core.easee.command_payloads import only_keys, read_press, refuse
 from bridge.core.easee.decode import Observation, ObservationSpec, decode
+from bridge.core.easee.firmware import latest_release
 from bridge.core.easee.history import history
 from bridge.core.easee.observation_registry import POLLED_IDS, spec_named, spec_of
 from bridge.core.easee.redaction import publishable, redact_auth_fields
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     consumption_request,
+    firmware_request,
     history_request,
     keys_request,
     observations_request,
@@ -69,6 +71,7 @@ LEDGER = "ledger"
 SCHEDULES = {SUMMARY: SUMMARY} | {kind: f"{SUMMARY}/{kind}" for kind in KINDS}
 COST = "cost"
 MEMBERS = "members"
+INSTALLED = "installed"
 
 # A body of the cloud, rows of the store, or why there is none.
 Part = bytes | tuple[StoredReport, ...] | BridgeError
@@ -258,6 +261,13 @@ def _sessions_parts(
 ) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
     yield LEDGER, StoredReportsPart(params.since, params.until)
     yield CLOUD, sessions_request(charger_id, params.since, params.until)
+
+
+def _firmware_parts(
+    charger_id: str, _: QueryParams
+) -> Iterator[tuple[str, CloudRequest | StoredReportsPart]]:
+    yield CLOUD, firmware_request(charger_id)
+    yield INSTALLED, observations_request(charger_id, (roles.FIRMWARE,))
 
 
 def _schedule_parts(
@@ -450,6 +460,17 @@ def _keys(_: str, __: QueryParams, parts: Parts, ___: PersonalDataPolicy) -> Que
     return QueryResult(key_list(_body(parts[CLOUD])))
 
 
+def _firmware(charger_id: str, _: QueryParams, parts: Parts, __: PersonalDataPolicy) -> QueryResult:
+    """Return the installed release and the newest one."""
+    latest = latest_release(_body(parts[CLOUD]))
+    read = rest_responses.observations(_body(parts[INSTALLED]), charger_id)
+    shown, _unreadable = _decoded(read.observations)
+    installed = next((one.value for one in shown if one.spec.id == roles.FIRMWARE), None)
+    is_older = None if installed is None else str(installed) != str(latest)
+    value = {"installed": installed, "latest": latest, "update_available": is_older}
+    return QueryResult(value, None, read.observations)
+
+
 def _list(documents: list[dict[str, object]]) -> list[dict[str, object]]:
     return documents[-MAX_ROWS:]
 
@@ -492,6 +513,14 @@ QUERIES: Final = {
             _sessions_params,
             _sessions_parts,
             _sessions,
+        ),
+        QuerySpec(
+            "firmware",
+            "nothing, or `PRESS`",
+            "the `installed` release, the `latest` one the cloud offers, and `update_available`",
+            _nothing,
+            _firmware_parts,
+            _firmware,
         ),
         QuerySpec(
             "schedule",

@@ -153,6 +153,7 @@ def test_long_texts_are_cut():
 def test_the_firmware_can_be_installed_only_where_it_may_be():
     """Without the command the update entity tells what is installed, and no more."""
     assert made()["update_firmware"].config["payload_install"] == "PRESS"
+    assert made()["update_firmware"].config["state_topic"].endswith("/state/firmware_update")
     assert "command_topic" not in made(NOTHING)["update_firmware"].config
 
 

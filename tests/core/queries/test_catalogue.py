@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from bridge.core.easee.rest_requests import Endpoint
 from bridge.core.easee.sites import Site, SiteCircuit
 from bridge.core.queries.catalogue import (
+    CLOUD,
+    INSTALLED,
     MAX_ROWS,
     QUERIES,
     SCHEDULES,
@@ -228,6 +230,26 @@ def test_a_long_list_is_cut_and_what_lies_outside_the_period_is_not_in_it():
     payload = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-22T14:00:00Z"}
     value, _ = answer("sessions", {"ledger": (), "cloud": listed(1, 2, 3)}, payload)
     assert [one["key"] for one in value] == [f"{ONE}-1"]
+
+
+# -- firmware -----------------------------------------------------------------------------------
+
+
+def test_the_firmware_query_compares_what_is_installed_with_what_is_offered():
+    """Both releases, and whether they differ; what is not known is null."""
+    _, parts = ask("firmware")
+    assert [request.path for request in parts.values()] == [
+        f"/firmware/{ONE}/latest",
+        f"/state/{ONE}/observations?ids=80",
+    ]
+    offered = b'{"version":338}'
+
+    value, _ = answer("firmware", {CLOUD: offered, INSTALLED: observations((80, "334"))})
+    assert value == {"installed": 334, "latest": 338, "update_available": True}
+    value, _ = answer("firmware", {CLOUD: offered, INSTALLED: observations((80, "338"))})
+    assert value == {"installed": 338, "latest": 338, "update_available": False}
+    value, _ = answer("firmware", {CLOUD: offered, INSTALLED: observations()})
+    assert value == {"installed": None, "latest": 338, "update_available": None}
 
 
 # -- schedule -----------------------------------------------------------------------------------
