@@ -7,14 +7,13 @@ disk, the HTTP transport and the hub's socket.
 
 import asyncio
 import random
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_connection import Limits
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
+from bridge.core.effects import SaveChargerList
 from bridge.core.events import Started, StoreFailed, StoreOpened
 from bridge.core.store_status import store_opened
 from bridge.errors import StoreError
@@ -159,8 +158,8 @@ class Process:
     def _started(self) -> Started:
         return Started(self._disk.charger_list, left=self._disk.left)
 
-    def _remember(self, charger_ids: tuple[str, ...], left: Mapping[str, datetime]) -> None:
-        self._disk.charger_list, self._disk.left = charger_ids, left
+    def _remember(self, kept: SaveChargerList) -> None:
+        self._disk.charger_list, self._disk.left = kept.charger_ids, kept.left
 
 
 def _beat(_mono_s: float) -> None:
