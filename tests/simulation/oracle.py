@@ -88,6 +88,7 @@ class Oracle:
         self._world = world
         self._note = note
         self.violation: Violation | None = None
+        self._energy_kwh: dict[str, float] = {}
         self.measured = Measured()
         self.documents: dict[str, dict[str, Any]] = {}
         self.keys: dict[tuple[str, int], str] = {}
@@ -130,6 +131,13 @@ class Oracle:
 
     # -- values ----------------------------------------------------------------------------------
 
+    def _energy_published(self, charger_id: str, kwh: float) -> None:
+        """Judge ``energy_total``: it never falls, whatever happens to gateway and broker."""
+        before = self._energy_kwh.get(charger_id, kwh)
+        if kwh < before:
+            self.fail(f"energy_total of {charger_id} fell from {before} to {kwh} kWh")
+        self._energy_kwh[charger_id] = kwh
+
     def value_published(self, topic: str, payload: bytes, *, in_order: bool) -> None:
         """Judge an observation document: really measured, and no older than what it replaces.
 
@@ -140,6 +148,9 @@ class Oracle:
         """
         document = json.loads(payload)
         charger_id = topic.split("/")[1]
+        if document["source"] == "derived":
+            self._energy_published(charger_id, document["value"])
+            return
         number, at = document["id"], parsed(document["measured_at"])
         readings = self.measured.readings.get((charger_id, number), {}).get(at)
         if readings is None:
