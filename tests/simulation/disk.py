@@ -52,6 +52,7 @@ class Disk:
 
     Attributes:
         state: ``ok``, ``fails`` (nothing can be written or read) or ``full`` (no new rows).
+        components: Documents that components of the core keep, by name.
         slow_s: What every commit takes longer.
         hangs_until_s: No commit that begins before is done before.
         troubles_s: When it failed, was full or took too long, so that somebody was told so.
@@ -67,6 +68,7 @@ class Disk:
     rows: Rows = field(default_factory=Rows)
     tokens: StoredTokens = field(default_factory=StoredTokens)
     charger_list: tuple[str, ...] = ()
+    components: dict[str, Mapping[str, object]] = field(default_factory=dict)
     left: Mapping[str, datetime] = field(default_factory=dict)
     state: str = "ok"
     slow_s: float = 0.0

@@ -146,6 +146,7 @@ class Process:
             store=self.store,
             clock=self._clock,
             remember=self._remember,
+            save_state=self._disk.components.__setitem__,
             beat=_beat if "beats" in self._options.chatter else None,
             recorder=self.recorder,
         )
@@ -156,7 +157,9 @@ class Process:
             await self.store.close()
 
     def _started(self) -> Started:
-        return Started(self._disk.charger_list, left=self._disk.left)
+        return Started(
+            self._disk.charger_list, left=self._disk.left, state=dict(self._disk.components)
+        )
 
     def _remember(self, kept: SaveChargerList) -> None:
         self._disk.charger_list, self._disk.left = kept.charger_ids, kept.left
