@@ -19,6 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bridge.core.commands.dispatcher import Purpose
 from bridge.core.commands.persistence import read_record
 from bridge.core.commands.state_machine import FINAL, State
+from bridge.core.domain_events import SchedulesRead
+from bridge.core.easee.schedules import Period, Schedule, Schedules
 from bridge.core.effects import Acknowledge, SaveCommand, SendRequest
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken, Publish
@@ -27,6 +29,7 @@ from bridge.errors import Blocked, CloudRejected, CloudUnavailable, OutcomeUnkno
 from tests.core.commands.bench import ID, OTHER, SITE, TICKS, Bench, ticket
 from tests.native import as_messages
 
+WHOLE = {"timezone": "UTC", "periods": [{"start": "22:00", "stop": "06:00"}]}
 COMMANDS = {
     "start": ["PRESS"],
     "stop": ["PRESS"],
@@ -38,7 +41,21 @@ COMMANDS = {
     "local_pre_authorize_enabled": [True, False],
     "dynamic_charger_current": [0, 6, 16, 32],
     "dynamic_circuit_current": [10],
+    "charging_allowed": [True, False],
+    "daily_schedule": [False, WHOLE, {"start": "23:00", "timezone": "UTC"}],
 }
+HELD = json.dumps(
+    {
+        "enabled": "daily",
+        "daily": {"timezone": "UTC", "periods": [{"startTime": "22:00", "stopTime": "06:00"}]},
+    }
+).encode()
+SCHEDULES = [
+    Schedules(),
+    Schedules("ocpp.direct"),
+    Schedules("daily", daily=Schedule("UTC", (Period(22 * 60, 6 * 60),))),
+    Schedules("none", daily=Schedule("UTC", (Period(23 * 60, 6 * 60),))),
+]
 OBSERVED = [(48, 0), (48, 16), (109, 3), (109, 7), (42, True), (15, True), (111, 10), (112, 10)]
 FAILURES = [
     CloudUnavailable("503", status=503),
@@ -47,6 +64,8 @@ FAILURES = [
     RateLimited("budget", retry_after_s=2.0, local=True),
     RateLimited("budget", retry_after_s=90.0, local=True),
     CloudRejected("no", status=400, reason="bad_request"),
+    CloudRejected("none", status=404, reason="not_found"),
+    CloudRejected("conflict", status=409, reason="conflict"),
     Blocked("ban", status=403, retry_after_s=9.0),
 ]
 CHARGERS = st.sampled_from([ID, OTHER])
@@ -237,7 +256,15 @@ class Lives(RuleBasedStateMachine):
             body = b'{"wasAccepted":true,"resultCode":3}'
         if call.request.path.endswith("/site"):
             body = SITE
+        elif call.request.path.endswith("/schedules"):
+            body = HELD
         self.bench.answer(call, body, 200 if call.request.method == "GET" else 202)
+
+    @rule(schedules=st.sampled_from(SCHEDULES), age_s=st.integers(0, 9), charger_id=CHARGERS)
+    def read_schedules(self, schedules, age_s, charger_id):
+        """The cloud told which schedules it holds, asked for now or earlier."""
+        event = SchedulesRead(charger_id, schedules, self.bench.mono_s - age_s)
+        self.bench.take(self.bench.journal.schedules_read(event, self.bench.now))
 
     @precondition(lambda self: self.open_calls)
     @rule(index=INDEX, error=st.sampled_from(FAILURES))

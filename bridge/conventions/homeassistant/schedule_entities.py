@@ -3,8 +3,8 @@
 Rules:
 
 1. All of them read ``schedule/current``: they show what the cloud holds, never what was typed.
-2. A control sends one value; the bridge keeps the rest of the schedule. Home Assistant's own time
-   zone goes along with a time, which is a local one.
+2. A control sends one value; the bridge keeps the rest of the schedule. A time goes with Home
+   Assistant's own time zone: it was typed as a local one.
 3. A schedule of several periods has no one start or stop: these are shown as unknown. The weekly
    schedule has a switch only.
 """
@@ -126,7 +126,7 @@ def _controls(kind: str, head: dict[str, object], max_current_a: int) -> Iterato
             "max": max_current_a,
             "step": 1,
             "mode": "box",
-            "command_template": f'{{"amps": {{{{ value | int }}}}, {_ZONE}}}',
+            "command_template": '{"amps": {{ value | int }}}',
             "value_template": _of_period(kind, "amps", "None"),
         },
     )
