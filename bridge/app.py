@@ -19,6 +19,7 @@ from bridge import logs, process_tuning
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_source import HubStream
+from bridge.adapters.local_socket import SOCKET_FILE, LocalSocket
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.state_files.charger_list import KeptChargerList
 from bridge.adapters.state_files.component_state import KeptComponentState
@@ -56,6 +57,7 @@ from bridge.monitoring.status_page import StatusModel
 from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
+from bridge.questions import Questions, answered
 from bridge.recorder.recording import Excerpt, Recorder
 from bridge.settings import ClusterSettings, HttpSettings, Settings
 
@@ -100,6 +102,7 @@ class Process:
         metrics: Counters, if enabled.
         queues: Events of the gateways that run, by partition.
         gateways: Those that run, by partition.
+        questions: Answer what the command line asks of them, by partition.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -113,6 +116,7 @@ class Process:
         self.metrics = Metrics(model) if settings.http.enabled else None
         self.queues: dict[int, EventQueue] = {}
         self.gateways: dict[int, EventLoop] = {}
+        self.questions: dict[int, Questions] = {}
 
     @property
     def waiting(self) -> int:
@@ -144,7 +148,11 @@ class Process:
         """Return what runs beside gateways, by name, until cancelled."""
         settings = self.active.settings
         found: dict[str, Callable[[], Awaitable[None]]] = {
-            "log": functools.partial(_tell_repeated, self.clock)
+            "log": functools.partial(_tell_repeated, self.clock),
+            "questions": LocalSocket(
+                Path(settings.state_folder) / SOCKET_FILE,
+                functools.partial(answered, self.questions),
+            ).run,
         }
         if self.metrics is not None:
             found["http"] = _web(settings.http, self.metrics, self, self.clock)
@@ -420,6 +428,8 @@ async def _gateway(
     if place.partition is None:
         log.info("bridge.started", version=bridge.__version__, store=settings.store.path)
     recorder = _recorder(settings, core, clock)
+    write_record = functools.partial(_write_record, settings, salt, clock)
+    process.questions[number] = Questions(core, recorder, clock, salt=salt, save=write_record)
     gateway = process.gateways[number] = EventLoop(
         core,
         queue,
@@ -437,7 +447,7 @@ async def _gateway(
         liveness=liveness,
         metrics=process.metrics,
         recorder=recorder,
-        save_record=functools.partial(_save_record, settings, salt, clock),
+        save_record=functools.partial(_save_record, write_record),
         is_clear=place.is_clear,
     )
     if watchdog is not None:
@@ -469,6 +479,7 @@ async def _gateway(
         await asyncio.to_thread(last_seen.save, clock.now())
     finally:
         process.gateways.pop(number, None)
+        process.questions.pop(number, None)
         await cloud.close()
         await store.close()
 
@@ -545,23 +556,33 @@ def _recorder(settings: Settings, core: Core, clock: Clock) -> Recorder | None:
     return Recorder(core, max_bytes=max_bytes, read_s=lambda: clock.now().mono_s)
 
 
-def _save_record(
+def _write_record(
     settings: Settings, salt: bytes, clock: Clock, excerpt: Excerpt, reason: str
-) -> None:
-    """Write a record into the state directory."""
+) -> str:
+    """Write a record into the state directory and return its path.
+
+    Raises:
+        RecordError: It cannot be made.
+        OSError: It cannot be written.
+    """
     from bridge.adapters.state_files import record_files  # noqa: PLC0415 - few are ever written
     from bridge.recorder.writing import content_of  # noqa: PLC0415 - likewise
 
     now = clock.now()
+    content = content_of(
+        excerpt, settings, salt, version=bridge.__version__, reason=reason, now=now
+    )
+    path = str(record_files.save(Path(settings.state_folder), content, now.wall))
+    log.warning("record.written", path=path, reason=reason)
+    return path
+
+
+def _save_record(write: Callable[[Excerpt, str], str], excerpt: Excerpt, reason: str) -> None:
+    """Write a record; a failure is logged."""
     try:
-        content = content_of(
-            excerpt, settings, salt, version=bridge.__version__, reason=reason, now=now
-        )
-        path = record_files.save(Path(settings.state_folder), content, now.wall)
+        write(excerpt, reason)
     except (RecordError, OSError) as error:
         log.error("record.failed", reason=reason, error=str(error))
-    else:
-        log.warning("record.written", path=str(path), reason=reason)
 
 
 async def _tell_repeated(clock: Clock) -> None:

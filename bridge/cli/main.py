@@ -289,6 +289,18 @@ def _load_for_doctor(arguments: Arguments) -> tuple[Loaded, tuple[str, ...]]:
 # -- records -----------------------------------------------------------------------------------
 
 
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument("topic", metavar="TOPIC", help="e.g. charger/EH123456/state/op_mode")
+
+
+def _explain(arguments: Arguments) -> int:
+    settings = _load(arguments, secrets=False).settings
+    from bridge.cli.explain import run  # noqa: PLC0415 - rule 1
+
+    return run(settings, arguments.topic)
+
+
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     from bridge.cli.replay import add_arguments  # noqa: PLC0415 - rule 1
 
@@ -525,6 +537,9 @@ COMMANDS: Final = {
         "check the installation, and write a support bundle without secrets",
         _doctor_arguments,
         _doctor,
+    ),
+    "explain": Command(
+        "ask the running gateway why a topic is as it is", _explain_arguments, _explain
     ),
     "replay": Command("replay a record of what the gateway handled", _replay_arguments, _replay),
     "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),

@@ -15,6 +15,7 @@ from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import DecodeError, RecordError
 from bridge.recorder import record_file
 from bridge.recorder.checking import differences, failing, matches
+from bridge.recorder.explanation import explanation, moment_of
 from bridge.recorder.replaying import Record, Step, core_of, messages, native, replay
 from bridge.recorder.values import Plain, plain
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("file", type=Path, metavar="FILE", help="a record: record-<time>.rec")
     add("--until", metavar="WHEN", help="stop behind this event (its number, or a UTC time)")
     add("--only", metavar="TOPIC", help="print only messages on this topic or topic filter")
+    add("--explain", metavar="TOPIC", help="say what led to a topic's messages, or kept them away")
     add("--compare", action="store_true", help="print only events with other effects than recorded")
     add(
         "--as-test",
@@ -92,6 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.as_test is not None:
             return _as_test(arguments, record, content, is_over)
+        if arguments.explain is not None:
+            until = moment_of(arguments.until or "")
+            for line in explanation(record, arguments.explain, until=until):
+                _say(line)
+            return 0
         if arguments.compare:
             return _compare(record, is_over)
         _print(record, is_over, arguments.only)

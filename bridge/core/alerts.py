@@ -6,6 +6,7 @@ from typing import Final
 from bridge.core.changes import AlertCleared, AlertRaised
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.moment import Timestamp
+from bridge.core.value_format import iso_utc
 
 # Worth knowing, and nothing that the bridge fails to do: the rest means trouble, an unknown kind
 # included, and ``bridge/health`` counts it.
@@ -62,6 +63,15 @@ class Alerts:
         if self._open.pop(kind, None) is not None:
             yield LogEntry("info", "alert.cleared", {"kind": kind})
             yield AlertCleared(kind)
+
+    def explain(self, kind: str) -> Iterator[str]:
+        """Say whether an alert is open, since when and why."""
+        held = self._open.get(kind)
+        if held is None:
+            yield f"the alert {kind} is not open"
+            return
+        yield f"the alert is open since {iso_utc(held.since)}: {held.message}"
+        yield f"what to do: {held.hint}"
 
     def publications(self) -> Iterator[AlertRaised]:
         """Yield every open alert again, after the broker lost them."""

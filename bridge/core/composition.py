@@ -35,6 +35,7 @@ from bridge.core.neighbours import Neighbours
 from bridge.core.queries.catalogue import QUERIES, PersonalDataPolicy
 from bridge.core.queries.service import QueryService
 from bridge.core.reconfiguration import Reconfiguration
+from bridge.core.records.moment import Timestamp
 from bridge.core.retained_echoes import Others, RetainedEchoes
 from bridge.core.router import Component, Router
 from bridge.core.sessions.service import SessionService
@@ -49,6 +50,7 @@ from bridge.core.sources.stream_status import StreamStatus
 from bridge.core.sources.vendor_watch import VendorWatch
 from bridge.core.status import Status
 from bridge.core.store_alerts import StoreAlerts
+from bridge.core.subjects import BRIDGE, subject_of
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 
@@ -105,6 +107,7 @@ class Core:
         settings: As they were at the start.
         status: What is known of the bridge.
         contained: Errors of components.
+        chargers: Those that are served, by serial.
         alerts: Those that are open.
     """
 
@@ -245,6 +248,21 @@ class Core:
         self.components = router.components
         self.handle, self.deadline_s = router.handle, router.deadline_s
         self.status, self.alerts, self.contained = status, alerts, contained
+        self.chargers = chargers
+
+    def explain(self, topic: str, now: Timestamp) -> tuple[str, ...]:
+        """Return why a topic has its value, in sentences of the components concerned."""
+        subject = subject_of(topic, self.topics.base)
+        if subject.device != BRIDGE:
+            asked = [getattr(each, "inner", each) for each in self.components.values()]
+            explain = [each.explain for each in asked if hasattr(each, "explain")]
+            return tuple(chain.from_iterable(one(subject, now) for one in explain))
+        if subject.branch == "alert":
+            return tuple(self.alerts.explain(subject.name))
+        said = [*self.status.cloud.explain(), f"the cloud is {self.status.cloud.state}"]
+        if subject.branch != "cloud":
+            said += [f"the alert {kind} is open" for kind in self.alerts.kinds]
+        return tuple(said)
 
 
 def _instance(salt: bytes) -> str:

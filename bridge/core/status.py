@@ -112,6 +112,17 @@ class CloudStatus:
             return "connected"
         return "degraded" if self.delivering else "disconnected"
 
+    def explain(self) -> Iterator[str]:
+        """Say why the cloud's state is what it is."""
+        trouble = TROUBLES.get(self.rest)
+        if trouble is not None:
+            yield f"the REST interface is in trouble: {self.rest}"
+        yield f"the stream is {'open' if self.stream_up else 'not open'}"
+        yield f"values are {'' if self.polling else 'not '}read over REST"
+        if self.refused:
+            named = ", ".join(sorted(self.refused))
+            yield f"the hub refuses the subscription of {named}"
+
 
 @dataclass(slots=True)
 class Status:

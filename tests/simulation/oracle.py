@@ -147,6 +147,8 @@ class Oracle:
             in_order: Its order is judged; not where our clock leaves none to be had.
         """
         document = json.loads(payload)
+        if document["source"] == "derived":
+            return  # computed between two readings: tests/core/chargers judges it
         charger_id = topic.split("/")[1]
         if document["source"] == "derived":
             self._energy_published(charger_id, document["value"])

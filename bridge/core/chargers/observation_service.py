@@ -39,6 +39,7 @@ from bridge.core.events import (
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.status import Status
+from bridge.core.subjects import Subject
 
 # Returns whether a command of ours may be why an observation of a charger changes.
 Expects = Callable[[str, int, Timestamp], bool | None]
@@ -111,6 +112,14 @@ class ObservationService:
             case MqttConnected():
                 return self._publications(now)
         return NOTHING
+
+    def explain(self, subject: Subject, now: Timestamp) -> Iterator[str]:
+        """Say why a value or the availability of a charger is what it is."""
+        charger = self._chargers.chargers.get(subject.device)
+        if charger is None:
+            yield f"{subject.device} is not served: it is neither listed nor configured"
+        elif subject.branch in ("observation", "state", "availability"):
+            yield from charger.state.explain(subject, now)
 
     def deadline_s(self) -> float | None:
         """Return when a charger falls silent next, or None."""

@@ -40,7 +40,8 @@ from bridge.core.easee.redaction import publishable, redact_auth_fields
 from bridge.core.easee.selection import UNNAMED_BELOW, Selection, hidden_names
 from bridge.core.effects import Effect, LogEntry
 from bridge.core.records.moment import Timestamp
-from bridge.core.value_format import format_scalar, pseudonymize
+from bridge.core.subjects import Subject
+from bridge.core.value_format import format_scalar, iso_utc, pseudonymize
 from bridge.settings import PublishSettings
 
 # More than two clocks differ by, less than what counts as recent.
@@ -289,6 +290,62 @@ class ChargerState:
             and derived_state.code(self, roles.OP_MODE) != derived_state.OFFLINE
             and self._heard_lately(now)
         )
+
+    def explain(self, subject: Subject, now: Timestamp) -> Iterator[str]:
+        """Say why a value, or the availability, is what it is."""
+        if subject.branch == "availability":
+            yield from self._explain_availability(now)
+            return
+        for number, held in self._latest.items():
+            if self.spec_of(number).name == subject.name:
+                yield from self._explain_value(number, held)
+                return
+        for topics in self.derived_by.values():
+            for topic in topics:
+                if topic.name == subject.name:
+                    yield from self._explain_derived(topic)
+                    return
+        yield f"no value of {subject.name} was received since the start of the bridge"
+
+    def _explain_value(self, number: int, held: _LatestValue) -> Iterator[str]:
+        spec = self.spec_of(number)
+        shown = "a personal value" if spec.personal else format_scalar(held.value).decode()
+        yield (
+            f"observation {number} ({spec.name}) is {shown}: measured by the charger at"
+            f" {iso_utc(held.measured_at)}, received at {iso_utc(held.received_at)} by"
+            f" {held.source}"
+        )
+        if self._hidden and self._is_hidden(spec):
+            yield "it is not published: publish.only or publish.except leaves it out"
+        if not held.judged:
+            yield "the clock of this machine was not trusted when it arrived"
+        yield (
+            "the newest measured value counts, whatever arrives later;"
+            f" {self.stale} older ones of this charger were ignored"
+        )
+
+    def _explain_derived(self, topic: derived_state.DerivedTopic) -> Iterator[str]:
+        yield f"{topic.name} is {self._derived.get(topic.name)!r}: {topic.meaning}"
+        for number in topic.sources:
+            held = self._latest.get(number)
+            if held is None:
+                yield f"it follows observation {number}, which was not received yet"
+            else:
+                yield from list(self._explain_value(number, held))[:1]
+
+    def _explain_availability(self, now: Timestamp) -> Iterator[str]:
+        yield f"the charger is {'online' if self.online else 'offline'}"
+        if self.heard_at == _NEVER:
+            yield "nothing was received from it since the start of the bridge"
+            return
+        quiet_s = max(0.0, now.mono_s - self._last_heard_s(now))
+        yield (
+            f"its newest observation is of {iso_utc(self.heard_at)}, {quiet_s / 60:.0f} min ago;"
+            f" after {OFFLINE_AFTER_S / 60:.0f} minutes without one it counts as offline"
+        )
+        held = self._latest.get(roles.CLOUD_LINK)
+        if held is not None:
+            yield from list(self._explain_value(roles.CLOUD_LINK, held))[:1]
 
     def availability(self, link_ok: bool, now: Timestamp) -> Iterator[Effect]:
         """Yield the availability if it changed."""

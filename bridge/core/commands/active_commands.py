@@ -35,7 +35,7 @@ Rules:
 import math
 from bisect import insort
 from collections import OrderedDict, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
@@ -62,6 +62,7 @@ from bridge.core.records.command_result import CommandResult
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.reply_to import ReplyTo
+from bridge.core.value_format import iso_utc
 from bridge.errors import CommandRefused
 
 # A normal round trip is below a second, 10 s were too short for evcc (#10780); the contract's 30 s.
@@ -350,6 +351,18 @@ class RedeliveryFilter:
         self._taken.clear()
 
 
+# Who is waited for in a state without a final answer.
+AWAITED: Final[Mapping[State, str]] = {
+    State.RECEIVED: "the store is to write it down",
+    State.WAITING: "its turn has not come, or the charger, the cloud or the budget is not ready",
+    State.LEAVING: "the store is to write down that it leaves",
+    State.SENT: "the cloud is to answer",
+    State.IN_DOUBT: "the cloud did not answer; the charger is looked at",
+    State.ACCEPTED: "the cloud accepted it; the charger is to confirm it",
+    State.RUNNING: "its steps are carried out one after the other",
+}
+
+
 class ActiveCommands:
     """Commands from their arrival to the acknowledgement of their final answer.
 
@@ -388,6 +401,30 @@ class ActiveCommands:
         self._last_seq = 0
 
     # -- what others ask ---------------------------------------------------------------------
+
+    def explain(self, charger_id: str, name: str, now: Timestamp) -> Iterator[str]:
+        """Say where a charger's commands of a name are, and who is waited for."""
+        of_it = [
+            one
+            for one in chain(self.finished, self.live)
+            if charger_id == one.charger_id and one.spec.name == name
+        ]
+        if not of_it:
+            yield f"no command {name} of {charger_id} is under way, and none was sent lately"
+        for one in of_it:
+            arrived = f"the command {name} that arrived at {iso_utc(one.received.wall)}"
+            if one.answer:
+                yield f"{arrived} ended: {one.answer.decode(errors='replace')}"
+                continue
+            yield f"{arrived} is {one.state.value}: {AWAITED[one.state]}"
+            left_s = one.expires_s - now.mono_s
+            if one.sent is None:
+                yield f"it is not sent when {max(0.0, left_s):.0f} s more are over"
+            else:
+                yield f"it was sent at {iso_utc(one.sent.wall)}, attempt {one.attempts}"
+        ahead = [one for one in self.waiting(charger_id) if one.spec.name != name]
+        if ahead and any(one.state is State.WAITING for one in of_it):
+            yield f"ahead of it: {', '.join(one.spec.name for one in ahead)}"
 
     def may_cause(self, charger_id: str, observation_id: int, now: Timestamp) -> bool:
         """Return whether a command may be the cause of an observation's change now."""

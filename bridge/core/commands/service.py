@@ -85,6 +85,7 @@ from bridge.core.messages import Publish
 from bridge.core.records.command_row import MAX_TTL_S, CommandRow
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.reply_to import ReplyTo
+from bridge.core.subjects import Subject
 from bridge.core.topics import SetTopic, Topics
 from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
@@ -243,6 +244,11 @@ class CommandService:
             yield from effects
 
     # -- what others ask ---------------------------------------------------------------------
+
+    def explain(self, subject: Subject, now: Timestamp) -> Iterator[str]:
+        """Say where a charger's commands are, and who is waited for."""
+        if subject.branch in ("result", "set"):
+            yield from self._active.explain(subject.device, subject.name, now)
 
     def deadline_s(self) -> float | None:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""

@@ -1,0 +1,107 @@
+"""Explanations: which events led to a message, why another one did not, and who is waited for."""
+
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.events import ObservationsReceived, StreamClosed, Tick
+from bridge.recorder.explanation import MAX_LINES, explanation, moment_of
+from tests.conftest import NOON
+from tests.recorder.recorded import ONE, Recorded, command, said
+
+TOPIC = f"charger/{ONE}/state/op_mode"
+
+
+@pytest.fixture
+def lived():
+    """Return a core that lived a little."""
+    recorded = Recorded()
+    recorded.live()
+    return recorded
+
+
+def text_of(recorded, topic, **more):
+    """Return an explanation as one text."""
+    return "\n".join(explanation(recorded.record(), topic, **more))
+
+
+def test_a_value_is_explained_by_the_observation_it_came_with(lived):
+    """When it was published, and because of what; its source and its times."""
+    text = text_of(lived, TOPIC)
+
+    assert f"published charging on {TOPIC}, because observation 109 measured at" in text
+    assert "arrived by stream" in text
+    assert "op_mode is 'charging'" in text
+    assert "observation 109 (charger_op_mode) is 3: measured by the charger at 2026-" in text
+
+
+def test_a_value_that_was_not_published_has_a_reason(lived):
+    """It was measured before what is held, repeats it, or cannot be read."""
+    lived.handle(
+        ObservationsReceived((said(109, "3"),)), ObservationsReceived((said(109, "x", second=9),))
+    )
+    text = text_of(lived, f"charger/{ONE}/observation/charger_op_mode")
+
+    assert "before the value that is held (2026-11-22T12:00:00Z): the newest measured" in text
+    assert "not published: observation 109 repeats what is held" in text
+    assert "not published: observation 109 cannot be read: " in text
+    assert "1 older ones of this charger were ignored" in text
+
+
+def test_a_command_is_explained_by_its_message_and_who_is_waited_for(lived):
+    """Its message, what it waits for, and the result of a refused one."""
+    text = text_of(lived, f"charger/{ONE}/result/start")
+    assert f"a message arrived on charger/{ONE}/set/start" in text
+    assert "canary-command" in text
+    assert "is leaving: the store is to write down that it leaves" in text
+    lived.handle(command("reboot", "PRESS", number=9))
+    text = text_of(lived, f"{ONE}/set/reboot")
+
+    assert '"state":"refused"' in text
+    assert '"reason":"not_allowed"' in text
+    assert f"no command reboot of {ONE} is under way" in text
+
+
+def test_availability_and_the_bridge_are_explained(lived):
+    """Since when nothing was heard; what the cloud is like; which alerts are open."""
+    lived.handle(StreamClosed("the hub closed"), Tick(), after_s=1500.0)
+
+    text = text_of(lived, f"charger/{ONE}/availability")
+    assert "the charger is offline" in text
+    assert "after 20 minutes without one it counts as offline" in text
+    assert "the stream is not open" in text_of(lived, "charger/bridge/cloud")
+    assert "the alert no_such is not open" in text_of(lived, "charger/bridge/alert/no_such")
+    assert "is not served" in text_of(lived, "charger/XX999999/state/op_mode")
+
+
+def test_what_is_open_is_explained_with_what_to_do(lived):
+    """An alert says since when, why and what to do."""
+    lived.handle(ObservationsReceived((said(129, "{", second=5),)))
+    kind = next(iter(lived.core.alerts.kinds))
+    text = text_of(lived, f"charger/bridge/alert/{kind}")
+
+    assert "the alert is open since 2026-11-22T" in text
+    assert "what to do: " in text
+
+
+def test_an_explanation_ends_where_it_is_asked_to(lived):
+    """By the number of an event, or by a time."""
+    early = text_of(lived, TOPIC, until=3)
+    assert "nothing recorded concerns" in early
+    assert text_of(lived, TOPIC, until=NOON + timedelta(seconds=4)) == early
+    assert moment_of("17") == 17
+    assert moment_of("2026-11-22T12:00:00Z") == NOON
+    assert moment_of("noon") is None
+
+
+def test_an_explanation_has_an_end():
+    """Of very many lines the newest are shown."""
+    recorded = Recorded()
+    recorded.live()
+    for number in range(3 * MAX_LINES):
+        value = str(2 + number % 2)
+        recorded.handle(ObservationsReceived((said(109, value, second=number),)))
+    lines = explanation(recorded.record(), TOPIC)
+
+    assert lines[0].endswith("earlier lines left out)")
+    assert len(lines) < MAX_LINES + 10
