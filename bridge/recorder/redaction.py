@@ -263,7 +263,7 @@ class Redactor:
             return [*said[:3], list(map(self.plain, said[3]))]
         if kind == "m" and len(said) > 1 and isinstance(said[1], str):
             return ["m", said[1], *map(self._items, said[2:])]
-        if kind in ("c", "x", "w"):
+        if kind in ("c", "x", "w", "V"):
             return [*said[:2], *map(self.plain, said[2:])]
         if kind == "b":
             return [kind, self.plain(said[1]), *said[2:]]

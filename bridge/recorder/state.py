@@ -12,6 +12,7 @@ Rules:
 """
 
 import functools
+import gc
 import itertools
 import types
 from collections import deque
@@ -42,6 +43,10 @@ from bridge.recorder.values import (
 VALUE, TUPLE, OBJECT, MAPPING, SEQUENCE, CALLABLE = range(6)
 METHODS: Final = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 SEQUENCES: Final = (list, set, deque)
+# Views of a dict, by their class: they change with it.
+VIEWS: Final[dict[type, str]] = {
+    type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items",
+}  # fmt: skip
 MAX_NODES: Final = 5_000_000
 
 
@@ -60,7 +65,7 @@ def _treatment(kind: type) -> int:
         return MAPPING
     if kind in SEQUENCES or kind is itertools.count:
         return SEQUENCE
-    if kind in (*METHODS, types.FunctionType, functools.partial):
+    if kind in (*METHODS, *VIEWS, types.FunctionType, functools.partial):
         return CALLABLE
     if kind.__module__.startswith("bridge.") and not issubclass(kind, BaseException):
         return OBJECT
@@ -73,6 +78,8 @@ def _referred(function: Any) -> tuple[object, ...]:
     """Return what a function refers to besides its module."""
     if isinstance(function, METHODS):
         return (function.__self__,)
+    if type(function) in VIEWS:
+        return tuple(gc.get_referents(function))
     if isinstance(function, functools.partial):
         return (function.func, function.args, function.keywords)
     return tuple(cell.cell_contents for cell in function.__closure__ or ())
@@ -194,6 +201,8 @@ class Copy:
             return ["r", self._index[id(value)]]
         if isinstance(value, METHODS):
             return ["b", self._encode(value.__self__), value.__name__]
+        if kind in VIEWS:
+            return ["V", VIEWS[kind], *map(self._encode, _referred(value))]
         if isinstance(value, functools.partial):
             args, keywords = self._encode(value.args), self._encode(value.keywords)
             return ["p", self._encode(value.func), args, keywords]
@@ -255,6 +264,8 @@ class _Restoring:
             return tuple(itertools.starmap(self._value, _paired(said[1:], hints)))
         if kind == "b":
             return self._method(said, hint)
+        if kind == "V":
+            return self._view(said, hint)
         if kind == "p":
             if not isinstance(hint, functools.partial):
                 raise RecordError("a partial function is no state")
@@ -273,6 +284,16 @@ class _Restoring:
             value = self._value(one, hint)
             if value is not hint and value != hint:
                 raise RecordError(f"the function {name} refers to an object that was replaced")
+
+    def _view(self, said: Plain, hint: object) -> object:
+        name, owner = said[1:]
+        is_view = VIEWS.get(type(hint)) == name
+        target = self._value(owner, _referred(hint)[0] if is_view else None)
+        if is_view and _referred(hint)[0] is target:
+            return hint
+        if not isinstance(target, dict) or name not in VIEWS.values():
+            raise RecordError(f"{str(said)[:80]} is no view of a dict")
+        return getattr(target, name)()
 
     def _method(self, said: Plain, hint: object) -> object:
         owner, name = said[1:]

@@ -123,6 +123,17 @@ def test_containers_keep_their_kind_and_their_place(lived):
     assert next(fresh.numbers) == 7
 
 
+def test_a_view_of_a_dict_is_one_of_the_restored_dict(lived):
+    """Keys that a component follows are those of the dict that another one changes."""
+    held = {"a": 1}
+    lived.core.extra = (held, held.keys(), held.items())
+    held, keys, items = restored(copied(lived.core), new_core(lived.empty)).extra
+    held["b"] = 2
+
+    assert list(keys) == ["a", "b"]
+    assert list(items) == [("a", 1), ("b", 2)]
+
+
 def test_a_partial_function_refers_to_the_restored_objects(lived):
     """What a new core's partial function calls is the object whose state was restored."""
     fresh = new_core(lived.empty)
