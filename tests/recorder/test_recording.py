@@ -50,7 +50,6 @@ def test_memory_is_bounded_and_what_is_left_replays():
     recorded.live()
     for number in range(3000):
         recorded.handle(ObservationsReceived((said(120, str(number)),) * 3), after_s=0.1)
-        recorded.recorder.pack()
         assert recorded.recorder._bytes <= 2 * MIB
     record = recorded.record()
     core = core_of(record)
