@@ -37,7 +37,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood mosquitto postgresql firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-leases soak-cluster demo-cluster
+.PHONY: simulate-faults simulate-sessions simulate-leases soak-cluster soak-cluster-cut demo-cluster
 
 # Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
 demo-cluster: $(VENV)/.dev postgresql
@@ -158,6 +158,10 @@ soak-crash: $(VENV)/.dev mosquitto
 # Workers die while commands are sent; docs/cluster.md. FAULTS="kill=100 stop=50 term=20 nodb=20"
 soak-cluster: $(VENV)/.dev mosquitto postgresql
 	python -m tests.workers.runs $(or $(FAULTS),kill=100 stop=50 term=20 nodb=20) $(ARGS)
+
+# As root: all in a network of its own, where packets vanish.
+soak-cluster-cut: $(VENV)/.dev mosquitto postgresql
+	unshare -n sh -c 'ip link set lo up && python -m tests.workers.runs $(or $(FAULTS),cut=20) $(ARGS)'
 
 # One figure of docs/performance.md each; benchmarks/results has them as JSON.
 BENCHMARKS := throughput latency commands saturated replay fleet memory start drain

@@ -11,6 +11,9 @@ from typing import Any
 
 # Clocks of one machine; between a request's arrival and our reading of the clock.
 SKEW_S = 0.1
+VALUE_WITHIN_S = 5.0
+RECOVERY_S = 10.0
+OFFLINE_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,20 @@ def results(history: Sequence[Event]) -> Iterator[Finding]:
             yield Finding("unknown_charger", f"{fields['id']}")
     for event in _of(history, "command"):
         found = final[event.fields["id"]]
-        if not found:
+        if not found and not _is_dropped(event, history):
             yield Finding("unanswered", event.fields["id"])
         elif len(found) > 1:
             yield Finding("answered_twice", f"{event.fields['id']}: {sorted(found)}")
+
+
+def _is_dropped(command: Event, history: Sequence[Event]) -> bool:
+    """Return whether the broker dropped a command: it expired while no worker was there."""
+    expires_at = command.at + command.fields["ttl_s"]
+    for death in _of(history, "all_dead"):
+        takes = [event.at for event in _of(history, "take") if event.at > death.at]
+        if death.at - 1 < command.at and (not takes or expires_at < takes[0] + 2):
+            return True
+    return False
 
 
 def requests(history: Sequence[Event]) -> Iterator[Finding]:
@@ -158,11 +171,58 @@ def reports(history: Sequence[Event]) -> Iterator[Finding]:
             yield Finding("report_twice", f"{event.fields['key']}: {sorted(found)}")
 
 
+def values(history: Sequence[Event]) -> Iterator[Finding]:
+    """While the database is away values go on."""
+    seen = {(e.fields["charger"], e.fields["value"]): e.at for e in _of(history, "value")}
+    for event in _of(history, "push"):
+        at = seen.get((event.fields["charger"], event.fields["value"]))
+        if at is None or at > event.at + VALUE_WITHIN_S:
+            yield Finding("value_lost", f"{event.fields} at {event.at:.1f}")
+
+
+def outages(history: Sequence[Event]) -> Iterator[Finding]:
+    """Commands are answered ``storage`` while the database is away, and are carried out soon after.
+
+    The lease is believed for a moment still, and the first renewal finds that it is back.
+    """
+    final = {e.fields["id"]: e.fields for e in _of(history, "result") if e.fields["final"]}
+    backs = [event.at for event in _of(history, "back")]
+    for outage, back in zip(_of(history, "outage"), backs, strict=True):
+        for event in _of(history, "command"):
+            result = final.get(event.fields["id"], {})
+            if outage.at + 1 < event.at < back - RECOVERY_S and result.get("reason") != "storage":
+                yield Finding("not_storage", f"{event.fields['id']}: {result}")
+            if back + RECOVERY_S < event.at < back + 2 * RECOVERY_S and result.get("reason"):
+                yield Finding("not_well", f"{event.fields['id']}: {result}")
+
+
+def deaths(history: Sequence[Event]) -> Iterator[Finding]:
+    """When every worker died, ``bridge/state`` is offline soon."""
+    for death in _of(history, "all_dead"):
+        offline = [
+            e.at - death.at
+            for e in _of(history, "bridge_state")
+            if e.fields["state"] == "offline" and e.at > death.at
+        ]
+        if not offline or offline[0] > OFFLINE_WITHIN_S:
+            yield Finding("not_offline", f"after {offline[:1]} s")
+
+
+def stalls(history: Sequence[Event]) -> Iterator[Finding]:
+    """Each fault is over in time."""
+    for event in _of(history, "stalled"):
+        yield Finding("stalled", f"{event.fields}")
+
+
 def state(history: Sequence[Event]) -> Iterator[Finding]:
     """``bridge/state`` does not show a takeover."""
+    if _of(history, "all_dead"):
+        return
     for event in _of(history, "bridge_state"):
         if event.fields["state"] == "offline":
             yield Finding("flapped", f"bridge/state is offline at {event.at:.1f}")
 
 
-RULES = (results, requests, leases, statuses, reports, state)
+RULES = (
+    results, requests, leases, statuses, reports, values, outages, deaths, stalls, state,
+)  # fmt: skip

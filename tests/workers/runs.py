@@ -1,10 +1,11 @@
-"""``python -m tests.workers.runs FAULT=COUNT … [--seconds S]``: faults while commands are sent.
+"""``python -m tests.workers.runs FAULT=COUNT …``: faults while commands are sent.
 
-``make soak-cluster KILLS=100 STOPS=50 TERMS=20`` runs the long form; the short ones are in
+``make soak-cluster FAULTS="kill=100 stop=50 term=20"`` runs the long form; the short ones are in
 ``test_runs.py``. Faults: ``kill`` (SIGKILL), ``stop`` (SIGSTOP for twice the TTL), ``term``
-(SIGTERM), ``nodb`` (the owner alone loses the database, for three times the TTL), ``away``
-(PostgreSQL stops for a minute), ``all`` (every worker dies). Each hits the owner of partition 0 and
-is over, with all workers back, before the next one.
+(SIGTERM), ``cut`` (its cable, for three times the TTL: ``make soak-cluster-cut``), ``nodb`` (the
+owner alone loses the database, for three times the TTL), ``away`` (PostgreSQL stops for a minute),
+``all`` (every worker dies). Each hits the owner of partition 0 and is over, with all workers back,
+before the next one.
 """
 
 import argparse
@@ -107,15 +108,31 @@ async def nodb(site: Site) -> None:
     await _restarted(site, name)
 
 
+async def cut(site: Site) -> None:
+    """Cut the owner's cable for three times the TTL: what its kernel holds must not arrive late."""
+    name = await site.owner()
+    site.cut(name, on=True)
+    site.note("fault", fault="cut", worker=name)
+    await site.owner(but=name)
+    await asyncio.sleep(2 * site.ttl_s)
+    site.cut(name, on=False)
+    status = await site.ended(name)
+    if status != os.EX_TEMPFAIL:
+        site.note("wrong_status", worker=name, status=status)
+    await _restarted(site, name)
+
+
 async def away(site: Site) -> None:
-    """Stop PostgreSQL for a minute."""
-    site.database.stop()
+    """Stop PostgreSQL for a minute: values go on, commands are answered ``storage``."""
+    await asyncio.to_thread(site.database.stop)
     site.note("outage")
-    await asyncio.sleep(AWAY_S)
+    for number in range(int(AWAY_S)):
+        site.push_value(site.serials[number % len(site.serials)])
+        await asyncio.sleep(1)
     await asyncio.to_thread(site.database.start)
     await site.reconnect()
     site.note("back")
-    await asyncio.sleep(10)
+    await asyncio.sleep(20)
 
 
 async def all_(site: Site) -> None:
@@ -125,11 +142,11 @@ async def all_(site: Site) -> None:
     site.note("all_dead")
     await asyncio.sleep(20)
     for name in NAMES:
-        await site.start(name)
+        await _restarted(site, name)
 
 
 FAULTS: dict[str, Callable[[Site], Awaitable[None]]] = {
-    "kill": kill, "stop": stop, "term": term, "nodb": nodb, "away": away, "all": all_,
+    "kill": kill, "cut": cut, "stop": stop, "term": term, "nodb": nodb, "away": away, "all": all_,
 }  # fmt: skip
 
 
@@ -145,6 +162,8 @@ async def played(
 ) -> list[Event]:
     """Run an installation through faults; return everything that was seen."""
     async with installed(folder, chargers=chargers, mistake=mistake, ttl_s=ttl_s) as site:
+        if "cut" in faults:
+            site.mark_connections()
         if "nodb" in faults:
             for name in NAMES:
                 await site.proxied(name)
@@ -161,7 +180,11 @@ async def played(
                     tasks.create_task(site.sessions(ended, session_every_s))
                 for number, fault in enumerate(faults):
                     await asyncio.sleep(SETTLE_S + site.rng.random())
-                    await FAULTS[fault](site)
+                    try:
+                        await FAULTS[fault](site)
+                    except (TimeoutError, OSError) as error:
+                        site.note("stalled", fault=fault, error=repr(error))
+                        break
                     if sys.stderr.isatty() or len(faults) > 10:
                         sys.stderr.write(f"{number + 1} of {len(faults)} {fault}\n")
                 await asyncio.sleep(SETTLE_S)

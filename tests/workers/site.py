@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -35,7 +36,10 @@ from tests.workers.history import Event
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = ("charger/+/result/+", "charger/bridge/state", "charger/+/session/report",
-           "charger/+/availability")  # fmt: skip
+           "charger/+/availability", "charger/+/state/total_power")  # fmt: skip
+POWER = 120
+# In a network of its own a worker is known by its group, and its connections by a mark.
+GROUPS = {"a": 20001, "b": 20002}
 COMMAND = "dynamic_charger_current"
 PATH = "/commands/set_dynamic_charger_current"
 TTL_S = 20
@@ -108,6 +112,7 @@ class Site:
     partitions: int = 1
     ttl_s: int = 4
     mistake: str = "none"
+    own_network: bool = False
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     proxies: dict[str, Proxy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -153,6 +158,7 @@ class Site:
                 sys.executable, "-m", "tests.workers.worker", name, mistake or self.mistake,
                 "run", "--config", str(self._config(name)),
                 stdout=stream, stderr=stream, cwd=ROOT, env=environ,
+                group=GROUPS.get(name) if self.own_network else None,
             )  # fmt: skip
         self.note("start", worker=name)
         worker = self.workers[name] = Worker(name, process, log)
@@ -186,6 +192,28 @@ class Site:
     async def proxied(self, name: str) -> None:
         """Put a proxy between a worker and the database."""
         self.proxies[name] = await self.stack.enter_async_context(proxied(self.database.port))
+
+    def mark_connections(self) -> None:
+        """Have the kernel mark the connections of each worker."""
+        self.own_network = True
+        for group in GROUPS.values():
+            firewall(
+                "-t", "mangle", "-A", "OUTPUT", "-m", "owner", "--gid-owner", str(group),
+                "-j", "CONNMARK", "--set-mark", str(group),
+            )  # fmt: skip
+
+    def cut(self, name: str, *, on: bool) -> None:
+        """Let all packets of a worker's connections vanish, or no more."""
+        for chain in ("INPUT", "OUTPUT"):
+            rule = "-I" if on else "-D"
+            mark = str(GROUPS[name])
+            firewall(rule, chain, "-m", "connmark", "--mark", mark, "-j", "DROP")
+
+    def push_value(self, serial: str) -> None:
+        """Let a charger measure another power."""
+        self._numbers["power"] = number = self._numbers.get("power", 0) + 1
+        self.cloud.push(serial, POWER, number / 100)
+        self.note("push", charger=serial, value=number / 100)
 
     async def reconnect(self) -> None:
         """Connect to the database again: it was restarted."""
@@ -287,9 +315,16 @@ def _published(at: float, topic: str, payload: bytes) -> list[Event]:
         ]  # fmt: skip
     if topic == "charger/bridge/state":
         return [Event(at, "bridge_state", {"state": payload.decode()})]
+    if levels[2] == "state":
+        return [Event(at, "value", {"charger": levels[1], "value": float(payload)})]
     if levels[2:] == ["session", "report"]:
         return [Event(at, "report", {"key": json.loads(payload)["key"]})]
     return [Event(at, "availability", {"charger": levels[1], "state": payload.decode()})]
+
+
+def firewall(*arguments: str) -> None:
+    """Change the packet filter of this network namespace."""
+    subprocess.run(["iptables", "-w", *arguments], check=True)
 
 
 @contextlib.asynccontextmanager

@@ -60,6 +60,22 @@ ORDER = {"id": "x-3", "charger": "x", "amps": 9, "number": 3, "ttl_s": 20}
         ("renewed_without_lease", [Event(8, "renew", {"partition": 0, "worker": "a"})]),
         ("report_lost", [Event(8, "session", {"key": "EH000001-8"})]),
         ("report_twice", [Event(8, "report", {"key": "EH000001-7b"})]),
+        ("value_lost", [Event(8, "push", {"charger": "x", "value": 0.1})]),
+        ("stalled", [Event(8, "stalled", {"fault": "kill"})]),
+        ("not_offline", [Event(8, "all_dead", {})]),
+        (
+            "not_storage",
+            [Event(6.5, "outage", {}), Event(10, "command", ORDER), Event(60, "back", {})],
+        ),
+        (
+            "not_well",
+            [
+                Event(8, "outage", {}),
+                Event(20, "back", {}),
+                Event(35, "command", ORDER),
+                Event(36, "result", RESULT | {"id": "x-3", "reason": "storage"}),
+            ],
+        ),
         ("flapped", [Event(8, "bridge_state", {"state": "offline"})]),
         ("wrong_status", [Event(8, "wrong_status", {"worker": "a", "status": 1})]),
     ],
@@ -79,3 +95,13 @@ def test_a_value_may_come_again():
     ]
 
     assert kinds(with_(*more)) == set()
+
+
+def test_what_the_broker_dropped_is_not_owed():
+    """With every worker dead a command that expires at the broker has nobody to answer it."""
+    more = [Event(8, "all_dead", {}), Event(8.1, "command", ORDER)]
+    offline = Event(18, "bridge_state", {"state": "offline"})
+
+    assert kinds(with_(*more, offline)) == set()
+    again = Event(12, "take", {"partition": 0, "worker": "b", "owner": "b", "epoch": 3})
+    assert kinds(with_(*more, offline, again)) == {"unanswered"}
