@@ -273,7 +273,12 @@ class Supervisor:
             await self._take(tasks, {each.partition: each for each in rows if is_free(each)})
 
     def _is_down(self, others: list[Member]) -> bool:
-        """Return whether another worker reaches broker and vendor, and this one does not."""
+        """Return whether another worker reaches broker and vendor, and this one does not.
+
+        Without the database what the others said is old, and none of them could take over.
+        """
+        if self._unreached:
+            return False
         now_s = self._clock.now().mono_s
         others_up = [each.status.broker_up and each.status.cloud_up for each in others]
         down_for_s = max((each.queue.down_for_s() for each in self.running.values()), default=0.0)

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from bridge.cluster.supervisor import DOWN_FOR_S, Supervisor
-from bridge.core.events import MqttConnected, MqttDisconnected
+from bridge.core.events import CloudStatusChanged, MqttConnected, MqttDisconnected
 from bridge.core.partitions import GIVE_BACK_AFTER_S
 from bridge.errors import LeaseLost
 from bridge.settings import ClusterSettings
@@ -366,6 +366,26 @@ def test_a_worker_without_broker_gives_back_to_one_that_has_it():
         assert b.served, "the other one is known to be down as well"
         await asyncio.sleep(DOWN_FOR_S)
         assert a.served
+
+    lived(story)
+
+
+def test_without_the_database_nothing_is_given_back():
+    """What the other one said is old, and it could not take over: values go on here."""
+
+    async def story(cluster):
+        (a,) = cluster.start("a")
+        await asyncio.sleep(2)
+        (b,) = cluster.start("b")
+        await asyncio.sleep(2)
+        cluster.table.away = True
+        await asyncio.sleep(2)
+        a.served[0].queue.put(CloudStatusChanged("unavailable", "no answer"))
+        await asyncio.sleep(3 * GIVE_BACK_AFTER_S)
+        assert a.served
+        cluster.table.away = False
+        await settled(lambda: b.served)
+        assert not a.served, "it still does not reach the cloud"
 
     lived(story)
 

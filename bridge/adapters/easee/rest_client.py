@@ -315,7 +315,9 @@ class EaseeCloud:
                 left_s=lambda: leaves_until_s - self._clock.now().mono_s,
             )
         except CloudUnavailable as error:
-            self._trouble(request, str(error))
+            is_lease_over = leaves_until_s < deadline_s and str(error) == NO_TIME_LEFT
+            if not is_lease_over:  # that says nothing about the cloud
+                self._trouble(request, str(error))
             raise
         log.debug(
             "cloud.answered",

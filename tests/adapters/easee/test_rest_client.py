@@ -9,6 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.adapters.easee.http_transport import DeadlineExceeded
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.core.easee.rest_requests import (
     CloudRequest,
@@ -583,6 +584,26 @@ async def test_a_command_leaves_only_while_the_lease_holds(make, easee, clock):
     await cloud.send(charger_list_request(), within_s=30)
 
     assert told == [("POST", pytest.approx(3.6)), ("GET", 30)]
+
+
+async def test_a_lease_that_ran_out_says_nothing_about_the_cloud(make, clock):
+    """However many commands do not leave: a worker that cannot reach the cloud gives back."""
+    cloud = make()
+    await cloud.send(START, within_s=30)
+    cloud._lease_left_s = lambda: -1.0
+
+    def look(request):
+        assert request.extensions["left_s"]() < 0
+        raise DeadlineExceeded("late")
+
+    cloud._http._transport = httpx.MockTransport(look)
+    for _ in range(5):
+        with pytest.raises(CloudUnavailable):
+            await cloud.send(START, within_s=30)
+        clock.advance(60)
+
+    said = [event.state for event in cloud.events if isinstance(event, CloudStatusChanged)]
+    assert said == ["ok"]
 
 
 async def test_a_refresh_token_is_never_used_twice(make, easee, clock, tmp_path):
