@@ -31,7 +31,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
 .PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
-.PHONY: acceptance-sparkplug
+.PHONY: acceptance-sparkplug acceptance-homie
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
@@ -84,7 +84,7 @@ coverage: $(VENV)/.dev
 
 # The real programs that are too large for `make test`, each in an environment of its own.
 acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
-acceptance: acceptance-sparkplug
+acceptance: acceptance-sparkplug acceptance-homie
 
 acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
@@ -102,6 +102,10 @@ acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock
 acceptance-sparkplug: $(VENV)/.dev mosquitto $(SPARKPLUG)/node_modules/.package-lock.json
 acceptance-sparkplug: .acceptance/pysparkplug/.made .acceptance/mqtt-spb-wrapper/.made
 	python -m pytest tests/acceptance/test_sparkplug.py $(ARGS)
+
+# ebus-sdk as a Homie proxy of our Home Assistant discovery.
+acceptance-homie: $(VENV)/.dev mosquitto .acceptance/ebus-sdk/.made
+	python -m pytest tests/acceptance/test_homie.py $(ARGS)
 
 # Leaves the pictures in docs/images.
 acceptance-page: $(VENV)/.dev mosquitto $(AXE)/node_modules/.package-lock.json
@@ -298,7 +302,7 @@ firewall:
 # The last version for our oldest Python, and one that knows the device form, where its Python is.
 $(HASS)-2024.3/.made: HASS_PYTHON = $(PYTHON3_11)
 $(HASS)-2025.2/.made: HASS_PYTHON = $(PYTHON3_13)
-.acceptance/%/.made: $(SPARKPLUG)/requirements-%.txt | $(VENV)/.dev
+.acceptance/%/.made: tests/acceptance/requirements/%.txt | $(VENV)/.dev
 	@mkdir -p $(@D)
 	@$(BIN)/uv venv --quiet --allow-existing $(@D) && \
 		$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $< && touch $@
