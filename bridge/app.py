@@ -513,7 +513,11 @@ def _connections(
             convention, need, topics=topics, clock=clock, put=place.queue.put
         )
         mqtt_client = MqttClient(
-            replace(place.settings.mqtt, client_id=need.client_id),
+            replace(
+                place.settings.mqtt,
+                client_id=need.client_id,
+                keepalive_s=min(place.settings.mqtt.keepalive_s, need.keepalive_s),
+            ),
             will=connection.will,
             subscriptions=convention.subscriptions,
             clock=clock,

@@ -97,6 +97,7 @@ class ConnectionNeed:
         session: Hands out the messages, or None: they are queued as the convention yields them.
         keeps_s: How long the broker is to keep what is meant for us while we are away; 0 starts
             with nothing each time, and has the broker publish the will at an intended end too.
+        keepalive_s: Largest keep alive interval; a smaller one of the operator's stays.
     """
 
     name: str
@@ -104,6 +105,7 @@ class ConnectionNeed:
     will: Publish | None = None
     session: Session | None = None
     keeps_s: int = 60
+    keepalive_s: int = 3600
 
 
 class Convention(Protocol):

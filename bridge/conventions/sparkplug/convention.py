@@ -48,6 +48,9 @@ from bridge.core.requests import IncomingRequest
 from bridge.core.session_documents import last_fields
 from bridge.settings import Settings
 
+# A dead connection is noticed within twice this time, long before reports count as delivered.
+KEEPALIVE_S: Final = 30
+
 
 class Sparkplug:
     """Turns changes into metrics, and writes of a host into commands.
@@ -79,7 +82,9 @@ class Sparkplug:
             AlertCleared: self._alert,
         }
         client_id = f"{settings.mqtt.client_id}-{LINK}"
-        self._need = ConnectionNeed(LINK, client_id, session=self.node, keeps_s=0)
+        self._need = ConnectionNeed(
+            LINK, client_id, session=self.node, keeps_s=0, keepalive_s=KEEPALIVE_S
+        )
 
     @property
     def connection(self) -> ConnectionNeed | None:

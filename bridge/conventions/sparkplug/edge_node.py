@@ -24,6 +24,7 @@ from bridge.conventions.sparkplug.metrics import (
     BDSEQ,
     NODE_TYPES,
     REBIRTH,
+    REPORTS,
     SESSION,
     SESSION_TYPES,
     MetricType,
@@ -121,7 +122,7 @@ class EdgeNode:
             device.is_online, device.is_gone = False, True
             self._due[charger_id] = None
 
-    def set(self, name: str, value: str, now: Timestamp) -> None:
+    def set(self, name: str, value: str | int, now: Timestamp) -> None:
         """Set a metric of the node."""
         self._own.set(name, value, milliseconds(now.wall), NODE_TYPES[name])
 
@@ -165,7 +166,9 @@ class EdgeNode:
         if message.topic == self.topics.of("NCMD"):
             is_asked = any(one.name == REBIRTH and one.value is True for one in payload.metrics)
             # A retained request would come with every connection, which begins with births anyway.
-            self._wants_birth = self._wants_birth or (is_asked and not message.retained)
+            if is_asked and not message.retained:
+                self._wants_birth = True
+                self.reports.again()
             return ()
         charger_id = message.topic.removeprefix(self.topics.of("DCMD", ""))
         device = self.devices.get(charger_id)
@@ -255,7 +258,10 @@ class EdgeNode:
     def _report(self, now: Timestamp) -> Publish | None:
         stored = self.reports.first(now.mono_s)
         if stored is None:
-            return None
+            if (count := self.reports.probe(now.mono_s)) is None:
+                return None
+            self.set(REPORTS, count, now)
+            return self._message("NDATA", "", self._own.data(), now)
         charger_id = stored.report.charger_id
         device = self.devices.get(charger_id)
         if device is None:

@@ -36,6 +36,7 @@ BDSEQ: Final = "bdSeq"
 REBIRTH: Final = "Node Control/Rebirth"
 # Ours, of the node.
 VERSION, CLOUD, HEALTH, ALERTS = "Bridge/version", "Bridge/cloud", "Bridge/health", "Bridge/alerts"
+REPORTS = "Bridge/reports_sent"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -110,7 +111,7 @@ SESSION_TYPES: Final[Mapping[str, MetricType]] = MappingProxyType(
 )
 
 NODE_TYPES: Final[Mapping[str, MetricType]] = MappingProxyType(
-    dict.fromkeys((VERSION, CLOUD, HEALTH, ALERTS), STRING)
+    {**dict.fromkeys((VERSION, CLOUD, HEALTH, ALERTS), STRING), REPORTS: INTEGER}
 )
 
 

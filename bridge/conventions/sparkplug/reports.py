@@ -8,7 +8,10 @@ Rules:
 3. At QoS 0 nothing is acknowledged. A report counts as delivered when the host's session and our
    connection both lasted for :data:`HOLDS_S` after it was sent: a broker notices within one and a
    half keep alive intervals that a host has vanished.
-4. After :data:`BURST` reports they go out at :data:`REPORTS_A_SECOND`: a broker drops what a slow
+4. A host that misses a message finds that out at the next one, and asks for a rebirth. So there is
+   one after :data:`PROBE_S`, which tells how many reports were sent, and a rebirth has everything
+   sent again that does not count as delivered.
+5. After :data:`BURST` reports they go out at :data:`REPORTS_A_SECOND`: a broker drops what a slow
    host does not read.
 """
 
@@ -21,6 +24,7 @@ from bridge.core.rate_limiter import TokenBucket
 from bridge.core.records.stored_report import StoredReport
 
 HOLDS_S = 120.0
+PROBE_S = 60.0
 BURST = 100
 REPORTS_A_SECOND = 20.0
 
@@ -49,6 +53,8 @@ class ReportQueue:
         self._bucket = TokenBucket(BURST, REPORTS_A_SECOND)
         self._paced_s: float | None = None
         self._is_open = False
+        self._count = self._told = 0
+        self._last_s = 0.0
 
     def __len__(self) -> int:
         """Return how many reports are owed."""
@@ -101,8 +107,30 @@ class ReportQueue:
         """Handle that the report of :meth:`first` is sent; return whether it is historical."""
         _, key, revision = heapq.heappop(self._line)
         self._bucket.consume(1)
-        self._sent[key, revision] = mono_s
+        self._sent[key, revision] = self._last_s = mono_s
+        self._count += 1
         return self._owed[key].is_late
+
+    def again(self) -> None:
+        """Handle a rebirth that the host asked for: it missed something."""
+        for key, revision in self._sent:
+            owed = self._owed.get(key)
+            if owed is not None and owed.stored.revision == revision:
+                owed.is_late = True
+                heapq.heappush(self._line, (owed.stored.report.at, key, revision))
+        self._sent.clear()
+
+    def probe(self, mono_s: float) -> int | None:
+        """Return how many reports were sent, where it is time to tell that; else None."""
+        if self._probe_s is None or self._probe_s > mono_s:
+            return None
+        self._told = self._count
+        return self._count
+
+    @property
+    def _probe_s(self) -> float | None:
+        is_due = self._is_open and self._told != self._count
+        return self._last_s + PROBE_S if is_due else None
 
     def delivered(self, mono_s: float) -> tuple[tuple[str, int], ...]:
         """Remove and return what counts as delivered."""
@@ -121,7 +149,8 @@ class ReportQueue:
     def deadline_s(self) -> float | None:
         """Return when there is something to do, or None."""
         proved_s = next(iter(self._sent.values())) + HOLDS_S if self._sent else None
-        return min((at for at in (proved_s, self._paced_s) if at is not None), default=None)
+        wanted = (proved_s, self._paced_s, self._probe_s)
+        return min((at for at in wanted if at is not None), default=None)
 
     def _skip(self) -> None:
         """Drop entries of replaced revisions and of delivered reports."""

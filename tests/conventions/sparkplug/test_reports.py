@@ -1,6 +1,12 @@
 """Reports that are owed to the host."""
 
-from bridge.conventions.sparkplug.reports import BURST, HOLDS_S, REPORTS_A_SECOND, ReportQueue
+from bridge.conventions.sparkplug.reports import (
+    BURST,
+    HOLDS_S,
+    PROBE_S,
+    REPORTS_A_SECOND,
+    ReportQueue,
+)
 from tests.core.sessions.rows import ONE, row
 
 
@@ -53,6 +59,7 @@ def test_a_report_counts_as_delivered_when_the_session_held():
     queue.begin()
     queue.add(row(1), is_late=False)
     sent(queue, 10.0)
+    assert queue.probe(10.0 + PROBE_S) == 1
     assert queue.deadline_s() == 10.0 + HOLDS_S
     assert queue.delivered(10.0 + HOLDS_S - 0.001) == ()
     assert queue.delivered(10.0 + HOLDS_S) == ((f"{ONE}-1", 1),)
@@ -113,3 +120,37 @@ def test_a_drain_is_paced():
     assert len(sent(queue, 1.0)) == REPORTS_A_SECOND
     assert len(sent(queue, 2.0)) == REPORTS_A_SECOND
     assert sent(queue, 3.0) == []
+
+
+def test_a_rebirth_that_was_asked_for_has_reports_sent_again():
+    """Those that may have been missed, as history; a replaced revision is not."""
+    queue = ReportQueue()
+    queue.begin()
+    queue.add(row(1), is_late=False)
+    queue.add(row(2), is_late=False)
+    sent(queue)
+    queue.add(row(2, revision=2), is_late=False)
+    sent(queue, 1.0)
+    queue.again()
+
+    assert sent(queue, 100.0) == [(f"{ONE}-1", True), (f"{ONE}-2", True)]
+    assert queue.delivered(HOLDS_S + 1.0) == ()
+    assert len(queue.delivered(HOLDS_S + 100.0)) == 2
+
+
+def test_what_was_sent_is_told_once_behind_it():
+    """A host that missed it finds a gap then; not without a session."""
+    queue = ReportQueue()
+    assert queue.probe(1000.0) is None
+    queue.begin()
+    queue.add(row(1), is_late=False)
+    sent(queue, 10.0)
+    assert queue.deadline_s() == 10.0 + PROBE_S
+    assert queue.probe(10.0 + PROBE_S - 0.001) is None
+    assert queue.probe(10.0 + PROBE_S) == 1
+    assert queue.probe(10.0 + PROBE_S) is None
+    queue.add(row(2), is_late=False)
+    sent(queue, 100.0)
+    queue.end()
+
+    assert queue.probe(1000.0) is None
