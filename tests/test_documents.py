@@ -187,3 +187,25 @@ def test_every_module_of_the_core_is_in_the_architecture():
     text = (ROOT / "docs" / "architecture.md").read_text()
 
     assert [p.name for p in CORE if not re.search(rf"\b{re.escape(p.name)}", text)] == []
+
+
+# -- Sparkplug -----------------------------------------------------------------------------------
+
+STATEMENT = re.compile(r"^\| `([a-z0-9-]+)` \| (.+) \|$", re.MULTILINE)
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+def test_every_statement_of_sparkplug_has_a_test_or_a_reason():
+    """Each once, and the tests that are named exist."""
+    text = (ROOT / "docs" / "sparkplug.md").read_text().partition("## The specification")[2]
+    rows = STATEMENT.findall(text)
+    kept = (ROOT / "tests" / "data" / "sparkplug-statements.txt").read_text()
+    assert [statement for statement, _ in rows] == kept.partition("\n\n")[2].split()
+    without = [(name, shown) for name, shown in rows if not NAMED_TEST.fullmatch(shown)]
+    assert all(len(reason.split()) > 2 and "`tests/" not in reason for _, reason in without)
+    named = {found.groups() for _, shown in rows if (found := NAMED_TEST.fullmatch(shown))}
+    for path, test in named:
+        tree = ast.parse((ROOT / path).read_text())
+        functions = ast.FunctionDef | ast.AsyncFunctionDef
+        assert test in {one.name for one in tree.body if isinstance(one, functions)}, (path, test)
+    assert len(named) > 20

@@ -280,6 +280,8 @@ async def test_a_connection_without_a_session_ends_with_its_will(broker, version
             broker.port, will=lambda: Publish(STATE, b"%d" % next(numbers), False), **options
         ) as it:
             first = await it.connected()
+            asked = it.mqtt_client._up.options
+            assert (asked.clean_start, asked.session_expiry_s) == (True, 0)
             it.mqtt_client.reconnect("the host went", Publish(STATE, b"bye", False))
             lost = await it.disconnected()
             second = await it.connected(2)

@@ -941,3 +941,19 @@ def test_partitions_and_a_password_need_an_address_of_postgresql(tmp_path):
     assert settings.store.password == Secret("canary")
     assert settings.store.kind == "postgres"
     assert settings.state_folder == "/var/lib/charger-bridge"
+
+
+@pytest.mark.parametrize("key", ["group_id", "edge_node_id", "host_id"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("plant/1", "must not hold / + or #, not 'plant/1'; leave out the /"),
+        ("plant+1", "must not hold / + or #, not 'plant+1'; leave out the +"),
+        ("'plant#1'", "must not hold / + or #, not 'plant#1'; leave out the #"),
+        ("STATE", "must not be STATE, which is a word of the topics of hosts"),
+        ("x" * 129, "must be at most 128 bytes long"),
+    ],
+)
+def test_a_sparkplug_name_cannot_be_a_part_of_a_topic(tmp_path, key, text, said):
+    """One line for each, with its place."""
+    assert problems_of(f"sparkplug: {{{key}: {text}}}\n", tmp_path) == [f"sparkplug.{key}: {said}"]
