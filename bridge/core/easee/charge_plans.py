@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from bridge.core.easee.command_payloads import integer_reader, is_moment, only_keys, refuse
 from bridge.core.easee.schedule_payloads import ScheduleOrder, check_overlaps, schedule_order
-from bridge.core.easee.schedule_times import WEEK_DAYS
+from bridge.core.easee.schedule_times import DAYS_A_WEEK
 from bridge.core.easee.schedules import HOUR_MIN, Kind, Period, Schedule
 from bridge.errors import CommandRefused
 
@@ -78,16 +78,16 @@ def weekly_plan(value: object, max_current_a: int) -> ScheduleOrder:
     _flag(plan, "isEnabled")
     seen = set()
     periods: list[Period] = []
-    for item in _list(plan["days"], WEEK_DAYS, "days has at most 7 entries"):
+    for item in _list(plan["days"], DAYS_A_WEEK, "days has at most 7 entries"):
         day = _object(item, WEEKLY_SHAPE)
         only_keys(day, required={"dayOfWeek", "ranges"}, optional=(), shape=WEEKLY_SHAPE)
         number = day["dayOfWeek"]
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < WEEK_DAYS:
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < DAYS_A_WEEK:
             refuse("dayOfWeek is 0 (Monday) to 6")
         seen.add(number)
         ranges = _list(day["ranges"], RANGES_A_DAY, "a day has at most two ranges")
         periods += [_range(_object(entry, RANGE_SHAPE), number, max_current_a) for entry in ranges]
-    if len(seen) != len(_list(plan["days"], WEEK_DAYS, "")):
+    if len(seen) != len(_list(plan["days"], DAYS_A_WEEK, "")):
         refuse("a day may occur only once in a plan")
     if not periods:
         refuse("a plan has at least one range; null, off or clear removes it")
@@ -114,7 +114,7 @@ def _range(entry: Mapping[str, object], day: int, max_current_a: int) -> Period:
     start, stop = (_minute(entry, key) for key in ("startTime", "stopTime"))
     if start == stop:
         refuse("startTime and stopTime are the same: the range is empty")
-    last = (day + (stop <= start)) % WEEK_DAYS
+    last = (day + (stop <= start)) % DAYS_A_WEEK
     return Period(start, stop, _limit(entry, max_current_a), day, last)
 
 

@@ -38,7 +38,7 @@ from bridge.core.easee.command_payloads import (
 )
 from bridge.core.easee.payload_shapes import FLAG, MOMENT, NULL, Keys, Schema, Shape, number, word
 from bridge.core.easee.schedule_payloads import MAX_PERIODS, ScheduleOrder, schedule_order
-from bridge.core.easee.schedule_times import MAX_NAME_LENGTH, WEEK_DAYS
+from bridge.core.easee.schedule_times import DAYS_A_WEEK, MAX_NAME_LENGTH
 from bridge.core.easee.schedules import WEEKDAYS, Kind
 
 A_co = TypeVar("A_co", covariant=True)
@@ -223,12 +223,12 @@ def _weekly(max_current_a: int) -> Keys:
     span = Keys({**times, LIMIT: _limit(max_current_a)}, tuple(times))
     day = Keys(
         {
-            "dayOfWeek": {"type": "integer", "minimum": 0, "maximum": WEEK_DAYS - 1},
+            "dayOfWeek": {"type": "integer", "minimum": 0, "maximum": DAYS_A_WEEK - 1},
             "ranges": {"type": "array", "items": span.schema(), "maxItems": RANGES_A_DAY},
         },
         ("dayOfWeek", "ranges"),
     )
-    days: Schema = {"type": "array", "items": day.schema(), "minItems": 1, "maxItems": WEEK_DAYS}
+    days: Schema = {"type": "array", "items": day.schema(), "minItems": 1, "maxItems": DAYS_A_WEEK}
     return Keys({"days": days, "isEnabled": FLAG}, ("days",))
 
 

@@ -26,7 +26,7 @@ from bridge.core.easee.rest_requests import (
     plan_request,
     schedule_request,
 )
-from bridge.core.easee.schedule_times import WEEK_DAYS, is_zone
+from bridge.core.easee.schedule_times import DAYS_A_WEEK, is_zone
 from bridge.core.easee.schedules import (
     DAY_MIN,
     HOUR_MIN,
@@ -159,7 +159,7 @@ def _period(kind: Kind, entry: object, max_current_a: int) -> Period:
     first = last = None
     if kind == "weekly":
         first = _day(entry["from"], "from")
-        last = (first + (stop <= start)) % WEEK_DAYS
+        last = (first + (stop <= start)) % DAYS_A_WEEK
         if "to" in entry:
             last = _day(entry["to"], "to")
     _check_length(start, stop, first, last)
@@ -196,7 +196,7 @@ def check_overlaps(kind: str, periods: Iterable[Period]) -> None:
     Raises:
         CommandRefused: Two do.
     """
-    ring = DAY_MIN * (WEEK_DAYS if kind == "weekly" else 1)
+    ring = DAY_MIN * (DAYS_A_WEEK if kind == "weekly" else 1)
     spans = sorted(_minutes(period, ring) for period in periods)
     later = [*spans[1:], *((start + ring, stop + ring) for start, stop in spans[:1])]
     if len(spans) > 1 and any(

@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 
 from bridge.core.easee.schedules import HOUR_MIN, KINDS, Period, Schedule, Schedules
 
-# A week of a weekly period, and the change of the clock.
-_AROUND_DAYS: Final = 9
-WEEK_DAYS: Final = 7
+# Days around a time that are looked at: a week of a weekly period, and the change of the clock.
+_REACH: Final = 9
+DAYS_A_WEEK: Final = 7
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+\-]*(?:/[A-Za-z0-9_+\-]+)*", re.ASCII)
 MAX_NAME_LENGTH = 64
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC"})
@@ -87,7 +87,7 @@ def standing(schedules: Schedules, now: datetime) -> Standing:
     if spans is None:
         return UNKNOWN
     # What goes on without an end is merged up to the end of what was looked at.
-    horizon = now + timedelta(days=_AROUND_DAYS)
+    horizon = now + timedelta(days=_REACH)
     return Standing(
         any(start <= now < stop for start, stop in spans),
         min((start for start, _ in spans if now < start <= horizon), default=None),
@@ -114,7 +114,7 @@ def _spans(schedule: Schedule, now: datetime) -> list[Span]:
     if rules is None:
         return []
     today = now.astimezone(rules).date()
-    reach = _AROUND_DAYS + WEEK_DAYS
+    reach = _REACH + DAYS_A_WEEK
     days = [today + timedelta(days=n) for n in range(-reach, reach + 1)]
     found = []
     for period in schedule.periods:
@@ -134,9 +134,9 @@ def _stop(day: date, period: Period, rules: tzinfo) -> datetime:
     is_next = period.stop <= period.start
     if period.first_day is None or period.last_day is None:
         return _moment(day + timedelta(days=is_next), period.stop, rules)
-    days = (period.last_day - period.first_day) % WEEK_DAYS
+    days = (period.last_day - period.first_day) % DAYS_A_WEEK
     if not days and is_next:
-        days = WEEK_DAYS
+        days = DAYS_A_WEEK
     return _moment(day + timedelta(days=days), period.stop, rules)
 
 
