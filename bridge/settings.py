@@ -117,6 +117,8 @@ class PublishSettings:
         only: Names, ids and groups of the values that are published; empty for all.
         except_: Those that are not; the key is ``publish.except``.
         equalizer_interval_s: Values of an Equalizer are published at most this often.
+        tags: RFID tags, or their published hashes, with the names of people.
+        tags_file: File with more of them.
     """
 
     json: bool = True
@@ -127,6 +129,8 @@ class PublishSettings:
     only: tuple[str, ...] = ()
     except_: tuple[str, ...] = ()
     equalizer_interval_s: int = 5
+    tags: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    tags_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

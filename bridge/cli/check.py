@@ -103,17 +103,18 @@ async def list_chargers(settings: Settings) -> tuple[str, ...]:
     Raises:
         CloudError: The account cannot be used.
     """
-    async with _cloud(settings) as cloud:
+    async with cloud_session(settings) as cloud:
         return await cloud.list_chargers()
 
 
 async def _probe_cloud(settings: Settings) -> str:
-    async with _cloud(settings) as cloud:
+    async with cloud_session(settings) as cloud:
         return await cloud.probe()
 
 
 @contextlib.asynccontextmanager
-async def _cloud(settings: Settings) -> AsyncIterator[EaseeCloud]:
+async def cloud_session(settings: Settings) -> AsyncIterator[EaseeCloud]:
+    """Connect to the cloud for a few requests, apart from a gateway that runs."""
     # Tokens of its own: a refresh token works once, and a running bridge may hold the stored one.
     with tempfile.TemporaryDirectory(prefix="charger-bridge-check-") as folder:
         cloud = EaseeCloud(

@@ -408,8 +408,12 @@ def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sessions(arguments: Arguments) -> int:
-    settings = _load(arguments, secrets=False).settings
-    return int(arguments.sessions_run(settings, arguments))
+    if getattr(arguments, "no_costs", True):
+        loaded, arguments.without_secrets = _load(arguments, secrets=False), ""
+    else:
+        loaded, problems = _load_for_doctor(arguments)
+        arguments.without_secrets = "; ".join(problems)
+    return int(arguments.sessions_run(loaded.settings, arguments))
 
 
 def _cluster_arguments(parser: argparse.ArgumentParser) -> None:
@@ -544,7 +548,11 @@ COMMANDS: Final = {
     "replay": Command("replay a record of what the gateway handled", _replay_arguments, _replay),
     "demo": Command("broker, simulated cloud and gateway in one", _demo_arguments, _demo),
     "simulate": Command("run only the simulated cloud", _simulate_arguments, _simulate),
-    "sessions": Command("list, export or replay session reports", _sessions_arguments, _sessions),
+    "sessions": Command(
+        "list, export, replay or sum up session reports",
+        _sessions_arguments,
+        _sessions,
+    ),
     "cluster": Command(
         "show the workers of a cluster, or have one hand over", _cluster_arguments, _cluster
     ),

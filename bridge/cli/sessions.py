@@ -1,4 +1,4 @@
-"""``charger-bridge sessions list|export|replay``: reads session reports from the store.
+"""``charger-bridge sessions list|export|replay|report``: reads session reports from the store.
 
 Listing and exporting only read, also while a bridge is running. Replaying changes the store, so
 it needs the store for itself; a running bridge is asked over MQTT instead.
@@ -11,28 +11,47 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bridge.adapters.store.backends import backend_of
+from bridge.cli.session_costs import Costs, read_costs
+from bridge.config.tags import TagNames, tag_pairs
 from bridge.conventions.native.sessions import report_document
 from bridge.core.easee.redaction import shown as shown_text
 from bridge.core.easee.rest_requests import is_serial
+from bridge.core.easee.session_costs import cost_of
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.report_merge import cleared
 from bridge.core.topics import Topics
 from bridge.core.value_format import iso_utc
 from bridge.errors import StoreLocked
+from bridge.exports.month_report import (
+    Month,
+    MonthReport,
+    SessionRow,
+    as_csv,
+    as_html,
+    as_json,
+    month_report,
+)
 from bridge.ports import StoreReader
 from bridge.settings import Settings
 
 LIST_COLUMNS = "{:<24} {:<20} {:>10} {:>8}  {:<20} {:<8}  {}"
 # A cell that begins so is a formula to a spreadsheet, and a tag may contain any text.
+BEYOND = timedelta(days=1)
+REPORTS: Mapping[str, Callable[[MonthReport], str]] = {
+    "csv": as_csv,
+    "json": as_json,
+    "html": as_html,
+}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -54,6 +73,34 @@ def add_arguments(
         if name == "export":
             action.add_argument("--format", choices=("csv", "json"), default="csv")
             action.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
+    _add_report(actions, add_config)
+
+
+def _add_report(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    add_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    text = "write the sessions of a month with energy, cost, tag names and sums"
+    action = actions.add_parser("report", help=text, description=text)
+    action.set_defaults(sessions_run=_report)
+    add_config(action)
+    action.add_argument("--month", required=True, type=_month, metavar="YYYY-MM")
+    action.add_argument("--by", choices=("tag", "charger"), default="tag", help="default: tag")
+    action.add_argument("--format", choices=tuple(REPORTS), default="csv", help="default: csv")
+    action.add_argument(
+        "--timezone",
+        type=_zone,
+        metavar="ZONE",
+        default="UTC",
+        help="time zone of the month and of all times, e.g. Europe/Oslo; default: UTC",
+    )
+    action.add_argument("--charger", type=_serial, metavar="SERIAL", help="only this charger")
+    action.add_argument(
+        "--no-costs",
+        action="store_true",
+        help="do not ask the cloud for costs (one login, one request for each charger)",
+    )
+    action.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
 
 
 def _moment(text: str) -> datetime:
@@ -62,6 +109,23 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a date or time, not {text!r}") from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _month(text: str) -> str:
+    try:
+        at = datetime.strptime(text, "%Y-%m")  # noqa: DTZ007 - a month, not a moment
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a month, 2026-11, not {text!r}") from None
+    return f"{at:%Y-%m}"
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(
+            f"must be a time zone like Europe/Oslo, not {text!r}"
+        ) from None
 
 
 def _serial(text: str) -> str:
@@ -201,6 +265,55 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     os.set_blocking(handle, True)
     with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
         yield stream
+
+
+def _report(settings: Settings, arguments: argparse.Namespace) -> int:
+    month = Month(arguments.month, arguments.timezone.key, arguments.timezone)
+    # A report is placed by its arrival where its own time cannot be: look beyond the borders.
+    found = _reader(settings).reports(
+        since=month.begins_at - BEYOND,
+        until=month.ends_at + BEYOND,
+        charger_id=arguments.charger,
+    )
+    stored = [one for one in found if month.has(one.report.at)]
+    costs = Costs()
+    if not arguments.no_costs and not arguments.without_secrets:
+        costs = asyncio.run(read_costs(settings, [one.report for one in stored]))
+    elif arguments.without_secrets and not arguments.no_costs:
+        costs.problems.append(f"no costs: {arguments.without_secrets}")
+    salt = _reader(settings).tag_hash_key() or b""
+    names = TagNames(tag_pairs(settings.publish), salt)
+    rows = [_session_row(settings, one, salt, names, costs) for one in stored]
+    report = month_report(month, arguments.by, rows)
+    for problem in costs.problems:
+        sys.stderr.write(f"charger-bridge: {problem}\n")
+    with _output(arguments.output) as stream:
+        stream.write(REPORTS[arguments.format](report))
+    return 0
+
+
+def _session_row(
+    settings: Settings, stored: StoredReport, salt: bytes, names: TagNames, costs: Costs
+) -> SessionRow:
+    report, is_personal = stored.report, settings.publish.personal_data
+    # Without a salt a hash would hide nothing, so then the tag is left out.
+    shown = cleared(stored, personal_data=is_personal, salt=salt).report.auth
+    cost = cost_of(
+        report.session_id, report.started_at, costs.by_charger.get(report.charger_id, ())
+    )
+    return SessionRow(
+        key=stored.key,
+        charger_id=report.charger_id,
+        charger=settings.easee.name_of(report.charger_id),
+        tag=shown if is_personal or salt else "",
+        tag_name=names.name_of(report.auth),
+        session_id=report.session_id,
+        started_at=report.started_at,
+        ended_at=report.at,
+        energy_kwh=report.energy_kwh,
+        cost=None if cost is None else cost.cost,
+        currency="" if cost is None else cost.currency,
+    )
 
 
 def _replay(settings: Settings, arguments: argparse.Namespace) -> int:

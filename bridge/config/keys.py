@@ -22,6 +22,7 @@ from bridge.config.kinds import (
     STORE_URL,
     STREAM_URL,
     SWITCH,
+    TAGS,
     TEXT,
     TOPIC,
     VALUES,
@@ -294,6 +295,17 @@ KEYS: Final = (
         " if no report may be lost: a broker can lose messages it acknowledged. False: 45 minutes"
         " of"
         " one connection also count as delivered.",
+    ),
+    Key(
+        "publish.tags",
+        TAGS,
+        "Names of RFID tags, by tag or by published hash (sha256:…), for `sessions report`. Names"
+        " are never published.",
+    ),
+    Key(
+        "publish.tags_file",
+        FILE,
+        "File with more of them, TAG=NAME on each line; null for none.",
     ),
     Key(
         "publish.equalizer_interval_s",

@@ -22,6 +22,7 @@ MAX_TEXT_LENGTH = 512
 # A topic may be 65,535 bytes; what is below the base needs some 150 of them, enough in practice.
 MAX_BASE_TOPIC_LENGTH = 128
 MAX_SHOWN_LENGTH = 40
+MAX_TAG_LENGTH: Final = 128
 MAX_NAME_LENGTH = 64
 
 
@@ -148,6 +149,18 @@ def _read_name(text: str) -> tuple[str, str]:
     return _read_serial(serial.strip()), _read_text(name.strip())
 
 
+def _read_tag(text: str) -> tuple[str, str]:
+    tag, equals, name = text.partition("=")
+    if not (equals and tag.strip() and name.strip()):
+        raise InvalidValue("must be tags with names, 04AABBCCDD7180=Kari")
+    if len(tag.strip()) > MAX_TAG_LENGTH or len(name.strip()) > MAX_NAME_LENGTH:
+        raise InvalidValue(
+            f"must have tags of at most {MAX_TAG_LENGTH} and names of at most {MAX_NAME_LENGTH}"
+            " characters"
+        )
+    return _read_text(tag.strip()), _read_text(name.strip())
+
+
 def _read_command(text: str) -> str:
     # Whether the name exists is checked by bridge.config.loading, which knows the catalogue.
     return _read_text(text)
@@ -163,6 +176,13 @@ NAMES: Final = ValueType(
     many=True,
     pairs=True,
     example=("EH123456=Garage",),
+)
+TAGS: Final = ValueType(
+    "mapping of tags to names",
+    _read_tag,
+    many=True,
+    pairs=True,
+    example=("04AABBCCDD7180=Kari",),
 )
 # Whether a word exists is checked by bridge.config.rules, which knows the registry.
 VALUES: Final = ValueType(

@@ -11,7 +11,7 @@ Rules:
 """
 
 import math
-from collections.abc import Container, Iterator, KeysView, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -104,9 +104,9 @@ class SiteService:
         return NOTHING
 
     @property
-    def published(self) -> KeysView[str]:
+    def published(self) -> Collection[str]:
         """Return the names of the sites whose topics are published, of an earlier process too."""
-        return self._retained.keys()
+        return self._retained
 
     def deadline_s(self) -> float | None:
         """Return when a circuit is read next; None while an answer is awaited."""
