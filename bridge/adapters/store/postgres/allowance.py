@@ -192,8 +192,12 @@ class SharedAllowance:
             StoreError: The database still does not answer.
         """
         while self._unsaid:
-            await self._unsaid[0]()
-            self._unsaid.pop(0)
+            change = self._unsaid.pop(0)  # no other request says it too
+            try:
+                await change()
+            except BaseException:
+                self._unsaid.insert(0, change)
+                raise
         self._spare = OUTAGE_COMMANDS
 
     def _named(self, endpoint: Endpoint, scope: str) -> tuple[str, str, str]:

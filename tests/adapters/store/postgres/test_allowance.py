@@ -181,9 +181,10 @@ async def test_without_the_database_a_few_commands_are_sent_and_counted_later(
     finally:
         server.open_()
 
-    assert await worker.reserve(read(1)) == 0.0
+    waits = await asyncio.gather(*(worker.reserve(read(number)) for number in range(7)))
+    assert waits == [0.0] * 7
     sent = server.sql("SELECT count(*) FROM request")[0][0]
-    assert sent == 1 + OUTAGE_COMMANDS + 1
+    assert sent == 1 + OUTAGE_COMMANDS + 7
 
 
 async def test_a_429_that_could_not_be_shared_holds_its_worker_and_is_shared_later(
