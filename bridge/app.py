@@ -68,6 +68,8 @@ MIB = 1024 * 1024
 REPEATED_EVERY_S = 60.0
 # Of a host name in the name of a worker.
 MAX_HOST_NAME = 40
+# A partition was taken just now, so the database is there.
+OPEN_AGAIN_S = 0.5
 # A hand-over waits so long for answers of the vendor.
 FINISH_S = 5.0
 # The gateway of a partition beats so often that this is stuck.
@@ -383,7 +385,7 @@ async def _gateway(
     state_dir, number = Path(settings.state_folder), place.lease.partition
     store = process.backend.store(place.lease, queue.put)
     documents = process.backend.documents(place.lease)
-    opened, salt = await _open(store)
+    opened, salt = await _open_in(place, store, clock)
     version = bridge.__version__
     discovery = DiscoveryPublisher(settings, version=version, salt=salt)
     conventions = (*conventions, *_sparkplug(settings))
@@ -646,6 +648,23 @@ def _web(
     if counters.model is not None:
         routes |= page.routes(counters.model, clock)
     return HttpServer(settings, routes, clock).run
+
+
+async def _open_in(
+    place: Place, store: Store, clock: Clock
+) -> tuple[StoreOpened | StoreFailed, bytes]:
+    """Open the store; in a cluster, where the key of tag hashes is shared, until it is open.
+
+    Raises:
+        StoreLocked: Another process has the store, or the partition.
+    """
+    opened, salt = await _open(store)
+    while place.partition is not None and isinstance(opened, StoreFailed):
+        if place.stop.is_set():
+            break
+        await clock.sleep(OPEN_AGAIN_S)
+        opened, salt = await _open(store)
+    return opened, salt
 
 
 async def _open(store: Store) -> tuple[StoreOpened | StoreFailed, bytes]:

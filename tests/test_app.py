@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from bridge import app
+from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.backends import BACKENDS
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli import doctor, sessions
 from bridge.cli.check import store_problem
+from bridge.cluster.partition import Partition
 from bridge.core.events import StoreFailed, StoreOpened
+from bridge.core.records.lease import Lease
+from bridge.core.store_status import StoreContents
+from bridge.errors import StoreError
+from bridge.monitoring.watchdog import LivenessRegistry
 from bridge.settings import (
     ClusterSettings,
     EaseeSettings,
@@ -124,6 +130,41 @@ async def test_a_store_of_another_kind_needs_only_a_row_of_the_table(
     facts, decisions = doctor._store(configured)
     assert (facts.reports, facts.owed, decisions) == (1, 1, "")
     assert not list(tmp_path.glob("*.db*"))
+
+
+class Reluctant:
+    """A store that opens at the second try."""
+
+    def __init__(self):
+        self.tries = 0
+
+    async def open(self):
+        self.tries += 1
+        if self.tries == 1:
+            raise StoreError("the database starts")
+        return StoreContents((), ())
+
+    async def tag_hash_key(self):
+        if self.tries == 1:
+            raise StoreError("the database starts")
+        return b"shared"
+
+
+async def test_a_worker_waits_for_the_key_that_all_share(tmp_path, free_port):
+    """Hashes made with another key would differ after each takeover; alone it starts without."""
+    configured = settings(tmp_path / "x.db", free_port)
+    lease, clock = Lease(0, 1, 0.0), SystemClock()
+    partition = Partition(lease, clock, left_s=lambda: 1.0)
+    place = app.Place(
+        configured, lease, partition.queue, partition.stop, LivenessRegistry(clock), None
+    )
+    store = Reluctant()
+    opened, salt = await app._open_in(replace(place, partition=partition), store, clock)
+    assert (type(opened), salt, store.tries) == (StoreOpened, b"shared", 2)
+
+    opened, salt = await app._open_in(place, Reluctant(), clock)
+    assert isinstance(opened, StoreFailed)
+    assert len(salt) == 32
 
 
 def test_a_worker_has_a_name_and_each_partition_a_client_id(tmp_path, free_port):
