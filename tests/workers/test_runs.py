@@ -3,6 +3,7 @@
 ``make soak-cluster`` is the long form.
 """
 
+import json
 import os
 
 import pytest
@@ -11,6 +12,7 @@ from tests.mosquitto import EXECUTABLE
 from tests.postgres import program
 from tests.workers.history import findings, takeovers
 from tests.workers.runs import played
+from tests.workers.site import installed
 
 pytestmark = [
     pytest.mark.anyio,
@@ -48,3 +50,23 @@ async def test_a_mistake_is_found_for_what_it_is(tmp_path, mistake, fault, kind)
     found = {each.kind for each in findings(history)} & NAMED
 
     assert found == {kind} or (mistake == "no_fence" and kind in found)
+
+
+async def test_an_operator_sees_the_workers_and_drains_one(tmp_path):
+    """``cluster status`` names the owner; behind ``cluster drain`` the other one serves."""
+    async with installed(tmp_path, chargers=2) as site:
+        for name in ("a", "b"):
+            await site.start(name)
+            await site.member(name)
+        owner = await site.owner()
+        other = next(name for name in site.workers if name != owner)
+        document = json.loads(await site.tool(other, "cluster", "status", "--json"))
+        table = await site.tool(other, "cluster", "status")
+        drained = await site.tool(other, "cluster", "drain", "--worker", owner)
+
+        assert [each["owner"] for each in document["partitions"]] == [owner]
+        assert {each["worker"] for each in document["members"]} == {"a", "b"}
+        assert "standing by" in table
+        assert drained.splitlines()[0] == f"{owner} handed over and ended"
+        assert await site.ended(owner) == 0
+        assert await site.owner() == other
