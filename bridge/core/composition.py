@@ -9,6 +9,7 @@ from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Addressees
 from bridge.core.alerts import Alerts
 from bridge.core.bridge_topics import BridgeTopics, Health
 from bridge.core.broker import BrokerWatch
+from bridge.core.chargers.control_owner import ControlOwner
 from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.energy_service import EnergyService
 from bridge.core.chargers.equalizers import Equalizers, EqualizerService
@@ -182,6 +183,7 @@ class Core:
             departures,
             HiddenValues(selection, ask(neighbours.name, neighbours.serves)),
             Acknowledging(sessions),
+            ControlOwner(),
             OfflineAccessAlerts(alerts),
             Acknowledging(commands),
             Acknowledging(

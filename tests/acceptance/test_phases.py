@@ -100,7 +100,7 @@ async def test_another_controllers_command_in_between_leaves_the_charger_paused(
             lambda: any(a["detail"] == "paused" for a in s.witness.results(ONE, "phases")),
             "the pause",
         )
-        await asyncio.to_thread(_resume_as_the_app_does, s.cloud)
+        await asyncio.to_thread(send_as_another_client, s.cloud, "resume_charging")
         answer = await result(s.witness)
         await s.witness.value(f"charger/{ONE}/state/dynamic_charger_current", "0")
 
@@ -141,7 +141,7 @@ async def test_what_was_paused_or_empty_stays_so(stage, is_plugged_in):
         assert "resume_charging" not in commands(s.cloud)
 
 
-def _resume_as_the_app_does(cloud):
+def send_as_another_client(cloud, command, body=b""):
     """Send a command as another client of the account does."""
 
     def post(path, body, token=None):
@@ -153,4 +153,4 @@ def _resume_as_the_app_does(cloud):
 
     login = json.dumps({"userName": "app@example.com", "password": "app"}).encode()
     token = post("/api/accounts/login", login)["accessToken"]
-    post(f"/api/chargers/{ONE}/commands/resume_charging", b"", token)
+    post(f"/api/chargers/{ONE}/commands/{command}", body, token)

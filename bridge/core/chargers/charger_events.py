@@ -6,18 +6,30 @@ Rules:
 2. Only what is fresh is announced. A replay after a reconnect tells of the past, and a flow that
    opened a gate for it would be wrong.
 3. A change that one of our own commands caused is no announcement.
+4. Load balancers move the dynamic limits every few seconds: of those one a minute is announced.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from bridge.core.changes import ChargerEvent
+from bridge.core.easee import roles
 from bridge.core.easee.decode import Observation, Value
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
 
 # Older than this is a replay, not news: the hub delivers within 1 to 3 s, late ones within minutes.
 FRESH = timedelta(minutes=2)
+LIMIT_EVERY_S = 60.0
+DYNAMIC_LIMITS = frozenset(
+    {
+        roles.DYNAMIC_LIMIT,
+        roles.DYNAMIC_CIRCUIT_LIMIT_P1,
+        roles.DYNAMIC_CIRCUIT_LIMIT_P2,
+        roles.DYNAMIC_CIRCUIT_LIMIT_P3,
+    }
+)
 
 
 class ChargerEvents:
@@ -27,6 +39,7 @@ class ChargerEvents:
         self._charger_id = charger_id
         self._last: dict[int, Value] = {}
         self._waiting = False
+        self._limit_told_s = -math.inf
 
     def observed(
         self, observation: Observation, now: Timestamp, *, ours: bool
@@ -51,6 +64,9 @@ class ChargerEvents:
                 is_told, facts = value != 0, {"name": spec.name, "code": value}
             case "foreign_command":
                 is_told, facts = not ours, {"setting": spec.name, "value": value}
+                if is_told and spec.id in DYNAMIC_LIMITS:
+                    is_told = now.mono_s >= self._limit_told_s + LIMIT_EVERY_S
+                    self._limit_told_s = now.mono_s if is_told else self._limit_told_s
             case _:
                 is_told, facts = not ours, {"value": value}
         if is_told:

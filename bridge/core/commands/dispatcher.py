@@ -189,7 +189,8 @@ class CommandDispatcher:
             if not self._commands.is_ready(command, busy):
                 return
         verdict: Defer | Refuse | None = None
-        if command.spec.shown_by_schedules is not None:
+        is_scheduled = command.spec.shown_by_schedules is not None
+        if self._schedules.direct and (is_scheduled or command.spec.is_taken_by_ocpp):
             verdict = self._schedules.evaluate(command, effects, now)
         match verdict or self._policy.evaluate(command, now):
             case Defer(until_s):

@@ -212,6 +212,8 @@ class HeldLimits:
         held = HeldLimit(argument, sent)
         held.ends_s = sent.mono_s + 60 * minutes if minutes else math.inf
         held.due_s = now.mono_s + REVIEW_AFTER_S
+        if command.state in (State.UNCONFIRMED, State.UNKNOWN):
+            held.may_have_forgotten(now, is_unsure=True)
         self._held[key] = held
         self._commands.is_holding = True
         self._note_shown(command.charger_id)
@@ -320,6 +322,8 @@ class HeldLimits:
             self._shows(key, held, effects, now)
             return
         if not held.was_shown and not self._is_later(charger_id, shown, held.since):
+            if held.is_unsure:  # what it shows is older than the limit
+                self._send_again(key, held, effects, now)
             return
         is_max = all(
             (amps or 0.0) >= min(amount(values, MAXIMA[number]) or HIGHEST_A, HIGHEST_A)

@@ -25,7 +25,7 @@ from bridge.core.commands.active_commands import DETAILS, MAX_DETAIL_LENGTH, Act
 from bridge.core.commands.results import read_result
 from bridge.core.commands.send_policy import PHASE_MODE_COMMAND, RESUME_EFFECT_DELAY_S
 from bridge.core.commands.shown_state import ShownState
-from bridge.core.commands.state_machine import AWAITED, FINAL, State, Transition
+from bridge.core.commands.state_machine import AWAITED, FINAL, IN_PROGRESS, State, Transition
 from bridge.core.domain_events import Output
 from bridge.core.easee import roles
 from bridge.core.easee.command_catalogue import CATALOGUE
@@ -63,6 +63,8 @@ RETREATS: Final = 3
 # Reasons of a failure that say nothing about the charger: the cloud was not asked, or too often.
 NOT_REACHED: Final = frozenset({"cloud_unavailable", "rate_limited", "auth_failed", "blocked"})
 READ: Final = "refresh"
+# The vendor's reason for refusing a pause without a car.
+NO_CAR: Final = "charger_disconnected"
 LIMIT_COMMAND: Final = "dynamic_charger_current"
 
 
@@ -113,6 +115,7 @@ class Switch:
         paused: When that pause was sent.
         lags_until_s: Monotonic time until which a resume may still take effect.
         retreats: How often it was paused because of an early end.
+        has_no_car: The cloud refused that, because no car is connected.
         is_only_limit: The phase mode was as it should be: nothing but the limit is set.
         ended: Why it ends early, as the final transition, reason and sentence; None while it runs.
     """
@@ -131,6 +134,7 @@ class Switch:
     paused: Timestamp | None = None
     lags_until_s: float = -math.inf
     retreats: int = 0
+    has_no_car: bool = False
     is_only_limit: bool = False
     ended: tuple[Transition, str | None, str] | None = None
 
@@ -258,9 +262,7 @@ class PhaseSwitches:
             if stage is Stage.LOOK:
                 self._set_out(switch, now)
         elif stage is Stage.RETREAT:
-            is_in_doubt = step.state in (State.UNCONFIRMED, State.UNKNOWN, State.REJECTED)
-            if not is_in_doubt or switch.retreats >= RETREATS:
-                self._finish_early(switch, effects, now, is_paused=is_done)
+            self._retreated(switch, step, effects, now)
         elif switch.ended is None and not is_done:
             self._failed(switch, step, effects, now)
         elif switch.ended is None:
@@ -314,6 +316,8 @@ class PhaseSwitches:
             switch.end_early("not_paused", "it did not stay paused", now)
             return True
         match switch.stage:
+            case Stage.LOOK if now.mono_s < (until_s := self._unsettled_until_s(charger_id, now)):
+                return self._wait(switch, until_s)
             case Stage.LOOK if self._is_known(charger_id):
                 self._set_out(switch, now)
             case Stage.LOOK:
@@ -435,13 +439,28 @@ class PhaseSwitches:
             self._issue(switch, "pause", "PRESS", now, ttl_s=RETREAT_TTL_S)
         return True
 
+    def _retreated(
+        self, switch: Switch, step: Command, effects: list[Output], now: Timestamp
+    ) -> None:
+        """End a switch behind its last pause, unless that is to be tried again."""
+        if step.state in (State.CONFIRMED, State.NOOP):
+            switch.is_paused, switch.paused = True, step.sent
+            is_paused = not self._was_resumed(switch)  # by another controller, meanwhile
+            is_over = is_paused
+        else:
+            is_paused = False
+            is_over = step.state not in (State.UNCONFIRMED, State.UNKNOWN, State.REJECTED)
+        if is_over or switch.retreats >= RETREATS:
+            switch.has_no_car = read_result(step.answer).reason == NO_CAR
+            self._finish_early(switch, effects, now, is_paused=is_paused)
+
     def _finish_early(
         self, switch: Switch, effects: list[Output], now: Timestamp, *, is_paused: bool
     ) -> None:
         transition, reason, why = switch.ended or (Transition.ABORT, "interrupted", "")
         if is_paused:
             state = "the charger is paused"
-        elif self._is_unplugged(switch.command.charger_id):
+        elif switch.has_no_car or self._is_unplugged(switch.command.charger_id):
             state = "no car is connected, so it was not paused"
         else:
             state = "the charger could not be paused: pause it"
@@ -520,6 +539,18 @@ class PhaseSwitches:
     def _is_known(self, charger_id: str) -> bool:
         needed = (roles.DYNAMIC_LIMIT, roles.OP_MODE)
         return self._is_heard and all(self._value(charger_id, one) is not None for one in needed)
+
+    def _unsettled_until_s(self, charger_id: str, now: Timestamp) -> float:
+        """Return until when the charger may not show what an earlier command did."""
+        for command in self._commands.live:
+            if command.state in IN_PROGRESS and charger_id in command.devices:
+                return now.mono_s + LOOK_EVERY_S
+        ended = (
+            command.finished_s
+            for command in self._commands.finished
+            if charger_id in command.devices
+        )
+        return max(ended, default=-math.inf) + HUB_DELAY_S
 
     def _has_phases(self, charger_id: str, phases: int) -> bool:
         """Return whether the charger has the phase mode already, and charges by it."""

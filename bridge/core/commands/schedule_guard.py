@@ -21,35 +21,36 @@ from bridge.errors import CloudRejected
 READ_WITHIN_S: Final = 10.0
 CONTROLLED_BY_OCPP: Final = "controlled_by_ocpp"
 DIRECT: Final = "a local OCPP server controls this charger: disconnect it to use schedules"
+AUTHORITY: Final = "a local OCPP server controls this charger: it decides who may charge"
 CONFLICT: Final = 409
 
 
 class ScheduleGuard:
     """The chargers that an OCPP server controls, and the readback of schedule orders.
 
-    Args:
-        commands: The commands.
+    Attributes:
+        direct: The chargers that are controlled, and when the cloud was asked that said so.
     """
 
     def __init__(self, commands: ActiveCommands) -> None:
         self._commands = commands
-        # By charger: when the cloud was asked that said so.
-        self._direct: dict[str, float] = {}
+        self.direct: dict[str, float] = {}
 
     def forget(self, charger_id: str) -> None:
         """Drop what is held of a charger."""
-        self._direct.pop(charger_id, None)
+        self.direct.pop(charger_id, None)
 
     def evaluate(
         self, command: Command, effects: list[Output], now: Timestamp
     ) -> Defer | Refuse | None:
         """Decide about a schedule order whose turn it is; None when it may be sent."""
-        asked_s = self._direct.get(command.charger_id)
-        if asked_s is None or not command.argument.puts_in_force:
+        asked_s = self.direct.get(command.charger_id)
+        if asked_s is None or not (command.spec.is_taken_by_ocpp or command.argument.puts_in_force):
             return None
         received_s = command.received.mono_s
         if asked_s >= received_s:
-            return Refuse(CONTROLLED_BY_OCPP, DIRECT)
+            is_schedule = command.spec.shown_by_schedules is not None
+            return Refuse(CONTROLLED_BY_OCPP, DIRECT if is_schedule else AUTHORITY)
         if now.mono_s >= received_s + READ_WITHIN_S:
             return None
         effects.append(SchedulesWanted(command.charger_id))
@@ -68,9 +69,9 @@ class ScheduleGuard:
         """Handle what the cloud told: it may confirm orders, or say that they have no effect."""
         charger_id, schedules = event.charger_id, event.schedules
         if schedules.is_direct:
-            self._direct[charger_id] = event.asked_s
+            self.direct[charger_id] = event.asked_s
         else:
-            self._direct.pop(charger_id, None)
+            self.direct.pop(charger_id, None)
         for command in tuple(self._commands.live):
             shown_by_schedules = command.spec.shown_by_schedules
             is_later = command.sent is not None and event.asked_s >= command.sent.mono_s

@@ -37,6 +37,7 @@ RESUME_EFFECT_DELAY_S: Final = 5.0
 FLASH_SPACING_S: Final = 60.0
 OTHERS_TIMES: Final = 10
 DAY_S: Final = 24 * 3600.0
+SCHEDULED: Final = "a schedule holds the charge: send override_schedule, or disable the schedule"
 # The step of a guided switch that is written to flash memory.
 PHASE_MODE_COMMAND: Final = "phase_mode"
 
@@ -95,6 +96,8 @@ class SendPolicy:
         spec = command.spec
         if (until_s := self._held_until_s(command, now)) > now.mono_s:
             return Defer(until_s)
+        if spec.is_held_by_schedule and self._shown.waits_for_schedule(command.request, now):
+            return Refuse("controlled_by_schedule", SCHEDULED)
         if spec.skips_equal and self._shown.already_set(command.request, now):
             return NoChange()
         if spec.is_paced and (until_s := self._paced_until_s(command)) > now.mono_s:

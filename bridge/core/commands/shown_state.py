@@ -159,6 +159,14 @@ class ShownState:
         is_held = since_s is not None and reading.arrived_s >= since_s
         return reading if is_held or now.mono_s - reading.arrived_s < FRESH_S else None
 
+    def waits_for_schedule(self, request: CommandRequest, now: Timestamp) -> bool:
+        """Return whether a command is to start a charge that waits for nothing but a schedule."""
+        is_held = request.spec.is_held_by_schedule
+        if is_held is None or not is_held(request.argument):
+            return False
+        reason = self.reliable(request.charger_id, roles.NO_CURRENT_REASON, now)
+        return reason is not None and reason.value == derived_state.WAITING_FOR_SCHEDULE
+
     def already_set(self, request: CommandRequest, now: Timestamp) -> bool:
         """Return whether the charger already shows what a command would set."""
         charger_id, spec = request.charger_id, request.spec

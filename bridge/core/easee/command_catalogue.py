@@ -171,6 +171,10 @@ class CommandSpec(Generic[A]):
         request: Place and argument to request; None while the cloud has to be asked first. Raises
             ``CommandRefused`` where its answer does not fit.
         lookup: Place and argument to what is asked first.
+        is_held_by_schedule: Argument to whether it can do nothing for a charge that waits for a
+            schedule; None: it can.
+        is_taken_by_ocpp: A local OCPP server takes it away from the cloud: while one controls the
+            charger, it is refused.
         shown_by_schedules: Argument and the schedules that the cloud holds to whether it was
             carried out; None where schedules say nothing about it.
         response_ids: The vendor's command ids that answer it, where the cloud's own answer does
@@ -220,6 +224,8 @@ class CommandSpec(Generic[A]):
     on_200: Literal["noop", "confirmed", "wait", "read"] = "noop"
     side_effects: Callable[[A], str | None] | None = None
     lookup: Callable[[CommandTarget, A], CloudRequest | None] = _look_up_circuit
+    is_held_by_schedule: Callable[[A], bool] | None = None
+    is_taken_by_ocpp: bool = False
     shown_by_schedules: Callable[[A, Schedules], bool] | None = None
     control: Control | str = field(kw_only=True)
     of: frozenset[Kind] = frozenset({CHARGER})
@@ -277,6 +283,8 @@ def action(
     reduces: bool = False,
     replaces: tuple[str, ...] = (),
     lags: bool = False,
+    is_held_by_schedule: Callable[[object], bool] | None = None,
+    is_taken_by_ocpp: bool = False,
     control: Control | str | None = None,
 ) -> CommandSpec[None]:
     """Return the row of a command without argument and body: a button."""
@@ -296,6 +304,8 @@ def action(
         reduces=_always if reduces else _never,
         replaces=lambda _argument, name, other: _replaces_any(replaces, name, other),
         lags=_always if lags else _never,
+        is_held_by_schedule=is_held_by_schedule,
+        is_taken_by_ocpp=is_taken_by_ocpp,
         control=button(_titled(name)) if control is None else control,
     )
 
@@ -496,13 +506,14 @@ ALLOWED: Final = "charging_allowed"
 _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
     # -- control
     action("start", "control", "Authorize the waiting car, so that it charges.",
-            "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True),
+            "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True,
+            is_taken_by_ocpp=True),
     action("stop", "control", "End the charge and revoke the authorization.",
             "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,),
             reduces=True, replaces=STARTS),
     action("authorize", "control", "The same as start.",
             "start_charging", (25,), evidence=(AUTHORIZED,), moves=(96, 46), energizes=True,
-            control="the same as start"),
+            is_taken_by_ocpp=True, control="the same as start"),
     action("deauthorize", "control", "The same as stop.",
             "stop_charging", (26,), evidence=DEAUTHORIZED, moves=(46,),
             reduces=True, replaces=STARTS, control="the same as stop"),
@@ -511,14 +522,15 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
             reduces=True, replaces=(RESUME,)),
     action(RESUME, "control", "Go on after a pause; the dynamic limit goes to its maximum.",
             "resume_charging", (48,), evidence=(RESUMED, CHARGING), moves=(96, 46),
-            energizes=True, lags=True),
+            energizes=True, lags=True, is_held_by_schedule=_always),
     CommandSpec(ALLOWED, "control",
                 "true resumes, false pauses; true is a noop while the dynamic limit is above 0 A.",
                 SWITCH, _allowed_request, (48,),
                 reflects=lambda on: (RESUMED, CHARGING) if on else (PAUSED,),
                 moves=(48, 96, 109, 46), energizes=bool, reduces=lambda on: not on,
                 replaces=lambda on, name, _other: name == ALLOWED or (not on and name == RESUME),
-                skips_equal=True, lags=bool, control=allowed_switch("Charging allowed", ALLOWED)),
+                skips_equal=True, lags=bool, is_held_by_schedule=bool,
+                control=allowed_switch("Charging allowed", ALLOWED)),
     action("toggle", "control", "Start or stop, or pause or resume, whichever is due.",
             "toggle_charging", (25, 26, 48), moves=(48, 96, 109, 46),
             idempotent=False, energizes=True, lags=True,
@@ -627,7 +639,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 lambda place, timeout_s: charger_command_request(
                     place.charger_id, "set_rfid_pairing_mode_async",
                     _json({"timeout": timeout_s}), idempotent=False),
-                (69,), moves=(46,), idempotent=False,
+                (69,), moves=(46,), idempotent=False, is_taken_by_ocpp=True,
                 control=button("Pair a tag", is_config=True, is_enabled=False)),
     # -- installer
     setting("max_charger_current", "installer", "Largest current of the charger; flash memory.",

@@ -57,6 +57,16 @@ FIRMWARE_UPDATE = "firmware_update"
 TOUCH_BUTTON_VALUES = ("enabled", "disabled")
 
 HELD_LIMIT = "held_limit"
+CONTROL_OWNER = "control_owner"
+BY_CLOUD, BY_OCPP, BY_SCHEDULE, BY_UNKNOWN = CONTROL_OWNERS = (
+    "cloud",
+    "ocpp",
+    "schedule",
+    "unknown",
+)
+WAITING_FOR_SCHEDULE = 54
+# "waiting for schedule" and "limited by schedule".
+SCHEDULE_REASONS = frozenset({WAITING_FOR_SCHEDULE, 76})
 
 NO_CODE = -1
 
@@ -464,6 +474,17 @@ DERIVED: Final = (
         Visibility.HIDDEN,
         group=FIRMWARE,
         kind="json",
+        is_computed=False,
+    ),
+    DerivedTopic(
+        CONTROL_OWNER,
+        (roles.NO_CURRENT_REASON, roles.CHARGING_SCHEDULE),
+        lambda _: UNTOLD,
+        "who decides whether it charges: `cloud` (commands), `ocpp` (a local OCPP server),"
+        " `schedule`, or `unknown` before the cloud told its schedules",
+        CONTROL_OWNERS,
+        "Control owner",
+        Visibility.DIAGNOSTIC,
         is_computed=False,
     ),
 )

@@ -69,6 +69,25 @@ def test_a_setting_that_somebody_else_moved_is_told():
     assert event.facts["setting"] == "authorization_required"
 
 
+def test_a_limit_that_moves_is_announced_once_a_minute(announcer):
+    """Load balancers move the circuit's limits every few seconds."""
+    told = 0
+    for second in range(181):
+        now = Timestamp(NOON + timedelta(seconds=second), 1000.0 + second)
+        for number in (48, 111, 112, 113):
+            one = Observation(ONE, spec_of(number), float(second % 2), now.wall)
+            told += len(list(announcer.observed(one, now, ours=False)))
+
+    assert told == 3
+
+
+def test_a_limit_of_our_own_is_not_announced(announcer):
+    """A command of ours moved it."""
+    list(announcer.observed(observation(48, 16.0), NOW, ours=False))
+
+    assert list(announcer.observed(observation(48, 10.0), NOW, ours=True)) == []
+
+
 def test_an_error_is_announced_when_it_appears_and_not_when_it_goes(announcer):
     """A code other than 0 is news; going back to 0 is not."""
     (event,) = announcer.observed(observation(119, 17), NOW, ours=False)

@@ -241,3 +241,25 @@ def test_an_order_that_waited_through_a_restart_is_sent_with_the_limit_of_now(be
     assert call.request.path == f"{BASE}/daily"
     assert json.loads(call.request.body)["periods"][0]["maximumAmps"] == 32
     assert answers(bench.send("daily_schedule", payload)) == []
+
+
+@pytest.mark.parametrize("command", ["start", "authorize", "rfid_pairing"])
+def test_a_local_ocpp_server_decides_who_may_charge(bench, command):
+    """What it took from the cloud is refused, when that was read behind the command's arrival."""
+    read(bench, DIRECT)
+    bench.pass_s(5)
+    effects = bench.send(command)
+    assert SchedulesWanted(ID) in effects
+    assert not calls_of(effects)
+    effects = read(bench, DIRECT)
+
+    assert answers(effects)[-1]["reason"] == "controlled_by_ocpp"
+    assert "decides who may charge" in answers(effects)[-1]["detail"]
+
+
+@pytest.mark.parametrize("command", ["stop", "pause", "resume"])
+def test_what_a_local_ocpp_server_leaves_to_the_cloud_is_sent(bench, command):
+    """What can only end a charge is always tried, and so are limits."""
+    read(bench, DIRECT)
+
+    assert calls_of(bench.send(command))

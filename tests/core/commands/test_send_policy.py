@@ -22,6 +22,7 @@ from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.decode import Observation, spec_of
 from bridge.core.records.moment import Timestamp
 from tests.conftest import NOON
+from tests.core.commands.bench import Bench, answers, calls_of
 
 ID, OTHER = "EH123456", "EH999999"
 
@@ -224,3 +225,23 @@ def test_the_pace_counts_from_the_first_of_the_last_three(policy):
         policy.sent(_command(value=10 + second), _at(second))
 
     assert policy.evaluate(_command(value=20), _at(3)) == Defer(1000.0 + BURST * PACE_S)
+
+
+def test_what_a_schedule_holds_is_not_resumed():
+    """A charger that waits for a schedule is not paused: the answer says what works."""
+    bench = Bench()
+    bench.observe(96, 54)
+    for command, payload in (("resume", b"PRESS"), ("charging_allowed", b"true")):
+        effects = bench.send(command, payload)
+        assert not calls_of(effects)
+        assert answers(effects)[-1]["reason"] == "controlled_by_schedule"
+        assert "override_schedule" in answers(effects)[-1]["detail"]
+    assert calls_of(bench.send("pause", b"PRESS"))
+
+
+def test_a_charger_that_waits_for_something_else_is_resumed():
+    """A pause is lifted, whatever schedules there are."""
+    bench = Bench()
+    bench.observe(96, 52)
+
+    assert calls_of(bench.send("resume", b"PRESS"))

@@ -1,0 +1,575 @@
+"""Short lives of the limits of one charger: switches of phases, held limits, other controllers.
+
+The core is the real one, the charger and its cloud are those of :mod:`bridge.simulator`, and the
+time is simulated. Processes die at any moment, requests and answers are lost, the cloud and the
+charger say no, other controllers send commands, cars come and go.
+
+``python -m tests.simulation.limits SEEDS [FIRST]`` plays so many lives; ``--seed N`` one again,
+with everything that happened.
+"""
+
+import argparse
+import heapq
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+from bridge.core.changes import CommandAnswered, DerivedChanged
+from bridge.core.composition import Core
+from bridge.core.effects import Acknowledge, LogEntry, SaveCommand, SendRequest
+from bridge.core.events import (
+    ChargerResponse,
+    CloudFailed,
+    CloudResponse,
+    CommandSaved,
+    MqttConnected,
+    MqttMessage,
+    ObservationsReceived,
+    Started,
+    StoreOpened,
+    StreamOpened,
+    Tick,
+)
+from bridge.core.messages import AckToken
+from bridge.core.records.moment import Timestamp
+from bridge.core.records.observation import RawObservation
+from bridge.core.value_format import iso_utc
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
+from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
+from bridge.simulator import rest
+from bridge.simulator.readings import Update
+from bridge.simulator.scenario import Scenario
+from bridge.simulator.sessions import Car
+from bridge.simulator.simulator import Simulator
+from tests.conftest import NOON
+from tests.simulation.cloud import ROUTES, QuietTelemetry
+
+ID = "EH000001"
+ALLOW = ("control", "access", "current", "device", "maintenance")
+SETTINGS = Settings(
+    EaseeSettings("x@example.com", Secret("p"), (ID,)), commands=CommandSettings(allow=ALLOW)
+)
+LIFE_S = 300.0
+QUIET_S = 750.0
+# What the hub and a request on its way may hide from the gateway.
+UNHEARD_S = 5.0
+LIMIT = "set_dynamic_charger_current"
+FOREIGN_AMPS = (8, 12, 20)
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One command somebody asked for.
+
+    Attributes:
+        name: Command.
+        fields: Of its payload.
+        message: As the broker delivers it, again and again until it is acknowledged.
+        at_s: When it was asked for.
+        is_acked: The gateway acknowledged it.
+        finals: Its different final results.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    message: MqttMessage
+    at_s: float = 0.0
+    is_acked: bool = False
+    finals: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+
+
+class Life:
+    """One life, from one seed."""
+
+    def __init__(self, seed: int, *, verbose: bool = False) -> None:
+        self.rng = random.Random(f"limits:{seed}")
+        self.now_s = 0.0
+        self.verbose = verbose
+        self.counts: Counter[str] = Counter()
+        self._later: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._number = self._epoch = 0
+        self.rows: dict[str, Any] = {}
+        self.core: Core | None = None
+        self.asked: list[Asked] = []
+        self._told_s = 0.0
+        self.held: object = None
+        self.owner, self.owned_a = "vendor", 0.0
+        self.owned_s = self.paused_s = self.disturbed_s = self.heard_s = -1e9
+        scenario = Scenario(
+            chargers=1,
+            equalizers=0,
+            seed=seed,
+            traffic=False,
+            authorization_required=False,
+            command_latency_s=self.rng.choice((0.1, 0.6, 2.0)),
+            step_interval_s=0,
+        )
+        self.simulator = Simulator(scenario, lambda: NOON + timedelta(seconds=self.now_s))
+        self.world = self.simulator.world
+        self.charger = self.world.chargers[ID]
+        self.charger.telemetry = QuietTelemetry()
+        self.trouble = self.rng.choice((0.0, 0.05, 0.2))
+        self.is_quiet = False
+
+    # -- time ----------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> Timestamp:
+        return Timestamp(NOON + timedelta(seconds=self.now_s), 1000.0 + self.now_s, True)
+
+    def later(self, in_s: float, act: Callable[[], None], *, of_process: bool = False) -> None:
+        """Let something happen; what is of a process not when that is dead."""
+        self._number += 1
+        epoch = self._epoch if of_process else -1
+        heapq.heappush(self._later, (self.now_s + in_s, self._number, epoch, act))
+
+    def note(self, *what: object) -> None:
+        """Say what happens, in a replay."""
+        if self.verbose:
+            sys.stdout.write(f"{self.now_s:9.2f}  {' '.join(map(str, what))[:240]}\n")
+
+    def fail(self, promise: str) -> None:
+        """End the life: a promise was broken."""
+        raise Violation(promise)
+
+    def play(self) -> None:
+        """Play it."""
+        rng = self.rng
+        self.begin()
+        self.charger.plug_in(Car(phases=3, max_current_a=32.0, wants_kwh=500.0))
+        self._step()
+        at_s = 10.0
+        while at_s < LIFE_S:
+            at_s += rng.expovariate(1 / 20.0)
+            act = rng.choices(
+                (self.ask, self.foreign, self.car, self.die, self.refuse),
+                weights=(12, 3, 3, 1 + 2 * (self.trouble > 0), 1),
+            )[0]
+            self.later(at_s, act)
+        self.later(LIFE_S + 30.0, self._be_quiet)
+        end_s = LIFE_S + QUIET_S
+        while self._later and self._later[0][0] < end_s:
+            self.now_s, _, epoch, act = heapq.heappop(self._later)
+            if epoch in (-1, self._epoch):
+                act()
+        self.now_s = end_s
+        self.judge_end()
+
+    def _be_quiet(self) -> None:
+        self.is_quiet = True
+        if self.core is None:
+            self.begin()
+
+    def _step(self) -> None:
+        self._live()
+        self.later(1.0 if not self.is_quiet else 10.0, self._step)
+
+    def tell(self) -> None:
+        """Deliver what the charger says, in a moment."""
+        for one in self.world.drain():
+            # In order: stamps have whole seconds mostly, and the later arrival counts.
+            at_s = max(self._told_s, self.now_s + self.rng.uniform(0.05, 2.5))
+            self._told_s = at_s + 0.001
+            delay_s = at_s - self.now_s
+            if isinstance(one, Update):
+                raw = RawObservation(
+                    one.charger_id,
+                    one.observation_id,
+                    one.reading.data_type,
+                    _text(one.reading.value),
+                    iso_utc(one.reading.measured_at),
+                )
+                event: Any = ObservationsReceived((raw,), "stream")
+            else:
+                event = ChargerResponse(one.charger_id, one.command_id, one.ticks, one.accepted, 0)
+            self.later(delay_s, lambda event=event: self.give(event), of_process=True)
+
+    # -- the process -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start a process."""
+        self._epoch += 1
+        self.core = Core(SETTINGS, version="1", salt=b"salt")
+        self.note("started", self._epoch)
+        self.counts["lives"] += 1
+        self.give(StoreOpened((), commands=tuple(self.rows.values())))
+        self.give(Started())
+        self.give(MqttConnected(self._epoch > 1, "5", 20))
+        self.give(StreamOpened())
+        self.later(self.rng.uniform(0.2, 3.0), self._replay, of_process=True)
+        for asked in self.asked:
+            if not asked.is_acked:
+                self.later(
+                    self.rng.uniform(0.1, 2.0),
+                    lambda asked=asked: self.deliver(asked, again=True),
+                    of_process=True,
+                )
+
+    def _replay(self) -> None:
+        """Send the newest observation of each id, as the hub does behind a subscription."""
+        held = (
+            RawObservation(ID, number, each.data_type, _text(each.value), iso_utc(each.measured_at))
+            for number, each in self.charger.readings.items()
+        )
+        self.give(ObservationsReceived(tuple(held), "stream"))
+
+    def die(self) -> None:
+        """Kill the process."""
+        if self.core is None or self.is_quiet:
+            return
+        self.note("killed")
+        self.counts["crashes"] += 1
+        self._epoch += 1
+        self.core = None
+        self.later(self.rng.choice((0.5, 5.0, 40.0)), lambda: self.core or self.begin())
+
+    def give(self, event: Any) -> None:
+        """Give the core an event, and carry out what follows."""
+        if self.core is None:
+            return
+        if isinstance(event, ObservationsReceived | ChargerResponse):
+            self.heard_s = self.now_s
+        for effect in self.core.handle(event, self.now):
+            self.carry_out(effect)
+        if self.core is None:
+            return
+        due_s = self.core.deadline_s()
+        if due_s is not None:
+            epoch = self._epoch
+            in_s = max(0.01, due_s - 1000.0 - self.now_s)
+            self._due = getattr(self, "_due", None)
+            if self._due is None or self._due[0] != epoch or self._due[1] > self.now_s + in_s:
+                self._due = (epoch, self.now_s + in_s)
+                self.later(in_s, self._tick, of_process=True)
+
+    def _tick(self) -> None:
+        self._due = None
+        self.give(Tick())
+
+    def carry_out(self, effect: Any) -> None:
+        """Carry out an effect."""
+        match effect:
+            case SaveCommand(row):
+                self.later(
+                    self.rng.uniform(0.005, 0.05), lambda: self._commit(row), of_process=True
+                )
+            case SendRequest():
+                self._request(effect)
+            case Acknowledge(token):
+                for asked in self.asked:
+                    if asked.message.ack_token.message_id == token.message_id:
+                        asked.is_acked = True
+            case CommandAnswered(result=result):
+                self._answered(result)
+            case DerivedChanged(name="held_limit", value=value):
+                self.held = value
+                self.note("held_limit", value)
+            case LogEntry(event="component.failed", fields=facts):
+                raise facts["exc_info"]  # type: ignore[misc]
+
+    def _commit(self, row: Any) -> None:
+        self.rows[row.key] = row
+        self.give(CommandSaved(row.key, row.state))
+
+    # -- the cloud ---------------------------------------------------------------------------------
+
+    def _request(self, effect: SendRequest) -> None:
+        request, rng = effect.request, self.rng
+        kind = rng.random() if rng.random() < self.trouble and not self.is_quiet else 1.0
+        name = request.path.rsplit("/", 1)[1]
+        origin = self._origin(effect)
+        if kind < 0.25:  # never arrives, and nobody says so
+            self.later(
+                effect.within_s,
+                lambda: self.give(CloudFailed(effect.tag, OutcomeUnknown("timeout"))),
+                of_process=True,
+            )
+            return
+        if kind < 0.4:
+            self.give_later(CloudFailed(effect.tag, CloudUnavailable("503", status=503)))
+            return
+        if kind < 0.5:
+            no = CloudRejected("no", status=400, reason="bad_request")
+            self.give_later(CloudFailed(effect.tag, no))
+            return
+
+        def arrive() -> None:
+            answer = self._executed(request, name, origin)
+            if kind < 0.75:  # carried out, and the answer is lost
+                self.later(
+                    effect.within_s,
+                    lambda: self.give(CloudFailed(effect.tag, OutcomeUnknown("timeout"))),
+                    of_process=True,
+                )
+            else:
+                self.give_later(answer(effect.tag))
+
+        self.later(rng.uniform(0.02, 0.3), arrive)
+
+    def give_later(self, event: Any) -> None:
+        """Give the core an answer in a moment."""
+        self.later(self.rng.uniform(0.02, 0.5), lambda: self.give(event), of_process=True)
+
+    def _origin(self, effect: SendRequest) -> str:
+        """Return why the gateway sends a command: empty where somebody asked for it."""
+        assert self.core is not None
+        if effect.tag.owner != "commands":
+            return ""
+        commands = self.core.components["commands"].inner  # type: ignore[attr-defined]
+        command = commands._dispatcher._pending[effect.tag.ref].command
+        return "step" if command.parent is not None else str(command.origin)
+
+    def _executed(self, request: Any, name: str, origin: str) -> Callable[[Any], Any]:
+        path, _, query = request.path.partition("?")
+        self._live()
+        if "/commands/" in path:
+            self.note("cloud", name, request.body, origin)
+            self.judge_execution(name, request.body, origin)
+        for method, pattern, route in ROUTES:
+            match = pattern.fullmatch(path) if method == request.method else None
+            if match is not None:
+                call = rest.Call(match.groupdict(), dict(parse_qsl(query)), request.body or b"")
+                answer = rest.answer(route, self.world, call)
+                self.later(self.world.scenario.command_latency_s + 0.01, self._live)
+                self.later(self.world.scenario.command_latency_s + 1.1, self._live)
+                document = answer.document
+                body = json.dumps(document).encode() if isinstance(document, dict | list) else b""
+                if answer.status in range(200, 300):
+                    return lambda tag: CloudResponse(tag, answer.status, body)
+                no = CloudRejected("no", status=answer.status, reason="charger_disconnected")
+                return lambda tag: CloudFailed(tag, no)
+        no = CloudRejected("not found", status=404, reason="not_found")
+        return lambda tag: CloudFailed(tag, no)
+
+    def _live(self) -> None:
+        self.world.step(self.simulator.now())
+        self.tell()
+
+    # -- people and other controllers ------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Publish a command."""
+        rng = self.rng
+        amps = rng.choice((10, 14, 16))
+        name, fields = rng.choices(
+            (
+                ("phases", {"phases": rng.choice((1, 3)), "amps": amps}),
+                ("phases", {"phases": rng.choice((1, 3))}),
+                ("dynamic_charger_current", {"amps": amps, "hold": True}),
+                ("dynamic_charger_current", {"amps": amps, "hold": True, "minutes": 3}),
+                ("dynamic_charger_current", {"amps": amps}),
+                ("dynamic_charger_current", {"release": True}),
+                ("pause", {"value": "PRESS"}),
+                ("resume", {"value": "PRESS"}),
+                ("reboot", {"value": "PRESS"}),
+            ),
+            weights=(6, 2, 5, 2, 2, 1, 3, 3, 0.5),
+        )[0]
+        number = len(self.asked)
+        given = {**fields, "id": f"c{number}", "ttl_s": rng.choice((20, 60, 300))}
+        message = MqttMessage(
+            f"charger/{ID}/set/{name}", json.dumps(given).encode(), AckToken(1, number + 1, 1)
+        )
+        asked = Asked(name, fields, message, self.now_s)
+        self.asked.append(asked)
+        self.counts[name] += 1
+        self.deliver(asked)
+
+    def deliver(self, asked: Asked, *, again: bool = False) -> None:
+        """Let the broker deliver a command."""
+        if self.core is not None:
+            self.note("ask", asked.message.topic.rsplit("/", 1)[1], asked.message.payload)
+            message = asked.message
+            if again:
+                message = MqttMessage(
+                    message.topic, message.payload, message.ack_token, duplicate=True
+                )
+            self.give(message)
+
+    def foreign(self) -> None:
+        """Let another controller send a command."""
+        if self.is_quiet:
+            return
+        name, body = self.rng.choice(
+            (
+                ("pause_charging", {}),
+                ("resume_charging", {}),
+                (LIMIT, {"amps": self.rng.choice(FOREIGN_AMPS)}),
+                (LIMIT, {"amps": self.rng.choice(FOREIGN_AMPS)}),
+            )
+        )
+        self._live()
+        self.note("foreign", name, body)
+        self.counts["foreign"] += 1
+        self.world.command(ID, name, body)
+        self.disturbed_s = self.now_s
+        if name == LIMIT and self.charger.reachable:
+            self.owner, self.owned_s = "foreign", self.now_s
+            self.owned_a = float(body["amps"])
+        elif name == "resume_charging" and self.charger.reachable:
+            self.owner, self.owned_s = "vendor", self.now_s
+        elif name == "pause_charging":
+            self.paused_s = self.now_s
+        self.later(self.world.scenario.command_latency_s + 0.01, self._live)
+        self.later(self.world.scenario.command_latency_s + 1.1, self._live)
+
+    def car(self) -> None:
+        """Let the car leave, or another one come."""
+        if self.is_quiet or not self.charger.reachable:
+            return
+        self._live()
+        self.note("car", "leaves" if self.charger.car else "comes")
+        self.counts["cars"] += 1
+        self.disturbed_s = self.now_s
+        if self.charger.car is not None:
+            self.charger.unplug()
+        else:
+            self.charger.plug_in(Car(phases=3, max_current_a=32.0, wants_kwh=500.0))
+            self.owner, self.owned_s = "vendor", self.now_s
+        self.tell()
+
+    def refuse(self) -> None:
+        """Let the charger say no to the next command."""
+        if not self.is_quiet:
+            self.charger.reject_next = True
+
+    # -- what is judged ----------------------------------------------------------------------------
+
+    def judge_execution(  # noqa: C901 - one case per command
+        self, name: str, body: bytes | None, origin: str
+    ) -> None:
+        """Judge a command of the gateway that the cloud carries out now."""
+        is_disturbed = self.now_s - self.disturbed_s < UNHEARD_S
+        if name == "set_phase_mode":
+            self.counts["phase modes"] += 1
+            if self.charger.charging and self.charger.telemetry.current_a > 0 and not is_disturbed:
+                self.fail("phases were switched under load")
+        elif name == LIMIT:
+            amps = json.loads(body or b"{}")["amps"]
+            if origin == "held":
+                self.counts["sent again"] += 1
+                is_unheard = self.now_s - self.owned_s < UNHEARD_S
+                # The vendor's own maximum may have overwritten it, as behind a resume.
+                is_in_force = self.charger.number(48) == self.owned_a
+                asked_s = max(
+                    each.at_s
+                    for each in self.asked
+                    if each.fields.get("hold") and each.fields["amps"] == amps
+                )
+                is_older = self.owned_s < asked_s  # and what was asked for behind it got lost
+                is_newer = self.owner in ("foreign", "plain") and not is_older
+                if is_newer and is_in_force and not is_unheard:
+                    self.fail(f"a held limit was sent against a newer one: {self.owner}")
+                was_paused = self.charger.number(48) == 0 and self.charger.reachable
+                if was_paused and self.now_s - self.paused_s > UNHEARD_S and not is_disturbed:
+                    self.fail("a held limit was sent to a charger that is paused")
+            elif self.charger.reachable and amps and not self.charger.reject_next:
+                self.owner, self.owned_s = "step" if origin == "step" else "plain", self.now_s
+                self.owned_a = float(amps)
+                if origin == "" and self._is_of_hold(amps):
+                    self.owner = "held"
+        elif name == "pause_charging":
+            self.paused_s = self.now_s
+        elif name in ("resume_charging", "reboot"):
+            self.owner, self.owned_s = "vendor", self.now_s
+
+    def _is_of_hold(self, amps: int) -> bool:
+        """Return whether a limit that somebody asked for may be one that is to be held."""
+        return any(each.fields.get("hold") and each.fields["amps"] == amps for each in self.asked)
+
+    def _answered(self, result: Any) -> None:
+        if not result.final or result.id is None:
+            return
+        self.note("result", result.command, result.state, result.reason, result.detail)
+        asked = self.asked[int(result.id[1:])]
+        final = (result.state, result.reason, result.detail)
+        if final in asked.finals:
+            return
+        asked.finals.append(final)
+        if len(asked.finals) > 1:
+            self.fail(f"two results of one command: {asked.finals}")
+        self.counts[f"{result.command} {result.state} {result.reason or ''}".strip()] += 1
+        if result.command != "phases":
+            return
+        is_disturbed = self.now_s - self.disturbed_s < 3 * UNHEARD_S
+        if (result.detail or "").endswith("; the charger is paused"):
+            is_off = self.charger.number(48) == 0 or self.charger.car is None
+            if not is_off and not is_disturbed and self.charger.reachable:
+                self.fail(f"called paused and has {self.charger.number(48)} A: {result.detail}")
+        elif result.state in ("confirmed", "noop") and not is_disturbed:
+            if self.charger.number(38) != asked.fields["phases"]:
+                self.fail("confirmed, and the phase mode is another one")
+            is_kept = "stays so" in result.detail
+            if is_kept and self.charger.charging:
+                self.fail("it was paused before, and charges now")
+
+    def judge_end(self) -> None:
+        """Judge what stands when all has been quiet for long."""
+        for asked in self.asked:
+            if asked.is_acked and len(asked.finals) != 1:
+                self.fail(f"{len(asked.finals)} results of {asked.name} {asked.fields}")
+        if self.charger.switched_under_load:
+            self.counts["switched under load, unheard"] += 1
+        shown = self.charger.number(48)
+        if self.held is not None and shown not in (0, self.held) and self.charger.car is not None:
+            self.fail(f"{self.held} A are held, and the charger has {shown} A")
+        if self.owner == "held" and self.held is None and shown not in (0, 32):
+            last = [each for each in self.asked if each.name == "dynamic_charger_current"][-1]
+            was_released = any("release" in each.fields for each in self.asked)
+            was_timed = any("minutes" in each.fields for each in self.asked)
+            if "hold" in last.fields and not was_released and not was_timed:
+                self.counts["hold ended by something that was not seen"] += 1
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def play_many(seeds: range) -> tuple[Counter[str], list[str]]:
+    """Play many lives; return what happened in them, and which broke what."""
+    counts: Counter[str] = Counter()
+    broken = []
+    for seed in seeds:
+        life = Life(seed)
+        try:
+            life.play()
+        except Violation as why:
+            broken.append(f"seed {seed}: {why}")
+        counts += life.counts
+    return counts, broken
+
+
+def main() -> int:
+    """Play lives and say how they went."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.limits")
+    parser.add_argument("seeds", nargs="?", type=int, default=200)
+    parser.add_argument("first", nargs="?", type=int, default=1)
+    parser.add_argument("--seed", type=int)
+    wanted = parser.parse_args()
+    if wanted.seed is not None:
+        Life(wanted.seed, verbose=True).play()
+        return 0
+    began_s = time.perf_counter()
+    counts, broken = play_many(range(wanted.first, wanted.first + wanted.seeds))
+    spent_s = time.perf_counter() - began_s
+    sys.stdout.write("\n".join(broken[:20]) + "\n" if broken else "")
+    told = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+    sys.stdout.write(
+        f"{wanted.seeds} lives in {spent_s:.0f} s, {len(broken)} broke a promise\n{told}\n"
+    )
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
