@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from bridge.recorder.record_file import read
+
 PASSWORD: Final = "canary-password-4711"
 BROKER_PASSWORD: Final = "canary-broker-4712"
 # A tag as a charger shows it, and as 108 spells it, from behind.
@@ -56,8 +58,16 @@ def leaks_on_disk(folder: Path) -> list[str]:
     return leaks
 
 
+def unpacked(record: bytes) -> bytes:
+    """Return everything that a record of the recorder holds, as one text."""
+    held = read(record)
+    return repr((held.settings, held.salt, held.state, held.entries)).encode()
+
+
 def _leaks_of(path: Path) -> list[str]:
     data = path.read_bytes()
+    if path.suffix == ".rec":
+        data = unpacked(data)
     if path.name != TOKEN_FILE and not path.name.startswith(STORE):
         return [f"{path.name}: {secret}" for secret in found_in(data)]
     leaks = [f"{path.name}: {secret}" for secret in _ACCOUNT if secret.encode() in data]

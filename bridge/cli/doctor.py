@@ -8,7 +8,8 @@ Rules:
 3. It always writes its bundle: whatever looking raised becomes a finding, and a folder that cannot
    be written is replaced by the one for temporary files.
 4. Nothing secret gets into the bundle: values of secret keys are not written at all, everything
-   else passes the redaction of the logs, and only topics of the bridge itself are read.
+   else passes the redaction of the logs, and only topics of the bridge itself are read. Serials,
+   addresses and the operator's own words are stand-ins, the same as in the record.
 """
 
 import asyncio
@@ -20,10 +21,11 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import distributions
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
@@ -34,6 +36,7 @@ from bridge.adapters.mqtt.client import check_connection, read_retained
 from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.adapters.state_files.private_file import TOKEN_FILE
 from bridge.adapters.store.backends import backend_of, cluster_of
+from bridge.cli import report_files
 from bridge.cli.diagnosis import (
     OTHERS,
     ClusterStatus,
@@ -49,12 +52,16 @@ from bridge.core.partitions import is_free
 from bridge.core.topics import Topics
 from bridge.errors import BridgeError, ConnectionLost, StoreError
 from bridge.logs import redact, summarize_exception
+from bridge.recorder.redaction import Redactor
+from bridge.recorder.values import plain
 from bridge.settings import Secret, Settings
 
 MIB = 1024 * 1024
 NEWEST_DECISIONS = 50
 BUNDLE = Path("charger-bridge-doctor.zip")
 REQUEST_TIMEOUT_S = 5.0
+SECRET_BYTES = 32
+NO_RECORDS: Mapping[str, bytes] = MappingProxyType({})
 MAX_RESPONSE_BYTES = MIB
 # Whose versions explain behaviour.
 LIBRARIES = (
@@ -229,25 +236,28 @@ def report(found: tuple[Finding, ...]) -> str:
     )
 
 
-def pack(output: Path | None, texts: Mapping[str, str]) -> Path:
+def pack(
+    output: Path | None, texts: Mapping[str, str], records: Mapping[str, bytes] = NO_RECORDS
+) -> Path:
     """Write the bundle, for its owner alone, and return where.
 
     Args:
         output: Where; None: :data:`BUNDLE` here, else in a new folder for temporary files.
         texts: Its files.
+        records: Files that are redacted already.
 
     Raises:
         OSError: It cannot be written.
     """
     if output is not None:
-        return _write(output, texts)
+        return _write(output, texts, records)
     try:
-        return _write(BUNDLE, texts)
+        return _write(BUNDLE, texts, records)
     except OSError:
-        return _write(Path(tempfile.mkdtemp(prefix="charger-bridge-")) / BUNDLE, texts)
+        return _write(Path(tempfile.mkdtemp(prefix="charger-bridge-")) / BUNDLE, texts, records)
 
 
-def _write(path: Path, texts: Mapping[str, str]) -> Path:
+def _write(path: Path, texts: Mapping[str, str], records: Mapping[str, bytes]) -> Path:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with (
         os.fdopen(open_plain(path, flags), "wb") as stream,
@@ -255,6 +265,8 @@ def _write(path: Path, texts: Mapping[str, str]) -> Path:
     ):
         for name, text in texts.items():
             bundle.writestr(name, redact(text))
+        for name, content in records.items():
+            bundle.writestr(name, content)
     return path
 
 
@@ -273,10 +285,22 @@ def run(
         output: Path of the bundle, or None.
     """
     facts, texts = asyncio.run(examine(settings, warnings, problems))
+    errors: dict[str, str] = {}
+    records: dict[str, bytes] = {}
+    with _looking("record", errors):
+        name, content = report_files.record(settings)
+        records[name] = content
+    with _looking("vendor", errors):
+        texts["vendor.md"] = report_files.vendor_page(settings)
+    texts["alerts.txt"] = report_files.alerts(facts.retained)
+    texts |= {f"no {name}.txt": f"{error}\n" for name, error in errors.items()}
     found = findings(facts)
     configuration = {"configuration.json": json.dumps(effective(settings), indent=1)}
     facts_text = {"facts.json": json.dumps(asdict(facts), indent=1)}
-    _finish(output, report(found), configuration | facts_text | texts)
+    said, texts = report(found), configuration | facts_text | texts
+    hide = _stand_ins(settings, (said, *texts.values()))
+    texts = {name: hide(text) for name, text in texts.items()} | {"report.txt": hide(said)}
+    _finish(output, said, texts, records)
     return 1 if found[0].severity is Severity.BROKEN else 0
 
 
@@ -291,9 +315,26 @@ def run_unconfigured(problems: tuple[str, ...], output: Path | None) -> None:
     _finish(output, report(found), {})
 
 
-def _finish(output: Path | None, said: str, texts: Mapping[str, str]) -> None:
+def _stand_ins(settings: Settings, texts: Iterable[str]) -> Callable[[str], str]:
+    """Return what replaces serials, addresses and the words of the configuration in a text."""
+    try:
+        secret = backend_of(settings.store).reader(settings.store).tag_hash_key()
+    except (StoreError, OSError):
+        secret = None
+    said = plain(settings)
+    redactor = Redactor(secret or os.urandom(SECRET_BYTES))
+    redactor.learn(said, *texts)
+    return lambda text: redactor.known(text, (said,))
+
+
+def _finish(
+    output: Path | None,
+    said: str,
+    texts: Mapping[str, str],
+    records: Mapping[str, bytes] = NO_RECORDS,
+) -> None:
     """Print the report and write the bundle."""
     sys.stdout.write(redact(said))
     files = {"report.txt": said, "versions.json": json.dumps(versions(), indent=1), **texts}
-    path = pack(output, files)
+    path = pack(output, files, records)
     sys.stdout.write(f"bundle: {path} (without secrets; check it before you send it)\n")

@@ -21,7 +21,7 @@ import hmac
 import json
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from functools import cache
@@ -54,7 +54,7 @@ SITE_FIELDS: Final = frozenset({
 PERSONAL_FIELDS: Final = frozenset({"auth", "username", "client_id", "host", "names", "tags"})
 # Names of people and places under keys that also name other things.
 NAMING_KEYS: Final = frozenset({"name", "description", "note", "title", "alias", "pincode"})
-MIN_NUMBER, MIN_SITE = 5, 3
+MIN_NUMBER, MIN_SITE, MIN_KNOWN = 5, 3, 3
 RAW, MESSAGE, UNREAD, ACKED = map(class_name, (RawObservation, MqttMessage, UnreadText, MqttAcked))
 ALPHABETS: Final = ("abcdefghijklmnopqrstuvwxyz", "0123456789")
 
@@ -290,6 +290,29 @@ class Redactor:
 
     def _forced(self, text: str) -> str:
         return TOKEN.sub(lambda match: self._stand_in(match[0], ""), text)
+
+    def known(self, text: str, of: Iterable[Plain]) -> str:
+        """Return a text without serials, addresses and the words of some plain values.
+
+        For texts that have words of other programs in them.
+
+        Args:
+            text: The text.
+            of: Plain values whose words are replaced, unless they are the program's own.
+        """
+        words = {
+            word.casefold()
+            for one in _strings(["", *of])
+            for word in TOKEN.findall(one)
+            if len(word) >= MIN_KNOWN
+        } - self._vocabulary
+        text = ADDRESS.sub(lambda match: self._stand_in(match[0], "address"), text)
+
+        def shown(match: re.Match[str]) -> str:
+            word = match[0]
+            return self._word(word) if word.casefold() in words or word in self._serials else word
+
+        return TOKEN.sub(shown, text)
 
     def bytes(self, said: bytes) -> bytes:
         """Return bytes without words that are not the program's own; what is no text is random."""

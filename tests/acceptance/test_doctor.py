@@ -28,7 +28,10 @@ async def doctor(s, output):
     )  # fmt: skip
     said, _ = await process.communicate()
     with zipfile.ZipFile(output) as bundle:
-        files = {name: bundle.read(name).decode() for name in bundle.namelist()}
+        held = {name: bundle.read(name) for name in bundle.namelist()}
+    records = {name: held.pop(name) for name in tuple(held) if name.endswith(".rec")}
+    files = {name: content.decode() for name, content in held.items()}
+    files |= {name: canaries.unpacked(content).decode() for name, content in records.items()}
     everything = "".join((said.decode(), *files, *files.values()))
     assert canaries.found_in(everything.encode()) == []
     return process.returncode, said.decode(), files
@@ -58,9 +61,11 @@ async def test_a_bridge_that_is_well_is_told_and_packed(stage, tmp_path):
         assert "✗" not in said, said
         assert status == 0
         assert "start" in files["commands.txt"]
+        assert "start" in next(text for name, text in files.items() if name.endswith(".rec"))
+        assert "No change was found." in files["vendor.md"]
         assert json.loads(files["facts.json"])["retained"]["state"] == "online"
         assert json.loads(files["configuration.json"])["easee.password"] == "(set)"
-        assert json.loads(files["configuration.json"])["easee.username"] == "***@example.com"
+        assert json.loads(files["configuration.json"])["easee.username"].startswith("***@")
         for secret in (PASSWORD, TAG, "someone@", *tokens):
             assert secret not in everything
         assert stat.S_IMODE((tmp_path / "bundle.zip").stat().st_mode) == 0o600
@@ -82,5 +87,5 @@ async def test_with_nobody_there_it_still_says_what_is_wrong(stage, tmp_path):
         status, said, files = await doctor(s, tmp_path / "bundle.zip")
         assert status == 1
         assert said.startswith("✗ broker: ")
-        assert files["report.txt"] in said
+        assert files["report.txt"].startswith("✗ broker: ")
         s.broker.start()

@@ -29,6 +29,7 @@ from bridge.cli import check as cli_check
 from bridge.cli import doctor as cli_doctor
 from bridge.cli import main as cli
 from bridge.cli import options as cli_options
+from bridge.cli import report_files
 from bridge.cli.check import store_problem
 from bridge.cli.main import main
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
@@ -284,7 +285,57 @@ def test_doctor_goes_on_without_a_password_file(config, tmp_path, capsys, monkey
     assert "✗ broker: not tried without its password" in said
     assert "✗ cloud: cannot connect to http://127.0.0.1:9: it refuses the connection" in said
     assert "✓ files with secrets" in said
-    assert bundle_of(output)["report.txt"] in said
+    packed = bundle_of(output)
+    assert packed["report.txt"].startswith("✗ ")
+    assert len(packed["report.txt"]) == len(said.partition("bundle: ")[0])
+    assert packed["no record.txt"].startswith("no record: no running bridge answers at ")
+    assert "No change was found." in packed["vendor.md"]
+    assert packed["alerts.txt"] == "no alert is open\n"
+
+
+def test_doctor_packs_the_record_the_alerts_and_what_the_vendor_changed(
+    config, record_file, tmp_path
+):
+    """The newest record as it is, and the other texts with the same stand-ins."""
+    config.write_text(
+        "easee: {username: canary@example.com, chargers: [EH765432], api_url: 'http://127.0.0.1:9'}\n"
+        "mqtt: {port: 9, client_id: canaryclient}\n"
+        f"state_dir: {tmp_path}\n"
+        "store: {path: data/bridge.db}\n"
+    )
+    fact = {"sentence": "observation 300 is unknown", "since": "2026-11-22T12:00:00Z"}
+    (tmp_path / "vendor.json").write_text(json.dumps({"facts": {"observation 300": fact}}))
+    (tmp_path / "vendor.json").chmod(0o600)
+    output = tmp_path / "bundle.zip"
+    main(["doctor", "--config", str(config), "--output", str(output)])
+    with zipfile.ZipFile(output) as bundle:
+        assert bundle.read(record_file.name) == record_file.read_bytes()
+        texts = {
+            name: bundle.read(name).decode()
+            for name in bundle.namelist()
+            if not name.endswith(".rec")
+        }
+
+    assert (
+        "| observation 300 is unknown | 2026-11-22T12:00:00Z | None | None |" in texts["vendor.md"]
+    )
+    everything = "".join(texts.values())
+    assert "canary" not in everything
+    assert "EH765432" not in everything
+    assert "EH000001" in texts["configuration.json"]
+
+
+def test_alerts_are_packed_as_text():
+    """Since when, what and what to do; one that cannot be read is named."""
+    retained = {
+        "alert/no_chargers": '{"message":"none","hint":"share one","since":"2026-11-22T12:00:00Z"}',
+        "alert/odd": "[",
+        "state": "online",
+    }
+
+    assert report_files.alerts(retained) == (
+        "no_chargers, since 2026-11-22T12:00:00Z\n  none\n  share one\nodd, since ?\n  ?\n  ?\n"
+    )
 
 
 def test_doctor_packs_a_configuration_that_cannot_be_used(config, tmp_path, capsys):

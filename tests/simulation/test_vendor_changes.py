@@ -206,6 +206,20 @@ def life(changes, *, poll, named=None):
     return found, simulation
 
 
+@pytest.mark.parametrize("poll", [False, True])
+def test_a_vendor_as_it_is_known_has_no_changes(poll):
+    """All that a charger says is as the registry describes it, on the stream and over REST."""
+    options = replace(
+        draw(3, longest_hours=1.0, exactly=True),
+        poll=poll, chargers=1, listed=True, thin=False, days_away=False, faults={},
+    )  # fmt: skip
+    simulation = Simulation(options)
+    simulation._replay = lambda: None
+    simulation.run()
+
+    assert simulation.process.machine.components["vendor"].facts == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "poll", "named"),
     [

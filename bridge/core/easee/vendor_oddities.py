@@ -22,7 +22,8 @@ def oddities(observations: Iterable[RawObservation], fine: Fine) -> Iterator[tup
         if (number, kind) in fine:
             continue
         specs = [each[number] for each in (REGISTRY, EQUALIZER) if number in each]
-        fitting = [spec for spec in specs if kind is None or kind == spec.kind]
+        # Of a row without a name nothing is known but the id.
+        fitting = [spec for spec in specs if kind in (None, spec.kind) or not spec.vendor_name]
         if not specs:
             yield f"observation {number}", f"observation {number} is unknown"
         elif not fitting:
