@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bridge.core.alerts import Alerts
+from bridge.core.domain_events import EqualizersChanged
 from bridge.core.events import MqttDisconnected, MqttMessage
 from bridge.core.messages import AckToken
 from bridge.core.neighbours import (
@@ -239,3 +240,14 @@ def test_what_anybody_writes_is_bounded_and_made_safe(bench):
     assert "\n" not in bench.told["message"]
     assert "\x1b" not in bench.told["message"]
     assert len(bench.told["message"]) < 1500
+
+
+def test_one_of_two_bridges_acts_for_a_shared_equalizer(bench, clock):
+    """Named in ``bridge/info`` beside the chargers."""
+    bench.do(bench.neighbours.handle(EqualizersChanged(("QP000001",)), clock.now()))
+    bench.says("info", chargers=[TWO], equalizers=["QP000001"])
+    assert bench.neighbours.acts_for("QP000001", clock.now())
+    assert bench.neighbours.is_left("QP000001", clock.now())
+    assert "QP000001" in bench.told["message"]
+    bench.do(bench.neighbours.handle(EqualizersChanged(()), clock.now()))
+    assert bench.neighbours.shared(clock.now()) == frozenset()

@@ -25,6 +25,7 @@ from bridge.core.changes import (
     ValueChanged,
     ValuesChanged,
 )
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.events import MqttConnected, MqttDisconnected, ObservationsReceived
 from bridge.core.records.command_result import CommandResult
@@ -218,3 +219,22 @@ def test_the_age_is_that_of_the_newest_value(page):
     page.event(MqttDisconnected("gone"))
     assert page.heard() == {ONE: times[0]}
     assert StatusModel(lambda: NOON).heard() == {}
+
+
+def test_an_equalizer_is_shown_beside_the_chargers(page):
+    """With what the house draws and feeds in, as long as it is served."""
+    page.change(replace(INFO, equalizers=("QP1",)))
+    spec = EQUALIZER[40]
+    page.change(ValuesChanged((ValueChanged("QP1", spec, 1.5, NOON, NOON, "stream"),)))
+    page.change(AvailabilityChanged("QP1", is_online=True))
+    before = page.revision
+    (found,) = page.since(-1)["equalizers"]
+    assert found == {
+        "id": "QP1",
+        "availability": "online",
+        "values": {"active_power_import": "1.5"},
+    }
+    assert "QP1" not in page.since(-1)["order"]
+    assert page.since(before)["equalizers"] == []
+    page.change(INFO)
+    assert page.since(-1)["equalizers"] == []

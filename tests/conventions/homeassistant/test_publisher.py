@@ -20,6 +20,7 @@ from bridge.conventions.homeassistant.publisher import (
     DiscoveryPublisher,
 )
 from bridge.core.delivery.outbox import Outbox
+from bridge.core.domain_events import ChargerForgotten, EqualizerFirmware, EqualizersChanged
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import SavePublishedDiscovery
 from bridge.core.messages import Publish
@@ -560,3 +561,24 @@ def test_whatever_happens_the_broker_ends_with_what_is_wanted(steps):
         alive = {key: c for key, c in components.items() if c.keys() != {"platform"}}
         assert alive == document.get("components", {})
         assert found == {key: part for key, part in document.items() if key != "components"}
+
+
+def test_an_equalizer_is_a_device_of_its_own(broker):
+    """With its model and firmware, and without controls; it goes when its values go."""
+    list(broker.announcer.handle(EqualizersChanged(("QP1",), added=("QP1",)), broker.now))
+    list(broker.announcer.handle(EqualizerFirmware("QP1", "305"), broker.now))
+    broker.run()
+    document = broker.retained[DEVICE.format("QP1")]
+    assert document["device"]["model"] == "Easee Equalizer"
+    assert document["device"]["sw_version"] == "305"
+    assert {part["platform"] for part in document["components"].values()} == {
+        "sensor",
+        "binary_sensor",
+    }
+    assert "sensor_meter_id" not in document["components"]
+    list(broker.announcer.handle(EqualizersChanged((), removed=("QP1",)), broker.now))
+    broker.run()
+    assert DEVICE.format("QP1") in broker.retained
+    list(broker.announcer.handle(ChargerForgotten("QP1"), broker.now))
+    broker.run()
+    assert DEVICE.format("QP1") not in broker.retained

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.changes import AvailabilityChanged
 from bridge.core.chargers.departures import SETTLED_S, Departures
-from bridge.core.domain_events import ChargerForgotten
+from bridge.core.domain_events import ChargerForgotten, EqualizersChanged
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.effects import LogEntry
@@ -192,3 +193,18 @@ def test_the_end_is_told(others):
     notes = [one for m in messages for one in desk.take(desk.departures.acked(m, desk.now))]
 
     assert notes == [LogEntry("info", "charger.forgotten", {"charger_id": ONE})]
+
+
+def test_an_equalizer_that_left_is_emptied_by_its_own_names():
+    """A day later, also after a restart; one that is back is not."""
+    desk = Desk()
+    gone = desk.departures.handle(EqualizersChanged(("QP2",), removed=("QP1",)), desk.now)
+    assert list(gone) == [AvailabilityChanged("QP1", is_online=False)]
+    again = Desk(dict(desk.departures.left))
+    again.seconds += 86_500.0
+    emptied = again.due()
+    assert "charger/QP1/state/active_power_import" in emptied
+    assert "charger/QP1/observation/surplus_charging" in emptied
+    assert again.forgotten == ["QP1"]
+    list(desk.departures.handle(EqualizersChanged(("QP1",), added=("QP1",)), desk.now))
+    assert "QP1" not in desk.departures

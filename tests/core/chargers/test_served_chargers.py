@@ -179,3 +179,19 @@ def test_equalizers_of_an_earlier_process_do_not_cost_its_chargers():
     outputs = desk.take(Started((ONE, TWO)))
     assert desk.served == (ONE, TWO)
     assert not [each for each in outputs if isinstance(each, SaveChargerList)]
+
+
+def test_equalizers_are_subscribed_and_remembered_beside_the_chargers():
+    """Which there are is saved when that changed, and only then."""
+    equalizers = {"QP000001": None}
+    desk = Desk()
+    desk.served_chargers = ServedChargers(
+        (), desk.fleet.chargers, desk.departures, desk.alerts, equalizers
+    )
+    outputs = desk.take(Started((ONE,)))
+    assert Subscribe((ONE, "QP000001")) in outputs
+    assert SaveChargerList((ONE,), {}, ("QP000001",)) in outputs
+    assert desk.take(EqualizersChanged(("QP000001",))) == []
+    equalizers["QP000002"] = None
+    outputs = desk.take(EqualizersChanged(tuple(equalizers), added=("QP000002",)))
+    assert outputs == [SaveChargerList((ONE,), {}, ("QP000001", "QP000002"))]

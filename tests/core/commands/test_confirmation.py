@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.core.addressees import CHARGER, EQUALIZER, Addressees
 from bridge.core.commands.active_commands import Command
 from bridge.core.commands.confirmation import (
     exact_ticket,
@@ -23,7 +24,7 @@ from bridge.core.easee.decode import Observation, spec_of
 from bridge.core.easee.rest_responses import CommandReference
 from bridge.core.events import ChargerResponse, ObservationsReceived
 from bridge.core.records.moment import Timestamp
-from bridge.errors import CloudUnavailable, OutcomeUnknown
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from tests.conftest import NOON
 from tests.core.commands.bench import (
     ID,
@@ -442,3 +443,75 @@ def test_a_ticket_that_took_its_ticks_leaves_the_others_alone():
     assert not record_ticket_ack(command, _response(47, TICKS + 2))
     assert record_ticket_ack(command, _response(46, TICKS))
     assert [t.ticks for t in command.tickets] == [TICKS + 1, TICKS + 2, TICKS]
+
+
+# -- what only the cloud holds --------------------------------------------------------------------
+
+METER = "QP123456"
+
+
+def meter_bench():
+    """A journal that serves an Equalizer."""
+    bench = Bench(allow=("equalizer",))
+    bench.known = Addressees({CHARGER: (ID,), EQUALIZER: (METER,)})
+    bench.begin()
+    return bench
+
+
+def _sent_surplus(bench, status=200):
+    call = call_of(bench.send("surplus_charging", b'{"enabled":true,"amps":6}', METER))
+    bench.answer(call, b"", status)
+    return call_of(bench.pass_s(0.5))
+
+
+HELD = b'{"mode":"chargingWithImport","chargingWithImport":{"maximumImportAddedCurrent":6}}'
+
+
+def test_what_the_cloud_holds_is_read_back_until_it_holds_what_was_asked_for():
+    """An older answer proves nothing; the stream being open delays nothing."""
+    bench = meter_bench()
+    read = _sent_surplus(bench)
+    assert (read.request.method, read.request.path) == (
+        "GET",
+        f"/cloud-loadbalancing/equalizer/{METER}/config/surplus-energy",
+    )
+    topic = f"charger/{METER}/result/"
+    assert answers(bench.answer(read, b'{"mode":"none"}', 200), topic) == []
+    again = call_of(bench.pass_s(1.5))
+    done = answers(bench.answer(again, HELD, 200), topic)
+    assert [one["state"] for one in done] == ["confirmed"]
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "confirmed"), (202, "unconfirmed")])
+def test_where_it_cannot_be_read_back_the_status_has_to_do(status, state):
+    """200 says that it is done; 202 only that it goes to a device."""
+    bench = meter_bench()
+    read = _sent_surplus(bench, status)
+    effects = bench.fail(read, CloudRejected("no", status=403, reason="forbidden"))
+    for _ in range(31):
+        for call in calls_of(bench.pass_s(1.0)):
+            bench.fail(call, CloudRejected("no", status=403, reason="forbidden"))
+    effects += bench.effects
+    finals = [one for one in answers(bench.effects, f"charger/{METER}/result/") if one["final"]]
+    assert [one["state"] for one in finals] == [state]
+
+
+def test_a_failure_to_read_back_proves_nothing():
+    """It is read again, and a body that cannot be read as well."""
+    bench = meter_bench()
+    read = _sent_surplus(bench)
+    bench.fail(read, CloudUnavailable("down"))
+    read = call_of(bench.pass_s(1.5))
+    bench.answer(read, b"<html>", 200)
+    read = call_of(bench.pass_s(3.0))
+    done = answers(bench.answer(read, HELD, 200), f"charger/{METER}/result/")
+    assert [one["state"] for one in done] == ["confirmed"]
+
+
+def test_a_command_of_the_meter_is_confirmed_by_its_own_response():
+    """Where the cloud told the ticks."""
+    bench = meter_bench()
+    call = call_of(bench.send("max_allocated_current", b"16", METER))
+    bench.answer(call, b'{"device":"QP123456","commandId":120,"ticks":%d}' % TICKS)
+    done = bench.respond(command_id=120, charger_id=METER)
+    assert [one["state"] for one in answers(done, f"charger/{METER}/result/")] == ["confirmed"]

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Addressees
+from bridge.core.easee.sites import Site, SiteCircuit
 from bridge.core.effects import Acknowledge, ReadReports, SendRequest
 from bridge.core.events import (
     CloudFailed,
@@ -321,3 +323,53 @@ def test_whatever_happens_every_query_has_exactly_one_answer(steps):
     assert told == asked
     assert desk.queries.deadline_s() is None
     assert not desk.queries._owners
+
+
+def site_desk(*, personal_data=False):
+    """Queries of a charger, an Equalizer and a site."""
+    desk = Desk()
+    here = Site(7, None, (SiteCircuit(9, {}, (ONE,)),), ("QP123456",))
+    sites = {here.addressee: here}
+    known = Addressees({CHARGER: (ONE, "EH999999"), EQUALIZER: ("QP123456",), SITE: sites})
+    policy = PersonalDataPolicy(personal_data=personal_data, salt=b"salt")
+    desk.queries = QueryService(Topics(), policy, known, sites)
+
+    def get(name, query, payload=b""):
+        message = MqttMessage("x", payload, RECEIPT)
+        return desk.take(desk.queries.receive(message, GetTopic(name, query), known, desk.now))
+
+    return get
+
+
+@pytest.mark.parametrize("name", [ONE, "QP123456", "site/7"])
+def test_a_site_is_asked_for_by_its_name_or_by_a_device_of_it(name):
+    """The same three requests."""
+    paths = [call.request.path for call in calls(site_desk()(name, "site"))]
+    assert paths[0] == "/api/sites/7?detailed=true"
+    assert len(paths) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "reason"),
+    [
+        ("site/7", "observations", "unknown_command"),
+        ("QP123456", "keys", "unknown_command"),
+        ("site/8", "site", "unknown_charger"),
+        ("EH999999", "site", "busy"),
+        (ONE, "keys", "not_allowed"),
+    ],
+)
+def test_a_query_that_is_not_for_its_addressee_is_refused(name, query, reason):
+    """Nothing is asked of the cloud."""
+    effects = site_desk()(name, query)
+    assert calls(effects) == []
+    assert [one["reason"] for one in answers(effects)] == [reason]
+
+
+def test_keys_are_asked_for_where_personal_data_may_be_told():
+    """By a charger or by a site."""
+    get = site_desk(personal_data=True)
+    for name in (ONE, "site/7"):
+        assert [call.request.path for call in calls(get(name, "keys"))] == [
+            "/api/accounts/easeekeys"
+        ]

@@ -4,7 +4,13 @@ from collections import Counter
 
 import pytest
 
-from bridge.core.domain_events import HANDLED, ServedChargersChanged, SubscriptionsRefused
+from bridge.core.domain_events import (
+    HANDLED,
+    EqualizersChanged,
+    ServedChargersChanged,
+    SubscriptionsRefused,
+)
+from bridge.core.easee.equalizer import EQUALIZER_IDS
 from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import (
     CloudFailed,
@@ -108,3 +114,18 @@ def test_nothing_is_read_any_more_when_the_process_ends():
     desk.take(Stopping())
     assert desk.source.deadline_s() is None
     assert desk.take(Tick()) == []
+
+
+def test_an_equalizer_is_read_with_the_ids_of_its_own():
+    """Beside the chargers; one that left is not read any more."""
+    desk = Desk()
+    desk.take(EqualizersChanged(("QP000001",), added=("QP000001",)))
+    paths = []
+    for _ in range(2):
+        desk.seconds += 10.0
+        paths += [call.request.path for call in desk.take(Tick())]
+    (path,) = (path for path in paths if "QP000001" in path)
+    assert path.endswith(",".join(map(str, EQUALIZER_IDS)))
+    desk.take(EqualizersChanged((), removed=("QP000001",)))
+    desk.seconds += 600.0
+    assert all("QP000001" not in call.request.path for call in desk.take(Tick()))
