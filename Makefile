@@ -35,7 +35,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
-.PHONY: soak-flood mosquitto postgresql firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
+.PHONY: soak-flood mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz release test-packages test-pythons test-locks
 .PHONY: simulate-faults simulate-sessions simulate-leases soak-cluster soak-cluster-cut demo-cluster
 
@@ -46,7 +46,7 @@ demo-cluster: $(VENV)/.dev postgresql
 demo: $(VENV)/.demo
 	@$(BIN)/charger-bridge demo $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.old-pip mosquitto postgresql firewall $(SIGNALR)/node_modules/.package-lock.json
+test: $(VENV)/.dev $(VENV)/.old-pip mosquitto postgresql rabbitmq firewall $(SIGNALR)/node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory check
 
 check: lint types imports mirror docs-check pytest
@@ -117,7 +117,7 @@ test-locks: $(VENV)/.dev
 	python -m tests.locks.install $(ARGS)
 
 # The tests on every Python from 3.11 to 3.14 that is here or in a Debian; VERSIONS names some.
-test-pythons: $(VENV)/.old-pip mosquitto postgresql firewall $(SIGNALR)/node_modules/.package-lock.json
+test-pythons: $(VENV)/.old-pip mosquitto postgresql rabbitmq firewall $(SIGNALR)/node_modules/.package-lock.json
 	@ARGS="$(ARGS)" tools/pythons.sh $(VERSIONS)
 
 # Longer runs of what `make pytest` checks for seconds; SEED repeats one.
@@ -238,10 +238,11 @@ soak-broker: $(VENV)/.dev mosquitto
 
 # One resolution for all: what runs is what was tested.
 lock: $(VENV)/.dev
-	$(LOCK) --extra demo --extra cluster --group build --group dev $(ARGS) -o requirements/dev.txt
+	$(LOCK) --extra demo --extra cluster --extra amqp --group build --group dev $(ARGS) -o requirements/dev.txt
 	$(LOCK) --extra demo --group build -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/run.txt
 	$(LOCK) --extra cluster --group build -c requirements/dev.txt -o requirements/cluster.txt
+	$(LOCK) --extra amqp --group build -c requirements/dev.txt -o requirements/amqp.txt
 	$(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	$(LOCK:pyproject.toml=) --group audit -o requirements/audit.txt
 
@@ -289,6 +290,10 @@ mosquitto:
 # The server's programs are in the folder of its version, and not in the path.
 postgresql:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tools/need.sh initdb postgresql
+
+# A server for the partner feed; the tests start their own, not the service.
+rabbitmq:
+	@PATH=$(PATH):/usr/lib/rabbitmq/bin tools/need.sh rabbitmq-server rabbitmq-server
 
 # For a network of the tests' own, where packets can be made to vanish.
 firewall:

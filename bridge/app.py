@@ -542,6 +542,18 @@ def _source(
     queue: EventQueue,
 ) -> ObservationSource | None:
     """Create the configured source of observations; None where values are polled."""
+    if settings.easee.source == "amqp":
+        from bridge.adapters.amqp.source import AmqpSource  # noqa: PLC0415 - an extra
+        from bridge.adapters.mqtt.read_back import read_back  # noqa: PLC0415 - for it alone
+
+        return AmqpSource(
+            settings.amqp,
+            cloud=cloud,
+            clock=clock,
+            emit=queue.put,
+            heartbeat=functools.partial(liveness.expect, "stream"),
+            read_back=functools.partial(read_back, settings.mqtt, clock, queue.put),
+        )
     if settings.easee.source != "stream":
         return None
     return HubStream(

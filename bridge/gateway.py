@@ -28,6 +28,7 @@ from bridge.conventions.native.requests import native_message
 from bridge.core.changes import Change, ValuesChanged
 from bridge.core.composition import Core
 from bridge.core.delivery.outbox import SET_ASIDE, Outbox
+from bridge.core.delivery.source_receipts import Delivery, SourceReceipts
 from bridge.core.delivery.value_queue import BURST, ValueQueue, value_rate
 from bridge.core.effects import (
     Acknowledge,
@@ -87,6 +88,7 @@ from bridge.core.messages import Publish
 from bridge.core.rate_limiter import TokenBucket
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.unread_text import UnreadText
 from bridge.core.store_status import store_opened
 from bridge.errors import (
     BridgeError,
@@ -256,6 +258,9 @@ class EventLoop:
         self._clock = clock
         self._outbox = Outbox()
         self._values = ValueQueue(self._outbox)
+        # A source that replays has nothing to be acknowledged.
+        takes_receipts = source is not None and not source.replays
+        self._receipts = SourceReceipts() if takes_receipts else None
         self._bucket = TokenBucket(BURST, 0.0)
         self._is_paced = False
         self._event_queue = queue
@@ -471,9 +476,12 @@ class EventLoop:
     def _queue(self, messages: Iterable[Publish]) -> None:
         """Queue messages, each for its connection."""
         metrics, put_value, put = self._metrics, self._values.put, self._outbox.put
+        receipts = self._receipts
         for message in messages:
             if message.telemetry:  # nearly all
                 put_value(message)
+                if receipts is not None:
+                    receipts.queued(message)
             elif message.link:
                 self._connections[message.link].put(message)
             else:
@@ -490,15 +498,19 @@ class EventLoop:
             self._event_queue.put(ComponentFailed(name, doing, error))
 
     def _notice(self, event: Event) -> None:
-        """Update the outboxes when connections change."""
+        """Update the outboxes when connections change, and what counts events."""
         if self._metrics is not None:
             self._metrics.event(event)
+        if self._receipts is not None:
+            self._receipts.received(getattr(event, "receipt", None))
         if isinstance(event, ValuesAcked):
             self._values.acked(event.messages)
             self._values.returned(event.returned)
+            self._acked(event.messages)
         elif isinstance(event, MqttAcked):
             self._outbox.acked(event.message, event.reason_code)
             self._values.refused(event.message, event.reason_code)
+            self._acked((event.message,))
         elif isinstance(event, ValueConnectionOpened):
             self._values.opened(event.receive_maximum)
             self._bucket.set_rate(*value_rate(event.receive_maximum))
@@ -510,6 +522,16 @@ class EventLoop:
         elif isinstance(event, MqttDisconnected):
             self._connected = False
             self._outbox.connection_lost(event.code, self._clock.now().mono_s)
+
+    def _acked(self, messages: Iterable[Publish]) -> None:
+        """Record for the source that the broker has these values, or refused them."""
+        if self._receipts is not None:
+            for message in messages:
+                self._receipts.acked(message)
+
+    def _committing(self, subject: object) -> Delivery | None:
+        """Return the delivery of the source that waits for a commit, if one does."""
+        return None if self._receipts is None else self._receipts.committing(subject)
 
     def _carry_out(self, effect: Action) -> None:  # noqa: C901, PLR0912, PLR0915 - a case each
         """Execute an effect, except for changes."""
@@ -536,7 +558,7 @@ class EventLoop:
                     finished_at_stop=changes,
                 )
             case SaveReport():
-                self._spawn(self._save(effect))
+                self._spawn(self._save(effect, self._committing(effect.report)))
             case MarkPublished():
                 self._spawn(self._mark(effect))
             case SaveCommand():
@@ -546,7 +568,7 @@ class EventLoop:
             case KeepReports(reports):
                 self._spawn(self._noted(self._store.keep(reports)))
             case KeepText(text):
-                self._spawn(self._noted(self._store.keep_text(text)))
+                self._spawn(self._keep_text(text, self._committing(text)))
             case ForgetTexts(keys):
                 self._spawn(self._noted(self._store.forget_texts(keys)))
             case ReadReports():
@@ -587,12 +609,19 @@ class EventLoop:
         if batch := self._values.take(min(room, most)):
             self._bucket.consume(len(batch))
             self._link.publish_values(batch)
+        self._acknowledge_source()
         if len(batch) == min(room, most) and self._values.waiting:
             if most < room:
                 self._wake()
             elif not self._is_paced:
                 self._is_paced = True
                 asyncio.get_running_loop().call_later(PACED_S, self._go_on)
+
+    def _acknowledge_source(self) -> None:
+        """Acknowledge the deliveries of the source that are safe."""
+        receipt = None if self._receipts is None else self._receipts.due()
+        if receipt is not None and self._source is not None:
+            self._source.acknowledge(receipt)
 
     def _go_on(self) -> None:
         """Send what had to wait for its time."""
@@ -706,15 +735,36 @@ class EventLoop:
             self._mishap(None, name, type(error).__name__, error)
             raise kind("an error of the bridge itself") from error
 
-    async def _save(self, effect: SaveReport) -> None:
+    async def _save(self, effect: SaveReport, delivery: Delivery | None) -> None:
         try:
             stored, changed = await self._answered(
                 "store", self._store.save(effect.report), StoreError
             )
         except StoreError as error:
+            self._was_committed(delivery, effect.report, done=False)
             self._event_queue.put(ReportSaveFailed(effect.report, error))
         else:
+            self._was_committed(delivery, effect.report, done=True)
             self._event_queue.put(ReportSaved(stored, changed))
+
+    async def _keep_text(self, text: UnreadText, delivery: Delivery | None) -> None:
+        try:
+            await self._answered("store", self._store.keep_text(text), StoreError)
+        except StoreError as error:
+            self._was_committed(delivery, text, done=False)
+            self._event_queue.put(StoreFailed(str(error), error.hint))
+        else:
+            self._was_committed(delivery, text, done=True)
+
+    def _was_committed(self, delivery: Delivery | None, subject: object, *, done: bool) -> None:
+        """Record what became of a commit that a delivery of the source waits for."""
+        if self._receipts is None:
+            return
+        if done:
+            self._receipts.committed(delivery)
+        else:
+            self._receipts.failed(subject, delivery)
+        self._wake()
 
     async def _save_command(self, effect: SaveCommand) -> None:
         try:
@@ -817,19 +867,25 @@ class EventLoop:
 def _next(events: deque[Event], most: int) -> Event:
     """Return the next event; consecutive observations are merged, up to a limit.
 
-    What the core does once for an event is a third of what it does for a single observation.
+    What the core does once for an event is a third of what it does for a single observation. An
+    event with a receipt is not divided: its receipt stands for all of it.
     """
     first = events.popleft()
     if not isinstance(first, ObservationsReceived):
         return first
-    together = list(first.observations)
+    together, receipt = list(first.observations), first.receipt
     while events and len(together) < most:
         following = events[0]
         if not isinstance(following, ObservationsReceived) or following.source != first.source:
             break
+        if (following.receipt is None) != (receipt is None):
+            break
+        if receipt is not None and len(together) + len(following.observations) > most:
+            break
         together += following.observations
+        receipt = following.receipt
         events.popleft()
-    if len(together) > most:
+    if len(together) > most and receipt is None:
         events.appendleft(ObservationsReceived(tuple(together[most:]), first.source))
         del together[most:]
-    return ObservationsReceived(tuple(together), first.source)
+    return ObservationsReceived(tuple(together), first.source, receipt)

@@ -22,7 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -42,9 +42,18 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _ERRORS: Final = frozenset({"error", "critical", "exception"})
 # They say at info what is our job to say, and at debug what nobody may see: httpcore prints
 # headers, paho prints payloads, websockets prints frames.
-_CAPPED: Final = (
-    "aiohttp", "amqtt", "asyncio", "httpcore", "httpx", "paho", "transitions", "websockets",
-)  # fmt: skip
+# pika tells each failed attempt as an error, with a traceback; why it failed is our job to say.
+_CAPPED: Final = {
+    "aiohttp": logging.WARNING,
+    "amqtt": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "paho": logging.WARNING,
+    "pika": logging.CRITICAL,
+    "transitions": logging.WARNING,
+    "websockets": logging.WARNING,
+}
 
 
 # -- secrets -----------------------------------------------------------------------------------
@@ -114,9 +123,13 @@ def register_secret(text: str, *, passing: bool = False) -> None:
 
 def register_secrets(settings: Settings) -> None:
     """Hide every secret of a configuration."""
-    for secret in (settings.easee.password, settings.mqtt.password):
+    for secret in (settings.easee.password, settings.mqtt.password, settings.amqp.url):
         if isinstance(secret, Secret):
             register_secret(secret.reveal())
+    if isinstance(settings.amqp.url, Secret):
+        # The user's name is no secret; the password is, also without what is around it.
+        with contextlib.suppress(ValueError):
+            register_secret(unquote(urlsplit(settings.amqp.url.reveal()).password or ""))
 
 
 def redact(text: str) -> str:
@@ -380,9 +393,9 @@ def configure(settings: LogSettings) -> None:
     root = logging.getLogger()  # noqa: TID251 - the one place that catches what libraries log
     root.handlers[:] = [_FromLibraries()]
     root.setLevel(level)
-    for name in _CAPPED:
+    for name, least in _CAPPED.items():
         capped = logging.getLogger(name)  # noqa: TID251 - as above
-        capped.setLevel(max(level, logging.WARNING))
+        capped.setLevel(max(level, least))
         capped.propagate = True
     logging.captureWarnings(capture=True)
 

@@ -39,7 +39,7 @@ class EaseeSettings:
         chargers: Serials to serve; empty means every charger the account lists.
         api_url: Base of the REST interface, without a path.
         stream_url: The SignalR hub.
-        source: ``"stream"`` (polling only while the stream is down) or ``"poll"``.
+        source: ``"stream"`` (polling only while the stream is down), ``"poll"`` or ``"amqp"``.
         poll_interval_s: Seconds between two reads of one charger while polling.
         names: Serials with what people call them.
     """
@@ -179,6 +179,21 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AmqpSettings:
+    """The partner feed, where ``easee.source`` is ``"amqp"``.
+
+    Attributes:
+        url: ``amqps://user:password@host:5671/vhost``; None: the cloud is asked.
+        queue: To consume from; None: the one the cloud names.
+        commands: Send commands through the feed's exchange where it has them.
+    """
+
+    url: Secret | None = None
+    queue: str | None = None
+    commands: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """Several workers on one PostgreSQL.
 
@@ -292,6 +307,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     homeassistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    amqp: AmqpSettings = field(default_factory=AmqpSettings)
     state_dir: str | None = None
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     sparkplug: SparkplugSettings = field(default_factory=SparkplugSettings)

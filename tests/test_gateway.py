@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import get_args
+from typing import ClassVar, get_args
 
 import pytest
 from structlog.testing import capture_logs
@@ -133,6 +133,8 @@ class Script:
 @dataclass
 class Outside:
     """Every adapter in one: it remembers what it was asked for and answers as told."""
+
+    replays: ClassVar[bool] = True
 
     queue: EventQueue
     acks: bool = True

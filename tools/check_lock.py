@@ -60,7 +60,8 @@ CONTENTS: Final[dict[str, tuple[bool, tuple[str, ...], tuple[str, ...]]]] = {
     "run": (True, (), ("build",)),
     "demo": (True, ("demo",), ("build",)),
     "cluster": (True, ("cluster",), ("build",)),
-    "dev": (True, ("demo", "cluster"), ("build", "dev")),
+    "amqp": (True, ("amqp",), ("build",)),
+    "dev": (True, ("demo", "cluster", "amqp"), ("build", "dev")),
     "fuzz": (True, (), ("fuzz",)),
     "audit": (False, (), ("audit",)),
 }

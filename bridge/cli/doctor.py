@@ -47,7 +47,7 @@ from bridge.cli.diagnosis import (
     findings,
 )
 from bridge.config.keys import KEYS
-from bridge.config.loading import NOT_READ
+from bridge.config.rules import NOT_READ
 from bridge.core.partitions import is_free
 from bridge.core.topics import Topics
 from bridge.errors import BridgeError, ConnectionLost, StoreError

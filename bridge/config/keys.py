@@ -113,6 +113,7 @@ SECTIONS: Final = {
     "publish": "What is published.",
     "commands": "Commands and their limits.",
     "store": "Where session reports are kept until they are delivered.",
+    "amqp": "The partner feed; used where easee.source is amqp.",
     "cluster": "Several workers on one PostgreSQL; docs/cluster.md.",
     "http": "Read-only web server: health checks, metrics, status page.",
     "log": "Logs go to standard error.",
@@ -174,10 +175,10 @@ KEYS: Final = (
     ),
     Key(
         "easee.source",
-        choice("stream", "poll"),
+        choice("stream", "poll", "amqp"),
         "stream: the hub sends observations; they are read over REST only while the stream is down."
         " poll: they are always read over REST, with more delay and at the cost of the request"
-        " budget.",
+        " budget. amqp: the operator's queue sends them (partners only, extra amqp, docs/amqp.md).",
     ),
     Key(
         "easee.poll_interval_s",
@@ -387,6 +388,30 @@ KEYS: Final = (
         integer(1, 3650),
         "Delivered reports are deleted after this time. Pending reports are kept.",
         unit="days",
+    ),
+    Key(
+        "amqp.url",
+        TEXT,
+        "Address of the queue's broker: amqps://user:password@host:5671/vhost (amqp:// for loopback"
+        " and private hosts). Not allowed in this file: use url_file or the environment variable.",
+        secret=True,
+    ),
+    Key(
+        "amqp.url_file",
+        FILE,
+        "File that holds the address of the queue's broker; null: the cloud is asked for it, which"
+        " needs an integration account.",
+    ),
+    Key(
+        "amqp.queue",
+        TEXT,
+        "Queue to consume from; needed with amqp.url_file. Null: the one that the cloud names.",
+    ),
+    Key(
+        "amqp.commands",
+        SWITCH,
+        "Send commands through the feed's exchange instead of REST. Not available yet: commands go"
+        " over REST.",
     ),
     Key(
         "cluster.partitions",

@@ -19,12 +19,10 @@ from bridge.adapters.state_files.plain_file import NotText, as_meant, open_plain
 from bridge.config.file import InvalidNode, Scalar, Section, Sequence, read_file, read_list
 from bridge.config.keys import BY_PATH, BY_VARIABLE, KEYS, PREFIX, REQUIRED, SECTIONS, Key
 from bridge.config.kinds import SWITCH, SWITCH_WORDS, InvalidValue, shown
-from bridge.config.rules import ADVICE, RULES, shown_path
+from bridge.config.rules import ADVICE, NOT_READ, RULES, shown_path
 from bridge.errors import ConfigError
 from bridge.settings import Loaded, Secret, Settings, TlsSettings
 
-# Stands for a secret that is not required.
-NOT_READ: Final = "a secret that was not read"
 MAX_SECRET_BYTES = 4096
 MAX_NAME_LENGTH = 120
 MAX_HINTS = 50

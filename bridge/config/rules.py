@@ -7,14 +7,18 @@ that must be sound before it is asked, so that one mistake is told once.
 import os
 import stat
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.easee import selection
 from bridge.core.easee.command_catalogue import CATALOGUE
 
+# Stands for a secret that was not read: what connects to nobody works without.
+NOT_READ: Final = "a secret that was not read"
 STANDARD_PORT = 1883
 TLS_PORT = 8883
 EXAMPLE_ACCOUNT = "someone@example.com"
@@ -128,6 +132,43 @@ def _store_login(get: Get) -> Iterator[str]:
         yield "store.password: needs store.url"
 
 
+def _feed(get: Get) -> Iterator[str]:
+    url = get("amqp.url")
+    if get("easee.source") != "amqp":
+        return
+    if find_spec("pika") is None:
+        yield "easee.source: amqp needs the extra amqp: pip install 'charger-bridge[amqp]'"
+    if get("amqp.commands"):
+        yield "amqp.commands: commands over the feed are not available; they go over REST"
+    if not get("publish.json"):
+        yield (
+            "easee.source: amqp needs publish.json: true, whose retained documents are read back"
+            " at the start"
+        )
+    if url is None:
+        return
+    if not get("amqp.queue"):
+        yield "amqp.queue: required with amqp.url_file"
+    if url.reveal() != NOT_READ and (problem := _feed_url_problem(url.reveal())):
+        yield f"amqp.url: {problem}"
+
+
+def _feed_url_problem(text: str) -> str | None:
+    # The text itself is not shown: it holds a password.
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "must be a URL with a valid host and port"
+    if parts.scheme not in {"amqp", "amqps"} or not host or port == 0:
+        return "must look like amqps://user:password@host:5671/vhost"
+    if not parts.username or not parts.password:
+        return "must hold user and password: amqps://user:password@host:5671/vhost"
+    if parts.scheme == "amqp" and not is_private(host):
+        return "must start with amqps:// for a host that is neither loopback nor private"
+    return None
+
+
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]] = (
     (("mqtt.host", "mqtt.tls.enabled", "mqtt.tls.allow_plaintext"), _plaintext),
     (("mqtt.tls.cert_file", "mqtt.tls.key_file"), _client_certificate),
@@ -142,6 +183,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]]
     (("easee.names",), _named_twice),
     (("publish.only",), _values("publish.only")),
     (("publish.except",), _values("publish.except")),
+    (("easee.source", "amqp.url", "amqp.queue", "amqp.commands", "publish.json"), _feed),
     (("homeassistant.enabled", "publish.scalar"), _readable_by_home_assistant),
 )
 

@@ -13,6 +13,7 @@ from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
+from bridge.core.records.source_receipt import SourceReceipt
 from bridge.core.records.store_problem import StoreProblem
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
@@ -55,10 +56,17 @@ class StreamSubscription:
 
 @dataclass(frozen=True, slots=True)
 class ObservationsReceived:
-    """Observations arrived together."""
+    """Observations arrived together.
+
+    Attributes:
+        observations: In the order of their arrival.
+        source: ``"stream"`` or ``"poll"``.
+        receipt: What a source that takes acknowledgements wants back when they are safe.
+    """
 
     observations: tuple[RawObservation, ...]
     source: str = "stream"
+    receipt: SourceReceipt | None = None
 
 
 @dataclass(frozen=True, slots=True)

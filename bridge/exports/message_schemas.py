@@ -253,7 +253,7 @@ _INFO: Final = _object(
             {
                 "commands": _TEXTS,
                 "queries": _TEXTS,
-                "source": {"enum": ["stream", "poll"]},
+                "source": {"enum": ["stream", "poll", "amqp"]},
                 "json": _FLAG,
                 "scalar": _FLAG,
                 "max_current_a": {"type": "number"},

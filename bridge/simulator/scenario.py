@@ -70,6 +70,8 @@ class Scenario:
         ping_interval_s: Seconds of quiet after which the hub pings.
         client_timeout_s: Seconds of quiet after which the hub gives a client up.
         records_per_frame: At most so many hub records go into one WebSocket message.
+        amqp: Address of a RabbitMQ that is fed as the vendor feeds its partners,
+            ``amqp://user:password@host:port/vhost``; None: no such feed.
         step_interval_s: Real seconds between two steps of the world; 0: only ``Simulator.step()``.
     """
 
@@ -103,6 +105,7 @@ class Scenario:
     client_timeout_s: float = 30.0
     records_per_frame: int = 20
     step_interval_s: float = 0.25
+    amqp: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         problems = tuple(self._problems())

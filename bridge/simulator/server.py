@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 from bridge.simulator import rest
 from bridge.simulator.accounts import BEARER
+from bridge.simulator.partner_login import feed_login
 from bridge.simulator.problems import UNAUTHORIZED, Answer, NoBody, validation_error
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.simulator import HUBS, Now, Prepared, Seen, Simulator
 from bridge.simulator.web import web
 
 LOGIN = "/api/accounts/login"
+FEED = "/api/streams/amqp/v2"
 REFRESH = "/api/accounts/refresh_token"
 OPEN_TO_ALL = frozenset({LOGIN, REFRESH, "/health"})
 MAX_BODY_BYTES = 1 << 20
@@ -44,6 +46,7 @@ class Server:
             app.router.add_get(hub, self._socket)
         app.router.add_post(LOGIN, self._login)
         app.router.add_post(REFRESH, self._refresh)
+        app.router.add_get(FEED, self._feed)
         for route in rest.ROUTES:
             app.router.add_route(route.method, route.path, self._rest(route))
         return app
@@ -141,6 +144,11 @@ class Server:
             self._simulator.accounts.refresh, await request.read(), self._simulator.now()
         )
 
+    async def _feed(self, _request: web.Request) -> web.Response:
+        """Answer where the partner feed is; without one the account is no integration's."""
+        url = self._simulator.scenario.amqp
+        return web.Response(status=403) if url is None else web.json_response(feed_login(url))
+
     async def _negotiate(self, request: web.Request) -> web.Response:
         version = request.query.get("negotiateVersion", "0")
         return web.json_response(
@@ -181,6 +189,14 @@ def _response(answer: Answer) -> web.Response:
     return web.Response(status=answer.status, body=body, headers=headers)
 
 
+async def _feed(simulator: Simulator, url: str) -> None:
+    """Feed a RabbitMQ for as long as the simulated cloud lives."""
+    from bridge.simulator.partner_feed import PartnerFeed  # noqa: PLC0415 - an extra
+
+    simulator.feed = feed = PartnerFeed(url)
+    await feed.run()
+
+
 async def _live(simulator: Simulator) -> None:
     while True:
         await asyncio.sleep(simulator.scenario.step_interval_s)
@@ -213,6 +229,7 @@ async def serve(
         simulator.api_url = f"http://{host}:{bound[1]}"
         async with asyncio.TaskGroup() as tasks:
             living = tasks.create_task(_live(simulator)) if scenario.step_interval_s else None
+            feeding = tasks.create_task(_feed(simulator, scenario.amqp)) if scenario.amqp else None
             try:
                 yield simulator
             except asyncio.CancelledError:
@@ -221,8 +238,9 @@ async def serve(
                 # Out of a TaskGroup it would come wrapped; the block's own error is the caller's.
                 failure = exc
             finally:
-                if living is not None:
-                    living.cancel()
+                for task in (living, feeding):
+                    if task is not None:
+                        task.cancel()
     finally:
         simulator.hub.drop_all()
         await runner.cleanup()

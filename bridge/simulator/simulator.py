@@ -1,16 +1,17 @@
 """Controls of a running simulated cloud, for tests and the demo."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from bridge.simulator.accounts import Accounts
 from bridge.simulator.hub import Hub
 from bridge.simulator.limits import Limits
 from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from bridge.simulator.problems import Answer, NoBody
-from bridge.simulator.readings import Reading, Update, Value, data_type_of
+from bridge.simulator.readings import Reading, Response, Update, Value, data_type_of
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.sessions import Car
 from bridge.simulator.world import World
@@ -52,6 +53,14 @@ class Prepared:
     delay_s: float
 
 
+class Feed(Protocol):
+    """Somebody besides the hub's clients who is sent everything."""
+
+    def tell(self, happened: Iterable[Update | Response]) -> None:
+        """Take what chargers say, in order."""
+        ...
+
+
 class Simulator:
     """A running simulated cloud.
 
@@ -63,6 +72,7 @@ class Simulator:
         now: The wall clock.
         limits: Who is told to wait.
         blocked: Every client is refused.
+        feed: The partner feed, where there is one.
     """
 
     def __init__(self, scenario: Scenario, now: Now) -> None:
@@ -79,6 +89,7 @@ class Simulator:
         self.prepared: list[Prepared] = []
         self.seen: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
         self.counted = 0
+        self.feed: Feed | None = None
 
     @property
     def stream_url(self) -> str:
@@ -205,7 +216,10 @@ class Simulator:
             charger.record(observation_id, reading)
             self.tell()
         else:
-            self.hub.tell_everybody(Update(charger_id, observation_id, reading))
+            update = Update(charger_id, observation_id, reading)
+            self.hub.tell_everybody(update)
+            if self.feed is not None:
+                self.feed.tell((update,))
 
     def send_raw(self, text: str) -> None:
         """Send a text to every hub connection, as it is; whole records end with 0x1E."""
@@ -264,7 +278,12 @@ class Simulator:
 
     def tell(self) -> None:
         """Send the pending events to the clients."""
-        self.hub.tell(self.world.drain())
+        self._send(tuple(self.world.drain()))
+
+    def _send(self, happened: tuple[Update | Response, ...]) -> None:
+        self.hub.tell(happened)
+        if self.feed is not None:
+            self.feed.tell(happened)
 
     def _replay(self, charger_id: str) -> list[Update] | None:
         charger = self.world.chargers.get(charger_id) or self.world.equalizers.get(charger_id)

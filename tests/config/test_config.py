@@ -138,6 +138,8 @@ EVERY_KEY = {
     "http.names": ("pi.lan,garage", ("pi.lan", "garage")),
     "http.proxy": ("172.30.32.2", "172.30.32.2"),
     "http.page": ("true", True),
+    "amqp.queue": ("Operator_7.Q", "Operator_7.Q"),
+    "amqp.commands": ("true", True),
     "log.level": ("debug", "debug"),
     "log.format": ("console", "console"),
     "homeassistant.enabled": ("true", True),
@@ -151,7 +153,7 @@ EVERY_KEY = {
     "sparkplug.host_id": ("ignition", "ignition"),
     "sparkplug.aliases": ("true", True),
 }
-SECRETS = {"easee.password", "mqtt.password", "store.password"}
+SECRETS = {"amqp.url", "easee.password", "mqtt.password", "store.password"}
 SECRET_FILES = {f"{path}_file" for path in SECRETS}
 FILES = SECRET_FILES | {f"mqtt.tls.{name}_file" for name in ("ca", "cert", "key")}
 
@@ -312,7 +314,7 @@ REFUSED = {
     "easee: {stream_url: https://streams.easee.com/hubs/../x}": "path of the hub",
     "easee: {chargers: [eh123456]}": "charger serials",
     "easee: {chargers: ['EH12345/']}": "charger serials",
-    "easee: {source: both}": "must be stream or poll",
+    "easee: {source: both}": "must be stream, poll or amqp",
     "easee: {names: {eh123456: Garage}}": "charger serials",
     "easee: {names: {EH123456: [Garage]}}": "easee.names: must be a flat mapping",
     "easee: {names: Garage}": "easee.names: must be a mapping of serials to names",
@@ -962,3 +964,56 @@ def test_partitions_and_a_password_need_an_address_of_postgresql(tmp_path):
 def test_a_sparkplug_name_cannot_be_a_part_of_a_topic(tmp_path, key, text, said):
     """One line for each, with its place."""
     assert problems_of(f"sparkplug: {{{key}: {text}}}\n", tmp_path) == [f"sparkplug.{key}: {said}"]
+
+
+# -- the partner feed ----------------------------------------------------------------------------
+
+FEED = ENVIRON | {"CHARGER_BRIDGE_EASEE__SOURCE": "amqp", "CHARGER_BRIDGE_AMQP__QUEUE": "Q"}
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://u:p@feed.example", "must look like amqps://"),
+        ("amqps://feed.example", "must hold user and password"),
+        ("amqps://u@feed.example", "must hold user and password"),
+        ("amqp://u:p@feed.example", "must start with amqps://"),
+        ("amqps://u:p@feed.example:99999", "a valid host and port"),
+        ("amqps://u:p@", "must look like amqps://"),
+    ],
+)
+def test_an_address_of_the_feed_is_judged_without_being_shown(url, words, tmp_path):
+    """It holds a password: the message says what is wrong and repeats none of it."""
+    environ = FEED | {"CHARGER_BRIDGE_AMQP__URL": url.replace("u:p@", f"u:{CANARY}@")}
+    (problem,) = problems_of("", tmp_path, environ)
+
+    assert problem.startswith("amqp.url: ")
+    assert words in problem
+    assert CANARY not in problem
+
+
+def test_a_feed_needs_its_queue_and_documents(tmp_path):
+    """A configured address needs the queue's name; what is retained is read back from JSON."""
+    environ = ENVIRON | {
+        "CHARGER_BRIDGE_EASEE__SOURCE": "amqp",
+        "CHARGER_BRIDGE_AMQP__URL": "amqp://u:p@localhost",
+    }
+    problems = problems_of("publish: {json: false}\n", tmp_path, environ)
+
+    assert [problem.partition(": ")[0] for problem in problems] == ["easee.source", "amqp.queue"]
+    assert load(None, FEED).amqp.url is None  # the cloud is asked
+
+
+def test_commands_over_the_feed_are_refused(tmp_path):
+    """What is not there is not accepted in silence."""
+    (problem,) = problems_of("amqp: {commands: true}\n", tmp_path, FEED)
+
+    assert problem.startswith("amqp.commands: ")
+
+
+def test_a_feed_without_its_library_says_how_to_install_it(tmp_path, monkeypatch):
+    """The extra is named in the line."""
+    monkeypatch.setattr("bridge.config.rules.find_spec", lambda _name: None)
+    (problem,) = problems_of("", tmp_path, FEED)
+
+    assert "pip install 'charger-bridge[amqp]'" in problem

@@ -5,7 +5,7 @@ Rules:
 1. The stream comes first. Polling starts when the stream has been away for a minute, or ten
    seconds after the hub refused us, and ends the moment it is back; with ``source: poll`` there is
    no stream and polling is all there is. Chargers that an open stream refuses are read all the
-   same.
+   same. With ``source: amqp``, which repeats no values, each charger is read once.
 2. ``/state/{id}/observations`` takes 100 requests in 5 minutes for the whole account. Polling
    keeps to 80 of them whatever the number of chargers: two reads are never closer than 3.75 s,
    and the interval grows with the fleet instead. The rest is left for people who ask.
@@ -64,11 +64,14 @@ class Polling:
         """Start with no chargers and the stream neither up nor down.
 
         Args:
-            source: ``"stream"`` or ``"poll"``.
+            source: ``"stream"``, ``"poll"``, or ``"amqp"``, which does not repeat values: each
+                charger is read once.
             interval_s: Seconds between two reads of one charger, if the limit allows.
             grace_s: How long the stream may be away before polling takes over.
         """
         self._always = source == "poll"
+        self._reads_once = source == "amqp"
+        self._unread: set[str] = set()
         self._interval_s = interval_s
         self._grace_s = grace_s
         self._reads: dict[str, _Reads] = {}
@@ -91,6 +94,9 @@ class Polling:
         """
         if self._up_at_s is None and self._down_at_s == NEVER:
             self._down_at_s = mono_s
+        if self._reads_once:
+            new = set(charger_ids) - self._reads.keys()
+            self._unread = (self._unread | new) & set(charger_ids)
         self._reads = {id_: self._reads.get(id_, _Reads()) for id_ in charger_ids}
         self._plan()
 
@@ -136,6 +142,7 @@ class Polling:
     def answered(self, charger_id: str, mono_s: float) -> None:
         """Record that a read succeeded at this time."""
         self._answered_at_s = mono_s
+        self._unread.discard(charger_id)
         if reads := self._reads.get(charger_id):
             reads.running_since_s = None
             reads.failures = 0
@@ -175,7 +182,8 @@ class Polling:
     def delivering(self, mono_s: float) -> bool:
         """Return whether polling is the current source and its reads are answered."""
         lasts_s = max(INTERVALS_TO_DELIVER * self._interval_s, READ_TIMEOUT_S)
-        return self.active and mono_s - self._answered_at_s <= lasts_s
+        is_source = self._up_at_s is None or self._always or bool(self._refused)
+        return self.active and is_source and mono_s - self._answered_at_s <= lasts_s
 
     @property
     def period_s(self) -> float:
@@ -232,4 +240,5 @@ class Polling:
         """Return the chargers whose values have to be read."""
         if self._up_at_s is None or self._always:
             return self._reads
-        return {id_: reads for id_, reads in self._reads.items() if id_ in self._refused}
+        asked = self._refused | self._unread
+        return {id_: reads for id_, reads in self._reads.items() if id_ in asked}

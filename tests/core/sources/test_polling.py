@@ -295,3 +295,33 @@ def test_a_charger_that_an_open_stream_refuses_is_read_and_no_other():
     assert polling.deadline_s() is None
     polling.stream_down(100.0)
     assert polling.deadline_s() == 160.0
+
+
+def test_a_source_that_repeats_nothing_has_each_charger_read_once():
+    """With the queue open each charger is read, and none a second time; a new one once more."""
+    polling = Polling("amqp", 60)
+    polling.watch(THREE, 0.0)
+    polling.stream_up(1.0)
+
+    reads = play(polling, 1.0, 1e5)
+    assert sorted(charger_id for _, charger_id in reads) == sorted(THREE)
+    assert all(b - a >= MIN_INTERVAL_S for (a, _), (b, _) in pairwise(reads))
+    assert not polling.delivering(20.0)  # the queue is the source
+
+    polling.stream_down(2e5)
+    polling.stream_up(2e5 + 1)
+    assert play(polling, 2e5, 3e5) == []
+    polling.watch((*THREE, "EH000009"), 3e5)
+    assert [charger_id for _, charger_id in play(polling, 3e5, 4e5)] == ["EH000009"]
+
+
+def test_a_read_that_fails_is_tried_again_while_the_queue_is_open():
+    """Once means one answer, not one attempt."""
+    polling = Polling("amqp", 60)
+    polling.watch(("EH000001",), 0.0)
+    polling.stream_up(1.0)
+    assert polling.due(1.0) == ("EH000001",)
+    polling.failed("EH000001", 2.0)
+
+    reads = play(polling, 2.0, 1e5)
+    assert [charger_id for _, charger_id in reads] == ["EH000001"]

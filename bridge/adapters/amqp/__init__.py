@@ -1,0 +1,1 @@
+"""The partner feed over AMQP 0-9-1; needs the extra ``amqp`` (pika)."""

@@ -1,0 +1,44 @@
+"""Reads the values that the broker retains, for a source that does not repeat them."""
+
+from typing import Final
+
+import structlog
+
+from bridge.adapters.mqtt.client import read_retained
+from bridge.core.sources.retained_values import retained_observations
+from bridge.core.topics import Topics
+from bridge.errors import ConnectionLost
+from bridge.ports import Clock, Emit
+from bridge.settings import MqttSettings
+
+log = structlog.get_logger()
+
+# A broker that is not there has values to publish neither: what is older may then come through.
+TIMEOUT_S: Final = 60.0
+RETRY_S: Final = 2.0
+
+
+async def read_back(settings: MqttSettings, clock: Clock, emit: Emit) -> None:
+    """Emit the retained documents of observations as observations, at QoS 1.
+
+    A broker that cannot be reached is tried again for :data:`TIMEOUT_S`.
+
+    Args:
+        settings: The broker.
+        clock: Times the attempts.
+        emit: Takes the observations.
+    """
+    topics = Topics(settings.base_topic, settings.reply_prefixes)
+    until_s = clock.now().mono_s + TIMEOUT_S
+    while clock.now().mono_s < until_s:
+        try:
+            kept = await read_retained(settings, (topics.observation("+", "+"),))
+        except ConnectionLost as error:
+            log.debug("values.read_back_failed", reason=str(error))
+            await clock.sleep(RETRY_S)
+            continue
+        for event in retained_observations(kept, topics):
+            emit(event)
+        log.info("values.read_back", topics=len(kept))
+        return
+    log.warning("values.not_read_back", hint="older values may replace newer ones once")

@@ -1,0 +1,226 @@
+"""The operator's queue as a source of observations; the queue itself is in tests/acceptance."""
+
+import asyncio
+import contextlib
+import json
+from typing import ClassVar
+
+import pytest
+
+from bridge.adapters.amqp import source as amqp
+from bridge.adapters.amqp.source import MAX_BATCH, AmqpSource, configured_login
+from bridge.core.easee.partner_feed import FeedLogin
+from bridge.core.events import (
+    ChargerResponse,
+    ObservationsReceived,
+    StreamAnomaly,
+    StreamClosed,
+    StreamOpened,
+)
+from bridge.core.records.source_receipt import SourceReceipt
+from bridge.errors import CloudUnavailable, ConnectionLost
+from bridge.settings import AmqpSettings, Secret
+
+pytestmark = pytest.mark.anyio
+
+URL = "amqps://operator:p%40ss@feed.example/%2F"
+SETTINGS = AmqpSettings(url=Secret(URL), queue="Q")
+
+
+class FakeConnection:
+    """A connection that a test ends."""
+
+    made: ClassVar[list["FakeConnection"]] = []
+
+    def __init__(self, login, arrived):
+        self.login, self.arrived = login, arrived
+        self.lost = asyncio.get_running_loop().create_future()
+        self.acknowledged, self.closed = [], False
+        self.opening = asyncio.get_running_loop().create_future()
+        FakeConnection.made.append(self)
+
+    async def open(self):
+        await self.opening
+
+    def acknowledge(self, delivery):
+        self.acknowledged.append(delivery)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def clock(clock, monkeypatch):
+    """A clock whose sleep lets others run, as the real one does."""
+    sleep = clock.sleep
+
+    async def yielding(seconds):
+        await sleep(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(clock, "sleep", yielding)
+    return clock
+
+
+@pytest.fixture
+def events():
+    """What was emitted."""
+    return []
+
+
+@pytest.fixture
+def source(clock, events, monkeypatch):
+    """A source on fake connections, whose chargers are known."""
+    monkeypatch.setattr(amqp, "FeedConnection", FakeConnection)
+    FakeConnection.made = []
+    made = AmqpSource(SETTINGS, cloud=None, clock=clock, emit=events.append)
+    made.subscribe(("EH123456",))
+    return made
+
+
+async def settled():
+    """Let the loop do what is due."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def running(source):
+    """Run a source until the block ends."""
+    task = asyncio.get_running_loop().create_task(source.run())
+    await settled()
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def body(value):
+    """Make the body of an observation."""
+    return json.dumps({"Timestamp": "2026-11-30T12:00:00Z", "Value": value}).encode()
+
+
+async def test_deliveries_of_one_turn_are_one_event_with_the_last_receipt(source, events):
+    """Observations come first, with the receipt; responses and oddities follow."""
+    async with running(source):
+        (connection,) = FakeConnection.made
+        connection.opening.set_result(None)
+        await settled()
+        connection.arrived(1, "EH123456.O.120", body(1.5))
+        connection.arrived(2, "EH123456.CR.48.5", b'{"WasAccepted":true}')
+        connection.arrived(3, "EH123456.O.121", body(2.5))
+        connection.arrived(4, "EH123456.O.121", b"{")
+        await settled()
+
+    opened, observed, response, oddity = events
+    assert isinstance(opened, StreamOpened)
+    assert isinstance(observed, ObservationsReceived)
+    assert [each.id for each in observed.observations] == [120, 121]
+    assert observed.receipt == SourceReceipt(1, 4)
+    assert isinstance(response, ChargerResponse)
+    assert isinstance(oddity, StreamAnomaly)
+
+
+async def test_a_batch_is_bounded(source, events):
+    """More than a batch in one turn are several events, each with its own receipt."""
+    async with running(source):
+        (connection,) = FakeConnection.made
+        connection.opening.set_result(None)
+        await settled()
+        for number in range(1, MAX_BATCH + 11):
+            connection.arrived(number, "EH123456.O.120", body(number))
+        await settled()
+
+    receipts = [event.receipt.delivery for event in events[1:]]
+    assert receipts == [MAX_BATCH, MAX_BATCH + 10]
+
+
+async def test_a_delivery_without_observations_has_a_receipt_too(source, events):
+    """Else nothing behind it could ever be acknowledged."""
+    async with running(source):
+        (connection,) = FakeConnection.made
+        connection.opening.set_result(None)
+        await settled()
+        connection.arrived(1, "EH123456.P.1", b"")
+        await settled()
+
+    assert events[1] == ObservationsReceived((), receipt=SourceReceipt(1, 1))
+
+
+async def test_a_receipt_of_an_earlier_connection_is_not_used(source, clock, events):
+    """Delivery numbers begin again with each connection."""
+    async with running(source):
+        FakeConnection.made[0].opening.set_result(None)
+        await settled()
+        FakeConnection.made[0].lost.set_result(ConnectionLost("gone"))
+        while len(FakeConnection.made) < 2:
+            await settled()
+        FakeConnection.made[1].opening.set_result(None)
+        await settled()
+        source.acknowledge(SourceReceipt(1, 7))
+        source.acknowledge(SourceReceipt(2, 3))
+
+        assert FakeConnection.made[0].closed
+        assert FakeConnection.made[0].acknowledged == []
+        assert FakeConnection.made[1].acknowledged == [3]
+    assert [type(each) for each in events] == [StreamOpened, StreamClosed, StreamOpened]
+
+
+async def test_what_is_retained_is_read_before_the_first_connection(clock, events, monkeypatch):
+    """The first delivery cannot be older than what is known by then."""
+    monkeypatch.setattr(amqp, "FeedConnection", FakeConnection)
+    FakeConnection.made = []
+    release = asyncio.get_running_loop().create_future()
+    read = []
+
+    async def read_back():
+        read.append(True)
+        await release
+
+    source = AmqpSource(SETTINGS, cloud=None, clock=clock, emit=events.append, read_back=read_back)
+    async with running(source):
+        assert read == []  # no charger is known yet
+        source.subscribe(())
+        source.subscribe(("EH123456",))
+        await settled()
+        assert (read, FakeConnection.made) == ([True], [])
+        release.set_result(None)
+        await settled()
+        assert len(FakeConnection.made) == 1
+
+
+async def test_the_cloud_is_asked_for_an_address_that_is_not_configured(clock, events):
+    """An account that is no integration's is a loss in words, said once."""
+    asked = []
+
+    class Cloud:
+        async def send(self, request, *, within_s):
+            asked.append(request.path)
+            raise CloudUnavailable("HTTP 403", status=403)
+
+    source = AmqpSource(AmqpSettings(), cloud=Cloud(), clock=clock, emit=events.append)
+    source.subscribe(("EH123456",))
+    async with running(source):
+        while len(asked) < 3:
+            await settled()
+
+    assert set(asked) == {"/api/streams/amqp/v2"}
+    assert events == [StreamClosed("HTTP 403")]
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        (URL, FeedLogin("feed.example", 5671, True, "/", "operator", "p@ss", "Q", "")),
+        (
+            "amqp://u:p@127.0.0.1:5673/easee",
+            FeedLogin("127.0.0.1", 5673, False, "easee", "u", "p", "Q", ""),
+        ),
+        ("amqp://u:p@localhost", FeedLogin("localhost", 5672, False, "/", "u", "p", "Q", "")),
+    ],
+)
+def test_a_configured_address_is_read(url, login):
+    """User, password and virtual host are decoded; ports have their defaults."""
+    assert configured_login(url, "Q") == login
