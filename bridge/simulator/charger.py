@@ -280,7 +280,9 @@ class Charger(Voice):
 
     def set_plan(self, kind: str, plan: Plan | None) -> None:
         """Store or (None) forget a schedule, and report it (62)."""
-        self.plans = stored(self.plans, kind, plan)
+        held = stored(self.plans, kind, plan)
+        self.plans.clear()
+        self.plans |= held
         self.overridden = False
         self.put(62, json.dumps(self.plans, separators=(",", ":")))
         self.show()
