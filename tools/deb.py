@@ -18,6 +18,7 @@ SOURCES: Final = ROOT / "packaging" / "deb"
 HOME: Final = Path("usr/lib/charger-bridge")
 DOC: Final = Path("usr/share/doc/charger-bridge")
 UNIT: Final = Path("usr/lib/systemd/system/charger-bridge.service")
+TEMPLATE: Final = Path("usr/lib/systemd/system/charger-bridge@.service")
 SCRIPTS: Final = ("postinst", "prerm", "postrm")
 CONFIG: Final = Path("etc/charger-bridge/config.yaml")
 CONDITION: Final = """\
@@ -37,6 +38,42 @@ UNIT_CHANGES: Final = (
     ("DynamicUser=yes\n", "User=charger-bridge\nGroup=charger-bridge\n"),
     ("StartLimitIntervalSec=0\n", f"StartLimitIntervalSec=0\n{CONDITION}"),
 )
+
+
+OF_AN_ACCOUNT: Final = """\
+# What must differ between accounts; the environment overrides the file.
+Environment=CHARGER_BRIDGE_MQTT__CLIENT_ID=charger-bridge-%i
+Environment=CHARGER_BRIDGE_MQTT__BASE_TOPIC=charger-%i
+Environment=CHARGER_BRIDGE_STORE__PATH=/var/lib/charger-bridge/%i/bridge.db
+"""
+# What the template unit, one instance for each account, has in the place of a line of the unit. The
+# environment overrides the file, so that two instances never share a client id or a topic.
+TEMPLATE_CHANGES: Final = (
+    (
+        "Description=Gateway between MQTT and the Easee Cloud",
+        "Description=Gateway between MQTT and the Easee Cloud, account %i",
+    ),
+    ("/etc/charger-bridge/config.yaml", "/etc/charger-bridge/%i.yaml"),
+    (
+        "Environment=PYTHONDONTWRITEBYTECODE=1\n",
+        f"Environment=PYTHONDONTWRITEBYTECODE=1\n{OF_AN_ACCOUNT}",
+    ),
+    ("StateDirectory=charger-bridge\n", "StateDirectory=charger-bridge/%i\n"),
+    ("RuntimeDirectory=charger-bridge\n", "RuntimeDirectory=charger-bridge/%i\n"),
+)
+_PASSWORD: Final = re.compile(r"(/etc/charger-bridge/)(easee|mqtt)(_password)")
+_HEAD: Final = re.compile(r"\A(?:#.*\n)+")
+TEMPLATE_HEAD: Final = """\
+# systemd template unit of charger-bridge: one instance for each account, for example
+# charger-bridge@home and charger-bridge@work. Names are lower-case letters and digits.
+#
+#   install -m 0644 deploy/charger-bridge@.service /etc/systemd/system/
+#   install -d -m 0755 /etc/charger-bridge           # home.yaml goes here, readable by everybody
+#   install -m 0600 easee_password /etc/charger-bridge/home_easee_password # readable by root only
+#   systemctl daemon-reload && systemctl enable --now charger-bridge@home
+#
+# Written from charger-bridge.service by tools/deb.py; docs/running.md explains both.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +124,25 @@ def unit(text: str) -> str:
     return body
 
 
+def template(text: str) -> str:
+    """Turn a unit into a template unit whose instances share nothing.
+
+    Raises:
+        ValueError: A line that changes is not there, or not once.
+    """
+    body = _PASSWORD.sub(r"\1%i_\2\3", _HEAD.sub("", text))
+    for old, new in TEMPLATE_CHANGES:
+        if body.count(old) != 1:
+            raise ValueError(f"the unit must have {old!r} once")
+        body = body.replace(old, new)
+    return TEMPLATE_HEAD + body
+
+
+def template_unit(text: str) -> str:
+    """Turn the unit for an installation by hand into the package's template unit."""
+    return _PASSWORD.sub(r"\1%i_\2\3", unit(template(text)))
+
+
 def lay_out(package: Package, tree: Path) -> None:
     """Write every file of the package below a folder."""
     home = tree / HOME
@@ -96,6 +152,7 @@ def lay_out(package: Package, tree: Path) -> None:
     _write(home / "requirements.txt", requirements(package.wheels))
     _write(home / "make-environment", (SOURCES / "make-environment").read_text(), mode=0o755)
     _write(tree / UNIT, unit((ROOT / "deploy" / "charger-bridge.service").read_text()))
+    _write(tree / TEMPLATE, template_unit((ROOT / "deploy" / UNIT.name).read_text()))
     _write(tree / CONFIG, (SOURCES / "config.yaml").read_text())
     _write(tree / DOC / "copyright", package.licences)
     _write(tree / DOC / "config.example.yaml", (ROOT / "config.example.yaml").read_text())

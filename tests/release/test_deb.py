@@ -47,6 +47,21 @@ def test_the_unit_is_the_shipped_one_with_a_user_of_its_own():
     assert keys == {"ExecStart", "DynamicUser", "LoadCredential", "Environment"}
 
 
+def test_the_template_unit_is_made_from_the_unit():
+    """What is in deploy/ is what is made; two instances have nothing in common."""
+    shipped = (ROOT / "deploy" / "charger-bridge.service").read_text()
+    made = deb.template(shipped)
+    assert (ROOT / "deploy" / "charger-bridge@.service").read_text() == made
+
+    for text in (made, deb.template_unit(shipped)):
+        home, work = (text.replace("%i", name) for name in ("home", "work"))
+        assert "--config /etc/charger-bridge/home.yaml" in home
+        for key in ("CLIENT_ID", "BASE_TOPIC", "STORE__PATH", "StateDirectory=", "password"):
+            lines = [line for line in home.splitlines() if key in line and "=" in line]
+            shared = [line for line in lines if "%d" not in line and line[0] != "#"]
+            assert not set(shared) & set(work.splitlines()), key
+
+
 def test_a_unit_that_changed_is_noticed():
     """A line that the package replaces and that is gone stops the build."""
     with pytest.raises(ValueError, match="DynamicUser"):

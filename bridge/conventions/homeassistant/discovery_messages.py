@@ -23,6 +23,8 @@ from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.topics import HomeAssistantTopics, Topics
 
 ORIGIN: Final = "charger-bridge"
+# In the place of a serial: the gateway itself.
+GATEWAY: Final = "bridge"
 # What says that the cloud delivers, in the words of `bridge/cloud`.
 _CLOUD_UP: Final = "{{ 'online' if value in ('connected', 'degraded') else 'offline' }}"
 _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
@@ -39,6 +41,7 @@ class DeviceInfo:
         firmware: Its release; empty while unknown.
         name: What people call it; empty for its serial.
         is_equalizer: It is an Equalizer, not a charger.
+        page: Address of the status page, of the gateway; empty for none.
     """
 
     charger_id: str
@@ -46,6 +49,7 @@ class DeviceInfo:
     firmware: str = ""
     name: str = ""
     is_equalizer: bool = False
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,13 @@ def describe(
     """
     node = node_of(topics, device_info.charger_id)
     head: dict[str, object] = {
-        "device": _device(device_info, node),
+        "device": _device(device_info, node, topics),
         "origin": {"name": ORIGIN, "sw_version": version},
-        "availability": _availability(topics, device_info.charger_id),
-        "availability_mode": "all",
         "qos": 1,
     }
+    if device_info.charger_id != GATEWAY:  # its entities are available each in its own way
+        head["availability"] = _availability(topics, device_info.charger_id)
+        head["availability_mode"] = "all"
     own = {
         entity.key: {"unique_id": f"{node}_{entity.key}", **entity.config} for entity in entities
     }
@@ -125,7 +130,9 @@ def encoded(document: Mapping[str, object], retired: Mapping[str, str]) -> bytes
     return _encode(document)
 
 
-def _device(device_info: DeviceInfo, node: str) -> dict[str, object]:
+def _device(device_info: DeviceInfo, node: str, topics: Topics) -> dict[str, object]:
+    if device_info.charger_id == GATEWAY:
+        return _gateway_device(device_info, node, topics)
     device: dict[str, object] = {
         "identifiers": [node],
         "name": device_info.name or f"Easee {device_info.charger_id}",
@@ -139,7 +146,20 @@ def _device(device_info: DeviceInfo, node: str) -> dict[str, object]:
         device["model"] = f"Easee {product.capitalize()}"
     if device_info.firmware:
         device["sw_version"] = device_info.firmware
-    return device
+    return device | {"via_device": node_of(topics, GATEWAY)}
+
+
+def _gateway_device(device_info: DeviceInfo, node: str, topics: Topics) -> dict[str, object]:
+    """Describe the gateway itself; its base topic is in the name where it is not the usual one."""
+    base = topics.base
+    device: dict[str, object] = {
+        "identifiers": [node],
+        "name": ORIGIN if base == Topics().base else f"{ORIGIN} {base}",
+        "manufacturer": ORIGIN,
+        "model": "MQTT gateway for Easee",
+        "sw_version": device_info.firmware,
+    }
+    return device | ({"configuration_url": device_info.page} if device_info.page else {})
 
 
 def _availability(topics: Topics, charger_id: str) -> list[dict[str, str]]:

@@ -18,6 +18,8 @@ from bridge.conventions.homeassistant.entity_table import (
     DERIVED_QUANTITIES,
     DERIVED_SHOWN,
     DERIVED_VALUES,
+    ENABLED,
+    ICONS,
     UNITS,
     is_switch,
     unit_config,
@@ -84,7 +86,7 @@ def entities(
         own.firmware(is_installable="update_firmware" in may),
         *own.schedules(commands),
     )
-    return tuple(entity for entity in found if own.is_published(entity, selection))
+    return tuple(_presented(one) for one in found if own.is_published(one, selection))
 
 
 def equalizer_entities(
@@ -269,6 +271,17 @@ class _Charger:
             config["command_topic"] = self.topics.command(self.charger_id, "update_firmware")
             config |= {"payload_install": "PRESS", "retain": False, "qos": 1}
         return _entity("update", "firmware", config)
+
+
+def _presented(entity: Entity) -> Entity:
+    """Return an entity with its icon, disabled by default unless a driver looks at it."""
+    config = dict(entity.config)
+    config.pop("enabled_by_default", None)
+    if entity.key not in ENABLED:
+        config["enabled_by_default"] = False
+    if entity.key in ICONS:
+        config["icon"] = ICONS[entity.key]
+    return Entity(entity.key, entity.platform, config)
 
 
 def _entity(platform: str, name: str, config: Mapping[str, object]) -> Entity:

@@ -24,12 +24,14 @@ from dataclasses import replace
 from typing import Final
 
 from bridge.conventions.homeassistant.discovery_messages import (
+    GATEWAY,
     Description,
     DeviceInfo,
     describe,
     encoded,
 )
 from bridge.conventions.homeassistant.entities import entities, equalizer_entities
+from bridge.conventions.homeassistant.gateway_entities import gateway_entities, page_address
 from bridge.core.delivery.outbox import REFUSED, SET_ASIDE, TOO_LARGE
 from bridge.core.domain_events import (
     NOTHING,
@@ -109,6 +111,7 @@ class DiscoveryPublisher:
         self._topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
         self._places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
         self._version = version
+        self._page = page_address(settings.http)
         self._salt = salt
         self._births = 0
         self._device_infos: dict[str, DeviceInfo] = {}
@@ -320,6 +323,10 @@ class DiscoveryPublisher:
         """Compute the messages the broker should have, and the changes in three steps."""
         wanted: dict[str, PublishedDiscovery] = {}
         new: Step = []
+        if self._is_on:  # first: the devices behind it refer to it
+            gateway = self._gateway()
+            new += self._announcements(gateway.documents, gateway.published)
+            wanted |= gateway.published
         present = self._device_infos.keys() if self._is_on else set()
         for charger_id in sorted(present):
             description = self._described(charger_id)
@@ -337,6 +344,17 @@ class DiscoveryPublisher:
     @property
     def _largest_bytes(self) -> float:
         return min(self._broker_takes_bytes, self._learned_bytes)
+
+    def _gateway(self) -> Description:
+        """Describe the gateway itself."""
+        return describe(
+            DeviceInfo(GATEWAY, firmware=self._version, page=self._page),
+            gateway_entities(self._topics),
+            form=self._form,
+            topics=self._topics,
+            places=self._places,
+            version=self._version,
+        )
 
     def _described(self, charger_id: str) -> Description:
         """Describe a charger in the form that was asked for, or in parts where only these fit."""

@@ -34,6 +34,7 @@ from bridge.core.easee.controls import (
     select,
     switch,
 )
+from bridge.core.easee.derived_state import ACCESS_MODE
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
 from bridge.core.easee.equalizer_settings import (
     holds_allocated_current,
@@ -633,7 +634,9 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 lambda place, level: charger_resource_request(
                     "PUT", place.charger_id, "access", str(level).encode()),
                 moves=(42, 15), energizes=lambda level: level == 1, on_200="confirmed",
-                control="the switches for authorization say the same and show it"),
+                control=Control("select", "Access level", ACCESS_MODE, is_config=True,
+                                labels={"open": "open", "cloud_authorization": "account",
+                                        "local_authorization": "whitelist"})),
     CommandSpec("rfid_pairing", "device", "Wait for a tag to be held to the charger.",
                 PAIRING_TIME,
                 lambda place, timeout_s: charger_command_request(

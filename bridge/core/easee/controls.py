@@ -38,7 +38,7 @@ class Control:
         title: What people see.
         shows: Name of the observation or derived value it shows; empty for a button.
         replaces: True when what only reads the same value is not needed beside it.
-        labels: Code to option, of a select.
+        labels: Code or word to option, of a select.
         bounds: ``commands.max_current_a`` to the least and the largest number.
         unit: Of a number, as the vendor spells it.
         is_typed: A number is typed in, not moved to by accident.

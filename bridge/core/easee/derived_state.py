@@ -52,6 +52,7 @@ MIN_CHARGE_A = 6
 SWITCH_VALUES = ("true", "false")
 TOUCH_BUTTON = "touch_button"
 ENERGY_TOTAL = "energy_total"
+ACCESS_MODE = "access_mode"
 FIRMWARE_LATEST = "firmware_latest"
 FIRMWARE_UPDATE = "firmware_update"
 TOUCH_BUTTON_VALUES = ("enabled", "disabled")
@@ -389,7 +390,7 @@ DERIVED: Final = (
         "Awaiting authorization",
     ),
     DerivedTopic(
-        "access_mode",
+        ACCESS_MODE,
         (roles.AUTHORIZATION_REQUIRED, roles.LOCAL_PRE_AUTHORIZE),
         _access_mode,
         "`open`, `cloud_authorization` or `local_authorization`; the later one while they change",

@@ -56,6 +56,7 @@ def test_the_device_form_keeps_its_rules():
         "serial_number": ONE,
         "model": "Easee Home",
         "sw_version": "347",
+        "via_device": "charger_bridge",
     }
     unique = [component["unique_id"] for component in message["components"].values()]
     assert len(unique) == len(set(unique))

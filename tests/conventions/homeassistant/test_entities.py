@@ -6,6 +6,7 @@ import pytest
 
 from bridge.conventions.homeassistant import entities as entities_module
 from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, display_name, entities
+from bridge.conventions.homeassistant.entity_table import ENABLED, ICONS
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_named
@@ -180,8 +181,55 @@ def test_most_entities_wait_until_they_are_wanted():
     assert "sensor_temp_input_t2" in disabled
     assert "sensor_total_power" not in disabled
     assert "button_toggle" in disabled
-    for key in disabled:
-        assert listed[key].config.get("entity_category") or key == "button_toggle", key
+
+
+GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
+
+
+@pytest.mark.parametrize("allow", [(), ("control", "access", "current"), GROUPS])
+def test_at_most_forty_entities_are_enabled_by_default(allow):
+    """Whatever is allowed, a device is not more than a driver looks at."""
+    listed = made(CommandSettings(allow=allow))
+    enabled = [key for key, one in listed.items() if one.config.get("enabled_by_default", True)]
+
+    assert 25 <= len(enabled) <= 40
+    assert {"sensor_op_mode", "sensor_total_power", "sensor_energy_total"} <= set(enabled)
+
+
+def test_every_row_of_the_tables_is_an_entity():
+    """An icon or a key for an entity that is not there would never be read."""
+    keys = set(made()) | set(made(NOTHING))
+
+    assert keys >= ENABLED | set(ICONS)
+
+
+def test_icons_are_of_the_usual_set():
+    """Home Assistant knows these; an entity without a class has one."""
+    for entity in made().values():
+        icon = entity.config.get("icon")
+        assert icon is None or re.fullmatch(r"mdi:[a-z0-9-]+", icon), entity.key
+    main = [e for e in made().values() if e.config.get("enabled_by_default", True)]
+    assert [e.key for e in main if "icon" not in e.config and "device_class" not in e.config] == []
+
+
+def test_names_are_a_driver_s():
+    """A phase is called by its conductor, a terminal only where terminals are meant."""
+    names = {key: one.config["name"] for key, one in made().items()}
+
+    assert names["sensor_current_l1"] == "Current L1"
+    assert names["sensor_voltage_l2"] == "Voltage L2"
+    assert names["sensor_in_current_t3"] == "Current T3"
+    assert names["sensor_energy_total"] == "Energy"
+
+
+def test_the_access_level_is_set_and_shown():
+    """Its options are those of the command, and it shows what the charger reports."""
+    level = made()["select_access_level"].config
+
+    assert level["options"] == ["open", "account", "whitelist"]
+    assert level["state_topic"] == f"charger/{ONE}/state/access_mode"
+    assert "'cloud_authorization': 'account'" in level["value_template"]
+    assert {"switch_lock_cable_permanently", "number_led_strip_brightness"} <= set(made())
 
 
 @pytest.mark.parametrize("unit", [None, "kW", "lx", "deg", "json", "count"])

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conventions.homeassistant.discovery_messages import DeviceInfo, describe
+from bridge.conventions.homeassistant.discovery_messages import (
+    Description,
+    DeviceInfo,
+    describe,
+)
 from bridge.conventions.homeassistant.entities import entities
 from bridge.conventions.homeassistant.publisher import (
     BIRTH_FIRST_S,
@@ -38,6 +42,14 @@ from tests.conftest import NOON
 
 ONE, TWO = "EH123456", "EH654321"
 DEVICE = "homeassistant/device/charger_{}/config"
+
+
+@pytest.fixture(autouse=True)
+def _chargers_alone(request, monkeypatch):
+    """Leave the gateway's own device out, except where a test is about it."""
+    if "gateway" not in request.node.name:
+        nothing = Description({}, {})
+        monkeypatch.setattr(DiscoveryPublisher, "_gateway", lambda _: nothing)
 
 
 class Broker:
@@ -582,3 +594,36 @@ def test_an_equalizer_is_a_device_of_its_own(broker):
     list(broker.announcer.handle(ChargerForgotten("QP1"), broker.now))
     broker.run()
     assert DEVICE.format("QP1") not in broker.retained
+
+
+GATEWAY = "homeassistant/device/charger_bridge/config"
+
+
+def test_the_gateway_has_a_device_of_its_own():
+    """It comes first, the chargers refer to it, and it is there before any charger is."""
+    broker = Broker()
+    broker.connect()
+
+    assert [message.topic for message in broker.log if message.payload] == [
+        GATEWAY,
+        DEVICE.format(ONE),
+    ]
+    gateway, charger = broker.retained[GATEWAY], broker.retained[DEVICE.format(ONE)]
+    assert charger["device"]["via_device"] in gateway["device"]["identifiers"]
+    assert gateway["device"]["sw_version"] == "1"
+    assert "availability" not in gateway
+
+    alone = Broker(chargers=())
+    alone.connect()
+    assert list(alone.retained) == [GATEWAY]
+
+
+def test_the_gateway_is_taken_away_when_discovery_is_switched_off():
+    """What an earlier run published of it is emptied like everything else."""
+    broker = Broker()
+    broker.connect()
+    off = Broker(kept=broker.kept, enabled=False)
+    off.retained = dict(broker.retained)
+    off.connect()
+
+    assert off.retained == {}

@@ -84,7 +84,7 @@ def test_home_assistant_shows_it_where_the_command_is_not_allowed(facts):
 
     assert key == "binary_sensor_night_light"
     assert config["state_topic"] == ON_STATE
-    assert "enabled_by_default" not in config
+    assert config["enabled_by_default"] is False
 
 
 def test_openhab_has_a_channel_for_both(facts):
