@@ -13,6 +13,7 @@ import yaml
 
 from bridge.conventions.homeassistant.discovery_messages import DeviceInfo, describe
 from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, entities
+from bridge.conventions.homeassistant.gateway_entities import gateway_entities
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.topics import HomeAssistantTopics, Topics
@@ -166,6 +167,7 @@ async def all_there(home, chargers, allow=GROUPS):
     own = entities(ONE, Topics(), CommandSettings(allow=allow))
     enabled = {e.key for e in own if e.config.get("enabled_by_default", True)}
     wanted = {f"charger_{c}_{e.key}" for c in chargers for e in own}
+    wanted |= {f"charger_bridge_{e.key}" for e in gateway_entities(Topics())}
 
     def complete(found):
         # Newer versions keep the registry's entry of an entity that was never enabled.
@@ -230,10 +232,14 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
         await shows("sensor_op_mode", "disconnected")
         await shows("binary_sensor_car_connected", "off")
         firmware = s.witness.retained[f"charger/{ONE}/state/software_release"].decode()
-        await shows("sensor_software_release", firmware)
+        await home.until(
+            lambda all_: all_[entity("update_firmware")]["attributes"]["latest_version"] == "338",
+            "the newest firmware is known",
+        )
         states = await home.states()
         assert states[entity("update_firmware")]["attributes"]["installed_version"] == firmware
-        assert states[entity("sensor_lifetime_energy")]["attributes"]["state_class"] == (
+        assert states[entity("update_firmware")]["state"] == "on"
+        assert states[entity("sensor_energy_total")]["attributes"]["state_class"] == (
             "total_increasing"
         )
 
@@ -257,10 +263,8 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
         await home.call("switch.turn_off", entity("switch_authorization_required"))
         await shows("switch_authorization_required", "off")
         assert (await s.witness.final(ONE, "authorization_required"))["state"] == "confirmed"
-        await home.call(
-            "select.select_option", entity("select_phase_mode"), option="locked_1_phase"
-        )
-        await shows("select_phase_mode", SINGLE)
+        await home.call("select.select_option", entity("select_access_level"), option="account")
+        await shows("select_access_level", "account")
         await home.call("number.set_value", entity("number_led_strip_brightness"), value=40)
         await shows("number_led_strip_brightness", "40")
         await home.call("button.press", entity("button_pause"))
