@@ -45,7 +45,6 @@ def installed(*versions):
 ONE, TWO = "EH000001", "EH000002"
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 JUDGE = ROOT / "tests" / "acceptance" / "home_assistant" / "judge.py"
-SINGLE = "locked_1_phase"
 TOPIC = {
     "device": f"homeassistant/device/charger_{ONE}/config",
     "component": f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config",

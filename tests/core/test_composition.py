@@ -1199,7 +1199,9 @@ def test_chargers_are_described_to_home_assistant_and_again_after_its_birth():
     world.take(Tick())
     (message,) = [e for e in world.out if isinstance(e, Publish) and e.topic == topic]
     assert json.loads(message.payload)["device"]["sw_version"] == "347"
-    world.take(MqttAcked(message, 0))
+    gateway = topic.replace(ONE, "bridge")
+    (other,) = [e for e in world.out if isinstance(e, Publish) and e.topic == gateway]
+    world.take(MqttAcked(other, 0), MqttAcked(message, 0))
     ack_token = AckToken(1, 5, 1)
     assert world.take(MqttMessage("homeassistant/status", b"online", ack_token)) == [
         Acknowledge(ack_token)
