@@ -47,10 +47,16 @@ class Server:
         fsync: Whether commits wait for the disk; without, a power cut would lose them.
         auth: How programs log in; a password costs some 50 ms of each connection.
         parameters: Further lines for its configuration, e.g. ``"max_connections = 20"``.
+        primary: A running server of which it is a standby.
     """
 
     def __init__(
-        self, *, fsync: bool = False, auth: str = "trust", parameters: tuple[str, ...] = ()
+        self,
+        *,
+        fsync: bool = False,
+        auth: str = "trust",
+        parameters: tuple[str, ...] = (),
+        primary: "Server | None" = None,
     ) -> None:
         self.port = unused_port()
         self._folder = Path(tempfile.mkdtemp(prefix="charger-bridge-pg-"))
@@ -58,15 +64,13 @@ class Server:
         if self._user is not None:
             shutil.chown(self._folder, self._user)
         self._process: subprocess.Popen[bytes] | None = None
-        password = self._folder / "password"
-        password.write_text(PASSWORD)
-        if self._user is not None:
-            shutil.chown(password, self._user)
-        self._run(
-            program("initdb"), "-D", self._data, "-U", "bridge", "--no-sync", "--pwfile", password,
-            "--auth-local=trust", f"--auth-host={auth}", "--encoding=UTF8",
-            "--locale=C.UTF-8",
-        )  # fmt: skip
+        if primary is None:
+            self._initialize(auth)
+        else:
+            self._run(
+                program("pg_basebackup"), "-D", self._data, "-h", "127.0.0.1", "-U", "bridge",
+                "-p", primary.port, "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+            )  # fmt: skip
         lines = (
             "listen_addresses = '127.0.0.1'",
             f"port = {self.port}",
@@ -77,6 +81,17 @@ class Server:
         )
         with (self._data / "postgresql.conf").open("a") as config:
             config.write("\n".join(lines) + "\n")
+
+    def _initialize(self, auth: str) -> None:
+        password = self._folder / "password"
+        password.write_text(PASSWORD)
+        if self._user is not None:
+            shutil.chown(password, self._user)
+        self._run(
+            program("initdb"), "-D", self._data, "-U", "bridge", "--no-sync", "--pwfile", password,
+            "--auth-local=trust", f"--auth-host={auth}", "--encoding=UTF8",
+            "--locale=C.UTF-8",
+        )  # fmt: skip
 
     @property
     def _data(self) -> Path:
