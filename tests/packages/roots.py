@@ -21,7 +21,9 @@ NATIVE: Final = subprocess.run(
     ("dpkg", "--print-architecture"), capture_output=True, text=True, check=False
 ).stdout.strip()
 # What a Debian with a server on it has anyway, and what the package depends on.
-INCLUDED: Final = "adduser,ca-certificates,init-system-helpers,procps,python3-venv,systemd-sysv"
+INCLUDED: Final = (
+    "adduser,ca-certificates,init-system-helpers,procps,python3-venv,systemd-sysv,tzdata"
+)
 WITHIN_S: Final = 1200.0
 BOOT_WITHIN_S: Final = 120.0
 POLL_S: Final = 0.2
