@@ -269,7 +269,7 @@ class Charger(Voice):
     def switch_phases(self, mode: int) -> None:
         """Set the phase mode (38); under load that harms the charger, which goes into an error."""
         self.change(38, mode)
-        if self.charging and self.telemetry.current_a > 0:
+        if self.telemetry.current_a > 0:
             self.switched_under_load += 1
             self.fail(SWITCHED_UNDER_LOAD)
 
