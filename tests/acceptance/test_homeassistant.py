@@ -213,7 +213,7 @@ async def reconfigured(s, **sections):
 )
 async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # noqa: PLR0915 - a long story
     """Every entity appears, tells the truth, switches the charger, comes back and goes away."""
-    async with at_home(stage, tmp_path, version, form, chargers=2) as (s, home):
+    async with at_home(stage, tmp_path, version, form, chargers=2, equalizers=0) as (s, home):
         known = await all_there(home, (ONE, TWO))
         # The firmware may come behind the first description.
         devices = await home.devices(
@@ -306,7 +306,7 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
 @needs(NEWER)
 async def test_a_change_of_form_keeps_every_entity(stage, tmp_path):
     """There and back, each entity is the same one to Home Assistant, so names and history stay."""
-    async with at_home(stage, tmp_path, NEWER, "component", chargers=1) as (s, home):
+    async with at_home(stage, tmp_path, NEWER, "component", chargers=1, equalizers=0) as (s, home):
         before = await all_there(home, (ONE,))
         for form in ("device", "component"):
             await reconfigured(s, homeassistant={"form": form})

@@ -149,7 +149,12 @@ class Native:
 
 
 def _emptied(topics: list[str], change: ChargerCleared | ValuesHidden) -> list[Publish]:
-    """Return the messages that empty topics, each with its number in the tag."""
+    """Return the messages that empty topics, each topic once, with its number in the tag.
+
+    A name can be that of an observation and of a derived value, and the outbox keeps one message of
+    a topic: a second one would be waited for in vain.
+    """
+    topics = list(dict.fromkeys(topics))
     return [
         Publish(topic, b"", tag=f"{change.tag}:{number}", owner=change.owner, parts=len(topics))
         for number, topic in enumerate(topics)

@@ -170,3 +170,12 @@ def test_nothing_is_said_again_and_nothing_is_read(native):
     message = MqttMessage(f"home/{ONE}/set/start", b"PRESS", AckToken(1, 1, 1))
     assert list(native.snapshot(NOW)) == []
     assert native.parse(message) is None
+
+
+def test_a_topic_is_emptied_once(native):
+    """A name that is an observation's and a derived value's has one topic, and one message."""
+    change = ChargerCleared(ONE, ("current_l1",), ("current_l1",), is_urgent=False, tag="t")
+    messages = list(native.publish(change, NOW))
+
+    topics = [message.topic for message in messages]
+    assert len(topics) == len(set(topics)) == messages[0].parts
