@@ -19,6 +19,7 @@ BORDERS: dict[str, Callable[[bytes], None]] = {
         mqtt.properties,
         mqtt.publication,
         mqtt.consumer,
+        mqtt.plant,
         hub.websocket,
         cloud.frames,
         cloud.observation,

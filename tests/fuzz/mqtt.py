@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from paho.mqtt.client import MQTTMessage
@@ -12,15 +13,17 @@ from bridge.adapters.mqtt.connection import Connection
 from bridge.adapters.mqtt.paho_patches import ReadProperties
 from bridge.adapters.mqtt.paho_translation import ConnectOptions, read_message
 from bridge.adapters.mqtt.publish_validation import check_publish
+from bridge.conventions.sparkplug.convention import Sparkplug
 from bridge.core.easee.command_catalogue import CATALOGUE
-from bridge.core.easee.command_payloads import read_payload
+from bridge.core.easee.command_payloads import MAX_ID_LENGTH, read_payload
 from bridge.core.events import (
     MqttMessage,
 )
 from bridge.core.messages import AckToken, Publish
+from bridge.core.records.moment import Timestamp
 from bridge.core.sessions.consumer_messages import read_ack, read_replay
 from bridge.errors import CommandRefused, DecodeError
-from bridge.settings import MqttSettings
+from bridge.settings import EaseeSettings, MqttSettings, Secret, Settings, SparkplugSettings
 from tests.fuzz.core import CORE, ONE, TOPICS, answers, parts, shake, text_of
 
 
@@ -68,6 +71,35 @@ def command(data: bytes) -> None:
     assert len(final) <= 1, final
     if message.retained:
         assert final[0]["reason"] == "retained"
+
+
+PLANT = Settings(
+    EaseeSettings("x@example.com", Secret("p")),
+    sparkplug=SparkplugSettings(True, "plant", "gate", "scada"),
+)
+PLANT_TOPICS = (
+    "spBv1.0/plant/NCMD/gate",
+    f"spBv1.0/plant/DCMD/gate/{ONE}",
+    "spBv1.0/STATE/scada",
+)
+
+
+def plant(data: bytes) -> None:
+    """A message to the Sparkplug node: commands that can be answered, a state, or a refusal."""
+    choice, payload = parts(data, 2)
+    node = Sparkplug(PLANT).node
+    node.device(ONE).is_online = True
+    now = Timestamp(datetime(2026, 11, 22, tzinfo=UTC), 1.0)
+    node.will(now)
+    node.connected(now)
+    where = PLANT_TOPICS[(choice or b"\0")[0] % len(PLANT_TOPICS)]
+    with contextlib.suppress(DecodeError):
+        for request in node.received(MqttMessage(where, payload, AckToken(1, 0, 0)), now):
+            assert request.charger_id == ONE
+            with contextlib.suppress(CommandRefused):
+                assert len(read_payload(request.payload).id or "") <= MAX_ID_LENGTH
+    while (step := node.take(now)) is not None:
+        assert isinstance(step, Publish)
 
 
 class Wire:

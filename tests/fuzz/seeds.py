@@ -6,6 +6,7 @@ from typing import Any
 
 from websockets.frames import Opcode
 
+from bridge.conventions.sparkplug.payload import DataType, Metric, encode, encode_metric
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec
 from bridge.core.easee.command_payloads import read_payload
 from bridge.core.easee.observation_registry import REGISTRY
@@ -15,6 +16,12 @@ from tests.fuzz.core import CUT, ONE
 from tests.fuzz.hub import frame
 from tests.fuzz.mqtt import NAMES
 
+REBIRTH = Metric("Node Control/Rebirth", None, 5, DataType.BOOLEAN, True)
+WRITES = (
+    Metric("Command/start", None, 5, DataType.BOOLEAN, True),
+    Metric("", 65541, 5, DataType.DOUBLE, 16.0, False, (("Quality", DataType.INT32, 192),)),
+    Metric("Command/dynamic_circuit_current", None, 5, DataType.STRING, '{"phase1":10}'),
+)
 STAMP = "2026-11-22T11:59:00Z"
 SERIAL = ONE.encode()
 
@@ -127,6 +134,11 @@ SEEDS: dict[str, list[bytes]] = {
     "publication": [_cut(b"charger/bridge/state", b"unit", b"A", b"42")],
     "consumer": [b"key-1", _json({"key": "k", "revision": 1}), _json(["k"]),
                  _json({"since": STAMP, "charger": ONE})],
+    "plant": [
+        _cut(b"\0", encode(5, [encode_metric(REBIRTH)], None)),
+        _cut(b"\1", encode(5, [encode_metric(one) for one in WRITES], None)),
+        _cut(b"\2", b'{"online":true,"timestamp":1668114759262}'),
+    ],
     "websocket": [
         b"\x40\x80" + frame(Opcode.TEXT, b"".join(_frames())),
         b"\x10\x11" + frame(Opcode.PING, b"p") + frame(Opcode.BINARY, b"{}\x1e"),

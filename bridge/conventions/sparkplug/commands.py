@@ -14,11 +14,11 @@ from typing import Final
 import msgspec
 
 from bridge.conventions.sparkplug.metrics import COMMAND
-from bridge.conventions.sparkplug.payload import Metric, MetricValue, Payload
+from bridge.conventions.sparkplug.payload import MetricValue, Payload
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.command_payloads import MAX_ID_LENGTH
 from bridge.core.requests import IncomingCommand
-from bridge.core.value_format import json_document
+from bridge.core.value_format import format_json
 
 # A host writes a few metrics at once; each of them becomes a command that is stored.
 MAX_COMMANDS: Final = 32
@@ -40,10 +40,12 @@ def commands_of(
         if not name.startswith(COMMAND) or count >= MAX_COMMANDS:
             continue
         command = name.removeprefix(COMMAND)
-        content = _content(command, metric.value)
-        if content is not None:
+        spelled = _spelled(command, metric.value)
+        if spelled is not None:
             count += 1
-            yield IncomingCommand(charger_id, command, _envelope(content, command, metric, payload))
+            timestamp = metric.timestamp or payload.timestamp
+            given = f"{command}:{timestamp}"[-MAX_ID_LENGTH:] if timestamp else None
+            yield IncomingCommand(charger_id, command, _envelope(*spelled, given))
 
 
 def _is_button(command: str) -> bool:
@@ -51,23 +53,28 @@ def _is_button(command: str) -> bool:
     return not isinstance(control, str) and control.kind == "button"
 
 
-def _content(command: str, value: MetricValue | None) -> object:
-    """Return the value as the native topic takes it, or None where nothing is asked."""
-    if _is_button(command) and isinstance(value, bool):
-        return "PRESS" if value else None
+def _spelled(command: str, value: MetricValue | None) -> tuple[bytes, object] | None:
+    """Return a value as JSON and what it means, or None where nothing is asked."""
+    if value is None or (_is_button(command) and value is False):
+        return None
+    if _is_button(command) and value is True:
+        value = "PRESS"
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, str):
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return value
+        value = int(value)
+    if isinstance(value, str):
+        text = value.encode("utf-8", "replace").strip()
+        try:
+            return text, msgspec.json.decode(text)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            pass
+    return format_json(value), value
 
 
-def _envelope(content: object, command: str, metric: Metric, payload: Payload) -> bytes:
-    timestamp = metric.timestamp or payload.timestamp
-    document = dict(content) if isinstance(content, dict) else {"value": content}
-    if timestamp:
-        document.setdefault("id", f"{command}:{timestamp}"[-MAX_ID_LENGTH:])
-    return json_document(document)
+def _envelope(spelled: bytes, meaning: object, given: str | None) -> bytes:
+    """Return the payload of a command with the id that it is given; an object is its own."""
+    named = b"" if given is None else b',"id":%b' % format_json(given)
+    if not isinstance(meaning, dict):
+        return b'{"value":%b%b}' % (spelled, named)
+    if "id" in meaning or not meaning:
+        return spelled
+    return spelled[:-1] + named + b"}"

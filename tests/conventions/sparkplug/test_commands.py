@@ -8,6 +8,7 @@ from bridge.conventions.sparkplug.commands import MAX_COMMANDS, commands_of
 from bridge.conventions.sparkplug.payload import DataType, Metric, Payload
 from bridge.core.easee.command_payloads import read_payload
 from bridge.core.requests import IncomingCommand
+from bridge.errors import CommandRefused
 
 ONE = "EH123456"
 AT = 1_700_000_000_000
@@ -96,3 +97,18 @@ def test_a_message_has_so_many_commands_at_most():
     many = [Metric("Command/start", None, AT + n, None, True) for n in range(MAX_COMMANDS + 5)]
 
     assert len(asked(*many)) == MAX_COMMANDS
+
+
+def test_a_text_that_nests_without_end_is_refused_and_no_error():
+    """By the reader of commands, like any other text."""
+    (command,) = asked(Metric("Command/weekly_charge_plan", None, AT, None, "[" * 50_000))
+
+    with pytest.raises(CommandRefused):
+        read_payload(command.payload)
+
+
+def test_an_empty_object_presses_a_button():
+    """As on the native topic."""
+    (command,) = asked(Metric("Command/start", None, AT, None, "{}"))
+
+    assert command.payload == b"{}"
