@@ -150,7 +150,9 @@ def same(found: object, text: str) -> bool:
     """Return whether a metric has the value of a native topic."""
     if isinstance(found, bool) or found is None:
         return text == json.dumps(found)
-    return float(text) == found if isinstance(found, int | float) else text == found
+    if isinstance(found, int | float):
+        return text != "null" and float(text) == found
+    return text == found
 
 
 def differences(room: Outsider, found: ForeignHost, device: str) -> dict[str, tuple[object, str]]:

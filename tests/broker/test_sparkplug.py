@@ -1,5 +1,6 @@
 """The Sparkplug convention through the running gateway, a real broker and a simulated cloud."""
 
+import contextlib
 import json
 
 import pytest
@@ -51,6 +52,31 @@ def agrees(room, name):
     """Return whether the host and the native topic have the same text."""
     native = room.newest(f"charger/{ONE}/state/{name}").decode()
     return native and room.host.devices[ONE].values[name] == native
+
+
+def differences(room, device):
+    """Return what the host has other than the native topics, by name."""
+    start = f"charger/{device}/state/"
+    values = room.host.devices[device].values
+    native = {
+        topic.removeprefix(start): payload.decode()
+        for topic, payload, _ in room.messages
+        if topic.startswith(start)
+    }
+    return {
+        name: (values[name], text)
+        for name, text in native.items()
+        if name in values and not same(values[name], text)
+    }
+
+
+def same(value, text):
+    """Return whether a metric has the value of a native topic."""
+    if isinstance(value, bool) or value is None:
+        return text == json.dumps(value)
+    if isinstance(value, int | float):
+        return text != "null" and float(text) == value
+    return text == value
 
 
 def is_alive(host):
@@ -121,3 +147,14 @@ async def test_nothing_is_said_without_the_primary_host(tmp_path, broker, room):
 
         assert host.bdseq == bdseq + 1
         assert (host.violations, host.gaps) == ([], 0)
+
+
+async def test_every_value_is_the_native_one(tmp_path, broker, room):
+    """Of chargers and Equalizer, whatever its type."""
+    async with gateway(tmp_path, broker.port, traffic=False):
+        await shown(lambda: is_alive(room.host))
+        await shown(lambda: room.newest(f"charger/{ONE}/availability") == b"online")
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: not any(differences(room, one) for one in room.host.devices))
+        found = {one: differences(room, one) for one in room.host.devices}
+        assert [one for one in found.items() if one[1]] == []

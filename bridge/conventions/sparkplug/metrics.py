@@ -143,7 +143,7 @@ def device_types(
 
 
 def _derived_type(topic: DerivedTopic) -> MetricType:
-    if not topic.values:
+    if topic.unit is not None:
         return MetricType(DataType.DOUBLE, topic.unit)
     return BOOLEAN if topic.values == SWITCH_VALUES else STRING
 

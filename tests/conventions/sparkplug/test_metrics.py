@@ -73,6 +73,8 @@ def test_a_derived_quantity_is_a_number_with_its_unit():
     types = device_types(CHARGER, ())
 
     assert types["power_l1"] == MetricType(DataType.DOUBLE, "kW")
+    texts = [topic.name for topic in DERIVED if topic.unit is None]
+    assert {types[name].datatype for name in texts} == {DataType.STRING, DataType.BOOLEAN}
 
 
 def test_an_observation_that_may_come_as_any_text_is_a_text():
