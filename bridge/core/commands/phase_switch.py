@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.core.commands.active_commands import DETAILS, MAX_DETAIL_LENGTH, ActiveCommands, Command
+from bridge.core.commands.confirmation import SLACK
 from bridge.core.commands.results import read_result
 from bridge.core.commands.send_policy import PHASE_MODE_COMMAND, RESUME_EFFECT_DELAY_S
 from bridge.core.commands.shown_state import ShownState
@@ -40,6 +41,7 @@ SETTLE_S: Final = 30.0
 # The hub delivers within 1 to 3 s: for so long an older value may pass for the present one.
 HUB_DELAY_S: Final = 5.0
 ZERO_TIMEOUT_S: Final = 60.0
+OLD_POWER_S: Final = 20.0
 READ_BACK_TIMEOUT_S: Final = 45.0
 # A car that was asleep takes longer; then the vendor's own resume wakes it.
 DRAW_TIMEOUT_S: Final = 15.0
@@ -366,7 +368,7 @@ class PhaseSwitches:
             return self._wait(switch, switch.since_s + HUB_DELAY_S)
         elif self._was_resumed(switch):
             switch.end_early("not_paused", "it did not stay paused", now)
-        elif self._is_without_current(switch):
+        elif self._is_without_current(switch, for_s):
             self._go_on(switch, Stage.MODE, "no current flows (0 A)", effects, now)
         elif for_s >= ZERO_TIMEOUT_S:
             switch.end_early("not_paused", "0 A was not seen in time", now)
@@ -560,13 +562,25 @@ class PhaseSwitches:
         is_fitting = phases != 1 or output is None or output in ONE_PHASE_OUTPUTS
         return is_fitting or self._mode(charger_id) != CHARGING
 
-    def _is_without_current(self, switch: Switch) -> bool:
-        """Return whether no current flows: by the power, and by the op mode."""
+    def _is_without_current(self, switch: Switch, for_s: float) -> bool:
+        """Return whether no current flows: by the power, and by the op mode.
+
+        A power that was measured before the pause counts only when it stays for long: it may be
+        that of a car that had just begun.
+        """
         power = self._value(switch.command.charger_id, roles.POWER)
+        if switch.before is Before.CHARGING and for_s < OLD_POWER_S and self._is_old(switch):
+            return False
         mode = self._mode(switch.command.charger_id)
         is_zero = not isinstance(power, int | float) or power <= NO_POWER_KW
         is_fresh = self._is_heard or switch.was_read
         return is_fresh and is_zero and mode is not None and mode != CHARGING
+
+    def _is_old(self, switch: Switch) -> bool:
+        """Return whether the power was measured before the pause was sent."""
+        values, paused = self._shown.latest.get(switch.command.charger_id), switch.paused
+        at = None if values is None else values.measured_at(roles.POWER)
+        return at is not None and paused is not None and at < paused.wall - SLACK
 
     def _was_resumed(self, switch: Switch) -> bool:
         """Return whether the charger shows a limit above 0 A that it got behind the pause."""

@@ -6,7 +6,7 @@ from bridge.core.commands import phase_switch
 from bridge.core.commands.phase_switch import SETTLE_S, ZERO_TIMEOUT_S
 from bridge.core.effects import SaveCommand
 from bridge.errors import CloudRejected, CloudUnavailable
-from tests.core.commands.bench import ID, Garage, answers, calls_of
+from tests.core.commands.bench import ID, Garage, answers, call_of, calls_of
 
 CALLS = {
     "pause": "pause_charging",
@@ -380,3 +380,17 @@ def test_a_flash_budget_that_is_spent_refuses_it_before_anything_is_sent(garage)
 def test_constants_are_what_people_do_by_hand():
     """About half a minute between phase mode and resume."""
     assert phase_switch.SETTLE_S == 30.0
+
+
+def test_a_power_of_before_the_pause_counts_late(garage):
+    """It may be that of a car that had just begun; where it stays, nothing flows."""
+    garage.show({120: 0.02})
+    garage.wait(10)
+    call = call_of(garage.send("phases", b"1"))
+    garage.carry_out(call, shows={48: 0.0, 109: 2})
+
+    assert not calls_of(garage.wait(10))
+    call, name = garage.next_call(garage.next_effects([]))
+    assert name.startswith("observations?ids=")
+    effects = garage.answer(call, b"[]", status=200)
+    assert garage.next_call(garage.next_effects(effects))[1] == "mode"
