@@ -71,7 +71,7 @@ class Contender:
 
 
 def _gateway(
-    *, json: bool, everything: bool = False, program: str = "bridge"
+    *, json: bool, everything: bool = False, program: str = "bridge", recorder: bool = True
 ) -> Callable[[Place], Process]:
     def start(place: Place) -> Process:
         config = configuration(
@@ -79,6 +79,8 @@ def _gateway(
         )
         config["publish"] = {"json": json, "scalar": True}
         config["log"]["level"] = "info"
+        if not recorder:
+            config["recorder"] = {"max_mib": 0}
         if everything:
             config["http"] = {"enabled": True, "port": unused_port()}
             config["homeassistant"] = {"enabled": True}
@@ -148,6 +150,9 @@ GATEWAY_WATCHED = Contender(
     "gateway, its steps measured",
     _gateway(json=False, program="benchmarks.watched"),
     by_name=True,
+)
+GATEWAY_UNRECORDED = Contender(
+    "gateway, no recorder", _gateway(json=False, recorder=False), by_name=True
 )
 PYTHON_FLOOR = Contender("Python floor", _python_floor(), by_name=True)
 PYTHON_FLOOR_PROPERTIES = Contender(

@@ -5,8 +5,9 @@ Rules:
 1. The record is a row of generations. Each begins with a copy of the core's state and has every
    event since. A new one begins every :data:`GENERATION_S`, or when a quarter of the memory is
    full; the oldest ones are dropped when half an hour or the memory is over.
-2. Recording an event is one tuple. Events and states are packed in idle turns of the loop, events
-   only beyond :data:`UNPACKED_BYTES`.
+2. Recording an event is one tuple. Events and states are packed in turns of the loop with nothing
+   else to do, events only beyond :data:`UNPACKED_BYTES`, in one part of :data:`PACK_SHARE` of the
+   time.
 3. A state is copied in steps between which nothing is handled, at most once in
    :data:`COPY_SHARE` times the time that the last copy took. Where events come faster than that
    allows, the generation stops to grow, and recording goes on with the next state.
@@ -38,10 +39,10 @@ from bridge.recorder.values import Plain, plain, rows
 KEPT_S = 30 * 60.0
 GENERATION_S = 10 * 60.0
 # A state is copied so many times less often than it takes: 1 % of the time at most.
-COPY_SHARE = 100.0
+COPY_SHARE = 200.0
+PACK_SHARE = 200.0
 # So many objects are copied in one step, and so much is packed: each less than a millisecond.
 COPY_STEP = 100
-PACK_EVENTS = 20
 PACK_OBJECTS = 20
 PACKED_BYTES = 32 * 1024
 UNPACKED_BYTES = 1024 * 1024
@@ -201,7 +202,7 @@ class Recorder:
         self._generations: deque[_Generation] = deque()
         self._copying: Copy | None = None
         self._copy_s = 0.0
-        self._may_copy_s = read_s()
+        self._may_copy_s = self._may_pack_s = read_s()
         rows()
         self._add: _Generation | None = None
 
@@ -246,6 +247,13 @@ class Recorder:
 
     def pack(self) -> None:
         """Pack a part of what is recorded: for a turn of the loop with nothing else to do."""
+        began_s = self._read_s()
+        if began_s >= self._may_pack_s:
+            self._pack()
+            ended_s = self._read_s()
+            self._may_pack_s = ended_s + PACK_SHARE * (ended_s - began_s)
+
+    def _pack(self) -> None:
         for each in self._generations:
             if each.copy is not None:
                 self._pack_state(each, each.copy)
@@ -322,8 +330,7 @@ class Recorder:
 
     @staticmethod
     def _pack_events(generation: _Generation) -> None:
-        for _ in range(min(PACK_EVENTS, len(generation.entries))):
-            entry = generation.entries.popleft()
-            generation.packed.add(plain_entry(entry))
-            if not isinstance(entry, int):
-                generation.entry_bytes -= size_of(entry[0])
+        entry = generation.entries.popleft()
+        generation.packed.add(plain_entry(entry))
+        if not isinstance(entry, int):
+            generation.entry_bytes -= size_of(entry[0])
