@@ -194,6 +194,8 @@ def _as_test(arguments: argparse.Namespace, record: Record, content: bytes, is_o
             last[message.topic] = message.payload.decode(errors="replace")
     if arguments.only is not None and not expected.payloads:
         found = {topic: last[topic] for topic in last if matches(arguments.only, topic)}
+        if not found and not expected.never:
+            raise RecordError(f"nothing is published on {arguments.only}: a test could not fail")
         expected = Expected(found, expected.never)
     path: Path = arguments.as_test
     name = "".join(char if char.isalnum() else "_" for char in path.stem.removeprefix("test_"))

@@ -989,6 +989,7 @@ def test_a_replay_is_compared(record_file, capsys, monkeypatch):
     [
         (["--until", "noon"], "--until: must be the number of an event or a UTC time"),
         (["--as-test", "x.py", "--expect", "topic"], "--expect: must be TOPIC=PAYLOAD"),
+        (["--as-test", "x.py", "--only", "no/topic"], "nothing is published on no/topic"),
     ],
 )
 def test_wrong_words_about_a_record_are_one_line(words, why, record_file, capsys):
