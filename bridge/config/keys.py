@@ -154,7 +154,8 @@ KEYS: Final = (
     Key(
         "easee.chargers",
         SERIALS,
-        "Serials of the chargers to serve. Empty: every charger the account lists.",
+        "Serials of the chargers to serve. Empty: every charger the account lists. Equalizers of"
+        " their sites are found by themselves and are not listed here.",
     ),
     Key(
         "easee.names",
