@@ -5,7 +5,8 @@ Rules:
 1. A site is published when a charger or an Equalizer of it is served, and when that changed.
 2. The settings of a circuit are read when it is found, when a charger reports that a limit of its
    circuit changed, and every ten minutes; one request at a time, one a minute for each circuit.
-3. The topics of a circuit that its site does not have any more are emptied at once, those of a site
+3. Name and address are held only where they may be published.
+4. The topics of a circuit that its site does not have any more are emptied at once, those of a site
    that left the account when that is certain (:mod:`bridge.core.sources.absence`). Which there are
    is kept for the next start.
 """
@@ -138,6 +139,8 @@ class SiteService:
 
     def _show(self, site: Site, now: Timestamp) -> Iterator[Output]:
         """Publish a site where it changed, and its circuits."""
+        if not self._is_personal:
+            site = replace(site, name=None, address={})
         name, known = site.addressee, self._sites.get(site.addressee)
         if known is not None and site.rated_current_a is None:
             site = replace(site, rated_current_a=known.rated_current_a)

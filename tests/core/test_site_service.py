@@ -79,6 +79,17 @@ def test_a_site_of_what_is_served_is_published_once_and_again_when_it_changed():
     assert of(SiteChanged, desk.list(site(rated_current=32, circuits=(9, 10))))
 
 
+def test_name_and_address_are_held_only_where_they_may_be_published():
+    """What is not held cannot be told, nor stand in a record of the core."""
+    private = Site(7, 63.0, (SiteCircuit(9, {}, (CAR,)),), (), "Home", {"street": "Main street 1"})
+    (changed,) = of(SiteChanged, Desk().list(private))
+    assert (changed.site.name, changed.site.address, changed.is_personal) == (None, {}, False)
+    desk = Desk()
+    desk.service = SiteService(desk.sites, (CAR,), is_personal=True)
+    (changed,) = of(SiteChanged, desk.list(private))
+    assert (changed.site, changed.is_personal) == (private, True)
+
+
 def test_an_equalizer_makes_its_site_one_of_ours():
     """Though none of its chargers is served."""
     desk = Desk(served=("QP000001",))
