@@ -47,11 +47,10 @@ PACK_OBJECTS = 20
 PACKED_BYTES = 32 * 1024
 UNPACKED_BYTES = 1024 * 1024
 GENERATIONS = 4
-# Measured sizes in memory: an event, an observation, an acknowledged value, an object of a state.
+# Measured sizes in memory: an event, an observation, an acknowledged value.
 EVENT_BYTES = 600
 OBSERVATION_BYTES = 500
 ACKED_BYTES = 450
-OBJECT_BYTES = 500
 
 # An event, when it was handled and how many effects it had (-1: the core raised); a number: so
 # often the deadline was asked for.
@@ -148,8 +147,8 @@ class _Generation:
 
     @property
     def bytes(self) -> int:
-        copied = OBJECT_BYTES * self.copy.size if self.copy is not None else 0
-        return copied + self.state.bytes + self.packed.bytes + self.entry_bytes
+        # Not the copy: it is there until it is packed, and would leave no room for events.
+        return self.state.bytes + self.packed.bytes + self.entry_bytes
 
 
 @dataclass(frozen=True, slots=True)

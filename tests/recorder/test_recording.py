@@ -60,6 +60,16 @@ def test_memory_is_bounded_and_what_is_left_replays():
     assert copied(core) == copied(recorded.core)
 
 
+def test_a_large_state_leaves_room_for_events():
+    """A copy larger than the memory does not end the history before it is packed."""
+    recorded = Recorded(max_bytes=MIB // 8)
+    recorded.live()
+    for number in range(40):
+        recorded.handle(ObservationsReceived((said(120, str(number)),)))
+
+    assert numbers(recorded) == list(map(len, recorded.effects))
+
+
 def test_packing_changes_nothing(monkeypatch):
     """Packed and not packed, the same events and the same state come out."""
     monkeypatch.setattr(recording, "UNPACKED_BYTES", 0)
