@@ -28,6 +28,7 @@ from bridge.core.changes import (
     DerivedChanged,
     HealthChanged,
     LastSessionChanged,
+    SchedulesChanged,
     ValuesChanged,
 )
 from bridge.core.chargers.state import CLOUD_GENERATED_IDS
@@ -55,6 +56,12 @@ SHOWN: Final = frozenset(
         "total_power",
         "session_energy",
         "output_current",
+        "current_l1",
+        "current_l2",
+        "current_l3",
+        "dynamic_charger_current",
+        "held_limit",
+        "control_owner",
         # Of an Equalizer.
         "active_power_import",
         "active_power_export",
@@ -76,6 +83,7 @@ class _ChargerCard:
     availability: str = "unknown"
     values: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, Document | None] = field(default_factory=dict)
+    schedule: Document | None = None
     commands: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=MAX_COMMANDS))
     measured_at: datetime | None = None
 
@@ -87,6 +95,7 @@ class _ChargerCard:
             "values": self.values,
             "session": self.sessions.get("current"),
             "last": self.sessions.get("last"),
+            "schedule": self.schedule,
             "commands": list(self.commands),
         }
 
@@ -170,6 +179,8 @@ class StatusModel:
                     report.started_at, report.ended_at, report.energy_kwh, report.auth_reason
                 )
                 self._session(charger_id, "last", facts)
+            case SchedulesChanged(charger_id):
+                self._schedule(charger_id, change)
             case CommandAnswered(charger_id, result):
                 self._answer(charger_id, result)
             case CloudStateChanged(state):
@@ -192,7 +203,8 @@ class StatusModel:
     def since(self, revision: int) -> Document:
         """Return what changed after a revision; after -1, everything.
 
-        ``order`` names the chargers there are, so that one that left can be taken away.
+        ``order`` names the chargers there are, ``meters`` the Equalizers, so that one that left can
+        be taken away.
         """
         found: dict[str, object] = {
             "revision": self.revision,
@@ -202,8 +214,14 @@ class StatusModel:
                 for charger_id, card in sorted(self._chargers.items())
                 if card.revision > revision
             ],
+            "meters": sorted(self._equalizers),
             "equalizers": [
-                {"id": serial, "availability": card.availability, "values": card.values}
+                {
+                    "id": serial,
+                    "name": self._names.get(serial, ""),
+                    "availability": card.availability,
+                    "values": card.values,
+                }
                 for serial, card in sorted(self._equalizers.items())
                 if card.revision > revision
             ],
@@ -264,6 +282,17 @@ class StatusModel:
         card = self._of(charger_id)
         if card.sessions.get(which) != facts:
             card.sessions[which], card.revision = facts, self._next()
+
+    def _schedule(self, charger_id: str, change: SchedulesChanged) -> None:
+        """Keep which schedule is in force, and when it changes something next."""
+        card, standing = self._of(charger_id), change.standing
+        facts = {
+            "in_force": change.schedules.in_force,
+            "next_start": standing.next_start and iso_utc(standing.next_start),
+            "next_stop": standing.next_stop and iso_utc(standing.next_stop),
+        }
+        if card.schedule != facts:
+            card.schedule, card.revision = facts, self._next()
 
     def _answer(self, charger_id: str, result: CommandResult) -> None:
         """Insert a result at the front; it replaces an earlier one of the same command."""

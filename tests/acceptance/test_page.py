@@ -109,6 +109,9 @@ async def test_the_page_shows_what_happens(served, profile, images):
         await tab.until(says(FIVE, "Smart charging") + "&&" + says(FIVE, "confirmed"))
         s.witness.publish(f"charger/{FIVE}/set/dynamic_charger_current", "99")
         await tab.until(says(FIVE, "refused"))
+        await tab.until(says(TWO, "L1 "))
+        house = "document.querySelector('#equalizers').textContent"
+        await tab.until(f"{house}.includes('House takes ')")
         s.cloud.set_offline(THREE)
         await tab.until(card(THREE, "a.dataset.online === 'no'") + "&&" + says(THREE, "stale"))
         s.cloud.fail(FOUR, 1)

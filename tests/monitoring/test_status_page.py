@@ -22,11 +22,14 @@ from bridge.core.changes import (
     ReportCounts,
     ReportDue,
     RunningSession,
+    SchedulesChanged,
     ValueChanged,
     ValuesChanged,
 )
 from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
+from bridge.core.easee.schedule_times import Standing
+from bridge.core.easee.schedules import Schedules
 from bridge.core.events import MqttConnected, MqttDisconnected, ObservationsReceived
 from bridge.core.records.command_result import CommandResult
 from bridge.core.records.observation import RawObservation
@@ -170,6 +173,22 @@ def test_a_command_has_one_row_and_its_newest_fate(page):
 ALERT = {"message": "sent away", "hint": "wait", "since": "2026-11-22T12:00:00Z"}
 
 
+def test_the_schedule_in_force_is_shown_with_what_comes_next(page):
+    """Its kind and the next moment; the same schedule read again is no change."""
+    standing = Standing(True, next_stop=NOON + timedelta(hours=6))
+    change = SchedulesChanged(ONE, Schedules(in_force="daily"), standing, NOON)
+    page.change(change)
+    before = page.revision
+
+    assert only(page)["schedule"] == {
+        "in_force": "daily",
+        "next_start": None,
+        "next_stop": iso_utc(NOON + timedelta(hours=6)),
+    }
+    page.change(replace(change, read_at=NOON + timedelta(hours=1)))
+    assert page.revision == before
+
+
 def test_the_state_of_the_cloud_has_a_beginning():
     """It is told since when the state is what it is; told again, it began no later."""
     times = iter(NOON + timedelta(minutes=n) for n in range(3))
@@ -231,6 +250,7 @@ def test_an_equalizer_is_shown_beside_the_chargers(page):
     (found,) = page.since(-1)["equalizers"]
     assert found == {
         "id": "QP1",
+        "name": "",
         "availability": "online",
         "values": {"active_power_import": "1.5"},
     }

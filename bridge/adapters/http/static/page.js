@@ -36,6 +36,7 @@ const MODES = {
 };
 
 const cards = new Map();
+const meters = new Map();
 let source = null;
 let ahead_ms = 0;
 let heard = {};
@@ -106,6 +107,7 @@ function showAway() {
 
 function showBridge(told) {
   bridge = told;
+  showCluster(told.cluster);
   link("broker", bridge.broker, toneOf(bridge.broker));
   link("cloud", words(bridge.cloud).toLowerCase() + (bridge.polling ? ", polling" : ""), toneOf(bridge.cloud));
   const store = bridge.store === undefined ? "unknown" : bridge.store ? "ok" : "failed";
@@ -173,9 +175,59 @@ function showCharger(told) {
   const known = values.led_color && values.led_color !== "null";
   const light = isOff ? "off" : `${values.led_color}, ${words(values.led_pattern).toLowerCase()}`;
   write(one(".light", item), known ? `Light ${isOnline ? "" : "was "}${light}` : "Light not known");
+  field(item, "phases", phases(values));
+  field(item, "limit", limit(values));
+  field(item, "schedule", schedule(told.schedule));
   field(item, "access", words(values.access_mode));
   field(item, "policy", words(values.offline_policy));
   showCommands(item, told.commands);
+}
+
+// One phase or three, as far as the wiring is known.
+function phases(values) {
+  const known = ["current_l1", "current_l2", "current_l3"]
+    .map((name, place) => [`L${place + 1}`, Number.parseFloat(values[name])])
+    .filter(([, amps]) => Number.isFinite(amps));
+  return known.length ? known.map(([name, amps]) => `${name} ${amps.toFixed(1)} A`).join(", ") : "–";
+}
+
+function limit({ held_limit: held, dynamic_charger_current: dynamic }) {
+  if (Number.isFinite(Number.parseFloat(held))) return `${number(held, 0)} A, held`;
+  return Number.isFinite(Number.parseFloat(dynamic)) ? `${number(dynamic, 0)} A` : "–";
+}
+
+function schedule(told) {
+  if (!told) return "–";
+  if (told.in_force === "none") return "None";
+  if (told.in_force === "ocpp.direct") return "Local OCPP decides";
+  const next = told.next_stop && (!told.next_start || told.next_stop < told.next_start)
+    ? `, until ${clock(told.next_stop)}`
+    : told.next_start ? `, from ${clock(told.next_start)}` : "";
+  return words(told.in_force) + next;
+}
+
+function showEqualizers(order, changed) {
+  for (const told of changed) meters.set(told.id, told);
+  for (const id of meters.keys()) if (!order.includes(id)) meters.delete(id);
+  const list = one("#equalizers");
+  list.hidden = meters.size === 0;
+  list.replaceChildren(...[...meters.values()].map(({ id, name, availability, values }) => {
+    const item = document.createElement("li");
+    const title = document.createElement("b");
+    title.textContent = name ? `${name} (${id})` : id;
+    const text = document.createElement("span");
+    const kw = `House takes ${number(values.active_power_import, 1)} kW, gives ${number(values.active_power_export, 1)} kW`;
+    text.textContent = availability === "online" ? kw : `Not heard; last: ${kw}`;
+    item.append(title, text);
+    return item;
+  }));
+}
+
+function showCluster(cluster) {
+  one("#cluster").hidden = !cluster;
+  if (!cluster) return;
+  const owners = cluster.partitions.map(({ partition, owner }) => `${partition}: ${owner ?? "nobody"}`);
+  write(one("#cluster"), `Workers: ${cluster.members.join(", ")}. Partitions: ${owners.join(", ")}.`);
 }
 
 function showCommands(item, commands) {
@@ -254,6 +306,7 @@ function take(event) {
   if (!isLive) live(true);
   if (message.told.bridge) showBridge(message.told.bridge);
   for (const charger of message.told.chargers ?? []) showCharger(charger);
+  if (message.told.meters) showEqualizers(message.told.meters, message.told.equalizers ?? []);
   if (message.told.order) arrange(message.told.order);
   everySecond();
 }
