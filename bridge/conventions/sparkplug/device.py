@@ -35,12 +35,12 @@ from bridge.conventions.sparkplug.payload import (
     encode_metric,
 )
 
-GOOD, BAD = 192, 0
+GOOD, BAD = 0xC0, 0x00
 QUALITY: Final = "Quality"
 UNIT: Final = "engUnit"
 # Results that wait for a host that is slow; more of one device are not asked for at once.
 MAX_RESULTS = 100
-_NAME_BITS: Final = 16
+_NAME_LENGTH_BITS: Final = 16
 
 
 class Aliases:
@@ -56,7 +56,7 @@ class Aliases:
 
     def of(self, device: int, name: str) -> int:
         """Return the alias of a metric, unique in the node."""
-        return device << _NAME_BITS | self._numbers.setdefault(name, len(self._numbers) + 1)
+        return device << _NAME_LENGTH_BITS | self._numbers.setdefault(name, len(self._numbers) + 1)
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):

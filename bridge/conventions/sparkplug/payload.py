@@ -41,11 +41,11 @@ class DataType(enum.IntEnum):
     UINT32 = 7
     UINT64 = 8
     FLOAT = 9
-    DOUBLE = 10
-    BOOLEAN = 11
-    STRING = 12
-    DATE_TIME = 13
-    TEXT = 14
+    DOUBLE = 0x0A
+    BOOLEAN = 0x0B
+    STRING = 0x0C
+    DATE_TIME = 0x0D
+    TEXT = 0x0E
 
 
 _UNSIGNED: Final = frozenset(

@@ -7,6 +7,7 @@ body and any header. Text of the other side is one capped line before it is kept
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from bridge.core.easee.json_fields import MAX_TEXT_BYTES, body_text, integer, one_line, parse_json
 from bridge.core.easee.observation_json import lowered
@@ -19,6 +20,12 @@ MAX_REASON_LENGTH = 64
 MAX_FIELDS = 8
 # The longest wait seen so far is the 24 h of an address block (ioBroker.easee#73).
 MAX_RETRY_AFTER_S = 86_400.0
+
+# What a web service answers; any other status is news.
+EXPECTED_STATUSES: Final = frozenset({
+    200, 201, 202, 204, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413,
+    415, 422, 423, 429, 451, 500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 530,
+})  # fmt: skip
 
 # What a status means where the body does not say it better.
 REASONS: dict[int, str] = {

@@ -23,6 +23,7 @@ from typing import Final
 
 from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.domain_events import NOTHING, Input, Outputs
+from bridge.core.easee.error_responses import EXPECTED_STATUSES, SUCCESS
 from bridge.core.easee.vendor_shapes import NULL
 from bridge.core.effects import Effect, LogEntry, SaveState
 from bridge.core.events import (
@@ -54,10 +55,6 @@ DAY_S: Final = 24 * 3600.0
 SAVE_EVERY_S: Final = 3600.0
 MAX_FACTS: Final = 200
 MAX_ENDPOINTS: Final = 100
-STATUSES: Final = frozenset({
-    200, 201, 202, 204, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413,
-    415, 422, 423, 429, 451, 500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 530,
-})  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -192,8 +189,8 @@ class VendorWatch:
 
     def _status(self, held: _Endpoint, event: VendorReplied, now: Timestamp) -> Iterator[Effect]:
         status, endpoint = event.status, event.endpoint
-        is_success = 200 <= status < 300  # noqa: PLR2004 - the class of statuses
-        if status and status not in STATUSES:
+        is_success = status in SUCCESS
+        if status and status not in EXPECTED_STATUSES:
             sentence = f"{endpoint} is answered with the unknown status {status}"
             yield from self._found(f"status {status} {endpoint}", sentence, now)
         is_missing = status == GONE or (status == NOT_FOUND and not event.has_code)
