@@ -55,6 +55,7 @@ HELD, RELEASED = "held", "released"
 REVIEW_AFTER_S: Final = 6.0
 # For so long a reason to have forgotten the limit stays one.
 REASON_LASTS_S: Final = 60.0
+SHOWN_WITHIN_S: Final = 12.0
 # Between an observation and the response to the command that caused it.
 RESPONSE_DELAY_S: Final = 3.0
 CLOCKS_DIFFER: Final = timedelta(seconds=3)
@@ -147,6 +148,8 @@ class HeldLimits:
         self._rows: dict[str, _Row] = {}
         # Decided by this process: what a store that opens later says of them is older.
         self._decided: set[Key] = set()
+        # Place in the order of arrival of the newest limit that may be in force.
+        self._newest: dict[Key, int] = {}
         # Chargers that were served before the store told what is held.
         self._unannounced: dict[str, None] = {}
         self._modes: dict[str, int] = {}
@@ -191,13 +194,18 @@ class HeldLimits:
 
     def _in_force(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         spec, argument = command.spec, command.argument
+        key = (command.charger_id, spec.name)
+        if spec.is_paced:
+            if command.seq < self._newest.get(key, 0):
+                return  # a newer limit ended first
+            self._newest[key] = command.seq
         if spec.name == CIRCUIT_LIMIT and not isinstance(argument, Release):
             for charger_id in command.devices - {command.charger_id}:
                 self._end((charger_id, spec.name), "a newer limit of the circuit", effects, now)
         if spec.is_paced and getattr(argument, "is_held", False):
             self._begin(command, effects, now)
         elif spec.is_paced and not isinstance(argument, Release):
-            self._end((command.charger_id, spec.name), "a newer limit", effects, now)
+            self._end(key, "a newer limit", effects, now)
         elif spec.is_guided and argument.amps is not None:
             self._end((command.charger_id, CHARGER_LIMIT), f"a newer {spec.name}", effects, now)
         for held in self._of(command.charger_id):
@@ -244,6 +252,8 @@ class HeldLimits:
         """End what is held for a charger that left."""
         for name in (CHARGER_LIMIT, CIRCUIT_LIMIT):
             self._end((charger_id, name), "the charger left", effects, now)
+        for name in (CHARGER_LIMIT, CIRCUIT_LIMIT):
+            self._newest.pop((charger_id, name), None)
         for kept in (self._modes, self._amps):
             kept.pop(charger_id, None)
 
@@ -321,14 +331,13 @@ class HeldLimits:
         if shown == limits:
             self._shows(key, held, effects, now)
             return
-        if not held.was_shown and not self._is_later(charger_id, shown, held.since):
-            if held.is_unsure:  # what it shows is older than the limit
-                self._send_again(key, held, effects, now)
-            return
         is_max = all(
             (amps or 0.0) >= min(amount(values, MAXIMA[number]) or HIGHEST_A, HIGHEST_A)
             for number, amps in shown.items()
         )
+        if not held.was_shown and not self._is_later(charger_id, shown, held.since):
+            self._not_shown(key, held, effects, now, is_max=is_max)
+            return
         # The response to the resume of another controller comes behind what it causes, or before.
         within_s = RESPONSE_DELAY_S if held.is_resumed else 0.0
         is_foreign = forgot is not None and held.foreign_s > forgot.mono_s + within_s
@@ -350,6 +359,19 @@ class HeldLimits:
             held.forgot = None
         else:
             held.due_s = forgot.mono_s + REASON_LASTS_S + 1.0
+
+    def _not_shown(
+        self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp, *, is_max: bool
+    ) -> None:
+        """Handle that what the charger shows is not measured after the limit was sent.
+
+        The effect of an earlier resume may have been the last of it, within the same second.
+        """
+        is_late = now.mono_s - held.since.mono_s >= SHOWN_WITHIN_S
+        if held.is_unsure or (is_max and is_late and self._shown.stream_since_s is not None):
+            self._send_again(key, held, effects, now)
+        elif not is_late:
+            held.due_s = now.mono_s + REVIEW_AFTER_S
 
     def _is_later(self, charger_id: str, shown: Iterable[int], since: Timestamp) -> bool:
         """Return whether what the charger shows was measured after the limit was sent."""

@@ -206,8 +206,7 @@ class CommandService:
                 return self.added(charger_ids)
             case ChargerForgotten(charger_id):
                 self.forget(charger_id)
-                if self._active.is_holding:
-                    return self.release(charger_id, now)
+                return self.release(charger_id, now)
             case SettingsChanged(settings):
                 self.allow(settings.commands)
             case Stopping():

@@ -286,3 +286,34 @@ def test_a_switch_of_phases_with_a_limit_of_its_own_ends_it(garage):
     effects += garage.carry_out(call_of(effects), shows={48: 10.0})
 
     assert told(effects) == [None]
+
+
+def test_a_limit_that_ends_behind_a_newer_one_is_not_held(garage):
+    """The order in which they were asked for counts, not that in which the charger responds."""
+    call = call_of(garage.send(LIMIT, HOLD))
+    garage.answer(call, b'{"device":"EH123456","commandId":48,"ticks":4}')
+    newer = call_of(garage.send(LIMIT, b"20"))
+    garage.carry_out(newer, shows={48: 20.0})
+    effects = garage.wait(40)
+
+    assert answers(effects)[-1]["state"] == "unconfirmed"
+    assert told(effects) == []
+
+
+def test_a_late_end_of_an_older_limit_does_not_end_a_held_one(garage):
+    """The other way round."""
+    call = call_of(garage.send(LIMIT, b"20"))
+    garage.answer(call, b'{"device":"EH123456","commandId":48,"ticks":4}')
+    garage.carry_out(call_of(garage.send(LIMIT, HOLD)), shows={48: 16.0})
+
+    assert told(garage.wait(40)) == []
+
+
+def test_a_limit_that_the_effect_of_a_resume_overwrote_is_sent_again(garage):
+    """The charger shows its maximum, measured within the second in which the limit was sent."""
+    shown_at = garage.now.wall
+    call = call_of(garage.send(LIMIT, HOLD))
+    garage.carry_out(call, shows={})
+    garage.values.held[48] = (32.0, shown_at)
+
+    assert is_sent_again(garage, garage.wait(20))

@@ -132,6 +132,7 @@ def test_every_derived_topic_names_its_sources():
         "access_mode": (42, 15),
         "offline_policy": (16, 17, 45),
         "charging_allowed": (31, 42, 15, 109, 96, 48, 47, 22, 23, 24, 111, 112, 113),
+        "control_owner": (96, 62),
     }
 
 
