@@ -112,6 +112,11 @@ class Copy:
         """How many objects are known of."""
         return len(self._objects)
 
+    @property
+    def objects(self) -> tuple[object, ...]:
+        """Return the objects that are known of."""
+        return tuple(self._objects)
+
     def step(self, most: int) -> bool:
         """Copy at most so many objects more; return whether any are left."""
         until = min(len(self._held) + most, len(self._objects))

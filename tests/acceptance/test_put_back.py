@@ -17,7 +17,6 @@ from bridge.adapters.clock import SystemClock
 from bridge.cli.main import main
 from bridge.core.value_format import iso_utc
 from tests import canaries
-from tests.canaries import SITE
 from tests.mosquitto import until
 from tests.security.test_canaries import update
 
@@ -65,9 +64,9 @@ async def d7(s):
         s.witness.publish("charger/bridge/heartbeat", json.dumps(document))
 
 
-async def e5(s):
-    """Tell where the site is."""
-    say(s, 20, json.dumps(SITE))
+async def b2(s):
+    """End a session, as a list of one."""
+    say(s, 129, json.dumps([SESSION | {"AuthReason": 3}]))
 
 
 # What is done, and what the test demands.
@@ -76,7 +75,7 @@ CASES = {
     "A3": (a3, ["--only", "charger/+/state/dynamic_charger_current"]),
     "B1": (b1, ["--never", "charger/bridge/alert/session_unreadable/+"]),
     "D7": (d7, ["--only", "charger/bridge/alert/second_bridge"]),
-    "E5": (e5, ["--only", "charger/+/observation/site_structure"]),
+    "B2": (b2, ["--never", "charger/bridge/alert/session_unreadable/+"]),
 }
 
 

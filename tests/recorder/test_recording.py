@@ -111,7 +111,7 @@ def test_a_copy_that_takes_long_is_made_seldom(monkeypatch):
 def test_a_state_that_cannot_be_copied_ends_the_recording():
     """The reason is kept, nothing is recorded, and the core is not disturbed."""
     recorded = Recorded()
-    recorded.core.extra = iter([1])
+    recorded.core.subscriptions = iter([1])
     recorder = Recorder(recorded.core, max_bytes=MIB, read_s=lambda: 1.0)
     while recorder.is_copying(1.0):
         pass

@@ -89,7 +89,7 @@ Part.__module__ = Core.__module__
 )
 def test_what_cannot_be_copied_is_named(held, lived):
     """A generator, an iterator or a foreign object in a component is named by its class."""
-    lived.core.components["sessions"].extra = held
+    lived.core.subscriptions = held
     if held is Ellipsis.__class__:
         assert copied(lived.core)  # a class is a value
         return
@@ -100,7 +100,7 @@ def test_what_cannot_be_copied_is_named(held, lived):
 def test_a_function_made_at_run_time_is_no_state(lived):
     """A closure that a new core does not have cannot be restored, and the error names it."""
     held = 5
-    lived.core.extra = lambda: held
+    lived.core.subscriptions = lambda: held
 
     with pytest.raises(RecordError, match="lambda"):
         restored(copied(lived.core), new_core(lived.empty))
@@ -110,24 +110,24 @@ def test_containers_keep_their_kind_and_their_place(lived):
     """Lists, sets, queues and counters are filled again, with the same object in two places."""
     shared = [1, 2]
     core, fresh = lived.core, new_core(lived.empty)
-    core.extra = {
+    core.subscriptions = {
         "list": shared, "again": (shared, {"x"}), "queue": deque([1, 2, 3], 5), "set": {1, 2},
+        "numbers": itertools.count(7),
     }  # fmt: skip
-    core.numbers = itertools.count(7)
-    extra = restored(copied(core), fresh).extra
+    extra = restored(copied(core), fresh).subscriptions
 
     assert extra["list"] is extra["again"][0]
     assert extra["queue"] == deque([1, 2, 3])
     assert extra["queue"].maxlen == 5
     assert extra["set"] == {1, 2}
-    assert next(fresh.numbers) == 7
+    assert next(extra["numbers"]) == 7
 
 
 def test_a_view_of_a_dict_is_one_of_the_restored_dict(lived):
     """Keys that a component follows are those of the dict that another one changes."""
     held = {"a": 1}
-    lived.core.extra = (held, held.keys(), held.items())
-    held, keys, items = restored(copied(lived.core), new_core(lived.empty)).extra
+    lived.core.subscriptions = (held, held.keys(), held.items())
+    held, keys, items = restored(copied(lived.core), new_core(lived.empty)).subscriptions
     held["b"] = 2
 
     assert list(keys) == ["a", "b"]
@@ -146,10 +146,10 @@ def test_a_partial_function_refers_to_the_restored_objects(lived):
 
 def test_an_object_of_its_own_is_made_again(lived):
     """An object that only the record has is made without calling its class."""
-    lived.core.extra = Timestamp(NOON, 1.0)
+    lived.core.subscriptions = Timestamp(NOON, 1.0)
     core = restored(copied(lived.core), new_core(lived.empty))
 
-    assert core.extra == Timestamp(NOON, 1.0)
+    assert core.subscriptions == Timestamp(NOON, 1.0)
     assert Observation.__module__ in plain(Observation)[1]
 
 

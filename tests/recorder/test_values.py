@@ -15,8 +15,19 @@ from bridge.core.effects import Action, LogEntry
 from bridge.core.events import CloudFailed, ComponentFailed, Event, MqttAcked, Tick
 from bridge.core.messages import Publish, Tag
 from bridge.errors import CloudRejected, RecordError
-from bridge.recorder.values import classes, content, is_value, modules, plain, row_of, value_of
+from bridge.recorder.values import (
+    classes,
+    content,
+    is_value,
+    modules,
+    open_names,
+    plain,
+    row_of,
+    value_of,
+)
 from bridge.settings import Secret
+from tests.recorder.recorded import Recorded
+from tests.simulation.witness import unknown_fields
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -152,8 +163,41 @@ def test_modules_are_those_of_the_core():
     assert not any(kind.__module__ == builtins.__name__ for kind in classes().values())
 
 
-def test_objects_have_fields_by_slots_and_by_dict():
-    """The fields of slotted, inherited and plain classes are found."""
+def test_every_field_of_a_core_is_found_without_asking_for_its_dict():
+    """No object has a field that neither its class nor another function assigns by name."""
+    recorded = Recorded()
+    recorded.live()
+
+    assert unknown_fields(recorded.core) == ""
+
+
+def test_an_object_without_slots_keeps_its_speed():
+    """Its ``__dict__`` is not asked for: only names that are assigned somewhere are read."""
+
+    class Part:
+        kind = "part"
+
+        def __init__(self):
+            self.one, self._two = 1, 2
+
+        def grow(self):
+            self.three = 3
+
+        @property
+        def four(self):
+            return 4
+
+    Part.__module__ = "bridge.core.router"
+    part = Part()
+    assert dict(zip(*content(part), strict=True)) == {"one": 1, "_two": 2}
+    part.grow()
+
+    assert dict(zip(*content(part), strict=True)) == {"one": 1, "_two": 2, "three": 3}
+    assert "four" not in open_names(Part)
+
+
+def test_objects_have_fields_by_slots():
+    """The fields of slotted and inherited classes are found."""
 
     class Base:
         __slots__ = ("_one",)
@@ -161,14 +205,10 @@ def test_objects_have_fields_by_slots_and_by_dict():
     class Derived(Base):
         __slots__ = ("two",)
 
-    class Open:
-        pass
-
-    derived, opened = Derived(), Open()
-    derived._one, derived.two, opened.three = 1, 2, 3
+    derived = Derived()
+    derived._one, derived.two = 1, 2
 
     assert dict(zip(*content(derived), strict=True)) == {"_one": 1, "two": 2}
-    assert dict(zip(*content(opened), strict=True)) == {"three": 3}
     assert Counter(a=1) == value_of(plain(Counter(a=1)))
     assert value_of(plain(timedelta(days=-1, microseconds=3))) == timedelta(days=-1, microseconds=3)
     assert value_of(plain(datetime(2026, 1, 1, tzinfo=UTC))).tzinfo is not None

@@ -14,8 +14,8 @@ from bridge.core.records.moment import Timestamp
 from bridge.recorder.record_file import read, redacted, written
 from bridge.recorder.recording import Recorder
 from bridge.recorder.replaying import Record, core_of, replay
-from bridge.recorder.state import copied
-from bridge.recorder.values import plain
+from bridge.recorder.state import Copy, copied
+from bridge.recorder.values import field_names, open_names, plain
 
 SALT = b"salt"
 # More events than half an hour of a simulated life has.
@@ -60,7 +60,7 @@ class Witness(Recorder):
                 return f"event {step.number} {event}: {step.expected} effects were recorded"
         if copied(fresh) != copied(self.core):
             return "the state at the end is another one"
-        return ""
+        return unknown_fields(self.core)
 
     def redacted_difference(self) -> str:
         """Replay the file that would be written; return where it differs, or nothing."""
@@ -82,6 +82,19 @@ class Witness(Recorder):
     def _happened(self, record: Record) -> list[tuple[Event, list[Effect]]]:
         events = [entry for entry in record.entries if type(entry) is not int]
         return list(self.seen)[len(self.seen) - len(events) :]
+
+
+def unknown_fields(core: Core) -> str:
+    """Return which object has a field that a copy does not look for, or nothing."""
+    copy = Copy(core)
+    while copy.step(1000):
+        pass
+    for one in copy.objects:
+        kind = type(one)
+        is_open = kind.__module__.startswith("bridge.") and field_names(kind) is None
+        if is_open and (unknown := vars(one).keys() - set(open_names(kind))):
+            return f"a copy of {kind.__name__} does not look for {sorted(unknown)}"
+    return ""
 
 
 def make(record: Record) -> Core:

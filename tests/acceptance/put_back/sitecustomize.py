@@ -5,8 +5,6 @@ the module that has it, before others import from there.
 """
 
 import os
-from dataclasses import replace
-from types import MappingProxyType
 
 
 def e6():
@@ -55,15 +53,21 @@ def d7():
     Neighbours._heard = lambda *_: ()
 
 
-def e5():
-    """The structure of the site, with an address in it, is published in clear."""
-    from bridge.core.easee import observation_registry  # noqa: PLC0415
+def b2():
+    """A finished session in a list of one is no session."""
+    from bridge.core.easee import session_payloads  # noqa: PLC0415
+    from bridge.errors import DecodeError  # noqa: PLC0415
 
-    rows = dict(observation_registry.REGISTRY)
-    rows[20] = replace(rows[20], personal=False, privacy="put back")
-    observation_registry.REGISTRY = MappingProxyType(rows)
+    read = session_payloads._document
+
+    def strict(text, source):
+        if text.lstrip().startswith("["):
+            raise DecodeError("not an object", source=source)
+        return read(text, source)
+
+    session_payloads._document = strict
 
 
-FAULTS = {"E6": e6, "A3": a3, "B1": b1, "D7": d7, "E5": e5}
+FAULTS = {"E6": e6, "A3": a3, "B1": b1, "D7": d7, "B2": b2}
 if name := os.environ.get("PUT_BACK"):
     FAULTS[name]()
