@@ -212,7 +212,7 @@ class VendorWatch:
         self, held: _Endpoint, endpoint: str, shape: Iterable[str], now: Timestamp
     ) -> Iterator[Effect]:
         told: dict[str, dict[str, list[str]]] = {}
-        for one in sorted(shape):
+        for one in shape:
             path, name, kind = one.split("|")
             told.setdefault(path, {}).setdefault(name, []).append(kind)
         for path, fields in told.items():
