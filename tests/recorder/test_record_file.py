@@ -105,7 +105,9 @@ def test_no_damage_behind_the_checksum_raises_anything_else(content, data):
             break
         target = data.draw(st.sampled_from(inner))
     at = data.draw(st.integers(0, max(0, len(target) - 1)))
-    target[at : at + 1] = [data.draw(st.none() | st.integers(-(2**63), 2**63) | st.text() | st.just(["r", 3]))]
+    target[at : at + 1] = [
+        data.draw(st.none() | st.integers(-(2**63), 2**63) | st.text() | st.just(["r", 3]))
+    ]
     try:
         for _step in replay(read(packed(document))):
             pass
