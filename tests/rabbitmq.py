@@ -138,7 +138,15 @@ def rabbitmq(folder: Path) -> Iterator[RabbitMq]:
     finally:
         broker.signal(signal.SIGCONT)
         broker.kill()
-        if epmd_program := shutil.which("epmd"):
-            subprocess.run(
-                [epmd_program, "-port", str(epmd), "-kill"], check=False, capture_output=True
-            )
+        _end_names(epmd)
+
+
+def _end_names(port: int) -> None:
+    """End the name server; it stays while it believes that the node lives."""
+    program = shutil.which("epmd", path="/usr/bin:/bin:/usr/local/bin")
+    for _ in range(50 if program else 0):
+        order = [str(program), "-port", str(port), "-kill"]
+        done = subprocess.run(order, check=False, capture_output=True)
+        if b"Killed" in done.stdout:
+            return
+        time.sleep(0.1)
