@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LOCKS: Final = ("run.txt", "demo.txt", "cluster.txt", "dev.txt", "fuzz.txt", "audit.txt")
+LOCKS: Final = (
+    "run.txt", "demo.txt", "cluster.txt", "amqp.txt", "dev.txt", "fuzz.txt", "audit.txt",
+)  # fmt: skip
 COMMAND: Final = (
     "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off",
     "--timeout", "15",
