@@ -18,7 +18,7 @@ import yaml
 from bridge.conventions.homeassistant.entities import entities
 from bridge.core.topics import GetTopic, SetTopic, Topics
 from bridge.exports.other_projects import PROJECTS
-from bridge.exports.tag_list import tags
+from bridge.exports.tag_list import ANY_EQUALIZER, tags
 from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
 from tests.judge import Judge
 from tests.test_documents import (
@@ -265,7 +265,8 @@ def test_the_shell_blocks_run(path, folder):
                 assert f" {item} " in items
     if path.stem == "scada":
         rows = csv.DictReader(io.StringIO((folder / "tags.csv").read_text(), newline=""))
-        assert {row["charger"] for row in rows} == {ONE}
+        assert {row["charger"] for row in rows} == {ONE, ANY_EQUALIZER}
+        assert ANY_EQUALIZER in path.read_text()
 
 
 def test_pages_with_shell_blocks_are_found():
