@@ -13,6 +13,7 @@ from bridge.adapters.store.sqlite.opening import close_store, open_store
 from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.salt_file import keep_salt
 from bridge.config.loading import load_with_warnings
+from bridge.core.effects import SaveChargerList
 from bridge.errors import StoreError
 from bridge.settings import Secret
 
@@ -38,7 +39,7 @@ def in_use(folder: Path) -> Path:
         db, _ = open_store(path, Quota(path.parent, 4096))
         keep_salt(db, path)
         TokenFile(path.parent / "tokens.json", "a").save(StoredTokens(Secret("t"), Secret("r")))
-        ChargerListFile(path.parent / "chargers.json", "a").save(("EH123456",), {})
+        ChargerListFile(path.parent / "chargers.json", "a").save(SaveChargerList(("EH123456",)))
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
         close_store(db)
     finally:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from bridge.simulator.commands import COMMANDS
+from bridge.simulator.seed import LATEST_FIRMWARE
 from bridge.simulator.sessions import Car
 from tests.simulator.lab import values
 
@@ -37,7 +38,7 @@ def test_bodies_that_do_not_fit_are_named(name, body):
         ("set_wifi_config", {"ssid": "attic", "password": "x"}, 36, "attic"),
         ("start_charging", {}, 109, 6),
         ("reboot", {}, 250, False),
-        ("update_firmware", {}, 80, 338),
+        ("update_firmware", {}, 46, 9),
         ("toggle_charging", {}, 109, 6),
         ("set_rfid_pairing_mode_async", {"timeout": 30}, 46, 25),
     ],
@@ -51,6 +52,19 @@ def test_commands_do_what_they_say(lab, name, body, observation_id, value):
     command.effect(bench.first, body)
 
     assert bench.first.value(observation_id) == value
+
+
+def test_an_update_is_installed_by_a_restart(lab):
+    """The release changes when the charger is back, not when the command is taken."""
+    bench = lab()
+    charger = bench.first
+    before = charger.value(80)
+    COMMANDS["update_firmware"].effect(charger, {})
+    assert charger.value(80) == before != LATEST_FIRMWARE
+    assert values(bench.happened(), 250) == [False]
+
+    assert values(bench.wait(60), 250) == [True]
+    assert charger.value(80) == LATEST_FIRMWARE
 
 
 def test_starting_does_nothing_where_nobody_asks(lab):

@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.core.easee.command_catalogue import (
@@ -436,6 +436,7 @@ def test_an_allow_list_names_groups_or_commands():
         ).map(json.dumps).map(str.encode),
     ),
 )  # fmt: skip
+@example("surplus_charging", b"off")
 def test_any_payload_makes_a_request_or_a_refusal(name, payload):
     """Whatever is sent, a command gives a request to one known path or a refusal."""
     try:
@@ -444,5 +445,5 @@ def test_any_payload_makes_a_request_or_a_refusal(name, payload):
         reason = refusal.reason
     else:
         reason = "invalid_value"
-        assert re.fullmatch(r"/[A-Za-z0-9_/]+(\?ids=[0-9,]+)?", made.path)
+        assert re.fullmatch(r"/[A-Za-z0-9_/-]+(\?ids=[0-9,]+)?", made.path)
     assert reason in {"invalid_value", "empty_payload", "over_limit"}
