@@ -4,11 +4,14 @@ import json
 
 import pytest
 
+from bridge.simulator.observation_table import DataType
 from tests.acceptance.conftest import Witness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
 METER, ONE = "QP000001", "EH000001"
+# Reactive power: the simulated Equalizer sends no value of its own between ours.
+UNMEASURED = 42
 PERSONAL = (
     "site_structure",
     "meter_id",
@@ -58,12 +61,11 @@ async def test_values_are_paced(stage):
     """Of a hundred values in a row the newest is published, and few of the others."""
     async with stage(chargers=1, change=fast) as s:
         await s.witness.value(f"charger/{METER}/availability", "online")
-        topic = f"charger/{METER}/state/active_power_import"
+        topic = f"charger/{METER}/state/reactive_power_import"
         for number in range(1, 101):
-            s.cloud.push(METER, 40, str(1000 + number))
+            s.cloud.push(METER, UNMEASURED, str(1000 + number), data_type=DataType.DOUBLE)
         await s.witness.value(topic, "1100")
-        told = [p for name, p, _ in s.witness.messages if name == topic and int(p[:1] or b"0") > 0]
-        assert len([payload for payload in told if len(payload) == len(b"1100")]) < 10
+        assert len([name for name, _, _ in s.witness.messages if name == topic]) < 10
 
 
 async def test_its_settings_are_changed_and_read_back(stage):

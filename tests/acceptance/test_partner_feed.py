@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.acceptance.conftest import TIMEOUT_S
 from tests.rabbitmq import QUEUE, SERVER, rabbitmq
 
 pytestmark = [
@@ -53,6 +54,15 @@ async def document(witness, serial, name, value):
     return await witness.until(found, f"{topic} = {value}")
 
 
+async def acknowledged(cloud, feed):
+    """Let the chargers fall silent, and wait until the gateway acknowledged all they said."""
+    last, cloud.feed = cloud.feed, None
+    async with asyncio.timeout(TIMEOUT_S):
+        await last.confirmed()
+        while await asyncio.to_thread(lambda: feed.waiting() or feed.unacknowledged()):
+            pass
+
+
 async def test_the_queue_brings_what_the_hub_brings(fed, feed):
     """Values, a command confirmed by its response, and a session, without one hub connection."""
     async with fed(chargers=2) as s:
@@ -66,6 +76,7 @@ async def test_the_queue_brings_what_the_hub_brings(fed, feed):
         )
         assert json.loads(report)["charger_id"] == ONE
         assert s.cloud.connections == 0
+        await acknowledged(s.cloud, feed)
         await s.gateway.end()
         # What was not acknowledged is in the queue again.
         assert await asyncio.to_thread(feed.waiting) == 0

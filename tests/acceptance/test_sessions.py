@@ -115,8 +115,8 @@ async def test_queries_are_answered_from_cloud_and_ledger(stage):
         assert values["observations"]["charger_op_mode"]["id"] == 109
         assert {"value", "label", "measured_at"} == set(values["history"][0])
         assert report["key"] in [one["key"] for one in values["sessions"] if one["revision"]]
-        assert set(values["schedule"]) == {
-            "schedules",
-            "basic_charge_plan",
-            "weekly_charge_plan",
-        }
+        current = await s.witness.until(
+            lambda: s.witness.retained.get(f"charger/{ONE}/schedule/current"), "the schedules"
+        )
+        assert set(values["schedule"]) == set(json.loads(current))
+        assert values["schedule"]["in_force"] == "none"
