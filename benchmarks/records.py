@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bridge.core.chargers.fleet import EVENT_SOURCE_IDS
+from bridge.core.chargers.fleet import EVENT_SOURCE_IDS, METERED_IDS
+from bridge.core.easee import roles
 from bridge.core.easee.derived_state import BY_SOURCE
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import DataType, ObservationSpec
@@ -22,17 +23,21 @@ MAX_MIDDLE_LENGTH = 0xFFFF
 # A million of them stay within the minutes that two clocks may differ by.
 STEP = timedelta(microseconds=100)
 CHARGING_SESSION = 129
-# Numbers without labels, from which nothing else follows: one observation, one message. A setting
-# that somebody else moves is announced by an event as well.
+# What is published as it comes and has no further effect: one observation, one message.
+_FOLLOWED = BY_SOURCE.keys() | EVENT_SOURCE_IDS | METERED_IDS | {roles.FIRMWARE}
+_NUMBERS = (DataType.DOUBLE, DataType.INTEGER)
+# Texts that are published whatever they say: settings, addresses, ids and versions.
+_TEXTS = frozenset({6, 54, 82, 84, 107, 133, 134, 135, 137, 139, 156, 157, 233, 234, 240})
+# Numbers without labels come first, so that a small fleet sends numbers only.
 PLAIN: tuple[ObservationSpec, ...] = tuple(
     sorted(
         (
             spec
             for spec in REGISTRY.values()
-            if spec.kind in (DataType.DOUBLE, DataType.INTEGER)
-            and not (spec.labels or spec.personal or spec.id in BY_SOURCE.keys() | EVENT_SOURCE_IDS)
+            if (spec.kind in _NUMBERS or spec.id in _TEXTS)
+            and not (spec.labels or spec.personal or spec.id in _FOLLOWED)
         ),
-        key=lambda spec: spec.id,
+        key=lambda spec: (spec.kind not in _NUMBERS, spec.id),
     )
 )
 
@@ -43,6 +48,12 @@ class Fleet:
 
     chargers: int = 50
     observations: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse more observations than there are rows to send."""
+        if self.observations > len(PLAIN):
+            message = f"{self.observations} observations: at most {len(PLAIN)} can be sent"
+            raise ValueError(message)
 
     @property
     def serials(self) -> tuple[str, ...]:
