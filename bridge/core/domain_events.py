@@ -302,7 +302,11 @@ class ChargerForgotten:
 
 @dataclass(frozen=True, slots=True)
 class AvailabilityDoubted:
-    """Another bridge published these chargers as offline: their availability is published again."""
+    """Another bridge published these as offline: their availability is published again.
+
+    Attributes:
+        charger_ids: Chargers, and Equalizers.
+    """
 
     charger_ids: tuple[str, ...]
 

@@ -17,6 +17,7 @@ from bridge.core.chargers.fleet import batched
 from bridge.core.chargers.undecodable import UndecodableValues
 from bridge.core.domain_events import (
     NOTHING,
+    AvailabilityDoubted,
     BridgeInfoWanted,
     ChargersConfigured,
     EqualizerFirmware,
@@ -69,6 +70,7 @@ class EqualizerService:
             ChargersConfigured,
             ObservationsReceived,
             MqttConnected,
+            AvailabilityDoubted,
             EventHandled,
         }
     )
@@ -105,6 +107,9 @@ class EqualizerService:
                 return self._listed(event, now)
             case MqttConnected():
                 return self._publications(now)
+            case AvailabilityDoubted(serials):
+                doubted = [self._equalizers[one] for one in serials if one in self._equalizers]
+                return [equalizer.availability_again(now) for equalizer in doubted]
             case ChargersConfigured(charger_ids):
                 self._configured = charger_ids
             case Started(equalizers=serials, left=left):

@@ -107,8 +107,9 @@ class ObservationService:
             case ChargersRemoved(charger_ids):
                 return fleet.remove(charger_ids, now)
             case AvailabilityDoubted(charger_ids):
-                chargers = fleet.chargers
-                return [chargers[each].state.availability_again(now) for each in charger_ids]
+                # Those of Equalizers are published by their own service.
+                doubted = [fleet.chargers[each] for each in charger_ids if each in fleet.chargers]
+                return [charger.state.availability_again(now) for charger in doubted]
             case MqttConnected():
                 return self._publications(now)
         return NOTHING

@@ -9,6 +9,7 @@ from bridge.core.chargers.undecodable import UndecodableValues
 from bridge.core.domain_events import (
     HANDLED,
     NOTHING,
+    AvailabilityDoubted,
     ChargersConfigured,
     EqualizerFirmware,
     EqualizersChanged,
@@ -213,3 +214,10 @@ def test_what_is_added_and_removed_is_in_the_log():
     assert (note.event, note.fields) == ("equalizers.added", {"new": (ONE,), "all": 1})
     (note,) = (one for one in desk.list(left=(ONE,)) if isinstance(one, LogEntry))
     assert (note.event, note.fields) == ("equalizers.left", {"left": (ONE,)})
+
+
+def test_an_availability_that_is_doubted_is_published_again():
+    """For each Equalizer in question; a charger among them is not served here."""
+    desk = Desk()
+    desk.list(HERE, THERE)
+    assert desk.take(AvailabilityDoubted((CAR, TWO))) == [AvailabilityChanged(TWO, is_online=False)]

@@ -164,10 +164,10 @@ def test_a_clock_that_was_set_touches_everybody():
 
 
 def test_what_somebody_doubts_is_said_again():
-    """For each charger in question."""
+    """For each charger in question; an Equalizer among them is not served here."""
     desk = Desk()
     desk.take(HANDLED)
-    assert desk.take(AvailabilityDoubted((TWO, ONE))) == [
+    assert desk.take(AvailabilityDoubted((TWO, "QP000001", ONE))) == [
         AvailabilityChanged(TWO, is_online=False),
         AvailabilityChanged(ONE, is_online=False),
     ]
