@@ -253,7 +253,7 @@ class _Restoring:
             place = self._open.popleft()
             try:
                 FILLERS[place.node[0]](self, place.target, *place.node[1:])
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise RecordError(f"{str(place.node)[:80]} is no state: {error}") from error
         return found
 

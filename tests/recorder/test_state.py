@@ -168,6 +168,7 @@ def test_an_object_of_its_own_is_made_again(lived):
         lambda state: [state[0], ["?"], *state[2:]],
         lambda state: [state[0], 5, *state[2:]],
         lambda state: [state[0], ["M", "eval", [], []], *state[2:]],
+        lambda state: [[*node[:2], 2**63] if node[0] == "Q" else node for node in state],
     ],
 )
 def test_a_damaged_state_is_an_error_of_one_kind(damage, lived):
