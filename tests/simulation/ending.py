@@ -31,6 +31,10 @@ PROBE_TIMEOUT_S = 330.0
 # A broker has a report when the connection held for so long; so many that did not are told.
 SETTLES_AFTER_S = 45 * 60.0
 RESTLESS_CONNECTIONS = 20
+# Faults after which the vendor says what the program does not know.
+VENDOR_FAULTS = frozenset(
+    {"hub_garbage", "undecodable", "rest_broken_body", "rest_5xx", "rest_429", "ban"}
+)
 
 
 class Over(BaseException):
@@ -143,6 +147,8 @@ class Ending:
             return True  # people publish some all the time, and it stays for a day
         if kind == "broker_unreachable":  # told over MQTT when it is over, and for a while
             return sim.timeline.now_s - sim.broker.connections[-1] <= ALERT_HOLDS_S
+        if kind == "vendor_change":  # a fault of ours can look like another interface
+            return bool(sim.fired.keys() & VENDOR_FAULTS)
         if kind != "session_gap":
             return False
         held = {(r.report.charger_id, r.report.session_id) for r in sim.disk.rows.reports.values()}
