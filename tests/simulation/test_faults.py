@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
+from bridge.core.addressees import kind_of
 from bridge.core.alerts import Alerts
 from bridge.core.chargers import charger_events, state
+from bridge.core.chargers.firmware_releases import FirmwareReleases
 from bridge.core.commands import active_commands, dispatcher, send_policy, service, validation
 from bridge.core.commands.retry_policy import RetryIn
 from bridge.core.delivery.broker_heartbeat import BrokerHeartbeat
@@ -23,7 +25,10 @@ from bridge.core.effects import Acknowledge, Reconnect
 from bridge.core.sessions import report_merge
 from bridge.core.sessions.delivery import ReportDelivery
 from bridge.core.sessions.report_merge import find_row
+from bridge.core.site_service import SiteService
 from bridge.core.sources.recovery_probe import RecoveryProbe
+from bridge.core.sources.schedule_reader import ScheduleReader
+from bridge.core.sources.site_reader import SiteReader
 from bridge.errors import OutcomeUnknown
 from tests.simulation.link import SimulatedLink
 from tests.simulation.options import CHATTER, FAULTS, draw
@@ -167,7 +172,9 @@ def _lives_for_ever(patch):
 
 def _obeys_retained(patch):
     """A retained command is as good as any."""
-    patch.setattr(validation, "_check_addressee", lambda *_: None)
+    patch.setattr(
+        validation, "_check_addressee", lambda _message, name, known: kind_of(known, name)
+    )
 
 
 def _forgets_what_was_under_way(patch):
@@ -236,8 +243,10 @@ def _says_more_than_is_described(patch):
 
 
 def _never_asks_again(patch):
-    """What is thought of REST is left to the next who uses it."""
+    """What is thought of REST is left to the next who uses it, and nothing is read in between."""
     patch.setattr(RecoveryProbe, "link", lambda *_: None)
+    for reader in (FirmwareReleases, ScheduleReader, SiteReader, SiteService):
+        patch.setattr(reader, "deadline_s", lambda _self: None)
 
 
 def _keeps_on_calling_silent_chargers_online(patch):
