@@ -168,7 +168,8 @@ class Server:
             finally:
                 await db.close()
 
-        return beside(run)
+        rows: list[Any] = beside(run)
+        return rows
 
     def _run(self, *command: object) -> None:
         subprocess.run(

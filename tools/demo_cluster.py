@@ -192,8 +192,11 @@ async def commands(port: int) -> None:
             text = f"{result['state']} {result.get('reason') or ''}"
         loop.call_soon_threadsafe(say, f"{message.topic.removeprefix('charger/')}: {text}")
 
+    def on_connect(*_: object) -> None:
+        client.subscribe([(topic, 1) for topic in SHOWN])
+
     client.on_message = on_message
-    client.on_connect = lambda *_: client.subscribe([(topic, 1) for topic in SHOWN])
+    client.on_connect = on_connect
     await asyncio.to_thread(client.connect, "127.0.0.1", port)
     client.loop_start()
     try:
