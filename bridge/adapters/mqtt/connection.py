@@ -207,6 +207,8 @@ class Connection:
             result = outcome.result() if outcome.done() else TimeoutError()
         finally:
             outcome.cancel()
+        if self.lost.done():  # closed by us meanwhile, also where dialling ended in the same turn
+            raise AttemptFailed(self.lost.result())
         if isinstance(result, Exception):
             raise connect_errors.dial_failure(result, self._settings) from result
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -216,8 +218,6 @@ class Connection:
         """Register paho's socket with the loop."""
         client = self._client
         sock = client.socket()
-        if self.lost.done():  # closed by us in the turn in which dialling ended
-            raise AttemptFailed(self.lost.result())
         if sock is None:
             raise connect_errors.silent_close(self._settings, self._socket_error)
         # Small packets one after the other wait 40 ms for each other otherwise (Nagle).

@@ -95,7 +95,7 @@ async def test_a_connection_closed_in_the_turn_in_which_dialling_ends_is_not_ado
 
     monkeypatch.setattr("bridge.adapters.mqtt.connection.connect", dial)
 
-    with pytest.raises(AttemptFailed):
+    with pytest.raises(AttemptFailed, match="closed by us"):
         await it.open()
 
 
