@@ -91,9 +91,13 @@ def free_port() -> int:
     return unused_port()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def untouched_logging() -> Iterator[None]:
-    """Leave logging as it was found, and forget registered secrets."""
+    """Leave logging as it was found, and forget registered secrets.
+
+    For every test: commands of the program configure the logging of their process, and a level
+    left by one test would hide the lines that another one looks for.
+    """
     root = logging.getLogger()  # noqa: TID251 - to put it back
     handlers, level = root.handlers[:], root.level
     hooks = threading.excepthook, sys.unraisablehook

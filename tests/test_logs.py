@@ -17,7 +17,6 @@ from bridge.config.loading import load
 from bridge.settings import LogSettings
 
 CANARY = "correct horse/battery+staple"
-pytestmark = pytest.mark.usefixtures("untouched_logging")
 library = logging.getLogger  # noqa: TID251 - libraries log this way
 
 

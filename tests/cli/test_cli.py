@@ -66,7 +66,6 @@ ENVIRON = {
     "CHARGER_BRIDGE_EASEE__USERNAME": "user@example.com",
     "CHARGER_BRIDGE_EASEE__PASSWORD": "canary-77aa",
 }
-pytestmark = pytest.mark.usefixtures("untouched_logging")
 STARTED_AT = datetime(2026, 11, 20, 8, tzinfo=UTC)
 DOCUMENTED = """A class, as the parser of Python 3.12 and before leaves its docstring.
 

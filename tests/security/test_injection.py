@@ -152,7 +152,7 @@ def everything_outside_can_say() -> list:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_no_outside_text_forges_a_line_or_moves_the_cursor(form, capsys, untouched_logging):
+def test_no_outside_text_forges_a_line_or_moves_the_cursor(form, capsys):
     """Every note of the core is one line, and holds nothing a terminal would obey."""
     logs.configure(LogSettings("debug", form))
     log = structlog.get_logger()

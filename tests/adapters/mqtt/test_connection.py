@@ -105,6 +105,11 @@ async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):
     dialling = asyncio.Event()
     release = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
+    it = connection()
+
+    def close(client):  # also called by the late thread of a test before this one
+        if client is it._client:
+            closed.append(client)
 
     def slow(*_):
         loop.call_soon_threadsafe(dialling.set)
@@ -112,8 +117,7 @@ async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):
         return 0
 
     monkeypatch.setattr("bridge.adapters.mqtt.connection.connect", slow)
-    monkeypatch.setattr("bridge.adapters.mqtt.connection.close_socket", closed.append)
-    it = connection()
+    monkeypatch.setattr("bridge.adapters.mqtt.connection.close_socket", close)
     async with asyncio.TaskGroup() as group:
         opening = group.create_task(it.open())
         await dialling.wait()

@@ -14,7 +14,7 @@ from tests.cli.setup.newcomer import ACCOUNT, PASSWORD, SERIALS
 from tests.conftest import unused_port
 from tests.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.usefixtures("untouched_logging", "folder")
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

@@ -25,8 +25,6 @@ from tests.terminal import Terminal
 
 ROOT = Path(__file__).parents[3]
 
-pytestmark = pytest.mark.usefixtures("untouched_logging")
-
 
 def script(broker: int) -> list[tuple[str, str]]:
     """Every question of the dialogue, in its order, with an answer; wrong ones come in between."""
