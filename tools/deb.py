@@ -14,7 +14,7 @@ from typing import Final
 from tools.check_lock import PYTHONS, ROOT
 from tools.wheels import Wheel
 
-SOURCES: Final = ROOT / "packaging" / "deb"
+SOURCES: Final = ROOT / "deploy" / "deb"
 HOME: Final = Path("usr/lib/charger-bridge")
 DOC: Final = Path("usr/share/doc/charger-bridge")
 UNIT: Final = Path("usr/lib/systemd/system/charger-bridge.service")

@@ -146,6 +146,25 @@ def test_a_version_that_is_not_what_is_asked_for_is_found():
     assert "a is installed as 1, and locked as 3" in problems(read("a==3\n"), [], asked)
 
 
+def test_no_folder_of_the_source_looks_like_a_package():
+    """A folder of a locked package's name would be imported in its place, where that is missing."""
+    names = sorted({each.name.replace("-", "_") for text in TEXTS.values() for each in read(text)})
+    code = (
+        "import sys; from importlib.util import find_spec;"
+        "print(*(name for name in sys.argv[1:] if find_spec(name)))"
+    )
+    # -S: without the packages of this environment, as in a new one.
+    done = subprocess.run(
+        (sys.executable, "-S", "-c", code, *names),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == []
+
+
 # -- installed with an old pip -------------------------------------------------------------------
 
 

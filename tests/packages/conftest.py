@@ -35,7 +35,7 @@ def newer(release, tmp_path_factory) -> Path:
     copy_source(source)
     init = source / "bridge" / "__init__.py"
     init.write_text(re.sub(r'__version__ = ".*"', f'__version__ = "{NEWER}"', init.read_text()))
-    config = source / "packaging" / "deb" / "config.yaml"
+    config = source / "deploy" / "deb" / "config.yaml"
     config.write_text(config.read_text() + "\n# A line that older versions do not have.\n")
     (source / CACHE.name).symlink_to(CACHE)
     subprocess.run(
