@@ -176,7 +176,10 @@ def requirements(wheels: Iterable[Wheel]) -> str:
 
 
 def pack(tree: Path, out: Path, epoch: int) -> None:
-    """Pack a tree: owners, modes, order and times are the same every time."""
+    """Pack a tree: owners, modes, order and times are the same every time.
+
+    Wheels are compressed already: packing them again takes minutes and saves nothing.
+    """
     for path in (tree, *tree.rglob("*")):
         if path.is_symlink():
             continue
@@ -184,7 +187,7 @@ def pack(tree: Path, out: Path, epoch: int) -> None:
         path.chmod(0o755 if runs else 0o644)
         os.utime(path, (epoch, epoch))
     command = (
-        "dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", str(tree), str(out),
+        "dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(out),
     )  # fmt: skip
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
     subprocess.run(command, check=True, env=environ, stdout=subprocess.DEVNULL)  # noqa: S603
