@@ -16,10 +16,10 @@ ARG PIP_DISABLE_PIP_VERSION_CHECK=1
 ARG SOURCE_DATE_EPOCH
 WORKDIR /src
 RUN python3 -m venv /opt/charger-bridge
-# cluster: with the driver of PostgreSQL.
-ARG REQUIREMENTS=run
-COPY requirements/${REQUIREMENTS}.txt requirements/run.txt
-RUN /opt/charger-bridge/bin/python -m pip install --no-cache-dir --no-compile --no-deps --require-hashes -r requirements/run.txt
+# all: PostgreSQL, AMQP and the demonstration too; run: none of them, a third of the size.
+ARG REQUIREMENTS=all
+COPY requirements/${REQUIREMENTS}.txt requirements/
+RUN /opt/charger-bridge/bin/python -m pip install --no-cache-dir --no-compile --no-deps --require-hashes -r requirements/${REQUIREMENTS}.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 # Byte code that asks for no time of its source is the same every time it is built.

@@ -245,6 +245,7 @@ lock: $(VENV)/.dev
 	$(LOCK) --extra demo --extra cluster --extra amqp --group build --group dev $(ARGS) -o requirements/dev.txt
 	$(LOCK) --extra demo --group build -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) --extra demo --extra cluster --extra amqp --group build -c requirements/dev.txt -o requirements/all.txt
 	$(LOCK) --extra cluster --group build -c requirements/dev.txt -o requirements/cluster.txt
 	$(LOCK) --extra amqp --group build -c requirements/dev.txt -o requirements/amqp.txt
 	$(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt

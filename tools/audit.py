@@ -17,7 +17,8 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCKS: Final = (
-    "run.txt", "demo.txt", "cluster.txt", "amqp.txt", "dev.txt", "fuzz.txt", "audit.txt",
+    "run.txt", "demo.txt", "cluster.txt", "amqp.txt", "all.txt", "dev.txt", "fuzz.txt",
+    "audit.txt",
 )  # fmt: skip
 COMMAND: Final = (
     "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off",

@@ -61,6 +61,7 @@ CONTENTS: Final[dict[str, tuple[bool, tuple[str, ...], tuple[str, ...]]]] = {
     "demo": (True, ("demo",), ("build",)),
     "cluster": (True, ("cluster",), ("build",)),
     "amqp": (True, ("amqp",), ("build",)),
+    "all": (True, ("demo", "cluster", "amqp"), ("build",)),
     "dev": (True, ("demo", "cluster", "amqp"), ("build", "dev")),
     "fuzz": (True, (), ("fuzz",)),
     "audit": (False, (), ("audit",)),

@@ -25,11 +25,14 @@ from typing import Final
 from bridge import __version__
 from tools import addon, deb
 from tools.check_lock import PYTHONS, ROOT
+from tools.check_lock import read as read_lock
 from tools.wheels import MACHINES, PLATFORMS, Wheel, fetch, missing, read_wheel, read_wheels
 
 # Builds the wheel; what runs does without it.
 BUILD_TOOLS: Final = ("setuptools",)
-LOCK: Final = ROOT / "requirements" / "run.txt"
+# What the Debian package and the image bundle: every extra. The add-on has no option for any.
+LOCK: Final = ROOT / "requirements" / "all.txt"
+ADDON_LOCK: Final = ROOT / "requirements" / "run.txt"
 CACHE: Final = ROOT / ".release"
 LICENCES: Final = "THIRD-PARTY-LICENSES.txt"
 SUMS: Final = "SHA256SUMS"
@@ -82,7 +85,8 @@ def build(folder: Path, epoch: int) -> None:
         work = Path(temporary)
         wheel = read_wheel(python_packages(work, folder, epoch))
         bundled = {machine: bundle(machine) for machine in MACHINES.values()}
-        text = licences({w.name: w for each in bundled.values() for w in each}.values())
+        everything = [w for each in bundled.values() for w in each]
+        text = licences(everything)
         (folder / LICENCES).write_text(text)
         for architecture, machine in MACHINES.items():
             wheels = (wheel, *bundled[machine])
@@ -90,8 +94,8 @@ def build(folder: Path, epoch: int) -> None:
             tree = work / architecture
             deb.lay_out(package, tree)
             deb.pack(tree, folder / package.file_name, epoch)
-        everything = (wheel, *(w for each in bundled.values() for w in each))
-        repository = addon.Addon(__version__, everything, text)
+        plain = named_in(ADDON_LOCK, everything)
+        repository = addon.Addon(__version__, (wheel, *plain), licences(plain))
         addon.lay_out(repository, work / repository.name)
         pack_folder(work / repository.name, folder / f"{repository.name}.tar.gz", epoch)
     write_sums(folder)
@@ -239,10 +243,16 @@ def wheel_folder(machine: str) -> Path:
     return folder
 
 
+def named_in(lock: Path, wheels: Iterable[Wheel]) -> tuple[Wheel, ...]:
+    """Return the wheels whose distribution a lock names."""
+    names = {each.name for each in read_lock(lock.read_text())}
+    return tuple(wheel for wheel in wheels if wheel.name in names)
+
+
 def licences(wheels: Iterable[Wheel]) -> str:
     """Return one text with the licence of the bridge and of everything bundled with it."""
     parts = [OUR_LICENCE]
-    for wheel in sorted(wheels, key=lambda each: each.name):
+    for _, wheel in sorted({wheel.name: wheel for wheel in wheels}.items()):
         texts = wheel.licence_texts()
         if not texts:
             raise NotReleasableError(f"{wheel.path.name} holds no licence")

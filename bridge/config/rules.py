@@ -16,6 +16,7 @@ from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.easee import selection
 from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.extras import missing_extra
 
 # Stands for a secret that was not read: what connects to nobody works without.
 NOT_READ: Final = "a secret that was not read"
@@ -137,7 +138,7 @@ def _feed(get: Get) -> Iterator[str]:
     if get("easee.source") != "amqp":
         return
     if find_spec("pika") is None:
-        yield "easee.source: amqp needs the extra amqp: pip install 'charger-bridge[amqp]'"
+        yield f"easee.source: amqp: {missing_extra('amqp', 'pika')}"
     if get("amqp.commands"):
         yield "amqp.commands: commands over the feed are not available; they go over REST"
     if not get("publish.json"):

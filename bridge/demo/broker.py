@@ -6,16 +6,14 @@ import socket
 from collections.abc import AsyncIterator
 
 from bridge.errors import BridgeError
+from bridge.extras import missing_extra
 
 try:
     from amqtt.broker import Broker
     from amqtt.errors import BrokerError
     from amqtt.session import Session
 except ImportError as exc:
-    raise BridgeError(
-        "the demo's broker needs amqtt: "
-        "pip install --no-deps --require-hashes -r requirements/demo.txt"
-    ) from exc
+    raise BridgeError(f"the broker of the demonstration: {missing_extra('demo', 'amqtt')}") from exc
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 1883

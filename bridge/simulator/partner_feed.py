@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bridge.errors import BridgeError
+from bridge.extras import missing_extra
 from bridge.simulator.partner_login import COMMANDS, FEED, QUEUE
 from bridge.simulator.readings import Response, Update, stamp, utc_text
 
@@ -24,9 +25,7 @@ try:
     from pika.adapters.asyncio_connection import AsyncioConnection
     from pika.exceptions import AMQPError
 except ImportError as exc:
-    raise BridgeError(
-        "the simulated partner feed needs pika: pip install 'charger-bridge[amqp]'"
-    ) from exc
+    raise BridgeError(f"the simulated partner feed: {missing_extra('amqp', 'pika')}") from exc
 
 PERSISTENT = pika.BasicProperties(content_type="application/json", delivery_mode=2)
 RETRY_S = 1.0

@@ -1,16 +1,13 @@
 """The one import of aiohttp, which only the extra ``demo`` brings."""
 
 from bridge.errors import BridgeError
+from bridge.extras import missing_extra
 
 try:
     import aiohttp
     import aiohttp.web
 except ImportError as exc:
-    # By file and not by name: names in a package index are not reserved.
-    raise BridgeError(
-        "the simulated cloud needs aiohttp: "
-        "pip install --no-deps --require-hashes -r requirements/demo.txt"
-    ) from exc
+    raise BridgeError(f"the simulated cloud: {missing_extra('demo', 'aiohttp')}") from exc
 
 web = aiohttp.web
 WSMsgType = aiohttp.WSMsgType

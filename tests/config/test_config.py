@@ -13,6 +13,7 @@ from bridge.config.file import MAX_FILE_BYTES, read_text
 from bridge.config.keys import BY_PATH, KEYS, REQUIRED, SECTIONS
 from bridge.config.loading import load, load_with_warnings
 from bridge.errors import ConfigError
+from bridge.extras import missing_extra
 from bridge.settings import Secret, Settings
 
 ENVIRON = {
@@ -1016,4 +1017,4 @@ def test_a_feed_without_its_library_says_how_to_install_it(tmp_path, monkeypatch
     monkeypatch.setattr("bridge.config.rules.find_spec", lambda _name: None)
     (problem,) = problems_of("", tmp_path, FEED)
 
-    assert "pip install 'charger-bridge[amqp]'" in problem
+    assert problem.endswith(missing_extra("amqp", "pika"))

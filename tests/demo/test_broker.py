@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 
 import paho.mqtt.client as paho
@@ -11,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bridge.demo import broker as demo_broker
 from bridge.demo.broker import LOOPBACK, broker, broker_on_usable_port
 from bridge.errors import BridgeError
+from bridge.extras import missing_extra
 from tests.conftest import PATIENCE_S
 from tests.mosquitto import until
 
@@ -67,7 +69,7 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "amqtt.broker", None)
     monkeypatch.delitem(sys.modules, "bridge.demo.broker")
 
-    with pytest.raises(BridgeError, match=r"requirements/demo\.txt"):
+    with pytest.raises(BridgeError, match=re.escape(missing_extra("demo", "amqtt"))):
         __import__("bridge.demo.broker")
 
 

@@ -34,7 +34,7 @@ LOCKED = ("install", "--no-deps", "--require-hashes")
 TEXTS = {name: (ROOT / "requirements" / f"{name}.txt").read_text() for name in CONTENTS}
 WITH_EXTRAS = {name for name, text in TEXTS.items() if any(each.extras for each in read(text))}
 ROOTS = roots("dev", PYPROJECT)
-INSTALLED = ("run", "demo", "cluster", "amqp", "dev")
+INSTALLED = ("run", "demo", "cluster", "amqp", "all", "dev")
 
 
 def made_up(**asked: tuple[str, ...]):
@@ -84,7 +84,7 @@ def test_every_lock_is_checked_where_it_is_installed():
     installing = re.findall(r"tools/install\.sh \S+ (\w+)", (ROOT / "Makefile").read_text())
 
     # What runs is a part of all the others, and the extras are a part of dev.
-    assert {*installing, "run", "cluster", "amqp"} == set(CONTENTS)
+    assert {*installing, "run", "cluster", "amqp", "all"} == set(CONTENTS)
     assert "tools/check_lock.py" in (ROOT / "tools" / "install.sh").read_text()
 
 

@@ -150,6 +150,15 @@ async def test_what_its_user_may_not_use_is_said_with_the_uid(runner, mounts, su
     assert "Traceback" not in said
 
 
+def test_every_extra_is_inside(runner):
+    """The demonstration runs from the image, and the libraries of store and feed are there."""
+    with runner.run({}, {}, "demo", "--duration", "3") as container:
+        assert container.ended() == 0
+    assert "mosquitto_pub" in container.log.read_text()
+    packages = next((runner.image.root / "opt/charger-bridge/lib").glob("*/site-packages"))
+    assert {"asyncpg", "pika"} <= {path.name for path in packages.iterdir()}
+
+
 def test_nothing_of_the_machine_is_inside(image):
     """The image holds no name, address or package source of the machine that built it."""
     texts = (image.root / "etc" / name for name in ("hostname", "hosts", "resolv.conf"))

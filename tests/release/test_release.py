@@ -73,6 +73,15 @@ def test_a_package_without_its_licence_is_not_bundled(tmp_path):
         release.licences(read_wheels(tmp_path))
 
 
+def test_the_add_on_bundles_only_what_its_options_can_use(tmp_path):
+    """Of the wheels of the other packages it has those that its lock names."""
+    wheel(tmp_path, "named", "py3-none-any")
+    wheel(tmp_path, "extra", "py3-none-any")
+    lock = tmp_path / "lock.txt"
+    lock.write_text("named==1.0 \\\n    --hash=sha256:00\n")
+    assert [w.name for w in release.named_in(lock, read_wheels(tmp_path))] == ["named"]
+
+
 def test_the_version_stands_in_one_place():
     """The add-on's source and the metadata take the version from the package."""
     config = (addon.SOURCE / addon.NAME / "config.yaml").read_text()

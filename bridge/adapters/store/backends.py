@@ -7,12 +7,11 @@ from typing import Final
 from bridge.adapters.store.local_cluster import LocalCluster
 from bridge.adapters.store.sqlite.backend import SqliteBackend
 from bridge.errors import ConfigError
+from bridge.extras import missing_extra
 from bridge.ports import Clock, ClusterBackend, StoreBackend
 from bridge.settings import Settings, StoreSettings
 
-NOT_INSTALLED: Final = (
-    "store.url: needs asyncpg; install the extra: pip install 'charger-bridge[cluster]'"
-)
+NOT_INSTALLED: Final = f"store.url: {missing_extra('cluster', 'asyncpg')}"
 
 
 def _postgres() -> StoreBackend:
