@@ -23,6 +23,7 @@ from bridge.core.easee.derived_state import (
 )
 from bridge.core.easee.enumerations import Labels
 from bridge.core.easee.equalizer import EQUALIZER
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import ObservationSpec
 from bridge.core.easee.schedules import WEEKDAYS
@@ -335,7 +336,7 @@ def _of_a_charger(topics: Topics) -> Iterator[Message]:
         cleared=True,
         names=names,
     )
-    for derived in DERIVED:
+    for derived in (*DERIVED, *EQUALIZER_DERIVED):
         schema = _words((*derived.values, "null")) if derived.values else _KINDS[derived.kind]
         media = JSON if derived.kind == "json" else TEXT
         yield _derived(topics, derived.name, schema, derived.meaning.replace("`", ""), media)

@@ -20,8 +20,10 @@ from bridge.conventions.homeassistant.entity_table import (
     DERIVED_QUANTITIES,
     DERIVED_SHOWN,
     DERIVED_VALUES,
+    EQUALIZER_SHOWN,
     is_switch,
 )
+from bridge.core.addressees import EQUALIZER as EQUALIZER_KIND
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
 from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
@@ -150,6 +152,13 @@ def equalizer_channels(settings: Settings) -> Iterator[Channel]:
     """List the channels of an Equalizer."""
     topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
     selection = Selection.of(settings.publish)
+    may = dict(controls(settings.commands.allow, EQUALIZER_KIND))
+    commands = {control.shows: name for name, control in may.items()}
+    for name, (_, label) in EQUALIZER_SHOWN.items():
+        if selection.has_derived(name):
+            command = commands.get(name)
+            target = None if command is None else topics.command(ANY_EQUALIZER, command)
+            yield _derived(topics.state(ANY_EQUALIZER, name), name, label, target)
     for spec in filter(selection.has, EQUALIZER.values()):
         if settings.publish.scalar and spec.visibility in (Visibility.MAIN, Visibility.DIAGNOSTIC):
             yield _observation(topics.state(ANY_EQUALIZER, spec.name), spec, None)

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from bridge.conventions.homeassistant.entities import Entity, entities
+from bridge.conventions.homeassistant.entities import Entity, entities, equalizer_entities
+from bridge.core.addressees import CHARGER
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
 from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
 from bridge.exports.markdown import code, table
 from bridge.exports.other_projects import PROJECTS, OldName, Project
-from bridge.exports.tag_list import ANY_CHARGER
+from bridge.exports.tag_list import ANY_CHARGER, ANY_EQUALIZER
 from bridge.settings import Settings
 
 NOTHING: Final = "-"
@@ -51,8 +52,9 @@ def rows(
         topics: The topic tree.
         settings: What may be commanded decides which entities and commands there are.
     """
+    asked = (topics, settings.commands, Selection.of(settings.publish))
     shown = _entities_by_topic(
-        entities(charger, topics, settings.commands, Selection.of(settings.publish))
+        (*entities(charger, *asked), *equalizer_entities(ANY_EQUALIZER, *asked))
     )
     for old in project.names:
         topic, is_allowed = topic_of(old, charger, topics), _is_allowed(old, settings)
@@ -67,6 +69,8 @@ def rows(
 def topic_of(old: OldName, charger: str, topics: Topics) -> str:
     """Return our topic for an old name; empty where there is none."""
     kind, _, name = old.ours.partition("/")
+    if kind == "set" and CHARGER not in CATALOGUE[name].of:
+        charger = ANY_EQUALIZER
     builders = {
         "state": topics.state,
         "observation": topics.observation,

@@ -59,6 +59,7 @@ _LATEST = "installed and newest release; `set/update_firmware` installs it"
 _PRICES = "`charger-bridge sessions export` has the energy of each session"
 _PHASES = '`{"phase1":16,"phase2":16,"phase3":16}`, or one number for all'
 _PLAN = "the vendor's former object, or as `daily_schedule` and `weekly_schedule`; group `device`"
+_EQUALIZER = "group `equalizer`"
 
 _EASEE_HASS: Final = (
     OldName(
@@ -114,7 +115,7 @@ _EASEE_HASS: Final = (
     OldName("switch.<name>_cable_locked_permanently", "set/lock_cable_permanently", _DEVICE),
     OldName("switch.<name>_basic_schedule", "set/basic_charge_plan", _PLAN),
     OldName("switch.<name>_weekly_schedule", "set/weekly_charge_plan", _PLAN),
-    OldName("switch.<name>_surplus_charging", "", "keep it: Equalizers are not served"),
+    OldName("switch.<name>_surplus_charging", "set/surplus_charging", _EQUALIZER),
     OldName("easee.action_command: start", "set/start"),
     OldName("easee.action_command: stop", "set/stop"),
     OldName("easee.action_command: pause", "set/pause"),
@@ -151,8 +152,8 @@ _EASEE_HASS: Final = (
     ),
     OldName("easee.set_basic_charge_plan", "set/basic_charge_plan", _PLAN),
     OldName("easee.set_weekly_charge_plan", "set/weekly_charge_plan", _PLAN),
-    OldName("easee.set_charging_cost", "", "the price of Home Assistant's energy dashboard"),
-    OldName("easee.set_surplus_charging", "", "keep it: Equalizers are not served"),
+    OldName("easee.set_charging_cost", "set/site_price", "group `site`"),
+    OldName("easee.set_surplus_charging", "set/surplus_charging", _EQUALIZER),
 )
 
 _EVCC: Final = (

@@ -7,8 +7,14 @@ from dataclasses import astuple, dataclass, fields
 
 from bridge.core.addressees import CHARGER, EQUALIZER, Kind
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON, TOUCH_BUTTON_VALUES
+from bridge.core.easee.derived_state import (
+    DERIVED,
+    TOUCH_BUTTON,
+    TOUCH_BUTTON_VALUES,
+    DerivedTopic,
+)
 from bridge.core.easee.equalizer import EQUALIZER as EQUALIZERS
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import DataType, ObservationSpec
 from bridge.core.easee.selection import Selection
@@ -73,6 +79,8 @@ def tags(settings: Settings) -> Iterator[Tag]:
             yield from (_observation(topics, charger, spec) for spec in shown)
         yield from _commands(topics, charger, settings.commands.allow, CHARGER)
     yield _availability(topics, ANY_EQUALIZER)
+    settings_of = (one for one in EQUALIZER_DERIVED if selection.has_derived(one.name))
+    yield from (_derived_tag(topics, ANY_EQUALIZER, one) for one in settings_of)
     if scalar:
         shown = filter(selection.has, EQUALIZERS.values())
         yield from (_observation(topics, ANY_EQUALIZER, spec) for spec in shown)
@@ -101,15 +109,17 @@ def _commands(topics: Topics, serial: str, allow: tuple[str, ...], kind: Kind) -
 
 
 def _derived(topics: Topics, charger: str) -> Iterator[Tag]:
-    rows = [
-        (one.name, one.values, one.unit, one.kind, one.meaning.replace("`", "")) for one in DERIVED
-    ]
-    about = "whether the touch button does anything"
-    rows.append((TOUCH_BUTTON, TOUCH_BUTTON_VALUES, None, "", about))
-    for name, words, unit, other, meaning in rows:
-        kind = "boolean" if "true" in words else "text" if words else other
-        topic, listed = topics.state(charger, name), " ".join(words)
-        yield Tag(charger, name, topic, "read", kind, unit or "", "yes", listed, meaning)
+    yield from (_derived_tag(topics, charger, one) for one in DERIVED)
+    listed, about = " ".join(TOUCH_BUTTON_VALUES), "whether the touch button does anything"
+    topic = topics.state(charger, TOUCH_BUTTON)
+    yield Tag(charger, TOUCH_BUTTON, topic, "read", "text", "", "yes", listed, about)
+
+
+def _derived_tag(topics: Topics, serial: str, one: DerivedTopic) -> Tag:
+    kind = "boolean" if "true" in one.values else "text" if one.values else one.kind
+    topic, listed = topics.state(serial, one.name), " ".join(one.values)
+    meaning = one.meaning.replace("`", "")
+    return Tag(serial, one.name, topic, "read", kind, one.unit or "", "yes", listed, meaning)
 
 
 def _observation(topics: Topics, charger: str, spec: ObservationSpec) -> Tag:

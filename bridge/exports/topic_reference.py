@@ -5,9 +5,10 @@ from itertools import groupby
 
 from bridge.core.easee import enumerations, phases, roles
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
-from bridge.core.easee.derived_state import DERIVED, ENERGY_TOTAL, TOUCH_BUTTON
+from bridge.core.easee.derived_state import DERIVED, ENERGY_TOTAL, TOUCH_BUTTON, DerivedTopic
 from bridge.core.easee.enumerations import LED_MODE, OP_MODE, Labels
 from bridge.core.easee.equalizer import EQUALIZER
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
 from bridge.core.easee.selection import DERIVED_GROUPS, EVERYTHING, Selection
@@ -88,6 +89,7 @@ def topic_reference(
     """
     specs = tuple(filter(selection.has, REGISTRY.values()))
     meter = tuple(filter(selection.has, EQUALIZER.values()))
+    settings_of = [one for one in EQUALIZER_DERIVED if selection.has_derived(one.name)]
     parts = (
         "# Topics",
         _RULES,
@@ -115,6 +117,9 @@ def topic_reference(
         *(_labels(spec) for spec in specs if spec.labels and spec.id != roles.LED_MODE),
         "## Equalizer observations",
         _EQUALIZER,
+        f"Derived state, retained, on {code(topics.state('<serial>', '<name>'))}:",
+        table(("name", "derived from", "group", "values"), map(_derived_row, settings_of)),
+        "Observations:",
         table(("id", "name", "type", "unit", "group", "", "description"), map(_observation, meter)),
         "Texts and ids that are not personal data, with the reason:",
         table(("id", "name", "reason"), _not_personal(meter)),
@@ -292,14 +297,17 @@ def _listened(topics: Topics) -> Iterator[tuple[str, str]]:
 
 
 def _derived_rows(selection: Selection) -> Iterator[tuple[str, ...]]:
-    for topic in (one for one in DERIVED if selection.has_derived(one.name)):
-        values = topic.meaning
-        if topic.name == "op_mode":
-            values += ": " + ", ".join(code(label) for label in OP_MODE.values())
-        yield code(topic.name), ", ".join(map(str, topic.sources)), topic.group, values
+    yield from (_derived_row(one) for one in DERIVED if selection.has_derived(one.name))
     if selection.has_derived(TOUCH_BUTTON):
         followed = f"{roles.SMART_CHARGING} and confirmed settings"
         yield code(TOUCH_BUTTON), followed, DERIVED_GROUPS[TOUCH_BUTTON], _TOUCH_BUTTON
+
+
+def _derived_row(topic: DerivedTopic) -> tuple[str, ...]:
+    values = topic.meaning
+    if topic.name == "op_mode":
+        values += ": " + ", ".join(code(label) for label in OP_MODE.values())
+    return code(topic.name), ", ".join(map(str, topic.sources)), topic.group, values
 
 
 def _wiring(wiring: phases.Wiring) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ MAX_ALLOCATED_A: Final = 25
 MIN_CAR_A: Final = 6.0
 NONE: Final = {"mode": "none"}
 
-IMPORT, EXPORT, IMPORTED, EXPORTED, SURPLUS = 40, 41, 45, 46, 115
+STRUCTURE, IMPORT, EXPORT, IMPORTED, EXPORTED, SURPLUS = 20, 40, 41, 45, 46, 115
 
 
 def _by_name(*observation_ids: int) -> dict[str, int]:
@@ -41,18 +41,26 @@ STATE: Final = {
     **_by_name(21, 31, 32, 33, 34, 35, 36, IMPORT, EXPORT, IMPORTED, EXPORTED, 50, 70, 87, 88, 89),
     "isOnline": 250,
 }
-# What every product of the site says of it, as an installer wrote it down.
-SITE_STRUCTURE: Final = json.dumps(
-    {
-        "siteId": 8001,
-        "circuits": 1,
-        "address": {"street": "Main street 1", "zip": "4306", "city": "Sandnes"},
-        "installer": {"name": "Some One", "phone": "+4700000000"},
-    }
-)
+
+
+def site_structure(max_allocated_a: int) -> str:
+    """Return what every product of the site says of it, as an installer wrote it down."""
+    return json.dumps(
+        {
+            "siteId": 8001,
+            "circuits": 1,
+            "ratedCurrent": 32,
+            "maxAllocatedCurrent": max_allocated_a,
+            "address": {"street": "Main street 1", "zip": "4306", "city": "Sandnes"},
+            "installer": {"name": "Some One", "phone": "+4700000000"},
+        }
+    )
+
+
 _AT_FIRST: Final[Mapping[int, Value]] = MappingProxyType(
     {
-        20: SITE_STRUCTURE, 21: 305, 23: 1, 25: "Kamstrup", 26: "5706567000000000", 29: 1, 30: 3,
+        STRUCTURE: site_structure(MAX_ALLOCATED_A), 21: 305, 23: 1, 25: "Kamstrup",
+        26: "5706567000000000", 29: 1, 30: 3,
         45: 12345.6, 46: 789.0, 50: -55.0, 51: "SomeNetwork", 55: "04AABBCCDD0001",
         56: "04AABBCCDD0002", 57: "{}", 70: -48, 72: 3, 74: 3, 91: "02:00:00:00:00:01", 100: 1,
         SURPLUS: json.dumps(NONE), 250: True, 251: "",
@@ -119,6 +127,7 @@ class Equalizer:
     def allocate(self, amps: int, now: datetime) -> None:
         """Set the current that may be allocated."""
         self.max_allocated_a = amps
+        self._put(STRUCTURE, site_structure(amps), now)
         self._available(now)
 
     def configure(self, surplus: dict[str, object], now: datetime) -> None:

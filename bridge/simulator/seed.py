@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from bridge.simulator.charger import Charger
-from bridge.simulator.equalizer import SITE_STRUCTURE
+from bridge.simulator.equalizer import MAX_ALLOCATED_A, site_structure
 from bridge.simulator.observation_table import CHARGER_OBSERVATIONS
 from bridge.simulator.readings import Reading, Value, data_type_of, fitted, trimmed
 from bridge.simulator.sessions import AUTH_TAG, Session, finished_text, started_text
@@ -30,7 +30,7 @@ AT_START: Mapping[int, Value] = MappingProxyType(
         **dict.fromkeys((11, 18, 19, 83, 123, 127, 142, 143, 144, 145), 0),
         1: "PASSED",
         2: '{"relay":"OK","pen":"OK"}',
-        20: SITE_STRUCTURE,
+        20: site_structure(MAX_ALLOCATED_A),
         25: "58.97,5.733,0,0",
         26: "8001",
         27: 8001,

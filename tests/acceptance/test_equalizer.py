@@ -84,6 +84,9 @@ async def test_its_settings_are_changed_and_read_back(stage):
         final = await s.witness.final(METER, "max_allocated_current")
         assert final["state"] == "confirmed"
         assert s.cloud.world.equalizers[METER].max_allocated_a == 16
+        await s.witness.value(f"charger/{METER}/state/max_allocated_current", "16")
+        await s.witness.value(f"charger/{METER}/state/surplus_charging_enabled", "true")
+        await s.witness.value(f"charger/{METER}/state/surplus_charging_current", "6")
         # The vendor takes one a minute.
         s.witness.publish(f"{base}/max_allocated_current", '{"value":10,"ttl_s":5}')
         final = await s.witness.final(METER, "max_allocated_current", 2)
@@ -125,6 +128,11 @@ async def test_home_assistant_gets_a_device_with_the_energy_of_the_house(stage):
         parts = document["components"].values()
         energy = {p["name"]: p["state_class"] for p in parts if p.get("device_class") == "energy"}
         assert energy["Energy import"] == energy["Energy export"] == "total_increasing"
+        controls = {p["name"]: p["command_topic"] for p in parts if "command_topic" in p}
+        assert controls == {
+            "Surplus charging": f"charger/{METER}/set/surplus_charging",
+            "Maximal current": f"charger/{METER}/set/max_allocated_current",
+        }
         classes = {p.get("device_class") for p in parts}
         assert {"power", "current", "voltage"} <= classes
 

@@ -65,6 +65,18 @@ def test_every_item_names_a_channel_of_its_thing():
     assert "meter_id" not in meter
 
 
+def test_settings_of_an_equalizer_are_set_where_they_are_allowed():
+    """The command of a channel is the one that its value follows."""
+    refused = replace(SETTINGS, commands=CommandSettings(allow=("control",)))
+    found = {one.id: one.options for one in equalizer_channels(refused)}
+    allowed = replace(SETTINGS, commands=CommandSettings(allow=("equalizer",)))
+    set_by = {one.id: one.options.get("commandTopic") for one in equalizer_channels(allowed)}
+
+    assert "commandTopic" not in found["max_allocated_current"]
+    assert set_by["max_allocated_current"].endswith("/set/max_allocated_current")
+    assert set_by["surplus_charging_enabled"].endswith("/set/surplus_charging")
+
+
 def test_braces_and_quotes_are_balanced():
     """The files can be read: every block ends, every text is closed."""
     text = things_and_items(SETTINGS)

@@ -4,15 +4,27 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.core.addressees import CHARGER
+from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.topics import SetTopic, Topics
 from bridge.exports.other_names import BY_ACTION, NOTHING, other_names, rows, topic_of
 from bridge.exports.other_projects import PROJECTS
-from bridge.exports.tag_list import ANY_CHARGER, tags
+from bridge.exports.tag_list import ANY_CHARGER, ANY_EQUALIZER, tags
 from bridge.settings import CommandSettings, EaseeSettings, Secret, Settings
 
 ONE = "EH123456"
 EVERYTHING = CommandSettings(
-    allow=("control", "access", "current", "device", "installer", "maintenance", "schedule")
+    allow=(
+        "control",
+        "access",
+        "current",
+        "device",
+        "installer",
+        "maintenance",
+        "schedule",
+        "equalizer",
+        "site",
+    )
 )
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p"), (ONE,)), commands=EVERYTHING)
 
@@ -31,7 +43,8 @@ def test_every_topic_is_one_that_can_be_read_or_written(key):
         kind, _, name = old.ours.partition("/")
         topic = topic_of(old, ONE, topics)
         if kind == "set":
-            assert topics.parse(topic) == SetTopic(ONE, name)
+            of = ONE if CHARGER in CATALOGUE[name].of else ANY_EQUALIZER
+            assert topics.parse(topic) == SetTopic(of, name)
         elif kind in {"state", "availability"}:
             assert topic in readable
 
@@ -69,3 +82,12 @@ def test_what_the_configuration_refuses_is_marked():
     assert "commands.allow" not in row["easee.action_command: pause"][3]
     assert "not in `commands.allow`" in row["easee.action_command: resume"][3]
     assert row["easee.set_basic_charge_plan"][2] == NOTHING
+
+
+def test_a_command_of_an_equalizer_has_its_serial_and_its_entity():
+    """It is not sent to the charger, and Home Assistant has a switch for it."""
+    _, topic, entity, note = by_name("ha")["switch.<name>_surplus_charging"]
+
+    assert topic == f"`charger/{ANY_EQUALIZER}/set/surplus_charging`"
+    assert entity == "Surplus charging (switch)"
+    assert note == "group `equalizer`"

@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 
 from bridge.core.easee.derived_state import DERIVED
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.exports.tag_list import ANY_CHARGER, ANY_EQUALIZER, tag_list
 from bridge.settings import (
@@ -34,6 +35,8 @@ def test_every_charger_has_every_topic_once():
         assert f"charger/{charger}/availability" in topics
         for name in [s.name for s in REGISTRY.values()] + [d.name for d in DERIVED]:
             assert f"charger/{charger}/state/{name}" in topics
+    for topic in EQUALIZER_DERIVED:
+        assert f"charger/{ANY_EQUALIZER}/state/{topic.name}" in topics
 
 
 def test_a_row_says_how_its_value_is_read():

@@ -5,6 +5,7 @@ from pathlib import Path
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.enumerations import LED_MODE
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.queries.catalogue import QUERIES
 from bridge.core.topics import Topics
@@ -18,7 +19,7 @@ def test_the_reference_names_everything():
     text = topic_reference(Topics())
     names = [
         *(spec.name for spec in REGISTRY.values()),
-        *(topic.name for topic in DERIVED),
+        *(topic.name for topic in (*DERIVED, *EQUALIZER_DERIVED)),
         *(mode.meaning for mode in LED_MODE.values()),
         *CATALOGUE,
         *QUERIES,

@@ -19,12 +19,14 @@ from bridge.conventions.homeassistant.entity_table import (
     DERIVED_SHOWN,
     DERIVED_VALUES,
     ENABLED,
+    EQUALIZER_SHOWN,
     ICONS,
     UNITS,
     is_switch,
     unit_config,
 )
 from bridge.conventions.homeassistant.schedule_entities import schedule_entities
+from bridge.core.addressees import EQUALIZER as EQUALIZER_KIND
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed, controls
 from bridge.core.easee.controls import Control
 from bridge.core.easee.derived_state import FIRMWARE_UPDATE, DerivedTopic
@@ -75,10 +77,11 @@ def entities(
         selection: The values that are published: an entity of any other would stay unknown.
     """
     may = dict(controls(commands.allow))
-    covered = {control.shows for control in may.values() if control.replaces}
+    covered = _covered(may)
     own = _Charger(charger_id, topics)
     found = (
-        *own.derived(covered),
+        *own.derived(covered, DERIVED_SHOWN),
+        *own.about_op_mode(),
         *own.observations(covered, REGISTRY.values()),
         *own.sessions(),
         *own.events(),
@@ -90,17 +93,33 @@ def entities(
 
 
 def equalizer_entities(
-    serial: str, topics: Topics, selection: Selection = EVERYTHING
+    serial: str,
+    topics: Topics,
+    commands: CommandSettings,
+    selection: Selection = EVERYTHING,
 ) -> tuple[Entity, ...]:
     """List what an Equalizer has, in an order that never changes.
 
     Args:
         serial: Of the Equalizer.
         topics: The topic tree.
+        commands: What may be asked of it, as for a charger.
         selection: The values that are published.
     """
-    shown = filter(selection.has, EQUALIZER.values())
-    return tuple(_Charger(serial, topics).observations((), shown))
+    may = dict(controls(commands.allow, EQUALIZER_KIND))
+    covered = _covered(may)
+    own = _Charger(serial, topics)
+    found = (
+        *own.derived(covered, EQUALIZER_SHOWN),
+        *own.observations(covered, filter(selection.has, EQUALIZER.values())),
+        *(own.control(name, control, commands.max_current_a) for name, control in may.items()),
+    )
+    return tuple(map(_with_icon, (one for one in found if own.is_published(one, selection))))
+
+
+def _covered(may: Mapping[str, Control]) -> set[str]:
+    """Return what controls show, so that nothing else has to."""
+    return {control.shows for control in may.values() if control.replaces}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +140,10 @@ class _Charger:
 
     # -- what is shown ------------------------------------------------------------------------
 
-    def derived(self, covered: Iterable[str]) -> Iterator[Entity]:
-        for name, (level, spoken) in DERIVED_SHOWN.items():
+    def derived(
+        self, covered: Iterable[str], shown: Mapping[str, tuple[Visibility, str]]
+    ) -> Iterator[Entity]:
+        for name, (level, spoken) in shown.items():
             if level is Visibility.HIDDEN or name in covered:
                 continue
             values = DERIVED_VALUES[name]
@@ -133,6 +154,8 @@ class _Charger:
                 yield _entity("binary_sensor", name, head | {"value_template": _on_off()})
             else:
                 yield _entity("sensor", name, head | _one_of(values, _KNOWN))
+
+    def about_op_mode(self) -> Iterator[Entity]:
         yield self._about_op_mode(
             "car_connected", "Car connected", "plug", {"disconnected": "OFF"}, "ON"
         )
@@ -279,9 +302,14 @@ def _presented(entity: Entity) -> Entity:
     config.pop("enabled_by_default", None)
     if entity.key not in ENABLED:
         config["enabled_by_default"] = False
-    if entity.key in ICONS:
-        config["icon"] = ICONS[entity.key]
-    return Entity(entity.key, entity.platform, config)
+    return _with_icon(Entity(entity.key, entity.platform, config))
+
+
+def _with_icon(entity: Entity) -> Entity:
+    """Return an entity with its icon, where its class has none that fits."""
+    if entity.key not in ICONS:
+        return entity
+    return Entity(entity.key, entity.platform, {**entity.config, "icon": ICONS[entity.key]})
 
 
 def _entity(platform: str, name: str, config: Mapping[str, object]) -> Entity:

@@ -17,6 +17,7 @@ from bridge.core.easee.derived_state import (
     TOUCH_BUTTON_VALUES,
     DerivedTopic,
 )
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_spec import Visibility
 
 Config = Mapping[str, object]
@@ -53,7 +54,7 @@ UNITS: Final[Mapping[str | None, Config]] = {
 }
 
 DERIVED_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
-    **{derived.name: derived.values for derived in DERIVED},
+    **{derived.name: derived.values for derived in (*DERIVED, *EQUALIZER_DERIVED)},
     TOUCH_BUTTON: TOUCH_BUTTON_VALUES,
 }
 
@@ -61,11 +62,14 @@ DERIVED_SHOWN: Final[Mapping[str, tuple[Visibility, str]]] = {
     **{derived.name: (derived.visibility, derived.title) for derived in DERIVED},
     TOUCH_BUTTON: (Visibility.DIAGNOSTIC, "Touch button"),
 }
+EQUALIZER_SHOWN: Final[Mapping[str, tuple[Visibility, str]]] = {
+    derived.name: (derived.visibility, derived.title) for derived in EQUALIZER_DERIVED
+}
 
 
 # Of a quantity: decimals to be shown, and its unit.
 DERIVED_QUANTITIES: Final[Mapping[str, DerivedTopic]] = {
-    derived.name: derived for derived in DERIVED if not derived.values
+    derived.name: derived for derived in (*DERIVED, *EQUALIZER_DERIVED) if not derived.values
 }
 
 
@@ -170,6 +174,8 @@ ICONS: Final[Mapping[str, str]] = {
     "select_phase_mode": "mdi:sine-wave",
     "select_phases": "mdi:sine-wave",
     "number_led_strip_brightness": "mdi:brightness-6",
+    "switch_surplus_charging": "mdi:solar-power",
+    "binary_sensor_surplus_charging_enabled": "mdi:solar-power",
 }
 
 

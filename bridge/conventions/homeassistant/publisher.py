@@ -368,7 +368,7 @@ class DiscoveryPublisher:
         device_info = self._device_infos[charger_id]
         return describe(
             device_info,
-            equalizer_entities(charger_id, self._topics, self._selection)
+            equalizer_entities(charger_id, self._topics, self._commands, self._selection)
             if device_info.is_equalizer
             else entities(charger_id, self._topics, self._commands, self._selection),
             form=form,

@@ -21,6 +21,7 @@ from bridge.core.addressees import CHARGER, EQUALIZER, Kind
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, SWITCH_VALUES, DerivedTopic
 from bridge.core.easee.equalizer import EQUALIZER as EQUALIZER_ROWS
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.observation_spec import DataType as VendorType
 from bridge.core.easee.observation_spec import ObservationSpec
@@ -128,12 +129,10 @@ def device_types(
     rows = EQUALIZER_ROWS if kind == EQUALIZER else REGISTRY
     specs = (spec for spec in rows.values() if not spec.personal and selection.has(spec))
     found = {spec.name: observation_type(spec) for spec in specs}
+    derived = EQUALIZER_DERIVED if kind == EQUALIZER else DERIVED
+    shown = (topic for topic in derived if selection.has_derived(topic.name))
+    found |= {topic.name: _derived_type(topic) for topic in shown}
     if kind == CHARGER:
-        found |= {
-            topic.name: _derived_type(topic)
-            for topic in DERIVED
-            if selection.has_derived(topic.name)
-        }
         found |= {SESSION + name: session for name, session in SESSION_TYPES.items()}
     for name in commands:
         if name in CATALOGUE and kind in CATALOGUE[name].of:

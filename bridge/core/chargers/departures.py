@@ -33,6 +33,7 @@ from bridge.core.domain_events import (
 )
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.equalizer import EQUALIZER
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY, spec_of
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.easee.selection import UNNAMED_BELOW
@@ -61,7 +62,7 @@ _NAMES: Final = tuple(
         (*(spec_of(n).name for n in _NUMBERS), *(spec.name for spec in EQUALIZER.values()))
     )
 )
-_DERIVED: Final = (*(topic.name for topic in DERIVED), TOUCH_BUTTON)
+_DERIVED: Final = (*(topic.name for topic in (*DERIVED, *EQUALIZER_DERIVED)), TOUCH_BUTTON)
 
 # What the broker keeps of another bridge comes right behind the connection.
 SETTLED_S: Final = 10.0

@@ -15,6 +15,7 @@ from bridge.core.chargers.state import ChargerState
 from bridge.core.domain_events import Found
 from bridge.core.easee import derived_state, roles
 from bridge.core.easee.equalizer import EQUALIZER, equalizer_spec_of
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED_BY_SOURCE
 from bridge.core.easee.selection import hidden_equalizer_names
 from bridge.core.effects import Effect
 from bridge.core.records.moment import Timestamp
@@ -25,7 +26,8 @@ class EqualizerState(ChargerState):
     """One Equalizer."""
 
     registry = EQUALIZER
-    followed = frozenset()
+    derived_by = EQUALIZER_DERIVED_BY_SOURCE
+    followed = EQUALIZER_DERIVED_BY_SOURCE.keys()
     spec_of = staticmethod(equalizer_spec_of)
     hidden_by = staticmethod(hidden_equalizer_names)
 

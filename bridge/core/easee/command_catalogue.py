@@ -29,6 +29,7 @@ from bridge.core.easee.controls import (
     Control,
     allowed_switch,
     button,
+    derived_limit,
     limit,
     number,
     select,
@@ -36,6 +37,7 @@ from bridge.core.easee.controls import (
 )
 from bridge.core.easee.derived_state import ACCESS_MODE
 from bridge.core.easee.enumerations import OFFLINE_CHARGING_MODE, PHASE_MODE
+from bridge.core.easee.equalizer_derived import MAX_ALLOCATED, SURPLUS_ENABLED
 from bridge.core.easee.equalizer_settings import (
     holds_allocated_current,
     holds_surplus,
@@ -669,14 +671,15 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                 lambda place, wish: surplus_request(place.charger_id, _json(surplus_body(wish))),
                 energizes=lambda wish: wish.enabled, on_200="wait",
                 replaces=_replaces_same("surplus_charging"),
-                control="a document, not a state", of=frozenset({EQUALIZER}),
+                control=allowed_switch("Surplus charging", SURPLUS_ENABLED),
+                of=frozenset({EQUALIZER}),
                 read_back=ReadBack(lambda place: surplus_request(place.charger_id), holds_surplus)),
     CommandSpec("max_allocated_current", "equalizer",
                 "Largest current the Equalizer gives out to its chargers.", ALLOCATED,
                 lambda place, amps: allocated_current_request(place.charger_id, amps),
                 energizes=_always, on_200="wait",
                 replaces=_replaces_same("max_allocated_current"),
-                control="nothing tells what it is", of=frozenset({EQUALIZER}),
+                control=derived_limit("Maximal current", MAX_ALLOCATED), of=frozenset({EQUALIZER}),
                 read_back=ReadBack(
                     lambda place: equalizer_request(place.charger_id, "config"),
                     holds_allocated_current)),
@@ -706,8 +709,13 @@ CATALOGUE: Final[Mapping[str, CommandSpec[Any]]] = {spec.name: spec for spec in 
 REFLECTING_IDS: Final = frozenset(number for spec in _ROWS for number in spec.moves)
 
 
-def controls(allow: tuple[str, ...]) -> Iterator[tuple[str, Control]]:
-    """Yield name and control of every command that an allow-list names and that has one."""
+def controls(allow: tuple[str, ...], kind: Kind = CHARGER) -> Iterator[tuple[str, Control]]:
+    """Yield name and control of every command that an allow-list names and that has one.
+
+    Args:
+        allow: ``commands.allow``.
+        kind: What it is addressed to.
+    """
     for spec in CATALOGUE.values():
-        if isinstance(spec.control, Control) and allowed(spec, allow):
+        if isinstance(spec.control, Control) and kind in spec.of and allowed(spec, allow):
             yield spec.name, spec.control

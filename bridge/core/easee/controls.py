@@ -110,6 +110,19 @@ def number(title: str, observation_id: int, low: int, high: int, unit: str | Non
     )
 
 
+def derived_limit(title: str, derived: str) -> Control:
+    """Return a number of amperes up to ``commands.max_current_a`` that replaces its sensor."""
+    return Control(
+        "number",
+        title,
+        derived,
+        replaces=True,
+        bounds=lambda max_current_a: (0, max_current_a),
+        unit="A",
+        is_config=True,
+    )
+
+
 def limit(title: str, observation_id: int, least: int = 0, *, is_lasting: bool = False) -> Control:
     """Return a number of amperes up to ``commands.max_current_a``, beside the limit's sensor."""
     return Control(

@@ -10,7 +10,7 @@ Rules:
 
 import enum
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -499,10 +499,11 @@ DERIVED_UNITS: Final[Mapping[str, str]] = {
 ESTIMATED: Final = frozenset({ENERGY_TOTAL})
 
 
-def _by_source() -> Mapping[int, tuple[DerivedTopic, ...]]:
-    computed = [derived for derived in DERIVED if derived.is_computed]
+def by_source(topics: Iterable[DerivedTopic]) -> Mapping[int, tuple[DerivedTopic, ...]]:
+    """Return the derived values that follow from observations alone, by observation."""
+    computed = [derived for derived in topics if derived.is_computed]
     ids = {source for derived in computed for source in derived.sources}
     return {i: tuple(derived for derived in computed if i in derived.sources) for i in ids}
 
 
-BY_SOURCE: Final = _by_source()
+BY_SOURCE: Final = by_source(DERIVED)

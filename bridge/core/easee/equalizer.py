@@ -179,7 +179,9 @@ _ROWS: Final[tuple[ObservationSpec, ...]] = (
 EQUALIZER: Final[Mapping[int, ObservationSpec]] = MappingProxyType({one.id: one for one in _ROWS})
 # All of them are read in one call.
 EQUALIZER_IDS: Final = tuple(sorted(EQUALIZER))
+SITE_STRUCTURE_ID: Final = 20
 FIRMWARE_ID: Final = 21
+SURPLUS_ID: Final = 115
 
 
 def equalizer_spec_of(observation_id: int) -> ObservationSpec:

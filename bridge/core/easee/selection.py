@@ -14,6 +14,7 @@ from typing import Final
 
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.equalizer import EQUALIZER, equalizer_spec_of
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY, spec_named, spec_of
 from bridge.core.easee.observation_spec import SETTINGS, ObservationSpec
 from bridge.settings import PublishSettings
@@ -27,6 +28,8 @@ DERIVED_GROUPS: Final[Mapping[str, str]] = {
     **{topic.name: topic.group for topic in DERIVED},
     TOUCH_BUTTON: SETTINGS,
 }
+_EQUALIZER_DERIVED_GROUPS: Final = {topic.name: topic.group for topic in EQUALIZER_DERIVED}
+_EVERY_DERIVED: Final = {**DERIVED_GROUPS, **_EQUALIZER_DERIVED_GROUPS}
 _SPECS: Final = (*REGISTRY.values(), *EQUALIZER.values())
 GROUPS: Final = tuple(sorted({spec.group for spec in _SPECS} | set(DERIVED_GROUPS.values())))
 _NAMES: Final = frozenset(spec.name for spec in _SPECS)
@@ -42,7 +45,7 @@ def is_known(word: str) -> bool:
     """Return whether a word of a filter can select something."""
     digits = word.removeprefix("observation_")
     is_id = digits.isascii() and digits.isdecimal() and len(digits) <= MAX_ID_DIGITS
-    return is_id or word in GROUPS or word in DERIVED_GROUPS or word in _NAMES
+    return is_id or word in GROUPS or word in _EVERY_DERIVED or word in _NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,11 @@ class Selection:
 
     def has_derived(self, name: str) -> bool:
         """Return whether a derived value is published."""
-        return self.is_everything or self._has({name, DERIVED_GROUPS[name]})
+        return self.is_everything or self._has({name, _EVERY_DERIVED[name]})
 
     def has_named(self, name: str) -> bool:
         """Return whether the value of this name is published, derived or not."""
-        if name in DERIVED_GROUPS:
+        if name in _EVERY_DERIVED:
             return self.has_derived(name)
         spec = spec_named(name)
         return spec is None or self.has(spec)
@@ -92,6 +95,7 @@ class Selection:
         """Yield the same of an Equalizer."""
         numbers = sorted(EQUALIZER.keys() | set(range(UNNAMED_BELOW)))
         yield from (s.name for s in map(equalizer_spec_of, numbers) if not self.has(s))
+        yield from (name for name in _EQUALIZER_DERIVED_GROUPS if not self.has_derived(name))
 
     def _has(self, words: set[str]) -> bool:
         return not (self.only and self.only.isdisjoint(words)) and self.excepted.isdisjoint(words)

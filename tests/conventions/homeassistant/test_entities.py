@@ -5,16 +5,22 @@ import re
 import pytest
 
 from bridge.conventions.homeassistant import entities as entities_module
-from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, display_name, entities
+from bridge.conventions.homeassistant.entities import (
+    MAX_STATE_LENGTH,
+    display_name,
+    entities,
+    equalizer_entities,
+)
 from bridge.conventions.homeassistant.entity_table import ENABLED, ICONS
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.observation_registry import REGISTRY, spec_named
 from bridge.core.easee.observation_spec import TEXTS, DataType, Visibility, row
+from bridge.core.easee.selection import Selection
 from bridge.core.topics import Topics
-from bridge.settings import CommandSettings
+from bridge.settings import CommandSettings, PublishSettings
 
-ONE = "EH123456"
+ONE, METER = "EH123456", "QP123456"
 EVERYTHING = CommandSettings(allow=tuple({spec.group for spec in CATALOGUE.values()}))
 NOTHING = CommandSettings(allow=())
 
@@ -198,7 +204,8 @@ def test_at_most_forty_entities_are_enabled_by_default(allow):
 
 def test_every_row_of_the_tables_is_an_entity():
     """An icon or a key for an entity that is not there would never be read."""
-    keys = set(made()) | set(made(NOTHING))
+    meter = [equalizer_entities(METER, Topics(), may) for may in (EVERYTHING, NOTHING)]
+    keys = set(made()) | set(made(NOTHING)) | {one.key for each in meter for one in each}
 
     assert keys >= ENABLED | set(ICONS)
 
@@ -245,3 +252,30 @@ def test_a_row_of_any_kind_and_unit_becomes_an_entity(kind, unit, monkeypatch):
     assert entity.platform == ("binary_sensor" if kind is DataType.BOOLEAN else "sensor")
     if kind in TEXTS:
         assert "unit_of_measurement" not in entity.config
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_settings_of_an_equalizer_are_controls_where_they_are_allowed(is_allowed):
+    """A switch and a number; where they would be refused, what they would show is shown."""
+    commands = CommandSettings(allow=("equalizer",) if is_allowed else ("control",))
+    found = {one.key: one.config for one in equalizer_entities(METER, Topics(), commands)}
+    state, asked = f"charger/{METER}/state/", f"charger/{METER}/set/"
+    controls = {"switch_surplus_charging", "number_max_allocated_current"}
+    sensors = {"binary_sensor_surplus_charging_enabled", "sensor_max_allocated_current"}
+
+    assert (found.keys() & controls) == (controls if is_allowed else set())
+    assert (found.keys() & sensors) == (set() if is_allowed else sensors)
+    shown = {config["state_topic"] for config in found.values()}
+    assert {f"{state}surplus_charging_enabled", f"{state}max_allocated_current"} <= shown
+    commanded = {one["command_topic"] for one in found.values() if "command_topic" in one}
+    wanted = {f"{asked}surplus_charging", f"{asked}max_allocated_current"}
+    assert commanded == (wanted if is_allowed else set())
+
+
+def test_an_equalizer_shows_nothing_that_is_not_published():
+    """What the filters leave out has neither sensor nor control, its settings included."""
+    chosen = Selection.of(PublishSettings(except_=("max_allocated_current", "settings")))
+    keys = {one.key for one in equalizer_entities(METER, Topics(), EVERYTHING, chosen)}
+
+    assert not keys & {"number_max_allocated_current", "switch_surplus_charging"}
+    assert "sensor_active_power_import" in keys

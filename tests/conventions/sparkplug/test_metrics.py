@@ -19,6 +19,7 @@ from bridge.core.addressees import CHARGER, EQUALIZER
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.derived_state import DERIVED
 from bridge.core.easee.equalizer import EQUALIZER as EQUALIZER_ROWS
+from bridge.core.easee.equalizer_derived import EQUALIZER_DERIVED
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.selection import Selection
 from bridge.core.session_documents import stored_fields
@@ -55,6 +56,9 @@ def test_an_equalizer_has_its_own_observations_and_commands():
     types = device_types(EQUALIZER, CATALOGUE)
 
     assert {spec.name for spec in EQUALIZER_ROWS.values() if not spec.personal} <= types.keys()
+    assert {topic.name for topic in EQUALIZER_DERIVED} <= types.keys()
+    assert types["surplus_charging_enabled"].datatype is DataType.BOOLEAN
+    assert types["max_allocated_current"].unit == "A"
     assert {"Command/surplus_charging", "Result/surplus_charging"} <= types.keys()
     assert "Command/start" not in types
     assert not [name for name in types if name.startswith(SESSION)]

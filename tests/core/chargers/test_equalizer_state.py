@@ -6,17 +6,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.changes import AvailabilityChanged, ValueChanged, ValuesChanged
+from bridge.core.changes import AvailabilityChanged, DerivedChanged, ValueChanged, ValuesChanged
 from bridge.core.chargers.equalizer_state import EqualizerState
 from bridge.core.easee.decode import decode
 from bridge.core.easee.equalizer import EQUALIZER, equalizer_spec_of
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
+from bridge.core.subjects import Subject
 from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
 from tests.conftest import NOON
 
-POWER, READING, LINK, SSID = 40, 45, 250, 51
+POWER, READING, LINK, SSID, STRUCTURE = 40, 45, 250, 51, 20
 SERIAL = "QP123456"
 
 
@@ -176,3 +177,20 @@ def replace_new(change):
         change.charger_id, change.spec, change.value, change.measured_at, change.received_at,
         change.source, True, change.stamp,
     )  # fmt: skip
+
+
+def test_its_settings_are_derived_and_published_again():
+    """They are not held back, and a text that is personal is not part of them."""
+    meter = Meter()
+    raw = RawObservation(SERIAL, STRUCTURE, None, '{"maxAllocatedCurrent":25}', iso_utc(NOON))
+    found = []
+    observation = decode(raw, EQUALIZER, equalizer_spec_of)
+    meter.state.apply(observation, "stream", meter.now, found)
+    wanted = DerivedChanged(SERIAL, "max_allocated_current", 25)
+
+    assert wanted in list(meter.state.paced(found, meter.now))
+    assert wanted in list(meter.state.publications(meter.now))
+    subject = Subject(SERIAL, "state", "max_allocated_current")
+    value, source = meter.state.explain(subject, meter.now)
+    assert value.startswith("max_allocated_current is 25: largest current")
+    assert source.startswith("observation 20 (site_structure) is a personal value: measured")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bridge.core import addressees
 from bridge.core.easee.command_catalogue import (
     CATALOGUE,
     REFLECTING_IDS,
@@ -26,6 +27,7 @@ SCHEDULES = f"{CHARGER}/schedules"
 METER = "/api/equalizers/EH123456"
 PRICE = {"per_kwh": 1.25, "currency": "NOK", "vat": 25}
 SURPLUS = "/cloud-loadbalancing/equalizer/EH123456/config/surplus-energy"
+KINDS = (addressees.CHARGER, addressees.EQUALIZER)
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 # Without any schedule.
 PLACE = CommandTarget(
@@ -390,7 +392,8 @@ def test_a_command_without_a_control_says_why():
     reasons = [spec.control for spec in CATALOGUE.values() if isinstance(spec.control, str)]
 
     assert all(reasons)
-    assert len(reasons) + len(dict(controls(GROUPS))) == len(CATALOGUE)
+    controlled = [name for kind in KINDS for name, _ in controls(GROUPS, kind)]
+    assert len(reasons) + len(controlled) == len(CATALOGUE)
 
 
 def test_only_what_is_allowed_has_a_control():
@@ -398,6 +401,8 @@ def test_only_what_is_allowed_has_a_control():
     assert list(dict(controls(("start",)))) == ["start"]
     assert all(CATALOGUE[name].group == "access" for name, _ in controls(("access",)))
     assert not dict(controls(()))
+    assert dict(controls(GROUPS)).keys().isdisjoint(dict(controls(GROUPS, addressees.EQUALIZER)))
+    assert list(dict(controls(("surplus_charging",), addressees.EQUALIZER))) == ["surplus_charging"]
 
 
 def test_a_setting_of_its_own_kind_says_how_it_is_operated():

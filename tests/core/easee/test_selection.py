@@ -112,6 +112,9 @@ def test_words_of_a_filter(word, known):
 def test_values_of_an_equalizer_are_selected_by_the_same_words():
     """By name, by its own id and by group; what is hidden is exactly what is not published."""
     assert is_known("active_power_import")
+    assert is_known("max_allocated_current")
+    assert "max_allocated_current" in hidden_equalizer_names(selection(except_=("limits",)))
+    assert "max_allocated_current" not in hidden_names(selection(except_=("limits",)))
     assert {spec.group for spec in EQUALIZER.values()} <= set(GROUPS)
     for words in (("phases",), ("active_power_import",), ("40",)):
         chosen = selection(except_=words)
