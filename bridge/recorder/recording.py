@@ -5,21 +5,23 @@ Rules:
 1. The record is a row of generations. Each begins with a copy of the core's state and has every
    event since. A new one begins every :data:`GENERATION_S`, or when a quarter of the memory is
    full; the oldest ones are dropped when half an hour or the memory is over.
-2. Recording an event is one tuple. Events and states are packed in turns of the loop with nothing
-   else to do, events only beyond :data:`UNPACKED_BYTES`, in one part of :data:`PACK_SHARE` of the
-   time.
-3. A state is copied in steps between which nothing is handled, at most once in
+2. The memory is half of what may be used: the other half is for the copy that is being made, and
+   for what it keeps alive until it is packed.
+3. Recording an event is one tuple and the sum of its size. Events and states are packed in turns of
+   the loop with nothing else to do, events beyond :data:`UNPACKED_BYTES`, in one part of
+   :data:`PACK_SHARE` of the time.
+4. A state is copied in steps between which nothing is handled, at most once in
    :data:`COPY_SHARE` times the time that the last copy took. Where events come faster than that
    allows, the generation stops to grow, and recording goes on with the next state.
-4. A core with a state that cannot be copied is not recorded; the reason is told once.
+5. A core with a state that cannot be copied is not recorded, nor is anything after an error of the
+   recorder: the reason is kept, and nothing else is disturbed.
 """
 
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-
-import msgspec
+from itertools import islice
+from typing import Any, Final
 
 from bridge.core.composition import Core
 from bridge.core.effects import Effect
@@ -33,93 +35,48 @@ from bridge.core.events import (
 )
 from bridge.core.records.moment import Timestamp
 from bridge.errors import RecordError
+from bridge.recorder.packing import (
+    Entry,
+    Packer,
+    plain_entry,
+    unpacked,
+    unpacked_entry,
+)
 from bridge.recorder.state import Copy
-from bridge.recorder.values import Plain, plain, rows
+from bridge.recorder.values import Plain, rows
 
 KEPT_S = 30 * 60.0
 GENERATION_S = 10 * 60.0
-# A state is copied so many times less often than it takes: 1 % of the time at most.
+# A state is copied, and something is packed, so many times less often than it takes: each half a
+# percent of the time at most.
 COPY_SHARE = 200.0
 PACK_SHARE = 200.0
 # So many objects are copied in one step, and so much is packed: each less than a millisecond.
 COPY_STEP = 100
 PACK_OBJECTS = 20
-PACKED_BYTES = 32 * 1024
-UNPACKED_BYTES = 1024 * 1024
+PACK_EVENTS = 32
+PACK_EVENT_BYTES = 128 * 1024
+UNPACKED_BYTES = 256 * 1024
 GENERATIONS = 4
 # Measured sizes in memory: an event, an observation, an acknowledged value.
 EVENT_BYTES = 600
 OBSERVATION_BYTES = 500
 ACKED_BYTES = 450
-
-# An event, when it was handled and how many effects it had (-1: the core raised); a number: so
-# often the deadline was asked for.
-Entry = tuple[Event, Timestamp, int] | int
+# What an event carries beyond that, by its type.
+CARRIED: Final[Mapping[type, Callable[[Any], int]]] = {
+    ObservationsReceived: lambda event: OBSERVATION_BYTES * len(event.observations),
+    ValuesAcked: lambda event: ACKED_BYTES * (len(event.messages) + len(event.returned)),
+    CloudResponse: lambda event: len(event.body),
+    MqttMessage: lambda event: len(event.payload),
+    MqttAcked: lambda event: len(event.message.payload),
+}
+NEVER: Final = float("inf")
 
 
 def size_of(event: Event) -> int:
     """Estimate the bytes that an event keeps in memory."""
-    kind = type(event)
-    if kind is ObservationsReceived:
-        return EVENT_BYTES + OBSERVATION_BYTES * len(event.observations)  # type: ignore[union-attr]
-    if kind is ValuesAcked:
-        return EVENT_BYTES + ACKED_BYTES * len(event.messages)  # type: ignore[union-attr]
-    if isinstance(event, CloudResponse):
-        return EVENT_BYTES + len(event.body)
-    if isinstance(event, MqttMessage):
-        return EVENT_BYTES + len(event.payload)
-    return EVENT_BYTES + len(event.message.payload) if isinstance(event, MqttAcked) else EVENT_BYTES
-
-
-def plain_entry(entry: Entry) -> Plain:
-    """Return the plain form of an entry."""
-    if isinstance(entry, int):
-        return entry
-    event, now, effects = entry
-    return [plain(event), plain(now), effects]
-
-
-class _Packer:
-    """Packs plain values into compressed chunks."""
-
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self._open: list[bytes] = []
-        self._open_bytes = 0
-
-    def add(self, value: Plain) -> None:
-        said = msgspec.msgpack.encode(value)
-        self._open.append(len(said).to_bytes(4, "big") + said)
-        self._open_bytes += len(said)
-        if self._open_bytes >= PACKED_BYTES:
-            self.close()
-
-    def close(self) -> None:
-        """Compress what is open."""
-        if self._open:
-            chunk = zlib.compress(b"".join(self._open), 1)
-            self.chunks.append(chunk)
-            self.size += len(chunk)
-            self._open, self._open_bytes = [], 0
-
-    @property
-    def open(self) -> tuple[bytes, ...]:
-        return tuple(self._open)
-
-    @property
-    def bytes(self) -> int:
-        return self.size + self._open_bytes
-
-
-def unpacked(chunks: tuple[bytes, ...], rest: tuple[bytes, ...]) -> Iterator[Plain]:
-    """Yield the plain values of chunks, and of what was not compressed yet."""
-    for said in (*map(zlib.decompress, chunks), b"".join(rest)):
-        at = 0
-        while at < len(said):
-            size = int.from_bytes(said[at : at + 4], "big")
-            yield msgspec.msgpack.decode(said[at + 4 : at + 4 + size])
-            at += 4 + size
+    carried = CARRIED.get(type(event))
+    return EVENT_BYTES if carried is None else EVENT_BYTES + carried(event)
 
 
 @dataclass(slots=True)
@@ -133,22 +90,25 @@ class _Generation:
         packed: The oldest events, packed.
         entries: The newer ones.
         entry_bytes: Estimated size of ``entries``.
-        is_closed: It takes no more events.
     """
 
     began_s: float
     copy: Copy | None
-    state: _Packer = field(default_factory=_Packer)
-    packed: _Packer = field(default_factory=_Packer)
+    state: Packer = field(default_factory=Packer)
+    packed: Packer = field(default_factory=Packer)
     entries: deque[Entry] = field(default_factory=deque)
     entry_bytes: int = 0
-    is_closed: bool = False
     packing: Iterator[Plain] | None = None
 
     @property
+    def packed_bytes(self) -> int:
+        """How much memory is taken beside the entries and the copy."""
+        return self.state.bytes + self.packed.bytes
+
+    @property
     def bytes(self) -> int:
-        # Not the copy: it is there until it is packed, and would leave no room for events.
-        return self.state.bytes + self.packed.bytes + self.entry_bytes
+        """How much memory is taken beside the copy."""
+        return self.packed_bytes + self.entry_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +117,23 @@ class Excerpt:
 
     Attributes:
         copy: The state it begins from, unless that is packed.
-        state: Chunks of it, and what is not compressed.
-        parts: Events of each generation: chunks, what is not compressed, and entries.
+        state: Packed parts of it.
+        parts: Events of each generation: packed ones, and entries.
     """
 
     copy: Copy | None
-    state: tuple[tuple[bytes, ...], tuple[bytes, ...]]
-    parts: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[Entry, ...]], ...]
+    state: tuple[bytes, ...]
+    parts: tuple[tuple[tuple[bytes, ...], tuple[Entry, ...]], ...]
 
     def states(self) -> list[Plain]:
         """Return the plain form of the state."""
-        return list(unpacked(*self.state) if self.copy is None else self.copy.encoded())
+        return list(unpacked(self.state) if self.copy is None else self.copy.encoded())
 
     def entries(self) -> list[Plain]:
         """Return the plain form of the entries, oldest first."""
         found: list[Plain] = []
-        for chunks, rest, entries in self.parts:
-            found += unpacked(chunks, rest)
+        for chunks, entries in self.parts:
+            found += map(unpacked_entry, unpacked(chunks))
             found += map(plain_entry, entries)
         return found
 
@@ -186,17 +146,26 @@ class Recorder:
         problem: Why it does not record; empty while it does.
     """
 
-    def __init__(self, core: Core, *, max_bytes: int, read_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        *,
+        max_bytes: int,
+        read_s: Callable[[], float],
+        unpacked_bytes: int = UNPACKED_BYTES,
+    ) -> None:
         """Begin with the state of the core.
 
         Args:
             core: It has handled nothing, or is between two events.
-            max_bytes: What may be kept in memory.
+            max_bytes: What may be used of the memory.
             read_s: Reads the monotonic clock, to measure how long a copy takes.
+            unpacked_bytes: So much is not packed, because it may not be worth it.
         """
         self.core = core
         self.problem = ""
-        self._max_bytes = max_bytes
+        self._max_bytes = max_bytes // 2
+        self._unpacked_bytes = unpacked_bytes
         self._read_s = read_s
         self._generations: deque[_Generation] = deque()
         self._copying: Copy | None = None
@@ -204,40 +173,47 @@ class Recorder:
         self._may_copy_s = self._may_pack_s = read_s()
         rows()
         self._add: _Generation | None = None
+        # When a state is to be copied, on the monotonic clock.
+        self._due_s = self._may_copy_s
+        # At so many bytes of entries in the generation that grows something is to be decided.
+        self._room = 0
+        # How often the deadline was asked for since the last event.
+        self._times_asked = 0
+        # An earlier generation or a state is not packed yet.
+        self._is_behind = False
 
     # -- what the loop calls -----------------------------------------------------------------
 
     def handled(self, event: Event, now: Timestamp, effects: list[Effect] | None) -> None:
         """Record an event that was handled; ``effects`` is None where the core raised an error."""
-        if (current := self._add) is not None:
-            count = -1 if effects is None else len(effects)
-            current.entries.append((event, now, count))
-            current.entry_bytes += size_of(event)
+        current = self._add
+        if current is None:
+            return
+        if self._times_asked:
+            current.entries.append(self._times_asked)
+            self._times_asked = 0
+        current.entries.append((event, now, -1 if effects is None else len(effects)))
+        current.entry_bytes += size_of(event)
+        if current.entry_bytes > self._room:
+            self._make_room(current)
 
     def asked(self) -> None:
         """Record that the deadline of the core was asked for: that may change its state."""
-        if (current := self._add) is not None:
-            entries = current.entries
-            last = entries[-1] if entries else None
-            if type(last) is int:
-                entries[-1] = last + 1
-            else:
-                entries.append(1)
+        self._times_asked += 1
 
     def is_copying(self, mono_s: float) -> bool:
         """Copy a part of the state if that is due; return whether the rest must be copied next.
 
         Nothing may be handled in between.
         """
-        if self._copying is None and not self._is_due(mono_s):
+        if mono_s < self._due_s:
             return False
         began_s = self._read_s()
         try:
             copying = self._copying = self._copying or Copy(self.core)
             more = copying.step(COPY_STEP)
-        except RecordError as error:
-            self.problem, self._copying, self._add = str(error), None, None
-            self._generations.clear()
+        except Exception as error:  # noqa: BLE001 - the border of the recorder
+            self._give_up(error)
             return False
         self._copy_s += self._read_s() - began_s
         if not more:
@@ -246,23 +222,21 @@ class Recorder:
 
     def pack(self) -> None:
         """Pack a part of what is recorded: for a turn of the loop with nothing else to do."""
-        began_s = self._read_s()
-        if began_s >= self._may_pack_s:
-            self._pack()
-            ended_s = self._read_s()
-            self._may_pack_s = ended_s + PACK_SHARE * (ended_s - began_s)
-
-    def _pack(self) -> None:
-        for each in self._generations:
-            if each.copy is not None:
-                self._pack_state(each, each.copy)
-                return
-        if sum(each.entry_bytes for each in self._generations) <= UNPACKED_BYTES:
+        current = self._add
+        if not self._is_behind and (current is None or current.entry_bytes <= self._unpacked_bytes):
             return
-        for each in self._generations:
-            if each.entries:
-                self._pack_events(each)
-                return
+        began_s = self._read_s()
+        if began_s < self._may_pack_s:
+            return
+        try:
+            self._pack()
+        except Exception as error:  # noqa: BLE001 - the border of the recorder
+            self._give_up(error)
+            return
+        if current is not None:
+            self._room = self._room_of(current)
+        ended_s = self._read_s()
+        self._may_pack_s = ended_s + PACK_SHARE * (ended_s - began_s)
 
     def excerpt(self) -> Excerpt:
         """Return what is recorded, oldest state first.
@@ -272,64 +246,95 @@ class Recorder:
         """
         if not self._generations:
             raise RecordError(self.problem or "nothing is recorded yet")
+        self._note_asked()
         first = self._generations[0]
-        parts = tuple(
-            (tuple(each.packed.chunks), each.packed.open, tuple(each.entries))
-            for each in self._generations
-        )
-        return Excerpt(first.copy, (tuple(first.state.chunks), first.state.open), parts)
+        parts = tuple((each.packed.parts, tuple(each.entries)) for each in self._generations)
+        return Excerpt(first.copy, first.state.parts, parts)
 
     # -- generations -------------------------------------------------------------------------
 
-    def _is_due(self, mono_s: float) -> bool:
-        """Return whether a new generation is due, and end one that is full."""
-        if self.problem or mono_s < self._may_copy_s:
-            if self._add is not None and self._bytes > self._max_bytes:
-                self._add = None
-            return False
-        current = self._add
-        if current is None:
-            return True
-        is_full = current.bytes >= self._max_bytes // GENERATIONS
-        return is_full or mono_s - current.began_s >= GENERATION_S
-
     @property
-    def _bytes(self) -> int:
+    def bytes(self) -> int:
+        """How much memory is taken, beside a copy that is not packed yet."""
         return sum(each.bytes for each in self._generations)
+
+    def _note_asked(self) -> None:
+        if self._add is not None and self._times_asked:
+            self._add.entries.append(self._times_asked)
+        self._times_asked = 0
+
+    def _make_room(self, current: _Generation) -> None:
+        """Have a new generation begin, and end this one when the memory is full."""
+        is_over = self.bytes > self._max_bytes
+        if is_over:
+            self._note_asked()
+            self._add, self._is_behind = None, True
+        if is_over or current.bytes >= self._max_bytes // GENERATIONS:
+            self._due_s = self._may_copy_s
+        self._room = self._room_of(current)
+
+    def _room_of(self, current: _Generation) -> int:
+        """Return how many bytes of entries a generation may have before more is decided."""
+        others = self.bytes - current.entry_bytes
+        quarter = self._max_bytes // GENERATIONS - current.packed_bytes
+        return quarter if current.entry_bytes < quarter else self._max_bytes - others
 
     def _begin(self, copy: Copy, mono_s: float) -> None:
         self._copying = None
-        is_gap = self._add is None
         self._may_copy_s = mono_s + COPY_SHARE * self._copy_s
         self._copy_s = 0.0
-        if is_gap:
+        if self._add is None:
             self._generations.clear()
-        self._add = _Generation(mono_s, copy)
-        self._generations.append(self._add)
-        kept = self._generations
+        self._note_asked()
+        kept, current = self._generations, _Generation(mono_s, copy)
+        kept.append(current)
         while len(kept) > 1 and (
-            self._bytes > self._max_bytes * 3 // 4 or mono_s - kept[1].began_s >= KEPT_S
+            self.bytes > self._max_bytes * 3 // 4 or mono_s - kept[1].began_s >= KEPT_S
         ):
             kept.popleft()
+        self._add, self._is_behind = current, True
+        self._due_s = max(self._may_copy_s, mono_s + GENERATION_S)
+        self._room = self._room_of(current)
+
+    def _give_up(self, error: Exception) -> None:
+        """Record nothing any more, and say why."""
+        is_known = isinstance(error, RecordError)
+        self.problem = str(error) if is_known else f"{type(error).__name__}: {error}"
+        self._generations.clear()
+        self._copying = self._add = None
+        self._is_behind, self._due_s = False, NEVER
 
     # -- packing -----------------------------------------------------------------------------
 
-    def _pack_state(self, generation: _Generation, copy: Copy) -> None:
+    def _pack(self) -> None:
+        """Pack the next part: states first, then what came first."""
+        for each in self._generations:
+            if each.copy is not None:
+                self._pack_state(each, each.copy)
+                return
+        for each in self._generations:
+            if each.entry_bytes > (self._unpacked_bytes if each is self._add else 0):
+                self._pack_events(each)
+                return
+        self._is_behind = False
+
+    @staticmethod
+    def _pack_state(generation: _Generation, copy: Copy) -> None:
         if generation.packing is None:
             generation.packing = copy.encoded()
-        try:
-            for _ in range(PACK_OBJECTS):
-                generation.state.add(next(generation.packing))
-        except StopIteration:
+        objects = list(islice(generation.packing, PACK_OBJECTS))
+        generation.state.add(objects)
+        if len(objects) < PACK_OBJECTS:
             generation.state.close()
             generation.copy = generation.packing = None
-        except RecordError as error:
-            self.problem, self._add = str(error), None
-            self._generations.clear()
 
     @staticmethod
     def _pack_events(generation: _Generation) -> None:
-        entry = generation.entries.popleft()
-        generation.packed.add(plain_entry(entry))
-        if not isinstance(entry, int):
-            generation.entry_bytes -= size_of(entry[0])
+        taken: list[Entry] = []
+        size, entries = 0, generation.entries
+        while entries and len(taken) < PACK_EVENTS and size < PACK_EVENT_BYTES:
+            entry = entries.popleft()
+            size += 0 if isinstance(entry, int) else size_of(entry[0])
+            taken.append(entry)
+        generation.packed.add_entries(taken)
+        generation.entry_bytes -= size

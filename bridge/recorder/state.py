@@ -98,6 +98,7 @@ class Copy:
         self._objects: list[object] = []
         self._held: list[Any] = []
         self._rows = rows()[1]
+        self._treatments: dict[type, int] = {}
         self._seen: set[int] = set()
         self._kept: list[object] = []
         self._find((root,))
@@ -145,8 +146,12 @@ class Copy:
 
     def _find(self, values: Any) -> None:
         """List the objects among some values."""
+        known = self._treatments
         for value in values:
-            how = _treatment(type(value))
+            kind = type(value)
+            how = known.get(kind)
+            if how is None:
+                how = known[kind] = _treatment(kind)
             if how == VALUE:
                 continue
             if how == TUPLE:

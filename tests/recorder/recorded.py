@@ -18,7 +18,7 @@ from bridge.core.events import (
 from bridge.core.messages import AckToken
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
-from bridge.recorder.recording import Recorder
+from bridge.recorder.recording import UNPACKED_BYTES, Recorder
 from bridge.recorder.replaying import Record, new_core
 from bridge.settings import EaseeSettings, MqttSettings, PublishSettings, Secret, Settings
 from tests.conftest import NOON
@@ -63,12 +63,23 @@ class Recorded:
         effects: Of each event.
     """
 
-    def __init__(self, settings: Settings | None = None, *, max_bytes: int = 8 * 1024 * 1024):
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        max_bytes: int = 8 * 1024 * 1024,
+        unpacked_bytes: int = UNPACKED_BYTES,
+    ):
         self.settings = settings or settings_of()
         self.empty = Record(self.settings, VERSION, SECRET, [], [])
         self.core = new_core(self.empty)
         self.now = Timestamp(NOON, 1000.0)
-        self.recorder = Recorder(self.core, max_bytes=max_bytes, read_s=lambda: self.now.mono_s)
+        self.recorder = Recorder(
+            self.core,
+            max_bytes=max_bytes,
+            read_s=lambda: self.now.mono_s,
+            unpacked_bytes=unpacked_bytes,
+        )
         self.effects = []
         self.turn()
 

@@ -8,7 +8,6 @@ from bridge.core.events import CloudResponse, MqttAcked, MqttMessage, Observatio
 from bridge.core.events import ValuesAcked as Acked
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.errors import RecordError
-from bridge.recorder import recording
 from bridge.recorder.recording import GENERATION_S, KEPT_S, Recorder, size_of
 from bridge.recorder.replaying import core_of, replay
 from bridge.recorder.state import copied
@@ -46,11 +45,11 @@ def test_half_an_hour_is_kept_and_not_much_more():
 
 def test_memory_is_bounded_and_what_is_left_replays():
     """However much comes, no more than the limit is kept, and it begins with a state."""
-    recorded = Recorded(max_bytes=2 * MIB)
+    recorded = Recorded(max_bytes=4 * MIB)
     recorded.live()
     for number in range(3000):
         recorded.handle(ObservationsReceived((said(120, str(number)),) * 3), after_s=0.1)
-        assert recorded.recorder._bytes <= 2 * MIB
+        assert recorded.recorder.bytes <= 2 * MIB
     record = recorded.record()
     core = core_of(record)
     steps = list(replay(record, core))
@@ -62,7 +61,7 @@ def test_memory_is_bounded_and_what_is_left_replays():
 
 def test_a_large_state_leaves_room_for_events():
     """A copy larger than the memory does not end the history before it is packed."""
-    recorded = Recorded(max_bytes=MIB // 8)
+    recorded = Recorded(max_bytes=MIB // 4)
     recorded.live()
     for number in range(40):
         recorded.handle(ObservationsReceived((said(120, str(number)),)))
@@ -70,21 +69,20 @@ def test_a_large_state_leaves_room_for_events():
     assert numbers(recorded) == list(map(len, recorded.effects))
 
 
-def test_packing_changes_nothing(monkeypatch):
+def test_packing_changes_nothing():
     """Packed and not packed, the same events and the same state come out."""
-    monkeypatch.setattr(recording, "UNPACKED_BYTES", 0)
-    packed, usual = Recorded(), Recorded()
+    packed, usual = Recorded(unpacked_bytes=0), Recorded()
     for one in (packed, usual):
         one.live()
     for number in range(200):
         for one in (packed, usual):
             one.handle(ObservationsReceived((said(120, str(number)),)))
-        for _ in range(4):
+        for _ in range(8):
             packed.recorder.pack()
 
     assert packed.record().entries == usual.record().entries
     assert packed.record().state == usual.record().state
-    assert packed.recorder._bytes < usual.recorder._bytes
+    assert packed.recorder.bytes < usual.recorder.bytes
 
 
 def test_a_copy_that_takes_long_is_made_seldom(monkeypatch):
@@ -100,7 +98,7 @@ def test_a_copy_that_takes_long_is_made_seldom(monkeypatch):
     )
     for number in range(1000):
         recorded.handle(ObservationsReceived((said(120, str(number)),)), after_s=6.0)
-        assert recorder._bytes <= MIB
+        assert recorder.bytes <= MIB
 
     assert all(later - sooner >= 200 for sooner, later in pairwise(copies))
     assert len(copies) > 3

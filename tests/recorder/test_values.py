@@ -1,6 +1,8 @@
 """Plain form of values: what is read is what was written, and nothing else can be read."""
 
 import builtins
+import dis
+import types
 from collections import Counter, OrderedDict, deque
 from datetime import UTC, datetime, timedelta
 from typing import get_args
@@ -15,6 +17,7 @@ from bridge.core.effects import Action, LogEntry
 from bridge.core.events import CloudFailed, ComponentFailed, Event, MqttAcked, Tick
 from bridge.core.messages import Publish, Tag
 from bridge.errors import CloudRejected, RecordError
+from bridge.recorder import values
 from bridge.recorder.values import (
     classes,
     content,
@@ -45,6 +48,36 @@ VALUES = st.recursive(
     ),
     max_leaves=10,
 )
+
+
+def _by_dis(code) -> list[tuple[str, bool]]:
+    """Return the attributes that a function assigns, and whether they are its own object's."""
+    found, before = [], ""
+    for one in dis.get_instructions(code):
+        if one.opname == "STORE_ATTR":
+            found.append((one.argval, before == "self"))
+        if one.opname.startswith("LOAD_FAST"):
+            before = one.argval[-1] if isinstance(one.argval, tuple) else one.argval
+        else:
+            before = before if one.opname == "EXTENDED_ARG" else ""
+    inner = (one for one in code.co_consts if isinstance(one, types.CodeType))
+    return found + [store for one in inner for store in _by_dis(one)]
+
+
+def test_assignments_are_those_that_the_disassembler_finds():
+    """In every function of the program, one with more names than a byte counts included."""
+    many = "\n".join(f" self.a{number} = self.b.c = other.d = number" for number in range(300))
+    held: dict[str, object] = {}
+    exec(f"def many(self, other, number):\n{many}", held)
+    functions = [held["many"]]
+    functions += [one for module in modules() for one in vars(module).values()]
+    functions += [one for kind in classes().values() for one in vars(kind).values()]
+    codes = [one.__code__ for one in functions if isinstance(one, types.FunctionType)]
+
+    assert len(codes) > 1000
+    for code in codes:
+        found = [(name, owner == "self") for name, owner in values._stores(code)]
+        assert found == _by_dis(code)
 
 
 @given(VALUES)

@@ -72,7 +72,7 @@ def main() -> int:
     first, count = (wanted.seed, 1) if wanted.seed is not None else (wanted.first, wanted.seeds)
     drawn = f"--hours {wanted.hours:g}{' --exactly' * wanted.exactly} --rarer {wanted.rarer:g}"
     fired: Counter[str] = Counter()
-    replayed = 0
+    replayed: Counter[str] = Counter()
     began_s, simulated_s, failed = time.perf_counter(), 0.0, 0
     said_s = began_s
     for number, seed in enumerate(range(first, first + count), start=1):
@@ -95,7 +95,7 @@ def main() -> int:
             failed += 1
             say(f"seed {seed} {drawn} is another life: {digests}")
         fired += simulation.fired
-        replayed += simulation.replayed
+        replayed.update(records=simulation.records, events=simulation.replayed)
         simulated_s += simulation.timeline.now_s - 1000
         now_s = time.perf_counter()
         if now_s - said_s > SAY_EVERY_S or number == count:
@@ -104,7 +104,7 @@ def main() -> int:
             say(
                 f"{number} seeds, {failed} failed, {hours:.0f} simulated hours in {spent_s:.0f} s:"
                 f" {hours / spent_s:.1f} simulated hours in each second;"
-                f" {replayed} recorded events replayed",
+                f" records compared: {replayed['records']}, of {replayed['events']} events",
             )
     names = sorted({*FAULTS, *fired})
     say("faults: " + ", ".join(f"{name} {fired[name]}" for name in names))

@@ -18,6 +18,7 @@ from bridge.core.events import Started, StoreFailed, StoreOpened
 from bridge.core.store_status import store_opened
 from bridge.errors import StoreError
 from bridge.gateway import EventLoop, EventQueue
+from bridge.recorder.recording import UNPACKED_BYTES
 from bridge.settings import CommandSettings, EaseeSettings, MqttSettings, Secret, Settings
 from tests.simulation.broker import Broker
 from tests.simulation.cloud import API_URL, STREAM_URL, Transport, Vendor
@@ -87,7 +88,11 @@ class Process:
         self.store = SimulatedStore(disk, clock, self.inbox.put)
         self.machine = Core(self._settings, version=VERSION, salt=SALT)
         self.recorder = Witness(
-            self.machine, max_bytes=RECORDED_BYTES, read_s=lambda: timeline.now_s
+            self.machine,
+            max_bytes=RECORDED_BYTES,
+            read_s=lambda: timeline.now_s,
+            # In every other life all events are packed at once.
+            unpacked_bytes=UNPACKED_BYTES * (options.seed % 2),
         )
         self.gateway: EventLoop | None = None
 

@@ -53,6 +53,7 @@ class Simulation:
         back_in_s: When the next one starts after this one.
         trouble_ends_s: When nothing goes wrong any more.
         trouble_is_over: Nothing goes wrong any more.
+        records: How many records were compared with what happened.
         replayed: How many recorded events were replayed.
     """
 
@@ -102,6 +103,7 @@ class Simulation:
         self.is_alive = False
         self.back_in_s = 0.0
         self.trouble_is_over = False
+        self.records = 0
         self.replayed = 0
 
     # -- what is noted ---------------------------------------------------------------------------
@@ -265,6 +267,7 @@ class Simulation:
         for difference in (witness.difference(), witness.redacted_difference()):
             if difference:
                 self.oracle.fail(f"a record is replayed to something else: {difference[:2000]}")
+        self.records += 1
         self.replayed += witness.replayed
 
     def _sink(self, _logger: object, _method: str, event: dict[str, Any]) -> str:

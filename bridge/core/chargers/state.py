@@ -57,7 +57,7 @@ _FOLLOWED = derived_state.BY_SOURCE.keys() | {roles.SMART_CHARGING}
 MAX_IDS = len(REGISTRY) + 256
 
 
-class _LatestValue(msgspec.Struct, gc=False):
+class _LatestValue(msgspec.Struct, frozen=True, gc=False):
     """The newest observation of one id.
 
     Attributes:
