@@ -25,10 +25,15 @@ MAX_NAMED: Final = 10
 
 
 class Alerts:
-    """The open alerts. Raising one again with other words keeps its ``since``."""
+    """The open alerts. Raising one again with other words keeps its ``since``.
+
+    Attributes:
+        has_trouble: An alert is open that is more than advice.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, AlertRaised] = {}
+        self.has_trouble = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -39,11 +44,6 @@ class Alerts:
         """Return whether an alert is open."""
         return kind in self._open
 
-    @property
-    def has_trouble(self) -> bool:
-        """True while an alert is open that is more than advice."""
-        return not self._open.keys() <= ADVICE
-
     def raise_(self, kind: str, message: str, hint: str, now: Timestamp) -> Iterator[Effect]:
         """Open an alert, or change the words of an open one."""
         held = self._open.get(kind)
@@ -52,6 +52,7 @@ class Alerts:
         since = held.since if held is not None else now.wall
         alert = AlertRaised(kind, message, hint, since)
         self._open[kind] = alert
+        self.has_trouble = self.has_trouble or kind not in ADVICE
         if held is None:
             yield LogEntry(
                 "warning", "alert.raised", {"kind": kind, "message": message, "hint": hint}
@@ -61,6 +62,7 @@ class Alerts:
     def clear(self, kind: str) -> Iterator[Effect]:
         """Close an alert; does nothing when it is not open."""
         if self._open.pop(kind, None) is not None:
+            self.has_trouble = not self._open.keys() <= ADVICE
             yield LogEntry("info", "alert.cleared", {"kind": kind})
             yield AlertCleared(kind)
 

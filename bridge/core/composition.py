@@ -138,7 +138,7 @@ class Core:
         cloud, counters = status.cloud, status.counters
         equalizers: Equalizers = {}
         status.equalizers = equalizers
-        fleet = ChargerRegistry(settings.publish, salt, status, equalizers)
+        fleet = ChargerRegistry(settings.publish, salt, status)
         selection = Selection.of(settings.publish)
         configured, chargers = settings.easee.chargers, fleet.chargers
         sites: dict[str, Site] = {}
@@ -178,6 +178,7 @@ class Core:
                 status,
                 followed=OBSERVED_BY_OTHERS,
                 expects=ask(commands.name, commands.expects),
+                equalizers=equalizers,
             ),
             RejectedPublications(alerts, counters, heartbeat=topics.bridge_heartbeat),
             departures,

@@ -17,6 +17,7 @@ from bridge.core.easee.schedules import Schedules
 from bridge.core.easee.sites import SiteList
 from bridge.core.effects import Effect
 from bridge.core.events import ChargerResponse, Event, MqttMessage
+from bridge.core.records.observation import RawObservation
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.topics import Echo, GetTopic, SessionAckTopic, SessionReplayTopic, SetTopic
 from bridge.settings import Settings
@@ -239,6 +240,19 @@ class EqualizersChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class EqualizerValuesReceived:
+    """Observations of Equalizers arrived.
+
+    Attributes:
+        observations: As they came, in order.
+        source: ``"stream"`` or ``"poll"``.
+    """
+
+    observations: tuple[RawObservation, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class EqualizerFirmware:
     """The firmware release of an Equalizer."""
 
@@ -424,6 +438,7 @@ DomainEvent = (
     | ChargersListed
     | SitesListed
     | EqualizersChanged
+    | EqualizerValuesReceived
     | EqualizerFirmware
     | ChargersConfigured
     | ChargersAdded

@@ -13,6 +13,7 @@ Rules:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol, cast, get_args
 
 from bridge.core.containment import Containment, Slot
@@ -61,6 +62,7 @@ class Router:
 
     Attributes:
         components: By name.
+        deadline_s: Returns the monotonic time at which a ``Tick`` is wanted, or None.
     """
 
     def __init__(
@@ -82,7 +84,8 @@ class Router:
         self._targets: dict[tuple[type, str], tuple[Slot, ...]] = {}
         self._handled = self._targets_of(type(HANDLED))
         self._by_time = tuple(slots[name] for name in by_time)
-        self._timed = tuple(dict.fromkeys((*self._by_time, *self._handled)))
+        timed = tuple(dict.fromkeys((*self._by_time, *self._handled)))
+        self.deadline_s = partial(contained.deadline_s, timed)
 
     def handle(self, event: Event, now: Timestamp) -> list[Effect]:  # noqa: C901 - each call counts here
         """Handle one event and return the effects, in order."""
@@ -107,14 +110,10 @@ class Router:
                     self._failed(slot, HANDLED, error, now)
                     continue
                 if outputs is not NOTHING or slot.failures or slot.due_s <= mono_s:
-                    self._take(slot, HANDLED, outputs, now, effects)
+                    self._give(slot, HANDLED, now, effects, outputs)
         if contained.failing:
             effects += contained.tell(now)
         return effects
-
-    def deadline_s(self) -> float | None:
-        """Return the monotonic time at which a ``Tick`` is wanted, or None."""
-        return self._contained.deadline_s(self._timed)
 
     def _deliver(self, event: Input, now: Timestamp, effects: list[Effect]) -> None:
         """Deliver an event to the components concerned, and add their effects to ``effects``."""
@@ -124,22 +123,26 @@ class Router:
         for slot in self._targets.get((type(event), owner)) or self._targets_of(type(event), owner):
             self._give(slot, event, now, effects)
 
-    def _give(self, slot: Slot, event: Input, now: Timestamp, effects: list[Effect]) -> None:
-        """Deliver an event to a component; an error ends its processing of this event only."""
-        try:
-            outputs = slot.handle(event, now)
-        except Exception as error:  # noqa: BLE001 - the border of a component
-            self._failed(slot, event, error, now)
-        else:
-            self._take(slot, event, outputs, now, effects)
-
-    def _take(
-        self, slot: Slot, event: Input, outputs: Outputs, now: Timestamp, effects: list[Effect]
+    def _give(
+        self,
+        slot: Slot,
+        event: Input,
+        now: Timestamp,
+        effects: list[Effect],
+        outputs: Outputs | None = None,
     ) -> None:
-        """Deliver what a component yields, and add what is not for components to ``effects``."""
+        """Give a component an event; an error ends its processing of this event only.
+
+        Args:
+            slot: The component.
+            event: The event.
+            now: When it happened.
+            effects: What the component yields is added to them, unless it is for components.
+            outputs: What the component returned, where it was given the event already.
+        """
         slot.is_stale = True
         try:
-            for output in outputs:
+            for output in slot.handle(event, now) if outputs is None else outputs:
                 if type(output) in ROUTED:
                     self._deliver(cast("Input", output), now, effects)
                 else:

@@ -262,7 +262,8 @@ class EnergyTotal:
         is_later = last is None or at_s > last.at_s
         if last is None or (is_later and (last.kw != kilowatts or at_s > last.until_s)):
             self._samples.append(_Sample(at_s, kilowatts, until_s))
-            self._thin()
+            if len(self._samples) > MAX_SAMPLES:
+                self._thin()
             return
         # Told again with the stamp it had: it did not change meanwhile, however long that was.
         last.kw = kilowatts
@@ -303,9 +304,7 @@ class EnergyTotal:
             del self._samples[0]
 
     def _thin(self) -> None:
-        """Replace the two oldest samples by one of the same energy where there are too many."""
-        if len(self._samples) <= MAX_SAMPLES:
-            return
+        """Replace the two oldest samples by one of the same energy."""
         from_s, to_s = self._samples[0].at_s, self._samples[2].at_s
         kilowatts = self._added(from_s, to_s) * S_PER_HOUR / (to_s - from_s)
         self._samples[:2] = [_Sample(from_s, kilowatts, to_s)]

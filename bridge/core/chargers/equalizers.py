@@ -22,6 +22,7 @@ from bridge.core.domain_events import (
     ChargersConfigured,
     EqualizerFirmware,
     EqualizersChanged,
+    EqualizerValuesReceived,
     EventHandled,
     Found,
     Input,
@@ -35,7 +36,6 @@ from bridge.core.effects import LogEntry, Subscribe
 from bridge.core.events import (
     ComponentFailed,
     MqttConnected,
-    ObservationsReceived,
     Started,
     Tick,
 )
@@ -68,7 +68,7 @@ class EqualizerService:
             Started,
             SitesListed,
             ChargersConfigured,
-            ObservationsReceived,
+            EqualizerValuesReceived,
             MqttConnected,
             AvailabilityDoubted,
             EventHandled,
@@ -101,8 +101,8 @@ class EqualizerService:
         match event:
             case EventHandled():
                 return self._availability(now) if self._equalizers else NOTHING
-            case ObservationsReceived():
-                return self._observed(event, now) if self._equalizers else NOTHING
+            case EqualizerValuesReceived():
+                return self._observed(event, now)
             case SitesListed():
                 return self._listed(event, now)
             case MqttConnected():
@@ -160,14 +160,14 @@ class EqualizerService:
 
     # -- values ------------------------------------------------------------------------------
 
-    def _observed(self, event: ObservationsReceived, now: Timestamp) -> Iterator[Output]:
+    def _observed(self, event: EqualizerValuesReceived, now: Timestamp) -> Iterator[Output]:
         found: dict[str, list[Found]] = {}
         for raw in event.observations:
             equalizer = self._equalizers.get(raw.charger_id)
             if equalizer is not None:
                 self._apply(raw, equalizer, event.source, found.setdefault(raw.charger_id, []), now)
         for serial, effects in found.items():
-            yield from batched(list(self._equalizers[serial].paced(effects, now)))
+            yield from batched(self._equalizers[serial].paced(effects, now))
 
     def _apply(
         self,
@@ -178,7 +178,6 @@ class EqualizerService:
         now: Timestamp,
     ) -> None:
         """Decode one observation and apply it."""
-        self._counters["observations"] += 1
         try:
             observation = decode(raw, EQUALIZER, equalizer_spec_of)
         except DecodeError as error:
@@ -195,7 +194,7 @@ class EqualizerService:
 
     def _due(self, now: Timestamp) -> Iterator[Output]:
         for equalizer in self._equalizers.values():
-            yield from batched(list(equalizer.due(now)))
+            yield from batched(equalizer.due(now))
 
     def _publications(self, now: Timestamp) -> Iterator[Output]:
         for equalizer in self._equalizers.values():

@@ -2,17 +2,15 @@
 
 Rules:
 
-1. An observation of a charger that is not ours is counted and ignored: the hub goes on sending for
-   chargers that were unsubscribed (pyeasee notes that unsubscribing does not work).
-2. An undecodable value changes nothing. It is counted, logged once per observation id, and stays
+1. An undecodable value changes nothing. It is counted, logged once per observation id, and stays
    in an alert until a good value of that id arrives.
-3. A finished session is needed for billing: what its observation lacks, a stamp or a type, costs no
+2. A finished session is needed for billing: what its observation lacks, a stamp or a type, costs no
    report, and what cannot be read at all is kept as a text and named there.
 """
 
 import heapq
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -45,6 +43,8 @@ SAME_TIME_S = 5.0
 AVAILABILITY_IDS = frozenset({roles.CLOUD_LINK, roles.OP_MODE})
 EVENT_SOURCE_IDS = frozenset({roles.OP_MODE, roles.NO_CURRENT_REASON}) | SHOWN | EVENT_IDS
 SESSION_IDS = frozenset({roles.SESSION_START, roles.SESSION_REPORT})
+# An observation that is none of these is a value and nothing else.
+MORE_THAN_VALUES = AVAILABILITY_IDS | EVENT_SOURCE_IDS | SESSION_IDS | METERED_IDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class ChargerRegistry:
     """The chargers by serial.
 
     Attributes:
+        chargers: They; changed by :meth:`add` and :meth:`remove` only.
         undecodable: Values that could not be decoded.
     """
 
@@ -75,7 +76,6 @@ class ChargerRegistry:
         publish: PublishSettings,
         salt: bytes,
         status: Status,
-        others: Container[str] = (),
     ) -> None:
         """Start without chargers.
 
@@ -83,12 +83,11 @@ class ChargerRegistry:
             publish: What is published of values.
             salt: For hashing personal data.
             status: Counters and alerts.
-            others: Serials of other devices, whose observations are not counted here.
         """
         self._publish = publish
         self._salt = salt
         self._status = status
-        self._chargers: dict[str, Charger] = {}
+        self.chargers: dict[str, Charger] = {}
         self._link_ok = False
         # What time it was when our monotonic clock was at 0; None while it is unknown.
         self._began_s: float | None = None
@@ -99,18 +98,12 @@ class ChargerRegistry:
         self._silences: list[tuple[float, str]] = []
         self._expected: set[str] = set()
         self.undecodable = UndecodableValues(status.alerts)
-        self._others = others
-
-    @property
-    def chargers(self) -> Mapping[str, Charger]:
-        """Return the chargers that are served."""
-        return self._chargers
 
     def add(self, charger_ids: tuple[str, ...]) -> tuple[str, ...]:
         """Add chargers; return those that are new."""
-        new = tuple(i for i in charger_ids if i not in self._chargers)
+        new = tuple(i for i in charger_ids if i not in self.chargers)
         for charger_id in new:
-            self._chargers[charger_id] = Charger(
+            self.chargers[charger_id] = Charger(
                 ChargerState(charger_id, self._publish, self._salt),
                 CurrentSession(charger_id),
                 ChargerEvents(charger_id),
@@ -121,9 +114,9 @@ class ChargerRegistry:
 
     def remove(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Output]:
         """Remove chargers and everything held of them."""
-        gone = set(charger_ids) & self._chargers.keys()
+        gone = set(charger_ids) & self.chargers.keys()
         for charger_id in sorted(gone):
-            del self._chargers[charger_id]
+            del self.chargers[charger_id]
             self._touched.pop(charger_id, None)
         for held in (self._online, self._expected):
             held.difference_update(gone)
@@ -134,7 +127,7 @@ class ChargerRegistry:
     def read(
         self, raw: RawObservation, source: str, now: Timestamp, effects: list[Found]
     ) -> Observation | None:
-        """Decode one observation.
+        """Decode one observation of a charger that is served.
 
         Args:
             raw: The observation as received.
@@ -143,25 +136,19 @@ class ChargerRegistry:
             effects: What follows from success or failure is added to them.
 
         Returns:
-            The observation, or None when it is not ours or cannot be read.
+            The observation, or None when it cannot be read.
         """
-        counters = self._status.counters
-        if raw.charger_id not in self._chargers:
-            if raw.charger_id not in self._others:
-                counters["observations"] += 1
-                counters["observations_of_unknown_chargers"] += 1
-            return None
-        counters["observations"] += 1
         try:
             observation = decode(raw)
         except DecodeError as error:
-            counters["observations_undecodable"] += 1
+            self._status.counters["observations_undecodable"] += 1
             effects += self.undecodable.add(raw.charger_id, raw.id, error, now)
             if raw.id == roles.SESSION_REPORT:
                 told = _text_of(raw.value), _stamp_of(raw.timestamp)
                 effects += self._finished(raw.charger_id, *told, source, now)
             return None
-        if raw.id != roles.SESSION_START:  # whether that can be read its text says
+        # Whether the start of a session can be read its text says.
+        if self.undecodable.named and raw.id != roles.SESSION_START:
             effects += self.undecodable.discard(raw.charger_id, raw.id, now)
         return observation
 
@@ -183,19 +170,19 @@ class ChargerRegistry:
             effects: What follows from it is added to them.
             ours: A command of ours may be why it came.
         """
-        charger = self._chargers[observation.charger_id]
+        charger = self.chargers[observation.charger_id]
         state = charger.state
         number = observation.spec.id
-        if number in AVAILABILITY_IDS or not state.online:
+        if not state.online:
+            self._touched[observation.charger_id] = None
+        if number not in MORE_THAN_VALUES:
+            state.apply(observation, source, now, effects)
+            return
+        if number in AVAILABILITY_IDS:
             self._touched[observation.charger_id] = None
         if number in SESSION_IDS:
             effects += self._session(observation, source, now)
-        if number not in EVENT_SOURCE_IDS and number not in METERED_IDS:
-            state.apply(observation, source, now, effects)
-            return
-        before = state.measured_at(number)
-        state.apply(observation, source, now, effects)
-        if before is not None and observation.measured_at < before:
+        if not state.apply(observation, source, now, effects):
             return
         if number == roles.POWER:
             charger.energy.power(observation, state.heard_at)
@@ -235,7 +222,7 @@ class ChargerRegistry:
             self._set_time(now)
         if link_ok != self._link_ok or is_another_time:
             self._link_ok = link_ok
-            self._touched.update(dict.fromkeys(self._chargers))
+            self._touched.update(dict.fromkeys(self.chargers))
         while self._silences and self._silences[0][0] <= now.mono_s:
             charger_id = heapq.heappop(self._silences)[1]
             self._expected.discard(charger_id)
@@ -243,7 +230,7 @@ class ChargerRegistry:
         while self._touched:
             charger_id = next(iter(self._touched))
             del self._touched[charger_id]
-            state = self._chargers[charger_id].state
+            state = self.chargers[charger_id].state
             yield from state.availability(link_ok, now)
             if state.online:
                 self._online.add(charger_id)
@@ -278,14 +265,14 @@ class ChargerRegistry:
 
     def _expect_silence(self, charger_id: str, now: Timestamp) -> None:
         """Keep one entry per available charger; a later deadline is found when the entry is due."""
-        due_s = self._chargers[charger_id].state.deadline_s(now)
+        due_s = self.chargers[charger_id].state.deadline_s(now)
         if due_s is not None and charger_id not in self._expected:
             heapq.heappush(self._silences, (due_s, charger_id))
             self._expected.add(charger_id)
 
     def report_stored(self, report: SessionReport, name: ReportId = UNNAMED) -> Iterator[Output]:
         """Publish a session that was stored, or could not be, as the last one if it is."""
-        charger = self._chargers.get(report.charger_id)
+        charger = self.chargers.get(report.charger_id)
         if charger is not None:
             yield from charger.board.recorded(report, name)
             yield from charger.energy.session_ended(report)
@@ -313,8 +300,8 @@ class ChargerRegistry:
             return
         yield from self.undecodable.discard(charger_id, roles.SESSION_START, now)
         self._count_incomplete(start.incomplete)
-        yield from self._chargers[charger_id].board.started(start)
-        yield from self._chargers[charger_id].energy.session_started(start, now.wall)
+        yield from self.chargers[charger_id].board.started(start)
+        yield from self.chargers[charger_id].energy.session_started(start, now.wall)
 
     def _finished(
         self, charger_id: str, text: str, measured_at: datetime | None, source: str, now: Timestamp
@@ -348,7 +335,7 @@ class ChargerRegistry:
             yield UnreadableSession(unread)
             return
         self._count_incomplete(report.incomplete)
-        yield from self._chargers[charger_id].board.finished(report)
+        yield from self.chargers[charger_id].board.finished(report)
         yield SaveReport(report)
 
     def _count_incomplete(self, names: tuple[str, ...]) -> None:
@@ -357,13 +344,15 @@ class ChargerRegistry:
             self._status.counters[f"session_{name}_unreadable"] += 1
 
 
-def batched(found: list[Found]) -> Iterator[Output]:
-    """Yield what was found, in order, and values that follow each other together."""
+def batched(found: Iterable[Found]) -> list[Output]:
+    """Return what was found, in order, and values that follow each other together."""
+    outputs: list[Output] = []
     for kind, run in groupby(found, type):
         if kind is ValueChanged:
-            yield ValuesChanged(cast("tuple[ValueChanged, ...]", tuple(run)))
+            outputs.append(ValuesChanged(cast("tuple[ValueChanged, ...]", tuple(run))))
         else:
-            yield from cast("Iterator[Output]", run)
+            outputs += cast("Iterator[Output]", run)
+    return outputs
 
 
 def _text_of(value: object) -> str:

@@ -5,9 +5,13 @@ Rules:
 1. Observations that arrived together are applied one after the other. An error in one costs no
    other.
 2. An observation that other components follow is given to them before the next one is applied.
+3. Observations of other devices are passed on together. Those of a device that is not ours are
+   counted and ignored: the hub goes on sending for chargers that were unsubscribed (pyeasee notes
+   that unsubscribing does not work).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from itertools import chain
 
 from bridge.core.chargers.fleet import ChargerRegistry, batched
 from bridge.core.domain_events import (
@@ -17,6 +21,7 @@ from bridge.core.domain_events import (
     ChargersRemoved,
     CommandFinished,
     DerivedTold,
+    EqualizerValuesReceived,
     EventHandled,
     Found,
     Input,
@@ -54,6 +59,10 @@ class ObservationService:
         status: Counters.
         followed: Ids of observations that other components follow.
         expects: Returns whether a command of ours may have caused an observation.
+        equalizers: Serials of the Equalizers that are served.
+
+    Attributes:
+        deadline_s: Returns when a charger falls silent next, or None.
     """
 
     name = "observations"
@@ -79,11 +88,14 @@ class ObservationService:
         *,
         followed: frozenset[int],
         expects: Expects,
+        equalizers: Container[str] = (),
     ) -> None:
         self._chargers = chargers
         self._status = status
         self._followed = followed
         self._expects = expects
+        self._equalizers = equalizers
+        self.deadline_s = chargers.deadline_s
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:  # noqa: C901 - one case per event
         """Handle observations, charger responses, and chargers that are added or removed."""
@@ -122,25 +134,30 @@ class ObservationService:
         elif subject.branch in ("observation", "state", "availability"):
             yield from charger.state.explain(subject, now)
 
-    def deadline_s(self) -> float | None:
-        """Return when a charger falls silent next, or None."""
-        return self._chargers.deadline_s()
-
     def _observed(self, event: ObservationsReceived, now: Timestamp) -> Outputs:
-        followed = self._followed
+        """Apply the observations of chargers, then pass on those of other devices."""
+        chargers, followed = self._chargers.chargers, self._followed
+        ours: list[RawObservation] = []
+        others: list[RawObservation] = []
+        is_followed = False
         for raw in event.observations:
+            if raw.charger_id not in chargers:
+                others.append(raw)
+                continue
+            ours.append(raw)
             if raw.id in followed:
-                return self._one_by_one(event, now)
-        found: list[Found] = []
-        self._apply(event.observations, event.source, now, found)
-        return batched(found)
+                is_followed = True
+        self._status.counters["observations"] += len(event.observations)
+        if is_followed:
+            outputs: Outputs = self._in_parts(ours, event.source, now)
+        else:
+            found: list[Found] = []
+            self._apply(ours, event.source, now, found)
+            outputs = batched(found)
+        return chain(outputs, self._of_others(others, event.source)) if others else outputs
 
     def _apply(
-        self,
-        observations: tuple[RawObservation, ...],
-        source: str,
-        now: Timestamp,
-        found: list[Found],
+        self, observations: list[RawObservation], source: str, now: Timestamp, found: list[Found]
     ) -> None:
         """Apply observations that no other component follows."""
         chargers = self._chargers
@@ -152,15 +169,32 @@ class ObservationService:
             except Exception as error:  # noqa: BLE001 - one value must not cost the next
                 found.append(ComponentFailed(self.name, "", error))
 
-    def _one_by_one(self, event: ObservationsReceived, now: Timestamp) -> Iterator[Output]:
-        """Apply observations some of which other components follow."""
-        for raw in event.observations:
-            found: list[Found] = []
-            if raw.id in self._followed:
-                self._apply_followed(raw, event.source, now, found)
-            else:
-                self._apply((raw,), event.source, now, found)
+    def _in_parts(
+        self, observations: list[RawObservation], source: str, now: Timestamp
+    ) -> Iterator[Output]:
+        """Apply observations some of which other components follow: a part ends with each."""
+        found: list[Found] = []
+        part: list[RawObservation] = []
+        for raw in observations:
+            if raw.id not in self._followed:
+                part.append(raw)
+                continue
+            self._apply(part, source, now, found)
+            self._apply_followed(raw, source, now, found)
             yield from batched(found)
+            part.clear()
+            found.clear()
+        self._apply(part, source, now, found)
+        yield from batched(found)
+
+    def _of_others(self, observations: list[RawObservation], source: str) -> Iterator[Output]:
+        """Pass on what Equalizers sent; count what came of devices that are not ours."""
+        known = tuple(raw for raw in observations if raw.charger_id in self._equalizers)
+        if known:
+            yield EqualizerValuesReceived(known, source)
+        unknown = len(observations) - len(known)
+        if unknown:
+            self._status.counters["observations_of_unknown_chargers"] += unknown
 
     def _apply_followed(
         self, raw: RawObservation, source: str, now: Timestamp, found: list[Found]

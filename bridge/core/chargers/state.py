@@ -137,7 +137,7 @@ class ChargerState:
         source: str,
         now: Timestamp,
         effects: list[Found],
-    ) -> None:
+    ) -> bool:
         """Apply one observation.
 
         Args:
@@ -145,10 +145,15 @@ class ChargerState:
             source: ``"stream"`` or ``"poll"``.
             now: When it arrived.
             effects: What follows from it is added to them.
+
+        Returns:
+            Whether it was measured no earlier than the one that was shown before.
         """
         spec = observation.spec
         number = spec.id
         measured_at = observation.measured_at
+        old = self._latest.get(number)
+        is_in_order = old is None or old.measured_at <= measured_at
         if number not in CLOUD_GENERATED_IDS:
             self._hear(measured_at, source, now)
         value = observation.value
@@ -156,31 +161,32 @@ class ChargerState:
             stripped = redact_auth_fields(value) if spec.auth_field else publishable(str(value))
             if stripped is None:
                 effects.append(self._note("observation.withheld", spec))
-                return
+                return is_in_order
             value = stripped
-        old = self._latest.get(number)
-        is_past = now.trusted and measured_at <= now.wall
-        ranked_at = measured_at if is_past else _ordering_time(measured_at, old, now)
+        # Nearly always it is newer than the one before, and neither is from the future.
+        is_plain = now.trusted and measured_at <= now.wall + FUTURE
+        ranked_at = measured_at if is_plain else _ordering_time(measured_at, old, now)
         new = _LatestValue(value, measured_at, ranked_at, now.wall, source, now.trusted)
         is_same = False
         if old is None:
             if len(self._latest) >= MAX_IDS and number not in self.registry:
                 effects.append(self._note("observation.one_too_many", spec))
-                return
+                return is_in_order
         else:
-            # Nearly always it is newer than the one before, and neither is from the future.
-            if not (is_past and old.measured_at < measured_at) and _is_stale(new, old, now):
+            is_newer = is_plain and old.measured_at < measured_at
+            if not is_newer and _is_stale(new, old, now):
                 self.stale += 1
                 effects.append(self._note("observation.stale", spec))
-                return
-            is_same = _same(old.value, value)
+                return is_in_order
+            is_same = old.value == value and type(old.value) is type(value)
             if is_same and old.measured_at == measured_at:
-                return
+                return is_in_order
         self._latest[number] = new
         if not (self._hidden and self._is_hidden(spec)):
             effects.append(self._change(spec, new, is_new=not is_same, stamp=observation.stamp))
         if number in self.followed:
             effects += self._follow(number, old, new)
+        return is_in_order
 
     def _follow(self, number: int, old: _LatestValue | None, new: _LatestValue) -> Iterator[Effect]:
         if number == roles.SMART_CHARGING:
@@ -376,9 +382,10 @@ class ChargerState:
         While nobody knows what time it is, arriving on the stream counts; the newest stamp among it
         is judged as soon as somebody does.
         """
-        known = now.known
+        known = now.wall if now.trusted else now.told
         if known is not None:
-            heard_s = now.mono_s - _age_s(measured_at, known)
+            age_s = (known - measured_at).total_seconds()
+            heard_s = now.mono_s - age_s if age_s > 0 else now.mono_s
             # Nearly always it is the newest, and then it was also made last.
             if measured_at >= self.heard_at or heard_s >= self._last_heard_s(now):
                 self._heard_s, self.heard_at = heard_s, measured_at
@@ -433,7 +440,3 @@ def _is_stale(new: _LatestValue, old: _LatestValue, now: Timestamp) -> bool:
             return False
     mark = _mark(old, now)
     return new.ranked_at < mark or new.measured_at == mark < old.measured_at
-
-
-def _same(one: Value, other: Value) -> bool:
-    return one == other and type(one) is type(other)

@@ -16,11 +16,14 @@ class UndecodableValues:
 
     Args:
         alerts: Where the alert is raised.
+
+    Attributes:
+        named: What is named, by serial and observation id.
     """
 
     def __init__(self, alerts: Alerts) -> None:
         self._alerts = alerts
-        self._values: set[tuple[str, int]] = set()
+        self.named: set[tuple[str, int]] = set()
         self._logged: set[int] = set()
 
     def add(self, serial: str, number: int, error: DecodeError, now: Timestamp) -> Iterator[Output]:
@@ -29,31 +32,30 @@ class UndecodableValues:
             self._logged.add(number)
             facts = {"charger_id": serial, "error": str(error)}
             yield LogEntry("warning", "observation.undecodable", facts)
-        if (serial, number) not in self._values:
-            self._values.add((serial, number))
+        if (serial, number) not in self.named:
+            self.named.add((serial, number))
             yield from self._alert(now)
 
-    def discard(self, serial: str, number: int, now: Timestamp) -> Iterable[Output]:
+    def discard(self, serial: str, number: int, now: Timestamp) -> Iterator[Output]:
         """Record that a value could be decoded."""
-        if not self._values or (serial, number) not in self._values:
-            return ()
-        self._values.discard((serial, number))
-        return self._alert(now)
+        if (serial, number) in self.named:
+            self.named.discard((serial, number))
+            yield from self._alert(now)
 
     def remove(self, serials: Iterable[str], now: Timestamp) -> Iterator[Output]:
         """Drop the values of devices that are not served any more."""
         gone = set(serials)
-        unreadable = {key for key in self._values if key[0] in gone}
+        unreadable = {key for key in self.named if key[0] in gone}
         if unreadable:
-            self._values -= unreadable
+            self.named -= unreadable
             yield from self._alert(now)
 
     def _alert(self, now: Timestamp) -> Iterator[Output]:
-        if not self._values:
+        if not self.named:
             yield from self._alerts.clear("undecodable")
             return
-        named = [f"{serial}/{number}" for serial, number in sorted(self._values)][:MAX_NAMED]
-        more = len(self._values) - len(named)
+        named = [f"{serial}/{number}" for serial, number in sorted(self.named)][:MAX_NAMED]
+        more = len(self.named) - len(named)
         yield from self._alerts.raise_(
             "undecodable",
             f"values that could not be read: {', '.join(named)}{f' and {more} more' * (more > 0)}",

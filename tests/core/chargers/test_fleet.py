@@ -80,12 +80,6 @@ def test_adding_a_charger_twice_adds_it_once(fleet):
     assert list(fleet.chargers) == [ONE, TWO, "EH000003"]
 
 
-def test_an_observation_of_somebody_elses_charger_is_only_counted(fleet, status):
-    """The hub goes on sending for chargers nobody asked for."""
-    assert tell(fleet, "EH999999", 109, "3") == []
-    assert status.counters["observations_of_unknown_chargers"] == 1
-
-
 def test_a_charger_is_online_while_it_is_heard_and_offline_after_20_minutes(fleet, status):
     """Silence takes a charger offline at its deadline, without any event of its own."""
     tell(fleet, ONE, 120, "1.5", 0)

@@ -13,6 +13,7 @@ from bridge.core.domain_events import (
     ChargersAdded,
     ChargersRemoved,
     CommandFinished,
+    EqualizerValuesReceived,
     ObservationApplied,
     UnmatchedResponse,
 )
@@ -37,7 +38,7 @@ from tests.core.sessions.rows import ONE as ITS
 from tests.core.sessions.rows import REPORT, row
 from tests.native import as_messages
 
-ONE, TWO = "EH123456", "EH654321"
+ONE, TWO, EQUALIZER = "EH123456", "EH654321", "QP123456"
 NOW = Timestamp(NOON, 1000.0)
 POWER, MODE = 120, 109
 
@@ -56,6 +57,7 @@ class Desk:
             self.status,
             followed=frozenset({MODE}),
             expects=lambda *_: self.expected,
+            equalizers=(EQUALIZER,),
         )
         self.take(ChargersAdded((ONE, TWO)))
 
@@ -83,15 +85,32 @@ def test_values_of_an_event_that_nobody_follows_are_one_change():
 def test_who_follows_an_id_is_given_it_before_the_next_is_applied():
     """With what the charger shows by then."""
     desk = Desk()
+    two = desk.fleet.chargers[TWO].state
     outputs = []
     for output in desk.service.handle(
         ObservationsReceived((raw(POWER, "1.5"), raw(MODE, "3"), raw(POWER, "2.5", TWO))), NOW
     ):
         if isinstance(output, ObservationApplied):
-            outputs.append((output.observation.spec.id, desk.status.counters["observations"]))
+            outputs.append((output.observation.spec.id, two.value(POWER)))
         elif isinstance(output, ValuesChanged):
             outputs += [one.spec.id for one in output.values]
-    assert outputs == [POWER, MODE, (MODE, 2), POWER]
+    assert outputs == [POWER, MODE, (MODE, None), POWER]
+
+
+@pytest.mark.parametrize("number", [POWER, MODE])
+def test_observations_of_other_devices_are_passed_on_together_or_counted(number):
+    """Behind those of chargers; the hub goes on sending for chargers nobody asked for."""
+    desk = Desk()
+    of_equalizer = raw(40, "1.5", EQUALIZER), raw(41, "0", EQUALIZER)
+    event = ObservationsReceived(
+        (of_equalizer[0], raw(number, "3"), of_equalizer[1], raw(POWER, "1", "EH999999")), "poll"
+    )
+    *others, last = desk.take(event)
+    assert isinstance(others[0], ValuesChanged)
+    assert last == EqualizerValuesReceived(of_equalizer, "poll")
+    assert desk.status.counters["observations_of_unknown_chargers"] == 1
+    assert desk.status.counters["observations"] == 4
+    assert desk.take(ObservationsReceived((raw(POWER, "1", "EH999999"),))) == []
 
 
 @pytest.mark.parametrize("number", [POWER, MODE])
