@@ -84,7 +84,7 @@ def test_a_successful_command():
 
     assert (states(accepted), states(confirmed)) == (["accepted"], ["confirmed"])
     assert [row.state for row in bench.rows.values()] == ["confirmed"]
-    assert counts.calls <= 150
+    assert counts.calls <= 120
     assert counts.moves <= 60
     assert len([path for path in counts.files if path.startswith(COMMANDS)]) <= 9
 

@@ -44,7 +44,7 @@ def test_a_restored_core_shares_what_was_shared(lived):
 
     assert core.alerts is components["broker"]._alerts
     assert core.status.reports() == lived.core.status.reports()
-    assert core.handle.__self__ is core.deadline_s.__self__
+    assert core.deadline_s.func.__self__ is core.contained
     assert core.handle.__self__.components is components
 
 

@@ -129,6 +129,7 @@ class Command:
         write_failed: The newest version that counts as failed with that write; 0 for none.
         caveat: A sentence every answer carries, or None.
         answer: Document of the final answer; empty while there is none.
+        outcome: The final answer; None while there is none, and where an earlier process gave it.
         is_published: The final answer was handed over.
         acknowledged: Tags of the publications of the final answer that the broker acknowledged.
         is_told: It has acknowledged all of them.
@@ -175,6 +176,7 @@ class Command:
     write_failed: int = 0
     caveat: str | None = None
     answer: bytes = b""
+    outcome: CommandResult | None = None
     is_published: bool = False
     acknowledged: set[str] = field(default_factory=set)
     is_told: bool = False
@@ -224,6 +226,9 @@ class Command:
             said = self.spec.side_effects(self.argument)
         if self.caveat:
             said = f"{said}; {self.caveat}" if said else self.caveat
+        ticks = None
+        for ticket in self.tickets:
+            ticks = ticks or ticket.ticks
         return CommandResult(
             id=self.request.id,
             command=self.spec.name,
@@ -232,7 +237,7 @@ class Command:
             reason=reason,
             detail=said[:MAX_DETAIL_LENGTH] if said else None,
             http_status=self.http_status,
-            ticks=next((t.ticks for t in self.tickets if t.ticks), None),
+            ticks=ticks or None,
             received_at=self.received.wall,
             at=now.wall,
             elapsed_ms=round(1000 * (now.mono_s - self.received.mono_s)),
@@ -262,17 +267,15 @@ class IdempotencyCache:
     def __init__(self) -> None:
         self._known: OrderedDict[IdempotencyKey, KnownCommand] = OrderedDict()
 
-    def find(self, name: IdempotencyKey | None, mono_s: float) -> KnownCommand | None:
+    def find(self, name: IdempotencyKey, mono_s: float) -> KnownCommand | None:
         """Return what became of a command of this name, or None when it is new."""
         while self._known and next(iter(self._known.values())).since_s < mono_s - CACHE_TTL_S:
             self._known.popitem(last=False)
-        return None if name is None else self._known.get(name)
+        return self._known.get(name)
 
-    def begin(self, command: Command) -> None:
-        """Record an admitted command, if it has an idempotency key."""
-        name = command.request.name
-        if name is not None:
-            self._put(name, KnownCommand(command, command.request.content, command.received.mono_s))
+    def begin(self, name: IdempotencyKey, command: Command) -> None:
+        """Record an admitted command."""
+        self._put(name, KnownCommand(command, command.request.content, command.received.mono_s))
 
     def restore(
         self, name: IdempotencyKey | None, content: tuple[str, str], since_s: float, answer: bytes
@@ -281,11 +284,10 @@ class IdempotencyCache:
         if name is not None:
             self._put(name, KnownCommand(None, content, since_s, answer))
 
-    def complete(self, command: Command, answer: bytes) -> None:
+    def complete(self, name: IdempotencyKey, command: Command, answer: bytes) -> None:
         """Store the final result and drop the rest; drop refused commands."""
-        name = command.request.name
-        known = None if name is None else self._known.get(name)
-        if name is None or known is None or known.command is not command:
+        known = self._known.get(name)
+        if known is None or known.command is not command:
             return
         if command.state is State.REFUSED:
             del self._known[name]
@@ -450,7 +452,8 @@ class ActiveCommands:
     def add(self, command: Command) -> None:
         """Add a command."""
         self.live[command] = None
-        self.named.begin(command)
+        if command.request.name is not None:
+            self.named.begin(command.request.name, command)
         self.messages.add(
             command.request.digest, command.message_id, command, command.received.mono_s
         )
@@ -522,7 +525,7 @@ class ActiveCommands:
             self.finished.append(command)
         if self.is_holding or command.spec.is_paced or command.spec.is_guided:
             self.ended.append(command)
-        result = command.result(now, reason, detail)
+        command.outcome = result = command.result(now, reason, detail)
         command.answer = result_document(result)
         if command.spec.skips_equal:
             self._shown.command_finished(command.request, command.state)
@@ -665,7 +668,8 @@ class ActiveCommands:
         """Publish a final answer, once."""
         if command.state not in FINAL or command.is_published:
             return
-        self.named.complete(command, command.answer)
+        if command.request.name is not None:
+            self.named.complete(command.request.name, command, command.answer)
         self.republish(command, effects)
 
     def republish(self, command: Command, effects: list[Output]) -> None:
@@ -674,7 +678,9 @@ class ActiveCommands:
         if command.waiters:
             tag = f"{TAG}{command.key}"
             self._unacknowledged[tag] = command
-            result, waiters = read_result(command.answer), tuple(command.waiters)
+            result, waiters = command.outcome, tuple(command.waiters)
+            if result is None:
+                result = read_result(command.answer)
             effects.append(
                 CommandAnswered(command.charger_id, result, waiters, tag=tag, owner=NAME)
             )

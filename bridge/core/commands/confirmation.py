@@ -136,11 +136,12 @@ class CommandConfirmation:
 
     def _answerable(self, now: Timestamp) -> list[Command]:
         """Return the commands a charger may answer: those the cloud has, then finished ones."""
-        return [
-            command
-            for command in chain(self._commands.live, self._commands.finished)
-            if command.state in AWAITED or 0 <= now.mono_s - command.finished_s < CONFIRM_TIMEOUT_S
-        ]
+        answerable = []
+        for command in chain(self._commands.live, self._commands.finished):
+            is_recent = 0 <= now.mono_s - command.finished_s < CONFIRM_TIMEOUT_S
+            if command.state in AWAITED or is_recent:
+                answerable.append(command)
+        return answerable
 
     def _in_flight(self, response: ChargerResponse) -> Command | None:
         """Return the command whose cloud answer is awaited, if the charger may mean that one."""

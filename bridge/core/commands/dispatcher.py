@@ -397,11 +397,10 @@ class CommandDispatcher:
         """Handle a 2xx answer to a command."""
         body, on_200 = event.body, command.spec.on_200
         try:
-            read = command_tickets(body)
+            tickets = command_tickets(body)
         except DecodeError as error:
             self._taken_without_a_word(command, str(error), effects, now)
             return
-        tickets = tuple([t for t in read if t.ticks or t.accepted is not None])
         if not tickets and on_200 == "confirmed":
             self._commands.finish(command, Transition.CONFIRM, effects, now)
         elif not tickets and on_200 == "noop" and is_noop_response(event.status, body):

@@ -113,9 +113,10 @@ class Recovery:
     ) -> _ThisProcess | None:
         """Return how this process handled the same command before it could read the store."""
         try:
-            known = self._commands.named.find(read_idempotency_key(row), now.mono_s)
+            name = read_idempotency_key(row)
         except DecodeError:
             return None  # it is read again, and noted then
+        known = None if name is None else self._commands.named.find(name, now.mono_s)
         if known is not None and known.content == (row.command, record.argument):
             return _ThisProcess(known.command, known.answer)
         delivery = self._commands.messages.of_earlier_process(row.digest, record.message_id)

@@ -94,7 +94,7 @@ class SendPolicy:
     def evaluate(self, command: Command, now: Timestamp) -> Defer | NoChange | Refuse | None:
         """Decide about a command whose turn it is; None when it is sent now."""
         spec = command.spec
-        if (until_s := self._held_until_s(command, now)) > now.mono_s:
+        if self._lagging and (until_s := self._held_until_s(command, now)) > now.mono_s:
             return Defer(until_s)
         if spec.is_held_by_schedule and self._shown.waits_for_schedule(command.request, now):
             return Refuse("controlled_by_schedule", SCHEDULED)

@@ -353,7 +353,9 @@ class CommandService:
             try:
                 request = validate(message, target, known, self._settings, now)
                 reply_to = reply_to_of(message, self._topics)
-                known_command = self._active.named.find(request.name, now.mono_s)
+                known_command = None
+                if request.name is not None:
+                    known_command = self._active.named.find(request.name, now.mono_s)
                 if known_command is None:
                     self._take(request, message, reply_to, effects, now, held_s=held_s)
                 else:
@@ -395,8 +397,10 @@ class CommandService:
         """Queue a request, unless it is too old or too many wait."""
         commands, charger_id = self._active, request.charger_id
         waited_s = self._waited(message, now)
-        self._check_age(request, waited_s, now)
-        self._check_retained(request, now)
+        if waited_s is not None or request.is_timeless:
+            self._check_age(request, waited_s, now)
+        if self.is_unsure_of_retained:
+            self._check_retained(request, now)
         finishing = self._persistence.finishing_count(charger_id) if commands.writing else 0
         commands.check_capacity(
             charger_id, finishing, reduces=request.spec.reduces(request.argument)
@@ -460,7 +464,12 @@ class CommandService:
             )
 
     def _check_retained(self, request: CommandRequest, now: Timestamp) -> None:
-        unsure = self.is_unsure_of_retained and self._settings.unsure_retained != "run"
+        """Refuse a command that lets a charge begin, where it may have been retained.
+
+        Raises:
+            CommandRefused: ``retained``.
+        """
+        unsure = self._settings.unsure_retained != "run"
         if unsure and self._shown.energizes(request, now):
             raise CommandRefused(
                 "retained",

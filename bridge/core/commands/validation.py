@@ -150,12 +150,17 @@ def validate(
         )
     argument = spec.read(payload.value, settings.max_current_a)
     dates = _dates(payload, message, now)
+    name: IdempotencyKey | None = None
+    if payload.id is not None:
+        name = target.charger_id, payload.id
+    elif message.correlation:
+        name = key_from_correlation(target.charger_id, message.correlation)
     return CommandRequest(
         target.charger_id,
         spec,
         argument,
-        correlation_text(message.correlation, MAX_ID_LENGTH) if payload.id is None else payload.id,
-        _name(target.charger_id, message, payload),
+        name[1] if name is not None and isinstance(name[1], str) else None,
+        name,
         _ttl_s(payload, dates, settings),
         payload.value,
         message_digest(message),
@@ -173,14 +178,10 @@ def _check_addressee(message: MqttMessage, name: str, known: Container[str]) -> 
     return kind
 
 
-def _name(charger_id: str, message: MqttMessage, payload: Payload) -> IdempotencyKey | None:
-    if payload.id is not None:
-        return charger_id, payload.id
-    return key_from_correlation(charger_id, message.correlation)
-
-
-def key_from_correlation(charger_id: str, correlation: bytes | None) -> IdempotencyKey | None:
+def key_from_correlation(charger_id: str, correlation: bytes) -> IdempotencyKey | None:
     """Return what Correlation Data names: the same as a payload's id, where it is such a text.
+
+    None where there is no data.
 
     Args:
         charger_id: Whose command.

@@ -291,7 +291,8 @@ def command_tickets(body: bytes) -> tuple[CommandReference, ...]:
     tickets = []
     for entry in entries:
         ticket = None if entry is None else _ticket(entry, body)
-        if ticket is not None:
+        # Ticks of 0 are none.
+        if ticket is not None and (ticket.ticks or ticket.accepted is not None):
             tickets.append(ticket)
     return tuple(tickets)
 
@@ -299,7 +300,8 @@ def command_tickets(body: bytes) -> tuple[CommandReference, ...]:
 def _ticket(entry: object, body: bytes) -> CommandReference | None:
     if not isinstance(entry, dict):
         raise DecodeError("no object", source="command answer", raw=body[:EXCERPT_BYTES])
-    entry = {f"{key[:1].lower()}{key[1:]}": item for key, item in entry.items()}
+    if "ticks" not in entry:
+        entry = {f"{key[:1].lower()}{key[1:]}": item for key, item in entry.items()}
     ticks = integer(entry.get("ticks"))
     accepted = flag(entry.get("wasAccepted"))
     if ticks is None and accepted is None:

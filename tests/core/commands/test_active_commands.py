@@ -372,60 +372,52 @@ def test_everybody_who_waits_is_told():
 
 # -- by name and by message ------------------------------------------------------------------------
 
+NAME = ("EH123456", "a")
+
 
 def test_a_name_leads_to_the_command_and_then_to_its_answer():
     """While a command runs its name finds it; afterwards its name finds the final answer."""
-    cache, one = IdempotencyCache(), _named(("EH123456", "a"))
-    cache.begin(one)
-    assert cache.find(("EH123456", "a"), 1.0).command is one
-    cache.complete(one, b"done")
-    known = cache.find(("EH123456", "a"), 2.0)
+    cache, one = IdempotencyCache(), _named(NAME)
+    cache.begin(one.request.name, one)
+    assert cache.find(NAME, 1.0).command is one
+    cache.complete(one.request.name, one, b"done")
+    known = cache.find(NAME, 2.0)
     assert (known.command, known.answer, known.content) == (None, b"done", ("start", "None"))
 
 
 def test_names_of_other_chargers_and_kinds_are_other_names():
     """A name belongs to one charger, and an id is not the same bytes of correlation data."""
     cache = IdempotencyCache()
-    cache.begin(_named(("EH123456", "a")))
+    cache.begin(NAME, _named(NAME))
 
     assert cache.find(("EH999999", "a"), 1.0) is None
     assert cache.find(("EH123456", b"a"), 1.0) is None
-    assert cache.find(None, 1.0) is None
 
 
 def test_names_are_forgotten_after_a_day(monkeypatch):
     """A name is free again after 24 hours, and the oldest go when there are too many."""
     cache = IdempotencyCache()
-    cache.begin(_named(("EH123456", "a")))
-    assert cache.find(("EH123456", "a"), CACHE_TTL_S) is not None
-    assert cache.find(("EH123456", "a"), CACHE_TTL_S + 1.0) is None
+    cache.begin(NAME, _named(NAME))
+    assert cache.find(NAME, CACHE_TTL_S) is not None
+    assert cache.find(NAME, CACHE_TTL_S + 1.0) is None
 
     monkeypatch.setattr(module, "CACHE_SIZE", 2)
     all_ = [_named(("EH123456", text)) for text in "abc"]
     for one in all_:
-        cache.begin(one)
-    cache.complete(all_[0], b"too late")
+        cache.begin(one.request.name, one)
+    cache.complete(NAME, all_[0], b"too late")
     found = [cache.find(("EH123456", text), 1.0) is not None for text in "abc"]
     assert found == [False, True, True]
 
 
-def test_a_command_without_a_name_is_not_remembered():
-    """Nothing is kept for a caller who gave no name."""
-    cache, one = IdempotencyCache(), _named(None)
-    cache.begin(one)
-    cache.complete(one, b"done")
-
-    assert cache.find(None, 1.0) is None
-
-
 def test_what_was_refused_may_be_asked_for_again():
     """A refusal is not kept under the name: nothing was done."""
-    cache, one = IdempotencyCache(), _named(("EH123456", "a"))
-    cache.begin(one)
+    cache, one = IdempotencyCache(), _named(NAME)
+    cache.begin(one.request.name, one)
     one.state = State.REFUSED
-    cache.complete(one, b"no")
+    cache.complete(one.request.name, one, b"no")
 
-    assert cache.find(("EH123456", "a"), 1.0) is None
+    assert cache.find(NAME, 1.0) is None
 
 
 def test_an_earlier_process_s_answer_is_remembered():
