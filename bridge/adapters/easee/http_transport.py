@@ -11,7 +11,7 @@ Rules:
 4. The certificate is checked against httpx's authorities and the name in the URL.
 5. A connection that is not there after a while is tried again: nothing was sent, and the kernel's
    own tries grow rare. What was written is the kernel's, and leaves it in time or not at all
-   (:mod:`bridge.adapters.easee.in_flight`).
+   (:mod:`bridge.adapters.in_flight`).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from typing import Final
 import h11
 import httpx
 
-from bridge.adapters.easee import in_flight
+from bridge.adapters import in_flight
 
 READ_BYTES: Final = 65_536
 # Tried side by side where a name has addresses of both kinds and one of them leads nowhere.

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from bridge.adapters.easee import in_flight
-from bridge.adapters.easee.in_flight import mortal, sent_within, unacknowledged
+from bridge.adapters import in_flight
+from bridge.adapters.in_flight import mortal, sent_within, unacknowledged
 from tests.mosquitto import until
 
 pytestmark = pytest.mark.anyio
