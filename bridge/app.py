@@ -407,6 +407,7 @@ async def _gateway(
         lease_left_s=place.left_s,
     )
     source = _source(settings, cloud, clock, liveness, queue)
+    sender, services = _sender(place, cloud, clock)
     conventions = (Native(topics, settings.publish), *conventions)
     connections = _connections(place, conventions, topics)
     over_main = (each.subscriptions for each in conventions if each.connection is None)
@@ -438,7 +439,7 @@ async def _gateway(
         conventions=conventions,
         connections=connections,
         link=mqtt_client,
-        cloud=cloud,
+        cloud=sender,
         source=source,
         store=store,
         clock=clock,
@@ -474,7 +475,7 @@ async def _gateway(
             place.stop,
             opened=opened,
             started=started,
-            services=place.services,
+            services=services,
             finish_s=0.0 if place.partition is None else FINISH_S,
             is_last=lambda: place.is_last,
         )
@@ -482,7 +483,7 @@ async def _gateway(
     finally:
         process.gateways.pop(number, None)
         process.questions.pop(number, None)
-        await cloud.close()
+        await sender.close()
         await store.close()
 
 
@@ -564,6 +565,25 @@ def _source(
         heartbeat=functools.partial(liveness.expect, "stream"),
         crowded=queue.is_full,
     )
+
+
+def _sender(
+    place: Place, cloud: Cloud, clock: Clock
+) -> tuple[Cloud, Mapping[str, Callable[[], Awaitable[None]]]]:
+    """Return what sends requests, and what runs beside the gateway: with or without an exchange."""
+    if not place.settings.uses_exchange:
+        return cloud, place.services
+    from bridge.adapters.amqp.exchange import CommandExchange  # noqa: PLC0415 - an extra
+
+    exchange = CommandExchange(
+        place.settings.amqp,
+        cloud,
+        clock=clock,
+        emit=place.queue.put,
+        lease_left_s=place.left_s,
+        heartbeat=functools.partial(place.liveness.expect, "exchange"),
+    )
+    return exchange, {**place.services, "exchange": exchange.run}
 
 
 def _recorder(settings: Settings, core: Core, clock: Clock) -> Recorder | None:

@@ -10,7 +10,8 @@
      │    ├── CloudRejected   the cloud understood and said no: answer the caller
      │    ├── CloudUnavailable  nobody is to blame: retry what may be retried
      │    │    └── OutcomeUnknown  it may have been carried out: look before repeating
-     │    │         └── AnswerUnusable  it was taken, and what was answered cannot be had
+     │    │         ├── AnswerUnusable  it was taken, and what was answered cannot be had
+     │    │         └── PublishUnconfirmed  the exchange did not confirm it
      │    ├── RateLimited     wait as long as told
      │    ├── AuthFailed      credentials are wrong or revoked: retry slowly
      │    └── Blocked         the vendor blocked us: be silent for hours
@@ -135,6 +136,10 @@ class AnswerUnusable(OutcomeUnknown):
     def __init__(self, message: str, *, status: int, reason: str = "answer_unusable") -> None:
         super().__init__(message, status=status)
         self.reason = reason
+
+
+class PublishUnconfirmed(OutcomeUnknown):
+    """The exchange of the partner feed did not confirm a command; it may be carried out."""
 
 
 class RateLimited(CloudError):

@@ -71,8 +71,8 @@ class CloudAnswer(Protocol):
     """The answer to a REST call that the cloud took."""
 
     @property
-    def status(self) -> int:
-        """A 2xx HTTP status."""
+    def status(self) -> int | None:
+        """A 2xx HTTP status; None where a command did not go over HTTP."""
         ...
 
     @property

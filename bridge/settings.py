@@ -313,6 +313,11 @@ class Settings:
     sparkplug: SparkplugSettings = field(default_factory=SparkplugSettings)
 
     @property
+    def uses_exchange(self) -> bool:
+        """Return whether commands go through the exchange of the partner feed where it has them."""
+        return self.amqp.commands and self.easee.source == "amqp"
+
+    @property
     def state_folder(self) -> str:
         """Return the folder of the small state files; see the key ``state_dir``."""
         if self.state_dir is not None:

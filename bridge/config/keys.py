@@ -411,8 +411,8 @@ KEYS: Final = (
     Key(
         "amqp.commands",
         SWITCH,
-        "Send commands through the feed's exchange instead of REST. Not available yet: commands go"
-        " over REST.",
+        "Send commands through the feed's exchange where it can carry them (docs/amqp.md), and the"
+        " others over REST. false: all of them over REST.",
     ),
     Key(
         "cluster.partitions",

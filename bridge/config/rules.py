@@ -16,6 +16,7 @@ from bridge.adapters.state_files.plain_file import open_plain, reason
 from bridge.config.kinds import is_loopback, is_private, shown
 from bridge.core.easee import selection
 from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.partner_feed import command_exchange
 from bridge.extras import missing_extra
 
 # Stands for a secret that was not read: what connects to nobody works without.
@@ -139,8 +140,6 @@ def _feed(get: Get) -> Iterator[str]:
         return
     if find_spec("pika") is None:
         yield f"easee.source: amqp: {missing_extra('amqp', 'pika')}"
-    if get("amqp.commands"):
-        yield "amqp.commands: commands over the feed are not available; they go over REST"
     if not get("publish.json"):
         yield (
             "easee.source: amqp needs publish.json: true, whose retained documents are read back"
@@ -148,8 +147,14 @@ def _feed(get: Get) -> Iterator[str]:
         )
     if url is None:
         return
-    if not get("amqp.queue"):
+    queue = get("amqp.queue")
+    if not queue:
         yield "amqp.queue: required with amqp.url_file"
+    elif get("amqp.commands") and not command_exchange(queue):
+        yield (
+            "amqp.queue: must end with .Q for amqp.commands, like Operator_7.Q: the exchange for"
+            " commands is named after it (Operator_7.C.X)"
+        )
     if url.reveal() != NOT_READ and (problem := _feed_url_problem(url.reveal())):
         yield f"amqp.url: {problem}"
 
@@ -250,6 +255,11 @@ def _shared_folder(get: Get) -> Iterator[str]:
         )
 
 
+def _exchange_unused(get: Get) -> Iterator[str]:
+    if get("amqp.commands") and get("easee.source") != "amqp":
+        yield "amqp.commands: without effect while easee.source is not amqp"
+
+
 ADVICE: Final = (
     _example_account,
     _no_password,
@@ -259,4 +269,5 @@ ADVICE: Final = (
     _far_plaintext,
     _open_page,
     _page_unused,
+    _exchange_unused,
 )

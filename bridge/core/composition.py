@@ -144,7 +144,9 @@ class Core:
         sites: dict[str, Site] = {}
         served = Addressees({CHARGER: chargers, EQUALIZER: equalizers, SITE: sites})
         site_service = SiteService(sites, served, is_personal=settings.publish.personal_data)
-        commands = CommandService(topics, settings.commands, served)
+        commands = CommandService(
+            topics, settings.commands, served, uses_exchange=settings.uses_exchange
+        )
         sessions = SessionService(settings, alerts, salt=salt, channels=report_channels)
         status.reports = lambda: sessions.standing
         neighbours = Neighbours(topics, alerts, client_id=client_id, instance=instance)

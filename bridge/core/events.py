@@ -103,6 +103,17 @@ class StreamAnomaly:
     times: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class ExchangeStatusChanged:
+    """The exchange of the partner feed began or ended to take commands.
+
+    Attributes:
+        problem: Why commands go over REST although it could carry them; empty: they do not.
+    """
+
+    problem: str
+
+
 # -- the cloud's REST interface ----------------------------------------------------------------
 
 
@@ -121,16 +132,16 @@ class CloudStatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class CloudResponse:
-    """A REST call was answered with a 2xx status.
+    """A request was accepted: REST answered with a 2xx status, or the exchange confirmed it.
 
     Attributes:
         tag: Of the :class:`~bridge.core.effects.SendRequest` it answers.
-        status: HTTP status.
+        status: HTTP status; None where the exchange of the partner feed confirmed a command.
         body: The body, capped by the adapter.
     """
 
     tag: Tag
-    status: int
+    status: int | None
     body: bytes
 
     @property
@@ -566,6 +577,7 @@ Event = (
     | ObservationsReceived
     | ChargerResponse
     | StreamAnomaly
+    | ExchangeStatusChanged
     | CloudStatusChanged
     | CloudResponse
     | CloudFailed

@@ -6,18 +6,21 @@ Rules:
 1. Nothing is lost: what the broker did not confirm is published again after a reconnect.
 2. It makes what the vendor has: the operator's queue, its exchange for commands, and an exchange
    that feeds the queue. Messages are persistent: a broker that was killed still has them.
+3. Commands are taken from a queue of the cloud's own. One that is delivered again is the same one:
+   it has the same ticks.
 """
 
 import asyncio
 import contextlib
 import json
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bridge.errors import BridgeError
 from bridge.extras import missing_extra
-from bridge.simulator.partner_login import COMMANDS, FEED, QUEUE
+from bridge.simulator.exchange import Order, read_order
+from bridge.simulator.partner_login import COMMAND_QUEUE, COMMANDS, FEED, QUEUE
 from bridge.simulator.readings import Response, Update, stamp, utc_text
 
 try:
@@ -61,10 +64,12 @@ class PartnerFeed:
 
     Args:
         url: ``amqp://user:password@host:port/vhost``.
+        take: Takes a command that a partner published.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, take: Callable[[Order], None] = lambda _: None) -> None:
         self._url = url
+        self._take = take
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._unconfirmed: OrderedDict[int, tuple[str, bytes]] = OrderedDict()
         self._number = 0
@@ -113,9 +118,18 @@ class PartnerFeed:
         channel.queue_declare(QUEUE, durable=True)
         channel.exchange_declare(COMMANDS, "topic", durable=True)
         channel.exchange_declare(FEED, "topic", durable=True)
+        channel.queue_declare(COMMAND_QUEUE, durable=True)
+        channel.queue_bind(COMMAND_QUEUE, COMMANDS, "*.C.#")
         channel.queue_bind(QUEUE, FEED, "#", callback=lambda _frame: self._ready(channel))
 
+    def _ordered(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+        order = read_order(method.routing_key, body)
+        if order is not None:
+            self._take(order)
+        channel.basic_ack(method.delivery_tag)
+
     def _ready(self, channel: Any) -> None:
+        channel.basic_consume(COMMAND_QUEUE, self._ordered)
         channel.confirm_delivery(self._was_confirmed)
         self._waiting.extendleft(reversed(self._unconfirmed.values()))
         self._unconfirmed.clear()

@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 OPERATOR = 7
 QUEUE = f"Operator_{OPERATOR}.Q"
 COMMANDS = f"Operator_{OPERATOR}.C.X"
+# Of the cloud, not of the partner.
+COMMAND_QUEUE = f"Operator_{OPERATOR}.C.Q"
 FEED = f"Operator_{OPERATOR}.F.X"
 
 

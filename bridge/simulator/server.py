@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from bridge.simulator import rest
 from bridge.simulator.accounts import BEARER
+from bridge.simulator.exchange import Order
 from bridge.simulator.partner_login import feed_login
 from bridge.simulator.problems import UNAUTHORIZED, Answer, NoBody, validation_error
 from bridge.simulator.scenario import Scenario
@@ -125,16 +126,10 @@ class Server:
             response = _response(rest.answer(route, self._simulator.world, call))
             self._simulator.tell()
             if request.method != "GET":
-                self._step_later()
+                _step_later(self._simulator)
             return response
 
         return answer
-
-    def _step_later(self) -> None:
-        # A charger's answer is due between two steps of the world: do not let it wait.
-        if self._simulator.scenario.step_interval_s:
-            latency_s = self._simulator.scenario.command_latency_s
-            asyncio.get_running_loop().call_later(latency_s + 0.001, self._simulator.step)
 
     async def _login(self, request: web.Request) -> web.Response:
         return _account(self._simulator.accounts.login, await request.read(), self._simulator.now())
@@ -189,11 +184,23 @@ def _response(answer: Answer) -> web.Response:
     return web.Response(status=answer.status, body=body, headers=headers)
 
 
+def _step_later(simulator: Simulator) -> None:
+    # A charger's answer is due between two steps of the world: do not let it wait.
+    if simulator.scenario.step_interval_s:
+        latency_s = simulator.scenario.command_latency_s
+        asyncio.get_running_loop().call_later(latency_s + 0.001, simulator.step)
+
+
 async def _feed(simulator: Simulator, url: str) -> None:
     """Feed a RabbitMQ for as long as the simulated cloud lives."""
     from bridge.simulator.partner_feed import PartnerFeed  # noqa: PLC0415 - an extra
 
-    simulator.feed = feed = PartnerFeed(url)
+    def take(order: Order) -> None:
+        simulator.live_to_now()
+        simulator.world.from_exchange(order)
+        _step_later(simulator)
+
+    simulator.feed = feed = PartnerFeed(url, take)
     await feed.run()
 
 

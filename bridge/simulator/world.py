@@ -23,6 +23,7 @@ from bridge.simulator import plans, settings
 from bridge.simulator.charger import Charger
 from bridge.simulator.commands import COMMANDS
 from bridge.simulator.equalizer import Equalizer
+from bridge.simulator.exchange import Order, by_number
 from bridge.simulator.offline import come_back
 from bridge.simulator.problems import (
     CONFLICT,
@@ -271,6 +272,24 @@ class World:
             ),
         )
 
+    def from_exchange(self, order: Order) -> None:
+        """Handle a command of the partner's exchange: the charger answers, unless it came late."""
+        charger, command = self.chargers.get(order.charger_id), by_number(order)
+        key = (order.charger_id, order.command_id, order.ticks)
+        if charger is None or key in self.commands:
+            return
+        if command is None or (charger.car is None and command.needs_car(charger)):
+            self.dispatch(charger, order.command_id, lambda: None, ticks=order.ticks, accepts=False)
+            return
+        self.dispatch(
+            charger,
+            order.command_id,
+            lambda: command.effect(charger, order.body),
+            effect_after_s=command.effect_after_s,
+            ticks=order.ticks,
+            until=order.until,
+        )
+
     def set_settings(self, charger_id: str, body: Mapping[str, object]) -> Answer:
         """Apply settings; one dispatch per key that changes."""
         charger = self.chargers.get(charger_id)
@@ -370,18 +389,31 @@ class World:
         effect: Callable[[], None],
         *,
         effect_after_s: float = 0.0,
+        ticks: int | None = None,
+        until: datetime | None = None,
+        accepts: bool = True,
     ) -> dict[str, object]:
-        """Send a command on its way and return the receipt of the cloud."""
-        record = CommandRecord(command_id, self._ticks(), self.now)
+        """Send a command on its way and return the receipt of the cloud.
+
+        Args:
+            charger: Whom it is for.
+            command_id: The vendor's number.
+            effect: What it does.
+            effect_after_s: Real seconds between the charger's answer and the effect.
+            ticks: Its name, where somebody else gave it one.
+            until: It is not delivered later.
+            accepts: The charger carries it out.
+        """
+        record = CommandRecord(command_id, self._ticks() if ticks is None else ticks, self.now)
         self.commands[charger.id, command_id, record.ticks] = record
         while len(self.commands) > COMMANDS_KEPT:
             self.commands.popitem(last=False)
 
         def deliver() -> None:
-            if not charger.reachable:
+            if not charger.reachable or (until is not None and self.now > until):
                 return
             record.delivered_at = self.now
-            record.accepted = not charger.reject_next
+            record.accepted = accepts and not charger.reject_next
             charger.reject_next = False
             self._outbox.append(
                 Response(

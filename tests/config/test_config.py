@@ -1005,11 +1005,16 @@ def test_a_feed_needs_its_queue_and_documents(tmp_path):
     assert load(None, FEED).amqp.url is None  # the cloud is asked
 
 
-def test_commands_over_the_feed_are_refused(tmp_path):
-    """What is not there is not accepted in silence."""
-    (problem,) = problems_of("amqp: {commands: true}\n", tmp_path, FEED)
+def test_commands_through_the_exchange_need_the_queue_and_a_name_it_follows_from(tmp_path):
+    """Responses come with the feed; the exchange is named after a configured queue."""
+    commands = "amqp: {commands: true}\n"
+    environ = FEED | {"CHARGER_BRIDGE_AMQP__URL": "amqp://u:p@localhost"}
+    (problem,) = problems_of(commands, tmp_path, environ)
+    assert problem.startswith("amqp.queue: must end with .Q")
 
-    assert problem.startswith("amqp.commands: ")
+    environ["CHARGER_BRIDGE_AMQP__QUEUE"] = "Operator_7.Q"
+    assert settings_of(commands, tmp_path, environ).uses_exchange
+    assert not settings_of("", tmp_path, environ).uses_exchange
 
 
 def test_a_feed_without_its_library_says_how_to_install_it(tmp_path, monkeypatch):

@@ -51,6 +51,7 @@ from bridge.core.events import (
     CommandSaveFailed,
     ComponentFailed,
     Event,
+    ExchangeStatusChanged,
     MqttAcked,
     MqttConnected,
     MqttDisconnected,
@@ -1847,6 +1848,8 @@ EVENTS = {
         world, StreamSubscription(ONE, "no"), StreamSubscription(ONE, None)
     ),
     "oddity": lambda _: StreamAnomaly("odd", "what", 3),
+    "exchange refused": lambda _: ExchangeStatusChanged("it has no queue"),
+    "exchange well": lambda _: ExchangeStatusChanged(""),
     "link": lambda _: CloudStatusChanged("unavailable", "no answer"),
     "list": lambda world: CloudResponse(_listing(world), 200, LISTED),
     "list of an account": lambda world: CloudResponse(_listing(world), 200, LISTED),

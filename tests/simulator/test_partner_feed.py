@@ -26,10 +26,16 @@ class FakeChannel:
     is_open = True
 
     def __init__(self):
-        self.published = []
+        self.published, self.acknowledged = [], []
 
     def confirm_delivery(self, callback):
         self.confirmed = callback
+
+    def basic_consume(self, queue, callback):
+        self.consumer = queue, callback
+
+    def basic_ack(self, delivery):
+        self.acknowledged.append(delivery)
 
     def basic_publish(self, _exchange, key, body, _properties):
         self.published.append((key, json.loads(body)["value"]))
@@ -68,3 +74,18 @@ async def test_what_was_not_confirmed_is_published_again_in_order():
     assert [value for _, value in second.published] == [2.0, 3.0, 4.0]
     confirm(second, 3, multiple=True)
     await feed.confirmed()
+
+
+async def test_commands_are_taken_from_a_queue_of_the_clouds_own():
+    """Each is acknowledged, also where it is none."""
+    taken = []
+    feed, channel = PartnerFeed("amqp://u:p@127.0.0.1", taken.append), FakeChannel()
+    feed._ready(channel)
+    queue, take = channel.consumer
+    assert queue == "Operator_7.C.Q"
+    body = json.dumps({"Id": 48, "Arguments": [{"Id": 1, "Value": "10"}]}).encode()
+    for tag, key in ((1, f"{ONE}.C.48.638"), (2, "nonsense")):
+        take(channel, SimpleNamespace(delivery_tag=tag, routing_key=key), None, body)
+
+    assert [(each.charger_id, each.ticks) for each in taken] == [(ONE, 638)]
+    assert channel.acknowledged == [1, 2]

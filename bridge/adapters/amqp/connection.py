@@ -1,4 +1,4 @@
-"""One connection to the feed's broker: dial, consume, acknowledge; built on pika.
+"""One connection to the feed's broker that consumes: dial, deliver, acknowledge; built on pika.
 
 Rules:
 
@@ -35,6 +35,17 @@ PREFETCH = 1_000
 HEARTBEAT_S = 2
 DIAL_TIMEOUT_S = 10.0
 OPEN_TIMEOUT_S = 20.0
+# What pika says of a client that it connects itself.
+CLIENT_PROPERTIES: Final = {
+    "product": CONSUMER,
+    "connection_name": f"{CONSUMER} commands",
+    "capabilities": {
+        "publisher_confirms": True,
+        "basic.nack": True,
+        "connection.blocked": True,
+        "authentication_failure_close": True,
+    },
+}
 # Unacknowledged bytes for so long are a dead peer.
 USER_TIMEOUT_MS = 5_000
 
@@ -88,26 +99,6 @@ class FeedConnection:
         if self._channel is not None and self._channel.is_open:
             self._channel.basic_ack(delivery, multiple=True)
 
-    def publish(self, routing_key: str, body: bytes, *, within_ms: int) -> None:
-        """Publish a command.
-
-        Args:
-            routing_key: Of the command.
-            body: Of the command.
-            within_ms: The broker drops it after this time.
-
-        Raises:
-            ConnectionLost: There is no connection; nothing was sent.
-        """
-        if self._channel is None or not self._channel.is_open:
-            raise ConnectionLost("there is no connection to the feed")
-        properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=1, expiration=str(within_ms)
-        )
-        self._channel.basic_publish(
-            self._login.exchange, routing_key, body, properties, mandatory=True
-        )
-
     def close(self) -> None:
         """Close it; what was not acknowledged is delivered again. Idempotent, never raises."""
         connection, self._connection = self._connection, None
@@ -151,7 +142,7 @@ class FeedConnection:
 
     def _lose(self, error: BaseException) -> None:
         if not self.lost.done():
-            self.lost.set_result(_in_words(error, self._login))
+            self.lost.set_result(in_words(error, self._login))
         self.close()
 
 
@@ -173,7 +164,7 @@ def _parameters(login: FeedLogin) -> pika.ConnectionParameters:
         tcp_options={"TCP_USER_TIMEOUT": USER_TIMEOUT_MS}
         if hasattr(socket, "TCP_USER_TIMEOUT")
         else None,
-        client_properties={"connection_name": "charger-bridge"},
+        client_properties={"connection_name": CONSUMER},
     )
 
 
@@ -192,7 +183,7 @@ _WORDS: Final[tuple[tuple[type[BaseException], str, bool], ...]] = (
 )
 
 
-def _in_words(error: BaseException, login: FeedLogin) -> ConnectionLost:
+def in_words(error: BaseException, login: FeedLogin) -> ConnectionLost:
     """Return why a connection ended; no text of the other side is repeated."""
     causes = _causes(error)
     for cause in causes:

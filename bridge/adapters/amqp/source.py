@@ -14,27 +14,24 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import structlog
 
 from bridge.adapters.amqp.connection import FeedConnection
-from bridge.core.easee.hub_session import count_failure, retry_in_s
-from bridge.core.easee.partner_feed import FeedItem, FeedLogin, login_request, read, read_login
+from bridge.adapters.amqp.kept_connection import HEARTBEAT_TIMEOUT_S, keep_connected
+from bridge.adapters.amqp.login import feed_login
+from bridge.core.easee.partner_feed import FeedItem, read
 from bridge.core.events import Event, ObservationsReceived, StreamClosed, StreamOpened
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.source_receipt import SourceReceipt
-from bridge.errors import BridgeError, ConnectionLost
+from bridge.errors import BridgeError
 from bridge.ports import Clock, Cloud, Emit, Heartbeat, no_heartbeat
 from bridge.settings import AmqpSettings
 
 log = structlog.get_logger()
 
-HEARTBEAT_TIMEOUT_S = 300.0
-LOGIN_TIMEOUT_S = 30.0
 KNOWN_TIMEOUT_S = 60.0
 MAX_BATCH = 50
-AMQP_PORT, AMQPS_PORT = 5672, 5671
 
 
 async def nothing_to_read() -> None:
@@ -97,61 +94,24 @@ class AmqpSource:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._is_known.wait(), KNOWN_TIMEOUT_S)
         await self._read_back()
-        failures = 0
-        while True:
-            self._promise(HEARTBEAT_TIMEOUT_S)
-            began_s = self._clock.now().mono_s
-            lost, was_up = await self._attempt()
-            lived_s = self._clock.now().mono_s - began_s if was_up else None
-            failures = count_failure(lived_s, failures)
-            wait_s = retry_in_s(failures, self._clock.jitter(), getattr(lost, "retry_after_s", 0))
-            self._lost(lost, failures, wait_s)
-            self._promise(wait_s + HEARTBEAT_TIMEOUT_S)
-            await self._clock.sleep(wait_s)
+        await keep_connected(
+            self._connect,
+            opened=self._opened,
+            lost=self._lost,
+            clock=self._clock,
+            promise=self._promise,
+        )
 
-    async def _attempt(self) -> tuple[BridgeError, bool]:
-        """Make one connection and serve it; return what ended it, and whether it was up."""
-        is_up = False
-        try:
-            login = await self._login()
-            self._epoch += 1
-            connection = self._connection = FeedConnection(login, self._arrived)
-            try:
-                await connection.open()
-                is_up, self._reason = True, ""
-                log.info("stream.connected", source="amqp", queue=login.queue)
-                self._emit(StreamOpened())
-                return await self._served(connection), is_up
-            finally:
-                self._connection = None
-                connection.close()
-        except BridgeError as error:
-            return error, is_up
-        except Exception as error:
-            log.warning("stream.failed", error=type(error).__name__)
-            log.debug("stream.failed_at", exc_info=True)
-            return ConnectionLost(f"unexpected {type(error).__name__}"), is_up
+    async def _connect(self) -> FeedConnection:
+        login = await feed_login(self._settings, self._cloud)
+        self._epoch += 1
+        self._connection = FeedConnection(login, self._arrived)
+        return self._connection
 
-    async def _served(self, connection: FeedConnection) -> ConnectionLost:
-        """Wait for the end of a connection, saying that this task lives."""
-        while True:
-            self._promise(HEARTBEAT_TIMEOUT_S)
-            try:
-                async with asyncio.timeout(HEARTBEAT_TIMEOUT_S / 2):
-                    return await asyncio.shield(connection.lost)
-            except TimeoutError:
-                continue
-
-    async def _login(self) -> FeedLogin:
-        """Return where the queue is.
-
-        Raises:
-            BridgeError: The cloud does not tell.
-        """
-        if self._settings.url is not None:
-            return configured_login(self._settings.url.reveal(), self._settings.queue or "")
-        answer = await self._cloud.send(login_request(), within_s=LOGIN_TIMEOUT_S)
-        return read_login(answer.body)
+    def _opened(self, _connection: FeedConnection) -> None:
+        self._reason = ""
+        log.info("stream.connected", source="amqp")
+        self._emit(StreamOpened())
 
     # -- what arrives -----------------------------------------------------------------------------
 
@@ -176,6 +136,7 @@ class AmqpSource:
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:
         """Emit the loss of the connection once, and again when the reason changes."""
         self._hand_over()
+        self._connection = None
         reason = str(lost)
         if reason == self._reason:
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
@@ -186,31 +147,12 @@ class AmqpSource:
 
 
 def _events(items: Sequence[FeedItem], receipt: SourceReceipt) -> Iterator[Event]:
-    """Yield the observations as one event with the receipt, then everything else."""
+    """Yield the observations as one event with the receipt, behind everything else.
+
+    The receipt acknowledges the other items too: they are handled before it.
+    """
     together = tuple(each for each in items if isinstance(each, RawObservation))
-    yield ObservationsReceived(together, receipt=receipt)
     for each in items:
         if not isinstance(each, RawObservation):
             yield each
-
-
-def configured_login(url: str, queue: str) -> FeedLogin:
-    """Return where a configured queue is.
-
-    Args:
-        url: ``amqps://user:password@host:port/vhost``, validated.
-        queue: To consume from.
-    """
-    parts = urlsplit(url)
-    is_tls = parts.scheme == "amqps"
-    path = unquote(parts.path.removeprefix("/")) or "/"
-    return FeedLogin(
-        parts.hostname or "",
-        parts.port or (AMQPS_PORT if is_tls else AMQP_PORT),
-        is_tls,
-        path,
-        unquote(parts.username or ""),
-        unquote(parts.password or ""),
-        queue,
-        "",
-    )
+    yield ObservationsReceived(together, receipt=receipt)

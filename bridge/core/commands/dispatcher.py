@@ -11,6 +11,8 @@ Rules:
    request may take no longer than what is left.
 4. A request without an answer counts as lost after its timeout and a grace; it must not block a
    queue.
+5. What may go through the exchange of the partner feed is given its ticks before it is written
+   down. They hold while it is not known to have gone another way.
 """
 
 import enum
@@ -38,6 +40,7 @@ from bridge.core.commands.state_machine import BLOCKING, FINAL, NAME, State, Tra
 from bridge.core.domain_events import Output, SchedulesWanted
 from bridge.core.easee.command_catalogue import CommandTarget
 from bridge.core.easee.command_payloads import Release
+from bridge.core.easee.exchange_commands import named
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.easee.rest_responses import (
     Circuit,
@@ -50,7 +53,7 @@ from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import CloudFailed, CloudResponse
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
-from bridge.errors import CloudRejected, CommandRefused, DecodeError
+from bridge.errors import CloudRejected, CommandRefused, DecodeError, PublishUnconfirmed
 
 NOT_FOUND: Final = 404
 MAX_REQUESTS: Final = 4
@@ -101,6 +104,8 @@ class CommandDispatcher:
         confirmation: CommandConfirmation,
         schedules: ScheduleGuard,
         held: HeldLimits,
+        *,
+        uses_exchange: bool = False,
     ) -> None:
         """Start without a request.
 
@@ -110,12 +115,15 @@ class CommandDispatcher:
             confirmation: Handles what follows once the cloud accepted a command.
             schedules: Knows whether schedules can take effect.
             held: Limits that may be released.
+            uses_exchange: Commands go through the exchange of the partner feed where it can carry
+                them.
         """
         self._commands = commands
         self._policy = policy
         self._confirmation = confirmation
         self._schedules = schedules
         self._held = held
+        self._uses_exchange = uses_exchange
         self._numbers = itertools.count(1)
         self._circuits: dict[str, Circuit] = {}
         self._pending: dict[Hashable, PendingRequest] = {}
@@ -206,10 +214,22 @@ class CommandDispatcher:
                 self._commands.rotate(command.charger_id)
                 command.apply(Transition.PICK)
                 command.cloud_request, command.devices = request, devices
+                self._name(command, now)
                 command.wrote_flash = command.spec.flash
                 command.due_s = command.expires_s
                 busy |= devices
                 self._commands.mark_dirty(command)
+
+    def _name(self, command: Command, now: Timestamp) -> None:
+        """Give a command its ticks where it may go through the exchange (rule 5)."""
+        request, exchange = command.cloud_request, command.cloud_request.exchange
+        command.tickets = ()
+        if self._uses_exchange and exchange is not None and now.trusted:
+            exchange = named(exchange, now.wall, command.seq, command.expires_s - now.mono_s)
+            command.cloud_request = replace(request, exchange=exchange)
+            command.tickets = (
+                CommandReference(exchange.charger_id, exchange.command_id, exchange.ticks),
+            )
 
     def _look_up(
         self, command: Command, busy: set[str], effects: list[Output], now: Timestamp
@@ -319,7 +339,7 @@ class CommandDispatcher:
                     self._confirmation.replay_early_responses(command, effects, now)
 
     def note_answer(self, command: Command, event: CloudResponse, now: Timestamp) -> None:
-        """Record that the cloud answered a command with a 2xx."""
+        """Record that the cloud accepted a command."""
         command.http_status = event.status
         if command.spec.lags(command.argument):
             self._policy.answered(command, now)
@@ -336,6 +356,8 @@ class CommandDispatcher:
         awaited = State.SENT if pending.purpose is Purpose.SEND else State.WAITING
         if command.state is awaited:
             command.http_status = error.status
+            if pending.purpose is Purpose.SEND and not isinstance(error, PublishUnconfirmed):
+                command.tickets = ()
             decision = decide(
                 error,
                 idempotent=command.spec.idempotent,
@@ -368,6 +390,7 @@ class CommandDispatcher:
             effects.append(LogEntry("error", "command.call_lost", {"command": command.spec.name}))
             if pending.purpose is Purpose.SEND:
                 self._policy.answered(command, now)
+                command.tickets = ()
                 self._judge(command, InDoubt(), "no answer", effects, now)
                 self._confirmation.replay_early_responses(command, effects, now)
 
@@ -394,7 +417,10 @@ class CommandDispatcher:
     def _taken(
         self, command: Command, event: CloudResponse, effects: list[Output], now: Timestamp
     ) -> None:
-        """Handle a 2xx answer to a command."""
+        """Handle a 2xx answer to a command, or the confirmation of the exchange."""
+        if event.status is None:
+            self._accept(command, command.tickets, effects, now)
+            return
         body, on_200 = event.body, command.spec.on_200
         try:
             tickets = command_tickets(body)

@@ -131,13 +131,22 @@ class CommandService:
         }
     )
 
-    def __init__(self, topics: Topics, settings: CommandSettings, chargers: Container[str]) -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        settings: CommandSettings,
+        chargers: Container[str],
+        *,
+        uses_exchange: bool = False,
+    ) -> None:
         """Start empty.
 
         Args:
             topics: Names.
             settings: What is allowed.
             chargers: Those that are served.
+            uses_exchange: Commands go through the exchange of the partner feed where it can carry
+                them.
         """
         self._topics = topics
         self._settings = settings
@@ -154,7 +163,12 @@ class CommandService:
         )
         self._schedules = ScheduleGuard(self._active)
         self._dispatcher = CommandDispatcher(
-            self._active, self._send_policy, self._confirmation, self._schedules, self._held
+            self._active,
+            self._send_policy,
+            self._confirmation,
+            self._schedules,
+            self._held,
+            uses_exchange=uses_exchange,
         )
         # Until the broker said whether it knows us, everything may have waited there.
         self._fresh_from_s = math.inf

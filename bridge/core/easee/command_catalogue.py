@@ -8,6 +8,8 @@ Rules:
 3. ``reflects`` names only what the charger reports because it took the command; a value it may
    report for other reasons as well proves nothing and stands in ``moves`` only.
 4. ``idempotent`` is False where doing it twice is not doing it once. Those are never sent again.
+5. A request names the command of the partner feed's exchange (``exchange``) only where its number
+   and arguments are documented and mean the same as the request.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +45,7 @@ from bridge.core.easee.equalizer_settings import (
     holds_surplus,
     surplus_body,
 )
+from bridge.core.easee.exchange_commands import ExchangeCommand
 from bridge.core.easee.observation_registry import POLLED_IDS, spec_of
 from bridge.core.easee.payload_kinds import (
     ALLOCATED,
@@ -288,16 +291,23 @@ def action(
     lags: bool = False,
     is_held_by_schedule: Callable[[object], bool] | None = None,
     is_taken_by_ocpp: bool = False,
+    is_on_exchange: bool = False,
     control: Control | str | None = None,
 ) -> CommandSpec[None]:
-    """Return the row of a command without argument and body: a button."""
+    """Return the row of a command without argument and body: a button.
+
+    With ``is_on_exchange`` the exchange of the partner feed has it under its only response id.
+    """
     return CommandSpec(
         name,
         group,
         description,
         PRESS,
         lambda place, _: charger_command_request(
-            place.charger_id, vendor_name, idempotent=idempotent
+            place.charger_id,
+            vendor_name,
+            idempotent=idempotent,
+            exchange=ExchangeCommand(place.charger_id, response_ids[0]) if is_on_exchange else None,
         ),
         response_ids,
         reflects=lambda _: evidence,
@@ -432,7 +442,12 @@ def _charger_limit_request(target: CommandTarget, limit: Current | Release) -> C
     if isinstance(limit, Release):
         return None
     body = _json({"amps": limit.amps, "minutes": limit.minutes})
-    return charger_command_request(target.charger_id, "set_dynamic_charger_current", body)
+    exchange = ExchangeCommand(
+        target.charger_id, 48, ((1, str(limit.amps)), (2, str(limit.minutes)))
+    )
+    return charger_command_request(
+        target.charger_id, "set_dynamic_charger_current", body, exchange=exchange
+    )
 
 
 def _circuit_limit_request(target: CommandTarget, limit: Phases | Release) -> CloudRequest | None:
@@ -540,7 +555,7 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
             control=button("Toggle", is_enabled=False)),
     action("override_schedule", "control", "Charge now although a schedule says later.",
             "override_schedule", (63,), evidence=(CHARGING,), moves=(62, 96, 46),
-            energizes=True),
+            energizes=True, is_on_exchange=True),
     CommandSpec("smart_charging", "control", "Switch smart charging on or off.", SWITCH,
                 _smart_charging_request, (11,),
                 reflects=lambda on: ({102: _is(on)},), moves=(102, 46), flash=True,
@@ -658,10 +673,10 @@ _ROWS: Final[tuple[CommandSpec[Any], ...]] = (
                      "maxCircuitCurrent", 22, "Set largest circuit current"),
     # -- maintenance
     action("reboot", "maintenance", "Restart the charger; dynamic limits are forgotten.",
-            "reboot", (1,), moves=(48, 89, 96, 109, 250), idempotent=False,
+            "reboot", (1,), moves=(48, 89, 96, 109, 250), idempotent=False, is_on_exchange=True,
             control=button("Restart", "restart", is_config=True)),
     action("update_firmware", "maintenance", "Install the newest public firmware.",
-            "update_firmware", (4,), moves=(80, 83), idempotent=False,
+            "update_firmware", (4,), moves=(80, 83), idempotent=False, is_on_exchange=True,
             control=button("Update firmware", "update", is_config=True)),
     CommandSpec("refresh", "maintenance", "Read every observation again over REST.", PRESS,
                 lambda place, _: observations_request(place.charger_id, POLLED_IDS),

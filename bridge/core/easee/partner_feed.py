@@ -18,11 +18,11 @@ Charger and id are taken from the body, and from the key where the body has none
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from bridge.core.easee.exchange_commands import ExchangeCommand
 from bridge.core.easee.observation_json import lowered, observation, whole
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.easee.signalr import sanitize
@@ -94,6 +94,12 @@ class FeedLogin:
 
     def __repr__(self) -> str:
         return f"FeedLogin({self.host!r}, {self.port}, {self.queue!r})"
+
+
+def command_exchange(queue: str) -> str:
+    """Return the exchange for commands that belongs to a queue by its name; empty for none."""
+    operator, dot, kind = queue.rpartition(".")
+    return f"{operator}.C.X" if dot and operator and kind == "Q" else ""
 
 
 def login_request() -> CloudRequest:
@@ -229,18 +235,14 @@ def _response(
 # -- commands ------------------------------------------------------------------------------------
 
 
-def command_key(charger_id: str, command_id: int, ticks: int) -> str:
+def command_key(command: ExchangeCommand) -> str:
     """Return the routing key of a command."""
-    return f"{charger_id}.C.{command_id}.{ticks}"
+    return f"{command.charger_id}.C.{command.command_id}.{command.ticks}"
 
 
-def command_body(command_id: int, arguments: tuple[tuple[int, str], ...], until: datetime) -> bytes:
-    """Return the body of a command.
-
-    Args:
-        command_id: The vendor's number of the command.
-        arguments: Number and text of each argument.
-        until: ``ExpiresAt``: not carried out later than this, UTC.
-    """
-    listed = [{"Id": number, "Value": text} for number, text in arguments]
-    return msgspec.json.encode({"Id": command_id, "ExpiresAt": iso_utc(until), "Arguments": listed})
+def command_body(command: ExchangeCommand) -> bytes:
+    """Return the body of a command that has an expiry."""
+    until = None if command.expires_at is None else iso_utc(command.expires_at)
+    listed = [{"Id": number, "Value": text} for number, text in command.arguments]
+    document = {"Id": command.command_id, "ExpiresAt": until, "Arguments": listed}
+    return msgspec.json.encode(document)

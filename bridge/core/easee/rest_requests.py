@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bridge.core.easee.exchange_commands import ExchangeCommand
 from bridge.errors import CommandRefused
 
 # Ten serials seen in the wild are two letters and six digits; the pattern is wider so that a new
@@ -53,6 +54,7 @@ class CloudRequest:
         idempotent: True when sending it twice does the same as once.
         command: True for what a person or a flow asked for; commands keep a reserved share of the
             budget.
+        exchange: The same as a command of the partner feed's exchange; None where only REST has it.
     """
 
     method: str
@@ -62,6 +64,7 @@ class CloudRequest:
     body: bytes | None = None
     idempotent: bool = True
     command: bool = False
+    exchange: ExchangeCommand | None = None
 
 
 def is_serial(text: str) -> bool:
@@ -226,7 +229,12 @@ def command_state_request(device: str, command_id: int, ticks: int) -> CloudRequ
 
 
 def charger_command_request(
-    charger_id: str, name: str, body: bytes | None = None, *, idempotent: bool = True
+    charger_id: str,
+    name: str,
+    body: bytes | None = None,
+    *,
+    idempotent: bool = True,
+    exchange: ExchangeCommand | None = None,
 ) -> CloudRequest:
     """Send a command to a charger.
 
@@ -235,13 +243,21 @@ def charger_command_request(
         name: The vendor's name of the command, a constant of this project.
         body: JSON text; most commands have none.
         idempotent: False for what must never be sent twice.
+        exchange: The same for the partner feed's exchange, if that can carry it.
 
     Raises:
         CommandRefused: The id is not spelled like a serial.
     """
     path = charger_path(charger_id, "commands", name)
     return CloudRequest(
-        "POST", path, Endpoint.CHARGER_COMMAND, charger_id, body, idempotent, command=True
+        "POST",
+        path,
+        Endpoint.CHARGER_COMMAND,
+        charger_id,
+        body,
+        idempotent,
+        command=True,
+        exchange=exchange,
     )
 
 

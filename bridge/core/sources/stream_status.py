@@ -1,7 +1,8 @@
 """The state of the stream: whether it is open, what it refuses, and what it sends unexpectedly.
 
 A hub that refuses the connection is named in an alert; one that is out of reach is not: values are
-polled meanwhile. A charger whose subscription is refused is named for as long as that is so.
+polled meanwhile. A charger whose subscription is refused is named for as long as that is so. So is
+an exchange of the partner feed that does not take commands.
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ from bridge.core.domain_events import (
 )
 from bridge.core.effects import LogEntry
 from bridge.core.events import (
+    ExchangeStatusChanged,
     Stopping,
     StreamAnomaly,
     StreamClosed,
@@ -29,6 +31,7 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.status import CloudStatus
 
 ALERT = "stream_refused"
+EXCHANGE_ALERT = "exchange_refused"
 
 
 class StreamStatus:
@@ -48,6 +51,7 @@ class StreamStatus:
             StreamClosed,
             StreamSubscription,
             StreamAnomaly,
+            ExchangeStatusChanged,
             ServedChargersChanged,
             EqualizersChanged,
             Stopping,
@@ -81,6 +85,16 @@ class StreamStatus:
                 self._counters[f"stream_{kind}"] += times
                 facts = {"kind": kind, "detail": detail, "times": times}
                 return (LogEntry("debug", "stream.anomaly", facts),)
+            case ExchangeStatusChanged(""):
+                return self._alerts.clear(EXCHANGE_ALERT)
+            case ExchangeStatusChanged(problem):
+                return self._alerts.raise_(
+                    EXCHANGE_ALERT,
+                    f"commands go over REST: {problem}",
+                    "ask Easee whether your account may publish to its exchange, or set"
+                    " amqp.commands: false",
+                    now,
+                )
             case ServedChargersChanged(removed=removed) | EqualizersChanged(removed=removed) if (
                 removed
             ):

@@ -18,7 +18,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from bridge.adapters.amqp.connection import CONSUMER, HEARTBEAT_S, FeedConnection, _in_words
+from bridge.adapters.amqp.connection import CONSUMER, HEARTBEAT_S, FeedConnection, in_words
 from bridge.core.easee.partner_feed import FeedLogin
 from bridge.errors import ConnectionLost
 
@@ -50,9 +50,9 @@ LOGIN = FeedLogin("feed.example", 5671, True, "/", "operator", "canary-feed", "Q
         ),
     ],
 )
-def test_each_end_is_in_words(error, words, refused):
+def test_each_end_isin_words(error, words, refused):
     """What pika wraps is unwrapped; nothing the other side said is repeated."""
-    lost = _in_words(error, LOGIN)
+    lost = in_words(error, LOGIN)
 
     assert words in str(lost)
     assert lost.refused is refused
@@ -72,9 +72,6 @@ class FakeChannel:
     def basic_cancel(self, tag, *, callback):
         self.asked.append(("cancel", tag))
 
-    def basic_publish(self, *what, **how):
-        self.asked.append(("publish", *what[:3]))
-
 
 def opened(channel):
     """Make a connection whose channel is this one."""
@@ -92,16 +89,6 @@ async def test_acknowledgements_are_cumulative_and_only_for_an_open_channel():
 
     assert channel.asked == [("ack", 7, True)]
     assert closed.asked == []
-
-
-async def test_a_command_needs_a_connection():
-    """What cannot be published is an error for the caller; what can goes to the exchange."""
-    channel = FakeChannel()
-    opened(channel).publish("EH1.C.48.5", b"{}", within_ms=5_000)
-    assert channel.asked == [("publish", "X", "EH1.C.48.5", b"{}")]
-
-    with pytest.raises(ConnectionLost):
-        opened(FakeChannel(is_open=False)).publish("EH1.C.48.5", b"{}", within_ms=5_000)
 
 
 async def test_closing_never_raises_and_cancels_the_consumer_first():

@@ -8,8 +8,7 @@ from typing import ClassVar
 import pytest
 
 from bridge.adapters.amqp import source as amqp
-from bridge.adapters.amqp.source import MAX_BATCH, AmqpSource, configured_login
-from bridge.core.easee.partner_feed import FeedLogin
+from bridge.adapters.amqp.source import MAX_BATCH, AmqpSource
 from bridge.core.events import (
     ChargerResponse,
     ObservationsReceived,
@@ -103,7 +102,7 @@ def body(value):
 
 
 async def test_deliveries_of_one_turn_are_one_event_with_the_last_receipt(source, events):
-    """Observations come first, with the receipt; responses and oddities follow."""
+    """What the receipt acknowledges besides the observations is handled before them."""
     async with running(source):
         (connection,) = FakeConnection.made
         connection.opening.set_result(None)
@@ -114,7 +113,7 @@ async def test_deliveries_of_one_turn_are_one_event_with_the_last_receipt(source
         connection.arrived(4, "EH123456.O.121", b"{")
         await settled()
 
-    opened, observed, response, oddity = events
+    opened, response, oddity, observed = events
     assert isinstance(opened, StreamOpened)
     assert isinstance(observed, ObservationsReceived)
     assert [each.id for each in observed.observations] == [120, 121]
@@ -208,19 +207,3 @@ async def test_the_cloud_is_asked_for_an_address_that_is_not_configured(clock, e
 
     assert set(asked) == {"/api/streams/amqp/v2"}
     assert events == [StreamClosed("HTTP 403")]
-
-
-@pytest.mark.parametrize(
-    ("url", "login"),
-    [
-        (URL, FeedLogin("feed.example", 5671, True, "/", "operator", "p@ss", "Q", "")),
-        (
-            "amqp://u:p@127.0.0.1:5673/easee",
-            FeedLogin("127.0.0.1", 5673, False, "easee", "u", "p", "Q", ""),
-        ),
-        ("amqp://u:p@localhost", FeedLogin("localhost", 5672, False, "/", "u", "p", "Q", "")),
-    ],
-)
-def test_a_configured_address_is_read(url, login):
-    """User, password and virtual host are decoded; ports have their defaults."""
-    assert configured_login(url, "Q") == login

@@ -62,6 +62,7 @@ class Bench:
     rows: dict = field(default_factory=dict)
     pending: list = field(default_factory=list)
     flash_writes_per_day: int = 10
+    uses_exchange: bool = False
 
     def __post_init__(self):
         self.packets = itertools.count(1)
@@ -70,7 +71,9 @@ class Bench:
     def begin(self):
         """Start a journal, as a new process does."""
         settings = CommandSettings(allow=self.allow, flash_writes_per_day=self.flash_writes_per_day)
-        self.journal = CommandService(Topics("charger"), settings, self.known)
+        self.journal = CommandService(
+            Topics("charger"), settings, self.known, uses_exchange=self.uses_exchange
+        )
         self.pending.clear()
         self.journal.connected(self.now, session_present=False)
         self.journal.stream(self.now, is_up=True)

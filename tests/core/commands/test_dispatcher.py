@@ -4,7 +4,7 @@ from bridge.core.commands.dispatcher import GRACE_S
 from bridge.core.effects import Acknowledge, SaveCommand
 from bridge.core.events import CloudResponse
 from bridge.core.messages import AckToken
-from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown, PublishUnconfirmed
 from tests.core.commands.bench import (
     ID,
     OTHER,
@@ -356,3 +356,129 @@ def test_an_unanswered_lookup_frees_its_charger(bench):
     assert calls_of(bench.pass_s(30.0 + GRACE_S - 0.1)) == []
 
     assert call_of(bench.pass_s(0.2)).request.path.endswith("/site")
+
+
+# -- through the exchange of the partner feed -----------------------------------------------------
+
+LIMIT = "dynamic_charger_current"
+
+
+@pytest.fixture
+def partner():
+    """A journal whose commands may go through the exchange."""
+    return Bench(uses_exchange=True)
+
+
+def _ticks(call):
+    return call.request.exchange.ticks
+
+
+def test_what_the_exchange_may_carry_has_ticks_and_expiry_before_it_is_written_down(partner):
+    """Both are in the request; the ticks are in the row that is committed before it leaves."""
+    partner.disk = "hangs"
+    partner.send(LIMIT, b'{"value":16,"ttl_s":20}')
+    (row,) = partner.pending
+    exchange = call_of(partner.commit()).request.exchange
+
+    assert row.state == "leaving"
+    assert str(exchange.ticks).encode() in row.body
+    assert (exchange.expires_at - partner.now.wall).total_seconds() == 20.0
+
+
+@pytest.mark.parametrize(("trusted", "uses_exchange"), [(False, True), (True, False)])
+def test_without_a_clock_or_an_exchange_it_is_a_request_as_ever(trusted, uses_exchange):
+    """An expiry by a clock that cannot be believed would be a wrong one."""
+    bench = Bench(trusted=trusted, uses_exchange=uses_exchange)
+    call = call_of(bench.send(LIMIT, b"16"))
+
+    assert (call.request.exchange.ticks, call.request.exchange.expires_at) == (0, None)
+    assert states(bench.answer(call, ticket(command_id=48))) == ["accepted"]
+    assert states(bench.respond(command_id=48)) == ["confirmed"]
+
+
+def test_a_confirmed_command_has_its_own_ticks_and_no_status_of_http(partner):
+    """The exchange tells nothing but that it has it."""
+    call = call_of(partner.send(LIMIT, b"16"))
+    (accepted,) = answers(partner.answer(call, status=None))
+
+    assert (accepted["state"], accepted["http_status"]) == ("accepted", None)
+    assert accepted["ticks"] == str(_ticks(call))
+    assert states(partner.respond(ticks=_ticks(call), command_id=48)) == ["confirmed"]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_response_before_the_confirm_counts_when_that_comes(partner, accepted):
+    """The queue may be faster than the confirm; a second response changes nothing."""
+    call = call_of(partner.send(LIMIT, b"16"))
+    assert not states(partner.respond(ticks=_ticks(call), command_id=48, accepted=accepted))
+    effects = partner.answer(call, status=None)
+
+    assert states(effects) == ["accepted", "confirmed" if accepted else "rejected"]
+    assert not states(partner.respond(ticks=_ticks(call), command_id=48))
+    assert partner.foreign == []
+
+
+def test_a_response_with_other_ticks_is_of_another_program(partner):
+    """While it is in flight, accepted or in doubt: own ticks decide."""
+    call = call_of(partner.send(LIMIT, b"16"))
+    partner.respond(ticks=1, command_id=48)
+    partner.answer(call, status=None)
+    assert [each.ticks for each in partner.foreign] == [1]
+    partner.respond(ticks=2, command_id=48)
+    assert [each.ticks for each in partner.foreign] == [1, 2]
+    assert states(partner.respond(ticks=_ticks(call), command_id=48)) == ["confirmed"]
+
+
+def test_what_was_not_confirmed_is_in_doubt_and_found_by_its_ticks(partner):
+    """A lost channel or a refusal: the command is not sent again; the response ends it."""
+    call = call_of(partner.send(LIMIT, b"16"))
+    effects = partner.fail(call, PublishUnconfirmed("gone"))
+    assert not [each for each in calls_of(effects) if each.request.method == "POST"]
+    partner.respond(ticks=5, command_id=48)
+    assert [each.ticks for each in partner.foreign] == [5]
+    assert states(partner.respond(ticks=_ticks(call), command_id=48)) == ["confirmed"]
+
+
+def test_what_nobody_answers_is_unconfirmed_or_unknown(partner):
+    """30 s after the confirm, or after a publication that was not confirmed."""
+    partner.answer(call_of(partner.send(LIMIT, b"16")), status=None)
+    partner.fail(call_of(partner.send("reboot", charger_id=OTHER)), PublishUnconfirmed("gone"))
+    partner.pass_s(29.9)
+
+    assert sorted(states(partner.pass_s(0.2))) == ["unconfirmed"]
+    assert answers(partner.effects, f"charger/{OTHER}/result/")[-1]["state"] == "unknown"
+
+
+def test_what_went_over_rest_after_all_has_the_ticks_of_rest(partner):
+    """The exchange gave it back: what REST answers counts, and what it leaves open has no ticks."""
+    call = call_of(partner.send(LIMIT, b"16"))
+    partner.answer(call, ticket(command_id=48))
+    partner.respond(ticks=_ticks(call), command_id=48)
+    assert [each.ticks for each in partner.foreign] == [_ticks(call)]
+    assert states(partner.respond(command_id=48)) == ["confirmed"]
+
+    call = call_of(partner.send("reboot", charger_id=OTHER))
+    partner.fail(call, OutcomeUnknown("timeout"))
+    effects = partner.respond(ticks=9, command_id=1, charger_id=OTHER)
+    assert answers(effects, f"charger/{OTHER}/result/")[-1]["state"] == "confirmed"
+
+
+def test_a_response_after_a_crash_finds_its_command_by_its_ticks(partner):
+    """Killed with the command on its way: the queue brings the response to the next process."""
+    call = call_of(partner.send("reboot"))
+    partner.restart()
+    assert not states(partner.respond(ticks=3, command_id=1))
+    assert [each.ticks for each in partner.foreign] == [3]
+    assert states(partner.respond(ticks=_ticks(call), command_id=1)) == ["confirmed"]
+    assert not states(partner.respond(ticks=_ticks(call), command_id=1))
+
+
+def test_another_attempt_has_ticks_of_its_own(partner):
+    """What was certainly not sent is tried again, and named anew."""
+    call = call_of(partner.send(LIMIT, b"16"))
+    partner.fail(call, CloudUnavailable("no connection"))
+    again = call_of(partner.pass_s(2))
+
+    assert _ticks(again) > _ticks(call)
+    partner.answer(again, status=None)
+    assert states(partner.respond(ticks=_ticks(again), command_id=48)) == ["confirmed"]

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.easee.exchange_commands import ExchangeCommand
 from bridge.core.easee.partner_feed import (
     MAX_BODY_BYTES,
     FeedLogin,
     RoutingKey,
     command_body,
+    command_exchange,
     command_key,
     login_request,
     read,
@@ -187,11 +189,22 @@ def test_a_login_that_is_no_object_is_refused(body):
 
 def test_a_command_says_until_when():
     """Id, expiry and arguments as the vendor documents them; ticks are part of the key."""
-    body = command_body(48, ((1, "16"), (2, "0")), datetime(2026, 11, 30, 12, tzinfo=UTC))
+    until = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    command = ExchangeCommand(ONE, 48, ((1, "16"), (2, "0")), 638, until)
+    body = command_body(command)
 
     assert json.loads(body) == {
         "Id": 48,
         "ExpiresAt": "2026-11-30T12:00:00Z",
         "Arguments": [{"Id": 1, "Value": "16"}, {"Id": 2, "Value": "0"}],
     }
-    assert command_key(ONE, 48, 638) == "EH123456.C.48.638"
+    assert command_key(command) == "EH123456.C.48.638"
+
+
+@pytest.mark.parametrize(
+    ("queue", "exchange"),
+    [("Operator_7.Q", "Operator_7.C.X"), ("a.b.Q", "a.b.C.X"), ("Q", ""), (".Q", ""), ("x", "")],
+)
+def test_the_exchange_for_commands_is_named_after_the_queue(queue, exchange):
+    """A queue of another form names none."""
+    assert command_exchange(queue) == exchange
