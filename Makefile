@@ -172,9 +172,9 @@ soak-cluster-cut: $(VENV)/.dev mosquitto postgresql
 	unshare -n sh -c 'ip link set lo up && python -m tests.workers.runs $(or $(FAULTS),cut=20) $(ARGS)'
 
 # One figure of docs/performance.md each; benchmarks/results has them as JSON.
-BENCHMARKS := throughput latency commands saturated replay fleet memory start drain
+BENCHMARKS := throughput latency commands saturated replay fleet memory start drain partner_feed
 
-bench: $(VENV)/.dev mosquitto
+bench: $(VENV)/.dev mosquitto rabbitmq
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit; done
 	python -m benchmarks.throughput --window 20 --json benchmarks/results/throughput-window-20.json
 

@@ -7,7 +7,8 @@ Rules:
 1. One command at a time: the next one is written when the broker confirmed the one before.
 2. What was not written raises :class:`NotPublished`. What was written and is not confirmed in time,
    or refused by the broker, raises :class:`~bridge.errors.PublishUnconfirmed`: a queue may have it.
-3. A command that no queue takes comes back (``mandatory``): nobody has it.
+3. A command that no queue takes comes back (``mandatory``): nobody has it. Nor where the broker
+   closes the channel because it may not be published.
 4. A broker that is silent for two heartbeats is gone. What it did not confirm in time is not waited
    for: the connection is closed, and what the kernel did not send goes with it.
 """
@@ -125,11 +126,7 @@ class CommandConnection:
             self._writer.transport.abort()
         if not self.lost.done():
             self.lost.set_result(ConnectionLost("closed"))
-        if self._confirm is not None and not self._confirm.done():
-            self._confirm.set_exception(
-                PublishUnconfirmed("the connection ended before it was confirmed")
-            )
-            self._confirm.exception()  # nobody may be waiting for it any more
+        self._settle(PublishUnconfirmed("the connection ended before it was confirmed"))
 
     # -- publishing -------------------------------------------------------------------------------
 
@@ -163,9 +160,15 @@ class CommandConnection:
         if confirm is None or confirm.done() or not (is_ours or (multiple and not number)):
             return
         if refused:
-            confirm.set_exception(PublishUnconfirmed("the broker refused to keep it"))
+            self._settle(PublishUnconfirmed("the broker refused to keep it"))
         else:
             confirm.set_result(None)
+
+    def _settle(self, error: BridgeError) -> None:
+        """End the wait for a confirm, where it has not ended."""
+        if self._confirm is not None and not self._confirm.done():
+            self._confirm.set_exception(error)
+            self._confirm.exception()  # it may not be waited for any more
 
     # -- the connection ---------------------------------------------------------------------------
 
@@ -261,8 +264,17 @@ class CommandConnection:
                 self._is_blocked = True
             case spec.Connection.Unblocked():
                 self._is_blocked = False
+            case spec.Channel.Close() as method if self._was_refused(method):
+                self._settle(NotPublished("the exchange refuses it"))
+                raise self._closed(method.reply_code)
             case spec.Connection.Close() | spec.Channel.Close() as method:
                 raise self._closed(method.reply_code)
+
+    def _was_refused(self, method: Any) -> bool:
+        """Return whether a channel was closed because nothing may be published: no queue has it."""
+        publish = (spec.Basic.INDEX, spec.Basic.Publish.INDEX & 0xFFFF)
+        is_publish = (method.class_id, method.method_id) == publish
+        return is_publish and method.reply_code in (ACCESS_REFUSED, NOT_FOUND)
 
     def _closed(self, code: int) -> ConnectionLost:
         """Return why the broker closed; its own text is not repeated."""

@@ -219,8 +219,6 @@ async def test_what_is_not_confirmed_in_time_is_in_doubt_and_the_connection_over
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (spec.Channel.Close(404, "canary", 60, 40), "no exchange A.C.X"),
-        (spec.Channel.Close(403, "canary", 60, 40), "refuses this account"),
         (spec.Connection.Close(320, "canary", 0, 0), "closed the connection (code 320)"),
         (None, "ended"),
     ],
@@ -241,7 +239,22 @@ async def test_what_was_written_before_the_end_is_in_doubt(method, words):
         lost = await connection.lost
     assert words in str(lost)
     assert "canary" not in str(lost)
-    assert lost.refused is (words in ("no exchange A.C.X", "refuses this account"))
+    assert not lost.refused
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(404, "no exchange A.C.X"), (403, "refuses this account")]
+)
+async def test_what_may_not_be_published_was_not(code, words):
+    """The broker closes the channel because of it: no queue has it, and the connection is over."""
+    broker = Broker()
+    broker.answers = [spec.Channel.Close(code, "canary", 60, 40)]
+    async with opened(broker) as connection:
+        with pytest.raises(NotPublished):
+            await connection.publish(KEY, BODY, for_ever)
+        lost = await connection.lost
+    assert words in str(lost)
+    assert lost.refused
 
 
 async def test_a_broker_that_takes_nothing_at_present_is_given_nothing():
