@@ -10,6 +10,7 @@ Rules:
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from bridge.errors import (
     CloudError,
     ConfigError,
     ConnectionLost,
+    RateLimited,
     StoreError,
     TaskFailed,
 )
@@ -34,6 +36,10 @@ PROGRAM = "charger-bridge"
 FAILED = 1
 SIMULATOR_PORT = 8800
 DEMO_SPEED = 20.0
+NO_FILE_GIVEN = (
+    "no file was named; give --config FILE, which `charger-bridge setup` writes"
+    " (as root: /etc/charger-bridge/config.yaml)"
+)
 
 Arguments = argparse.Namespace
 
@@ -73,7 +79,7 @@ def _failed(error: BaseException) -> int:
         for problem in error.problems:
             _complain(problem)
     elif isinstance(error, BridgeError):
-        hint = getattr(error, "hint", "")
+        hint = _in_seconds(error) if isinstance(error, RateLimited) else getattr(error, "hint", "")
         _complain(f"{error}; {hint}" if hint else str(error))
     elif isinstance(error, OSError):
         from bridge.adapters.state_files.plain_file import reason  # noqa: PLC0415 - rule 1
@@ -84,6 +90,10 @@ def _failed(error: BaseException) -> int:
         _complain(f"internal error: {type(error).__name__}: {error}")
         _trace(error)
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
+
+
+def _in_seconds(error: RateLimited) -> str:
+    return f"try again in {math.ceil(error.retry_after_s)} s"
 
 
 def _trace(error: BaseException) -> None:
@@ -129,7 +139,13 @@ def _load(arguments: Arguments, *, quiet: bool = True, secrets: bool = True) -> 
     from bridge import logs  # noqa: PLC0415 - rule 1
     from bridge.config import loading as config  # noqa: PLC0415 - rule 1
 
-    loaded = config.load_with_warnings(arguments.config, os.environ, secrets=secrets)
+    try:
+        loaded = config.load_with_warnings(arguments.config, os.environ, secrets=secrets)
+    except ConfigError as error:
+        no_account = any(each.startswith("easee.username: required") for each in error.problems)
+        if arguments.config is None and no_account:
+            raise ConfigError((*error.problems, NO_FILE_GIVEN)) from error
+        raise
     settings = loaded.settings
     logs.register_secrets(settings)
     logs.configure(_answering(settings.log) if quiet else settings.log)
@@ -266,7 +282,7 @@ def _doctor(arguments: Arguments) -> int:
         loaded, problems = _load_for_doctor(arguments)
     except ConfigError as error:
         doctor.run_unconfigured(error.problems, arguments.output)
-        return _failed(error)
+        return os.EX_CONFIG
     return doctor.run(loaded.settings, loaded.warnings, problems, arguments.output)
 
 

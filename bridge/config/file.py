@@ -146,6 +146,8 @@ def read_file(path: Path) -> Document:
     """Read a configuration file; whatever is wrong with it becomes a problem."""
     try:
         raw = read_plain(path, MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return _unreadable(f"{path}: there is no such file; `charger-bridge setup` writes one")
     except (OSError, ValueError) as exc:
         why = reason(exc) if isinstance(exc, OSError) else "not a usable path"
         return _unreadable(f"{path}: cannot be read: {why}")

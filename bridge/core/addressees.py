@@ -8,6 +8,8 @@ CHARGER: Final[Kind] = "charger"
 EQUALIZER: Final[Kind] = "equalizer"
 SITE: Final[Kind] = "site"
 MAX_ID_DIGITS: Final = 18
+# The detail of `unknown_charger`: after a start it can be too early for the right name.
+NOT_SERVED: Final = "no charger of this name is served, or the account's list is not read yet"
 
 
 _SITE_PREFIX: Final = f"{SITE}/"

@@ -43,6 +43,7 @@ from bridge.errors import (
     CloudUnavailable,
     ConfigError,
     ConnectionLost,
+    RateLimited,
     StoreLocked,
 )
 from bridge.exports.other_projects import PROJECTS
@@ -346,7 +347,38 @@ def test_doctor_packs_a_configuration_that_cannot_be_used(config, tmp_path, caps
     packed = bundle_of(output)
     assert packed["report.txt"].startswith("✗ mqtt.port: ")
     assert "charger-bridge" in packed["versions.json"]
-    assert str(output) in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert str(output) in shown.out
+    assert (shown.out + shown.err).count("mqtt.port: ") == 1
+
+
+@pytest.mark.parametrize("words", [("run",), ("check",), ("topics",)])
+def test_a_command_without_a_configuration_names_what_writes_one(words, capsys, monkeypatch):
+    """Neither a file nor an account in the environment: the setup is named, in one more line."""
+    for name in os.environ:
+        if name.startswith("CHARGER_BRIDGE_"):
+            monkeypatch.delenv(name)
+
+    assert main(list(words)) == os.EX_CONFIG
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("charger-bridge: easee.username: required")
+    assert said[-1] == f"charger-bridge: {cli.NO_FILE_GIVEN}"
+
+
+def test_a_file_that_is_not_there_is_called_that(tmp_path, capsys):
+    """The path, what is wrong, and what writes such a file; without the hint for no file at all."""
+    missing = tmp_path / "config.yaml"
+
+    assert main(["check", "--config", str(missing)]) == os.EX_CONFIG
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{missing}: there is no such file" in said
+    assert "charger-bridge setup" in said
+
+
+def test_a_limit_of_the_cloud_says_when_to_try_again(capsys):
+    """Seconds are rounded up."""
+    assert cli._failed(RateLimited("fewer requests", retry_after_s=7.2)) == os.EX_TEMPFAIL
+    assert capsys.readouterr().err == "charger-bridge: fewer requests; try again in 8 s\n"
 
 
 def test_doctor_survives_what_nobody_foresaw(config, tmp_path, capsys, monkeypatch):

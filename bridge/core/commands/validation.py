@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from bridge.core.addressees import SITE, Kind, kind_of
+from bridge.core.addressees import NOT_SERVED, SITE, Kind, kind_of
 from bridge.core.easee.command_catalogue import CATALOGUE, CommandSpec, allowed
 from bridge.core.easee.command_payloads import MAX_ID_LENGTH, Payload, id_in, read_payload
 from bridge.core.easee.rest_requests import is_serial
@@ -174,7 +174,7 @@ def _check_addressee(message: MqttMessage, name: str, known: Container[str]) -> 
         raise CommandRefused("retained", "a command is never retained: publish without retain")
     kind = kind_of(known, name)
     if kind is None or not (is_serial(name) or kind == SITE):
-        raise CommandRefused("unknown_charger", "no charger of this name is served")
+        raise CommandRefused("unknown_charger", NOT_SERVED)
     return kind
 
 

@@ -17,7 +17,7 @@ from collections.abc import Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from bridge.core.addressees import SITE, Kind, kind_of
+from bridge.core.addressees import NOT_SERVED, SITE, Kind, kind_of
 from bridge.core.changes import CommandAnswered
 from bridge.core.commands.results import refuse_message
 from bridge.core.commands.validation import id_of, reply_to_of
@@ -170,7 +170,7 @@ class QueryService:
             raise CommandRefused("retained", "a query is never retained: publish without retain")
         kind = kind_of(known, charger_id)
         if kind is None or not (is_serial(charger_id) or kind == SITE):
-            raise CommandRefused("unknown_charger", "no charger of this name is served")
+            raise CommandRefused("unknown_charger", NOT_SERVED)
         query_spec = QUERIES.get(target.query)
         if query_spec is None:
             raise CommandRefused("unknown_command", f"queries are {', '.join(QUERIES)}")
