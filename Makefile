@@ -36,7 +36,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood soak-standby mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
-.PHONY: audit fuzz release test-packages test-pythons test-locks
+.PHONY: audit fuzz newcomer release test-packages test-pythons test-locks
 .PHONY: simulate-faults simulate-sessions simulate-limits simulate-leases soak-cluster soak-cluster-cut demo-cluster
 
 # Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
@@ -222,6 +222,11 @@ test-packages: $(VENV)/.dev mosquitto
 	@tools/need.sh buildah buildah
 	@tools/need.sh crun crun
 	RELEASE=dist python -m pytest tests/packages $(ARGS)
+
+# Every way of installing, from an empty folder to the first confirmed command, timed; as root, after
+# `make release`. Leaves the table in docs/install.md.
+newcomer: $(VENV)/.dev mosquitto
+	python -m tests.packages.newcomer dist $(WAYS)
 
 fmt: $(VENV)/.dev
 	ruff check --fix .

@@ -41,6 +41,8 @@ On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.
 
 The packages below are bundled, unchanged.
 """
+# A hundredth larger than with 9, in a third of the time.
+GZIP_LEVEL: Final = 6
 ELSEWHERE: Final = {"TZ": "Pacific/Auckland", "LC_ALL": "C", "PYTHONHASHSEED": "4711"}
 
 
@@ -202,7 +204,7 @@ def gzip_tar(target: Path) -> Iterator[tarfile.TarFile]:
     """Open a tar.gz that holds no time and no name of its own."""
     with (
         target.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        gzip.GzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         yield archive

@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 NEWEST_COMMANDS = 5
 # With a car that is let in: here pausing, resuming and a limit have an effect.
@@ -12,11 +12,13 @@ CONTROLLABLE = ("charging", "awaiting_start", "ready_to_charge")
 # A longer payload is a document; its fields are not for a table.
 MAX_VALUE_LENGTH = 6
 NO_ANSWER_YET = "sent"
+# Only an Equalizer reports it.
+HOUSE_LOAD: Final = "active_power_import"
 
 
 @dataclass(slots=True)
 class ChargerRow:
-    """One charger as known from its topics; None for unknown values.
+    """One charger or Equalizer as known from its topics; None for unknown values.
 
     Attributes:
         availability: ``online`` or ``offline``.
@@ -37,6 +39,11 @@ class ChargerRow:
             return f"{float(self.state.get(name, '')):.{decimals}f}"
         except ValueError:
             return "-"
+
+    @property
+    def is_equalizer(self) -> bool:
+        """Return whether it reports the load of a house, which no charger does."""
+        return HOUSE_LOAD in self.state
 
     @property
     def is_controllable(self) -> bool:

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.enumerations import LED_MEANING, NO_CURRENT_REASON, OP_MODE
-from bridge.demo.board import MAX_VALUE_LENGTH, Board, ChargerRow, CommandRow
+from bridge.demo.board import HOUSE_LOAD, MAX_VALUE_LENGTH, Board, ChargerRow, CommandRow
 
 FRAMES_PER_S = 4
 GAP = "  "
@@ -213,7 +213,9 @@ def _pieces(line: str, width: int) -> list[str]:
 def _status(board: Board, address: str, width: int) -> Text:
     """Return the line that says how everything is, with as much as there is room for."""
     state, cloud = (board.bridge.get(name, "...") for name in ("state", "cloud"))
-    parts = (address, f"bridge {state}", f"cloud {cloud}", f"{board.messages} messages")
+    houses = (row for row in board.chargers.values() if row.is_equalizer)
+    loads = (f"house {row.number(HOUSE_LOAD, 1)} kW" for row in houses)
+    parts = (address, f"bridge {state}", f"cloud {cloud}", *loads, f"{board.messages} messages")
     text = parts[0]
     for part in parts[1:]:
         if len(text) + len(GAP) + len(part) <= width:
@@ -237,7 +239,8 @@ def screen(
     head = [Text(TITLE, style="bold")]
     head += [Text(line) for command in tries for line in continued(command, width)]
     head += [Text(), _status(board, address, width), Text()]
-    chargers = table(CHARGERS, sorted(board.chargers.items()), width, frame)
+    rows = sorted(each for each in board.chargers.items() if not each[1].is_equalizer)
+    chargers = table(CHARGERS, rows, width, frame)
     commands = _commands(board, width)
     end = [Text(), Text(END)]
     room = height - len(head) - 1

@@ -239,3 +239,13 @@ def test_a_closed_output_is_told_and_not_written_to_again(monkeypatch):
             shown.take("charger/bridge/state", b"online")
 
     assert told == ["closed"]
+
+
+def test_an_equalizer_is_the_load_of_the_house_and_no_charger(board):
+    """Its serial is in no row; its value is beside the state of bridge and cloud."""
+    board.take("charger/QP000001/availability", b"online")
+    board.take("charger/QP000001/state/active_power_import", b"1.3456")
+    shown = drawn(board, 80, 24).export_text()
+
+    assert "QP000001" not in shown
+    assert "cloud connected  house 1.3 kW" in shown
