@@ -40,6 +40,7 @@ ENV PATH=/opt/charger-bridge/bin:$PATH \
     RUNTIME_DIRECTORY=/run/charger-bridge
 LABEL org.opencontainers.image.title="charger-bridge" \
     org.opencontainers.image.description="Gateway between MQTT and the Easee Cloud" \
+    org.opencontainers.image.authors="charger-bridge contributors" \
     org.opencontainers.image.licenses="Apache-2.0"
 USER 10001:10001
 VOLUME /var/lib/charger-bridge
