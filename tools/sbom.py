@@ -10,7 +10,7 @@ import re
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
+from cyclonedx.spdx import is_supported_id
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.requirements import Requirement
@@ -33,6 +34,8 @@ from tools.wheels import MACHINES, Wheel, read_wheels
 STATUS: Final = "var/lib/dpkg/status"
 # What classifiers call them, and SPDX.
 SPDX: Final = {
+    "Apache Software License": "Apache-2.0",
+    "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
@@ -66,9 +69,10 @@ def python_bom(own: Wheel, bundled: Iterable[Wheel], epoch: int) -> Bom:
     bom = Bom(components=components.values(), serial_number=serial(root))
     bom.metadata.component = root
     bom.metadata.timestamp = datetime.fromtimestamp(epoch, UTC)
-    first = {name: wheels[0] for name, wheels in groups.items()}
-    for each, wheel in ((root, own), *((components[name], first[name]) for name in groups)):
-        bom.register_dependency(each, [components[name] for name in needs(wheel, set(groups))])
+    graph = dependencies(own, {name: wheels[0] for name, wheels in groups.items()})
+    for name, needed in graph.items():
+        of = root if name == own.name else components[name]
+        bom.register_dependency(of, [components[each] for each in sorted(needed)])
     return bom
 
 
@@ -76,14 +80,13 @@ def component(wheels: Sequence[Wheel], kind: ComponentType = ComponentType.LIBRA
     """Describe one package and the files it comes in."""
     one = wheels[0]
     purl = PackageURL("pypi", None, one.name, one.version)
-    licence = SPDX.get(one.licence(), one.licence())
     return Component(
         type=kind,
         name=one.name,
         version=one.version,
         purl=purl,
         bom_ref=str(purl),
-        licenses=[LicenseFactory().make_from_string(licence)],
+        licenses=[LicenseFactory().make_from_string(spdx(one))],
         external_references=[
             ExternalReference(
                 type=ExternalReferenceType.DISTRIBUTION,
@@ -95,11 +98,44 @@ def component(wheels: Sequence[Wheel], kind: ComponentType = ComponentType.LIBRA
     )
 
 
-def needs(wheel: Wheel, bundled: set[str]) -> list[str]:
-    """Name the bundled packages that one asks for, without its extras."""
-    asked = (Requirement(line) for line in wheel.metadata().get_all("Requires-Dist", []))
-    plain = (each for each in asked if each.marker is None or "extra" not in str(each.marker))
-    return sorted({canonicalize_name(each.name) for each in plain} & bundled)
+def spdx(wheel: Wheel) -> str:
+    """Return the licence, by its short name where the metadata or the table above has one."""
+    named = str(wheel.metadata()["License"] or "")
+    return named if is_supported_id(named) else SPDX.get(wheel.licence(), wheel.licence())
+
+
+def dependencies(own: Wheel, bundled: Mapping[str, Wheel]) -> dict[str, set[str]]:
+    """Map each package to the bundled ones that it asks for, the extras it is asked with included.
+
+    Args:
+        own: The bridge; all of its extras are bundled.
+        bundled: One wheel of each package.
+    """
+    graph: dict[str, set[str]] = {name: set() for name in (own.name, *bundled)}
+    waiting = [(own, extra) for extra in ("", *own.metadata().get_all("Provides-Extra", []))]
+    waiting += [(wheel, "") for wheel in bundled.values()]
+    seen = {(wheel.name, extra) for wheel, extra in waiting}
+    while waiting:
+        wheel, extra = waiting.pop()
+        for each in asked_for(wheel, extra):
+            name = canonicalize_name(each.name)
+            if name in bundled:
+                graph[wheel.name].add(name)
+                new = {(name, one) for one in each.extras} - seen
+                seen |= new
+                waiting += [(bundled[name], one) for _, one in new]
+    return graph
+
+
+def asked_for(wheel: Wheel, extra: str) -> Iterator[Requirement]:
+    """Yield what a package asks for with an extra alone; with none, what it asks for always."""
+    for line in wheel.metadata().get_all("Requires-Dist", []):
+        each = Requirement(line)
+        is_optional = each.marker is not None and "extra" in str(each.marker)
+        if is_optional == bool(extra) and (
+            not is_optional or (each.marker and each.marker.evaluate({"extra": extra}))
+        ):
+            yield each
 
 
 def serial(root: Component) -> uuid.UUID:
