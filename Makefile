@@ -31,7 +31,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DELETE_ON_ERROR:
 .PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
-.PHONY: acceptance-sparkplug acceptance-homie
+.PHONY: acceptance-sparkplug acceptance-homie acceptance-rabbitmq4
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
 .PHONY: bench bench-report peers
 .PHONY: soak-memory soak-stop soak-late
@@ -108,6 +108,12 @@ acceptance-homie: $(VENV)/.dev mosquitto .acceptance/ebus-sdk/.made
 	python -m pytest tests/acceptance/test_homie.py $(ARGS)
 
 # Leaves the pictures in docs/images.
+# The partner feed and its commands against a RabbitMQ 4.x: the one of Debian testing, in a root of
+# its own. Some 450 MB and two to five minutes the first time.
+acceptance-rabbitmq4: $(VENV)/.dev mosquitto
+	@tools/rabbitmq4.sh $(BIN)/python -m pytest -q -n 2 $(ARGS) \
+		tests/acceptance/test_partner_feed.py tests/acceptance/test_command_exchange.py
+
 acceptance-page: $(VENV)/.dev mosquitto $(AXE)/node_modules/.package-lock.json
 	@tools/need.sh chromium chromium
 	IMAGES=docs/images python -m pytest tests/acceptance/test_page.py $(ARGS)

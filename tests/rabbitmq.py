@@ -16,7 +16,8 @@ from pika.exceptions import AMQPError
 
 from tests.ports import unused_port
 
-SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+# Another one is named by what runs the tests (tools/rabbitmq4.sh).
+SERVER = Path(os.environ.get("RABBITMQ_SERVER", "/usr/lib/rabbitmq/bin/rabbitmq-server"))
 START_TRIES, START_STEP_S = 300, 0.3
 QUEUE = "Operator_7.Q"
 # It tells every attempt while the broker starts.
@@ -98,6 +99,18 @@ class RabbitMq:
         )  # fmt: skip
         found = dict(line.split("\t") for line in done.stdout.splitlines() if "\t" in line)
         return int(found[queue])
+
+    def consumers(self, queue: str = QUEUE) -> int:
+        """Return how many consumers a queue has; 0 while there is no connection."""
+        try:
+            connection = self.connect()
+            try:
+                found = connection.channel().queue_declare(queue, durable=True, passive=True)
+                return int(found.method.consumer_count)
+            finally:
+                connection.close()
+        except AMQPError:
+            return 0
 
     def waiting(self, queue: str = QUEUE) -> int:
         """Return how many messages are ready in a queue."""

@@ -14,49 +14,12 @@ declare -A suites=([3.11]=bookworm [3.13]=trixie [3.14]=testing)
 [ $# -gt 0 ] || set -- 3.11 3.12 3.13 3.14
 mkdir -p "$home"
 
-say() { echo "$(date +%T) $*"; }
+. tools/debian_root.sh
 
 # Whether a command is a Python of a version that can make environments.
 is_python() {
     "${@:2}" -c "import ensurepip, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" \
         >/dev/null 2>&1
-}
-
-# A private mount namespace: nothing stays mounted, whatever happens.
-# shellcheck disable=SC2016 # the inner shells expand
-in_root() {
-    unshare --mount --propagation private sh -c '
-        root=$1 here=$2 home=$3; shift 3
-        mkdir -p "$root$here" "$root$home" && mount --bind "$here" "$root$here" &&
-            mount --bind "$home" "$root$home" &&
-            mount --rbind /dev "$root/dev" && mount -t proc proc "$root/proc" || exit 1
-        for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
-            if [ -e "$file" ]; then touch "$root$file" && mount --bind "$file" "$root$file"; fi
-        done
-        exec chroot "$root" sh -c "cd \"\$1\" && shift && exec \"\$@\"" sh "$here" "$@"
-    ' sh "$root" "$here" "$home" "$@"
-}
-
-# Set `reason` and return 1, or make $root.
-make_root() {
-    local archive
-    root=$home/debian-$1
-    [ -e "$root/.made" ] && return 0
-    [ "$(id -u)" -eq 0 ] || { reason="only root can make a Debian $1"; return 1; }
-    tools/need.sh debootstrap debootstrap
-    command -v debootstrap >/dev/null || { reason="no debootstrap to make a Debian $1"; return 1; }
-    archive=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
-    [ -n "$archive" ] || { reason="apt knows no archive of Debian's"; return 1; }
-    say "making a Debian $1, some 450 MB, two to five minutes"
-    rm -rf --one-file-system "$root"
-    if ! unshare --mount --propagation private debootstrap --variant=minbase \
-        --include=ca-certificates,git,iproute2,mosquitto,mosquitto-clients,nftables,openssl,procps,python3-venv \
-        "$1" "$root" "$archive" >"$root.log" 2>&1; then
-        reason="debootstrap failed, see $root.log"
-        return 1
-    fi
-    touch "$root/.made"
 }
 
 # Set `python` and `enter`, or set `reason` and return 1.
@@ -70,7 +33,8 @@ find_python() {
         fi
     done
     [ -n "${suites[$1]:-}" ] || { reason="not here, and no Debian has it"; return 1; }
-    make_root "${suites[$1]}" || return 1
+    make_root "${suites[$1]}" "debian-${suites[$1]}" \
+        git,iproute2,mosquitto,mosquitto-clients,nftables,openssl,procps,python3-venv || return 1
     enter=(in_root) python=/usr/bin/python3 where="Debian ${suites[$1]}"
     is_python "$1" in_root "$python" && return 0
     reason="$where has another Python by now"

@@ -65,10 +65,14 @@ async def turn():
     await asyncio.sleep(0.01)
 
 
-async def logged(gateway, event, count=1):
+# A server that starts again, and the longest wait between two of the gateway's attempts.
+BACK_S = 120.0
+
+
+async def logged(gateway, event, count=1, timeout_s=TIMEOUT_S):
     """Wait until the gateway logged an event so many times."""
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             while bytes(gateway.log).count(b'"event": "%s"' % event.encode()) < count:
                 await turn()
     except TimeoutError:
@@ -139,7 +143,7 @@ async def test_what_the_exchange_carries_goes_through_it_and_the_rest_over_rest(
         full = {"x-max-length": 0, "x-overflow": "reject-publish"}
 
         def refuse(channel):
-            channel.queue_declare("full", arguments=full)
+            channel.queue_declare("full", durable=True, arguments=full)
             channel.queue_bind("full", EXCHANGE, "#")
 
         await asyncio.to_thread(on, broker, refuse)
@@ -189,7 +193,7 @@ async def test_each_command_has_one_result_while_the_broker_goes(ordering, broke
             await asyncio.to_thread(broker.start)
         else:
             broker.signal(signal.SIGCONT)
-        await logged(s.gateway, "exchange.connected", 2)
+        await logged(s.gateway, "exchange.connected", 2, BACK_S)
         await order(10)
 
         def ended():
@@ -198,7 +202,7 @@ async def test_each_command_has_one_result_while_the_broker_goes(ordering, broke
                 found |= finals(s.witness, charger_id, OVERRIDE)
             return found if found.keys() >= set(sent) else None
 
-        results = await s.witness.until(ended, "all results", 90.0)
+        results = await s.witness.until(ended, "all results", BACK_S)
         assert {len(each) for each in results.values()} == {1}
         states = Counter(each["state"] for (each,) in results.values())
         assert states.keys() <= {"confirmed", "unconfirmed", "unknown"}

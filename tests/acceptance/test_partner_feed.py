@@ -42,7 +42,11 @@ def fed(stage, feed):
     return functools.partial(stage, change=change, amqp=feed.url)
 
 
-async def document(witness, serial, name, value):
+# A server that starts again, and the longest wait between two of the gateway's attempts.
+BACK_S = 120.0
+
+
+async def document(witness, serial, name, value, timeout_s=TIMEOUT_S):
     """Wait for a value, and return its document."""
     topic = f"charger/{serial}/observation/{name}"
 
@@ -51,7 +55,7 @@ async def document(witness, serial, name, value):
         read = json.loads(held) if held else None
         return read if read and read["value"] == value else None
 
-    return await witness.until(found, f"{topic} = {value}")
+    return await witness.until(found, f"{topic} = {value}", timeout_s)
 
 
 async def acknowledged(cloud, feed):
@@ -123,7 +127,7 @@ async def test_nothing_is_lost_when_the_queues_broker_goes(fed, feed, how):
             await asyncio.to_thread(feed.start)
         else:
             feed.signal(signal.SIGCONT)
-        await document(s.witness, ONE, "total_power", 2.0)
+        await document(s.witness, ONE, "total_power", 2.0, BACK_S)
         await s.witness.value("charger/bridge/cloud", "connected")
 
 
