@@ -361,6 +361,17 @@ class ReportPending:
     is_late: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ReportsGivenUp:
+    """Conventions that deliver in their own way no longer owe these reports: they had their time.
+
+    Attributes:
+        reports: Key and revision of each.
+    """
+
+    reports: tuple[tuple[str, int], ...]
+
+
 SessionChanged = CurrentSessionChanged | LastSessionChanged
 
 
@@ -444,6 +455,7 @@ Change = (
     | CommandAnswered
     | ReportDue
     | ReportPending
+    | ReportsGivenUp
     | SiteChanged
     | CircuitChanged
     | SiteCleared

@@ -29,6 +29,7 @@ from bridge.core.changes import (
     LastSessionChanged,
     ReportDue,
     ReportPending,
+    ReportsGivenUp,
     SchedulesChanged,
     SiteChanged,
     SiteCleared,
@@ -76,6 +77,7 @@ class Native:
             SchedulesChanged: self._schedules,
             ReportDue: sessions.report,
             ReportPending: lambda _change: (),  # due by its own rules
+            ReportsGivenUp: lambda _change: (),
             CommandAnswered: ResultMessages(topics).answered,
             AlertRaised: bridge.alert,
             AlertCleared: bridge.no_alert,

@@ -36,6 +36,7 @@ from bridge.core.changes import (
     HealthChanged,
     LastSessionChanged,
     ReportPending,
+    ReportsGivenUp,
     ValuesChanged,
 )
 from bridge.core.easee.command_catalogue import CATALOGUE, allowed
@@ -75,6 +76,7 @@ class Sparkplug:
             CommandAnswered: self._answered,
             LastSessionChanged: self._last,
             ReportPending: self._pending,
+            ReportsGivenUp: self._given_up,
             BridgeInfoChanged: self._info,
             CloudStateChanged: self._cloud,
             HealthChanged: self._health,
@@ -123,6 +125,9 @@ class Sparkplug:
 
     def _pending(self, change: ReportPending, _now: Timestamp) -> None:
         self.node.reports.add(change.stored, is_late=change.is_late)
+
+    def _given_up(self, change: ReportsGivenUp, _now: Timestamp) -> None:
+        self.node.reports.drop(change.reports)
 
     def _cloud(self, change: CloudStateChanged, now: Timestamp) -> None:
         self.node.set(CLOUD, change.state, now)

@@ -17,6 +17,7 @@ Rules:
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -67,6 +68,13 @@ class ReportQueue:
             return
         self._owed[stored.key] = _Owed(stored, is_late or not self._is_open)
         heapq.heappush(self._line, (stored.report.at, stored.key, stored.revision))
+
+    def drop(self, reports: Iterable[tuple[str, int]]) -> None:
+        """Remove reports that are not owed any more."""
+        for key, revision in reports:
+            owed = self._owed.get(key)
+            if owed is not None and owed.stored.revision == revision:
+                del self._owed[key]
 
     def begin(self) -> None:
         """Handle the begin of a session of the host: everything owed is sent."""

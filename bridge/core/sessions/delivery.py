@@ -39,7 +39,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bridge.core.backoff import exponential_delay_s
-from bridge.core.changes import ReportDue, ReportPending
+from bridge.core.changes import ReportDue, ReportPending, ReportsGivenUp
 from bridge.core.delivery.outbox import PERMANENT_REJECTIONS, REFUSED
 from bridge.core.effects import Effect, KeepReports, LogEntry, MarkPublished, SettleReports
 from bridge.core.messages import Publish
@@ -246,6 +246,18 @@ class ReportDelivery:
     def delivered(self, channel: str, reports: Iterable[ReportKey]) -> Iterator[Effect]:
         """Handle deliveries of another channel."""
         yield from _settled(self._channels.delivered(channel, reports))
+
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """Return when the oldest session ended whose report only waits for another channel."""
+        return self._channels.oldest
+
+    def give_up(self, before: datetime) -> Iterator[Effect]:
+        """Settle what only waits for another channel and ended before."""
+        if given_up := self._channels.give_up(before):
+            yield LogEntry("warning", "session.given_up", {"reports": len(given_up)})
+            yield ReportsGivenUp(tuple(given_up))
+            yield from _settled(given_up)
 
     def replay(self, reports: Iterable[StoredReport], mono_s: float) -> Iterator[Effect]:
         """Publish stored reports once more, settled ones too."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import ReportCounts
@@ -44,11 +45,19 @@ from bridge.core.sessions.retry_buffer import SaveRetryBuffer
 from bridge.core.sessions.suspects import Suspects
 from bridge.core.sessions.unread import Unread
 from bridge.core.topics import SessionAckTopic, SessionReplayTopic
+from bridge.core.value_format import iso_utc
 from bridge.errors import DecodeError
 from bridge.settings import Settings
 
 AT_ONCE_S = -math.inf
 REDELIVERY_ALERT = "reports_unsettled"
+# A host that is away over night is no alarm.
+HOST_MISSING_AFTER = timedelta(days=1)
+HOST_ALERT = "sparkplug_host_missing"
+_HOST_HINT = (
+    "start the primary host that sparkplug.host_id names, or set sparkplug.enabled: false; a report"
+    " is kept for it for store.keep_days"
+)
 _REDELIVERY_MESSAGE = (
     "session reports go out again at every connection: none of the last ones to the broker held"
     " for 45 minutes, and no consumer acknowledges"
@@ -102,6 +111,7 @@ class SessionService:
             channels=channels,
         )
         keep_days = settings.store.keep_days
+        self._keep = timedelta(days=keep_days)
         self._unread = Unread(alerts, keep_days=keep_days)
         self._suspects = Suspects(alerts)
         self._backfill = Backfill(alerts, self._unread, keep_days=keep_days)
@@ -271,6 +281,19 @@ class SessionService:
         self._kept = event.kept
         yield from self._retention.maintained(event, now)
         yield from self._suspects.tick(now)
+        if now.trusted:
+            yield from self._watch_channels(now)
+
+    def _watch_channels(self, now: Timestamp) -> Iterator[Effect]:
+        """Give up what waited too long for another channel, and raise or clear its alert."""
+        delivery = self._delivery
+        yield from delivery.give_up(now.wall - self._keep)
+        oldest = delivery.oldest_waiting
+        if oldest is not None and oldest < now.wall - HOST_MISSING_AFTER:
+            message = f"session reports wait for a Sparkplug host, the oldest of {iso_utc(oldest)}"
+            yield from self._alerts.raise_(HOST_ALERT, message, _HOST_HINT, now)
+        else:
+            yield from self._alerts.clear(HOST_ALERT)
 
     # -- the cloud ---------------------------------------------------------------------------
 

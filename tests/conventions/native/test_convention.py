@@ -26,6 +26,7 @@ from bridge.core.changes import (
     ReportCounts,
     ReportDue,
     ReportPending,
+    ReportsGivenUp,
     SchedulesChanged,
     SiteChanged,
     SiteCleared,
@@ -97,7 +98,10 @@ def native():
 
 
 # Of conventions that deliver reports in their own way.
-OF_OTHERS = (ReportPending(StoredReport("k", 1, REPORT), is_late=True),)
+OF_OTHERS = (
+    ReportPending(StoredReport("k", 1, REPORT), is_late=True),
+    ReportsGivenUp((("k", 1),)),
+)
 
 
 @pytest.mark.parametrize("change", ONE_OF_EACH, ids=lambda change: type(change).__name__)

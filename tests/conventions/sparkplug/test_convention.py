@@ -21,6 +21,7 @@ from bridge.core.changes import (
     HealthChanged,
     LastSessionChanged,
     ReportPending,
+    ReportsGivenUp,
     ValueChanged,
     ValuesChanged,
 )
@@ -217,6 +218,18 @@ def test_a_report_goes_to_the_host(desk):
         (f"{ONE}-1", True),
         (f"{ONE}-2", False),
     ]
+
+
+def test_a_report_that_is_given_up_is_not_sent(desk):
+    """Its host was away for as long as reports are kept."""
+    desk.node.disconnected(NOW)
+    desk.say(ReportPending(row(1), is_late=True), ReportPending(row(2), is_late=True))
+    desk.say(ReportsGivenUp(((f"{ONE}-1", 1),)))
+    desk.node.will(NOW)
+    desk.node.connected(NOW)
+    desk.say()
+
+    assert [one.key for one in desk.host.reports] == [f"{ONE}-2"]
 
 
 def test_the_last_session_is_in_the_births(desk):

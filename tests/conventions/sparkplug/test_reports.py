@@ -154,3 +154,18 @@ def test_what_was_sent_is_told_once_behind_it():
     queue.end()
 
     assert queue.probe(1000.0) is None
+
+
+def test_what_is_given_up_is_not_owed_any_more():
+    """Of that revision, whether it was sent or not."""
+    queue = ReportQueue()
+    for number in (1, 2, 3):
+        queue.add(row(number), is_late=True)
+    queue.drop([(f"{ONE}-1", 1), (f"{ONE}-2", 9), ("x", 1)])
+    queue.begin()
+    assert sent(queue) == [(f"{ONE}-2", True), (f"{ONE}-3", True)]
+    queue.drop([(f"{ONE}-2", 1)])
+    queue.again()
+
+    assert sent(queue) == [(f"{ONE}-3", True)]
+    assert len(queue) == 1

@@ -1,7 +1,7 @@
 """Other channels that deliver reports."""
 
 from bridge.core.sessions.report_channels import ReportChannels
-from tests.core.sessions.rows import ONE, row
+from tests.core.sessions.rows import HOUR, NOON, ONE, row
 
 FIRST = (f"{ONE}-1", 1)
 SECOND = (f"{ONE}-1", 2)
@@ -57,3 +57,19 @@ def test_a_newer_revision_is_owed_anew():
 def test_what_is_not_owed_is_not_delivered():
     """A channel that repeats itself settles nothing."""
     assert ReportChannels(["plant"]).delivered("plant", [FIRST]) == []
+
+
+def test_what_only_waits_for_a_channel_is_given_up_by_its_age():
+    """What the native topics still owe stays; so does what is younger; a late word is nothing."""
+    channels = ReportChannels(["plant"])
+    for number in (1, 2, 3):
+        channels.owe(row(number))
+    assert channels.oldest is None
+    channels.ended([FIRST, (f"{ONE}-3", 1)])
+    assert channels.oldest == NOON + HOUR
+
+    assert channels.give_up(NOON + HOUR) == []
+    assert channels.give_up(NOON + 2 * HOUR) == [FIRST]
+    assert channels.oldest == NOON + 3 * HOUR
+    assert channels.delivered("plant", [FIRST]) == []
+    assert channels.waiting == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bridge.core.alerts import Alerts
-from bridge.core.changes import ReportCounts
+from bridge.core.changes import AlertCleared, AlertRaised, ReportCounts, ReportsGivenUp
 from bridge.core.effects import (
     Acknowledge,
     ForgetTexts,
@@ -129,6 +129,34 @@ def test_what_another_channel_delivered_is_settled_when_the_native_topics_are_do
 
     delivered = service.handle(ReportsDelivered("plant", ((f"{ONE}-1", 1),)), now)
     assert list(delivered) == [SettleReports(((f"{ONE}-1", 1),))]
+
+
+def test_a_host_that_never_comes_is_told_of_and_given_up_in_the_end():
+    """After a day there is an alert, after keep_days the report is settled and the alert over."""
+    service = SessionService(SETTINGS, Alerts(), salt=b"salt", channels=("plant",))
+    at, keep_days = Timestamp(NOON + 2 * HOUR, 5000.0), SETTINGS.store.keep_days
+    list(service.opened(StoreOpened((row(1),)), at))
+    list(service.connected(at))
+    list(service.message(MqttMessage("x", b"EH123456-1", RECEIPT), SessionAckTopic(), at))
+
+    def tended(days, *, trusted=True):
+        now = Timestamp(NOON + HOUR + timedelta(days=days), at.mono_s + days * 86400, trusted)
+        return list(service.handle(StoreMaintained(0.1, 2**30), now))
+
+    def alerts(found):
+        return [each.kind for each in found if isinstance(each, AlertRaised | AlertCleared)]
+
+    assert alerts(tended(0.9)) == []
+    assert alerts(tended(1.1, trusted=False)) == []
+    raised = tended(1.1)
+    assert alerts(raised) == ["sparkplug_host_missing"]
+    assert "2026-11-22T13:00:00Z" in str(raised)
+    assert SettleReports(((f"{ONE}-1", 1),)) not in tended(keep_days - 0.1)
+    given_up = tended(keep_days + 0.1)
+    assert ReportsGivenUp(((f"{ONE}-1", 1),)) in given_up
+    assert SettleReports(((f"{ONE}-1", 1),)) in given_up
+    assert alerts(given_up) == ["sparkplug_host_missing"]
+    assert tended(keep_days + 1) == []
 
 
 def test_a_link_that_never_holds_is_told_of_until_something_settles():
