@@ -5,6 +5,8 @@ Rules:
 1. Acknowledgement is manual and cumulative, and the number of unacknowledged deliveries is bounded
    by :data:`PREFETCH`: what is not safe here stays in the queue.
 2. A broker that is silent for two heartbeats is gone; so is one whose kernel acknowledges nothing.
+   pika itself waits for seven seconds and up to fourteen. Looks are counted, not time: a process
+   that stood still has not listened.
 3. pika's callbacks run on the loop. What they raise ends this connection and nothing else.
 """
 
@@ -33,6 +35,9 @@ log = structlog.get_logger()
 CONSUMER = "charger-bridge"
 PREFETCH = 1_000
 HEARTBEAT_S = 2
+# The broker sends something every half heartbeat.
+LOOK_EVERY_S = HEARTBEAT_S / 2
+SILENT_LOOKS = 4
 DIAL_TIMEOUT_S = 10.0
 OPEN_TIMEOUT_S = 20.0
 # What pika says of a client that it connects itself.
@@ -73,6 +78,8 @@ class FeedConnection:
         self._arrived = arrived
         self._connection: Any = None
         self._channel: Any = None
+        self._look: asyncio.TimerHandle | None = None
+        self._received, self._silent = 0, 0
 
     async def open(self) -> None:
         """Dial and start consuming.
@@ -101,6 +108,8 @@ class FeedConnection:
 
     def close(self) -> None:
         """Close it; what was not acknowledged is delivered again. Idempotent, never raises."""
+        if self._look is not None:
+            self._look.cancel()
         connection, self._connection = self._connection, None
         if connection is None or connection.is_closing or connection.is_closed:
             return
@@ -136,6 +145,19 @@ class FeedConnection:
     def _consuming(self) -> None:
         if not self._ready.done():
             self._ready.set_result(None)
+            self._listen()
+
+    def _listen(self) -> None:
+        """End the connection when nothing was received at several looks in a row."""
+        if self._connection is None:
+            return
+        received, self._received = self._received, self._connection.bytes_received
+        self._silent = self._silent + 1 if received == self._received else 0
+        if self._silent >= SILENT_LOOKS:
+            self._lose(AMQPHeartbeatTimeout())
+        else:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(LOOK_EVERY_S, self._listen)
 
     def _delivered(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         self._arrived(method.delivery_tag, method.routing_key, body)

@@ -18,7 +18,14 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from bridge.adapters.amqp.connection import CONSUMER, HEARTBEAT_S, FeedConnection, in_words
+from bridge.adapters.amqp import connection as connection_module
+from bridge.adapters.amqp.connection import (
+    CONSUMER,
+    HEARTBEAT_S,
+    SILENT_LOOKS,
+    FeedConnection,
+    in_words,
+)
 from bridge.core.easee.partner_feed import FeedLogin
 from bridge.errors import ConnectionLost
 
@@ -115,6 +122,22 @@ async def test_a_connection_is_lost_once():
     assert "nothing listens" in str(it.lost.result())
 
 
-def test_the_heartbeat_bounds_the_silence():
-    """Two heartbeats without a word end a connection: within six seconds of a freeze."""
-    assert 3 * HEARTBEAT_S <= 6
+async def test_a_broker_that_says_nothing_is_gone_after_two_heartbeats(monkeypatch):
+    """Whatever it sends counts; a look that comes late counts once."""
+    monkeypatch.setattr(connection_module, "LOOK_EVERY_S", 3600.0)
+    it = FeedConnection(LOGIN, lambda *_: None)
+    it._connection = SimpleNamespace(
+        bytes_received=1, is_closing=False, is_closed=False, close=lambda: None
+    )
+    it._consuming()
+    it._consuming()
+    for received in (1, 1, 1, 2, 2, 2, 2):
+        it._connection.bytes_received = received
+        it._listen()
+        assert not it.lost.done()
+    it._listen()
+
+    assert "is silent" in str(it.lost.result())
+    it._listen()
+    assert it._look.cancelled()
+    assert SILENT_LOOKS * HEARTBEAT_S / 2 + HEARTBEAT_S / 2 < 6
