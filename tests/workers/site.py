@@ -31,6 +31,7 @@ from tests.mosquitto import Mosquitto, outsider
 from tests.ports import unused_port
 from tests.postgres import Server
 from tests.proxy import Proxy, proxied
+from tests.rabbitmq import RabbitMq
 from tests.workers.history import Event
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,7 @@ class Site:
         partitions: Of the cluster.
         chargers: How many the cloud has.
         ttl_s: Of a lease.
+        feed: What the workers read values from; None: the hub.
     """
 
     folder: Path
@@ -114,6 +116,7 @@ class Site:
     ttl_s: int = 4
     mistake: str = "none"
     own_network: bool = False
+    feed: RabbitMq | None = None
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     proxies: dict[str, Proxy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -145,6 +148,8 @@ class Site:
             "cluster": {"worker": name, "partitions": self.partitions, "lease_ttl_s": self.ttl_s},
             "log": {"format": "json", "level": "info"},
         }
+        if self.feed is not None:
+            document["easee"]["source"] = "amqp"
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(document))
         (self.folder / name).mkdir(exist_ok=True)
@@ -343,17 +348,29 @@ def firewall(*arguments: str) -> None:
 
 @contextlib.asynccontextmanager
 async def installed(
-    folder: Path, *, chargers: int = 8, partitions: int = 1, ttl_s: int = 4, mistake: str = "none"
+    folder: Path,
+    *,
+    chargers: int = 8,
+    partitions: int = 1,
+    ttl_s: int = 4,
+    mistake: str = "none",
+    feed: RabbitMq | None = None,
 ) -> AsyncIterator[Site]:
     """Provide the installation without workers; everything ends with the block."""
     database, broker = Server(), Mosquitto(folder, unused_port())
-    scenario = Scenario(chargers=chargers, traffic=False, rate_limits=False, command_latency_s=0.05)
+    scenario = Scenario(
+        chargers=chargers,
+        traffic=False,
+        rate_limits=False,
+        command_latency_s=0.05,
+        amqp=None if feed is None else feed.url,
+    )
     try:
         database.start()
         broker.start()
         async with serve(scenario) as cloud:
             db = await _watched(database)
-            site = Site(folder, database, broker, cloud, db, partitions, ttl_s, mistake)
+            site = Site(folder, database, broker, cloud, db, partitions, ttl_s, mistake, feed=feed)
             try:
                 yield site
             finally:
