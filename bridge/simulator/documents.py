@@ -190,17 +190,26 @@ def details(charger: Charger) -> dict[str, object]:
     }
 
 
-def site(world: World, circuit_ids: list[int] | None = None) -> dict[str, object]:
-    """Build the site.
+def sites(world: World) -> list[dict[str, object]]:
+    """Build ``/api/accounts/products``."""
+    return [site(world, site_id) for site_id in world.site_ids()]
+
+
+def site(
+    world: World, site_id: int = SITE_ID, circuit_ids: list[int] | None = None
+) -> dict[str, object]:
+    """Build a site.
 
     Args:
         world: All of it.
-        circuit_ids: Which circuits to show; None for all.
+        site_id: Which one.
+        circuit_ids: Which circuits to show; None for all of it.
     """
+    own = [one for one in world.circuit_ids() if world.site_of(one) == site_id]
     return {
-        "id": SITE_ID,
-        "uuid": "5e000000-0000-4000-8000-000000008001",
-        "siteKey": "EASE-8001",
+        "id": site_id,
+        "uuid": f"5e000000-0000-4000-8000-{site_id:012d}",
+        "siteKey": f"EASE-{site_id}",
         "name": "Simulated site",
         "levelOfAccess": ADMIN,
         "userRole": ADMIN,
@@ -211,8 +220,10 @@ def site(world: World, circuit_ids: list[int] | None = None) -> dict[str, object
         "allowedSiteActions": [],
         "address": {"street": "Main street 1", "city": "Sandnes", "country": None},
         "contactInfo": {"installerName": None, "ownerName": None},
-        "equalizers": [equalizer(world, one) for one in world.equalizers.values()],
-        "circuits": [circuit(world, one_id) for one_id in circuit_ids or world.circuit_ids()],
+        "equalizers": [
+            equalizer(world, one) for one in world.equalizers.values() if site_id == SITE_ID
+        ],
+        "circuits": [circuit(world, one_id) for one_id in circuit_ids or own],
     }
 
 
@@ -271,7 +282,7 @@ def circuit(world: World, circuit_id: int) -> dict[str, object]:
     return {
         "id": circuit_id,
         "uuid": f"5e000000-0000-4000-8000-{circuit_id:012d}",
-        "siteId": SITE_ID,
+        "siteId": world.site_of(circuit_id),
         "circuitPanelId": circuit_id - SITE_ID,
         "panelName": f"F{circuit_id}",
         "ratedCurrent": 32.0,
@@ -283,10 +294,10 @@ def circuit(world: World, circuit_id: int) -> dict[str, object]:
     }
 
 
-def site_state(world: World) -> dict[str, object]:
+def site_state(world: World, site_id: int) -> dict[str, object]:
     """Build ``/api/sites/{id}/state``."""
     return {
-        "site": site(world),
+        "site": site(world, site_id),
         "circuitStates": [
             {
                 "circuit": circuit(world, circuit_id),
@@ -300,5 +311,6 @@ def site_state(world: World) -> dict[str, object]:
                 ],
             }
             for circuit_id in world.circuit_ids()
+            if world.site_of(circuit_id) == site_id
         ],
     }

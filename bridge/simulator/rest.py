@@ -23,7 +23,7 @@ from bridge.simulator.problems import (
 )
 from bridge.simulator.readings import utc_text
 from bridge.simulator.seed import LATEST_FIRMWARE
-from bridge.simulator.world import ACCESS_LEVELS, CIRCUIT_SETTINGS, SITE_ID, World
+from bridge.simulator.world import ACCESS_LEVELS, CIRCUIT_SETTINGS, World
 
 SURPLUS_MODES = ("none", "chargingWithImport")
 OCPP_MODES = ("OcppOff", "DualProtocol")
@@ -122,11 +122,17 @@ def _or_404(build: Callable[[Charger], object]) -> Handler:
     return _of_charger(found)
 
 
-def _of_site(build: Callable[[World], object]) -> Handler:
+def _of_site(build: Callable[[World, int], object]) -> Handler:
     def found(world: World, call: Call) -> Answer:
-        return Answer(200, build(world)) if call.match["site"] == str(SITE_ID) else NOT_FOUND
+        site_id = _site_id(world, call)
+        return NOT_FOUND if site_id is None else Answer(200, build(world, site_id))
 
     return found
+
+
+def _site_id(world: World, call: Call) -> int | None:
+    """Return the site that a call is about; None for an unknown one."""
+    return next((one for one in world.site_ids() if call.match["site"] == str(one)), None)
 
 
 # -- reads ---------------------------------------------------------------------------------------
@@ -367,8 +373,13 @@ def _allocate(world: World, equalizer: Equalizer, call: Call) -> Answer:
     return world.allocate(equalizer, int(amount(amps)))
 
 
+def _site_of_charger(world: World, charger: Charger) -> object:
+    circuit_id = world.circuit_of(charger.id)
+    return documents.site(world, world.site_of(circuit_id), [circuit_id])
+
+
 def _set_price(world: World, call: Call) -> Answer:
-    if call.match["site"] != str(SITE_ID):
+    if _site_id(world, call) is None:
         return NOT_FOUND
     fields = call.fields()
     problems = {
@@ -387,7 +398,7 @@ def _set_price(world: World, call: Call) -> Answer:
 
 
 def _breakdown(world: World, call: Call) -> Answer:
-    if call.match["site"] != str(SITE_ID):
+    if _site_id(world, call) is None:
         return NOT_FOUND
     return Answer(200, documents.breakdown(world, *call.period()))
 
@@ -465,7 +476,7 @@ _LIFETIME = "/api/chargers/lifetime-energy/{id}"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", lambda _, __: Answer(200)),
     Route("GET", "/api/accounts/profile", _profile),
-    Route("GET", "/api/accounts/products", lambda world, _: Answer(200, [documents.site(world)])),
+    Route("GET", "/api/accounts/products", lambda world, _: Answer(200, documents.sites(world))),
     Route(
         "GET",
         "/api/chargers",
@@ -477,17 +488,17 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         f"{_CHARGER}/site",
-        _reads(lambda world, one: documents.site(world, [world.circuit_of(one.id)])),
+        _reads(_site_of_charger),
     ),
     # Retired on 2026-09-01: the vendor answers 404 now, and so does everything not in this table.
     Route("GET", f"{_CHARGER}/state", lambda _, __: NOT_FOUND),
     Route("GET", "/state/{id}/observations", _observations),
     Route("GET", "/firmware/{id}/latest", _latest),
     Route("GET", "/api/resources/observation_properties", _properties),
-    Route("GET", "/api/sites", lambda world, _: Answer(200, [documents.site(world)])),
+    Route("GET", "/api/sites", lambda world, _: Answer(200, documents.sites(world))),
     Route("GET", "/api/sites/{site}", _of_site(documents.site)),
     Route("POST", "/api/sites/{site}/price", _set_price),
-    Route("GET", "/api/sites/{site}/users", _of_site(lambda _: documents.users())),
+    Route("GET", "/api/sites/{site}/users", _of_site(lambda _, __: documents.users())),
     Route("GET", "/api/sites/{site}/breakdown/{from}/{to}", _breakdown),
     Route("GET", "/api/accounts/easeekeys", lambda _, __: Answer(200, documents.easee_keys())),
     Route("GET", "/api/sites/{site}/state", _of_site(documents.site_state)),

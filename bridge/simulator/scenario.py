@@ -35,6 +35,7 @@ class Scenario:
 
     Attributes:
         chargers: How many, ``EH000001`` and up.
+        sites: How many. Circuits are dealt out to them in turn; Equalizers are at the first.
         equalizers: How many meters of the house, ``QP000001`` and up.
         load_balancing: The Equalizer limits the chargers by what the house draws.
         equalizer_state_forbidden: Answer 403 to reads of an Equalizer's state, as for some
@@ -76,6 +77,7 @@ class Scenario:
     """
 
     chargers: int = 3
+    sites: int = 1
     equalizers: int = 1
     load_balancing: bool = False
     equalizer_state_forbidden: bool = False

@@ -171,6 +171,14 @@ class World:
             return []
         return list(self.chargers.values())[first : first + CHARGERS_PER_CIRCUIT]
 
+    def site_ids(self) -> range:
+        """Return the ids of all sites."""
+        return range(SITE_ID, SITE_ID + self.scenario.sites)
+
+    def site_of(self, circuit_id: int) -> int:
+        """Return the id of the site of a circuit."""
+        return SITE_ID + (circuit_id - FIRST_CIRCUIT) % self.scenario.sites
+
     def circuit_ids(self) -> range:
         """Return the ids of all circuits."""
         return range(FIRST_CIRCUIT, FIRST_CIRCUIT - (-len(self.chargers) // CHARGERS_PER_CIRCUIT))

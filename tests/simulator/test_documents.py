@@ -44,7 +44,7 @@ def test_a_site_leads_to_its_chargers(lab):
     listed = [one["id"] for circuit in site["circuits"] for one in circuit["chargers"]]
 
     assert listed == list(world.chargers)
-    json.dumps(documents.site_state(world))
+    json.dumps(documents.site_state(world, documents.SITE_ID))
 
 
 def test_a_charger_knows_its_circuit_and_hides_nothing_from_its_owner(lab):
