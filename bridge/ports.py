@@ -6,6 +6,7 @@ through the ``emit`` function they are given, which never blocks and never raise
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.events import Event
 from bridge.core.messages import AckToken, Publish
+from bridge.core.partitions import Division
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.lease import ClusterView, Lease, MemberStatus, Owed
 from bridge.core.records.moment import Timestamp
@@ -179,6 +181,17 @@ class MqttLink(Protocol):
 
     def ask_retained(self, topic_filter: str) -> None:
         """Subscribe again, so that the broker sends what it keeps; not without a connection."""
+        ...
+
+    def listen(self, filters: tuple[str, ...], echoes: tuple[str, ...]) -> None:
+        """Subscribe to exactly these filters besides those of every connection, from now on.
+
+        What is published behind this call is published behind the subscription.
+
+        Args:
+            filters: Where others speak to us.
+            echoes: Our own retained topics.
+        """
         ...
 
     def reconnect(self, reason: str, farewell: Publish | None = None) -> None:
@@ -640,6 +653,60 @@ class KeptDocuments(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of the account.
+
+    Attributes:
+        content: The vendor's answer.
+        age_s: Seconds since it was asked for.
+    """
+
+    content: bytes
+    age_s: float
+
+
+class Listings(Protocol):
+    """Lists of the account that one worker reads for all, and the division by them.
+
+    Every method raises ``StoreError`` where the database cannot be used.
+    """
+
+    async def division(self) -> Division:
+        """Return which partition serves what."""
+        ...
+
+    async def place(self, sites: Mapping[str, int], devices: Mapping[str, str]) -> None:
+        """Write down partitions and sites, once and for all; what is written already stays.
+
+        Args:
+            sites: Partition by site.
+            devices: Site by charger or Equalizer.
+        """
+        ...
+
+    async def read(self, name: str) -> Listing | None:
+        """Return a list as it was read last; None before that."""
+        ...
+
+    async def claim(self, name: str, *, every_s: float) -> bool:
+        """Return whether the caller is to read a list.
+
+        Args:
+            name: Of the list.
+            every_s: Not where it was claimed within this time.
+        """
+        ...
+
+    async def release(self, name: str, *, asked_ago_s: float) -> None:
+        """Count a claim as made so long ago, because the list could not be read."""
+        ...
+
+    async def replace(self, name: str, content: bytes) -> None:
+        """Keep a list that was claimed and read."""
+        ...
+
+
 class ClusterBackend(Protocol):
     """What the partitions of an installation share, and the slice of the store of each.
 
@@ -674,19 +741,8 @@ class ClusterBackend(Protocol):
         """Return the shared tokens of the account; None where one process uses it alone."""
         ...
 
-    async def assign(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
-        """Write down which partition a site belongs to, once and for all.
-
-        Args:
-            wanted: Partition of each site, by any name that is stable; ignored for a site that has
-                a partition already.
-
-        Returns:
-            The partition that counts, of each of these sites.
-
-        Raises:
-            StoreError: Nothing was written.
-        """
+    def listings(self) -> Listings | None:
+        """Return the shared lists of the account; None where there is one process."""
         ...
 
     async def parameters(self) -> Mapping[str, str]:

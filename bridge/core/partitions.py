@@ -18,12 +18,15 @@ Rules:
    So a join or leave moves at most ``ceil(partitions / members)`` partitions, and none twice.
 5. All chargers of a site have one partition, because a circuit's limit concerns all of them. It is
    computed once from the site's id and stored; a site that is stored keeps its partition.
+6. A device is placed at the site that the account lists it at, or at one of its own, once and for
+   all: it never has two partitions, not even while it moves. So a device is placed only by a list
+   of sites that was read after the device was seen.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from bridge.core.records.lease import HeldLease, Lease
@@ -61,6 +64,49 @@ def assigned(
         for site in sorted(set(sites.values()))
         if site not in stored
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Which partition serves what: the same for all workers, as it was written once.
+
+    Attributes:
+        partitions: How many there are.
+        sites: Partition of each site.
+        devices: Site of each charger and Equalizer.
+    """
+
+    partitions: int = 1
+    sites: Mapping[str, int] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
+
+    def partition_of(self, device: str) -> int | None:
+        """Return the partition of a charger or an Equalizer; None before it is placed."""
+        return self.sites.get(self.devices.get(device, ""))
+
+    def devices_of(self, partition: int) -> frozenset[str]:
+        """Return the chargers and Equalizers of a partition."""
+        return frozenset(
+            one for one, site in self.devices.items() if self.sites.get(site) == partition
+        )
+
+
+def placed(
+    devices: Iterable[str], sites: Iterable[tuple[str, Iterable[str]]], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the sites of devices that have none yet.
+
+    Args:
+        devices: Chargers and Equalizers that are listed or configured.
+        sites: Names of the account's sites with their devices; a device belongs to the first one.
+        known: Site by device, as it was written once.
+    """
+    listed: dict[str, str] = {}
+    for site, members in sites:
+        for device in members:
+            listed.setdefault(device, site)
+    wanted = sorted({*devices, *listed} - known.keys())
+    return {device: listed.get(device, device) for device in wanted}
 
 
 # -- leases ---------------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ from bridge.core.partitions import (
     MAX_DRIFT,
     UNTAKEN_S,
     Balance,
+    Division,
     Holdings,
     assigned,
     balance,
     is_given_back,
     partition_of,
+    placed,
     shares,
 )
 from bridge.core.records.lease import HeldLease, Lease
@@ -56,6 +58,56 @@ def test_every_site_has_a_partition_and_keeps_it(sites, partitions):
     assert stored.keys() == set(sites)
     assert all(0 <= partition < partitions for partition in stored.values())
     assert assigned(chargers, stored, partitions + 1) == {}
+
+
+# A list of sites: the chargers of each, in circuits of one site.
+SITES = st.dictionaries(
+    st.integers(1, 40).map("site/{}".format),
+    st.lists(st.integers(1, 60).map("EH{:06}".format), max_size=6, unique=True),
+    max_size=12,
+)
+LISTS = st.lists(st.tuples(SITES, st.sets(st.integers(1, 60).map("EH{:06}".format))), max_size=6)
+
+
+def _placed(division, sites, listed):
+    """Write down what one list of chargers and one of sites bring."""
+    new = placed(listed, sites.items(), division.devices)
+    sites_of = {**division.sites, **assigned(new, division.sites, division.partitions)}
+    return Division(division.partitions, sites_of, {**division.devices, **new})
+
+
+@given(LISTS, st.integers(1, 32))
+def test_every_charger_has_exactly_one_partition_and_keeps_it(lists, partitions):
+    """Whatever lists come one behind the other, and whatever moves between them."""
+    division = Division(partitions)
+    for sites, listed in lists:
+        before, division = division, _placed(division, sites, listed)
+        for device in before.devices:
+            assert division.partition_of(device) == before.partition_of(device)
+        for device in {*listed, *(one for members in sites.values() for one in members)}:
+            of = [n for n in range(partitions) if device in division.devices_of(n)]
+            assert of == [division.partition_of(device)]
+
+
+@given(SITES, st.sets(st.integers(1, 60).map("EH{:06}".format)), st.integers(1, 32))
+def test_all_chargers_of_a_site_have_one_partition(sites, listed, partitions):
+    """So have those of a circuit: it belongs to one site."""
+    first_of = {}
+    for site, members in sites.items():
+        for device in members:
+            first_of.setdefault(device, site)
+    division = _placed(Division(partitions), sites, listed)
+
+    for site in sites:
+        members = [device for device, named in first_of.items() if named == site]
+        assert len({division.partition_of(device) for device in members}) <= 1
+    assert {division.devices[one] for one in listed - first_of.keys()} == listed - first_of.keys()
+
+
+def test_a_device_that_is_not_placed_has_no_partition():
+    """It is served by none until its site is known."""
+    assert Division(4).partition_of("EH000001") is None
+    assert Division(4).devices_of(0) == frozenset()
 
 
 # -- leases ---------------------------------------------------------------------------------------

@@ -98,9 +98,8 @@ class LocalCluster:
     def tokens(self) -> None:
         """Return nothing: this process uses the account alone."""
 
-    async def assign(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
-        """Return partition 0 for every site."""
-        return dict.fromkeys(wanted, 0)
+    def listings(self) -> None:
+        """Return nothing: the one partition serves everything."""
 
     async def parameters(self) -> Mapping[str, str]:
         """Return nothing: there is no server."""

@@ -7,6 +7,7 @@ from bridge.adapters.store.postgres.allowance import SharedAllowance
 from bridge.adapters.store.postgres.connection import Connection
 from bridge.adapters.store.postgres.documents import SharedDocuments
 from bridge.adapters.store.postgres.leases import PostgresLeases
+from bridge.adapters.store.postgres.listings import PostgresListings
 from bridge.adapters.store.postgres.reader import PostgresReader
 from bridge.adapters.store.postgres.store import PostgresStore
 from bridge.adapters.store.postgres.tokens import SharedTokens
@@ -19,10 +20,6 @@ from bridge.settings import Settings, StoreSettings
 MIB: Final = 1024 * 1024
 # A request waits for the budget, and has a deadline of its own.
 ALLOWANCE_TIMEOUT_S: Final = 1.0
-_ASSIGN: Final = (
-    "INSERT INTO site SELECT * FROM unnest($1::text[], $2::integer[]) ON CONFLICT DO NOTHING"
-)
-_ASSIGNED: Final = "SELECT name, partition FROM site WHERE name = ANY($1::text[])"
 _OWED: Final = (
     "SELECT partition, (SELECT count(*) FROM report WHERE report.partition = lease.partition"
     " AND settled <> 1), (SELECT count(*) FROM command WHERE command.partition = lease.partition"
@@ -81,11 +78,9 @@ class PostgresCluster:
         """Return the shared tokens of the account."""
         return self._tokens
 
-    async def assign(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
-        """Write down which partition a site belongs to, once and for all."""
-        await self._db.execute(_ASSIGN, list(wanted), list(wanted.values()))
-        found = await self._db.fetch(_ASSIGNED, list(wanted))
-        return dict(found)
+    def listings(self) -> PostgresListings:
+        """Return the lists of the account, and the division."""
+        return PostgresListings(self._db, self._account, self._settings.cluster.partitions)
 
     async def parameters(self) -> Mapping[str, str]:
         """Return the parameters that decide what the loss of the server would cost."""

@@ -233,6 +233,20 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         ("ALTER TABLE member ADD COLUMN leave_asked boolean NOT NULL DEFAULT false",),
         oldest=1,
     ),
+    Migration(
+        (
+            f"CREATE TABLE device (name {_TEXT} PRIMARY KEY, site {_TEXT} NOT NULL)",
+            """
+            CREATE TABLE listing (
+                name text PRIMARY KEY,
+                asked_at timestamptz NOT NULL,
+                content bytea,
+                read_at timestamptz
+            )
+            """,
+        ),
+        oldest=1,
+    ),
 )
 
 

@@ -75,14 +75,14 @@ async def test_a_worker_takes_a_partition_over_with_all_that_belongs_to_it(clust
     await new.close()
 
 
-async def test_a_site_keeps_the_partition_it_was_given_first(cluster):
-    """Whoever asks, and whatever they want."""
+async def test_all_workers_see_one_division(cluster):
+    """Whoever wrote it."""
     one, other = cluster("one", 4), cluster("other", 4)
     await one.leases.join()
+    await one.listings().place({"site/1": 3}, {"a": "site/1"})
+    division = await other.listings().division()
 
-    assert await one.assign({"1": 0, "2": 3}) == {"1": 0, "2": 3}
-    assert await other.assign({"2": 1, "3": 2}) == {"2": 3, "3": 2}
-    assert await other.assign({}) == {}
+    assert (division.partition_of("a"), division.partitions) == (3, 4)
 
 
 async def test_all_partitions_of_a_worker_share_budget_and_tokens(cluster):
