@@ -26,7 +26,7 @@ from bridge.convention_connection import ConventionConnection, hand_over
 from bridge.conventions.convention import Convention
 from bridge.conventions.native.requests import native_message
 from bridge.core.changes import Change, ValuesChanged
-from bridge.core.composition import Core
+from bridge.core.composition import Assembly
 from bridge.core.delivery.outbox import SET_ASIDE, Outbox
 from bridge.core.delivery.source_receipts import Delivery, SourceReceipts
 from bridge.core.delivery.value_queue import BURST, ValueQueue, value_rate
@@ -36,6 +36,7 @@ from bridge.core.effects import (
     ForgetTexts,
     KeepReports,
     KeepText,
+    Listen,
     LogEntry,
     MaintainStore,
     MarkPublished,
@@ -98,7 +99,7 @@ from bridge.errors import (
     StoreError,
     TaskFailed,
 )
-from bridge.monitoring.metrics import Metrics
+from bridge.monitoring.metrics import Counting
 from bridge.monitoring.watchdog import LivenessRegistry
 from bridge.ports import Clock, Cloud, MqttLink, ObservationSource, QueueDepth, Store
 from bridge.recorder.recording import Excerpt, Recorder
@@ -194,7 +195,7 @@ class EventLoop:
 
     def __init__(
         self,
-        core: Core,
+        core: Assembly,
         queue: EventQueue,
         *,
         conventions: Sequence[Convention] = (),
@@ -207,7 +208,7 @@ class EventLoop:
         beat: Callable[[float], object] | None = None,
         liveness: LivenessRegistry | None = None,
         remember: Callable[[SaveChargerList], None] | None = None,
-        metrics: Metrics | None = None,
+        metrics: Counting | None = None,
         save_published: Callable[[Mapping[str, PublishedDiscovery]], None] | None = None,
         save_state: Callable[[str, Mapping[str, object]], None] | None = None,
         recorder: Recorder | None = None,
@@ -582,6 +583,8 @@ class EventLoop:
                     self._keep("roster", functools.partial(self._remember, effect))
             case ReadRetained(topic_filter):
                 self._link.ask_retained(topic_filter)
+            case Listen(filters, echoes):
+                self._link.listen(filters, echoes)
             case Reconnect(reason):
                 self._link.reconnect(reason)
             case SavePublishedDiscovery(announced):

@@ -201,11 +201,19 @@ class ClusterSettings:
         partitions: Into so many parts the sites are divided; fixed when the database is created.
         worker: Name of this process, unique; None for host name and process id.
         lease_ttl_s: After this time without a renewal another worker takes a partition over.
+        partition: No key: of several partitions, the one that a gateway serves; None: it serves
+            all, or speaks for all.
     """
 
     partitions: int = 1
     worker: str | None = None
     lease_ttl_s: int = 4
+    partition: int | None = None
+
+    @property
+    def is_divided(self) -> bool:
+        """Return whether the chargers are divided among several partitions."""
+        return self.partitions > 1
 
 
 @dataclass(frozen=True, slots=True)

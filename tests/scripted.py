@@ -66,6 +66,8 @@ class Scripted:
         hellos: What came as CONNECT: protocol level and flags.
         heard: What was published, by whichever client.
         subscribed: Filters, in order.
+        subscriptions: How many filters each SUBSCRIBE had.
+        unsubscribed: Filters, in order.
         acked: Packet ids that clients acknowledged.
         writers: One for each connection.
     """
@@ -76,6 +78,8 @@ class Scripted:
     hellos: list[tuple[int, int, str]] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     subscribed: list[str] = field(default_factory=list)
+    subscriptions: list[int] = field(default_factory=list)
+    unsubscribed: list[str] = field(default_factory=list)
     acked: list[int] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     port: int = 0
@@ -127,6 +131,8 @@ class Scripted:
         match head >> 4:
             case 8:
                 self._subscribe(body, writer, five=five)
+            case 10:
+                self._unsubscribe(body, writer, five=five)
             case 3:
                 return self._take(head, body, writer, five=five)
             case 4:
@@ -146,7 +152,16 @@ class Scripted:
             at += 3 + size
             self.subscribed.append(name)
             codes += bytes([self.granted(name)])
+        self.subscriptions.append(len(codes))
         writer.write(packet(0x90, body[:2] + (b"\x00" if five else b"") + codes))
+
+    def _unsubscribe(self, body: bytes, writer: asyncio.StreamWriter, *, five: bool) -> None:
+        at, count = 3 + body[2] if five else 2, 0
+        while at < len(body):
+            size = int.from_bytes(body[at : at + 2], "big")
+            self.unsubscribed.append(body[at + 2 : at + 2 + size].decode())
+            at, count = at + 2 + size, count + 1
+        writer.write(packet(0xB0, body[:2] + (b"\x00" + bytes(count) if five else b"")))
 
     def _take(self, head: int, body: bytes, writer: asyncio.StreamWriter, *, five: bool) -> bool:
         qos = head >> 1 & 3

@@ -26,6 +26,7 @@ from bridge.core.effects import (
     ForgetTexts,
     KeepReports,
     KeepText,
+    Listen,
     LogEntry,
     MaintainStore,
     MarkPublished,
@@ -181,6 +182,9 @@ class Outside:
 
     def ask_retained(self, topic_filter):
         self.did("ask_retained", topic_filter)
+
+    def listen(self, filters, echoes):
+        self.did("listen", filters, echoes)
 
     def reconnect(self, reason, farewell=None):
         self.did("reconnect", reason)
@@ -371,6 +375,7 @@ READING = Publish("charger/EH123456/state/total_power", b"7.1", telemetry=True)
 WIRES = [
     (Acknowledge(AckToken(1, 2, 1)), ("acknowledge", AckToken(1, 2, 1)), None),
     (ReadRetained("charger/+/set/+"), ("ask_retained", "charger/+/set/+"), None),
+    (Listen(("a", "b"), ("c",)), ("listen", ("a", "b"), ("c",)), None),
     (SendRequest(5, REQUEST, 0.5), ("send", REQUEST, 0.5), CloudResponse(5, 202, b"[1]")),
     (ForgetTexts(("k", "l")), ("forget_texts", ("k", "l")), None),
     (KeepReports(PAIRS), ("keep", PAIRS), None),

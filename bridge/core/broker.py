@@ -22,6 +22,8 @@ from bridge.core.topics import Topics
 
 ALERT_AFTER_S = 60.0
 ALERT_HOLDS_S = 600.0
+# Those of every connection, and some of single chargers.
+MAX_FILTERS_NAMED: Final = 40
 UNREACHABLE: Final = "broker_unreachable"
 REFUSED: Final = "subscription_refused"
 CANNOT_HOLD_REPORTS: Final = "broker_cannot_hold_reports"
@@ -105,7 +107,9 @@ class BrokerWatch:
         if not refused:
             yield from self._alerts.clear(REFUSED)
             return
-        what = [f"{name} ({self._without(name)})" for name in refused]
+        what = [f"{name} ({self._without(name)})" for name in refused[:MAX_FILTERS_NAMED]]
+        if len(refused) > len(what):
+            what.append(f"{len(refused) - len(what)} more")
         yield from self._alerts.raise_(
             REFUSED,
             f"the broker refuses subscriptions to {', '.join(what)}",
@@ -118,6 +122,8 @@ class BrokerWatch:
         """Return what does not work without a filter."""
         if name in self._lost_without:
             return self._lost_without[name]
+        if name.endswith(("/set/+", "/get/+")):
+            return "its commands or queries are not received"
         if name.startswith(f"{self._topics.base}/"):
             return "retained messages of an earlier version are not cleared"
         return "descriptions are not sent again when Home Assistant starts"

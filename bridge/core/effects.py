@@ -71,6 +71,19 @@ class ReadRetained:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Keep exactly these filters subscribed, besides those of every connection.
+
+    Attributes:
+        filters: Of commands and queries.
+        echoes: Of retained topics of this bridge.
+    """
+
+    filters: tuple[str, ...]
+    echoes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveChargerList:
     """Keep in mind which chargers there are, for the next start.
 
@@ -226,6 +239,7 @@ Action = (
     | Subscribe
     | Reconnect
     | ReadRetained
+    | Listen
     | SaveChargerList
     | SavePublishedDiscovery
     | SaveState

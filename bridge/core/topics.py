@@ -11,14 +11,17 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.core.addressees import SITE, site_name
+from bridge.core.addressees import MAX_ID_DIGITS, SITE, site_name
 from bridge.core.easee.derived_state import ENERGY_TOTAL
 from bridge.core.easee.observation_registry import RETAINED_ONCE
+from bridge.settings import Settings
 
 MAX_LEVEL_LENGTH = 64
 # What is told of sessions; see Topics.session.
 SESSIONS: Final = ("current", "last", "report")
 ANY_SITE: Final = f"{SITE}/+"
+BRIDGE: Final = "bridge"
+PARTITION: Final = f"{BRIDGE}/partition"
 _LEVEL = re.compile(r"[A-Za-z0-9_.:@=,~-]{1,64}", re.ASCII)
 
 
@@ -122,6 +125,19 @@ class HeartbeatTopic:
     """``<base>/bridge/heartbeat``: the heartbeat of this or another bridge."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionTopic:
+    """``<base>/bridge/partition/<nn>/…``: what the gateway of a partition says of itself.
+
+    Attributes:
+        partition: Its number.
+        rest: The levels below, as the gateway of a whole installation has them below ``bridge``.
+    """
+
+    partition: int
+    rest: str
+
+
 # What the broker keeps of us, or of another bridge.
 Echo = (
     AvailabilityTopic
@@ -132,14 +148,24 @@ Echo = (
     | EnergyTotalTopic
 )
 Incoming = (
-    SetTopic | GetTopic | SessionAckTopic | SessionReplayTopic | ForgetTopic | HeartbeatTopic | Echo
+    SetTopic
+    | GetTopic
+    | SessionAckTopic
+    | SessionReplayTopic
+    | ForgetTopic
+    | HeartbeatTopic
+    | PartitionTopic
+    | Echo
 )
 
 
-_BRIDGE: Final[dict[str, Incoming]] = {
+# What consumers tell all partitions of an installation.
+_CONSUMERS: Final[dict[str, Incoming]] = {
     "session/ack": SessionAckTopic(),
     "session/replay": SessionReplayTopic(),
     "forget": ForgetTopic(),
+}
+_STATUS: Final[dict[str, Incoming]] = {
     "state": BridgeStateTopic(),
     "info": BridgeInfoTopic(),
     "heartbeat": HeartbeatTopic(),
@@ -153,37 +179,51 @@ class Topics:
     Attributes:
         base: Without a slash at either end, e.g. ``"charger"`` or ``"home/garage/charger"``.
         reply_prefixes: Further prefixes a Response Topic may lie under.
+        root: Below which a gateway tells its own status: ``bridge``, or that of its partition.
     """
 
     base: str = "charger"
     reply_prefixes: tuple[str, ...] = ()
+    root: str = BRIDGE
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Topics":
+        """Return the tree of a configuration, or of the partition that a gateway serves."""
+        mqtt, number = settings.mqtt, settings.cluster.partition
+        root = BRIDGE if number is None else f"{PARTITION}/{number:02}"
+        return cls(mqtt.base_topic, mqtt.reply_prefixes, root)
+
+    @property
+    def is_part(self) -> bool:
+        """Return whether they are those of one of several partitions."""
+        return self.root != BRIDGE
 
     # -- what the bridge publishes --------------------------------------------------------
 
     @property
     def bridge_state(self) -> str:
         """Retained, also the will: ``online`` or ``offline``."""
-        return f"{self.base}/bridge/state"
+        return f"{self.base}/{self.root}/state"
 
     @property
     def bridge_cloud(self) -> str:
         """Retained: how we stand with the vendor's cloud."""
-        return f"{self.base}/bridge/cloud"
+        return f"{self.base}/{self.root}/cloud"
 
     @property
     def bridge_info(self) -> str:
         """Retained: version, chargers, capabilities."""
-        return f"{self.base}/bridge/info"
+        return f"{self.base}/{self.root}/info"
 
     @property
     def bridge_health(self) -> str:
         """Retained: one summary."""
-        return f"{self.base}/bridge/health"
+        return f"{self.base}/{self.root}/health"
 
     @property
     def bridge_heartbeat(self) -> str:
         """Return the heartbeat topic; see :mod:`bridge.core.delivery.broker_heartbeat`."""
-        return f"{self.base}/bridge/heartbeat"
+        return f"{self.base}/{self.root}/heartbeat"
 
     def alert(self, kind: str) -> str:
         """Retained, emptied when solved.
@@ -191,7 +231,7 @@ class Topics:
         Args:
             kind: One level, or two where each charger has an alert of its own.
         """
-        return f"{self.base}/bridge/alert/{kind}"
+        return f"{self.base}/{self.root}/alert/{kind}"
 
     def availability(self, charger_id: str) -> str:
         """Retained: ``online`` or ``offline``."""
@@ -285,7 +325,12 @@ class Topics:
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """Every filter the bridge subscribes to."""
+        """Every filter the bridge subscribes to at every connection.
+
+        A partition subscribes to those of single devices besides: :meth:`requests_of`.
+        """
+        if self.is_part:
+            return (self.session_ack, self.session_replay, self.forget)
         return (
             self.command("+", "+"),
             self.query("+", "+"),
@@ -300,8 +345,17 @@ class Topics:
     def echoes(self) -> tuple[str, ...]:
         """Our own retained topics that are listened to: what an earlier run left may be untrue.
 
-        First those that tell of another bridge, whose topics are left alone.
+        First those that tell of another bridge, whose topics are left alone. A partition listens to
+        those of single devices besides: :meth:`echoes_of`.
         """
+        own = (
+            self.bridge_state,
+            self.bridge_info,
+            self.alert("+"),
+            self.alert("session_unreadable/+"),
+        )
+        if self.is_part:
+            return own
         return (
             self.bridge_state,
             self.bridge_info,
@@ -317,17 +371,43 @@ class Topics:
             ),
         )
 
+    # -- several partitions ---------------------------------------------------------------
+
+    @property
+    def partition_status(self) -> tuple[str, ...]:
+        """Return filters of what the gateways of all partitions say of themselves."""
+        kinds = ("state", "cloud", "info", "health", "alert/+", "alert/session_unreadable/+")
+        return tuple(f"{self.base}/{PARTITION}/+/{kind}" for kind in kinds)
+
+    @property
+    def partition_publications(self) -> tuple[str, ...]:
+        """Return filters of everything that the gateways of partitions publish below theirs."""
+        return (*self.partition_status, f"{self.base}/{PARTITION}/+/heartbeat")
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """Return the filters of commands and queries for everything."""
+        names = ("+", ANY_SITE)
+        return tuple(topic(name, "+") for name in names for topic in (self.command, self.query))
+
+    def requests_of(self, name: str) -> tuple[str, ...]:
+        """Return the filters of commands and queries for one device or site."""
+        return (self.command(name, "+"), self.query(name, "+"))
+
+    def echoes_of(self, name: str) -> tuple[str, ...]:
+        """Return the retained topics of one device that are listened to."""
+        energy = (self.observation(name, ENERGY_TOTAL), self.state(name, ENERGY_TOTAL))
+        return (self.availability(name), *energy)
+
+    # -- reading --------------------------------------------------------------------------
+
     def parse(self, topic: str) -> Incoming | None:
         """Read a topic that arrived; None when it is not for us."""
         if not topic.startswith(f"{self.base}/"):
             return None
+        if topic.startswith(f"{self.base}/{BRIDGE}/"):
+            return self._of_bridge(topic)
         match _folded(topic[len(self.base) + 1 :].split("/")):
-            case ["bridge", "alert", kind]:
-                return AlertTopic(kind)
-            case ["bridge", "alert", kind, charger_id]:
-                return AlertTopic(f"{kind}/{charger_id}")
-            case ["bridge", *rest]:
-                return _BRIDGE.get("/".join(rest))
             case [charger_id, "availability"]:
                 return AvailabilityTopic(charger_id)
             case [charger_id, "observation" | "state" as kind, name] if name == ENERGY_TOTAL:
@@ -340,6 +420,22 @@ class Topics:
                 return GetTopic(charger_id, query)
             case _:
                 return None
+
+    def _of_bridge(self, topic: str) -> Incoming | None:
+        """Read a topic below ``bridge``: of consumers, of this gateway, or of a partition."""
+        if consumer := _CONSUMERS.get(topic[len(self.base) + len(BRIDGE) + 2 :]):
+            return consumer
+        own = f"{self.base}/{self.root}/"
+        match topic[len(own) :].split("/") if topic.startswith(own) else ():
+            case ["alert", kind]:
+                return AlertTopic(kind)
+            case ["alert", kind, charger_id]:
+                return AlertTopic(f"{kind}/{charger_id}")
+            case ["partition", number, *rest] if self.root == BRIDGE and rest:
+                is_number = number.isascii() and number.isdigit() and len(number) <= MAX_ID_DIGITS
+                return PartitionTopic(int(number), "/".join(rest)) if is_number else None
+            case rest:
+                return _STATUS.get("/".join(rest))
 
     def may_reply_to(self, topic: str) -> bool:
         """Return whether a caller's Response Topic may be published to.

@@ -148,3 +148,52 @@ async def test_a_broker_that_keeps_nothing_is_left_and_named():
 
     assert "it keeps no retained messages" in lost.reason
     assert not it.seen(MqttConnected)
+
+
+DEVICE = ("charger/EH000001/set/+", "charger/EH000001/get/+")
+ECHO = ("charger/EH000001/availability",)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_filters_come_and_go_while_connected_and_stay_for_the_next_connection(version):
+    """Those of every connection stay as they are; nothing is asked for twice."""
+    broker = Scripted()
+    async with scripted(broker), linked(broker.port, version=version) as it:
+        await it.connected()
+        it.mqtt_client.listen(DEVICE, ECHO)
+        it.mqtt_client.publish(ONLINE)
+        await it.acked()
+        first = [*broker.subscribed]
+        it.mqtt_client.listen(DEVICE[:1], ECHO)
+        await until(lambda: len(broker.unsubscribed) == 1)
+        it.mqtt_client.reconnect("for the test")
+        await it.connected(2)
+
+    assert first == [*FILTERS, *DEVICE, *ECHO]
+    assert broker.unsubscribed == [DEVICE[1]]
+    assert broker.subscribed[len(first) :] == [*FILTERS, DEVICE[0], *ECHO]
+
+
+async def test_filters_that_are_refused_later_are_told_with_the_others():
+    """By the alert that names all of them."""
+    broker = Scripted(granted=lambda name: 0x87 if name in (GET, DEVICE[0]) else 1)
+    async with scripted(broker), linked(broker.port) as it:
+        await it.connected()
+        it.mqtt_client.listen(DEVICE, ())
+        await until(lambda: len(it.seen(MqttSubscribed)) > 1)
+
+    assert it.seen(MqttSubscribed) == [MqttSubscribed((GET,)), MqttSubscribed((GET, DEVICE[0]))]
+
+
+async def test_filters_are_asked_for_in_parts(monkeypatch):
+    """A broker may limit the size of a packet."""
+    monkeypatch.setattr(mqtt, "MAX_FILTERS", 2)
+    broker = Scripted()
+    names = tuple(f"charger/EH{number:06}/set/+" for number in range(5))
+    async with scripted(broker), linked(broker.port) as it:
+        await it.connected()
+        it.mqtt_client.listen(names, ())
+        await until(lambda: len(broker.subscribed) == len(FILTERS) + 5)
+
+    assert broker.subscribed[len(FILTERS) :] == [*names]
+    assert broker.subscriptions[-3:] == [2, 2, 1]

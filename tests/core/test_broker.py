@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.alerts import Alerts
-from bridge.core.broker import ALERT_AFTER_S, ALERT_HOLDS_S, BrokerWatch
+from bridge.core.broker import ALERT_AFTER_S, ALERT_HOLDS_S, MAX_FILTERS_NAMED, BrokerWatch
 from bridge.core.events import MqttConnected
 from bridge.core.records.moment import Timestamp
 from bridge.core.topics import Topics
@@ -99,6 +99,18 @@ def test_refused_subscriptions_are_told_in_words_until_they_are_granted():
 
     desk.take(desk.watch.subscribed((), desk.now))
     assert desk.open == {}
+
+
+def test_of_many_filters_some_are_named_and_the_rest_counted():
+    """A partition subscribes to those of each charger."""
+    desk = Desk()
+    filters = tuple(f"charger/EH{number:06}/set/+" for number in range(MAX_FILTERS_NAMED + 7))
+    desk.take(desk.watch.subscribed(filters, desk.now))
+    message = desk.open["subscription_refused"]["message"]
+
+    assert f"{filters[0]} (its commands or queries are not received)" in message
+    assert message.endswith("7 more")
+    assert filters[-1] not in message
 
 
 def test_every_filter_of_ours_has_words():

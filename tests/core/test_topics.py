@@ -9,7 +9,9 @@ from bridge.core.topics import (
     AvailabilityTopic,
     BridgeStateTopic,
     GetTopic,
+    HeartbeatTopic,
     HomeAssistantTopics,
+    PartitionTopic,
     SessionAckTopic,
     SessionReplayTopic,
     SetTopic,
@@ -42,6 +44,49 @@ TOPICS = Topics("charger", ("flows/answers/",))
 def test_a_topic_is_one_of_the_known_shapes_or_nothing(topic, meaning):
     """Exactly the documented shapes are understood."""
     assert TOPICS.parse(topic) == meaning
+
+
+@pytest.mark.parametrize(
+    ("topic", "of_part", "of_all"),
+    [
+        ("partition/03/state", BridgeStateTopic(), PartitionTopic(3, "state")),
+        ("partition/03/heartbeat", HeartbeatTopic(), PartitionTopic(3, "heartbeat")),
+        ("partition/03/alert/gap", AlertTopic("gap"), PartitionTopic(3, "alert/gap")),
+        ("partition/03/alert/a/EH1", AlertTopic("a/EH1"), PartitionTopic(3, "alert/a/EH1")),
+        ("partition/04/state", None, PartitionTopic(4, "state")),
+        ("partition/03", None, None),
+        ("partition/x/state", None, None),
+        ("partition/²/state", None, None),
+        ("state", None, BridgeStateTopic()),
+        ("alert/gap", None, AlertTopic("gap")),
+        ("session/ack", SessionAckTopic(), SessionAckTopic()),
+        ("session/replay", SessionReplayTopic(), SessionReplayTopic()),
+        ("alert/a/b/c", None, None),
+    ],
+)
+def test_a_partition_reads_its_own_status_and_the_speaker_that_of_all(topic, of_part, of_all):
+    """What consumers say reaches every partition."""
+    part = Topics("charger", (), "bridge/partition/03")
+
+    assert part.parse(f"charger/bridge/{topic}") == of_part
+    assert TOPICS.parse(f"charger/bridge/{topic}") == of_all
+
+
+def test_a_partition_subscribes_to_nothing_of_others():
+    """Commands of everything are for a gateway that serves or answers everything."""
+    part = Topics("charger", (), "bridge/partition/03")
+
+    assert part.is_part
+    assert not TOPICS.is_part
+    assert not [
+        name for name in (*part.subscriptions, *part.echoes) if name.startswith("charger/+")
+    ]
+    assert part.bridge_state == "charger/bridge/partition/03/state"
+    assert part.requests_of("site/7") == ("charger/site/7/set/+", "charger/site/7/get/+")
+    assert {*part.echoes_of("EH123456")} <= {
+        name.replace("+", "EH123456", 1) for name in TOPICS.echoes
+    }
+    assert {*TOPICS.requests} <= {*TOPICS.subscriptions}
 
 
 def test_a_base_of_several_levels_is_parsed_like_a_short_one():

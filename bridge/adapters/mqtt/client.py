@@ -123,7 +123,9 @@ class MqttClient:
         self._will = will
         self._may_connect = may_connect
         self._will_delay_s = will_delay_s
-        self._wanted = Subscriptions(subscriptions, echoes, loopback)
+        self._fixed = self._wanted = Subscriptions(subscriptions, echoes, loopback)
+        # The names that this connection was asked for.
+        self._asked: frozenset[str] = frozenset()
         self._refused = Subscriptions()
         self._has_refused = False
         self._left_out: dict[str, float] = {}
@@ -206,6 +208,32 @@ class MqttClient:
         if self._up is not None and not self._closing:
             self._up.ask_retained(topic_filter)
 
+    def listen(self, filters: tuple[str, ...], echoes: tuple[str, ...]) -> None:
+        """Subscribe to exactly these filters besides those of every connection, from now on."""
+        fixed = self._fixed
+        self._wanted = Subscriptions(fixed.filters + filters, fixed.echoes + echoes, fixed.loopback)
+        if self._up is not None and not self._closing:
+            self._catch_up(self._up)
+
+    def _catch_up(self, connection: Connection) -> None:
+        """Ask the broker for what changed since this connection was made."""
+        wanted = frozenset(self._wanted.names)
+        new, gone = self._wanted.without(self._asked), self._asked - wanted
+        self._asked = wanted
+        if new.names:
+            for part in new.parts(MAX_FILTERS):
+                connection.listen(part)
+        for part in Subscriptions(tuple(sorted(gone))).parts(MAX_FILTERS):
+            connection.unsubscribe(part.names)
+
+    def _listened(self, refused: Subscriptions) -> None:
+        """Record what the broker refuses of subscriptions that were made later."""
+        if refused.names:
+            both = frozenset((*self._refused.names, *refused.names))
+            rest = [name for name in self._wanted.names if name not in both]
+            self._refused = self._wanted.without(rest)
+            self._tell_refused(self._refused)
+
     def reconnect(self, reason: str, farewell: Publish | None = None) -> None:
         """Close the connection and make a new one; does nothing without a connection.
 
@@ -283,6 +311,7 @@ class MqttClient:
             epoch=self._epoch,
             arrived=self._arrived,
             acked=self._acked,
+            listened=self._listened,
         )
         self._attempt = connection
         try:
@@ -316,7 +345,9 @@ class MqttClient:
         """
         now_s = self._clock.now().mono_s
         self._left_out = {name: at for name, at in self._left_out.items() if at > now_s}
-        asked = self._wanted.without(self._left_out)
+        wanted = self._wanted
+        self._asked = frozenset(wanted.names)
+        asked = wanted.without(self._left_out)
         refused: set[str] = set(self._left_out)
         try:
             for part in asked.parts(1 if self._is_singly else MAX_FILTERS):
@@ -327,7 +358,7 @@ class MqttClient:
                     self._left_out[connection.asking[0]] = now_s + RESUBSCRIBE_AFTER_S
                 self._is_singly = True
             raise
-        return self._wanted.without([n for n in self._wanted.names if n not in refused])
+        return wanted.without([name for name in wanted.names if name not in refused])
 
     async def _ask_again(self, connection: Connection, refused: Subscriptions) -> None:
         """Repeat refused subscriptions at intervals: access lists change without a reconnect."""
@@ -410,6 +441,7 @@ class MqttClient:
         )
         self._refused = refused
         self._tell_refused(refused)
+        self._catch_up(connection)
         while self._early:
             self._emit(self._early.popleft())
 

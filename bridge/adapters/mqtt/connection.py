@@ -68,6 +68,10 @@ PROTOCOL_ERROR = 0x82
 KEEP_ALIVE_TIMEOUT = 0x8D
 
 
+def unheard(_refused: Subscriptions) -> None:
+    """Ignore what the broker refuses."""
+
+
 class Connection:
     """A connection that is being made, is up, or is over; never reused.
 
@@ -77,6 +81,7 @@ class Connection:
         epoch: Number of this connection; goes into every receipt.
         arrived: Called with each message; must not raise.
         acked: Called with message id and reason code of each PUBACK; must not raise.
+        listened: Called with what the broker refuses of :meth:`listen`; must not raise.
 
     Attributes:
         lost: Resolves to the reason, a sentence, when the connection is over.
@@ -95,6 +100,7 @@ class Connection:
         epoch: int,
         arrived: Callable[[MqttMessage], None],
         acked: Callable[[int, int], None],
+        listened: Callable[[Subscriptions], None] = unheard,
     ) -> None:
         self.epoch = epoch
         self.options = options
@@ -113,6 +119,8 @@ class Connection:
         self._granted_qos: set[int] = set()
         # Packet identifiers of subscriptions whose answer is not awaited.
         self._asked_again: set[int | None] = set()
+        self._listened = listened
+        self._listening: dict[int | None, Subscriptions] = {}
         self._socket_error = ""
         self._adopted = False
         self._is_granted = False
@@ -164,7 +172,7 @@ class Connection:
     @property
     def is_asking(self) -> bool:
         """Return whether a subscription is not answered yet."""
-        return bool(self.asking or self._asked_again)
+        return bool(self.asking or self._asked_again or self._listening)
 
     @property
     def granted(self) -> bool:
@@ -316,6 +324,17 @@ class Connection:
             wanted = subscription(self.options, Subscriptions((topic_filter,)), as_new=True)
             self._run(lambda: self._asked_again.add(self._client.subscribe(wanted)[1]))
 
+    def listen(self, asked: Subscriptions) -> None:
+        """Subscribe besides; what the broker refuses is told to ``listened``."""
+        if not self.lost.done():
+            wanted = subscription(self.options, asked)
+            self._run(lambda: self._listening.update({self._client.subscribe(wanted)[1]: asked}))
+
+    def unsubscribe(self, names: tuple[str, ...]) -> None:
+        """Unsubscribe from filters."""
+        if names and not self.lost.done():
+            self._run(lambda: self._client.unsubscribe(list(names)))
+
     def keep_alive(self) -> None:
         """Run paho's keepalive handling; to be called about once a second."""
         self._run(self._client.loop_misc)
@@ -400,6 +419,10 @@ class Connection:
     ) -> None:
         if mid in self._asked_again:
             self._asked_again.discard(mid)
+        elif (asked := self._listening.pop(mid, None)) is not None:
+            answers = zip(asked.names, codes, strict=False)
+            granted = frozenset(name for name, code in answers if code.value < REFUSED)
+            self._listened(asked.without(granted))
         elif not self._suback.done():
             self._suback.set_result(codes)
 

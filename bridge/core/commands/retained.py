@@ -9,9 +9,9 @@ Rules:
 1. MQTT 3.1.1 cannot keep the flag. On MQTT 5 it is tried out once for each connection: an empty
    retained message to our own heartbeat topic, which leaves nothing behind, comes back with the
    flag or without it. A broker that does not answer is believed to do what the standard says.
-2. Where it cannot be told, the ``set/`` topics are subscribed to again behind a command: the broker
-   then sends what it keeps. Not a second, narrower subscription: between subscribing and
-   unsubscribing, brokers deliver twice what fits both.
+2. Where it cannot be told, the ``set/`` topics are subscribed to again behind a command, of a
+   partition those of its device: the broker then sends what it keeps. Not a second, narrower
+   subscription: between subscribing and unsubscribing, brokers deliver twice what fits both.
 3. One look in :data:`CHECK_EVERY_S`, for all commands that came meanwhile.
 4. Whatever is found on a topic of a charger of ours is emptied and named in an alert. One that ran
    as a live command has its answer already and gets no other.
@@ -81,6 +81,8 @@ class RetainedWatch:
         self._named: dict[str, None] = {}
         self._look_s = math.inf
         self._looked_s = -math.inf
+        # Of a partition: what is subscribed to for the devices that commands came for.
+        self._asked: dict[str, None] = {}
         self._quiet_s = math.inf
         self._no_answer: MqttMessage | None = None
 
@@ -172,6 +174,8 @@ class RetainedWatch:
         """Handle a live command."""
         if self.is_unsure and event.payload:
             self.answered(event)
+            if self._topics.is_part:
+                self._asked[f"{event.topic.rpartition('/')[0]}/+"] = None
             yield from self._look(now)
 
     def answered(self, event: MqttMessage) -> None:
@@ -224,7 +228,9 @@ class RetainedWatch:
             self._look_s = due_s
             return
         self._look_s, self._looked_s = math.inf, now.mono_s
-        yield ReadRetained(self._topics.command("+", "+"))
+        asked = tuple(self._asked) if self._topics.is_part else (self._topics.command("+", "+"),)
+        self._asked.clear()
+        yield from map(ReadRetained, asked)
 
     @staticmethod
     def _key(event: MqttMessage) -> tuple[str, str]:

@@ -85,6 +85,21 @@ def test_behind_a_live_command_the_broker_is_asked_what_it_keeps(old):
     assert old.watch.deadline_s() is None
 
 
+def test_a_partition_asks_for_the_devices_that_commands_came_for(clock):
+    """It is not subscribed to those of others."""
+    watch = RetainedWatch(Topics("charger", (), "bridge/partition/03"), Alerts())
+    list(watch.connected(OLD))
+    assert list(watch.live(message(), clock.now())) == [ReadRetained("charger/EH123456/set/+")]
+    for topic in ("charger/EH123456/set/stop", "charger/EH654321/set/stop"):
+        assert list(watch.live(message(topic=topic), clock.now())) == []
+    clock.advance(CHECK_EVERY_S)
+
+    assert list(watch.tick(clock.now())) == [
+        ReadRetained("charger/EH123456/set/+"), ReadRetained("charger/EH654321/set/+"),
+    ]  # fmt: skip
+    assert list(watch.served(clock.now())) == []
+
+
 def test_where_the_flag_is_kept_nobody_is_asked(new):
     """A live command there is none that was published as retained."""
     assert not new.watch.is_unsure
