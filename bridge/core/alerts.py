@@ -1,6 +1,7 @@
 """Alerts: conditions an operator should know of, until they are resolved."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
 from bridge.core.changes import AlertCleared, AlertRaised
@@ -44,12 +45,27 @@ class Alerts:
         """Return whether an alert is open."""
         return kind in self._open
 
-    def raise_(self, kind: str, message: str, hint: str, now: Timestamp) -> Iterator[Effect]:
-        """Open an alert, or change the words of an open one."""
+    def raise_(
+        self,
+        kind: str,
+        message: str,
+        hint: str,
+        now: Timestamp,
+        began_at: datetime | None = None,
+    ) -> Iterator[Effect]:
+        """Open an alert, or change the words of an open one.
+
+        Args:
+            kind: Which one.
+            message: What is wrong.
+            hint: What to do.
+            now: The time.
+            began_at: Since when it is open, where that was earlier.
+        """
         held = self._open.get(kind)
         if held is not None and (held.message, held.hint) == (message, hint):
             return
-        since = held.since if held is not None else now.wall
+        since = held.since if held is not None else began_at or now.wall
         alert = AlertRaised(kind, message, hint, since)
         self._open[kind] = alert
         self.has_trouble = self.has_trouble or kind not in ADVICE

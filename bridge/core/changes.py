@@ -183,7 +183,13 @@ class AlertCleared:
 
 @dataclass(frozen=True, slots=True)
 class BridgeOnline:
-    """The gateway is connected to the broker; the will publishes the opposite."""
+    """The gateway is connected to the broker; the will publishes the opposite.
+
+    Attributes:
+        is_online: False where it speaks for several partitions, and one of them has no owner.
+    """
+
+    is_online: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +211,7 @@ class BridgeInfoChanged:
         chargers: Serials of those that are served.
         capabilities: What this configuration and this connection offer, by name.
         equalizers: Serials of the Equalizers that are served.
+        cluster: Of several partitions, the workers that live and who serves what; else None.
     """
 
     version: str
@@ -214,6 +221,7 @@ class BridgeInfoChanged:
     chargers: tuple[str, ...]
     capabilities: Mapping[str, object]
     equalizers: tuple[str, ...] = ()
+    cluster: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Composition of the core: its components in the order in which they receive events."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from bridge.core.chargers.departures import Departures
 from bridge.core.chargers.energy_service import EnergyService
 from bridge.core.chargers.equalizers import Equalizers, EqualizerService
 from bridge.core.chargers.firmware_releases import FirmwareReleases
-from bridge.core.chargers.fleet import ChargerRegistry
+from bridge.core.chargers.fleet import Charger, ChargerRegistry
 from bridge.core.chargers.hidden_values import HiddenValues
 from bridge.core.chargers.observation_service import ObservationService, SessionDisplay
 from bridge.core.chargers.offline_access_alerts import ACCESS_IDS, OfflineAccessAlerts
@@ -52,6 +52,7 @@ from bridge.core.sources.vendor_watch import VendorWatch
 from bridge.core.status import Status
 from bridge.core.store_alerts import StoreAlerts
 from bridge.core.subjects import BRIDGE, subject_of
+from bridge.core.subscriptions import DeviceSubscriptions
 from bridge.core.topics import Topics
 from bridge.settings import Settings
 
@@ -96,8 +97,28 @@ class Guest(Component, Protocol):
         ...
 
 
-class Core:
-    """All components behind two methods.
+class Elsewhere:
+    """Tells what is asked of a partition that does not serve the device or the site.
+
+    Args:
+        served: What it serves.
+        sites: Those it published too, before the account's list is read.
+        neighbours: Other bridges.
+    """
+
+    def __init__(self, served: Container[str], sites: SiteService, neighbours: Neighbours) -> None:
+        self._served = served
+        self._sites = sites
+        self._neighbours = neighbours
+
+    def is_left(self, charger_id: str, now: Timestamp) -> bool:
+        """Return whether another partition or another bridge answers."""
+        is_here = charger_id in self._served or charger_id in self._sites.published
+        return not is_here or self._neighbours.is_left(charger_id, now)
+
+
+class Assembly:
+    """Components behind two methods.
 
     Attributes:
         handle: See :meth:`~bridge.core.router.Router.handle`.
@@ -111,6 +132,45 @@ class Core:
         chargers: Those that are served, by serial.
         alerts: Those that are open.
     """
+
+    topics: Topics
+    subscriptions: tuple[str, ...]
+    settings: Settings
+    status: Status
+    chargers: Mapping[str, Charger]
+
+    def join(
+        self, components: Sequence[Component], contained: Containment, by_time: Sequence[str]
+    ) -> None:
+        """Create the router of the components.
+
+        Args:
+            components: In the order in which they are given an event.
+            contained: Keeps their errors.
+            by_time: Names of those that get a ``Tick``, in order.
+        """
+        router = Router(components, contained, by_time)
+        self.components = router.components
+        self.handle, self.deadline_s = router.handle, router.deadline_s
+        self.alerts, self.contained = self.status.alerts, contained
+
+    def explain(self, topic: str, now: Timestamp) -> tuple[str, ...]:
+        """Return why a topic has its value, in sentences of the components concerned."""
+        subject = subject_of(topic, self.topics.base)
+        if subject.device != BRIDGE:
+            asked = [getattr(each, "inner", each) for each in self.components.values()]
+            explain = [each.explain for each in asked if hasattr(each, "explain")]
+            return tuple(chain.from_iterable(one(subject, now) for one in explain))
+        if subject.branch == "alert":
+            return tuple(self.alerts.explain(subject.name))
+        said = [*self.status.cloud.explain(), f"the cloud is {self.status.cloud.state}"]
+        if subject.branch != "cloud":
+            said += [f"the alert {kind} is open" for kind in self.alerts.kinds]
+        return tuple(said)
+
+
+class Core(Assembly):
+    """All components of a gateway that serves chargers: of the account, or of a partition."""
 
     def __init__(
         self,
@@ -130,11 +190,12 @@ class Core:
             guests: Components of conventions.
             report_channels: Names of the conventions that deliver reports in their own way.
         """
-        self.topics = topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+        self.topics = topics = Topics.of(settings)
         alerts = Alerts()
         contained = Containment(alerts)
-        client_id, instance = settings.mqtt.client_id, _instance(salt)
-        status = Status(alerts, version, _capabilities(settings), client_id, instance)
+        client_id, instance = settings.mqtt.client_id, instance_of(salt)
+        status = Status(alerts, version, capabilities_of(settings), client_id, instance)
+        status.is_part = topics.is_part
         cloud, counters = status.cloud, status.counters
         equalizers: Equalizers = {}
         status.equalizers = equalizers
@@ -155,6 +216,9 @@ class Core:
         self.subscriptions = topics.subscriptions + tuple(chain.from_iterable(heard))
         ask = contained.question
         departures = Departures(chargers, ask(neighbours.name, neighbours.serves))
+        is_left = neighbours.is_left
+        if topics.is_part:
+            is_left = Elsewhere(served, site_service, neighbours).is_left
         components: tuple[Component, ...] = (
             PolledSource(
                 Polling(settings.easee.source, float(settings.easee.poll_interval_s)),
@@ -174,7 +238,7 @@ class Core:
             retained,
             neighbours,
             StreamStatus(cloud, served, alerts, counters),
-            BridgeTopics(status, _capabilities),
+            BridgeTopics(status, capabilities_of),
             ObservationService(
                 fleet,
                 status,
@@ -216,9 +280,10 @@ class Core:
                 has_documents=settings.publish.json,
             ),
             *guests,
-            ChargerListReader(configured, chargers, cloud, alerts),
+            ChargerListReader(configured, chargers, cloud, alerts, is_part=topics.is_part),
             site_service,
             SiteReader(equalizers, site_service.published),
+            *((DeviceSubscriptions(topics, sites),) if topics.is_part else ()),
             ServedChargers(configured, chargers, departures, alerts, equalizers),
             Reconfiguration(settings, alerts),
             Acknowledging(Inbound(topics)),
@@ -226,7 +291,7 @@ class Core:
                 Addressing(
                     served,
                     Questions(
-                        ask(neighbours.name, neighbours.is_left),
+                        ask(neighbours.name, is_left),
                         ask(retained.name, retained.needs_no_answer),
                         lambda: retained.is_unsure,
                     ),
@@ -247,35 +312,18 @@ class Core:
             VendorWatch(alerts, counters),
             Health(status),
         )
-        self.settings = settings
+        self.settings, self.status, self.chargers = settings, status, chargers
         names = tuple(each.name for each in guests)
-        router = Router(components, contained, (*BEFORE_GUESTS, *names, *BEHIND_GUESTS))
-        self.components = router.components
-        self.handle, self.deadline_s = router.handle, router.deadline_s
-        self.status, self.alerts, self.contained = status, alerts, contained
-        self.chargers = chargers
-
-    def explain(self, topic: str, now: Timestamp) -> tuple[str, ...]:
-        """Return why a topic has its value, in sentences of the components concerned."""
-        subject = subject_of(topic, self.topics.base)
-        if subject.device != BRIDGE:
-            asked = [getattr(each, "inner", each) for each in self.components.values()]
-            explain = [each.explain for each in asked if hasattr(each, "explain")]
-            return tuple(chain.from_iterable(one(subject, now) for one in explain))
-        if subject.branch == "alert":
-            return tuple(self.alerts.explain(subject.name))
-        said = [*self.status.cloud.explain(), f"the cloud is {self.status.cloud.state}"]
-        if subject.branch != "cloud":
-            said += [f"the alert {kind} is open" for kind in self.alerts.kinds]
-        return tuple(said)
+        self.join(components, contained, (*BEFORE_GUESTS, *names, *BEHIND_GUESTS))
 
 
-def _instance(salt: bytes) -> str:
+def instance_of(salt: bytes) -> str:
     """Return a stable name of this installation that does not reveal the salt."""
     return sha256(b"instance\0" + salt).hexdigest()[:12]
 
 
-def _capabilities(settings: Settings) -> dict[str, object]:
+def capabilities_of(settings: Settings) -> dict[str, object]:
+    """Return what a configuration offers, for ``bridge/info``."""
     commands = sorted(
         spec.name for spec in CATALOGUE.values() if allowed(spec, settings.commands.allow)
     )

@@ -113,6 +113,21 @@ class EchoReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionReported:
+    """The gateway of a partition published something of itself.
+
+    Attributes:
+        partition: Its number.
+        rest: Levels of the topic, as below ``bridge``.
+        payload: As received.
+    """
+
+    partition: int
+    rest: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OtherMessageReceived:
     """A message on a topic outside of the bridge's tree."""
 
@@ -426,6 +441,7 @@ DomainEvent = (
     | ForgetReceived
     | HeartbeatReceived
     | EchoReceived
+    | PartitionReported
     | OtherMessageReceived
     | BridgeInfoReceived
     | BridgeStateReceived

@@ -11,6 +11,7 @@ from datetime import datetime
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
+from bridge.core.records.lease import ClusterView
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.source_receipt import SourceReceipt
@@ -543,6 +544,26 @@ class ReconfigurationFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSeen:
+    """The members and leases of the cluster were read, about once a second."""
+
+    view: ClusterView
+
+
+@dataclass(frozen=True, slots=True)
+class DivisionSeen:
+    """The division of the account's devices among the partitions was read.
+
+    Attributes:
+        devices: Chargers and Equalizers of each partition.
+        is_listed: The account's list was read before.
+    """
+
+    devices: Mapping[int, frozenset[str]]
+    is_listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentFailed:
     """An internal error was contained: outside the core, or by a component itself.
 
@@ -606,6 +627,8 @@ Event = (
     | Reconfigured
     | ReconfigurationFailed
     | ProcessSuspended
+    | ClusterSeen
+    | DivisionSeen
     | ComponentFailed
     | Stopping
     | Tick

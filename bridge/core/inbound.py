@@ -18,6 +18,7 @@ from bridge.core.domain_events import (
     OtherMessageReceived,
     Output,
     Outputs,
+    PartitionReported,
     QueryReceived,
     RequestReceived,
 )
@@ -30,6 +31,7 @@ from bridge.core.topics import (
     ForgetTopic,
     GetTopic,
     HeartbeatTopic,
+    PartitionTopic,
     SessionAckTopic,
     SessionReplayTopic,
     SetTopic,
@@ -72,6 +74,8 @@ class Inbound:
                 yield ForgetReceived(message)
             case HeartbeatTopic():
                 yield HeartbeatReceived(message)
+            case PartitionTopic(partition, rest):
+                yield PartitionReported(partition, rest, message.payload)
             case None:
                 yield OtherMessageReceived(message)
             case echo:

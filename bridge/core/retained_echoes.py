@@ -4,7 +4,7 @@ Rules:
 
 1. An alert that an earlier run left is taken away, unless another bridge may have it open. So is
    personal data that an older version retained.
-2. ``bridge/state`` is published as ``online`` again when it says something else, as after the late
+2. ``bridge/state`` is published again when it says something else, as after the late
    will of a connection that was taken over; at most every :data:`ASSERT_EVERY_S`, for there may be
    two bridges on one base topic.
 3. What is known of another bridge by it is handed on.
@@ -49,6 +49,11 @@ ECHO_TIMEOUT_S = 10.0
 ASSERT_EVERY_S = 10.0
 
 
+def always() -> bool:
+    """Return True: ``bridge/state`` is ``online`` while there is a connection."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Others:
     """Questions about other bridges; each returns None where that is not known.
@@ -56,10 +61,12 @@ class Others:
     Attributes:
         is_there: Whether one works on this base topic.
         shared: Our chargers that it serves too.
+        is_online: Whether ``bridge/state`` is to say ``online``.
     """
 
     is_there: Callable[[Timestamp], bool | None]
     shared: Callable[[Timestamp], Collection[str] | None]
+    is_online: Callable[[], bool] = always
 
 
 class RetainedEchoes:
@@ -134,11 +141,13 @@ class RetainedEchoes:
                 yield from self._state(message.payload, now, fresh=fresh)
 
     def _state(self, payload: bytes, now: Timestamp, *, fresh: bool) -> Iterator[Output]:
-        """Publish ``online`` again where ``bridge/state`` says something else."""
+        """Publish ``bridge/state`` again where it says something else."""
         if payload == b"offline" and not fresh:
             # Another bridge published this for all its chargers before, shared ones included.
             yield AvailabilityDoubted(tuple(sorted(self._others.shared(now) or ())))
         yield BridgeStateReceived(payload, is_kept=fresh)
-        if payload != b"online" and now.mono_s - self._asserted_s >= ASSERT_EVERY_S:
+        is_online = self._others.is_online()
+        is_wrong = (payload == b"online") is not is_online
+        if is_wrong and now.mono_s - self._asserted_s >= ASSERT_EVERY_S:
             self._asserted_s = now.mono_s
-            yield BridgeOnline()
+            yield BridgeOnline(is_online)

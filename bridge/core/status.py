@@ -139,6 +139,9 @@ class Status:
         keeps_s: How long the broker keeps commands for us while we are away.
         tells_retained: Live commands with the retain flag are told from those without.
         reports: Tells how many session reports are where.
+        is_online: What ``bridge/state`` says; False where a partition has no owner.
+        is_part: It serves a partition, which may have no charger.
+        cluster: Of several partitions, the workers and who serves what; else None.
     """
 
     alerts: Alerts
@@ -158,6 +161,9 @@ class Status:
     online: int = 0
     store_ok: bool = True
     reports: Callable[[], ReportCounts] = ReportCounts
+    is_online: bool = True
+    is_part: bool = False
+    cluster: Mapping[str, object] | None = None
     _began_at: datetime | None = None
     _word: str | None = None
     _verdict: str | None = None
@@ -209,7 +215,7 @@ class Status:
 
     def publications(self, now: Timestamp) -> Iterator[Change]:
         """Yield everything of the bridge itself again, first that it is there."""
-        yield BridgeOnline()
+        yield BridgeOnline(self.is_online)
         yield self.info()
         yield CloudStateChanged(self.cloud.state)
         yield self._health(now)
@@ -232,6 +238,7 @@ class Status:
                 "answers_while_away": self.keeps_s >= SESSION_S,
                 "commands_kept_s": self.keeps_s,
             },
+            cluster=self.cluster,
         )
 
     @property
@@ -242,9 +249,11 @@ class Status:
     def _judged(self, word: str) -> str:
         if word in ("auth_failed", "blocked", "disconnected") or not self.store_ok:
             return "failed"
+        if not self.is_online:
+            return "degraded"
         if word == "degraded" or self.alerts.has_trouble:
             return "degraded"
-        if self.online < len(self.chargers) or not self.chargers:
+        if self.online < len(self.chargers) or not (self.chargers or self.is_part):
             return "degraded"
         return "ok"
 

@@ -50,6 +50,15 @@ def test_other_words_keep_the_time_of_the_first_alert():
     assert alerts.kinds == ("storage",)
 
 
+def test_an_alert_that_was_open_elsewhere_before_tells_since_when():
+    """It is only passed on here."""
+    alerts = Alerts()
+    before = NOON.replace(hour=7)
+    (raised,) = published(alerts.raise_("storage", "full", "", NOW, before))
+
+    assert json.loads(raised.payload)["since"] == "2026-11-22T07:00:00Z"
+
+
 def test_advice_is_no_trouble():
     """What an operator chose and should know of does not make the bridge unwell; the rest does."""
     alerts = Alerts()

@@ -24,7 +24,7 @@ from bridge.core.changes import (
 from bridge.core.chargers import departures
 from bridge.core.commands.addressing import HEARD_OUT_S, MAX_HELD
 from bridge.core.commands.service import CommandService
-from bridge.core.composition import Core, _instance
+from bridge.core.composition import Core, instance_of
 from bridge.core.domain_events import NOTHING, EventHandled
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
 from bridge.core.easee.session_payloads import read_report
@@ -47,9 +47,11 @@ from bridge.core.events import (
     CloudFailed,
     CloudResponse,
     CloudStatusChanged,
+    ClusterSeen,
     CommandSaved,
     CommandSaveFailed,
     ComponentFailed,
+    DivisionSeen,
     Event,
     ExchangeStatusChanged,
     MqttAcked,
@@ -86,6 +88,7 @@ from bridge.core.events import (
 from bridge.core.inbound import Acknowledging
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.queries.service import QueryService
+from bridge.core.records.lease import ClusterView
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.stored_report import StoredReport
@@ -998,12 +1001,12 @@ def test_a_connection_that_was_taken_over_is_an_alert(world):
 
 def test_an_installation_has_a_name_that_stays(world):
     """The same store, the same name; it is in the information and in every heartbeat."""
-    names = {_instance(b"salt"), _instance(b"salt"), _instance(b"other")}
+    names = {instance_of(b"salt"), instance_of(b"salt"), instance_of(b"other")}
     assert len(names) == 2
     world.take(MqttConnected(False, "5", 20, loopback=True))
     for topic in ("info", "heartbeat"):
         document = json.loads(world.published()[f"charger/bridge/{topic}"])
-        assert document["instance"] == _instance(b"salt")
+        assert document["instance"] == instance_of(b"salt")
 
 
 def test_echoes_count_only_right_after_a_connection(world):
@@ -1898,6 +1901,8 @@ EVENTS = {
     "setting confirmed": _switching,
     "stopping": lambda _: Stopping(),
     "failed": lambda _: ComponentFailed("gateway", "Publish", Defect()),
+    "cluster seen": lambda _: ClusterSeen(ClusterView((), ())),
+    "division seen": lambda _: DivisionSeen({}),
     "vendor odd": lambda _: VendorOdd((("observation 9999", "observation 9999 is unknown"),)),
     "vendor replied": lambda _: VendorReplied("GET /api/chargers", 418),
     "tick": lambda _: Tick(),

@@ -10,6 +10,7 @@ from bridge.core.domain_events import (
     ForgetReceived,
     HeartbeatReceived,
     OtherMessageReceived,
+    PartitionReported,
     QueryReceived,
     RequestReceived,
 )
@@ -73,6 +74,10 @@ def test_who_takes_a_message_acknowledges_it(topic):
         ("charger/bridge/heartbeat", HeartbeatReceived),
         ("homeassistant/status", OtherMessageReceived),
         ("charger/nobody/knows", OtherMessageReceived),
+        (
+            "charger/bridge/partition/03/cloud",
+            lambda one: PartitionReported(3, "cloud", one.payload),
+        ),
         ("charger/bridge/info", lambda one: EchoReceived(one, BridgeInfoTopic())),
     ],
 )

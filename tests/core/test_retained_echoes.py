@@ -34,7 +34,10 @@ class Desk:
     def __init__(self):
         self.is_there, self.shared = False, ()
         self.alerts = Alerts()
-        others = Others(lambda _now: self.is_there, lambda _now: self.shared)
+        self.is_online = True
+        others = Others(
+            lambda _now: self.is_there, lambda _now: self.shared, lambda: self.is_online
+        )
         self.echoes = RetainedEchoes(TOPICS, self.alerts, ({ONE}, {TWO}), others)
         self.seconds = 1000.0
         self.echoes.handle(MqttConnected(False, "5", 20), self.now)
@@ -117,3 +120,15 @@ def test_that_we_are_there_is_asserted_and_not_all_day():
     assert desk.hears(TOPICS.bridge_state, b"online") == [
         BridgeStateReceived(b"online", is_kept=False)
     ]
+
+
+def test_while_a_partition_has_no_owner_offline_is_right():
+    """It is asserted then as ``online`` is at other times."""
+    desk = Desk()
+    desk.is_online = False
+    assert desk.hears(TOPICS.bridge_state, b"offline") == [
+        BridgeStateReceived(b"offline", is_kept=True)
+    ]
+    assert desk.hears(TOPICS.bridge_state, b"online")[-1] == Publish(
+        TOPICS.bridge_state, b"offline"
+    )

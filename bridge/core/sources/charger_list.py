@@ -46,6 +46,7 @@ class ChargerListReader:
         chargers: Those that are served.
         cloud: What is known of the cloud.
         alerts: Where problems are raised.
+        is_part: A partition, whose part of the list may be empty.
     """
 
     name = "discovery"
@@ -59,7 +60,10 @@ class ChargerListReader:
         chargers: Collection[str],
         cloud: CloudStatus,
         alerts: Alerts,
+        *,
+        is_part: bool = False,
     ) -> None:
+        self._is_part = is_part
         self._configured = configured
         self._chargers = chargers
         self._cloud = cloud
@@ -112,7 +116,9 @@ class ChargerListReader:
         missing = self._schedule.listed(ids, now, is_doubtful=absence.is_counting)
         decides = not self._configured
         yield ChargersListed(listed, decides, left, missing, absence.doubtful)
-        if not decides:
+        if self._is_part:
+            yield from self._alerts.clear("no_chargers")  # others may serve some
+        if not decides or self._is_part:
             return
         if listed.dropped:
             reason = f"of {listed.dropped} entries none was understood: {listed.shapes}"
@@ -156,7 +162,7 @@ class ChargerListReader:
             return
         facts = {"count": listed.dropped, "shapes": listed.shapes}
         yield LogEntry("warning", "discovery.entries_dropped", facts)
-        if listed.charger_ids or self._chargers:
+        if self._is_part or listed.charger_ids or self._chargers:
             yield from self._alerts.raise_(
                 "charger_not_understood",
                 f"the account's list: {listed.dropped} entries not understood: {listed.shapes}",

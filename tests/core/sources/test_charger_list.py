@@ -28,10 +28,12 @@ ONE, TWO = "EH123456", "EH654321"
 class Desk:
     """A reader, the chargers that are served, and a clock."""
 
-    def __init__(self, *configured, served=()):
+    def __init__(self, *configured, served=(), is_part=False):
         self.served = dict.fromkeys(served)
         self.alerts, self.cloud = Alerts(), CloudStatus()
-        self.reader = ChargerListReader(configured, self.served, self.cloud, self.alerts)
+        self.reader = ChargerListReader(
+            configured, self.served, self.cloud, self.alerts, is_part=is_part
+        )
         self.seconds = 1000.0
 
     @property
@@ -114,6 +116,16 @@ def test_why_no_charger_is_served_is_told(served, answer, kind):
         notes = [one for one in outputs if isinstance(one, LogEntry) and "alert" not in one.event]
         assert notes == [LogEntry("warning", "discovery.failed", {"error": str(answer)})]
     assert desk.alerts.kinds == ((kind,) if kind else ())
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"[5]"])
+def test_a_partition_may_have_no_charger(answer):
+    """Others serve those of the account; an entry that nobody can read is told by one of them."""
+    desk = Desk(is_part=True)
+    list(desk.alerts.raise_("no_chargers", "x", "y", desk.now))
+    desk.answer(answer)
+
+    assert desk.alerts.kinds == (() if answer == b"[]" else ("charger_not_understood",))
 
 
 def test_a_list_that_came_ends_what_was_told():

@@ -1,0 +1,1 @@
+"""The gateway that speaks for several partitions: its components and their composition."""
