@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ from bridge.adapters.state_files.last_seen import KeptLastSeen
 from bridge.adapters.state_files.private_file import TOKEN_FILE
 from bridge.adapters.state_files.published_discovery import KeptDiscovery
 from bridge.adapters.store.backends import cluster_of
+from bridge.cluster.account_lists import AccountLists, PartitionCloud
 from bridge.cluster.partition import Partition
 from bridge.cluster.supervisor import Supervisor
 from bridge.config.reload import change
@@ -36,6 +37,8 @@ from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
 from bridge.core.events import (
+    ClusterSeen,
+    DivisionSeen,
     Event,
     ReconfigurationFailed,
     Reconfigured,
@@ -44,15 +47,25 @@ from bridge.core.events import (
     StoreOpened,
 )
 from bridge.core.messages import Publish
+from bridge.core.partitions import Division
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.lease import ClusterView, Lease
 from bridge.core.records.stored_tokens import account_of
+from bridge.core.speaker.composition import Speaker
+from bridge.core.speaker.merging import MergedStatus
 from bridge.core.store_status import store_opened
 from bridge.core.topics import Topics
-from bridge.errors import ConfigError, RecordError, StoreError, StoreLocked, TaskFailed
+from bridge.errors import (
+    ConfigError,
+    RecordError,
+    StoreError,
+    StoreLocked,
+    TaskFailed,
+)
 from bridge.gateway import BEAT_EVERY_S, EventLoop, EventQueue
 from bridge.monitoring.healthcheck import alive_path, beat
-from bridge.monitoring.metrics import Metrics
+from bridge.monitoring.metrics import Counting, Metrics
+from bridge.monitoring.part_metrics import PartMetrics
 from bridge.monitoring.status_page import StatusModel
 from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
@@ -65,6 +78,10 @@ log = structlog.get_logger()
 
 SALT_BYTES = 32
 MIB = 1024 * 1024
+# The gateway that speaks for all partitions, among those of partitions.
+SPEAKER = -2
+# Its discovery, among the documents of partition 0.
+SPEAKER_DISCOVERY = "announced-gateway.json"
 REPEATED_EVERY_S = 60.0
 # Of a host name in the name of a worker.
 MAX_HOST_NAME = 40
@@ -105,6 +122,10 @@ class Process:
         queues: Events of the gateways that run, by partition.
         gateways: Those that run, by partition.
         questions: Answer what the command line asks of them, by partition.
+        merged: Status of the partitions that run here, where there are several.
+        waiting_keys: Keys of the configuration that wait for a restart.
+        speaker: Events of the gateway that speaks for all partitions, while it runs here.
+        lists: Lists of the account for all partitions; None where there is one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -119,6 +140,35 @@ class Process:
         self.queues: dict[int, EventQueue] = {}
         self.gateways: dict[int, EventLoop] = {}
         self.questions: dict[int, Questions] = {}
+        self.merged = MergedStatus()
+        # The configured chargers that the gateway of a partition was given.
+        self.chosen: dict[int, tuple[str, ...]] = {}
+        self.waiting_keys: tuple[str, ...] = ()
+        self.speaker: EventQueue | None = None
+        self.lists: AccountLists | None = None
+        listings = self.backend.listings() if settings.cluster.is_divided else None
+        if listings is not None:
+            self.lists = AccountLists(
+                listings,
+                self.clock,
+                configured=lambda: self.active.settings.easee.chargers,
+                divided=self.divided,
+            )
+
+    def settings_of(self, partition: int) -> Settings:
+        """Return the settings of the gateway of a partition."""
+        settings, lists = self.active.settings, self.lists
+        return partition_settings(settings, partition, None if lists is None else lists.division)
+
+    def divided(self, division: Division) -> None:
+        """Hand on which chargers a partition serves, where that changed anything."""
+        if self.speaker is not None:
+            self.speaker.put(DivisionSeen(devices_of(division), is_listed=True))
+        for number, queue in self.queues.items():
+            settings = self.settings_of(number)
+            if settings.easee.chargers != self.chosen.get(number, ()):
+                self.chosen[number] = settings.easee.chargers
+                queue.put(Reconfigured(settings, self.waiting_keys))
 
     @property
     def waiting(self) -> int:
@@ -138,6 +188,8 @@ class Process:
     def cluster_seen(self, view: ClusterView) -> None:
         """Note the members and leases of the cluster, if anybody asks for them."""
         settings = self.active.settings.cluster
+        if self.speaker is not None:
+            self.speaker.put(ClusterSeen(view))
         if self.metrics is not None:
             self.metrics.cluster_seen(settings.worker or "", view, settings.lease_ttl_s)
 
@@ -263,9 +315,11 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
     async def serve_partition(partition: Partition) -> None:
         number = partition.lease.partition
         name = f"partition {number}"
-        process.queues[number] = partition.queue
+        await _divided(process, partition.stop)
+        settings = process.settings_of(number)
+        process.queues[number], process.chosen[number] = partition.queue, settings.easee.chargers
         place = Place(
-            partition_settings(process.active.settings, number),
+            settings,
             partition.lease,
             partition.queue,
             partition.stop,
@@ -274,7 +328,12 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
             partition=partition,
         )
         try:
-            await _gateway(process, place)
+            if number == 0 and process.lists is not None:
+                salt = asyncio.get_running_loop().create_future()
+                place = replace(place, salt=salt)
+                await _together(_gateway(process, place), _speaker(process, place, salt))
+            else:
+                await _gateway(process, place)
         finally:
             process.liveness.done(name)
             process.queues.pop(number, None)
@@ -319,17 +378,58 @@ async def _beside(name: str, work: Callable[[], Awaitable[None]]) -> None:
         raise TaskFailed(f"{name} failed: {type(exc).__name__}") from exc
 
 
-def partition_settings(settings: Settings, number: int) -> Settings:
-    """Return the settings of the gateway of one partition: of several each has names of its own."""
-    if settings.cluster.partitions == 1:
+def partition_settings(
+    settings: Settings, number: int, division: Division | None = None
+) -> Settings:
+    """Return the settings of the gateway of one partition: of several each has names of its own.
+
+    Args:
+        settings: The configuration.
+        number: Of the partition.
+        division: Which chargers it serves; of those that are configured it is given its own.
+    """
+    if not settings.cluster.is_divided:
         return settings
     client_id = f"{settings.mqtt.client_id}-p{number:02}"
     edge_node_id = f"{settings.sparkplug.edge_node_id}-p{number:02}"
+    own = division or Division()
+    chosen = tuple(one for one in settings.easee.chargers if own.partition_of(one) == number)
     return replace(
         settings,
+        easee=replace(settings.easee, chargers=chosen),
         mqtt=replace(settings.mqtt, client_id=client_id),
         sparkplug=replace(settings.sparkplug, edge_node_id=edge_node_id),
+        cluster=replace(settings.cluster, partition=number),
     )
+
+
+def devices_of(division: Division) -> dict[int, frozenset[str]]:
+    """Return what each partition serves."""
+    return {number: division.devices_of(number) for number in range(division.partitions)}
+
+
+async def _together(*work: Coroutine[object, object, None]) -> None:
+    """Run several things until all have ended; an error of one of them ends the others."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for each in work:
+                tasks.create_task(each)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+
+
+async def _divided(process: Process, stop: asyncio.Event) -> None:
+    """Read the division before a gateway starts, until it can be read."""
+    while process.lists is not None and not stop.is_set():
+        try:
+            await process.lists.load()
+        except StoreError as error:
+            log.warning("division.not_read", error=str(error))
+            await process.clock.sleep(OPEN_AGAIN_S)
+        else:
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +445,7 @@ class Place:
         beat: Called while none is overdue.
         services: Run beside it.
         partition: Its lease in a cluster; None where it is alone.
+        salt: Is given the key of tag hashes; None where nothing waits for it.
     """
 
     settings: Settings
@@ -355,6 +456,7 @@ class Place:
     beat: Callable[[float], object] | None
     services: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     partition: Partition | None = None
+    salt: asyncio.Future[bytes] | None = None
 
     def left_s(self) -> float:
         """Return for how long the lease holds."""
@@ -386,6 +488,8 @@ async def _gateway(
     store = process.backend.store(place.lease, queue.put)
     documents = process.backend.documents(place.lease)
     opened, salt = await _open_in(place, store, clock)
+    if place.salt is not None:
+        place.salt.set_result(salt)
     version = bridge.__version__
     discovery = DiscoveryPublisher(settings, version=version, salt=salt)
     conventions = (*conventions, *_sparkplug(settings))
@@ -406,8 +510,15 @@ async def _gateway(
         tokens=process.backend.tokens(),
         lease_left_s=place.left_s,
     )
-    source = _source(settings, cloud, clock, liveness, queue)
-    sender, services = _sender(place, cloud, clock)
+    seen: Cloud = cloud
+    if process.lists is not None:
+        seen = PartitionCloud(number, cloud, process.lists)
+    metrics: Counting | None = process.metrics
+    part = None
+    if process.metrics is not None and settings.cluster.is_divided:
+        metrics = part = PartMetrics(process.metrics, process.merged, number)
+    source = _source(settings, seen, clock, liveness, queue)
+    sender, services = _sender(place, seen, clock)
     conventions = (Native(topics, settings.publish), *conventions)
     connections = _connections(place, conventions, topics)
     over_main = (each.subscriptions for each in conventions if each.connection is None)
@@ -448,7 +559,7 @@ async def _gateway(
         save_state=kept_state.save,
         beat=place.beat,
         liveness=liveness,
-        metrics=process.metrics,
+        metrics=metrics,
         recorder=recorder,
         save_record=functools.partial(_save_record, write_record),
         is_clear=place.is_clear,
@@ -456,21 +567,7 @@ async def _gateway(
     if watchdog is not None:
         watchdog.start()
     try:
-        known = await asyncio.to_thread(charger_list.load)
-        announced = await asyncio.to_thread(published.load)
-        alive_at = await asyncio.to_thread(last_seen.load)
-        if place.partition is not None and place.partition.alive_at is not None:
-            alive_at = max(place.partition.alive_at, alive_at or place.partition.alive_at)
-        state = await asyncio.to_thread(kept_state.load)
-        started = Started(
-            known.charger_ids,
-            announced,
-            alive_at,
-            known.left,
-            known.former,
-            state,
-            known.equalizers,
-        )
+        started = await _remembered(place, charger_list, published, last_seen, kept_state)
         await gateway.run(
             place.stop,
             opened=opened,
@@ -483,7 +580,102 @@ async def _gateway(
     finally:
         process.gateways.pop(number, None)
         process.questions.pop(number, None)
+        if part is not None:
+            part.ended()
         await sender.close()
+        await store.close()
+
+
+async def _remembered(
+    place: Place,
+    charger_list: KeptChargerList,
+    published: KeptDiscovery,
+    last_seen: KeptLastSeen,
+    kept_state: KeptComponentState,
+) -> Started:
+    """Return what an earlier gateway of the partition kept."""
+    known = await asyncio.to_thread(charger_list.load)
+    announced = await asyncio.to_thread(published.load)
+    alive_at = await asyncio.to_thread(last_seen.load)
+    if place.partition is not None and place.partition.alive_at is not None:
+        alive_at = max(place.partition.alive_at, alive_at or place.partition.alive_at)
+    state = await asyncio.to_thread(kept_state.load)
+    return Started(
+        known.charger_ids, announced, alive_at, known.left, known.former, state, known.equalizers
+    )
+
+
+async def _speaker(process: Process, place: Place, made: asyncio.Future[bytes]) -> None:
+    """Run the gateway that speaks for all partitions, beside that of partition 0.
+
+    It has a session of its own at the broker, under the configured client id. It serves no charger:
+    its store and its cloud are never used.
+
+    Args:
+        process: What all gateways share.
+        place: Of partition 0.
+        made: The key of this installation, once it was read.
+    """
+    salt = await made
+    settings, clock = process.active.settings, process.clock
+    queue = process.speaker = EventQueue()
+    store = process.backend.store(place.lease, queue.put)
+    documents = process.backend.documents(place.lease)
+    lists, version = process.lists, bridge.__version__
+    liveness = LivenessRegistry(clock)
+    cloud = EaseeCloud(
+        settings.easee, token_path=Path(settings.state_folder) / TOKEN_FILE, clock=clock,
+        emit=queue.put, allowance=process.backend.allowance(), tokens=process.backend.tokens(),
+    )  # fmt: skip
+    try:
+        core = Speaker(
+            settings,
+            version=version,
+            salt=salt,
+            devices={} if lists is None else devices_of(lists.division),
+            guests=(DiscoveryPublisher(settings, version=version, salt=salt),),
+        )
+        mqtt_client = MqttClient(
+            settings.mqtt,
+            will=Publish(core.topics.bridge_state, b"offline"),
+            subscriptions=core.subscriptions,
+            echoes=core.echoes,
+            loopback=(core.topics.bridge_heartbeat,),
+            clock=clock,
+            emit=queue.put,
+            session_expiry_s=round(SESSION_S),
+            has_values=False,
+            heartbeat=functools.partial(liveness.expect, "mqtt"),
+            may_connect=lambda: place.left_s() > 0,
+            will_delay_s=will_delay_s(settings.cluster),
+        )
+        published = KeptDiscovery(documents, settings.mqtt, SPEAKER_DISCOVERY)
+        gateway = EventLoop(
+            core,
+            queue,
+            conventions=(Native(core.topics, settings.publish),),
+            link=mqtt_client,
+            cloud=cloud,
+            source=None,
+            store=store,
+            clock=clock,
+            save_published=published.save,
+            beat=lambda _mono_s: process.liveness.expect("speaker", GATEWAY_TIMEOUT_S),
+            liveness=liveness,
+            is_clear=place.is_clear,
+        )
+        process.gateways[SPEAKER] = gateway
+        await gateway.run(
+            place.stop,
+            opened=StoreOpened(()),
+            started=Started(announced=await asyncio.to_thread(published.load)),
+            is_last=lambda: place.is_last,
+        )
+    finally:
+        process.speaker = None
+        process.gateways.pop(SPEAKER, None)
+        process.liveness.done("speaker")
+        await cloud.close()
         await store.close()
 
 
@@ -660,12 +852,15 @@ def _reload(process: Process, reload_config: ReloadConfig, notifier: SystemdNoti
             log.error("config.refused", problem=problem)
         process.put(ReconfigurationFailed(error.problems))
     else:
-        active.settings = changed.settings
+        active.settings, process.waiting_keys = changed.settings, changed.waiting
         logs.configure(changed.settings.log)
         log.info("config.reloaded", taken=changed.taken, waiting=changed.waiting)
         for number, queue in process.queues.items():
-            settings = partition_settings(changed.settings, number)
+            settings = process.settings_of(number)
+            process.chosen[number] = settings.easee.chargers
             queue.put(Reconfigured(settings, changed.waiting))
+        if process.speaker is not None:
+            process.speaker.put(Reconfigured(changed.settings, changed.waiting))
     notifier.ready()
 
 

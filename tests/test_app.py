@@ -5,6 +5,7 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,10 +16,18 @@ from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.cli import doctor, sessions
 from bridge.cli.check import store_problem
 from bridge.cluster.partition import Partition
-from bridge.core.events import StoreFailed, StoreOpened
-from bridge.core.records.lease import Lease
+from bridge.core.events import (
+    ClusterSeen,
+    DivisionSeen,
+    Reconfigured,
+    StoreFailed,
+    StoreOpened,
+)
+from bridge.core.partitions import Division, assigned
+from bridge.core.records.lease import ClusterView, Lease
 from bridge.core.store_status import StoreContents
-from bridge.errors import StoreError
+from bridge.errors import LeaseLost, StoreError
+from bridge.gateway import EventQueue
 from bridge.monitoring.watchdog import LivenessRegistry
 from bridge.settings import (
     ClusterSettings,
@@ -179,6 +188,67 @@ def test_a_worker_has_a_name_and_each_partition_a_client_id(tmp_path, free_port)
     assert app.partition_settings(shared, 0) is shared
     assert app.partition_settings(many, 3).mqtt.client_id == "charger-bridge-p03"
     assert app.will_delay_s(many.cluster) == 10
+
+
+def test_of_the_configured_chargers_each_partition_is_given_its_own(tmp_path, free_port):
+    """Each is served once, and nothing before it is placed."""
+    alone = settings(tmp_path / "x.db", free_port)
+    chosen = tuple(f"EH{number:06}" for number in range(9))
+    many = replace(
+        alone,
+        easee=replace(alone.easee, chargers=chosen),
+        cluster=ClusterSettings(partitions=4, worker="left"),
+    )
+    devices = {one: f"site/{number % 5}" for number, one in enumerate(chosen[:8])}
+    division = Division(4, assigned(devices, {}, 4), devices)
+    parts = [app.partition_settings(many, number, division) for number in range(4)]
+
+    assert sorted(one for part in parts for one in part.easee.chargers) == [*chosen[:8]]
+    assert [part.cluster.partition for part in parts] == [0, 1, 2, 3]
+    assert app.partition_settings(many, 1).easee.chargers == ()
+    assert app.devices_of(division) == {n: division.devices_of(n) for n in range(4)}
+
+
+async def test_a_division_reaches_the_gateways_whose_chargers_it_changes(tmp_path, free_port):
+    """And the one that speaks for all; where nothing changed nothing is said to the others."""
+    alone = settings(tmp_path / "x.db", free_port)
+    process = app.Process(alone)
+    process.active.settings = many = replace(
+        alone,
+        easee=replace(alone.easee, chargers=("EH000001", "EH000002")),
+        cluster=ClusterSettings(partitions=2, worker="left"),
+    )
+    process.speaker = EventQueue()
+    for number in range(2):
+        process.queues[number], process.chosen[number] = EventQueue(), ()
+    process.lists = SimpleNamespace(division=Division(2, {"s": 1}, {"EH000001": "s"}))
+    for _ in range(2):
+        process.divided(process.lists.division)
+    told = [[*process.queues[number].first] for number in range(2)]
+
+    assert told == [[], [Reconfigured(app.partition_settings(many, 1, process.lists.division))]]
+    assert [type(event) for event in process.speaker.first] == [DivisionSeen] * 2
+    process.cluster_seen(ClusterView((), ()))
+    assert process.speaker.first[-1] == ClusterSeen(ClusterView((), ()))
+
+
+async def test_what_runs_together_ends_together():
+    """The error of one is raised as it is, and the other one is cancelled."""
+    ended = []
+
+    async def endless():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def failing():
+        await asyncio.sleep(0)
+        raise LeaseLost("taken")
+
+    with pytest.raises(LeaseLost):
+        await app._together(endless(), failing())
+    assert ended == [True]
 
 
 def test_every_beat_gives_memory_back(monkeypatch, tmp_path):

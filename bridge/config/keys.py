@@ -418,8 +418,7 @@ KEYS: Final = (
         "cluster.partitions",
         integer(1, 1024),
         "Number of partitions the sites are divided into, the same for all workers. It is fixed"
-        " when the database is created. 1: one worker acts and the others stand by. This version"
-        " supports 1 only.",
+        " when the database is created. 1: one worker acts and the others stand by.",
     ),
     Key(
         "cluster.worker",

@@ -123,10 +123,10 @@ def _readable_by_home_assistant(get: Get) -> Iterator[str]:
 def _cluster(get: Get) -> Iterator[str]:
     if get("cluster.partitions") == 1:
         return
-    if get("store.url"):
-        yield "cluster.partitions: must be 1; this version has one partition, and any workers"
-    else:
+    if not get("store.url"):
         yield "cluster.partitions: needs store.url; with SQLite there is one partition"
+    if get("easee.source") == "amqp":
+        yield "cluster.partitions: must be 1 with easee.source: amqp, whose queue has one reader"
 
 
 def _store_login(get: Get) -> Iterator[str]:
@@ -184,7 +184,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]]
     (("mqtt.username", "mqtt.password", "mqtt.password_file"), _broker_login),
     (("mqtt.base_topic", "mqtt.reply_prefixes"), _reply_prefixes),
     (("commands.allow",), _commands),
-    (("store.url", "cluster.partitions"), _cluster),
+    (("store.url", "cluster.partitions", "easee.source"), _cluster),
     (("store.url", "store.password", "store.password_file"), _store_login),
     (("easee.names",), _named_twice),
     (("publish.only",), _values("publish.only")),

@@ -58,8 +58,9 @@ def roles(settings: Settings) -> tuple[Role, ...]:
     Args:
         settings: Base topic, reply prefixes, chargers, and what may be commanded.
     """
-    topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
-    shown = topics.publications
+    topics = Topics.of(settings)
+    parts = topics.partition_publications if settings.cluster.is_divided else ()
+    shown = topics.publications + parts
     replies = tuple(f"{prefix}#" for prefix in topics.answer_prefixes)
     name = settings.mqtt.username
     own = settings.homeassistant
@@ -72,7 +73,7 @@ def roles(settings: Settings) -> tuple[Role, ...]:
             # One user of two blocks would have the rights of both.
             BRIDGE if name in (None, AUTOMATION, READER, HOST) else str(name),
             "The bridge itself. No other user should have these rights.",
-            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *born, *heard),
+            (*topics.subscriptions, *topics.echoes, topics.bridge_heartbeat, *parts, *born, *heard),
             # A retained command is emptied.
             (
                 *(*shown, *replies, *described, *told),

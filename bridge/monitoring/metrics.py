@@ -10,7 +10,7 @@ labels are words of our own, never texts from outside, so their number is bounde
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from bridge.core.changes import (
     AlertCleared,
@@ -152,6 +152,26 @@ class ClusterFacts:
     def is_standing_by(self) -> bool:
         """Return whether this worker serves nothing, and others serve everything."""
         return not self.held and not any(is_free(each) for each in self.leases)
+
+
+class Counting(Protocol):
+    """Is given what a gateway handles."""
+
+    def event(self, event: Event) -> None:
+        """Count one event."""
+        ...
+
+    def effect(self, effect: Action) -> None:
+        """Count one effect."""
+        ...
+
+    def change(self, change: Change) -> None:
+        """Count one change."""
+        ...
+
+    def published(self, message: Publish) -> None:
+        """Count one message for the broker."""
+        ...
 
 
 class Metrics:

@@ -6,6 +6,7 @@ from bridge.core.composition import Core
 from bridge.core.topics import Topics
 from bridge.exports.mosquitto_acl import BRIDGE, mosquitto_acl, roles
 from bridge.settings import (
+    ClusterSettings,
     CommandSettings,
     EaseeSettings,
     HomeAssistantSettings,
@@ -94,6 +95,20 @@ def test_a_sparkplug_host_has_its_place_only_where_it_is_used():
     assert "spBv1.0" not in mosquitto_acl(SETTINGS)
     without = replace(SETTINGS, sparkplug=SparkplugSettings(True, "plant", "gate"))
     assert "STATE" not in mosquitto_acl(without)
+
+
+def test_several_partitions_have_a_place_for_their_status():
+    """The bridge publishes and reads it, others read it; one partition has none."""
+    many = replace(SETTINGS, cluster=ClusterSettings(partitions=4))
+    for role in roles(SETTINGS):
+        assert not [name for name in (*role.read, *role.write) if "partition" in name]
+    bridge, automation, reader = roles(many)
+
+    assert "charger/bridge/partition/+/state" in bridge.write
+    assert "charger/bridge/partition/+/heartbeat" in bridge.read
+    for role in (automation, reader):
+        assert "charger/bridge/partition/+/state" in role.read
+        assert not [name for name in role.write if "partition" in name]
 
 
 def test_the_rights_are_those_the_program_asks_for():

@@ -4,6 +4,7 @@ It shares no code with the gateway. Each rule reads the history alone and names 
 mistake is found for what it is.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ class Event:
 
     Attributes:
         at: Seconds, by the clock of the machine.
-        kind: ``command`` (sent by a caller), ``result``, ``bridge_state``, ``report`` (seen by the
-            subscriber), ``session`` (finished at a charger), ``request`` (arrived at the cloud),
-            ``take``, ``renew``, ``give_up``, ``write`` (committed in the database).
+        kind: ``command`` (sent by a caller), ``stranger`` (likewise, for a charger of no
+            partition), ``result``, ``bridge_state``, ``report`` (seen by the subscriber),
+            ``session`` (finished at a charger), ``request`` (arrived at the cloud), ``take``,
+            ``renew``, ``give_up``, ``write`` (committed in the database), ``joined`` and
+            ``orphaned`` (by the runs).
         fields: What it was about.
     """
 
@@ -61,11 +64,12 @@ def _of(history: Sequence[Event], kind: str) -> list[Event]:
 def results(history: Sequence[Event]) -> Iterator[Finding]:
     """Every command has exactly one final result, and none says that a charger is unknown."""
     final: dict[str, set[str]] = defaultdict(set)
+    strangers = {event.fields["id"] for event in _of(history, "stranger")}
     for event in _of(history, "result"):
         fields = event.fields
         if fields["final"]:
             final[fields["id"]].add(f"{fields['state']}/{fields['reason']}")
-        if fields["reason"] == "unknown_charger":
+        if fields["reason"] == "unknown_charger" and fields["id"] not in strangers:
             yield Finding("unknown_charger", f"{fields['id']}")
     for event in _of(history, "command"):
         found = final[event.fields["id"]]
@@ -73,6 +77,18 @@ def results(history: Sequence[Event]) -> Iterator[Finding]:
             yield Finding("unanswered", event.fields["id"])
         elif len(found) > 1:
             yield Finding("answered_twice", f"{event.fields['id']}: {sorted(found)}")
+
+
+def strangers(history: Sequence[Event]) -> Iterator[Finding]:
+    """A command for a charger of no partition is refused by one of them, once."""
+    refused: Counter[str] = Counter()
+    for event in _of(history, "result"):
+        if event.fields["final"]:
+            refused[event.fields["id"]] += event.fields["reason"] == "unknown_charger"
+    for event in _of(history, "stranger"):
+        name = event.fields["id"]
+        if refused[name] != 1 and not _is_dropped(event, history):
+            yield Finding("stranger", f"{name} was refused {refused[name]} times")
 
 
 def _is_dropped(command: Event, history: Sequence[Event]) -> bool:
@@ -140,13 +156,42 @@ def takeovers(history: Sequence[Event]) -> list[tuple[str, float]]:
     """Return each fault with how long it took from it until another worker took the lease."""
     found: list[tuple[str, float]] = []
     fault = None
+    missing: set[int] = set()
     for event in history:
         if event.kind == "fault":
-            fault = event
-        elif event.kind == "take" and fault is not None:
-            found.append((fault.fields["fault"], event.at - fault.at))
-            fault = None
+            fault, missing = event, {*event.fields.get("partitions", (0,))}
+        elif event.kind == "take" and fault is not None and missing:
+            missing.discard(event.fields["partition"])
+            if not missing:  # everything that its victim served
+                found.append((fault.fields["fault"], event.at - fault.at))
     return found
+
+
+def moves(history: Sequence[Event]) -> Iterator[Finding]:
+    """A worker that joins is given its share, and nothing else moves."""
+    share, moved = 0, 0
+    for event in history:
+        if event.kind == "joined":
+            share, moved = event.fields["share"], 0
+        elif event.kind == "fault":
+            share = 0
+        elif event.kind == "give_up" and share:
+            moved += 1
+            if moved == share + 1:
+                yield Finding("moved_too_much", f"{moved} partitions at {event.at:.1f}")
+
+
+def orphans(history: Sequence[Event]) -> Iterator[Finding]:
+    """Chargers of a partition without an owner are published offline in time."""
+    for event in _of(history, "orphaned"):
+        said = {
+            e.fields["charger"]: e.at - event.at
+            for e in reversed(_of(history, "availability"))
+            if e.fields["state"] == "offline" and e.at > event.at
+        }
+        for charger in event.fields["chargers"]:
+            if said.get(charger, math.inf) > event.fields["ends_s"] + OFFLINE_WITHIN_S:
+                yield Finding("not_offline", f"{charger} after {said.get(charger)} s")
 
 
 def statuses(history: Sequence[Event]) -> Iterator[Finding]:
@@ -216,7 +261,7 @@ def stalls(history: Sequence[Event]) -> Iterator[Finding]:
 
 def state(history: Sequence[Event]) -> Iterator[Finding]:
     """``bridge/state`` does not show a takeover."""
-    if _of(history, "all_dead"):
+    if _of(history, "all_dead") or _of(history, "orphaned"):
         return
     for event in _of(history, "bridge_state"):
         if event.fields["state"] == "offline":
@@ -224,5 +269,6 @@ def state(history: Sequence[Event]) -> Iterator[Finding]:
 
 
 RULES = (
-    results, requests, leases, statuses, reports, values, outages, deaths, stalls, state,
+    results, strangers, requests, leases, moves, statuses, reports, values, outages, deaths,
+    orphans, stalls, state,
 )  # fmt: skip

@@ -4,8 +4,9 @@
 ``test_runs.py``. Faults: ``kill`` (SIGKILL), ``stop`` (SIGSTOP for twice the TTL), ``term``
 (SIGTERM), ``cut`` (its cable, for three times the TTL: ``make soak-cluster-cut``), ``nodb`` (the
 owner alone loses the database, for three times the TTL), ``away`` (PostgreSQL stops for a minute),
-``all`` (every worker dies). Each hits the owner of partition 0 and is over, with all workers back,
-before the next one.
+``all`` (every worker dies), ``orphan`` (a partition that nobody can take over). Each hits the owner
+of a partition, of 0 where it is the only one, and is over, with all workers back and each with its
+share, before the next one.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from tests.proxy import Fault
 from tests.workers.history import Event, Finding, findings, takeovers
 from tests.workers.site import WATCHED, Site, installed
 
-NAMES = ("a", "b")
+NAMES = ("a", "b", "c", "d", "e")
 # A command that may have been sent is verified or unknown when its time and half a minute are over.
 ANSWERED_WITHIN_S = 75.0
 SETTLE_S = 1.5
@@ -47,26 +48,38 @@ class Subscriber(Outsider):
 
 
 async def _restarted(site: Site, name: str) -> None:
-    """Start a worker again, and wait until the others know it."""
+    """Start a worker again, and wait until the others know it and it has its share."""
+    if site.partitions > 1:
+        live = [n for n, one in site.workers.items() if one.process.returncode is None or n == name]
+        site.note("joined", worker=name, share=-(-site.partitions // max(1, len(live))))
     await site.start(name)
     await site.member(name)
+    if site.partitions > 1:
+        await site.balanced()
+
+
+async def _victim(site: Site) -> tuple[str, list[int]]:
+    """Choose the owner of a partition; return it with everything that it serves."""
+    name = await site.owner(site.rng.randrange(site.partitions))
+    return name, await site.held(name)
 
 
 async def kill(site: Site) -> None:
     """SIGKILL: nothing is said; the lease runs out."""
-    name = await site.owner()
+    name, held = await _victim(site)
+    site.note("fault", fault="kill", worker=name, partitions=held)
     site.workers[name].signal(signal.SIGKILL)
-    site.note("fault", fault="kill", worker=name)
-    await site.owner(but=name)
+    await site.replaced(name, held)
+    await site.ended(name)
     await _restarted(site, name)
 
 
 async def stop(site: Site) -> None:
     """SIGSTOP for twice the TTL: it wakes, finds its lease taken, and ends with 75."""
-    name = await site.owner()
+    name, held = await _victim(site)
+    site.note("fault", fault="stop", worker=name, partitions=held)
     site.workers[name].signal(signal.SIGSTOP)
-    site.note("fault", fault="stop", worker=name)
-    await site.owner(but=name)
+    await site.replaced(name, held)
     await asyncio.sleep(site.ttl_s)
     site.workers[name].signal(signal.SIGCONT)
     if site.mistake == "none":
@@ -81,10 +94,10 @@ async def stop(site: Site) -> None:
 
 async def term(site: Site) -> None:
     """SIGTERM: it finishes, hands over, and ends with 0."""
-    name = await site.owner()
+    name, held = await _victim(site)
+    site.note("fault", fault="term", worker=name, partitions=held)
     site.workers[name].signal(signal.SIGTERM)
-    site.note("fault", fault="term", worker=name)
-    await site.owner(but=name)
+    await site.replaced(name, held)
     status = await site.ended(name)
     if status != os.EX_OK:
         site.note("wrong_status", worker=name, status=status)
@@ -93,11 +106,11 @@ async def term(site: Site) -> None:
 
 async def nodb(site: Site) -> None:
     """Keep the owner from the database alone for three times the TTL."""
-    name = await site.owner()
+    name, held = await _victim(site)
     proxy = site.proxies[name]
+    site.note("fault", fault="nodb", worker=name, partitions=held)
     proxy.fault = Fault("blackhole")
-    site.note("fault", fault="nodb", worker=name)
-    await site.owner(but=name)
+    await site.replaced(name, held)
     await asyncio.sleep(3 * site.ttl_s - 4)
     proxy.fault = None
     if site.mistake == "none":
@@ -110,10 +123,10 @@ async def nodb(site: Site) -> None:
 
 async def cut(site: Site) -> None:
     """Cut the owner's cable for three times the TTL: what its kernel holds must not arrive late."""
-    name = await site.owner()
+    name, held = await _victim(site)
+    site.note("fault", fault="cut", worker=name, partitions=held)
     site.cut(name, on=True)
-    site.note("fault", fault="cut", worker=name)
-    await site.owner(but=name)
+    await site.replaced(name, held)
     await asyncio.sleep(2 * site.ttl_s)
     site.cut(name, on=False)
     status = await site.ended(name)
@@ -141,12 +154,30 @@ async def all_(site: Site) -> None:
         worker.signal(signal.SIGKILL)
     site.note("all_dead")
     await asyncio.sleep(20)
-    for name in NAMES:
-        await _restarted(site, name)
+    for name in (*site.workers,):
+        await site.start(name)
+        await site.member(name)
+    await site.balanced()
+
+
+async def orphan(site: Site) -> None:
+    """Lock the lease of a partition whose owner dies: nobody can take it over for a while."""
+    of = await site.divided()
+    partition = site.rng.choice(sorted({number for number in of.values() if number}))
+    name = await site.owner(partition)
+    lock = await site.locked(partition)
+    site.workers[name].signal(signal.SIGKILL)
+    chargers = [one for one, number in of.items() if number == partition]
+    site.note("orphaned", partition=partition, chargers=chargers, ends_s=site.ttl_s)
+    await asyncio.sleep(site.ttl_s + 20)
+    await lock.close()
+    await site.owner(partition, but=name)
+    await _restarted(site, name)
 
 
 FAULTS: dict[str, Callable[[Site], Awaitable[None]]] = {
     "kill": kill, "cut": cut, "stop": stop, "term": term, "nodb": nodb, "away": away, "all": all_,
+    "orphan": orphan,
 }  # fmt: skip
 
 
@@ -159,17 +190,31 @@ async def played(
     session_every_s: float = 0.0,
     mistake: str = "none",
     ttl_s: int = 4,
+    partitions: int = 1,
+    workers: int = 2,
 ) -> list[Event]:
     """Run an installation through faults; return everything that was seen."""
-    async with installed(folder, chargers=chargers, mistake=mistake, ttl_s=ttl_s) as site:
+    names = NAMES[:workers]
+    # One for each circuit of three.
+    sites = 1 if partitions == 1 else -(-chargers // 3)
+    async with installed(
+        folder,
+        chargers=chargers,
+        sites=sites,
+        partitions=partitions,
+        mistake=mistake,
+        ttl_s=ttl_s,
+    ) as site:
         if "cut" in faults:
             site.mark_connections()
         if "nodb" in faults:
-            for name in NAMES:
+            for name in names:
                 await site.proxied(name)
-        for name in NAMES:
-            await _restarted(site, name)
-        await site.owner()
+        for name in names:
+            await site.start(name)
+        for name in names:
+            await site.member(name)
+        await site.served()
         watching = Subscriber(site.broker.port, *WATCHED)
         ended = asyncio.Event()
         try:
@@ -233,6 +278,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faults", nargs="+", metavar="FAULT=COUNT")
     parser.add_argument("--chargers", type=int, default=40)
+    parser.add_argument("--partitions", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--every", type=float, default=0.33, help="seconds between two commands")
     parser.add_argument("--sessions", type=float, default=0.0, help="seconds between two sessions")
     arguments = parser.parse_args()
     faults = [
@@ -247,6 +295,9 @@ def main() -> int:
                 faults,
                 chargers=arguments.chargers,
                 session_every_s=arguments.sessions,
+                every_s=arguments.every,
+                partitions=arguments.partitions,
+                workers=arguments.workers,
             )
         )
     found = findings(history)

@@ -39,7 +39,9 @@ WATCHED = ("charger/+/result/+", "charger/bridge/state", "charger/+/session/repo
            "charger/+/availability", "charger/+/state/total_power")  # fmt: skip
 POWER = 120
 # In a network of its own a worker is known by its group, and its connections by a mark.
-GROUPS = {"a": 20001, "b": 20002}
+GROUPS = {name: 20001 + number for number, name in enumerate("abcde")}
+STRANGER = "EH999999"
+STRANGER_EVERY = 10
 COMMAND = "dynamic_charger_current"
 PATH = "/commands/set_dynamic_charger_current"
 TTL_S = 20
@@ -197,6 +199,50 @@ class Site:
                     return str(held)
                 await asyncio.sleep(POLL_S)
 
+    async def held(self, name: str) -> list[int]:
+        """Return the partitions that a worker serves."""
+        query = "SELECT partition FROM lease WHERE owner = $1 AND until > clock_timestamp()"
+        return [row["partition"] for row in await self.db.fetch(query, name)]
+
+    async def replaced(self, name: str, partitions: list[int]) -> None:
+        """Wait until others serve what a worker served."""
+        for partition in partitions:
+            await self.owner(partition, but=name)
+
+    async def divided(self) -> dict[str, int]:
+        """Return the partition of each device."""
+        query = "SELECT device.name, partition FROM device JOIN site ON site.name = device.site"
+        return dict(await self.db.fetch(query))
+
+    async def served(self) -> None:
+        """Wait until every partition has an owner and every charger was published once."""
+        for partition in range(self.partitions):
+            await self.owner(partition)
+        if self.partitions == 1:
+            return
+        await self.balanced()
+        with outsider(self.broker.port, "charger/+/availability") as client:
+            async with asyncio.timeout(WITHIN_S):
+                while len({topic for topic, _, _ in client.messages}) < len(self.serials):  # noqa: ASYNC110 - from a thread
+                    await asyncio.sleep(POLL_S)
+
+    async def locked(self, partition: int) -> Any:
+        """Lock the row of a lease; closing the returned connection ends that."""
+        db = await _connected(self.database)
+        await db.execute("BEGIN")
+        await db.execute("SELECT 1 FROM lease WHERE partition = $1 FOR UPDATE", partition)
+        return db
+
+    async def balanced(self) -> None:
+        """Wait until every worker that lives has its share of the partitions."""
+        live = [name for name, one in self.workers.items() if one.process.returncode is None]
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                held = [len(await self.held(name)) for name in live]
+                if sum(held) == self.partitions and max(held) - min(held) <= 1:
+                    return
+                await asyncio.sleep(POLL_S)
+
     async def member(self, name: str) -> None:
         """Wait until a worker has joined, and stands by or serves."""
         query = (
@@ -267,6 +313,16 @@ class Site:
         self.note("command", id=name, charger=serial, amps=amps, number=number, ttl_s=TTL_S)
         return name
 
+    def stranger(self, client: Any) -> None:
+        """Send a command for a charger that no partition serves."""
+        self._numbers["stranger"] = number = self._numbers.get("stranger", 0) + 1
+        name = f"stranger-{number}"
+        body = json.dumps({"value": 16, "id": name, "ttl_s": TTL_S})
+        client.publish(
+            f"charger/{STRANGER}/set/{COMMAND}", body.encode(), MessageExpiryInterval=TTL_S
+        )
+        self.note("stranger", id=name, ttl_s=TTL_S)
+
     async def callers(self, stop: asyncio.Event, every_s: float) -> None:
         """Send commands to all chargers in turn, until told to stop."""
         with outsider(self.broker.port) as client:
@@ -275,6 +331,8 @@ class Site:
             while not stop.is_set():
                 self.command(client, serials[number % len(serials)])
                 number += 1
+                if self.partitions > 1 and number % STRANGER_EVERY == 0:
+                    self.stranger(client)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(every_s):
                         await stop.wait()
@@ -292,7 +350,7 @@ class Site:
 
     async def collect(self, messages: list[tuple[float, str, bytes]]) -> list[Event]:
         """Return everything that was seen by anybody, in order."""
-        found = [*self.events]
+        found, of = [*self.events], await self.divided()
         for at, topic, payload in messages:
             found += _published(at, topic, payload)
         for seen in self.cloud.seen:
@@ -305,7 +363,7 @@ class Site:
                             "worker": seen.user_agent,
                             "charger": seen.path.split("/")[3],
                             "amps": json.loads(seen.body)["amps"],
-                            "partition": 0,
+                            "partition": of.get(seen.path.split("/")[3], 0),
                         },
                     )
                 )
@@ -351,6 +409,7 @@ async def installed(
     folder: Path,
     *,
     chargers: int = 8,
+    sites: int = 1,
     partitions: int = 1,
     ttl_s: int = 4,
     mistake: str = "none",
@@ -360,6 +419,7 @@ async def installed(
     database, broker = Server(), Mosquitto(folder, unused_port())
     scenario = Scenario(
         chargers=chargers,
+        sites=sites,
         traffic=False,
         rate_limits=False,
         command_latency_s=0.05,

@@ -42,7 +42,29 @@ def test_a_good_history_has_no_findings():
 
 RESULT = {"id": "x-2", "state": "expired", "reason": None, "final": True}
 REQUEST = {"partition": 0, "worker": "b", "charger": "x", "amps": 8}
+ORPHANED = {"partition": 2, "chargers": ["y"], "ends_s": 4}
 ORDER = {"id": "x-3", "charger": "x", "amps": 9, "number": 3, "ttl_s": 20}
+
+
+def test_a_takeover_is_over_when_everything_is_served_again():
+    """Of a worker that served several partitions; and a share that moves is none too much."""
+    history = [
+        Event(1, "joined", {"worker": "b", "share": 2}),
+        Event(1, "give_up", {"partition": 1, "worker": "a"}),
+        Event(1, "give_up", {"partition": 3, "worker": "a"}),
+        Event(2, "fault", {"fault": "kill", "worker": "a", "partitions": [0, 2]}),
+        Event(5, "take", {"partition": 2, "worker": "b", "owner": "b", "epoch": 2}),
+        Event(6, "take", {"partition": 0, "worker": "b", "owner": "b", "epoch": 2}),
+        Event(7, "take", {"partition": 1, "worker": "c", "owner": "c", "epoch": 3}),
+        Event(8, "orphaned", ORPHANED),
+        Event(31, "availability", {"charger": "y", "state": "offline"}),
+        Event(32, "bridge_state", {"state": "offline"}),
+        Event(33, "stranger", {"id": "s-1", "ttl_s": 20}),
+        Event(34, "result", RESULT | {"id": "s-1", "reason": "unknown_charger"}),
+    ]
+
+    assert takeovers(history) == [("kill", 4)]
+    assert findings(history) == []
 
 
 @pytest.mark.parametrize(
@@ -58,6 +80,32 @@ ORDER = {"id": "x-3", "charger": "x", "amps": 9, "number": 3, "ttl_s": 20}
         ("sent_without_lease", [Event(8, "request", REQUEST | {"worker": "a"})]),
         ("written_without_lease", [Event(8, "write", {"partition": 0, "worker": "a"})]),
         ("renewed_without_lease", [Event(8, "renew", {"partition": 0, "worker": "a"})]),
+        ("stranger", [Event(8, "stranger", {"id": "s-1", "ttl_s": 20})]),
+        (
+            "stranger",
+            [
+                Event(8, "stranger", {"id": "s-1", "ttl_s": 20}),
+                *(
+                    Event(8 + n, "result", RESULT | {"id": "s-1", "reason": "unknown_charger"})
+                    for n in (1, 2)
+                ),
+            ],
+        ),
+        (
+            "moved_too_much",
+            [
+                Event(8, "joined", {"worker": "c", "share": 2}),
+                *(Event(9, "give_up", {"partition": n, "worker": "b"}) for n in range(3)),
+            ],
+        ),
+        ("not_offline", [Event(8, "orphaned", ORPHANED)]),
+        (
+            "not_offline",
+            [
+                Event(8, "orphaned", ORPHANED),
+                Event(33, "availability", {"charger": "y", "state": "offline"}),
+            ],
+        ),
         ("report_lost", [Event(8, "session", {"key": "EH000001-8"})]),
         ("report_twice", [Event(8, "report", {"key": "EH000001-7b"})]),
         ("value_lost", [Event(8, "push", {"charger": "x", "value": 0.1})]),

@@ -36,6 +36,19 @@ async def test_takeovers_cost_no_command_and_no_session(tmp_path):
     assert [fault for fault, _ in takeovers(history)] == ["kill", "term", "stop"]
 
 
+async def test_partitions_are_divided_among_workers_and_taken_over(tmp_path):
+    """Four of them by two workers, one of which dies: its partitions go on, and no other moves."""
+    history = await played(
+        tmp_path, ["kill"], chargers=24, partitions=4, every_s=0.15, session_every_s=1.0
+    )
+
+    assert findings(history) == []
+    assert [fault for fault, _ in takeovers(history)] == ["kill"]
+    assert {event.fields["partition"] for event in history if event.kind == "request"} == {
+        0, 1, 2, 3,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("mistake", "fault", "kind"),
     [

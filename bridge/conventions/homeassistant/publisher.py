@@ -108,7 +108,11 @@ class DiscoveryPublisher:
         self._commands = settings.commands
         self._selection = Selection.of(settings.publish)
         self._names = dict(settings.easee.names)
-        self._topics = Topics(settings.mqtt.base_topic, settings.mqtt.reply_prefixes)
+        # Of several partitions each describes its devices; who speaks for all, the gateway.
+        cluster = settings.cluster
+        self._has_gateway = cluster.partition is None
+        self._has_devices = not (cluster.is_divided and self._has_gateway)
+        self._topics = Topics.of(settings)
         self._places = HomeAssistantTopics(own.discovery_prefix, own.status_topic)
         self._version = version
         self._page = page_address(settings.http)
@@ -184,6 +188,8 @@ class DiscoveryPublisher:
         self, charger_ids: tuple[str, ...], now: Timestamp, *, are_equalizers: bool = False
     ) -> None:
         """Add chargers, or Equalizers."""
+        if not self._has_devices:
+            return
         self._away.difference_update(charger_ids)
         for charger_id in charger_ids:
             device_info = DeviceInfo(
@@ -323,7 +329,7 @@ class DiscoveryPublisher:
         """Compute the messages the broker should have, and the changes in three steps."""
         wanted: dict[str, PublishedDiscovery] = {}
         new: Step = []
-        if self._is_on:  # first: the devices behind it refer to it
+        if self._is_on and self._has_gateway:  # first: the devices behind it refer to it
             gateway = self._gateway()
             new += self._announcements(gateway.documents, gateway.published)
             wanted |= gateway.published

@@ -27,9 +27,10 @@ class BridgeMessages:
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
 
-    def online(self, _change: BridgeOnline) -> tuple[Publish, ...]:
+    def online(self, change: BridgeOnline) -> tuple[Publish, ...]:
         """Return ``bridge/state``."""
-        return (Publish(self._topics.bridge_state, b"online"),)
+        state = b"online" if change.is_online else b"offline"
+        return (Publish(self._topics.bridge_state, state),)
 
     def cloud(self, change: CloudStateChanged) -> tuple[Publish, ...]:
         """Return ``bridge/cloud``."""
@@ -45,6 +46,7 @@ class BridgeMessages:
             "chargers": change.chargers,
             "equalizers": change.equalizers,
             "capabilities": change.capabilities,
+            **(change.cluster or {}),
         }
         return (Publish(self._topics.bridge_info, msgspec.json.encode(document)),)
 
