@@ -510,13 +510,8 @@ async def _gateway(
         tokens=process.backend.tokens(),
         lease_left_s=place.left_s,
     )
-    seen: Cloud = cloud
-    if process.lists is not None:
-        seen = PartitionCloud(number, cloud, process.lists)
-    metrics: Counting | None = process.metrics
-    part = None
-    if process.metrics is not None and settings.cluster.is_divided:
-        metrics = part = PartMetrics(process.metrics, process.merged, number)
+    seen = cloud if process.lists is None else PartitionCloud(number, cloud, process.lists)
+    metrics = _metrics(process, number)
     source = _source(settings, seen, clock, liveness, queue)
     sender, services = _sender(place, seen, clock)
     conventions = (Native(topics, settings.publish), *conventions)
@@ -580,10 +575,17 @@ async def _gateway(
     finally:
         process.gateways.pop(number, None)
         process.questions.pop(number, None)
-        if part is not None:
-            part.ended()
+        if isinstance(metrics, PartMetrics):
+            metrics.ended()
         await sender.close()
         await store.close()
+
+
+def _metrics(process: Process, partition: int) -> Counting | None:
+    """Return what counts for the gateway of a partition, if enabled."""
+    if process.metrics is None or not process.active.settings.cluster.is_divided:
+        return process.metrics
+    return PartMetrics(process.metrics, process.merged, partition)
 
 
 async def _remembered(
