@@ -37,7 +37,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood soak-standby mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz newcomer release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-limits simulate-leases soak-cluster soak-cluster-cut demo-cluster
+.PHONY: simulate-faults simulate-sessions simulate-limits simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster
 
 # Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
 demo-cluster: $(VENV)/.dev postgresql
@@ -172,6 +172,10 @@ soak-crash: $(VENV)/.dev mosquitto
 # Workers die while commands are sent; docs/cluster.md. FAULTS="kill=100 stop=50 term=20 nodb=20"
 soak-cluster: $(VENV)/.dev mosquitto postgresql
 	python -m tests.workers.runs $(or $(FAULTS),kill=100 stop=50 term=20 nodb=20) $(ARGS)
+
+# The partner feed of two workers while they, RabbitMQ and the broker are killed or stand still.
+soak-feed: $(VENV)/.dev mosquitto postgresql rabbitmq
+	python -m tests.workers.feed $(or $(FAULTS),kill=10 stop=10 server=10 freeze=10 broker=10) $(ARGS)
 
 # As root: all in a network of its own, where packets vanish.
 soak-cluster-cut: $(VENV)/.dev mosquitto postgresql

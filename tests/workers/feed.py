@@ -96,11 +96,11 @@ class Story:
         """Return the longest silence from each fault on, and the rest of it after its end."""
         at = sorted(each[0] for each in self.seen if "/observation/" in each[1])
         found = []
-        for name, begun, ended, _ in self.faults:
-            until = ended + ALL_SEEN_WITHIN_S
+        ends = [*(begun for _, begun, _, _ in self.faults[1:]), float("inf")]
+        for (name, begun, ended, _), until in zip(self.faults, ends, strict=True):
             times = [begun, *(t for t in at if begun <= t <= until)]
             gap = max(later - sooner for sooner, later in itertools.pairwise(times))
-            first = next((t for t in times if t > ended), until)
+            first = next((t for t in times if t > ended), ended)
             found.append((name, gap, first - ended))
         return found
 

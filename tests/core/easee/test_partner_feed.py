@@ -2,6 +2,8 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -24,6 +26,7 @@ from bridge.core.easee.rest_requests import Endpoint
 from bridge.core.events import ChargerResponse, StreamAnomaly
 from bridge.core.records.observation import RawObservation
 from bridge.errors import DecodeError
+from tools.feed_sample import Redaction, lines
 
 ONE = "EH123456"
 AT = "2026-11-30T12:00:00Z"
@@ -208,3 +211,89 @@ def test_a_command_says_until_when():
 def test_the_exchange_for_commands_is_named_after_the_queue(queue, exchange):
     """A queue of another form names none."""
     assert command_exchange(queue) == exchange
+
+
+SAMPLES = sorted((Path(__file__).parents[2] / "data" / "partner_feed").glob("*.jsonl"))
+
+
+def messages():
+    """Yield name, routing key and body of every recorded message."""
+    for sample in SAMPLES:
+        for number, line in enumerate(sample.read_text().splitlines(), 1):
+            message = json.loads(line)
+            yield f"{sample.name}:{number}", message["key"], message["body"].encode()
+
+
+def test_every_recorded_message_is_read():
+    """A sample that somebody recorded (tools/feed_sample.py) holds nothing that is not known."""
+    odd = [
+        f"{where}: {item.kind}, {item.detail}"
+        for where, key, body in messages()
+        for item in read(key, body)
+        if isinstance(item, StreamAnomaly)
+    ]
+
+    assert SAMPLES
+    assert odd == []
+
+
+CANARIES = ("EH987654", "04E1B2C3D4", "Elm Street", "+47 99", "someone@example.com", "gar4ge-wifi")
+
+
+@pytest.mark.parametrize(
+    ("key", "document"),
+    [
+        ("EH987654.O.120", {"mid": "EH987654", "id": 120, "value": "7.5", "timestamp": AT}),
+        ("EH987654.O.128", {"Timestamp": AT, "Value": "04E1B2C3D4"}),
+        ("EH987654.O.128", {"Timestamp": AT, "Value": 99887766}),
+        ("EH987654.OP.1", [{"Id": 20, "Value": '{"address": "Elm Street"}', "Timestamp": AT}]),
+        ("EH987654.O.9999", {"Timestamp": AT, "Value": '{"phone": "+47 99", "n": "EH987654"}'}),
+        ("EH987654.O.129", {"Timestamp": AT, "Value": '{"Auth": "04E1B2C3D4", "Id": 7}'}),
+        ("EH987654.X", {"owner": {"mail": ["someone@example.com"]}, "on": "true"}),
+        ("EH987654.O.36", {"mid": "EH987654", "id": 36, "value": "gar4ge-wifi", "timestamp": AT}),
+    ],
+)
+def test_a_recorded_sample_has_no_personal_data_and_keeps_its_form(key, document):
+    """Serials are stand-ins, texts are hidden; names, times and numbers stay."""
+    line = json.loads(Redaction().line(key, json.dumps(document).encode()))
+
+    assert not [each for each in CANARIES if each in json.dumps(line)]
+    assert "99887766" not in line["body"]
+    assert line["key"] == key.replace("EH987654", "EH000001")
+    shape = json.loads(line["body"])
+    assert type(shape) is type(document)
+    assert json.dumps(shape).count(AT) == json.dumps(document).count(AT)
+
+
+def test_a_body_that_is_no_json_is_recorded_by_its_size():
+    """It may hold anything."""
+    line = json.loads(Redaction().line("EH987654.O.120", b"\xff\x00secret"))
+
+    assert line["body"] == "8 bytes that are not JSON"
+
+
+def test_what_is_recorded_is_put_back_in_its_order():
+    """All of it with one refusal at the end, also where the queue holds fewer or somebody stops."""
+
+    class Channel:
+        def __init__(self):
+            self.left, self.put_back = [1, 2], []
+
+        def basic_get(self, _queue):
+            if not self.left:
+                return None, None, None
+            method = SimpleNamespace(delivery_tag=self.left.pop(0), routing_key="EH987654.O.120")
+            return method, None, b"{}"
+
+        def basic_nack(self, tag, *, multiple, requeue):
+            self.put_back.append((tag, multiple, requeue))
+
+    whole, part, none = Channel(), Channel(), Channel()
+    none.left.clear()
+    assert len(list(lines(whole, "Q", 9))) == 2
+    reading = lines(part, "Q", 9)
+    next(reading)
+    reading.close()
+    assert list(lines(none, "Q", 9)) == []
+    assert (whole.put_back, part.put_back) == ([(2, True, True)], [(1, True, True)])
+    assert none.put_back == []
