@@ -1,8 +1,9 @@
 """Records messages of a partner's queue for the tests, without personal data.
 
-``python -m tools.feed_sample URL_FILE QUEUE [COUNT] > tests/data/partner_feed/NAME.jsonl``.
-URL_FILE holds ``amqps://user:password@host:5671/vhost``. The messages are put back into the queue in their
-order; stop the gateway meanwhile. Each line has the routing key and the body:
+``python -m tools.feed_sample URL_FILE QUEUE [COUNT] > tests/data/partner_feed/NAME.jsonl``
+
+URL_FILE holds ``amqps://user:password@host:5671/vhost``. The messages are put back into the queue
+in their order; stop the gateway meanwhile. Each line has the routing key and the body:
 
 1. Serials become ``EH000001``, ``EH000002`` … in the order in which they come.
 2. Texts become ``x``, but for times, truth values and short numbers; JSON in a text is looked into.
