@@ -12,12 +12,10 @@ ASYNCAPI := tests/acceptance/asyncapi
 AJV := tests/acceptance/ajv
 AXE := tests/acceptance/axe
 NODERED := tests/acceptance/nodered
+NODERED_5 := tests/acceptance/nodered-5
 SPARKPLUG := tests/acceptance/sparkplug
 PEERS := benchmarks/peers
 HASS := .acceptance/home-assistant
-pyenv = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) python$(1))
-PYTHON3_11 ?= $(call pyenv,3.11)
-PYTHON3_13 ?= $(call pyenv,3.13)
 AUDIT := $(VENV)/audit
 OLD_PIP := $(VENV)/pip-23.0.1
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --python-version 3.11 \
@@ -86,7 +84,8 @@ coverage: $(VENV)/.dev
 acceptance: acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
 acceptance: acceptance-sparkplug acceptance-homie
 
-acceptance-homeassistant: $(VENV)/.dev mosquitto $(HASS)-2024.3/.made $(HASS)-2025.2/.made
+acceptance-homeassistant: $(VENV)/.dev mosquitto
+acceptance-homeassistant: $(HASS)-2024.3/.made $(HASS)-2025.2/.made $(HASS)-2026.11/.made
 	python -m pytest tests/acceptance/test_homeassistant.py $(ARGS)
 
 acceptance-asyncapi: $(VENV)/.dev $(ASYNCAPI)/node_modules/.package-lock.json
@@ -96,6 +95,7 @@ acceptance-schemas: $(VENV)/.dev $(AJV)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_ajv.py $(ARGS)
 
 acceptance-nodered: $(VENV)/.dev mosquitto $(NODERED)/node_modules/.package-lock.json
+acceptance-nodered: $(NODERED_5)/node_modules/.package-lock.json
 	python -m pytest tests/acceptance/test_nodered.py $(ARGS)
 
 # Hosts of Eclipse Tahu, pysparkplug and mqtt-spb-wrapper at our edge node.
@@ -268,7 +268,7 @@ lock: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(AXE)/node_modules $(NODERED)/node_modules $(SPARKPLUG)/node_modules $(PEERS)/node_modules
+	rm -rf .import_linter_cache .coverage .fuzz .release $(SIGNALR)/node_modules $(ASYNCAPI)/node_modules $(AJV)/node_modules $(AXE)/node_modules $(NODERED)/node_modules $(NODERED_5)/node_modules $(SPARKPLUG)/node_modules $(PEERS)/node_modules
 
 # -- the environment: stamps, so that a second run starts at once ---------------------------------
 
@@ -324,17 +324,16 @@ firewall:
 	@tools/need.sh npm npm && npm ci --silent --no-fund --no-audit --prefix $*
 	@touch $@
 
-# The last version for our oldest Python, and one that knows the device form, where its Python is.
-$(HASS)-2024.3/.made: HASS_PYTHON = $(PYTHON3_11)
-$(HASS)-2025.2/.made: HASS_PYTHON = $(PYTHON3_13)
+# The last version for our oldest Python, the first that is asked for the device form, and the newest,
+# each where its Python is, or a Debian that has it: tools/find_python.sh.
+$(HASS)-2024.3/.made: HASS_PYTHON = 3.11
+$(HASS)-2025.2/.made: HASS_PYTHON = 3.13
+$(HASS)-2026.11/.made: HASS_PYTHON = 3.14
 .acceptance/%/.made: tests/acceptance/requirements/%.txt | $(VENV)/.dev
 	@mkdir -p $(@D)
 	@$(BIN)/uv venv --quiet --allow-existing $(@D) && \
 		$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $< && touch $@
 
 $(HASS)-%/.made: tests/acceptance/home_assistant/requirements-%.txt | $(VENV)/.dev
-	@mkdir -p $(@D)
-	@if $(BIN)/uv python find --no-python-downloads $(HASS_PYTHON) >/dev/null 2>&1; then \
-		$(BIN)/uv venv --quiet --allow-existing --no-python-downloads --python $(HASS_PYTHON) $(@D) && \
-		$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $< && touch $@; \
-	else echo "Home Assistant $*: no $(HASS_PYTHON) here, its tests are skipped"; fi
+	@tools/python_env.sh $(HASS_PYTHON) $(@D) $< && touch $@ || \
+		{ [ $$? -eq 2 ] && echo "Home Assistant $*: its tests are skipped"; }

@@ -12,20 +12,21 @@ import pytest
 import yaml
 
 from bridge.conventions.homeassistant.discovery_messages import DeviceInfo, describe
-from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, entities
+from bridge.conventions.homeassistant.entities import MAX_STATE_LENGTH, entities, equalizer_entities
 from bridge.conventions.homeassistant.gateway_entities import gateway_entities
 from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.equalizer import EQUALIZER
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings
 from tests.acceptance.conftest import Witness
-from tests.acceptance.home_assistant.hass import ROOT, HomeAssistant, binary
+from tests.acceptance.home_assistant.hass import ROOT, HomeAssistant, binary, command
 from tests.ports import unused_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
 
-# The one knows messages about single entities only, the other both forms.
-OLDER, NEWER = "2024.3", "2025.2"
+# The oldest knows messages about single entities only, the others both forms.
+OLDEST, OLDER, NEWEST = "2024.3", "2025.2", "2026.11"
 
 
 def needs(version):
@@ -42,7 +43,7 @@ def installed(*versions):
     )
 
 
-ONE, TWO = "EH000001", "EH000002"
+ONE, TWO, METER = "EH000001", "EH000002", "QP000001"
 GROUPS = tuple({spec.group for spec in CATALOGUE.values()})
 JUDGE = ROOT / "tests" / "acceptance" / "home_assistant" / "judge.py"
 TOPIC = {
@@ -52,22 +53,60 @@ TOPIC = {
 
 
 def single_messages(allow):
-    """Describe a charger in the form that every version knows: document by topic."""
+    """Describe a charger and an Equalizer as every version knows it: document by topic."""
     topics, commands = Topics(), CommandSettings(allow=allow)
-    return describe(
-        DeviceInfo(ONE, 1, "347"),
-        entities(ONE, topics, commands),
-        form="component",
-        topics=topics,
-        places=HomeAssistantTopics(),
-        version="1.2.3",
-    ).documents
+    found = {}
+    for device, own in (
+        (DeviceInfo(ONE, 1, "347"), entities(ONE, topics, commands)),
+        (
+            DeviceInfo(METER, 0, "305", is_equalizer=True),
+            equalizer_entities(METER, topics, commands),
+        ),
+    ):
+        found |= describe(
+            device,
+            own,
+            form="component",
+            topics=topics,
+            places=HomeAssistantTopics(),
+            version="1.2.3",
+        ).documents
+    return found
 
 
-def expected(config):
+PERIOD = {"start": "22:00", "stop": "06:00", "amps": 16}
+SCHEDULES = {
+    "in_force": "daily",
+    "next_start": "2026-11-30T21:00:00Z",
+    "next_stop": "2026-12-01T05:00:00Z",
+    "delayed": None,
+    "daily": {"enabled": True, "periods": [PERIOD]},
+    "weekly": {"enabled": False, "periods": [PERIOD, PERIOD]},
+}
+# The delayed schedule is shown as none, the weekly one has no single start.
+OF_SCHEDULES = {
+    "Schedule in force": "daily",
+    "Next scheduled start": SCHEDULES["next_start"],
+    "Next scheduled stop": SCHEDULES["next_stop"],
+    "Daily schedule": "ON",
+    "Daily schedule start": "22:00",
+    "Daily schedule stop": "06:00",
+    "Daily schedule current": "16",
+    "Delayed schedule": "OFF",
+    "Delayed schedule start": "",
+    "Delayed schedule current": "None",
+    "Weekly schedule": "OFF",
+}
+
+
+def expected(config):  # noqa: C901 - one case per kind of template
     """Say what each payload of an entity's topic has to become, by payload."""
     name = config["state_topic"].rsplit("/", 1)[1]
-    labels = {spec.name: spec.labels for spec in REGISTRY.values()}.get(name, {})
+    if config["state_topic"].endswith("/schedule/current"):
+        unknown = "" if "pattern" in config else "None"
+        return {json.dumps(SCHEDULES): OF_SCHEDULES[config["name"]], "": unknown, "[": unknown}
+    registry = EQUALIZER if METER in config["state_topic"] else REGISTRY
+    labels = {spec.name: spec.labels for spec in registry.values()}.get(name, {})
     options = config.get("options", [])
     match config:
         case {"event_types": [kind]}:
@@ -75,6 +114,11 @@ def expected(config):
             return {json.dumps(event): {"event_type": kind} | event}
         case {"min": low, "max": high}:
             return {str(low): str(low), str(high): str(high), str(high + 1): "None", "null": "None"}
+        case {"unit_of_measurement": _, "value_template": template} if "null" in template:
+            return {"16.2": "16.2", "": "None", "null": "None"}
+        case {"name": "Access level"}:
+            known = {"open": "open", "cloud_authorization": "account"}
+            return known | {"local_authorization": "whitelist", "null": "None", "9999": "None"}
         case _ if options and labels:
             known = {str(code): label for code, label in labels.items() if label in options}
             return known | {"null": "None", "9999": "None"}
@@ -95,7 +139,7 @@ def expected(config):
 async def judged(version, asked):
     """Have Home Assistant's own schemas and templates look at descriptions."""
     process = await asyncio.create_subprocess_exec(
-        str(binary(version, "python")),
+        *command(version, "python"),
         str(JUDGE),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -106,7 +150,7 @@ async def judged(version, asked):
     return json.loads(output)
 
 
-@installed(OLDER, NEWER)
+@installed(OLDEST, OLDER, NEWEST)
 @pytest.mark.parametrize("allow", [GROUPS, ()], ids=["everything", "nothing"])
 async def test_its_own_schemas_take_every_entity(allow, version):
     """No unknown key, no unit or state class it refuses, and each payload becomes what it means."""
@@ -125,7 +169,7 @@ async def test_its_own_schemas_take_every_entity(allow, version):
             assert (json.loads(got) if isinstance(text, dict) else got) == text, topic
 
 
-@installed(OLDER, NEWER)
+@installed(OLDEST, OLDER, NEWEST)
 async def test_the_judge_refuses_what_is_wrong(version):
     """A wrong unit, an unknown key and a missing topic are found: the test above can fail."""
     topic = f"homeassistant/sensor/charger_{ONE}/sensor_total_power/config"
@@ -207,8 +251,9 @@ async def reconfigured(s, **sections):
 @pytest.mark.parametrize(
     ("version", "form"),
     [
-        pytest.param(OLDER, "component", marks=needs(OLDER)),
-        pytest.param(NEWER, "device", marks=needs(NEWER)),
+        pytest.param(OLDEST, "component", marks=needs(OLDEST)),
+        pytest.param(OLDER, "device", marks=needs(OLDER)),
+        pytest.param(NEWEST, "device", marks=needs(NEWEST)),
     ],
 )
 async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # noqa: PLR0915 - a long story
@@ -303,10 +348,13 @@ async def test_a_life_with_home_assistant(stage, tmp_path, version, form):  # no
         await home.devices(lambda found: not found)
 
 
-@needs(NEWER)
-async def test_a_change_of_form_keeps_every_entity(stage, tmp_path):
+@installed(OLDER, NEWEST)
+async def test_a_change_of_form_keeps_every_entity(stage, tmp_path, version):
     """There and back, each entity is the same one to Home Assistant, so names and history stay."""
-    async with at_home(stage, tmp_path, NEWER, "component", chargers=1, equalizers=0) as (s, home):
+    async with at_home(stage, tmp_path, version, "component", chargers=1, equalizers=0) as (
+        s,
+        home,
+    ):
         before = await all_there(home, (ONE,))
         for form in ("device", "component"):
             await reconfigured(s, homeassistant={"form": form})
@@ -327,3 +375,30 @@ async def test_a_change_of_form_keeps_every_entity(stage, tmp_path):
             }
         # It says this of every old topic that is emptied, as its documentation asks us to.
         assert [one for one in complaints(home) if "conflicting" not in one] == []
+
+
+@needs(NEWEST)
+async def test_the_settings_of_an_equalizer_are_switched(stage, tmp_path):
+    """Both controls show what the cloud holds and set it, and the energy of the house is there."""
+    async with at_home(stage, tmp_path, NEWEST, "device", chargers=1, equalizers=1) as (s, home):
+        wanted = {
+            f"charger_{METER}_{key}"
+            for key in ("switch_surplus_charging", "number_max_allocated_current")
+        }
+        known = await home.registered(lambda found: found.keys() >= wanted)
+        switch = id_of(known, METER, "switch_surplus_charging")
+        limit = id_of(known, METER, "number_max_allocated_current")
+
+        async def shows(entity, state):
+            await home.until(lambda all_: all_[entity]["state"] == state, f"{entity} is {state}")
+
+        await shows(switch, "off")
+        await shows(limit, "25")
+        await home.call("switch.turn_on", switch)
+        await shows(switch, "on")
+        assert (await s.witness.final(METER, "surplus_charging"))["state"] == "confirmed"
+        await home.call("number.set_value", limit, value=16)
+        await shows(limit, "16")
+        assert s.cloud.world.equalizers[METER].max_allocated_a == 16
+        energy = id_of(known, METER, "sensor_cumulative_active_power_import")
+        assert (await home.states())[energy]["attributes"]["state_class"] == "total_increasing"

@@ -40,7 +40,7 @@ from bridge.settings import CommandSettings
 # Home Assistant refuses a longer state.
 MAX_STATE_LENGTH = 255
 _TEXT = f"{{{{ value[:{MAX_STATE_LENGTH}] if value else 'None' }}}}"
-_KNOWN = "{{ value if value != 'null' else 'None' }}"
+_KNOWN = "{{ value if value not in ['', 'null'] else 'None' }}"
 _SHOUTED = re.compile(
     r"\b([tlp][1-5]|n|ev|lte|ota|pcb|udp|ap|fw|id|tx|rssi|rtt|rsrp|rsrq|sinr)\b", re.ASCII
 )

@@ -29,6 +29,31 @@ def binary(version: str, name: str) -> Path:
     return ROOT / ".acceptance" / f"home-assistant-{version}" / "bin" / name
 
 
+def command(version: str, name: str, folder: Path = ROOT) -> tuple[str, ...]:
+    """Return how a program of an installed version is started, and sees a folder.
+
+    Where its Python is that of another Debian, the program is started in there.
+    """
+    program = binary(version, name)
+    noted = program.parents[1] / ".root"
+    if not noted.exists():
+        return (str(program),)
+    enter = ROOT / "tools" / "enter_root.sh"
+    return (str(enter), noted.read_text().strip(), str(folder), str(program))
+
+
+def is_filled_in(field: dict[str, Any]) -> bool:
+    """Return whether a form sends a field that nobody changed."""
+    return "default" in field or bool(field.get("required"))
+
+
+def untouched(field: dict[str, Any]) -> tuple[str, object]:
+    """Return what it sends for it."""
+    (kind, options), *_ = field["selector"].items()
+    otherwise = options["options"][0] if kind == "select" else False
+    return field["name"], field.get("default", otherwise)
+
+
 @dataclass
 class HomeAssistant:
     """One installation in a folder of its own."""
@@ -55,7 +80,7 @@ class HomeAssistant:
         text = CONFIGURATION.format(port=self.port)
         (self.folder / "configuration.yaml").write_text(text)
         self.process = await asyncio.create_subprocess_exec(
-            str(binary(self.version, "hass")),
+            *command(self.version, "hass", self.folder),
             "--skip-pip",
             "-c",
             str(self.folder),
@@ -107,7 +132,13 @@ class HomeAssistant:
                 await asyncio.sleep(POLL_S)
         flows = "/api/config/config_entries/flow"
         flow = await self._post(flows, {"handler": "mqtt", "show_advanced_options": False})
-        broker = {"broker": "127.0.0.1", "port": broker_port}
+        broker: dict[str, object] = {"broker": "127.0.0.1", "port": broker_port}
+        # Newer forms have a section of other settings, which a person leaves as it is.
+        broker |= {
+            one["name"]: dict(map(untouched, filter(is_filled_in, one["schema"])))
+            for one in flow["data_schema"]
+            if "schema" in one
+        }
         done = await self._post(f"{flows}/{flow['flow_id']}", broker)
         assert done["type"] == "create_entry", done
 

@@ -10,14 +10,16 @@ import json
 import sys
 import tempfile
 
-import voluptuous
 from homeassistant.components.mqtt.discovery import TOPIC_MATCHER
 from homeassistant.components.number.const import DEVICE_CLASS_UNITS as NUMBER_UNITS
 from homeassistant.components.sensor.const import DEVICE_CLASS_STATE_CLASSES
 from homeassistant.components.sensor.const import DEVICE_CLASS_UNITS as SENSOR_UNITS
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import config_validation
 from homeassistant.helpers.template import Template
 
+# The library of its schemas: voluptuous, and since 2026 probatio, which raises the same.
+schemas = getattr(config_validation, "vol", None) or config_validation.probatio
 # Newer than the version that judges, and documented: options of an enum sensor.
 NEWER = {"options"}
 
@@ -32,7 +34,7 @@ def problems(topic, config):
     schema = importlib.import_module(f"homeassistant.components.mqtt.{platform}").DISCOVERY_SCHEMA
     try:
         checked = schema(json.loads(json.dumps(config)))
-    except voluptuous.Invalid as error:
+    except schemas.Invalid as error:
         yield f"{topic}: {error}"
         return
     unknown = config.keys() - checked.keys() - (NEWER if platform == "sensor" else set())
