@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -18,8 +19,10 @@ from tests.acceptance.conftest import TIMEOUT_S, Witness
 from tests.conftest import PATIENCE_S
 from tests.ports import unused_port
 
-FOLDER = Path(__file__).parent / "nodered"
-PROGRAM = FOLDER / "node_modules" / "node-red" / "red.js"
+HERE = Path(__file__).parent
+SETTINGS = HERE / "nodered" / "settings.js"
+# The older one on the system's Node, the newer one with the Node that it needs.
+FOLDERS = {"4": HERE / "nodered", "5": HERE / "nodered-5"}
 EXAMPLES = Path(__file__).parents[2] / "examples" / "node-red"
 FLOWS = sorted(EXAMPLES.glob("*.json"))
 ONE = "EH000001"
@@ -43,10 +46,28 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.acceptance,
     pytest.mark.skipif(
-        not PROGRAM.is_file() or shutil.which("node") is None,
+        not any((folder / "node_modules").is_dir() for folder in FOLDERS.values()),
         reason="make acceptance-nodered installs Node-RED",
     ),
 ]
+
+
+def commanded(version):
+    """Return how a version is started, or nothing where it is not installed."""
+    modules = FOLDERS[version] / "node_modules"
+    own = modules / "node" / "bin" / "node"
+    node = str(own) if own.is_file() else shutil.which("node")
+    program = modules / "node-red" / "red.js"
+    return (node, str(program)) if node and program.is_file() else ()
+
+
+@pytest.fixture(params=FOLDERS)
+def node_red(request):
+    """Return what runs one flow in a version of Node-RED."""
+    command = commanded(request.param)
+    if not command:
+        pytest.skip("make acceptance-nodered installs it")
+    return functools.partial(running, command)
 
 
 def imported(name, port, **environ):
@@ -105,37 +126,36 @@ class NodeRed:
 
 
 @contextlib.asynccontextmanager
-async def node_red(setting, name, ui_port=None, **environ):
+async def running(program, setting, name, ui_port=None, **environ):
     """Run one flow from its connection to the broker on; end it afterwards."""
     place = setting.folder / "node-red"
     place.mkdir()
     (place / "flow.json").write_text(json.dumps(imported(name, setting.broker.port, **environ)))
-    command = [PROGRAM, "--userDir", place, "--settings", FOLDER / "settings.js"]
+    command = [*program, "--userDir", place, "--settings", SETTINGS]
     port = unused_port() if ui_port is None else ui_port
     process = await asyncio.create_subprocess_exec(
-        "node",
         *map(str, command),
         str(place / "flow.json"),
         env={"PATH": os.environ["PATH"], "HOME": str(place), "UI_PORT": str(port), "TZ": "UTC"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    running = NodeRed(Witness(setting.broker.port, judges=False))
-    reading = asyncio.get_running_loop().create_task(running.read(process))
+    red = NodeRed(Witness(setting.broker.port, judges=False))
+    reading = asyncio.get_running_loop().create_task(red.read(process))
     try:
-        await running.told.start(("nodered/#",))
+        await red.told.start(("nodered/#",))
         try:
-            ready = running.told.retained
-            await running.told.until(lambda: READY in ready, "Node-RED at the broker")
-            yield running
+            ready = red.told.retained
+            await red.told.until(lambda: READY in ready, "Node-RED at the broker")
+            yield red
         finally:
-            await running.told.stop()
+            await red.told.stop()
     finally:
         process.terminate()
         async with asyncio.timeout(PATIENCE_S):
             await process.wait()
             await reading
-        assert running.expects_errors or b"[error]" not in running.log, running.log.decode()
+        assert red.expects_errors or b"[error]" not in red.log, red.log.decode()
 
 
 def acknowledged(witness):
@@ -171,7 +191,7 @@ async def charging(setting):
     await setting.witness.value(f"charger/{ONE}/state/op_mode", "charging")
 
 
-async def test_high_house_load_pauses_and_low_load_resumes(stage):
+async def test_high_house_load_pauses_and_low_load_resumes(stage, node_red):
     """Watts in on the house's topic, the charger's confirmation out, once each."""
     async with stage(chargers=1, authorization_required=False) as s:
         await charging(s)
@@ -188,7 +208,7 @@ async def test_high_house_load_pauses_and_low_load_resumes(stage):
         assert len([one for one in s.witness.results(ONE, "pause") if one["final"]]) == 1
 
 
-async def test_a_failed_answer_is_shown_and_tried_again(stage):
+async def test_a_failed_answer_is_shown_and_tried_again(stage, node_red):
     """Without a car the cloud refuses the pause: a red node, a warning, and another attempt."""
     async with stage(chargers=1, authorization_required=False) as s:
         async with node_red(s, "house-load", CHARGER=ONE, EVERY_S="0") as red:
@@ -230,7 +250,7 @@ def answers_shown(red, command):
     return list(dict.fromkeys(texts))
 
 
-async def test_the_house_load_takes_no_answer_of_others_for_its_own(stage):
+async def test_the_house_load_takes_no_answer_of_others_for_its_own(stage, node_red):
     """Answers to other people's commands show nothing and undo nothing."""
     async with stage(chargers=1, authorization_required=False) as s:
         async with node_red(s, "house-load", CHARGER=ONE, EVERY_S="0") as red:
@@ -245,7 +265,7 @@ async def test_the_house_load_takes_no_answer_of_others_for_its_own(stage):
         assert b"made_up" not in red.log
 
 
-async def test_cheap_hours_take_no_answer_of_others_for_their_own(stage):
+async def test_cheap_hours_take_no_answer_of_others_for_their_own(stage, node_red):
     """A pause that somebody else asked for is not done for the flow, and not shown."""
     prices = [1]  # no list of a day: nothing is sent
     with price_list(prices) as url:
@@ -260,7 +280,7 @@ async def test_cheap_hours_take_no_answer_of_others_for_their_own(stage):
             assert b"made_up" not in red.log
 
 
-async def test_the_tags_take_no_answer_of_others_for_their_own(stage):
+async def test_the_tags_take_no_answer_of_others_for_their_own(stage, node_red):
     """Other people authorize too: what becomes of it is theirs."""
     async with stage(chargers=1, tags_known=False) as s:
         s.cloud.show_tag(ONE, LISTED)
@@ -306,7 +326,7 @@ def day(*, cheap):
     return [10 if one == cheap else 40 for one in near]
 
 
-async def test_cheap_hours_pause_and_resume_by_a_price_list(stage):
+async def test_cheap_hours_pause_and_resume_by_a_price_list(stage, node_red):
     """The charger stops in a dear hour of the list at ``PRICES_URL`` and goes on in a cheap one."""
     prices = day(cheap=False)
     with price_list(prices) as url:
@@ -325,7 +345,7 @@ async def test_cheap_hours_pause_and_resume_by_a_price_list(stage):
             assert len([one for one in s.witness.results(ONE, "resume") if one["final"]]) == 1
 
 
-async def test_cheap_hours_by_the_numbers_in_the_flow(stage):
+async def test_cheap_hours_by_the_numbers_in_the_flow(stage, node_red):
     """Without a cheap hour in the day the timer pauses the charger."""
     async with stage(chargers=1, authorization_required=False) as s:
         await charging(s)
@@ -333,7 +353,7 @@ async def test_cheap_hours_by_the_numbers_in_the_flow(stage):
             await confirmed(s, "pause")
 
 
-async def test_offline_sessions_are_written_and_acknowledged(stage):
+async def test_offline_sessions_are_written_and_acknowledged(stage, node_red):
     """Each offline session is a line of the file, and the bridge hears that it was taken."""
     async with stage(chargers=1) as s:
         path = s.folder / "sessions.jsonl"
@@ -348,7 +368,7 @@ async def test_offline_sessions_are_written_and_acknowledged(stage):
         assert any(line["offline"] for line in lines)
 
 
-async def test_a_file_that_cannot_be_written_acknowledges_nothing(stage):
+async def test_a_file_that_cannot_be_written_acknowledges_nothing(stage, node_red):
     """What is on no disk but the bridge's stays there."""
     async with stage(chargers=1) as s:
         (s.folder / "taken").write_text("not a folder")
@@ -370,7 +390,7 @@ def shown_tags(witness):
 
 
 @pytest.mark.parametrize("plain", [False, True])
-async def test_a_tag_of_the_list_authorizes(stage, plain):
+async def test_a_tag_of_the_list_authorizes(stage, node_red, plain):
     """The cloud knows no tag: the flow's list decides, over hashes and over tags as they are."""
 
     def change(config):
@@ -398,7 +418,7 @@ async def test_a_tag_of_the_list_authorizes(stage, plain):
         assert len([one for one in s.witness.results(ONE, "authorize") if one["final"]]) == 1
 
 
-async def test_the_page_shows_every_charger(stage):
+async def test_the_page_shows_every_charger(stage, node_red):
     """The page is made of retained topics: it is complete although nothing changes."""
     port = unused_port()
 
