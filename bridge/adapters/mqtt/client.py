@@ -60,8 +60,9 @@ STABLE_AFTER_S = 30.0
 STABLE_AFTER_BY_CODE_S: Final = {0x8E: 600.0, 0x80: 90.0}
 # Rights are not granted by the minute.
 RESUBSCRIBE_AFTER_S = 600.0
-# paho's keepalive has whole seconds.
+# paho's keepalive has whole seconds. While both sides were heard of lately nothing is due.
 KEEP_ALIVE_STEP_S = 1.0
+MAX_KEEP_ALIVE_WAIT_S = 60.0
 # How long a clean end may take: the last PUBACK, then DISCONNECT.
 LAST_PUBLISH_S = 2.0
 DISCONNECT_S = 1.0
@@ -312,6 +313,7 @@ class MqttClient:
             arrived=self._arrived,
             acked=self._acked,
             listened=self._listened,
+            mono_s=lambda: self._clock.now().mono_s,
         )
         self._attempt = connection
         try:
@@ -466,9 +468,10 @@ class MqttClient:
             await self._value_connection.serve(connection.route)
 
     async def _keep_alive(self, connection: Connection) -> None:
+        wait_s = KEEP_ALIVE_STEP_S
         while True:
-            await self._clock.sleep(KEEP_ALIVE_STEP_S)
-            connection.keep_alive()
+            await self._clock.sleep(wait_s)
+            wait_s = min(max(connection.keep_alive(), KEEP_ALIVE_STEP_S), MAX_KEEP_ALIVE_WAIT_S)
             self._promise(HEARTBEAT_TIMEOUT_S)
 
     def _arrived(self, message: MqttMessage) -> None:
@@ -606,7 +609,14 @@ async def _visit(
             clean_start=True,
             connack_within_s=version_policy.patience_s(protocol),
         )
-        connection = Connection(settings, options, epoch=0, arrived=arrived, acked=_ignore)
+        connection = Connection(
+            settings,
+            options,
+            epoch=0,
+            arrived=arrived,
+            acked=_ignore,
+            mono_s=asyncio.get_running_loop().time,
+        )
         try:
             await connection.open()
             refused = await connection.subscribe(Subscriptions(filters))

@@ -100,9 +100,12 @@ class Connection:
         epoch: int,
         arrived: Callable[[MqttMessage], None],
         acked: Callable[[int, int], None],
+        mono_s: Callable[[], float],
         listened: Callable[[Subscriptions], None] = unheard,
     ) -> None:
         self.epoch = epoch
+        self._mono_s = mono_s
+        self._heard_s = self._spoke_s = mono_s()
         self.options = options
         self.limits = ConnackLimits(session_present=False)
         self.poisoned = False
@@ -335,9 +338,16 @@ class Connection:
         if names and not self.lost.done():
             self._run(lambda: self._client.unsubscribe(list(names)))
 
-    def keep_alive(self) -> None:
-        """Run paho's keepalive handling; to be called about once a second."""
+    def keep_alive(self) -> float:
+        """Run paho's keepalive handling.
+
+        Returns:
+            After how many seconds it has to run again at the latest; 0 or less: about every second,
+            the broker is to answer.
+        """
         self._run(self._client.loop_misc)
+        quiet_s = self._mono_s() - min(self._heard_s, self._spoke_s)
+        return self._client.keepalive - quiet_s
 
     def disconnect(self) -> None:
         """Send DISCONNECT; the broker publishes the will only where no session is kept."""
@@ -364,6 +374,7 @@ class Connection:
     # -- the loop's side --------------------------------------------------------------------
 
     def _readable(self) -> None:
+        self._heard_s = self._mono_s()
         self._run(self._client.loop_read)
         # What TLS has already taken off the socket does not wake the loop again.
         sock = self._client.socket()
@@ -372,6 +383,7 @@ class Connection:
             sock = self._client.socket()
 
     def _writable(self) -> None:
+        self._spoke_s = self._mono_s()
         self._run(self._client.loop_write)
 
     def _run(self, step: Callable[[], object]) -> None:

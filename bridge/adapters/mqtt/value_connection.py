@@ -139,7 +139,9 @@ class ValueConnection:
             ConnectionLost: It was never up.
         """
         self._refused = False
-        protocol = ValueProtocol(self._settings, self._client_id)
+        protocol = ValueProtocol(
+            self._settings, self._client_id, mono_s=lambda: self._clock.now().mono_s
+        )
         protocol.acked = functools.partial(self._acked, protocol)
         try:
             await self._dial(protocol, peer)
@@ -208,18 +210,18 @@ class ValueConnection:
 
     async def _keep_alive(self, protocol: ValueProtocol, keepalive_s: int) -> None:
         """Ping when one of the two has been silent; give up when no answer comes."""
-        heard_s = spoke_s = self._clock.now().mono_s
+        silent_s = 0.0
         while True:
-            await self._clock.sleep(STEP_S)
+            wait_s = STEP_S if self._refused else keepalive_s / 2 - silent_s
+            await self._clock.sleep(max(STEP_S, wait_s))
             now_s = self._clock.now().mono_s
-            heard_s = now_s if protocol.heard else heard_s
-            spoke_s = now_s if protocol.spoke else spoke_s
-            protocol.heard = protocol.spoke = False
-            if now_s - heard_s >= DOUBT_KEEPALIVES * keepalive_s:
-                protocol.drop(f"nothing received from the broker for {now_s - heard_s:.0f} s")
+            unheard_s = now_s - protocol.heard_s
+            silent_s = max(unheard_s, now_s - protocol.spoke_s)
+            if unheard_s >= DOUBT_KEEPALIVES * keepalive_s:
+                protocol.drop(f"nothing received from the broker for {unheard_s:.0f} s")
             elif self._refused and now_s >= self._drained_at_s:
                 protocol.drop(MAY_NOT_PUBLISH)
-            elif now_s - min(heard_s, spoke_s) >= keepalive_s / 2:
+            elif silent_s >= keepalive_s / 2:
                 protocol.ping()
 
     # -- what the core learns -----------------------------------------------------------------

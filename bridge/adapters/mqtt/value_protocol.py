@@ -42,24 +42,27 @@ class ValueProtocol(asyncio.Protocol):
     Args:
         settings: The broker.
         client_id: Of this connection; empty to be given one.
+        mono_s: Reads the monotonic clock.
 
     Attributes:
         acked: Takes what one read acknowledged: what is done with, and what was refused with which
             reason code. Must not raise.
         lost: Resolves to the reason, a sentence, when the connection is over.
         granted: Resolves to the CONNACK.
-        heard: Something came from the broker. The keepalive resets it.
-        spoke: Something went to the broker; likewise.
+        heard_s: When something came from the broker last.
+        spoke_s: When something went to the broker last.
         code: The reason code with which the broker ended it, or None.
     """
 
-    def __init__(self, settings: MqttSettings, client_id: str) -> None:
+    def __init__(
+        self, settings: MqttSettings, client_id: str, *, mono_s: Callable[[], float]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.acked: Callable[[list[Publish], list[tuple[Publish, int]]], None] = _ignore
         self.lost: asyncio.Future[str] = loop.create_future()
         self.granted: asyncio.Future[ConnAck] = loop.create_future()
-        self.heard = False
-        self.spoke = False
+        self._mono_s = mono_s
+        self.heard_s = self.spoke_s = mono_s()
         self.code: int | None = None
         secret = settings.password
         # Not kept longer than it is needed: it holds the password.
@@ -123,7 +126,7 @@ class ValueProtocol(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and data and not self._transport.is_closing():
-            self.spoke = True
+            self.spoke_s = self._mono_s()
             self._transport.write(data)
 
     # -- what the loop tells ------------------------------------------------------------------
@@ -141,7 +144,7 @@ class ValueProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read every whole packet. Total."""
-        self.heard = True
+        self.heard_s = self._mono_s()
         done: list[Publish] = []
         refused: list[tuple[Publish, int]] = []
         try:

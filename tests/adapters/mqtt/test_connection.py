@@ -17,7 +17,7 @@ from tests.conftest import PATIENCE_S
 pytestmark = pytest.mark.anyio
 
 
-def connection(arrived=lambda _: None) -> Connection:
+def connection(arrived=lambda _: None, mono_s=lambda: 0.0) -> Connection:
     """Build a connection that is not open."""
     return Connection(
         MqttSettings(),
@@ -25,6 +25,7 @@ def connection(arrived=lambda _: None) -> Connection:
         epoch=3,
         arrived=arrived,
         acked=lambda *_: None,
+        mono_s=mono_s,
     )
 
 
@@ -129,3 +130,19 @@ async def test_the_end_of_dialling_finds_out_that_nobody_waits(monkeypatch):
             await asyncio.sleep(0.01)
 
     assert closed == [it._client] * 2
+
+
+async def test_the_keepalive_is_run_again_when_a_side_may_have_been_silent_for_long():
+    """Bytes read or written put it off, each side for itself; overdue it is 0 or less."""
+    now_s = 100.0
+    it = connection(mono_s=lambda: now_s)
+    keepalive_s = it._client.keepalive
+    assert it.keep_alive() == keepalive_s
+    now_s += 5.0
+    it._readable()
+    assert it.keep_alive() == keepalive_s - 5.0
+    now_s += 2.0
+    it._writable()
+    assert it.keep_alive() == keepalive_s - 2.0
+    now_s += keepalive_s
+    assert it.keep_alive() <= 0

@@ -64,7 +64,8 @@ class Line:
     def __init__(self, limits: ConnackLimits | None = None):
         self.done, self.refused, self.reads = [], [], 0
         self.wire = Wire()
-        self.pipeline = ValueProtocol(SETTINGS, "bridge-telemetry")
+        self.mono_s = 100.0
+        self.pipeline = ValueProtocol(SETTINGS, "bridge-telemetry", mono_s=lambda: self.mono_s)
         self.pipeline.acked = self._acked
         self.pipeline.connection_made(self.wire)
         self.hello = self.wire.packets()
@@ -275,3 +276,13 @@ async def test_the_password_is_in_no_repr():
     line = Line()
 
     assert "hunter2" not in repr(vars(line.pipeline))
+
+
+async def test_it_knows_when_each_side_spoke_last():
+    """The keepalive sleeps until one of them has been silent for long enough."""
+    line = Line()
+    line.mono_s = 107.0
+    line.pipeline.ping()
+    line.mono_s = 109.0
+    line.pipeline.data_received(b"\xd0\x00")
+    assert (line.pipeline.spoke_s, line.pipeline.heard_s) == (107.0, 109.0)
