@@ -87,6 +87,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import Publish
 from bridge.core.rate_limiter import TokenBucket
+from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.unread_text import UnreadText
@@ -353,6 +354,15 @@ class EventLoop:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
+    def _take_answer(self, event: Event) -> None:
+        """Queue the answer that a command waits for, and process it now, not in the next turn."""
+        if self._scheduled or self._event_queue.wake is None:
+            self._event_queue.put(event)
+        else:
+            self._scheduled = True
+            self._event_queue.put(event)
+            self._turn()
+
     def _turn(self) -> None:
         if self._is_clear():
             self._pump()
@@ -562,8 +572,9 @@ class EventLoop:
                 self._spawn(self._save(effect, self._committing(effect.report)))
             case MarkPublished():
                 self._spawn(self._mark(effect))
-            case SaveCommand():
-                self._spawn(self._save_command(effect))
+            case SaveCommand(row):
+                if self._tasks is not None:
+                    self._spawn(self._save_command(row, self._store.save_command(row)))
             case SettleReports(reports):
                 self._spawn(self._noted(self._store.settle(reports)))
             case KeepReports(reports):
@@ -718,9 +729,9 @@ class EventLoop:
             work = self._cloud.send(effect.request, within_s=left_s)
             answer = await self._answered("cloud", work, OutcomeUnknown)
         except CloudError as error:
-            self._event_queue.put(CloudFailed(effect.tag, error))
+            self._take_answer(CloudFailed(effect.tag, error))
         else:
-            self._event_queue.put(CloudResponse(effect.tag, answer.status, answer.body))
+            self._take_answer(CloudResponse(effect.tag, answer.status, answer.body))
 
     async def _answered(
         self, name: str, work: Awaitable[T], kind: Callable[[str], BridgeError]
@@ -769,13 +780,13 @@ class EventLoop:
             self._receipts.failed(subject, delivery)
         self._wake()
 
-    async def _save_command(self, effect: SaveCommand) -> None:
+    async def _save_command(self, row: CommandRow, saving: Awaitable[None]) -> None:
         try:
-            await self._answered("store", self._store.save_command(effect.row), StoreError)
+            await self._answered("store", saving, StoreError)
         except StoreError as error:
-            self._event_queue.put(CommandSaveFailed(effect.row.key, error))
+            self._take_answer(CommandSaveFailed(row.key, error))
         else:
-            self._event_queue.put(CommandSaved(effect.row.key, effect.row.state))
+            self._take_answer(CommandSaved(row.key, row.state))
 
     async def _mark(self, effect: MarkPublished) -> None:
         try:

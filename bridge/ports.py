@@ -4,7 +4,7 @@ An adapter implements one of them; tests put a twin in its place. Adapters push 
 through the ``emit`` function they are given, which never blocks and never raises.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -302,8 +302,8 @@ class Store(Protocol):
         """
         ...
 
-    async def save_command(self, row: CommandRow) -> None:
-        """Commit a command, in the place of the row with its key.
+    def save_command(self, row: CommandRow) -> Awaitable[None]:
+        """Begin to commit a command, in the place of the row with its key; awaited for the end.
 
         Raises:
             StoreError: It is not committed; ``StoreFull`` when there is no room for a new one.

@@ -854,6 +854,23 @@ async def test_a_long_burst_gives_the_loop_back_in_between(monkeypatch):
     assert early < 100
 
 
+async def test_a_command_takes_three_turns_of_the_loop_besides_what_it_waits_for():
+    """From the message to the row, to the request, to the event of the cloud's answer: counted."""
+    request = CloudRequest("POST", "/x", Endpoint.CHARGER_COMMAND, command=True)
+    script = Script(
+        {StreamOpened: [SaveCommand(ROW)], CommandSaved: [SendRequest(6, request, 9.0)]}
+    )
+    turns = 0
+    async with running(script, clock=Stopped(Timestamp(NOON, 1000.0))) as outside:
+        await settled(lambda: not outside.queue.first)
+        outside.queue.put(StreamOpened())
+        while not script.seen(CloudResponse):
+            await asyncio.sleep(0)
+            turns += 1
+
+    assert turns <= 3
+
+
 async def test_what_somebody_waits_for_does_not_wait_behind_the_stream():
     """A command overtakes a replay, and each turn of the pump takes some of both."""
     script = Script()

@@ -303,6 +303,7 @@ class Connection:
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ConnectionLost(f"not sent: {paho.error_string(info.rc)}")
+        self._writable()
         return info.mid
 
     @property
@@ -494,8 +495,16 @@ class Connection:
             self.code = code
             self.lost.set_result(reason)
 
-    def _on_want_write(self, _client: object, _data: object, sock: socket.socket) -> None:
-        self._loop.add_writer(sock.fileno(), self._writable)
+    def _on_want_write(self, _client: object, _data: object, _sock: socket.socket) -> None:
+        self._loop.call_soon(self._write_rest)
+
+    def _write_rest(self) -> None:
+        """Write what waits, and the rest of it when the socket has room."""
+        if self._client.want_write() and not self.lost.done():
+            self._writable()
+            sock = self._client.socket()
+            if self._client.want_write() and sock is not None and sock.fileno() >= 0:
+                self._loop.add_writer(sock.fileno(), self._writable)
 
     def _on_no_write(self, _client: object, _data: object, sock: socket.socket) -> None:
         if sock.fileno() >= 0:

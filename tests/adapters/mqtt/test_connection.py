@@ -5,6 +5,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from paho.mqtt.enums import MQTTErrorCode
 
 from bridge.adapters.mqtt.connect_errors import AttemptFailed
 from bridge.adapters.mqtt.connection import Connection
@@ -146,3 +147,14 @@ async def test_the_keepalive_is_run_again_when_a_side_may_have_been_silent_for_l
     assert it.keep_alive() == keepalive_s - 2.0
     now_s += keepalive_s
     assert it.keep_alive() <= 0
+
+
+async def test_a_message_is_written_when_it_is_published():
+    """Not in the next turn of the loop; what the socket does not take waits until it has room."""
+    it, written = connection(), []
+    it._client = SimpleNamespace(
+        publish=lambda *_: SimpleNamespace(rc=MQTTErrorCode.MQTT_ERR_SUCCESS, mid=7),
+        loop_write=lambda: written.append(1),
+    )
+    assert it.publish(Publish("a/b", b"1")) == 7
+    assert written == [1]

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar, cast
@@ -208,13 +208,18 @@ class SqliteStore:
 
     # -- commands -----------------------------------------------------------------------------
 
-    async def save_command(self, row: CommandRow) -> None:
-        """Commit a command, in the place of the row with its key.
+    def save_command(self, row: CommandRow) -> Awaitable[None]:
+        """Hand a command to the worker, which puts it in the place of the row with its key.
 
         Raises:
-            StoreError: It is not committed; ``StoreFull`` when there is no room for a new one.
+            StoreError: Awaited: it is not committed; ``StoreFull`` when there is no room for a new
+                one.
         """
-        await self._ask(
+        if self._worker is None:
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(_not_open())
+            return refused
+        return self._worker.submit(
             lambda db: command_rows.save(db, row, lambda: self._quota.require(db)),
             Priority.COMMAND,
         )

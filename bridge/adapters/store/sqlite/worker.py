@@ -185,16 +185,12 @@ class Worker:
             raise
         return opened
 
-    async def submit(self, action: Action, priority: Priority) -> Any:
-        """Run an action in the worker and commit it.
-
-        Raises:
-            StoreError: It is not.
-        """
+    def submit(self, action: Action, priority: Priority) -> asyncio.Future[Any]:
+        """Have an action run in the worker and committed; the future fails with ``StoreError``."""
         loop = asyncio.get_running_loop()
         job = Job(action, loop, loop.create_future())
         self._jobs.put(job, priority)
-        return await job.future
+        return job.future
 
     async def end(self) -> None:
         """Finish what is queued and close."""
