@@ -9,10 +9,12 @@ Rules:
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from types import NoneType
+from typing import Any, Final
 
 import msgspec
 
@@ -55,8 +57,11 @@ def format_json(value: Value | None) -> bytes:
 
 def json_document(value: object) -> bytes:
     """Write plain values, sequences, mappings and times as JSON."""
+    write = _PLAIN.get(type(value))
+    if write is not None:
+        return write(value)
     if isinstance(value, Mapping):
-        pairs = (b"%b:%b" % (format_json(str(k)), json_document(v)) for k, v in value.items())
+        pairs = [b"%b:%b" % (format_json(str(k)), json_document(v)) for k, v in value.items()]
         return b"{%b}" % b",".join(pairs)
     if isinstance(value, list | tuple):
         return b"[%b]" % b",".join(map(json_document, value))
@@ -80,6 +85,13 @@ def number(value: bool | float | None) -> bytes:
     if "e" in text:
         text = format(Decimal(text), "f")
     return text.encode("ascii")
+
+
+# How a document has what it mostly consists of.
+_PLAIN: Final[Mapping[type, Callable[[Any], bytes]]] = {
+    str: format_json,
+    **dict.fromkeys((int, float, bool, NoneType), number),
+}
 
 
 # All values of a frame share when it came.

@@ -83,20 +83,30 @@ class Job:
     future: asyncio.Future[Any]
 
     def done(self, result: object) -> None:
-        """Deliver the result to the caller."""
-        self._tell(self.future.set_result, result)
+        """Deliver the result to the caller, on its loop."""
+        if not self.future.done():  # cancelled
+            self.future.set_result(result)
 
     def failed(self, error: StoreError) -> None:
-        """Deliver the error to the caller."""
-        self._tell(self.future.set_exception, error)
+        """Deliver the error to the caller, from the worker."""
 
-    def _tell(self, settle: Callable[[Any], None], outcome: object) -> None:
-        def settle_unless_cancelled() -> None:
+        def fail() -> None:
             if not self.future.done():
-                settle(outcome)
+                self.future.set_exception(error)
 
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self.loop.call_soon_threadsafe(settle_unless_cancelled)
+            self.loop.call_soon_threadsafe(fail)
+
+
+def deliver(results: list[tuple[Job, object]]) -> None:
+    """Deliver the results of a group to their callers, from the worker: the loop wakes up once."""
+
+    def settle() -> None:
+        for job, result in results:
+            job.done(result)
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        results[0][0].loop.call_soon_threadsafe(settle)
 
 
 class _Signal(enum.Enum):
@@ -209,7 +219,7 @@ class Worker:
                 opened = self._open().contents
                 stack.callback(self._close)
                 log.info("store.opened", path=str(self._path), owed=len(opened.owed))
-                opening.done(opened)
+                deliver([(opening, opened)])
                 self._serve()
         except Exception as exc:  # noqa: BLE001 - the border: the caller gets it as ours
             # Told only now that the lock is free again: the caller may try at once.
@@ -254,12 +264,11 @@ class Worker:
             return
         try:
             with transaction(self._db):
-                results = [job.action(self._db) for job in jobs]
+                results = [(job, job.action(self._db)) for job in jobs]
         except Exception as exc:  # noqa: BLE001 - the border: the caller gets it as ours
             self._failed(jobs, exc)
         else:
-            for job, result in zip(jobs, results, strict=True):
-                job.done(result)
+            deliver(results)
             self._unlooked += 1
 
     def _is_in_place(self) -> bool:
