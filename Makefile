@@ -1,7 +1,8 @@
 # make demo    everything at once, without charger, account or broker
 # make test    install what the tests need, then run `make check`
 # make check   what CI checks, in the order that fails fastest
-# make bench   what docs/performance.md says, measured again: about forty minutes
+# make bench   the goals of docs/performance.md, measured again: about a quarter of an hour
+# make bench-all   every table of that page: about an hour
 # make soak-…  the same promises for as long as you like: soak-kill N=1000, soak-power N=10000, …
 
 PYTHON ?= python3
@@ -31,7 +32,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: acceptance acceptance-homeassistant acceptance-asyncapi acceptance-schemas acceptance-nodered acceptance-page
 .PHONY: acceptance-sparkplug acceptance-homie acceptance-rabbitmq4
 .PHONY: demo test check lint types imports mirror docs-check pytest coverage fmt docs lock clean
-.PHONY: bench bench-report peers
+.PHONY: bench bench-all bench-report peers
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood soak-standby mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz newcomer release test-packages test-pythons test-locks
@@ -182,9 +183,26 @@ soak-cluster-cut: $(VENV)/.dev mosquitto postgresql
 	unshare -n sh -c 'ip link set lo up && python -m tests.workers.runs $(or $(FAULTS),cut=20) $(ARGS)'
 
 # One figure of docs/performance.md each; benchmarks/results has them as JSON.
-BENCHMARKS := throughput latency commands saturated replay fleet memory start drain partner_feed
+BENCHMARKS := throughput latency commands saturated replay fleet memory start drain idle counts partner_feed
+GATEWAYS := gateway "gateway, the revision before"
 
-bench: $(VENV)/.dev mosquitto rabbitmq
+# The goals alone. BEFORE names a working tree of the revision before, which then runs in the same
+# turns: git worktree add /tmp/before HEAD~20; make bench BEFORE=/tmp/before
+bench: export BEFORE := $(BEFORE)
+bench: $(VENV)/.dev mosquitto
+	python -m benchmarks.counts
+	python -m benchmarks.throughput --times 5 --only "Python floor" $(GATEWAYS) "gateway, JSON and scalar"
+	python -m benchmarks.latency --only "C floor" $(GATEWAYS)
+	python -m benchmarks.commands
+	python -m benchmarks.drain --times 5
+	python -m benchmarks.memory --alone
+	python -m benchmarks.start
+	python -m benchmarks.idle
+	python -m benchmarks.saturated --times 0
+	python -m benchmarks.fleet --sizes 10 100000 --each 4 --times 2
+	python -m benchmarks.report --print
+
+bench-all: $(VENV)/.dev mosquitto rabbitmq
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit; done
 	python -m benchmarks.throughput --window 20 --json benchmarks/results/throughput-window-20.json
 

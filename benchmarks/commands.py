@@ -86,8 +86,16 @@ async def settled(witness: Witness, count: int) -> None:
     await witness.until(finals, "final answers", 60.0)
 
 
-async def measure(folder: Path, commands: int) -> dict[str, list[float]]:
-    """Run all of them in turn and return the seconds of every command."""
+async def measure(
+    folder: Path, commands: int, before: dict[str, str] | None = None
+) -> dict[str, list[float]]:
+    """Run all of them in turn and return the seconds of every command.
+
+    Args:
+        folder: For their files.
+        commands: In each round.
+        before: The environment of a gateway of an earlier revision.
+    """
     took: dict[str, list[float]] = {"charger": []}
     scenario = Scenario(chargers=CHARGERS, traffic=False, rate_limits=False, command_latency_s=0.0)
     async with contextlib.AsyncExitStack() as stack:
@@ -100,6 +108,7 @@ async def measure(folder: Path, commands: int) -> dict[str, list[float]]:
         await witness.start(WATCHED)
         stack.push_async_callback(witness.stop)
         environ = {"PATH": os.environ["PATH"], "CHARGER_BRIDGE_EASEE__PASSWORD": "p"}
+        environ |= before or {}
         gateway = Gateway(path, environ)
         await gateway.start()
         stack.push_async_callback(gateway.end)
@@ -139,24 +148,31 @@ def figures(took: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     return condensed
 
 
+def run(commands: int, before: dict[str, str] | None = None) -> dict[str, list[float]]:
+    """Measure beside a broker of its own; see :func:`measure`."""
+    with tempfile.TemporaryDirectory() as name:
+        broker = Mosquitto(Path(name), PORT, listener=("sys_interval 1",))
+        broker.start()
+        try:
+            return asyncio.run(measure(Path(name), commands, before))
+        finally:
+            broker.stop()
+
+
 def main() -> None:
     """Run everything and print a table."""
     parser = stage.arguments(__doc__, "commands")
     parser.add_argument("--commands", type=int, default=40, help="in each of 5 rounds")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        broker = Mosquitto(Path(name), PORT, listener=("sys_interval 1",))
-        broker.start()
-        try:
-            took = asyncio.run(measure(Path(name), arguments.commands))
-        finally:
-            broker.stop()
-    condensed = figures(took)
+    condensed = figures(run(arguments.commands))
+    results = {"contenders": condensed}
+    if (before := stage.before()) is not None:
+        results["before"] = figures(run(arguments.commands, before))
     heads = ("ms", "median", "p99", "gateway to it", "p99")
     keys = ("median_ms", "p99_ms", "gateway_to_median", "gateway_to_p99")
     rows = [(name, *(f"{row[key]:.2f}" for key in keys)) for name, row in condensed.items()]
     print(stage.table(heads, rows))
-    stage.write(arguments.json, {"contenders": condensed})
+    stage.write(arguments.json, results)
 
 
 if __name__ == "__main__":

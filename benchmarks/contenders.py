@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks import stage
 from benchmarks.records import Fleet, value_of
 from benchmarks.stage import FOLDER, Generator, Process, compiled
 from tests.acceptance.conftest import configuration
@@ -71,9 +72,17 @@ class Contender:
 
 
 def _gateway(
-    *, json: bool, everything: bool = False, program: str = "bridge", recorder: bool = True
-) -> Callable[[Place], Process]:
-    def start(place: Place) -> Process:
+    *,
+    json: bool,
+    everything: bool = False,
+    program: str = "bridge",
+    recorder: bool = True,
+    is_before: bool = False,
+) -> Callable[[Place], Process | None]:
+    def start(place: Place) -> Process | None:
+        tree = stage.before() if is_before else {}
+        if tree is None:
+            return None
         config = configuration(
             place.hub.url, f"{place.hub.url}/hubs/chargers", place.broker.port, place.folder
         )
@@ -87,7 +96,7 @@ def _gateway(
         path = place.folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", program, "run", "--config", str(path)]
-        return Process(command, {"CHARGER_BRIDGE_EASEE__PASSWORD": "p"})
+        return Process(command, {"CHARGER_BRIDGE_EASEE__PASSWORD": "p", **tree})
 
     return start
 
@@ -142,6 +151,9 @@ def _pyeasee(place: Place) -> Process:
 
 
 GATEWAY = Contender("gateway", _gateway(json=False), by_name=True)
+GATEWAY_BEFORE = Contender(
+    "gateway, the revision before", _gateway(json=False, is_before=True), by_name=True
+)
 GATEWAY_JSON = Contender("gateway, JSON and scalar", _gateway(json=True), by_name=True, share=0.5)
 GATEWAY_EVERYTHING = Contender(
     "gateway, everything on", _gateway(json=True, everything=True), by_name=True

@@ -83,11 +83,17 @@ class Bench:
         self._machine.deadline_s()
 
 
-def one(chargers: int, observations: int) -> dict[str, float]:
-    """Measure one size in this process."""
+def one(chargers: int, observations: int, each: int = OBSERVATIONS) -> dict[str, float]:
+    """Measure one size in this process.
+
+    Args:
+        chargers: How many.
+        observations: How many to time, at least a round of them.
+        each: How many a charger has.
+    """
     process_tuning.tune_gc()  # as the program does once it has started
     before = stage.memory_kib(os.getpid())
-    bench = Bench(Fleet(chargers, OBSERVATIONS))
+    bench = Bench(Fleet(chargers, each))
     bench.feed(1, 1)
     resident_kib = stage.memory_kib(os.getpid()) - before
     turns = -(-observations // bench.fleet.topics)
@@ -107,16 +113,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--observations", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--each", type=int, default=OBSERVATIONS, help="of each charger")
     parser.add_argument("--one", type=int, help="measure this size here and print JSON")
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(one(options.one, options.observations)))
+        print(json.dumps(one(options.one, options.observations, options.each)))
         return
     found: dict[int, list[dict[str, float]]] = {}
     for _ in range(options.times):
         for size in options.sizes:
             order = [sys.executable, "-m", MODULE, "--one", str(size)]
-            order += ["--observations", str(options.observations)]
+            order += ["--observations", str(options.observations), "--each", str(options.each)]
             answer = subprocess.run(order, check=True, capture_output=True)
             found.setdefault(size, []).append(json.loads(answer.stdout))
     base = [run["cost_us"] for run in found[options.sizes[0]]]
@@ -139,7 +146,7 @@ def main() -> None:
     ]
     heads = ("chargers", "µs", "low", "high", "to the smallest", "KiB a charger")
     print(stage.table(heads, rows))
-    stage.write(options.json, {"observations_each": OBSERVATIONS, "fleets": condensed})
+    stage.write(options.json, {"observations_each": options.each, "fleets": condensed})
 
 
 if __name__ == "__main__":

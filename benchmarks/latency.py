@@ -20,6 +20,7 @@ ROWS = (
     contenders.C_FLOOR,
     contenders.PYTHON_FLOOR,
     contenders.GATEWAY,
+    contenders.GATEWAY_BEFORE,
     contenders.GATEWAY_JSON,
     contenders.MQTT_JS,
     contenders.NODE_RED,
@@ -106,12 +107,14 @@ def main() -> None:
     parser = stage.arguments(__doc__, "latency")
     parser.add_argument("--rounds", type=int, default=10, help="of 50 observations")
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--only", nargs="*", help="names of contenders")
     options = parser.parse_args()
-    condensed = figures(measure(ROWS, Load(rounds=options.rounds), options.times))
+    rows = tuple(row for row in ROWS if not options.only or row.name in options.only)
+    condensed = figures(measure(rows, Load(rounds=options.rounds), options.times))
     keys = ("median_ms", "p99_ms", "worst_p99_ms", "median_above_floor_ms", "p99_above_floor_ms")
     heads = ("ms", "median", "p99", "worst p99", "above the C floor", "p99")
-    rows = [(name, *(f"{row[key]:.2f}" for key in keys)) for name, row in condensed.items()]
-    print(stage.table(heads, rows))
+    lines = [(name, *(f"{row[key]:.2f}" for key in keys)) for name, row in condensed.items()]
+    print(stage.table(heads, lines))
     stage.write(options.json, {"pace_s": PACE_S, "contenders": condensed})
 
 

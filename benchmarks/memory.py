@@ -2,7 +2,8 @@
 
 The gateway with everything on (JSON and scalar, web server, Home Assistant, every command) and its
 peers serve 50 chargers of 100 observations; resident memory is read after the first round. Then a
-million observations pass through the gateway, and it is read again after each tenth of them.
+million observations pass through the gateway, and it is read again after each tenth of them. With
+two chargers it is read once.
 Growth counts from the first tenth on: buffers find their size before that. Everybody is started
 once before, uncounted: modules are compiled then, as an installation does it. Seven minutes.
 """
@@ -61,23 +62,31 @@ def main() -> None:
     parser = stage.arguments(__doc__, "memory")
     parser.add_argument("--chargers", type=int, default=50)
     parser.add_argument("--observations", type=int, default=1_000_000, help="in all")
+    parser.add_argument("--alone", action="store_true", help="without peers, and without growth")
     options = parser.parse_args()
     fleet = Fleet(options.chargers, 100)
-    rounds = max(1, options.observations // fleet.topics // STEPS)
-    for contender in (contenders.GATEWAY_EVERYTHING, contenders.PYEASEE):
-        resident_mib(contender, fleet, 0)
+    rounds = 0 if options.alone else max(1, options.observations // fleet.topics // STEPS)
+    for contender in (contenders.GATEWAY_EVERYTHING, contenders.PYEASEE)[
+        : 1 if options.alone else 2
+    ]:
+        resident_mib(contender, fleet, 0, settled_s=0.0)
     ours = resident_mib(contenders.GATEWAY_EVERYTHING, fleet, rounds)
-    figures = {"gateway, everything on": ours[0]}
-    for peer in PEERS:
+    few = resident_mib(contenders.GATEWAY_EVERYTHING, Fleet(2, 100), 0)
+    figures = {"gateway, everything on": ours[0], "gateway, everything on, 2 chargers": few[0]}
+    for peer in () if options.alone else PEERS:
         if (found := resident_mib(peer, fleet, 0)) is not None:
             figures[peer.name] = found[0]
     print(stage.table(("resident", "MiB"), [(k, f"{v:.1f}") for k, v in figures.items()]))
+    table = {"resident_mib": figures, "chargers": fleet.chargers}
+    if options.alone:
+        stage.write(options.json, table)
+        return
     print(
         f"after each {rounds * fleet.topics:,} observations:", *(f"{mib:.1f}" for mib in ours[1:])
     )
     print(f"growth over the last nine tenths: {ours[-1] - ours[1]:+.2f} MiB")
-    table = {"resident_mib": figures, "steps_mib": ours, "growth_mib": ours[-1] - ours[1]}
-    table |= {"chargers": fleet.chargers, "observations": rounds * STEPS * fleet.topics}
+    table |= {"steps_mib": ours, "growth_mib": ours[-1] - ours[1]}
+    table |= {"observations": rounds * STEPS * fleet.topics}
     stage.write(options.json, table)
 
 

@@ -190,7 +190,7 @@ def main() -> None:
     """Measure and print."""
     parser = stage.arguments(__doc__, "saturated")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=int, default=3, help="0: the steps of the loop alone")
     options = parser.parse_args()
     found: dict[str, list[Taken]] = {}
     for _ in range(options.times):
@@ -198,7 +198,7 @@ def main() -> None:
             found.setdefault(scene.name, []).append(run(contenders.GATEWAY, scene))
     for scene in scenes(options.seconds):
         watched = run(contenders.GATEWAY_WATCHED, scene)
-        found[scene.name].append(Taken(steps_ms=watched.steps_ms, over=watched.over))
+        found.setdefault(scene.name, []).append(Taken(steps_ms=watched.steps_ms, over=watched.over))
     condensed = figures(found)
     keys = ("command", "echo", "report", "behind")
     heads = ("ms", *(head for key in keys for head in (key, "p99")), "longest step")

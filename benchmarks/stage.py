@@ -290,8 +290,8 @@ class Process:
 
     @property
     def cpu_s(self) -> float:
-        """Seconds of processor time it has used, from a clock finer than the ticks of /proc."""
-        return time.clock_gettime((~self.pid << 3) | PROCESS_CPU_CLOCK)
+        """Seconds of processor time it has used."""
+        return cpu_s(self.pid)
 
     @property
     def resident_kib(self) -> int:
@@ -315,6 +315,20 @@ def environment() -> dict[str, str]:
     """
     unwanted = ("PYTHONDONTWRITEBYTECODE",)
     return {name: value for name, value in os.environ.items() if name not in unwanted}
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time of a process, from a clock finer than the ticks of /proc."""
+    return time.clock_gettime((~pid << 3) | PROCESS_CPU_CLOCK)
+
+
+def before() -> dict[str, str] | None:
+    """Return what makes ``python -m bridge`` that of another working tree; None: of none.
+
+    ``BEFORE`` in the environment names the tree, of the revision before for instance.
+    """
+    tree = os.environ.get("BEFORE")
+    return {"PYTHONPATH": tree, "PYTHONSAFEPATH": "1"} if tree else None
 
 
 def memory_kib(pid: int) -> int:

@@ -29,7 +29,7 @@ def test_writing_twice_changes_nothing():
 
 def test_a_goal_is_met_or_not_by_what_was_measured():
     """The verdict follows from the figures; without figures there is none."""
-    goal = Goal("start", 2.5, "start", lambda figures: figures["ratio"])
+    goal = Goal("start", 3.0, 2.5, "start", lambda figures: figures["ratio"])
 
     assert goal.row({"start": {"ratio": 2.4}})[-1] == "yes"
     assert goal.row({"start": {"ratio": 2.6}})[-1] == "no"

@@ -9,8 +9,6 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 import bridge
 from bridge.core.composition import Core
 from bridge.core.events import (
@@ -74,8 +72,8 @@ def _is_of_a_convention(frame):
     return False
 
 
-def test_a_successful_command():
-    """Accepted by the cloud and confirmed by the charger, its three rows on disk."""
+def of_a_command():
+    """Count one that is accepted by the cloud and confirmed by the charger."""
     bench = Bench()
     with CallCounts() as counts:
         call = call_of(bench.send("start"))
@@ -84,6 +82,12 @@ def test_a_successful_command():
 
     assert (states(accepted), states(confirmed)) == (["accepted"], ["confirmed"])
     assert [row.state for row in bench.rows.values()] == ["confirmed"]
+    return counts
+
+
+def test_a_successful_command():
+    """Accepted by the cloud and confirmed by the charger, its three rows on disk."""
+    counts = of_a_command()
     assert counts.calls <= 120
     assert counts.moves <= 60
     assert len([path for path in counts.files if path.startswith(COMMANDS)]) <= 9
@@ -100,9 +104,8 @@ def power(value, second=0):
     return ObservationsReceived((RawObservation(ONE, POWER, 3, value, stamp),))
 
 
-@pytest.fixture
-def core():
-    """A core with one charger that is heard of, everything connected, nothing due."""
+def started_core():
+    """Return a core with one charger that is heard of, everything connected, nothing due."""
     easee = EaseeSettings("x@example.com", Secret("p"), (ONE,))
     core = Core(Settings(easee), version="1", salt=b"salt")
     begun = (StoreOpened(()), Started(), StreamOpened(), MqttConnected(False, "5", 20))
@@ -112,22 +115,32 @@ def core():
     return core
 
 
-def test_a_tick_with_nothing_due(core):
-    """Only what depends on the time itself, or on all that happened, is looked at."""
-    tick, now = Tick(), at(1.0)
+def of_a_tick():
+    """Count one with nothing due."""
+    core, tick, now = started_core(), Tick(), at(1.0)
     with CallCounts() as counts:
         effects = core.handle(tick, now)
 
     assert effects == []
-    assert counts.calls <= 12
+    return counts
 
 
-def test_one_power_observation(core):
-    """From its decoding to the change that is published, and the next deadline."""
-    event, now = power("7.3", second=1), at(1.0)
+def test_a_tick_with_nothing_due():
+    """Only what depends on the time itself, or on all that happened, is looked at."""
+    assert of_a_tick().calls <= 11
+
+
+def of_an_observation():
+    """Count one of the power."""
+    core, event, now = started_core(), power("7.3", second=1), at(1.0)
     with CallCounts() as counts:
         effects = core.handle(event, now)
         core.deadline_s()
 
     assert len(effects) == 1
-    assert counts.calls <= 30
+    return counts
+
+
+def test_one_power_observation():
+    """From its decoding to the change that is published, and the next deadline."""
+    assert of_an_observation().calls <= 30

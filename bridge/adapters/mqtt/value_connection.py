@@ -210,18 +210,21 @@ class ValueConnection:
 
     async def _keep_alive(self, protocol: ValueProtocol, keepalive_s: int) -> None:
         """Ping when one of the two has been silent; give up when no answer comes."""
-        silent_s = 0.0
+        now_s = pinged_s = self._clock.now().mono_s
         while True:
-            wait_s = STEP_S if self._refused else keepalive_s / 2 - silent_s
+            ping_s = max(min(protocol.heard_s, protocol.spoke_s), pinged_s) + keepalive_s / 2
+            dead_s = protocol.heard_s + DOUBT_KEEPALIVES * keepalive_s
+            wait_s = STEP_S if self._refused else min(ping_s, dead_s) - now_s
             await self._clock.sleep(max(STEP_S, wait_s))
             now_s = self._clock.now().mono_s
             unheard_s = now_s - protocol.heard_s
-            silent_s = max(unheard_s, now_s - protocol.spoke_s)
+            silent_s = now_s - max(min(protocol.heard_s, protocol.spoke_s), pinged_s)
             if unheard_s >= DOUBT_KEEPALIVES * keepalive_s:
                 protocol.drop(f"nothing received from the broker for {unheard_s:.0f} s")
             elif self._refused and now_s >= self._drained_at_s:
                 protocol.drop(MAY_NOT_PUBLISH)
             elif silent_s >= keepalive_s / 2:
+                pinged_s = now_s
                 protocol.ping()
 
     # -- what the core learns -----------------------------------------------------------------
