@@ -152,9 +152,13 @@ class Redactor:
         self._exact_bytes: dict[bytes, bytes] = {secret: SALT}
         self._words: dict[str, str] = {}
         self._vocabulary = vocabulary()
+        # Texts that were looked at, and once everything is learned what they are replaced with.
+        self._looked_at: set[str] = set()
+        self._replaced: dict[str, str] | None = None
 
     def learn(self, *said: Plain) -> None:
         """Find what must be replaced in plain values, before any of them is redacted."""
+        self._replaced = None
         for one in said:
             self._learn(one)
         ordered = sorted(self._found.serials)
@@ -167,6 +171,7 @@ class Redactor:
             self._exact[hashed[7:]] = pseudonymize(self.text(text), SALT)[7:]
         for one in said:
             self._pair(one)
+        self._replaced = {}
 
     # -- finding -----------------------------------------------------------------------------
 
@@ -179,11 +184,11 @@ class Redactor:
         elif isinstance(said, list):
             if said[:2] == ["v", RAW]:
                 self._learn_observation(said)
-            if said and said[0] in ("v", "o") and len(said) > 2:  # noqa: PLR2004 - tag, class, names
-                held = said[3:] if said[0] == "v" else said[3]
-                for name, one in zip(said[2], held, strict=False):
+            fields = _fields(said)
+            if fields is not None:
+                for name, one in zip(said[2], fields, strict=False):
                     self._learn_field(name, one)
-            for one in said:
+            for one in said if fields is None else fields:
                 self._learn(one)
 
     def _learn_observation(self, said: Plain) -> None:
@@ -201,6 +206,9 @@ class Redactor:
                 self._personal(one)
 
     def _learn_text(self, text: str) -> None:
+        if text in self._looked_at:
+            return
+        self._looked_at.add(text)
         self._found.serials.update(SERIAL.findall(text))
         for match in CIRCUIT.finditer(text):
             self._number(int(match[0]))
@@ -227,8 +235,10 @@ class Redactor:
         """Pair the hashes of what was recorded with those of its stand-ins."""
         if not isinstance(said, list):
             return
-        for one in said:
-            self._pair(one)
+        fields = _fields(said)
+        for one in said if fields is None else fields:
+            if type(one) is list:
+                self._pair(one)
         if said[:1] != ["v"] or said[1] not in HASHES:
             return
         with suppress(BridgeError, ValueError):
@@ -280,6 +290,14 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return a text without words that are not the program's own."""
+        if self._replaced is None:
+            return self._text(text)
+        found = self._replaced.get(text)
+        if found is None:
+            found = self._replaced[text] = self._text(text)
+        return found
+
+    def _text(self, text: str) -> str:
         text = ADDRESS.sub(lambda match: self._stand_in(match[0], "address"), text)
         forced = [str(value) for key, value in _pairs(text) if names_person(key)]
         if forced:
@@ -384,6 +402,13 @@ def _spelled(text: str) -> str:
     """Return an expression for a text as documents spell it, with and without escapes."""
     ways = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     return "|".join(map(re.escape, sorted(ways)))
+
+
+def _fields(said: Plain) -> Any:
+    """Return the values of an object's fields; None for another plain value."""
+    if len(said) > 2 and said[0] in ("v", "o"):  # noqa: PLR2004 - letter, class, names
+        return said[3:] if said[0] == "v" else said[3]
+    return None
 
 
 def _strings(said: Plain) -> Iterator[str]:

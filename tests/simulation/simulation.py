@@ -32,6 +32,8 @@ from tests.simulation.recording import Recording
 # A command that comes last needs its time before all goes quiet.
 QUIET_BEFORE_END_S = 200.0
 HOUR_S = 3600.0
+# Of so many lives one is also replayed as it would be written, which takes twice as long.
+REDACTED_EVERY = 4
 EVENTS_KEPT = 60
 # A summary each minute would be most of what happens in a long life.
 HEALTH_SELDOM_S = 1800.0
@@ -264,9 +266,11 @@ class Simulation:
         if self.process is None:
             return
         witness = self.process.recorder
-        for difference in (witness.difference(), witness.redacted_difference()):
-            if difference:
-                self.oracle.fail(f"a record is replayed to something else: {difference[:2000]}")
+        difference = witness.difference()
+        if not difference and self.options.seed % REDACTED_EVERY == 0:
+            difference = witness.redacted_difference()
+        if difference:
+            self.oracle.fail(f"a record is replayed to something else: {difference[:2000]}")
         self.records += 1
         self.replayed += witness.replayed
 
