@@ -71,6 +71,7 @@ from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
 from bridge.questions import Questions, answered
+from bridge.recorder.links import own_conventions, report_channels
 from bridge.recorder.recording import Excerpt, Recorder
 from bridge.settings import ClusterSettings, HttpSettings, Settings
 
@@ -492,13 +493,13 @@ async def _gateway(
         place.salt.set_result(salt)
     version = bridge.__version__
     discovery = DiscoveryPublisher(settings, version=version, salt=salt)
-    conventions = (*conventions, *_sparkplug(settings))
+    conventions = (*conventions, *own_conventions(settings))
     core = Core(
         settings,
         version=version,
         salt=salt,
         guests=(discovery,),
-        report_channels=_report_channels(conventions),
+        report_channels=report_channels(conventions),
     )
     topics = core.topics
     cloud = EaseeCloud(
@@ -515,6 +516,9 @@ async def _gateway(
     source = _source(settings, seen, clock, liveness, queue)
     sender, services = _sender(place, seen, clock)
     conventions = (Native(topics, settings.publish), *conventions)
+    recorder = _recorder(settings, core, clock, conventions)
+    if recorder is not None:
+        conventions = recorder.watched(conventions)
     connections = _connections(place, conventions, topics)
     over_main = (each.subscriptions for each in conventions if each.connection is None)
     mqtt_client = MqttClient(
@@ -536,7 +540,6 @@ async def _gateway(
     kept_state = KeptComponentState(documents)
     if place.partition is None:
         log.info("bridge.started", version=bridge.__version__, store=settings.store.path)
-    recorder = _recorder(settings, core, clock)
     write_record = functools.partial(_write_record, settings, salt, clock)
     process.questions[number] = Questions(core, recorder, clock, salt=salt, save=write_record)
     gateway = process.gateways[number] = EventLoop(
@@ -681,22 +684,6 @@ async def _speaker(process: Process, place: Place, made: asyncio.Future[bytes]) 
         await store.close()
 
 
-def _sparkplug(settings: Settings) -> tuple[Convention, ...]:
-    """Create the Sparkplug convention if enabled."""
-    if not settings.sparkplug.enabled:
-        return ()
-    from bridge.conventions.sparkplug.convention import (  # noqa: PLC0415 - most do not need it
-        Sparkplug,
-    )
-
-    return (Sparkplug(settings),)
-
-
-def _report_channels(conventions: Sequence[Convention]) -> tuple[str, ...]:
-    """Return the names of the conventions that tell which reports were delivered."""
-    return tuple(each.name for each in conventions if each.connection and each.connection.session)
-
-
 def _connections(
     place: Place, conventions: Sequence[Convention], topics: Topics
 ) -> list[ConventionConnection]:
@@ -780,12 +767,19 @@ def _sender(
     return exchange, {**place.services, "exchange": exchange.run}
 
 
-def _recorder(settings: Settings, core: Core, clock: Clock) -> Recorder | None:
+def _recorder(
+    settings: Settings, core: Core, clock: Clock, conventions: Sequence[Convention]
+) -> Recorder | None:
     """Create the recorder if enabled."""
     if not settings.recorder.max_mib:
         return None
     max_bytes = settings.recorder.max_mib * MIB
-    return Recorder(core, max_bytes=max_bytes, read_s=lambda: clock.now().mono_s)
+    return Recorder(
+        core,
+        max_bytes=max_bytes,
+        read_s=lambda: clock.now().mono_s,
+        conventions=conventions,
+    )
 
 
 def _write_record(

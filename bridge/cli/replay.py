@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from bridge.adapters.state_files import record_files
 from bridge.core.changes import Change
@@ -16,7 +15,7 @@ from bridge.errors import DecodeError, RecordError
 from bridge.recorder import record_file
 from bridge.recorder.checking import differences, failing, matches
 from bridge.recorder.explanation import explanation, moment_of
-from bridge.recorder.replaying import Record, Step, core_of, messages, native, replay
+from bridge.recorder.replaying import Machine, Record, Step, machine_of, messages, native, replay
 from bridge.recorder.values import Plain, plain
 
 DIFFERENT = 1
@@ -129,28 +128,29 @@ def _until(text: str | None) -> Over:
     return lambda step: step.now.wall > at
 
 
-def _steps(record: Record, is_over: Over, core: Any = None) -> Iterator[Step]:
-    for step in replay(record, core):
+def _steps(record: Record, is_over: Over, machine: Machine) -> Iterator[Step]:
+    for step in replay(record, machine):
         if is_over(step):
             return
         yield step
 
 
 def _print(record: Record, is_over: Over, only: str | None) -> None:
-    core = core_of(record)
+    machine = machine_of(record)
+    core = machine.core
     conventions = native(record, core)
     if only is None:
         _say(
             f"# charger-bridge {record.version}, {record.reason or 'no reason'},"
             f" written {record.written_at}"
         )
-    for step in _steps(record, is_over, core):
+    for step in _steps(record, is_over, machine):
         if only is None:
             _say(f"{iso_utc(step.now.wall)} #{step.number} {shown(plain(step.event))}")
             for effect in step.effects:
                 if not isinstance(effect, Publish | Change):
                     _say(f"  {shown(plain(effect))}")
-        for message in messages(step.effects, step.now, conventions):
+        for message in messages(step, conventions):
             if only is None:
                 _say(f"  {published(message)}")
             elif matches(only, message.topic):
@@ -186,11 +186,12 @@ class Expected:
 def _as_test(arguments: argparse.Namespace, record: Record, content: bytes, is_over: Over) -> int:
     """Write a test and the record beside it."""
     expected = _expected(arguments)
-    core = core_of(record)
+    machine = machine_of(record)
+    core = machine.core
     conventions, last, until = native(record, core), {}, None
-    for step in _steps(record, is_over, core):
+    for step in _steps(record, is_over, machine):
         until = step.number
-        for message in messages(step.effects, step.now, conventions):
+        for message in messages(step, conventions):
             last[message.topic] = message.payload.decode(errors="replace")
     if arguments.only is not None and not expected.payloads:
         found = {topic: last[topic] for topic in last if matches(arguments.only, topic)}

@@ -492,7 +492,7 @@ class SparkplugTopics:
     @property
     def state(self) -> str | None:
         """Topic of the state of the primary host, or None without one."""
-        return None if self.host is None else f"{_SPARKPLUG}/STATE/{self.host}"
+        return None if self.host is None else f"{SPARKPLUG_NAMESPACE}/STATE/{self.host}"
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -508,7 +508,7 @@ class SparkplugTopics:
 
     def of(self, kind: str, *device: str) -> str:
         """Return the topic of a message type, of the node or of a device."""
-        return "/".join((_SPARKPLUG, self.group, kind, self.node, *device))
+        return "/".join((SPARKPLUG_NAMESPACE, self.group, kind, self.node, *device))
 
 
-_SPARKPLUG = "spBv1.0"
+SPARKPLUG_NAMESPACE = "spBv1.0"

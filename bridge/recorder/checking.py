@@ -9,7 +9,7 @@ import msgspec
 from bridge.conventions.convention import Convention
 from bridge.core.composition import Core
 from bridge.recorder import record_file
-from bridge.recorder.replaying import Record, Step, core_of, messages, native, replay
+from bridge.recorder.replaying import Record, Step, machine_of, messages, native, replay
 from bridge.recorder.values import plain
 
 DIGEST_CHARACTERS = 16
@@ -17,7 +17,7 @@ DIGEST_CHARACTERS = 16
 
 def digest(step: Step) -> str:
     """Return a digest of the effects of an event."""
-    said = msgspec.msgpack.encode([plain(effect) for effect in step.effects])
+    said = msgspec.msgpack.encode([plain(effect) for effect in (*step.effects, *step.others)])
     return sha256(said).hexdigest()[:DIGEST_CHARACTERS]
 
 
@@ -79,18 +79,19 @@ def problems(
         RecordError: The file cannot be used.
     """
     record = record_file.read(content)
-    core = core_of(record)
+    machine = machine_of(record)
+    core = machine.core
     conventions: Sequence[Convention] = native(record, core)
     last: dict[str, str] = {}
     found: list[str] = []
     errors = core.contained.errors
-    for step in replay(record, core):
+    for step in replay(record, machine):
         if until is not None and step.number > until:
             break
         if core.contained.errors != errors:
             errors = core.contained.errors
             found.append(f"event {step.number}: these components failed: {failing(core)}")
-        for message in messages(step.effects, step.now, conventions):
+        for message in messages(step, conventions):
             payload = message.payload.decode(errors="replace")
             last[message.topic] = payload
             if any(matches(each, message.topic) for each in never):

@@ -6,6 +6,7 @@ things are as they are, and a replay tells which events led there.
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 from bridge.core.chargers.state import ChargerState
 from bridge.core.composition import Core
@@ -25,11 +26,13 @@ from bridge.core.records.observation import RawObservation
 from bridge.core.subjects import Subject, subject_of
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import DecodeError
+from bridge.recorder.links import LinkCall
 from bridge.recorder.replaying import (
+    Machine,
     MakeCore,
     Record,
     Step,
-    core_of,
+    machine_of,
     messages,
     native,
     new_core,
@@ -58,20 +61,21 @@ def explanation(
     Raises:
         RecordError: The record cannot be replayed.
     """
-    core = core_of(record, make)
+    machine = machine_of(record, make)
+    core = machine.core
     conventions = native(record, core)
     subject = subject_of(topic, core.topics.base)
     full = topic if topic.startswith(f"{core.topics.base}/") else f"{core.topics.base}/{topic}"
     wanted = {full, full.replace("/set/", "/result/", 1)}
     lines: list[str] = []
     now = None
-    for step, held in _moments(record, core, subject):
+    for step, held in _moments(record, machine, subject):
         if until is not None and (
             step.number > until if isinstance(until, int) else step.now.wall > until
         ):
             break
         now = step.now
-        said = [one for one in messages(step.effects, now, conventions) if one.topic in wanted]
+        said = [one for one in messages(step, conventions) if one.topic in wanted]
         at = iso_utc(now.wall)
         lines += [f"{at} {_shown(one)}, because {_why(step.event, subject)}" for one in said]
         if not said:
@@ -89,12 +93,12 @@ def explanation(
 _Held = dict[int, tuple[datetime | None, object]]
 
 
-def _moments(record: Record, core: Core, subject: Subject) -> Iterator[tuple[Step, _Held]]:
+def _moments(record: Record, machine: Machine, subject: Subject) -> Iterator[tuple[Step, _Held]]:
     """Yield each step with what the charger held before it."""
     held: _Held = {}
-    for step in replay(record, core):
+    for step in replay(record, machine):
         yield step, held
-        held = _held(core, subject)
+        held = _held(machine.core, subject)
 
 
 def _held(core: Core, subject: Subject) -> _Held:
@@ -128,7 +132,7 @@ def _shown(message: Publish) -> str:
     return f"published {payload[:MAX_PAYLOAD] or 'an empty payload'} on {message.topic}"
 
 
-def _why(event: Event, subject: Subject) -> str:
+def _why(event: Event | LinkCall, subject: Subject) -> str:
     """Say what happened, in a sentence without its end."""
     match event:
         case ObservationsReceived(observations, source):
@@ -150,10 +154,26 @@ def _why(event: Event, subject: Subject) -> str:
             return f"{charger_id} {verdict} its command {command_id} (ticks {ticks})"
         case Tick():
             return "its time had come"
+        case LinkCall(link, call):
+            return f"the connection {link} {CALLS.get(call, call)}"
     return f"{type(event).__name__} was handled"
 
 
-def _kept_away(event: Event, subject: Subject, held: _Held) -> Iterator[str]:
+CALLS: Final = {
+    "take": "had room for a message",
+    "connected": "was made",
+    "disconnected": "was lost",
+    "received": "brought a message",
+    "snapshot": "was made",
+    "parse": "brought a message",
+    "will": "is about to be made",
+    "farewell": "is about to be ended",
+    "delivered": "lasted long enough for reports to count as delivered",
+    "unsent": "could not send a message",
+}
+
+
+def _kept_away(event: Event | LinkCall, subject: Subject, held: _Held) -> Iterator[str]:
     """Say why an event that concerns a topic published nothing on it."""
     if isinstance(event, MqttMessage):
         asked = event.topic.split("/")[-3:]

@@ -20,6 +20,7 @@ from bridge.core.events import Event, MqttAcked, ObservationsReceived, Tick, Val
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
+from bridge.recorder.links import LinkCall
 from bridge.recorder.values import Plain, plain
 
 CHUNK_BYTES: Final = 32 * 1024
@@ -27,11 +28,11 @@ CHUNK_BYTES: Final = 32 * 1024
 LEVEL: Final = 1
 # What Python adds to a bytes object and to its place in a list.
 OBJECT_BYTES: Final = 48
-# An event, when it was handled and how many effects it had (-1: the core raised); a number: so
-# often the deadline was asked for.
-Entry = tuple[Event, Timestamp, int] | int
+# An event or a call of a convention, when it was handled and how many effects it had (-1: the core
+# raised); a number: so often the deadline was asked for.
+Entry = tuple[Event | LinkCall, Timestamp, int] | int
 
-OTHER, OBSERVATIONS, VALUES_ACKED, ACKED, TICK = range(5)
+OTHER, OBSERVATIONS, VALUES_ACKED, ACKED, TICK, CALL = range(6)
 
 
 def plain_entry(entry: Entry) -> Plain:
@@ -52,6 +53,8 @@ def packed(entry: Entry) -> Any:
     if form is None or wall.tzinfo is not UTC or (told is not None and told.tzinfo is not UTC):
         return [OTHER, plain_entry(entry)]
     number, content = form
+    if number == CALL and event.message is not None:  # type: ignore[union-attr]
+        return [OTHER, plain_entry(entry)]
     return [number, effects, (wall, now.mono_s, now.trusted, told), content(event)]
 
 
@@ -70,6 +73,7 @@ FORMS: Final[Mapping[type, tuple[int, Callable[[Any], Any]]]] = {
     ValuesAcked: (VALUES_ACKED, _of_values),
     MqttAcked: (ACKED, lambda event: (astuple(event.message), event.reason_code)),
     Tick: (TICK, lambda _event: None),
+    LinkCall: (CALL, lambda call: (call.link, call.call, call.times)),
 }
 
 
@@ -95,6 +99,9 @@ def _event(number: int, content: Any) -> Plain:
         return plain(ValuesAcked(*(tuple(map(_message, each)) for each in content)))
     if number == ACKED:
         return plain(MqttAcked(_message(content[0]), content[1]))
+    if number == CALL:
+        link, call, times = content
+        return plain(LinkCall(link, call, None, times))
     return plain(Tick())
 
 

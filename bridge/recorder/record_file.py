@@ -25,13 +25,16 @@ from bridge.recorder.replaying import Record
 from bridge.recorder.values import Plain, plain, value_of
 from bridge.settings import Settings
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAGIC: Final = b"charger-bridge record "
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_BYTES: Final = 512 * 1024 * 1024
 DIGEST_BYTES: Final = 32
 # By format: what makes a document of the next one of it.
-MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType({})
+# 1 had nothing of conventions with a connection of their own; what it had is what 2 has.
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
+    {1: lambda document: document}
+)
 # Names of classes and rows in records of earlier versions, and what they are called now.
 RENAMED: Final[Mapping[str, str]] = MappingProxyType({})
 

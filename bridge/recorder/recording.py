@@ -18,11 +18,12 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
+from bridge.conventions.convention import Convention
 from bridge.core.composition import Core
 from bridge.core.effects import Effect
 from bridge.core.events import (
@@ -35,6 +36,7 @@ from bridge.core.events import (
 )
 from bridge.core.records.moment import Timestamp
 from bridge.errors import RecordError
+from bridge.recorder.links import LinkCall, is_recordable, recorded
 from bridge.recorder.packing import (
     Entry,
     Packer,
@@ -73,10 +75,14 @@ CARRIED: Final[Mapping[type, Callable[[Any], int]]] = {
 NEVER: Final = float("inf")
 
 
-def size_of(event: Event) -> int:
+def size_of(event: Event | LinkCall) -> int:
     """Estimate the bytes that an event keeps in memory."""
     carried = CARRIED.get(type(event))
     return EVENT_BYTES if carried is None else EVENT_BYTES + carried(event)
+
+
+def _is_same(before: LinkCall, call: LinkCall) -> bool:
+    return before.call == call.call and before.link == call.link
 
 
 @dataclass(slots=True)
@@ -153,17 +159,21 @@ class Recorder:
         max_bytes: int,
         read_s: Callable[[], float],
         unpacked_bytes: int = UNPACKED_BYTES,
+        conventions: Sequence[Convention] = (),
     ) -> None:
         """Begin with the state of the core.
 
         Args:
             core: It has handled nothing, or is between two events.
+            conventions: Of the bridge; those with a connection of their own are recorded too, by
+                :meth:`watched`.
             max_bytes: What may be used of the memory.
             read_s: Reads the monotonic clock, to measure how long a copy takes.
             unpacked_bytes: So much is not packed, because it may not be worth it.
         """
         self.core = core
         self.problem = ""
+        self._root = (core, *filter(is_recordable, conventions))
         self._max_bytes = max_bytes // 2
         self._unpacked_bytes = unpacked_bytes
         self._read_s = read_s
@@ -186,16 +196,26 @@ class Recorder:
 
     def handled(self, event: Event, now: Timestamp, effects: list[Effect] | None) -> None:
         """Record an event that was handled; ``effects`` is None where the core raised an error."""
+        if (current := self._add) is not None:
+            self._append(current, (event, now, -1 if effects is None else len(effects)))
+
+    def watched(self, conventions: Sequence[Convention]) -> tuple[Convention, ...]:
+        """Return conventions to be used in place of these, whose calls are recorded."""
+        return recorded(conventions, self.called)
+
+    def called(self, call: LinkCall, now: Timestamp, results: int) -> None:
+        """Record a call of a convention with a connection of its own."""
         current = self._add
         if current is None:
             return
-        if self._times_asked:
-            current.entries.append(self._times_asked)
-            self._times_asked = 0
-        current.entries.append((event, now, -1 if effects is None else len(effects)))
-        current.entry_bytes += size_of(event)
-        if current.entry_bytes > self._room:
-            self._make_room(current)
+        last = current.entries[-1] if current.entries and not self._times_asked else None
+        if call.call == "take" and isinstance(last, tuple):
+            before, at, count = last
+            # The connection takes one message after the other with the same reading of the clock.
+            if at is now and isinstance(before, LinkCall) and _is_same(before, call):
+                current.entries[-1] = (replace(call, times=before.times + 1), now, count + results)
+                return
+        self._append(current, (call, now, results))
 
     def asked(self) -> None:
         """Record that the deadline of the core was asked for: that may change its state."""
@@ -210,7 +230,7 @@ class Recorder:
             return False
         began_s = self._read_s()
         try:
-            copying = self._copying = self._copying or Copy(self.core)
+            copying = self._copying = self._copying or Copy(self._root)
             more = copying.step(COPY_STEP)
         except Exception as error:  # noqa: BLE001 - the border of the recorder
             self._give_up(error)
@@ -257,6 +277,15 @@ class Recorder:
     def bytes(self) -> int:
         """How much memory is taken, beside a copy that is not packed yet."""
         return sum(each.bytes for each in self._generations)
+
+    def _append(self, current: _Generation, entry: tuple[Event | LinkCall, Timestamp, int]) -> None:
+        if self._times_asked:
+            current.entries.append(self._times_asked)
+            self._times_asked = 0
+        current.entries.append(entry)
+        current.entry_bytes += size_of(entry[0])
+        if current.entry_bytes > self._room:
+            self._make_room(current)
 
     def _note_asked(self) -> None:
         if self._add is not None and self._times_asked:

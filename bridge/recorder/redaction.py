@@ -28,15 +28,19 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
+from msgspec.structs import replace
+
+from bridge.conventions.sparkplug.payload import Payload, decode, encode, encode_metric
 from bridge.core.commands.validation import message_digest
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.easee.redaction import is_personal_name, names_person
 from bridge.core.events import MqttAcked, MqttMessage
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.unread_text import UnreadText
+from bridge.core.topics import SPARKPLUG_NAMESPACE
 from bridge.core.value_format import pseudonymize
-from bridge.errors import BridgeError
-from bridge.recorder.values import Plain, class_name, field_names, modules, value_of
+from bridge.errors import BridgeError, DecodeError
+from bridge.recorder.values import Plain, class_name, field_names, modules, plain, value_of
 
 SALT: Final = b"a record has no salt of its own."
 TOKEN: Final = re.compile(
@@ -56,6 +60,7 @@ PERSONAL_FIELDS: Final = frozenset({"auth", "username", "client_id", "host", "na
 NAMING_KEYS: Final = frozenset({"name", "description", "note", "title", "alias", "pincode"})
 MIN_NUMBER, MIN_SITE, MIN_KNOWN = 5, 3, 3
 RAW, MESSAGE, UNREAD, ACKED = map(class_name, (RawObservation, MqttMessage, UnreadText, MqttAcked))
+SPARKPLUG: Final = f"{SPARKPLUG_NAMESPACE}/"
 ALPHABETS: Final = ("abcdefghijklmnopqrstuvwxyz", "0123456789")
 
 
@@ -185,6 +190,8 @@ class Redactor:
             if said[:2] == ["v", RAW]:
                 self._learn_observation(said)
             fields = _fields(said)
+            if (payload := _sparkplug_payload(said)) is not None:
+                self._learn(plain(payload))
             if fields is not None:
                 for name, one in zip(said[2], fields, strict=False):
                     self._learn_field(name, one)
@@ -268,6 +275,10 @@ class Redactor:
         if kind in FIXED:
             return said
         if kind == "v":
+            if (payload := _sparkplug_payload(said)) is not None:
+                # The text of a payload with lengths in it cannot be replaced in place.
+                shown = _without_texts(payload, self.text)
+                return [*said[:3], self.text(said[3]), shown, *map(self.plain, said[5:])]
             return [*said[:3], *map(self.plain, said[3:])]
         if kind == "o":
             return [*said[:3], list(map(self.plain, said[3]))]
@@ -409,6 +420,30 @@ def _fields(said: Plain) -> Any:
     if len(said) > 2 and said[0] in ("v", "o"):  # noqa: PLR2004 - letter, class, names
         return said[3:] if said[0] == "v" else said[3]
     return None
+
+
+def _sparkplug_payload(said: Plain) -> Payload | None:
+    """Return the payload of a Sparkplug message; None of anything else."""
+    is_message = said[:2] == ["v", MESSAGE] and said[2][:2] == ["topic", "payload"]
+    if not is_message or not said[3].startswith(SPARKPLUG):
+        return None
+    with suppress(DecodeError):
+        return decode(said[4])
+    return None
+
+
+def _without_texts(payload: Payload, text: Callable[[str], str]) -> bytes:
+    """Return a Sparkplug payload with each text replaced."""
+    metrics = []
+    for one in payload.metrics:
+        value = text(one.value) if isinstance(one.value, str) else one.value
+        properties = tuple(
+            (key, kind, text(held) if isinstance(held, str) else held)
+            for key, kind, held in one.properties
+        )
+        shown = replace(one, name=text(one.name), value=value, properties=properties)
+        metrics.append(encode_metric(shown))
+    return encode(payload.timestamp, metrics, payload.seq)
 
 
 def _strings(said: Plain) -> Iterator[str]:

@@ -4,8 +4,9 @@ A replay does no I/O. It yields the effects of each event, and the messages that
 a connection of their own make of them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.conventions.convention import Convention
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
@@ -17,6 +18,7 @@ from bridge.core.events import Event
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.errors import RecordError
+from bridge.recorder.links import LinkCall, Links, own_conventions, report_channels
 from bridge.recorder.state import restored
 from bridge.recorder.values import Plain, value_of
 from bridge.settings import Settings
@@ -53,68 +55,96 @@ class Step:
 
     Attributes:
         number: Of the event, from 0.
-        event: The event.
+        event: The event, or a call of a convention with a connection of its own.
         now: When it was handled.
-        effects: In order.
+        effects: In order; of a call what it returned.
         expected: How many effects the recorded process had; -1 where its core raised an error.
+        others: Messages that conventions with connections of their own make of the effects.
     """
 
     number: int
-    event: Event
+    event: Event | LinkCall
     now: Timestamp
-    effects: list[Effect]
+    effects: list[Any]
     expected: int
+    others: list[Publish] = field(default_factory=list)
 
 
 MakeCore = Callable[[Record], Core]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a record is replayed in.
+
+    Attributes:
+        core: With the recorded state.
+        links: Conventions with a connection of their own, likewise.
+    """
+
+    core: Core
+    links: Links
 
 
 def new_core(record: Record) -> Core:
     """Return a core as the program makes it at its start."""
     settings, version, salt = record.settings, record.version, record.salt
     guest = DiscoveryPublisher(settings, version=version, salt=salt)
-    return Core(settings, version=version, salt=salt, guests=(guest,))
+    channels = report_channels(own_conventions(settings))
+    return Core(settings, version=version, salt=salt, guests=(guest,), report_channels=channels)
 
 
-def core_of(record: Record, make: MakeCore = new_core) -> Core:
-    """Return a core with the state that a record begins from.
+def machine_of(record: Record, make: MakeCore = new_core) -> Machine:
+    """Return a core, and conventions, with the state that a record begins from.
 
     Raises:
         RecordError: The state is not one of this version.
     """
     try:
         fresh = make(record)
+        conventions = own_conventions(record.settings)
     except Exception as error:
         raise RecordError(f"its configuration cannot be used: {error}") from error
-    core = restored(record.state, fresh)
+    # Versions up to 1.0 recorded the core alone.
+    is_alone = record.state[:1] == [["r", 0]]
+    root = restored(record.state, fresh if is_alone else (fresh, *conventions))
+    core, *links = root if isinstance(root, tuple) and root else (root,)
     if not isinstance(core, Core):
         raise RecordError("the state is not one of the core")
-    return core
+    return Machine(core, Links(links))
 
 
-def replay(record: Record, core: Core | None = None) -> Iterator[Step]:
+def replay(record: Record, machine: Machine | None = None) -> Iterator[Step]:
     """Handle the events of a record, and yield what the core makes of each.
 
     Args:
         record: The record.
-        core: From :func:`core_of`; None makes one.
+        machine: From :func:`machine_of`; None makes one.
 
     Raises:
         RecordError: It cannot be replayed.
     """
-    core = core or core_of(record)
+    machine = machine or machine_of(record)
     number = 0
     for entry in record.entries:
         if type(entry) is int:
-            _ask(core, entry)
+            _ask(machine.core, entry)
             continue
         event, now, expected = _read(entry)
-        try:
-            effects = list(core.handle(event, now))
-        except Exception:  # noqa: BLE001 - it did so in the process too, where it was contained
-            effects = []
-        yield Step(number, event, now, effects, expected)
+        if isinstance(event, LinkCall):
+            yield Step(number, event, now, machine.links.call(event, now), expected)
+        else:
+            effects = _handled(machine.core, event, now)
+            others = machine.links.publish(effects, now)
+            yield Step(number, event, now, effects, expected, others)
         number += 1
+
+
+def _handled(core: Core, event: Event, now: Timestamp) -> list[Effect]:
+    try:
+        return list(core.handle(event, now))
+    except Exception:  # noqa: BLE001 - it did so in the process too, where it was contained
+        return []
 
 
 def _ask(core: Core, times: int) -> None:
@@ -135,13 +165,14 @@ def _ask(core: Core, times: int) -> None:
 MAX_ASKED = 100_000
 
 
-def _read(entry: Plain) -> tuple[Event, Timestamp, int]:
+def _read(entry: Plain) -> tuple[Event | LinkCall, Timestamp, int]:
     try:
         event, now, expected = entry
     except (TypeError, ValueError):
         raise RecordError(f"{str(entry)[:80]} is no event") from None
     said, at = value_of(event), value_of(now)
-    if not isinstance(said, Event) or not isinstance(at, Timestamp) or type(expected) is not int:
+    is_event = isinstance(said, Event | LinkCall) and isinstance(at, Timestamp)
+    if not is_event or type(expected) is not int:
         raise RecordError(f"{str(entry)[:80]} is no event")
     return said, at, expected
 
@@ -151,13 +182,12 @@ def native(record: Record, core: Core) -> tuple[Convention, ...]:
     return (Native(core.topics, record.settings.publish),)
 
 
-def messages(
-    effects: Iterable[Effect], now: Timestamp, conventions: Sequence[Convention]
-) -> Iterator[Publish]:
-    """Yield the messages that effects lead to."""
-    for effect in effects:
+def messages(step: Step, conventions: Sequence[Convention]) -> Iterator[Publish]:
+    """Yield the messages that a step leads to."""
+    for effect in step.effects:
         if isinstance(effect, Publish):
             yield effect
         elif isinstance(effect, Change):
             for convention in conventions:
-                yield from convention.publish(effect, now)
+                yield from convention.publish(effect, step.now)
+    yield from step.others

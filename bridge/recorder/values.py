@@ -30,7 +30,10 @@ from bridge.errors import RecordError
 from bridge.settings import Secret
 
 Plain = Any
-PACKAGES: Final = ("bridge.core", "bridge.conventions", "bridge.settings", "bridge.errors")
+PACKAGES: Final = (
+    "bridge.core", "bridge.conventions", "bridge.settings", "bridge.errors",
+    "bridge.recorder.links",
+)  # fmt: skip
 MAX_INT: Final = 2**63
 SCALARS: Final = (type(None), bool, float, str, bytes)
 MAPPINGS: Final[dict[str, Any]] = {

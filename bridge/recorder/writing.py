@@ -7,7 +7,7 @@ from bridge.core.value_format import iso_utc
 from bridge.recorder.checking import digest
 from bridge.recorder.record_file import redacted, written
 from bridge.recorder.recording import Excerpt
-from bridge.recorder.replaying import MakeCore, core_of, new_core, replay
+from bridge.recorder.replaying import MakeCore, machine_of, new_core, replay
 from bridge.settings import Settings
 
 
@@ -39,6 +39,6 @@ def content_of(
         RecordError: It cannot be written.
     """
     record, _ = redacted(excerpt, settings, secret, version=version)
-    digests = tuple(map(digest, replay(record, core_of(record, make))))
+    digests = tuple(map(digest, replay(record, machine_of(record, make))))
     record = replace(record, reason=reason, written_at=iso_utc(now.wall), digests=digests)
     return written(record)

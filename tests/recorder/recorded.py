@@ -1,10 +1,12 @@
 """A core that is recorded while it handles what a test gives it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from bridge.core.effects import SendRequest
+from bridge.conventions.convention import Convention
+from bridge.core.effects import Effect, SendRequest
 from bridge.core.events import (
     CloudResponse,
     MqttConnected,
@@ -69,6 +71,7 @@ class Recorded:
         *,
         max_bytes: int = 8 * 1024 * 1024,
         unpacked_bytes: int = UNPACKED_BYTES,
+        conventions: Sequence[Convention] = (),
     ):
         self.settings = settings or settings_of()
         self.empty = Record(self.settings, VERSION, SECRET, [], [])
@@ -79,7 +82,9 @@ class Recorded:
             max_bytes=max_bytes,
             read_s=lambda: self.now.mono_s,
             unpacked_bytes=unpacked_bytes,
+            conventions=conventions,
         )
+        self.watched = self.recorder.watched(conventions)
         self.effects = []
         self.turn()
 
@@ -87,6 +92,9 @@ class Recorded:
         """Let the recorder copy what it wants to."""
         while self.recorder.is_copying(self.now.mono_s):
             pass
+
+    def moved(self, effects: list[Effect]) -> None:
+        """Have conventions handle effects."""
 
     def handle(self, *events, after_s: float = 1.0) -> None:
         """Handle events, some time apart, as the loop does."""
@@ -100,6 +108,7 @@ class Recorded:
             effects = self.core.handle(event, self.now)
             self.recorder.handled(event, self.now, effects)
             self.effects.append(effects)
+            self.moved(effects)
             self.core.deadline_s()
             self.recorder.asked()
             for effect in effects:

@@ -9,7 +9,7 @@ from bridge.core.events import ValuesAcked as Acked
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.errors import RecordError
 from bridge.recorder.recording import GENERATION_S, KEPT_S, Recorder, size_of
-from bridge.recorder.replaying import core_of, replay
+from bridge.recorder.replaying import machine_of, replay
 from bridge.recorder.state import copied
 from tests.recorder.recorded import Recorded, said
 
@@ -51,12 +51,12 @@ def test_memory_is_bounded_and_what_is_left_replays():
         recorded.handle(ObservationsReceived((said(120, str(number)),) * 3), after_s=0.1)
         assert recorded.recorder.bytes <= 2 * MIB
     record = recorded.record()
-    core = core_of(record)
-    steps = list(replay(record, core))
+    machine = machine_of(record)
+    steps = list(replay(record, machine))
 
     assert 10 < len(steps) < 3000
     assert [step.effects for step in steps] == recorded.effects[-len(steps) :]
-    assert copied(core) == copied(recorded.core)
+    assert copied(machine.core) == copied(recorded.core)
 
 
 def test_a_large_state_leaves_room_for_events():

@@ -10,7 +10,7 @@ from bridge.core.commands.validation import message_digest
 from bridge.core.value_format import pseudonymize
 from bridge.recorder.record_file import redacted
 from bridge.recorder.redaction import SALT, Redactor, vocabulary
-from bridge.recorder.replaying import core_of, replay
+from bridge.recorder.replaying import machine_of, replay
 from bridge.recorder.values import plain, value_of
 from tests.recorder.recorded import (
     ONE,
@@ -45,7 +45,7 @@ def test_a_redacted_life_has_the_redacted_effects(publish):
     excerpt, settings = recorded.recorder.excerpt(), recorded.settings
     record, redactor = redacted(excerpt, settings, SECRET, version=VERSION)
 
-    for step, effects in zip(replay(record, core_of(record)), recorded.effects, strict=True):
+    for step, effects in zip(replay(record, machine_of(record)), recorded.effects, strict=True):
         meant = [redactor.plain(plain(effect)) for effect in effects]
         assert [plain(effect) for effect in step.effects] == meant
 

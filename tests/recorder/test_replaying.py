@@ -4,7 +4,7 @@ import pytest
 
 from bridge.core.events import ObservationsReceived, Tick
 from bridge.errors import RecordError
-from bridge.recorder.replaying import core_of, messages, native, new_core, replay
+from bridge.recorder.replaying import machine_of, messages, native, new_core, replay
 from tests.recorder.recorded import ONE, Recorded, said
 
 
@@ -35,12 +35,10 @@ def test_messages_are_those_of_the_conventions():
     recorded = Recorded()
     recorded.live()
     record = recorded.record()
-    core = core_of(record)
-    conventions = native(record, core)
+    machine = machine_of(record)
+    conventions = native(record, machine.core)
     topics = {
-        message.topic
-        for step in replay(record, core)
-        for message in messages(step.effects, step.now, conventions)
+        message.topic for step in replay(record, machine) for message in messages(step, conventions)
     }
 
     assert f"charger/{ONE}/state/op_mode" in topics
@@ -63,8 +61,8 @@ def test_a_core_that_raises_does_not_end_the_replay(monkeypatch):
     """What was contained outside of the core is no reason to stop."""
     recorded = Recorded()
     recorded.handle(Tick(), ObservationsReceived((said(120, "1"),)))
-    core = core_of(recorded.record())
-    monkeypatch.setattr(core, "handle", lambda *_: 1 / 0)
+    machine = machine_of(recorded.record())
+    monkeypatch.setattr(machine.core, "handle", lambda *_: 1 / 0)
 
-    assert [step.effects for step in replay(recorded.record(), core)] == [[], []]
+    assert [step.effects for step in replay(recorded.record(), machine)] == [[], []]
     assert new_core(recorded.empty).handle(Tick(), recorded.now) is not None

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bridge.convention_connection import connection_of
+from bridge.conventions.convention import EndConnection
 from bridge.conventions.sparkplug.convention import Sparkplug
 from bridge.core.alerts import Alerts
 from bridge.core.changes import (
@@ -39,6 +40,9 @@ from bridge.core.records.stored_report import StoredReport
 from bridge.core.sessions.service import SessionService
 from bridge.core.topics import SessionAckTopic, Topics
 from bridge.errors import ConnectionLost
+from bridge.recorder.links import LinkCall, Links, recorded
+from bridge.recorder.state import copied, restored
+from bridge.recorder.values import plain, value_of
 from bridge.settings import EaseeSettings, Secret, Settings, SparkplugSettings
 from tests.core.sessions.rows import NOON, REPORT
 from tests.sparkplug_host import SparkplugHost
@@ -77,6 +81,72 @@ class Link:
         """Nothing: everything comes at QoS 0."""
 
 
+class Spy:
+    """A session that remembers what each call returned."""
+
+    def __init__(self, session, results):
+        self.session, self.results = session, results
+
+    def __getattr__(self, name):
+        """Return a method of the session that notes its results."""
+        method = getattr(self.session, name)
+
+        def noted(*arguments):
+            found = method(*arguments)
+            if name != "deadline_s" and found is not None:
+                self.results += [found] if isinstance(found, Publish | EndConnection) else found
+            return found
+
+        return noted
+
+
+class Replay:
+    """Records a convention as the recorder does, and replays it from a random moment on."""
+
+    def __init__(self, convention, settings, world):
+        self.settings, self.world = settings, world
+        self.original = convention
+        (self.watched,) = recorded((convention,), self.note)
+        self.results = []
+        need = self.watched.connection
+        self.watched.connection = replace(need, session=Spy(need.session, self.results))
+        self.calls, self.began = [], copied((convention,))
+
+    def note(self, call, now, results):
+        """Record a call."""
+        self.calls.append((call, now, results))
+
+    def publish(self, change, now):
+        """Record a change, and have it published."""
+        self.began_anew()
+        self.calls.append((change, now, 0))
+        self.watched.publish(change, now)
+
+    def began_anew(self):
+        """Now and then begin with a later state."""
+        if self.world.random.random() < 0.01:
+            self.check()
+            self.calls.clear()
+            self.results.clear()
+            self.began = copied((self.original,))
+
+    def check(self):
+        """Replay what was recorded; return how many results were the same."""
+        written = [[plain(call), plain(now)] for call, now, _ in self.calls]
+        (fresh,) = restored(self.began, (Sparkplug(self.settings),))
+        links, found = Links((fresh,)), []
+        for said, at in written:
+            call, now = value_of(said), value_of(at)
+            if isinstance(call, LinkCall):
+                found += links.call(call, now)
+            else:
+                links.publish((call,), now)
+        assert found == self.results
+        assert len(found) == sum(results for *_, results in self.calls)
+        assert copied((fresh,)) == copied((self.original,))
+        return len(found)
+
+
 class Gateway:
     """One life of the gateway's process."""
 
@@ -85,7 +155,8 @@ class Gateway:
         account = EaseeSettings("x@example.com", Secret("p"))
         plant = SparkplugSettings(True, "plant", "gate", world.host_id, world.aliases)
         settings = Settings(account, sparkplug=plant)
-        self.convention = Sparkplug(settings)
+        self.replay = Replay(Sparkplug(settings), settings, world)
+        self.convention = self.replay.watched
         self.service = SessionService(settings, Alerts(), salt=b"s", channels=("sparkplug",))
         need = self.convention.connection
         self.connection = connection_of(
@@ -110,7 +181,7 @@ class Gateway:
         """Carry effects out; the native broker acknowledges everything, its consumer most of it."""
         for effect in effects:
             if isinstance(effect, Change):
-                self.convention.publish(effect, self.world.now())
+                self.replay.publish(effect, self.world.now())
             if isinstance(effect, ReportDue):
                 self.world.later.append(lambda due=effect: self.native_ack(due))
             elif isinstance(effect, SettleReports | KeepReports):
@@ -131,7 +202,7 @@ class Gateway:
 
     def change(self, change):
         """Have a change published by the convention."""
-        self.convention.publish(change, self.world.now())
+        self.replay.publish(change, self.world.now())
 
     def emit(self, link, event):
         """Hand over an event of a link, if it is the present one."""
@@ -175,6 +246,7 @@ class World:
         late: Reports that were settled before the plant had them.
         gaps: How often any host missed a sequence number.
         violations: Rules that were broken.
+        replayed: How many results of the convention a replay repeated.
     """
 
     def __init__(self, seed, *, host_id="scada", aliases=False, losses=0.0, repeats=0.0):
@@ -187,7 +259,7 @@ class World:
         self.archive: list[tuple[str, int, bool, int]] = []
         self.early: list[str] = []
         self.violations: list[str] = []
-        self.gaps = 0
+        self.gaps = self.replayed = 0
         self.truth = {one: self.some_values() for one in CHARGERS}
         self.online = dict.fromkeys(CHARGERS, True)
         self.native: dict[str, dict[str, object]] = {one: {} for one in CHARGERS}
@@ -441,6 +513,7 @@ class World:
             link = self.gateway.link
             if link is not None:
                 self.to_host(link.will.topic, link.will.payload, is_safe=True)
+            self.replayed += self.gateway.replay.check()
             self.gateway = None
             self.later.clear()
             if link is not None:
@@ -472,6 +545,7 @@ class World:
         for _ in range(40):  # longer than the native delivery takes to settle
             self.run(100)
         self.gaps += self.host.gaps
+        self.replayed += self.gateway.replay.check()
 
 
 def differences(world):

@@ -21,12 +21,12 @@ import sys
 from pathlib import Path
 from bridge.recorder.checking import digest
 from bridge.recorder.record_file import read
-from bridge.recorder.replaying import core_of, replay
+from bridge.recorder.replaying import machine_of, replay
 from tests.simulation.witness import make
 
 for path in sys.argv[1:]:
     record = read(Path(path).read_bytes())
-    steps = list(replay(record, core_of(record, make)))
+    steps = list(replay(record, machine_of(record, make)))
     assert [digest(step) for step in steps] == list(record.digests), path
     print(len(steps))
 """

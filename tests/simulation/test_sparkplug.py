@@ -17,10 +17,11 @@ FAULTS = {
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_host_ends_with_the_native_values_and_every_report(seed, kind):
-    """It sees no gap without a rebirth behind it, and no rule broken."""
+    """It sees no gap without a rebirth behind it, and no rule broken; a record repeats it all."""
     world = live(seed, **FAULTS[kind])
 
     assert world.violations == []
+    assert world.replayed > 0
     assert differences(world) == {}
     if kind == "without a primary host":
         return  # nobody tells that there is no host, and nothing is kept for it

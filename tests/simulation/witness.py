@@ -13,7 +13,7 @@ from bridge.core.events import Event
 from bridge.core.records.moment import Timestamp
 from bridge.recorder.record_file import read, redacted, written
 from bridge.recorder.recording import Recorder
-from bridge.recorder.replaying import Record, core_of, replay
+from bridge.recorder.replaying import Record, machine_of, replay
 from bridge.recorder.state import Copy, copied
 from bridge.recorder.values import field_names, open_names, plain
 
@@ -49,16 +49,16 @@ class Witness(Recorder):
     def difference(self) -> str:
         """Replay what was recorded; return where it differs from what happened, or nothing."""
         record = self.record()
-        fresh = core_of(record, make)
+        machine = machine_of(record, make)
         happened = self._happened(record)
-        for step, (event, effects) in zip(replay(record, fresh), happened, strict=True):
+        for step, (event, effects) in zip(replay(record, machine), happened, strict=True):
             self.replayed += 1
             said, meant = list(map(plain, step.effects)), list(map(plain, effects))
             if said != meant:
                 return f"event {step.number} {type(event).__name__}: {first(said, meant)}"
             if step.expected != len(effects):
                 return f"event {step.number} {event}: {step.expected} effects were recorded"
-        if copied(fresh) != copied(self.core):
+        if copied(machine.core) != copied(self.core):
             return "the state at the end is another one"
         return unknown_fields(self.core)
 
@@ -71,7 +71,7 @@ class Witness(Recorder):
         record = read(written(record))
         happened = self._happened(record)
         for step, (event, effects) in zip(
-            replay(record, core_of(record, make)), happened, strict=True
+            replay(record, machine_of(record, make)), happened, strict=True
         ):
             said = list(map(plain, step.effects))
             meant = [redactor.plain(plain(effect)) for effect in effects]
