@@ -32,6 +32,7 @@ from bridge.recorder.values import (
     field_names,
     is_value,
     known_class,
+    open_names,
     per_class,
     plain,
     rows,
@@ -46,6 +47,10 @@ SEQUENCES: Final = (list, set, deque)
 # Views of a dict, by their class: they change with it.
 VIEWS: Final[dict[type, str]] = {
     type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items",
+}  # fmt: skip
+# Functions by the letter of their plain form.
+SHAPES: Final[dict[str, Any]] = {
+    "b": METHODS, "p": functools.partial, "w": types.FunctionType,
 }  # fmt: skip
 MAX_NODES: Final = 5_000_000
 
@@ -72,6 +77,10 @@ def _treatment(kind: type) -> int:
     if issubclass(kind, BaseException) or kind in (object, bytearray):
         return VALUE
     raise RecordError(f"the state of the core holds a {class_name(kind)}, which no record can hold")
+
+
+def _is_function(value: object) -> bool:
+    return isinstance(value, (*METHODS, functools.partial, types.FunctionType))
 
 
 def _referred(function: Any) -> tuple[object, ...]:
@@ -251,8 +260,10 @@ class _Restoring:
         self._objects: dict[int, Any] = {}
         self._used: set[int] = set()
         self._open: deque[_Place] = deque()
+        self._paired: dict[int, object] = {}
 
     def run(self, root: Plain, fresh: object) -> Any:
+        self._pair(root, fresh)
         found = self._value(root, fresh)
         while self._open:
             place = self._open.popleft()
@@ -262,13 +273,56 @@ class _Restoring:
                 raise RecordError(f"{str(place.node)[:80]} is no state: {error}") from error
         return found
 
+    def _pair(self, root: Plain, fresh: object) -> None:
+        """Pair the objects of the record with those that a new core has in any of their places.
+
+        Before any is restored: an earlier version may have had an object elsewhere too, where a new
+        core has nothing.
+        """
+        places: deque[tuple[Plain, object]] = deque([(root, fresh)])
+        while places:
+            said, hint = places.popleft()
+            if type(said) is not list or not said or hint is None:
+                continue
+            if said[0] == "t" and isinstance(hint, tuple):
+                places.extend(zip(said[1:], hint, strict=False))
+            elif said[0] == "b" and isinstance(hint, METHODS):
+                places.append((said[1], hint.__self__))
+            elif said[0] in ("p", "w") and isinstance(hint, SHAPES[said[0]]):
+                places.extend(zip(said[-len(_referred(hint)) :], _referred(hint), strict=False))
+            elif said[0] == "r" and said[1:] and type(said[1]) is int:
+                places.extend(self._paired_with(said[1], hint))
+
+    def _paired_with(self, number: int, hint: Any) -> Iterator[tuple[Plain, object]]:
+        """Pair one object, and yield what it holds in the record and in the new core."""
+        if number in self._paired or not 0 <= number < len(self._nodes) or id(hint) in self._used:
+            return
+        node = self._nodes[number]
+        kind = _kind_of(node)
+        if type(hint) is not kind or kind is itertools.count:
+            return
+        self._paired[number] = hint
+        self._used.add(id(hint))
+        if node[0] == "o" and len(node) > 3:  # noqa: PLR2004 - letter, class, names, values
+            for name, one in zip(node[2], node[3], strict=False):
+                yield one, getattr(hint, str(name), None)
+        elif node[0] == "M" and len(node) > 3:  # noqa: PLR2004 - letter, class, keys, values
+            for key, one in zip(node[2], node[3], strict=False):
+                if isinstance(key, str | int):
+                    yield one, cast("Any", hint).get(key)
+        elif node[0] in ("L", "Q") and len(node) > 1:
+            yield from zip(node[1], cast("Any", hint), strict=False)
+
     def _value(self, said: Plain, hint: object) -> Any:
         """Return a value; ``hint`` is what a new core has in its place."""
         if type(said) is not list:
             return said
         kind = said[0]
+        shape = SHAPES.get(str(kind))
+        if shape is not None and _is_function(hint) and not isinstance(hint, shape):
+            return hint  # an earlier version had another kind of function there
         if kind == "r":
-            return self._object(said[1], hint)
+            return self._object(said[1])
         if kind == "t":
             hints = hint if isinstance(hint, tuple) else ()
             return tuple(itertools.starmap(self._value, _paired(said[1:], hints)))
@@ -276,17 +330,19 @@ class _Restoring:
             return self._method(said, hint)
         if kind == "V":
             return self._view(said, hint)
-        if kind == "p":
-            if not isinstance(hint, functools.partial):
-                raise RecordError("a partial function is no state")
-            self._same(said[1:], _referred(hint), "partial")
-            return hint
-        if kind == "w":
-            if not isinstance(hint, types.FunctionType) or hint.__qualname__ != said[1]:
-                raise RecordError(f"the function {said[1]} is no state")
-            self._same(said[2:], _referred(hint), said[1])
-            return hint
+        if kind in ("p", "w"):
+            return self._function(said, hint)
         return value_of(said)
+
+    def _function(self, said: Plain, hint: object) -> object:
+        name = "partial" if said[0] == "p" else said[1]
+        if not isinstance(hint, SHAPES[said[0]]):
+            raise RecordError(f"the function {name} is no state")
+        if said[0] == "p":
+            self._same(said[1:], _referred(hint), name)
+        elif cast("Any", hint).__qualname__ == name:  # else as above
+            self._same(said[2:], _referred(hint), name)
+        return hint
 
     def _same(self, said: list[Plain], held: tuple[object, ...], name: str) -> None:
         """Restore what a function of the new core refers to; it must be the same object."""
@@ -308,6 +364,8 @@ class _Restoring:
     def _method(self, said: Plain, hint: object) -> object:
         owner, name = said[1:]
         is_method = isinstance(hint, METHODS)
+        if is_method and owner[0] == "r" and not self._has_method(owner[1], name):
+            return hint  # an earlier version had it elsewhere
         target = self._value(owner, cast("Any", hint).__self__ if is_method else None)
         if is_method and cast("Any", hint).__self__ is target:
             return hint
@@ -315,28 +373,32 @@ class _Restoring:
             raise RecordError(f"{class_name(type(target))} has no method {name}")
         return getattr(target, name)
 
-    def _object(self, number: int, hint: object) -> Any:
-        if number in self._objects:
-            return self._objects[number]
+    def _has_method(self, number: int, name: str) -> bool:
+        return callable(getattr(_kind_of(self._node(number)), name, None))
+
+    def _node(self, number: int) -> Plain:
         if type(number) is not int or not 0 <= number < len(self._nodes):
             raise RecordError(f"there is no object {number}")
-        node = self._nodes[number]
+        return self._nodes[number]
+
+    def _object(self, number: int) -> Any:
+        if number in self._objects:
+            return self._objects[number]
+        node = self._node(number)
         kind = _kind_of(node)
-        if type(hint) is kind and id(hint) not in self._used and kind is not itertools.count:
-            target = hint
-        else:
-            target = _empty(kind, node)
-        self._used.add(id(target))
+        paired = self._paired.get(number)
+        target = _empty(kind, node) if paired is None else paired
         self._objects[number] = target
         self._open.append(_Place(node, target))
         return target
 
     def fill_object(self, target: Any, _name: str, names: list[str], held: list[Plain]) -> None:
-        values = [
-            self._value(one, getattr(target, name, None))
-            for name, one in zip(names, held, strict=True)
-        ]
-        set_fields(target, names, values)
+        kind = type(target)
+        known = field_names(kind) or open_names(kind)
+        # A field that this version does not have may refer to what it does not have either.
+        pairs = [(name, one) for name, one in zip(names, held, strict=True) if name in known]
+        values = [self._value(one, getattr(target, name, None)) for name, one in pairs]
+        set_fields(target, [name for name, _ in pairs], values)
 
     def fill_mapping(self, target: Any, _name: str, keys: list[Plain], held: list[Plain]) -> None:
         found = [self._value(key, None) for key in keys]

@@ -144,6 +144,21 @@ def test_a_partial_function_refers_to_the_restored_objects(lived):
     assert expects.args[1].__self__ is core.components["commands"].inner
 
 
+def test_what_an_earlier_version_had_elsewhere_is_that_of_the_new_core(lived):
+    """A method that moved, another kind of function, and a field that is gone are passed over."""
+    state = copied(lived.core)
+    core, fields = state[1], dict(zip(state[1][2], state[1][3], strict=True))
+    router = fields["handle"][1]
+    for older in (["p", 1, 2, 3], ["w", "Core.handle"], ["b", router, "had_another_name"]):
+        changed = fields | {"handle": older, "_gone": ["b", router, "had_another_name"]}
+        node = [*core[:2], list(changed), list(changed.values())]
+        again = restored([state[0], node, *state[2:]], new_core(lived.empty))
+
+        assert callable(again.handle)
+        assert not hasattr(again, "_gone")
+        assert copied(again.status) == copied(lived.core.status)
+
+
 def test_an_object_of_its_own_is_made_again(lived):
     """An object that only the record has is made without calling its class."""
     lived.core.subscriptions = Timestamp(NOON, 1.0)
@@ -163,8 +178,8 @@ def test_an_object_of_its_own_is_made_again(lived):
         lambda state: [["b", ["r", 0], "nothing"], *state[1:]],
         lambda state: [state[0], ["o", "os:path", [], []], *state[2:]],
         lambda state: [state[0], ["o", state[1][1]], *state[2:]],
-        lambda state: [state[0], ["o", state[1][1], ["handle"], [["w", "x"]]], *state[2:]],
-        lambda state: [state[0], ["o", state[1][1], ["handle"], [["p", 1]]], *state[2:]],
+        lambda state: [state[0], ["o", state[1][1], ["status"], [["w", "x"]]], *state[2:]],
+        lambda state: [state[0], ["o", state[1][1], ["status"], [["p", 1]]], *state[2:]],
         lambda state: [state[0], ["?"], *state[2:]],
         lambda state: [state[0], 5, *state[2:]],
         lambda state: [state[0], ["M", "eval", [], []], *state[2:]],
