@@ -263,7 +263,10 @@ class _Restoring:
         self._paired: dict[int, object] = {}
 
     def run(self, root: Plain, fresh: object) -> Any:
-        self._pair(root, fresh)
+        try:
+            self._pair(root, fresh)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"the state is damaged: {error}") from error
         found = self._value(root, fresh)
         while self._open:
             place = self._open.popleft()
@@ -321,6 +324,8 @@ class _Restoring:
         shape = SHAPES.get(str(kind))
         if shape is not None and _is_function(hint) and not isinstance(hint, shape):
             return hint  # an earlier version had another kind of function there
+        if kind == "k" and _is_function(hint) and str(said[1]) not in rows()[0]:
+            return hint  # a function that was renamed or moved
         if kind == "r":
             return self._object(said[1])
         if kind == "t":

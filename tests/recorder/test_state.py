@@ -149,8 +149,9 @@ def test_what_an_earlier_version_had_elsewhere_is_that_of_the_new_core(lived):
     state = copied(lived.core)
     core, fields = state[1], dict(zip(state[1][2], state[1][3], strict=True))
     router = fields["handle"][1]
-    for older in (["p", 1, 2, 3], ["w", "Core.handle"], ["b", router, "had_another_name"]):
-        changed = fields | {"handle": older, "_gone": ["b", router, "had_another_name"]}
+    moved = ["k", "bridge.core.composition:moved"]
+    for older in (["p", 1, 2, 3], ["w", "Core.handle"], ["b", router, "other_name"], moved):
+        changed = fields | {"handle": older, "_gone": ["b", router, "other_name"]}
         node = [*core[:2], list(changed), list(changed.values())]
         again = restored([state[0], node, *state[2:]], new_core(lived.empty))
 
