@@ -171,8 +171,11 @@ soak-crash: $(VENV)/.dev mosquitto
 	python -m tests.soak.crash_points $(or $(N),50)
 
 # Workers die while commands are sent; docs/cluster.md. FAULTS="kill=100 stop=50 term=20 nodb=20"
+# PARTITIONS=16 WORKERS=3 CHARGERS=10000: the fleet divided among workers; orphan=N besides.
+SOAK_CLUSTER := --partitions $(or $(PARTITIONS),1) --workers $(or $(WORKERS),2) --chargers $(or $(CHARGERS),40)
+
 soak-cluster: $(VENV)/.dev mosquitto postgresql
-	python -m tests.workers.runs $(or $(FAULTS),kill=100 stop=50 term=20 nodb=20) $(ARGS)
+	python -m tests.workers.runs $(or $(FAULTS),kill=100 stop=50 term=20 nodb=20) $(SOAK_CLUSTER) $(ARGS)
 
 # The partner feed of two workers while they, RabbitMQ and the broker are killed or stand still.
 soak-feed: $(VENV)/.dev mosquitto postgresql rabbitmq
@@ -180,7 +183,7 @@ soak-feed: $(VENV)/.dev mosquitto postgresql rabbitmq
 
 # As root: all in a network of its own, where packets vanish.
 soak-cluster-cut: $(VENV)/.dev mosquitto postgresql
-	unshare -n sh -c 'ip link set lo up && python -m tests.workers.runs $(or $(FAULTS),cut=20) $(ARGS)'
+	unshare -n sh -c 'ip link set lo up && python -m tests.workers.runs $(or $(FAULTS),cut=20) $(SOAK_CLUSTER) $(ARGS)'
 
 # One figure of docs/performance.md each; benchmarks/results has them as JSON.
 BENCHMARKS := throughput latency commands saturated replay fleet memory start drain idle counts partner_feed

@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.backends import cluster_of
-from bridge.core.partitions import is_free
+from bridge.core.partitions import Division, is_free
 from bridge.core.records.lease import ClusterView, HeldLease, Member, Owed
 from bridge.errors import ConfigError, StoreError
 from bridge.ports import Clock, ClusterBackend
@@ -76,10 +76,15 @@ async def show(
     """Return the members, the leases and what is owed, for people or as JSON."""
     view, owed = await cluster.leases.view(), await cluster.owed()
     ttl_s = float(settings.cluster.lease_ttl_s)
-    return as_json(view, owed, ttl_s) if arguments.json else as_tables(view, owed, ttl_s)
+    listings = cluster.listings() if settings.cluster.is_divided else None
+    division = None if listings is None else await listings.division()
+    show_as = as_json if arguments.json else as_tables
+    return show_as(view, owed, ttl_s, division)
 
 
-def as_json(view: ClusterView, owed: Mapping[int, Owed], ttl_s: float) -> str:
+def as_json(
+    view: ClusterView, owed: Mapping[int, Owed], ttl_s: float, division: Division | None = None
+) -> str:
     """Return one JSON object with ``members`` and ``partitions``."""
     document = {
         "members": [
@@ -101,6 +106,7 @@ def as_json(view: ClusterView, owed: Mapping[int, Owed], ttl_s: float) -> str:
                 "left_s": round(each.left_s, 1),
                 "reports_owed": owed.get(each.partition, NONE_OWED).reports,
                 "commands_open": owed.get(each.partition, NONE_OWED).commands,
+                **({} if division is None else {"devices": _devices(each, division)}),
             }
             for each in view.leases
         ],
@@ -108,7 +114,9 @@ def as_json(view: ClusterView, owed: Mapping[int, Owed], ttl_s: float) -> str:
     return msgspec.json.encode(document).decode() + "\n"
 
 
-def as_tables(view: ClusterView, owed: Mapping[int, Owed], ttl_s: float) -> str:
+def as_tables(
+    view: ClusterView, owed: Mapping[int, Owed], ttl_s: float, division: Division | None = None
+) -> str:
     """Return two tables for people."""
     members = [
         (
@@ -129,17 +137,24 @@ def as_tables(view: ClusterView, owed: Mapping[int, Owed], ttl_s: float) -> str:
             _age(each),
             str(owed.get(each.partition, NONE_OWED).reports),
             str(owed.get(each.partition, NONE_OWED).commands),
+            *(() if division is None else (str(_devices(each, division)),)),
         )
         for each in view.leases
     ]
+    head = ("partition", "owner", "epoch", "lease", "reports owed", "commands")
     return "\n".join(
         [
             *_table(("worker", "version", "seen", "broker", "cloud", "state"), members),
             "",
-            *_table(("partition", "owner", "epoch", "lease", "reports owed", "commands"), leases),
+            *_table(head if division is None else (*head, "devices"), leases),
             "",
         ]
     )
+
+
+def _devices(lease: HeldLease, division: Division) -> int:
+    """Return how many chargers and Equalizers were given to a partition."""
+    return len(division.devices_of(lease.partition))
 
 
 def _partitions_of(member: Member, view: ClusterView) -> list[int]:

@@ -66,11 +66,13 @@ class ClusterStatus:
         members: Workers that live and stay.
         free: Partitions that nobody serves.
         parameters: Of the database.
+        partitions: How many there are.
     """
 
     members: tuple[str, ...]
     free: tuple[int, ...]
     parameters: Mapping[str, str]
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,8 @@ def _cluster(facts: DiagnosticData) -> Iterator[Finding]:
             f"no worker serves partition {number:02}",
             "start a worker; see its log",
         )
+    if cluster.partitions > 1 and facts.broker:
+        yield from _partitions(cluster, facts.retained)
     if len(cluster.members) < NEEDED_TO_TAKE_OVER:
         yield Finding(
             Severity.WORRYING,
@@ -261,6 +265,20 @@ def _cluster(facts: DiagnosticData) -> Iterator[Finding]:
             f"the broker allows {in_flight[1]} messages in flight: takeovers take long",
             f"mosquitto: max_inflight_messages {FEW_IN_FLIGHT} or more",
         )
+
+
+def _partitions(cluster: ClusterStatus, retained: Mapping[str, str]) -> Iterator[Finding]:
+    """Find partitions that have an owner and are not connected to the broker."""
+    owned = [number for number in range(cluster.partitions) if number not in cluster.free]
+    away = [n for n in owned if retained.get(f"partition/{n:02}/state") != "online"]
+    for number in away:
+        yield Finding(
+            Severity.BROKEN,
+            f"partition {number:02} has an owner, which is not connected to this broker",
+            "see the log of its worker: charger-bridge cluster status names it",
+        )
+    if not away and not cluster.free:
+        yield _passed(f"all {cluster.partitions} partitions are served")
 
 
 def _modes(facts: DiagnosticData) -> Iterator[Finding]:

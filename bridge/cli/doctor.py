@@ -155,6 +155,7 @@ async def _cluster(settings: Settings) -> ClusterStatus:
         tuple(e.name for e in view.members if e.seen_ago_s < ttl_s and not e.status.draining),
         tuple(each.partition for each in view.leases if is_free(each)),
         parameters,
+        settings.cluster.partitions,
     )
 
 

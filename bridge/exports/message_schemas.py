@@ -11,6 +11,7 @@ Rules:
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from bridge.core.easee.command_catalogue import CATALOGUE
@@ -177,11 +178,15 @@ _TOLD_TIME: Final = {**_TIME, "pattern": _TIME["pattern"].replace("^2[01][0-9]{2
 _OR_TOLD_TIME: Final = {**_TOLD_TIME, "type": ["string", "null"]}
 
 
-def _object(fields: Mapping[str, object], **more: object) -> Schema:
-    """Describe an object that has exactly these fields."""
+def _object(
+    fields: Mapping[str, object],
+    optional: Mapping[str, object] = MappingProxyType({}),
+    **more: object,
+) -> Schema:
+    """Describe an object that has these fields, perhaps the optional ones, and no others."""
     return {
         "type": "object",
-        "properties": dict(fields),
+        "properties": {**fields, **optional},
         "required": list(fields),
         "additionalProperties": False,
         **more,
@@ -265,7 +270,14 @@ _INFO: Final = _object(
                 "commands_kept_s": {"type": "integer", "minimum": 0},
             }
         ),
-    }
+    },
+    {  # of several partitions
+        "partitions": {
+            "type": "array",
+            "items": _object({"partition": _COUNT, "owner": _OR_TEXT, "chargers": _COUNT}),
+        },
+        "members": _TEXTS,
+    },
 )
 _HEALTH: Final = _object(
     {

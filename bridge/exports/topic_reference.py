@@ -14,7 +14,7 @@ from bridge.core.easee.observation_spec import NAMES_NOBODY, ObservationSpec
 from bridge.core.easee.selection import DERIVED_GROUPS, EVERYTHING, Selection
 from bridge.core.easee.sites import CIRCUIT_FACTS
 from bridge.core.queries.catalogue import QUERIES
-from bridge.core.topics import Topics
+from bridge.core.topics import PARTITION, Topics
 from bridge.exports.markdown import code, table
 
 _RULES = """\
@@ -164,7 +164,10 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
     yield (
         code(topics.bridge_info),
         "yes",
-        "JSON: version, client_id, instance, started_at, chargers, equalizers, capabilities",
+        (
+            "JSON: version, client_id, instance, started_at, chargers, equalizers, capabilities;"
+            " with several partitions also partitions (partition, owner, chargers) and members"
+        ),
     )
     yield code(topics.bridge_health), "yes", "JSON: one summary"
     yield (
@@ -186,6 +189,14 @@ def _published(topics: Topics) -> Iterator[tuple[str, str, str]]:
         (
             "the same, for a charger with a session report that cannot be read; the cloud's list is"
             " read within a minute"
+        ),
+    )
+    yield (
+        code(f"{topics.base}/{PARTITION}/<nn>/…"),
+        "as above",
+        (
+            "`state`, `cloud`, `info`, `health`, `heartbeat` and `alert/…` of one of several"
+            " partitions (cluster.partitions); those above are of all"
         ),
     )
     yield (

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.cli import cluster
+from bridge.core.partitions import Division
 from bridge.core.records.lease import ClusterView, HeldLease, Member, MemberStatus, Owed
 from bridge.errors import ConfigError, StoreError
 from bridge.settings import ClusterSettings, EaseeSettings, Secret, Settings, StoreSettings
@@ -51,6 +52,19 @@ def test_the_tables_are_for_people():
         "01         -      3      free for 57 s  0             0",
         "02         -      0      never taken    0             0",
     ]
+
+
+def test_of_several_partitions_it_is_told_what_each_serves():
+    """Chargers and Equalizers that were given to it."""
+    division = Division(
+        3, {"site/1": 0, "site/2": 2}, {"a": "site/1", "b": "site/1", "c": "site/2"}
+    )
+    table = cluster.as_tables(VIEW, OWED, 4.0, division).splitlines()
+    document = json.loads(cluster.as_json(VIEW, OWED, 4.0, division))
+
+    assert table[6].endswith("commands  devices")
+    assert [line.split()[-1] for line in table[7:]] == ["2", "0", "1"]
+    assert [each["devices"] for each in document["partitions"]] == [2, 0, 1]
 
 
 def test_json_holds_the_same():

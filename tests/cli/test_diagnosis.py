@@ -107,3 +107,29 @@ def test_what_a_takeover_needs_is_looked_at(changes, broker, severity, word):
     found = findings(replace(WELL, broker=broker, cluster=replace(CLUSTER, **changes)))
 
     assert [each.severity for each in found if word in each.what and each.todo] == [severity]
+
+
+@pytest.mark.parametrize(
+    ("states", "free", "severity", "words"),
+    [
+        (("online", "online"), (), Severity.GOOD, "all 2 partitions are served"),
+        (("online", "offline"), (), Severity.BROKEN, "partition 01 has an owner, which is not"),
+        (("online",), (), Severity.BROKEN, "partition 01 has an owner, which is not"),
+        (("online", "offline"), (1,), Severity.BROKEN, "no worker serves partition 01"),
+    ],
+)
+def test_of_several_partitions_each_is_looked_at(states, free, severity, words):
+    """At the broker and in the table of leases; once each."""
+    retained = {f"partition/{n:02}/state": state for n, state in enumerate(states)}
+    found = findings(
+        replace(
+            WELL,
+            retained={**WELL.retained, **retained},
+            broker="MQTT 5",
+            cluster=replace(CLUSTER, partitions=2, free=free),
+        )
+    )
+    of_partitions = [each for each in found if "partition" in each.what]
+
+    assert [each.severity for each in of_partitions] == [severity]
+    assert words in of_partitions[0].what
