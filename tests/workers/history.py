@@ -98,6 +98,16 @@ def _is_dropped(command: Event, history: Sequence[Event]) -> bool:
         takes = [event.at for event in _of(history, "take") if event.at > death.at]
         if death.at - 1 < command.at and (not takes or expires_at < takes[0] + 2):
             return True
+    for event in _of(history, "orphaned"):
+        fields = event.fields
+        if command.fields.get("charger") in fields["chargers"]:
+            takes = [
+                e.at
+                for e in _of(history, "take")
+                if e.at > event.at and e.fields["partition"] == fields["partition"]
+            ]
+            if event.at - 1 < command.at and (not takes or expires_at < takes[0] + 2):
+                return True
     return False
 
 

@@ -280,6 +280,7 @@ def main() -> int:
     parser.add_argument("--chargers", type=int, default=40)
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ttl", type=int, default=4, help="cluster.lease_ttl_s")
     parser.add_argument("--every", type=float, default=0.33, help="seconds between two commands")
     parser.add_argument("--sessions", type=float, default=0.0, help="seconds between two sessions")
     arguments = parser.parse_args()
@@ -296,6 +297,7 @@ def main() -> int:
                 chargers=arguments.chargers,
                 session_every_s=arguments.sessions,
                 every_s=arguments.every,
+                ttl_s=arguments.ttl,
                 partitions=arguments.partitions,
                 workers=arguments.workers,
             )

@@ -46,6 +46,17 @@ ORPHANED = {"partition": 2, "chargers": ["y"], "ends_s": 4}
 ORDER = {"id": "x-3", "charger": "x", "amps": 9, "number": 3, "ttl_s": 20}
 
 
+def test_a_command_for_an_orphan_may_expire_at_the_broker():
+    """It cannot be answered then; one that another owner was there for must be."""
+    orphaned = Event(8, "orphaned", {"partition": 2, "chargers": ["x"], "ends_s": 4})
+    take = {"partition": 2, "worker": "b", "owner": "b", "epoch": 5}
+    order = Event(9, "command", ORDER)
+
+    assert "unanswered" not in kinds(with_(orphaned, order, Event(35, "take", take)))
+    assert "unanswered" in kinds(with_(orphaned, order, Event(12, "take", take)))
+    assert "unanswered" in kinds(with_(orphaned, Event(9, "command", ORDER | {"charger": "z"})))
+
+
 def test_a_takeover_is_over_when_everything_is_served_again():
     """Of a worker that served several partitions; and a share that moves is none too much."""
     history = [
