@@ -395,11 +395,14 @@ def partition_settings(
     edge_node_id = f"{settings.sparkplug.edge_node_id}-p{number:02}"
     own = division or Division()
     chosen = tuple(one for one in settings.easee.chargers if own.partition_of(one) == number)
+    # The gateways of a process together keep about what one would.
+    recorded_mib = -(-settings.recorder.max_mib // settings.cluster.partitions)
     return replace(
         settings,
         easee=replace(settings.easee, chargers=chosen),
         mqtt=replace(settings.mqtt, client_id=client_id),
         sparkplug=replace(settings.sparkplug, edge_node_id=edge_node_id),
+        recorder=replace(settings.recorder, max_mib=recorded_mib),
         cluster=replace(settings.cluster, partition=number),
     )
 

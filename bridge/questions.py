@@ -1,6 +1,7 @@
 """Answers to the questions that the command line asks the running bridge over its local socket."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from bridge.recorder.recording import Recorder
 from bridge.recorder.replaying import Record
 
 MAX_TOPIC: Final = 1024
+# No partition has this number.
+NONE: Final = -1
 
 
 class Questions:
@@ -91,4 +94,12 @@ async def answered(gateways: Mapping[int, Questions], request: dict[str, Any]) -
         raise BridgeError("no gateway runs in this process now")
     levels = str(request.get("explain", "")).split("/")
     found = (one for one in gateways.values() if any(level in one.devices for level in levels))
-    return await next(found, next(iter(gateways.values()))).answer(request)
+    default = gateways.get(_partition_in(levels), next(iter(gateways.values())))
+    return await next(found, default).answer(request)
+
+
+def _partition_in(levels: list[str]) -> int:
+    """Return the partition that a topic names by ``bridge/partition/<nn>``, or :data:`NONE`."""
+    pairs = itertools.pairwise(levels)
+    named = (number for level, number in pairs if level == "partition" and number.isdecimal())
+    return next(map(int, named), NONE)

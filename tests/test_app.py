@@ -205,6 +205,7 @@ def test_of_the_configured_chargers_each_partition_is_given_its_own(tmp_path, fr
 
     assert sorted(one for part in parts for one in part.easee.chargers) == [*chosen[:8]]
     assert [part.cluster.partition for part in parts] == [0, 1, 2, 3]
+    assert [part.recorder.max_mib for part in parts] == [2] * 4
     assert app.partition_settings(many, 1).easee.chargers == ()
     assert app.devices_of(division) == {n: division.devices_of(n) for n in range(4)}
 

@@ -84,5 +84,7 @@ async def test_the_gateway_that_serves_a_charger_answers(lived):
     assert lines[0] == "now: the charger is online"
     lines = (await answered(gateways, {"explain": "charger/bridge/cloud"}))["lines"]
     assert "now: the cloud is disconnected" in lines
+    lines = (await answered(gateways, {"explain": "charger/bridge/partition/02/cloud"}))["lines"]
+    assert any("connected" in line and "disconnected" not in line for line in lines)
     with pytest.raises(BridgeError, match="no gateway runs"):
         await answered({}, {"explain": "x"})

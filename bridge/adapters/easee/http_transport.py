@@ -15,8 +15,10 @@ Rules:
 """
 
 import asyncio
+import functools
 import math
 import select
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +37,14 @@ LONGER_EACH_TIME_S: Final = 1.0
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 _Key = tuple[str, str, int]
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Return the TLS context of all connections: each gateway of a process would need 0.4 MiB."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class DeadlineExceeded(httpx.TransportError):
@@ -88,8 +98,7 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         self._keep_idle_s = keep_idle_s
         self._mono_s = mono_s or _loop_s
-        self._tls = httpx.create_ssl_context(trust_env=False)
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = tls_context()
         self._room = asyncio.Semaphore(most)
         # The one used last at the end: so the others grow old.
         self._idle: list[_Connection] = []
