@@ -39,6 +39,15 @@ class ShortSigns(LivenessRegistry):
         super().expect(name, min(within_s, SHORT_S))
 
 
+class HangingLoop(Watchdog):
+    """A watchdog whose loop hangs for good after its first beat, however long the start took."""
+
+    def beat(self) -> None:
+        if not self._beats:
+            asyncio.get_running_loop().call_later(SHORT_S, time.sleep, FOR_EVER_S)
+        super().beat()
+
+
 class CuriousCore(Core):
     """A core that asks the store how full it is at every tick."""
 
@@ -76,10 +85,8 @@ async def alive(self) -> None:
         await asyncio.sleep(SHORT_S / 10)
 
 
-async def run(what: str, folder: Path) -> int:
-    """Run the gateway; after a while the loop hangs, if that is what was asked for."""
-    if what == "loop":
-        asyncio.get_running_loop().call_later(SHORT_S, time.sleep, FOR_EVER_S)
+async def run(folder: Path) -> int:
+    """Run the gateway."""
     settings = Settings(
         EaseeSettings("x@example.com", Secret("p"), (), NOBODY, NOBODY, "poll"),
         mqtt=MqttSettings(host="127.0.0.1", port=9),
@@ -92,14 +99,15 @@ def main(what: str, folder: str) -> int:
     """Make it impatient, and let it run into what was asked for."""
     logs.configure(LogSettings())
     gateway.BEAT_EVERY_S = SHORT_S / 10
-    app.Watchdog = functools.partial(Watchdog, every_s=SHORT_S / 5, looks=10)
+    watchdog = HangingLoop if what == "loop" else Watchdog
+    app.Watchdog = functools.partial(watchdog, every_s=SHORT_S / 5, looks=10)
     app.LivenessRegistry = ShortSigns
     MqttClient.run = alive
     if what == "store":
         hang_in_the_store()
     elif what == "task":
         hang_in_a_task()
-    return asyncio.run(run(what, Path(folder)))
+    return asyncio.run(run(Path(folder)))
 
 
 if __name__ == "__main__":
