@@ -36,6 +36,7 @@ from bridge.conventions.convention import Convention
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
 from bridge.core.composition import Core
+from bridge.core.easee.partner_feed import FeedLogin
 from bridge.core.events import (
     ClusterSeen,
     DivisionSeen,
@@ -62,7 +63,7 @@ from bridge.errors import (
     StoreLocked,
     TaskFailed,
 )
-from bridge.gateway import BEAT_EVERY_S, EventLoop, EventQueue
+from bridge.gateway import BEAT_EVERY_S, NO_SERVICES, EventLoop, EventQueue
 from bridge.monitoring.healthcheck import alive_path, beat
 from bridge.monitoring.metrics import Counting, Metrics
 from bridge.monitoring.part_metrics import PartMetrics
@@ -516,8 +517,9 @@ async def _gateway(
     )
     seen = cloud if process.lists is None else PartitionCloud(number, cloud, process.lists)
     metrics = _metrics(process, number)
-    source = _source(settings, seen, clock, liveness, queue)
+    source = _source(process, place, cloud)
     sender, services = _sender(place, seen, clock)
+    services = {**services, **_divider(process, place, cloud)}
     conventions = (Native(topics, settings.publish), *conventions)
     recorder = _recorder(settings, core, clock, conventions)
     if recorder is not None:
@@ -719,26 +721,12 @@ def _connections(
     return made
 
 
-def _source(
-    settings: Settings,
-    cloud: Cloud,
-    clock: Clock,
-    liveness: LivenessRegistry,
-    queue: EventQueue,
-) -> ObservationSource | None:
+def _source(process: Process, place: Place, cloud: Cloud) -> ObservationSource | None:
     """Create the configured source of observations; None where values are polled."""
+    settings, clock, queue = place.settings, process.clock, place.queue
+    heartbeat = functools.partial(place.liveness.expect, "stream")
     if settings.easee.source == "amqp":
-        from bridge.adapters.amqp.source import AmqpSource  # noqa: PLC0415 - an extra
-        from bridge.adapters.mqtt.read_back import read_back  # noqa: PLC0415 - for it alone
-
-        return AmqpSource(
-            settings.amqp,
-            cloud=cloud,
-            clock=clock,
-            emit=queue.put,
-            heartbeat=functools.partial(liveness.expect, "stream"),
-            read_back=functools.partial(read_back, settings.mqtt, clock, queue.put),
-        )
+        return _feed(process, place, cloud)
     if settings.easee.source != "stream":
         return None
     return HubStream(
@@ -746,9 +734,71 @@ def _source(
         cloud=cloud,
         clock=clock,
         emit=queue.put,
-        heartbeat=functools.partial(liveness.expect, "stream"),
+        heartbeat=heartbeat,
         crowded=queue.is_full,
     )
+
+
+def _feed(process: Process, place: Place, cloud: Cloud) -> ObservationSource:
+    """Create the reader of the partner feed, or of a partition's part of it."""
+    from bridge.adapters.amqp import login, partition_queues  # noqa: PLC0415 - an extra
+    from bridge.adapters.amqp.source import AmqpSource  # noqa: PLC0415 - likewise
+    from bridge.adapters.mqtt.read_back import read_back  # noqa: PLC0415 - for it alone
+
+    settings, clock, queue = place.settings, process.clock, place.queue
+    heartbeat = functools.partial(place.liveness.expect, "stream")
+    read = functools.partial(read_back, settings.mqtt, clock, queue.put)
+    url = settings.amqp.own_url
+    if url is None or not settings.cluster.is_divided:
+        return AmqpSource(
+            functools.partial(login.feed_login, settings.amqp, cloud),
+            clock=clock,
+            emit=queue.put,
+            heartbeat=heartbeat,
+            read_back=lambda _charger_ids: read(),
+        )
+
+    async def own_login() -> FeedLogin:
+        installation = process.active.settings.mqtt.client_id
+        number = place.lease.partition
+        return partition_queues.partition_login(url.reveal(), installation, number)
+
+    return AmqpSource(
+        own_login,
+        clock=clock,
+        emit=queue.put,
+        heartbeat=heartbeat,
+        read_back=read,
+        prefetch=partition_queues.PREFETCH,
+        arguments=partition_queues.QUORUM,
+    )
+
+
+def _divider(
+    process: Process, place: Place, cloud: Cloud
+) -> Mapping[str, Callable[[], Awaitable[None]]]:
+    """Return what divides the partner feed: beside partition 0, where there are several."""
+    settings, lists, url = process.active.settings, process.lists, place.settings.amqp.own_url
+    is_reader = settings.easee.source == "amqp" and place.lease.partition == 0
+    if not is_reader or lists is None or url is None:
+        return NO_SERVICES
+    from bridge.adapters.amqp.divider import FeedDivider  # noqa: PLC0415 - an extra
+    from bridge.adapters.amqp.login import feed_login  # noqa: PLC0415 - likewise
+    from bridge.adapters.amqp.partition_queues import PartitionQueues  # noqa: PLC0415 - likewise
+
+    def partition_of(charger_id: str) -> int | None:
+        return lists.division.partition_of(charger_id)
+
+    divider = FeedDivider(
+        functools.partial(feed_login, settings.amqp, cloud),
+        functools.partial(
+            PartitionQueues, url.reveal(), settings.mqtt.client_id, settings.cluster.partitions
+        ),
+        partition_of,
+        clock=process.clock,
+        heartbeat=functools.partial(place.liveness.expect, "feed"),
+    )
+    return {"feed": divider.run}
 
 
 def _sender(

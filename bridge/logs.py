@@ -123,13 +123,15 @@ def register_secret(text: str, *, passing: bool = False) -> None:
 
 def register_secrets(settings: Settings) -> None:
     """Hide every secret of a configuration."""
-    for secret in (settings.easee.password, settings.mqtt.password, settings.amqp.url):
+    urls = (settings.amqp.url, settings.amqp.own_url)
+    for secret in (settings.easee.password, settings.mqtt.password, *urls):
         if isinstance(secret, Secret):
             register_secret(secret.reveal())
-    if isinstance(settings.amqp.url, Secret):
-        # The user's name is no secret; the password is, also without what is around it.
-        with contextlib.suppress(ValueError):
-            register_secret(unquote(urlsplit(settings.amqp.url.reveal()).password or ""))
+    for url in urls:
+        if isinstance(url, Secret):
+            # The user's name is no secret; the password is, also without what is around it.
+            with contextlib.suppress(ValueError):
+                register_secret(unquote(urlsplit(url.reveal()).password or ""))
 
 
 def redact(text: str) -> str:

@@ -186,11 +186,14 @@ class AmqpSettings:
         url: ``amqps://user:password@host:5671/vhost``; None: the cloud is asked.
         queue: To consume from; None: the one the cloud names.
         commands: Send commands through the feed's exchange where it has them.
+        own_url: A RabbitMQ of one's own, through which partitions get their messages; None: there
+            is one partition.
     """
 
     url: Secret | None = None
     queue: str | None = None
     commands: bool = False
+    own_url: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

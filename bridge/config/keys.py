@@ -409,6 +409,18 @@ KEYS: Final = (
         "Queue to consume from; needed with amqp.url_file. Null: the one that the cloud names.",
     ),
     Key(
+        "amqp.own_url",
+        TEXT,
+        "Address of a RabbitMQ of your own; see own_url_file. Not allowed in this file.",
+        secret=True,
+    ),
+    Key(
+        "amqp.own_url_file",
+        FILE,
+        "File that holds the address of a RabbitMQ of your own, through which the partitions get"
+        " their messages; needed with cluster.partitions above 1. Form: as url_file.",
+    ),
+    Key(
         "amqp.commands",
         SWITCH,
         "Send commands through the feed's exchange where it can carry them (docs/amqp.md), and the"

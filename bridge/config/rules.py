@@ -125,8 +125,11 @@ def _cluster(get: Get) -> Iterator[str]:
         return
     if not get("store.url"):
         yield "cluster.partitions: needs store.url; with SQLite there is one partition"
-    if get("easee.source") == "amqp":
-        yield "cluster.partitions: must be 1 with easee.source: amqp, whose queue has one reader"
+    if get("easee.source") == "amqp" and get("amqp.own_url") is None:
+        yield (
+            "cluster.partitions: with easee.source: amqp several need amqp.own_url_file, a RabbitMQ"
+            " of your own through which each gets its messages"
+        )
 
 
 def _store_login(get: Get) -> Iterator[str]:
@@ -159,6 +162,16 @@ def _feed(get: Get) -> Iterator[str]:
         yield f"amqp.url: {problem}"
 
 
+def _own_feed(get: Get) -> Iterator[str]:
+    url = get("amqp.own_url")
+    if (
+        url is not None
+        and url.reveal() != NOT_READ
+        and (problem := _feed_url_problem(url.reveal()))
+    ):
+        yield f"amqp.own_url: {problem}"
+
+
 def _feed_url_problem(text: str) -> str | None:
     # The text itself is not shown: it holds a password.
     try:
@@ -184,12 +197,13 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[Get], Iterator[str]]], ...]]
     (("mqtt.username", "mqtt.password", "mqtt.password_file"), _broker_login),
     (("mqtt.base_topic", "mqtt.reply_prefixes"), _reply_prefixes),
     (("commands.allow",), _commands),
-    (("store.url", "cluster.partitions", "easee.source"), _cluster),
+    (("store.url", "cluster.partitions", "easee.source", "amqp.own_url"), _cluster),
     (("store.url", "store.password", "store.password_file"), _store_login),
     (("easee.names",), _named_twice),
     (("publish.only",), _values("publish.only")),
     (("publish.except",), _values("publish.except")),
     (("easee.source", "amqp.url", "amqp.queue", "amqp.commands", "publish.json"), _feed),
+    (("amqp.own_url",), _own_feed),
     (("homeassistant.enabled", "publish.scalar"), _readable_by_home_assistant),
 )
 

@@ -155,7 +155,7 @@ EVERY_KEY = {
     "sparkplug.host_id": ("ignition", "ignition"),
     "sparkplug.aliases": ("true", True),
 }
-SECRETS = {"amqp.url", "easee.password", "mqtt.password", "store.password"}
+SECRETS = {"amqp.own_url", "amqp.url", "easee.password", "mqtt.password", "store.password"}
 SECRET_FILES = {f"{path}_file" for path in SECRETS}
 FILES = SECRET_FILES | {f"mqtt.tls.{name}_file" for name in ("ca", "cert", "key")}
 
@@ -942,9 +942,14 @@ def test_partitions_and_a_password_need_an_address_of_postgresql(tmp_path):
     several = "store: {url: postgresql://u@localhost/d}\ncluster: {partitions: 2}"
     assert settings_of(several, tmp_path).cluster.is_divided
     fed = f"{several}\neasee: {{source: amqp}}\namqp: {{queue: q}}"
-    assert [one.partition(",")[0] for one in problems_of(fed, tmp_path)] == [
-        "cluster.partitions: must be 1 with easee.source: amqp"
-    ]
+    (problem,) = problems_of(fed, tmp_path)
+    assert problem.startswith("cluster.partitions: with easee.source: amqp several need amqp.own_")
+    own = {"CHARGER_BRIDGE_AMQP__OWN_URL": "amqp://u:canary@localhost"}
+    assert settings_of(fed, tmp_path, own).amqp.own_url == Secret("amqp://u:canary@localhost")
+    far = {"CHARGER_BRIDGE_AMQP__OWN_URL": "amqp://u:canary@feed.example"}
+    (problem,) = problems_of(fed, tmp_path, ENVIRON | far)
+    assert problem.startswith("amqp.own_url: must start with amqps://")
+    assert "canary" not in problem
     (tmp_path / "password").write_text("canary")
     (tmp_path / "password").chmod(0o600)
     named = f"password_file: {tmp_path}/password"

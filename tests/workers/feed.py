@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.records import PLAIN
+from bridge.adapters.amqp.partition_queues import queue_of
 from bridge.core.easee.observation_spec import DataType
 from tests.rabbitmq import QUEUE, rabbitmq
 from tests.workers import runs
@@ -114,11 +115,11 @@ class Story:
 
 
 async def worker(site: Site, fault: str) -> str:
-    """Kill or freeze the owner; return how it ended."""
-    name = await site.owner()
-    process = site.workers[name].process
+    """Kill or freeze an owner; return how it ended."""
+    processes = {name: one.process for name, one in site.workers.items()}
     await runs.FAULTS[fault](site)
-    return f"worker {name} ended with {process.returncode}"
+    name = next(e.fields["worker"] for e in reversed(site.events) if e.kind == "fault")
+    return f"worker {name} ended with {processes[name].returncode}"
 
 
 async def server(site: Site, _fault: str) -> str:
@@ -178,17 +179,26 @@ async def _values(site: Site, story: Story, ended: asyncio.Event) -> None:
         await asyncio.sleep(EVERY_S)
 
 
-async def told(folder: Path, faults: Sequence[str], *, chargers: int = 8) -> Story:
-    """Run an installation with a feed through faults; return what was sent and seen."""
+async def told(
+    folder: Path, faults: Sequence[str], *, chargers: int = 8, partitions: int = 1
+) -> Story:
+    """Run an installation with a feed through faults; return what was sent and seen.
+
+    With several partitions the RabbitMQ is the vendor's and our own at the same time.
+    """
     story = Story()
     data = folder / "rabbitmq"
     data.mkdir()
     with rabbitmq(data) as feed:
-        async with installed(folder, chargers=chargers, feed=feed) as site:
+        sites = 1 if partitions == 1 else -(-chargers // 3)
+        async with installed(
+            folder, chargers=chargers, sites=sites, partitions=partitions, feed=feed
+        ) as site:
             for name in NAMES:
                 await site.start(name)
                 await site.member(name)
-            await site.owner()
+            for partition in range(partitions):
+                await site.owner(partition)
             watching = Subscriber(site.broker.port, *WATCHED)
             ended = asyncio.Event()
             try:
@@ -218,13 +228,18 @@ async def told(folder: Path, faults: Sequence[str], *, chargers: int = 8) -> Sto
 
 
 async def _consumed(site: Site) -> None:
-    """Wait until one worker consumes, and no other does."""
-    assert site.feed is not None
+    """Wait until one worker consumes, and no other; and from the queue of each partition, too."""
+    feed = site.feed
+    assert feed is not None
     async with asyncio.timeout(ALL_SEEN_WITHIN_S):
-        while (count := await asyncio.to_thread(site.feed.consumers)) != 1:
-            if count > 1:
+        while (count := await asyncio.to_thread(feed.consumers)) != 1:
+            if count > 1 and site.partitions == 1:
                 raise AssertionError(f"{count} consumers of {QUEUE}")
             await asyncio.sleep(0.2)
+        for partition in range(site.partitions if site.partitions > 1 else 0):
+            queue = queue_of("charger-bridge", partition)
+            while not await asyncio.to_thread(feed.consumers, queue):  # noqa: ASYNC110 - a server's
+                await asyncio.sleep(0.2)
 
 
 def summary(story: Story) -> str:
@@ -242,6 +257,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faults", nargs="+", metavar="FAULT=COUNT")
     parser.add_argument("--chargers", type=int, default=20)
+    parser.add_argument("--partitions", type=int, default=1)
     arguments = parser.parse_args()
     faults = [
         name
@@ -249,7 +265,14 @@ def main() -> int:
         for _ in range(int(count or 1))
     ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        story = asyncio.run(told(Path(folder), faults, chargers=arguments.chargers))
+        story = asyncio.run(
+            told(
+                Path(folder),
+                faults,
+                chargers=arguments.chargers,
+                partitions=arguments.partitions,
+            )
+        )
     sys.stdout.write(f"{summary(story)}\n")
     for text in story.went_back()[:10]:
         sys.stdout.write(f"went back: {text}\n")

@@ -161,6 +161,8 @@ class Site:
         """Start a worker."""
         log = self.folder / f"{name}.log"
         environ = dict(os.environ, CHARGER_BRIDGE_EASEE__PASSWORD="canary")
+        if self.feed is not None and self.partitions > 1:
+            environ["CHARGER_BRIDGE_AMQP__OWN_URL"] = self.feed.url
         with log.open("ab") as stream:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.workers.worker", name, mistake or self.mistake,

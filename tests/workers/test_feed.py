@@ -35,3 +35,16 @@ async def test_a_takeover_of_the_feed_loses_nothing(tmp_path):
     assert story.went_back() == []
     assert story.sessions
     assert story.lost_sessions() == []
+
+
+async def test_several_partitions_get_their_messages_through_queues_of_their_own(tmp_path):
+    """A worker with some of three partitions is killed: each value and session of all chargers."""
+    story = await told(tmp_path, ["kill"], chargers=9, partitions=3)
+
+    ((_, _, _, killed),) = story.faults
+    assert killed.endswith("ended with -9")
+    assert {serial for serial, _ in story.sent} == {f"EH{number:06}" for number in range(1, 10)}
+    assert story.lost() == []
+    assert story.went_back() == []
+    assert story.sessions
+    assert story.lost_sessions() == []

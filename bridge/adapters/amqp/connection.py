@@ -1,4 +1,4 @@
-"""One connection to the feed's broker that consumes: dial, deliver, acknowledge; built on pika.
+"""Connections to the feed's broker: dial, deliver, acknowledge; built on pika.
 
 Rules:
 
@@ -13,7 +13,8 @@ Rules:
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pika
@@ -54,35 +55,36 @@ CLIENT_PROPERTIES: Final = {
 # Unacknowledged bytes for so long are a dead peer.
 USER_TIMEOUT_MS = 5_000
 
+# Of a message in a queue of our own: the routing key that it came with.
+KEY_HEADER: Final = "x-routing-key"
+
 Arrived = Callable[[int, str, bytes], None]
 
 
-class FeedConnection:
-    """One connection, used once.
+class PikaConnection(ABC):
+    """One connection with one channel, used once; what it is for is a subclass's.
 
     Attributes:
         lost: Resolved with the reason when it is over.
     """
 
-    def __init__(self, login: FeedLogin, arrived: Arrived) -> None:
+    def __init__(self, login: FeedLogin) -> None:
         """Connect nothing yet.
 
         Args:
-            login: Where the feed is.
-            arrived: Called with delivery tag, routing key and body of each message.
+            login: Where the broker is.
         """
         loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._login = login
-        self._arrived = arrived
         self._connection: Any = None
         self._channel: Any = None
         self._look: asyncio.TimerHandle | None = None
         self._received, self._silent = 0, 0
 
     async def open(self) -> None:
-        """Dial and start consuming.
+        """Dial, and do what the subclass begins with.
 
         Raises:
             ConnectionLost: It did not work; the text has no credentials.
@@ -101,11 +103,6 @@ class FeedConnection:
         if not self._ready.done():
             raise ConnectionLost(f"the feed at {self._login.host} did not answer in time")
 
-    def acknowledge(self, delivery: int) -> None:
-        """Acknowledge a delivery and all before it; does nothing when the connection is over."""
-        if self._channel is not None and self._channel.is_open:
-            self._channel.basic_ack(delivery, multiple=True)
-
     def close(self) -> None:
         """Close it; what was not acknowledged is delivered again. Idempotent, never raises."""
         if self._look is not None:
@@ -115,11 +112,20 @@ class FeedConnection:
             return
         try:
             if self._channel is not None and self._channel.is_open:
-                # Without a callback pika changes the dictionary that its close iterates over.
-                self._channel.basic_cancel(CONSUMER, callback=lambda _frame: None)
+                self._leave(self._channel)
             connection.close()
         except Exception as error:  # noqa: BLE001 - rule 3; while it opens, pika refuses in many ways
             log.debug("stream.not_closed", error=type(error).__name__)
+
+    # -- of a subclass ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin(self, channel: Any) -> None:
+        """Begin with an open channel; :meth:`_is_ready` says that it is done."""
+
+    @abstractmethod
+    def _leave(self, channel: Any) -> None:
+        """End the use of an open channel."""
 
     # -- pika's side ------------------------------------------------------------------------------
 
@@ -129,20 +135,9 @@ class FeedConnection:
     def _channel_opened(self, channel: Any) -> None:
         self._channel = channel
         channel.add_on_close_callback(lambda _channel, error: self._lose(error))
-        channel.basic_qos(prefetch_count=PREFETCH, callback=lambda _frame: self._consume(channel))
+        self._begin(channel)
 
-    def _consume(self, channel: Any) -> None:
-        channel.basic_consume(
-            self._login.queue,
-            self._delivered,
-            consumer_tag=CONSUMER,
-            callback=lambda _frame: self._consuming(),
-        )
-        channel.add_on_cancel_callback(
-            lambda _frame: self._lose(ConnectionLost("the feed cancelled the consumer"))
-        )
-
-    def _consuming(self) -> None:
+    def _is_ready(self) -> None:
         if not self._ready.done():
             self._ready.set_result(None)
             self._listen()
@@ -159,13 +154,63 @@ class FeedConnection:
             loop = asyncio.get_running_loop()
             self._look = loop.call_later(LOOK_EVERY_S, self._listen)
 
-    def _delivered(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        self._arrived(method.delivery_tag, method.routing_key, body)
-
     def _lose(self, error: BaseException) -> None:
         if not self.lost.done():
             self.lost.set_result(in_words(error, self._login))
         self.close()
+
+
+class FeedConnection(PikaConnection):
+    """A connection that consumes a queue."""
+
+    def __init__(
+        self,
+        login: FeedLogin,
+        arrived: Arrived,
+        *,
+        prefetch: int = PREFETCH,
+        arguments: Mapping[str, object] | None = None,
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            login: Where the queue is.
+            arrived: Called with delivery tag, routing key and body of each message.
+            prefetch: Most deliveries that are not acknowledged.
+            arguments: The queue is made with these where it is not there; None: it is not ours.
+        """
+        super().__init__(login)
+        self._arrived = arrived
+        self._prefetch = prefetch
+        self._arguments = arguments
+
+    def acknowledge(self, delivery: int) -> None:
+        """Acknowledge a delivery and all before it; does nothing when the connection is over."""
+        if self._channel is not None and self._channel.is_open:
+            self._channel.basic_ack(delivery, multiple=True)
+
+    def _begin(self, channel: Any) -> None:
+        channel.basic_qos(prefetch_count=self._prefetch)
+        if self._arguments is not None:
+            channel.queue_declare(self._login.queue, durable=True, arguments=self._arguments)
+        channel.basic_consume(
+            self._login.queue,
+            self._delivered,
+            consumer_tag=CONSUMER,
+            callback=lambda _frame: self._is_ready(),
+        )
+        channel.add_on_cancel_callback(
+            lambda _frame: self._lose(ConnectionLost("the feed cancelled the consumer"))
+        )
+
+    def _leave(self, channel: Any) -> None:
+        # Without a callback pika changes the dictionary that its close iterates over.
+        channel.basic_cancel(CONSUMER, callback=lambda _frame: None)
+
+    def _delivered(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        headers = properties.headers
+        key = headers.get(KEY_HEADER) if headers else None
+        self._arrived(method.delivery_tag, key or method.routing_key, body)
 
 
 def _parameters(login: FeedLogin) -> pika.ConnectionParameters:

@@ -12,21 +12,19 @@ What a message says is decided in :mod:`bridge.core.easee.partner_feed`. Rules:
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from bridge.adapters.amqp.connection import FeedConnection
+from bridge.adapters.amqp.connection import PREFETCH, FeedConnection
 from bridge.adapters.amqp.kept_connection import HEARTBEAT_TIMEOUT_S, keep_connected
-from bridge.adapters.amqp.login import feed_login
-from bridge.core.easee.partner_feed import FeedItem, read
+from bridge.core.easee.partner_feed import FeedItem, FeedLogin, read
 from bridge.core.events import Event, ObservationsReceived, StreamClosed, StreamOpened
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.errors import BridgeError
-from bridge.ports import Clock, Cloud, Emit, Heartbeat, no_heartbeat
-from bridge.settings import AmqpSettings
+from bridge.ports import Clock, Emit, Heartbeat, no_heartbeat
 
 log = structlog.get_logger()
 
@@ -34,7 +32,7 @@ KNOWN_TIMEOUT_S = 60.0
 MAX_BATCH = 50
 
 
-async def nothing_to_read() -> None:
+async def nothing_to_read(_charger_ids: tuple[str, ...]) -> None:
     """Return at once: nothing has to be read before the first delivery."""
 
 
@@ -45,31 +43,36 @@ class AmqpSource:
 
     def __init__(
         self,
-        settings: AmqpSettings,
+        login: Callable[[], Awaitable[FeedLogin]],
         *,
-        cloud: Cloud,
         clock: Clock,
         emit: Emit,
         heartbeat: Heartbeat = no_heartbeat,
-        read_back: Callable[[], Awaitable[None]] = nothing_to_read,
+        read_back: Callable[[tuple[str, ...]], Awaitable[None]] = nothing_to_read,
+        prefetch: int = PREFETCH,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Connect nothing yet.
 
         Args:
-            settings: Where the queue is, or that the cloud is asked.
-            cloud: Is asked for it.
+            login: Returns where the queue is; raises ``BridgeError``.
             clock: Times the back-off.
             emit: Takes what arrives.
             heartbeat: Told when it will be heard of again.
-            read_back: Reads what the MQTT broker retains; awaited once, before the first delivery.
+            read_back: Reads what the MQTT broker retains of these chargers; awaited once, before
+                the first delivery.
+            prefetch: Most deliveries that are not acknowledged.
+            arguments: The queue is made with these where it is not there; None: it is not ours.
         """
-        self._settings = settings
-        self._cloud = cloud
+        self._login = login
+        self._prefetch = prefetch
+        self._arguments = arguments
         self._clock = clock
         self._emit = emit
         self._promise = heartbeat
         self._read_back = read_back
         self._is_known = asyncio.Event()
+        self._charger_ids: tuple[str, ...] = ()
         self._epoch = 0
         self._connection: FeedConnection | None = None
         self._reason = ""
@@ -79,6 +82,7 @@ class AmqpSource:
 
     def subscribe(self, charger_ids: tuple[str, ...]) -> None:
         """Note that the chargers are known; the queue has all of the operator anyway."""
+        self._charger_ids = charger_ids
         if charger_ids:
             self._is_known.set()
 
@@ -93,7 +97,7 @@ class AmqpSource:
         # Values of chargers that are not known yet would be lost on the core.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._is_known.wait(), KNOWN_TIMEOUT_S)
-        await self._read_back()
+        await self._read_back(self._charger_ids)
         await keep_connected(
             self._connect,
             opened=self._opened,
@@ -103,9 +107,11 @@ class AmqpSource:
         )
 
     async def _connect(self) -> FeedConnection:
-        login = await feed_login(self._settings, self._cloud)
+        login = await self._login()
         self._epoch += 1
-        self._connection = FeedConnection(login, self._arrived)
+        self._connection = FeedConnection(
+            login, self._arrived, prefetch=self._prefetch, arguments=self._arguments
+        )
         return self._connection
 
     def _opened(self, _connection: FeedConnection) -> None:

@@ -16,9 +16,13 @@ log = structlog.get_logger()
 # A broker that is not there has values to publish neither: what is older may then come through.
 TIMEOUT_S: Final = 60.0
 RETRY_S: Final = 2.0
+# In one SUBSCRIBE packet.
+MAX_FILTERS: Final = 1_000
 
 
-async def read_back(settings: MqttSettings, clock: Clock, emit: Emit) -> None:
+async def read_back(
+    settings: MqttSettings, clock: Clock, emit: Emit, charger_ids: tuple[str, ...] = ("+",)
+) -> None:
     """Emit the retained documents of observations as observations, at QoS 1.
 
     A broker that cannot be reached is tried again for :data:`TIMEOUT_S`.
@@ -27,12 +31,21 @@ async def read_back(settings: MqttSettings, clock: Clock, emit: Emit) -> None:
         settings: The broker.
         clock: Times the attempts.
         emit: Takes the observations.
+        charger_ids: Of whom; ``+`` stands for all.
     """
+    for start in range(0, len(charger_ids), MAX_FILTERS):
+        await _read_back(settings, clock, emit, charger_ids[start : start + MAX_FILTERS])
+
+
+async def _read_back(
+    settings: MqttSettings, clock: Clock, emit: Emit, charger_ids: tuple[str, ...]
+) -> None:
     topics = Topics(settings.base_topic, settings.reply_prefixes)
+    filters = tuple(topics.observation(one, "+") for one in charger_ids)
     until_s = clock.now().mono_s + TIMEOUT_S
     while clock.now().mono_s < until_s:
         try:
-            kept = await read_retained(settings, (topics.observation("+", "+"),))
+            kept = await read_retained(settings, filters)
         except ConnectionLost as error:
             log.debug("values.read_back_failed", reason=str(error))
             await clock.sleep(RETRY_S)

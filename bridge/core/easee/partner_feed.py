@@ -145,6 +145,17 @@ def read_key(routing_key: str) -> RoutingKey:
     return RoutingKey(charger_id, kind.upper(), whole(number), whole(ticks))
 
 
+def charger_of(routing_key: str, body: bytes) -> str:
+    """Return the serial of the charger that a message is about; empty where it names none.
+
+    Where the routing key has it the body is not read.
+    """
+    if charger_id := read_key(routing_key).charger_id:
+        return charger_id
+    named = (getattr(item, "charger_id", "") for item in read(routing_key, body))
+    return next(filter(None, named), "")
+
+
 def read(routing_key: str, body: bytes) -> list[FeedItem]:
     """Read one message; never raises.
 

@@ -129,8 +129,8 @@ async def test_a_broker_that_says_nothing_is_gone_after_two_heartbeats(monkeypat
     it._connection = SimpleNamespace(
         bytes_received=1, is_closing=False, is_closed=False, close=lambda: None
     )
-    it._consuming()
-    it._consuming()
+    it._is_ready()
+    it._is_ready()
     for received in (1, 1, 1, 2, 2, 2, 2):
         it._connection.bytes_received = received
         it._listen()

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.adapters.amqp import source as amqp
 from bridge.adapters.amqp.source import MAX_BATCH, AmqpSource
+from bridge.core.easee.partner_feed import FeedLogin
 from bridge.core.events import (
     ChargerResponse,
     ObservationsReceived,
@@ -18,12 +19,15 @@ from bridge.core.events import (
 )
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.errors import CloudUnavailable, ConnectionLost
-from bridge.settings import AmqpSettings, Secret
 
 pytestmark = pytest.mark.anyio
 
-URL = "amqps://operator:p%40ss@feed.example/%2F"
-SETTINGS = AmqpSettings(url=Secret(URL), queue="Q")
+LOGIN = FeedLogin("feed.example", 5671, True, "/", "operator", "canary-feed", "Q", "")
+
+
+async def login():
+    """Return where the queue is."""
+    return LOGIN
 
 
 class FakeConnection:
@@ -31,7 +35,8 @@ class FakeConnection:
 
     made: ClassVar[list["FakeConnection"]] = []
 
-    def __init__(self, login, arrived):
+    def __init__(self, login, arrived, *, prefetch, arguments):
+        self.prefetch, self.arguments = prefetch, arguments
         self.login, self.arrived = login, arrived
         self.lost = asyncio.get_running_loop().create_future()
         self.acknowledged, self.closed = [], False
@@ -72,7 +77,7 @@ def source(clock, events, monkeypatch):
     """A source on fake connections, whose chargers are known."""
     monkeypatch.setattr(amqp, "FeedConnection", FakeConnection)
     FakeConnection.made = []
-    made = AmqpSource(SETTINGS, cloud=None, clock=clock, emit=events.append)
+    made = AmqpSource(login, clock=clock, emit=events.append)
     made.subscribe(("EH123456",))
     return made
 
@@ -174,17 +179,17 @@ async def test_what_is_retained_is_read_before_the_first_connection(clock, event
     release = asyncio.get_running_loop().create_future()
     read = []
 
-    async def read_back():
-        read.append(True)
+    async def read_back(charger_ids):
+        read.append(charger_ids)
         await release
 
-    source = AmqpSource(SETTINGS, cloud=None, clock=clock, emit=events.append, read_back=read_back)
+    source = AmqpSource(login, clock=clock, emit=events.append, read_back=read_back)
     async with running(source):
         assert read == []  # no charger is known yet
         source.subscribe(())
         source.subscribe(("EH123456",))
         await settled()
-        assert (read, FakeConnection.made) == ([True], [])
+        assert (read, FakeConnection.made) == ([("EH123456",)], [])
         release.set_result(None)
         await settled()
         assert len(FakeConnection.made) == 1
@@ -194,16 +199,14 @@ async def test_the_cloud_is_asked_for_an_address_that_is_not_configured(clock, e
     """An account that is no integration's is a loss in words, said once."""
     asked = []
 
-    class Cloud:
-        async def send(self, request, *, within_s):
-            asked.append(request.path)
-            raise CloudUnavailable("HTTP 403", status=403)
+    async def refused():
+        asked.append(True)
+        raise CloudUnavailable("HTTP 403", status=403)
 
-    source = AmqpSource(AmqpSettings(), cloud=Cloud(), clock=clock, emit=events.append)
+    source = AmqpSource(refused, clock=clock, emit=events.append)
     source.subscribe(("EH123456",))
     async with running(source):
         while len(asked) < 3:
             await settled()
 
-    assert set(asked) == {"/api/streams/amqp/v2"}
     assert events == [StreamClosed("HTTP 403")]

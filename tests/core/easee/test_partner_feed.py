@@ -14,6 +14,7 @@ from bridge.core.easee.partner_feed import (
     MAX_BODY_BYTES,
     FeedLogin,
     RoutingKey,
+    charger_of,
     command_body,
     command_exchange,
     command_key,
@@ -202,6 +203,21 @@ def test_a_command_says_until_when():
         "Arguments": [{"Id": 1, "Value": "16"}, {"Id": 2, "Value": "0"}],
     }
     assert command_key(command) == "EH123456.C.48.638"
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "charger_id"),
+    [
+        (f"{ONE}.O.120", b"{", ONE),
+        ("x", json.dumps(STREAMED).encode(), ONE),
+        ("x", json.dumps({"items": [{"Value": 1}, STREAMED]}).encode(), ONE),
+        ("x", b"{", ""),
+        ("x", b"[]", ""),
+    ],
+)
+def test_whom_a_message_is_about(key, body, charger_id):
+    """The body is read only where the key does not say it."""
+    assert charger_of(key, body) == charger_id
 
 
 @pytest.mark.parametrize(
