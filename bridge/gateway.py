@@ -373,11 +373,11 @@ class EventLoop:
         self._scheduled = False
         turned_s, self._turned_s = self._turned_s, self._clock.now().mono_s
         first, bulk = self._event_queue.first, self._event_queue.bulk
+        if self._beat is not None and self._turned_s - turned_s > SUSPENDED_S:
+            first.appendleft(ProcessSuspended(self._turned_s - turned_s))
         if self._recorder is not None and self._recorder.is_copying(self._turned_s):
             self._wake()
             return
-        if self._beat is not None and self._turned_s - turned_s > SUSPENDED_S:
-            first.appendleft(ProcessSuspended(self._turned_s - turned_s))
         # What follows from these waits for the next turn.
         for _ in range(len(first)):
             if self._take(first.popleft()) > self._turned_s + MAX_STEP_S:

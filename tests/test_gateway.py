@@ -1075,11 +1075,30 @@ async def test_a_link_is_asked_what_the_broker_keeps():
         await settled(lambda: ("ask_retained", "charger/+/set/+") in outside.asked)
 
 
-async def test_standing_still_is_told_before_what_waited_meanwhile():
-    """After a long stop the machine hears of it first, then of what lay in the sockets."""
+class Copying:
+    """A recorder that copies in the first turns after it was told to."""
+
+    def __init__(self):
+        self.turns = 0
+
+    def is_copying(self, _mono_s):
+        """Return whether the rest must be copied next."""
+        self.turns -= 1
+        return self.turns >= 0
+
+    def handled(self, *_event):
+        """Record nothing."""
+
+    asked = pack = handled
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+async def test_standing_still_is_told_before_what_waited_meanwhile(turns):
+    """After a long stop the machine hears of it first, also where a state is copied just then."""
     clock = SystemClock()
-    script = Script()
-    async with running(script, beat=bool) as outside:
+    script, copying = Script(), Copying()
+    async with running(script, beat=bool, recorder=copying) as outside:
+        copying.turns = turns
         the_gateway = outside.queue.wake.__self__
         message = MqttMessage("charger/EH123456/set/start", b"PRESS", AckToken(1, 1, 1))
         outside.queue.put(message)
