@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from importlib.util import find_spec
 
 
 def missing_extra(extra: str, library: str) -> str:
@@ -9,5 +10,9 @@ def missing_extra(extra: str, library: str) -> str:
 
     pip keeps the bridge that is installed and adds what the extra asks for.
     """
-    python = shlex.quote(sys.executable)
-    return f"{library} is not installed; run: {python} -m pip install 'charger-bridge[{extra}]'"
+    wanted = f"charger-bridge[{extra}]"
+    if find_spec("pip") is None:  # uv tool install makes such environments
+        return f"{library} is not installed; install the bridge again, as {wanted}"
+    return (
+        f"{library} is not installed; run: {shlex.quote(sys.executable)} -m pip install {wanted!r}"
+    )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bridge import extras
 from bridge.extras import missing_extra
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,14 @@ def test_the_command_adds_to_what_is_installed():
     assert ran.returncode == 0, ran.stderr
     assert "Requirement already satisfied: charger-bridge[" in ran.stdout
     assert "Successfully installed" not in ran.stdout
+
+
+def test_without_pip_the_bridge_is_to_be_installed_again(monkeypatch):
+    """An environment of uv has no pip, so no command of pip is printed."""
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
+
+    told = missing_extra("amqp", "a library")
+    assert told == "a library is not installed; install the bridge again, as charger-bridge[amqp]"
 
 
 def test_nothing_of_an_extra_is_imported_without_need():
