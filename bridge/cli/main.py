@@ -10,6 +10,7 @@ Rules:
 
 import argparse
 import asyncio
+import contextlib
 import math
 import os
 import sys
@@ -36,10 +37,6 @@ PROGRAM = "charger-bridge"
 FAILED = 1
 SIMULATOR_PORT = 8800
 DEMO_SPEED = 20.0
-NO_FILE_GIVEN = (
-    "no file was named; give --config FILE, which `charger-bridge setup` writes"
-    " (as root: /etc/charger-bridge/config.yaml)"
-)
 
 Arguments = argparse.Namespace
 
@@ -144,13 +141,23 @@ def _load(arguments: Arguments, *, quiet: bool = True, secrets: bool = True) -> 
     except ConfigError as error:
         no_account = any(each.startswith("easee.username: required") for each in error.problems)
         if arguments.config is None and no_account:
-            raise ConfigError((*error.problems, NO_FILE_GIVEN)) from error
+            raise ConfigError((*error.problems, _no_file_named())) from error
         raise
     settings = loaded.settings
     logs.register_secrets(settings)
     logs.configure(_answering(settings.log) if quiet else settings.log)
     logs.install_excepthooks()
     return loaded
+
+
+def _no_file_named() -> str:
+    """Return what to do where no configuration was named: the file of ``setup``, or ``setup``."""
+    from bridge.cli.setup.options import default_config  # noqa: PLC0415 - rule 1
+
+    with contextlib.suppress(OSError, RuntimeError):  # a user without a home, or without rights
+        if (usual := default_config()).exists():
+            return f"no file was named; add --config {usual}"
+    return "no file was named; `charger-bridge setup` writes one, --config FILE names it"
 
 
 def _answering(log: LogSettings) -> LogSettings:

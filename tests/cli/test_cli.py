@@ -352,9 +352,16 @@ def test_doctor_packs_a_configuration_that_cannot_be_used(config, tmp_path, caps
     assert (shown.out + shown.err).count("mqtt.port: ") == 1
 
 
+@pytest.mark.parametrize("is_set_up", [False, True])
 @pytest.mark.parametrize("words", [("run",), ("check",), ("topics",)])
-def test_a_command_without_a_configuration_names_what_writes_one(words, capsys, monkeypatch):
-    """Neither a file nor an account in the environment: the setup is named, in one more line."""
+def test_a_command_without_a_configuration_names_one(
+    words, is_set_up, tmp_path, capsys, monkeypatch
+):
+    """Neither a file nor an account in the environment: one more line, the file or the setup."""
+    usual = tmp_path / "config.yaml"
+    if is_set_up:
+        usual.touch()
+    monkeypatch.setattr("bridge.cli.setup.options.default_config", lambda: usual)
     for name in os.environ:
         if name.startswith("CHARGER_BRIDGE_"):
             monkeypatch.delenv(name)
@@ -362,7 +369,8 @@ def test_a_command_without_a_configuration_names_what_writes_one(words, capsys, 
     assert main(list(words)) == os.EX_CONFIG
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("charger-bridge: easee.username: required")
-    assert said[-1] == f"charger-bridge: {cli.NO_FILE_GIVEN}"
+    assert said[-1].startswith("charger-bridge: no file was named; ")
+    assert (f"--config {usual}" if is_set_up else "`charger-bridge setup`") in said[-1]
 
 
 def test_a_file_that_is_not_there_is_called_that(tmp_path, capsys):
