@@ -5,4 +5,4 @@ turn the outside world into events, :mod:`bridge.core` turns events into effects
 the effects out, and :mod:`bridge.app` joins them.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
