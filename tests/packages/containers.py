@@ -189,7 +189,7 @@ class Runner:
                     "destination": "/run/charger-bridge",
                     "type": "tmpfs",
                     "source": "tmpfs",
-                    "options": [f"uid={user}", f"gid={group}", "mode=0700", "size=64k"],
+                    "options": [f"uid={user}", f"gid={group}", "mode=0700", "size=8m"],
                 },
                 *bound,
             ],

@@ -92,6 +92,9 @@ async def test_a_life_of_the_container(runner, mounts, surroundings):
         check = runner.image.config["Healthcheck"]["Test"]
         healthy = await asyncio.to_thread(container.run, *check[1:])
         assert (check[0], healthy.returncode, healthy.stdout) == ("CMD", 0, "alive\n")
+        words = ("charger-bridge", "check", "--config", CONFIG, "--connect")
+        checked = await asyncio.to_thread(container.run, *words)
+        assert (checked.returncode, checked.stdout.splitlines()[-1]) == (0, "ok"), checked
         who = await asyncio.to_thread(container.run, "id", "-u")
         assert who.stdout.strip() == str(UID)
         written = await asyncio.to_thread(container.run, "touch", "/opt/charger-bridge/x", "/x")
