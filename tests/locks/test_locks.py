@@ -79,6 +79,13 @@ def test_every_lock_is_there_and_says_what_it_is_for():
         assert problems(lock, roots(name, PYPROJECT), alone) == []
 
 
+def test_the_lock_of_the_packages_has_every_extra():
+    """An extra that asks for something is in the lock that the packages bundle."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+
+    assert set(CONTENTS["all"][1]) == {name for name, wanted in extras.items() if wanted}
+
+
 def test_every_lock_is_checked_where_it_is_installed():
     """Two locks are not in this environment; what installs them asks their distributions."""
     installing = re.findall(r"tools/install\.sh \S+ (\w+)", (ROOT / "Makefile").read_text())
