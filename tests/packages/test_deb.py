@@ -166,7 +166,7 @@ def _life(debian, client, setup):
     owner = "ps -o user:32= -p $(systemctl show -p MainPID --value charger-bridge)"
     assert debian.shell(owner).strip() == "charger-bridge"
     debian.shell("systemctl reload charger-bridge")
-    assert "mosquitto_pub" in debian.shell("charger-bridge demo --duration 3")
+    assert "set/pause" in debian.shell("charger-bridge demo --duration 3")
     modes = debian.shell(f"stat -c '%U %a' {CONFIG} {SECRET}").splitlines()
     assert modes == ["root 640", "charger-bridge 600"]
 
