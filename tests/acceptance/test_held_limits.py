@@ -82,3 +82,31 @@ async def test_it_never_stands_against_a_newer_limit(stage):
         await s.witness.value(f"charger/{ONE}/state/op_mode", "charging")
 
         assert commands(s.cloud).count(SET) == 2
+
+
+CIRCUIT = "dynamic_circuit_current"
+CIRCUIT_SHOWN = f"charger/{ONE}/state/dynamic_circuit_current_p2"
+
+
+async def test_a_limit_of_the_circuit_is_held_too(stage):
+    """Its lowest phase is shown; it is back after a restart that nobody asked for."""
+
+    def asked(payload):
+        s.witness.publish(f"charger/{ONE}/set/{CIRCUIT}", json.dumps(payload))
+
+    async with stage(chargers=1, authorization_required=False) as s:
+        await charge(s)
+        await s.witness.value(HELD, "null")
+        asked({"phase1": 16, "phase2": 14, "phase3": 16, "hold": True})
+        assert (await s.witness.final(ONE, CIRCUIT))["state"] == "confirmed"
+        await s.witness.value(CIRCUIT_SHOWN, "14")
+        await s.witness.value(HELD, "14")
+        s.cloud.world.chargers[ONE].reboot()
+        await s.witness.value(CIRCUIT_SHOWN, "40", 60.0)
+        await s.witness.value(CIRCUIT_SHOWN, "14")
+        asked(20)
+        await s.witness.value(HELD, "null")
+        await s.witness.value(CIRCUIT_SHOWN, "20")
+
+        posts = [one for one in s.cloud.requests if one.method == "POST"]
+        assert len([one for one in posts if one.path.endswith("/dynamicCurrent")]) == 3

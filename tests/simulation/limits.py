@@ -62,6 +62,10 @@ QUIET_S = 450.0
 UNHEARD_S = 5.0
 FALLS_A_PER_S = 2.0
 LIMIT = "set_dynamic_charger_current"
+CIRCUIT = "dynamicCurrent"
+# Commands by the request that carries them out.
+SETS = {LIMIT: "dynamic_charger_current", CIRCUIT: "dynamic_circuit_current"}
+PHASES = ("phase1", "phase2", "phase3")
 FOREIGN_AMPS = (8, 12, 20)
 
 
@@ -106,6 +110,17 @@ class Asked:
     finals: list[tuple[str, str | None, str | None]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Owner:
+    """Whose limit is in force at the charger, and who asked for the newest one."""
+
+    who: str = "vendor"
+    amps: float = 0.0
+    since_s: float = -1e9
+    newest: str = ""
+    newest_s: float = -1e9
+
+
 class Life:
     """One life, from one seed."""
 
@@ -121,9 +136,8 @@ class Life:
         self.asked: list[Asked] = []
         self._told_s = 0.0
         self.held: object = None
-        self.owner, self.owned_a = "vendor", 0.0
-        self.newest, self.newest_s = "", -1e9
-        self.owned_s = self.paused_s = self.disturbed_s = self.heard_s = -1e9
+        self.owners = {LIMIT: Owner(), CIRCUIT: Owner()}
+        self.paused_s = self.disturbed_s = self.heard_s = -1e9
         scenario = Scenario(
             chargers=1,
             equalizers=0,
@@ -351,7 +365,7 @@ class Life:
     def _executed(self, request: Any, name: str, origin: str) -> Callable[[Any], Any]:
         path, _, query = request.path.partition("?")
         self._live()
-        if "/commands/" in path:
+        if "/commands/" in path or (name == CIRCUIT and request.method == "POST"):
             self.note("cloud", name, request.body, origin)
             self.judge_execution(name, request.body, origin)
         for method, pattern, route in ROUTES:
@@ -388,11 +402,14 @@ class Life:
                 ("dynamic_charger_current", {"amps": amps, "hold": True, "minutes": 3}),
                 ("dynamic_charger_current", {"amps": amps}),
                 ("dynamic_charger_current", {"release": True}),
+                ("dynamic_circuit_current", {**dict.fromkeys(PHASES, amps), "hold": True}),
+                ("dynamic_circuit_current", dict.fromkeys(PHASES, amps)),
+                ("dynamic_circuit_current", {"release": True}),
                 ("pause", {"value": "PRESS"}),
                 ("resume", {"value": "PRESS"}),
                 ("reboot", {"value": "PRESS"}),
             ),
-            weights=(6, 2, 5, 2, 2, 1, 3, 3, 0.5),
+            weights=(6, 2, 5, 2, 2, 1, 4, 1, 0.5, 3, 3, 1.5),
         )[0]
         number = len(self.asked)
         given = {**fields, "id": f"c{number}", "ttl_s": rng.choice((20, 60, 120))}
@@ -419,25 +436,20 @@ class Life:
         """Let another controller send a command."""
         if self.is_quiet:
             return
-        name, body = self.rng.choice(
-            (
-                ("pause_charging", {}),
-                ("resume_charging", {}),
-                (LIMIT, {"amps": self.rng.choice(FOREIGN_AMPS)}),
-                (LIMIT, {"amps": self.rng.choice(FOREIGN_AMPS)}),
-            )
-        )
+        amps = float(self.rng.choice(FOREIGN_AMPS))
+        name = self.rng.choice(("pause_charging", "resume_charging", LIMIT, LIMIT, CIRCUIT))
         self._live()
-        self.note("foreign", name, body)
+        self.note("foreign", name, amps)
         self.counts["foreign"] += 1
-        self.world.command(ID, name, body)
+        if name == CIRCUIT:
+            self.world.set_circuit_current(self.world.circuit_of(ID), (amps, amps, amps), 0.0)
+        else:
+            self.world.command(ID, name, {"amps": amps} if name == LIMIT else {})
         self.disturbed_s = self.now_s
-        if name == LIMIT and self.charger.reachable:
-            self.owner, self.owned_s = "foreign", self.now_s
-            self.owned_a = float(body["amps"])
-            self.newest, self.newest_s = "foreign", self.now_s
+        if name in self.owners and self.charger.reachable:
+            self.owners[name] = Owner("foreign", amps, self.now_s, "foreign", self.now_s)
         elif name == "resume_charging" and self.charger.reachable:
-            self.owner, self.owned_s = "vendor", self.now_s
+            self._forgets(LIMIT)
         elif name == "pause_charging":
             self.paused_s = self.now_s
         self.later(self.world.scenario.command_latency_s + 0.01, self._live)
@@ -455,7 +467,7 @@ class Life:
             self.charger.unplug()
         else:
             self.charger.plug_in(Car(phases=3, max_current_a=32.0, wants_kwh=500.0))
-            self.owner, self.owned_s = "vendor", self.now_s
+            self._forgets(LIMIT)
         self.tell()
 
     def refuse(self) -> None:
@@ -465,52 +477,74 @@ class Life:
 
     # -- what is judged ----------------------------------------------------------------------------
 
-    def judge_execution(  # noqa: C901 - one case per command
-        self, name: str, body: bytes | None, origin: str
-    ) -> None:
+    def _forgets(self, name: str) -> None:
+        """Note that the charger goes back to its maximum."""
+        self.owners[name].who, self.owners[name].since_s = "vendor", self.now_s
+
+    def judge_execution(self, name: str, body: bytes | None, origin: str) -> None:
         """Judge a command of the gateway that the cloud carries out now."""
-        is_disturbed = self.now_s - self.disturbed_s < UNHEARD_S
         if name == "set_phase_mode":
             self.counts["phase modes"] += 1
+            is_disturbed = self.now_s - self.disturbed_s < UNHEARD_S
             if self.charger.telemetry.current_a > 0 and not is_disturbed:
                 self.fail("phases were switched under load")
-        elif name == LIMIT:
-            amps = json.loads(body or b"{}")["amps"]
+        elif name in self.owners:
+            fields = json.loads(body or b"{}")
+            amps = fields["phase1" if name == CIRCUIT else "amps"]
             if origin == "held":
-                self.counts["sent again"] += 1
-                is_unheard = self.now_s - self.owned_s < UNHEARD_S
-                # The vendor's own maximum may have overwritten it, as behind a resume.
-                is_in_force = self.charger.number(48) == self.owned_a
-                asked_s = max(
-                    each.at_s
-                    for each in self.asked
-                    if each.fields.get("hold") and each.fields["amps"] == amps
-                )
-                is_older = self.owned_s < asked_s  # and what was asked for behind it got lost
-                was_unheard = self.now_s - self.newest_s < UNHEARD_S
-                if self.newest == "plain" and self.newest_s > asked_s and not was_unheard:
-                    self.fail("a held limit was sent again behind a newer one")
-                is_newer = self.owner in ("foreign", "plain") and not is_older
-                if is_newer and is_in_force and not is_unheard:
-                    self.fail(f"a held limit was sent against a newer one: {self.owner}")
-                was_paused = self.charger.number(48) == 0 and self.charger.reachable
-                if was_paused and self.now_s - self.paused_s > UNHEARD_S and not is_disturbed:
-                    self.fail("a held limit was sent to a charger that is paused")
+                self._judge_held(name, amps)
             elif self.charger.reachable and amps and not self.charger.reject_next:
-                self.owner, self.owned_s = "step" if origin == "step" else "plain", self.now_s
-                self.owned_a = float(amps)
-                if origin == "" and self._is_of_hold(amps):
-                    self.owner = "held"
-                if origin == "":
-                    self.newest, self.newest_s = self.owner, self.now_s
+                self._takes_over(name, amps, origin)
         elif name == "pause_charging":
             self.paused_s = self.now_s
-        elif name in ("resume_charging", "reboot"):
-            self.owner, self.owned_s = "vendor", self.now_s
+        elif name == "resume_charging":
+            self._forgets(LIMIT)
+        elif name == "reboot":
+            self._forgets(LIMIT)
+            self._forgets(CIRCUIT)
 
-    def _is_of_hold(self, amps: int) -> bool:
-        """Return whether a limit that somebody asked for may be one that is to be held."""
-        return any(each.fields.get("hold") and each.fields["amps"] == amps for each in self.asked)
+    def _takes_over(self, name: str, amps: int, origin: str) -> None:
+        """Note whose limit is in force from now on."""
+        who = "step" if origin == "step" else "plain"
+        if origin == "" and self._holding(name, amps):
+            who = "held"
+        owner = self.owners[name]
+        owner.who, owner.since_s, owner.amps = who, self.now_s, float(amps)
+        if origin == "":
+            owner.newest, owner.newest_s = who, self.now_s
+
+    def _judge_held(self, name: str, amps: int) -> None:
+        """Judge a limit that the gateway sends again."""
+        self.counts["sent again" if name == LIMIT else "circuit sent again"] += 1
+        owner = self.owners[name]
+        is_unheard = self.now_s - owner.since_s < UNHEARD_S
+        # The vendor's own maximum may have overwritten it, as behind a resume.
+        is_in_force = self._shown(name) == owner.amps
+        asked_s = max(each.at_s for each in self._holding(name, amps))
+        is_older = owner.since_s < asked_s  # and what was asked for behind it got lost
+        was_unheard = self.now_s - owner.newest_s < UNHEARD_S
+        if owner.newest == "plain" and owner.newest_s > asked_s and not was_unheard:
+            self.fail("a held limit was sent again behind a newer one")
+        is_newer = owner.who in ("foreign", "plain") and not is_older
+        if is_newer and is_in_force and not is_unheard:
+            self.fail(f"a held limit was sent against a newer one: {owner.who}")
+        was_paused = self.charger.number(48) == 0 and self.charger.reachable
+        is_disturbed = self.now_s - self.disturbed_s < UNHEARD_S
+        was_heard = self.now_s - self.paused_s > UNHEARD_S and not is_disturbed
+        if name == LIMIT and was_paused and was_heard:
+            self.fail("a held limit was sent to a charger that is paused")
+
+    def _shown(self, name: str) -> float:
+        return self.charger.number(48 if name == LIMIT else 111)
+
+    def _holding(self, name: str, amps: int) -> list[Asked]:
+        """Return the commands that asked for a limit that is to be held."""
+        key = "phase1" if name == CIRCUIT else "amps"
+        return [
+            each
+            for each in self.asked
+            if each.name == SETS[name] and each.fields.get("hold") and each.fields[key] == amps
+        ]
 
     def _answered(self, result: Any) -> None:
         if not result.final or result.id is None:
@@ -545,15 +579,31 @@ class Life:
                 self.fail(f"{len(asked.finals)} results of {asked.name} {asked.fields}")
         if self.charger.switched_under_load:
             self.counts["switched under load, unheard"] += 1
+        self._judge_held_at_the_end()
         shown = self.charger.number(48)
-        if self.held is not None and shown not in (0, self.held) and self.charger.car is not None:
-            self.fail(f"{self.held} A are held, and the charger has {shown} A")
-        if self.owner == "held" and self.held is None and shown not in (0, 32):
+        if self.owners[LIMIT].who == "held" and self.held is None and shown not in (0, 32):
             last = [each for each in self.asked if each.name == "dynamic_charger_current"][-1]
             was_released = any("release" in each.fields for each in self.asked)
             was_timed = any("minutes" in each.fields for each in self.asked)
             if "hold" in last.fields and not was_released and not was_timed:
                 self.counts["hold ended by something that was not seen"] += 1
+
+    def _judge_held_at_the_end(self) -> None:
+        """Of the two limits that may be held, the lower one is told: one of them shows it."""
+        if self.held is None:
+            return
+        of_circuit = self._shown(CIRCUIT)
+        if self.held == of_circuit:
+            return
+        shown = self._shown(LIMIT)
+        if shown not in (0, self.held) and self.charger.car is not None:
+            self.fail(f"{self.held} A are held, and the charger has {shown} A")
+        if shown != self.held and self._only_of_circuit():
+            self.fail(f"{self.held} A are held, and the circuit has {of_circuit} A")
+
+    def _only_of_circuit(self) -> bool:
+        """Return whether nobody asked for a held limit of the charger."""
+        return not any(each.fields.get("hold") for each in self.asked if each.name == SETS[LIMIT])
 
 
 def _text(value: object) -> str:
