@@ -36,7 +36,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood soak-standby mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz newcomer release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-limits simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster
+.PHONY: simulate-faults simulate-sessions simulate-limits simulate-energy simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster
 
 # Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
 demo-cluster: $(VENV)/.dev postgresql
@@ -161,6 +161,10 @@ simulate-sessions: $(VENV)/.dev
 # Minutes of the limits of one charger, with other controllers. docs/simulation.md
 simulate-limits: $(VENV)/.dev
 	python -m tests.simulation.limits $(or $(SEEDS),10000) $(or $(SEED),1)
+
+# Days of one meter with outages and crashes. docs/simulation.md
+simulate-energy: $(VENV)/.dev
+	python -m tests.simulation.energy $(or $(SEEDS),10000) $(or $(SEED),1)
 
 # Minutes of five workers whose clocks differ. docs/simulation.md
 simulate-leases: $(VENV)/.dev
