@@ -23,6 +23,7 @@ from tests.conftest import PATIENCE_S
 from tests.postgres import Server
 
 WRITERS = 8
+MIN_ROWS, MAX_ROWS = 30, 400
 EXPIRE = "UPDATE lease SET until = clock_timestamp() - interval '1 h'"
 
 
@@ -88,8 +89,12 @@ async def is_synchronous(primary: Server) -> None:
 
 
 async def play(primary: Server, standby: Server, number: int, chance: random.Random) -> Result:
-    """Write until the primary is killed, promote the standby, and look for what was told."""
-    result = Result()
+    """Write until the primary is killed, promote the standby, and look for what was told.
+
+    It is killed after a number of rows that is drawn, in the middle of other commits.
+    """
+    result, enough = Result(), asyncio.Event()
+    wanted = chance.randint(MIN_ROWS, MAX_ROWS)
     await is_synchronous(primary)
     worker = Worker(primary, f"before-{number}")
     store = await worker.opened()
@@ -103,11 +108,14 @@ async def play(primary: Server, standby: Server, number: int, chance: random.Ran
                 if each % 5 == 0:
                     stored, _ = await store.save(numbered(key, f"EH{writer:06}"))
                     result.acknowledged.add(stored.key)
+                if len(result.acknowledged) >= wanted:
+                    enough.set()
 
     async with asyncio.TaskGroup() as tasks:
         for writer in range(WRITERS):
             tasks.create_task(write(writer))
-        await asyncio.sleep(chance.uniform(0.2, 1.0))
+        async with asyncio.timeout(PATIENCE_S):
+            await enough.wait()
         await asyncio.to_thread(primary.stop)
     await store.close()
     await worker.close()
