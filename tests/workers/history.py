@@ -101,12 +101,14 @@ def _is_dropped(command: Event, history: Sequence[Event]) -> bool:
     for event in _of(history, "orphaned"):
         fields = event.fields
         if command.fields.get("charger") in fields["chargers"]:
-            takes = [
+            # Its next owner publishes it when it is connected.
+            served = [
                 e.at
-                for e in _of(history, "take")
-                if e.at > event.at and e.fields["partition"] == fields["partition"]
+                for e in _of(history, "availability")
+                if e.at > event.at + OFFLINE_WITHIN_S
+                and e.fields == {"charger": command.fields["charger"], "state": "online"}
             ]
-            if event.at - 1 < command.at and (not takes or expires_at < takes[0] + 2):
+            if event.at - 1 < command.at and (not served or expires_at < served[0] + 1):
                 return True
     return False
 

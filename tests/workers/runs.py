@@ -12,6 +12,7 @@ share, before the next one.
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import statistics
@@ -172,6 +173,8 @@ async def orphan(site: Site) -> None:
     await asyncio.sleep(site.ttl_s + 20)
     await lock.close()
     await site.owner(partition, but=name)
+    await site.ended(name)
+    await site.balanced()
     await _restarted(site, name)
 
 
@@ -280,6 +283,7 @@ def main() -> int:
     parser.add_argument("--chargers", type=int, default=40)
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a folder for logs and history")
     parser.add_argument("--ttl", type=int, default=4, help="cluster.lease_ttl_s")
     parser.add_argument("--every", type=float, default=0.33, help="seconds between two commands")
     parser.add_argument("--sessions", type=float, default=0.0, help="seconds between two sessions")
@@ -292,7 +296,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         history = asyncio.run(
             played(
-                Path(folder),
+                arguments.keep or Path(folder),
                 faults,
                 chargers=arguments.chargers,
                 session_every_s=arguments.sessions,
@@ -302,6 +306,9 @@ def main() -> int:
                 workers=arguments.workers,
             )
         )
+    if arguments.keep:
+        lines = (json.dumps([event.at, event.kind, event.fields]) for event in history)
+        (arguments.keep / "history.jsonl").write_text("\n".join(lines))
     found = findings(history)
     for finding in found[:40]:
         sys.stdout.write(f"{finding.kind}: {finding.text}\n")

@@ -49,11 +49,11 @@ ORDER = {"id": "x-3", "charger": "x", "amps": 9, "number": 3, "ttl_s": 20}
 def test_a_command_for_an_orphan_may_expire_at_the_broker():
     """It cannot be answered then; one that another owner was there for must be."""
     orphaned = Event(8, "orphaned", {"partition": 2, "chargers": ["x"], "ends_s": 4})
-    take = {"partition": 2, "worker": "b", "owner": "b", "epoch": 5}
-    order = Event(9, "command", ORDER)
+    online = Event(32, "availability", {"charger": "x", "state": "online"})
+    early, late = (Event(at, "command", ORDER) for at in (9, 14))
 
-    assert "unanswered" not in kinds(with_(orphaned, order, Event(35, "take", take)))
-    assert "unanswered" in kinds(with_(orphaned, order, Event(12, "take", take)))
+    assert "unanswered" not in kinds(with_(orphaned, early, online))
+    assert "unanswered" in kinds(with_(orphaned, late, online))
     assert "unanswered" in kinds(with_(orphaned, Event(9, "command", ORDER | {"charger": "z"})))
 
 

@@ -16,7 +16,7 @@ those that begin at a full minute. Time comes in as monotonic seconds.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from bridge.core.backoff import exponential_delay_s
@@ -63,6 +63,9 @@ LIMITS: Mapping[Endpoint, Limit] = MappingProxyType(
         Endpoint.OTHER: Limit(60, MINUTE_S, by_scope=True),
     }
 )
+# Each of several partitions has a connection to the hub: the bad start of one, and two takeovers a
+# minute. Its back-off asks less often.
+NEGOTIATIONS_PER_CONNECTION = 10
 GLOBAL_LIMIT = Limit(500, 5 * MINUTE_S)
 COMMAND_RESERVE = 100  # a fifth
 
@@ -89,10 +92,24 @@ class _Cooldown:
     times: int
 
 
-class RateLimiter:
-    """What was sent and what was refused, on the monotonic clock."""
+def limit_of(endpoint: Endpoint, connections: int = 1) -> Limit:
+    """Return the limit of an endpoint, for so many connections to the hub."""
+    limit = LIMITS[endpoint]
+    if endpoint is not Endpoint.NEGOTIATE:
+        return limit
+    more = NEGOTIATIONS_PER_CONNECTION * (connections - 1)
+    return replace(limit, requests=limit.requests + more) if more else limit
 
-    def __init__(self) -> None:
+
+class RateLimiter:
+    """What was sent and what was refused, on the monotonic clock.
+
+    Args:
+        connections: To the hub that this account has.
+    """
+
+    def __init__(self, connections: int = 1) -> None:
+        self._connections = connections
         # Each log is as long as its limit: when it is full, its first entry says when the next
         # request may go.
         self._logs: dict[_Group, deque[float]] = {}
@@ -104,7 +121,7 @@ class RateLimiter:
     def wait_s(self, request: CloudRequest, mono_s: float) -> float:
         """Return how long this request must wait; 0 when it may go now."""
         group = _group(request.endpoint, request.scope)
-        limit = LIMITS[request.endpoint]
+        limit = limit_of(request.endpoint, self._connections)
         cooldown = self._cooldowns.get(group)
         due_s = max(
             self._silent_until_s,
@@ -125,7 +142,9 @@ class RateLimiter:
         log = self._logs.get(group)
         if log is None:
             self._sweep(mono_s)
-            log = self._logs[group] = deque(maxlen=LIMITS[request.endpoint].requests)
+            log = self._logs[group] = deque(
+                maxlen=limit_of(request.endpoint, self._connections).requests
+            )
         log.append(mono_s)
         if (cooldown := self._cooldowns.get(group)) is not None:
             cooldown.until_s = mono_s + TRIAL_S

@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.easee.rate_limits import COMMAND_RESERVE, GLOBAL_LIMIT, LIMITS, RateLimiter
+from bridge.core.easee.rate_limits import (
+    COMMAND_RESERVE,
+    GLOBAL_LIMIT,
+    LIMITS,
+    RateLimiter,
+    limit_of,
+)
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 
 ENDPOINTS = st.sampled_from(list(Endpoint))
@@ -95,6 +101,23 @@ def test_reads_leave_the_share_of_commands_alone():
     assert len(after) == COMMAND_RESERVE
     assert limiter.wait_s(reads[0], 61.0) > 0
     assert limiter.wait_s(commands[0], 61.0) > 0
+
+
+@pytest.mark.parametrize("connections", [1, 2, 16])
+def test_each_partition_may_make_its_connection_to_the_hub(connections):
+    """All of them at a start, and when their worker is replaced a moment later."""
+    limiter = RateLimiter(connections)
+    request = CloudRequest("POST", "/hubs/chargers/negotiate", Endpoint.NEGOTIATE)
+    sent = 0
+    while limiter.wait_s(request, 1000.0) <= 0:
+        limiter.record(request, 1000.0)
+        sent += 1
+
+    assert sent == limit_of(Endpoint.NEGOTIATE, connections).requests
+    assert sent >= 2 * connections
+    assert sent == 20 or connections > 1
+    others = set(Endpoint) - {Endpoint.NEGOTIATE}
+    assert all(limit_of(each, connections) is LIMITS[each] for each in others)
 
 
 def test_the_wait_is_exact():

@@ -27,6 +27,7 @@ from bridge.core.easee.rate_limits import (
     MAX_COOLDOWN_S,
     TRIAL_S,
     RateLimiter,
+    limit_of,
 )
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.errors import CloudUnavailable, StoreError
@@ -73,13 +74,15 @@ class SharedAllowance:
         db: A connection of its own.
         account: A hash that identifies the account at its cloud.
         clock: For what this process knows by itself.
+        connections: To the hub that all workers have together.
     """
 
-    def __init__(self, db: Connection, account: str, clock: Clock) -> None:
+    def __init__(self, db: Connection, account: str, clock: Clock, *, connections: int = 1) -> None:
+        self._connections = connections
         self._db = db
         self._account = account
         self._clock = clock
-        self._own = RateLimiter()
+        self._own = RateLimiter(connections)
         self._trials: set[_Group] = set()
         self._unsaid: list[Callable[[], Awaitable[object]]] = []
         self._spare = OUTAGE_COMMANDS
@@ -100,7 +103,7 @@ class SharedAllowance:
         return wait_s
 
     async def _reserve(self, request: CloudRequest) -> float:
-        limit = LIMITS[request.endpoint]
+        limit = limit_of(request.endpoint, self._connections)
         kept = OUTAGE_RESERVE + (0 if request.command else COMMAND_RESERVE)
         ((wait_s, is_trial),) = await self._db.fetch(
             _RESERVE,

@@ -57,7 +57,9 @@ class PostgresCluster:
         self._db = Connection(settings.store)
         self._budget = Connection(settings.store, timeout_s=ALLOWANCE_TIMEOUT_S)
         self._locking = Connection(settings.store)
-        self._allowance = SharedAllowance(self._budget, self._account, clock)
+        self._allowance = SharedAllowance(
+            self._budget, self._account, clock, connections=settings.cluster.partitions
+        )
         self._tokens = SharedTokens(self._db, self._locking, self._account)
         self.leases = PostgresLeases(settings.store, settings.cluster, clock)
 

@@ -150,6 +150,17 @@ async def test_a_block_silences_all_workers_for_its_time(workers, server, clock)
         assert await each.reserve(start(1)) == 0.0
 
 
+async def test_every_partition_may_connect_to_the_hub(server, database, clock):
+    """Sixteen at a start are no more than one gateway does for each."""
+    db = Connection(server.settings)
+    worker = SharedAllowance(db, "account", clock, connections=16)
+    request = CloudRequest("POST", "/hubs/chargers/negotiate", Endpoint.NEGOTIATE)
+    waits = [await worker.reserve(request) for _ in range(40)]
+    await db.close()
+
+    assert waits == [0.0] * 40
+
+
 async def test_another_account_has_another_budget(workers, server, clock):
     """Nothing is shared between accounts."""
     other = Connection(server.settings)
