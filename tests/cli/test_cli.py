@@ -362,9 +362,8 @@ def test_a_command_without_a_configuration_names_one(
     if is_set_up:
         usual.touch()
     monkeypatch.setattr("bridge.cli.setup.options.default_config", lambda: usual)
-    for name in os.environ:
-        if name.startswith("CHARGER_BRIDGE_"):
-            monkeypatch.delenv(name)
+    for name in [each for each in os.environ if each.startswith("CHARGER_BRIDGE_")]:
+        monkeypatch.delenv(name)
 
     assert main(list(words)) == os.EX_CONFIG
     said = capsys.readouterr().err.splitlines()

@@ -164,6 +164,7 @@ def test_no_folder_of_the_source_looks_like_a_package():
     done = subprocess.run(
         (sys.executable, "-S", "-c", code, *names),
         cwd=ROOT,
+        env={},
         capture_output=True,
         text=True,
         check=True,
