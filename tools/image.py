@@ -61,9 +61,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         require_tools()
         archive = arguments.folder / file_name(arguments.architecture)
-        build(archive, arguments.architecture, source_date())
+        epoch = source_date()
+        build(archive, arguments.architecture, epoch)
         if arguments.twice:
-            _compare(archive, arguments.architecture)
+            _compare(archive, arguments.architecture, epoch)
     except NotReleasableError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
@@ -228,10 +229,10 @@ def _sources() -> tuple[str, ...]:
     return found
 
 
-def _compare(archive: Path, architecture: str) -> None:
+def _compare(archive: Path, architecture: str, epoch: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         second = Path(temporary) / archive.name
-        build(second, architecture, source_date())
+        build(second, architecture, epoch)
         if _sha256(second) != _sha256(archive):
             raise NotReleasableError("built twice, the images differ")
 

@@ -57,9 +57,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--twice", action="store_true", help="build again elsewhere and compare")
     arguments = parser.parse_args(argv)
     try:
-        build(arguments.folder, source_date())
+        epoch = source_date()
+        build(arguments.folder, epoch)
         if arguments.twice:
-            compare_with_second(arguments.folder)
+            compare_with_second(arguments.folder, epoch)
     except NotReleasableError as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
@@ -109,11 +110,11 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(f"{_sha256(folder / name)}  {name}\n" for name in names))
 
 
-def compare_with_second(folder: Path) -> None:
+def compare_with_second(folder: Path, epoch: int) -> None:
     """Build again in a process of its own, under other circumstances, and compare the bytes."""
     with tempfile.TemporaryDirectory() as temporary:
         command = (sys.executable, str(Path(__file__).resolve()), temporary)
-        environ = {**os.environ, **ELSEWHERE, "SOURCE_DATE_EPOCH": str(source_date())}
+        environ = {**os.environ, **ELSEWHERE, "SOURCE_DATE_EPOCH": str(epoch)}
         environ["PYTHONPATH"] = str(ROOT)
         subprocess.run(  # noqa: S603
             command, check=True, env=environ, cwd="/", umask=0o077, stdout=subprocess.DEVNULL
