@@ -36,7 +36,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood soak-standby mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz newcomer release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-limits simulate-energy simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster
+.PHONY: simulate-faults simulate-sessions simulate-limits simulate-energy simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster soak-fleet
 
 # Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
 demo-cluster: $(VENV)/.dev postgresql
@@ -184,6 +184,10 @@ soak-cluster: $(VENV)/.dev mosquitto postgresql
 # The partner feed of two workers while they, RabbitMQ and the broker are killed or stand still.
 soak-feed: $(VENV)/.dev mosquitto postgresql rabbitmq
 	python -m tests.workers.feed $(or $(FAULTS),kill=10 stop=10 server=10 freeze=10 broker=10) $(ARGS)
+
+# Many chargers of 60 observations an hour through the feed, 16 partitions and a broker.
+soak-fleet: $(VENV)/.dev mosquitto postgresql rabbitmq
+	python -m tests.workers.fleet --chargers $(or $(CHARGERS),10000) --minutes $(or $(MINUTES),10) $(ARGS)
 
 # As root: all in a network of its own, where packets vanish.
 soak-cluster-cut: $(VENV)/.dev mosquitto postgresql

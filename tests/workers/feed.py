@@ -24,10 +24,11 @@ from bridge.adapters.amqp.partition_queues import queue_of
 from bridge.core.easee.observation_spec import DataType
 from tests.rabbitmq import QUEUE, rabbitmq
 from tests.workers import runs
-from tests.workers.runs import NAMES, Subscriber
+from tests.workers.runs import Subscriber
 from tests.workers.site import Site, installed
 
 WATCHED = ("charger/+/observation/+", "charger/+/session/report")
+WORKERS = ("a", "b")
 FROZEN_S = 6.0
 # Between two values, and between two sessions.
 EVERY_S, SESSION_EVERY_S = 0.02, 1.0
@@ -194,7 +195,7 @@ async def told(
         async with installed(
             folder, chargers=chargers, sites=sites, partitions=partitions, feed=feed
         ) as site:
-            for name in NAMES:
+            for name in WORKERS:
                 await site.start(name)
                 await site.member(name)
             for partition in range(partitions):

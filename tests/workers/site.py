@@ -416,6 +416,7 @@ async def installed(
     ttl_s: int = 4,
     mistake: str = "none",
     feed: RabbitMq | None = None,
+    step_interval_s: float = 0.25,
 ) -> AsyncIterator[Site]:
     """Provide the installation without workers; everything ends with the block."""
     database, broker = Server(), Mosquitto(folder, unused_port())
@@ -426,6 +427,7 @@ async def installed(
         rate_limits=False,
         command_latency_s=0.05,
         amqp=None if feed is None else feed.url,
+        step_interval_s=step_interval_s,
     )
     try:
         database.start()
