@@ -115,6 +115,8 @@ class Connection:
         self._acked = acked
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[str] = self._loop.create_future()
+        # How many of paho's callbacks are under way, one inside the other.
+        self._callbacks = 0
         self._connack: asyncio.Future[tuple[ReasonCode, bool, Properties | None]]
         self._connack = self._loop.create_future()
         self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
@@ -303,7 +305,8 @@ class Connection:
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ConnectionLost(f"not sent: {paho.error_string(info.rc)}")
-        self._writable()
+        if not self._callbacks:  # paho holds a lock in its callbacks that writing takes too
+            self._writable()
         return info.mid
 
     @property
@@ -403,11 +406,14 @@ class Connection:
         """Wrap a callback so that nothing escapes from it."""
 
         def call(*args: Any) -> None:
+            self._callbacks += 1
             try:
                 callback(*args)
             except Exception as exc:  # noqa: BLE001 - a border: see rule 2
                 failed = type(exc).__name__
                 log.error("mqtt.callback_failed", callback=callback.__name__, error=failed)
+            finally:
+                self._callbacks -= 1
 
         return call
 

@@ -158,3 +158,21 @@ async def test_a_message_is_written_when_it_is_published():
     )
     assert it.publish(Publish("a/b", b"1")) == 7
     assert written == [1]
+
+
+async def test_what_a_callback_publishes_is_written_behind_it():
+    """Paho holds a lock in its callbacks that the end of a write at QoS 0 takes."""
+    published, written = [], []
+
+    it = connection(lambda _message: published.append(it.publish(Publish("a/b", b"1", qos=0))))
+    it._client = SimpleNamespace(
+        publish=lambda *_: SimpleNamespace(rc=MQTTErrorCode.MQTT_ERR_SUCCESS, mid=7),
+        loop_write=lambda: written.append(1),
+    )
+    message = SimpleNamespace(
+        topic="a", payload=b"1", mid=1, qos=0, retain=False, dup=False, properties=None
+    )
+    it._guarded(it._on_message)(None, None, message)
+    assert (published, written) == ([7], [])
+    it.publish(Publish("a/b", b"1"))
+    assert written == [1]
