@@ -183,7 +183,9 @@ def _state(stored: StoredReport) -> str:
 def _export(settings: Settings, arguments: argparse.Namespace) -> int:
     personal_data = settings.publish.personal_data
     salt = None if personal_data else _reader(settings).tag_hash_key() or b""
-    documents = (_document(stored, salt) for stored in _stored(settings, arguments))
+    documents = (
+        _named(_document(stored, salt), settings, stored) for stored in _stored(settings, arguments)
+    )
     text = _csv(documents) if arguments.format == "csv" else _json(documents)
     with _output(arguments.output) as stream:
         stream.write(text)
@@ -204,6 +206,14 @@ def _document(stored: StoredReport, salt: bytes | None) -> str:
     return report_document(row).decode()
 
 
+def _named(document: str, settings: Settings, stored: StoredReport) -> str:
+    """Return a document with the charger's name, where any charger has one."""
+    if not settings.easee.names:
+        return document
+    name = settings.easee.name_of(stored.report.charger_id) or None
+    return f'{document.removesuffix("}")},"charger":{json.dumps(name)}}}'
+
+
 def _cells(document: str) -> dict[str, str]:
     """Split a document into the cells of a row; numbers stay the text they are."""
     found: dict[str, object] = json.loads(document, parse_float=_Number, parse_int=_Number)
@@ -219,8 +229,8 @@ class _Number(str):
 def _csv(documents: Iterable[str]) -> str:
     """Write CSV for spreadsheets; an empty cell is an unknown value.
 
-    UTF-8 without a byte order mark: all but a tag shown in plain is ASCII, and a mark would become
-    a part of the first column's name for every other reader.
+    UTF-8 without a byte order mark: all but names and tags shown in plain is ASCII, and a mark
+    would become a part of the first column's name for every other reader.
     """
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None

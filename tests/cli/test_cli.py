@@ -816,6 +816,25 @@ async def test_sessions_are_exported_as_csv_and_json(config, tmp_path, capsys):
 
 
 @pytest.mark.anyio
+async def test_an_export_names_the_chargers_that_have_a_name(config, tmp_path, capsys):
+    """As a last column and member; without names the export is that of the report alone."""
+    await fill(tmp_path / "data/bridge.db", report(1))
+    words = ["sessions", "export", "--config", str(config)]
+    assert _in_thread(words) == 0
+    plain = capsys.readouterr().out.splitlines()
+    named = "store: {path: data/bridge.db}\neasee: {names: {EH000001: Garåge, EH000009: Yard}}\n"
+    config.write_text(named)
+
+    assert _in_thread(words) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{plain[0]},charger", f"{plain[1]},Garåge"]
+    assert _in_thread([*words, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["charger"] == "Garåge"
+    config.write_text(named.replace("EH000001", "EH000002"))
+    assert _in_thread([*words, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["charger"] is None
+
+
+@pytest.mark.anyio
 async def test_a_tag_cannot_be_a_formula(config, tmp_path, capsys):
     """Where tags are published as they are, a spreadsheet still shows them as text."""
     config.write_text("store: {path: data/bridge.db}\npublish: {personal_data: true}\n")
