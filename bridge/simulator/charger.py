@@ -11,6 +11,7 @@ import json
 import math
 import random
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,6 +21,7 @@ from bridge.simulator.readings import Value
 from bridge.simulator.sessions import (
     AUTH_NONE,
     AUTH_TAG,
+    PRICE,
     Car,
     Session,
     finished_text,
@@ -76,6 +78,7 @@ class Charger(Voice):
     world_s: float = 0.0
     settings: dict[str, Value] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
+    price: Mapping[str, object] = field(default_factory=lambda: PRICE)
     sessions: deque[Session] = field(default_factory=lambda: deque(maxlen=SESSIONS_KEPT))
     reject_next: bool = False
     equalizer_a: float = math.inf
@@ -448,5 +451,6 @@ class Charger(Voice):
 
     def report_session(self, finished: Session) -> None:
         """Store a finished session and report it (129)."""
+        finished = replace(finished, price=dict(self.price))
         self.sessions.append(finished)
         self.put(129, finished_text(finished))

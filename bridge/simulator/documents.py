@@ -247,8 +247,6 @@ def easee_keys() -> list[dict[str, object]]:
 
 def breakdown(world: World, start: datetime, stop: datetime) -> list[dict[str, object]]:
     """Build ``/api/sites/{id}/breakdown/{from}/{to}``: energy and cost by charger."""
-    per_kwh = world.price["costPerKWh"]
-    price = per_kwh if isinstance(per_kwh, int | float) else 0.0
     found = []
     for charger in world.chargers.values():
         energy_kwh = usage.total_kwh(charger, start, stop)
@@ -256,7 +254,7 @@ def breakdown(world: World, start: datetime, stop: datetime) -> list[dict[str, o
             {
                 "chargerId": charger.id,
                 "totalEnergyUsage": energy_kwh,
-                "totalCost": round(energy_kwh * price, 6),
+                "totalCost": usage.total_cost(charger, start, stop),
                 "currencyId": world.price["currencyId"],
             }
         )

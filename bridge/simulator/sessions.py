@@ -1,8 +1,11 @@
 """Cars and charging sessions, and their observations (223 and 129)."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from bridge.simulator.readings import utc_text
 
@@ -13,6 +16,10 @@ AUTH_TAG = 1
 AUTH_OFFLINE_WHITELIST = 3
 AUTH_OFFLINE_ALLOW_ALL = 4
 AUTH_REMOTE = 6
+# What a kilowatt-hour costs at the site, under the vendor's names.
+PRICE: Final[Mapping[str, object]] = MappingProxyType(
+    {"currencyId": "EUR", "vat": 25.0, "costPerKWh": 0.3125, "costPerKwhExcludeVat": 0.25}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,10 @@ class Car:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A charging session, running while ``stopped_at`` is None."""
+    """A charging session, running while ``stopped_at`` is None.
+
+    A finished one has the price of its end: a later one changes nothing.
+    """
 
     number: int
     started_at: datetime
@@ -41,6 +51,7 @@ class Session:
     auth_reason: int = AUTH_NONE
     stopped_at: datetime | None = None
     energy_kwh: float = 0.0
+    price: Mapping[str, object] = field(default_factory=lambda: PRICE)
 
 
 def started_text(session: Session) -> str:

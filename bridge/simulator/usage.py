@@ -1,16 +1,13 @@
 """Responses about energy and sessions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from bridge.simulator.charger import Charger
+from bridge.simulator.commands import amount
 from bridge.simulator.readings import stamp, utc_text
 from bridge.simulator.sessions import Session
-
-PRICE_PER_KWH = 0.25
-VAT_PERCENT = 25.0
-CURRENCY = "EUR"
 
 
 def newest(charger: Charger) -> dict[str, object] | None:
@@ -40,18 +37,29 @@ def total_kwh(charger: Charger, start: datetime, stop: datetime) -> float:
     return round(sum(one.energy_kwh for one in _finished(charger, start, stop)), 6)
 
 
+def total_cost(charger: Charger, start: datetime, stop: datetime) -> float:
+    """Return what the sessions that began in a period cost, each at its price."""
+    costs = (
+        one.energy_kwh * amount(one.price["costPerKWh"]) for one in _finished(charger, start, stop)
+    )
+    return round(sum(costs), 6)
+
+
 def by_period(charger: Charger, period: str) -> list[dict[str, object]]:
     """Build ``/api/sessions/charger/{id}/hourly`` and its longer sisters."""
     fields = PERIODS[period]
     energies: Counter[tuple[int, ...]] = Counter()
+    costs: Counter[tuple[int, ...]] = Counter()
     for one in charger.sessions:
-        energies[fields(one.started_at)] += one.energy_kwh  # type: ignore[assignment]  # a Counter adds floats as well
+        key, price = fields(one.started_at), _price(charger, one)
+        energies[key] += one.energy_kwh  # type: ignore[assignment]  # a Counter adds floats as well
+        costs[key] += one.energy_kwh * amount(price["costPerKwhExcludeVat"])  # type: ignore[assignment]
     return [
         {
             **dict(zip(("year", "month", "dayOfMonth", "hourOfDay"), key, strict=False)),
             "totalEnergyUsage": round(energy, 6),
-            "totalCost": round(energy * PRICE_PER_KWH, 2),
-            "currencyId": CURRENCY,
+            "totalCost": round(costs[key], 2),
+            "currencyId": charger.price["currencyId"],
             "authTokensUsage": [],
         }
         for key, energy in sorted(energies.items())
@@ -129,14 +137,21 @@ def _energy_between(sessions: Iterable[Session], begin: datetime, end: datetime)
     return energy_kwh
 
 
-def _cost(energy_kwh: float) -> dict[str, object]:
-    excluding = energy_kwh * PRICE_PER_KWH
+def _price(charger: Charger, session: Session) -> Mapping[str, object]:
+    """Return the price that a session is charged at: of its end, or the current one."""
+    if session.stopped_at is None:
+        return charger.price
+    return session.price
+
+
+def _cost(energy_kwh: float, price: Mapping[str, object]) -> dict[str, object]:
+    including, excluding = (amount(price[key]) for key in ("costPerKWh", "costPerKwhExcludeVat"))
     return {
-        "pricePrKwhIncludingVat": round(PRICE_PER_KWH * (1 + VAT_PERCENT / 100), 4),
-        "pricePerKwhExcludingVat": PRICE_PER_KWH,
-        "vatPercentage": VAT_PERCENT,
-        "costIncludingVat": round(excluding * (1 + VAT_PERCENT / 100), 4),
-        "costExcludingVat": round(excluding, 4),
+        "pricePrKwhIncludingVat": round(including, 4),
+        "pricePerKwhExcludingVat": excluding,
+        "vatPercentage": price["vat"],
+        "costIncludingVat": round(energy_kwh * including, 4),
+        "costExcludingVat": round(energy_kwh * excluding, 4),
     }
 
 
@@ -154,8 +169,8 @@ def _of_charger(charger: Charger, session: Session) -> dict[str, object]:
         "chargeDurationInSeconds": int((until - session.started_at).total_seconds()),
         "firstEnergyTransferPeriodStart": utc_text(session.started_at),
         "lastEnergyTransferPeriodEnd": utc_text(until),
-        "currencyId": CURRENCY,
-        **_cost(energy_kwh),
+        "currencyId": _price(charger, session)["currencyId"],
+        **_cost(energy_kwh, _price(charger, session)),
     }
 
 
@@ -173,6 +188,6 @@ def _listed(charger: Charger, session: Session) -> dict[str, object]:
         "isComplete": True,
         "authUser": None,
         "authToken": session.auth or None,
-        "currency": CURRENCY,
-        **_cost(session.energy_kwh),
+        "currency": _price(charger, session)["currencyId"],
+        **_cost(session.energy_kwh, _price(charger, session)),
     }

@@ -36,6 +36,7 @@ from bridge.simulator.problems import (
 from bridge.simulator.readings import Response, Update
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.seed import seed
+from bridge.simulator.sessions import PRICE
 from bridge.simulator.telemetry import GRIDS
 from bridge.simulator.traffic import Traffic
 
@@ -50,13 +51,6 @@ COMMANDS_KEPT = 1000
 
 SET_DYNAMIC_CIRCUIT_CURRENT = 22
 SET_MAX_CIRCUIT_CURRENT = 24
-# What a kilowatt-hour costs at the site, under the vendor's names.
-PRICE: Mapping[str, object] = {
-    "currencyId": "EUR",
-    "vat": 25.0,
-    "costPerKWh": 0.3125,
-    "costPerKwhExcludeVat": 0.25,
-}
 # The number of this command is published nowhere.
 CONFIGURE_MAX_CURRENT = 120
 ADD_SCHEDULE = 60
@@ -140,6 +134,7 @@ class World:
             tags_known=self.scenario.tags_known,
         )
         charger.telemetry.grid = GRIDS[self.scenario.grid]
+        charger.price = self.price
         seed(charger, index, authorization=self._authorization(index))
         self.chargers[charger_id] = charger
         self._places[charger_id] = index
