@@ -15,6 +15,7 @@ from bridge.core.commands.active_commands import ActiveCommands, Command
 from bridge.core.commands.send_policy import Defer, Refuse
 from bridge.core.commands.state_machine import AWAITED, Transition
 from bridge.core.domain_events import Output, SchedulesRead, SchedulesWanted
+from bridge.core.easee.schedule_payloads import ScheduleOrder
 from bridge.core.records.moment import Timestamp
 from bridge.errors import CloudRejected
 
@@ -23,6 +24,7 @@ CONTROLLED_BY_OCPP: Final = "controlled_by_ocpp"
 DIRECT: Final = "a local OCPP server controls this charger: disconnect it to use schedules"
 AUTHORITY: Final = "a local OCPP server controls this charger: it decides who may charge"
 CONFLICT: Final = 409
+NOT_FOUND: Final = 404
 
 
 class ScheduleGuard:
@@ -99,4 +101,7 @@ def refusal_of(command: Command, error: CloudRejected) -> tuple[str, str]:
     """Return reason and detail of a command that the cloud refused."""
     if command.spec.shown_by_schedules is not None and error.status == CONFLICT:
         return CONTROLLED_BY_OCPP, DIRECT
+    order = command.argument
+    if isinstance(order, ScheduleOrder) and order.action == "enable" and error.status == NOT_FOUND:
+        return error.reason, f"the cloud holds no {order.kind} schedule: send one with its periods"
     return error.reason, str(error)

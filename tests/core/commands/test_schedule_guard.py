@@ -229,6 +229,8 @@ def test_disabling_what_is_not_there_is_nothing_to_do(bench):
     for payload, state in ((b"off", "noop"), (b"clear", "noop"), (b"on", "failed")):
         [answer] = answers(bench.fail(call_of(bench.send("daily_schedule", payload)), GONE))
         assert answer["state"] == state
+    assert answer["reason"] == GONE.reason
+    assert answer["detail"] == "the cloud holds no daily schedule: send one with its periods"
 
 
 def test_an_order_that_waited_through_a_restart_is_sent_with_the_limit_of_now(bench):
