@@ -296,16 +296,19 @@ class Connection:
         )
         if self.lost.done():
             raise ConnectionLost(self.lost.result())
+        qos = min(message.qos, self.options.publish_qos, self.limits.maximum_qos)
         info = self._client.publish(
             message.topic,
             message.payload,
-            min(message.qos, self.options.publish_qos, self.limits.maximum_qos),
+            qos,
             message.retained,
             publish_properties(message) if with_properties else None,
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ConnectionLost(f"not sent: {paho.error_string(info.rc)}")
-        if not self._callbacks:  # paho holds a lock in its callbacks that writing takes too
+        # paho holds a lock in its callbacks that writing takes too. At QoS 0 the end of the write
+        # is the acknowledgement, which must not come before the caller has the identifier.
+        if qos and not self._callbacks:
             self._writable()
         return info.mid
 

@@ -164,7 +164,7 @@ async def test_what_a_callback_publishes_is_written_behind_it():
     """Paho holds a lock in its callbacks that the end of a write at QoS 0 takes."""
     published, written = [], []
 
-    it = connection(lambda _message: published.append(it.publish(Publish("a/b", b"1", qos=0))))
+    it = connection(lambda _message: published.append(it.publish(Publish("a/b", b"1"))))
     it._client = SimpleNamespace(
         publish=lambda *_: SimpleNamespace(rc=MQTTErrorCode.MQTT_ERR_SUCCESS, mid=7),
         loop_write=lambda: written.append(1),
@@ -176,3 +176,14 @@ async def test_what_a_callback_publishes_is_written_behind_it():
     assert (published, written) == ([7], [])
     it.publish(Publish("a/b", b"1"))
     assert written == [1]
+
+
+async def test_at_qos_0_the_write_comes_after_the_identifier():
+    """Paho acknowledges it when it is written: the caller could not tell yet what that is of."""
+    it, written = connection(), []
+    it._client = SimpleNamespace(
+        publish=lambda *_: SimpleNamespace(rc=MQTTErrorCode.MQTT_ERR_SUCCESS, mid=7),
+        loop_write=lambda: written.append(1),
+    )
+    assert it.publish(Publish("a/b", b"1", qos=0)) == 7
+    assert written == []
