@@ -202,6 +202,7 @@ GATEWAYS := gateway "gateway, the revision before"
 bench: export BEFORE := $(BEFORE)
 bench: $(VENV)/.dev mosquitto
 	python -m benchmarks.counts
+	python -m benchmarks.recording
 	python -m benchmarks.throughput --times 5 --only "Python floor" $(GATEWAYS) "gateway, JSON and scalar"
 	python -m benchmarks.latency --only "C floor" $(GATEWAYS)
 	python -m benchmarks.commands

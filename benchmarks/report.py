@@ -175,6 +175,23 @@ def counts(figures: Figures) -> str:
     )
 
 
+def recording(figures: Figures) -> str:
+    """Tabulate what the recorder costs."""
+    rows = [
+        (f"processor time of the core, {each} a frame, to without", one)
+        for each, one in figures["in_process"].items()
+    ]
+    rows.append(("resident above a gateway without, MiB", figures["memory_mib"]))
+    rows += [
+        (f"two gateways, {name} to without", one)
+        for name, one in figures.get("gateways", {}).items()
+    ]
+    table = [
+        [name, *(f"{one[key]:.3f}" for key in ("median", "low", "high"))] for name, one in rows
+    ]
+    return grid(["recorder", "median", "lowest", "highest"], table)
+
+
 def goals(results: dict[str, Figures]) -> str:
     """Tabulate what is wanted, what is, and whether that is enough."""
     heads = ["figure", "was", "the revision before", "measured", "goal", "met"]
@@ -196,6 +213,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "drain": drain,
     "idle": idle,
     "counts": counts,
+    "recording": recording,
 }
 
 

@@ -397,7 +397,7 @@ class EventLoop:
             self._idle.set()
         self._liveness.expect("pump", PUMP_TIMEOUT_S)
         if self._recorder is not None and self._event_queue.is_empty:
-            self._recorder.pack()
+            self._recorder.pack(self._turned_s)
 
     def _take(self, event: Event) -> float:
         """Process an event in the core and execute its effects.

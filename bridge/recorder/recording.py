@@ -7,9 +7,9 @@ Rules:
    full; the oldest ones are dropped when half an hour or the memory is over.
 2. The memory is half of what may be used: the other half is for the copy that is being made, and
    for what it keeps alive until it is packed.
-3. Recording an event is one tuple and the sum of its size. Events and states are packed in turns of
-   the loop with nothing else to do, events beyond :data:`UNPACKED_BYTES`, in one part of
-   :data:`PACK_SHARE` of the time.
+3. Recording an event is one tuple; sizes are added up for :data:`TAIL` of them together. Events and
+   states are packed in turns of the loop with nothing else to do, events beyond
+   :data:`UNPACKED_BYTES`, in one part of :data:`PACK_SHARE` of the time.
 4. A state is copied in steps between which nothing is handled, at most once in
    :data:`COPY_SHARE` times the time that the last copy took. Where events come faster than that
    allows, the generation stops to grow, and recording goes on with the next state.
@@ -60,6 +60,7 @@ PACK_EVENTS = 32
 PACK_EVENT_BYTES = 128 * 1024
 UNPACKED_BYTES = 256 * 1024
 GENERATIONS = 4
+TAIL = 64
 # Measured sizes in memory: an event, an observation, an acknowledged value.
 EVENT_BYTES = 600
 OBSERVATION_BYTES = 500
@@ -183,6 +184,8 @@ class Recorder:
         self._may_copy_s = self._may_pack_s = read_s()
         rows()
         self._add: _Generation | None = None
+        # The last entries, whose sizes are not added up yet.
+        self._tail: list[Entry] = []
         # When a state is to be copied, on the monotonic clock.
         self._due_s = self._may_copy_s
         # At so many bytes of entries in the generation that grows something is to be decided.
@@ -196,8 +199,14 @@ class Recorder:
 
     def handled(self, event: Event, now: Timestamp, effects: list[Effect] | None) -> None:
         """Record an event that was handled; ``effects`` is None where the core raised an error."""
-        if (current := self._add) is not None:
-            self._append(current, (event, now, -1 if effects is None else len(effects)))
+        if self._add is not None:
+            tail = self._tail
+            if self._times_asked:
+                tail.append(self._times_asked)
+                self._times_asked = 0
+            tail.append((event, now, -1 if effects is None else len(effects)))
+            if len(tail) >= TAIL:
+                self._add_up()
 
     def watched(self, conventions: Sequence[Convention]) -> tuple[Convention, ...]:
         """Return conventions to be used in place of these, whose calls are recorded."""
@@ -205,17 +214,20 @@ class Recorder:
 
     def called(self, call: LinkCall, now: Timestamp, results: int) -> None:
         """Record a call of a convention with a connection of its own."""
-        current = self._add
-        if current is None:
+        if self._add is None:
             return
-        last = current.entries[-1] if current.entries and not self._times_asked else None
+        tail = self._tail
+        last = tail[-1] if tail and not self._times_asked else None
         if call.call == "take" and isinstance(last, tuple):
             before, at, count = last
             # The connection takes one message after the other with the same reading of the clock.
             if at is now and isinstance(before, LinkCall) and _is_same(before, call):
-                current.entries[-1] = (replace(call, times=before.times + 1), now, count + results)
+                tail[-1] = (replace(call, times=before.times + 1), now, count + results)
                 return
-        self._append(current, (call, now, results))
+        self._note_asked()
+        tail.append((call, now, results))
+        if len(tail) >= TAIL:
+            self._add_up()
 
     def asked(self) -> None:
         """Record that the deadline of the core was asked for: that may change its state."""
@@ -240,21 +252,21 @@ class Recorder:
             self._begin(copying, mono_s)
         return more
 
-    def pack(self) -> None:
+    def pack(self, mono_s: float) -> None:
         """Pack a part of what is recorded: for a turn of the loop with nothing else to do."""
+        if mono_s < self._may_pack_s:
+            return
         current = self._add
-        if not self._is_behind and (current is None or current.entry_bytes <= self._unpacked_bytes):
+        # What is closed is dropped when the next state was copied: packing it is lost labour.
+        if current is None or not (self._is_behind or current.entry_bytes > self._unpacked_bytes):
             return
         began_s = self._read_s()
-        if began_s < self._may_pack_s:
-            return
         try:
             self._pack()
         except Exception as error:  # noqa: BLE001 - the border of the recorder
             self._give_up(error)
             return
-        if current is not None:
-            self._room = self._room_of(current)
+        self._room = self._room_of(current)
         ended_s = self._read_s()
         self._may_pack_s = ended_s + PACK_SHARE * (ended_s - began_s)
 
@@ -267,6 +279,7 @@ class Recorder:
         if not self._generations:
             raise RecordError(self.problem or "nothing is recorded yet")
         self._note_asked()
+        self._add_up()
         first = self._generations[0]
         parts = tuple((each.packed.parts, tuple(each.entries)) for each in self._generations)
         return Excerpt(first.copy, first.state.parts, parts)
@@ -278,26 +291,32 @@ class Recorder:
         """How much memory is taken, beside a copy that is not packed yet."""
         return sum(each.bytes for each in self._generations)
 
-    def _append(self, current: _Generation, entry: tuple[Event | LinkCall, Timestamp, int]) -> None:
-        if self._times_asked:
-            current.entries.append(self._times_asked)
-            self._times_asked = 0
-        current.entries.append(entry)
-        current.entry_bytes += size_of(entry[0])
-        if current.entry_bytes > self._room:
-            self._make_room(current)
-
     def _note_asked(self) -> None:
         if self._add is not None and self._times_asked:
-            self._add.entries.append(self._times_asked)
+            self._tail.append(self._times_asked)
         self._times_asked = 0
+
+    def _add_up(self) -> None:
+        """Add the last entries to the generation that grows, and see whether there is room."""
+        current, tail = self._add, self._tail
+        if current is None:
+            return
+        try:
+            size = sum(size_of(entry[0]) for entry in tail if type(entry) is tuple)
+            current.entries.extend(tail)
+            tail.clear()
+            current.entry_bytes += size
+            if current.entry_bytes > self._room:
+                self._make_room(current)
+        except Exception as error:  # noqa: BLE001 - the border of the recorder
+            self._give_up(error)
 
     def _make_room(self, current: _Generation) -> None:
         """Have a new generation begin, and end this one when the memory is full."""
         is_over = self.bytes > self._max_bytes
         if is_over:
-            self._note_asked()
-            self._add, self._is_behind = None, True
+            self._add = None
+            self._times_asked = 0
         if is_over or current.bytes >= self._max_bytes // GENERATIONS:
             self._due_s = self._may_copy_s
         self._room = self._room_of(current)
@@ -315,6 +334,7 @@ class Recorder:
         if self._add is None:
             self._generations.clear()
         self._note_asked()
+        self._add_up()
         kept, current = self._generations, _Generation(mono_s, copy)
         kept.append(current)
         while len(kept) > 1 and (
@@ -330,6 +350,7 @@ class Recorder:
         is_known = isinstance(error, RecordError)
         self.problem = str(error) if is_known else f"{type(error).__name__}: {error}"
         self._generations.clear()
+        self._tail.clear()
         self._copying = self._add = None
         self._is_behind, self._due_s = False, NEVER
 

@@ -146,7 +146,7 @@ def test_what_a_node_sends_is_replayed_byte_for_byte(unpacked_bytes):
     plant = Plant(unpacked_bytes=unpacked_bytes)
     plant.live_on()
     for _ in range(100):
-        plant.recorder.pack()
+        plant.recorder.pack(plant.now.mono_s)
     record = plant.record()
     steps = list(replay(record))
     calls = [step for step in steps if isinstance(step.event, LinkCall)]

@@ -78,7 +78,7 @@ def test_packing_changes_nothing():
         for one in (packed, usual):
             one.handle(ObservationsReceived((said(120, str(number)),)))
         for _ in range(8):
-            packed.recorder.pack()
+            packed.recorder.pack(packed.now.mono_s)
 
     assert packed.record().entries == usual.record().entries
     assert packed.record().state == usual.record().state
@@ -115,7 +115,7 @@ def test_a_state_that_cannot_be_copied_ends_the_recording():
         pass
     recorder.handled(Tick(), recorded.now, [])
     recorder.asked()
-    recorder.pack()
+    recorder.pack(1.0)
 
     assert "list_iterator" in recorder.problem
     with pytest.raises(RecordError, match="list_iterator"):
@@ -130,7 +130,7 @@ def test_a_state_that_cannot_be_written_ends_the_recording_too():
         pass
     recorder._generations[0].copy._held[0] = (["x"], [iter([1])])
     for _ in range(1000):
-        recorder.pack()
+        recorder.pack(1.0)
 
     assert "list_iterator" in recorder.problem
 
