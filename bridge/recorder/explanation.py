@@ -16,10 +16,21 @@ from bridge.core.events import (
     ChargerResponse,
     CloudFailed,
     CloudResponse,
+    CommandSaved,
     Event,
+    MqttAcked,
+    MqttConnected,
+    MqttDisconnected,
     MqttMessage,
     ObservationsReceived,
+    ReportSaved,
+    ReportsRead,
+    Started,
+    StoreOpened,
+    StreamClosed,
+    StreamOpened,
     Tick,
+    ValuesAcked,
 )
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
@@ -66,7 +77,8 @@ def explanation(
     conventions = native(record, core)
     subject = subject_of(topic, core.topics.base)
     full = topic if topic.startswith(f"{core.topics.base}/") else f"{core.topics.base}/{topic}"
-    wanted = {full, full.replace("/set/", "/result/", 1)}
+    # Topics of Home Assistant's discovery and of Sparkplug are not below the base topic.
+    wanted = {full, full.replace("/set/", "/result/", 1), topic}
     lines: list[str] = []
     now = None
     for step, held in _moments(record, machine, subject):
@@ -83,7 +95,7 @@ def explanation(
     if len(lines) > MAX_LINES:
         lines = [f"({len(lines) - MAX_LINES} earlier lines left out)", *lines[-MAX_LINES:]]
     if not lines:
-        lines.append(f"nothing recorded concerns {full}")
+        lines.append(f"nothing recorded concerns {topic}")
     if now is not None:
         lines += [f"at {iso_utc(now.wall)}: {one}" for one in core.explain(topic, now)]
     return lines
@@ -156,9 +168,22 @@ def _why(event: Event | LinkCall, subject: Subject) -> str:
             return "its time had come"
         case LinkCall(link, call):
             return f"the connection {link} {CALLS.get(call, call)}"
-    return f"{type(event).__name__} was handled"
+    return HAPPENED.get(type(event), f"{type(event).__name__} was handled")
 
 
+HAPPENED: Final = {
+    StreamOpened: "the stream was opened",
+    StreamClosed: "the stream was lost",
+    MqttConnected: "the broker was connected",
+    MqttDisconnected: "the connection to the broker was lost",
+    MqttAcked: "the broker acknowledged a message",
+    ValuesAcked: "the broker acknowledged values",
+    StoreOpened: "the store was opened",
+    ReportSaved: "the report was stored",
+    ReportsRead: "stored reports were read",
+    CommandSaved: "the command was stored",
+    Started: "the bridge started",
+}
 CALLS: Final = {
     "take": "had room for a message",
     "connected": "was made",

@@ -4,11 +4,14 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.chargers.equalizer_state import EqualizerState
 from bridge.core.events import ObservationsReceived, StreamClosed, Tick
+from bridge.core.subjects import Subject
 from bridge.recorder.explanation import MAX_LINES, explanation, moment_of
 from tests.conftest import NOON
-from tests.recorder.recorded import ONE, Recorded, command, said
+from tests.recorder.recorded import ONE, SECRET, Recorded, command, said
 
+EQUALIZER = "QP123456"
 TOPIC = f"charger/{ONE}/state/op_mode"
 
 
@@ -72,6 +75,22 @@ def test_availability_and_the_bridge_are_explained(lived):
     assert "the stream is not open" in text_of(lived, "charger/bridge/cloud")
     assert "the alert no_such is not open" in text_of(lived, "charger/bridge/alert/no_such")
     assert "is not served" in text_of(lived, "charger/XX999999/state/op_mode")
+
+
+def test_topics_outside_of_chargers_are_explained_without_a_word_too_much(lived):
+    """An Equalizer explains its values; no site and no convention is called a charger."""
+    state = EqualizerState(EQUALIZER, lived.settings.publish, SECRET)
+    lived.core.status.equalizers[EQUALIZER] = state
+    subject, now = Subject(EQUALIZER, "availability"), lived.now
+    explained = lived.core.explain(f"charger/{EQUALIZER}/availability", now)
+
+    assert explained == tuple(state.explain(subject, now))
+    assert explained
+    assert not any("is not served" in one for one in explained)
+    for topic in ("site/471147/info", "homeassistant/sensor/x/config", "spBv1.0/a/NDATA/b"):
+        text = text_of(lived, topic)
+        assert "is not served" not in text
+        assert f"nothing recorded concerns {topic}" in text
 
 
 def test_what_is_open_is_explained_with_what_to_do(lived):

@@ -42,6 +42,7 @@ from bridge.core.events import (
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.observation import RawObservation
 from bridge.core.status import CloudStatus
+from bridge.core.subjects import Subject
 from bridge.errors import DecodeError
 from bridge.settings import PublishSettings
 
@@ -117,6 +118,12 @@ class EqualizerService:
             case Tick():
                 return self._due(now)
         return NOTHING
+
+    def explain(self, subject: Subject, now: Timestamp) -> Iterator[str]:
+        """Say why a value or the availability of an Equalizer is what it is."""
+        equalizer = self._equalizers.get(subject.device)
+        if equalizer is not None and subject.branch in ("observation", "state", "availability"):
+            yield from equalizer.explain(subject, now)
 
     def deadline_s(self) -> float | None:
         """Return when values that are held are published, or an Equalizer may be silent."""

@@ -32,6 +32,7 @@ from bridge.core.domain_events import (
 )
 from bridge.core.easee.decode import Observation
 from bridge.core.easee.enumerations import command_name
+from bridge.core.easee.rest_requests import is_serial
 from bridge.core.events import (
     ChargerResponse,
     ComponentFailed,
@@ -130,6 +131,10 @@ class ObservationService:
         """Say why a value or the availability of a charger is what it is."""
         charger = self._chargers.chargers.get(subject.device)
         if charger is None:
+            # Other topics are of sites, of the bridge or of a convention, and an Equalizer explains
+            # its own.
+            if subject.device in self._equalizers or not is_serial(subject.device):
+                return
             yield f"{subject.device} is not served: it is neither listed nor configured"
         elif subject.branch in ("observation", "state", "availability"):
             yield from charger.state.explain(subject, now)
