@@ -45,7 +45,7 @@ from bridge.recorder.packing import (
     unpacked_entry,
 )
 from bridge.recorder.state import Copy
-from bridge.recorder.values import Plain, rows
+from bridge.recorder.values import Plain, row_names
 
 KEPT_S = 30 * 60.0
 GENERATION_S = 10 * 60.0
@@ -182,7 +182,7 @@ class Recorder:
         self._copying: Copy | None = None
         self._copy_s = 0.0
         self._may_copy_s = self._may_pack_s = read_s()
-        rows()
+        row_names()
         self._add: _Generation | None = None
         # The last entries, whose sizes are not added up yet.
         self._tail: list[Entry] = []

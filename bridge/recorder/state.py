@@ -35,6 +35,7 @@ from bridge.recorder.values import (
     open_names,
     per_class,
     plain,
+    row_names,
     rows,
     set_fields,
     value_of,
@@ -106,7 +107,7 @@ class Copy:
         self._index: dict[int, int] = {}
         self._objects: list[object] = []
         self._held: list[Any] = []
-        self._rows = rows()[1]
+        self._rows = row_names()
         self._treatments: dict[type, int] = {}
         self._seen: set[int] = set()
         self._kept: list[object] = []
@@ -324,7 +325,7 @@ class _Restoring:
         shape = SHAPES.get(str(kind))
         if shape is not None and _is_function(hint) and not isinstance(hint, shape):
             return hint  # an earlier version had another kind of function there
-        if kind == "k" and _is_function(hint) and str(said[1]) not in rows()[0]:
+        if kind == "k" and _is_function(hint) and str(said[1]) not in rows():
             return hint  # a function that was renamed or moved
         if kind == "r":
             return self._object(said[1])

@@ -98,11 +98,24 @@ def class_name(kind: type) -> str:
 
 
 @cache
-def rows() -> tuple[Mapping[str, object], Mapping[int, str]]:
-    """Return the values that modules define, by name, and their names by identity.
+def row_names() -> Mapping[int, str]:
+    """Return the names of the values that modules define, by identity.
 
     Rows of tables are part of the program: a record names them and does not repeat them.
     """
+    names: dict[int, str] = {}
+    for name, value in _rows().items():
+        names.setdefault(id(value), name)
+    return names
+
+
+@cache
+def rows() -> Mapping[str, object]:
+    """Return the values that modules define, by name: to read a record, and never to write one."""
+    return _rows()
+
+
+def _rows() -> dict[str, object]:
     by_name: dict[str, object] = {}
     for module in modules():
         for name, value in vars(module).items():
@@ -116,10 +129,7 @@ def rows() -> tuple[Mapping[str, object], Mapping[int, str]]:
             elif isinstance(value, tuple):
                 for number, one in enumerate(value):
                     _add_row(by_name, f"{place}[{number}]", one, module.__name__)
-    names: dict[int, str] = {}
-    for name, value in by_name.items():
-        names.setdefault(id(value), name)
-    return by_name, names
+    return by_name
 
 
 def _add_row(by_name: dict[str, object], place: str, value: object, module: str) -> None:
@@ -222,7 +232,6 @@ def _assigned_elsewhere() -> frozenset[str]:
     return frozenset(name for name, _ in found if name not in known)
 
 
-@per_class
 def _assigned_within(kind: type) -> tuple[tuple[str, str], ...]:
     return tuple(store for one in vars(kind).values() for store in _stores(_code_of(one)))
 
@@ -362,7 +371,7 @@ def _writer(kind: type) -> Write:
 
 def _unless_row(write: Write) -> Write:
     """Return what names a row of a table and writes anything else."""
-    names = rows()[1]
+    names = row_names()
 
     def written(value: Any, encode: Encode) -> Plain:
         row = names.get(id(value))
@@ -469,7 +478,7 @@ def row_of(name: str) -> object:
         RecordError: This version has none of this name.
     """
     try:
-        return rows()[0][name]
+        return rows()[name]
     except KeyError:
         raise RecordError(f"this version has no {name}") from None
 
