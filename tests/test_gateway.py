@@ -1630,7 +1630,7 @@ class Recording(Recorder):
         self.steps -= 1
         return self.steps >= 0
 
-    def pack(self):
+    def pack(self, _mono_s):
         self.told.append("packed")
 
     def excerpt(self):

@@ -58,7 +58,7 @@ COPY_STEP = 100
 PACK_OBJECTS = 20
 PACK_EVENTS = 32
 PACK_EVENT_BYTES = 128 * 1024
-UNPACKED_BYTES = 256 * 1024
+UNPACKED_BYTES = 128 * 1024
 GENERATIONS = 4
 TAIL = 64
 # Measured sizes in memory: an event, an observation, an acknowledged value.

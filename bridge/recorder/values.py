@@ -188,21 +188,19 @@ def _told(value: object, names: tuple[str, ...]) -> tuple[tuple[str, ...], list[
 
 STORE_ATTR: Final = opcode.opmap["STORE_ATTR"]
 EXTENDED_ARG: Final = opcode.opmap["EXTENDED_ARG"]
-LOADS: Final = {
-    number: name for name, number in opcode.opmap.items() if name.startswith("LOAD_FAST")
-}
 
 
 @per_class
 def open_names(kind: type) -> tuple[str, ...]:
     """Return every name that instances of a class without slots may have a value of.
 
-    These are the names that the methods of the class assign, and those that any function assigns to
-    another object than its own and no class assigns to its own.
+    These are the names that the methods of the class assign. Every simulated life checks that no
+    object has another one. Only classes that a state has are looked at: the code of a method is
+    kept in another form from then on.
     """
-    names = set(_assigned_elsewhere())
+    names: set[str] = set()
     for base in kind.__mro__[:-1]:
-        names.update(name for name, _ in _assigned_within(base))
+        names.update(_assigned_within(base))
         names.update(vars(base).get("__slots__", ()))
     known = {name: one for base in reversed(kind.__mro__) for name, one in vars(base).items()}
     computed = (types.FunctionType, property, classmethod, staticmethod)
@@ -215,25 +213,8 @@ def open_names(kind: type) -> tuple[str, ...]:
     )
 
 
-@cache
-def _assigned_elsewhere() -> frozenset[str]:
-    own = (
-        one
-        for module in modules()
-        for one in vars(module).values()
-        if isinstance(one, types.FunctionType) and one.__module__ == module.__name__
-    )
-    found = [store for one in own for store in _stores(one.__code__)]
-    found += [store for kind in classes().values() for store in _assigned_within(kind)]
-    # Most are assigned to objects whose fields are declared.
-    declared = [field_names(kind) or () for kind in classes().values()]
-    known = {name for names in declared for name in names}
-    known.update(name for name, owner in found if owner == "self")
-    return frozenset(name for name, _ in found if name not in known)
-
-
-def _assigned_within(kind: type) -> tuple[tuple[str, str], ...]:
-    return tuple(store for one in vars(kind).values() for store in _stores(_code_of(one)))
+def _assigned_within(kind: type) -> frozenset[str]:
+    return frozenset(name for one in vars(kind).values() for name in _stores(_code_of(one)))
 
 
 def _code_of(value: object) -> types.CodeType | None:
@@ -242,8 +223,8 @@ def _code_of(value: object) -> types.CodeType | None:
     return value.__code__ if isinstance(value, types.FunctionType) else None
 
 
-def _stores(code: types.CodeType | None) -> Iterator[tuple[str, str]]:
-    """Yield the names that a function assigns to, and the name of the variable in front of each.
+def _stores(code: types.CodeType | None) -> Iterator[str]:
+    """Yield the names of attributes that a function assigns.
 
     Of the instructions, two bytes each, only the assignments are looked at: ``dis`` takes a quarter
     of a second for the whole program.
@@ -258,19 +239,10 @@ def _stores(code: types.CodeType | None) -> Iterator[tuple[str, str]]:
                 if said[before] != EXTENDED_ARG:
                     break
                 number, before = number | said[before + 1] << shift, before - 2
-            yield code.co_names[number], _local(code, said[before], said[before + 1])
+            yield code.co_names[number]
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _stores(inner)
-
-
-def _local(code: types.CodeType, operation: int, number: int) -> str:
-    """Return the variable that an instruction leaves on top; empty for another one."""
-    if operation not in LOADS:
-        return ""
-    # Those of two variables have four bits for each.
-    number = number & 15 if LOADS[operation].count("LOAD") > 1 else number
-    return code.co_varnames[number] if number < len(code.co_varnames) else ""
 
 
 @per_class
