@@ -136,7 +136,9 @@ def packets(data: bytes) -> None:
     async def make() -> Connection:
         ignore: Callable[..., None] = lambda *_: None  # noqa: E731 - two words
         settings, options = MqttSettings(host="localhost"), ConnectOptions("5", "bridge")
-        return Connection(settings, options, epoch=1, arrived=arrived.append, acked=ignore)
+        return Connection(
+            settings, options, epoch=1, arrived=arrived.append, acked=ignore, mono_s=LOOP.time
+        )
 
     connection = LOOP.run_until_complete(make())
 
