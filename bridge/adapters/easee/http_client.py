@@ -47,6 +47,7 @@ MIN_RESPONSE_S = 0.2
 # ends as unknown. Half of that still spares most commands the TLS handshake.
 KEEP_IDLE_S = 30.0
 MAX_CONNECTIONS = 8
+MAX_TARGETS = 256
 NO_TIME_LEFT = "no time left; the request was not sent"
 GZIP_BITS = 16 + zlib.MAX_WBITS
 SUCCESS = range(200, 300)
@@ -110,6 +111,8 @@ class HttpClient:
     ) -> None:
         self._told = told
         self._allowed = frozenset(_origin(httpx.URL(url)) for url in urls)
+        # Paths repeat: those of commands, by charger.
+        self._target = functools.lru_cache(maxsize=MAX_TARGETS)(self._checked)
         self._transport = transport or Transport(most=MAX_CONNECTIONS, keep_idle_s=KEEP_IDLE_S)
 
     async def send(
@@ -142,7 +145,7 @@ class HttpClient:
             AnswerUnusable: It was taken, and the rest of the answer cannot be had.
             CloudUnavailable: It was not sent.
         """
-        target = self._checked(base, path)
+        target = self._target(base, path)
         headers = dict(HEADERS)
         if body is not None:
             headers["Content-Type"] = "application/json"
