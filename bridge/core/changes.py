@@ -58,8 +58,7 @@ class ValuesChanged(msgspec.Struct, frozen=True, gc=False):
     values: tuple[ValueChanged, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """What a derived value is worth that is measured now and then, and estimated in between.
 
     Attributes:
@@ -75,8 +74,7 @@ class Estimate:
     kw: float
 
 
-@dataclass(frozen=True, slots=True)
-class DerivedChanged:
+class DerivedChanged(msgspec.Struct, frozen=True):
     """A derived value of a charger.
 
     Attributes:
@@ -92,16 +90,14 @@ class DerivedChanged:
     estimate: Estimate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AvailabilityChanged:
+class AvailabilityChanged(msgspec.Struct, frozen=True):
     """A charger can be relied on, or not any more."""
 
     charger_id: str
     is_online: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ChargerCleared:
+class ChargerCleared(msgspec.Struct, frozen=True):
     """Everything retained of a charger that left is to be taken away.
 
     Attributes:
@@ -121,8 +117,7 @@ class ChargerCleared:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ValuesHidden:
+class ValuesHidden(msgspec.Struct, frozen=True):
     """Retained values of a charger that the filters leave out now are to be taken away.
 
     Attributes:
@@ -138,8 +133,7 @@ class ValuesHidden:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ChargerEvent:
+class ChargerEvent(msgspec.Struct, frozen=True):
     """Something happened at a charger; published once and not retained.
 
     Attributes:
@@ -174,15 +168,13 @@ class AlertRaised:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AlertCleared:
+class AlertCleared(msgspec.Struct, frozen=True):
     """The condition of an alert is over."""
 
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeOnline:
+class BridgeOnline(msgspec.Struct, frozen=True):
     """The gateway is connected to the broker; the will publishes the opposite.
 
     Attributes:
@@ -192,8 +184,7 @@ class BridgeOnline:
     is_online: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class CloudStateChanged:
+class CloudStateChanged(msgspec.Struct, frozen=True):
     """How the gateway is connected to the vendor's cloud, as a word of the contract."""
 
     state: str
@@ -276,8 +267,7 @@ class HealthChanged:
     counters: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class RunningSession:
+class RunningSession(msgspec.Struct, frozen=True):
     """The running session as far as known; fields known only from its start are None without one.
 
     Attributes:
@@ -299,16 +289,14 @@ class RunningSession:
     clock: str
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentSessionChanged:
+class CurrentSessionChanged(msgspec.Struct, frozen=True):
     """The running session of a charger, or that none runs."""
 
     charger_id: str
     session: RunningSession | None
 
 
-@dataclass(frozen=True, slots=True)
-class LastSessionChanged:
+class LastSessionChanged(msgspec.Struct, frozen=True):
     """The newest finished session of a charger.
 
     Attributes:
@@ -322,8 +310,7 @@ class LastSessionChanged:
     name: ReportId
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulesChanged:
+class SchedulesChanged(msgspec.Struct, frozen=True):
     """The schedules that the cloud holds for a charger.
 
     Attributes:
@@ -339,8 +326,7 @@ class SchedulesChanged:
     read_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportDue:
+class ReportDue(msgspec.Struct, frozen=True):
     """A finished session is to be handed over to its consumer.
 
     Attributes:
@@ -354,8 +340,7 @@ class ReportDue:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPending:
+class ReportPending(msgspec.Struct, frozen=True):
     """A finished session is committed, for the conventions that deliver reports in their own way.
 
     Yielded once for each revision, and only where there is such a convention.
@@ -369,8 +354,7 @@ class ReportPending:
     is_late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsGivenUp:
+class ReportsGivenUp(msgspec.Struct, frozen=True):
     """Conventions that deliver in their own way no longer owe these reports: they had their time.
 
     Attributes:
@@ -383,8 +367,7 @@ class ReportsGivenUp:
 SessionChanged = CurrentSessionChanged | LastSessionChanged
 
 
-@dataclass(frozen=True, slots=True)
-class CommandAnswered:
+class CommandAnswered(msgspec.Struct, frozen=True):
     """A command or a query has a result, for those who wait for it.
 
     Attributes:
@@ -406,8 +389,7 @@ class CommandAnswered:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SiteChanged:
+class SiteChanged(msgspec.Struct, frozen=True):
     """What a site has.
 
     Attributes:
@@ -419,8 +401,7 @@ class SiteChanged:
     is_personal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitChanged:
+class CircuitChanged(msgspec.Struct, frozen=True):
     """Values of a circuit.
 
     Attributes:
@@ -434,8 +415,7 @@ class CircuitChanged:
     values: Mapping[str, Value | None]
 
 
-@dataclass(frozen=True, slots=True)
-class SiteCleared:
+class SiteCleared(msgspec.Struct, frozen=True):
     """Everything retained of some circuits of a site is to be taken away.
 
     Attributes:

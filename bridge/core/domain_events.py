@@ -5,9 +5,10 @@ interested, at once and in their order, before it takes the next thing that the 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from bridge.core.changes import ValueChanged
 from bridge.core.easee.decode import Observation
@@ -25,8 +26,7 @@ from bridge.settings import Settings
 # -- time ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class EventHandled:
+class EventHandled(msgspec.Struct, frozen=True):
     """An event was handled by every component it concerns, and so was each ``Tick`` behind it.
 
     The router delivers this behind each event, for what depends on all that happened.
@@ -36,8 +36,7 @@ class EventHandled:
 # -- MQTT messages, by topic --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CommandArrived:
+class CommandArrived(msgspec.Struct, frozen=True):
     """A command arrived; before it is handled, it is checked for being a retained message.
 
     Attributes:
@@ -49,8 +48,7 @@ class CommandArrived:
     is_served: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReceived:
+class CommandReceived(msgspec.Struct, frozen=True):
     """A command for this bridge.
 
     Attributes:
@@ -66,54 +64,47 @@ class CommandReceived:
     is_unsure_of_retained: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QueryReceived:
+class QueryReceived(msgspec.Struct, frozen=True):
     """A query for this bridge."""
 
     message: MqttMessage
     target: GetTopic
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
+class RequestReceived(msgspec.Struct, frozen=True):
     """A command or a query for a charger, served by this gateway or not."""
 
     message: MqttMessage
     target: SetTopic | GetTopic
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerMessageReceived:
+class ConsumerMessageReceived(msgspec.Struct, frozen=True):
     """A consumer of session reports acknowledges one, or asks for a replay."""
 
     message: MqttMessage
     target: SessionAckTopic | SessionReplayTopic
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetReceived:
+class ForgetReceived(msgspec.Struct, frozen=True):
     """A message on ``bridge/forget``: the topics of a charger that left are to be emptied now."""
 
     message: MqttMessage
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatReceived:
+class HeartbeatReceived(msgspec.Struct, frozen=True):
     """A message on the heartbeat topic, from this or another bridge."""
 
     message: MqttMessage
 
 
-@dataclass(frozen=True, slots=True)
-class EchoReceived:
+class EchoReceived(msgspec.Struct, frozen=True):
     """A message on a topic that this bridge publishes on."""
 
     message: MqttMessage
     topic: Echo
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionReported:
+class PartitionReported(msgspec.Struct, frozen=True):
     """The gateway of a partition published something of itself.
 
     Attributes:
@@ -127,31 +118,27 @@ class PartitionReported:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OtherMessageReceived:
+class OtherMessageReceived(msgspec.Struct, frozen=True):
     """A message on a topic outside of the bridge's tree."""
 
     message: MqttMessage
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeInfoReceived:
+class BridgeInfoReceived(msgspec.Struct, frozen=True):
     """``bridge/info`` of any bridge on this base topic; kept: it may be of an earlier process."""
 
     message: MqttMessage
     is_kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeStateReceived:
+class BridgeStateReceived(msgspec.Struct, frozen=True):
     """``bridge/state`` as it was published; kept: before this connection."""
 
     payload: bytes
     is_kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignAvailabilityReceived:
+class ForeignAvailabilityReceived(msgspec.Struct, frozen=True):
     """The availability of a charger that is neither served here nor left."""
 
     charger_id: str
@@ -161,8 +148,7 @@ class ForeignAvailabilityReceived:
 # -- connection and bridge ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerAbsenceKnown:
+class BrokerAbsenceKnown(msgspec.Struct, frozen=True):
     """How long the messages of this connection may have waited at the broker.
 
     Attributes:
@@ -176,27 +162,23 @@ class BrokerAbsenceKnown:
     alive_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class RetainFlagKnown:
+class RetainFlagKnown(msgspec.Struct, frozen=True):
     """Whether the retain flag of a live command can be seen."""
 
     is_told: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeInfoWanted:
+class BridgeInfoWanted(msgspec.Struct, frozen=True):
     """``bridge/info`` is to be published: it changed, or another bridge does not know it."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreWorks:
+class StoreWorks(msgspec.Struct, frozen=True):
     """The store works, or does not."""
 
     is_ok: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsChanged:
+class SettingsChanged(msgspec.Struct, frozen=True):
     """These settings are in force from now on."""
 
     settings: Settings
@@ -205,8 +187,7 @@ class SettingsChanged:
 # -- chargers -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ChargersListed:
+class ChargersListed(msgspec.Struct, frozen=True):
     """The account's list was read.
 
     Attributes:
@@ -224,8 +205,7 @@ class ChargersListed:
     doubtful: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SitesListed:
+class SitesListed(msgspec.Struct, frozen=True):
     """The sites of the account were read.
 
     Attributes:
@@ -239,8 +219,7 @@ class SitesListed:
     left_sites: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EqualizersChanged:
+class EqualizersChanged(msgspec.Struct, frozen=True):
     """Which Equalizers are served now.
 
     Attributes:
@@ -254,8 +233,7 @@ class EqualizersChanged:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EqualizerValuesReceived:
+class EqualizerValuesReceived(msgspec.Struct, frozen=True):
     """Observations of Equalizers arrived.
 
     Attributes:
@@ -267,30 +245,26 @@ class EqualizerValuesReceived:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class EqualizerFirmware:
+class EqualizerFirmware(msgspec.Struct, frozen=True):
     """The firmware release of an Equalizer."""
 
     serial: str
     release: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChargersConfigured:
+class ChargersConfigured(msgspec.Struct, frozen=True):
     """Other chargers were configured; none: those that the account lists are served."""
 
     charger_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ChargersAdded:
+class ChargersAdded(msgspec.Struct, frozen=True):
     """These chargers are served from now on."""
 
     charger_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ChargersRemoved:
+class ChargersRemoved(msgspec.Struct, frozen=True):
     """These chargers are not served any more.
 
     Attributes:
@@ -299,18 +273,16 @@ class ChargersRemoved:
     """
 
     charger_ids: tuple[str, ...]
-    strange: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    strange: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ChargersTakenOut:
+class ChargersTakenOut(msgspec.Struct, frozen=True):
     """These chargers were removed from the configuration: their topics are emptied now."""
 
     charger_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ServedChargersChanged:
+class ServedChargersChanged(msgspec.Struct, frozen=True):
     """Which chargers are served now.
 
     Attributes:
@@ -322,15 +294,13 @@ class ServedChargersChanged:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ChargerForgotten:
+class ChargerForgotten(msgspec.Struct, frozen=True):
     """All topics of a charger that left were emptied."""
 
     charger_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AvailabilityDoubted:
+class AvailabilityDoubted(msgspec.Struct, frozen=True):
     """Another bridge published these as offline: their availability is published again.
 
     Attributes:
@@ -340,15 +310,13 @@ class AvailabilityDoubted:
     charger_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionsRefused:
+class SubscriptionsRefused(msgspec.Struct, frozen=True):
     """The chargers whose values the open stream refuses."""
 
     charger_ids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationApplied:
+class ObservationApplied(msgspec.Struct, frozen=True):
     """An observation that other components follow was applied to its charger.
 
     Attributes:
@@ -360,15 +328,13 @@ class ObservationApplied:
     readings: LatestValues
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulesWanted:
+class SchedulesWanted(msgspec.Struct, frozen=True):
     """The schedules of a charger are to be read now: a command waits for what they say."""
 
     charger_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulesRead:
+class SchedulesRead(msgspec.Struct, frozen=True):
     """The cloud told the schedules of a charger.
 
     Attributes:
@@ -382,8 +348,7 @@ class SchedulesRead:
     asked_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class DerivedTold:
+class DerivedTold(msgspec.Struct, frozen=True):
     """A derived value of a charger that follows from more than its observations.
 
     Attributes:
@@ -397,8 +362,7 @@ class DerivedTold:
     value: DerivedValue
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableSession:
+class UnreadableSession(msgspec.Struct, frozen=True):
     """A charger reported a finished session that cannot be read."""
 
     text: UnreadText
@@ -407,15 +371,13 @@ class UnreadableSession:
 # -- commands -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class UnmatchedResponse:
+class UnmatchedResponse(msgspec.Struct, frozen=True):
     """A charger response that matches no command of this gateway."""
 
     response: ChargerResponse
 
 
-@dataclass(frozen=True, slots=True)
-class CommandFinished:
+class CommandFinished(msgspec.Struct, frozen=True):
     """A command has its final state.
 
     Attributes:

@@ -4,9 +4,10 @@ Effects are values. An effect never has an answer inside the same call; the answ
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+import msgspec
 
 from bridge.core.changes import Change
 from bridge.core.easee.rest_requests import CloudRequest
@@ -19,15 +20,13 @@ from bridge.core.records.unread_text import UnreadText
 Level = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
+class Acknowledge(msgspec.Struct, frozen=True):
     """Send the PUBACK of an incoming message."""
 
     ack_token: AckToken
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
+class SendRequest(msgspec.Struct, frozen=True):
     """Make one REST call; answered by ``CloudResponse`` or ``CloudFailed``.
 
     Attributes:
@@ -41,15 +40,13 @@ class SendRequest:
     within_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(msgspec.Struct, frozen=True):
     """Keep exactly these chargers subscribed on the stream, now and after every reconnect."""
 
     charger_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnect:
+class Reconnect(msgspec.Struct, frozen=True):
     """Give up the connection to the broker and make a new one.
 
     Attributes:
@@ -59,8 +56,7 @@ class Reconnect:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRetained:
+class ReadRetained(msgspec.Struct, frozen=True):
     """Have the broker send again what it keeps of topics that are subscribed to.
 
     Attributes:
@@ -70,8 +66,7 @@ class ReadRetained:
     topic_filter: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(msgspec.Struct, frozen=True):
     """Keep exactly these filters subscribed, besides those of every connection.
 
     Attributes:
@@ -83,8 +78,7 @@ class Listen:
     echoes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SaveChargerList:
+class SaveChargerList(msgspec.Struct, frozen=True):
     """Keep in mind which chargers there are, for the next start.
 
     Attributes:
@@ -94,19 +88,17 @@ class SaveChargerList:
     """
 
     charger_ids: tuple[str, ...]
-    left: Mapping[str, datetime] = field(default_factory=dict)
+    left: Mapping[str, datetime] = msgspec.field(default_factory=dict)
     equalizers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SavePublishedDiscovery:
+class SavePublishedDiscovery(msgspec.Struct, frozen=True):
     """Keep in mind which descriptions the broker holds, by topic, so that they can be removed."""
 
     published: Mapping[str, PublishedDiscovery]
 
 
-@dataclass(frozen=True, slots=True)
-class SaveState:
+class SaveState(msgspec.Struct, frozen=True):
     """Keep a small document of a component for the next start, in place of the one before.
 
     Attributes:
@@ -118,23 +110,20 @@ class SaveState:
     document: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class SaveReport:
+class SaveReport(msgspec.Struct, frozen=True):
     """Commit a report; answered by ``ReportSaved`` or ``ReportSaveFailed``."""
 
     report: SessionReport
 
 
-@dataclass(frozen=True, slots=True)
-class MarkPublished:
+class MarkPublished(msgspec.Struct, frozen=True):
     """The broker acknowledged this revision of a report."""
 
     key: str
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class SettleReports:
+class SettleReports(msgspec.Struct, frozen=True):
     """These reports are done with: a consumer has them, or the broker has written them down.
 
     Attributes:
@@ -144,8 +133,7 @@ class SettleReports:
     reports: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KeepReports:
+class KeepReports(msgspec.Struct, frozen=True):
     """Keep reports without making them pending: there is no consumer yet.
 
     Attributes:
@@ -155,22 +143,19 @@ class KeepReports:
     reports: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KeepText:
+class KeepText(msgspec.Struct, frozen=True):
     """Keep a text that should be a session and cannot be read; the core has it until then."""
 
     text: UnreadText
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetTexts:
+class ForgetTexts(msgspec.Struct, frozen=True):
     """These texts are done with, by key."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadReports:
+class ReadReports(msgspec.Struct, frozen=True):
     """Read stored reports; answered by ``ReportsRead`` or ``ReportsReadFailed``.
 
     Attributes:
@@ -188,8 +173,7 @@ class ReadReports:
     limit: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class MaintainStore:
+class MaintainStore(msgspec.Struct, frozen=True):
     """Remove what need not be kept, and measure what is left; answered by ``StoreMaintained``.
 
     Attributes:
@@ -201,8 +185,7 @@ class MaintainStore:
     commands_before: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SaveCommand:
+class SaveCommand(msgspec.Struct, frozen=True):
     """Commit a command; answered by ``CommandSaved`` or ``CommandSaveFailed``.
 
     There is never more than one of a key without an answer.
@@ -211,13 +194,11 @@ class SaveCommand:
     row: CommandRow
 
 
-@dataclass(frozen=True, slots=True)
-class RetryRejectedPublications:
+class RetryRejectedPublications(msgspec.Struct, frozen=True):
     """Send once more what the broker refused and nothing newer has replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(msgspec.Struct, frozen=True):
     """A log line.
 
     Attributes:
@@ -228,7 +209,7 @@ class LogEntry:
 
     level: Level
     event: str
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = msgspec.field(default_factory=dict)
 
 
 # What the gateway does itself; a change is published by the conventions.

@@ -5,8 +5,10 @@ Adapters make events; :mod:`bridge.core.router` takes them one at a time, each w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.core.records.command_row import CommandRow
@@ -24,13 +26,11 @@ from bridge.settings import Settings
 # -- the observation source -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StreamOpened:
+class StreamOpened(msgspec.Struct, frozen=True):
     """The hub delivers: a value arrived, or a subscription was accepted, or there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamClosed:
+class StreamClosed(msgspec.Struct, frozen=True):
     """The hub connection ended or could not be made.
 
     Attributes:
@@ -42,8 +42,7 @@ class StreamClosed:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSubscription:
+class StreamSubscription(msgspec.Struct, frozen=True):
     """The hub answered the subscription of a charger.
 
     Attributes:
@@ -55,8 +54,7 @@ class StreamSubscription:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationsReceived:
+class ObservationsReceived(msgspec.Struct, frozen=True):
     """Observations arrived together.
 
     Attributes:
@@ -70,8 +68,7 @@ class ObservationsReceived:
     receipt: SourceReceipt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChargerResponse:
+class ChargerResponse(msgspec.Struct, frozen=True):
     """A charger responded to a command, own or foreign.
 
     Attributes:
@@ -89,8 +86,7 @@ class ChargerResponse:
     result_code: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamAnomaly:
+class StreamAnomaly(msgspec.Struct, frozen=True):
     """Something on the stream that was skipped and is counted.
 
     Attributes:
@@ -104,8 +100,7 @@ class StreamAnomaly:
     times: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeStatusChanged:
+class ExchangeStatusChanged(msgspec.Struct, frozen=True):
     """The exchange of the partner feed began or ended to take commands.
 
     Attributes:
@@ -118,8 +113,7 @@ class ExchangeStatusChanged:
 # -- the cloud's REST interface ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CloudStatusChanged:
+class CloudStatusChanged(msgspec.Struct, frozen=True):
     """The REST side changed its mind about the account.
 
     Attributes:
@@ -131,8 +125,7 @@ class CloudStatusChanged:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CloudResponse:
+class CloudResponse(msgspec.Struct, frozen=True):
     """A request was accepted: REST answered with a 2xx status, or the exchange confirmed it.
 
     Attributes:
@@ -151,8 +144,7 @@ class CloudResponse:
         return self.tag.owner
 
 
-@dataclass(frozen=True, slots=True)
-class CloudFailed:
+class CloudFailed(msgspec.Struct, frozen=True):
     """A REST call did not succeed."""
 
     tag: Tag
@@ -164,8 +156,7 @@ class CloudFailed:
         return self.tag.owner
 
 
-@dataclass(frozen=True, slots=True)
-class VendorReplied:
+class VendorReplied(msgspec.Struct, frozen=True):
     """What an answer of the vendor was like; emitted when that may be news.
 
     Attributes:
@@ -187,8 +178,7 @@ class VendorReplied:
     has_code: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class VendorOdd:
+class VendorOdd(msgspec.Struct, frozen=True):
     """Observations are not as the program knows them.
 
     Attributes:
@@ -225,8 +215,7 @@ class MqttConnected:
     maximum_qos: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class MqttDisconnected:
+class MqttDisconnected(msgspec.Struct, frozen=True):
     """The broker connection ended; nothing in flight will be acknowledged.
 
     Attributes:
@@ -242,15 +231,13 @@ class MqttDisconnected:
     was_busy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MqttUnreachable:
+class MqttUnreachable(msgspec.Struct, frozen=True):
     """There is no connection to the broker: it ended, or an attempt failed for another reason."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class MqttSubscribed:
+class MqttSubscribed(msgspec.Struct, frozen=True):
     """The broker's response to the subscriptions; emitted for refusals and their changes.
 
     Attributes:
@@ -285,8 +272,7 @@ class MqttMessage:
     correlation: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MqttAcked:
+class MqttAcked(msgspec.Struct, frozen=True):
     """The broker acknowledged a publication.
 
     Attributes:
@@ -303,8 +289,7 @@ class MqttAcked:
         return self.message.owner
 
 
-@dataclass(frozen=True, slots=True)
-class ValueConnectionOpened:
+class ValueConnectionOpened(msgspec.Struct, frozen=True):
     """Values have a connection of their own.
 
     What an earlier one had in flight has arrived by now or never will: the broker ended it when it
@@ -317,8 +302,7 @@ class ValueConnectionOpened:
     receive_maximum: int
 
 
-@dataclass(frozen=True, slots=True)
-class ValueConnectionClosed:
+class ValueConnectionClosed(msgspec.Struct, frozen=True):
     """Values have no connection of their own, now or any more.
 
     Attributes:
@@ -328,8 +312,7 @@ class ValueConnectionClosed:
     in_doubt: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ValuesAcked:
+class ValuesAcked(msgspec.Struct, frozen=True):
     """The broker acknowledged values on their own connection.
 
     Attributes:
@@ -344,8 +327,7 @@ class ValuesAcked:
 # -- the store ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOpened:
+class StoreOpened(msgspec.Struct, frozen=True):
     """The store is open, or well again; see :class:`~bridge.core.store_status.StoreContents`.
 
     Attributes:
@@ -363,8 +345,7 @@ class StoreOpened:
     has_consumer: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSaved:
+class ReportSaved(msgspec.Struct, frozen=True):
     """A report is committed.
 
     Attributes:
@@ -376,16 +357,14 @@ class ReportSaved:
     changed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSaveFailed:
+class ReportSaveFailed(msgspec.Struct, frozen=True):
     """A report could not be committed; it is not accepted."""
 
     report: SessionReport
     error: StoreError
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsDelivered:
+class ReportsDelivered(msgspec.Struct, frozen=True):
     """A convention delivered session reports in its own way.
 
     Attributes:
@@ -397,8 +376,7 @@ class ReportsDelivered:
     reports: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsRead:
+class ReportsRead(msgspec.Struct, frozen=True):
     """Stored reports were read.
 
     Attributes:
@@ -415,8 +393,7 @@ class ReportsRead:
         return self.tag.owner
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsReadFailed:
+class ReportsReadFailed(msgspec.Struct, frozen=True):
     """Stored reports could not be read."""
 
     tag: Tag
@@ -428,8 +405,7 @@ class ReportsReadFailed:
         return self.tag.owner
 
 
-@dataclass(frozen=True, slots=True)
-class StoreMaintained:
+class StoreMaintained(msgspec.Struct, frozen=True):
     """The store was tidied and measured.
 
     Attributes:
@@ -445,8 +421,7 @@ class StoreMaintained:
     kept: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CommandSaved:
+class CommandSaved(msgspec.Struct, frozen=True):
     """A command is committed.
 
     Attributes:
@@ -458,16 +433,14 @@ class CommandSaved:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandSaveFailed:
+class CommandSaveFailed(msgspec.Struct, frozen=True):
     """A command could not be committed."""
 
     key: str
     error: StoreError
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFailed:
+class StoreFailed(msgspec.Struct, frozen=True):
     """The store cannot be used, or holds something the operator must know of.
 
     Attributes:
@@ -482,8 +455,7 @@ class StoreFailed:
 # -- life --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The process is up; nothing is connected yet.
 
     Attributes:
@@ -498,16 +470,15 @@ class Started:
     """
 
     remembered: tuple[str, ...] = ()
-    announced: Mapping[str, PublishedDiscovery] = field(default_factory=dict)
+    announced: Mapping[str, PublishedDiscovery] = msgspec.field(default_factory=dict)
     alive_at: datetime | None = None
-    left: Mapping[str, datetime] = field(default_factory=dict)
+    left: Mapping[str, datetime] = msgspec.field(default_factory=dict)
     former: tuple[str, ...] = ()
-    state: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    state: Mapping[str, Mapping[str, object]] = msgspec.field(default_factory=dict)
     equalizers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSuspended:
+class ProcessSuspended(msgspec.Struct, frozen=True):
     """The process did nothing for a while: it was stopped, or the machine was.
 
     What comes next may have waited in a socket all that time.
@@ -519,8 +490,7 @@ class ProcessSuspended:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reconfigured:
+class Reconfigured(msgspec.Struct, frozen=True):
     """The operator changed the configuration, and it can be used.
 
     Attributes:
@@ -532,8 +502,7 @@ class Reconfigured:
     waiting: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReconfigurationFailed:
+class ReconfigurationFailed(msgspec.Struct, frozen=True):
     """The operator changed the configuration, and it cannot be used.
 
     Attributes:
@@ -543,15 +512,13 @@ class ReconfigurationFailed:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterSeen:
+class ClusterSeen(msgspec.Struct, frozen=True):
     """The members and leases of the cluster were read, about once a second."""
 
     view: ClusterView
 
 
-@dataclass(frozen=True, slots=True)
-class DivisionSeen:
+class DivisionSeen(msgspec.Struct, frozen=True):
     """The division of the account's devices among the partitions was read.
 
     Attributes:
@@ -563,8 +530,7 @@ class DivisionSeen:
     is_listed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentFailed:
+class ComponentFailed(msgspec.Struct, frozen=True):
     """An internal error was contained: outside the core, or by a component itself.
 
     Attributes:
@@ -578,13 +544,11 @@ class ComponentFailed:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """The process was asked to end; what is yielded now is the last that goes out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """The time that :meth:`~bridge.core.router.Router.deadline_s` named has come."""
 
 

@@ -8,8 +8,9 @@ Rules:
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.core.addressees import MAX_ID_DIGITS, SITE, site_name
 from bridge.core.easee.derived_state import ENERGY_TOTAL
@@ -41,46 +42,39 @@ def _folded(levels: list[str]) -> list[str]:
     return ["/".join(levels[:2]), *levels[2:]] if is_request else levels
 
 
-@dataclass(frozen=True, slots=True)
-class SetTopic:
+class SetTopic(msgspec.Struct, frozen=True):
     """``<base>/<id>/set/<command>``: a command."""
 
     charger_id: str
     command: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetTopic:
+class GetTopic(msgspec.Struct, frozen=True):
     """``<base>/<id>/get/<query>``: a query."""
 
     charger_id: str
     query: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionAckTopic:
+class SessionAckTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/session/ack``: a consumer has a report."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionReplayTopic:
+class SessionReplayTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/session/replay``: a consumer wants reports again."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetTopic:
+class ForgetTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/forget``: a charger that left is to be emptied now."""
 
 
-@dataclass(frozen=True, slots=True)
-class AvailabilityTopic:
+class AvailabilityTopic(msgspec.Struct, frozen=True):
     """``<base>/<id>/availability``: the retained availability, of this or an earlier process."""
 
     charger_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AlertTopic:
+class AlertTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/alert/<kind>`` and ``…/<kind>/<charger>``: likewise.
 
     Attributes:
@@ -90,20 +84,17 @@ class AlertTopic:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeStateTopic:
+class BridgeStateTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/state``: likewise."""
 
 
-@dataclass(frozen=True, slots=True)
-class PersonalTopic:
+class PersonalTopic(msgspec.Struct, frozen=True):
     """Personal data of a charger, as an older version retained it under this topic."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyTotalTopic:
+class EnergyTotalTopic(msgspec.Struct, frozen=True):
     """The total energy of a charger, as this or an earlier process retained it.
 
     Attributes:
@@ -115,18 +106,15 @@ class EnergyTotalTopic:
     is_document: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeInfoTopic:
+class BridgeInfoTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/info``: the info message of this or another bridge."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatTopic:
+class HeartbeatTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/heartbeat``: the heartbeat of this or another bridge."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionTopic:
+class PartitionTopic(msgspec.Struct, frozen=True):
     """``<base>/bridge/partition/<nn>/…``: what the gateway of a partition says of itself.
 
     Attributes:
@@ -172,8 +160,7 @@ _STATUS: Final[dict[str, Incoming]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
+class Topics(msgspec.Struct, frozen=True):
     """The topic tree under one base.
 
     Attributes:
@@ -449,8 +436,7 @@ class Topics:
         return len(topic) <= 4 * MAX_LEVEL_LENGTH and all(is_topic_level(level) for level in rest)
 
 
-@dataclass(frozen=True, slots=True)
-class HomeAssistantTopics:
+class HomeAssistantTopics(msgspec.Struct, frozen=True):
     """Topics of Home Assistant: the discovery prefix and the birth message.
 
     Attributes:
@@ -475,8 +461,7 @@ class HomeAssistantTopics:
         return f"{self.prefix}/{platform}/{node}/{key}/config"
 
 
-@dataclass(frozen=True, slots=True)
-class SparkplugTopics:
+class SparkplugTopics(msgspec.Struct, frozen=True):
     """Topics of a Sparkplug edge node.
 
     Attributes:

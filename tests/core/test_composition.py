@@ -1693,7 +1693,9 @@ def watch(monkeypatch):
 
 def spelled(output):
     """Spell what a component yields: bytes and plain facts as they are, of the rest the type."""
-    names = getattr(output, "__struct_fields__", None) or [one.name for one in fields(output)]
+    names = getattr(output, "__struct_fields__", None)
+    if names is None:
+        names = [one.name for one in fields(output)]
     if isinstance(output, Publish):
         names = names[: names.index("qos")]
     facts = ", ".join(shown(getattr(output, name)) for name in names)

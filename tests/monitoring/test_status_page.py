@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from bridge.core.changes import (
@@ -185,7 +186,7 @@ def test_the_schedule_in_force_is_shown_with_what_comes_next(page):
         "next_start": None,
         "next_stop": iso_utc(NOON + timedelta(hours=6)),
     }
-    page.change(replace(change, read_at=NOON + timedelta(hours=1)))
+    page.change(msgspec.structs.replace(change, read_at=NOON + timedelta(hours=1)))
     assert page.revision == before
 
 
