@@ -69,7 +69,7 @@ def saturated(figures: Figures) -> str:
     rows = [
         [
             name,
-            *(f"{row[f'{kind}{end}']:,.1f}" for kind in kinds for end in ("_ms", "_p99_ms")),
+            *(_shown(row.get(f"{kind}{end}")) for kind in kinds for end in ("_ms", "_p99_ms")),
             f"{row['longest_step_ms']:.1f}",
         ]
         for name, row in figures["scenes"].items()
@@ -77,6 +77,11 @@ def saturated(figures: Figures) -> str:
     named = ("command", "the broker alone", "report", "behind its value")
     heads = ["ms", *(head for name in named for head in (name, "p99")), "longest step"]
     return grid(heads, rows)
+
+
+def _shown(milliseconds: float | None) -> str:
+    """Return a figure of a table; nothing where it was not measured."""
+    return "" if milliseconds is None else f"{milliseconds:,.1f}"
 
 
 def replay(figures: Figures) -> str:

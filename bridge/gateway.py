@@ -361,7 +361,11 @@ class EventLoop:
         else:
             self._scheduled = True
             self._event_queue.put(event)
-            self._turn()
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - it must not end the task, nor the gateway
+                failed = {"message": "a turn of the pump failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(failed)
 
     def _turn(self) -> None:
         if self._is_clear():
