@@ -73,6 +73,7 @@ class Process:
         broker: Broker,
         vendor: Vendor,
         disk: Disk,
+        record_from_s: float,
     ) -> None:
         self.number = number
         self._options = options
@@ -93,6 +94,7 @@ class Process:
             read_s=lambda: timeline.now_s,
             # In every other life all events are packed at once.
             unpacked_bytes=UNPACKED_BYTES * (options.seed % 2),
+            from_s=record_from_s,
         )
         self.gateway: EventLoop | None = None
 

@@ -5,6 +5,7 @@ First a phase in which things go wrong, then one in which nothing does; see
 """
 
 import json
+import math
 import random
 import sys
 from collections import Counter, deque
@@ -16,6 +17,7 @@ from bridge.core import status
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.topics import Topics
 from bridge.gateway import SUSPENDED_S
+from bridge.recorder.recording import GENERATION_S, KEPT_S
 from tests.judge import Judge
 from tests.simulation import faults
 from tests.simulation.broker import Broker, Inbound
@@ -32,6 +34,8 @@ from tests.simulation.recording import Recording
 # A command that comes last needs its time before all goes quiet.
 QUIET_BEFORE_END_S = 200.0
 HOUR_S = 3600.0
+# Longer than a record reaches back, so that its oldest part is dropped in long lives.
+RECORDED_S = KEPT_S + 2 * GENERATION_S
 # Of so many lives one is also replayed as it would be written, which takes twice as long.
 REDACTED_EVERY = 4
 EVENTS_KEPT = 60
@@ -55,6 +59,7 @@ class Simulation:
         back_in_s: When the next one starts after this one.
         trouble_ends_s: When nothing goes wrong any more.
         trouble_is_over: Nothing goes wrong any more.
+        record_from_s: When processes begin to record, on the monotonic clock.
         records: How many records were compared with what happened.
         replayed: How many recorded events were replayed.
     """
@@ -105,6 +110,7 @@ class Simulation:
         self.is_alive = False
         self.back_in_s = 0.0
         self.trouble_is_over = False
+        self.record_from_s = START_S
         self.records = 0
         self.replayed = 0
 
@@ -205,6 +211,7 @@ class Simulation:
             broker=self.broker,
             vendor=self.vendor,
             disk=self.disk,
+            record_from_s=self.record_from_s,
         )
         self.is_alive = True
         self.note("started", self.lives)
@@ -237,6 +244,7 @@ class Simulation:
             self._drive(charger_id, end_s)
         # Drawn apart: what else happens does not depend on it.
         moment_s = random.Random(f"record:{self.options.seed}").uniform(0.0, end_s - START_S)
+        self.record_from_s = self.timeline.now_s + moment_s - RECORDED_S
         self.timeline.later(moment_s, self._replay)
         ending = Ending(self)
         self.timeline.later(0.0, ending.look)
@@ -263,6 +271,7 @@ class Simulation:
 
     def _replay(self) -> None:
         """Replay what the recorder of the process holds: it must do the same again."""
+        self.record_from_s = math.inf
         if self.process is None:
             return
         witness = self.process.recorder
@@ -273,6 +282,7 @@ class Simulation:
             self.oracle.fail(f"a record is replayed to something else: {difference[:2000]}")
         self.records += 1
         self.replayed += witness.replayed
+        witness.stop()
 
     def _sink(self, _logger: object, _method: str, event: dict[str, Any]) -> str:
         self.logged(event)

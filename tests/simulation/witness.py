@@ -11,6 +11,7 @@ from bridge.core.composition import Core
 from bridge.core.effects import Effect
 from bridge.core.events import Event
 from bridge.core.records.moment import Timestamp
+from bridge.errors import RecordError
 from bridge.recorder.record_file import read, redacted, written
 from bridge.recorder.recording import Recorder
 from bridge.recorder.replaying import Record, machine_of, replay
@@ -25,20 +26,30 @@ KEPT = 100_000
 class Witness(Recorder):
     """A recorder that remembers the effects of the last events besides.
 
+    Args:
+        from_s: When it begins to record, on the monotonic clock.
+
     Attributes:
         seen: The last events and their effects.
         replayed: How many events were replayed.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, from_s: float, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._due_s = max(self._due_s, from_s)
         self.seen: deque[tuple[Event, list[Effect]]] = deque(maxlen=KEPT)
         self.replayed = 0
 
     def handled(self, event: Event, now: Timestamp, effects: list[Effect] | None) -> None:
         """Record an event, and remember what the core yielded."""
+        if self._add is not None:
+            self.seen.append((event, effects or []))
         super().handled(event, now, effects)
-        self.seen.append((event, effects or []))
+
+    def stop(self) -> None:
+        """Record nothing more."""
+        self._give_up(RecordError("the record was compared"))
+        self.seen.clear()
 
     def record(self) -> Record:
         """Return what was recorded as a record that was not redacted."""
