@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import pytest
 import structlog
@@ -26,6 +27,30 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+# What takes longest, by folder: processes and simulated time.
+LONG: Final = {"simulation", "workers", "soak", "acceptance", "release"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have every process begin with its share of what takes longest.
+
+    pytest-xdist gives each process a run of neighbours, and what is left at the end to the one that
+    is free: one long test there would be waited for by all.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long: list[pytest.Item] = []
+    short: list[pytest.Item] = []
+    for item in items:
+        folders = item.path.relative_to(item.config.rootpath).parts
+        (long if LONG.intersection(folders) else short).append(item)
+    size = -(-len(short) // processes)
+    items[:] = [
+        item
+        for number in range(processes)
+        for item in (*long[number::processes], *short[number * size : (number + 1) * size])
+    ]
+
 
 # A job in the background of a shell ignores the interrupt key, and so would everything it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
