@@ -26,8 +26,8 @@ class Event:
         kind: ``command`` (sent by a caller), ``stranger`` (likewise, for a charger of no
             partition), ``result``, ``bridge_state``, ``report`` (seen by the subscriber),
             ``session`` (finished at a charger), ``request`` (arrived at the cloud), ``take``,
-            ``renew``, ``give_up``, ``write`` (committed in the database), ``joined`` and
-            ``orphaned`` (by the runs).
+            ``renew``, ``give_up``, ``write`` (committed in the database), ``joined``, ``orphaned``
+            and ``end`` (by the runs).
         fields: What it was about.
     """
 
@@ -265,6 +265,16 @@ def deaths(history: Sequence[Event]) -> Iterator[Finding]:
             yield Finding("not_offline", f"after {offline[:1]} s")
 
 
+def returns(history: Sequence[Event]) -> Iterator[Finding]:
+    """When everything is over, every charger is online again."""
+    ends = _of(history, "end")
+    if not ends:
+        return
+    last = {e.fields["charger"]: e.fields["state"] for e in _of(history, "availability")}
+    for charger in sorted(charger for charger, state in last.items() if state != "online"):
+        yield Finding("not_back", charger)
+
+
 def stalls(history: Sequence[Event]) -> Iterator[Finding]:
     """Each fault is over in time."""
     for event in _of(history, "stalled"):
@@ -282,5 +292,5 @@ def state(history: Sequence[Event]) -> Iterator[Finding]:
 
 RULES = (
     results, strangers, requests, leases, moves, statuses, reports, values, outages, deaths,
-    orphans, stalls, state,
+    orphans, returns, stalls, state,
 )  # fmt: skip

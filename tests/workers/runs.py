@@ -237,6 +237,7 @@ async def played(
                         sys.stderr.write(f"{number + 1} of {len(faults)} {fault}\n")
                 await asyncio.sleep(SETTLE_S)
                 ended.set()
+            site.note("end")
             await _answered(site, watching)
             return await site.collect(watching.seen)
         finally:
@@ -248,7 +249,9 @@ async def _answered(site: Site, watching: Subscriber) -> None:
     give_up_s = time.perf_counter() + ANSWERED_WITHIN_S
     while time.perf_counter() < give_up_s:
         history = await site.collect(watching.seen)
-        if not {"unanswered", "report_lost"} & {each.kind for each in findings(history)}:
+        if not {"unanswered", "report_lost", "not_back"} & {
+            each.kind for each in findings(history)
+        }:
             return
         await asyncio.sleep(1)
 

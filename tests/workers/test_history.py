@@ -120,6 +120,13 @@ def test_a_takeover_is_over_when_everything_is_served_again():
         ("report_lost", [Event(8, "session", {"key": "EH000001-8"})]),
         ("report_twice", [Event(8, "report", {"key": "EH000001-7b"})]),
         ("value_lost", [Event(8, "push", {"charger": "x", "value": 0.1})]),
+        (
+            "not_back",
+            [
+                Event(8, "availability", {"charger": "y", "state": "offline"}),
+                Event(8, "end", {}),
+            ],
+        ),
         ("stalled", [Event(8, "stalled", {"fault": "kill"})]),
         ("not_offline", [Event(8, "all_dead", {})]),
         (
