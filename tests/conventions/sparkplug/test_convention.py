@@ -259,12 +259,13 @@ def test_nothing_of_it_is_loaded_while_it_is_off():
     program = """
 import sys
 import bridge.app, bridge.cli.main, bridge.exports.mosquitto_acl, bridge.exports.topic_reference
+from bridge.recorder.links import own_conventions
 from bridge.settings import EaseeSettings, Secret, Settings, SparkplugSettings
 account = EaseeSettings("x@example.com", Secret("p"))
-assert bridge.app._sparkplug(Settings(account)) == ()
+assert own_conventions(Settings(account)) == ()
 assert not [name for name in sys.modules if name.startswith("bridge.conventions.sparkplug")]
 before = set(sys.modules)
-(made,) = bridge.app._sparkplug(Settings(account, sparkplug=SparkplugSettings(True)))
+(made,) = own_conventions(Settings(account, sparkplug=SparkplugSettings(True)))
 assert made.name == "sparkplug"
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 """
