@@ -28,28 +28,34 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
-# What takes longest, by folder: processes and simulated time.
-LONG: Final = {"simulation", "workers", "soak", "acceptance", "release"}
+# What takes longest, by folder: real programs, which are mostly waited for, and simulated time.
+WAITING: Final = {"acceptance", "broker", "cli", "faults", "locks", "packages", "soak", "workers"}
+COMPUTING: Final = {"fuzz", "simulation"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have every process begin with its share of what takes longest.
+    """Have half of the processes begin with what waits, and half with what computes.
 
-    pytest-xdist gives each process a run of neighbours, and what is left at the end to the one that
-    is free: one long test there would be waited for by all.
+    pytest-xdist gives each process a run of neighbours, and what is left to the one that is free
+    first: one long test that comes last would be waited for by all.
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    long: list[pytest.Item] = []
-    short: list[pytest.Item] = []
+    if processes == 1:
+        return
+    groups: tuple[list[pytest.Item], ...] = ([], [], [])
     for item in items:
         folders = item.path.relative_to(item.config.rootpath).parts
-        (long if LONG.intersection(folders) else short).append(item)
+        kind = [not WAITING.isdisjoint(folders), not COMPUTING.isdisjoint(folders), True].index(
+            True
+        )
+        groups[kind].append(item)
+    short = groups[2]
     size = -(-len(short) // processes)
-    items[:] = [
-        item
-        for number in range(processes)
-        for item in (*long[number::processes], *short[number * size : (number + 1) * size])
-    ]
+    items.clear()
+    for number in range(processes):
+        sharers = len(range(number % 2, processes, 2))
+        items += groups[number % 2][number // 2 :: sharers]
+        items += short[number * size : (number + 1) * size]
 
 
 # A job in the background of a shell ignores the interrupt key, and so would everything it starts.
