@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-HANGS_AFTER_S = 20
+HANGS_AFTER_S = 60
 # What the program calls it.
 INTRUDERS = {
     "pipe": "a named pipe",

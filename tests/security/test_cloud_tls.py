@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import certifi
@@ -13,6 +13,7 @@ from websockets.exceptions import WebSocketException
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.http_client import HttpClient
+from bridge.adapters.easee.http_transport import tls_context
 from bridge.adapters.easee.signalr_source import HubStream
 from bridge.errors import BridgeError
 from bridge.settings import EaseeSettings, Secret
@@ -32,12 +33,16 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(autouse=True)
-def trusted(monkeypatch, tmp_path, authority) -> None:
+def trusted(monkeypatch, tmp_path, authority) -> Iterator[None]:
     """Make the test's authority the only one of this machine."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     monkeypatch.setattr(certifi, "where", lambda: str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    # A process reads them once.
+    tls_context.cache_clear()
+    yield
+    tls_context.cache_clear()
 
 
 @contextlib.asynccontextmanager
