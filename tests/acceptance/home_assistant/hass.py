@@ -63,7 +63,7 @@ class HomeAssistant:
     port: int
     token: str = ""
     process: asyncio.subprocess.Process | None = None
-    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=PATIENCE_S))
 
     @property
     def url(self) -> str:
