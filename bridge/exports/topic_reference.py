@@ -68,7 +68,7 @@ never falls: while it is ahead of the meter it stays until the meter has caught 
 counted twice. Estimates are published 2 s before each full and half minute while energy flows.
 Power holds until the next value, at most 20 minutes after the last sign of life of the charger.
 After a restart it continues from the retained value, or from `energy_total.json` in the state
-directory."""
+directory; the power of before is added once the charger told its power again, or after a minute."""
 
 _TOUCH_BUTTON = (
     "`enabled` or `disabled`; published after a confirmed command has switched smart charging"

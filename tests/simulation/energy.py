@@ -199,14 +199,18 @@ def judge(world):
         assert after >= before
 
 
-def hourly_errors(world, meter, hours):
-    """Return the error of each hour in percent of its energy, or of 1 kWh where that is less."""
+def hourly_errors(world, meter, hours, late_s=0):
+    """Return the error of each hour in percent of its energy, or of 1 kWh where that is less.
+
+    Not counted is what the largest power gives while an observation is under way.
+    """
     found = []
     for hour in hours:
         begin, end = hour * HOUR_S, (hour + 1) * HOUR_S
         real = meter.kwh(end) - meter.kwh(begin)
         shown = world.value_at(end) - world.value_at(begin)
-        found.append(abs(shown - real) / max(real, 1.0) * 100)
+        wrong_kwh = max(0.0, abs(shown - real) - late_s * CATCH_UP_KW / HOUR_S)
+        found.append(wrong_kwh / max(real, 1.0) * 100)
     return found
 
 
@@ -268,7 +272,8 @@ def problems(told, world):
     if not -ROUNDED_KWH <= last - real <= ahead_kwh + ROUNDED_KWH:
         yield f"it ends at {last} kWh, and the meter at {real} kWh"
     for hour in known_hours(told):
-        if (error := hourly_errors(world, told.meter, [hour])[0]) >= 1:
+        (error,) = hourly_errors(world, told.meter, [hour], late_s=told.delay_s)
+        if error >= 1:
             yield f"hour {hour} is wrong by {error:.2f} %"
 
 

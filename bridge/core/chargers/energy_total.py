@@ -8,7 +8,9 @@ Rules:
    :data:`HOLD_S` after the last sign of life; what is missing then is added by the next reading.
 3. The published value never falls. A reading above it corrects it at once; while it is above the
    estimate it stays until the meter has caught up, so that nothing is counted twice.
-4. A reading that no charger could have reached is ignored until a second one confirms it. One far
+4. The power of an earlier process is not added before this one was told a power, which may have
+   changed meanwhile, or waited :data:`POWER_WITHIN_S` for it.
+5. A reading that no charger could have reached is ignored until a second one confirms it. One far
    below belongs to another meter, whose energy is added to what was counted before.
 """
 
@@ -28,6 +30,8 @@ from bridge.core.records.session_report import SessionReport, SessionStart
 # As long as a charger without a sign of life counts as online.
 HOLD_S: Final = 20 * 60.0
 S_PER_HOUR: Final = 3600.0
+# The hub sends the newest values again within seconds of a subscription.
+POWER_WITHIN_S: Final = 60.0
 # Estimates are published in whole Wh.
 WH_PER_KWH: Final = 1000
 # No charger delivers more. The spare is for a simulated one that is faster than the clock.
@@ -46,11 +50,13 @@ class _Sample(msgspec.Struct, gc=False):
         at_s: From when it holds.
         kw: The power.
         until_s: How long it can be relied on unless another one follows.
+        is_told: The charger told it; otherwise an earlier process added it up.
     """
 
     at_s: float
     kw: float
     until_s: float
+    is_told: bool = True
 
 
 class _Reading(msgspec.Struct, gc=False, frozen=True):
@@ -96,6 +102,8 @@ class EnergyTotal:
         self._is_charging = True
         self._is_open = False
         self._shown: Estimate | None = None
+        self._is_power_told = False
+        self._waits_until_s: float | None = None
         self.published_kwh: float | None = None
 
     @property
@@ -115,12 +123,14 @@ class EnergyTotal:
         value = observation.value
         is_number = isinstance(value, float | int) and not isinstance(value, bool)
         self._power_kw = max(0.0, min(float(value), MAX_KW)) if is_number else 0.0
+        self._is_power_told = True
         self._sample(observation.measured_at.timestamp(), heard_at.timestamp(), is_power=True)
 
     def op_mode(self, observation: Observation, heard_at: datetime) -> None:
         """Handle the newest op mode (109): only a charging one takes power, and an unknown one."""
         value = observation.value
         self._is_charging = value in (CHARGING, OFFLINE) or not isinstance(value, int)
+        self._is_power_told = self._is_power_told or not self._is_charging
         self._sample(observation.measured_at.timestamp(), heard_at.timestamp(), is_power=False)
 
     def meter(self, observation: Observation, received_at: datetime) -> Iterator[DerivedChanged]:
@@ -181,11 +191,13 @@ class EnergyTotal:
         self._reading = _Reading(at_s, basis.kwh, is_measured=False)
         later = [sample for sample in self._samples if sample.at_s > at_s]
         # Sent on change: power measured before holds, and tells better than the estimate's.
-        earlier = [sample for sample in self._samples if sample.at_s <= at_s]
+        earlier = [sample for sample in self._samples if sample.at_s <= at_s and sample.is_told]
         if earlier:
             self._samples = [earlier[-1], *later]
         else:
-            self._samples = [_Sample(at_s, basis.kw, at_s + HOLD_S), *later]
+            self._samples = [_Sample(at_s, basis.kw, at_s + HOLD_S, is_told=False), *later]
+        if not self._is_power_told:
+            self._power_kw = basis.kw
 
     def forget_floor(self) -> None:
         """Forget what was kept as the lowest value: the broker tells the exact one."""
@@ -216,20 +228,24 @@ class EnergyTotal:
         self._extend(min(heard_at.timestamp(), at_s))
         kwh = math.floor(self._estimate(at_s) * WH_PER_KWH) / WH_PER_KWH
         floor_kwh = self.published_kwh or 0.0
-        if kwh > max(floor_kwh, reading.kwh):
+        if kwh > max(floor_kwh, reading.kwh) and self._knows_power(at_s):
             yield from self._show(kwh, Estimate(now, now, is_estimated=True, kw=self.kw))
         elif self._shown is None:
             is_estimated = floor_kwh > reading.kwh or not reading.is_measured
             at = now if is_estimated else datetime.fromtimestamp(reading.at_s, UTC)
             estimate = Estimate(at, now, is_estimated=is_estimated, kw=self.kw)
             yield from self._show(max(floor_kwh, reading.kwh), estimate)
+        elif self._shown.kw > 0 and self.kw == 0:  # the next process must not add it
+            shown = self._shown
+            again = Estimate(shown.measured_at, now, is_estimated=shown.is_estimated, kw=0.0)
+            yield from self._show(floor_kwh, again)
 
     def basis(self) -> Basis | None:
         """Return what the next process has to continue from; None before the first value."""
         if self._shown is None or self.published_kwh is None:
             return None
         kwh = self.published_kwh
-        return Basis(self._shown.measured_at, kwh, self._shown.kw, kwh)
+        return Basis(self._shown.measured_at, kwh, self.kw, kwh)
 
     def publications(self) -> Iterator[DerivedChanged]:
         """Yield the value again, as it was published."""
@@ -242,6 +258,12 @@ class EnergyTotal:
         self.published_kwh = kwh
         self._shown = estimate
         yield from self.publications()
+
+    def _knows_power(self, at_s: float) -> bool:
+        """Return whether the power is this process's own, or was waited for long enough."""
+        if self._waits_until_s is None:
+            self._waits_until_s = at_s + POWER_WITHIN_S
+        return self._is_power_told or at_s >= self._waits_until_s
 
     # -- the model ----------------------------------------------------------------------------
 
@@ -266,7 +288,7 @@ class EnergyTotal:
                 self._thin()
             return
         # Told again with the stamp it had: it did not change meanwhile, however long that was.
-        last.kw = kilowatts
+        last.kw, last.is_told = kilowatts, True
         if is_power:
             last.until_s = max(last.until_s, until_s)
 

@@ -7,6 +7,7 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.changes import DerivedChanged
 from bridge.core.chargers.energy_service import EVERY_S, SETTLED_S, STEP_KWH, EnergyService
+from bridge.core.chargers.energy_total import POWER_WITHIN_S
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.domain_events import ChargersAdded, ChargersRemoved, EchoReceived
 from bridge.core.effects import SaveState
@@ -85,12 +86,15 @@ def test_nothing_is_published_before_the_broker_told_what_it_retained():
 
 
 def test_what_the_broker_retained_is_continued_at_once():
-    """The time since, at the power then, is added; nothing lower is published."""
+    """Nothing lower is published; the power then is added where the charger tells no other one."""
     desk = Desk()
     desk.connect()
     desk.seconds = 60
 
-    assert values(desk.echo(document(100.0))) == [(ONE, 100.1)]
+    assert values(desk.echo(document(100.0))) == [(ONE, 100)]
+    while desk.seconds < 60 + POWER_WITHIN_S:
+        told = values(desk.tick())
+    assert told == [(ONE, pytest.approx(100 + 6.0 * desk.seconds / 3600, abs=0.002))]
     assert values(desk.read(99.0)) == []
 
 
