@@ -66,6 +66,11 @@ class _Reading(msgspec.Struct, gc=False, frozen=True):
     kwh: float
     is_measured: bool = True
 
+    @property
+    def oldest_s(self) -> float:
+        """The stamp below which another reading is older; stamps of sessions have whole seconds."""
+        return self.at_s if self.is_measured else math.floor(self.at_s)
+
 
 class Basis(msgspec.Struct, gc=False, frozen=True):
     """What an earlier process published, and what it went on from.
@@ -153,7 +158,7 @@ class EnergyTotal:
             return
         reading = _Reading(at.timestamp(), kwh + self._before_kwh)
         before = self._reading
-        if before is not None and reading.at_s < before.at_s:
+        if before is not None and reading.at_s < before.oldest_s:
             return
         if before is not None and not self._is_plausible(reading, before):
             return

@@ -204,6 +204,16 @@ def test_an_older_reading_changes_nothing(energy):
     assert shown(energy.read(100.5, at(30), at(90))) == []
 
 
+def test_a_reading_of_the_second_of_an_estimate_counts():
+    """The stamp of a session's end has whole seconds, that of an earlier process has not."""
+    energy = EnergyTotal(ONE)
+    energy.resume(Basis(at(100.4), 100.0, 11.0, 100.0))
+    energy.open()
+
+    assert shown(energy.read(100.2, at(99), at(101))) == []
+    assert shown(energy.read(100.3, at(100), at(101))) == [(100.3, False)]
+
+
 def test_nothing_is_published_before_it_may(energy):
     """What an earlier process published has to be known first."""
     closed = EnergyTotal(ONE)
