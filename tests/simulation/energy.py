@@ -17,7 +17,7 @@ from itertools import pairwise
 from bridge.conventions.native.convention import Native
 from bridge.core.alerts import Alerts
 from bridge.core.changes import DerivedChanged
-from bridge.core.chargers.energy_service import EnergyService
+from bridge.core.chargers.energy_service import EVERY_S, EnergyService
 from bridge.core.chargers.fleet import ChargerRegistry
 from bridge.core.domain_events import ChargersAdded, EchoReceived
 from bridge.core.effects import SaveReport, SaveState
@@ -299,9 +299,9 @@ def known_hours(told):
 
 
 def is_split(breaks, *moments):
-    """Return whether no process runs at one of some moments."""
+    """Return whether no process runs at one of some moments, or began half a minute before."""
     return any(
-        begin <= moment <= end
+        begin <= moment <= end + EVERY_S
         for begin, end, how in breaks
         if how is not None
         for moment in moments
