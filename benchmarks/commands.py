@@ -102,6 +102,8 @@ async def measure(
         cloud = await stack.enter_async_context(serve(scenario))
         config = configuration(cloud.api_url, cloud.stream_url, PORT, folder)
         config["log"]["level"] = "info"
+        if before is not None:
+            config = stage.readable_before(config)
         path = folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
         witness = Witness(PORT, judges=False)  # it watches the peers too

@@ -93,6 +93,8 @@ def _gateway(
         if everything:
             config["http"] = {"enabled": True, "port": unused_port()}
             config["homeassistant"] = {"enabled": True}
+        if is_before:
+            config = stage.readable_before(config)
         path = place.folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", program, "run", "--config", str(path)]
@@ -157,6 +159,11 @@ GATEWAY_BEFORE = Contender(
 GATEWAY_JSON = Contender("gateway, JSON and scalar", _gateway(json=True), by_name=True, share=0.5)
 GATEWAY_EVERYTHING = Contender(
     "gateway, everything on", _gateway(json=True, everything=True), by_name=True
+)
+GATEWAY_EVERYTHING_BEFORE = Contender(
+    "gateway, everything on, the revision before",
+    _gateway(json=True, everything=True, is_before=True),
+    by_name=True,
 )
 GATEWAY_WATCHED = Contender(
     "gateway, its steps measured",

@@ -108,6 +108,11 @@ class Hub(ThreadingHTTPServer):
         self._measured_until = datetime.min.replace(tzinfo=UTC)
         self._sessions = 0
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Be silent about a client that was ended; report any other error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
     def send(self, order: dict[str, float]) -> dict[str, object]:
         """Carry out one order."""
         turns = range(int(order["first"]), int(order["last"]) + 1)

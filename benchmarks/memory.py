@@ -73,6 +73,10 @@ def main() -> None:
     ours = resident_mib(contenders.GATEWAY_EVERYTHING, fleet, rounds)
     few = resident_mib(contenders.GATEWAY_EVERYTHING, Fleet(2, 100), 0)
     figures = {"gateway, everything on": ours[0], "gateway, everything on, 2 chargers": few[0]}
+    for chargers in (fleet.chargers, 2):
+        before = contenders.GATEWAY_EVERYTHING_BEFORE
+        if (found := resident_mib(before, Fleet(chargers, 100), 0)) is not None:
+            figures[f"{before.name}, {chargers} chargers"] = found[0]
     for peer in () if options.alone else PEERS:
         if (found := resident_mib(peer, fleet, 0)) is not None:
             figures[peer.name] = found[0]

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from benchmarks.records import Fleet
 from benchmarks.wire import connect_packet, publish_packet, subscribe_packet
@@ -329,6 +329,11 @@ def before() -> dict[str, str] | None:
     """
     tree = os.environ.get("BEFORE")
     return {"PYTHONPATH": tree, "PYTHONSAFEPATH": "1"} if tree else None
+
+
+def readable_before(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration that an older revision reads: without groups of commands it lacks."""
+    return config | {"commands": {"allow": ["control", "current"]}}
 
 
 def memory_kib(pid: int) -> int:

@@ -44,17 +44,26 @@ def resident_mib(pid: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
-async def once(chargers: int, folder: Path) -> tuple[float, float, float]:
-    """Start and stop one gateway; return seconds to online, to connected, and MiB."""
+async def once(
+    chargers: int, folder: Path, before: dict[str, str] | None = None
+) -> tuple[float, float, float]:
+    """Start and stop one gateway, or that of the revision before.
+
+    Returns:
+        Seconds to online, to connected, and resident MiB.
+    """
     scenario = Scenario(chargers=chargers, traffic=False, rate_limits=False)
     async with serve(scenario) as cloud:
         config = configuration(cloud.api_url, cloud.stream_url, PORT, folder)
         config["log"]["level"] = "info"
+        if before is not None:
+            config = stage.readable_before(config)
         path = folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
         witness = Witness(PORT)
         await witness.start(WATCHED)
         environ = {"PATH": os.environ["PATH"], "CHARGER_BRIDGE_EASEE__PASSWORD": "p"}
+        environ |= before or {}
         gateway = Gateway(path, environ)
         began = time.perf_counter()
         await gateway.start()
@@ -78,7 +87,7 @@ def main() -> None:
     parser = stage.arguments(__doc__, "start")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    runs, table = options.runs, {}
+    runs, table, before = options.runs, {}, stage.before()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         broker = Mosquitto(folder, PORT)
@@ -87,10 +96,12 @@ def main() -> None:
             import_s()
             asyncio.run(once(2, folder))
             for chargers in (2, 50):
-                imports, figures = [], []
+                imports, figures, earlier = [], [], []
                 for _ in range(runs):
                     imports.append(import_s())
                     figures.append(asyncio.run(once(chargers, folder)))
+                    if before is not None:
+                        earlier.append(asyncio.run(once(chargers, folder, before)))
                 online, connected, mib = (list(column) for column in zip(*figures, strict=True))
                 table[str(chargers)] = row = {
                     "import_s": stage.summary(imports),
@@ -104,6 +115,9 @@ def main() -> None:
                     f"{chargers:3d} chargers: online {online_:.2f} s ({ratio:.2f} x the bare import"
                     f" of {import_:.2f} s), connected {connected_:.2f} s, {mib_:.1f} MiB resident"
                 )
+                if earlier:
+                    row["before_to_import"] = stage.ratios([one[0] for one in earlier], imports)
+                    row["before_resident_mib"] = stage.summary([one[2] for one in earlier])
         finally:
             broker.stop()
     stage.write(options.json, {"starts": table})
