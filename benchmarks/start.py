@@ -60,7 +60,7 @@ async def once(
             config = stage.readable_before(config)
         path = folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
-        witness = Witness(PORT)
+        witness = Witness(PORT, judges=before is None)
         await witness.start(WATCHED)
         environ = {"PATH": os.environ["PATH"], "CHARGER_BRIDGE_EASEE__PASSWORD": "p"}
         environ |= before or {}
