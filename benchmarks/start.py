@@ -60,7 +60,8 @@ async def once(
             config = stage.readable_before(config)
         path = folder / "bridge.yaml"
         path.write_text(yaml.safe_dump(config))
-        witness = Witness(PORT, judges=before is None)
+        # What the revision before left retained is not for the judge of this one.
+        witness = Witness(PORT, judges=stage.before() is None)
         await witness.start(WATCHED)
         environ = {"PATH": os.environ["PATH"], "CHARGER_BRIDGE_EASEE__PASSWORD": "p"}
         environ |= before or {}
@@ -89,7 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     runs, table, before = options.runs, {}, stage.before()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, older = Path(name), Path(name, "before")
+        older.mkdir()
         broker = Mosquitto(folder, PORT)
         broker.start()
         try:
@@ -101,7 +103,7 @@ def main() -> None:
                     imports.append(import_s())
                     figures.append(asyncio.run(once(chargers, folder)))
                     if before is not None:
-                        earlier.append(asyncio.run(once(chargers, folder, before)))
+                        earlier.append(asyncio.run(once(chargers, older, before)))
                 online, connected, mib = (list(column) for column in zip(*figures, strict=True))
                 table[str(chargers)] = row = {
                     "import_s": stage.summary(imports),
