@@ -18,6 +18,7 @@ import structlog
 from bridge.adapters.amqp.connection import FeedConnection
 from bridge.adapters.amqp.kept_connection import keep_connected
 from bridge.adapters.amqp.partition_queues import PartitionQueues
+from bridge.adapters.loss_reason import LossReason
 from bridge.core.easee.partner_feed import FeedLogin, charger_of
 from bridge.errors import BridgeError, ConnectionLost
 from bridge.ports import Clock, Heartbeat, no_heartbeat
@@ -121,7 +122,7 @@ class FeedDivider:
         self._partition_of = partition_of
         self._clock = clock
         self._promise = heartbeat
-        self._reason = ""
+        self._loss = LossReason()
 
     async def run(self) -> None:
         """Divide until cancelled."""
@@ -137,14 +138,13 @@ class FeedDivider:
         return DividedConnection(await self._login(), self._make_queues, self._partition_of)
 
     def _opened(self, _connection: DividedConnection) -> None:
-        self._reason = ""
+        self._loss.clear()
         log.info("feed.divided")
 
     def _lost(self, error: BridgeError, failures: int, wait_s: float) -> None:
         """Log the loss once, and again when the reason changes."""
         reason = str(error)
-        if reason == self._reason:
+        if not self._loss.is_new(reason):
             log.debug("feed.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
-        self._reason = reason
         log.warning("feed.lost", reason=reason, retry_in_s=round(wait_s, 1))

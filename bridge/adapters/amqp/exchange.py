@@ -20,6 +20,7 @@ import structlog
 from bridge.adapters.amqp.command_connection import CommandConnection, NotPublished
 from bridge.adapters.amqp.kept_connection import keep_connected
 from bridge.adapters.amqp.login import feed_login
+from bridge.adapters.loss_reason import LossReason
 from bridge.core.easee.exchange_commands import ExchangeCommand
 from bridge.core.easee.partner_feed import command_body, command_key
 from bridge.core.easee.rest_requests import CloudRequest
@@ -76,7 +77,7 @@ class CommandExchange:
         self._lease_left_s = lease_left_s
         self._promise = heartbeat
         self._connection: CommandConnection | None = None
-        self._reason = ""
+        self._loss = LossReason()
         self._problem = ""
 
     async def run(self) -> None:
@@ -153,7 +154,8 @@ class CommandExchange:
         return CommandConnection(login)
 
     def _opened(self, connection: CommandConnection) -> None:
-        self._connection, self._reason = connection, ""
+        self._connection = connection
+        self._loss.clear()
         log.info("exchange.connected")
         self._tell("")
 
@@ -161,10 +163,9 @@ class CommandExchange:
         """Log the loss of the connection once, and again when the reason changes."""
         self._connection = None
         reason = str(error)
-        if reason == self._reason:
+        if not self._loss.is_new(reason):
             log.debug("exchange.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
-        self._reason = reason
         log.warning("exchange.lost", reason=reason, retry_in_s=round(wait_s, 1))
         if getattr(error, "refused", False):
             self._tell(reason)

@@ -19,6 +19,7 @@ import structlog
 
 from bridge.adapters.amqp.connection import PREFETCH, FeedConnection
 from bridge.adapters.amqp.kept_connection import HEARTBEAT_TIMEOUT_S, keep_connected
+from bridge.adapters.loss_reason import LossReason
 from bridge.core.easee.partner_feed import FeedItem, FeedLogin, read
 from bridge.core.events import Event, ObservationsReceived, StreamClosed, StreamOpened
 from bridge.core.records.observation import RawObservation
@@ -75,7 +76,7 @@ class AmqpSource:
         self._charger_ids: tuple[str, ...] = ()
         self._epoch = 0
         self._connection: FeedConnection | None = None
-        self._reason = ""
+        self._loss = LossReason()
         # Of the deliveries of this turn of the loop: what they say, in order, and the last tag.
         self._items: list[FeedItem] = []
         self._delivery = 0
@@ -115,7 +116,7 @@ class AmqpSource:
         return self._connection
 
     def _opened(self, _connection: FeedConnection) -> None:
-        self._reason = ""
+        self._loss.clear()
         log.info("stream.connected", source="amqp")
         self._emit(StreamOpened())
 
@@ -144,10 +145,9 @@ class AmqpSource:
         self._hand_over()
         self._connection = None
         reason = str(lost)
-        if reason == self._reason:
+        if not self._loss.is_new(reason):
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
-        self._reason = reason
         log.warning("stream.lost", reason=reason, retry_in_s=round(wait_s, 1))
         self._emit(StreamClosed(reason, refused=getattr(lost, "refused", False)))
 

@@ -32,6 +32,7 @@ from bridge.adapters.easee.signalr_connection import (
 from bridge.adapters.easee.unreached import in_words
 from bridge.adapters.easee.vendor_notes import VendorNotes
 from bridge.adapters.easee.websocket import HubSocket, open_socket
+from bridge.adapters.loss_reason import LossReason
 from bridge.core.easee.error_responses import retry_after_s
 from bridge.core.easee.hub_session import count_failure, read_negotiation, retry_in_s, socket_url
 from bridge.core.events import (
@@ -98,7 +99,7 @@ class HubStream:
         self._refused: dict[str, str] = {}
         self._rejected_token: str | None = None
         self._is_renewed = False
-        self._reason = ""
+        self._loss = LossReason()
 
     def subscribe(self, charger_ids: tuple[str, ...]) -> None:
         """Subscribe exactly these chargers, now and after every reconnect.
@@ -234,7 +235,7 @@ class HubStream:
     def _take(self, item: HubReport) -> None:
         match item:
             case Delivering():
-                self._reason = ""
+                self._loss.clear()
                 self._is_renewed = False
                 log.info("stream.connected", chargers=len(self._subscriptions.charger_ids))
                 self._tell(StreamOpened())
@@ -257,10 +258,9 @@ class HubStream:
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:
         """Emit the loss of the connection once, and again when the reason changes."""
         reason = str(lost)
-        if reason == self._reason:
+        if not self._loss.is_new(reason):
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
-        self._reason = reason
         log.warning("stream.lost", reason=reason, retry_in_s=round(wait_s, 1))
         self._tell(StreamClosed(reason, refused=getattr(lost, "refused", False)))
 

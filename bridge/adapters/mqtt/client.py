@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import structlog
 
+from bridge.adapters.loss_reason import LossReason
 from bridge.adapters.mqtt import connect_errors
 from bridge.adapters.mqtt.connect_errors import AttemptFailed, Cause
 from bridge.adapters.mqtt.connection import Connection
@@ -152,7 +153,7 @@ class MqttClient:
         self._farewell_said: asyncio.Future[None] | None = None
         self._closing = False
         self._told_down = False
-        self._last_failure = ""
+        self._failure = LossReason()
         self._warned_old = False
         self._qos = 1
         self._publish_qos = 1
@@ -429,7 +430,7 @@ class MqttClient:
         self._up = connection
         self._poisoned = False
         self._told_down = False
-        self._last_failure = ""
+        self._failure.clear()
         self._emit(
             MqttConnected(
                 limits.session_present,
@@ -510,11 +511,10 @@ class MqttClient:
     def _note_failure(self, reason: str) -> None:
         if self._closing:
             return
-        if reason != self._last_failure:
+        if self._failure.is_new(reason):
             log.warning("mqtt.connect_failed", reason=reason)
             if self._told_down:
                 self._emit(MqttUnreachable(reason))
-        self._last_failure = reason
         self._tell_down(MqttDisconnected(reason))
 
     def _note_loss(self, reason: str, lived_s: float) -> None:
