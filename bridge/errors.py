@@ -33,7 +33,15 @@ EXCERPT_CHARACTERS = 80
 
 
 class BridgeError(Exception):
-    """Base of everything this project raises on purpose."""
+    """Base of everything this project raises on purpose.
+
+    Attributes:
+        retry_after_s: How long the other side asked us to wait, or None.
+        refused: The other side is there, and does not want us.
+    """
+
+    retry_after_s: float | None = None
+    refused: bool = False
 
 
 class ConfigError(BridgeError):
@@ -109,9 +117,6 @@ class CloudUnavailable(CloudError):
     """No usable response: refused connection, 5xx, or a local limit without room.
 
     Without a status nothing was sent, unless it is :class:`OutcomeUnknown`.
-
-    Attributes:
-        retry_after_s: How long the other side asked us to wait, or None.
     """
 
     def __init__(
@@ -150,6 +155,8 @@ class RateLimited(CloudError):
         local: True when our own budget said no and nothing was sent.
     """
 
+    retry_after_s: float
+
     def __init__(
         self, message: str, *, retry_after_s: float, local: bool = False, status: int = 429
     ) -> None:
@@ -168,6 +175,8 @@ class AuthFailed(CloudError):
             ``"login_refused"`` or ``"token_refused"``.
         retry_after_s: Seconds until the next attempt is due; 0 where none will be made.
     """
+
+    retry_after_s: float
 
     def __init__(
         self,
@@ -198,18 +207,15 @@ class Blocked(CloudError):
         retry_after_s: Seconds of silence that are left.
     """
 
+    retry_after_s: float
+
     def __init__(self, message: str, *, status: int | None, retry_after_s: float) -> None:
         super().__init__(message, status=status)
         self.retry_after_s = retry_after_s
 
 
 class ConnectionLost(BridgeError):
-    """A connection ended or could not be made.
-
-    Attributes:
-        retry_after_s: How long the other side asked us to stay away, or None.
-        refused: It is there, and does not want us.
-    """
+    """A connection ended or could not be made."""
 
     def __init__(
         self, message: str, *, retry_after_s: float | None = None, refused: bool = False

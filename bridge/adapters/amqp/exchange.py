@@ -167,7 +167,7 @@ class CommandExchange:
             log.debug("exchange.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
         log.warning("exchange.lost", reason=reason, retry_in_s=round(wait_s, 1))
-        if getattr(error, "refused", False):
+        if error.refused:
             self._tell(reason)
 
     def _tell(self, problem: str) -> None:

@@ -64,7 +64,7 @@ async def keep_connected(
         error, was_up = await _attempt(connect, opened, promise)
         lived_s = clock.now().mono_s - began_s if was_up else None
         failures = count_failure(lived_s, failures)
-        wait_s = retry_in_s(failures, clock.jitter(), getattr(error, "retry_after_s", 0))
+        wait_s = retry_in_s(failures, clock.jitter(), error.retry_after_s)
         lost(error, failures, wait_s)
         promise(wait_s + HEARTBEAT_TIMEOUT_S)
         await clock.sleep(wait_s)

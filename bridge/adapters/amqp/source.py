@@ -149,7 +149,7 @@ class AmqpSource:
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
         log.warning("stream.lost", reason=reason, retry_in_s=round(wait_s, 1))
-        self._emit(StreamClosed(reason, refused=getattr(lost, "refused", False)))
+        self._emit(StreamClosed(reason, refused=lost.refused))
 
 
 def _events(items: Sequence[FeedItem], receipt: SourceReceipt) -> Iterator[Event]:

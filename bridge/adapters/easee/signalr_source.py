@@ -129,8 +129,7 @@ class HubStream:
             )
             lost = await self._contained(connection)
             failures = count_failure(connection.lived_s, failures)
-            asked_s: float | None = getattr(lost, "retry_after_s", None)
-            wait_s = retry_in_s(failures, self._clock.jitter(), asked_s)
+            wait_s = retry_in_s(failures, self._clock.jitter(), lost.retry_after_s)
             self._lost(lost, failures, wait_s)
             self._promise(wait_s + HEARTBEAT_TIMEOUT_S)
             await self._clock.sleep(wait_s)
@@ -262,7 +261,7 @@ class HubStream:
             log.debug("stream.still_lost", failures=failures, retry_in_s=round(wait_s, 1))
             return
         log.warning("stream.lost", reason=reason, retry_in_s=round(wait_s, 1))
-        self._tell(StreamClosed(reason, refused=getattr(lost, "refused", False)))
+        self._tell(StreamClosed(reason, refused=lost.refused))
 
     def _tell(self, event: Event) -> None:
         try:

@@ -278,7 +278,7 @@ class Backfill:
         if event.tag.ref not in self._lookups:
             return
         charger_id, sessions = self._done(event.tag.ref, now)
-        wait_s = getattr(event.error, "retry_after_s", None)
+        wait_s = event.error.retry_after_s
         yield from self._put_off(charger_id, sessions, str(event.error), wait_s, now)
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:

@@ -127,7 +127,7 @@ class ChargerListReader:
             yield from self._without_chargers("the account lists none", SHARE_ONE, now)
 
     def _failed(self, error: CloudError, now: Timestamp) -> Iterator[Output]:
-        self._schedule.failed(now, getattr(error, "retry_after_s", None))
+        self._schedule.failed(now, error.retry_after_s)
         yield LogEntry("warning", "discovery.failed", {"error": str(error)})
         yield from self._not_listed(error, now)
 

@@ -123,5 +123,5 @@ class PolledSource:
         yield ObservationsReceived(read.observations, "poll")
 
     def _failed(self, charger_id: str, error: CloudError, now: Timestamp) -> Iterator[Output]:
-        self._polling.failed(charger_id, now.mono_s, getattr(error, "retry_after_s", None))
+        self._polling.failed(charger_id, now.mono_s, error.retry_after_s)
         yield LogEntry("warning", "poll.failed", {"error": str(error)})

@@ -43,7 +43,7 @@ class RecoveryProbe:
             case CloudStatusChanged():
                 self.link(event, now)
             case CloudFailed(tag, error) if tag.ref == self._calls:
-                self.failed(now, getattr(error, "retry_after_s", None))
+                self.failed(now, error.retry_after_s)
             case Tick() if self.take(now):
                 self._calls += 1
                 tag = Tag(self.name, self._calls)

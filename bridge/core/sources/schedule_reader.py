@@ -277,7 +277,7 @@ class ScheduleReader:
                 is_refused = isinstance(error, CloudRejected)
                 if is_refused:
                     yield self._log("schedules.refused", reading.charger_id, str(error))
-                wait_s = REFUSED_RETRY_S if is_refused else getattr(error, "retry_after_s", None)
+                wait_s = REFUSED_RETRY_S if is_refused else error.retry_after_s
                 self._retry(reading.charger_id, now, wait_s or 0.0)
         self._plan()
 

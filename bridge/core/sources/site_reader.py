@@ -21,7 +21,7 @@ from bridge.core.events import CloudFailed, CloudResponse, Started, Tick
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.sources.absence import Absence
-from bridge.errors import CloudError, DecodeError
+from bridge.errors import BridgeError, DecodeError
 
 EVERY_S: Final = 600.0
 # Three lists within the quarter of an hour in which somebody has left.
@@ -82,7 +82,7 @@ class SiteReader:
         try:
             listed = site_list(body)
         except DecodeError as error:
-            yield from self._again(error, now)
+            yield from self._failed(error, now)
             return
         self._failures = 0
         left, left_sites = self._left(listed, now)
@@ -101,14 +101,9 @@ class SiteReader:
         ids = (site_id_of(name) for name in gone)
         return left, tuple(one for one in ids if one is not None)
 
-    def _failed(self, error: CloudError, now: Timestamp) -> Iterator[Output]:
+    def _failed(self, error: BridgeError, now: Timestamp) -> Iterator[Output]:
         self._is_awaited = False
-        yield from self._again(error, now, getattr(error, "retry_after_s", None))
-
-    def _again(
-        self, error: Exception, now: Timestamp, retry_after_s: float | None = None
-    ) -> Iterator[Output]:
         self._failures += 1
         wait_s = exponential_delay_s(self._failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
-        self._due_s = now.mono_s + max(wait_s, retry_after_s or 0.0)
+        self._due_s = now.mono_s + max(wait_s, error.retry_after_s or 0.0)
         yield LogEntry("warning", "sites.failed", {"error": str(error)})
