@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.commands.active_commands import ANY_CURRENT_A, ActiveCommands, Command
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import FINAL, State
@@ -417,7 +418,8 @@ class HeldLimits:
         held.failures += 1
         if held.forgot is not None:  # the reason does not become older while it cannot be sent
             held.forgot = replace(held.forgot, mono_s=now.mono_s)
-        held.due_s = now.mono_s + min(MAX_RETRY_S, RETRY_S * 2 ** (held.failures - 1))
+        wait_s = exponential_delay_s(held.failures, first_s=RETRY_S, longest_s=MAX_RETRY_S)
+        held.due_s = now.mono_s + wait_s
 
     def _look_again(self, charger_id: str, now: Timestamp) -> None:
         for held in self._of(charger_id):

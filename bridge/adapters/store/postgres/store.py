@@ -14,6 +14,7 @@ Rules:
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,6 +27,7 @@ from bridge.adapters.store.postgres.connection import Connection, is_outage
 from bridge.adapters.store.postgres.quota import Quota
 from bridge.adapters.store.postgres.tag_hash_key import tag_hash_key
 from bridge.adapters.store.row_format.digest import damaged_rows
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.events import Event, StoreFailed
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.lease import Lease
@@ -435,9 +437,10 @@ class PostgresStore:
 
     async def _mend(self) -> None:
         """Try until the database takes a write again and there is room; say so."""
-        wait_s = self._first_retry_s
-        while True:
-            await asyncio.sleep(wait_s)
+        for failures in itertools.count(1):
+            await asyncio.sleep(
+                exponential_delay_s(failures, first_s=self._first_retry_s, longest_s=MAX_RETRY_S)
+            )
             try:
                 contents = await self._probed()
             except LeaseLost as error:
@@ -446,7 +449,6 @@ class PostgresStore:
             except StoreError as error:
                 if not isinstance(error, StoreFull):
                     self._outage = error
-                wait_s = min(MAX_RETRY_S, 2 * wait_s)
             else:
                 self._mending = self._outage = None
                 log.info("store.recovered", owed=len(contents.owed))

@@ -47,6 +47,7 @@ from bridge.adapters.store.sqlite.opening import (
 )
 from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
 from bridge.adapters.store.sqlite.salt_file import keep_salt
+from bridge.core.backoff import exponential_delay_s
 from bridge.core.events import Event, StoreFailed
 from bridge.core.store_status import StoreContents, store_opened
 from bridge.errors import StoreError, StoreFull
@@ -166,7 +167,7 @@ class Worker:
         self._quota = quota
         self._emit = emit
         self._first_retry_s = first_retry_s
-        self._retry_s = first_retry_s
+        self._failures = 0
         self._jobs = Jobs()
         self._db: sqlite3.Connection | None = None
         self._file: Identity | None = None
@@ -329,7 +330,7 @@ class Worker:
 
     def _in_trouble(self, error: StoreError) -> None:
         if self._trouble is None:
-            self._retry_s = self._first_retry_s
+            self._failures = 0
             self._tell(StoreFailed(str(error), error.hint))
             log.error("store.failed", error=str(error), hint=error.hint)
             self._mend_later()
@@ -345,7 +346,6 @@ class Worker:
             if primary_code(exc) in BROKEN:
                 self._close_in_doubt()
             self._trouble = translated(exc)
-            self._retry_s = min(MAX_RETRY_S, 2 * self._retry_s)
             self._mend_later()
         else:
             self._trouble = None
@@ -368,7 +368,11 @@ class Worker:
         return opened if reopened is None else replace(reopened, owed=opened.owed)
 
     def _mend_later(self) -> None:
-        loop, wait_s = self._loop, self._retry_s
+        self._failures += 1
+        wait_s = exponential_delay_s(
+            self._failures, first_s=self._first_retry_s, longest_s=MAX_RETRY_S
+        )
+        loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(
