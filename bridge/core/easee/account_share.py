@@ -25,15 +25,7 @@ def chargers_of(body: bytes, serves: Serves, *, keeps_odd: bool) -> bytes:
     Raises:
         DecodeError: It is no JSON.
     """
-    entries = parse_json(body, "charger list")
-    if not isinstance(entries, list):
-        return body
-    kept = [
-        entry
-        for entry in entries
-        if (keeps_odd if (serial := _serial(entry)) is None else serves(serial))
-    ]
-    return msgspec.json.encode(kept)
+    return _part_of(parse_json(body, "charger list"), body, _serial, serves, keeps_odd=keeps_odd)
 
 
 def sites_of(body: bytes, serves: Serves, *, keeps_odd: bool) -> bytes:
@@ -47,13 +39,24 @@ def sites_of(body: bytes, serves: Serves, *, keeps_odd: bool) -> bytes:
     Raises:
         DecodeError: It is no JSON.
     """
-    entries = parse_json(body, "site list")
+    return _part_of(parse_json(body, "site list"), body, _site, serves, keeps_odd=keeps_odd)
+
+
+def _part_of(
+    entries: object,
+    body: bytes,
+    name_of: Callable[[object], str | None],
+    serves: Serves,
+    *,
+    keeps_odd: bool,
+) -> bytes:
+    """Return the entries that are served; the whole body where it is no list."""
     if not isinstance(entries, list):
         return body
     kept = [
         entry
         for entry in entries
-        if (keeps_odd if (name := _site(entry)) is None else serves(name))
+        if (keeps_odd if (name := name_of(entry)) is None else serves(name))
     ]
     return msgspec.json.encode(kept)
 

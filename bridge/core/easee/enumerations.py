@@ -201,9 +201,6 @@ TEMPERATURE_MONITOR: Final[Labels] = {-1: "monitoring", 0: "off", 1: "active"}
 # The only two with a published meaning; 0, 1 and 6 have been seen.
 AUTH_REASON: Final[Labels] = {3: "offline_whitelist", 4: "offline_allow_all"}
 
-# Where a command stands, as ``GET /api/commands/…`` tells.
-COMMAND_STATE: Final[Labels] = {1: "sent", 2: "expired", 3: "executed", 4: "rejected"}
-
 # A number space of its own: 22 is this command, and as an observation a circuit limit.
 COMMAND: Final[Labels] = {
     1: "reboot",
@@ -248,8 +245,6 @@ PRODUCT: Final[Labels] = {
     103: "pro",
     400: "one",
 }
-
-COLOR: Final[Labels] = {1: "black", 2: "red", 3: "blue", 4: "white", 5: "anthracite"}
 
 
 def auth_reason_name(code: int) -> str:
