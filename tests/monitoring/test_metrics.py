@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.core.changes import CloudStateChanged, CommandAnswered, HealthChanged, ReportCounts
+from bridge.core.changes import CloudStateChanged, CommandAnswered
 from bridge.core.easee.rest_requests import charger_list_request
 from bridge.core.effects import LogEntry, SendRequest
 from bridge.core.events import (
@@ -27,6 +27,7 @@ from bridge.core.records.reply_to import ReplyTo
 from bridge.errors import RateLimited
 from bridge.monitoring.metrics import COUNTERS, LATENCY_S, UNKNOWN, Histogram, Metrics
 from tests.conftest import NOON
+from tests.health import health
 
 
 @pytest.fixture
@@ -35,19 +36,8 @@ def metrics():
     return Metrics()
 
 
-HEALTH = HealthChanged(
-    verdict="failed",
-    at=NOON,
-    cloud="blocked",
-    stream=True,
-    polling=False,
-    store=True,
-    clock_trusted=True,
-    chargers=2,
-    chargers_online=0,
-    alerts=("blocked",),
-    reports=ReportCounts(),
-    counters={},
+HEALTH = health(
+    verdict="failed", cloud="blocked", chargers=2, chargers_online=0, alerts=("blocked",)
 )
 
 

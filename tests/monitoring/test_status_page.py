@@ -18,7 +18,6 @@ from bridge.core.changes import (
     CommandAnswered,
     CurrentSessionChanged,
     DerivedChanged,
-    HealthChanged,
     LastSessionChanged,
     ReportCounts,
     ReportDue,
@@ -40,23 +39,11 @@ from bridge.core.value_format import iso_utc
 from bridge.monitoring.status_page import MAX_COMMANDS, StatusModel
 from tests.conftest import NOON
 from tests.core.sessions.rows import REPORT
+from tests.health import health
 
 ONE, TWO = "EH123456", "EH654321"
 INFO = BridgeInfoChanged("1.2.3", "bridge", "abc", NOON, (ONE,), {})
-HEALTH = HealthChanged(
-    verdict="ok",
-    at=NOON,
-    cloud="degraded",
-    stream=True,
-    polling=False,
-    store=True,
-    clock_trusted=True,
-    chargers=1,
-    chargers_online=1,
-    alerts=(),
-    reports=ReportCounts(pending=2),
-    counters={},
-)
+HEALTH = health(cloud="degraded", reports=ReportCounts(pending=2))
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
-from bridge.core.changes import CloudStateChanged, HealthChanged, ReportCounts
+from bridge.core.changes import CloudStateChanged, ReportCounts
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.events import MqttConnected, ObservationsReceived, StoreMaintained
 from bridge.core.records.lease import ClusterView, HeldLease, Member, MemberStatus
 from bridge.monitoring.metrics import COUNTERS, Metrics
-from tests.conftest import NOON
+from tests.health import health
 
 
 def samples(tally):
@@ -32,19 +32,15 @@ def test_what_was_counted_is_read_back():
     metrics.event(StoreMaintained(0.5, 4096))
     metrics.change(CloudStateChanged("degraded"))
     metrics.change(
-        HealthChanged(
+        health(
             verdict="degraded",
-            at=NOON,
             cloud="degraded",
             stream=False,
             polling=True,
-            store=True,
-            clock_trusted=True,
             chargers=3,
             chargers_online=2,
             alerts=("a",),
             reports=ReportCounts(pending=1, published=2),
-            counters={},
         )
     )
     found = samples(metrics)

@@ -12,11 +12,11 @@ from bridge.core.changes import (
     BridgeInfoChanged,
     BridgeOnline,
     CloudStateChanged,
-    HealthChanged,
     ReportCounts,
 )
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
+from tests.health import health
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -68,16 +68,9 @@ def test_info_says_what_the_gateway_is(bridge, at, text):
 def test_health_is_one_summary(bridge):
     """In the order of the reference."""
     (message,) = bridge.health(
-        HealthChanged(
+        health(
             verdict="degraded",
-            at=NOON,
-            cloud="connected",
-            stream=True,
-            polling=False,
-            store=True,
-            clock_trusted=True,
             chargers=2,
-            chargers_online=1,
             alerts=("storage",),
             reports=ReportCounts(pending=3),
             counters={"observations": 7},

@@ -21,9 +21,7 @@ from bridge.core.changes import (
     CommandAnswered,
     CurrentSessionChanged,
     DerivedChanged,
-    HealthChanged,
     LastSessionChanged,
-    ReportCounts,
     ReportDue,
     ReportPending,
     ReportsGivenUp,
@@ -47,25 +45,12 @@ from bridge.core.records.stored_report import StoredReport
 from bridge.core.topics import Topics
 from bridge.settings import PublishSettings
 from tests.core.sessions.rows import REPORT
+from tests.health import WELL
 
 ONE = "EH123456"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOW = Timestamp(NOON, 1000.0)
 INFO = BridgeInfoChanged("1", "bridge", "abc", NOON, (ONE,), {"json": True})
-HEALTH = HealthChanged(
-    verdict="ok",
-    at=NOON,
-    cloud="connected",
-    stream=True,
-    polling=False,
-    store=True,
-    clock_trusted=True,
-    chargers=1,
-    chargers_online=1,
-    alerts=(),
-    reports=ReportCounts(),
-    counters={},
-)
 RESULT = CommandResult(None, "start", "accepted", False, NOON, NOON, 1)
 ONE_OF_EACH = (
     ValuesChanged((ValueChanged(ONE, spec_of(120), 7.2, NOON, NOON, "stream"),)),
@@ -87,7 +72,7 @@ ONE_OF_EACH = (
     CircuitChanged(7, 9, {"rated_current": 32}),
     SiteCleared(7, (9,), is_whole=True),
     INFO,
-    HEALTH,
+    WELL,
 )
 
 

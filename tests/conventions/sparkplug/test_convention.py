@@ -18,7 +18,6 @@ from bridge.core.changes import (
     CloudStateChanged,
     CommandAnswered,
     DerivedChanged,
-    HealthChanged,
     LastSessionChanged,
     ReportPending,
     ReportsGivenUp,
@@ -41,6 +40,7 @@ from bridge.settings import (
     SparkplugSettings,
 )
 from tests.core.sessions.rows import NOON, REPORT, row
+from tests.health import WELL
 from tests.sparkplug_host import SparkplugHost
 
 ONE = "EH123456"
@@ -183,9 +183,8 @@ def test_a_result_of_what_is_no_metric_is_left_out(desk):
 
 def test_the_bridge_is_the_node(desk):
     """Version, cloud, health and the open alerts."""
-    health = HealthChanged("ok", NOON, "connected", True, False, True, True, 1, 1, (), None, {})
     raised = [AlertRaised(kind, "m", "h", NOON) for kind in ("storage", "second_bridge")]
-    desk.say(info(ONE), CloudStateChanged("connected"), health, *raised, AlertCleared("storage"))
+    desk.say(info(ONE), CloudStateChanged("connected"), WELL, *raised, AlertCleared("storage"))
     values = desk.host.node.values
 
     assert (values[VERSION], values[CLOUD], values[HEALTH]) == ("1.0.0", "connected", "ok")

@@ -4,19 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.changes import AlertRaised, HealthChanged, ReportCounts
+from bridge.core.changes import AlertRaised, ReportCounts
 from bridge.core.speaker.merging import MergedStatus
 from tests.conftest import NOON
-
-
-def health(**facts):
-    """Make the health of a partition."""
-    known = {
-        "verdict": "ok", "at": NOON, "cloud": "connected", "stream": True, "polling": False,
-        "store": True, "clock_trusted": True, "chargers": 1, "chargers_online": 1, "alerts": (),
-        "reports": ReportCounts(), "counters": {},
-    }  # fmt: skip
-    return HealthChanged(**(known | facts))
+from tests.health import health
 
 
 def merged(*words, chargers=("EH1",)):
