@@ -2,13 +2,12 @@
 
 The service and the publication are the real ones, the time is simulated.
 
-``python -m tests.simulation.energy SEEDS [FIRST]`` plays so many lives.
+``python -m tests.simulation.energy SEEDS [FIRST]`` plays so many lives; ``--seed N`` plays one and
+says what happened.
 """
 
-import argparse
 import random
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,8 @@ from bridge.core.status import Status
 from bridge.core.topics import EnergyTotalTopic, Topics
 from bridge.core.value_format import iso_utc
 from bridge.settings import PublishSettings
+from tests.simulation import lives
+from tests.simulation.lives import Violation, untold
 
 ONE = "EH123456"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -308,9 +309,14 @@ def is_split(breaks, *moments):
     )
 
 
-def play(seed):
-    """Play a life; return what happened and what was broken."""
+def play(seed, tell=untold):
+    """Play a life; return what happened.
+
+    Raises:
+        Violation: A promise was broken.
+    """
     told = story(seed)
+    tell(str(told))
     world = live(
         told.meter,
         (told.second // HOUR_S + 2) * HOUR_S,
@@ -319,37 +325,18 @@ def play(seed):
         gaps=[(begin, end) for begin, end, how in told.breaks if how is None],
         restarts=[one for one in told.breaks if one[2] is not None],
     )
+    wrong = list(problems(told, world))
+    if wrong:
+        raise Violation("; ".join(wrong))
     counts = Counter(str(how or "outage") for _, _, how in told.breaks)
     counts["hours judged"] = len(list(known_hours(told)))
     counts["values"] = len(world.published)
-    return counts, [f"seed {seed}: {one}" for one in problems(told, world)]
-
-
-def play_many(seeds):
-    """Play many lives; return what happened in them, and what was broken."""
-    counts, broken = Counter(), []
-    for seed in seeds:
-        seen, wrong = play(seed)
-        counts += seen
-        broken += wrong
-    return counts, broken
+    return counts
 
 
 def main():
     """Play lives and say how they went."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.energy")
-    parser.add_argument("seeds", nargs="?", type=int, default=200)
-    parser.add_argument("first", nargs="?", type=int, default=1)
-    wanted = parser.parse_args()
-    began_s = time.perf_counter()
-    counts, broken = play_many(range(wanted.first, wanted.first + wanted.seeds))
-    spent_s = time.perf_counter() - began_s
-    sys.stdout.write("\n".join(broken[:20]) + "\n" if broken else "")
-    told = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
-    sys.stdout.write(
-        f"{wanted.seeds} lives in {spent_s:.0f} s, {len(broken)} promises broken\n{told}\n"
-    )
-    return bool(broken)
+    return lives.main(__doc__, play)
 
 
 if __name__ == "__main__":

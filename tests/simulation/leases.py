@@ -10,7 +10,6 @@ begins to believe, no other worker may believe in that partition, now or later. 
 goes wrong, every partition has an owner and shares are even.
 """
 
-import argparse
 import heapq
 import itertools
 import random
@@ -27,6 +26,8 @@ from bridge.core.partitions import (
     balance,
 )
 from bridge.core.records.lease import HeldLease, Lease
+from tests.simulation import lives
+from tests.simulation.lives import Tell, Violation, untold
 
 TTL_S = 4.0
 WORKERS = 5
@@ -34,10 +35,6 @@ LIFE_S = 75.0
 CALM_S = 30.0  # at the end nothing more goes wrong
 TIMEOUT_S = 2.0
 LOOK_EVERY_S = 0.25  # of a worker, at what it holds and at what is free
-
-
-class Violation(Exception):
-    """Something that must never happen."""
 
 
 @dataclass
@@ -125,7 +122,7 @@ class Worker:
 class Life:
     """One minute of a cluster."""
 
-    def __init__(self, seed: int, tell: Callable[[str], object] | None = None) -> None:
+    def __init__(self, seed: int, tell: Tell = untold) -> None:
         self.rng = random.Random(seed)
         self.tell = tell
         self.now = 0.0
@@ -147,7 +144,7 @@ class Life:
 
     def say(self, text: str) -> None:
         """Tell what happens, when one seed is played."""
-        if self.tell:
+        if self.tell is not untold:
             self.tell(f"{self.now:7.3f} {text}")
 
     def play(self) -> Counter[str]:
@@ -336,35 +333,18 @@ class Life:
 FAULTS = ("crash", "freeze", "away", "drain")
 
 
-def play(seeds: range) -> tuple[dict[int, str], Counter[str]]:
-    """Play lives; return what went wrong by seed, and how often each fault came."""
-    broken: dict[int, str] = {}
-    fired: Counter[str] = Counter()
-    for seed in seeds:
-        try:
-            fired += Life(seed).play()
-        except Violation as why:
-            broken[seed] = str(why)
-    return broken, fired
+def play(seed: int, tell: Tell = untold) -> Counter[str]:
+    """Play a minute; return how often each fault came.
+
+    Raises:
+        Violation: Two workers believed in one partition, or it did not come right again.
+    """
+    return Life(seed, tell).play()
 
 
 def main() -> int:
-    """Play as many lives as asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", type=int, nargs="?", default=10_000)
-    parser.add_argument("first", type=int, nargs="?", default=1)
-    parser.add_argument("--seed", type=int, help="play this one and say everything")
-    arguments = parser.parse_args()
-    if arguments.seed is not None:
-        Life(arguments.seed, print).play()
-        return 0
-    broken, fired = play(range(arguments.first, arguments.first + arguments.seeds))
-    for seed, why in broken.items():
-        sys.stdout.write(f"seed {seed}: {why}\n")
-    sys.stdout.write(
-        f"{arguments.seeds} lives, {len(broken)} failed; {dict(sorted(fired.items()))}\n"
-    )
-    return 1 if broken else 0
+    """Play lives and say how they went."""
+    return lives.main(__doc__, play)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ charger say no, other controllers send commands, cars come and go.
 with everything that happened.
 """
 
-import argparse
 import heapq
 import json
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -49,7 +47,9 @@ from bridge.simulator.scenario import Scenario
 from bridge.simulator.sessions import Car
 from bridge.simulator.simulator import Simulator
 from tests.conftest import NOON
+from tests.simulation import lives
 from tests.simulation.cloud import ROUTES, QuietTelemetry
+from tests.simulation.lives import Tell, Violation, untold
 
 ID = "EH000001"
 ALLOW = ("control", "access", "current", "device", "maintenance")
@@ -83,10 +83,6 @@ class SlowTelemetry(QuietTelemetry):
     def ended(self) -> Iterator[tuple[int, Any]]:
         """Say that nothing flows when nothing flows."""
         return super().ended() if self.current_a <= 0 else iter(())
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
 
 
 @dataclass(slots=True)
@@ -124,10 +120,10 @@ class Owner:
 class Life:
     """One life, from one seed."""
 
-    def __init__(self, seed: int, *, verbose: bool = False) -> None:
+    def __init__(self, seed: int, tell: Tell = untold) -> None:
         self.rng = random.Random(f"limits:{seed}")
         self.now_s = 0.0
-        self.verbose = verbose
+        self.show = tell
         self.counts: Counter[str] = Counter()
         self._later: list[tuple[float, int, int, Callable[[], None]]] = []
         self._number = self._epoch = 0
@@ -168,8 +164,8 @@ class Life:
 
     def note(self, *what: object) -> None:
         """Say what happens, in a replay."""
-        if self.verbose:
-            sys.stdout.write(f"{self.now_s:9.2f}  {' '.join(map(str, what))[:240]}\n")
+        if self.show is not untold:
+            self.show(f"{self.now_s:9.2f}  {' '.join(map(str, what))[:240]}")
 
     def fail(self, promise: str) -> None:
         """End the life: a promise was broken."""
@@ -610,39 +606,20 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def play_many(seeds: range) -> tuple[Counter[str], list[str]]:
-    """Play many lives; return what happened in them, and which broke what."""
-    counts: Counter[str] = Counter()
-    broken = []
-    for seed in seeds:
-        life = Life(seed)
-        try:
-            life.play()
-        except Violation as why:
-            broken.append(f"seed {seed}: {why}")
-        counts += life.counts
-    return counts, broken
+def play(seed: int, tell: Tell = untold) -> Counter[str]:
+    """Play a life; return what happened.
+
+    Raises:
+        Violation: A promise was broken.
+    """
+    life = Life(seed, tell)
+    life.play()
+    return life.counts
 
 
 def main() -> int:
     """Play lives and say how they went."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.limits")
-    parser.add_argument("seeds", nargs="?", type=int, default=200)
-    parser.add_argument("first", nargs="?", type=int, default=1)
-    parser.add_argument("--seed", type=int)
-    wanted = parser.parse_args()
-    if wanted.seed is not None:
-        Life(wanted.seed, verbose=True).play()
-        return 0
-    began_s = time.perf_counter()
-    counts, broken = play_many(range(wanted.first, wanted.first + wanted.seeds))
-    spent_s = time.perf_counter() - began_s
-    sys.stdout.write("\n".join(broken[:20]) + "\n" if broken else "")
-    told = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
-    sys.stdout.write(
-        f"{wanted.seeds} lives in {spent_s:.0f} s, {len(broken)} broke a promise\n{told}\n"
-    )
-    return bool(broken)
+    return lives.main(__doc__, play)
 
 
 if __name__ == "__main__":

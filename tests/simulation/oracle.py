@@ -19,6 +19,7 @@ from bridge.simulator.sessions import Session
 from bridge.simulator.world import World
 from tests.simulation.cloud import Request
 from tests.simulation.engine import Timeline
+from tests.simulation.lives import Violation
 
 # A charger that idles speaks every 15 minutes; after 20 of silence it is not available.
 OFFLINE_AFTER_S = 20 * 60.0
@@ -29,10 +30,6 @@ CLOUD_MADE = frozenset({250, 251})
 DELIVERY_TIMEOUT_S = 30.0
 # A document and its bare value are two messages, one behind the other.
 SECOND_HALF = timedelta(seconds=5)
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
 
 
 def parsed(text: str) -> datetime:

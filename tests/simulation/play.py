@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.simulation.lives import Violation
 from tests.simulation.options import FAULTS, draw
-from tests.simulation.oracle import Violation
 from tests.simulation.simulation import HOUR_S, Simulation
 
 SAY_EVERY_S = 60.0

@@ -12,12 +12,12 @@ not marked is right. What nobody ever told of and no counter shows to be missing
 Energies differ, so that it is seen which session a report is about.
 """
 
-import argparse
 import itertools
 import json
 import random
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -55,6 +55,8 @@ from bridge.errors import CloudUnavailable, StoreFull
 from bridge.settings import EaseeSettings, Secret, Settings
 from tests.adapters.store.memory import Rows
 from tests.native import as_messages
+from tests.simulation import lives
+from tests.simulation.lives import Tell, Violation, untold
 
 BEGIN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 SETTINGS = Settings(EaseeSettings("x@example.com", Secret("p")))
@@ -76,10 +78,6 @@ ODD_FIELDS = (
     ("MeterValueStart", "NaN"),
     ("MeterValueStop", ""),
 )
-
-
-class Violation(AssertionError):
-    """A kilowatt-hour was told twice, or not at all, or wrongly."""
 
 
 @dataclass(slots=True)
@@ -328,7 +326,7 @@ def _told_times(
 class Life:
     """A history: one world, one disk, and process after process."""
 
-    def __init__(self, seed: int, note: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(self, seed: int, note: Tell = untold) -> None:
         self.rng = random.Random(seed)
         self.note = note
         self.world = World(self.rng)
@@ -572,32 +570,20 @@ def _same(one: float, other: float) -> bool:
     return abs(one - other) < SAME_KWH
 
 
-def play(seeds: Iterable[int]) -> dict[int, str]:
-    """Play histories; return what was broken, by seed."""
-    broken = {}
-    for seed in seeds:
-        try:
-            Life(seed).play()
-        except Violation as violation:
-            broken[seed] = str(violation)
-    return broken
+def play(seed: int, tell: Tell = untold) -> Counter[str]:
+    """Play a history; return how many charges there were.
+
+    Raises:
+        Violation: A kilowatt-hour was told twice, or not at all, or wrongly.
+    """
+    life = Life(seed, tell)
+    life.play()
+    return Counter(charges=len(life.world.charges))
 
 
 def main() -> int:
-    """Play as many histories as asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", type=int, nargs="?", default=1000)
-    parser.add_argument("first", type=int, nargs="?", default=1)
-    parser.add_argument("--seed", type=int, help="play this one and say everything")
-    arguments = parser.parse_args()
-    if arguments.seed is not None:
-        Life(arguments.seed, print).play()
-        return 0
-    broken = play(range(arguments.first, arguments.first + arguments.seeds))
-    for seed, why in broken.items():
-        sys.stdout.write(f"seed {seed}: {why}\n")
-    sys.stdout.write(f"{arguments.seeds} histories, {len(broken)} failed\n")
-    return 1 if broken else 0
+    """Play lives and say how they went."""
+    return lives.main(__doc__, play)
 
 
 if __name__ == "__main__":

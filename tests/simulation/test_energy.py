@@ -6,14 +6,15 @@ import pytest
 
 from bridge.core.chargers import energy_total
 from bridge.core.chargers.energy_total import EnergyTotal
-from tests.simulation.energy import play_many
+from tests.simulation.energy import play
+from tests.simulation.lives import play_many
 
 LIVES = int(os.environ.get("ENERGY_LIVES", "40"))
 
 
 def test_the_total_energy_is_right_in_every_life():
     """Through outages, crashes, stops and losses of power, with a charge in peace at the end."""
-    counts, broken = play_many(range(1, LIVES + 1))
+    counts, broken = play_many(play, range(1, LIVES + 1))
 
     assert broken == []
     assert all(counts[name] for name in ("outage", "killed", "stopped", "power lost"))
@@ -49,6 +50,6 @@ def _adds_too_little(monkeypatch):
 def test_a_defect_is_found(defect, found, monkeypatch):
     """A model that breaks a promise does not get through: the lives can fail."""
     defect(monkeypatch)
-    _, broken = play_many(range(1, 13))
+    _, broken = play_many(play, range(1, 13))
 
     assert any(found in one for one in broken), broken

@@ -31,8 +31,8 @@ from bridge.core.sources.schedule_reader import ScheduleReader
 from bridge.core.sources.site_reader import SiteReader
 from bridge.errors import OutcomeUnknown
 from tests.simulation.link import SimulatedLink
+from tests.simulation.lives import Violation
 from tests.simulation.options import CHATTER, FAULTS, draw
-from tests.simulation.oracle import Violation
 from tests.simulation.play import explained
 from tests.simulation.simulation import Simulation
 

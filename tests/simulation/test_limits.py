@@ -7,7 +7,8 @@ import pytest
 from bridge.core.commands import phase_switch
 from bridge.core.commands.held_limits import HeldLimits
 from bridge.core.commands.phase_switch import PhaseSwitches
-from tests.simulation.limits import play_many
+from tests.simulation.limits import play
+from tests.simulation.lives import play_many
 
 LIVES = int(os.environ.get("LIMIT_LIVES", "25"))
 
@@ -19,7 +20,7 @@ def test_limits_have_one_owner_in_every_life():
     that is paused, what is called paused is paused, each command has one result, and what is held
     is there in the end.
     """
-    counts, broken = play_many(range(1, LIVES + 1))
+    counts, broken = play_many(play, range(1, LIVES + 1))
 
     assert broken == []
     assert all(counts[name] for name in ("crashes", "foreign", "phase modes", "sent again"))
@@ -63,7 +64,7 @@ def test_deliberate_defects_are_found(defect, found, monkeypatch):
     defect(monkeypatch)
     broken: list[str] = []
     for seed in range(1, 121):
-        broken += play_many(range(seed, seed + 1))[1]
+        broken += play_many(play, [seed])[1]
         if any(found in one for one in broken):
             return
     pytest.fail(f"not found: {broken}")

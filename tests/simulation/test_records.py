@@ -10,8 +10,8 @@ import pytest
 from bridge.core.chargers.state import ChargerState
 from bridge.recorder import recording, state
 from bridge.recorder.writing import content_of
+from tests.simulation.lives import Violation
 from tests.simulation.options import draw
-from tests.simulation.oracle import Violation
 from tests.simulation.simulation import Simulation
 from tests.simulation.witness import SALT, make
 

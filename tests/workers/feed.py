@@ -260,16 +260,11 @@ def main() -> int:
     parser.add_argument("--chargers", type=int, default=20)
     parser.add_argument("--partitions", type=int, default=1)
     arguments = parser.parse_args()
-    faults = [
-        name
-        for name, _, count in (each.partition("=") for each in arguments.faults)
-        for _ in range(int(count or 1))
-    ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         story = asyncio.run(
             told(
                 Path(folder),
-                faults,
+                runs.repeated(arguments.faults),
                 chargers=arguments.chargers,
                 partitions=arguments.partitions,
             )

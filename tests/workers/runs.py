@@ -279,6 +279,12 @@ def summary(history: Sequence[Event]) -> str:
     return "\n".join(lines)
 
 
+def repeated(faults: Sequence[str]) -> list[str]:
+    """Return the name of each FAULT=COUNT as often as its count says."""
+    pairs = (each.partition("=") for each in faults)
+    return [name for name, _, count in pairs for _ in range(int(count or 1))]
+
+
 def main() -> int:
     """Run as many faults as asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -291,16 +297,11 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=0.33, help="seconds between two commands")
     parser.add_argument("--sessions", type=float, default=0.0, help="seconds between two sessions")
     arguments = parser.parse_args()
-    faults = [
-        name
-        for name, _, count in (each.partition("=") for each in arguments.faults)
-        for _ in range(int(count or 1))
-    ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         history = asyncio.run(
             played(
                 arguments.keep or Path(folder),
-                faults,
+                repeated(arguments.faults),
                 chargers=arguments.chargers,
                 session_every_s=arguments.sessions,
                 every_s=arguments.every,
