@@ -410,7 +410,11 @@ def partition_settings(
 
 def devices_of(division: Division) -> dict[int, frozenset[str]]:
     """Return what each partition serves."""
-    return {number: division.devices_of(number) for number in range(division.partitions)}
+    found: dict[int, set[str]] = {number: set() for number in range(division.partitions)}
+    for device, site in division.devices.items():
+        if (number := division.sites.get(site)) is not None:
+            found.setdefault(number, set()).add(device)
+    return {number: frozenset(devices) for number, devices in found.items()}
 
 
 async def _together(*work: Coroutine[object, object, None]) -> None:

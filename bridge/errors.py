@@ -130,11 +130,14 @@ class OutcomeUnknown(CloudUnavailable):
     """The request went out and no answer came: it may have been carried out."""
 
 
+TOO_LARGE = "answer_too_large"
+
+
 class AnswerUnusable(OutcomeUnknown):
     """The cloud took the request (2xx), and the body of its answer cannot be had.
 
     Attributes:
-        reason: ``"answer_too_large"``: over the cap, and so it would be again;
+        reason: :data:`TOO_LARGE`: over the cap, and so it would be again;
             ``"answer_unusable"``: cut, broken, or packed in a way we did not ask for.
     """
 

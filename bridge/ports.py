@@ -672,8 +672,12 @@ class Listings(Protocol):
     Every method raises ``StoreError`` where the database cannot be used.
     """
 
-    async def division(self) -> Division:
-        """Return which partition serves what."""
+    async def division(self, known: Division | None = None) -> Division:
+        """Return which partition serves what.
+
+        Args:
+            known: As it was read before; returned where nothing was added.
+        """
         ...
 
     async def place(self, sites: Mapping[str, int], devices: Mapping[str, str]) -> None:
@@ -685,8 +689,13 @@ class Listings(Protocol):
         """
         ...
 
-    async def read(self, name: str) -> Listing | None:
-        """Return a list as it was read last; None before that."""
+    async def read(self, name: str, *, within_s: float) -> Listing | None:
+        """Return a list as it was read last; None before that.
+
+        Args:
+            name: Of the list.
+            within_s: It must have been requested within this time.
+        """
         ...
 
     async def claim(self, name: str, *, every_s: float) -> bool:

@@ -6,26 +6,32 @@ Rules:
    minute.
 2. A charger is served when it is placed. Where its site is not known yet, the list of sites is read
    again; where the account may not read that, the charger has a site of its own.
+3. A list is divided once for all gateways of this process that wait for it, entry by entry, with a
+   turn of the loop for everything else in between: a large account has megabytes of entries.
+4. A list that is over the bound would be so again: it is not requested again for
+   :data:`TOO_LARGE_FOR_S`, and every gateway gets the same error.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 import structlog
 
 from bridge.core.easee import account_share
+from bridge.core.easee.account_share import ListedSite
 from bridge.core.easee.rest_requests import (
     CloudRequest,
     Endpoint,
     charger_list_request,
     products_request,
 )
-from bridge.core.easee.rest_responses import charger_list
-from bridge.core.easee.sites import Site, site_list
 from bridge.core.partitions import Division, assigned, placed
 from bridge.errors import (
+    TOO_LARGE,
+    AnswerUnusable,
     CloudError,
     CloudRejected,
     CloudUnavailable,
@@ -40,7 +46,12 @@ log = structlog.get_logger()
 LOOK_AGAIN_S: Final = 0.5
 # A list that could not be read may be asked for again behind this time.
 RETRY_S: Final = 5.0
+TOO_LARGE_FOR_S: Final = 300.0
+# Entries that are read in one turn of the loop: some 10 ms.
+ENTRIES_A_TURN: Final = 500
 OK: Final = 200
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,30 @@ class Answer:
     body: bytes
 
 
+@dataclass(slots=True)
+class Waiting:
+    """The gateways of this process that wait for a list, and what was made for them.
+
+    Attributes:
+        turn: Held by the one that reads the list.
+        partitions: Those that wait.
+        asked_s: When the list was requested that the parts are of.
+        parts: By partition; each is taken once.
+        too_large: The error of a list over the bound, and until when it is given again.
+    """
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    partitions: set[int] = field(default_factory=set)
+    asked_s: float = 0.0
+    parts: dict[int, bytes] = field(default_factory=dict)
+    too_large: tuple[AnswerUnusable, float] | None = None
+
+
+# Part by partition, and when the list was requested.
+Divided = tuple[dict[int, bytes], float]
+Divide = Callable[[AbstractSet[int], Cloud, float], Awaitable[Divided]]
+
+
 class AccountLists:
     """Lists of the account for all partitions of this process.
 
@@ -100,6 +135,7 @@ class AccountLists:
         self._clock = clock
         self._configured = configured
         self._divided = divided
+        self._waiting = {shared.name: Waiting() for shared in (CHARGERS, SITES)}
         self.division = Division()
 
     async def load(self) -> Division:
@@ -108,7 +144,7 @@ class AccountLists:
         Raises:
             StoreError: The database cannot be used.
         """
-        self.division = await self._listings.division()
+        self.division = await self._listings.division(self.division)
         return self.division
 
     async def chargers(self, partition: int, cloud: Cloud, within_s: float) -> Answer:
@@ -117,16 +153,7 @@ class AccountLists:
         Raises:
             CloudError: It cannot be read now.
         """
-        until_s = self._clock.now().mono_s + within_s
-        try:
-            body, asked_s = await self._read(CHARGERS, cloud, until_s)
-            await self._place(body, asked_s, cloud, until_s)
-        except StoreError as error:
-            raise _unshared(error) from error
-        self._divided(self.division)
-        return _answer(
-            account_share.chargers_of, body, lambda one: self._serves(partition, one), partition
-        )
+        return await self._part(CHARGERS, self._chargers_divided, partition, cloud, within_s)
 
     async def sites(self, partition: int, cloud: Cloud, within_s: float) -> Answer:
         """Return the part of the list of sites that a partition serves.
@@ -134,25 +161,83 @@ class AccountLists:
         Raises:
             CloudError: It cannot be read now.
         """
+        return await self._part(SITES, self._sites_divided, partition, cloud, within_s)
+
+    async def _part(
+        self, shared: Shared, divide: Divide, partition: int, cloud: Cloud, within_s: float
+    ) -> Answer:
+        """Return the part of a partition, made with those of all that wait (rule 3)."""
         until_s = self._clock.now().mono_s + within_s
+        waiting = self._waiting[shared.name]
+        waiting.partitions.add(partition)
         try:
-            body, _ = await self._read(SITES, cloud, until_s)
-            sites = _sites(body)
-            await self._write((), sites)
+            async with waiting.turn:
+                is_fresh = self._clock.now().mono_s - waiting.asked_s < shared.fresh_s
+                if partition not in waiting.parts or not is_fresh:
+                    waiting.parts, waiting.asked_s = await divide(
+                        waiting.partitions | {partition}, cloud, until_s
+                    )
+                return Answer(OK, waiting.parts.pop(partition))
         except StoreError as error:
-            raise _unshared(error) from error
-        mine = {one.addressee for one in sites if self._has_configured(one)}
-        mine &= {name for name, number in self.division.sites.items() if number == partition}
-        return _answer(account_share.sites_of, body, mine.__contains__, partition)
+            raise CloudUnavailable(f"the lists of the account cannot be shared: {error}") from error
+        finally:
+            waiting.partitions.discard(partition)
 
-    def _serves(self, partition: int, device: str) -> bool:
-        configured = self._configured()
-        is_chosen = not configured or device in configured
-        return is_chosen and self.division.partition_of(device) == partition
+    async def _chargers_divided(
+        self, wanted: AbstractSet[int], cloud: Cloud, until_s: float
+    ) -> Divided:
+        body, asked_s = await self._read(CHARGERS, cloud, until_s)
+        try:
+            entries = await self._paced(account_share.listed_chargers(body))
+        except DecodeError:
+            self._divided(await self.load())
+            return dict.fromkeys(wanted, body), asked_s  # the gateways report it
+        chosen = frozenset(self._configured())
+        listed = {entry.serial for entry in entries if entry.serial is not None}
+        await self._place(listed | chosen, asked_s, cloud, until_s)
+        self._divided(self.division)
 
-    def _has_configured(self, site: Site) -> bool:
-        configured = self._configured()
-        return not configured or any(one in configured for one in site.charger_ids)
+        def partition_of(serial: str | None) -> int | None:
+            if serial is None:
+                return account_share.FOR_ODD
+            return self.division.partition_of(serial) if serial in (chosen or listed) else None
+
+        numbered = ((entry.text, partition_of(entry.serial)) for entry in entries)
+        return account_share.parts(numbered, wanted), asked_s
+
+    async def _sites_divided(
+        self, wanted: AbstractSet[int], cloud: Cloud, until_s: float
+    ) -> Divided:
+        body, asked_s = await self._read(SITES, cloud, until_s)
+        try:
+            entries = await self._paced(account_share.listed_sites(body))
+        except DecodeError as error:
+            log.warning("sites.unreadable", error=str(error))
+            return dict.fromkeys(wanted, body), asked_s
+        await self._write((), entries)
+        chosen = frozenset(self._configured())
+
+        def partition_of(site: ListedSite) -> int | None:
+            if site.name is None:
+                return account_share.FOR_ODD
+            is_served = not chosen or not chosen.isdisjoint(site.charger_ids)
+            return self.division.sites.get(site.name) if is_served else None
+
+        numbered = ((entry.text, partition_of(entry)) for entry in entries)
+        return account_share.parts(numbered, wanted), asked_s
+
+    async def _paced(self, entries: Iterator[T]) -> list[T]:
+        """Return all entries; everything else has its turns meanwhile.
+
+        Raises:
+            DecodeError: It is no list.
+        """
+        found: list[T] = []
+        for entry in entries:
+            found.append(entry)
+            if len(found) % ENTRIES_A_TURN == 0:
+                await self._clock.sleep(0)
+        return found
 
     # -- one list for all -----------------------------------------------------------------------
 
@@ -173,7 +258,8 @@ class AccountLists:
         """
         oldest_s = self._clock.now().mono_s - shared.fresh_s if since_s is None else since_s
         while (now_s := self._clock.now().mono_s) < until_s:
-            found = await self._listings.read(shared.name)
+            self._refuse_too_large(shared, now_s)
+            found = await self._listings.read(shared.name, within_s=now_s - oldest_s)
             if found is not None and now_s - found.age_s >= oldest_s:
                 return found.content, now_s - found.age_s
             if await self._listings.claim(shared.name, every_s=shared.every_s):
@@ -186,6 +272,11 @@ class AccountLists:
     async def _asked(self, shared: Shared, cloud: Cloud, within_s: float) -> bytes:
         try:
             answer = await cloud.send(shared.request, within_s=within_s)
+        except AnswerUnusable as error:
+            if error.reason == TOO_LARGE:
+                until_s = self._clock.now().mono_s + TOO_LARGE_FOR_S
+                self._waiting[shared.name].too_large = error, until_s
+            raise
         except CloudError:
             await self._listings.release(shared.name, asked_ago_s=shared.every_s - RETRY_S)
             raise
@@ -195,31 +286,52 @@ class AccountLists:
         await self._listings.replace(shared.name, answer.body)
         return answer.body
 
+    def _refuse_too_large(self, shared: Shared, now_s: float) -> None:
+        """Raise the error of a list that was over the bound a short time ago (rule 4)."""
+        held = self._waiting[shared.name].too_large
+        if held is not None and now_s < held[1]:
+            raise held[0]
+
     # -- the division ---------------------------------------------------------------------------
 
-    async def _place(self, body: bytes, asked_s: float, cloud: Cloud, until_s: float) -> None:
-        """Place the chargers of a list that have no place yet."""
+    async def _place(
+        self, devices: AbstractSet[str], asked_s: float, cloud: Cloud, until_s: float
+    ) -> None:
+        """Place the chargers of a list, and those that are configured, that have no place yet."""
         division = await self.load()
-        try:
-            listed = charger_list(body).charger_ids
-        except DecodeError:
-            return  # the gateways say so
-        new = {*listed, *self._configured()} - division.devices.keys()
+        new = devices - division.devices.keys()
         if not new:
             return
         try:
-            sites_body, _ = await self._read(SITES, cloud, until_s, since_s=asked_s)
-        except CloudRejected as error:
-            log.warning("sites.refused", error=str(error))
-            sites_body = b"[]"
+            sites = await self._sites_since(asked_s, cloud, until_s)
         except CloudError as error:
             log.warning("chargers.not_placed", count=len(new), error=str(error))
             return
-        await self._write(new, _sites(sites_body))
+        await self._write(new, sites)
 
-    async def _write(self, devices: Iterable[str], sites: Iterable[Site]) -> None:
+    async def _sites_since(
+        self, since_s: float, cloud: Cloud, until_s: float
+    ) -> Sequence[ListedSite]:
+        """Return the sites by a list that was requested then or later; none that can be read.
+
+        Raises:
+            CloudError: It cannot be read now.
+            StoreError: The database cannot be used.
+        """
+        try:
+            body, _ = await self._read(SITES, cloud, until_s, since_s=since_s)
+            return await self._paced(account_share.listed_sites(body))
+        except CloudRejected as error:
+            log.warning("sites.refused", error=str(error))
+        except DecodeError as error:
+            log.warning("sites.unreadable", error=str(error))
+        return ()
+
+    async def _write(self, devices: Iterable[str], sites: Iterable[ListedSite]) -> None:
         known = self.division
-        members = [(one.addressee, (*one.charger_ids, *one.equalizers)) for one in sites]
+        members = [
+            (one.name, (*one.charger_ids, *one.equalizers)) for one in sites if one.name is not None
+        ]
         new = placed(devices, members, known.devices)
         if new:
             wanted = assigned(new, known.sites, known.partitions)
@@ -256,25 +368,3 @@ class PartitionCloud:
         if request == SITES.request:
             return await self._lists.sites(self._partition, self._cloud, within_s)
         return await self._cloud.send(request, within_s=within_s)
-
-
-def _sites(body: bytes) -> tuple[Site, ...]:
-    try:
-        return site_list(body).sites
-    except DecodeError as error:
-        log.warning("sites.unreadable", error=str(error))
-        return ()
-
-
-def _answer(
-    share: Callable[..., bytes], body: bytes, serves: account_share.Serves, partition: int
-) -> Answer:
-    """Return a part of a list; one that cannot be read is handed on as it is."""
-    try:
-        return Answer(OK, share(body, serves, keeps_odd=partition == 0))
-    except DecodeError:
-        return Answer(OK, body)
-
-
-def _unshared(error: StoreError) -> CloudUnavailable:
-    return CloudUnavailable(f"the lists of the account cannot be shared: {error}")

@@ -282,7 +282,7 @@ class Core(Assembly):
             *guests,
             ChargerListReader(configured, chargers, cloud, alerts, is_part=topics.is_part),
             site_service,
-            SiteReader(equalizers, site_service.published),
+            SiteReader(equalizers, alerts, site_service.published),
             *((DeviceSubscriptions(topics, sites),) if topics.is_part else ()),
             ServedChargers(configured, chargers, departures, alerts, equalizers),
             Reconfiguration(settings, alerts),

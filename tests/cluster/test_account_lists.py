@@ -12,13 +12,21 @@ from bridge.cluster.account_lists import (
     CHARGERS,
     RETRY_S,
     SITES,
+    TOO_LARGE_FOR_S,
     AccountLists,
     Answer,
     PartitionCloud,
 )
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.partitions import Division
-from bridge.errors import CloudRejected, CloudUnavailable, RateLimited, StoreError
+from bridge.errors import (
+    TOO_LARGE,
+    AnswerUnusable,
+    CloudRejected,
+    CloudUnavailable,
+    RateLimited,
+    StoreError,
+)
 from bridge.ports import Listing
 from tests.simulation.engine import SimulatedClock, SimulatedLoop, Timeline
 
@@ -37,7 +45,7 @@ class Memory:
     asked_s: dict = field(default_factory=dict)
     away: bool = False
 
-    async def division(self):
+    async def division(self, known=None):
         if self.away:
             raise StoreError("away")
         return Division(PARTITIONS, dict(self.sites), dict(self.devices))
@@ -46,13 +54,12 @@ class Memory:
         self.sites = {**sites, **self.sites}
         self.devices = {**devices, **self.devices}
 
-    async def read(self, name):
+    async def read(self, name, *, within_s):
         if self.away:
             raise StoreError("away")
-        if name not in self.lists:
-            return None
-        content, at_s = self.lists[name]
-        return Listing(content, self.clock.now().mono_s - at_s)
+        content, at_s = self.lists.get(name, (b"", float("-inf")))
+        age_s = self.clock.now().mono_s - at_s
+        return Listing(content, age_s) if age_s <= within_s else None
 
     async def claim(self, name, *, every_s):
         now_s = self.clock.now().mono_s
@@ -278,6 +285,45 @@ def test_a_list_that_cannot_be_read_is_an_error_for_all_and_tried_again_soon():
     is_local, took_s = bench.run(other)
     assert is_local
     assert took_s <= RETRY_S + 1
+
+
+def test_a_list_over_the_bound_is_the_same_error_for_all_and_not_requested_again():
+    """It would be over the bound again; after a while, or when it has become smaller, it may be."""
+    bench = Bench(workers=1)
+    bench.cloud.fails[CHARGERS.request.path] = AnswerUnusable(
+        "the answer is over 64 MiB", status=200, reason=TOO_LARGE
+    )
+
+    async def story():
+        refused = await bench.all()
+        await asyncio.sleep(TOO_LARGE_FOR_S - 10)
+        refused += await bench.all()
+        bench.cloud.fails.clear()
+        await asyncio.sleep(20)
+        return refused, serials(await bench.all())
+
+    refused, found = bench.run(story)
+    assert {type(one) for one in refused} == {AnswerUnusable}
+    assert bench.paths().count(CHARGERS.request.path) == 2
+    assert sum(map(len, found)) == 18
+
+
+def test_a_part_that_was_not_taken_is_not_given_for_a_newer_list():
+    """Its gateway was handed over while it waited."""
+    bench = Bench(workers=1)
+
+    async def story():
+        gone = asyncio.ensure_future(bench.parts[1].send(CHARGERS.request, within_s=WITHIN_S))  # noqa: TID251 - held here
+        other = asyncio.ensure_future(bench.parts[0].send(CHARGERS.request, within_s=WITHIN_S))  # noqa: TID251 - likewise
+        await asyncio.sleep(0.1)
+        other.cancel()
+        await asyncio.gather(gone, other, return_exceptions=True)
+        for members in bench.cloud.sites.values():
+            members.pop()
+        await asyncio.sleep(60)
+        return serials(await bench.all())
+
+    assert sum(map(len, bench.run(story))) == 12
 
 
 def test_a_worker_that_is_told_to_stop_leaves_the_list_to_another():

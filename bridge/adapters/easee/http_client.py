@@ -26,7 +26,8 @@ import httpx
 from bridge import __version__
 from bridge.adapters.easee.http_transport import DeadlineExceeded, Transport, for_ever
 from bridge.adapters.easee.unreached import in_words
-from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
+from bridge.core.easee.rest_requests import MAX_BODY_BYTES
+from bridge.errors import TOO_LARGE, AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
 # A library's own name got blocked after other people's login surge (easee_hass#629).
@@ -37,7 +38,6 @@ HEADERS = {
     "Accept-Encoding": "gzip",
     "Connection": "keep-alive",
 }
-MAX_BODY_BYTES = 1024 * 1024
 MAX_ERROR_BODY_BYTES = 64 * 1024
 MAX_LIMIT_DIGITS = 9
 CONNECT_TIMEOUT_S = 10.0
@@ -124,6 +124,7 @@ class HttpClient:
         within_s: float,
         body: bytes | None = None,
         token: Secret | None = None,
+        largest: int = MAX_BODY_BYTES,
         left_s: Callable[[], float] = for_ever,
     ) -> HttpResponse:
         """Send one request; return whatever was answered.
@@ -135,6 +136,7 @@ class HttpClient:
             within_s: For everything together, the body included.
             body: JSON text, or None.
             token: Access token, or None.
+            largest: Bytes that are read of the body of a success.
             left_s: Tells the seconds until it must not arrive any more. Asked right before the
                 request leaves: a process that stood still while it connected must not send what is
                 late, and its timers are the last to be looked at. The kernel is held to it too.
@@ -167,7 +169,7 @@ class HttpClient:
                 response.request = request
                 self._hear(response)
                 try:
-                    await _receive(response, reply)
+                    await _receive(response, reply, largest)
                 finally:
                     await response.aclose()
         except DeadlineExceeded as exc:
@@ -223,7 +225,7 @@ def date_of(response: httpx.Response) -> datetime | None:
         return None
 
 
-async def _receive(response: httpx.Response, reply: HttpResponse) -> None:
+async def _receive(response: httpx.Response, reply: HttpResponse, largest: int) -> None:
     """Fill in the reply, as far as it gets.
 
     Raises:
@@ -236,7 +238,8 @@ async def _receive(response: httpx.Response, reply: HttpResponse) -> None:
     reply.sunset = response.headers.get("Sunset")
     reply.limit = _limit(response.headers)
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
-    largest = MAX_BODY_BYTES if reply.ok else MAX_ERROR_BODY_BYTES
+    if not reply.ok:
+        largest = MAX_ERROR_BODY_BYTES
     unpacker = zlib.decompressobj(GZIP_BITS) if packing == "gzip" else None
     if unpacker is None and packing != "identity":
         _unusable(reply, "is packed in a way we did not ask for", "answer_unusable")
@@ -246,9 +249,10 @@ async def _receive(response: httpx.Response, reply: HttpResponse) -> None:
         room = largest - len(received) + 1
         received += unpacker.decompress(piece, room) if unpacker else piece[:room]
         if len(received) > largest:
-            _unusable(reply, f"is over {largest >> 10} KiB", "answer_too_large")
+            _unusable(reply, f"is over {largest >> 10} KiB", TOO_LARGE)
             break
-    reply.body = bytes(received[:largest])
+    del received[largest:]
+    reply.body = bytes(received)
 
 
 def _limit(headers: httpx.Headers) -> int | None:

@@ -36,7 +36,12 @@ from bridge.adapters.easee.token_manager import TokenManager
 from bridge.adapters.easee.vendor_notes import VendorNotes
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee import error_responses, rest_responses
-from bridge.core.easee.rest_requests import CloudRequest, Endpoint, charger_list_request
+from bridge.core.easee.rest_requests import (
+    CloudRequest,
+    Endpoint,
+    charger_list_request,
+    largest_answer,
+)
 from bridge.core.events import CloudStatusChanged
 from bridge.core.records.stored_tokens import account_of
 from bridge.errors import (
@@ -159,7 +164,7 @@ class EaseeCloud:
         Raises:
             CloudRejected: The cloud refuses it, has moved it, or the path leads somewhere else.
             OutcomeUnknown: It went out, and no answer came in time.
-            AnswerUnusable: It was taken with a 2xx whose body is broken or over 1 MiB.
+            AnswerUnusable: It was taken with a 2xx whose body is broken or over its bound.
             CloudUnavailable: It was not sent, or was answered with a 5xx.
             RateLimited: 429, sent to another host, or the budget has no room in time (``local``).
             AuthFailed: The account cannot be used now.
@@ -312,6 +317,7 @@ class EaseeCloud:
                 within_s=deadline_s - started_s,
                 body=body,
                 token=token,
+                largest=largest_answer(request),
                 left_s=lambda: leaves_until_s - self._clock.now().mono_s,
             )
         except CloudUnavailable as error:

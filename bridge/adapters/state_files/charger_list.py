@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from bridge.adapters.state_files.documents import FileDocuments
-from bridge.adapters.state_files.private_file import CHARGER_LIST_FILE, MAX_FILE_BYTES, why
+from bridge.adapters.state_files.private_file import CHARGER_LIST_FILE, why
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.effects import SaveChargerList
 from bridge.core.value_format import iso_utc, read_utc
@@ -21,6 +21,9 @@ from bridge.errors import DecodeError, StoreError
 from bridge.ports import KeptDocuments
 
 log = structlog.get_logger()
+
+# 12 bytes for each charger, 50 for one that left.
+MAX_FILE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from bridge.ports import KeptDocuments
 
 log = structlog.get_logger()
 
-# Two numbers and a time for each of thousands of chargers.
-MAX_FILE_BYTES = 1024 * 1024
+# Two numbers and a time for each of tens of thousands of chargers.
+MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 class KeptComponentState:

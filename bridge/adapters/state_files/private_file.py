@@ -20,7 +20,7 @@ from bridge.errors import StoreError
 MODE = 0o600
 FOLDER_MODE = 0o700
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# Two tokens of some 2 KiB, or the serials of thousands of chargers; what is longer is not ours.
+# Two tokens of some 2 KiB; what is longer is not ours.
 MAX_FILE_BYTES = 65_536
 # What lies in the store's folder besides it.
 TOKEN_FILE = "tokens.json"  # noqa: S105 - a file name

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.errors import (
+    TOO_LARGE,
     AnswerUnusable,
     AuthFailed,
     Blocked,
@@ -89,7 +90,7 @@ def decide(
     match error:
         case AnswerUnusable() if not is_lookup:
             return Taken()
-        case AnswerUnusable(reason="answer_too_large"):
+        case AnswerUnusable() if error.reason == TOO_LARGE:
             return GiveUp(error.reason)
         case OutcomeUnknown() if not is_lookup:
             return InDoubt()

@@ -15,6 +15,7 @@ from bridge.errors import DecodeError
 NO_JSON = "no JSON"
 _HOLDS_NO_NUMBER = re.compile(rb"\s*[\[{].*(?:NaN|Infinity)", re.DOTALL).match
 EXCERPT_BYTES = 80
+_RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 MAX_LINE_LENGTH = 200
 MAX_TEXT_BYTES = 2048
 MAX_TICK_DIGITS = 20  # 2**64 has twenty
@@ -49,6 +50,28 @@ def _decoded(body: bytes) -> Any:
         if _HOLDS_NO_NUMBER(body) is None:
             raise
     return msgspec.json.decode(json.dumps(json.loads(body, parse_constant=str)))
+
+
+def list_entries(body: bytes, source: str) -> list[msgspec.Raw] | None:
+    """Return the texts of the entries of a JSON list; None for anything else.
+
+    A list of many thousands of chargers is read entry by entry: all of it as objects takes ten
+    times its size.
+
+    Args:
+        body: As received, size already capped.
+        source: What it is, for the error.
+
+    Raises:
+        DecodeError: It is no JSON, or nested deeper than the stack allows.
+    """
+    try:
+        return _RAW_LIST.decode(body)
+    except (ValueError, RecursionError):
+        document = parse_json(body, source)
+    if not isinstance(document, list):
+        return None
+    return [msgspec.Raw(msgspec.json.encode(entry)) for entry in document]
 
 
 def parsed_object(body: bytes, source: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def site_list(body: bytes) -> SiteList:
     entries = parse_json(body, SOURCE)
     if not isinstance(entries, list):
         raise DecodeError("no list", source=SOURCE)
-    sites = [_site(entry) for entry in entries]
+    sites = [read_site(entry) for entry in entries]
     found = {site.site_id: site for site in sites if site is not None}
     dropped = sites.count(None) + sum(map(_unreadable, entries))
     return SiteList(tuple(found.values()), dropped)
@@ -131,13 +131,14 @@ def site_detail(body: bytes) -> Site:
     Raises:
         DecodeError: It is no site.
     """
-    site = _site(parse_json(body, "site"))
+    site = read_site(parse_json(body, "site"))
     if site is None:
         raise DecodeError("no site with an id", source="site")
     return site
 
 
-def _site(entry: object) -> Site | None:
+def read_site(entry: object) -> Site | None:
+    """Return the site of an entry; None for one without an id."""
     if not isinstance(entry, dict):
         return None
     site_id = integer(entry.get("id"))

@@ -32,9 +32,17 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.sources.absence import Absence
 from bridge.core.sources.discovery import ChargerDiscovery
 from bridge.core.status import TROUBLES, CloudStatus
-from bridge.errors import CloudError, CloudRejected, DecodeError, RateLimited
+from bridge.errors import (
+    TOO_LARGE,
+    AnswerUnusable,
+    CloudError,
+    CloudRejected,
+    DecodeError,
+    RateLimited,
+)
 
 SHARE_ONE = "share a charger with this account, or name serials in easee.chargers"
+DIVIDE_THEM = "serve a part of the chargers with another account, and report this message"
 NAME_THEM = "name the serials in easee.chargers, spelled as on the charger, and report this message"
 
 
@@ -108,6 +116,7 @@ class ChargerListReader:
             yield LogEntry("warning", "discovery.unreadable", {"error": str(error)})
             yield from self._without_chargers(f"the list cannot be read: {error}", NAME_THEM, now)
             return
+        yield from self._alerts.clear("charger_list_too_large")
         if self._cloud.rest == "ok":
             yield from self._alerts.clear("cloud_unreachable")
         yield from self._not_understood(listed, now)
@@ -128,6 +137,10 @@ class ChargerListReader:
 
     def _failed(self, error: CloudError, now: Timestamp) -> Iterator[Output]:
         self._schedule.failed(now, error.retry_after_s)
+        if isinstance(error, AnswerUnusable) and error.reason == TOO_LARGE:
+            message = f"the account's list of chargers is not read: {error}"
+            yield from self._alerts.raise_("charger_list_too_large", message, DIVIDE_THEM, now)
+            return
         yield LogEntry("warning", "discovery.failed", {"error": str(error)})
         yield from self._not_listed(error, now)
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from bridge.core.addressees import site_id_of
+from bridge.core.alerts import Alerts
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.domain_events import NOTHING, ChargersListed, Input, Output, Outputs, SitesListed
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, products_request
@@ -21,7 +22,8 @@ from bridge.core.events import CloudFailed, CloudResponse, Started, Tick
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.sources.absence import Absence
-from bridge.errors import BridgeError, DecodeError
+from bridge.core.sources.charger_list import DIVIDE_THEM
+from bridge.errors import TOO_LARGE, AnswerUnusable, BridgeError, DecodeError
 
 EVERY_S: Final = 600.0
 # Three lists within the quarter of an hour in which somebody has left.
@@ -35,13 +37,17 @@ class SiteReader:
 
     Args:
         equalizers: Those that are served.
+        alerts: Where a list that is too large is reported.
         sites: Those that are published, of an earlier process too, by name.
     """
 
     name = "site_reader"
     interests = frozenset({Started, ChargersListed})
 
-    def __init__(self, equalizers: Collection[str], sites: Collection[str] = ()) -> None:
+    def __init__(
+        self, equalizers: Collection[str], alerts: Alerts, sites: Collection[str] = ()
+    ) -> None:
+        self._alerts = alerts
         self._equalizers = equalizers
         self._sites = sites
         self._absence = Absence()
@@ -85,6 +91,7 @@ class SiteReader:
             yield from self._failed(error, now)
             return
         self._failures = 0
+        yield from self._alerts.clear("site_list_too_large")
         left, left_sites = self._left(listed, now)
         is_counting = self._absence.is_counting or self._absence_of_sites.is_counting
         self._due_s = now.mono_s + (MISSING_EVERY_S if is_counting else EVERY_S)
@@ -106,4 +113,8 @@ class SiteReader:
         self._failures += 1
         wait_s = exponential_delay_s(self._failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S)
         self._due_s = now.mono_s + max(wait_s, error.retry_after_s or 0.0)
-        yield LogEntry("warning", "sites.failed", {"error": str(error)})
+        if isinstance(error, AnswerUnusable) and error.reason == TOO_LARGE:
+            message = f"the account's list of sites is not read: {error}"
+            yield from self._alerts.raise_("site_list_too_large", message, DIVIDE_THEM, now)
+        else:
+            yield LogEntry("warning", "sites.failed", {"error": str(error)})

@@ -28,6 +28,7 @@ class PartStatus:
     Attributes:
         chargers: That it serves.
         equalizers: Likewise.
+        devices: Both.
         cloud: Its word for the cloud; empty before the first.
         health: Its newest summary; None before the first.
         alerts: Those that are open, by kind.
@@ -38,6 +39,7 @@ class PartStatus:
 
     chargers: tuple[str, ...] = ()
     equalizers: tuple[str, ...] = ()
+    devices: frozenset[str] = frozenset()
     cloud: str = ""
     health: HealthChanged | None = None
     alerts: dict[str, AlertRaised] = field(default_factory=dict)

@@ -153,7 +153,7 @@ class PartitionWatch:
             return True
         parts = self._merged.parts
         return any(
-            name in (*part.chargers, *part.equalizers)
+            name in part.devices
             if (part := parts.get(number)) is not None and part.is_told
             else name in self._devices.get(number, frozenset())
             for number in range(self._partitions)
@@ -210,6 +210,7 @@ class PartitionWatch:
         if (part.chargers, part.equalizers) == (info.chargers, info.equalizers):
             return
         part.chargers, part.equalizers = info.chargers, info.equalizers
+        part.devices = frozenset((*info.chargers, *info.equalizers))
         chargers, self._status.equalizers = self._merged.chargers, self._merged.equalizers
         self._has_changed()
         yield ServedChargersChanged(chargers, tuple(sorted(set(before) - set(chargers))))

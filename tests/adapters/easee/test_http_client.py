@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from bridge.adapters.easee.http_client import (
-    MAX_BODY_BYTES,
+    MAX_ERROR_BODY_BYTES,
     NO_TIME_LEFT,
     USER_AGENT,
     HttpClient,
     HttpResponse,
 )
+from bridge.core.easee.rest_requests import MAX_BODY_BYTES
 from bridge.errors import AnswerUnusable, CloudRejected, CloudUnavailable, OutcomeUnknown
 from bridge.settings import Secret
 
@@ -240,6 +241,17 @@ async def test_an_answer_as_large_as_may_be_is_taken():
 
     assert len((await client.send("GET", API, "/x", within_s=5)).body) == MAX_BODY_BYTES
     await client.close()
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_request_may_have_a_bound_of_its_own(status):
+    """For a success: a refusal is read as far as any other."""
+    body = bytes(3 * MAX_BODY_BYTES)
+    client, _ = answering(status, body)
+    answer = await client.send("GET", API, "/x", within_s=5, largest=len(body))
+    await client.close()
+
+    assert len(answer.body) == (len(body) if status == 200 else MAX_ERROR_BODY_BYTES)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,3 +75,22 @@ def test_a_line_is_one_short_printable_line(text):
 def test_a_line_has_no_markup_and_no_tricks():
     """Tags, escape sequences and direction marks do not get into a log."""
     assert json_fields.one_line("<h1>Bad</h1>\r\n\x1b[31mgate\u202eway") == "Bad [31mgate way"
+
+
+@given(
+    st.lists(
+        st.none() | st.integers(-(2**53), 2**53) | st.text() | st.dictionaries(st.text(), st.none())
+    )
+)
+def test_a_list_is_read_entry_by_entry(entries):
+    """Each is the text that stands there."""
+    texts = json_fields.list_entries(json.dumps(entries).encode(), "list")
+
+    assert [json.loads(bytes(text)) for text in texts] == entries
+
+
+def test_what_is_no_list_has_no_entries():
+    """What is no JSON either is an error."""
+    assert json_fields.list_entries(b'{"a": []}', "list") is None
+    with pytest.raises(DecodeError):
+        json_fields.list_entries(b"[1, <", "list")

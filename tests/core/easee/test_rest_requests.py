@@ -105,3 +105,15 @@ def test_a_path_holds_only_serials(text):
     assert path == f"/api/chargers/{text}"
     assert text.isascii()
     assert text.isalnum()
+
+
+def test_the_lists_of_the_account_alone_may_be_large():
+    """They grow with it; any other answer is about one device."""
+    lists = rest_requests.charger_list_request(), rest_requests.products_request()
+    other = (
+        rest_requests.site_request("EH123456"),
+        rest_requests.observations_request("EH123456", ()),
+    )
+
+    assert {rest_requests.largest_answer(one) for one in lists} == {64 << 20}
+    assert {rest_requests.largest_answer(one) for one in other} == {1 << 20}

@@ -19,7 +19,13 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.sources.charger_list import ChargerListReader
 from bridge.core.sources.discovery import FIRST_RETRY_S
 from bridge.core.status import CloudStatus
-from bridge.errors import CloudRejected, CloudUnavailable, RateLimited
+from bridge.errors import (
+    TOO_LARGE,
+    AnswerUnusable,
+    CloudRejected,
+    CloudUnavailable,
+    RateLimited,
+)
 from tests.conftest import NOON
 
 ONE, TWO = "EH123456", "EH654321"
@@ -116,6 +122,27 @@ def test_why_no_charger_is_served_is_told(served, answer, kind):
         notes = [one for one in outputs if isinstance(one, LogEntry) and "alert" not in one.event]
         assert notes == [LogEntry("warning", "discovery.failed", {"error": str(answer)})]
     assert desk.alerts.kinds == ((kind,) if kind else ())
+
+
+def test_a_list_over_the_bound_is_one_line_and_one_alert_until_it_can_be_read():
+    """What is served goes on being served; it is requested less and less often."""
+    desk = Desk(served=(ONE,))
+    error = AnswerUnusable("the answer is over 65536 KiB", status=200, reason=TOO_LARGE)
+    desk.take(Started())
+    outputs, waits = [], []
+    for _ in range(3):
+        outputs += desk.take(CloudFailed(Tag("discovery"), error))
+        waits.append(desk.reader.deadline_s() - desk.seconds)
+        desk.seconds = desk.reader.deadline_s()
+        desk.take(Tick())
+
+    (line,) = [one for one in outputs if isinstance(one, LogEntry)]
+    assert (line.event, line.fields["kind"]) == ("alert.raised", "charger_list_too_large")
+    assert "is over 65536 KiB" in line.fields["message"]
+    assert waits == sorted(set(waits))
+    assert (desk.alerts.kinds, tuple(desk.served)) == (("charger_list_too_large",), (ONE,))
+    desk.answer(b'[{"id":"EH123456"}]')
+    assert desk.alerts.kinds == ()
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"[5]"])

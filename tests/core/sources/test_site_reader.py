@@ -2,6 +2,7 @@
 
 import json
 
+from bridge.core.alerts import Alerts
 from bridge.core.domain_events import ChargersListed, SitesListed
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import LogEntry, SendRequest
@@ -9,7 +10,7 @@ from bridge.core.events import CloudFailed, CloudResponse, Started, Tick
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
 from bridge.core.sources.site_reader import EVERY_S, MISSING_EVERY_S, SiteReader
-from bridge.errors import CloudUnavailable
+from bridge.errors import TOO_LARGE, AnswerUnusable, CloudUnavailable
 from tests.conftest import NOON
 
 TAG = Tag("site_reader")
@@ -25,7 +26,8 @@ class Desk:
     """The reader on simulated time."""
 
     def __init__(self, served=(QP,)):
-        self.reader = SiteReader(served)
+        self.alerts = Alerts()
+        self.reader = SiteReader(served, self.alerts)
         self.seconds = 1000.0
 
     def take(self, event):
@@ -101,6 +103,24 @@ def test_a_failure_is_repeated_later_and_later():
     desk.take(Tick())
     desk.take(CloudFailed(TAG, CloudUnavailable("down", retry_after_s=5000.0)))
     assert desk.reader.deadline_s() == desk.seconds + 5000.0
+
+
+def test_a_list_over_the_bound_is_an_alert_until_it_can_be_read():
+    """One line in the log; nobody leaves for it."""
+    desk = Desk()
+    desk.chargers("EH000001")
+    error = AnswerUnusable("the answer is over 65536 KiB", status=200, reason=TOO_LARGE)
+    outputs = []
+    for _ in range(2):
+        desk.seconds = desk.reader.deadline_s()
+        desk.take(Tick())
+        outputs += desk.take(CloudFailed(TAG, error))
+
+    (line,) = [one for one in outputs if isinstance(one, LogEntry)]
+    assert (line.event, line.fields["kind"]) == ("alert.raised", "site_list_too_large")
+    assert desk.alerts.kinds == ("site_list_too_large",)
+    desk.answer(body(QP))
+    assert desk.alerts.kinds == ()
 
 
 def test_entries_that_cannot_be_read_are_noted_and_nobody_leaves_for_them():

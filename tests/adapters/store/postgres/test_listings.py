@@ -29,14 +29,36 @@ async def test_what_is_placed_first_stays(lists):
     assert (division.partitions, division.partition_of("b")) == (4, 2)
 
 
+async def test_a_division_is_read_when_something_was_added(lists):
+    """Not with every list: that of a large account has many rows."""
+    empty = await lists.division()
+    await lists.place({"site/1": 0}, {"a": "site/1"})
+    one = await lists.division(empty)
+
+    assert (empty.partitions, one.devices) == (4, {"a": "site/1"})
+    assert await lists.division(one) is one
+    await lists.place({}, {"b": "site/1"})
+    assert (await lists.division(one)).devices == {"a": "site/1", "b": "site/1"}
+
+
+async def test_a_list_of_a_large_account_is_kept_whole(lists):
+    """Some tens of megabytes."""
+    content = b"".join(b'{"id":"EH%06d","name":"x","createdOn":null},' % n for n in range(200_000))
+    await lists.claim("chargers", every_s=30.0)
+    await lists.replace("chargers", content)
+
+    assert (await lists.read("chargers", within_s=60.0)).content == content
+
+
 async def test_one_of_all_reads_a_list_in_its_time(lists, database):
     """The next one when that is over."""
-    assert await lists.read("chargers") is None
+    assert await lists.read("chargers", within_s=60.0) is None
     assert await lists.claim("chargers", every_s=30.0)
     assert not await lists.claim("chargers", every_s=30.0)
     await lists.replace("chargers", b"[]")
     await database.execute(AGE.format(20))
-    found = await lists.read("chargers")
+    assert await lists.read("chargers", within_s=10.0) is None
+    found = await lists.read("chargers", within_s=60.0)
 
     assert found.content == b"[]"
     assert 20.0 <= found.age_s < 40.0
@@ -64,4 +86,4 @@ async def test_each_account_has_lists_of_its_own(lists, database):
     await lists.claim("chargers", every_s=30.0)
     await lists.replace("chargers", b"[]")
 
-    assert await PostgresListings(database, "else", 4).read("chargers") is None
+    assert await PostgresListings(database, "else", 4).read("chargers", within_s=60.0) is None
