@@ -205,7 +205,6 @@ def site(
         site_id: Which one.
         circuit_ids: Which circuits to show; None for all of it.
     """
-    own = [one for one in world.circuit_ids() if world.site_of(one) == site_id]
     return {
         "id": site_id,
         "uuid": f"5e000000-0000-4000-8000-{site_id:012d}",
@@ -223,7 +222,7 @@ def site(
         "equalizers": [
             equalizer(world, one) for one in world.equalizers.values() if site_id == SITE_ID
         ],
-        "circuits": [circuit(world, one_id) for one_id in circuit_ids or own],
+        "circuits": [circuit(world, one) for one in circuit_ids or world.circuits_of(site_id)],
     }
 
 
@@ -308,7 +307,6 @@ def site_state(world: World, site_id: int) -> dict[str, object]:
                     for charger in world.circuit(circuit_id)
                 ],
             }
-            for circuit_id in world.circuit_ids()
-            if world.site_of(circuit_id) == site_id
+            for circuit_id in world.circuits_of(site_id)
         ],
     }

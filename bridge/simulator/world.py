@@ -44,8 +44,10 @@ CHARGERS_PER_CIRCUIT = 3
 FIRST_CIRCUIT = 8101
 SITE_ID = 8001
 MAX_SLICE_S = 10.0  # world seconds lived at once
-# In less than this nothing happens at a charger, and a request need not wait for all of them.
+# In less than this nothing happens at a charger, and a request need not wait for all of them. Many
+# chargers live in longer slices: each of them takes some microseconds of every slice.
 MIN_SLICE_S = 0.01
+MIN_SLICE_OF_ONE_S = 0.0001
 MAX_SLICES = 20_000
 COMMANDS_KEPT = 1000
 
@@ -105,6 +107,7 @@ class World:
         self.ocpp_in_force: dict[str, int] = {}
         self.commands: OrderedDict[tuple[str, int, int], CommandRecord] = OrderedDict()
         self._places: dict[str, int] = {}
+        self._circuits: dict[int, list[Charger]] = {}
         self._traffic: dict[str, Traffic] = {}
         self._outbox: list[Update | Response] = []
         self._due: list[tuple[datetime, int, Callable[[], None]]] = []
@@ -138,6 +141,7 @@ class World:
         seed(charger, index, authorization=self._authorization(index))
         self.chargers[charger_id] = charger
         self._places[charger_id] = index
+        self._circuits.setdefault(self.circuit_of(charger_id), []).append(charger)
         self._traffic[charger_id] = Traffic(
             random.Random(f"{self.scenario.seed}:{charger_id}:cars"),  # noqa: S311 - a toy world
             self.scenario.authorize_after_s,
@@ -161,10 +165,7 @@ class World:
 
     def circuit(self, circuit_id: int) -> list[Charger]:
         """Return the chargers of a circuit, the primary one first; empty for an unknown id."""
-        first = (circuit_id - FIRST_CIRCUIT) * CHARGERS_PER_CIRCUIT
-        if first < 0:
-            return []
-        return list(self.chargers.values())[first : first + CHARGERS_PER_CIRCUIT]
+        return list(self._circuits.get(circuit_id, ()))
 
     def site_ids(self) -> range:
         """Return the ids of all sites."""
@@ -173,6 +174,10 @@ class World:
     def site_of(self, circuit_id: int) -> int:
         """Return the id of the site of a circuit."""
         return SITE_ID + (circuit_id - FIRST_CIRCUIT) % self.scenario.sites
+
+    def circuits_of(self, site_id: int) -> range:
+        """Return the ids of the circuits of a site."""
+        return self.circuit_ids()[site_id - SITE_ID :: self.scenario.sites]
 
     def circuit_ids(self) -> range:
         """Return the ids of all circuits."""
@@ -193,7 +198,7 @@ class World:
     def step(self, now: datetime) -> None:
         """Advance the world up to ``now``, or nearly."""
         world_s = (now - self.now).total_seconds() * self.scenario.speed
-        if world_s < MIN_SLICE_S:
+        if world_s < max(MIN_SLICE_S, MIN_SLICE_OF_ONE_S * len(self.chargers)):
             self._run_due(max(now, self.now))
             return
         slices = min(MAX_SLICES, max(1, round(world_s / self.longest_slice_s)))

@@ -15,6 +15,10 @@ SKEW_S = 0.1
 VALUE_WITHIN_S = 5.0
 RECOVERY_S = 10.0
 OFFLINE_WITHIN_S = 20.0
+# Of a worker, and of each of its chargers, where it has at least so many.
+MEMORY_MIB = 60.0
+CHARGER_KIB = 25.0
+FLEET = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Event:
             partition), ``result``, ``bridge_state``, ``report`` (seen by the subscriber),
             ``session`` (finished at a charger), ``request`` (arrived at the cloud), ``take``,
             ``renew``, ``give_up``, ``write`` (committed in the database), ``joined``, ``orphaned``
-            and ``end`` (by the runs).
+            ``memory`` and ``end`` (by the runs).
         fields: What it was about.
     """
 
@@ -180,17 +184,57 @@ def takeovers(history: Sequence[Event]) -> list[tuple[str, float]]:
 
 
 def moves(history: Sequence[Event]) -> Iterator[Finding]:
-    """A worker that joins is given its share, and nothing else moves."""
-    share, moved = 0, 0
+    """A worker that joins or leaves moves its share, and nothing else moves."""
+    for change, moved in moved_by(history):
+        if moved > change.fields["share"]:
+            yield Finding("moved_too_much", f"{moved} partitions by {change.fields}")
+
+
+def moved_by(history: Sequence[Event]) -> list[tuple[Event, int]]:
+    """Return each worker that joined or left with how many partitions were taken behind it."""
+    found: list[tuple[Event, int]] = []
+    is_counting = False
     for event in history:
-        if event.kind == "joined":
-            share, moved = event.fields["share"], 0
-        elif event.kind == "fault":
-            share = 0
-        elif event.kind == "give_up" and share:
-            moved += 1
-            if moved == share + 1:
-                yield Finding("moved_too_much", f"{moved} partitions at {event.at:.1f}")
+        if event.kind in ("joined", "fault") and "share" in event.fields:
+            found.append((event, 0))
+            is_counting = True
+        elif event.kind in ("all_dead", "outage", "orphaned"):
+            is_counting = False
+        elif event.kind == "take" and is_counting:
+            found[-1] = found[-1][0], found[-1][1] + 1
+    return found
+
+
+def refills(history: Sequence[Event]) -> list[tuple[str, int, float]]:
+    """Return each fault with the chargers that were taken over, and until all had a value again.
+
+    The time is from the moment when the last of their partitions was taken.
+    """
+    found: list[tuple[str, int, float]] = []
+    fault: Event | None = None
+    taken_s, missing, chargers, count = 0.0, set[int](), set[str](), 0
+    for event in history:
+        if event.kind == "fault":
+            fault, missing = event, {*event.fields.get("partitions", ())}
+            chargers = {*event.fields.get("chargers", ())}
+            count = len(chargers)
+        elif event.kind == "take" and event.fields["partition"] in missing:
+            missing.discard(event.fields["partition"])
+            taken_s = event.at
+        elif event.kind == "value" and fault is not None and event.fields["charger"] in chargers:
+            chargers.discard(event.fields["charger"])
+            if not chargers:
+                found.append((fault.fields["fault"], count, event.at - taken_s))
+    return found
+
+
+def memories(history: Sequence[Event]) -> Iterator[Finding]:
+    """A worker of a fleet has so much memory, and so much for each of its chargers."""
+    for event in _of(history, "memory"):
+        fields = event.fields
+        most_mib = MEMORY_MIB + fields["chargers"] * CHARGER_KIB / 1024
+        if fields["chargers"] >= FLEET and fields["mib"] > most_mib:
+            yield Finding("memory", f"{fields} is over {most_mib:.0f} MiB")
 
 
 def orphans(history: Sequence[Event]) -> Iterator[Finding]:
@@ -292,5 +336,5 @@ def state(history: Sequence[Event]) -> Iterator[Finding]:
 
 RULES = (
     results, strangers, requests, leases, moves, statuses, reports, values, outages, deaths,
-    orphans, returns, stalls, state,
+    orphans, returns, stalls, state, memories,
 )  # fmt: skip

@@ -4,9 +4,9 @@
 ``test_runs.py``. Faults: ``kill`` (SIGKILL), ``stop`` (SIGSTOP for twice the TTL), ``term``
 (SIGTERM), ``cut`` (its cable, for three times the TTL: ``make soak-cluster-cut``), ``nodb`` (the
 owner alone loses the database, for three times the TTL), ``away`` (PostgreSQL stops for a minute),
-``all`` (every worker dies), ``orphan`` (a partition that nobody can take over). Each hits the owner
-of a partition, of 0 where it is the only one, and is over, with all workers back and each with its
-share, before the next one.
+``all`` (every worker dies), ``orphan`` (a partition that nobody can take over), ``join`` (one
+worker more, which leaves again). Each hits the owner of a partition, of 0 where it is the only one,
+and is over, with all workers back and each with its share, before the next one.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.mosquitto import Outsider
 from tests.proxy import Fault
-from tests.workers.history import Event, Finding, findings, takeovers
+from tests.workers.history import Event, Finding, findings, moved_by, refills, takeovers
 from tests.workers.site import WATCHED, Site, installed
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -50,10 +50,9 @@ class Subscriber(Outsider):
 
 async def _restarted(site: Site, name: str) -> None:
     """Start a worker again, and wait until the others know it and it has its share."""
-    if site.partitions > 1:
-        live = [n for n, one in site.workers.items() if one.process.returncode is None or n == name]
-        site.note("joined", worker=name, share=-(-site.partitions // max(1, len(live))))
     await site.start(name)
+    if site.partitions > 1:
+        site.note("joined", worker=name, share=await site.share())
     await site.member(name)
     if site.partitions > 1:
         await site.balanced()
@@ -65,10 +64,25 @@ async def _victim(site: Site) -> tuple[str, list[int]]:
     return name, await site.held(name)
 
 
+async def join(site: Site) -> None:
+    """Start one worker more, wait until it has its share, and let it go again."""
+    name = next(each for each in NAMES if each not in site.workers)
+    await _restarted(site, name)
+    held = await site.held(name)
+    await site.note_fault("leave", name, held)
+    site.workers[name].signal(signal.SIGTERM)
+    await site.replaced(name, held)
+    status = await site.ended(name)
+    if status != os.EX_OK:
+        site.note("wrong_status", worker=name, status=status)
+    del site.workers[name]
+    await site.balanced()
+
+
 async def kill(site: Site) -> None:
     """SIGKILL: nothing is said; the lease runs out."""
     name, held = await _victim(site)
-    site.note("fault", fault="kill", worker=name, partitions=held)
+    await site.note_fault("kill", name, held)
     site.workers[name].signal(signal.SIGKILL)
     await site.replaced(name, held)
     await site.ended(name)
@@ -78,7 +92,7 @@ async def kill(site: Site) -> None:
 async def stop(site: Site) -> None:
     """SIGSTOP for twice the TTL: it wakes, finds its lease taken, and ends with 75."""
     name, held = await _victim(site)
-    site.note("fault", fault="stop", worker=name, partitions=held)
+    await site.note_fault("stop", name, held)
     site.workers[name].signal(signal.SIGSTOP)
     await site.replaced(name, held)
     await asyncio.sleep(site.ttl_s)
@@ -96,7 +110,7 @@ async def stop(site: Site) -> None:
 async def term(site: Site) -> None:
     """SIGTERM: it finishes, hands over, and ends with 0."""
     name, held = await _victim(site)
-    site.note("fault", fault="term", worker=name, partitions=held)
+    await site.note_fault("term", name, held)
     site.workers[name].signal(signal.SIGTERM)
     await site.replaced(name, held)
     status = await site.ended(name)
@@ -109,7 +123,7 @@ async def nodb(site: Site) -> None:
     """Keep the owner from the database alone for three times the TTL."""
     name, held = await _victim(site)
     proxy = site.proxies[name]
-    site.note("fault", fault="nodb", worker=name, partitions=held)
+    await site.note_fault("nodb", name, held)
     proxy.fault = Fault("blackhole")
     await site.replaced(name, held)
     await asyncio.sleep(3 * site.ttl_s - 4)
@@ -125,7 +139,7 @@ async def nodb(site: Site) -> None:
 async def cut(site: Site) -> None:
     """Cut the owner's cable for three times the TTL: what its kernel holds must not arrive late."""
     name, held = await _victim(site)
-    site.note("fault", fault="cut", worker=name, partitions=held)
+    await site.note_fault("cut", name, held)
     site.cut(name, on=True)
     await site.replaced(name, held)
     await asyncio.sleep(2 * site.ttl_s)
@@ -180,7 +194,7 @@ async def orphan(site: Site) -> None:
 
 FAULTS: dict[str, Callable[[Site], Awaitable[None]]] = {
     "kill": kill, "cut": cut, "stop": stop, "term": term, "nodb": nodb, "away": away, "all": all_,
-    "orphan": orphan,
+    "orphan": orphan, "join": join,
 }  # fmt: skip
 
 
@@ -238,6 +252,7 @@ async def played(
                 await asyncio.sleep(SETTLE_S)
                 ended.set()
             site.note("end")
+            await site.note_memory()
             await _answered(site, watching)
             return await site.collect(watching.seen)
         finally:
@@ -276,6 +291,16 @@ def summary(history: Sequence[Event]) -> str:
             f"{fault}: {len(took)} takeovers, median {statistics.median(took):.2f} s,"
             f" longest {max(took):.2f} s"
         )
+    for fault, chargers, took_s in refills(history):
+        lines.append(
+            f"{fault}: {chargers} chargers taken over had values again {took_s:.2f} s behind the"
+            f" last take, {chargers / max(took_s, 0.01):.0f} chargers/s"
+        )
+    for change, moved in moved_by(history):
+        name = change.fields.get("fault", change.kind)
+        lines.append(f"{name}: {moved} partitions moved, {change.fields['share']} may")
+    memory = "worker {worker}: {chargers} chargers, {partitions} partitions, {mib:.0f} MiB"
+    lines += [memory.format(**event.fields) for event in history if event.kind == "memory"]
     return "\n".join(lines)
 
 

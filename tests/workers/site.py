@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import asyncpg
 import yaml
 
+from benchmarks.stage import memory_kib
 from bridge.adapters.store.postgres.connection import SCHEMA, Connection
 from bridge.adapters.store.postgres.schema import migrate
 from bridge.simulator.scenario import Scenario
@@ -45,6 +47,8 @@ STRANGER_EVERY = 10
 COMMAND = "dynamic_charger_current"
 PATH = "/commands/set_dynamic_charger_current"
 TTL_S = 20
+# A burst for many chargers is not to be dropped, neither for the workers nor for the judge.
+UNLIMITED = ("max_inflight_messages 1000", "max_queued_messages 0")
 # The start of a worker on a machine that is busy with everything else.
 WITHIN_S = 180.0
 POLL_S = 0.02
@@ -211,6 +215,33 @@ class Site:
         for partition in partitions:
             await self.owner(partition, but=name)
 
+    async def share(self) -> int:
+        """Return how many partitions a worker has at most, where all that live have some."""
+        live = [one for one in self.workers.values() if one.process.returncode is None]
+        return -(-self.partitions // max(1, len(live)))
+
+    async def note_fault(self, fault: str, name: str, partitions: list[int]) -> None:
+        """Write down what is about to happen to a worker, and what it serves."""
+        of = await self.divided()
+        chargers = [one for one, number in of.items() if number in partitions]
+        if self.partitions == 1:
+            chargers = self.serials
+        self.note(
+            "fault", fault=fault, worker=name, partitions=partitions, chargers=chargers,
+            share=await self.share(),
+        )  # fmt: skip
+
+    async def note_memory(self) -> None:
+        """Write down the memory of each worker, and for how many chargers it is."""
+        of = await self.divided()
+        for name, worker in self.workers.items():
+            held = await self.held(name)
+            count = sum(number in held for number in of.values())
+            if self.partitions == 1 and held:
+                count = len(self.serials)
+            mib = memory_kib(worker.process.pid) / 1024
+            self.note("memory", worker=name, partitions=len(held), chargers=count, mib=mib)
+
     async def divided(self) -> dict[str, int]:
         """Return the partition of each device."""
         query = "SELECT device.name, partition FROM device JOIN site ON site.name = device.site"
@@ -223,10 +254,13 @@ class Site:
         if self.partitions == 1:
             return
         await self.balanced()
+        found: set[str] = set()
         with outsider(self.broker.port, "charger/+/availability") as client:
             async with asyncio.timeout(WITHIN_S):
-                while len({topic for topic, _, _ in client.messages}) < len(self.serials):  # noqa: ASYNC110 - from a thread
+                while len(found) < len(self.serials):
                     await asyncio.sleep(POLL_S)
+                    came, client.messages = client.messages, []
+                    found.update(topic for topic, _, _ in came)
 
     async def locked(self, partition: int) -> Any:
         """Lock the row of a lease; closing the returned connection ends that."""
@@ -419,7 +453,7 @@ async def installed(
     step_interval_s: float = 0.25,
 ) -> AsyncIterator[Site]:
     """Provide the installation without workers; everything ends with the block."""
-    database, broker = Server(), Mosquitto(folder, unused_port())
+    database, broker = Server(), Mosquitto(folder, unused_port(), listener=UNLIMITED)
     scenario = Scenario(
         chargers=chargers,
         sites=sites,
@@ -433,6 +467,7 @@ async def installed(
         database.start()
         broker.start()
         async with serve(scenario) as cloud:
+            cloud.seen = deque()  # all requests
             db = await _watched(database)
             site = Site(folder, database, broker, cloud, db, partitions, ttl_s, mistake, feed=feed)
             try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workers.history import Event, findings, takeovers
+from tests.workers.history import Event, findings, moved_by, refills, takeovers
 
 GOOD = [
     Event(0.0, "take", {"partition": 0, "worker": "a", "owner": "a", "epoch": 1}),
@@ -61,13 +61,26 @@ def test_a_takeover_is_over_when_everything_is_served_again():
     """Of a worker that served several partitions; and a share that moves is none too much."""
     history = [
         Event(1, "joined", {"worker": "b", "share": 2}),
-        Event(1, "give_up", {"partition": 1, "worker": "a"}),
-        Event(1, "give_up", {"partition": 3, "worker": "a"}),
-        Event(2, "fault", {"fault": "kill", "worker": "a", "partitions": [0, 2]}),
+        Event(1, "take", {"partition": 1, "worker": "b", "owner": "b", "epoch": 2}),
+        Event(1, "take", {"partition": 3, "worker": "b", "owner": "b", "epoch": 2}),
+        Event(
+            2,
+            "fault",
+            {
+                "fault": "kill",
+                "worker": "a",
+                "partitions": [0, 2],
+                "share": 2,
+                "chargers": ["x", "y"],
+            },
+        ),
         Event(5, "take", {"partition": 2, "worker": "b", "owner": "b", "epoch": 2}),
         Event(6, "take", {"partition": 0, "worker": "b", "owner": "b", "epoch": 2}),
-        Event(7, "take", {"partition": 1, "worker": "c", "owner": "c", "epoch": 3}),
+        Event(6.5, "value", {"charger": "x", "value": 0.0}),
+        Event(7, "value", {"charger": "y", "value": 0.0}),
         Event(8, "orphaned", ORPHANED),
+        Event(9, "take", {"partition": 1, "worker": "c", "owner": "c", "epoch": 3}),
+        Event(9, "memory", {"worker": "c", "chargers": 1000, "partitions": 3, "mib": 84.0}),
         Event(31, "availability", {"charger": "y", "state": "offline"}),
         Event(32, "bridge_state", {"state": "offline"}),
         Event(33, "stranger", {"id": "s-1", "ttl_s": 20}),
@@ -75,6 +88,11 @@ def test_a_takeover_is_over_when_everything_is_served_again():
     ]
 
     assert takeovers(history) == [("kill", 4)]
+    assert refills(history) == [("kill", 2, 1)]
+    assert [(event.kind, moved) for event, moved in moved_by(history)] == [
+        ("joined", 2),
+        ("fault", 2),
+    ]
     assert findings(history) == []
 
 
@@ -106,8 +124,12 @@ def test_a_takeover_is_over_when_everything_is_served_again():
             "moved_too_much",
             [
                 Event(8, "joined", {"worker": "c", "share": 2}),
-                *(Event(9, "give_up", {"partition": n, "worker": "b"}) for n in range(3)),
+                *(Event(9, "take", {"partition": n, "worker": "c"}) for n in range(3)),
             ],
+        ),
+        (
+            "memory",
+            [Event(8, "memory", {"worker": "b", "chargers": 1000, "partitions": 3, "mib": 85.0})],
         ),
         ("not_offline", [Event(8, "orphaned", ORPHANED)]),
         (
