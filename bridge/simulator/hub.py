@@ -15,6 +15,8 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from bridge.simulator.readings import Response, Update, stamp, utc_text, wire_text
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.web import WSMsgType, web
@@ -67,7 +69,7 @@ def invocation(target: str, *arguments: object) -> str:
 
 
 def _record(document: dict[str, object]) -> str:
-    return json.dumps(document, separators=(",", ":")) + SEPARATOR
+    return msgspec.json.encode(document).decode() + SEPARATOR
 
 
 @dataclass(slots=True, eq=False)

@@ -21,7 +21,7 @@ from benchmarks.stage import PROCESS_CPU_CLOCK, Judge, memory_kib, percentile
 from bridge.simulator.readings import Reading, Update
 from tests.rabbitmq import rabbitmq
 from tests.workers.feed import NUMBERS
-from tests.workers.site import WITHIN_S, Site, installed
+from tests.workers.site import Site, installed
 
 WORKERS = ("a", "b")
 TICK_S = 0.1
@@ -130,7 +130,7 @@ async def measured(
             for name in WORKERS:
                 await site.start(name)
                 await site.member(name)
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(site.within_s):
                 await site.balanced()
             watcher = Watcher(site.broker.port)
             watcher.start()

@@ -209,6 +209,7 @@ async def played(
     ttl_s: int = 4,
     partitions: int = 1,
     workers: int = 2,
+    observations: int = 0,
 ) -> list[Event]:
     """Run an installation through faults; return everything that was seen."""
     names = NAMES[:workers]
@@ -221,6 +222,7 @@ async def played(
         partitions=partitions,
         mistake=mistake,
         ttl_s=ttl_s,
+        observations=observations,
     ) as site:
         if "cut" in faults:
             site.mark_connections()
@@ -317,6 +319,7 @@ def main() -> int:
     parser.add_argument("--chargers", type=int, default=40)
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--observations", type=int, default=0, help="of each charger; 0: all")
     parser.add_argument("--keep", type=Path, help="a folder for logs and history")
     parser.add_argument("--ttl", type=int, default=4, help="cluster.lease_ttl_s")
     parser.add_argument("--every", type=float, default=0.33, help="seconds between two commands")
@@ -333,6 +336,7 @@ def main() -> int:
                 ttl_s=arguments.ttl,
                 partitions=arguments.partitions,
                 workers=arguments.workers,
+                observations=arguments.observations,
             )
         )
     if arguments.keep:

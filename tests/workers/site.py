@@ -23,6 +23,7 @@ from typing import Any
 import asyncpg
 import yaml
 
+from benchmarks.records import PLAIN
 from benchmarks.stage import memory_kib
 from bridge.adapters.store.postgres.connection import SCHEMA, Connection
 from bridge.adapters.store.postgres.schema import migrate
@@ -49,8 +50,9 @@ PATH = "/commands/set_dynamic_charger_current"
 TTL_S = 20
 # A burst for many chargers is not to be dropped, neither for the workers nor for the judge.
 UNLIMITED = ("max_inflight_messages 1000", "max_queued_messages 0")
-# The start of a worker on a machine that is busy with everything else.
+# The start of a worker on a machine that is busy with everything else, and for each charger.
 WITHIN_S = 180.0
+WITHIN_OF_ONE_S = 0.15
 POLL_S = 0.02
 # What the database writes down by itself. The clock is that of this machine, as everywhere here.
 TRIGGERS = """
@@ -131,6 +133,11 @@ class Site:
     _numbers: dict[str, int] = field(default_factory=dict)
 
     @property
+    def within_s(self) -> float:
+        """Return how long anything may take."""
+        return WITHIN_S + WITHIN_OF_ONE_S * self.cloud.scenario.chargers
+
+    @property
     def serials(self) -> list[str]:
         """Return the chargers."""
         return [f"EH{number:06}" for number in range(1, self.cloud.scenario.chargers + 1)]
@@ -185,7 +192,7 @@ class Site:
             stdout=asyncio.subprocess.PIPE, cwd=ROOT,
             env=dict(os.environ, CHARGER_BRIDGE_EASEE__PASSWORD="canary"),
         )  # fmt: skip
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(self.within_s):
             printed, _ = await process.communicate()
         if process.returncode != 0:
             raise OSError(f"{arguments} ended with {process.returncode}")
@@ -198,7 +205,7 @@ class Site:
     async def owner(self, partition: int = 0, *, but: str | None = None) -> str:
         """Wait until a partition has an owner; return it."""
         query = "SELECT owner FROM lease WHERE partition = $1 AND until > clock_timestamp()"
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(self.within_s):
             while True:
                 held = await self.db.fetchval(query, partition)
                 if held not in (None, but):
@@ -256,7 +263,7 @@ class Site:
         await self.balanced()
         found: set[str] = set()
         with outsider(self.broker.port, "charger/+/availability") as client:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(self.within_s):
                 while len(found) < len(self.serials):
                     await asyncio.sleep(POLL_S)
                     came, client.messages = client.messages, []
@@ -272,7 +279,7 @@ class Site:
     async def balanced(self) -> None:
         """Wait until every worker that lives has its share of the partitions."""
         live = [name for name, one in self.workers.items() if one.process.returncode is None]
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(self.within_s):
             while True:
                 held = [len(await self.held(name)) for name in live]
                 if sum(held) == self.partitions and max(held) - min(held) <= 1:
@@ -286,7 +293,7 @@ class Site:
             " AND seen_at > to_timestamp($2)"
         )
         since = next(e.at for e in reversed(self.events) if e.kind == "start")
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(self.within_s):
             while not await self.db.fetchval(query, name, since):  # noqa: ASYNC110 - a row, no event
                 await asyncio.sleep(POLL_S)
 
@@ -332,7 +339,7 @@ class Site:
 
     async def ended(self, name: str) -> int:
         """Wait until a worker ended; return its status."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(self.within_s):
             return await self.workers[name].process.wait()
 
     # -- commands ------------------------------------------------------------------------------
@@ -451,6 +458,7 @@ async def installed(
     mistake: str = "none",
     feed: RabbitMq | None = None,
     step_interval_s: float = 0.25,
+    observations: int = 0,
 ) -> AsyncIterator[Site]:
     """Provide the installation without workers; everything ends with the block."""
     database, broker = Server(), Mosquitto(folder, unused_port(), listener=UNLIMITED)
@@ -468,6 +476,7 @@ async def installed(
         broker.start()
         async with serve(scenario) as cloud:
             cloud.seen = deque()  # all requests
+            _thinned(cloud, observations)
             db = await _watched(database)
             site = Site(folder, database, broker, cloud, db, partitions, ttl_s, mistake, feed=feed)
             try:
@@ -482,6 +491,14 @@ async def installed(
     finally:
         broker.kill()
         database.remove()
+
+
+def _thinned(cloud: Simulator, observations: int) -> None:
+    """Let each charger have so many observations, without some that have no further effect."""
+    for charger in cloud.world.chargers.values() if observations else ():
+        spare = [spec.id for spec in reversed(PLAIN) if spec.id in charger.readings]
+        for each in spare[: max(0, len(charger.readings) - observations)]:
+            del charger.readings[each]
 
 
 async def _watched(database: Server) -> Any:
