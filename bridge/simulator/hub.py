@@ -222,6 +222,7 @@ class Hub:
                 text += connection.waiting.get_nowait()
             if text and not self.silent:
                 await connection.socket.send_str(text)
+                await asyncio.sleep(0)  # a long replay leaves the others their turns
             if connection.ending and connection.waiting.empty():
                 await connection.socket.close()
                 return

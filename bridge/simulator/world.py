@@ -45,9 +45,9 @@ FIRST_CIRCUIT = 8101
 SITE_ID = 8001
 MAX_SLICE_S = 10.0  # world seconds lived at once
 # In less than this nothing happens at a charger, and a request need not wait for all of them. Many
-# chargers live in longer slices: each of them takes some microseconds of every slice.
+# chargers live in longer slices: each of them takes 20 us of every slice.
 MIN_SLICE_S = 0.01
-MIN_SLICE_OF_ONE_S = 0.0001
+MIN_SLICE_OF_ONE_S = 0.001
 MAX_SLICES = 20_000
 COMMANDS_KEPT = 1000
 
