@@ -15,13 +15,12 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from bridge.simulator.readings import Response, Update, stamp, utc_text, wire_text
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.web import WSMsgType, web
 
 SEPARATOR = "\x1e"
+_quoted = json.encoder.encode_basestring_ascii
 HANDSHAKE_TIMEOUT_S = 15.0
 MAX_RECORD_BYTES = 1 << 20
 # A client that does not read is let go before it holds more than this.
@@ -32,17 +31,16 @@ Replay = Callable[[str], list[Update] | None]
 
 
 def product_update(update: Update) -> str:
-    """Format an observation as a hub record."""
+    """Format an observation as a hub record.
+
+    As :func:`invocation` would: a replay of many chargers has a million of them.
+    """
     observation_id, reading = update.observation_id, update.reading
-    return invocation(
-        "ProductUpdate",
-        {
-            "mid": update.charger_id,
-            "dataType": reading.data_type,
-            "id": observation_id,
-            "timestamp": stamp(observation_id, reading.measured_at),
-            "value": wire_text(reading.value),
-        },
+    measured_at = stamp(observation_id, reading.measured_at)
+    return (
+        f'{{"type":1,"target":"ProductUpdate","arguments":[{{"mid":{_quoted(update.charger_id)},'
+        f'"dataType":{reading.data_type},"id":{observation_id},"timestamp":{_quoted(measured_at)},'
+        f'"value":{_quoted(wire_text(reading.value))}}}]}}{SEPARATOR}'
     )
 
 
@@ -69,7 +67,7 @@ def invocation(target: str, *arguments: object) -> str:
 
 
 def _record(document: dict[str, object]) -> str:
-    return msgspec.json.encode(document).decode() + SEPARATOR
+    return json.dumps(document, separators=(",", ":")) + SEPARATOR
 
 
 @dataclass(slots=True, eq=False)
