@@ -124,7 +124,8 @@ def register_secret(text: str, *, passing: bool = False) -> None:
 def register_secrets(settings: Settings) -> None:
     """Hide every secret of a configuration."""
     urls = (settings.amqp.url, settings.amqp.own_url)
-    for secret in (settings.easee.password, settings.mqtt.password, *urls):
+    passwords = (settings.easee.password, settings.mqtt.password, settings.store.password)
+    for secret in (*passwords, *urls):
         if isinstance(secret, Secret):
             register_secret(secret.reveal())
     for url in urls:
