@@ -19,6 +19,7 @@ from bridge import logs, process_tuning
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.easee.rest_client import EaseeCloud
 from bridge.adapters.easee.signalr_source import HubStream
+from bridge.adapters.easee.vendor_notes import VendorNotes
 from bridge.adapters.local_socket import SOCKET_FILE, LocalSocket
 from bridge.adapters.mqtt.client import MqttClient
 from bridge.adapters.state_files.charger_list import KeptChargerList
@@ -765,6 +766,7 @@ def _feed(process: Process, place: Place, cloud: Cloud) -> ObservationSource:
     async def own_login() -> FeedLogin:
         installation = process.active.settings.mqtt.client_id
         number = place.lease.partition
+            notes=VendorNotes(clock, queue.put),
         return partition_queues.partition_login(url.reveal(), installation, number)
 
     return AmqpSource(
@@ -780,6 +782,7 @@ def _feed(process: Process, place: Place, cloud: Cloud) -> ObservationSource:
 
 def _divider(
     process: Process, place: Place, cloud: Cloud
+        notes=VendorNotes(clock, queue.put),
 ) -> Mapping[str, Callable[[], Awaitable[None]]]:
     """Return what divides the partner feed: beside partition 0, where there are several."""
     settings, lists, url = process.active.settings, process.lists, place.settings.amqp.own_url

@@ -18,6 +18,7 @@ from bridge.core.partitions import Division
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.lease import ClusterView, Lease, MemberStatus, Owed
 from bridge.core.records.moment import Timestamp
+from bridge.core.records.observation import RawObservation
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.core.records.stored_report import StoredReport
@@ -145,6 +146,23 @@ class ObservationSource(Protocol):
         """Acknowledge a delivery of the source, so that it is not repeated.
 
         Does nothing for a receipt of an earlier connection, or where the source takes none.
+        """
+        ...
+
+
+class VendorEye(Protocol):
+    """What looks at messages of the vendor for changes of its interface."""
+
+    def observed(self, observations: Sequence[RawObservation]) -> None:
+        """Look at observations."""
+        ...
+
+    def message(self, endpoint: str, body: bytes) -> None:
+        """Look at the shape of a message, in a while.
+
+        Args:
+            endpoint: A name for all messages of its kind.
+            body: JSON, or something else.
         """
         ...
 

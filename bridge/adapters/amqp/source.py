@@ -20,12 +20,12 @@ import structlog
 from bridge.adapters.amqp.connection import PREFETCH, FeedConnection
 from bridge.adapters.amqp.kept_connection import HEARTBEAT_TIMEOUT_S, keep_connected
 from bridge.adapters.loss_reason import LossReason
-from bridge.core.easee.partner_feed import FeedItem, FeedLogin, read
+from bridge.core.easee.partner_feed import FeedItem, FeedLogin, read, read_key
 from bridge.core.events import Event, ObservationsReceived, StreamClosed, StreamOpened
 from bridge.core.records.observation import RawObservation
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.errors import BridgeError
-from bridge.ports import Clock, Emit, Heartbeat, no_heartbeat
+from bridge.ports import Clock, Emit, Heartbeat, VendorEye, no_heartbeat
 
 log = structlog.get_logger()
 
@@ -52,6 +52,7 @@ class AmqpSource:
         read_back: Callable[[tuple[str, ...]], Awaitable[None]] = nothing_to_read,
         prefetch: int = PREFETCH,
         arguments: Mapping[str, object] | None = None,
+        notes: VendorEye | None = None,
     ) -> None:
         """Connect nothing yet.
 
@@ -64,10 +65,12 @@ class AmqpSource:
                 the first delivery.
             prefetch: Most deliveries that are not acknowledged.
             arguments: The queue is made with these where it is not there; None: it is not ours.
+            notes: Looks at what arrives for changes of the vendor's interface.
         """
         self._login = login
         self._prefetch = prefetch
         self._arguments = arguments
+        self._notes = notes
         self._clock = clock
         self._emit = emit
         self._promise = heartbeat
@@ -80,6 +83,7 @@ class AmqpSource:
         # Of the deliveries of this turn of the loop: what they say, in order, and the last tag.
         self._items: list[FeedItem] = []
         self._delivery = 0
+        self._last = ("", b"")
 
     def subscribe(self, charger_ids: tuple[str, ...]) -> None:
         """Note that the chargers are known; the queue has all of the operator anyway."""
@@ -127,7 +131,7 @@ class AmqpSource:
         if not self._delivery:
             asyncio.get_running_loop().call_soon(self._hand_over)
         self._items += read(routing_key, body)
-        self._delivery = delivery
+        self._delivery, self._last = delivery, (routing_key, body)
         if len(self._items) >= MAX_BATCH:
             self._hand_over()
 
@@ -139,6 +143,14 @@ class AmqpSource:
             return
         for event in _events(items, SourceReceipt(self._epoch, delivery)):
             self._emit(event)
+        self._note(items)
+
+    def _note(self, items: Sequence[FeedItem]) -> None:
+        """Look at what arrived for changes of the vendor's interface."""
+        if self._notes is not None:
+            self._notes.observed([each for each in items if isinstance(each, RawObservation)])
+            routing_key, body = self._last
+            self._notes.message(f"feed {read_key(routing_key).kind or 'other'}", body)
 
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:
         """Emit the loss of the connection once, and again when the reason changes."""

@@ -107,14 +107,14 @@ class VendorNotes:
         for record in data.split(RECORD_END, MAX_RECORDS)[:MAX_RECORDS]:
             if target := _TARGET.search(record):
                 self._frame_due_s = now_s + FRAME_EVERY_S
-                self._received(target[1].decode(), record)
+                self.message(f"hub {target[1].decode()}", record)
 
-    def _received(self, target: str, record: bytes) -> None:
-        endpoint = f"hub {target}"
+    def message(self, endpoint: str, body: bytes) -> None:
+        """Look at the shape of a message of the hub, or of the partner feed, in a while."""
         now_s = self._clock.now().mono_s
         if now_s < self._shape_due_s.get(endpoint, 0.0):
             return
-        if shape := shape_of(record):
+        if shape := shape_of(body):
             self._shape_due_s[endpoint] = now_s + SHAPE_EVERY_S
             self._emit(VendorReplied(endpoint, shape=tuple(sorted(shape))))
 

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.adapters.amqp import source as amqp
 from bridge.adapters.amqp.source import MAX_BATCH, AmqpSource
+from bridge.adapters.easee.vendor_notes import VendorNotes
 from bridge.core.easee.partner_feed import FeedLogin
 from bridge.core.events import (
     ChargerResponse,
@@ -16,6 +17,8 @@ from bridge.core.events import (
     StreamAnomaly,
     StreamClosed,
     StreamOpened,
+    VendorOdd,
+    VendorReplied,
 )
 from bridge.core.records.source_receipt import SourceReceipt
 from bridge.errors import CloudUnavailable, ConnectionLost
@@ -125,6 +128,30 @@ async def test_deliveries_of_one_turn_are_one_event_with_the_last_receipt(source
     assert observed.receipt == SourceReceipt(1, 4)
     assert isinstance(response, ChargerResponse)
     assert isinstance(oddity, StreamAnomaly)
+
+
+async def test_what_arrives_is_looked_at_for_changes_of_the_vendor(clock, events, monkeypatch):
+    """Unknown observations, and the fields of each kind of message, as of the hub."""
+    monkeypatch.setattr(amqp, "FeedConnection", FakeConnection)
+    FakeConnection.made = []
+    notes = VendorNotes(clock, events.append)
+    source = AmqpSource(login, clock=clock, emit=events.append, notes=notes)
+    source.subscribe(("EH123456",))
+    async with running(source):
+        (connection,) = FakeConnection.made
+        connection.opening.set_result(None)
+        await settled()
+        connection.arrived(1, "EH123456.O.4711", body(1.5))
+        await settled()
+        connection.arrived(2, "EH123456.X.1", b'{"New":1}')
+        await settled()
+
+    (odd,) = [event for event in events if isinstance(event, VendorOdd)]
+    assert odd.found == (("observation 4711", "observation 4711 is unknown"),)
+    shapes = {each.endpoint: each.shape for each in events if isinstance(each, VendorReplied)}
+    assert shapes == {
+        "feed O": ("|Timestamp|text", "|Value|number"), "feed other": ("|New|number",),
+    }  # fmt: skip
 
 
 async def test_a_batch_is_bounded(source, events):
