@@ -5,8 +5,8 @@ Rules:
 1. The record is a row of generations. Each begins with a copy of the core's state and has every
    event since. A new one begins every :data:`GENERATION_S`, or when a quarter of the memory is
    full; the oldest ones are dropped when half an hour or the memory is over.
-2. The memory is half of what may be used: the other half is for the copy that is being made, and
-   for what it keeps alive until it is packed.
+2. The memory is three eighths of what may be used: the rest is for the copy that is being made, for
+   what it keeps alive until it is packed, and for what the allocator adds.
 3. Recording an event is one tuple; sizes are added up for :data:`TAIL` of them together. Events and
    states are packed in turns of the loop with nothing else to do, events beyond
    :data:`UNPACKED_BYTES`, in one part of :data:`PACK_SHARE` of the time.
@@ -24,7 +24,7 @@ from itertools import islice
 from typing import Any, Final
 
 from bridge.conventions.convention import Convention
-from bridge.core.composition import Core
+from bridge.core.composition import Assembly
 from bridge.core.effects import Effect
 from bridge.core.events import (
     CloudResponse,
@@ -49,9 +49,9 @@ from bridge.recorder.values import Plain, row_names
 
 KEPT_S = 30 * 60.0
 GENERATION_S = 10 * 60.0
-# A state is copied, and something is packed, so many times less often than it takes: each half a
-# percent of the time at most.
-COPY_SHARE = 200.0
+# A state is copied, and something is packed, so many times less often than it takes: a quarter and
+# half a percent of the time at most.
+COPY_SHARE = 400.0
 PACK_SHARE = 200.0
 # So many objects are copied in one step, and so much is packed: each less than a millisecond.
 COPY_STEP = 100
@@ -65,10 +65,8 @@ TAIL = 64
 EVENT_BYTES = 600
 OBSERVATION_BYTES = 500
 ACKED_BYTES = 450
-# What an event carries beyond that, by its type.
+# What an event of another type carries beyond that.
 CARRIED: Final[Mapping[type, Callable[[Any], int]]] = {
-    ObservationsReceived: lambda event: OBSERVATION_BYTES * len(event.observations),
-    ValuesAcked: lambda event: ACKED_BYTES * (len(event.messages) + len(event.returned)),
     CloudResponse: lambda event: len(event.body),
     MqttMessage: lambda event: len(event.payload),
     MqttAcked: lambda event: len(event.message.payload),
@@ -78,6 +76,10 @@ NEVER: Final = float("inf")
 
 def size_of(event: Event | LinkCall) -> int:
     """Estimate the bytes that an event keeps in memory."""
+    if type(event) is ObservationsReceived:  # nearly all, with the next ones
+        return EVENT_BYTES + OBSERVATION_BYTES * len(event.observations)
+    if type(event) is ValuesAcked:
+        return EVENT_BYTES + ACKED_BYTES * (len(event.messages) + len(event.returned))
     carried = CARRIED.get(type(event))
     return EVENT_BYTES if carried is None else EVENT_BYTES + carried(event)
 
@@ -155,7 +157,7 @@ class Recorder:
 
     def __init__(
         self,
-        core: Core,
+        core: Assembly,
         *,
         max_bytes: int,
         read_s: Callable[[], float],
@@ -175,7 +177,7 @@ class Recorder:
         self.core = core
         self.problem = ""
         self._root = (core, *filter(is_recordable, conventions))
-        self._max_bytes = max_bytes // 2
+        self._max_bytes = max_bytes * 3 // 8
         self._unpacked_bytes = unpacked_bytes
         self._read_s = read_s
         self._generations: deque[_Generation] = deque()
@@ -302,7 +304,10 @@ class Recorder:
         if current is None:
             return
         try:
-            size = sum(size_of(entry[0]) for entry in tail if type(entry) is tuple)
+            size = 0
+            for entry in tail:
+                if type(entry) is tuple:
+                    size += size_of(entry[0])
             current.entries.extend(tail)
             tail.clear()
             current.entry_bytes += size

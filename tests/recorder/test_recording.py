@@ -8,7 +8,7 @@ from bridge.core.events import CloudResponse, MqttAcked, MqttMessage, Observatio
 from bridge.core.events import ValuesAcked as Acked
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.errors import RecordError
-from bridge.recorder.recording import GENERATION_S, KEPT_S, Recorder, size_of
+from bridge.recorder.recording import COPY_SHARE, GENERATION_S, KEPT_S, Recorder, size_of
 from bridge.recorder.replaying import machine_of, replay
 from bridge.recorder.state import copied
 from tests.recorder.recorded import Recorded, said
@@ -86,7 +86,7 @@ def test_packing_changes_nothing():
 
 
 def test_a_copy_that_takes_long_is_made_seldom(monkeypatch):
-    """Where a copy takes a second, the next one waits for a hundred; meanwhile there is a gap."""
+    """Where a copy takes seconds, the next one waits long; meanwhile there is a gap."""
     recorded = Recorded(max_bytes=MIB // 2)
     recorded.live()
     recorder, times = recorded.recorder, iter(range(10**9))
@@ -97,10 +97,10 @@ def test_a_copy_that_takes_long_is_made_seldom(monkeypatch):
         recorder, "_begin", lambda copy, mono_s: (copies.append(mono_s), begin(copy, mono_s))
     )
     for number in range(1000):
-        recorded.handle(ObservationsReceived((said(120, str(number)),)), after_s=6.0)
+        recorded.handle(ObservationsReceived((said(120, str(number)),)), after_s=12.0)
         assert recorder.bytes <= MIB
 
-    assert all(later - sooner >= 200 for sooner, later in pairwise(copies))
+    assert all(later - sooner >= COPY_SHARE for sooner, later in pairwise(copies))
     assert len(copies) > 3
     steps = list(replay(recorded.record()))
     assert [step.effects for step in steps] == recorded.effects[-len(steps) :] or steps
