@@ -7,7 +7,9 @@ Rules:
    a state that cannot be written completely is not written.
 2. :class:`Copy` copies the content of each mutable object once, without what never changes: those
    values are shared until they are encoded. Nothing may be handled between its first and last step.
-3. Functions are not state. A restored core keeps those of a new core with the same settings, and
+3. A core is composed as its version composes it: components that came since keep the state of the
+   new core, and components that are gone are left out.
+4. Functions are not state. A restored core keeps those of a new core with the same settings, and
    what a bound method, a ``partial`` or a closure refers to is restored with it.
 """
 
@@ -22,6 +24,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from bridge.core.containment import Slot
+from bridge.core.router import Router
 from bridge.errors import RecordError
 from bridge.recorder.values import (
     MAPPINGS,
@@ -262,6 +266,8 @@ class _Restoring:
         self._used: set[int] = set()
         self._open: deque[_Place] = deque()
         self._paired: dict[int, object] = {}
+        # Components and slots of the new core, by name: the record has those of its version.
+        self._components: dict[str, Any] = {}
 
     def run(self, root: Plain, fresh: object) -> Any:
         try:
@@ -302,11 +308,13 @@ class _Restoring:
         if number in self._paired or not 0 <= number < len(self._nodes) or id(hint) in self._used:
             return
         node = self._nodes[number]
-        kind = _kind_of(node)
-        if type(hint) is not kind or kind is itertools.count:
+        if not self._are_alike(node, hint):
             return
         self._paired[number] = hint
         self._used.add(id(hint))
+        if isinstance(hint, Router):
+            self._components = hint.components
+            yield from self._slots_by_name(node, hint._slots)  # noqa: SLF001 - it is state
         if node[0] == "o" and len(node) > 3:  # noqa: PLR2004 - letter, class, names, values
             for name, one in zip(node[2], node[3], strict=False):
                 yield one, getattr(hint, str(name), None)
@@ -316,6 +324,25 @@ class _Restoring:
                     yield one, cast("Any", hint).get(key)
         elif node[0] in ("L", "Q") and len(node) > 1:
             yield from zip(node[1], cast("Any", hint), strict=False)
+
+    def _are_alike(self, node: Plain, hint: object) -> bool:
+        """Return whether an object of the record may be one of the new core."""
+        kind = _kind_of(node)
+        if type(hint) is not kind or kind is itertools.count:
+            return False
+        return not isinstance(hint, Slot) or self._name_of(node) == hint.name
+
+    def _slots_by_name(
+        self, node: Plain, slots: tuple[Slot, ...]
+    ) -> Iterator[tuple[Plain, object]]:
+        """Yield the slots of a record with those of the new core for the same components."""
+        by_name = {slot.name: slot for slot in slots}
+        for one in dict(zip(node[2], node[3], strict=True)).get("_slots", ["t"])[1:]:
+            yield one, by_name.get(self._name_of(self._node(one[1])))
+
+    @staticmethod
+    def _name_of(node: Plain) -> str:
+        return str(dict(zip(node[2], node[3], strict=True)).get("name"))
 
     def _value(self, said: Plain, hint: object) -> Any:
         """Return a value; ``hint`` is what a new core has in its place."""
@@ -354,7 +381,7 @@ class _Restoring:
         """Restore what a function of the new core refers to; it must be the same object."""
         for one, hint in _paired(said, held):
             value = self._value(one, hint)
-            if value is not hint and value != hint:
+            if value is not hint and value != hint and not _are_slots(value):
                 raise RecordError(f"the function {name} refers to an object that was replaced")
 
     def _view(self, said: Plain, hint: object) -> object:
@@ -392,6 +419,11 @@ class _Restoring:
             return self._objects[number]
         node = self._node(number)
         kind = _kind_of(node)
+        if kind is types.MappingProxyType:  # never filled itself
+            held: dict[Any, Any] = {}
+            proxy = self._objects[number] = types.MappingProxyType(held)
+            self._open.append(_Place(node, held))
+            return proxy
         paired = self._paired.get(number)
         target = _empty(kind, node) if paired is None else paired
         self._objects[number] = target
@@ -404,11 +436,15 @@ class _Restoring:
         # A field that this version does not have may refer to what it does not have either.
         pairs = [(name, one) for name, one in zip(names, held, strict=True) if name in known]
         values = [self._value(one, getattr(target, name, None)) for name, one in pairs]
+        if kind is Router:
+            pairs, values = [], []  # the slots are filled by now, and their row is its own
         set_fields(target, [name for name, _ in pairs], values)
 
     def fill_mapping(self, target: Any, _name: str, keys: list[Plain], held: list[Plain]) -> None:
         found = [self._value(key, None) for key in keys]
         values = [self._value(one, target.get(key)) for key, one in zip(found, held, strict=True)]
+        if target is self._components:
+            return
         target.clear()
         for key, one in zip(found, values, strict=True):
             target[key] = one
@@ -436,6 +472,11 @@ _KINDS: Final[dict[str, type]] = {"L": list, "Z": set, "Q": deque, "n": itertool
 
 def _paired(said: list[Plain], hints: Any) -> Iterator[tuple[Plain, object]]:
     return zip(said, itertools.chain(hints, itertools.repeat(None)), strict=False)
+
+
+def _are_slots(value: object) -> bool:
+    """Return whether a value is a row of slots, of which each version has its own."""
+    return isinstance(value, tuple) and all(type(one) is Slot or _are_slots(one) for one in value)
 
 
 def _kind_of(node: Plain) -> type:

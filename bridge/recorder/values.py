@@ -18,7 +18,7 @@ import pkgutil
 import types
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
@@ -207,10 +207,16 @@ def open_names(kind: type) -> tuple[str, ...]:
     return tuple(
         sorted(
             name
-            for name in names
+            for name in names - DERIVED.get(class_name(kind), frozenset())
             if not name.startswith("__") and not isinstance(known.get(name), computed)
         )
     )
+
+
+# Fields that follow from what a core is composed of: each version has its own.
+DERIVED: Final[Mapping[str, frozenset[str]]] = {
+    "bridge.core.router:Router": frozenset({"_interests", "_targets", "_handled", "_by_time"})
+}
 
 
 def _assigned_within(kind: type) -> frozenset[str]:
@@ -410,6 +416,58 @@ WRITERS: Final[Mapping[type, Write]] = {
 }
 
 
+# -- the outward form ----------------------------------------------------------------------------
+
+
+@cache
+def _usual(name: str) -> Mapping[str, Plain]:
+    """Return the plain form of the defaults of a class's fields, by its name in a record."""
+    kind = classes().get(name)
+    if kind is None or field_names(kind) is None:
+        return {}
+    if issubclass(kind, msgspec.Struct):
+        found = {
+            each.name: each.default_factory if each.default is msgspec.NODEFAULT else each.default
+            for each in msgspec.structs.fields(kind)
+            if not each.required
+        }
+    elif is_dataclass(kind):
+        found = {
+            each.name: each.default_factory if each.default is MISSING else each.default
+            for each in fields(kind)
+            if each.default is not MISSING or each.default_factory is not MISSING
+        }
+    else:
+        return {}
+    return {name: plain(one() if callable(one) else one) for name, one in found.items()}
+
+
+def outward(said: Plain) -> Plain:
+    """Return a plain form that is the same in versions that do the same.
+
+    Classes have their names without modules, in which they may be moved, and a field with its
+    default is left out: a version that has no such field does the same.
+    """
+    if type(said) is not list or not said:
+        return said
+    kind, *held = said
+    if kind == "v":
+        name, names, *values = held
+        usual = _usual(name)
+        pairs = zip(names, values, strict=True)
+        told = [[each, outward(one)] for each, one in pairs if usual.get(each, UNSET) != one]
+        return [_short(name), *told]
+    if kind == "m":
+        return [kind, held[0], *([outward(key), outward(one)] for key, one in held[1:])]
+    if kind in ("e", "c", "k", "T", "x"):
+        return [kind, _short(held[0]), *map(outward, held[1:])]
+    return [kind, *map(outward, held)]
+
+
+def _short(name: str) -> str:
+    return name.partition(":")[2] or name
+
+
 # -- from the plain form -------------------------------------------------------------------------
 
 
@@ -487,8 +545,6 @@ def new(kind: type, names: list[str], held: list[object]) -> object:
 
 
 def _default(field: Any, kind: type) -> object:
-    from dataclasses import MISSING  # noqa: PLC0415
-
     if field.default is not MISSING:
         return field.default
     if field.default_factory is not MISSING:

@@ -2,12 +2,15 @@
 
 import functools
 import itertools
+import types
 from collections import deque
 
 import pytest
 
 from bridge.core.composition import Core
 from bridge.core.easee.decode import Observation
+from bridge.core.events import MqttConnected, StreamOpened, Tick
+from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
 from bridge.errors import RecordError
 from bridge.recorder.replaying import new_core
@@ -158,6 +161,47 @@ def test_what_an_earlier_version_had_elsewhere_is_that_of_the_new_core(lived):
         assert callable(again.handle)
         assert not hasattr(again, "_gone")
         assert copied(again.status) == copied(lived.core.status)
+
+
+def test_a_component_that_came_since_is_that_of_the_new_core(lived):
+    """A record of a core without it is replayed in one with it, which gives it events."""
+    settings, empty = lived.settings, lived.empty
+    older = Core(settings, version=empty.version, salt=empty.salt)
+    older.handle(StreamOpened(), lived.now)
+    again = restored(copied(older), new_core(empty))
+    router = again.handle.__self__
+
+    assert "homeassistant" in again.components
+    assert again.components is router.components
+    assert [slot.name for slot in router._slots] == list(again.components)
+    assert copied(again.status) == copied(older.status)
+    assert again.status.cloud.stream_up
+    effects = again.handle(MqttConnected(False, "5", 20), lived.now)
+    assert again.components["homeassistant"]._is_connected
+    assert effects == older.handle(MqttConnected(False, "5", 20), lived.now)
+    assert isinstance(again.deadline_s(), float)
+
+
+def test_a_component_that_is_gone_is_left_out(lived):
+    """The other way round: what the record has of it is passed over."""
+    newer, empty = lived.core, lived.empty
+    fresh = Core(lived.settings, version=empty.version, salt=empty.salt)
+    again = restored(copied(newer), fresh)
+
+    assert "homeassistant" not in again.components
+    assert copied(again.status) == copied(newer.status)
+    assert again.handle(Tick(), lived.now) is not None
+    assert not again.contained.errors
+
+
+def test_a_dict_that_cannot_be_changed_is_one_again(lived):
+    """Of its own, and within a value."""
+    lived.core.subscriptions = (types.MappingProxyType({"a": (1, "b")}), PublishedDiscovery("x"))
+    proxy, record = restored(copied(lived.core), new_core(lived.empty)).subscriptions
+
+    assert dict(proxy) == {"a": (1, "b")}
+    assert isinstance(proxy, types.MappingProxyType)
+    assert dict(record.components) == {}
 
 
 def test_an_object_of_its_own_is_made_again(lived):

@@ -24,6 +24,7 @@ from bridge.recorder.values import (
     is_value,
     modules,
     open_names,
+    outward,
     plain,
     row_of,
     value_of,
@@ -237,3 +238,20 @@ def test_objects_have_fields_by_slots():
     assert Counter(a=1) == value_of(plain(Counter(a=1)))
     assert value_of(plain(timedelta(days=-1, microseconds=3))) == timedelta(days=-1, microseconds=3)
     assert value_of(plain(datetime(2026, 1, 1, tzinfo=UTC))).tzinfo is not None
+
+
+def test_the_outward_form_is_that_of_a_version_with_other_modules_and_fields():
+    """A class that was moved, and a field that came with a default, are told alike."""
+    said = plain(Publish("a/b", b"1", tag="x"))
+    kind, name, names, *held = said
+    moved = [kind, name.replace("bridge.core.messages", "bridge.moved"), names[:4], *held[:4]]
+
+    assert outward(said) == ["Publish", ["topic", "a/b"], ["payload", b"1"], ["tag", "x"]]
+    assert outward(moved)[:3] == outward(said)[:3]
+    assert outward(plain(Publish("a/b", b"2"))) != outward(plain(Publish("a/b", b"1")))
+
+
+@given(VALUES)
+def test_values_of_python_have_an_outward_form_of_their_own(value):
+    """Nothing of what is no class of the program is left out."""
+    assert outward(plain(value)) == plain(value)

@@ -16,7 +16,7 @@ from bridge.recorder.record_file import read, redacted, written
 from bridge.recorder.recording import Recorder
 from bridge.recorder.replaying import Record, machine_of, replay
 from bridge.recorder.state import Copy, copied
-from bridge.recorder.values import field_names, open_names, plain
+from bridge.recorder.values import DERIVED, class_name, field_names, open_names, plain
 
 SALT = b"salt"
 # More events than half an hour of a simulated life has.
@@ -103,7 +103,8 @@ def unknown_fields(core: Core) -> str:
     for one in copy.objects:
         kind = type(one)
         is_open = kind.__module__.startswith("bridge.") and field_names(kind) is None
-        if is_open and (unknown := vars(one).keys() - set(open_names(kind))):
+        known = {*open_names(kind), *DERIVED.get(class_name(kind), ())}
+        if is_open and (unknown := vars(one).keys() - known):
             return f"a copy of {kind.__name__} does not look for {sorted(unknown)}"
     return ""
 
