@@ -36,7 +36,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 .PHONY: soak-memory soak-stop soak-late
 .PHONY: soak-flood soak-standby mosquitto postgresql rabbitmq firewall soak-broker soak-kill soak-power soak-damage soak-faults soak-full soak-crash soak-wear
 .PHONY: audit fuzz newcomer release test-packages test-pythons test-locks
-.PHONY: simulate-faults simulate-sessions simulate-limits simulate-energy simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster soak-fleet
+.PHONY: simulate-faults simulate-records simulate-sessions simulate-limits simulate-energy simulate-leases soak-cluster soak-feed soak-cluster-cut demo-cluster soak-fleet
 
 # Two workers on a PostgreSQL, of which one takes over from the other: docs/cluster.md.
 demo-cluster: $(VENV)/.dev postgresql
@@ -153,6 +153,10 @@ soak-full: $(VENV)/.dev
 # Simulated hours of bad networks; SEED says which is the first. docs/simulation.md
 simulate-faults: $(VENV)/.dev
 	python -m tests.simulation.play $(or $(SEEDS),200) $(or $(SEED),1) $(ARGS)
+
+# Lives of at most a quarter of an hour, whose records are replayed as they are and as they are written.
+simulate-records: $(VENV)/.dev
+	python -m tests.simulation.play $(or $(SEEDS),10000) $(or $(SEED),1) --hours 0.25 --redacted 1 $(ARGS)
 
 # Histories of sessions with wrong clocks, standing counters and losses. docs/simulation.md
 simulate-sessions: $(VENV)/.dev

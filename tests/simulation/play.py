@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.simulation.lives import Violation
-from tests.simulation.options import FAULTS, draw
-from tests.simulation.simulation import HOUR_S, Simulation
+from tests.simulation.options import FAULTS, Options, draw
+from tests.simulation.simulation import HOUR_S, REDACTED_EVERY, Simulation
 
 SAY_EVERY_S = 60.0
 
@@ -44,14 +44,21 @@ def explained(simulation: Simulation, why: BaseException, drawn: str) -> str:
     return "\n".join(lines)
 
 
+def made(options: Options, wanted: argparse.Namespace) -> Simulation:
+    """Return a run as it is asked for on the command line."""
+    simulation = Simulation(options, verbose=wanted.seed is not None)
+    simulation.redacted_every = wanted.redacted
+    return simulation
+
+
 def recorded(path: Path) -> dict[str, str]:
     """Read the digests of an earlier run, by seed and the arguments it was drawn with."""
     lines = (line.rsplit(" ", 3) for line in path.read_text().splitlines())
     return {drawn: " ".join(digests) for drawn, *digests in lines}
 
 
-def main() -> int:
-    """Play many runs and say how they went."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.play")
     parser.add_argument("seeds", nargs="?", type=int, default=200)
     parser.add_argument("first", nargs="?", type=int, default=1)
@@ -61,12 +68,24 @@ def main() -> int:
     parser.add_argument(
         "--rarer", type=float, default=1.0, help="so many times fewer of everything in an hour"
     )
+    parser.add_argument(
+        "--redacted",
+        type=int,
+        default=REDACTED_EVERY,
+        help="replay one of so many records also as it is written",
+    )
     parser.add_argument("--keep-going", action="store_true", help="play on after a failure")
     parser.add_argument("--record", type=Path, help="write a digest of each life to this file")
     parser.add_argument("--compare", type=Path, help="the digests are to be those of this file")
     wanted = parser.parse_args()
     if (wanted.record or wanted.compare) and os.environ.get("PYTHONHASHSEED") != "0":
         parser.error("a recording is the same twice with PYTHONHASHSEED=0 in the environment only")
+    return wanted
+
+
+def main() -> int:
+    """Play many runs and say how they went."""
+    wanted = arguments()
     golden = recorded(wanted.compare) if wanted.compare else {}
     record = wanted.record.open("a") if wanted.record else None
     first, count = (wanted.seed, 1) if wanted.seed is not None else (wanted.first, wanted.seeds)
@@ -77,7 +96,7 @@ def main() -> int:
     said_s = began_s
     for number, seed in enumerate(range(first, first + count), start=1):
         options = draw(seed, longest_hours=wanted.hours, exactly=wanted.exactly, rarer=wanted.rarer)
-        simulation = Simulation(options, verbose=wanted.seed is not None)
+        simulation = made(options, wanted)
         try:
             simulation.run()
         except (Violation, Exception) as why:  # noqa: BLE001 - whatever it is, the seed is told

@@ -62,7 +62,10 @@ class Simulation:
         record_from_s: When processes begin to record, on the monotonic clock.
         records: How many records were compared with what happened.
         replayed: How many recorded events were replayed.
+        redacted_every: Of so many lives one has its record replayed also as it is written.
     """
+
+    redacted_every = REDACTED_EVERY
 
     def __init__(self, options: Options, *, verbose: bool = False) -> None:
         self.options = options
@@ -276,7 +279,7 @@ class Simulation:
             return
         witness = self.process.recorder
         difference = witness.difference()
-        if not difference and self.options.seed % REDACTED_EVERY == 0:
+        if not difference and self.options.seed % self.redacted_every == 0:
             difference = witness.redacted_difference()
         if difference:
             self.oracle.fail(f"a record is replayed to something else: {difference[:2000]}")
