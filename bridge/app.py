@@ -36,7 +36,7 @@ from bridge.convention_connection import ConventionConnection, connection_of
 from bridge.conventions.convention import Convention
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
-from bridge.core.composition import Core
+from bridge.core.composition import Assembly, Core
 from bridge.core.easee.partner_feed import FeedLogin
 from bridge.core.events import (
     ClusterSeen,
@@ -49,7 +49,7 @@ from bridge.core.events import (
     StoreOpened,
 )
 from bridge.core.messages import Publish
-from bridge.core.partitions import Division
+from bridge.core.partitions import SPEAKER, Division
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.lease import ClusterView, Lease
 from bridge.core.records.stored_tokens import account_of
@@ -72,17 +72,15 @@ from bridge.monitoring.status_page import StatusModel
 from bridge.monitoring.systemd_notify import SystemdNotifier
 from bridge.monitoring.watchdog import LivenessRegistry, Watchdog
 from bridge.ports import Clock, Cloud, ObservationSource, QueueDepth, Store
-from bridge.questions import Questions, answered
+from bridge.questions import Questions, SavedRecord, answered
 from bridge.recorder.links import own_conventions, report_channels
 from bridge.recorder.recording import Excerpt, Recorder
-from bridge.settings import ClusterSettings, HttpSettings, Settings
+from bridge.settings import ClusterSettings, HttpSettings, RecorderSettings, Settings
 
 log = structlog.get_logger()
 
 SALT_BYTES = 32
 MIB = 1024 * 1024
-# The gateway that speaks for all partitions, among those of partitions.
-SPEAKER = -2
 # Its discovery, among the documents of partition 0.
 SPEAKER_DISCOVERY = "announced-gateway.json"
 REPEATED_EVERY_S = 60.0
@@ -397,14 +395,12 @@ def partition_settings(
     edge_node_id = f"{settings.sparkplug.edge_node_id}-p{number:02}"
     own = division or Division()
     chosen = tuple(one for one in settings.easee.chargers if own.partition_of(one) == number)
-    # The gateways of a process together keep about what one would.
-    recorded_mib = -(-settings.recorder.max_mib // settings.cluster.partitions)
     return replace(
         settings,
         easee=replace(settings.easee, chargers=chosen),
         mqtt=replace(settings.mqtt, client_id=client_id),
         sparkplug=replace(settings.sparkplug, edge_node_id=edge_node_id),
-        recorder=replace(settings.recorder, max_mib=recorded_mib),
+        recorder=_recorder_part(settings),
         cluster=replace(settings.cluster, partition=number),
     )
 
@@ -502,7 +498,8 @@ async def _gateway(
         place.salt.set_result(salt)
     version = bridge.__version__
     discovery = DiscoveryPublisher(settings, version=version, salt=salt)
-    conventions = (*conventions, *own_conventions(settings))
+    links = own_conventions(settings)
+    conventions = (*conventions, *links)
     core = Core(
         settings,
         version=version,
@@ -551,7 +548,9 @@ async def _gateway(
     if place.partition is None:
         log.info("bridge.started", version=bridge.__version__, store=settings.store.path)
     write_record = functools.partial(_write_record, settings, salt, clock)
-    process.questions[number] = Questions(core, recorder, clock, salt=salt, save=write_record)
+    process.questions[number] = Questions(
+        core, recorder, clock, salt=salt, save=write_record, conventions=links
+    )
     gateway = process.gateways[number] = EventLoop(
         core,
         queue,
@@ -664,6 +663,9 @@ async def _speaker(process: Process, place: Place, made: asyncio.Future[bytes]) 
             may_connect=lambda: place.left_s() > 0,
             will_delay_s=will_delay_s(settings.cluster),
         )
+        recorder = _recorder(replace(settings, recorder=_recorder_part(settings)), core, clock)
+        write_record = functools.partial(_write_record, settings, salt, clock)
+        process.questions[SPEAKER] = Questions(core, recorder, clock, salt=salt, save=write_record)
         published = KeptDiscovery(documents, settings.mqtt, SPEAKER_DISCOVERY)
         gateway = EventLoop(
             core,
@@ -677,6 +679,8 @@ async def _speaker(process: Process, place: Place, made: asyncio.Future[bytes]) 
             save_published=published.save,
             beat=lambda _mono_s: process.liveness.expect("speaker", GATEWAY_TIMEOUT_S),
             liveness=liveness,
+            recorder=recorder,
+            save_record=functools.partial(_save_record, write_record),
             is_clear=place.is_clear,
         )
         process.gateways[SPEAKER] = gateway
@@ -689,6 +693,7 @@ async def _speaker(process: Process, place: Place, made: asyncio.Future[bytes]) 
     finally:
         process.speaker = None
         process.gateways.pop(SPEAKER, None)
+        process.questions.pop(SPEAKER, None)
         process.liveness.done("speaker")
         await cloud.close()
         await store.close()
@@ -761,12 +766,12 @@ def _feed(process: Process, place: Place, cloud: Cloud) -> ObservationSource:
             emit=queue.put,
             heartbeat=heartbeat,
             read_back=lambda _charger_ids: read(),
+            notes=VendorNotes(clock, queue.put),
         )
 
     async def own_login() -> FeedLogin:
         installation = process.active.settings.mqtt.client_id
         number = place.lease.partition
-            notes=VendorNotes(clock, queue.put),
         return partition_queues.partition_login(url.reveal(), installation, number)
 
     return AmqpSource(
@@ -777,12 +782,12 @@ def _feed(process: Process, place: Place, cloud: Cloud) -> ObservationSource:
         read_back=read,
         prefetch=partition_queues.PREFETCH,
         arguments=partition_queues.QUORUM,
+        notes=VendorNotes(clock, queue.put),
     )
 
 
 def _divider(
     process: Process, place: Place, cloud: Cloud
-        notes=VendorNotes(clock, queue.put),
 ) -> Mapping[str, Callable[[], Awaitable[None]]]:
     """Return what divides the partner feed: beside partition 0, where there are several."""
     settings, lists, url = process.active.settings, process.lists, place.settings.amqp.own_url
@@ -827,8 +832,14 @@ def _sender(
     return exchange, {**place.services, "exchange": exchange.run}
 
 
+def _recorder_part(settings: Settings) -> RecorderSettings:
+    """Return the recorder's part of one gateway: those of a worker keep about what one would."""
+    mib = -(-settings.recorder.max_mib // settings.cluster.partitions)
+    return replace(settings.recorder, max_mib=mib)
+
+
 def _recorder(
-    settings: Settings, core: Core, clock: Clock, conventions: Sequence[Convention]
+    settings: Settings, core: Assembly, clock: Clock, conventions: Sequence[Convention] = ()
 ) -> Recorder | None:
     """Create the recorder if enabled."""
     if not settings.recorder.max_mib:
@@ -844,8 +855,8 @@ def _recorder(
 
 def _write_record(
     settings: Settings, salt: bytes, clock: Clock, excerpt: Excerpt, reason: str
-) -> str:
-    """Write a record into the state directory and return its path.
+) -> SavedRecord:
+    """Write a record into the state directory.
 
     Raises:
         RecordError: It cannot be made.
@@ -855,15 +866,19 @@ def _write_record(
     from bridge.recorder.writing import content_of  # noqa: PLC0415 - likewise
 
     now = clock.now()
-    content = content_of(
+    content, serials = content_of(
         excerpt, settings, salt, version=bridge.__version__, reason=reason, now=now
     )
-    path = str(record_files.save(Path(settings.state_folder), content, now.wall))
+    cluster = settings.cluster
+    part = record_files.part_of(cluster.partition, is_divided=cluster.is_divided)
+    path = str(record_files.save(Path(settings.state_folder), content, now.wall, part))
     log.warning("record.written", path=path, reason=reason)
-    return path
+    return SavedRecord(path, serials)
 
 
-def _save_record(write: Callable[[Excerpt, str], str], excerpt: Excerpt, reason: str) -> None:
+def _save_record(
+    write: Callable[[Excerpt, str], SavedRecord], excerpt: Excerpt, reason: str
+) -> None:
     """Write a record; a failure is logged."""
     try:
         write(excerpt, reason)

@@ -26,6 +26,27 @@ SITE: Final = {
     "address": {"street": STREET, "zip": "4713", "country": "NO"},
     "installer": {"name": STREET, "phone": PHONE},
 }
+# Everything of others that an installation holds, once by what it is. It may be in a message on the
+# operator's own broker, and nowhere in a report.
+OTHERS: Final = {
+    "an account": "jane.canaryson@example.com",
+    "a charger": "Carport Canaryson",
+    "a street": STREET,
+    "a phone": PHONE,
+    "a tag": TAG,
+    "the person of a tag": "Canarietta Fugl",
+    "a host": "canaryhost.example",
+    "a worker": "canary-nas-4718",
+    "a prefix": "canaryassistant",
+    "a queue": "Canary_4719.Q",
+    "a command": "canary-command-4720",
+    "a reply topic": "canaryphone/answers",
+    "a plant": "CanaryPlant",
+}
+_ANY_OTHER: Final = re.compile(
+    rb"canar|fugl|47114[789]|471150|" + PHONE[1:].encode() + b"|" + TAG.encode(),
+    re.IGNORECASE,
+)
 _ACCOUNT: Final = (PASSWORD, BROKER_PASSWORD)
 _TEXTS: Final = (*_ACCOUNT, STREET, PHONE, TAG, bytes.fromhex(TAG)[::-1].hex())
 _SPELLED: Final = {
@@ -48,6 +69,14 @@ def found_in(data: bytes) -> list[str]:
     return sorted({match[0][:8].decode() + "…" for match in _ANY.finditer(data)})
 
 
+def others_in(data: bytes) -> list[str]:
+    """List what belongs to others in a report, with what is around it, and the secrets."""
+    around = (
+        data[max(0, found.start() - 40) : found.end() + 20] for found in _ANY_OTHER.finditer(data)
+    )
+    return [*sorted({each.decode(errors="replace") for each in around})[:10], *found_in(data)]
+
+
 def leaks_on_disk(folder: Path) -> list[str]:
     """List the files of a gateway and its broker that hold a secret they may not hold."""
     leaks = []
@@ -67,7 +96,7 @@ def unpacked(record: bytes) -> bytes:
 def _leaks_of(path: Path) -> list[str]:
     data = path.read_bytes()
     if path.suffix == ".rec":
-        data = unpacked(data)
+        return [f"{path.name}: {other}" for other in others_in(unpacked(data))]
     if path.name != TOKEN_FILE and not path.name.startswith(STORE):
         return [f"{path.name}: {secret}" for secret in found_in(data)]
     leaks = [f"{path.name}: {secret}" for secret in _ACCOUNT if secret.encode() in data]

@@ -2,8 +2,9 @@
 
 import pytest
 
+from bridge.core.partitions import SPEAKER
 from bridge.errors import BridgeError
-from bridge.questions import MAX_TOPIC, Questions, answered
+from bridge.questions import MAX_TOPIC, Questions, SavedRecord, answered
 from tests.recorder.recorded import ONE, SECRET, Recorded
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,9 @@ def asked(recorded, recorder=None, saved=None):
         recorder,
         Clock(recorded),
         salt=SECRET,
-        save=lambda excerpt, reason: saved.append((excerpt, reason)) or "/a/record.rec",
+        save=lambda excerpt, reason: (
+            saved.append((excerpt, reason)) or SavedRecord("/a/record.rec", {ONE: "EH000001"})
+        ),
     )
 
 
@@ -60,12 +63,15 @@ async def test_without_a_recorder_the_present_is_explained(lived):
 async def test_a_record_is_written_on_request(lived):
     """Its path is the answer; without a recorder there is none."""
     saved = []
-    answer = await asked(lived, lived.recorder, saved).answer({"record": "doctor"})
+    request = {"record": "doctor"}
+    answer = await answered({0: asked(lived, lived.recorder, saved)}, request)
 
-    assert answer == {"path": "/a/record.rec"}
+    assert answer == {"paths": ["/a/record.rec"], "serials": {ONE: "EH000001"}}
     assert [reason for _, reason in saved] == ["doctor"]
     with pytest.raises(BridgeError, match="max_mib is 0"):
-        await asked(lived).answer({"record": "doctor"})
+        await answered({0: asked(lived)}, request)
+    gateways = {SPEAKER: asked(lived), **dict.fromkeys((1, 4), asked(lived, lived.recorder, saved))}
+    assert (await answered(gateways, request))["paths"] == ["/a/record.rec"] * 2
 
 
 @pytest.mark.parametrize("request_", [{}, {"explain": 5}, {"explain": ""}, {"explain": "x" * 2000}])
@@ -77,14 +83,29 @@ async def test_other_questions_are_refused(lived, request_):
 
 
 async def test_the_gateway_that_serves_a_charger_answers(lived):
-    """In a process with several gateways, else the first; without one an error."""
+    """In a process with several gateways, and that of a partition that is named."""
     other = Recorded()
     gateways = {1: asked(other), 2: asked(lived)}
     lines = (await answered(gateways, {"explain": f"charger/{ONE}/availability"}))["lines"]
     assert lines[0] == "now: the charger is online"
-    lines = (await answered(gateways, {"explain": "charger/bridge/cloud"}))["lines"]
-    assert "now: the cloud is disconnected" in lines
     lines = (await answered(gateways, {"explain": "charger/bridge/partition/02/cloud"}))["lines"]
     assert any("connected" in line and "disconnected" not in line for line in lines)
+
+
+async def test_what_another_worker_knows_is_said_to_be_elsewhere(lived):
+    """The status of all partitions is the speaker's; a charger may be served by another worker."""
+    gateways = {1: asked(Recorded()), 3: asked(lived)}
+    for topic in ("charger/bridge/cloud", "charger/EH999999/availability"):
+        (line,) = (await answered(gateways, {"explain": topic}))["lines"]
+        assert line.startswith(
+            f"no partition of this worker has to do with {topic}: it serves 1, 3"
+        )
+    gateways[SPEAKER] = asked(lived)
+    lines = (await answered(gateways, {"explain": "charger/bridge/cloud"}))["lines"]
+    assert "now: the cloud is degraded" in lines or "now: the cloud is connected" in lines
+    lines = (await answered({0: asked(lived)}, {"explain": "charger/EH999999/availability"}))[
+        "lines"
+    ]
+    assert "is not served" in lines[0]
     with pytest.raises(BridgeError, match="no gateway runs"):
         await answered({}, {"explain": "x"})

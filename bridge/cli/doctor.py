@@ -21,7 +21,7 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import distributions
 from pathlib import Path
@@ -52,7 +52,7 @@ from bridge.core.partitions import is_free
 from bridge.core.topics import Topics
 from bridge.errors import BridgeError, ConnectionLost, StoreError
 from bridge.logs import redact, summarize_exception
-from bridge.recorder.redaction import Redactor
+from bridge.recorder.redaction import Redactor, words_of
 from bridge.recorder.values import plain
 from bridge.settings import Secret, Settings
 
@@ -61,6 +61,8 @@ NEWEST_DECISIONS = 50
 BUNDLE = Path("charger-bridge-doctor.zip")
 REQUEST_TIMEOUT_S = 5.0
 SECRET_BYTES = 32
+# Texts of the bundle with words of other programs.
+OF_OTHERS = frozenset({"configuration.json", "metrics.txt", "vendor.md"})
 NO_RECORDS: Mapping[str, bytes] = MappingProxyType({})
 MAX_RESPONSE_BYTES = MIB
 # Whose versions explain behaviour.
@@ -288,9 +290,9 @@ def run(
     facts, texts = asyncio.run(examine(settings, warnings, problems))
     errors: dict[str, str] = {}
     records: dict[str, bytes] = {}
+    serials: Mapping[str, str] = {}
     with _looking("record", errors):
-        name, content = report_files.record(settings)
-        records[name] = content
+        records, serials = report_files.records(settings)
     with _looking("vendor", errors):
         texts["vendor.md"] = report_files.vendor_page(settings)
     texts["alerts.txt"] = report_files.alerts(facts.retained)
@@ -299,8 +301,8 @@ def run(
     configuration = {"configuration.json": json.dumps(effective(settings), indent=1)}
     facts_text = {"facts.json": json.dumps(asdict(facts), indent=1)}
     said, texts = report(found), configuration | facts_text | texts
-    hide = _stand_ins(settings, (said, *texts.values()))
-    texts = {name: hide(text) for name, text in texts.items()} | {"report.txt": hide(said)}
+    members = () if facts.cluster is None else facts.cluster.members
+    texts = _redacted(settings, texts | {"report.txt": said}, serials, members)
     _finish(output, said, texts, records)
     return 1 if found[0].severity is Severity.BROKEN else 0
 
@@ -316,16 +318,37 @@ def run_unconfigured(problems: tuple[str, ...], output: Path | None) -> None:
     _finish(output, report(found), {})
 
 
-def _stand_ins(settings: Settings, texts: Iterable[str]) -> Callable[[str], str]:
-    """Return what replaces serials, addresses and the words of the configuration in a text."""
+def _redacted(
+    settings: Settings,
+    texts: Mapping[str, str],
+    serials: Mapping[str, str],
+    members: tuple[str, ...],
+) -> dict[str, str]:
+    """Return the texts of a bundle with stand-ins.
+
+    In texts with words of other programs only serials, addresses, the words of the configuration
+    and names of workers are replaced; elsewhere every word that is not the program's.
+
+    Args:
+        settings: The configuration.
+        texts: By the name of the file.
+        serials: What stands for serials in the record of the bundle.
+        members: Names of workers.
+    """
     try:
         secret = backend_of(settings.store).reader(settings.store).tag_hash_key()
     except (StoreError, OSError):
         secret = None
     said = plain(settings)
-    redactor = Redactor(secret or os.urandom(SECRET_BYTES))
-    redactor.learn(said, *texts)
-    return lambda text: redactor.known(text, (said,))
+    own = [module for name, module in sys.modules.items() if name.partition(".")[0] == "bridge"]
+    redactor = Redactor(secret or os.urandom(SECRET_BYTES), serials, words_of(own))
+    redactor.learn(said, *texts.values())
+    return {
+        name: redactor.known(text, (said, ["l", *members]))
+        if name in OF_OTHERS
+        else redactor.text(text)
+        for name, text in texts.items()
+    }
 
 
 def _finish(

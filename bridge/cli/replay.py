@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import bridge
 from bridge.adapters.state_files import record_files
 from bridge.core.changes import Change
 from bridge.core.messages import Publish
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import DecodeError, RecordError
 from bridge.recorder import record_file
-from bridge.recorder.checking import differences, failing, matches
+from bridge.recorder.checking import differences, failing, matches, remark
 from bridge.recorder.explanation import explanation, moment_of
 from bridge.recorder.replaying import Machine, Record, Step, machine_of, messages, native, replay
 from bridge.recorder.values import Plain, plain
@@ -159,14 +160,16 @@ def _print(record: Record, is_over: Over, only: str | None) -> None:
 
 def _compare(record: Record, is_over: Over) -> int:
     status = 0
-    for found in differences(record):
+    if said := remark(record, bridge.__version__):
+        _say(f"# {said}")
+    for found in differences(record, bridge.__version__):
         if is_over(found.step):
             break
         status = DIFFERENT
         step = found.step
         _say(f"{iso_utc(step.now.wall)} #{step.number} {type(step.event).__name__}: {found.why}")
     if not status:
-        _say("the same effects as recorded")
+        _say(f"the same {'effects' if record.digests else 'number of effects'} as recorded")
     return status
 
 

@@ -16,22 +16,29 @@ from bridge.settings import Settings
 MAX_DOCUMENT_BYTES = 1024 * 1024
 
 
-def record(settings: Settings) -> tuple[str, bytes]:
-    """Return a record and its name: of the running bridge now, or the newest there is.
+def records(settings: Settings) -> tuple[dict[str, bytes], Mapping[str, str]]:
+    """Return records by name: of the running bridge now, or the newest there are.
+
+    Besides, what stands for each serial in them, as far as that is known.
+
+    Of several partitions each gateway of the process has one.
 
     Raises:
         BridgeError: There is none; the message says why the bridge made none.
-        OSError: It cannot be read.
+        OSError: One cannot be read.
     """
     folder = Path(settings.state_folder)
     try:
-        path = Path(str(ask(folder / SOCKET_FILE, {"record": "doctor"}).get("path")))
+        answer = ask(folder / SOCKET_FILE, {"record": "doctor"})
+        found, serials = (
+            [Path(str(path)) for path in answer.get("paths", [])],
+            answer.get("serials", {}),
+        )
     except BridgeError as error:
-        found = record_files.records(folder)
+        found, serials = record_files.newest(folder), {}
         if not found:
             raise BridgeError(f"no record: {error}") from error
-        path = found[-1]
-    return path.name, record_files.load(path, MAX_FILE_BYTES)
+    return {path.name: record_files.load(path, MAX_FILE_BYTES) for path in found}, serials
 
 
 def alerts(retained: Mapping[str, str]) -> str:

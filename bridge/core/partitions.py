@@ -31,6 +31,8 @@ from hashlib import sha256
 
 from bridge.core.records.lease import HeldLease, Lease
 
+# Stands for the gateway that speaks for all partitions, beside their numbers.
+SPEAKER = -2
 RENEW_EVERY_S = 1.0
 # Between a request and its commit, and for timers that come late.
 MIN_MARGIN_S = 0.3

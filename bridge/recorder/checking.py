@@ -7,18 +7,49 @@ from hashlib import sha256
 import msgspec
 
 from bridge.conventions.convention import Convention
-from bridge.core.composition import Core
+from bridge.core.changes import Change, ValuesChanged
+from bridge.core.composition import Assembly
+from bridge.core.messages import Publish
 from bridge.recorder import record_file
-from bridge.recorder.replaying import Record, Step, machine_of, messages, native, replay
-from bridge.recorder.values import plain
+from bridge.recorder.replaying import (
+    MakeCore,
+    Record,
+    Step,
+    machine_of,
+    messages,
+    native,
+    new_core,
+    replay,
+)
+from bridge.recorder.values import outward, plain
 
 DIGEST_CHARACTERS = 16
 
 
-def digest(step: Step) -> str:
-    """Return a digest of the effects of an event."""
-    said = msgspec.msgpack.encode([plain(effect) for effect in (*step.effects, *step.others)])
-    return sha256(said).hexdigest()[:DIGEST_CHARACTERS]
+def digest(step: Step, conventions: Sequence[Convention]) -> str:
+    """Return a digest of what an event leads to outside of the core.
+
+    These are its messages, and its effects that are no changes. What is inside the core may be
+    another in each version.
+
+    Args:
+        step: The event.
+        conventions: From :func:`~bridge.recorder.replaying.native`.
+    """
+    others = [one for one in step.effects if not isinstance(one, Publish | Change)]
+    said = [outward(plain(one)) for one in (*messages(step, conventions), *others)]
+    return sha256(msgspec.msgpack.encode(said)).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def digests(record: Record, make: MakeCore = new_core) -> tuple[str, ...]:
+    """Replay a record, and return the digest of each event.
+
+    Raises:
+        RecordError: It cannot be replayed.
+    """
+    machine = machine_of(record, make)
+    conventions = native(record, machine.core)
+    return tuple(digest(step, conventions) for step in replay(record, machine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +65,56 @@ class Difference:
     why: str
 
 
-def differences(record: Record) -> Iterator[Difference]:
-    """Yield the events that have other effects now than when the record was written."""
-    for step in replay(record):
-        if 0 <= step.expected != len(step.effects):
+def remark(record: Record, version: str) -> str:
+    """Return what a reader of the differences must know of the record, or nothing.
+
+    Args:
+        record: The record.
+        version: Of this program.
+    """
+    if not record.digests and record.entries:
+        return (
+            f"the record is of charger-bridge {record.version} in an earlier format, without the"
+            " content of effects: only their number is compared, and values of one message count as"
+            " one effect or as many, as earlier versions had it"
+        )
+    if record.version != version:
+        return (
+            f"the record is of charger-bridge {record.version}, this is {version}: a difference"
+            " may be a change that the changelog names"
+        )
+    return ""
+
+
+def differences(record: Record, version: str) -> Iterator[Difference]:
+    """Yield the events that have other effects now than when the record was written.
+
+    The number of effects is that of the process. Of another version it says nothing: changes
+    within the core are effects too.
+
+    Args:
+        record: The record.
+        version: Of this program.
+    """
+    machine = machine_of(record)
+    conventions = native(record, machine.core)
+    is_counted = not record.digests or record.version == version
+    for step in replay(record, machine):
+        if is_counted and not _is_number(step, is_older=not record.digests):
             why = f"{len(step.effects)} effects instead of {step.expected}"
             yield Difference(step, why)
-        elif record.digests and record.digests[step.number] != digest(step):
-            yield Difference(step, "the same number of effects, with another content")
+        elif record.digests and record.digests[step.number] != digest(step, conventions):
+            yield Difference(step, "other messages, requests or rows than recorded")
+
+
+def _is_number(step: Step, *, is_older: bool) -> bool:
+    """Return whether a step has as many effects as the process had, as far as that is known.
+
+    Versions up to 1.0 joined fewer values to one effect.
+    """
+    values = (len(one.values) - 1 for one in step.effects if isinstance(one, ValuesChanged))
+    most = len(step.effects) + (sum(values) if is_older else 0)
+    return step.expected < 0 or len(step.effects) <= step.expected <= most
 
 
 def matches(topic_filter: str, topic: str) -> bool:
@@ -53,7 +126,7 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels) and all(one in ("+", level) for one, level in pairs)
 
 
-def failing(core: Core) -> str:
+def failing(core: Assembly) -> str:
     """Return which components failed, with the error and what they were doing."""
     return ", ".join(
         f"{name} ({each.kind} in {each.doing})" for name, each in core.contained.failing.items()

@@ -4,12 +4,14 @@ The reasons are those of the components: :meth:`~bridge.core.composition.Core.ex
 things are as they are, and a replay tells which events led there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from bridge.core.chargers.state import ChargerState
-from bridge.core.composition import Core
+from bridge.core.commands.results import sentence_of
+from bridge.core.composition import Assembly
 from bridge.core.easee.decode import decode
 from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.events import (
@@ -35,6 +37,7 @@ from bridge.core.events import (
 from bridge.core.messages import Publish
 from bridge.core.records.observation import RawObservation
 from bridge.core.subjects import Subject, subject_of
+from bridge.core.topics import SPARKPLUG_NAMESPACE
 from bridge.core.value_format import iso_utc, read_utc
 from bridge.errors import DecodeError
 from bridge.recorder.links import LinkCall
@@ -91,13 +94,14 @@ def explanation(
         at = iso_utc(now.wall)
         lines += [f"{at} {_shown(one)}, because {_why(step.event, subject)}" for one in said]
         if not said:
-            lines += [f"{at} {one}" for one in _kept_away(step.event, subject, held)]
+            lines += [f"{at} {one}" for one in _unpublished(step.event, wanted, subject, held)]
     if len(lines) > MAX_LINES:
         lines = [f"({len(lines) - MAX_LINES} earlier lines left out)", *lines[-MAX_LINES:]]
     if not lines:
         lines.append(f"nothing recorded concerns {topic}")
     if now is not None:
-        lines += [f"at {iso_utc(now.wall)}: {one}" for one in core.explain(topic, now)]
+        told = (*core.explain(topic, now), *machine.links.explain(topic, now))
+        lines += [f"at {iso_utc(now.wall)}: {one}" for one in told]
     return lines
 
 
@@ -113,7 +117,7 @@ def _moments(record: Record, machine: Machine, subject: Subject) -> Iterator[tup
         held = _held(machine.core, subject)
 
 
-def _held(core: Core, subject: Subject) -> _Held:
+def _held(core: Assembly, subject: Subject) -> _Held:
     state = _state_of(core, subject.device)
     if state is None:
         return {}
@@ -121,7 +125,7 @@ def _held(core: Core, subject: Subject) -> _Held:
     return {number: (state.measured_at(number), state.value(number)) for number in numbers}
 
 
-def _state_of(core: Core, device: str) -> ChargerState | None:
+def _state_of(core: Assembly, device: str) -> ChargerState | None:
     charger = core.chargers.get(device)
     return None if charger is None else charger.state
 
@@ -140,8 +144,26 @@ def _numbers(subject: Subject) -> tuple[int, ...]:
 
 
 def _shown(message: Publish) -> str:
-    payload = message.payload.decode(errors="replace")
-    return f"published {payload[:MAX_PAYLOAD] or 'an empty payload'} on {message.topic}"
+    return f"published {_content(message) or 'an empty payload'} on {message.topic}"
+
+
+def _content(message: Publish | MqttMessage) -> str:
+    """Return a payload as text; a result as a sentence, of a Sparkplug payload the metrics."""
+    if message.topic.startswith(f"{SPARKPLUG_NAMESPACE}/"):
+        from bridge.conventions.sparkplug import payload  # noqa: PLC0415 - most do not need it
+
+        with suppress(DecodeError):
+            metrics = payload.decode(message.payload).metrics
+            shown = ", ".join(f"{one.name or one.alias}={one.value}" for one in metrics)
+            return f"{len(metrics)} metrics: {_cut(shown)}" if metrics else "no metrics"
+    if "/result/" in message.topic:
+        with suppress(DecodeError):
+            return sentence_of(message.payload)
+    return _cut(message.payload.decode(errors="replace"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_PAYLOAD else f"{text[:MAX_PAYLOAD]}…"
 
 
 def _why(event: Event | LinkCall, subject: Subject) -> str:
@@ -155,8 +177,8 @@ def _why(event: Event | LinkCall, subject: Subject) -> str:
             return (
                 f"observation {shown} arrived by {source}" if told else f"values came by {source}"
             )
-        case MqttMessage(topic, payload):
-            return f"a message arrived on {topic}: {payload[:MAX_PAYLOAD].decode(errors='replace')}"
+        case MqttMessage(topic):
+            return f"a message arrived on {topic}: {_content(event)}"
         case CloudResponse(tag, status):
             return f"the cloud answered {tag.owner} with status {status}"
         case CloudFailed(tag, error):
@@ -166,8 +188,9 @@ def _why(event: Event | LinkCall, subject: Subject) -> str:
             return f"{charger_id} {verdict} its command {command_id} (ticks {ticks})"
         case Tick():
             return "its time had come"
-        case LinkCall(link, call):
-            return f"the connection {link} {CALLS.get(call, call)}"
+        case LinkCall(link, call, message):
+            brought = "" if message is None else f" on {message.topic}: {_content(message)}"
+            return f"the connection {link} {CALLS.get(call, call)}{brought}"
     return HAPPENED.get(type(event), f"{type(event).__name__} was handled")
 
 
@@ -184,6 +207,8 @@ HAPPENED: Final = {
     CommandSaved: "the command was stored",
     Started: "the bridge started",
 }
+# Calls that change what a convention says on all of its topics.
+TURNS: Final = frozenset({"connected", "disconnected"})
 CALLS: Final = {
     "take": "had room for a message",
     "connected": "was made",
@@ -198,9 +223,19 @@ CALLS: Final = {
 }
 
 
-def _kept_away(event: Event | LinkCall, subject: Subject, held: _Held) -> Iterator[str]:
+def _unpublished(
+    event: Event | LinkCall, wanted: Collection[str], subject: Subject, held: _Held
+) -> Iterator[str]:
     """Say why an event that concerns a topic published nothing on it."""
+    if isinstance(event, LinkCall):
+        is_asked = event.message is not None and event.message.topic in wanted
+        if is_asked or (event.call in TURNS and subject.device == SPARKPLUG_NAMESPACE):
+            yield _why(event, subject)
+        return
     if isinstance(event, MqttMessage):
+        if event.topic in wanted and subject.branch not in ("set", "result"):
+            yield _why(event, subject)
+            return
         asked = event.topic.split("/")[-3:]
         if asked[:1] == [subject.device] and asked[-1] == subject.name:
             yield f"{_why(event, subject)}; there is no result of it yet"

@@ -214,13 +214,17 @@ class Links:
         }
         self._last: Publish | None = None
 
+    def explain(self, topic: str, now: Timestamp) -> tuple[str, ...]:
+        """Return why a topic of a convention is as it is, in its sentences."""
+        return explained(self.conventions.values(), topic, now)
+
     def publish(self, effects: Iterable[Effect], now: Timestamp) -> list[Publish]:
         """Return the messages that conventions make of the changes among some effects."""
         changes = [effect for effect in effects if isinstance(effect, Change)]
         found: list[Publish] = []
         for change in changes:
             for each in self.conventions.values():
-                found += _published(each, change, now)
+                found += published(each, change, now)
         return found
 
     def call(self, call: LinkCall, now: Timestamp) -> list[Any]:
@@ -272,6 +276,12 @@ class Links:
                 yield step
 
 
+def explained(conventions: Iterable[Convention], topic: str, now: Timestamp) -> tuple[str, ...]:
+    """Return what conventions with a connection of their own say about a topic."""
+    asked = [each.explain for each in conventions if hasattr(each, "explain")]
+    return tuple(sentence for one in asked for sentence in one(topic, now))
+
+
 def _called(convention: Convention, call: LinkCall, now: Timestamp) -> Iterator[Any]:
     if call.call == "snapshot":
         yield from convention.snapshot(now)
@@ -281,7 +291,7 @@ def _called(convention: Convention, call: LinkCall, now: Timestamp) -> Iterator[
             yield request
 
 
-def _published(convention: Convention, change: Change, now: Timestamp) -> Iterator[Publish]:
+def published(convention: Convention, change: Change, now: Timestamp) -> Iterator[Publish]:
     """Yield what a convention makes of a change, as the loop does where it raises an error."""
     try:
         yield from convention.publish(change, now)

@@ -25,15 +25,16 @@ from bridge.recorder.replaying import Record
 from bridge.recorder.values import Plain, plain, value_of
 from bridge.settings import Settings
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MAGIC: Final = b"charger-bridge record "
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_BYTES: Final = 512 * 1024 * 1024
 DIGEST_BYTES: Final = 32
 # By format: what makes a document of the next one of it.
-# 1 had nothing of conventions with a connection of their own; what it had is what 2 has.
+# 1 had nothing of conventions with a connection of their own; what it had is what 2 has. The
+# digests of 2 were of what is inside the core: no other version has the same.
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
-    {1: lambda document: document}
+    {1: lambda document: document, 2: lambda document: document | {"digests": []}}
 )
 # Names of classes and rows in records of earlier versions, and what they are called now.
 RENAMED: Final[Mapping[str, str]] = MappingProxyType({})
@@ -115,6 +116,9 @@ def read(content: bytes) -> Record:
         raise RecordError("is nested too deeply") from error
     if not isinstance(settings, Settings):
         raise RecordError("has no configuration")
+    events = sum(type(entry) is not int for entry in document.entries)
+    if len(document.digests) not in (0, events):
+        raise RecordError("is damaged: it does not say of each event what it led to")
     return Record(
         settings,
         document.program,

@@ -17,11 +17,13 @@ Rules:
 """
 
 import builtins
+import errno
 import hmac
 import json
+import os
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from functools import cache
@@ -59,6 +61,7 @@ PERSONAL_FIELDS: Final = frozenset({"auth", "username", "client_id", "host", "na
 # Names of people and places under keys that also name other things.
 NAMING_KEYS: Final = frozenset({"name", "description", "note", "title", "alias", "pincode"})
 MIN_NUMBER, MIN_SITE, MIN_KNOWN = 5, 3, 3
+NO_SERIALS: Final[Mapping[str, str]] = types.MappingProxyType({})
 RAW, MESSAGE, UNREAD, ACKED = map(class_name, (RawObservation, MqttMessage, UnreadText, MqttAcked))
 SPARKPLUG: Final = f"{SPARKPLUG_NAMESPACE}/"
 ALPHABETS: Final = ("abcdefghijklmnopqrstuvwxyz", "0123456789")
@@ -67,10 +70,15 @@ ALPHABETS: Final = ("abcdefghijklmnopqrstuvwxyz", "0123456789")
 @cache
 def vocabulary() -> frozenset[str]:
     """Return the words of the program, in lower case: of its names and its texts."""
+    return words_of(modules())
+
+
+def words_of(found: Iterable[types.ModuleType]) -> frozenset[str]:
+    """Return the words of modules, and of errors of the system."""
     words: set[str] = set()
-    texts = {*dir(builtins)}
+    texts = {*dir(builtins), *map(os.strerror, errno.errorcode)}
     seen: set[int] = set()
-    for module in modules():
+    for module in found:
         for name, value in vars(module).items():
             texts.add(name)
             if not name.startswith("__"):
@@ -143,20 +151,28 @@ class Found:
 class Redactor:
     """Replaces what one record, and what follows from it, holds of others."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        serials: Mapping[str, str] = NO_SERIALS,
+        words: frozenset[str] = frozenset(),
+    ) -> None:
         """Begin without anything found.
 
         Args:
             secret: Of the installation; the salt of its hashes.
+            serials: Stand-ins of serials that a record has already.
+            words: More words of the program than those that a record may have.
         """
         self._secret = secret
         self._key = hmac.digest(secret, b"record", "sha256")
         self._found = Found(set(), set(), set(), set())
-        self._serials: dict[str, str] = {}
+        self._serials = dict(serials)
+        self._known = serials
         self._exact: dict[str, str] = {}
         self._exact_bytes: dict[bytes, bytes] = {secret: SALT}
         self._words: dict[str, str] = {}
-        self._vocabulary = vocabulary()
+        self._vocabulary = vocabulary() | words
         # Texts that were looked at, and once everything is learned what they are replaced with.
         self._looked_at: set[str] = set()
         self._replaced: dict[str, str] | None = None
@@ -166,10 +182,10 @@ class Redactor:
         self._replaced = None
         for one in said:
             self._learn(one)
-        ordered = sorted(self._found.serials)
-        self._serials = {
+        ordered = sorted(self._found.serials - self._known.keys())
+        self._serials = {**self._known} | {
             serial: f"{serial[:2]}{str(number).zfill(len(serial) - 2)}"
-            for number, serial in enumerate(ordered, start=1)
+            for number, serial in enumerate(ordered, start=len(self._known) + 1)
         }
         for text in self._found.texts:
             hashed = pseudonymize(text, self._secret)
@@ -177,6 +193,11 @@ class Redactor:
         for one in said:
             self._pair(one)
         self._replaced = {}
+
+    @property
+    def serials(self) -> Mapping[str, str]:
+        """Return the stand-ins of the serials that were found."""
+        return self._serials
 
     # -- finding -----------------------------------------------------------------------------
 

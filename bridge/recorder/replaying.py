@@ -12,13 +12,14 @@ from bridge.conventions.convention import Convention
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
 from bridge.conventions.native.convention import Native
 from bridge.core.changes import Change
-from bridge.core.composition import Core
+from bridge.core.composition import Assembly, Core
 from bridge.core.effects import Effect
 from bridge.core.events import Event
 from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
+from bridge.core.speaker.composition import Speaker
 from bridge.errors import RecordError
-from bridge.recorder.links import LinkCall, Links, own_conventions, report_channels
+from bridge.recorder.links import LinkCall, Links, own_conventions, published, report_channels
 from bridge.recorder.state import restored
 from bridge.recorder.values import Plain, value_of
 from bridge.settings import Settings
@@ -36,7 +37,8 @@ class Record:
         entries: Events in order, see :data:`~bridge.recorder.recording.Entry`.
         reason: Why it was written.
         written_at: When, UTC, ISO 8601.
-        digests: Of the effects of each event, as the program had them when it was written.
+        digests: Of what each event led to outside of the core, in the program that wrote it; none
+            in the formats 1 and 2, whose digests no other version has.
     """
 
     settings: Settings
@@ -70,7 +72,7 @@ class Step:
     others: list[Publish] = field(default_factory=list)
 
 
-MakeCore = Callable[[Record], Core]
+MakeCore = Callable[[Record], Assembly]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,16 @@ class Machine:
         links: Conventions with a connection of their own, likewise.
     """
 
-    core: Core
+    core: Assembly
     links: Links
 
 
-def new_core(record: Record) -> Core:
+def new_core(record: Record) -> Assembly:
     """Return a core as the program makes it at its start."""
     settings, version, salt = record.settings, record.version, record.salt
     guest = DiscoveryPublisher(settings, version=version, salt=salt)
+    if settings.cluster.is_divided and settings.cluster.partition is None:
+        return Speaker(settings, version=version, salt=salt, devices={}, guests=(guest,))
     channels = report_channels(own_conventions(settings))
     return Core(settings, version=version, salt=salt, guests=(guest,), report_channels=channels)
 
@@ -109,7 +113,7 @@ def machine_of(record: Record, make: MakeCore = new_core) -> Machine:
     is_alone = record.state[:1] == [["r", 0]]
     root = restored(record.state, fresh if is_alone else (fresh, *conventions))
     core, *links = root if isinstance(root, tuple) and root else (root,)
-    if not isinstance(core, Core):
+    if not isinstance(core, Assembly):
         raise RecordError("the state is not one of the core")
     return Machine(core, Links(links))
 
@@ -140,14 +144,14 @@ def replay(record: Record, machine: Machine | None = None) -> Iterator[Step]:
         number += 1
 
 
-def _handled(core: Core, event: Event, now: Timestamp) -> list[Effect]:
+def _handled(core: Assembly, event: Event, now: Timestamp) -> list[Effect]:
     try:
         return list(core.handle(event, now))
     except Exception:  # noqa: BLE001 - it did so in the process too, where it was contained
         return []
 
 
-def _ask(core: Core, times: int) -> None:
+def _ask(core: Assembly, times: int) -> None:
     """Ask for the deadline as often as the process did.
 
     Raises:
@@ -177,7 +181,7 @@ def _read(entry: Plain) -> tuple[Event | LinkCall, Timestamp, int]:
     return said, at, expected
 
 
-def native(record: Record, core: Core) -> tuple[Convention, ...]:
+def native(record: Record, core: Assembly) -> tuple[Convention, ...]:
     """Return the conventions whose messages a replay shows."""
     return (Native(core.topics, record.settings.publish),)
 
@@ -189,5 +193,5 @@ def messages(step: Step, conventions: Sequence[Convention]) -> Iterator[Publish]
             yield effect
         elif isinstance(effect, Change):
             for convention in conventions:
-                yield from convention.publish(effect, step.now)
+                yield from published(convention, effect, step.now)
     yield from step.others

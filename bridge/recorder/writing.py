@@ -1,13 +1,14 @@
 """Writing of a record: redacted, replayed once, and packed. For a thread beside the loop."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bridge.core.records.moment import Timestamp
 from bridge.core.value_format import iso_utc
-from bridge.recorder.checking import digest
+from bridge.recorder.checking import digests
 from bridge.recorder.record_file import redacted, written
 from bridge.recorder.recording import Excerpt
-from bridge.recorder.replaying import MakeCore, machine_of, new_core, replay
+from bridge.recorder.replaying import MakeCore, new_core
 from bridge.settings import Settings
 
 
@@ -20,8 +21,8 @@ def content_of(
     reason: str,
     now: Timestamp,
     make: MakeCore = new_core,
-) -> bytes:
-    """Return the content of a record file.
+) -> tuple[bytes, Mapping[str, str]]:
+    """Return the content of a record file, and the stand-ins of serials in it.
 
     It is replayed once: its digests are of the effects that this version has, so that another
     version tells where its own differ.
@@ -38,7 +39,8 @@ def content_of(
     Raises:
         RecordError: It cannot be written.
     """
-    record, _ = redacted(excerpt, settings, secret, version=version)
-    digests = tuple(map(digest, replay(record, machine_of(record, make))))
-    record = replace(record, reason=reason, written_at=iso_utc(now.wall), digests=digests)
-    return written(record)
+    record, redactor = redacted(excerpt, settings, secret, version=version)
+    record = replace(
+        record, reason=reason, written_at=iso_utc(now.wall), digests=digests(record, make)
+    )
+    return written(record), redactor.serials

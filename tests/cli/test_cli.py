@@ -60,7 +60,7 @@ from bridge.settings import (
 )
 from bridge.simulator.scenario import Scenario
 from tests.intruders import INTRUDERS, place
-from tests.recorder.recorded import SECRET, Recorded
+from tests.recorder.recorded import SECRET, VERSION, Recorded
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {
@@ -993,16 +993,15 @@ def record_file(tmp_path):
     recorded = Recorded()
     recorded.live()
     path = tmp_path / "record-20261122T120000Z.rec"
-    path.write_bytes(
-        content_of(
-            recorded.recorder.excerpt(),
-            recorded.settings,
-            SECRET,
-            version="1.0.0",
-            reason="signal",
-            now=recorded.now,
-        )
+    content, _ = content_of(
+        recorded.recorder.excerpt(),
+        recorded.settings,
+        SECRET,
+        version=bridge.__version__,
+        reason="signal",
+        now=recorded.now,
     )
+    path.write_bytes(content)
     return path
 
 
@@ -1013,7 +1012,9 @@ def test_a_record_is_replayed_twice_with_the_same_output(record_file, capsys):
     assert main(["replay", str(record_file)]) == 0
 
     assert capsys.readouterr().out == shown
-    assert shown.startswith("# charger-bridge 1.0.0, signal, written 2026-11-22T12:00:")
+    assert shown.startswith(
+        f"# charger-bridge {bridge.__version__}, signal, written 2026-11-22T12:00:"
+    )
     assert " #0 StoreOpened(" in shown
     assert "  publish charger/EH000001/state/op_mode charging (retained)\n" in shown
 
@@ -1035,10 +1036,26 @@ def test_a_replay_is_compared(record_file, capsys, monkeypatch):
     """The same program finds no difference; another one names the event and ends with 1."""
     assert main(["replay", str(record_file), "--compare"]) == 0
     assert capsys.readouterr().out == "the same effects as recorded\n"
-    monkeypatch.setattr(ChargerState, "apply", lambda *_, **__: None)
-
-    assert main(["replay", str(record_file), "--compare"]) == 1
+    with monkeypatch.context() as changed:
+        changed.setattr(ChargerState, "apply", lambda *_, **__: None)
+        assert main(["replay", str(record_file), "--compare"]) == 1
     assert "ObservationsReceived: " in capsys.readouterr().out
+    monkeypatch.setattr(bridge, "__version__", "9.9.9")
+    assert main(["replay", str(record_file), "--compare"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"# the record is of charger-bridge {VERSION}, this is 9.9.9: ")
+    assert last == "the same effects as recorded"
+
+
+def test_a_record_of_an_earlier_format_is_compared_by_numbers_and_says_so(capsys):
+    """No difference is shown without the remark of what it means."""
+    first = Path(__file__).parent.parent / "data" / "record-format-1.rec"
+    assert main(["replay", str(first), "--compare"]) == 0
+    remark, last = capsys.readouterr().out.splitlines()
+
+    assert last == "the same number of effects as recorded"
+    assert remark.startswith("# the record is of charger-bridge ")
+    assert "only their number is compared" in remark
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,14 @@ class Recorded:
             self.core.deadline_s()
             self.recorder.asked()
             for effect in effects:
-                if isinstance(effect, SendRequest) and effect.tag.owner == "charger_list":
-                    body = json.dumps([{"id": ONE}, {"id": TWO}]).encode()
-                    self.handle(CloudResponse(effect.tag, 200, body))
+                if isinstance(effect, SendRequest) and (body := self.body_of(effect)) is not None:
+                    self.handle(CloudResponse(effect.tag, 200, json.dumps(body).encode()))
+
+    def body_of(self, effect: SendRequest) -> object:
+        """Return what the cloud answers, or None."""
+        if effect.tag.owner == "charger_list":
+            return [{"id": ONE}, {"id": TWO}]
+        return None
 
     def live(self) -> None:
         """Go through a short life with something of everybody's in it."""

@@ -1,15 +1,26 @@
 """Explanations: which events led to a message, why another one did not, and who is waited for."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from bridge.core.chargers.equalizer_state import EqualizerState
-from bridge.core.events import ObservationsReceived, StreamClosed, Tick
+from bridge.core.events import (
+    MqttAcked,
+    MqttMessage,
+    ObservationsReceived,
+    StreamClosed,
+    Tick,
+)
+from bridge.core.messages import AckToken
 from bridge.core.subjects import Subject
 from bridge.recorder.explanation import MAX_LINES, explanation, moment_of
+from bridge.settings import HomeAssistantSettings
 from tests.conftest import NOON
-from tests.recorder.recorded import ONE, SECRET, Recorded, command, said
+from tests.recorder.recorded import ONE, SECRET, TWO, Recorded, command, said, settings_of
+from tests.recorder.test_links import GROUP, NODE, Plant
+from tests.recorder.test_links import SETTINGS as PLANT
 
 EQUALIZER = "QP123456"
 TOPIC = f"charger/{ONE}/state/op_mode"
@@ -60,8 +71,8 @@ def test_a_command_is_explained_by_its_message_and_who_is_waited_for(lived):
     lived.handle(command("reboot", "PRESS", number=9))
     text = text_of(lived, f"{ONE}/set/reboot")
 
-    assert '"state":"refused"' in text
-    assert '"reason":"not_allowed"' in text
+    assert "published refused (not_allowed), at 2026-11-22T12:00:1" in text
+    assert f"on charger/{ONE}/result/reboot, because a message arrived on" in text
     assert f"no command reboot of {ONE} is under way" in text
 
 
@@ -91,6 +102,56 @@ def test_topics_outside_of_chargers_are_explained_without_a_word_too_much(lived)
         text = text_of(lived, topic)
         assert "is not served" not in text
         assert f"nothing recorded concerns {topic}" in text
+
+
+def test_topics_of_home_assistant_are_explained():
+    """What the broker has of a description, and when Home Assistant said that it came up."""
+    settings = replace(settings_of(), homeassistant=HomeAssistantSettings(enabled=True))
+    recorded = Recorded(settings)
+    recorded.live()
+    recorded.handle(
+        MqttMessage("homeassistant/status", b"online", AckToken(1, 9, 0)), Tick(), after_s=9.0
+    )
+    topic = f"homeassistant/device/charger_{ONE}/config"
+    (sent,) = [
+        one for step in recorded.effects for one in step if getattr(one, "topic", "") == topic
+    ]
+
+    text = text_of(recorded, topic)
+    assert f"on {topic}, because " in text
+    assert f"the description of {ONE} is to be published" in text
+    recorded.handle(MqttAcked(sent, 0))
+    assert f"the broker acknowledged the description of {ONE}" in text_of(recorded, topic)
+    assert "nothing is described there" in text_of(recorded, "homeassistant/sensor/x/y/config")
+    text = text_of(recorded, "homeassistant/status")
+    assert "a message arrived on homeassistant/status: online" in text
+    assert "Home Assistant said 1 times that it came up" in text
+
+
+def test_topics_of_sparkplug_are_explained():
+    """The metrics of a message instead of its bytes, the connection, the host, and the device."""
+    plant = Plant(replace(PLANT, sparkplug=replace(PLANT.sparkplug, host_id="scada")))
+    plant.live_on()
+    births, commands = (f"spBv1.0/{GROUP}/{kind}/{NODE}/{ONE}" for kind in ("DBIRTH", "DCMD"))
+    text = text_of(plant, births)
+    assert "the primary host scada is not online: nothing is published without it" in text
+    state = MqttMessage(
+        "spBv1.0/STATE/scada", b'{"online":true,"timestamp":1795348800000}', AckToken(1, 0, 0)
+    )
+    plant.refuses = 0
+    plant.emit(state)
+    plant.acked()
+    text = text_of(plant, births)
+
+    assert "metrics: " in text
+    assert "total_power=" in text
+    assert f"on {births}, because the connection sparkplug had room for a message" in text
+    assert "the connection sparkplug was lost" in text
+    assert "is online, by its STATE of 2026-11-22T12:00:00Z" in text
+    assert f"{ONE} is online, and born" in text
+    text = text_of(plant, commands)
+    assert f"the connection sparkplug brought a message on {commands}: 1 metrics: " in text
+    assert f"{TWO}x is no device of the node" in text_of(plant, births.replace(ONE, f"{TWO}x"))
 
 
 def test_what_is_open_is_explained_with_what_to_do(lived):

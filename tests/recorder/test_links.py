@@ -48,8 +48,8 @@ class Plant(Recorded):
         sent: What the node sent.
     """
 
-    def __init__(self, **options):
-        super().__init__(SETTINGS, conventions=own_conventions(SETTINGS), **options)
+    def __init__(self, settings=SETTINGS, **options):
+        super().__init__(settings, conventions=own_conventions(settings), **options)
         (self.node,) = self.watched
         self.sent = []
         self.refuses = 0

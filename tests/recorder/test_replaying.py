@@ -1,11 +1,26 @@
 """Replay: the same events and the same state have the same effects."""
 
+from dataclasses import replace
+
 import pytest
 
-from bridge.core.events import ObservationsReceived, Tick
+from bridge.core.events import (
+    ClusterSeen,
+    DivisionSeen,
+    MqttConnected,
+    MqttMessage,
+    ObservationsReceived,
+    Started,
+    Tick,
+)
+from bridge.core.messages import AckToken
+from bridge.core.records.lease import ClusterView, HeldLease, Member, MemberStatus
+from bridge.core.speaker.composition import Speaker
 from bridge.errors import RecordError
 from bridge.recorder.replaying import machine_of, messages, native, new_core, replay
-from tests.recorder.recorded import ONE, Recorded, said
+from bridge.recorder.state import copied
+from bridge.settings import ClusterSettings
+from tests.recorder.recorded import ONE, TWO, VERSION, Recorded, said, settings_of
 
 
 def test_a_replay_has_the_effects_of_the_process():
@@ -66,3 +81,27 @@ def test_a_core_that_raises_does_not_end_the_replay(monkeypatch):
 
     assert [step.effects for step in replay(recorded.record(), machine)] == [[], []]
     assert new_core(recorded.empty).handle(Tick(), recorded.now) is not None
+
+
+def test_the_gateway_that_speaks_for_all_partitions_is_replayed():
+    """Its own core is made again, and its alerts, orphans and answers are the same."""
+    settings = replace(settings_of(), cluster=ClusterSettings(partitions=2, worker="a"))
+    recorded = Recorded(settings)
+    members = (Member("a", 0.1, VERSION, MemberStatus()),)
+    leases = (HeldLease(0, "a", 1, 3.0), HeldLease(1, None, 1, -60.0))
+    recorded.handle(
+        Started(),
+        MqttConnected(False, "5", 20),
+        DivisionSeen({0: frozenset({ONE}), 1: frozenset({TWO})}, is_listed=True),
+        ClusterSeen(ClusterView(members, leases)),
+        MqttMessage("charger/bridge/partition/00/cloud", b"connected", AckToken(1, 1, 1)),
+        MqttMessage("charger/EH999999/set/start", b"true", AckToken(1, 2, 1)),
+        Tick(),
+    )
+    machine = machine_of(recorded.record())
+
+    assert isinstance(machine.core, Speaker)
+    steps = list(replay(recorded.record(), machine))
+    assert [step.effects for step in steps] == recorded.effects
+    assert copied(machine.core) == copied(recorded.core)
+    assert any("partition" in kind for kind in machine.core.alerts.kinds)

@@ -12,7 +12,7 @@ def test_a_record_says_when_and_why_and_what_it_did():
     """The file has its reason, its time, the version and a digest for each event."""
     recorded = Recorded()
     recorded.live()
-    content = content_of(
+    content, serials = content_of(
         recorded.recorder.excerpt(),
         recorded.settings,
         SECRET,
@@ -25,5 +25,6 @@ def test_a_record_says_when_and_why_and_what_it_did():
     assert (record.reason, record.version) == ("signal", VERSION)
     assert record.written_at == iso_utc(recorded.now.wall)
     assert len(record.digests) == len(recorded.effects)
-    assert list(differences(record)) == []
+    assert serials.keys() == {"EH123456", "EH234567"}
+    assert list(differences(record, VERSION)) == []
     assert canaries.found_in(content) == []

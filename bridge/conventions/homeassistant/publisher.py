@@ -55,6 +55,7 @@ from bridge.core.events import MqttAcked, MqttConnected, MqttDisconnected, Start
 from bridge.core.messages import Publish, packet_bytes
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
+from bridge.core.subjects import Subject
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import CommandSettings, Settings
 
@@ -306,6 +307,28 @@ class DiscoveryPublisher:
         if not self._is_connected or self._awaited:
             return None
         return self._due_s if self._next_step_s is None else self._next_step_s
+
+    def explain(self, subject: Subject, _now: Timestamp) -> Iterator[str]:
+        """Say what the broker has of a topic of the discovery, and what is waited for."""
+        topic = "/".join(filter(None, (subject.device, subject.branch, subject.name)))
+        if topic == self._places.status:
+            yield f"Home Assistant said {self._births} times that it came up"
+        elif not topic.startswith(f"{self._places.prefix}/"):
+            return
+        elif not self._is_on:
+            yield "discovery is switched off (homeassistant.enabled)"
+        elif (kept := self._kept.get(topic)) is None:
+            yield f"nothing is described there; the form is {self._form} (homeassistant.form)"
+        elif topic in self._sent:
+            yield f"the broker acknowledged the description of {kept.charger_id}"
+        else:
+            yield f"the description of {kept.charger_id} is to be published"
+        if not self._is_connected:
+            yield "the broker is not connected"
+        elif not self._is_settled:
+            yield "the account's list of chargers is waited for"
+        elif self._awaited:
+            yield f"{len(self._awaited)} descriptions wait for the broker's acknowledgement"
 
     # -- how ----------------------------------------------------------------------------------
 

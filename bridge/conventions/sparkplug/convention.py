@@ -1,6 +1,6 @@
 """The Sparkplug B convention: every change as metrics of the node; see ``docs/sparkplug.md``."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from bridge.conventions.convention import ConnectionNeed
@@ -97,6 +97,10 @@ class Sparkplug:
     def subscriptions(self) -> tuple[str, ...]:
         """Return the filters of the node."""
         return self.node.topics.subscriptions
+
+    def explain(self, topic: str, _now: Timestamp) -> Iterator[str]:
+        """Say why a topic of the node has messages, or none."""
+        return self.node.explain(topic)
 
     def snapshot(self, _now: Timestamp) -> Iterable[Publish]:
         """Return nothing: the births have everything."""

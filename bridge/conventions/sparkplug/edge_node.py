@@ -14,7 +14,7 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bridge.conventions.convention import EndConnection
@@ -41,7 +41,7 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.requests import IncomingRequest
 from bridge.core.session_documents import stored_fields
-from bridge.core.topics import SparkplugTopics
+from bridge.core.topics import SPARKPLUG_NAMESPACE, SparkplugTopics
 from bridge.settings import SparkplugSettings
 
 LINK: Final = "sparkplug"
@@ -181,6 +181,25 @@ class EdgeNode:
     def delivered(self, now: Timestamp) -> tuple[tuple[str, int], ...]:
         """Return the reports that the host has from now on."""
         return self.reports.delivered(now.mono_s)
+
+    def explain(self, topic: str) -> Iterator[str]:
+        """Say why a topic of the node has messages, or none."""
+        namespace, _, rest = topic.partition("/")
+        if namespace != SPARKPLUG_NAMESPACE:
+            return
+        yield f"the connection of the node to the broker is {'made' if self._is_up else 'lost'}"
+        yield from self._host.explain(self.topics.host)
+        if self._is_barred:
+            yield "its birth could not be sent: it is larger than the broker takes"
+        _, _, charger_id = rest.partition(f"/{self.topics.node}/")
+        device = self.devices.get(charger_id)
+        if device is not None:
+            born = "born" if device.is_born else "not born, or dead"
+            yield f"{charger_id} is {'online' if device.is_online else 'offline'}, and {born}"
+            if charger_id in self._due and device.has_news:
+                yield "newer values of it wait to be sent"
+        elif charger_id:
+            yield f"{charger_id} is no device of the node"
 
     # -- one message after the other -------------------------------------------------------------
 

@@ -8,9 +8,12 @@ Rules:
 3. Each online message with another timestamp begins a new session of the host.
 """
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
 import msgspec
 
-from bridge.core.value_format import format_json
+from bridge.core.value_format import format_json, iso_utc
 from bridge.errors import DecodeError
 
 # For a host that does not exist there is one session, for ever.
@@ -22,6 +25,14 @@ class _State(msgspec.Struct):
 
     online: bool
     timestamp: int
+
+
+def _time(stamp_ms: int) -> str:
+    """Return a timestamp of a host as ISO 8601; as it is where it is no time."""
+    try:
+        return iso_utc(datetime.fromtimestamp(stamp_ms / 1000, UTC))
+    except (ValueError, OverflowError, OSError):
+        return str(stamp_ms)
 
 
 _decode = msgspec.json.Decoder(_State).decode
@@ -65,6 +76,19 @@ class PrimaryHost:
             raise DecodeError(older, source="STATE message", raw=payload)
         self._newest = state.timestamp
         self.session = state.timestamp if state.online else None
+
+    def explain(self, host_id: str | None) -> Iterator[str]:
+        """Say whether the node may publish.
+
+        Args:
+            host_id: The configured host, or None.
+        """
+        if host_id is None:
+            yield "no primary host is configured (sparkplug.host_id): none is waited for"
+        elif self.session is None:
+            yield f"the primary host {host_id} is not online: nothing is published without it"
+        else:
+            yield f"the primary host {host_id} is online, by its STATE of {_time(self.session)}"
 
     def disconnected(self) -> None:
         """Handle the end of our connection: the host may go offline meanwhile."""

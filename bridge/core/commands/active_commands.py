@@ -42,7 +42,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from bridge.core.changes import CommandAnswered
-from bridge.core.commands.results import read_result, result_document
+from bridge.core.commands.results import read_result, result_document, sentence_of
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import FINAL, NAME, TRANSITIONS, State, Transition
 from bridge.core.commands.validation import CommandRequest, IdempotencyKey, message_digest
@@ -416,7 +416,7 @@ class ActiveCommands:
         for one in of_it:
             arrived = f"the command {name} that arrived at {iso_utc(one.received.wall)}"
             if one.answer:
-                yield f"{arrived} ended: {one.answer.decode(errors='replace')}"
+                yield f"{arrived} ended: {sentence_of(one.answer)}"
                 continue
             yield f"{arrived} is {one.state.value}: {AWAITED[one.state]}"
             left_s = one.expires_s - now.mono_s

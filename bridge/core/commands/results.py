@@ -81,6 +81,20 @@ def read_result(document: bytes) -> CommandResult:
     )
 
 
+def sentence_of(document: bytes) -> str:
+    """Return the document of a result as a sentence without its end.
+
+    Raises:
+        DecodeError: It is none.
+    """
+    found = read_result(document)
+    reason = "" if found.reason is None else f" ({found.reason})"
+    detail = "" if found.detail is None else f": {found.detail}"
+    status = "" if found.http_status is None else f", by HTTP status {found.http_status}"
+    at = f", at {iso_utc(found.at)}, {found.elapsed_ms / 1000:g} s after it arrived"
+    return f"{found.state}{reason}{status}{at}{detail}"
+
+
 def refuse_message(
     refusal: CommandRefused,
     message: MqttMessage,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.adapters.state_files.record_files import KEPT, load, records, save
+from bridge.adapters.state_files.record_files import KEPT, load, newest, part_of, records, save
 from tests.conftest import NOON
 
 
@@ -48,3 +48,17 @@ def test_a_pipe_in_its_place_is_refused(tmp_path):
     assert load(path, 3) == b"1234"
     with pytest.raises(OSError, match="named pipe"):
         load(pipe, 3)
+
+
+def test_each_partition_has_five_of_its_own(tmp_path):
+    """One gateway that fails again and again takes no record away from another."""
+    parts = [part_of(number, is_divided=True) for number in (None, 0, 12)]
+    for number in range(8):
+        for part in parts if number < 2 else parts[1:2]:
+            save(tmp_path, part.encode(), NOON + timedelta(hours=number), part)
+
+    assert parts == ["-all", "-p00", "-p12"]
+    assert part_of(0, is_divided=False) == part_of(None, is_divided=False) == ""
+    assert len(records(tmp_path)) == 2 + 5 + 2
+    assert [path.read_bytes() for path in newest(tmp_path)] == [b"-all", b"-p00", b"-p12"]
+    assert newest(tmp_path)[1].name == "record-20261122T190000Z-p00.rec"
