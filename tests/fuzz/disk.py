@@ -13,7 +13,7 @@ from bridge.adapters.store.row_format import command_columns, report_columns
 from bridge.adapters.store.row_format.digest import digest_of
 from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
 from bridge.adapters.store.sqlite.recovery.wal_reader import read_log
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES
+from bridge.adapters.store.sqlite.schema import PAGE_SIZES
 from bridge.config import loading
 from bridge.config.file import MAX_FILE_BYTES, read_text
 from bridge.config.keys import BY_VARIABLE
@@ -103,7 +103,8 @@ ANOTHER_PAGE = 2
 
 def page(data: bytes) -> None:
     """A page of a damaged store: rows of our width, or nothing."""
-    image = (data + bytes(PAGE_BYTES))[:PAGE_BYTES]
+    size = PAGE_SIZES[len(data) % len(PAGE_SIZES)]
+    image = (data + bytes(size))[:size]
 
     def page_of(number: int) -> bytes:
         return image if number == ANOTHER_PAGE else b""
@@ -128,7 +129,7 @@ def log_file(data: bytes) -> None:
     try:
         found = read_log(STEM)
         found.lost(0)
-        assert all(len(frame.page) == PAGE_BYTES for frame in found.frames)
+        assert {len(frame.page) for frame in found.frames} <= set(PAGE_SIZES)
     finally:
         for suffix in ("-wal", "-shm"):
             Path(f"{STEM}{suffix}").unlink(missing_ok=True)

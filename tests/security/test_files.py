@@ -36,7 +36,7 @@ def in_use(folder: Path) -> Path:
     try:
         make_directory(path.parent)
         os.close(lock(path))
-        db, _ = open_store(path, Quota(path.parent, 4096))
+        db, _ = open_store(path, Quota(path.parent, 4096 * 4096))
         keep_salt(db, path)
         TokenFile(path.parent / "tokens.json", "a").save(StoredTokens(Secret("t"), Secret("r")))
         ChargerListFile(path.parent / "chargers.json", "a").save(SaveChargerList(("EH123456",)))
@@ -60,7 +60,7 @@ def test_modes_that_were_opened_are_closed_again(tmp_path):
     """A store that somebody made readable is for its owner alone once it was opened."""
     path = in_use(tmp_path)
     path.chmod(0o666)
-    db, _ = open_store(path, Quota(path.parent, 4096))
+    db, _ = open_store(path, Quota(path.parent, 4096 * 4096))
     close_store(db)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -68,7 +68,7 @@ def test_modes_that_were_opened_are_closed_again(tmp_path):
 
 def _open(path: Path) -> None:
     os.close(lock(path))
-    db, _ = open_store(path, Quota(path.parent, 4096))
+    db, _ = open_store(path, Quota(path.parent, 4096 * 4096))
     close_store(db)
 
 

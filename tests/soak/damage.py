@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.salt_file import salt_file
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.command_row import CommandRow
 from bridge.core.store_status import StoreContents
@@ -84,12 +85,12 @@ def overwrite(path: Path, rng: random.Random) -> None:
 def swap_pages(path: Path, rng: random.Random) -> None:
     """Have two pages in each other's place."""
     data = bytearray(path.read_bytes())
-    pages = len(data) // 4096
+    pages = len(data) // PAGE_BYTES
     if pages < 2:
         return
-    one, other = (4096 * rng.randrange(pages) for _ in range(2))
-    first, second = data[one : one + 4096], data[other : other + 4096]
-    data[one : one + 4096], data[other : other + 4096] = second, first
+    one, other = (PAGE_BYTES * rng.randrange(pages) for _ in range(2))
+    first, second = data[one : one + PAGE_BYTES], data[other : other + PAGE_BYTES]
+    data[one : one + PAGE_BYTES], data[other : other + PAGE_BYTES] = second, first
     path.write_bytes(data)
 
 

@@ -24,7 +24,7 @@ from bridge.adapters.store.sqlite.salt_file import salt_file
 from bridge.adapters.store.sqlite.schema import (
     APPLICATION_ID,
     MIGRATIONS,
-    PAGE_BYTES,
+    PAGE_SIZES,
 )
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.command_row import CommandRow
@@ -270,7 +270,7 @@ def first_version(folder: Path, number: int) -> tuple[dict[str, History], dict[s
     path = folder / "bridge.db"
     histories: dict[str, History] = {}
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        db.execute(f"PRAGMA page_size = {max(PAGE_SIZES)}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN")
         for step in MIGRATIONS[0]:

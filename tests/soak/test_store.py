@@ -151,7 +151,7 @@ async def test_what_changes_nothing_writes_nothing(folder):
 def test_the_disk_sees_what_sqlite_does(folder):
     """Writes are followed by a sync of the same file, in the order SQLite did them."""
     with watched(folder) as disk:
-        db, _ = open_file(folder / "bridge.db", Quota(folder, 100))
+        db, _ = open_file(folder / "bridge.db", Quota(folder, 100 * 4096))
         before = len(disk.ops)
         db.execute("INSERT INTO meta VALUES ('a', x'00')")
         done = [(op.kind, op.name) for op in disk.ops[before:]]

@@ -14,7 +14,13 @@ import structlog
 from bridge.adapters.state_files.plain_file import kind, open_plain, reason
 from bridge.adapters.state_files.private_file import owner_of
 from bridge.adapters.store.sqlite.quota import HINT, Quota
-from bridge.adapters.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, lenient_text
+from bridge.adapters.store.sqlite.schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    PAGE_BYTES,
+    lenient_text,
+    page_bytes,
+)
 from bridge.errors import StoreError, StoreFull, StoreLocked
 
 log = structlog.get_logger()
@@ -203,9 +209,10 @@ def _prepare(db: sqlite3.Connection, quota: Quota) -> int:
     # NORMAL would keep the file sound and lose the last commits when the power goes: 134 of 150
     # simulated power cuts did. A gateway loses power exactly when it has reports to keep.
     db.execute("PRAGMA synchronous = FULL")
-    db.execute(f"PRAGMA max_page_count = {quota.max_pages}")
+    size = page_bytes(db)
+    db.execute(f"PRAGMA max_page_count = {quota.max_pages(size)}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    db.execute(f"PRAGMA wal_autocheckpoint = {quota.checkpoint_pages}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {quota.checkpoint_pages(size)}")
     db.execute("PRAGMA trusted_schema = OFF")
     # What is deleted is overwritten where that costs nothing: tags are in it.
     db.execute("PRAGMA secure_delete = FAST")

@@ -1,4 +1,4 @@
-"""Quota of the store in pages, and the free space of the filesystem.
+"""Quota of the store, and the free space of the filesystem.
 
 Rules:
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.adapters.store.sqlite import report_rows
+from bridge.adapters.store.sqlite.schema import page_bytes
 from bridge.core.store_status import StoreUsage
 from bridge.errors import StoreFull
 
@@ -20,12 +21,14 @@ MIB = 1024 * 1024
 # From here on settled reports make room.
 CROWDED_SHARE = 0.95
 # Kept for what ends something: a quarter MiB, less where the whole is small.
-RESERVED_PAGES = 64
+RESERVED_BYTES = MIB // 4
 RESERVED_PART = 16
 # Below this other programs, the system's log among them, begin to fail.
 FLOOR_BYTES = 32 * MIB
 # Of the write-ahead log, before it is copied into the file; the log may be as large again.
-CHECKPOINT_PAGES = 1000
+MAX_LOG_BYTES = 4 * MIB
+LOG_PART = 8
+MIN_LOG_PAGES = 32
 
 HINT = "free space on the disk or raise store.max_mib"
 
@@ -36,30 +39,33 @@ class Quota:
 
     Attributes:
         folder: Where it is.
-        max_pages: The whole file.
+        max_bytes: The whole file.
         floor_bytes: What the filesystem must keep free.
     """
 
     folder: Path
-    max_pages: int
+    max_bytes: int
     floor_bytes: int = FLOOR_BYTES
 
     @property
-    def pages(self) -> int:
-        """Return how many pages new rows may fill."""
-        reserved = min(RESERVED_PAGES, self.max_pages // RESERVED_PART)
-        return max(1, self.max_pages - reserved)
+    def row_bytes(self) -> int:
+        """Return how much new rows may fill."""
+        reserved = min(RESERVED_BYTES, self.max_bytes // RESERVED_PART)
+        return max(1, self.max_bytes - reserved)
 
-    @property
-    def checkpoint_pages(self) -> int:
+    def max_pages(self, page_bytes: int) -> int:
+        """Return how many pages the file may have."""
+        return max(1, self.max_bytes // page_bytes)
+
+    def checkpoint_pages(self, page_bytes: int) -> int:
         """Return how long the write-ahead log may grow: small for a small store."""
-        return max(32, min(CHECKPOINT_PAGES, self.max_pages // 8))
+        return max(MIN_LOG_PAGES, min(MAX_LOG_BYTES, self.max_bytes // LOG_PART) // page_bytes)
 
     def used_share(self, db: sqlite3.Connection) -> float:
         """Return the used share of the quota, 1.0 when no new row may be added."""
         ((pages,),) = db.execute("PRAGMA page_count").fetchall()
         ((free,),) = db.execute("PRAGMA freelist_count").fetchall()
-        return float(pages - free) / self.pages
+        return float(pages - free) * page_bytes(db) / self.row_bytes
 
     def free_bytes(self) -> int:
         """Return the free space of the filesystem for this user."""

@@ -8,7 +8,10 @@ from typing import Final
 
 from bridge.adapters.store.row_format.digest import Row, moment_or_none, time_text
 from bridge.adapters.store.row_format.report_columns import (
+    DIGEST_PLACE,
+    PUBLISHED_PLACE,
     REPORT_WIDTH,
+    REPORT_WIDTH_2,
     checked,
     from_row,
     to_row,
@@ -36,6 +39,10 @@ _INSERT: Final = "INSERT INTO report VALUES"
 _MARKS: Final = ", ".join("?" * REPORT_WIDTH)
 # An update in place keeps its page and its place in the index: less is written.
 PUT: Final = f"{_INSERT} ({_MARKS}) ON CONFLICT (key) DO UPDATE SET {overwritten(SELECT)}"
+# An index is written again for every column of it that is set, changed or not.
+_PUT_STATUS: Final = (
+    "UPDATE report SET published = ?, settled = ?, published_at = ?, digest = ? WHERE key = ?"
+)
 
 # When a session counts as ended: what a charger's clock says may lie years ahead.
 _AT: Final = "coalesce(placed_at, ended_at)"
@@ -107,6 +114,14 @@ def put(db: sqlite3.Connection, reports: Iterable[StoredReport]) -> None:
     db.executemany(PUT, (to_row(stored) for stored in reports))
 
 
+def _put_status(db: sqlite3.Connection, reports: Iterable[StoredReport]) -> None:
+    """Write how far reports have been delivered into their intact rows."""
+    for stored in reports:
+        row = to_row(stored)
+        status = row[PUBLISHED_PLACE], *row[DIGEST_PLACE + 1 : REPORT_WIDTH_2], row[DIGEST_PLACE]
+        db.execute(_PUT_STATUS, (*status, stored.key))
+
+
 def find(db: sqlite3.Connection, key: str) -> StoredReport | None:
     """Return the intact row of a key."""
     row = db.execute(f"{SELECT} WHERE key = ?", (key,)).fetchone()
@@ -125,7 +140,7 @@ def mark_published(db: sqlite3.Connection, key: str, revision: int, at: datetime
     db.execute(HAS_CONSUMER)
     stored = find(db, key)
     if stored is not None and stored.revision == revision and not stored.published:
-        put(db, (replace(stored, published=True, settled=False, published_at=at),))
+        _put_status(db, (replace(stored, published=True, settled=False, published_at=at),))
 
 
 def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
@@ -134,14 +149,15 @@ def settle(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
     A newer revision stays pending: it may have been committed after the acknowledged one.
     """
     db.execute(HAS_CONSUMER)
-    for stored in _unsettled(db, reports):
-        put(db, (replace(stored, settled=True, published=True),))
+    _put_status(
+        db,
+        (replace(stored, settled=True, published=True) for stored in _unsettled(db, reports)),
+    )
 
 
 def keep(db: sqlite3.Connection, reports: Iterable[tuple[str, int]]) -> None:
     """Mark these reports kept: settled, but never published, because there is no consumer yet."""
-    for stored in _unsettled(db, reports):
-        put(db, (replace(stored, settled=True),))
+    _put_status(db, (replace(stored, settled=True) for stored in _unsettled(db, reports)))
 
 
 def kept(db: sqlite3.Connection) -> int:
@@ -173,7 +189,7 @@ def mark_pending(
     owed = tuple(
         replace(stored, published=False, settled=False, published_at=None) for stored in held
     )
-    put(db, owed)
+    _put_status(db, owed)
     return owed
 
 

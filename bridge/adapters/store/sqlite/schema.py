@@ -22,7 +22,10 @@ from bridge.adapters.store.row_format.report_columns import (
 
 # "CBRD": a file without it and without our table is somebody else's.
 APPLICATION_ID: Final = 0x43425244
-PAGE_BYTES: Final = 4096
+# Of a new file. A commit of a row or two sends fewer bytes to the disk in small pages.
+PAGE_BYTES: Final = 1024
+# A file keeps the page size that it was made with; up to 1.0.0 that was 4 KiB.
+PAGE_SIZES: Final = (PAGE_BYTES, 4096)
 
 Step = str | Callable[[sqlite3.Connection], None]
 
@@ -44,6 +47,11 @@ HAS_CONSUMER: Final = "INSERT OR IGNORE INTO meta VALUES ('consumer', x'31')"
 def lenient_text(data: bytes) -> str:
     """Read a text column whatever is in it: its hash will tell."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def page_bytes(db: sqlite3.Connection) -> int:
+    """Return the page size of an open file."""
+    return int(db.execute("PRAGMA page_size").fetchone()[0])
 
 
 def overwritten(select: str) -> str:

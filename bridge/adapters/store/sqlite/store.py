@@ -26,7 +26,6 @@ from bridge.adapters.store.sqlite.opening import read_contents
 from bridge.adapters.store.sqlite.quota import FLOOR_BYTES, MIB, Quota
 from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.salt_file import keep_salt, read_salt
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES
 from bridge.adapters.store.sqlite.worker import FIRST_RETRY_S, Priority, Worker
 from bridge.core.events import Event
 from bridge.core.records.command_row import CommandRow
@@ -65,7 +64,7 @@ class SqliteStore:
             first_retry_s: How soon after a failure it is opened again.
         """
         self._path = path
-        self._quota = Quota(path.parent, max(1, max_mib * MIB // PAGE_BYTES), floor_bytes)
+        self._quota = Quota(path.parent, max_mib * MIB, floor_bytes)
         self._emit = emit
         self._first_retry_s = first_retry_s
         self._worker: Worker | None = None

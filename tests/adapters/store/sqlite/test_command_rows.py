@@ -19,7 +19,7 @@ ANSWERED = 3
 @pytest.fixture
 def db(tmp_path):
     """An empty store."""
-    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 4096, 0))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 4096 * 4096, 0))
     yield db
     db.close()
 

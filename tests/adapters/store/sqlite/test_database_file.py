@@ -22,7 +22,7 @@ from bridge.adapters.store.sqlite.database_file import (
 from bridge.adapters.store.sqlite.quota import Quota
 from bridge.errors import StoreError, StoreFull, StoreLocked
 
-ROOM = Quota(Path("/"), max_pages=100)
+ROOM = Quota(Path("/"), 100 * 4096)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -18,6 +18,7 @@ from bridge.adapters.store.sqlite.quota import Quota
 from bridge.adapters.store.sqlite.recovery.row_recovery import insert_recovered
 from bridge.adapters.store.sqlite.report_rows import mark_published, put, save, select, settle
 from bridge.adapters.store.sqlite.salt_file import salt_file, write_salt
+from bridge.adapters.store.sqlite.schema import PAGE_SIZES
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
@@ -71,7 +72,7 @@ def path(tmp_path: Path) -> Path:
 
 def opened(path: Path):
     """Open a store with room enough."""
-    return open_store(path, Quota(path.parent, 1024, 0))
+    return open_store(path, Quota(path.parent, 1024 * 4096, 0))
 
 
 def fill(path: Path, *, crash: bool = False) -> None:
@@ -135,18 +136,27 @@ def break_the_head(path: Path) -> None:
 def break_a_page(path: Path) -> None:
     """Tear a page in the middle."""
     data = bytearray(path.read_bytes())
-    data[4096 * 5 : 4096 * 6] = b"\x00" * 4096
+    size = page_size(data)
+    data[size * 5 : size * 6] = bytes(size)
     path.write_bytes(data)
 
 
 def cut_the_end(path: Path) -> None:
     """Lose the last page."""
-    path.write_bytes(path.read_bytes()[:-4096])
+    data = path.read_bytes()
+    path.write_bytes(data[: -page_size(data)])
 
 
+def page_size(data: bytes) -> int:
+    """Read how large a page of a file is."""
+    return int.from_bytes(data[16:18], "big")
+
+
+@pytest.mark.parametrize("page_bytes", PAGE_SIZES)
 @pytest.mark.parametrize("harm", [break_the_head, break_a_page, cut_the_end])
-def test_a_damaged_file_is_moved_aside_and_its_rows_are_saved(path, harm):
+def test_a_damaged_file_is_moved_aside_and_its_rows_are_saved(path, harm, page_bytes, monkeypatch):
     """Most rows are where they were, exactly, and go out as if nothing had happened."""
+    monkeypatch.setattr(file_module, "PAGE_BYTES", page_bytes)
     fill(path)
     before, _ = everything(shutil.copytree(path.parent, path.parent / "sound") / path.name)
     harm(path)
@@ -321,7 +331,8 @@ def test_what_is_damaged_beyond_the_check_is_moved_aside_too(path, monkeypatch):
     """A check that was cut short does not let a broken file keep the bridge from starting."""
     fill(path)
     data = path.read_bytes()
-    path.write_bytes(data[: 4096 * 3] + bytes(4096 * 4) + data[4096 * 7 :])
+    size = page_size(data)
+    path.write_bytes(data[: size * 3] + bytes(size * 4) + data[size * 7 :])
     monkeypatch.setattr(file_module, "_check", lambda _db: None)
     held, said = everything(path)
 
@@ -399,7 +410,7 @@ def test_more_than_fits_is_saved_as_far_as_it_goes(path):
         put(db, rows)
     close_store(db)
     break_the_head(path)
-    db, said = open_store(path, Quota(path.parent, 128, 0))
+    db, said = open_store(path, Quota(path.parent, 128 * 4096, 0))
     held = list(select(db))
     close_store(db)
 

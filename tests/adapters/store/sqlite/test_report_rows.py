@@ -24,7 +24,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 @pytest.fixture
 def db(tmp_path):
     """An open store."""
-    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, max_pages=1000))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 1000 * 4096))
     yield db
     db.close()
 

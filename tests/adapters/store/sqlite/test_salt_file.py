@@ -26,7 +26,7 @@ def path(tmp_path):
 @pytest.fixture
 def db(path):
     """An empty store."""
-    db, _ = open_file(path, Quota(path.parent, 100, 0))
+    db, _ = open_file(path, Quota(path.parent, 100 * 4096, 0))
     yield db
     db.close()
 

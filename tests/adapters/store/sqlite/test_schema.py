@@ -46,7 +46,7 @@ def test_a_store_of_version_1_is_taken_over(tmp_path):
     """What was owed is owed, what was published is settled, and damage is still seen."""
     path = tmp_path / "bridge.db"
     store_of_version_1(path)
-    db, _ = open_file(path, Quota(tmp_path, max_pages=100))
+    db, _ = open_file(path, Quota(tmp_path, 100 * 4096))
     owed, damaged = read_owed(db)
     held = {row.key: row.settled for row in select(db)}
     db.close()
@@ -105,7 +105,7 @@ def test_a_store_of_version_2_is_taken_over_and_its_clocks_are_judged(tmp_path):
     db = sqlite3.connect(path)
     before = judged(db)
     db.close()
-    db, _ = open_file(path, Quota(tmp_path, max_pages=100))
+    db, _ = open_file(path, Quota(tmp_path, 100 * 4096))
     after = judged(db)
     ranks = {row.report.session_id: time_text(row.report.rank) for row in select(db)}
     owed, damaged = read_owed(db)
@@ -125,7 +125,7 @@ def test_a_store_of_version_2_is_taken_over_and_its_clocks_are_judged(tmp_path):
 
 def test_a_new_store_has_no_consumer_until_somebody_took_a_report(tmp_path):
     """Contract 6: what nobody ever asked for is kept."""
-    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, max_pages=100))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 100 * 4096))
     assert not has_consumer(db)
     mark_published(db, "EH123456-1", 1, None)
 
@@ -145,7 +145,7 @@ def test_a_migration_that_is_broken_off_leaves_the_store_as_it_was(tmp_path, mon
     steps = (MIGRATIONS[0], (*MIGRATIONS[1][:-1], fail), MIGRATIONS[2])
     monkeypatch.setattr("bridge.adapters.store.sqlite.database_file.MIGRATIONS", steps)
     with pytest.raises(sqlite3.OperationalError):
-        open_file(path, Quota(tmp_path, max_pages=100))
+        open_file(path, Quota(tmp_path, 100 * 4096))
     monkeypatch.undo()
     db = sqlite3.connect(path)
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -153,7 +153,7 @@ def test_a_migration_that_is_broken_off_leaves_the_store_as_it_was(tmp_path, mon
     db.close()
     assert (version, columns) == (1, 16)
 
-    db, _ = open_file(path, Quota(tmp_path, max_pages=100))
+    db, _ = open_file(path, Quota(tmp_path, 100 * 4096))
     assert [row.key for row in read_owed(db)[0]] == ["EH123456-1"]
     db.close()
 

@@ -15,6 +15,7 @@ import pytest
 
 from bridge.adapters.store.sqlite import worker as worker_module
 from bridge.adapters.store.sqlite.reader import SqliteReader
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES
 from bridge.adapters.store.sqlite.store import SqliteStore
 from bridge.core.records.stored_report import StoredReport
 from bridge.errors import StoreError, StoreFull, StoreLocked
@@ -218,7 +219,7 @@ async def test_commits_are_synced_in_full(path):
             ]
         )
 
-    assert settings == ["wal", 2, 1024]
+    assert settings == ["wal", 2, 4 * 1024 * 1024 // PAGE_BYTES]
 
 
 # -- room and age ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ WHOLE = replace(TEXT, text="x", session_id=435, started_at=NOON, ended_at=NOON)
 @pytest.fixture
 def db(tmp_path):
     """An open store."""
-    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, max_pages=1000))
+    db, _ = open_file(tmp_path / "bridge.db", Quota(tmp_path, 1000 * 4096))
     yield db
     db.close()
 

@@ -64,7 +64,7 @@ async def bench(tmp_path: Path):
     bench = Bench(None)
     bench.worker = Worker(
         tmp_path / "bridge.db",
-        Quota(tmp_path, 1024, 0),
+        Quota(tmp_path, 1024 * 4096, 0),
         emit=bench.hear,
         first_retry_s=0.001,
     )

@@ -21,19 +21,14 @@ from bridge.adapters.store.row_format.report_columns import (
     REPORT_WIDTH_2,
 )
 from bridge.adapters.store.row_format.text_columns import TEXT_WIDTH
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES, lenient_text
+from bridge.adapters.store.sqlite.schema import PAGE_SIZES, lenient_text
 
 # Inner pages and indices. A page that says it is anything else may be a damaged one of ours.
 WITHOUT_ROWS = frozenset({0x02, 0x05, 0x0A})
 LEAF_HEADER_BYTES = 8
-MAX_CELLS = (PAGE_BYTES - LEAF_HEADER_BYTES) // 2
 # Of a number of several bytes all but the last have this bit.
 CONTINUED = 0x80
 MAX_VARINT_BYTES = 9
-# A payload longer than this goes on in overflow pages.
-MAX_LOCAL_BYTES = PAGE_BYTES - 35
-MIN_LOCAL_BYTES = (PAGE_BYTES - 12) * 32 // 255 - 23
-OVERFLOW_BYTES = PAGE_BYTES - 4
 # A command's body and answer are a few KiB at most.
 MAX_PAYLOAD_BYTES = 1024 * 1024
 # Where a report says that it is settled; one of version 1 that was published is.
@@ -62,15 +57,16 @@ def read_rows_from_page(image: bytes, page_of: PageOf, *, settled: bool) -> Iter
     """Yield the rows in a page that have the width of one of ours, intact or not.
 
     Args:
-        image: A page of any kind: what is no row of ours is passed over.
+        image: A page of any kind, whole: what is no row of ours is passed over.
         page_of: Finds the page of a number, where a long row goes on; empty when there is none.
         settled: Only settled reports, or only what is not one. Which is seen before the row is
             read and hashed: in a large store most rows are history.
     """
-    if len(image) < PAGE_BYTES or image[0] in WITHOUT_ROWS:
+    if len(image) not in PAGE_SIZES or image[0] in WITHOUT_ROWS:
         return
     (count,) = struct.unpack_from(">H", image, 3)
-    cells = struct.unpack_from(f">{min(count, MAX_CELLS)}H", image, LEAF_HEADER_BYTES)
+    most = (len(image) - LEAF_HEADER_BYTES) // 2
+    cells = struct.unpack_from(f">{min(count, most)}H", image, LEAF_HEADER_BYTES)
     for cell in dict.fromkeys(cells):  # where there is nothing but zeros they are all the same
         try:
             if _is_wanted(image, cell, settled=settled):
@@ -98,13 +94,14 @@ def _is_wanted(image: bytes, at: int, *, settled: bool) -> bool:
 def _payload(image: bytes, cell: int, page_of: PageOf) -> bytes:
     length, at = _varint(image, cell)
     _, at = _varint(image, at)  # the row's number
-    if length <= MAX_LOCAL_BYTES:
+    most, least = _local_bytes(len(image))
+    if length <= most:
         return image[at : at + length]
     if length > MAX_PAYLOAD_BYTES:
         raise ValueError
-    local = MIN_LOCAL_BYTES + (length - MIN_LOCAL_BYTES) % OVERFLOW_BYTES
-    if local > MAX_LOCAL_BYTES:
-        local = MIN_LOCAL_BYTES
+    local = least + (length - least) % (len(image) - 4)
+    if local > most:
+        local = least
     payload = bytearray(image[at : at + local])
     (following,) = struct.unpack_from(">I", image, at + local)
     while len(payload) < length:
@@ -112,6 +109,11 @@ def _payload(image: bytes, cell: int, page_of: PageOf) -> bytes:
         (following,) = struct.unpack_from(">I", page)  # fails where there is no page
         payload += page[4:]
     return bytes(payload[:length])
+
+
+def _local_bytes(page_bytes: int) -> tuple[int, int]:
+    """Return the longest payload that lies in one page, and the least of a longer one there."""
+    return page_bytes - 35, (page_bytes - 12) * 32 // 255 - 23
 
 
 def _record(payload: bytes) -> Row:

@@ -14,17 +14,20 @@ from bridge.adapters.store.row_format.command_columns import COMMAND_WIDTH
 from bridge.adapters.store.row_format.digest import Row
 from bridge.adapters.store.row_format.text_columns import TEXT_WIDTH
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
-from bridge.adapters.store.sqlite.database_file import time_limit, transaction
+from bridge.adapters.store.sqlite.database_file import primary_code, time_limit, transaction
 from bridge.adapters.store.sqlite.quota import CROWDED_SHARE, Quota
-from bridge.adapters.store.sqlite.recovery.page_reader import PageOf, read_rows_from_page
+from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
 from bridge.adapters.store.sqlite.recovery.wal_reader import Frame, read_log
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES
+from bridge.adapters.store.sqlite.schema import PAGE_SIZES
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 
 log = structlog.get_logger()
 
+# What a database begins with, and where it states the size of its pages.
+MAGIC = b"SQLite format 3\0"
+SIZE_AT = 16
 RECOVERY_TIMEOUT_S = 2.0
 # Pending reports are worth waiting for, but a bridge starts within 5 s whatever is in the file.
 PENDING_RECOVERY_TIMEOUT_S = 2.0
@@ -81,7 +84,7 @@ class RecoveredRows:
 
 def search(frames: tuple[Frame, ...]) -> RecoveredRows:
     """Return the rows found in frames of a log."""
-    return _search(frames, -1, 0)
+    return _search(frames, -1)
 
 
 def search_aside(aside: Path, frames: tuple[Frame, ...]) -> RecoveredRows:
@@ -92,49 +95,75 @@ def search_aside(aside: Path, frames: tuple[Frame, ...]) -> RecoveredRows:
     except FileNotFoundError:
         return search(frames)
     try:
-        return _search(frames, handle, os.fstat(handle).st_size)
+        return _search(frames, handle)
     finally:
         os.close(handle)
 
 
-def _search(frames: tuple[Frame, ...], handle: int, size: int) -> RecoveredRows:
+def _search(frames: tuple[Frame, ...], handle: int) -> RecoveredRows:
+    """Search frames of a log and, unless its handle is negative, a file."""
     recovered = RecoveredRows()
-    newest = {frame.number: frame.page for frame in frames}
-
-    def page_of(number: int) -> bytes:
-        if (page := newest.get(number)) is not None:
-            return page
-        with contextlib.suppress(OSError, OverflowError):
-            return os.pread(handle, PAGE_BYTES, (number - 1) * PAGE_BYTES)
-        return b""
-
-    def images() -> Iterator[bytes]:
-        yield from (frame.page for frame in reversed(frames))
-        yield from map(page_of, range(size // PAGE_BYTES, 0, -1))
-
+    searched = [
+        _Pages(size, tuple(frame for frame in frames if len(frame.page) == size), handle)
+        for size in _page_sizes(frames, handle)
+    ]
     recovered.is_cut_short = not _look(
-        recovered, images(), page_of, PENDING_RECOVERY_TIMEOUT_S, settled=False
+        recovered, searched, PENDING_RECOVERY_TIMEOUT_S, settled=False
     )
     if not recovered.is_cut_short:
-        _look(recovered, images(), page_of, RECOVERY_TIMEOUT_S, settled=True)
+        _look(recovered, searched, RECOVERY_TIMEOUT_S, settled=True)
     return recovered
 
 
+def _page_sizes(frames: tuple[Frame, ...], handle: int) -> Iterable[int]:
+    """Return the page sizes that log and file state; all of ours when a file states none."""
+    sizes = {len(frame.page) for frame in frames}
+    if handle < 0:
+        return sizes
+    head = os.pread(handle, SIZE_AT + 2, 0)
+    if head.startswith(MAGIC):
+        sizes.add(int.from_bytes(head[SIZE_AT:], "big"))
+    return sizes.intersection(PAGE_SIZES) or PAGE_SIZES
+
+
+@dataclass(slots=True)
+class _Pages:
+    """Frames of a log and pages of a file, all of one size."""
+
+    size: int
+    frames: tuple[Frame, ...]
+    handle: int
+    _newest: dict[int, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._newest = {frame.number: frame.page for frame in self.frames}
+
+    def images(self) -> Iterator[bytes]:
+        """Yield the pages, newest first."""
+        yield from (frame.page for frame in reversed(self.frames))
+        count = 0 if self.handle < 0 else os.fstat(self.handle).st_size // self.size
+        yield from map(self.page_of, range(count, 0, -1))
+
+    def page_of(self, number: int) -> bytes:
+        """Return the newest page of a number; empty when there is none."""
+        if (page := self._newest.get(number)) is not None:
+            return page
+        with contextlib.suppress(OSError, OverflowError):
+            return os.pread(self.handle, self.size, (number - 1) * self.size)
+        return b""
+
+
 def _look(
-    recovered: RecoveredRows,
-    images: Iterator[bytes],
-    page_of: PageOf,
-    within_s: float,
-    *,
-    settled: bool,
+    recovered: RecoveredRows, searched: Iterable[_Pages], within_s: float, *, settled: bool
 ) -> bool:
     """Search pages within the time limit; return whether all were searched."""
     with time_limit(within_s) as is_late:
-        for image in images:
-            if is_late.is_set():
-                log.warning("store.recovery_timed_out", after_s=within_s, settled=settled)
-                return False
-            recovered.add_all(read_rows_from_page(image, page_of, settled=settled))
+        for pages in searched:
+            for image in pages.images():
+                if is_late.is_set():
+                    log.warning("store.recovery_timed_out", after_s=within_s, settled=settled)
+                    return False
+                recovered.add_all(read_rows_from_page(image, pages.page_of, settled=settled))
     return True
 
 
@@ -162,10 +191,22 @@ def insert_recovered(db: sqlite3.Connection, quota: Quota, recovered: RecoveredR
                 settled[-report_rows.MAX_BATCH :],
                 settled[: -report_rows.MAX_BATCH],
             )
-            with transaction(db):
-                report_rows.put(db, newest)
+            if not _fits(db, newest):
+                break
             count += len(newest)
     return count
+
+
+def _fits(db: sqlite3.Connection, reports: list[StoredReport]) -> bool:
+    """Write history; return whether there was room for it."""
+    try:
+        with transaction(db):
+            report_rows.put(db, reports)
+    except sqlite3.OperationalError as error:
+        if primary_code(error) != sqlite3.SQLITE_FULL:
+            raise
+        return False
+    return True
 
 
 def _is_news(db: sqlite3.Connection, found: StoredReport) -> bool:

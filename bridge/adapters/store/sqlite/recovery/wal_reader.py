@@ -12,13 +12,15 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.adapters.store.sqlite.schema import PAGE_BYTES
+from bridge.adapters.store.sqlite.schema import PAGE_BYTES, PAGE_SIZES
 
 HEADER_BYTES = 32
 # What a log begins with: sums by little or by big end. Zeros would sum up to zero, too.
 MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
-FRAME_BYTES = 24 + PAGE_BYTES
-# A log is copied into the file every 1,000 pages; beyond this it is not ours.
+FRAME_HEADER_BYTES = 24
+# Where the header says how large a page is.
+PAGE_SIZE_AT = 8
+# A log is copied into the file every 4 MiB; beyond this it is not ours.
 MAX_WAL_BYTES = 256 * 1024 * 1024
 # The shared index of the log: how many frames are committed, and the salts of their log.
 INDEX_FRAMES_AT = 16
@@ -77,26 +79,31 @@ def read_log(path: Path) -> Log:
     except FileNotFoundError:
         return Log()
     frames = []
-    salts = _salts(data)
-    starts = range(HEADER_BYTES, len(data) - FRAME_BYTES + 1, FRAME_BYTES)
+    page_bytes, salts = _page_size_and_salts(data)
+    frame_bytes = FRAME_HEADER_BYTES + page_bytes
+    starts = range(HEADER_BYTES, len(data) - frame_bytes + 1, frame_bytes)
     for place, start in enumerate(starts):
         number, size_after, frame_salts = struct.unpack_from(">II8s", data, start)
         if frame_salts == salts:
-            page = data[start + FRAME_BYTES - PAGE_BYTES : start + FRAME_BYTES]
+            page = data[start + FRAME_HEADER_BYTES : start + frame_bytes]
             frames.append(Frame(place, number, size_after > 0, page))
     return Log(_is_sound(data[:HEADER_BYTES]), tuple(frames), _committed(path, salts))
 
 
-def _salts(data: bytes) -> bytes:
-    """Return what tells this log's frames from older ones.
+def _page_size_and_salts(data: bytes) -> tuple[int, bytes]:
+    """Return the size of this log's pages, and the salts that tell its frames from older ones.
 
-    A sound header has the word: it is written when the log begins anew, and what frames follow may
-    all be old. Beside a damaged one the first two frames have it.
+    A sound header has both: it is written when the log begins anew, and what frames follow may
+    all be old. Beside a damaged one the first two frames have them.
     """
-    header, first, second = (
-        data[at : at + 8] for at in (16, HEADER_BYTES + 8, HEADER_BYTES + FRAME_BYTES + 8)
-    )
-    return first if first == second and not _is_sound(data[:HEADER_BYTES]) else header
+    first_at = HEADER_BYTES + 8
+    for page_bytes in () if _is_sound(data[:HEADER_BYTES]) else PAGE_SIZES:
+        second_at = first_at + FRAME_HEADER_BYTES + page_bytes
+        first, second = data[first_at : first_at + 8], data[second_at : second_at + 8]
+        if first == second:
+            return page_bytes, first
+    said = int.from_bytes(data[PAGE_SIZE_AT : PAGE_SIZE_AT + 4], "big")
+    return said if said in PAGE_SIZES else PAGE_BYTES, data[16:24]
 
 
 def _is_sound(header: bytes) -> bool:

@@ -118,7 +118,7 @@ def test_a_name_means_one_file_at_a_time(path):
     """A new file of the same name is another, and none is none."""
     path.parent.mkdir()
     assert identity(path) is None
-    db, _ = open_file(path, Quota(path.parent, 100))
+    db, _ = open_file(path, Quota(path.parent, 100 * 4096))
     first = identity(path)
     path.rename(f"{path}.away")
     rewrite_under_name(db, path)

@@ -23,7 +23,7 @@ from tests.soak.load import command_of, report_of
 @pytest.fixture
 def room(tmp_path):
     """Room enough."""
-    return Quota(tmp_path, 1024, 0)
+    return Quota(tmp_path, 1024 * 4096, 0)
 
 
 @pytest.fixture

@@ -7,21 +7,28 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.store.sqlite.recovery.wal_reader import (
-    FRAME_BYTES,
+    FRAME_HEADER_BYTES,
     HEADER_BYTES,
     Frame,
     Log,
     read_log,
 )
+from bridge.adapters.store.sqlite.schema import PAGE_SIZES
+
+
+@pytest.fixture(params=PAGE_SIZES)
+def frame_bytes(request) -> int:
+    """The length of a frame: a store has small pages, or those of the first version."""
+    return FRAME_HEADER_BYTES + request.param
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, frame_bytes: int) -> Path:
     """A database as a crash leaves it: with five commits in its log."""
     home = tmp_path / "home"
     home.mkdir()
     db = sqlite3.connect(home / "x.db", isolation_level=None)
-    db.execute("PRAGMA page_size = 4096")
+    db.execute(f"PRAGMA page_size = {frame_bytes - FRAME_HEADER_BYTES}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("CREATE TABLE t (x)")
     for number in range(4):
@@ -59,9 +66,9 @@ def test_a_sound_log_is_what_sqlite_takes(path):
 
 @pytest.mark.parametrize("frame", [0, 1, 2])
 @pytest.mark.parametrize("at", [9, 17, 100])
-def test_damage_in_the_middle_is_a_loss(path, frame, at):
+def test_damage_in_the_middle_is_a_loss(path, frame_bytes, frame, at):
     """In the salts, the sum or the content: SQLite stops there, and what follows is named."""
-    flip(Path(f"{path}-wal"), HEADER_BYTES + frame * FRAME_BYTES + at)
+    flip(Path(f"{path}-wal"), HEADER_BYTES + frame * frame_bytes + at)
     log = read_log(path)
     count = taken(path)
 
@@ -84,10 +91,10 @@ def test_a_damaged_head_makes_all_of_it_a_loss(path, at):
     assert len(log.lost(0)) == len(log.frames) > 4
 
 
-def test_a_shortened_log_is_missed_by_what_its_owner_knew(path):
+def test_a_shortened_log_is_missed_by_what_its_owner_knew(path, frame_bytes):
     """The shared index says how far it once went."""
     wal = Path(f"{path}-wal")
-    wal.write_bytes(wal.read_bytes()[: HEADER_BYTES + 2 * FRAME_BYTES + 7])
+    wal.write_bytes(wal.read_bytes()[: HEADER_BYTES + 2 * frame_bytes + 7])
     log = read_log(path)
 
     assert len(log.frames) == 2
@@ -103,14 +110,14 @@ def test_one_commit_that_was_under_way_is_no_loss():
     assert Log(True, (*frames, Frame(4, 4, True, b"")), 0).lost(2) != ()
 
 
-def test_frames_from_before_the_log_began_anew_are_no_loss(path):
+def test_frames_from_before_the_log_began_anew_are_no_loss(path, frame_bytes):
     """The head has other salts than they; what they hold is in the file already."""
     wal = Path(f"{path}-wal")
     old = wal.read_bytes()
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA wal_checkpoint(RESTART)")
     db.execute("INSERT INTO t VALUES (9)")
-    new = wal.read_bytes()[: HEADER_BYTES + FRAME_BYTES]
+    new = wal.read_bytes()[: HEADER_BYTES + frame_bytes]
     db.close()
     wal.write_bytes(new + old[len(new) :])
     log = read_log(path)
