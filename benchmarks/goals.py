@@ -253,4 +253,12 @@ GOALS = (
         lambda figures: figures["written_mb_a_day"],
         unit=" MB",
     ),
+    Goal(
+        "log of an hour in the worst outage",
+        142,
+        30,
+        "counts",
+        lambda figures: figures["log_kb_an_hour"],
+        unit=" KB",
+    ),
 )

@@ -176,7 +176,8 @@ def counts(figures: Figures) -> str:
         f" {figures['command_calls']:.0f} for one successful command,"
         f" {figures['tick_calls']:.0f} for a `Tick` with nothing due. A day of 40"
         f" sessions and 20 commands sends {figures['written_mb_a_day']:.2f} MB to the disk, in"
-        f" {figures['syncs_a_day']:.0f} syncs."
+        f" {figures['syncs_a_day']:.0f} syncs. The log of an hour in the worst outage has"
+        f" {figures['log_kb_an_hour']:.1f} KB."
     )
 
 

@@ -83,7 +83,6 @@ SALT_BYTES = 32
 MIB = 1024 * 1024
 # Its discovery, among the documents of partition 0.
 SPEAKER_DISCOVERY = "announced-gateway.json"
-REPEATED_EVERY_S = 60.0
 # Of a host name in the name of a worker.
 MAX_HOST_NAME = 40
 # A partition was taken just now, so the database is there.
@@ -887,10 +886,11 @@ def _save_record(
 
 
 async def _tell_repeated(clock: Clock) -> None:
-    """Log once a minute which lines were suppressed."""
+    """Log which lines were suppressed, less and less often while it goes on."""
+    wait_s = logs.REPEATED_EVERY_S
     while True:
-        await clock.sleep(REPEATED_EVERY_S)
-        logs.tell_repeated()
+        await clock.sleep(wait_s)
+        wait_s = logs.tell_repeated()
 
 
 def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:

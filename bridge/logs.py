@@ -273,14 +273,17 @@ def _worded(value: object) -> str:
 # -- how many lines --------------------------------------------------------------------------------
 
 REPEATED: Final = "log.repeated"
+REPEATED_EVERY_S: Final = 60.0
+MAX_REPEATED_EVERY_S: Final = 600.0
 # What a sum of many events may take; see clean_fields for how many it names.
 MAX_NAMED = 20
 
 
 class _Limited:
-    """The limit that is in force, if any."""
+    """The limit that is in force, if any, and the wait before the next sum."""
 
     limit: LineLimit | None = None
+    wait_s = REPEATED_EVERY_S
 
 
 def limit_lines(now_s: Callable[[], float]) -> None:
@@ -289,17 +292,24 @@ def limit_lines(now_s: Callable[[], float]) -> None:
     Args:
         now_s: Returns the monotonic time in seconds.
     """
-    _Limited.limit = LineLimit(now_s)
+    _Limited.limit, _Limited.wait_s = LineLimit(now_s), REPEATED_EVERY_S
 
 
-def tell_repeated() -> None:
-    """Write how many lines were left out since the last time, if any."""
+def tell_repeated() -> float:
+    """Write how many lines were left out since the last time, if any.
+
+    Returns:
+        Seconds until the next time: a minute, or longer and longer while lines are left out.
+    """
     if _Limited.limit is None or not (counted := _Limited.limit.left_out()):
-        return
+        _Limited.wait_s = REPEATED_EVERY_S
+        return REPEATED_EVERY_S
     named = dict(list(counted.items())[:MAX_NAMED])
     others = sum(counted.values()) - sum(named.values())
     more = {"others": others} if others else {}
     structlog.get_logger().warning(REPEATED, lines_left_out=named, **more)
+    _Limited.wait_s = min(2 * _Limited.wait_s, MAX_REPEATED_EVERY_S)
+    return _Limited.wait_s
 
 
 def end_limit() -> None:
@@ -313,9 +323,19 @@ def _admitted(_logger: Any, method: str, fields: Fields) -> Fields:
     if limit is None or event == REPEATED:
         return fields
     name = f"{event} {fields['logger']}" if "logger" in fields else event
-    if not limit.admits(name, is_error=method in _ERRORS):
+    if not limit.admits(name, _content(fields), is_error=method in _ERRORS):
         raise structlog.DropEvent
     return fields
+
+
+# How long something took, lasted or has to wait, and which error of a server it was.
+_VARIES: Final = re.compile(r"\b\d+(?:\.\d+)? s\b|\bstatus 5\d\d\b")
+
+
+def _content(fields: Fields) -> str:
+    """Return a line's fields without what varies: lines of the same content say the same."""
+    lasting = (f"{key}={_described(value)}" for key, value in fields.items() if key[-2:] != "_s")
+    return _VARIES.sub("", " ".join(lasting))
 
 
 def _everything(_logger: Any, _method: str, fields: Fields) -> Fields:

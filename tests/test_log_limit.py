@@ -9,6 +9,8 @@ from bridge.log_limit import (
     BURST,
     LINES_PER_MINUTE,
     MAX_BYTES_PER_HOUR,
+    SAME_BURST,
+    SAME_PER_HOUR,
     LineLimit,
 )
 
@@ -29,21 +31,35 @@ def test_a_repeated_line_is_written_now_and_then_and_counted():
     """The first lines are written, then so many a minute; the others are in the sum, once."""
     hand = Hand()
     limit = LineLimit(hand)
-    written = sum(limit.admits("command.refused", is_error=False) for _ in range(3000))
+    written = sum(limit.admits("command.refused", f"{n}", is_error=False) for n in range(3000))
     assert written == BURST
     assert limit.left_out() == {"command.refused": 3000 - BURST}
     assert limit.left_out() == {}
     hand.now_s = 60.0
-    again = sum(limit.admits("command.refused", is_error=False) for _ in range(3000))
+    again = sum(limit.admits("command.refused", f"{-n}", is_error=False) for n in range(3000))
     assert again == LINES_PER_MINUTE
+
+
+def test_lines_of_the_same_content_are_written_a_few_times_an_hour():
+    """A connection that comes and goes says the same for hours; another reason is another line."""
+    hand = Hand()
+    limit = LineLimit(hand)
+    written = Counter()
+    for second in range(0, 3 * 3600, 5):
+        hand.now_s = float(second)
+        for name, content in (("mqtt.disconnected", "reset"), ("mqtt.connected", "")):
+            written[name] += limit.admits(name, content, is_error=False)
+    most = SAME_BURST + 3 * SAME_PER_HOUR
+    assert most - 1 <= written["mqtt.disconnected"] == written["mqtt.connected"] <= most
+    assert limit.admits("mqtt.disconnected", "refused", is_error=False)
 
 
 def test_what_is_repeated_costs_other_lines_nothing():
     """An event that happens for the first time is written while another one floods."""
     limit = LineLimit(Hand())
     for _ in range(10_000):
-        limit.admits("command.refused", is_error=False)
-    assert limit.admits("store.failed", is_error=False)
+        limit.admits("command.refused", "", is_error=False)
+    assert limit.admits("store.failed", "", is_error=False)
 
 
 def test_errors_are_written_when_the_bytes_are_nearly_spent():
@@ -52,7 +68,7 @@ def test_errors_are_written_when_the_bytes_are_nearly_spent():
     admitted = Counter()
     for number in range(1000):
         for is_error in (False, True):
-            if limit.admits(f"event.{number}.{is_error}", is_error=is_error):
+            if limit.admits(f"event.{number}.{is_error}", "", is_error=is_error):
                 admitted[is_error] += 1
                 limit.wrote(1000)
     assert 0 < admitted[False] < admitted[True] < 1000
@@ -81,10 +97,10 @@ def test_no_hour_has_more_than_a_megabyte_and_nothing_is_lost(bursts):
     in_hour = 0
     for wait_s, number, is_error, times, size in bursts:
         hand.now_s += wait_s
-        for _ in range(times):
+        for time in range(times):
             name = f"event.{number}"
             said[name] += 1
-            if limit.admits(name, is_error=is_error):
+            if limit.admits(name, f"{time % 7}", is_error=is_error):
                 limit.wrote(size)
                 written[name] += 1
                 hour.append((hand.now_s, size))
@@ -100,5 +116,6 @@ def test_names_are_forgotten_before_they_are_too_many():
     """The table of events does not grow for ever."""
     limit = LineLimit(Hand())
     for number in range(5000):
-        limit.admits(f"event.{number}", is_error=True)
+        limit.admits(f"event.{number}", "", is_error=True)
     assert len(limit._lines) <= 1000
+    assert len(limit._same) <= 1000

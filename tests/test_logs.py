@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import warnings
+from collections import Counter
 
 import pytest
 import structlog
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from bridge import logs
 from bridge.config.loading import load
+from bridge.log_limit import SAME_BURST
 from bridge.settings import LogSettings
 
 CANARY = "correct horse/battery+staple"
@@ -340,8 +342,8 @@ def test_repeated_lines_are_summed_and_a_flood_stays_below_a_megabyte(lines):
     size, told = 0, 0
     try:
         for _ in range(60):
-            for _ in range(3000):
-                log.info("command.refused", command="start", reason="unknown_charger", at="x" * 90)
+            for number in range(3000):
+                log.info("command.refused", command=f"start{number}", at="x" * 90)
             now_s += 60.0
             logs.tell_repeated()
             for line in lines():
@@ -352,6 +354,39 @@ def test_repeated_lines_are_summed_and_a_flood_stays_below_a_megabyte(lines):
         logs.end_limit()
     assert told == 60 * 3000
     assert size < 200_000
+
+
+def test_lines_that_differ_only_in_durations_are_the_same(lines):
+    """How long a connection lived does not make its end another event; why it ended does."""
+    configure()
+    logs.limit_lines(lambda: 0.0)
+    log = structlog.get_logger()
+    for number in range(40):
+        log.warning("mqtt.disconnected", reason=f"silent for {number} s", lived_s=number)
+    log.warning("mqtt.disconnected", reason="reset by peer", lived_s=7)
+    for number in range(20):
+        log.info("command.finished", state="confirmed", elapsed_ms=number)
+    logs.end_limit()
+
+    *written, sums = lines()
+    told = Counter(line["event"] for line in written)
+    assert told == {"mqtt.disconnected": SAME_BURST + 1, "command.finished": 20}
+    assert sums["lines_left_out"] == {"mqtt.disconnected": 40 - SAME_BURST}
+
+
+def test_sums_are_told_less_and_less_often_while_lines_are_left_out():
+    """The first after a minute, the last every ten; when nothing was left out it begins anew."""
+    configure()
+    logs.limit_lines(lambda: 0.0)
+    waits = []
+    for left_out in (True, True, True, True, True, False, True):
+        if left_out:
+            for _ in range(2 * SAME_BURST):
+                structlog.get_logger().info("event.again")
+        waits.append(logs.tell_repeated())
+    logs.end_limit()
+
+    assert waits == [120.0, 240.0, 480.0, 600.0, 600.0, 60.0, 120.0]
 
 
 def test_one_library_that_repeats_itself_hides_no_other(lines):

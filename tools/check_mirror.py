@@ -18,7 +18,6 @@ WITHOUT_TESTS = {
     "conventions/convention.py",
     "core/changes.py",
     "core/domain_events.py",
-    "core/effects.py",
     "core/events.py",
     "core/records/discovery_record.py",
     "core/records/lease.py",

@@ -16,6 +16,7 @@ from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.unread_text import UnreadText
+from bridge.errors import CloudUnavailable
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -210,6 +211,15 @@ class LogEntry(msgspec.Struct, frozen=True):
     level: Level
     event: str
     fields: Mapping[str, object] = msgspec.field(default_factory=dict)
+
+
+def not_answered(event: str, error: Exception) -> LogEntry:
+    """Return the line about a request that failed and is made again.
+
+    That the cloud cannot be reached is logged once, by the alert and the state of the cloud.
+    """
+    is_told = isinstance(error, CloudUnavailable) and error.status is None
+    return LogEntry("debug" if is_told else "warning", event, {"error": str(error)})
 
 
 # What the gateway does itself; a change is published by the conventions.

@@ -39,7 +39,7 @@ from bridge.core.easee.sites import (
     circuit_facts,
     site_detail,
 )
-from bridge.core.effects import LogEntry, SaveState, SendRequest
+from bridge.core.effects import LogEntry, SaveState, SendRequest, not_answered
 from bridge.core.events import CloudFailed, CloudResponse, MqttConnected, Started, Tick
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
@@ -232,7 +232,7 @@ class SiteService:
         place, self._awaited = self._awaited, None
         if place in self._due_s and isinstance(error, CloudRejected):
             self._due_s[place] = now.mono_s + REJECTED_EVERY_S
-        yield LogEntry("info", "site.not_read", {"error": str(error)})
+        yield not_answered("site.not_read", error)
 
     def _update(self, place: _Place, facts: Mapping[str, float | bool | None]) -> Iterator[Output]:
         """Publish the values of a circuit that changed."""

@@ -32,7 +32,7 @@ def soon():
 
 def losses(street):
     """Return the log lines about a lost connection to the broker, one for each."""
-    return [line for line in events(street, "mqtt.disconnected") if "lived_s" in line]
+    return events(street, "mqtt.disconnected")
 
 
 def events(street, name):

@@ -1,7 +1,9 @@
-"""The gateway's link to a simulated broker."""
+"""The gateway's link to a simulated broker. It logs what :class:`MqttClient` logs."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+
+import structlog
 
 from bridge.core.backoff import reconnect_delay_s
 from bridge.core.events import Event, MqttAcked, MqttConnected, MqttDisconnected
@@ -10,6 +12,8 @@ from bridge.errors import ConnectionLost
 from tests.simulation.broker import RECEIVE_MAXIMUM, Broker, Wire
 from tests.simulation.engine import SimulatedClock
 from tests.simulation.value_connection import SimulatedValueConnection
+
+log = structlog.get_logger()
 
 
 class SimulatedLink:
@@ -32,6 +36,7 @@ class SimulatedLink:
         self._wire: Wire | None = None
         self._lost: asyncio.Future[str] | None = None
         self._told_down = False
+        self._failure = ""
         self._closing = False
         self._value_connection = SimulatedValueConnection(broker, clock, emit)
 
@@ -45,6 +50,9 @@ class SimulatedLink:
             except ConnectionLost as error:
                 failed += 1
                 reason = str(error)
+                if reason != self._failure:
+                    log.warning("mqtt.connect_failed", reason=reason)
+                self._failure = reason
             else:
                 assert self._lost is not None
                 values = None
@@ -54,7 +62,9 @@ class SimulatedLink:
                 reason = await self._lost
                 if values is not None:
                     values.cancel()
-                failed = failed + 1 if self._clock.now().mono_s - started_s < 30 else 1
+                lived_s = self._clock.now().mono_s - started_s
+                failed = failed + 1 if lived_s < 30 else 1
+                log.warning("mqtt.disconnected", reason=reason, lived_s=round(lived_s))
             self._wire = None
             if not self._told_down:
                 self._told_down = True
@@ -66,6 +76,15 @@ class SimulatedLink:
         lost = self._lost = asyncio.get_running_loop().create_future()
         self._wire = wire
         self._told_down = False
+        self._failure = ""
+        log.info(
+            "mqtt.connected",
+            broker="localhost:1883",
+            protocol=self._broker.protocol,
+            session_present=present,
+            receive_maximum=RECEIVE_MAXIMUM,
+            tls=False,
+        )
         wire.deliver = self._emit
         wire.acked = lambda message, reason: self._emit(MqttAcked(message, reason))
 

@@ -4,6 +4,8 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from bridge.core.events import (
     Event,
     MqttAcked,
@@ -19,6 +21,7 @@ from tests.simulation.engine import SimulatedClock
 # The contract of the port: so long after its end nothing of it can arrive any more.
 DOUBT_S = 1.5 * KEEPALIVE_S
 WINDOW = 100
+log = structlog.get_logger()
 
 
 class SimulatedValueConnection:
@@ -49,6 +52,7 @@ class SimulatedValueConnection:
             self._wire = wire
             wire.values_acked = self._acked
             wire.lost = functools.partial(_end, lost)
+            log.info("mqtt.value_connection_opened", receive_maximum=WINDOW)
             self._emit(ValueConnectionOpened(WINDOW))
             try:
                 await lost

@@ -9,11 +9,9 @@ Rules:
 """
 
 import math
-from collections.abc import Iterator
 from datetime import datetime
 
-from bridge.core.domain_events import NOTHING, BrokerAbsenceKnown, Input, Output, Outputs
-from bridge.core.effects import LogEntry
+from bridge.core.domain_events import NOTHING, BrokerAbsenceKnown, Input, Outputs
 from bridge.core.events import (
     MqttAcked,
     MqttConnected,
@@ -54,16 +52,12 @@ class BrokerAbsence:
                 self._heard_s = now.mono_s
                 return (BrokerAbsenceKnown(event.session_present, waited_s, self._alive_at),)
             case MqttDisconnected(reason):
-                return self._disconnected(reason, now)
+                if self._heard_s > NEVER_S:
+                    self._heard_s = max(self._heard_s, now.mono_s - self._dead_s)
+                return (MqttUnreachable(reason),)
             case Started(alive_at=alive_at):
                 self._alive_at = alive_at
         return NOTHING
 
     def deadline_s(self) -> None:
         """Return None: no ``Tick`` is wanted."""
-
-    def _disconnected(self, reason: str, now: Timestamp) -> Iterator[Output]:
-        if self._heard_s > NEVER_S:
-            self._heard_s = max(self._heard_s, now.mono_s - self._dead_s)
-        yield MqttUnreachable(reason)
-        yield LogEntry("warning", "mqtt.disconnected", {"reason": reason})

@@ -486,7 +486,7 @@ class CommandDispatcher:
                 self._commands.mark_dirty(command)
             facts: dict[str, object] = {"in_s": decision.wait_s, "error": detail}
             facts |= {"charger_id": command.charger_id, "command": command.spec.name}
-            effects.append(LogEntry("info", "command.retried", facts))
+            effects.append(LogEntry("debug", "command.retried", facts))
         elif isinstance(decision, Expire):
             finish(command, Transition.LATE, effects, now, detail=detail)
         elif isinstance(decision, GiveUp):

@@ -18,7 +18,7 @@ from bridge.core.domain_events import (
 )
 from bridge.core.easee import rest_responses
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, charger_list_request
-from bridge.core.effects import LogEntry, SendRequest
+from bridge.core.effects import LogEntry, SendRequest, not_answered
 from bridge.core.events import (
     CloudFailed,
     CloudResponse,
@@ -141,7 +141,7 @@ class ChargerListReader:
             message = f"the account's list of chargers is not read: {error}"
             yield from self._alerts.raise_("charger_list_too_large", message, DIVIDE_THEM, now)
             return
-        yield LogEntry("warning", "discovery.failed", {"error": str(error)})
+        yield not_answered("discovery.failed", error)
         yield from self._not_listed(error, now)
 
     def _without_chargers(self, reason: str, hint: str, now: Timestamp) -> Iterator[Output]:

@@ -17,7 +17,7 @@ from bridge.core.easee import rest_responses
 from bridge.core.easee.equalizer import EQUALIZER_IDS
 from bridge.core.easee.observation_registry import POLLED_IDS
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, observations_request
-from bridge.core.effects import LogEntry, SendRequest
+from bridge.core.effects import LogEntry, SendRequest, not_answered
 from bridge.core.events import (
     CloudFailed,
     CloudResponse,
@@ -124,4 +124,4 @@ class PolledSource:
 
     def _failed(self, charger_id: str, error: CloudError, now: Timestamp) -> Iterator[Output]:
         self._polling.failed(charger_id, now.mono_s, error.retry_after_s)
-        yield LogEntry("warning", "poll.failed", {"error": str(error)})
+        yield not_answered("poll.failed", error)

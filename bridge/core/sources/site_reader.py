@@ -17,7 +17,7 @@ from bridge.core.backoff import exponential_delay_s
 from bridge.core.domain_events import NOTHING, ChargersListed, Input, Output, Outputs, SitesListed
 from bridge.core.easee.rest_requests import READ_TIMEOUT_S, products_request
 from bridge.core.easee.sites import SiteList, site_list
-from bridge.core.effects import LogEntry, SendRequest
+from bridge.core.effects import LogEntry, SendRequest, not_answered
 from bridge.core.events import CloudFailed, CloudResponse, Started, Tick
 from bridge.core.messages import Tag
 from bridge.core.records.moment import Timestamp
@@ -117,4 +117,4 @@ class SiteReader:
             message = f"the account's list of sites is not read: {error}"
             yield from self._alerts.raise_("site_list_too_large", message, DIVIDE_THEM, now)
         else:
-            yield LogEntry("warning", "sites.failed", {"error": str(error)})
+            yield not_answered("sites.failed", error)

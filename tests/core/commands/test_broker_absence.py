@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from bridge.core.commands.broker_absence import BrokerAbsence
 from bridge.core.domain_events import BrokerAbsenceKnown
-from bridge.core.effects import LogEntry
 from bridge.core.events import (
     MqttAcked,
     MqttConnected,
@@ -58,10 +57,7 @@ def test_it_is_the_time_since_the_last_sign_of_life(signs, silent_s, away_s):
 def test_a_connection_that_ended_is_one_that_is_not_there():
     """Whoever tells of the broker is given the reason."""
     outputs = list(BrokerAbsence(KEEPALIVE_S).handle(MqttDisconnected("gone"), at(0.0)))
-    assert outputs == [
-        MqttUnreachable("gone"),
-        LogEntry("warning", "mqtt.disconnected", {"reason": "gone"}),
-    ]
+    assert outputs == [MqttUnreachable("gone")]
 
 
 def test_an_end_without_a_beginning_is_no_sign_of_life():

@@ -5,7 +5,7 @@ import pytest
 from bridge.core.alerts import Alerts
 from bridge.core.domain_events import ChargerForgotten, ChargersConfigured, ChargersListed
 from bridge.core.easee.rest_requests import charger_list_request
-from bridge.core.effects import LogEntry, SendRequest
+from bridge.core.effects import LogEntry, SendRequest, not_answered
 from bridge.core.events import (
     CloudFailed,
     CloudResponse,
@@ -120,7 +120,7 @@ def test_why_no_charger_is_served_is_told(served, answer, kind):
     else:
         outputs = desk.take(CloudFailed(Tag("discovery"), answer))
         notes = [one for one in outputs if isinstance(one, LogEntry) and "alert" not in one.event]
-        assert notes == [LogEntry("warning", "discovery.failed", {"error": str(answer)})]
+        assert notes == [not_answered("discovery.failed", answer)]
     assert desk.alerts.kinds == ((kind,) if kind else ())
 
 

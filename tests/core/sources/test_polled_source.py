@@ -72,7 +72,7 @@ def test_a_read_that_brings_nothing_is_noted_and_made_later(answer):
         assert (note.event, desk.counters) == ("poll.unreadable", {"polls_unreadable": 1})
     else:
         (note,) = desk.take(CloudFailed(TAG, answer))
-        assert note == LogEntry("warning", "poll.failed", {"error": "down"})
+        assert note == LogEntry("debug", "poll.failed", {"error": "down"})
         assert desk.source.deadline_s() >= desk.seconds + 600.0
     assert desk.source.deadline_s() > desk.seconds
 
