@@ -20,7 +20,8 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -46,6 +47,8 @@ _ERRORS: Final = frozenset({"error", "critical", "exception"})
 _CAPPED: Final = {
     "aiohttp": logging.WARNING,
     "amqtt": logging.WARNING,
+    # It tells a port that is taken, and another one is used.
+    "amqtt.broker": logging.CRITICAL,
     "asyncio": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
@@ -318,8 +321,27 @@ def end_limit() -> None:
     _Limited.limit = None
 
 
+_unheard: ContextVar[tuple[str, ...]] = ContextVar("unheard", default=())
+
+
+@contextlib.contextmanager
+def unheard(*prefixes: str) -> Iterator[None]:
+    """Leave out events whose errors are told to a person anyway; at level debug none are.
+
+    Args:
+        prefixes: Of the names of events, e.g. ``"cloud."``.
+    """
+    token = _unheard.set(prefixes)
+    try:
+        yield
+    finally:
+        _unheard.reset(token)
+
+
 def _admitted(_logger: Any, method: str, fields: Fields) -> Fields:
     limit, event = _Limited.limit, str(fields.get("event"))
+    if event.startswith(_unheard.get()):
+        raise structlog.DropEvent
     if limit is None or event == REPEATED:
         return fields
     name = f"{event} {fields['logger']}" if "logger" in fields else event

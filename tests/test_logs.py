@@ -110,6 +110,20 @@ def test_auto_holds_without_a_standard_error(closed, monkeypatch):
     assert logs._form(LogSettings()) == "json"
 
 
+@pytest.mark.parametrize(("level", "expected"), [("info", ["mqtt.b", "cloud.c"]), ("debug", None)])
+def test_events_that_are_told_anyway_are_left_out_unless_at_debug(lines, level, expected):
+    """Those whose names begin so, as long as the block runs."""
+    configure(level)
+    log = structlog.get_logger()
+    with logs.unheard("cloud."):
+        log.error("cloud.a")
+        log.info("mqtt.b")
+    log.error("cloud.c")
+
+    seen = [line["event"] for line in lines()]
+    assert seen == (expected or ["cloud.a", "mqtt.b", "cloud.c"])
+
+
 def test_less_important_lines_are_left_out(lines):
     """The level of the configuration counts."""
     configure("warning")

@@ -17,7 +17,11 @@ from bridge.adapters.state_files.private_file import OUR_FILES, TOKEN_FILE
 from bridge.adapters.store.backends import backend_of
 from bridge.core.topics import SparkplugTopics, Topics
 from bridge.errors import AuthFailed, BridgeError, ConnectionLost
+from bridge.logs import unheard
 from bridge.settings import Settings, StoreSettings, TlsSettings
+
+# What goes wrong at a trial is its result, and told as that.
+CLOUD_EVENTS = "cloud."
 
 
 def in_use(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -103,13 +107,15 @@ async def list_chargers(settings: Settings) -> tuple[str, ...]:
     Raises:
         CloudError: The account cannot be used.
     """
-    async with cloud_session(settings) as cloud:
-        return await cloud.list_chargers()
+    with unheard(CLOUD_EVENTS):
+        async with cloud_session(settings) as cloud:
+            return await cloud.list_chargers()
 
 
 async def _probe_cloud(settings: Settings) -> str:
-    async with cloud_session(settings) as cloud:
-        return await cloud.probe()
+    with unheard(CLOUD_EVENTS):
+        async with cloud_session(settings) as cloud:
+            return await cloud.probe()
 
 
 @contextlib.asynccontextmanager

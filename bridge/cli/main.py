@@ -82,7 +82,7 @@ def _failed(error: BaseException) -> int:
         from bridge.adapters.state_files.plain_file import reason  # noqa: PLC0415 - rule 1
 
         is_named = error.filename is not None and error.strerror
-        _complain(f"{error.filename}: {reason(error)}" if is_named else str(error))
+        _complain(f"{error.filename}: {reason(error)}" if is_named else reason(error))
     else:
         _complain(f"internal error: {type(error).__name__}: {error}")
         _trace(error)
@@ -373,13 +373,7 @@ def _demo(arguments: Arguments) -> int:
         seed=arguments.seed,
         speed=arguments.speed,
     )
-    try:
-        return asyncio.run(run(options))
-    except ConnectionError as error:
-        if options.broker is None:
-            raise
-        host, number = options.broker
-        raise ConnectionLost(f"the broker at {host}:{number} does not answer: {error}") from error
+    return asyncio.run(run(options))
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:

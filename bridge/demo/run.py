@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge import logs
+from bridge.adapters.mqtt.client import check_connection
 from bridge.app import serve as serve_gateway
 from bridge.demo.board import Board
 from bridge.demo.broker import LOOPBACK, broker_on_usable_port
@@ -62,7 +63,11 @@ class DemoOptions:
 
 
 async def run(options: DemoOptions) -> int:
-    """Run the demo until Ctrl-C, SIGTERM or its duration; return the exit status."""
+    """Run the demo until Ctrl-C, SIGTERM or its duration; return the exit status.
+
+    Raises:
+        ConnectionLost: A broker of one's own cannot be used; the text says what to do.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,6 +79,8 @@ async def run(options: DemoOptions) -> int:
     scenario = _scenario(options)
     async with contextlib.AsyncExitStack() as stack:
         host, port = await stack.enter_async_context(_broker(options.broker))
+        if options.broker is not None:
+            await check_connection(MqttSettings(host=host, port=port))
         cloud = await stack.enter_async_context(serve_cloud(scenario))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="charger-bridge-demo-"))
         # amqtt speaks 3.1.1, and takes 3 s to say so to a client that asks for 5.

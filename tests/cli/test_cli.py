@@ -493,6 +493,37 @@ def test_a_file_that_cannot_be_written_is_named_first(capsys):
     )
 
 
+def test_an_error_without_a_file_is_told_in_words(capsys):
+    """A full disk under the output: no number of the operating system."""
+    cli._failed(OSError(28, "No space left on device"))
+
+    assert capsys.readouterr().err == "charger-bridge: No space left on device\n"
+
+
+def test_what_a_trial_tells_is_not_logged_too(config, free_port):
+    """A cloud that has blocked this address is one line."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", "simulate", "--port", "0", "--blocked"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as simulator:
+        try:
+            _, api_url, _, _ = simulator.stdout.readline().split()
+            environ = ENVIRON | {
+                "CHARGER_BRIDGE_EASEE__API_URL": api_url,
+                "CHARGER_BRIDGE_MQTT__HOST": "127.0.0.1",
+                "CHARGER_BRIDGE_MQTT__PORT": str(free_port),
+            }
+            shown = command("check", "--connect", "--config", str(config), environ=environ)
+        finally:
+            simulator.terminate()
+
+    blocked, away = shown.stderr.splitlines()
+    assert blocked.startswith("charger-bridge: the vendor blocked this address")
+    assert away.startswith("charger-bridge: nothing listens at")
+
+
 def test_a_hint_is_part_of_the_line(capsys):
     """What the operator can do stands behind what went wrong."""
     cli._failed(StoreLocked("the store is in use", hint="stop the other bridge"))

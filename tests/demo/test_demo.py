@@ -11,7 +11,8 @@ import pytest
 from bridge.demo import run as demo_run
 from bridge.demo.broker import LOOPBACK, usable_port
 from bridge.demo.run import try_these
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, unused_port
+from tests.mosquitto import Mosquitto
 from tests.terminal import Terminal
 
 
@@ -123,6 +124,38 @@ def test_a_closed_pipe_ends_it_in_silence():
     assert len(done.stdout.splitlines()) == 3
     assert "mqtt://" in done.stdout
     assert "pause -m PRESS" in done.stdout
+
+
+@pytest.mark.broker
+def test_a_broker_of_ones_own_that_refuses_is_told_in_a_line(tmp_path):
+    """Nothing is shown of a demonstration that cannot be; 75, in words, as everywhere."""
+    port = unused_port()
+    for name in ("passwords", "acl"):
+        (tmp_path / name).write_text("")
+    guarded = Mosquitto(tmp_path, port, anonymous=False)
+    guarded.start()
+    try:
+        refused = demo_with(port)
+    finally:
+        guarded.stop()
+    away = demo_with(port)
+
+    for done, words in ((refused, "refused the connection"), (away, "nothing listens at")):
+        assert (done.returncode, done.stdout) == (os.EX_TEMPFAIL, "")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "Errno" not in done.stderr
+
+
+def demo_with(port: int) -> subprocess.CompletedProcess[str]:
+    """Run the demonstration with a broker on this machine."""
+    return subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", "--mqtt", f"127.0.0.1:{port}", "--duration", "9"],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
 
 
 # -- lines to copy -------------------------------------------------------------------------------

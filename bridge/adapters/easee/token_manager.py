@@ -78,6 +78,7 @@ MAX_OUTAGE_WAIT_S = 90.0
 
 # The pairs of the last three renewals.
 KNOWN_TOKENS = 6
+MIN_NAME_LENGTH = 4
 
 CLIENT_ERRORS = range(400, 500)
 
@@ -210,7 +211,9 @@ class TokenManager:
 
     def redact(self, body: bytes) -> bytes:
         """Remove secrets from a response, before any of it is truncated or stored."""
-        names = (self._settings.username, self._settings.password.reveal())
+        account = (self._settings.username, self._settings.password.reveal())
+        # Hiding every "n" would break the document and tell more than it hides.
+        names = (name for name in account if len(name) >= MIN_NAME_LENGTH)
         for text in (*names, *(secret.reveal() for secret in self._known)):
             for spelled in {text, json.dumps(text)[1:-1]} - {""}:
                 body = body.replace(spelled.encode(errors="replace"), b"***")
@@ -345,8 +348,9 @@ class TokenManager:
                     # A body that broke on its way is whole the next time.
                     retry_after_s=None if error.reason == NO_JSON else NO_TOKEN_WAIT_S,
                 ) from error
-        problem = error_responses.read_error(reply.status, self.redact(reply.body))
-        if problem.code == error_responses.INVALID_USER_PASSWORD:
+        # The code is read before secrets are removed: a password "error" is a part of its name.
+        code = error_responses.read_error(reply.status, reply.body).code
+        if code == error_responses.INVALID_USER_PASSWORD:
             raise AuthFailed(
                 "the cloud refuses user or password: check easee.username and the password",
                 status=reply.status,
@@ -356,6 +360,7 @@ class TokenManager:
             raise CloudUnavailable(
                 f"the login was answered with status {reply.status}", status=reply.status
             )
+        problem = error_responses.read_error(reply.status, self.redact(reply.body))
         # In outages good credentials were answered 400 as well (evcc#19854), without a code.
         said = "" if problem.code is None else f", code {problem.code} ({problem.reason})"
         text = error_responses.impersonal(self.redact(problem.message.encode()).decode())

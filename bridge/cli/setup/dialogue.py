@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bridge.cli.check import list_chargers, probe_broker
+from bridge.cli.check import list_chargers, probe_broker, tls_problem
 from bridge.cli.setup.answers import (
     EASEE_PASSWORD,
     MQTT_PASSWORD,
@@ -26,7 +26,7 @@ from bridge.cli.setup.terminal import Terminal
 from bridge.config.kinds import is_private
 from bridge.errors import AuthFailed, BridgeError, ConfigError
 from bridge.logs import register_secret
-from bridge.settings import Secret, Settings
+from bridge.settings import Secret, Settings, TlsSettings
 
 _T = TypeVar("_T")
 
@@ -201,7 +201,7 @@ class _Dialogue:
         port = TLS_PORT if self._has_tls else PLAIN_PORT
         self._text("mqtt.port", "Port", default=port, again=again)
         if self._has_tls:
-            self._file(AUTHORITY, "File of the authority, PEM; else the system's", again=again)
+            self._authority(again=again)
         self._optional("mqtt.username", "User", again=again)
         if self._answers.get("mqtt.username"):
             self._password(MQTT_PASSWORD, "Password", again=again)
@@ -261,21 +261,33 @@ class _Dialogue:
             )
         self._answers = self._answers.with_texts({path: text})
 
-    def _optional(self, path: str, question: str, *, again: bool) -> None:
+    def _optional(
+        self,
+        path: str,
+        question: str,
+        *,
+        again: bool,
+        problem: Callable[[str], str | None] | None = None,
+    ) -> None:
         """Ask for an optional key; a dash removes an earlier answer."""
         held = self._answers.get(path)
         if not self._terminal.can_ask or (held and not again):
             return
         hint = "-: none" if held else "Enter: none"
-        text = self._terminal.ask(
-            f"{question} ({hint})", held, lambda text: problem_with(path, text) if text else None
-        )
+
+        def wrong(text: str) -> str | None:
+            if text in ("", "-"):
+                return None
+            return problem_with(path, text) or (problem(text) if problem is not None else None)
+
+        text = self._terminal.ask(f"{question} ({hint})", held, wrong)
         self._answers = self._answers.with_texts({path: "" if text == "-" else text})
 
-    def _file(self, path: str, question: str, *, again: bool) -> None:
-        self._optional(path, question, again=again)
-        if text := self._answers.get(path):
-            self._answers = self._answers.with_texts({path: absolute(text)})
+    def _authority(self, *, again: bool) -> None:
+        question = "File of the authority, PEM; else the system's"
+        self._optional(AUTHORITY, question, again=again, problem=_no_authority)
+        if text := self._answers.get(AUTHORITY):
+            self._answers = self._answers.with_texts({AUTHORITY: absolute(text)})
 
     def _password(self, path: str, question: str, *, again: bool) -> None:
         if not self._terminal.can_ask or (path in self._answers.secrets and not again):
@@ -310,6 +322,12 @@ class _Dialogue:
         """Ask whether to continue without a successful test."""
         options = {AGAIN: other, SKIP: "go on without this trial"}
         return self._terminal.choose("Choice", options, AGAIN) == SKIP
+
+
+def _no_authority(text: str) -> str | None:
+    """Return why a file holds no certificate to verify a broker with, or None."""
+    wrong = tls_problem(TlsSettings(enabled=True, ca_file=absolute(text)))
+    return None if wrong is None else f"cannot be used: {wrong.removeprefix(f'{AUTHORITY}: ')}"
 
 
 def _unlisted(text: str, found: tuple[str, ...]) -> str | None:

@@ -122,7 +122,8 @@ def write_all(folders: Sequence[NewFolder], files: Sequence[NewFile]) -> None:
             for file in files:
                 require_plain(file.path)
                 drafts.append(file.path.with_name(f".{file.path.name}.new"))
-                _write(drafts[-1], file)
+                with _named(file.path):
+                    _write(drafts[-1], file)
             for file in files:
                 _require_free(file)
             for draft, file in zip(drafts, files, strict=True):
@@ -137,6 +138,15 @@ def write_all(folders: Sequence[NewFolder], files: Sequence[NewFile]) -> None:
                 with contextlib.suppress(OSError):
                     path.rmdir()
             raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in an error that only says why, e.g. that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _make(folder: NewFolder, made: list[Path]) -> None:

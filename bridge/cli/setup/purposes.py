@@ -22,6 +22,7 @@ from bridge.settings import Settings
 
 PLACEHOLDER = "SERIAL"
 LIMIT = "dynamic_charger_current"
+ALLOWED = "charging_allowed"
 # A limit that every car charges with, and that no installation is too small for.
 AMPERES = "10"
 CLIENTS = "mosquitto_pub"
@@ -120,16 +121,16 @@ def _evcc(context: Context) -> tuple[Step, ...]:
     topics, charger = context.topics, context.charger
     return (
         Step(
-            "For evcc's custom charger with the plugin mqtt: status follows the first topic,"
-            " maxcurrent is written to the second, enable to the last two (payload PRESS)."
+            "For evcc's custom charger with the plugin mqtt, in this order: status, enabled, enable"
+            " and maxcurrent. docs/evcc.md has the whole configuration."
         ),
         *(
             Step(topic, is_command=True)
             for topic in (
-                topics.state(charger, "op_mode"),
+                topics.state(charger, "pilot_mode"),
+                topics.state(charger, ALLOWED),
+                topics.command(charger, ALLOWED),
                 topics.command(charger, LIMIT),
-                topics.command(charger, "resume"),
-                topics.command(charger, "pause"),
             )
         ),
         *_shell(context),

@@ -143,6 +143,24 @@ async def test_a_login_refused_for_another_reason_is_not_about_the_password(acco
     )
 
 
+@pytest.mark.parametrize("password", ["n", "100", "error", "errorCode", "Invalid user"])
+async def test_a_wrong_password_is_known_whatever_it_is(post, clock, tmp_path, password):
+    """The vendor's code is read although the password is a part of the answer."""
+    account = TokenManager(
+        EaseeSettings("someone@example.com", Secret(password)),
+        tokens=TokenFile(tmp_path / "tokens.json", "account"),
+        clock=clock,
+        post=post,
+    )
+    post.answers = [
+        HttpResponse(400, b'{"errorCode":100,"title":"Invalid user or password","type":null}')
+    ]
+    with pytest.raises(AuthFailed) as caught:
+        await account.token()
+
+    assert caught.value.credentials_wrong
+
+
 REFUSED_LOGINS = [
     (400, b'{"errorCode":104,"errorCodeName":"AccountLocked","title":"Account is locked"}'),
     (400, b'{"type":"about:blank","title":"Account is locked","status":400,"detail":"x"}'),

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.cli.setup import dialogue
 from bridge.cli.setup.answers import EASEE_PASSWORD, MQTT_PASSWORD, Answers
-from bridge.cli.setup.dialogue import Given, hold
+from bridge.cli.setup.dialogue import AUTHORITY, Given, hold
 from bridge.cli.setup.terminal import Terminal
 from bridge.errors import AuthFailed, ConfigError, ConnectionLost
 from bridge.settings import Secret
@@ -130,16 +130,38 @@ def test_a_foreign_network_wants_tls_or_a_yes(given, typist, output):
     assert (tls.enabled, tls.allow_plaintext) == (False, True)
 
 
-def test_another_answer_about_tls_moves_the_port(given, typist, output):
+def test_another_answer_about_tls_moves_the_port(given, typist, output, monkeypatch):
     """8883 is offered with TLS, 1883 without, also when it is answered again."""
-    given = with_account(Given(given.answers, purpose="shell", tries=False))
-    typist.script = ["pi", "y", "", "/nowhere.pem", "", "", "n", "", ""]
-    outcome = hold(given, Terminal(output))
+    found = [ConnectionLost("nothing listens"), "MQTT 5"]
+
+    async def probe(_settings: object) -> str:
+        if isinstance(one := found.pop(0), str):
+            return one
+        raise one
+
+    monkeypatch.setattr(dialogue, "probe_broker", probe)
+    typist.script = ["", "pi", "y", "", "", "", "1", "", "n", "", "", "shell"]
+    outcome = hold(with_account(given), Terminal(output))
 
     assert "Port [8883]: " in typist.asked
-    assert typist.asked[-2] == "Port [1883]: "
-    assert "mqtt.tls.ca_file: cannot read /nowhere.pem" in output.getvalue()
+    assert typist.asked[-3] == "Port [1883]: "
     assert outcome.answers.load().settings.mqtt.tls.enabled is False
+
+
+def test_a_file_that_holds_no_authority_is_told_at_once(given, tmp_path, typist, output):
+    """A missing one, a folder, another file: asked for again before the next question."""
+    (tmp_path / "notes.txt").write_text("no certificate")
+    files = ["/nowhere.pem", str(tmp_path), str(tmp_path / "notes.txt")]
+    given = with_account(Given(given.answers, purpose="shell", tries=False))
+    typist.script = ["pi", "y", "", *files, "", ""]
+    outcome = hold(given, Terminal(output))
+
+    told = " ".join(output.getvalue().split())
+    assert "it cannot be used: no such file: /nowhere.pem" in told
+    assert f"{tmp_path}: it is a folder, not a file" in told
+    assert "holds no usable certificate" in told
+    assert AUTHORITY not in outcome.answers.texts
+    assert [text for text in typist.asked if "authority" in text] == typist.asked[3:7]
 
 
 @pytest.mark.parametrize("purpose", ["openhab", "home-assistant"])

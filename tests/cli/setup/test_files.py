@@ -81,6 +81,19 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, step, number):
         assert left == {}
 
 
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    """The system's error names none."""
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_all(*planned(tmp_path))
+
+    assert caught.value.filename == str(tmp_path / "new/etc/secret")
+
+
 def test_what_appeared_meanwhile_is_not_replaced(tmp_path):
     """A file whose replacement was not agreed to stays, and the others are not written."""
     folders, new = planned(tmp_path)

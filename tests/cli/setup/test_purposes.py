@@ -61,6 +61,14 @@ def test_the_command_is_one_that_the_default_configuration_allows():
         assert CATALOGUE[name].group in allowed
 
 
+def test_evcc_gets_the_topics_of_its_page():
+    """What is to be copied for evcc is in the configuration of docs/evcc.md."""
+    page = Path("docs/evcc.md").read_text()
+    topics = [s.text for s in purposes._evcc(context(charger="EH000002")) if s.is_command][:4]
+
+    assert [f"topic: {topic}" in page for topic in topics] == [True] * 4
+
+
 @pytest.mark.parametrize("has_clients", [True, False])
 def test_missing_clients_are_named(monkeypatch, has_clients):
     """Where mosquitto_pub is missing, the way to get it comes first."""
