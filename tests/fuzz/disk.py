@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bridge import logs
 from bridge.adapters.easee.token_file import TokenFile
-from bridge.adapters.state_files.charger_list import ChargerListFile
-from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
+from bridge.adapters.state_files.charger_list import KeptChargerList
+from bridge.adapters.state_files.documents import FileDocuments
+from bridge.adapters.state_files.published_discovery import KeptDiscovery
 from bridge.adapters.store.row_format import command_columns, report_columns
 from bridge.adapters.store.row_format.digest import digest_of
 from bridge.adapters.store.sqlite.recovery.page_reader import read_rows_from_page
@@ -143,9 +144,10 @@ def own_files(data: bytes) -> None:
     try:
         stored = TokenFile(STEM, "account").load()
         assert stored.access is None or isinstance(stored.access, Secret)
-        roster = ChargerListFile(STEM, "account").load()
+        documents = FileDocuments(STEM.parent)
+        roster = KeptChargerList(documents, "account", STEM.name).load()
         assert all(map(is_serial, (*roster.charger_ids, *roster.left)))
-        published = PublishedDiscoveryFile(STEM, MqttSettings(host="account", port=1883)).load()
+        published = KeptDiscovery(documents, MqttSettings(host="account"), STEM.name).load()
         assert all(isinstance(topic, str) for topic in published)
     finally:
         STEM.unlink()

@@ -8,11 +8,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.state_files.private_file import CHARGER_LIST_FILE, why
 from bridge.core.easee.rest_requests import is_serial
 from bridge.core.effects import SaveChargerList
@@ -94,13 +92,6 @@ class KeptChargerList:
             self._documents.replace(self._name, json.dumps(document).encode())
         except (OSError, StoreError) as error:
             log.warning("charger_list_file.not_saved", name=self._name, reason=why(error))
-
-
-class ChargerListFile(KeptChargerList):
-    """A charger list in a file of its own."""
-
-    def __init__(self, path: Path, account: str) -> None:
-        super().__init__(FileDocuments(path.parent), account, path.name)
 
 
 def _serials(listed: Iterable[object]) -> tuple[str, ...]:

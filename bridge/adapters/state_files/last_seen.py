@@ -6,11 +6,9 @@ are then refused.
 
 import json
 from datetime import datetime
-from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.state_files.private_file import LAST_SEEN_FILE, MAX_FILE_BYTES, why
 from bridge.core.records.moment import Timestamp
 from bridge.errors import StoreError
@@ -54,10 +52,3 @@ class KeptLastSeen:
             self._documents.replace(self._name, content)
         except (OSError, StoreError) as error:
             log.warning("last_seen.not_saved", name=self._name, reason=why(error))
-
-
-class LastSeenFile(KeptLastSeen):
-    """The moment in a file of its own."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(FileDocuments(path.parent), path.name)

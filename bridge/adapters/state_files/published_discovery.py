@@ -7,11 +7,9 @@ by hand.
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import structlog
 
-from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.state_files.private_file import PUBLISHED_DISCOVERY_FILE, why
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.errors import StoreError
@@ -74,13 +72,6 @@ class KeptDiscovery:
             self._documents.replace(self._name, json.dumps(document).encode())
         except (OSError, StoreError) as error:
             log.warning("discovery_file.not_saved", name=self._name, reason=why(error))
-
-
-class PublishedDiscoveryFile(KeptDiscovery):
-    """Published discovery in a file of its own."""
-
-    def __init__(self, path: Path, mqtt: MqttSettings) -> None:
-        super().__init__(FileDocuments(path.parent), mqtt, path.name)
 
 
 def _is_ours(topic: str, each: object) -> bool:

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.state_files.private_file import replace
-from bridge.adapters.state_files.published_discovery import PublishedDiscoveryFile
+from bridge.adapters.state_files.published_discovery import KeptDiscovery
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.settings import MqttSettings
 
@@ -14,13 +15,18 @@ TOPIC = "homeassistant/device/charger_EH123456/config"
 ONE = PublishedDiscovery("EH123456", {"sensor_total_power": "sensor"})
 
 
+def kept(path, mqtt):
+    """Return the descriptions in a file."""
+    return KeptDiscovery(FileDocuments(path.parent), mqtt, path.name)
+
+
 def test_what_was_said_comes_back(tmp_path):
     """Topics and components are known at the next start, at the same broker only."""
-    PublishedDiscoveryFile(tmp_path / "announced.json", HERE).save({TOPIC: ONE})
+    kept(tmp_path / "announced.json", HERE).save({TOPIC: ONE})
 
-    assert PublishedDiscoveryFile(tmp_path / "announced.json", HERE).load() == {TOPIC: ONE}
-    assert PublishedDiscoveryFile(tmp_path / "announced.json", THERE).load() == {}
-    assert PublishedDiscoveryFile(tmp_path / "missing.json", HERE).load() == {}
+    assert kept(tmp_path / "announced.json", HERE).load() == {TOPIC: ONE}
+    assert kept(tmp_path / "announced.json", THERE).load() == {}
+    assert kept(tmp_path / "missing.json", HERE).load() == {}
 
 
 def test_many_chargers_fit(tmp_path):
@@ -30,9 +36,9 @@ def test_many_chargers_fit(tmp_path):
         for charger in range(100)
         for entity in range(180)
     }
-    PublishedDiscoveryFile(tmp_path / "announced.json", HERE).save(many)
+    kept(tmp_path / "announced.json", HERE).save(many)
 
-    assert PublishedDiscoveryFile(tmp_path / "announced.json", HERE).load() == many
+    assert kept(tmp_path / "announced.json", HERE).load() == many
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def test_a_broken_file_is_an_empty_one(tmp_path, content):
     """The file is a hint; whatever it holds, the start goes on."""
     replace(tmp_path / "announced.json", content)
 
-    assert PublishedDiscoveryFile(tmp_path / "announced.json", HERE).load() == {}
+    assert kept(tmp_path / "announced.json", HERE).load() == {}
 
 
 @pytest.mark.parametrize(
@@ -73,11 +79,11 @@ def test_what_cannot_be_ours_is_left_out(tmp_path, topic, entry):
     document = {"broker": "localhost:1883", "announced": {topic: entry}}
     replace(tmp_path / "announced.json", json.dumps(document).encode())
 
-    assert PublishedDiscoveryFile(tmp_path / "announced.json", HERE).load() == {}
+    assert kept(tmp_path / "announced.json", HERE).load() == {}
 
 
 def test_a_file_that_cannot_be_written_is_no_error(tmp_path):
     """A full disk costs the hint, not the bridge."""
     (tmp_path / "file").touch()
 
-    PublishedDiscoveryFile(tmp_path / "file" / "announced.json", HERE).save({TOPIC: ONE})
+    kept(tmp_path / "file" / "announced.json", HERE).save({TOPIC: ONE})
