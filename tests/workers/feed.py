@@ -46,12 +46,14 @@ class Story:
         sent: By serial and name of an observation: the numbers it had, in order.
         sessions: Keys of the sessions that ended.
         faults: Name, begin and end of each, and what shows that it fired.
+        partitions: Of each device, where they are divided.
     """
 
     sent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     sessions: list[str] = field(default_factory=list)
     faults: list[tuple[str, float, float, str]] = field(default_factory=list)
     seen: list[tuple[float, str, bytes]] = field(default_factory=list)
+    partitions: dict[str, int] = field(default_factory=dict)
 
     @property
     def values(self) -> int:
@@ -197,6 +199,7 @@ async def told(
         ) as site:
             for name in WORKERS:
                 await site.start(name)
+            for name in WORKERS:
                 await site.member(name)
             for partition in range(partitions):
                 await site.owner(partition)
@@ -216,6 +219,7 @@ async def told(
                         await _consumed(site)
                     await asyncio.sleep(SETTLE_S)
                     ended.set()
+                story.partitions = await site.divided()
                 story.sessions = [e.fields["key"] for e in site.events if e.kind == "session"]
                 story.seen = watching.seen
                 async with asyncio.timeout(ALL_SEEN_WITHIN_S):

@@ -25,11 +25,13 @@ pytestmark = [
 
 async def test_a_takeover_of_a_divided_feed_loses_nothing(tmp_path):
     """A worker of two is killed: each value and session of all chargers, in order."""
-    story = await told(tmp_path, ["kill"], chargers=6, partitions=2)
+    # Of three sites: with two, one partition serves no charger and waits a minute for one.
+    story = await told(tmp_path, ["kill"], chargers=9, partitions=2)
 
     ((_, _, _, killed),) = story.faults
     assert killed.endswith("ended with -9")
-    assert {serial for serial, _ in story.sent} == {f"EH{number:06}" for number in range(1, 7)}
+    assert {serial for serial, _ in story.sent} == {f"EH{number:06}" for number in range(1, 10)}
+    assert set(story.partitions.values()) == {0, 1}
     assert story.lost() == []
     assert story.went_back() == []
     assert story.sessions
