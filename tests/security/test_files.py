@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.easee.token_file import StoredTokens, TokenFile
-from bridge.adapters.state_files.charger_list import ChargerListFile
+from bridge.adapters.state_files.charger_list import KeptChargerList
+from bridge.adapters.state_files.documents import FileDocuments
 from bridge.adapters.store.sqlite.database_file import lock, make_directory
 from bridge.adapters.store.sqlite.opening import close_store, open_store
 from bridge.adapters.store.sqlite.quota import Quota
@@ -39,7 +40,8 @@ def in_use(folder: Path) -> Path:
         db, _ = open_store(path, Quota(path.parent, 4096 * 4096))
         keep_salt(db, path)
         TokenFile(path.parent / "tokens.json", "a").save(StoredTokens(Secret("t"), Secret("r")))
-        ChargerListFile(path.parent / "chargers.json", "a").save(SaveChargerList(("EH123456",)))
+        documents = FileDocuments(path.parent)
+        KeptChargerList(documents, "a").save(SaveChargerList(("EH123456",)))
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
         close_store(db)
     finally:
