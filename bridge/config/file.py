@@ -170,7 +170,7 @@ def read_text(text: str, *, name: str) -> Document:
     composer = _Composer(iter(()))
     try:
         composer = _Composer(yaml.parse(text, Loader=yaml.SafeLoader))
-        root = _root(composer)
+        root = _root(composer, name)
     except _TooDeep:
         return _unreadable(f"{name}: nested deeper than any key")
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
@@ -193,7 +193,7 @@ def read_list(text: str) -> tuple[str, ...] | None:
     return tuple(item.text for item in found.items)
 
 
-def _root(composer: _Composer) -> Any:
+def _root(composer: _Composer, name: str) -> Any:
     """Return the single document of the stream."""
     events = composer.events
     next(events)  # StreamStart
@@ -202,7 +202,7 @@ def _root(composer: _Composer) -> Any:
     root = composer.node(next(events), "file", 0)
     next(events)  # DocumentEnd
     if not isinstance(next(events), yaml.StreamEndEvent):
-        composer.problems.append("file: holds more than one document; remove the second ---")
+        composer.problems.append(f"{name}: holds more than one document; remove the second ---")
     return root
 
 

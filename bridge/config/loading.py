@@ -9,6 +9,7 @@ Rules:
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -122,8 +123,12 @@ class _Loader:
                 self.take_section(path, node)
             case Scalar(is_null=True) | InvalidNode():
                 pass
+            case Sequence():
+                self.refuse(path, f"{_NO_SECTION}, without the dashes of a list")
+            case Scalar(text=text) if _KEY_AND_COLON.match(text):
+                self.refuse(path, f"{_NO_SECTION}; a colon needs a space behind it")
             case _:
-                self.refuse(path, "must be a section with keys of its own")
+                self.refuse(path, _NO_SECTION)
 
     def _take_inline_secret(self, key: Key, node: Any) -> None:
         if not (isinstance(node, Scalar) and node.is_null):
@@ -268,18 +273,19 @@ class _Loader:
             self._take_secret_file(key, file_key, Path(path))
 
     def _take_secret_file(self, key: Key, file_key: Key, path: Path) -> None:
+        origin = f" (from {file_key.variable})" if file_key.variable in self.environ else ""
         try:
             with os.fdopen(open_plain(path), "rb") as stream:
                 mode = os.fstat(stream.fileno()).st_mode
                 raw = stream.read(MAX_SECRET_BYTES + 1)
         except (OSError, ValueError) as exc:
             why = reason(exc) if isinstance(exc, OSError) else "not a usable path"
-            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {why}")
+            self.refuse(file_key.path, f"cannot read {shown_path(path)}: {why}", origin)
             return
         try:
             text = text_of(raw)
         except NotText as exc:
-            self.refuse(file_key.path, f"{shown_path(path)} {exc}")
+            self.refuse(file_key.path, f"{shown_path(path)} {exc}", origin)
             return
         if mode & stat.S_IROTH:
             self.warnings.append(
@@ -318,7 +324,7 @@ class _Loader:
             self.warnings.extend(advice(self.get))
 
     def _missing(self, key: Key) -> None:
-        if not self.is_sound(key.path, f"{key.path}_file"):
+        if not self.is_sound(key.path, f"{key.path}_file", key.path.rpartition(".")[0]):
             return
         if key.secret:
             ways = f"set {key.path}_file or {key.variable}"
@@ -330,6 +336,8 @@ class _Loader:
 # A secret has no place there, so it is nothing to have meant.
 _IN_THE_FILE: Final = tuple(key.path for key in KEYS if not key.secret)
 _BOOLEANS: Final = frozenset({"true", "false", "yes", "no", "on", "off"})
+_NO_SECTION: Final = "must be a section with keys of its own"
+_KEY_AND_COLON: Final = re.compile(r"\w+:", re.ASCII)
 
 
 def _is_text(node: object) -> bool:

@@ -73,6 +73,7 @@ def topic_of(old: OldName, charger: str, topics: Topics) -> str:
         charger = ANY_EQUALIZER
     builders = {
         "state": topics.state,
+        "equalizer": lambda _, state: topics.state(ANY_EQUALIZER, state),
         "observation": topics.observation,
         "session": topics.session,
         "set": topics.command,

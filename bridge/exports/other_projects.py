@@ -4,8 +4,8 @@ Rules:
 
 1. Names are facts of the projects' public documentation, as it was in November 2026.
 2. A name stands once in its project. ``<id>`` is the charger's serial.
-3. ``ours`` is kind and name (``state/total_power``, ``set/pause``); empty where there is nothing
-   like it, and then the note says what to do instead.
+3. ``ours`` is kind and name (``state/total_power``, ``set/pause``; ``equalizer/…`` is the state of
+   an Equalizer); empty where there is nothing like it, and then the note says what to do instead.
 4. The tables of ``docs/moving`` and ``charger-bridge topics --like`` are both written from here.
 """
 
@@ -60,6 +60,8 @@ _PRICES = "`charger-bridge sessions export` has the energy of each session"
 _PHASES = '`{"phase1":16,"phase2":16,"phase3":16}`, or one number for all'
 _PLAN = "the vendor's former object, or as `daily_schedule` and `weekly_schedule`; group `device`"
 _EQUALIZER = "group `equalizer`"
+_NO_SUCH = "no such command; in the vendor's app or portal"
+_TERMINAL_PAIRS: Final = tuple((a, b) for a in range(1, 5) for b in range(a + 1, 6))
 
 _EASEE_HASS: Final = (
     OldName(
@@ -104,6 +106,15 @@ _EASEE_HASS: Final = (
     OldName("sensor.<name>_cost_day", "", "Home Assistant's energy dashboard"),
     OldName("sensor.<name>_cost_month", "", "Home Assistant's energy dashboard"),
     OldName("sensor.<name>_cost_year", "", "Home Assistant's energy dashboard"),
+    OldName("sensor.<name>_phase_mode", "state/phase_mode", "a code"),
+    OldName("sensor.<name>_pilot_mode", "state/pilot_mode", "`A` to `F`"),
+    OldName(
+        "sensor.<name>_equalizer_limit",
+        "state/eq_available_current_p1",
+        "one entity for each phase",
+    ),
+    OldName("sensor.<name>_operator", "", "the vendor's partner; not published"),
+    OldName("light.<name>_led_strip", "set/led_strip_brightness", "0 to 100; " + _DEVICE),
     OldName("binary_sensor.<name>_online", "availability", "entities are unavailable instead"),
     OldName("binary_sensor.<name>_cable_lock", "state/cable_locked"),
     OldName("binary_sensor.<name>_update_available", "state/firmware_update", _LATEST),
@@ -116,6 +127,22 @@ _EASEE_HASS: Final = (
     OldName("switch.<name>_basic_schedule", "set/basic_charge_plan", _PLAN),
     OldName("switch.<name>_weekly_schedule", "set/weekly_charge_plan", _PLAN),
     OldName("switch.<name>_surplus_charging", "set/surplus_charging", _EQUALIZER),
+    *(
+        OldName(f"sensor.<equalizer>_{old}", f"equalizer/{ours}", unit)
+        for old, ours, unit in (
+            ("import_power", "active_power_import", "kW"),
+            ("export_power", "active_power_export", "kW"),
+            ("import_reactive_power", "reactive_power_import", "kvar"),
+            ("export_reactive_power", "reactive_power_export", "kvar"),
+            ("import_energy", "cumulative_active_power_import", "kWh, the same counter"),
+            ("export_energy", "cumulative_active_power_export", "kWh, the same counter"),
+            ("import_reactive_energy", "cumulative_reactive_power_import", "kvarh"),
+            ("export_reactive_energy", "cumulative_reactive_power_export", "kvarh"),
+            ("voltage", "voltage_nl1", "one entity for each phase"),
+            ("current", "current_l1", "one entity for each phase"),
+            ("internal_temperature", "internal_temperature", "°C"),
+        )
+    ),
     OldName("easee.action_command: start", "set/start"),
     OldName("easee.action_command: stop", "set/stop"),
     OldName("easee.action_command: pause", "set/pause"),
@@ -129,6 +156,15 @@ _EASEE_HASS: Final = (
     ),
     OldName(
         "easee.action_command: delete_weekly_charge_plan", "set/weekly_charge_plan", "send `clear`"
+    ),
+    *(
+        OldName(
+            f"easee.action_command: {switch}_{plan}_charge_plan",
+            f"set/{plan}_charge_plan",
+            f'send `{{"enabled":{sent}}}`',
+        )
+        for plan in ("basic", "weekly")
+        for switch, sent in (("enable", "true"), ("disable", "false"))
     ),
     OldName("easee.smart_charging", "set/smart_charging"),
     OldName("easee.set_charger_dynamic_limit", "set/dynamic_charger_current", "0, or 6 A and more"),
@@ -154,6 +190,9 @@ _EASEE_HASS: Final = (
     OldName("easee.set_weekly_charge_plan", "set/weekly_charge_plan", _PLAN),
     OldName("easee.set_charging_cost", "set/site_price", "group `site`"),
     OldName("easee.set_surplus_charging", "set/surplus_charging", _EQUALIZER),
+    OldName("easee.set_charger_ocpp", "", _NO_SUCH),
+    OldName("easee.set_operator", "", _NO_SUCH),
+    OldName("easee.download_report", "", "`charger-bridge sessions report --month 2026-11`"),
 )
 
 _EVCC: Final = (
@@ -166,7 +205,9 @@ _EVCC: Final = (
     OldName("currents (L1)", "state/current_l1", "A, on every grid"),
     OldName("currents (L2)", "state/current_l2", "A, on every grid"),
     OldName("currents (L3)", "state/current_l3", "A, on every grid"),
-    OldName("identify", "state/user_id_token", "hashed, unless `publish.personal_data`"),
+    OldName(
+        "identify", "state/user_id_token", "not retained; hashed, unless `publish.personal_data`"
+    ),
     OldName(
         "phases1p3p",
         "set/phases",
@@ -238,6 +279,12 @@ _IOBROKER: Final = (
     OldName("easee.0.<id>.name", "", "not published"),
     OldName("easee.0.<id>.status.cableLocked", "state/cable_locked"),
     OldName("easee.0.<id>.status.chargerOpMode", "state/charger_op_mode", _CODE),
+    OldName(
+        "easee.0.<id>.status.reasonForNoCurrent",
+        "state/reason_for_no_current",
+        "a code; `state/no_current_reason` has the word",
+    ),
+    OldName("easee.0.<id>.status.ledMode", "state/led_mode", "a code; `state/led` has the word"),
     OldName("easee.0.<id>.status.totalPower", "state/total_power", "kW"),
     OldName("easee.0.<id>.status.wiFiRSSI", "state/wi_fi_rssi", "dBm"),
     OldName("easee.0.<id>.status.chargerFirmware", "state/software_release"),
@@ -248,12 +295,18 @@ _IOBROKER: Final = (
     OldName("easee.0.<id>.status.inCurrentT3", "state/in_current_t3", _TERMINAL),
     OldName("easee.0.<id>.status.inCurrentT4", "state/in_current_t4", _TERMINAL),
     OldName("easee.0.<id>.status.inCurrentT5", "state/in_current_t5", _TERMINAL),
+    *(
+        OldName(f"easee.0.<id>.status.inVoltageT{a}T{b}", f"state/in_voltage_t{a}_t{b}", _PAIR)
+        for a, b in _TERMINAL_PAIRS
+    ),
     OldName("easee.0.<id>.status.isOnline", "availability", "`online`, `offline`"),
     OldName("easee.0.<id>.status.wiFiAPEnabled", "state/wi_fi_ap_enabled"),
     OldName("easee.0.<id>.status.lifetimeEnergy", "state/lifetime_energy", "kWh"),
     OldName("easee.0.<id>.status.energyPerHour", "state/energy_per_hour", "kWh"),
     OldName("easee.0.<id>.status.TempMax", "state/temp_max", "°C"),
     OldName("easee.0.<id>.config.isEnabled", "set/enabled", "`state/is_enabled` shows it"),
+    OldName("easee.0.<id>.config.smartCharging", "set/smart_charging"),
+    OldName("easee.0.<id>.config.smartButtonEnabled", "set/smart_button_enabled"),
     OldName("easee.0.<id>.config.phaseMode", "set/phase_mode", "takes 1, 2 and 3; group `device`"),
     OldName("easee.0.<id>.config.ledStripBrightness", "set/led_strip_brightness", _DEVICE),
     OldName("easee.0.<id>.config.wiFiSSID", "state/wi_fi_ssid", "personal: hashed, not retained"),
@@ -340,10 +393,47 @@ _LOXBERRY: Final = (
     OldName("easee/<id>/state/current_t5", "state/in_current_t5", _TERMINAL),
     *(
         OldName(f"easee/<id>/state/in_volt_t{a}_t{b}", f"state/in_voltage_t{a}_t{b}", _PAIR)
-        for a in range(1, 5)
-        for b in range(a + 1, 6)
+        for a, b in _TERMINAL_PAIRS
     ),
     OldName("easee/<id>/state/temp_max", "state/temp_max", "°C"),
+    *(
+        OldName(f"easee/<id>/state/{old}", f"state/{ours}", note)
+        for old, ours, note in (
+            ("ledmode", "led_mode", "a code; `state/led` has the word"),
+            *(
+                (f"max_current_offline_fallback_p{n}", f"offline_max_circuit_current_p{n}", "A")
+                for n in (1, 2, 3)
+            ),
+            ("charge_session_start", "charging_session_start", "JSON"),
+            ("user_idtoken", "user_id_token", "personal: hashed, not retained"),
+            ("user_idtoken_reversed", "user_id_token_reversed", "personal: hashed, not retained"),
+            ("paired_user_idtoken", "paired_user_id_token", "personal: hashed, not retained"),
+            ("rfid_timeout_auth", "rfid_auth_timeout_sec", "s"),
+            ("site_idnumeric", "site_id_numeric", ""),
+            ("site_idstring", "site_id_string", ""),
+            ("wi_fi_apenabled", "wi_fi_ap_enabled", "`true`, `false`"),
+            ("erratic_evmax_toggles", "erratic_ev_max_toggles", ""),
+            (
+                "forced_three_phase_on_itwith_gnd_fault",
+                "forced_three_phase_on_it_with_gnd_fault",
+                "",
+            ),
+            ("otaerror_code", "ota_error_code", ""),
+            ("power_pcbversion", "power_pcb_version", ""),
+            ("com_pcbversion", "com_pcb_version", ""),
+            ("udpnum_of_connected_nodes", "udp_num_of_connected_nodes", ""),
+            (
+                "dynamic_current_offline_fallback_depricated",
+                "dynamic_current_offline_fallback_deprecated",
+                "A",
+            ),
+            *(
+                (f"out_volt_pin{a}_{b}", f"out_volt_pin{a}_and{b}", "V")
+                for a, b in ((1, 2), (1, 3), (1, 4), (1, 5), (2, 3))
+            ),
+        )
+    ),
+    OldName("easee/<id>/state/<any other>", "state/+", "the same name"),
     OldName("easee/<id>/cmd/start", "set/start"),
     OldName("easee/<id>/cmd/stop", "set/stop"),
     OldName("easee/<id>/cmd/pause", "set/pause"),
@@ -351,11 +441,7 @@ _LOXBERRY: Final = (
     OldName("easee/<id>/cmd/toggle", "set/toggle"),
     OldName("easee/<id>/cmd/reboot", "set/reboot", _MAINTENANCE),
     OldName("easee/<id>/cmd/override_schedule", "set/override_schedule"),
-    OldName(
-        "easee/<id>/set/dynamic_current",
-        "set/dynamic_circuit_current",
-        "one number for all phases; `set/dynamic_charger_current` limits one charger only",
-    ),
+    OldName("easee/<id>/set/dynamic_current", "set/dynamic_charger_current", "0, or 6 A and more"),
     OldName("easee/<id>/set/max_current", "set/max_charger_current", _FLASH),
     OldName("easee/<id>/set/enabled", "set/enabled", "also 0 and 1"),
     OldName("easee/<id>/set/cable_lock", "set/lock_cable_permanently", _DEVICE),

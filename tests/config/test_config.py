@@ -298,6 +298,8 @@ REFUSED = {
     "mqtt: {tls: {insecure: true}}": "mqtt.tls.insecure: unknown key",
     "mqtt: yes": "mqtt: must be a section",
     "mqtt: [a]": "mqtt: must be a section",
+    "mqtt:\n  - host: a": "mqtt: must be a section with keys of its own, without the dashes",
+    "mqtt:\n  host:a": "keys of its own; a colon needs a space behind it",
     "commands: {ttl_s: 601}": "commands.ttl_s: must be 1 to 600",
     "commands: {max_current_a: 5}": "commands.max_current_a: must be 6 to 80",
     "commands: {allow: [strat]}": "did you mean start?",
@@ -387,6 +389,29 @@ def test_what_is_accepted(text, tmp_path):
     expected = str(tmp_path / "data/b.db") if value is None else value
 
     assert held(settings_of(text, tmp_path), path) == expected
+
+
+def test_a_section_that_is_none_is_the_only_problem(tmp_path):
+    """Its required keys were not left out: they cannot be read."""
+    (problem,) = problems_of("easee:\n  username:me@example.com\n", tmp_path, {})
+
+    assert problem.startswith("easee: must be a section")
+
+
+def test_a_second_document_is_told_with_the_files_name(tmp_path):
+    """As every other problem of the whole file."""
+    (problem,) = problems_of("mqtt: {port: 1}\n---\nmqtt: {}", tmp_path)
+
+    assert problem.startswith(str(tmp_path))
+
+
+def test_a_password_file_of_a_variable_is_told_with_the_variable(tmp_path):
+    """The configuration file may name another one, which is right."""
+    variable = "CHARGER_BRIDGE_EASEE__PASSWORD_FILE"
+    text = "easee: {username: me@example.com, password_file: pw}"
+    (problem,) = problems_of(text, tmp_path, {variable: str(tmp_path / "none")})
+
+    assert problem.endswith(f"No such file or directory (from {variable})")
 
 
 def test_unknown_variables_are_errors():
