@@ -48,6 +48,8 @@ STRANGER_EVERY = 10
 COMMAND = "dynamic_charger_current"
 PATH = "/commands/set_dynamic_charger_current"
 TTL_S = 20
+# What commands, sessions and the judge need.
+NEEDED = frozenset({47, 48, 96, 109, POWER, 121, 124, 128, 129, 250})
 # A burst for many chargers is not to be dropped, neither for the workers nor for the judge.
 UNLIMITED = ("max_inflight_messages 1000", "max_queued_messages 0")
 # The start of a worker on a machine that is busy with everything else, and for each charger.
@@ -494,9 +496,10 @@ async def installed(
 
 
 def _thinned(cloud: Simulator, observations: int) -> None:
-    """Let each charger have so many observations, without some that have no further effect."""
+    """Let each charger have so many observations: first go those that have no further effect."""
     for charger in cloud.world.chargers.values() if observations else ():
-        spare = [spec.id for spec in reversed(PLAIN) if spec.id in charger.readings]
+        spare = [*(spec.id for spec in reversed(PLAIN)), *sorted(charger.readings, reverse=True)]
+        spare = [each for each in dict.fromkeys(spare) if each in charger.readings.keys() - NEEDED]
         for each in spare[: max(0, len(charger.readings) - observations)]:
             del charger.readings[each]
 
