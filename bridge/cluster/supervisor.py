@@ -11,6 +11,8 @@ Rules:
 4. A hand-over is: finish what was sent to the vendor, publish, disconnect, and only then give the
    lease up. Leases are renewed meanwhile.
 5. Standing by, a worker looks three times a second, and when a lease is about to end.
+6. What was handed over for the balance and came back, because the member that lacks it did not take
+   it in time, stays here for :data:`KEPT_FOR_S`: it would be handed to and fro.
 """
 
 import asyncio
@@ -42,6 +44,8 @@ HINT: Final = "check that PostgreSQL runs and can be reached from here"
 LAST_HAND_OVER_S: Final = 8.0
 # A worker that handed over because it could not reach the broker says so for this long.
 DOWN_FOR_S: Final = 120.0
+# A member that takes nothing in a second is too slow to serve: it gets another chance then.
+KEPT_FOR_S: Final = 60.0
 
 Serve = Callable[[Partition], Awaitable[None]]
 T = TypeVar("T")
@@ -95,6 +99,9 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._renewed_s = -math.inf
         self._down_until_s = -math.inf
+        # Handed over for the balance, and until when nothing else is.
+        self._offered: set[int] = set()
+        self._kept_until_s = -math.inf
         self._unreached = ""
         self._has_lost = False
         self._is_leaving = False
@@ -266,8 +273,12 @@ class Supervisor:
         rows = self._rows()
         todo = balance(self._me, names, rows, leaving=self._is_leaving)
         is_down = self._is_down(others)
+        is_over = self._clock.now().mono_s >= self._kept_until_s
         for number, partition in self.running.items():
-            if self._is_leaving or is_down or number in todo.give_back:
+            if self._is_leaving or is_down:
+                self._hand_over(partition)
+            elif is_over and number in todo.give_back:
+                self._offered.add(number)
                 self._hand_over(partition)
         if todo.take and not (self._is_leaving or is_down or self._unreached):
             await self._take(tasks, {each.partition: each for each in rows if is_free(each)})
@@ -298,6 +309,14 @@ class Supervisor:
                 self._holdings.granted(lease)
                 self._slept_at[lease.partition] = slept_s
                 self._start(tasks, lease, free.get(lease.partition))
+                self._note_unwanted(lease.partition)
+
+    def _note_unwanted(self, number: int) -> None:
+        """Hand over nothing more for a while where nobody took what was handed over (rule 6)."""
+        row = next((each for each in self._rows() if each.partition == number), None)
+        if number in self._offered and (row is None or not row.owner):
+            self._kept_until_s = self._clock.now().mono_s + KEPT_FOR_S
+        self._offered.discard(number)
 
     def _start(self, tasks: asyncio.TaskGroup, lease: Lease, row: HeldLease | None) -> None:
         number = lease.partition

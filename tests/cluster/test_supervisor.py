@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from bridge.cluster.supervisor import DOWN_FOR_S, Supervisor
+from bridge.cluster.supervisor import DOWN_FOR_S, KEPT_FOR_S, Supervisor
 from bridge.core.events import CloudStatusChanged, MqttConnected, MqttDisconnected
 from bridge.core.partitions import GIVE_BACK_AFTER_S
 from bridge.errors import LeaseLost
@@ -166,6 +166,25 @@ def test_a_stop_hands_over_at_once():
         assert a.leases.left
 
     lived(story)
+
+
+def test_what_a_slow_member_does_not_take_is_not_handed_to_and_fro():
+    """It lives, so it is offered its share again and again, but only from time to time."""
+
+    async def story(cluster):
+        (a,) = cluster.start("a")
+        await asyncio.sleep(5)
+        (b,) = cluster.start("b")
+        b.leases.is_slow = True
+        await asyncio.sleep(4 * KEPT_FOR_S)
+        offers = [row.epoch - 1 for row in cluster.table.rows.values()]
+
+        assert sorted(a.served) == [0, 1, 2, 3]
+        assert sum(offers) <= 2 * 5
+        b.leases.is_slow = False
+        await settled(lambda: len(b.served) == 2, within_s=2 * KEPT_FOR_S)
+
+    lived(story, partitions=4)
 
 
 def test_an_operator_may_ask_from_anywhere():
