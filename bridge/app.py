@@ -305,6 +305,7 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
     """Run a worker: a gateway for each partition whose lease it has."""
     settings = process.active.settings
     beat = _beat(watchdog)
+    _import_early(settings)
 
     async def beats() -> None:
         while True:
@@ -363,6 +364,13 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
         logs.end_limit()
     log.info("bridge.stopped")
     return status
+
+
+def _import_early(settings: Settings) -> None:
+    """Import what a gateway needs for its source: a takeover has no time for that."""
+    if settings.easee.source == "amqp":
+        from bridge.adapters.amqp import divider, source  # noqa: F401, PLC0415 - an extra
+        from bridge.adapters.mqtt import read_back  # noqa: F401, PLC0415 - for it alone
 
 
 async def _beside(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -756,7 +764,8 @@ def _feed(process: Process, place: Place, cloud: Cloud) -> ObservationSource:
 
     settings, clock, queue = place.settings, process.clock, place.queue
     heartbeat = functools.partial(place.liveness.expect, "stream")
-    read = functools.partial(read_back, settings.mqtt, clock, queue.put)
+    last = Topics.of(settings).bridge_state
+    read = functools.partial(read_back, settings.mqtt, last, clock, queue.put)
     url = settings.amqp.own_url
     if url is None or not settings.cluster.is_divided:
         return AmqpSource(

@@ -1,11 +1,15 @@
 """Subscriptions that a broker does not grant."""
 
+import asyncio
+
 import pytest
 
 from bridge.adapters.mqtt import client as mqtt
 from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, MqttSubscribed
-from tests.broker.conftest import FILTERS, ONLINE, SET, linked
-from tests.mosquitto import until
+from bridge.errors import ConnectionLost
+from bridge.settings import MqttSettings
+from tests.broker.conftest import FILTERS, ONLINE, SET, STATE, linked
+from tests.mosquitto import outsider, until
 from tests.scripted import CLOSE, SUBSCRIBE, Scripted, publish, scripted
 
 pytestmark = [pytest.mark.broker, pytest.mark.anyio]
@@ -197,3 +201,36 @@ async def test_filters_are_asked_for_in_parts(monkeypatch):
 
     assert broker.subscribed[len(FILTERS) :] == [*names]
     assert broker.subscriptions[-3:] == [2, 2, 1]
+
+
+async def test_everything_that_is_retained_comes_before_the_last(broker):
+    """In as many pieces as it comes; what ends it is left out."""
+    topics = {f"charger/EH{number:06}/observation/x": b"%d" % number for number in range(200)}
+    with outsider(broker.port) as client:
+        for topic, payload in {**topics, STATE: b"online"}.items():
+            client.publish(topic, payload, retain=True)
+    found: dict[str, bytes] = {}
+    pieces = []
+
+    def take(came):
+        pieces.append(len(came))
+        found.update(came)
+
+    settings = MqttSettings("127.0.0.1", broker.port)
+    await mqtt.collect_retained(settings, ("charger/+/observation/+",), take, last=STATE)
+
+    assert found == topics
+    assert sum(pieces) == len(topics)
+
+
+async def test_a_connection_that_ends_meanwhile_is_no_end_of_what_is_retained():
+    """What was not read is not taken for absent."""
+    broker = Scripted()
+    async with scripted(broker):
+        reading = asyncio.get_running_loop().create_task(
+            mqtt.read_retained(MqttSettings("127.0.0.1", broker.port), ("x",), quiet_s=60.0)
+        )
+        await until(lambda: broker.subscribed)
+        broker.writers[0].close()
+        with pytest.raises(ConnectionLost):
+            await reading

@@ -5,8 +5,9 @@ What a message says is decided in :mod:`bridge.core.easee.partner_feed`. Rules:
 1. A delivery is acknowledged when its values are at the MQTT broker and its sessions are committed
    (:mod:`bridge.core.delivery.source_receipts`). Until then the queue holds it, and delivers it
    again to the next connection.
-2. A queue has no last values: what is retained is read back before the first delivery is taken, so
-   that what the queue repeats never replaces something newer.
+2. A queue has no last values: what is retained is read back before the first delivery is handed
+   on, so that what the queue repeats never replaces something newer. The connection is made
+   meanwhile; what it delivers waits, and there are no more of them than the prefetch.
 3. Nothing that arrives ends the process. There is one retry, ours, with the hub's pace.
 """
 
@@ -76,6 +77,7 @@ class AmqpSource:
         self._promise = heartbeat
         self._read_back = read_back
         self._is_known = asyncio.Event()
+        self._is_read_back = False
         self._charger_ids: tuple[str, ...] = ()
         self._epoch = 0
         self._connection: FeedConnection | None = None
@@ -102,14 +104,21 @@ class AmqpSource:
         # Values of chargers that are not known yet would be lost on the core.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._is_known.wait(), KNOWN_TIMEOUT_S)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._prepare(), name="read-back")
+            await keep_connected(
+                self._connect,
+                opened=self._opened,
+                lost=self._lost,
+                clock=self._clock,
+                promise=self._promise,
+            )
+
+    async def _prepare(self) -> None:
+        """Read back what is retained, then hand on what was delivered meanwhile."""
         await self._read_back(self._charger_ids)
-        await keep_connected(
-            self._connect,
-            opened=self._opened,
-            lost=self._lost,
-            clock=self._clock,
-            promise=self._promise,
-        )
+        self._is_read_back = True
+        self._hand_over()
 
     async def _connect(self) -> FeedConnection:
         login = await self._login()
@@ -137,10 +146,10 @@ class AmqpSource:
 
     def _hand_over(self) -> None:
         """Emit what was collected; the receipt goes with the last of it."""
+        if not (self._is_read_back and self._delivery):
+            return
         items, self._items = self._items, []
         delivery, self._delivery = self._delivery, 0
-        if not delivery:
-            return
         for event in _events(items, SourceReceipt(self._epoch, delivery)):
             self._emit(event)
         self._note(items)
@@ -155,6 +164,7 @@ class AmqpSource:
     def _lost(self, lost: BridgeError, failures: int, wait_s: float) -> None:
         """Emit the loss of the connection once, and again when the reason changes."""
         self._hand_over()
+        self._items, self._delivery = [], 0  # not handed on: they come again
         self._connection = None
         reason = str(lost)
         if not self._loss.is_new(reason):
@@ -173,4 +183,7 @@ def _events(items: Sequence[FeedItem], receipt: SourceReceipt) -> Iterator[Event
     for each in items:
         if not isinstance(each, RawObservation):
             yield each
+    while len(together) > MAX_BATCH:
+        yield ObservationsReceived(together[:MAX_BATCH])
+        together = together[MAX_BATCH:]
     yield ObservationsReceived(together, receipt=receipt)

@@ -67,6 +67,8 @@ MAX_KEEP_ALIVE_WAIT_S = 60.0
 # How long a clean end may take: the last PUBACK, then DISCONNECT.
 LAST_PUBLISH_S = 2.0
 DISCONNECT_S = 1.0
+# Behind the last retained message, of a broker that sends them in the order of subscriptions.
+SETTLED_S = 0.2
 # The longest pause, and an attempt with each of its deadlines, twice over.
 HEARTBEAT_TIMEOUT_S = 180.0
 # Before SUBACK only a resumed session delivers: QoS 1 within our Receive Maximum, and whatever is
@@ -572,28 +574,63 @@ async def read_retained(
         ConnectionLost: It did not work; the text says what to do.
     """
     found: dict[str, bytes] = {}
+    await collect_retained(settings, filters, found.update, quiet_s=quiet_s)
+    return found
+
+
+async def collect_retained(
+    settings: MqttSettings,
+    filters: tuple[str, ...],
+    take: Callable[[dict[str, bytes]], object],
+    *,
+    last: str = "",
+    quiet_s: float = 1.0,
+) -> None:
+    """Hand over retained messages as they come: of many chargers they are many.
+
+    Args:
+        settings: The broker.
+        filters: What to read.
+        take: Called with payloads by topic.
+        last: A topic with a retained message, read behind the others. Brokers that send in the
+            order of the subscriptions send nothing after it, so the silence may be short.
+        quiet_s: As of :func:`read_retained`.
+
+    Raises:
+        ConnectionLost: It did not work; the text says what to do.
+    """
+    came: dict[str, bytes] = {}
     news = asyncio.Event()
     ack_tokens: list[AckToken] = []
 
     def arrived(message: MqttMessage) -> None:
-        found[message.topic] = message.payload
+        came[message.topic] = message.payload
         ack_tokens.append(message.ack_token)
         news.set()
 
-    async with _visit(settings, filters, arrived) as connection:
+    async with _visit(settings, filters, arrived, last) as connection:
+        connection.lost.add_done_callback(lambda _: news.set())
         with contextlib.suppress(TimeoutError):
-            while True:
+            while not connection.lost.done():
                 async with asyncio.timeout(quiet_s):
                     await news.wait()
                 news.clear()
                 while ack_tokens:
                     connection.acknowledge(ack_tokens.pop())
-    return found
+                if came.pop(last, None) is not None:
+                    quiet_s = min(quiet_s, SETTLED_S)
+                take(dict(came))
+                came.clear()
+        if connection.lost.done():
+            raise ConnectionLost(connection.lost.result())
 
 
 @contextlib.asynccontextmanager
 async def _visit(
-    settings: MqttSettings, filters: tuple[str, ...], arrived: Callable[[MqttMessage], None]
+    settings: MqttSettings,
+    filters: tuple[str, ...],
+    arrived: Callable[[MqttMessage], None],
+    last: str = "",
 ) -> AsyncIterator[Connection]:
     """Connect once with an id of its own, subscribe, and leave.
 
@@ -622,6 +659,8 @@ async def _visit(
             refused = await connection.subscribe(Subscriptions(filters))
             if refused.names:
                 raise connect_errors.subscription_refused(refused.names)
+            if last:
+                await connection.subscribe(Subscriptions((last,)))
         except AttemptFailed as error:
             connection.drop("checked")
             if not version_policy.failed(protocol, error.cause, 0.0):

@@ -199,8 +199,8 @@ async def test_a_receipt_of_an_earlier_connection_is_not_used(source, clock, eve
     assert [type(each) for each in events] == [StreamOpened, StreamClosed, StreamOpened]
 
 
-async def test_what_is_retained_is_read_before_the_first_connection(clock, events, monkeypatch):
-    """The first delivery cannot be older than what is known by then."""
+async def test_what_is_retained_is_read_when_the_chargers_are_known(clock, events, monkeypatch):
+    """Once; the connection is made meanwhile."""
     monkeypatch.setattr(amqp, "FeedConnection", FakeConnection)
     FakeConnection.made = []
     release = asyncio.get_running_loop().create_future()
@@ -216,7 +216,7 @@ async def test_what_is_retained_is_read_before_the_first_connection(clock, event
         source.subscribe(())
         source.subscribe(("EH123456",))
         await settled()
-        assert (read, FakeConnection.made) == ([("EH123456",)], [])
+        assert (read, len(FakeConnection.made)) == ([("EH123456",)], 1)
         release.set_result(None)
         await settled()
         assert len(FakeConnection.made) == 1
@@ -237,3 +237,64 @@ async def test_the_cloud_is_asked_for_an_address_that_is_not_configured(clock, e
             await settled()
 
     assert events == [StreamClosed("HTTP 403")]
+
+
+@pytest.fixture
+async def read_back():
+    """What is read back, until a test says that it is over."""
+    return asyncio.get_running_loop().create_future()
+
+
+@pytest.fixture
+async def reading(clock, events, monkeypatch, read_back):
+    """A source that reads back what is retained, on fake connections."""
+    monkeypatch.setattr(amqp, "FeedConnection", FakeConnection)
+    FakeConnection.made = []
+
+    async def wait(_charger_ids):
+        await read_back
+
+    made = AmqpSource(login, clock=clock, emit=events.append, read_back=wait)
+    made.subscribe(("EH123456",))
+    return made
+
+
+async def test_what_is_delivered_waits_for_what_is_retained(reading, events, read_back):
+    """The connection is made meanwhile; then it is handed on in its order, in batches."""
+    async with running(reading):
+        (connection,) = FakeConnection.made
+        connection.opening.set_result(None)
+        await settled()
+        for number in range(1, MAX_BATCH + 3):
+            connection.arrived(number, "EH123456.O.120", body(number))
+        await settled()
+        assert [type(event) for event in events] == [StreamOpened]
+        read_back.set_result(None)
+        await settled()
+
+    first, second = events[1:]
+    values = [float(one.value) for one in (*first.observations, *second.observations)]
+    assert values == list(range(1, MAX_BATCH + 3))
+    assert (first.receipt, second.receipt) == (None, SourceReceipt(1, MAX_BATCH + 2))
+
+
+async def test_what_waits_comes_again_when_its_connection_is_lost(reading, events, read_back):
+    """It was not acknowledged: nothing of it is handed on with the receipt of another."""
+    async with running(reading):
+        connection = FakeConnection.made[0]
+        connection.opening.set_result(None)
+        await settled()
+        connection.arrived(7, "EH123456.O.120", body(1))
+        await settled()
+        connection.lost.set_result(ConnectionLost("gone"))
+        await settled()
+        read_back.set_result(None)
+        await settled()
+        again = FakeConnection.made[-1]
+        again.opening.set_result(None)
+        await settled()
+        again.arrived(1, "EH123456.O.120", body(1))
+        await settled()
+
+    observed = [event for event in events if isinstance(event, ObservationsReceived)]
+    assert [event.receipt for event in observed] == [SourceReceipt(2, 1)]
