@@ -9,6 +9,7 @@ from bridge.core.events import MqttConnected, MqttDisconnected, MqttMessage, Mqt
 from bridge.errors import ConnectionLost
 from bridge.settings import MqttSettings
 from tests.broker.conftest import FILTERS, ONLINE, SET, STATE, linked
+from tests.conftest import PATIENCE_S
 from tests.mosquitto import outsider, until
 from tests.scripted import CLOSE, SUBSCRIBE, Scripted, publish, scripted
 
@@ -221,6 +222,28 @@ async def test_everything_that_is_retained_comes_before_the_last(broker):
 
     assert found == topics
     assert sum(pieces) == len(topics)
+
+
+async def test_what_is_published_on_the_same_topics_meanwhile_does_not_prolong_it(broker):
+    """What is read is published again by the bridge: each topic counts once."""
+    topics = {f"charger/EH{number:06}/observation/x": b"1" for number in range(20)}
+    found: list[dict[str, bytes]] = []
+    with outsider(broker.port) as client:
+        for topic in topics:
+            client.publish(topic, b"1", retain=True)
+        client.publish(STATE, b"online", retain=True)
+
+        def take(came):
+            found.append(came)
+            for topic in came:
+                client.publish(topic, b"2", retain=True)
+
+        settings = MqttSettings("127.0.0.1", broker.port)
+        filters = ("charger/+/observation/+",)
+        async with asyncio.timeout(PATIENCE_S):
+            await mqtt.collect_retained(settings, filters, take, last=STATE)
+
+    assert {topic: payload for came in found for topic, payload in came.items()} == topics
 
 
 async def test_a_connection_that_ends_meanwhile_is_no_end_of_what_is_retained():

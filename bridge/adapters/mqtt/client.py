@@ -588,6 +588,8 @@ async def collect_retained(
 ) -> None:
     """Hand over retained messages as they come: of many chargers they are many.
 
+    Each topic once: what follows from them may be published on the same topics meanwhile.
+
     Args:
         settings: The broker.
         filters: What to read.
@@ -600,25 +602,33 @@ async def collect_retained(
         ConnectionLost: It did not work; the text says what to do.
     """
     came: dict[str, bytes] = {}
+    known: set[str] = set()
     news = asyncio.Event()
     ack_tokens: list[AckToken] = []
+    now_s = asyncio.get_running_loop().time
 
     def arrived(message: MqttMessage) -> None:
-        came[message.topic] = message.payload
         ack_tokens.append(message.ack_token)
+        if message.topic not in known:
+            known.add(message.topic)
+            came[message.topic] = message.payload
         news.set()
 
     async with _visit(settings, filters, arrived, last) as connection:
         connection.lost.add_done_callback(lambda _: news.set())
+        until_s = now_s() + quiet_s
         with contextlib.suppress(TimeoutError):
             while not connection.lost.done():
-                async with asyncio.timeout(quiet_s):
+                async with asyncio.timeout_at(until_s):
                     await news.wait()
                 news.clear()
                 while ack_tokens:
                     connection.acknowledge(ack_tokens.pop())
+                if not came:
+                    continue
                 if came.pop(last, None) is not None:
                     quiet_s = min(quiet_s, SETTLED_S)
+                until_s = now_s() + quiet_s
                 take(dict(came))
                 came.clear()
         if connection.lost.done():
