@@ -97,8 +97,16 @@ class Story:
         return [key for key in self.sessions if key not in seen]
 
     def silences(self) -> list[tuple[str, float, float]]:
-        """Return the longest silence from each fault on, and the rest of it after its end."""
-        at = sorted(each[0] for each in self.seen if "/observation/" in each[1])
+        """Return the longest silence from each fault on, and the rest of it after its end.
+
+        A value that is published again, as what was read back is, ends no silence.
+        """
+        newest: dict[str, str] = {}
+        at = []
+        for seen_at, topic, _, measured_at in self._documents():
+            if measured_at > newest.get(topic, ""):
+                newest[topic] = measured_at
+                at.append(seen_at)
         found = []
         ends = [*(begun for _, begun, _, _ in self.faults[1:]), float("inf")]
         for (name, begun, ended, _), until in zip(self.faults, ends, strict=True):
