@@ -16,7 +16,6 @@ from threading import Thread
 import pytest
 
 from tests.acceptance.conftest import TIMEOUT_S, Witness
-from tests.conftest import PATIENCE_S
 from tests.ports import unused_port
 
 HERE = Path(__file__).parent
@@ -152,7 +151,7 @@ async def running(program, setting, name, ui_port=None, **environ):
             await red.told.stop()
     finally:
         process.terminate()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await process.wait()
             await reading
         assert red.expects_errors or b"[error]" not in red.log, red.log.decode()

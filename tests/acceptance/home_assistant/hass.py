@@ -1,9 +1,15 @@
-"""Home Assistant as a process: set up over its own API, read and switched over REST."""
+"""Home Assistant as a process: set up over its own API, read and switched over REST.
+
+What is waited for is looked at when Home Assistant says that something changed, so a busy machine
+is not kept busier by questions. The limits only end a test that waits for what never comes.
+"""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +19,14 @@ import websockets
 
 ROOT = Path(__file__).resolve().parents[3]
 # Its first start makes a database and reads 500 MB of modules, on a machine that does other things.
-START_TIMEOUT_S = 180.0
-PATIENCE_S = 60.0
-POLL_S = 0.2
+START_TIMEOUT_S = 600.0
+PATIENCE_S = 300.0
+POLL_S = 0.5
+# A condition is looked at again so long after the last event at the latest.
+LOOK_AGAIN_S = 10.0
+# Behind an event: those that come together are looked at together.
+GATHER_S = 0.2
+EVENTS = ("state_changed", "entity_registry_updated", "device_registry_updated")
 USER = "someone"
 CONFIGURATION = """\
 homeassistant: {{name: Test, time_zone: UTC, unit_system: metric}}
@@ -64,6 +75,8 @@ class HomeAssistant:
     token: str = ""
     process: asyncio.subprocess.Process | None = None
     client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=PATIENCE_S))
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _listener: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -105,6 +118,11 @@ class HomeAssistant:
 
     async def stop(self) -> None:
         """End it the polite way."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+            self._listener = None
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -161,54 +179,90 @@ class HomeAssistant:
         answer = await self.client.get(f"{self.url}/api/states", headers=self._headers)
         return {state["entity_id"]: state for state in answer.json()}
 
-    async def registry(self, what: str = "entity") -> list[dict[str, Any]]:
-        """What its registry of entities or devices holds."""
+    @contextlib.asynccontextmanager
+    async def _socket(self) -> AsyncIterator[Any]:
+        """Open its WebSocket interface and log in."""
         address = self.url.replace("http", "ws", 1) + "/api/websocket"
-        async with websockets.connect(address, max_size=None) as socket:
+        limits = {"max_size": None, "open_timeout": PATIENCE_S, "ping_timeout": None}
+        async with websockets.connect(address, **limits) as socket:
             await socket.recv()
             await socket.send(json.dumps({"type": "auth", "access_token": self.token}))
             await socket.recv()
+            yield socket
+
+    async def registry(self, what: str = "entity") -> list[dict[str, Any]]:
+        """What its registry of entities or devices holds."""
+        async with self._socket() as socket:
             await socket.send(json.dumps({"id": 1, "type": f"config/{what}_registry/list"}))
             return json.loads(await socket.recv())["result"]
 
-    async def devices(self, condition: Any) -> list[dict[str, Any]]:
-        """Wait until a condition over its devices that are chargers holds; return them."""
-        found: list[dict[str, Any]] = []
+    def _attend(self) -> None:
+        """Listen from now on, also after a restart."""
+        if self._listener is None or self._listener.done():
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Note that something changed, whenever it says so."""
+        with contextlib.suppress(OSError, websockets.WebSocketException):
+            async with self._socket() as socket:
+                for number, kind in enumerate(EVENTS, 1):
+                    asked = {"id": number, "type": "subscribe_events", "event_type": kind}
+                    await socket.send(json.dumps(asked))
+                async for _ in socket:
+                    self._changed.set()
+
+    async def _wait_for(
+        self, look: Callable[[], Awaitable[Any]], condition: Any, what: Callable[[Any], str]
+    ) -> tuple[Any, Any]:
+        """Look again after each change until a condition holds; return what was seen and its value.
+
+        Args:
+            look: Reads what the condition is over.
+            condition: What is waited for.
+            what: Says what was seen last, where it never comes.
+        """
+        seen: Any = None
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
-                    listed = await self.registry("device")
-                    found = [one for one in listed if one["manufacturer"] == "Easee"]
-                    if condition(found):
-                        return found
-                    await asyncio.sleep(POLL_S)
+                    self._attend()
+                    self._changed.clear()
+                    seen = await look()
+                    if value := condition(seen):
+                        return seen, value
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN_S):
+                            await self._changed.wait()
+                    await asyncio.sleep(GATHER_S)
         except TimeoutError:
-            raise AssertionError(f"its registry holds {found}") from None
+            raise AssertionError(what(seen)) from None
+
+    async def devices(self, condition: Any) -> list[dict[str, Any]]:
+        """Wait until a condition over its devices that are chargers holds; return them."""
+
+        async def look() -> list[dict[str, Any]]:
+            listed = await self.registry("device")
+            return [one for one in listed if one["manufacturer"] == "Easee"]
+
+        return (await self._wait_for(look, condition, lambda all_: f"its devices are {all_}"))[0]
 
     async def registered(self, condition: Any) -> dict[str, dict[str, Any]]:
         """Wait until a condition over its MQTT entities by unique id holds; return them."""
-        found: dict[str, dict[str, Any]] = {}
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while True:
-                    listed = [e for e in await self.registry() if e["platform"] == "mqtt"]
-                    found = {entity["unique_id"]: entity for entity in listed}
-                    if condition(found):
-                        return found
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise AssertionError(f"its registry holds {sorted(found)}") from None
+
+        async def look() -> dict[str, dict[str, Any]]:
+            listed = [e for e in await self.registry() if e["platform"] == "mqtt"]
+            return {entity["unique_id"]: entity for entity in listed}
+
+        def told(found: Any) -> str:
+            return f"its registry holds {sorted(found or ())}"
+
+        return (await self._wait_for(look, condition, told))[0]
 
     async def until(self, condition: Any, what: str) -> Any:
         """Wait until a condition over the states holds, and return its value."""
-        states: dict[str, Any] = {}
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while True:
-                    states = await self.states()
-                    if value := condition(states):
-                        return value
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            shown = {key: state["state"] for key, state in states.items()}
-            raise AssertionError(f"{what} did not happen: {shown}") from None
+
+        def told(states: Any) -> str:
+            shown = {key: state["state"] for key, state in (states or {}).items()}
+            return f"{what} did not happen: {shown}"
+
+        return (await self._wait_for(self.states, condition, told))[1]
