@@ -935,6 +935,8 @@ def _reload(process: Process, reload_config: ReloadConfig, notifier: SystemdNoti
         active.settings, process.waiting_keys = changed.settings, changed.waiting
         logs.configure(changed.settings.log)
         log.info("config.reloaded", taken=changed.taken, waiting=changed.waiting)
+        if process.metrics is not None and process.metrics.model is not None:
+            process.metrics.model.rename(dict(changed.settings.easee.names))
         for number, queue in process.queues.items():
             settings = process.settings_of(number)
             process.chosen[number] = settings.easee.chargers

@@ -47,9 +47,9 @@ path of its key; with `--connect` it also logs in once and connects to the broke
   host that is neither loopback nor private (RFC 1918, ULA and link-local addresses, names without a
   dot or under `.local`, `.lan`, `.home.arpa`, `.internal`) is refused unless
   `mqtt.tls.allow_plaintext` is true.
-- **Reload**: on SIGHUP (`systemctl reload`) the file is read again. `commands.*`, `log.*` and
-  `easee.chargers` take effect at once, other changes at the next restart. An invalid file changes
-  nothing; `bridge/alert/configuration` reports it.
+- **Reload**: on SIGHUP (`systemctl reload`) the file is read again. `commands.*`, `log.*`,
+  `easee.chargers` and `easee.names` take effect at once, other changes at the next restart. An
+  invalid file changes nothing; `bridge/alert/configuration` reports it.
 
 With an invalid configuration the program exits with status 78 before it connects.
 """

@@ -3,7 +3,7 @@
 Rules:
 
 1. :data:`RELOADABLE` names the sections that can change: who may command what, and what is logged;
-   and :data:`RELOADABLE_KEYS` single keys: which chargers are served.
+   and :data:`RELOADABLE_KEYS` single keys: which chargers are served, and their names.
    The others are woven into connections and files; for them the bridge is restarted.
 2. A configuration is taken as a whole or not at all: one that cannot be used changes nothing.
 """
@@ -15,7 +15,7 @@ from bridge.config.keys import KEYS
 from bridge.settings import Settings
 
 RELOADABLE: Final = ("commands", "log")
-RELOADABLE_KEYS: Final = frozenset({"easee.chargers"})
+RELOADABLE_KEYS: Final = frozenset({"easee.chargers", "easee.names"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def change(running: Settings, wanted: Settings) -> Change:
     """Compare what is in force with what was read."""
     changed = [key.path for key in KEYS if key.of(running) != key.of(wanted)]
     parts = {name: getattr(wanted, name) for name in RELOADABLE}
-    easee = replace(running.easee, chargers=wanted.easee.chargers)
+    easee = replace(running.easee, chargers=wanted.easee.chargers, names=wanted.easee.names)
     return Change(
         replace(running, easee=easee, **parts),
         tuple(path for path in changed if _is_reloadable(path)),

@@ -1,6 +1,7 @@
 """Alerts: conditions an operator should know of, until they are resolved."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -28,13 +29,28 @@ MAX_NAMED: Final = 10
 class Alerts:
     """The open alerts. Raising one again with other words keeps its ``since``.
 
+    A message names a charger as people call it, ``Garage (EH123456)``; the log has serials alone.
+
     Attributes:
         has_trouble: An alert is open that is more than advice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[tuple[str, str]] = ()) -> None:
+        """Open none yet.
+
+        Args:
+            names: Serial and name of the chargers that have one.
+        """
         self._open: dict[str, AlertRaised] = {}
         self.has_trouble = False
+        self.name(names)
+
+    def name(self, names: Iterable[tuple[str, str]]) -> None:
+        """Use other names from the next message on."""
+        self._names = dict(names)
+        # Neither a level of a topic nor the beginning of a session's key.
+        serials = "|".join(map(re.escape, self._names))
+        self._serial = re.compile(rf"(?<![\w/-])(?:{serials})(?![\w/-])") if serials else None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -63,10 +79,11 @@ class Alerts:
             began_at: Since when it is open, where that was earlier.
         """
         held = self._open.get(kind)
-        if held is not None and (held.message, held.hint) == (message, hint):
+        named = self._named(message)
+        if held is not None and (held.message, held.hint) == (named, hint):
             return
         since = held.since if held is not None else began_at or now.wall
-        alert = AlertRaised(kind, message, hint, since)
+        alert = AlertRaised(kind, named, hint, since)
         self._open[kind] = alert
         self.has_trouble = self.has_trouble or kind not in ADVICE
         if held is None:
@@ -74,6 +91,12 @@ class Alerts:
                 "warning", "alert.raised", {"kind": kind, "message": message, "hint": hint}
             )
         yield alert
+
+    def _named(self, message: str) -> str:
+        """Write the name of each charger before its serial."""
+        if self._serial is None:
+            return message
+        return self._serial.sub(lambda found: f"{self._names[found[0]]} ({found[0]})", message)
 
     def clear(self, kind: str) -> Iterator[Effect]:
         """Close an alert; does nothing when it is not open."""

@@ -191,7 +191,7 @@ class Core(Assembly):
             report_channels: Names of the conventions that deliver reports in their own way.
         """
         self.topics = topics = Topics.of(settings)
-        alerts = Alerts()
+        alerts = Alerts(settings.easee.names)
         contained = Containment(alerts)
         client_id, instance = settings.mqtt.client_id, instance_of(salt)
         status = Status(alerts, version, capabilities_of(settings), client_id, instance)

@@ -54,6 +54,7 @@ class Reconfiguration:
         self, settings: Settings, waiting: tuple[str, ...], now: Timestamp
     ) -> Iterator[Output]:
         before, self._settings = self._settings, settings
+        self._alerts.name(settings.easee.names)
         if settings.easee.chargers != before.easee.chargers:
             yield ChargersConfigured(settings.easee.chargers)
         yield SettingsChanged(settings)

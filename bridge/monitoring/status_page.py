@@ -133,13 +133,22 @@ class StatusModel:
             names: What people call the chargers, by serial.
         """
         self._now = now
-        self._names = names
+        self._names: Mapping[str, str] = names
         self._chargers: dict[str, _ChargerCard] = {}
         self._equalizers: dict[str, _ChargerCard] = {}
         self._bridge: dict[str, object] = {"broker": "disconnected", "cloud": "starting"}
         self._alerts: dict[str, Document] = {}
         self._bridge_revision = 0
         self.revision = 0
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Use other names from now on."""
+        changed = dict(self._names).items() ^ dict(names).items()
+        self._names = names
+        for serial in {serial for serial, _ in changed}:
+            card = self._card(serial)
+            if card is not None:
+                card.revision = self._next()
 
     def event(self, event: Event) -> None:
         """Apply one event."""

@@ -7,6 +7,7 @@ from bridge.config.reload import RELOADABLE, Change, change
 from bridge.settings import CommandSettings, EaseeSettings, LogSettings, MqttSettings, Secret
 from bridge.settings import Settings as All
 
+NAMES = (("EH654321", "Garage"),)
 RUNNING = All(EaseeSettings("someone@example.com", Secret("first")))
 
 
@@ -16,18 +17,21 @@ def test_nothing_changed():
 
 
 def test_what_can_be_taken_is_taken_and_the_rest_waits():
-    """Chargers, commands and the log level take effect; a broker's address needs a restart."""
+    """Chargers, names, commands and the log level are taken; a broker's address waits."""
     wanted = replace(
         RUNNING,
         commands=CommandSettings(allow=()),
         log=LogSettings(level="debug"),
         mqtt=MqttSettings(host="elsewhere"),
-        easee=EaseeSettings("someone@example.com", Secret("second"), ("EH654321",)),
+        easee=EaseeSettings("someone@example.com", Secret("second"), ("EH654321",), names=NAMES),
     )
     found = change(RUNNING, wanted)
-    easee = replace(RUNNING.easee, chargers=("EH654321",))
+    easee = replace(RUNNING.easee, chargers=("EH654321",), names=NAMES)
     assert found.settings == replace(RUNNING, commands=wanted.commands, log=wanted.log, easee=easee)
-    assert found.taken == ("easee.chargers", "commands.allow", "log.level")
+    assert found.taken == (
+        *("easee.chargers", "easee.names"),
+        *("commands.allow", "log.level"),
+    )
     assert found.waiting == ("easee.password", "mqtt.host")
 
 

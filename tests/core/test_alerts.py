@@ -69,3 +69,18 @@ def test_advice_is_no_trouble():
     assert alerts.has_trouble
     list(alerts.clear("nobody_has_heard_of_it"))
     assert not alerts.has_trouble
+
+
+def test_a_message_names_a_charger_as_people_call_it():
+    """The name stands before the serial; topics, keys of sessions and the log keep the serial."""
+    alerts = Alerts((("EH123456", "Garage \\1"), ("EH1", "Yard")))
+    text = "EH123456: not there, EH1; EH12345 and charger/EH123456/set/start, EH123456-7"
+    logged, raised = alerts.raise_("gap", text, "ask EH123456", NOW)
+
+    assert raised.message == (
+        "Garage \\1 (EH123456): not there, Yard (EH1);"
+        " EH12345 and charger/EH123456/set/start, EH123456-7"
+    )
+    assert raised.hint == "ask EH123456"
+    assert logged.fields["message"] == text
+    assert list(alerts.raise_("gap", text, "ask EH123456", NOW)) == []

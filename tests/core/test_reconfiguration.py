@@ -53,3 +53,12 @@ def test_what_cannot_be_used_is_told_and_nothing_else_happens():
     outputs = desk.take(ReconfigurationFailed(("no such key", "no such file")))
     assert not [one for one in outputs if isinstance(one, SettingsChanged)]
     assert b"no such key; no such file" in outputs[-1].payload
+
+
+def test_alerts_use_new_names():
+    """What is raised behind the change names a charger as people call it now."""
+    desk = Desk()
+    easee = replace(BEFORE.easee, names=(("EH123456", "Garage"),))
+    desk.take(Reconfigured(replace(BEFORE, easee=easee), ("mqtt.host",)))
+    _, raised = desk.alerts.raise_("gap", "EH123456: 5", "", NOW)
+    assert raised.message == "Garage (EH123456): 5"

@@ -246,3 +246,16 @@ def test_an_equalizer_is_shown_beside_the_chargers(page):
     assert page.since(before)["equalizers"] == []
     page.change(INFO)
     assert page.since(-1)["equalizers"] == []
+
+
+def test_a_new_name_is_shown_at_once():
+    """Only what is called otherwise changes."""
+    page = StatusModel(lambda: NOON, {ONE: "Garage", TWO: "Yard"})
+    page.change(replace(INFO, chargers=(ONE, TWO)))
+    before = page.revision
+    page.rename({ONE: "Carport", TWO: "Yard"})
+    assert [(one["id"], one["name"]) for one in page.since(before)["chargers"]] == [
+        (ONE, "Carport")
+    ]
+    page.rename({TWO: "Yard"})
+    assert only(page, page.revision - 1)["name"] == ""

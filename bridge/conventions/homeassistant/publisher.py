@@ -57,7 +57,7 @@ from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
 from bridge.core.subjects import Subject
 from bridge.core.topics import HomeAssistantTopics, Topics
-from bridge.settings import CommandSettings, Settings
+from bridge.settings import Settings
 
 # Long enough for the first observations to arrive, so that one message says everything.
 SETTLE_S = 3.0
@@ -162,7 +162,7 @@ class DiscoveryPublisher:
             case ChargerForgotten(charger_id):
                 self.forget(charger_id, now)
             case SettingsChanged(settings):
-                self.allow(settings.commands, now)
+                self.reconfigure(settings, now)
             case MqttConnected():
                 self.connected(now, event.largest_packet_bytes)
             case MqttDisconnected():
@@ -232,9 +232,12 @@ class DiscoveryPublisher:
         self._away.discard(charger_id)
         self._want(now.mono_s)
 
-    def allow(self, commands: CommandSettings, now: Timestamp) -> None:
-        """Set the allowed commands."""
-        self._commands = commands
+    def reconfigure(self, settings: Settings, now: Timestamp) -> None:
+        """Set the allowed commands and the names of chargers."""
+        self._commands = settings.commands
+        self._names = dict(settings.easee.names)
+        for charger_id, device_info in self._device_infos.items():
+            self._know(replace(device_info, name=self._names.get(charger_id, "")), now)
         self._want(now.mono_s)
 
     def firmware(self, charger_id: str, release: str, now: Timestamp) -> None:

@@ -24,7 +24,12 @@ from bridge.conventions.homeassistant.publisher import (
     DiscoveryPublisher,
 )
 from bridge.core.delivery.outbox import Outbox
-from bridge.core.domain_events import ChargerForgotten, EqualizerFirmware, EqualizersChanged
+from bridge.core.domain_events import (
+    ChargerForgotten,
+    EqualizerFirmware,
+    EqualizersChanged,
+    SettingsChanged,
+)
 from bridge.core.easee.rest_responses import ChargerList
 from bridge.core.effects import SavePublishedDiscovery
 from bridge.core.messages import Publish
@@ -59,6 +64,7 @@ class Broker:
         easee = EaseeSettings("x@example.com", Secret("p"), chargers)
         settings = Settings(easee, homeassistant=HomeAssistantSettings(**{"enabled": True, **own}))
         settings = replace(settings, commands=replace(settings.commands, allow=allow))
+        self.settings = settings
         self.announcer = DiscoveryPublisher(settings, version="1", salt=salt)
         self.seconds = 0.0
         self.retained = {}
@@ -442,6 +448,15 @@ def test_a_control_is_emptied_in_the_component_form():
     assert f"homeassistant/button/charger_{ONE}/button_start/config" in emptied
     assert f"homeassistant/button/charger_{ONE}/button_pause/config" not in emptied
     assert MIGRATE not in {m.payload for m in later.log}
+
+
+def test_another_name_is_told_without_a_restart(broker):
+    """The device is called so when the configuration was read again."""
+    easee = replace(broker.settings.easee, names=((ONE, "Garage"),))
+    broker.announcer.handle(SettingsChanged(replace(broker.settings, easee=easee)), broker.now)
+    broker.run()
+
+    assert broker.retained[DEVICE.format(ONE)]["device"]["name"] == "Garage"
 
 
 # -- any story ------------------------------------------------------------------------------------
