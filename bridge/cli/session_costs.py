@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from bridge.adapters.clock import SystemClock
 from bridge.cli.check import cloud_session
 from bridge.core.easee.rest_requests import sessions_request
 from bridge.core.easee.session_costs import SessionCost, session_costs
@@ -29,15 +30,17 @@ class Costs:
     Attributes:
         by_charger: Costs by serial.
         problems: A sentence for each charger, or for all, whose costs could not be read.
+        read_at: When the cloud told the first of them; None where it told none.
     """
 
     by_charger: dict[str, tuple[SessionCost, ...]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    read_at: datetime | None = None
 
 
 async def read_costs(settings: Settings, reports: Iterable[SessionReport]) -> Costs:
     """Read the costs of some sessions."""
-    costs = Costs()
+    costs, clock = Costs(), SystemClock()
     periods = _periods(reports)
     if not periods:
         return costs
@@ -48,6 +51,7 @@ async def read_costs(settings: Settings, reports: Iterable[SessionReport]) -> Co
                 try:
                     answer = await cloud.send(request, within_s=WITHIN_S)
                     costs.by_charger[charger_id] = session_costs(answer.body)
+                    costs.read_at = costs.read_at or clock.now().wall
                 except (CloudRejected, DecodeError) as error:
                     costs.problems.append(f"no costs of {charger_id}: {error}")
     except BridgeError as error:

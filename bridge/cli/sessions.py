@@ -294,7 +294,7 @@ def _report(settings: Settings, arguments: argparse.Namespace) -> int:
     salt = _reader(settings).tag_hash_key() or b""
     names = TagNames(tag_pairs(settings.publish), salt)
     rows = [_session_row(settings, one, salt, names, costs) for one in stored]
-    report = month_report(month, arguments.by, rows)
+    report = month_report(month, arguments.by, rows, costs.read_at)
     for problem in costs.problems:
         sys.stderr.write(f"charger-bridge: {problem}\n")
     with _output(arguments.output) as stream:

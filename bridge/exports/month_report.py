@@ -3,9 +3,10 @@
 Rules:
 
 1. A session belongs to the month in which it ended, by the time zone of the report: to exactly one.
-2. Sums are exact: they are made of the numbers as they are shown. Costs of different currencies are
-   never added up, and a session without a cost is counted.
-3. Every text is escaped. The HTML refers to nothing outside of it.
+2. Sums are exact: they are made of the numbers as they are shown, in every format with all their
+   digits. Costs of different currencies are never added up, and sessions without cost are counted.
+3. Costs are what the cloud tells; the report says when it told them. None is calculated here.
+4. Every text is escaped. The HTML refers to nothing outside of it.
 """
 
 import csv
@@ -19,10 +20,14 @@ from html import escape
 from typing import Final, Literal
 
 from bridge.core.session_documents import plain
+from bridge.core.value_format import iso_utc
 
 By = Literal["tag", "charger"]
 DECEMBER: Final = 12
 NO_TAG: Final = "no tag"
+# Digits behind the point on paper; a number that has more shows them.
+ENERGY_DIGITS: Final = 3
+COST_DIGITS: Final = 2
 COLUMNS: Final = (
     *("kind", "charger_id", "charger", "tag", "tag_name", "session_id", "started_at", "ended_at"),
     *("energy_kwh", "cost", "currency", "sessions", "without_cost", "key"),
@@ -132,21 +137,33 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class MonthReport:
-    """The sessions of a month, by tag or charger."""
+    """The sessions of a month, by tag or charger.
+
+    Attributes:
+        month: The month.
+        by: What the sessions are grouped by.
+        groups: The sessions, by tag or charger.
+        total: Of all of them.
+        costs_read_at: When the cloud told the costs; None where it was not asked.
+    """
 
     month: Month
     by: By
     groups: tuple[Group, ...]
     total: Sum
+    costs_read_at: datetime | None = None
 
 
-def month_report(month: Month, by: By, rows: Iterable[SessionRow]) -> MonthReport:
+def month_report(
+    month: Month, by: By, rows: Iterable[SessionRow], costs_read_at: datetime | None = None
+) -> MonthReport:
     """Make the report of a month.
 
     Args:
         month: The month.
         by: What the sessions are grouped by.
         rows: Sessions; those that ended outside of the month are left out.
+        costs_read_at: When the cloud told the costs; None where it was not asked.
     """
     found = sorted((row for row in rows if month.has(row.ended_at)), key=_order)
     groups: dict[str, list[SessionRow]] = {}
@@ -157,6 +174,7 @@ def month_report(month: Month, by: By, rows: Iterable[SessionRow]) -> MonthRepor
         by,
         tuple(Group(name, tuple(own), sum_of(own)) for name, own in sorted(groups.items())),
         sum_of(found),
+        costs_read_at,
     )
 
 
@@ -260,6 +278,7 @@ def as_json(report: MonthReport) -> str:
         "from": month.local(month.begins_at).isoformat(),
         "to": month.local(month.ends_at).isoformat(),
         "by": report.by,
+        "costs_read_at": report.costs_read_at and iso_utc(report.costs_read_at),
         "groups": [
             {
                 "name": group.name,
@@ -320,14 +339,28 @@ def as_html(report: MonthReport) -> str:
         f'<head><meta charset="utf-8"><title>{escape(title)}</title>',
         f"<style>{_STYLE}</style></head>",
         f"<body><h1>{escape(title)}</h1>",
-        f"<p>Sessions that ended in the month, time zone {escape(month.zone_name)}.</p>",
+        f"<p>{escape(_about(report))}</p>",
     ]
     for group in report.groups:
-        parts += (f"<h2>{escape(group.name)}</h2>", *_table(month, group))
+        parts += (f"<h2>{_name(group.name)}</h2>", *_table(month, group))
     heading = ("<h2>Total</h2>", "<table><tbody>")
     cells = _total_cells(report.total)
     parts += (*heading, f"<tr><td>Sum</td>{cells}</tr>", "</tbody></table>")
     return "\n".join((*parts, "</body></html>")) + "\n"
+
+
+def _name(text: str) -> str:
+    """Return a name as HTML. One that is written from right to left turns nothing beside it."""
+    return f"<bdi>{escape(text)}</bdi>"
+
+
+def _about(report: MonthReport) -> str:
+    """Say which sessions are listed, and what the costs are."""
+    which = f"Sessions that ended in the month, time zone {report.month.zone_name}."
+    if report.costs_read_at is None:
+        return f"{which} Without costs."
+    at = _clock(report.month, report.costs_read_at)
+    return f"{which} Costs include value added tax and are those that the Easee cloud told at {at}."
 
 
 def _table(month: Month, group: Group) -> Iterable[str]:
@@ -335,10 +368,10 @@ def _table(month: Month, group: Group) -> Iterable[str]:
     yield '<th class="n">kWh</th><th class="n">Cost</th></tr></thead><tbody>'
     for row in group.rows:
         times = (_clock(month, row.started_at), _clock(month, row.ended_at))
-        texts = (*times, row.charger or row.charger_id, row.tag_name or row.tag)
-        cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
+        names = map(_name, (row.charger or row.charger_id, row.tag_name or row.tag))
+        cells = "".join(f"<td>{text}</td>" for text in (*times, *names))
         cost = "" if row.cost is None else _money(_decimal(row.cost), row.currency)
-        energy = f"{row.energy_kwh:.3f}"
+        energy = _exact(_decimal(row.energy_kwh), ENERGY_DIGITS)
         yield f'<tr>{cells}<td class="n">{energy}</td><td class="n">{escape(cost)}</td></tr>'
     yield f'</tbody><tfoot><tr><td colspan="4">Sum</td>{_total_cells(group.total)}</tr></tfoot>'
     yield "</table>"
@@ -353,8 +386,15 @@ def _total_cells(total: Sum) -> str:
     costs = ", ".join(_money(cost, currency) for currency, cost in total.costs.items())
     if total.without_cost:
         costs += f"{'; ' * bool(costs)}{total.without_cost} of {total.sessions} without cost"
-    return f'<td class="n">{total.energy_kwh:.3f} kWh</td><td class="n">{escape(costs)}</td>'
+    energy = _exact(total.energy_kwh, ENERGY_DIGITS)
+    return f'<td class="n">{energy} kWh</td><td class="n">{escape(costs)}</td>'
 
 
 def _money(cost: Decimal, currency: str) -> str:
-    return f"{cost:.2f} {currency}".rstrip()
+    return f"{_exact(cost, COST_DIGITS)} {currency}".rstrip()
+
+
+def _exact(number: Decimal, digits: int) -> str:
+    """Spell a number with so many digits behind its point, or more where it has more."""
+    _, _, has = _plain(number).partition(".")
+    return f"{number:.{max(digits, len(has))}f}"

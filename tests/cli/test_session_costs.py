@@ -32,6 +32,7 @@ async def test_costs_of_each_charger_are_read_with_one_login():
         assert [(one.session_id, one.currency) for one in costs.by_charger["EH000001"]] == [
             (7, "EUR")
         ]
+        assert costs.read_at is not None
         assert [one.split(":")[0] for one in costs.problems] == ["no costs of EH999999"]
         logins = [one for one in cloud.requests if one.path == "/api/accounts/login"]
         assert len(logins) == 1
@@ -45,3 +46,4 @@ async def test_without_an_account_there_are_no_costs():
         costs = await read_costs(settings_of(cloud), [REPORT])
         assert len(costs.problems) == 1
         assert costs.by_charger == {}
+        assert costs.read_at is None

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -66,6 +67,12 @@ def two_hundred():
     return rows, total
 
 
+def numbers_on_paper(page):
+    """Return energy and cost of each row of a printed report: sessions, groups, the total."""
+    cells = re.findall(r'<td class="n">([0-9.]+)[^<]*</td><td class="n">([0-9.]*)', page)
+    return [(Decimal(energy), Decimal(money or 0)) for energy, money in cells]
+
+
 @pytest.mark.parametrize("by", ["tag", "charger"])
 def test_a_month_of_200_sessions_adds_up_across_clock_and_price_changes(by):
     """In every form: the groups, the rows and the total say the same."""
@@ -91,6 +98,11 @@ def test_a_month_of_200_sessions_adds_up_across_clock_and_price_changes(by):
     assert document["total"]["energy_kwh"] == energy_kwh
     told = [one["energy_kwh"] for group in document["groups"] for one in group["sessions"]]
     assert (len(told), sum(told)) == (200, energy_kwh)
+
+    *shown, (total_kwh, total_cost) = numbers_on_paper(as_html(report))
+    assert len(shown) == 200 + 3
+    assert sum(kwh for kwh, _ in shown) == total_kwh * 2 == energy_kwh * 2
+    assert sum(money for _, money in shown) == total_cost * 2 == cost * 2
 
 
 def test_both_times_of_the_hour_that_occurs_twice_are_told_apart():
@@ -193,6 +205,28 @@ def test_a_cell_is_no_formula():
     text = as_csv(month_report(OCTOBER, "tag", [row(OCTOBER.begins_at, tag_name="=1+1", cost=-1)]))
     (first, *_) = csv.DictReader(io.StringIO(text))
     assert (first["tag_name"], first["cost"]) == ("'=1+1", "-1")
+
+
+def test_paper_shows_every_digit_that_is_added_up():
+    """A price of four decimals does not make the sum another one than that of its rows."""
+    rows = [row(OCTOBER.begins_at, 0.4112, n, cost=1.2345, currency="NOK") for n in range(3)]
+    page = as_html(month_report(OCTOBER, "tag", rows))
+    assert page.count('<td class="n">0.4112</td><td class="n">1.2345 NOK</td>') == 3
+    assert "1.2336 kWh" in page
+    assert "3.7035 NOK" in page
+    whole = as_html(month_report(OCTOBER, "tag", [row(OCTOBER.begins_at, 2.5, cost=3)]))
+    assert '<td class="n">2.500</td><td class="n">3.00</td>' in whole
+
+
+def test_a_report_says_when_the_cloud_told_its_costs():
+    """On the page in the time zone of the report; without them it says so."""
+    read_at = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+    report = month_report(OCTOBER, "tag", [], read_at)
+    assert "that the Easee cloud told at 2026-11-01 09:30+01:00." in as_html(report)
+    assert json.loads(as_json(report))["costs_read_at"] == "2026-11-01T08:30:00Z"
+    without = month_report(OCTOBER, "tag", [])
+    assert "Without costs." in as_html(without)
+    assert json.loads(as_json(without))["costs_read_at"] is None
 
 
 def test_an_empty_month_is_a_report_too():

@@ -14,6 +14,8 @@ from bridge.core.easee.observation_json import lowered
 from bridge.core.easee.session_payloads import counter, session_time
 
 SOURCE: Final = "session list"
+# Beyond these a cost has only the noise of binary numbers.
+DIGITS: Final = 6
 # The cloud's times may differ by seconds from those of the charger.
 SAME_START: Final = timedelta(minutes=2)
 
@@ -51,7 +53,7 @@ def _cost(told: dict[str, object]) -> SessionCost | None:
         return None
     currency = told.get("currency", told.get("currencyid"))
     text = currency if isinstance(currency, str) else ""
-    return SessionCost(counter(told.get("id")), started_at, cost, text)
+    return SessionCost(counter(told.get("id")), started_at, round(cost, DIGITS), text)
 
 
 def cost_of(
