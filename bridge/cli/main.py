@@ -11,6 +11,7 @@ Rules:
 import argparse
 import asyncio
 import contextlib
+import io
 import math
 import os
 import sys
@@ -43,6 +44,7 @@ Arguments = argparse.Namespace
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return the exit status."""
+    _write_every_character()
     try:
         arguments = _parser(argv).parse_args(argv)
         status: int = arguments.run(arguments)
@@ -55,6 +57,14 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - a border: nothing leaves as a traceback
         return _failed(error)
     return status
+
+
+def _write_every_character() -> None:
+    """Write UTF-8 to files and pipes; escape on a terminal what its character set does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 # -- errors ------------------------------------------------------------------------------------

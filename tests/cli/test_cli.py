@@ -1135,3 +1135,15 @@ def test_a_record_becomes_a_test(record_file, tmp_path, capsys):
             env={**os.environ, "PYTHONPATH": str(Path(bridge.__file__).parent.parent)},
         )
         assert ran.returncode == status, ran.stdout
+
+
+def test_a_name_reaches_a_file_whatever_the_locale(monkeypatch):
+    """A report that is written through a pipe is UTF-8, also where the locale knows ASCII only."""
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    says = cli.Command("", lambda _: None, lambda _: 0 * sys.stdout.write("Gården 😀 \ud800"))
+    monkeypatch.setitem(cli.COMMANDS, "topics", says)
+
+    assert main(["topics"]) == 0
+    assert written.getvalue() == "Gården 😀 \\ud800".encode()
