@@ -73,7 +73,7 @@ def json_document(value: object) -> bytes:
 
 
 def number(value: bool | float | None) -> bytes:
-    """Format what is equal bare and in JSON: numbers, booleans and null."""
+    """Format what is equal bare and in JSON: numbers, booleans and null; ``7`` for 7.0."""
     if value is None:
         return b"null"
     if value is True:
@@ -81,6 +81,8 @@ def number(value: bool | float | None) -> bytes:
     if value is False:
         return b"false"
     text = repr(value)
+    if text[-2:] == ".0":
+        text = text[:-2]
     # repr of a finite float has an exponent below 1e-4 and from 1e16 on.
     if "e" in text:
         text = format(Decimal(text), "f")

@@ -111,7 +111,7 @@ class Native:
             "received_at": iso_utc(change.received_at),
         }
         topic = self._topics.event(change.charger_id, change.kind)
-        yield Publish(topic, msgspec.json.encode(document), retained=False)
+        yield Publish(topic, json_document(document), retained=False)
 
     def _schedules(self, change: SchedulesChanged) -> Iterable[Publish]:
         document = schedules_document(

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from bridge.core.changes import CircuitChanged, SiteChanged, SiteCleared
 from bridge.core.easee.sites import CIRCUIT_FACTS, SiteCircuit
 from bridge.core.messages import Publish
 from bridge.core.topics import Topics
-from bridge.core.value_format import format_scalar
+from bridge.core.value_format import format_scalar, json_document
 
 
 class SiteMessages:
@@ -33,7 +31,7 @@ class SiteMessages:
         }
         if change.is_personal:
             document |= {"name": site.name, "address": site.address}
-        payload = msgspec.json.encode(document)
+        payload = json_document(document)
         return (Publish(self._topics.site_info(site.site_id), payload),)
 
     def circuit(self, change: CircuitChanged) -> list[Publish]:

@@ -22,6 +22,7 @@ def test_info_says_what_a_site_has():
     """In the order of the reference; name and address only where they may be published."""
     (message,) = MESSAGES.info(SiteChanged(SITE, is_personal=False))
     assert (message.topic, message.retained) == ("home/charger/site/8001/info", True)
+    assert b'"rated_current":63,' in message.payload
     assert json.loads(message.payload) == {
         "site_id": 8001,
         "rated_current": 63.0,

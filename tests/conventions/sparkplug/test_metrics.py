@@ -140,7 +140,7 @@ def test_every_field_of_a_report_has_a_metric():
         ("12a", DataType.INT64, None),
         (2**63, DataType.INT64, None),
         ("99999999999999999999", DataType.INT64, None),
-        (7.0, DataType.STRING, "7.0"),
+        (7.0, DataType.STRING, "7"),
         (True, DataType.STRING, "true"),
         (("ended_at", "auth"), DataType.STRING, "ended_at,auth"),
         (NOON, DataType.DATE_TIME, 1_795_348_800_000),
