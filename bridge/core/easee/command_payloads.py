@@ -359,8 +359,11 @@ def only_keys(
         CommandRefused: One is missing or unknown.
     """
     needed = set(required)
-    if not needed <= value.keys() or not value.keys() <= needed | set(optional):
-        refuse(f"the keys are {shape}")
+    unknown = sorted(value.keys() - needed - set(optional))
+    if unknown:
+        refuse(f"{unknown[0]!r} is no key here: the keys are {shape}")
+    if not needed <= value.keys():
+        refuse(f"{min(needed - value.keys())!r} is missing: the keys are {shape}")
 
 
 def is_moment(text: object) -> bool:

@@ -156,7 +156,7 @@ def _surplus(max_current_a: int) -> Shape:
     return Shape(_SWITCH.bare, (Keys({"enabled": enabled, "amps": amps}, ("enabled",)),))
 
 
-_LOCAL_TIME: Final = {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}
+_LOCAL_TIME: Final = {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9](:00)?$"}
 _ZONE: Final = {
     "type": "string",
     "pattern": "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",

@@ -230,7 +230,8 @@ def _zone(value: object) -> str:
 
 def _minute(value: object, key: str) -> int:
     text = value if isinstance(value, str) else ""
-    hour, colon, minute = text.partition(":")
+    hour, colon, rest = text.partition(":")
+    minute = rest.removesuffix(":00")  # as Home Assistant and the vendor spell a time
     is_clock = colon and len(hour) == len(minute) == 2 and (hour + minute).isascii()  # noqa: PLR2004 - HH:MM
     if not is_clock or not (hour + minute).isdigit():
         refuse(f'{key} is a local time like "22:00"')

@@ -68,6 +68,14 @@ def test_a_whole_schedule(kind, value, periods):
     assert order.puts_in_force
 
 
+def test_a_time_may_have_seconds_that_say_nothing():
+    """Home Assistant spells times so, and the vendor."""
+    spelled = daily({**NIGHT, "start": "22:00:00", "stop": "06:00:00"})
+    plain = daily({**NIGHT, "start": "22:00", "stop": "06:00"})
+
+    assert schedule_order("daily", spelled, 32) == schedule_order("daily", plain, 32)
+
+
 @pytest.mark.parametrize(
     ("value", "action"),
     [
@@ -112,6 +120,10 @@ def test_a_schedule_is_switched_or_removed(kind, value, action):
         ("weekly", daily({**NIGHT, "from": "mon"}), "from is a day"),
         ("weekly", daily({**NIGHT, "from": "monday", "to": 2}), "to is a day"),
         ("daily", daily("22:00"), "a daily schedule is"),
+        ("daily", daily({**NIGHT, "from": "monday"}), "'from' is no key here"),
+        ("daily", daily({"start": "22:00"}), "'stop' is missing"),
+        ("daily", daily({**NIGHT, "start": "22:00:30"}), "local time"),
+        ("daily", daily({**NIGHT, "start": "22::00"}), "local time"),
         ("daily", daily({**NIGHT, "start": "22"}), "local time"),
         ("daily", daily({**NIGHT, "start": "7:00"}), "local time"),
         ("daily", daily({**NIGHT, "start": "24:00"}), "local time"),
