@@ -7,7 +7,7 @@ Rules:
 
 1. Each step is a command of its own: on disk before it is sent, sent at most once, never late.
 2. A charge goes on only if one was running. What was paused stays paused; where no charge was
-   running, the limit is set and nothing is resumed.
+   running, or the car left once the phase mode was set, the limit is set and nothing is resumed.
 3. Whatever ends a switch early leaves the charger paused, and the result says so: an error of the
    cloud or the charger, a step that was not seen in time, a command of another controller, a newer
    command that ends the charge, a restart of the gateway.
@@ -335,7 +335,8 @@ class PhaseSwitches:
             case Stage.SETTLE if now.mono_s < switch.since_s + SETTLE_S:
                 return self._wait(switch, switch.since_s + SETTLE_S)
             case Stage.SETTLE:
-                next_stage = Stage.LIMIT if switch.before is Before.IDLE else Stage.RESUME
+                is_over = switch.before is Before.IDLE or self._has_left(charger_id)
+                next_stage = Stage.LIMIT if is_over else Stage.RESUME
                 self._go_on(switch, next_stage, f"waited {SETTLE_S:g} s", effects, now)
             case Stage.DRAW:
                 return self._await_draw(switch, now)
@@ -393,7 +394,8 @@ class PhaseSwitches:
 
     def _await_draw(self, switch: Switch, now: Timestamp) -> bool:
         """Go on when the car charges, or does not below a low limit alone."""
-        if self._mode(switch.command.charger_id) == CHARGING:
+        charger_id = switch.command.charger_id
+        if self._mode(charger_id) == CHARGING or self._has_left(charger_id):
             switch.enter(Stage.LIMIT, now)
         elif now.mono_s - switch.since_s >= DRAW_TIMEOUT_S:
             switch.enter(Stage.LIFT, now)
@@ -433,7 +435,7 @@ class PhaseSwitches:
         is_quiet = switch.is_paused and self._mode(charger_id) != CHARGING
         if is_quiet and not self._was_resumed(switch):
             self._finish_early(switch, effects, now, is_paused=True)
-        elif self._is_unplugged(charger_id) and self._is_heard:
+        elif self._has_left(charger_id):
             self._finish_early(switch, effects, now, is_paused=False)
         else:
             switch.enter(Stage.RETREAT, now)
@@ -537,6 +539,10 @@ class PhaseSwitches:
 
     def _is_unplugged(self, charger_id: str) -> bool:
         return self._mode(charger_id) == DISCONNECTED
+
+    def _has_left(self, charger_id: str) -> bool:
+        """Return whether the car was unplugged, as far as the charger is heard."""
+        return self._is_heard and self._is_unplugged(charger_id)
 
     def _is_known(self, charger_id: str) -> bool:
         needed = (roles.DYNAMIC_LIMIT, roles.OP_MODE)

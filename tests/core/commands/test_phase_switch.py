@@ -161,6 +161,21 @@ def test_what_did_not_charge_is_not_resumed(garage, shown, calls, detail):
     assert (answer["state"], answer["detail"]) == ("confirmed", detail)
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["while it waits", "after the resume"])
+def test_a_car_that_leaves_leaves_what_was_asked_for(garage, is_late):
+    """The phase mode is set and so is the limit; there is no charge to resume, and no failure."""
+    call = garage.until(1)
+    effects = garage.carry_out(call, shows={38: 1})
+    if is_late:
+        call, _ = garage.next_call(garage.next_effects(effects))
+        effects = garage.carry_out(call, shows={48: 6.0})
+    effects += garage.show({109: 1})
+    made, answer = garage.finish(effects, lambda *_: {48: 10.0})
+
+    assert made == [("limit", b'{"amps":10,"minutes":0}')]
+    assert (answer["state"], answer["detail"]) == ("confirmed", "phase mode 1, limit 10 A")
+
+
 @pytest.mark.parametrize(
     ("payload", "state", "calls"), [(b"1", "noop", 0), (b'{"phases":1,"amps":10}', "confirmed", 1)]
 )
