@@ -215,7 +215,8 @@ def test_icons_are_of_the_usual_set():
     for entity in made().values():
         icon = entity.config.get("icon")
         assert icon is None or re.fullmatch(r"mdi:[a-z0-9-]+", icon), entity.key
-    main = [e for e in made().values() if e.config.get("enabled_by_default", True)]
+    every = (*made().values(), *equalizer_entities(METER, Topics(), EVERYTHING))
+    main = [e for e in every if e.config.get("enabled_by_default", True)]
     assert [e.key for e in main if "icon" not in e.config and "device_class" not in e.config] == []
 
 
