@@ -25,7 +25,7 @@ from bridge.config.tags import TagNames, tag_pairs
 from bridge.conventions.native.sessions import report_document
 from bridge.core.easee.redaction import shown as shown_text
 from bridge.core.easee.rest_requests import is_serial
-from bridge.core.easee.session_costs import cost_of
+from bridge.core.easee.session_costs import SessionCost, match_costs
 from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.sessions.report_merge import cleared
@@ -293,7 +293,8 @@ def _report(settings: Settings, arguments: argparse.Namespace) -> int:
         costs.problems.append(f"no costs: {arguments.without_secrets}")
     salt = _reader(settings).tag_hash_key() or b""
     names = TagNames(tag_pairs(settings.publish), salt)
-    rows = [_session_row(settings, one, salt, names, costs) for one in stored]
+    found_costs = _costs_by_key(stored, costs)
+    rows = [_session_row(settings, one, salt, names, found_costs.get(one.key)) for one in stored]
     report = month_report(month, arguments.by, rows, costs.read_at)
     for problem in costs.problems:
         sys.stderr.write(f"charger-bridge: {problem}\n")
@@ -302,15 +303,22 @@ def _report(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _costs_by_key(stored: Iterable[StoredReport], costs: Costs) -> dict[str, SessionCost]:
+    """Return the costs of some sessions, by the key of their report."""
+    found: dict[str, SessionCost] = {}
+    for charger_id, told in costs.by_charger.items():
+        own = (one for one in stored if one.report.charger_id == charger_id)
+        sessions = ((one.key, one.report.session_id, one.report.started_at) for one in own)
+        found |= match_costs(sessions, told)
+    return found
+
+
 def _session_row(
-    settings: Settings, stored: StoredReport, salt: bytes, names: TagNames, costs: Costs
+    settings: Settings, stored: StoredReport, salt: bytes, names: TagNames, cost: SessionCost | None
 ) -> SessionRow:
     report, is_personal = stored.report, settings.publish.personal_data
     # Without a salt a hash would hide nothing, so then the tag is left out.
     shown = cleared(stored, personal_data=is_personal, salt=salt).report.auth
-    cost = cost_of(
-        report.session_id, report.started_at, costs.by_charger.get(report.charger_id, ())
-    )
     return SessionRow(
         key=stored.key,
         charger_id=report.charger_id,

@@ -4,7 +4,7 @@ The list is that of :mod:`~bridge.core.easee.session_list`; cost and currency ar
 site has a price.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,6 +18,8 @@ SOURCE: Final = "session list"
 DIGITS: Final = 6
 # The cloud's times may differ by seconds from those of the charger.
 SAME_START: Final = timedelta(minutes=2)
+# A session begins when the car is connected, or when it is authorized: that may take a while.
+SAME_NUMBER: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,54 @@ def _cost(told: dict[str, object]) -> SessionCost | None:
     return SessionCost(counter(told.get("id")), started_at, round(cost, DIGITS), text)
 
 
-def cost_of(
-    session_id: int | None, started_at: datetime, costs: Iterable[SessionCost]
-) -> SessionCost | None:
-    """Find the cost of a session: of the same start, and of the same number where both have one."""
-    for one in costs:
-        is_near = abs(one.started_at - started_at) <= SAME_START
-        is_other = None not in (one.session_id, session_id) and one.session_id != session_id
-        if is_near and not is_other:
-            return one
-    return None
+def match_costs(
+    sessions: Iterable[tuple[str, int | None, datetime]], costs: Iterable[SessionCost]
+) -> dict[str, SessionCost]:
+    """Find the cost of each session of a charger; each cost belongs to one session at most.
+
+    A cost belongs to the session of its number that began nearest, within a day; without a number,
+    or where the cloud numbers no session as the charger does, to the one of its start.
+
+    Args:
+        sessions: Key, number and start of each.
+        costs: As the cloud tells them.
+
+    Returns:
+        Costs by key.
+    """
+    listed, left = list(sessions), list(costs)
+    numbers = {number for _, number, _ in listed if number is not None}
+    found = _nearest(listed, left, SAME_NUMBER, lambda n, cost: n is not None and n == cost)
+    is_numbered_alike = bool(found)
+    taken = {id(cost) for cost in found.values()}
+    return found | _nearest(
+        [one for one in listed if one[0] not in found],
+        [cost for cost in left if id(cost) not in taken],
+        SAME_START,
+        lambda n, cost: None in (n, cost) or not (is_numbered_alike or cost in numbers),
+    )
+
+
+def _nearest(
+    sessions: Iterable[tuple[str, int | None, datetime]],
+    costs: Iterable[SessionCost],
+    within: timedelta,
+    is_fitting: Callable[[int | None, int | None], bool],
+) -> dict[str, SessionCost]:
+    """Pair sessions and costs that fit, the nearest starts first."""
+    pairs = sorted(
+        (
+            (abs(cost.started_at - started_at), key, place, cost)
+            for key, number, started_at in sessions
+            for place, cost in enumerate(costs)
+            if abs(cost.started_at - started_at) <= within and is_fitting(number, cost.session_id)
+        ),
+        key=lambda pair: pair[:3],
+    )
+    found: dict[str, SessionCost] = {}
+    used: set[int] = set()
+    for _, key, place, cost in pairs:
+        if key not in found and place not in used:
+            found[key] = cost
+            used.add(place)
+    return found
