@@ -15,6 +15,7 @@ Rules:
 import asyncio
 import contextlib
 import functools
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -383,13 +384,9 @@ class EventLoop:
             self._wake()
             return
         # What follows from these waits for the next turn.
-        for _ in range(len(first)):
-            if self._take(first.popleft()) > self._turned_s + MAX_STEP_S:
-                break
+        self._take_until(self._turned_s + MAX_STEP_S, first, len(first))
         share = BUSY_DIVISOR if self._at_work else 1
-        until_s = self._turned_s + MAX_STEP_S / share
-        while bulk and self._take(_next(bulk, MAX_BATCH // share)) <= until_s:
-            pass
+        self._take_until(self._turned_s + MAX_STEP_S / share, bulk, sys.maxsize, MAX_BATCH // share)
         if first or bulk:
             self._wake()
         try:
@@ -403,12 +400,25 @@ class EventLoop:
         if self._recorder is not None and self._event_queue.is_empty:
             self._recorder.pack(self._turned_s)
 
-    def _take(self, event: Event) -> float:
-        """Process an event in the core and execute its effects.
+    def _take_until(
+        self, until_s: float, events: deque[Event], most: int, together: int = 1
+    ) -> None:
+        """Process one event, and more of them until the time is over.
 
-        Returns:
-            The monotonic time at which it was begun.
+        Args:
+            until_s: The monotonic time after which nothing is begun.
+            events: The queue.
+            most: At most so many.
+            together: Observations that are processed as one event.
         """
+        while events and most:
+            self._take(_next(events, together))
+            if self._clock.now().mono_s > until_s:
+                return
+            most -= 1
+
+    def _take(self, event: Event) -> None:
+        """Process an event in the core and execute its effects."""
         now = self._clock.now()
         if isinstance(event, MqttMessage):
             event = self._as_native(event)
@@ -434,7 +444,6 @@ class EventLoop:
             if self._recorder is not None:
                 self._recorder.handled(event, now, None)
             self._mishap(event, "core", type(event).__name__, error)
-        return now.mono_s
 
     def _record_failures(self) -> None:
         """Write a record when a component failed that did not fail before."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -852,6 +853,29 @@ async def test_a_long_burst_gives_the_loop_back_in_between(monkeypatch):
         await settled(lambda: len(script.seen(StreamOpened)) == 100)
 
     assert early < 100
+
+
+@pytest.mark.parametrize("event", [StreamOpened(), CommandSaved("k1", "waiting")])
+async def test_a_step_begins_nothing_when_its_time_is_over(event):
+    """An event may take longer than the step has left; another one waits for the next turn."""
+    clock = Stopped(Timestamp(NOON, 1000.0))
+
+    class Slow(Script):
+        def handle(self, event, now):
+            moved_s = clock.moment.mono_s + 0.6 * module.MAX_STEP_S
+            clock.moment = replace(clock.moment, mono_s=moved_s)
+            return super().handle(event, now)
+
+    script = Slow()
+    async with running(script, clock=clock) as outside:
+        counts = [0]
+        for _ in range(7):
+            outside.queue.put(event)
+        while counts[-1] < 7:
+            await asyncio.sleep(0)
+            counts.append(len(script.seen(type(event))))
+
+    assert max(later - earlier for earlier, later in itertools.pairwise(counts)) == 2
 
 
 async def test_a_command_takes_three_turns_of_the_loop_besides_what_it_waits_for():
