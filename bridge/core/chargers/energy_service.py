@@ -45,6 +45,8 @@ EVERY_S: Final = 30.0
 AHEAD_S: Final = 2.0
 # What may be published before the document is written again.
 STEP_KWH: Final = 2.0
+# It is written when no more than this is left of it: a minute's charging with 22 kW is 0.37 kWh.
+MARGIN_KWH: Final = 0.5
 # What the broker retains of chargers that are none of ours is not held.
 MAX_UNKNOWN: Final = 1000
 MAX_AMOUNT: Final = 1e9
@@ -161,7 +163,7 @@ class EnergyService:
     def _is_limit_near(self) -> bool:
         for charger_id, charger in self._chargers.chargers.items():
             kwh = charger.energy.published_kwh
-            if kwh is not None and kwh > self._limits.get(charger_id, 0.0) - STEP_KWH / 2:
+            if kwh is not None and kwh > self._limits.get(charger_id, 0.0) - MARGIN_KWH:
                 return True
         return False
 
