@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import structlog
 
+from bridge.adapters.state_files.plain_file import reason
 from bridge.errors import BridgeError
 
 log = structlog.get_logger()
@@ -139,8 +140,13 @@ def ask(path: Path, request: Request) -> Request:
             while len(received) <= MAX_ANSWER and (piece := asking.recv(65536)):
                 received += piece
             answer = json.loads(received)
-        except (OSError, ValueError) as error:
-            raise BridgeError(f"no running bridge answers at {path}: {error}") from error
+        except OSError as error:
+            raise BridgeError(
+                f"no running bridge answers at {path}: {reason(error)};"
+                " is it running with this configuration?"
+            ) from error
+        except ValueError as error:
+            raise BridgeError(f"the answer of the bridge at {path} cannot be read") from error
     if not isinstance(answer, dict) or "error" in answer:
         said = answer.get("error") if isinstance(answer, dict) else answer
         raise BridgeError(f"the bridge answers: {said}")

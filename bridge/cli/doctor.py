@@ -51,7 +51,7 @@ from bridge.config.rules import NOT_READ
 from bridge.core.partitions import is_free
 from bridge.core.topics import Topics
 from bridge.errors import BridgeError, ConnectionLost, StoreError
-from bridge.logs import redact, summarize_exception
+from bridge.logs import escape, redact, summarize_exception
 from bridge.recorder.redaction import Redactor, words_of
 from bridge.recorder.values import plain
 from bridge.settings import Secret, Settings
@@ -245,18 +245,20 @@ def pack(
     """Write the bundle, for its owner alone, and return where.
 
     Args:
-        output: Where; None: :data:`BUNDLE` here, else in a new folder for temporary files.
+        output: Where; None: :data:`BUNDLE` here. Where that cannot be written, it is in a new
+            folder for temporary files.
         texts: Its files.
         records: Files that are redacted already.
 
     Raises:
         OSError: It cannot be written.
     """
-    if output is not None:
-        return _write(output, texts, records)
     try:
-        return _write(BUNDLE, texts, records)
-    except OSError:
+        return _write(output or BUNDLE, texts, records)
+    except OSError as error:
+        if output is not None:
+            why = f"{output}: {reason(error)}; the bundle is written elsewhere"
+            sys.stderr.write(f"charger-bridge: {escape(why)}\n")
         return _write(Path(tempfile.mkdtemp(prefix="charger-bridge-")) / BUNDLE, texts, records)
 
 

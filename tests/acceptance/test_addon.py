@@ -18,6 +18,8 @@ import yaml
 
 from bridge.config.keys import BY_VARIABLE
 from bridge.config.loading import load
+from bridge.core.easee.command_catalogue import CATALOGUE
+from bridge.core.easee.rest_requests import is_serial
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.server import serve
 from tests.acceptance.conftest import PASSWORD, Witness
@@ -96,6 +98,25 @@ def test_the_schema_admits_what_the_gateway_does():
         elif limits := re.fullmatch(r"int\((\d+),(\d+)\)\??", schema):
             assert [kind.read(limit) for limit in limits.groups()] == [6, 80]
         assert kind.many == isinstance(written, list)
+
+
+def test_no_group_and_no_serial_of_the_gateway_is_left_out():
+    """Every group of commands can be chosen, and every serial that the gateway takes."""
+    (groups,), (serials,) = (CONFIG["schema"][name] for name in ("commands", "chargers"))
+    listed = re.fullmatch(r"list\((.*)\)", groups)[1].split("|")
+    matches = re.compile(re.fullmatch(r"match\((.*)\)", serials)[1])
+
+    assert sorted(listed) == sorted({spec.group for spec in CATALOGUE.values()})
+    for serial in (
+        "EH123456",
+        "ABCDEF",
+        "123456",
+        "EH12345678901234",
+        "EH12345",
+        "eh123456",
+        "E" * 17,
+    ):
+        assert (matches.match(serial) is not None) == is_serial(serial), serial
 
 
 def test_defaults_are_the_gateways_own(tmp_path):

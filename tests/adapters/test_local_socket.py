@@ -94,7 +94,10 @@ async def test_a_bridge_without_its_socket_goes_on(tmp_path):
 
 
 async def test_nobody_there_is_an_error(tmp_path):
-    """Without a bridge the path is named."""
-    with pytest.raises(BridgeError, match="no running bridge answers at"):
+    """Without a bridge the path is named, and why in words."""
+    with pytest.raises(BridgeError, match="no running bridge answers at") as caught:
         ask(tmp_path / SOCKET_FILE, {})
+    assert str(caught.value).endswith(
+        ": No such file or directory; is it running with this configuration?"
+    )
     assert not list(tmp_path.iterdir())

@@ -77,12 +77,17 @@ DOCUMENTED = """A class, as the parser of Python 3.12 and before leaves its docs
     """
 
 
-def command(*words: str, environ: dict[str, str] | None = None, timeout_s: float = 60.0):
+def command(
+    *words: str,
+    environ: dict[str, str] | None = None,
+    timeout_s: float = 60.0,
+    folder: Path = ROOT,
+):
     """Run the command as a process of its own."""
     bare = {k: v for k, v in os.environ.items() if not k.startswith("CHARGER_BRIDGE_")}
     return subprocess.run(
         [sys.executable, "-m", "bridge", *words],
-        cwd=ROOT,
+        cwd=folder,
         env=bare | (environ or {}),
         capture_output=True,
         text=True,
@@ -352,6 +357,25 @@ def test_doctor_packs_a_configuration_that_cannot_be_used(config, tmp_path, caps
     assert (shown.out + shown.err).count("mqtt.port: ") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("topics", "--like", "ha"), "charger/SERIAL/state/total_power"),
+        (("doctor", "--output", "bundle.zip"), "bundle: bundle.zip"),
+    ],
+)
+def test_a_terminal_that_lacks_a_character_is_no_obstacle(config, tmp_path, words, said):
+    """A degree sign, a check mark: written as UTF-8 to a pipe, whatever the locale says."""
+    if words[0] == "doctor":
+        config.write_text("mqtt: {port: abc}\n")
+    environ = ENVIRON | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = command(*words, "--config", str(config), environ=environ, folder=tmp_path)
+
+    assert said in done.stdout
+    assert {"°", "✗"} & set(done.stdout)
+    assert "UnicodeEncodeError" not in done.stderr
+
+
 @pytest.mark.parametrize("is_set_up", [False, True])
 @pytest.mark.parametrize("words", [("run",), ("check",), ("topics",)])
 def test_a_command_without_a_configuration_names_one(
@@ -402,15 +426,29 @@ def test_doctor_survives_what_nobody_foresaw(config, tmp_path, capsys, monkeypat
     assert output.exists()
 
 
-def test_a_bundle_that_cannot_be_written_here_goes_elsewhere(tmp_path, monkeypatch):
-    """Without --output an unwritable folder is replaced by one for temporary files."""
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (None, ""),
+        (
+            Path("none/x.zip"),
+            "charger-bridge: none/x.zip: No such file or directory; the bundle is",
+        ),
+        (Path("/dev/full"), "charger-bridge: /dev/full: it is a device"),
+    ],
+)
+def test_a_bundle_that_cannot_be_written_there_goes_elsewhere(
+    tmp_path, monkeypatch, capsys, *, output, said
+):
+    """It is in a folder for temporary files; a place that was asked for is told."""
     (tmp_path / cli_doctor.BUNDLE).mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    path = cli_doctor.pack(None, {"a.txt": "b"})
+    path = cli_doctor.pack(output, {"a.txt": "b"})
 
     assert bundle_of(path) == {"a.txt": "b"}
+    assert capsys.readouterr().err.startswith(said)
     assert path.parent.parent == tmp_path
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 

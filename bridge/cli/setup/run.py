@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bridge import logs
+from bridge.adapters.state_files.plain_file import NotText, read_plain, text_of
 from bridge.cli.check import folder_problem, store_problem
 from bridge.cli.setup import unit
 from bridge.cli.setup.answers import (
@@ -50,11 +51,15 @@ from bridge.cli.setup.options import (
 from bridge.cli.setup.purposes import PLACEHOLDER, PURPOSES, Context
 from bridge.cli.setup.terminal import BrokenOff, Terminal
 from bridge.cli.setup.unit import Systemd
+from bridge.config.file import MAX_FILE_BYTES
+from bridge.config.rules import EXAMPLE_ACCOUNT
 from bridge.errors import AuthFailed, ConfigError
 from bridge.settings import LogSettings, Secret, StoreSettings
 
 FAILED = 1
 UNIT_MODE = 0o644
+# In the first line of deploy/deb/config.yaml.
+TEMPLATE_MARK = "`charger-bridge setup` writes it"
 
 
 @dataclass(slots=True)
@@ -160,9 +165,11 @@ class Setup:
             return found
         if not self.terminal.can_ask:
             raise ConfigError(tuple(f"{path}: exists; --force replaces it" for path in found))
+        is_template = found == (self.config,) and _is_template(self.config)
         for path in found:
-            self.terminal.warn(f"{path} exists")
-        if not self.terminal.confirm("Replace what exists, at the end", default=False):
+            note = ": the package's, not set up yet" if is_template else ""
+            self.terminal.warn(f"{path} exists{note}")
+        if not self.terminal.confirm("Replace what exists, at the end", default=is_template):
             raise BrokenOff
         return found
 
@@ -293,6 +300,15 @@ def _place_problem(path: Path) -> str | None:
     if path.is_dir():
         return f"{path} is a folder; name a file in it"
     return folder_problem(path)
+
+
+def _is_template(path: Path) -> bool:
+    """Return whether a configuration is the Debian package's, with the example's account."""
+    try:
+        text = text_of(read_plain(path, MAX_FILE_BYTES))
+    except (OSError, NotText):
+        return False
+    return TEMPLATE_MARK in text and f"username: {EXAMPLE_ACCOUNT}\n" in text
 
 
 def _executable() -> Path | None:

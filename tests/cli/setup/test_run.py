@@ -221,6 +221,19 @@ def test_nothing_is_replaced_without_a_yes(folder, cloud, broker, typist, agreed
     assert len(typist.asked) == (QUESTIONS + 1 if agreed else 1)
 
 
+@pytest.mark.parametrize("account", ["someone@example.com", "me@example.com"])
+def test_the_packages_configuration_is_replaced_by_enter(folder, cloud, broker, typist, account):
+    """It holds nobody's settings before an account is in it; it is asked for all the same."""
+    existing(folder)
+    shipped = Path("deploy/deb/config.yaml").read_text().replace("someone@example.com", account)
+    (folder / "etc/config.yaml").write_text(shipped)
+    typist.script = ["", *(answer for _, answer in script(broker))]
+    is_shipped = account == "someone@example.com"
+
+    assert setup(*places(folder), *cloud.options) == (0 if is_shipped else 1)
+    assert ((folder / "etc/config.yaml").read_text() == shipped) is not is_shipped
+
+
 def complete(folder: Path, cloud: object, broker: int) -> list[str]:
     """Options that answer everything."""
     (folder / "account").write_text(f"{PASSWORD}\n")
