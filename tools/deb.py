@@ -19,6 +19,9 @@ HOME: Final = Path("usr/lib/charger-bridge")
 DOC: Final = Path("usr/share/doc/charger-bridge")
 UNIT: Final = Path("usr/lib/systemd/system/charger-bridge.service")
 TEMPLATE: Final = Path("usr/lib/systemd/system/charger-bridge@.service")
+# What a user reads and imports; `setup` names it.
+DOCUMENTS: Final = ("docs", "examples")
+LEFT_OUT: Final = shutil.ignore_patterns("adr", "images", "__pycache__", ".*")
 SCRIPTS: Final = ("postinst", "prerm", "postrm")
 CONFIG: Final = Path("etc/charger-bridge/config.yaml")
 CONDITION: Final = """\
@@ -156,6 +159,9 @@ def lay_out(package: Package, tree: Path) -> None:
     _write(tree / CONFIG, (SOURCES / "config.yaml").read_text())
     _write(tree / DOC / "copyright", package.licences)
     _write(tree / DOC / "config.example.yaml", (ROOT / "config.example.yaml").read_text())
+    for folder in DOCUMENTS:
+        shutil.copytree(ROOT / folder, tree / DOC / folder, ignore=LEFT_OUT)
+    _write(tree / DOC / "README.md", (ROOT / "README.md").read_text())
     changes = (ROOT / "CHANGELOG.md").read_bytes()
     (tree / DOC / "CHANGELOG.md.gz").write_bytes(gzip.compress(changes, mtime=0))
     command = tree / "usr/bin/charger-bridge"

@@ -78,11 +78,13 @@ def topic_of(old: OldName, charger: str, topics: Topics) -> str:
         "session": topics.session,
         "set": topics.command,
         "get": topics.query,
+        "result": topics.result,
     }
     whole = {
         "": "",
         "availability": topics.availability(charger),
         "bridge/state": topics.bridge_state,
+        "bridge/cloud": topics.bridge_cloud,
         "bridge/info": topics.bridge_info,
     }
     return whole[old.ours] if old.ours in whole else builders[kind](charger, name)

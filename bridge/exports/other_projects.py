@@ -346,9 +346,14 @@ _IOBROKER: Final = (
 )
 
 _NODE_RED: Final = (
+    OldName("output 1, Connected", "bridge/cloud", "`connected`"),
+    OldName("output 2, Errors", "", "`bridge/alert/+`, retained, with message and hint"),
+    OldName("output 3, Disconnected", "bridge/cloud", "`disconnected`"),
     OldName(
         "output 4, ProductUpdate", "observation/+", "JSON with name, value, unit and `measured_at`"
     ),
+    OldName("output 5, ChargerUpdate", "observation/+", "the same values"),
+    OldName("output 6, CommandResponse", "result/+", "matched to its command, with a reason"),
     OldName("login", "", "the bridge logs in by itself"),
     OldName("refresh_token", "", "the bridge renews its token by itself"),
     OldName("charger", "bridge/info", "JSON: all chargers"),

@@ -18,7 +18,8 @@ OURS = {
     "session": set(SESSIONS),
     "set": set(CATALOGUE),
     "get": set(QUERIES),
-    "bridge": {"state", "info"},
+    "bridge": {"state", "cloud", "info"},
+    "result": {"+"},
     "availability": {""},
 }
 NAMES = [(key, old) for key, project in PROJECTS.items() for old in project.names]

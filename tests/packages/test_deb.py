@@ -30,6 +30,7 @@ LEFT_BY_DPKG = r"^\./(var/log|var/cache|var/lib/(dpkg|apt|systemd)|etc/.*-$|tmp|
 EVERYTHING = "cd / && find . -xdev | sort"
 # The libraries of every extra.
 OF_EXTRAS = ("asyncpg", "pika", "aiohttp", "amqtt.broker", "rich")
+MAIN_PID = "systemctl show -p MainPID --value charger-bridge@home"
 ONE = "EH000001"
 WITHIN_S = 60.0
 # e_machine of an ELF file.
@@ -170,6 +171,14 @@ def _life(debian, client, setup):
     modes = debian.shell(f"stat -c '%U %a' {CONFIG} {SECRET}").splitlines()
     assert modes == ["root 640", "charger-bridge 600"]
 
+    debian.shell(
+        f"cp -p {CONFIG} /etc/charger-bridge/home.yaml;"
+        f" cp -p {SECRET} /etc/charger-bridge/home_easee_password;"
+        " systemctl enable --now charger-bridge@home"
+    )
+    instance = debian.shell(MAIN_PID)
+    assert instance.strip() != "0"
+
     # Both the file here and the file in the package changed: dpkg keeps ours where it cannot ask.
     debian.shell(f"{INSTALL} -o Dpkg::Options::=--force-confold /files/new.deb")
     assert debian.shell(f"cat {CONFIG}") == config
@@ -177,6 +186,9 @@ def _life(debian, client, setup):
     assert _state(debian) == "active"
     _confirm(client, 12, NEWER)
     assert len(debian.shell(f"ls -d {HOME}/environment-*").split()) == 1
+    # An instance for another account runs from the environment that was replaced.
+    assert debian.shell(MAIN_PID).strip() not in {"0", instance.strip()}
+    debian.shell("systemctl disable --now charger-bridge@home")
 
     debian.shell("apt-get remove -y -qq charger-bridge")
     assert _state(debian) == "inactive"

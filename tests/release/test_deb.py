@@ -5,6 +5,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_what_is_inside(package, tmp_path):
     assert "python3 (>= 3.11), python3 (<< 3.15)" in control
     subprocess.run(("dpkg-deb", "-e", out, tmp_path / "control"), check=True)
     assert (tmp_path / "control" / "conffiles").read_text() == "/etc/charger-bridge/config.yaml\n"
+    documents = {
+        path.relative_to(tmp_path / "tree" / deb.DOC)
+        for path in (tmp_path / "tree" / deb.DOC).rglob("*")
+    }
+    named = (
+        "README.md",
+        "docs/node-red.md",
+        "docs/evcc.md",
+        "examples/node-red",
+        "docs/start/shell.md",
+    )
+    assert {Path(name) for name in named} <= documents
+    assert not {"images", "adr"} & {path.name for path in documents}
     required = (tmp_path / "tree" / deb.HOME / "requirements.txt").read_text()
     assert set(re.findall(r"sha256:(\w+)", required)) == {w.sha256 for w in package.wheels}
 

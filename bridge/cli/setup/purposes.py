@@ -26,6 +26,8 @@ ALLOWED = "charging_allowed"
 # A limit that every car charges with, and that no installation is too small for.
 AMPERES = "10"
 CLIENTS = "mosquitto_pub"
+# Where the Debian package has them.
+DOCUMENTS: Final = Path("/usr/share/doc/charger-bridge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,12 @@ class Purpose:
     names_chargers: bool = False
 
 
+def _document(name: str) -> str:
+    """Return where a document is on this machine, or its name in the source."""
+    installed = DOCUMENTS / name
+    return str(installed) if installed.exists() else name
+
+
 def _home_assistant(context: Context) -> tuple[Step, ...]:
     return (
         Step(
@@ -104,7 +112,10 @@ def _node_red(context: Context) -> tuple[Step, ...]:
         Step(topic, is_command=True),
         Step("The answer arrives at an 'mqtt in' node on:"),
         Step(context.topics.result(context.charger, LIMIT), is_command=True),
-        Step("Flows to import are in examples/node-red; docs/node-red.md explains them."),
+        Step(
+            f"Flows to import are in {_document('examples/node-red')};"
+            f" {_document('docs/node-red.md')} explains them."
+        ),
     )
 
 
@@ -122,7 +133,7 @@ def _evcc(context: Context) -> tuple[Step, ...]:
     return (
         Step(
             "For evcc's custom charger with the plugin mqtt, in this order: status, enabled, enable"
-            " and maxcurrent. docs/evcc.md has the whole configuration."
+            f" and maxcurrent. The whole configuration is in {_document('docs/evcc.md')}."
         ),
         *(
             Step(topic, is_command=True)

@@ -61,6 +61,18 @@ def test_the_command_is_one_that_the_default_configuration_allows():
         assert CATALOGUE[name].group in allowed
 
 
+def test_documents_are_named_where_they_are(tmp_path, monkeypatch):
+    """The Debian package has them in its folder; elsewhere they are in the source."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/node-red.md").touch()
+    monkeypatch.setattr(purposes, "DOCUMENTS", tmp_path)
+    text = PURPOSES["node-red"].steps(context())[-1].text
+
+    assert f"{tmp_path}/docs/node-red.md explains" in text
+    assert " in examples/node-red;" in text
+    assert Path("examples/node-red").is_dir()
+
+
 def test_evcc_gets_the_topics_of_its_page():
     """What is to be copied for evcc is in the configuration of docs/evcc.md."""
     page = Path("docs/evcc.md").read_text()
