@@ -15,6 +15,8 @@ from bridge.recorder.record_file import read
 
 PASSWORD: Final = "canary-password-4711"
 BROKER_PASSWORD: Final = "canary-broker-4712"
+STORE_PASSWORD: Final = "canary-store-4714"
+FEED_PASSWORD: Final = "canary-feed/4715"
 # A tag as a charger shows it, and as 108 spells it, from behind.
 TAG: Final = "04AABBCCDD7180"
 # What an installer writes down of a site; observation 20 carries it.
@@ -47,7 +49,7 @@ _ANY_OTHER: Final = re.compile(
     rb"canar|fugl|47114[789]|471150|" + PHONE[1:].encode() + b"|" + TAG.encode(),
     re.IGNORECASE,
 )
-_ACCOUNT: Final = (PASSWORD, BROKER_PASSWORD)
+_ACCOUNT: Final = (PASSWORD, BROKER_PASSWORD, STORE_PASSWORD, FEED_PASSWORD)
 _TEXTS: Final = (*_ACCOUNT, STREET, PHONE, TAG, bytes.fromhex(TAG)[::-1].hex())
 _SPELLED: Final = {
     spelling.encode()

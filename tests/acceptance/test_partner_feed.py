@@ -8,10 +8,15 @@ import functools
 import json
 import signal
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
+from tests import canaries
 from tests.acceptance.conftest import TIMEOUT_S
+from tests.acceptance.test_reports import held_in, of_others, said_by
+from tests.canaries import FEED_PASSWORD, OTHERS
+from tests.mosquitto import until
 from tests.rabbitmq import QUEUE, SERVER, rabbitmq
 
 pytestmark = [
@@ -147,3 +152,30 @@ async def test_a_wrong_queue_is_an_alert_in_words(stage, feed):
         )
         assert f"refuses the queue {QUEUE}.wrong" in alert["message"]
         assert "guest:guest" not in bytes(s.gateway.log).decode()
+
+
+async def test_a_refused_login_shows_neither_user_nor_password_in_a_report(stage, feed, tmp_path):
+    """Not in an alert, a log line, a record or the bundle, as it is or as a URL spells it."""
+    user, host = "canaryuser", f"127.0.0.1:{feed.port}"
+    url = f"amqp://{user}:{quote(FEED_PASSWORD, safe='')}@{host}/%2F"
+
+    def change(config):
+        config["easee"]["source"] = "amqp"
+        config["amqp"] = {"queue": OTHERS["a queue"], "commands": True}
+
+    environ = {"CHARGER_BRIDGE_AMQP__URL": url}
+    async with stage(chargers=1, change=change, environ=environ, online=False) as s:
+        refused = "charger/bridge/alert/stream_refused"
+        await s.witness.until(lambda: s.witness.retained.get(refused), "the alert")
+        s.gateway.process.send_signal(signal.SIGUSR1)
+        await until(lambda: b"record.written" in bytes(s.gateway.log))
+        said = await said_by(s, "doctor", "--output", str(tmp_path / "bundle.zip"))
+        explained = await said_by(s, "explain", refused)
+        told = (said, explained, bytes(s.gateway.log), s.witness.retained[refused])
+        assert [canaries.found_in(each) for each in told] == [[]] * len(told)
+        assert user.encode() not in b"".join(told)
+    assert {
+        name: found
+        for name, held in held_in(tmp_path / "bundle.zip").items()
+        if (found := of_others(held))
+    } == {}

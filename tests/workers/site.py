@@ -187,8 +187,14 @@ class Site:
         worker = self.workers[name] = Worker(name, process, log)
         return worker
 
-    async def tool(self, name: str, *arguments: str) -> str:
-        """Run a command of the program with a worker's configuration; return what it prints."""
+    async def tool(self, name: str, *arguments: str, may_find: bool = False) -> str:
+        """Run a command of the program with a worker's configuration; return what it prints.
+
+        Args:
+            name: The worker.
+            arguments: The command.
+            may_find: Status 1 is none of a failure.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bridge", *arguments, "--config", str(self._config(name)),
             stdout=asyncio.subprocess.PIPE, cwd=ROOT,
@@ -196,7 +202,7 @@ class Site:
         )  # fmt: skip
         async with asyncio.timeout(self.within_s):
             printed, _ = await process.communicate()
-        if process.returncode != 0:
+        if process.returncode not in (0, int(may_find)):
             raise OSError(f"{arguments} ended with {process.returncode}")
         return printed.decode()
 

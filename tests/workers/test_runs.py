@@ -8,6 +8,9 @@ import os
 
 import pytest
 
+from tests import canaries
+from tests.acceptance.test_reports import held_in, of_others
+from tests.canaries import OTHERS, STORE_PASSWORD
 from tests.mosquitto import EXECUTABLE
 from tests.postgres import program
 from tests.workers.history import findings, takeovers
@@ -92,3 +95,33 @@ async def test_an_operator_sees_the_workers_and_drains_one(tmp_path):
         assert drained.splitlines()[0] == f"{owner} handed over and ended"
         assert await site.ended(owner) == 0
         assert await site.owner() == other
+
+
+async def test_an_operator_reports_and_explains_a_worker_of_several_partitions(
+    tmp_path, monkeypatch
+):
+    """A record of each gateway, without names of workers; the partition that serves answers."""
+    monkeypatch.setenv("CHARGER_BRIDGE_STORE__PASSWORD", STORE_PASSWORD)
+    name, bundle = OTHERS["a worker"], tmp_path / "bundle.zip"
+    async with installed(tmp_path, chargers=4, partitions=2) as site:
+        await site.start(name)
+        await site.served()
+        partition = (await site.divided())["EH000002"]
+        explained = await site.tool(name, "explain", "charger/EH000002/availability")
+        of_all = await site.tool(name, "explain", "charger/bridge/cloud")
+        of_one = await site.tool(name, "explain", f"charger/bridge/partition/{partition:02}/cloud")
+        elsewhere = await site.tool(name, "explain", "charger/EH999999/availability")
+        said = await site.tool(name, "doctor", "--output", str(bundle), may_find=True)
+        metrics = site.workers[name].log.read_bytes()
+    held = held_in(bundle)
+    records = [one.name for one in (tmp_path / name).glob("record-*.rec")]
+
+    assert "the charger is online" in explained
+    assert "published online on charger/EH000002/availability" in explained
+    assert "it is the state of all partitions together" in of_all
+    assert "the stream is open" in of_one
+    assert elsewhere.startswith("no partition of this worker has to do with ")
+    assert sorted(one.partition("Z")[2] for one in records) == ["-all.rec", "-p00.rec", "-p01.rec"]
+    assert set(records) <= held.keys()
+    assert {file: found for file, text in held.items() if (found := of_others(text))} == {}
+    assert canaries.found_in(said.encode() + metrics) == []
