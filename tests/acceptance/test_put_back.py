@@ -119,3 +119,28 @@ async def test_a_fault_that_is_put_back_becomes_a_test_that_fails(stage, tmp_pat
     assert main(["replay", str(kept), "--as-test", str(test), *words]) == 0
     assert not passes(test, fault)
     assert passes(test)
+
+
+async def test_a_storm_of_errors_writes_a_record_for_each_component(stage, tmp_path):
+    """Two that fail a thousand times leave two records, which name both, and few lines."""
+    environ = {"PYTHONPATH": f"{HERE}:{ROOT}", "PUT_BACK": "STORM"}
+    async with stage(chargers=1, environ=environ) as s:
+        for number in range(1000):
+            s.witness.publish(f"charger/{ONE}/get/observations", f'{{"id":"{number}"}}')
+            s.witness.publish("charger/bridge/heartbeat", json.dumps(OTHER | {"count": number}))
+        s.witness.publish(f"charger/{ONE}/set/no_such_command", "1")
+        await s.witness.final(ONE, "no_such_command")
+        s.gateway.process.send_signal(signal.SIGUSR1)
+        await until(lambda: b'"reason": "signal"' in bytes(s.gateway.log))
+        written = recorded(s)
+        failed = [line for line in s.gateway.lines if line["event"] == "component.failed"]
+        alert = json.loads(s.witness.retained["charger/bridge/alert/internal_error"])
+        kept = tmp_path / "field.rec"
+        kept.write_bytes(written[-1].read_bytes())
+
+    assert len(written) in (2, 3)  # both failed while the first was written, or before it
+    assert len(failed) <= 4
+    for name in ("queries (ZeroDivisionError", "neighbours (LookupError"):
+        assert name in alert["message"]
+    assert not list((tmp_path / "store").glob(".record-*"))
+    assert main(["replay", str(kept), "--only", "charger/bridge/alert/internal_error"]) == 0

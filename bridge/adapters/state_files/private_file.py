@@ -65,21 +65,31 @@ def replace(path: Path, content: bytes) -> None:
     """Replace the content of a file; on an error raise ``OSError`` and change nothing."""
     require_plain(path)  # a pipe or a device is somebody's, and not ours to take away
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
+    draft = draft_of(path)
     # One of a run that was killed here. O_EXCL then makes sure that the new one is ours.
     draft.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(draft, flags, MODE), "wb") as file:
-        os.fchown(file.fileno(), *owner_of(path.parent))
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    handle = os.open(draft, flags, MODE)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchown(file.fileno(), *owner_of(path.parent))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)  # on a full disk its space is wanted
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def draft_of(path: Path) -> Path:
+    """Return where the content of a file is until it is complete."""
+    return path.with_name(f".{path.name}.new")
 
 
 def owner_of(folder: Path) -> tuple[int, int]:

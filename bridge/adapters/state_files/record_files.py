@@ -6,18 +6,22 @@ speaks for all of them ``record-<UTC time>-all.rec``.
 Rules:
 
 1. A record is written once, for its owner alone, and never changed.
-2. Only files with a name of ours are counted and removed, and only when a newer one is written.
+2. Only files with a name of ours are counted and removed, and only when a newer one is written;
+   with them what a process left that was killed while it wrote.
 """
 
+import contextlib
 import re
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from bridge.adapters.state_files.plain_file import read_plain
-from bridge.adapters.state_files.private_file import RECORD_FILES, replace
+from bridge.adapters.state_files.private_file import RECORD_FILES, draft_of, replace
 
 KEPT: Final = 5
+# Nothing is written for so long.
+DRAFT_S: Final = 3600.0
 _NAME: Final = re.compile(
     r"record-(?P<at>\d{8}T\d{6}Z)(?P<part>-p\d+|-all)?(?:-(?P<number>\d+))?\.rec", re.ASCII
 )
@@ -78,10 +82,20 @@ def save(folder: Path, content: bytes, at: datetime, part: str = "") -> Path:
     own = [path for path in records(folder) if _part(path) == part]
     same = [_number(path) for path in own if path.stem.startswith(name)]
     path = folder / f"{name}{f'-{max(1, *same) + 1}' if same else ''}.rec"
+    _clear_drafts(folder, at)
     replace(path, content)
     for old in [*own, path][:-KEPT]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _clear_drafts(folder: Path, at: datetime) -> None:
+    """Remove drafts that no living process can still be writing."""
+    for draft in folder.glob(draft_of(folder / RECORD_FILES).name):
+        name = draft.name.removeprefix(".").removesuffix(".new")
+        with contextlib.suppress(OSError):
+            if _NAME.fullmatch(name) and at.timestamp() - draft.lstat().st_mtime > DRAFT_S:
+                draft.unlink()
 
 
 def load(path: Path, largest: int) -> bytes:

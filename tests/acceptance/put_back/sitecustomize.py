@@ -68,6 +68,18 @@ def b2():
     session_payloads._document = strict
 
 
-FAULTS = {"E6": e6, "A3": a3, "B1": b1, "D7": d7, "B2": b2}
+def storm():
+    """Two components fail with every message that is theirs."""
+    from bridge.core.neighbours import Neighbours  # noqa: PLC0415
+
+    e6()
+
+    def failing(*_):
+        raise LookupError("put back")
+
+    Neighbours._heard = failing
+
+
+FAULTS = {"STORM": storm, "E6": e6, "A3": a3, "B1": b1, "D7": d7, "B2": b2}
 if name := os.environ.get("PUT_BACK"):
     FAULTS[name]()

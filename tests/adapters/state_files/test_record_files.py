@@ -1,11 +1,21 @@
 """Records on disk: private, named by their time, the newest five."""
 
+import errno
 import os
 from datetime import timedelta
 
 import pytest
 
-from bridge.adapters.state_files.record_files import KEPT, load, newest, part_of, records, save
+from bridge.adapters.state_files.private_file import draft_of
+from bridge.adapters.state_files.record_files import (
+    DRAFT_S,
+    KEPT,
+    load,
+    newest,
+    part_of,
+    records,
+    save,
+)
 from tests.conftest import NOON
 
 
@@ -38,6 +48,36 @@ def test_they_are_for_their_owner_alone(tmp_path):
     for number in range(9):
         save(tmp_path, b"", NOON + timedelta(seconds=number))
     assert other.exists()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_record(tmp_path):
+    """An old draft of a record; one that may be written now stays, and so does any other file."""
+    old, new, other = (
+        draft_of(tmp_path / name)
+        for name in ("record-20261121T120000Z-2.rec", "record-20261122T115900Z-p03.rec", "a.rec")
+    )
+    for path in (old, new, other):
+        path.write_bytes(b"x")
+        os.utime(path, (NOON.timestamp() - 60,) * 2)
+    for path in (old, other):
+        os.utime(path, (NOON.timestamp() - 2 * DRAFT_S,) * 2)
+    save(tmp_path, b"y", NOON)
+
+    assert (old.exists(), new.exists(), other.exists()) == (False, True, True)
+
+
+def test_a_full_disk_keeps_nothing_of_a_record(tmp_path, monkeypatch):
+    """The earlier records stay; the draft of the new one takes no room."""
+    path = save(tmp_path, b"1", NOON)
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, b"2" * 9999, NOON + timedelta(hours=1))
+
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_pipe_in_its_place_is_refused(tmp_path):
