@@ -95,7 +95,7 @@ class Questions:
         settings, version, salt = core.settings, core.status.version, self._salt
 
         def replayed() -> list[str]:
-            record = Record(settings, version, salt, excerpt.states(), excerpt.entries())
+            record = Record(settings, version, salt, excerpt.states(), excerpt.stream())
             return explanation(record, topic)
 
         return [*await asyncio.to_thread(replayed), *now]

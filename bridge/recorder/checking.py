@@ -72,7 +72,7 @@ def remark(record: Record, version: str) -> str:
         record: The record.
         version: Of this program.
     """
-    if not record.digests and record.entries:
+    if not record.digests and any(True for _ in record.entries):
         return (
             f"the record is of charger-bridge {record.version} in an earlier format, without the"
             " content of effects: only their number is compared, and values of one message count as"

@@ -11,6 +11,7 @@ Rules:
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,8 @@ from bridge.recorder.values import Plain, plain
 CHUNK_BYTES: Final = 32 * 1024
 # Of zlib: the fastest, with 48 KiB of its own instead of 268.
 LEVEL, WINDOW_BITS, MEMORY = 1, 13, 5
+# So many values are encoded together.
+TOGETHER: Final = 32
 # What Python adds to a bytes object and to its place in a list.
 OBJECT_BYTES: Final = 48
 # An event or a call of a convention, when it was handled and how many effects it had (-1: the core
@@ -161,6 +164,25 @@ class Packer:
     def bytes(self) -> int:
         """How much memory is taken."""
         return self._size + len(self._open)
+
+
+class Packed:
+    """Values that are kept packed, to be gone through as often as wanted.
+
+    Args:
+        values: What is packed.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        packer = Packer()
+        left = iter(values)
+        while some := list(islice(left, TOGETHER)):
+            packer.add(some)
+        self._parts = packer.parts
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield them in order."""
+        return unpacked(self._parts)
 
 
 def unpacked(parts: Iterable[bytes]) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.errors import RecordError
+from bridge.recorder.packing import Packed
 from bridge.recorder.recording import Excerpt
 from bridge.recorder.redaction import SALT, Redactor
 from bridge.recorder.replaying import Record
@@ -30,6 +31,8 @@ MAGIC: Final = b"charger-bridge record "
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_BYTES: Final = 512 * 1024 * 1024
 DIGEST_BYTES: Final = 32
+# How msgpack begins a map of few fields, and an array of any length.
+MAP, ARRAY = 0x80, b"\xdd"
 # By format: what makes a document of the next one of it.
 # 1 had nothing of conventions with a connection of their own; what it had is what 2 has. The
 # digests of 2 were of what is inside the core: no other version has the same.
@@ -63,31 +66,37 @@ def redacted(
         secret: Of the installation: the salt of its hashes.
         version: Of the program.
     """
-    said, state, entries = plain(settings), excerpt.states(), excerpt.entries()
+    said, state, entries = plain(settings), excerpt.states(), excerpt.stream()
     redactor = Redactor(secret)
-    redactor.learn(said, state, entries)
+    redactor.learn(said, *state, entries=entries)
     record = Record(
         value_of(redactor.plain(said)),
         version,
         SALT,
         [redactor.plain(one) for one in state],
-        [redactor.plain(one) for one in entries],
+        Packed(map(redactor.plain, entries)),
     )
     return record, redactor
 
 
 def written(record: Record) -> bytes:
-    """Return the content of a record file."""
-    document = _Document(
-        record.version,
-        record.reason,
-        record.written_at,
-        plain(record.settings),
-        record.state,
-        record.entries,
-        list(record.digests),
-    )
-    packed = zlib.compress(msgspec.msgpack.encode(document), 6)
+    """Return the content of a record file.
+
+    It is a ``_Document``, of which one field, or one of the entries, is encoded at a time.
+    """
+    compressing, encode = zlib.compressobj(6), msgspec.msgpack.encode
+    pieces = [compressing.compress(bytes([MAP | len(_Document.__struct_fields__)]))]
+    for name in _Document.__struct_fields__:
+        pieces.append(compressing.compress(encode(name)))
+        if name == "entries":
+            count = sum(1 for _ in record.entries)
+            pieces.append(compressing.compress(ARRAY + count.to_bytes(4, "big")))
+            pieces += (compressing.compress(encode(entry)) for entry in record.entries)
+        else:
+            held = record.version if name == "program" else getattr(record, name)
+            said = plain(held) if name == "settings" else held
+            pieces.append(compressing.compress(encode(said)))
+    packed = b"".join((*pieces, compressing.flush()))
     return b"%s%d\n%s%s" % (MAGIC, FORMAT, sha256(packed).digest(), packed)
 
 

@@ -60,7 +60,7 @@ PACK_EVENTS = 32
 PACK_EVENT_BYTES = 128 * 1024
 UNPACKED_BYTES = 128 * 1024
 GENERATIONS = 4
-TAIL = 64
+TAIL = 16
 # Measured sizes in memory: an event, an observation, an acknowledged value.
 EVENT_BYTES = 600
 OBSERVATION_BYTES = 500
@@ -140,11 +140,28 @@ class Excerpt:
 
     def entries(self) -> list[Plain]:
         """Return the plain form of the entries, oldest first."""
-        found: list[Plain] = []
+        return list(self.stream())
+
+    def stream(self) -> "Stream":
+        """Return the same, to be gone through one by one: all take fifty times the memory."""
+        return Stream(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Entries in their plain form, one after the other, as often as wanted.
+
+    Attributes:
+        parts: Of an excerpt.
+    """
+
+    parts: tuple[tuple[tuple[bytes, ...], tuple[Entry, ...]], ...]
+
+    def __iter__(self) -> Iterator[Plain]:
+        """Yield the entries, oldest first."""
         for chunks, entries in self.parts:
-            found += map(unpacked_entry, unpacked(chunks))
-            found += map(plain_entry, entries)
-        return found
+            yield from map(unpacked_entry, unpacked(chunks))
+            yield from map(plain_entry, entries)
 
 
 class Recorder:

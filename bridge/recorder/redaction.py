@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -49,6 +50,9 @@ TOKEN: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?(?:Z|[+-]\d\d:?\d\d)?(?![^\W_])"
     r"|[^\W_]+"
 )
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)")
+# Texts whose stand-ins are remembered: most come again soon.
+MAX_KEPT: Final = 5000
 SERIAL: Final = re.compile(r"[A-Z]{2}\d{4,14}", re.ASCII)
 QUANTITY: Final = re.compile(r"\d+(?:[eE]\d+|[A-Za-z]{1,2})?", re.ASCII)
 CIRCUIT: Final = re.compile(r"(?<=/(?:sites)/)\d+|(?<=/circuits/)\d+", re.ASCII)
@@ -177,11 +181,17 @@ class Redactor:
         self._looked_at: set[str] = set()
         self._replaced: dict[str, str] | None = None
 
-    def learn(self, *said: Plain) -> None:
-        """Find what must be replaced in plain values, before any of them is redacted."""
+    def learn(self, *said: Plain, entries: Iterable[Plain] = ()) -> None:
+        """Find what must be replaced in plain values, before any of them is redacted.
+
+        Args:
+            said: Values.
+            entries: More of them, gone through twice.
+        """
         self._replaced = None
-        for one in said:
+        for one in chain(said, entries):
             self._learn(one)
+        self._looked_at.clear()
         ordered = sorted(self._found.serials - self._known.keys())
         self._serials = {**self._known} | {
             serial: f"{serial[:2]}{str(number).zfill(len(serial) - 2)}"
@@ -190,7 +200,7 @@ class Redactor:
         for text in self._found.texts:
             hashed = pseudonymize(text, self._secret)
             self._exact[hashed[7:]] = pseudonymize(self.text(text), SALT)[7:]
-        for one in said:
+        for one in chain(said, entries):
             self._pair(one)
         self._replaced = {}
 
@@ -236,12 +246,14 @@ class Redactor:
     def _learn_text(self, text: str) -> None:
         if text in self._looked_at:
             return
+        if len(self._looked_at) >= MAX_KEPT:
+            self._looked_at.clear()
         self._looked_at.add(text)
         self._found.serials.update(SERIAL.findall(text))
         for match in CIRCUIT.finditer(text):
             self._number(int(match[0]))
         for key, value in _pairs(text):
-            if isinstance(value, str):
+            if isinstance(value, str) and not TIME.fullmatch(value):
                 self._found.texts.add(value)  # it may be one that is hashed
             if key.lower() in SITE_FIELDS and type(value) is int:
                 self._number(value)
@@ -326,6 +338,8 @@ class Redactor:
             return self._text(text)
         found = self._replaced.get(text)
         if found is None:
+            if len(self._replaced) >= MAX_KEPT:
+                self._replaced.clear()
             found = self._replaced[text] = self._text(text)
         return found
 

@@ -4,7 +4,7 @@ A replay does no I/O. It yields the effects of each event, and the messages that
 a connection of their own make of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ class Record:
     version: str
     salt: bytes
     state: list[Plain]
-    entries: list[Plain]
+    entries: Iterable[Plain]
     reason: str = ""
     written_at: str = ""
     digests: tuple[str, ...] = ()
