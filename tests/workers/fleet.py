@@ -21,12 +21,17 @@ from benchmarks.stage import PROCESS_CPU_CLOCK, Judge, memory_kib, percentile
 from bridge.simulator.readings import Reading, Update
 from tests.rabbitmq import rabbitmq
 from tests.workers.feed import NUMBERS
+from tests.workers.runs import NAMES
 from tests.workers.site import Site, installed
 
-WORKERS = ("a", "b")
+# The cloud's memory of each charger: it says nothing by itself here.
+OBSERVATIONS = 10
+# Until they are known; then they are told again.
+PER_S = 500.0
 TICK_S = 0.1
 DRAINED_WITHIN_S = 120.0
 READY_S = 600.0
+READY_OF_ONE_S = 0.05
 
 
 @dataclass
@@ -113,7 +118,13 @@ def _looked(lags: Lags, watcher: Watcher) -> None:
 
 
 async def measured(
-    folder: Path, chargers: int, partitions: int, per_h: float, minutes: float
+    folder: Path,
+    chargers: int,
+    partitions: int,
+    per_h: float,
+    minutes: float,
+    *,
+    workers: int = 2,
 ) -> str:
     """Run it; return the figures in words."""
     data = folder / "rabbitmq"
@@ -126,8 +137,9 @@ async def measured(
             partitions=partitions,
             feed=server,
             step_interval_s=0,
+            observations=OBSERVATIONS,
         ) as site:
-            for name in WORKERS:
+            for name in NAMES[:workers]:
                 await site.start(name)
                 await site.member(name)
             async with asyncio.timeout(site.within_s):
@@ -168,13 +180,15 @@ async def _until_known(site: Site, lags: Lags, watcher: Watcher) -> float:
     began_s = time.monotonic()  # noqa: TID251 - the judges' own clock
     spec, turn = NUMBERS[-1], 0
     while missing:
-        if time.monotonic() - began_s > READY_S:  # noqa: TID251 - likewise
+        if time.monotonic() - began_s > READY_S + READY_OF_ONE_S * len(site.serials):  # noqa: TID251 - likewise
             raise TimeoutError(f"{len(missing)} chargers are not served")
         turn += 1
         at = site.cloud.now()
         feed.tell(Update(one, spec.id, Reading(-turn - 0.25, 3, at)) for one in sorted(missing))
-        for _ in range(20):
+        again_s = 2.0 + len(missing) / PER_S
+        while missing and again_s > 0:
             await asyncio.sleep(TICK_S)
+            again_s -= TICK_S
             missing -= {topic.split("/")[1] for topic, *_ in watcher.take()}
     lags.sent.clear()
     return time.monotonic() - began_s  # noqa: TID251 - likewise
@@ -187,15 +201,18 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--per-hour", type=float, default=60.0)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a folder for logs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         said = asyncio.run(
             measured(
-                Path(folder),
+                options.keep or Path(folder),
                 options.chargers,
                 options.partitions,
                 options.per_hour,
                 options.minutes,
+                workers=options.workers,
             )
         )
     sys.stdout.write(f"{said}\n")

@@ -6,6 +6,7 @@ it: the callers of commands, a subscriber of the broker, the cloud, and the data
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -485,6 +486,8 @@ async def installed(
         async with serve(scenario) as cloud:
             cloud.seen = deque()  # all requests
             _thinned(cloud, observations)
+            gc.collect()
+            gc.freeze()  # of many chargers: they stay
             db = await _watched(database)
             site = Site(folder, database, broker, cloud, db, partitions, ttl_s, mistake, feed=feed)
             try:
