@@ -11,7 +11,9 @@ Rules:
 4. A hand-over is: finish what was sent to the vendor, publish, disconnect, and only then give the
    lease up. Leases are renewed meanwhile.
 5. Standing by, a worker looks three times a second, and when a lease is about to end.
-6. What was handed over for the balance and came back, because the member that lacks it did not take
+6. After an outage of the database that outlasted the leases a worker takes none for one TTL: the
+   owners live, and reach the database a moment sooner or later than it does.
+7. What was handed over for the balance and came back, because the member that lacks it did not take
    it in time, stays here for :data:`KEPT_FOR_S`: it would be handed to and fro.
 """
 
@@ -102,6 +104,8 @@ class Supervisor:
         # Handed over for the balance, and until when nothing else is.
         self._offered: set[int] = set()
         self._kept_until_s = -math.inf
+        self._reached_s = math.inf
+        self._takes_from_s = -math.inf
         self._unreached = ""
         self._has_lost = False
         self._is_leaving = False
@@ -215,6 +219,9 @@ class Supervisor:
         if self._unreached:
             self._unreached = ""
             log.info("cluster.reached")
+            if self._renewed_s - self._reached_s >= self._ttl_s:
+                self._takes_from_s = self._renewed_s + self._ttl_s
+        self._reached_s = self._renewed_s
         self.view = view
         self._seen(view)
         for lease in renewed:
@@ -273,14 +280,15 @@ class Supervisor:
         rows = self._rows()
         todo = balance(self._me, names, rows, leaving=self._is_leaving)
         is_down = self._is_down(others)
-        is_over = self._clock.now().mono_s >= self._kept_until_s
+        now_s = self._clock.now().mono_s
         for number, partition in self.running.items():
             if self._is_leaving or is_down:
                 self._hand_over(partition)
-            elif is_over and number in todo.give_back:
+            elif now_s >= self._kept_until_s and number in todo.give_back:
                 self._offered.add(number)
                 self._hand_over(partition)
-        if todo.take and not (self._is_leaving or is_down or self._unreached):
+        may_take = now_s >= self._takes_from_s and not self._unreached
+        if todo.take and may_take and not (self._is_leaving or is_down):
             await self._take(tasks, {each.partition: each for each in rows if is_free(each)})
 
     def _is_down(self, others: list[Member]) -> bool:
@@ -312,7 +320,7 @@ class Supervisor:
                 self._note_unwanted(lease.partition)
 
     def _note_unwanted(self, number: int) -> None:
-        """Hand over nothing more for a while where nobody took what was handed over (rule 6)."""
+        """Hand over nothing more for a while where nobody took what was handed over (rule 7)."""
         row = next((each for each in self._rows() if each.partition == number), None)
         if number in self._offered and (row is None or not row.owner):
             self._kept_until_s = self._clock.now().mono_s + KEPT_FOR_S

@@ -168,6 +168,46 @@ def test_a_stop_hands_over_at_once():
     lived(story)
 
 
+def test_behind_an_outage_every_worker_keeps_what_it_had():
+    """Also one that reaches the database seconds later than the others."""
+
+    async def story(cluster):
+        workers = cluster.start("a", "b", "c")
+        await asyncio.sleep(10)
+        before = cluster.served()
+        epochs = {number: row.epoch for number, row in cluster.table.rows.items()}
+        cluster.table.away = True
+        await asyncio.sleep(60)
+        workers[1].leases.is_cut = True
+        cluster.table.away = False
+        await asyncio.sleep(2.5)
+        workers[1].leases.is_cut = False
+        await asyncio.sleep(20)
+
+        assert [one.status for one in workers] == [None] * 3
+        assert cluster.served() == before
+        assert {number: row.epoch for number, row in cluster.table.rows.items()} == epochs
+
+    lived(story, partitions=6)
+
+
+def test_an_owner_that_died_in_an_outage_is_replaced_behind_it():
+    """A TTL later than one that died without an outage."""
+
+    async def story(cluster):
+        cluster.start("a", "b")
+        await asyncio.sleep(10)
+        cluster.table.away = True
+        await asyncio.sleep(10)
+        cluster.kill("a")
+        await asyncio.sleep(20)
+        cluster.table.away = False
+        b = cluster.workers["b"]
+        await settled(lambda: len(b.served) == 6, within_s=10)
+
+    lived(story, partitions=6)
+
+
 def test_what_a_slow_member_does_not_take_is_not_handed_to_and_fro():
     """It lives, so it is offered its share again and again, but only from time to time."""
 

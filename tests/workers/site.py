@@ -250,7 +250,8 @@ class Site:
     async def note_memory(self) -> None:
         """Write down the memory of each worker, and for how many chargers it is."""
         of = await self.divided()
-        for name, worker in self.workers.items():
+        live = {n: one for n, one in self.workers.items() if one.process.returncode is None}
+        for name, worker in live.items():
             held = await self.held(name)
             count = sum(number in held for number in of.values())
             if self.partitions == 1 and held:
