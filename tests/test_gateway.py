@@ -348,6 +348,64 @@ async def test_a_hand_over_waits_for_the_answer_of_the_cloud():
     assert script.seen(CloudResponse)[-1].tag == 6
 
 
+async def test_a_hand_over_does_not_wait_for_what_is_only_read():
+    """A look at the charger changes nothing: the next worker takes another one."""
+    look = CloudRequest("GET", "/x", Endpoint.CHARGER_COMMAND, command=True)
+    script = Script({Tick: [SendRequest(6, look, 9.0)]})
+
+    async def send(_request, *, within_s):
+        await asyncio.Event().wait()
+
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        running(script, finish_s=2 * PATIENCE_S) as outside,
+    ):
+        outside.send = send
+        outside.queue.put(Tick())
+        await settled(lambda: script.seen(Tick))
+
+    assert not script.seen(CloudResponse)
+
+
+@dataclass
+class Faulty:
+    """A clock that fails once when it is told to."""
+
+    clock: SystemClock
+    fails: bool = False
+
+    def now(self):
+        fails, self.fails = self.fails, False
+        if fails:
+            raise RuntimeError("no time")
+        return self.clock.now()
+
+    async def sleep(self, seconds):
+        await self.clock.sleep(seconds)
+
+
+async def test_a_turn_that_fails_behind_an_answer_is_reported_and_the_gateway_goes_on():
+    """The answer stays in the queue, and is processed with the next event."""
+    pause = CloudRequest("POST", "/x", Endpoint.CHARGER_COMMAND, command=True)
+    script, clock = Script({Tick: [SendRequest(6, pause, 9.0)]}), Faulty(SystemClock())
+    reported = []
+
+    async def send(_request, *, within_s):
+        clock.fails = True
+        return CloudResponse(0, 202, b"[1]")
+
+    async with running(script, clock=clock) as outside:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+        outside.send = send
+        outside.queue.put(Tick())
+        await settled(lambda: reported)
+        outside.queue.put(StreamOpened())
+        await settled(lambda: script.seen(CloudResponse))
+
+    ((message, error),) = [(told["message"], told["exception"]) for told in reported]
+    assert (message, str(error)) == ("a turn of the pump failed", "no time")
+
+
 async def _after_stopping(script, answer):
     await settled(lambda: script.seen(Stopping))
     answer.set()

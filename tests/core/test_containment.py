@@ -18,6 +18,7 @@ from bridge.core.containment import (
     MAX_UNCHANGED_TICKS,
     STANDS_S,
     Containment,
+    Slot,
 )
 from bridge.core.domain_events import EventHandled
 from bridge.core.easee.session_payloads import read_report
@@ -380,6 +381,16 @@ def test_one_that_is_always_due_is_left_alone_too():
 
     assert turns < MAX_UNCHANGED_TICKS + 20
     assert ALERT in box.alerts.kinds
+
+
+@pytest.mark.parametrize(("due_s", "pauses"), [(9.0, True), (10.0, True), (10.5, False)])
+def test_one_that_is_due_again_at_once_behind_a_pause_pauses_again(due_s, pauses):
+    """Also where it is due at this very moment."""
+    containment = Containment(Alerts())
+    slot = Slot("one", lambda *_: (), lambda: due_s, failures=1, rests_until_s=10.0)
+    containment.was_asked(slot, 10.0)
+
+    assert slot.failures == (2 if pauses else 0)
 
 
 def test_the_alert_stands_for_a_day_after_the_last_error():

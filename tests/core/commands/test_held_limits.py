@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core.commands.held_limits import RETRY_S, REVIEW_AFTER_S
 from bridge.core.domain_events import DerivedTold
-from bridge.core.effects import SaveCommand
+from bridge.core.effects import LogEntry, SaveCommand
 from bridge.errors import CloudUnavailable
 from tests.core.commands.bench import ID, OTHER, SITE, Garage, answers, call_of, calls_of
 
@@ -73,7 +73,10 @@ def test_it_is_sent_again_where_the_charger_forgot_it(garage, reason):
         garage.mono_s += 5
         garage.show(shows)
 
-    assert is_sent_again(garage, garage.wait(LONG_S))
+    effects = garage.wait(LONG_S)
+    facts = {"charger_id": ID, "command": LIMIT}
+    assert LogEntry("info", "limit.sent_again", facts) in effects
+    assert is_sent_again(garage, effects)
     assert not calls_of(garage.wait(300))
 
 
@@ -162,6 +165,11 @@ def test_it_is_released(garage):
 
     assert not calls_of(effects)
     assert (answers(effects)[-1]["state"], told(effects)) == ("confirmed", [None])
+    (entry,) = [e for e in effects if isinstance(e, LogEntry) and e.event == "limit.released"]
+    assert (entry.level, entry.fields) == (
+        "info",
+        {"charger_id": ID, "command": LIMIT, "why": "released"},
+    )
     assert answers(garage.send(LIMIT, b'{"release":true}'))[-1]["state"] == "noop"
     garage.show({109: 1})
     garage.show({109: 3, 48: 32.0})

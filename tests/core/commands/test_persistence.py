@@ -303,8 +303,10 @@ def test_a_row_that_cannot_be_read_says_so(damage):
     """A row of another program or of a broken disk is one named error, whatever is wrong."""
     row = replace(to_row(_command()), **damage)
 
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError) as caught:
         restore_command(row, read_record(row), LATER)
+
+    assert caught.value.source == "command k1"
 
 
 @given(

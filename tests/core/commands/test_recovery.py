@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from bridge.core.commands.dispatcher import Purpose
@@ -206,8 +207,24 @@ def test_a_row_that_cannot_be_read_is_noted_and_the_rest_goes_on(bench):
     effects = bench.restart()
 
     notes = [e for e in effects if isinstance(e, LogEntry) and e.event == "command.row_unreadable"]
-    assert len(notes) == 2
+    assert [note.fields for note in notes] == [
+        {"error": "command a: unreadable body"},
+        {"error": "command b: no such command"},
+    ]
     assert call_of(effects).request.path.endswith("pause_charging")
+
+
+def test_a_step_of_the_bridge_itself_that_waited_is_not_sent(bench):
+    """What holds a limit or switches phases decides anew; nobody waits for an answer."""
+    _waiting(bench)
+    ((key, row),) = bench.rows.items()
+    record = {**msgspec.json.decode(row.body), "origin": "held"}
+    bench.rows = {key: replace(row, body=msgspec.json.encode(record))}
+    effects = bench.restart()
+
+    assert not calls_of(effects)
+    assert bench.rows[key].state == "superseded"
+    assert not calls_of(bench.pass_s(1))
 
 
 def test_the_order_of_arrival_is_kept_whatever_the_clock_did(bench):

@@ -89,6 +89,7 @@ def test_a_limit_behind_a_resume_waits_for_its_effect(policy):
     """Until the dynamic current moved, or five seconds after the cloud's answer."""
     resume = _command("resume", "PRESS")
     policy.sent(resume, _at(0))
+    assert policy.evaluate(_command(), _at(1)) is None  # the queue waits for the answer anyway
     policy.answered(resume, _at(1))
     assert policy.evaluate(_command(), _at(2)) == Defer(1001.0 + RESUME_EFFECT_DELAY_S)
     assert policy.evaluate(_command("stop", "PRESS"), _at(2)) is None

@@ -154,6 +154,7 @@ def test_a_host_that_never_comes_is_told_of_and_given_up_in_the_end():
     assert SettleReports(((f"{ONE}-1", 1),)) not in tended(keep_days - 0.1)
     given_up = tended(keep_days + 0.1)
     assert ReportsGivenUp(((f"{ONE}-1", 1),)) in given_up
+    assert LogEntry("warning", "session.given_up", {"reports": 1}) in given_up
     assert SettleReports(((f"{ONE}-1", 1),)) in given_up
     assert alerts(given_up) == ["sparkplug_host_missing"]
     assert tended(keep_days + 1) == []

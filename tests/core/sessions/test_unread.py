@@ -73,6 +73,15 @@ def test_a_text_is_kept_and_named_with_what_is_known(unread):
             {"started_at": EPOCH + 9 * HOUR, "doubtful": ("started_at",), "source": "backfill"},
             True,
         ),
+        # The end cannot be: told at the same moment, it is the same session.
+        *(
+            (
+                replace(TEXT, ended_at=NOON + 72 * HOUR),
+                {"doubtful": ("ended_at",), "measured_at": at},
+                at == TEXT.measured_at,
+            )
+            for at in (TEXT.measured_at, TEXT.measured_at + HOUR)
+        ),
         (TIMED, {}, True),
         (TIMED, {"started_at": NOON + timedelta(minutes=16)}, False),
         (TEXT, {}, True),
