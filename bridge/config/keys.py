@@ -161,7 +161,8 @@ KEYS: Final = (
         "easee.names",
         NAMES,
         "What people call the chargers, as {EH123456: Garage}: on the status page, in Home"
-        " Assistant, openHAB and lists of sessions. Topics keep the serial.",
+        " Assistant, openHAB, messages of alerts and lists of sessions. Topics and the log keep the"
+        " serial.",
     ),
     Key(
         "easee.api_url",
