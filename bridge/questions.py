@@ -90,13 +90,14 @@ class Questions:
         said = (*core.explain(topic, at), *explained(self._conventions, topic, at))
         now = [f"now: {one}" for one in said]
         if recorder is None or recorder.problem:
-            return [*now, "what led there is not recorded (recorder.max_mib)"]
+            why = "recorder.max_mib is 0" if recorder is None else recorder.problem
+            return [*now, f"what led there is not recorded: {why}"]
         excerpt = recorder.excerpt()
         settings, version, salt = core.settings, core.status.version, self._salt
 
         def replayed() -> list[str]:
             record = Record(settings, version, salt, excerpt.states(), excerpt.stream())
-            return explanation(record, topic)
+            return explanation(record, topic, tells_end=False)
 
         return [*await asyncio.to_thread(replayed), *now]
 

@@ -145,6 +145,7 @@ def _print(record: Record, is_over: Over, only: str | None) -> None:
             f"# charger-bridge {record.version}, {record.reason or 'no reason'},"
             f" written {record.written_at}"
         )
+    is_shown = only is None
     for step in _steps(record, is_over, machine):
         if only is None:
             _say(f"{iso_utc(step.now.wall)} #{step.number} {shown(plain(step.event))}")
@@ -155,7 +156,10 @@ def _print(record: Record, is_over: Over, only: str | None) -> None:
             if only is None:
                 _say(f"  {published(message)}")
             elif matches(only, message.topic):
+                is_shown = True
                 _say(f"{iso_utc(step.now.wall)} #{step.number} {published(message)}")
+    if not is_shown:
+        _say(f"# nothing is published on {only}")
 
 
 def _compare(record: Record, is_over: Over) -> int:

@@ -39,7 +39,7 @@ from bridge.core.records.observation import RawObservation
 from bridge.core.subjects import Subject, subject_of
 from bridge.core.topics import SPARKPLUG_NAMESPACE
 from bridge.core.value_format import iso_utc, read_utc
-from bridge.errors import DecodeError
+from bridge.errors import DecodeError, RecordError
 from bridge.recorder.links import LinkCall
 from bridge.recorder.replaying import (
     Machine,
@@ -63,6 +63,7 @@ def explanation(
     *,
     until: datetime | int | None = None,
     make: MakeCore = new_core,
+    tells_end: bool = True,
 ) -> list[str]:
     """Return what led to the messages on a topic, and why it is as it is in the end.
 
@@ -71,10 +72,13 @@ def explanation(
         topic: With or without the base topic.
         until: Time or number of the last event; None for all.
         make: Makes a core to replay in.
+        tells_end: Why it is as it is in the end is told too.
 
     Raises:
-        RecordError: The record cannot be replayed.
+        RecordError: The record cannot be replayed, or no single topic is named.
     """
+    if not topic or not {"+", "#"}.isdisjoint(topic.split("/")):
+        raise RecordError("name one topic, without + and #, e.g. charger/EH123456/state/op_mode")
     machine = machine_of(record, make)
     core = machine.core
     conventions = native(record, core)
@@ -99,7 +103,7 @@ def explanation(
         lines = [f"({len(lines) - MAX_LINES} earlier lines left out)", *lines[-MAX_LINES:]]
     if not lines:
         lines.append(f"nothing recorded concerns {topic}")
-    if now is not None:
+    if now is not None and tells_end:
         told = (*core.explain(topic, now), *machine.links.explain(topic, now))
         lines += [f"at {iso_utc(now.wall)}: {one}" for one in told]
     return lines

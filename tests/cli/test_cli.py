@@ -1099,6 +1099,8 @@ def test_a_replay_is_cut_and_filtered(record_file, capsys):
     for until in ("3", lines[0].split()[0]):
         assert main(["replay", str(record_file), "--until", until]) == 0
         assert "StreamOpened" in capsys.readouterr().out
+    assert main(["replay", str(record_file), "--only", "no/topic"]) == 0
+    assert capsys.readouterr().out == "# nothing is published on no/topic\n"
 
 
 def test_a_replay_is_compared(record_file, capsys, monkeypatch):

@@ -15,6 +15,7 @@ from bridge.core.events import (
 )
 from bridge.core.messages import AckToken
 from bridge.core.subjects import Subject
+from bridge.errors import RecordError
 from bridge.recorder.explanation import MAX_LINES, explanation, moment_of
 from bridge.settings import HomeAssistantSettings
 from tests.conftest import NOON
@@ -172,6 +173,21 @@ def test_an_explanation_ends_where_it_is_asked_to(lived):
     assert moment_of("17") == 17
     assert moment_of("2026-11-22T12:00:00Z") == NOON
     assert moment_of("noon") is None
+
+
+@pytest.mark.parametrize("topic", ["", "#", "charger/+/state/op_mode"])
+def test_one_topic_is_explained(lived, topic):
+    """A filter names many; it is refused in one line."""
+    with pytest.raises(RecordError, match="name one topic, without"):
+        explanation(lived.record(), topic)
+
+
+def test_the_end_is_told_once_where_somebody_else_tells_it(lived):
+    """The running bridge tells what is now, which is the end of its record."""
+    lines = explanation(lived.record(), TOPIC, tells_end=False)
+
+    assert lines
+    assert not [line for line in lines if line.startswith("at ")]
 
 
 def test_an_explanation_has_an_end():
