@@ -15,6 +15,9 @@ SKEW_S = 0.1
 VALUE_WITHIN_S = 5.0
 RECOVERY_S = 10.0
 OFFLINE_WITHIN_S = 20.0
+# What a worker received so shortly before its death may be neither stored nor acknowledged; and
+# what it published then may be seen as much later.
+UNDER_WAY_S = 3.0
 # Of a worker, and of each of its chargers, where it has at least so many.
 MEMORY_MIB = 60.0
 CHARGER_KIB = 25.0
@@ -98,23 +101,28 @@ def strangers(history: Sequence[Event]) -> Iterator[Finding]:
 def _is_dropped(command: Event, history: Sequence[Event]) -> bool:
     """Return whether the broker dropped a command: it expired while no worker was there."""
     expires_at = command.at + command.fields["ttl_s"]
-    for death in _of(history, "all_dead"):
-        takes = [event.at for event in _of(history, "take") if event.at > death.at]
-        if death.at - 1 < command.at and (not takes or expires_at < takes[0] + 2):
-            return True
-    for event in _of(history, "orphaned"):
-        fields = event.fields
-        if command.fields.get("charger") in fields["chargers"]:
-            # Its next owner publishes it when it is connected.
-            served = [
-                e.at
-                for e in _of(history, "availability")
-                if e.at > event.at + OFFLINE_WITHIN_S
-                and e.fields == {"charger": command.fields["charger"], "state": "online"}
-            ]
-            if event.at - 1 < command.at and (not served or expires_at < served[0] + 1):
-                return True
-    return False
+    charger = command.fields.get("charger")
+    gone = [event.at for event in _of(history, "all_dead")]
+    gone += [each.at for each in _of(history, "orphaned") if charger in each.fields["chargers"]]
+    return any(
+        gone_at - UNDER_WAY_S < command.at
+        and expires_at < _served_at(history, gone_at, charger) + 1
+        for gone_at in gone
+    )
+
+
+def _served_at(history: Sequence[Event], gone_at: float, charger: str | None) -> float:
+    """Return when the next owner of a charger is connected, and has published it.
+
+    Of a charger of no partition: when the gateway that speaks for all of them is.
+    """
+    kind, fields = "availability", {"charger": charger, "state": "online"}
+    if charger is None:
+        kind, fields = "bridge_state", {"state": "online"}
+    served = (
+        e.at for e in _of(history, kind) if e.at > gone_at + UNDER_WAY_S and e.fields == fields
+    )
+    return next(served, math.inf)
 
 
 def requests(history: Sequence[Event]) -> Iterator[Finding]:

@@ -191,5 +191,5 @@ def test_what_the_broker_dropped_is_not_owed():
     offline = Event(18, "bridge_state", {"state": "offline"})
 
     assert kinds(with_(*more, offline)) == set()
-    again = Event(12, "take", {"partition": 0, "worker": "b", "owner": "b", "epoch": 3})
+    again = Event(12, "availability", {"charger": "x", "state": "online"})
     assert kinds(with_(*more, offline, again)) == {"unanswered"}
