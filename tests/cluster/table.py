@@ -115,13 +115,13 @@ class MemberLeases:
     async def renew(self, held, status):
         asked_at_s = self.table.now_s
         await self._asked()
-        self._seen(status)
         kept = []
         for lease in held:
             row = self.table.rows[lease.partition]
             if (row.owner, row.epoch) == (self.name, lease.epoch):
                 row.until_s = self.table.now_s + self.table.ttl_s
                 kept.append(replace(lease, asked_at_s=asked_at_s))
+        self._seen(replace(status, draining=status.draining or len(kept) < len(held)))
         return tuple(kept), self.table.view()
 
     async def give_up(self, leases):

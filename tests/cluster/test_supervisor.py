@@ -191,6 +191,26 @@ def test_behind_an_outage_every_worker_keeps_what_it_had():
     lived(story, partitions=6)
 
 
+def test_a_worker_that_comes_back_without_its_leases_is_handed_nothing():
+    """It ends with 75; until its process starts again it is no member."""
+
+    async def story(cluster):
+        a, b = cluster.start("a", "b")
+        await asyncio.sleep(10)
+        a.leases.is_cut = True
+        await settled(lambda: len(b.served) == 4)
+        epochs = [row.epoch for row in cluster.table.rows.values()]
+        await asyncio.sleep(8)
+        a.leases.is_cut = False
+        await settled(lambda: a.status is not None)
+        await asyncio.sleep(10)
+
+        assert a.status == os.EX_TEMPFAIL
+        assert [row.epoch for row in cluster.table.rows.values()] == epochs
+
+    lived(story, partitions=4)
+
+
 def test_an_owner_that_died_in_an_outage_is_replaced_behind_it():
     """A TTL later than one that died without an outage."""
 

@@ -8,6 +8,8 @@ Rules:
    worker that takes it, or by the last write of its former owner.
 3. A lease ends by the clock of the database, which counts from the moment the statement ran. The
    owner counts from a moment before it asked.
+4. A member whose lease was taken ends, so it counts as one that leaves from its first renewal on:
+   others would hand it a share that it never takes.
 """
 
 from collections.abc import Sequence
@@ -40,11 +42,11 @@ _CREATE: Final = (
     " FROM generate_series(0, $1 - 1) AS number ON CONFLICT DO NOTHING"
 )
 _FORGET: Final = "DELETE FROM member WHERE seen_at < clock_timestamp() - make_interval(secs => $1)"
-_SEEN: Final = (
-    "INSERT INTO member VALUES ($1, $2, clock_timestamp(), $3, $4, $5) ON CONFLICT (name) DO UPDATE"
-    " SET version = excluded.version, seen_at = excluded.seen_at, broker_up = excluded.broker_up,"
-    " cloud_up = excluded.cloud_up, draining = excluded.draining"
+_AGAIN: Final = (
+    " ON CONFLICT (name) DO UPDATE SET version = excluded.version, seen_at = excluded.seen_at,"
+    " broker_up = excluded.broker_up, cloud_up = excluded.cloud_up, draining = excluded.draining"
 )
+_SEEN: Final = f"INSERT INTO member VALUES ($1, $2, clock_timestamp(), $3, $4, $5){_AGAIN}"
 _TAKE: Final = (
     "WITH live AS (SELECT count(*) AS count FROM member WHERE NOT draining"
     " AND seen_at > clock_timestamp() - make_interval(secs => $2)),"
@@ -64,9 +66,12 @@ _TAKE: Final = (
     " RETURNING lease.partition, lease.epoch"
 )
 _RENEW: Final = (
-    f"WITH seen AS ({_SEEN})"
-    " UPDATE lease SET until = clock_timestamp() + make_interval(secs => $6)"
-    " FROM unnest($7::integer[], $8::bigint[]) AS held (partition, epoch)"
+    "WITH held AS (SELECT * FROM unnest($7::integer[], $8::bigint[]) AS each (partition, epoch)),"
+    " lost AS (SELECT EXISTS (SELECT FROM held LEFT JOIN lease USING (partition, epoch)"
+    " WHERE lease.owner IS DISTINCT FROM $1::text) AS is_lost),"
+    " seen AS (INSERT INTO member SELECT $1::text, $2::text, clock_timestamp(), $3::boolean,"
+    f" $4::boolean, $5::boolean OR is_lost FROM lost{_AGAIN})"
+    " UPDATE lease SET until = clock_timestamp() + make_interval(secs => $6) FROM held"
     " WHERE lease.partition = held.partition AND lease.epoch = held.epoch AND lease.owner = $1"
     " RETURNING lease.partition, lease.epoch"
 )

@@ -105,6 +105,8 @@ async def test_a_renewed_lease_lives_on_and_a_lost_one_is_missing(worker, server
     renewed, view = await one.renew(renewed, UP)
     assert [lease.partition for lease in renewed] == [0]
     assert [held.owner for held in view.leases] == ["one", "other"]
+    # It ends, so that the others hand it nothing.
+    assert [each.status.draining for each in view.members] == [True, False]
 
 
 async def test_what_is_given_up_is_free_at_once_and_once(worker, server):
