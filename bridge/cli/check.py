@@ -15,8 +15,9 @@ from bridge.adapters.mqtt.tls import client_context
 from bridge.adapters.state_files.plain_file import kind, reason
 from bridge.adapters.state_files.private_file import OUR_FILES, TOKEN_FILE
 from bridge.adapters.store.backends import backend_of
+from bridge.config.tags import tag_pairs
 from bridge.core.topics import SparkplugTopics, Topics
-from bridge.errors import AuthFailed, BridgeError, ConnectionLost
+from bridge.errors import AuthFailed, BridgeError, ConfigError, ConnectionLost
 from bridge.logs import unheard
 from bridge.settings import Settings, StoreSettings, TlsSettings
 
@@ -88,6 +89,15 @@ def tls_problem(tls: TlsSettings) -> str | None:
     except ConnectionLost as error:
         return str(error)
     return None
+
+
+def tag_problems(settings: Settings) -> tuple[str, ...]:
+    """Return what is wrong with the file of tag names; the gateway runs without it."""
+    try:
+        tag_pairs(settings.publish)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 async def attempts(settings: Settings) -> AsyncIterator[tuple[str, str | BridgeError]]:

@@ -251,9 +251,9 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: Arguments) -> int:
     loaded = _prepare(arguments, quiet=True)
     settings = loaded.settings
-    from bridge.cli.check import in_use  # noqa: PLC0415 - rule 1
+    from bridge.cli.check import in_use, tag_problems  # noqa: PLC0415 - rule 1
 
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *tag_problems(settings)):
         _complain(f"warning: {warning}")
     for name, text in in_use(settings):
         _say(f"{name}: {text}")

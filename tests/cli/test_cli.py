@@ -1187,3 +1187,16 @@ def test_a_name_reaches_a_file_whatever_the_locale(monkeypatch):
 
     assert main(["topics"]) == 0
     assert written.getvalue() == "Gården 😀 \\ud800".encode()
+
+
+def test_check_warns_of_a_file_of_tags_that_cannot_be_read(config, tmp_path, capsys, monkeypatch):
+    """The gateway runs without it, so the configuration is valid; a report would end there."""
+    monkeypatch.setenv("CHARGER_BRIDGE_PUBLISH__TAGS_FILE", str(tmp_path / "tags"))
+    assert main(["check", "--config", str(config)]) == 0
+    assert "warning: publish.tags_file: cannot read" in capsys.readouterr().err
+    (tmp_path / "tags").write_text("04AA=Kari\n04BB\n")
+    assert main(["check", "--config", str(config)]) == 0
+    assert "line 2 of" in capsys.readouterr().err
+    (tmp_path / "tags").write_text("04AA=Kari\n")
+    assert main(["check", "--config", str(config)]) == 0
+    assert "tags_file" not in capsys.readouterr().err
