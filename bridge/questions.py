@@ -105,11 +105,14 @@ class Questions:
         """Write a record.
 
         Raises:
-            RecordError: Nothing is recorded.
+            RecordError: Nothing is recorded, or it cannot be written.
         """
         if self._recorder is None:
             raise RecordError("nothing is recorded (recorder.max_mib is 0)")
-        return await asyncio.to_thread(self._save, self._recorder.excerpt(), reason)
+        try:
+            return await asyncio.to_thread(self._save, self._recorder.excerpt(), reason)
+        except OSError as error:
+            raise RecordError(f"the record cannot be written: {error.strerror}") from error
 
 
 async def answered(gateways: Mapping[int, Questions], request: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Questions of the command line: explained by the gateway that serves what they are about."""
 
+import errno
+import os
+
 import pytest
 
 from bridge.core.partitions import SPEAKER
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, RecordError
 from bridge.questions import MAX_TOPIC, Questions, SavedRecord, answered
 from tests.recorder.recorded import ONE, SECRET, Recorded
 
@@ -72,6 +75,20 @@ async def test_a_record_is_written_on_request(lived):
         await answered({0: asked(lived)}, request)
     gateways = {SPEAKER: asked(lived), **dict.fromkeys((1, 4), asked(lived, lived.recorder, saved))}
     assert (await answered(gateways, request))["paths"] == ["/a/record.rec"] * 2
+
+
+async def test_a_record_that_cannot_be_written_is_told(lived):
+    """A full disk is named, and one gateway's is no reason to refuse another's."""
+
+    def full(_excerpt, _reason):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    broken = Questions(lived.core, lived.recorder, Clock(lived), salt=SECRET, save=full)
+    with pytest.raises(RecordError, match="cannot be written: No space left on device"):
+        await answered({0: broken}, {"record": "doctor"})
+    gateways = {0: broken, 1: asked(lived, lived.recorder, [])}
+
+    assert (await answered(gateways, {"record": "doctor"}))["paths"] == ["/a/record.rec"]
 
 
 @pytest.mark.parametrize("request_", [{}, {"explain": 5}, {"explain": ""}, {"explain": "x" * 2000}])
