@@ -1,7 +1,7 @@
 import pytest
 
 from bridge.core.commands.dispatcher import GRACE_S
-from bridge.core.effects import Acknowledge, SaveCommand
+from bridge.core.effects import Acknowledge, LogEntry, SaveCommand
 from bridge.core.events import CloudResponse
 from bridge.core.messages import AckToken
 from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown, PublishUnconfirmed
@@ -264,7 +264,9 @@ def test_a_retry_keeps_its_place_and_its_row(bench):
     """What goes back to wait is written as waiting, and still goes before what came later."""
     call = call_of(bench.send("start"))
     bench.send("pause")
-    bench.fail(call, CloudUnavailable("503", status=503))
+    effects = bench.fail(call, CloudUnavailable("503", status=503))
+    facts = {"in_s": 1.0, "error": "503", "charger_id": ID, "command": "start"}
+    assert LogEntry("debug", "command.retried", facts) in effects
     assert [row.state for row in bench.rows.values()] == ["waiting", "waiting"]
     assert _path(bench.pass_s(1)) == "start_charging"
 
