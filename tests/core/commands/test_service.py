@@ -978,7 +978,11 @@ def test_a_message_that_is_delivered_again_is_carried_out_once(bench):
     assert effects.count(Acknowledge(AckToken(1, 7, 1))) == 2
     assert len(calls_of(effects)) == 1
     effects = bench.send("toggle", packet=7, duplicate=True)
-    assert [e for e in effects if not isinstance(e, LogEntry)] == [Acknowledge(AckToken(1, 7, 1))]
+    facts = {"charger_id": ID, "command": "toggle"}
+    assert effects == [
+        LogEntry("info", "command.redelivered", facts),
+        Acknowledge(AckToken(1, 7, 1)),
+    ]
 
 
 def test_a_refusal_that_is_delivered_again_stays_one(bench):

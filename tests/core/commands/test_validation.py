@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.core.addressees import SITE, Addressees
 from bridge.core.commands.validation import correlation_text, id_of, reply_to_of, validate
 from bridge.core.events import MqttMessage
 from bridge.core.messages import AckToken
@@ -48,6 +49,16 @@ def test_the_first_thing_wrong_is_the_reason(message, charger_id, command, reaso
         _admit(message, command, charger_id)
 
     assert refused.value.reason == reason
+
+
+def test_a_command_of_something_else_says_of_what_it_is_one():
+    """The message shows the caller that the name is right and the addressee is not."""
+    known = Addressees({SITE: {"site/7"}})
+    with pytest.raises(CommandRefused) as refused:
+        validate(_message(), SetTopic("site/7", "start"), known, SETTINGS, NOW)
+
+    assert refused.value.reason == "unknown_command"
+    assert refused.value.detail == "start is a command of: charger"
 
 
 @pytest.mark.parametrize(
