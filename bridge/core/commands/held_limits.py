@@ -322,7 +322,7 @@ class HeldLimits:
         values = self._shown.latest.get(charger_id)
         if values is None:
             return
-        if self._is_under_way(charger_id, limits):
+        if self._is_under_way(charger_id, limits, held.step):
             held.due_s = now.mono_s + REVIEW_AFTER_S
             return
         shown = {number: amount(values, number) for number in limits}
@@ -380,16 +380,26 @@ class HeldLimits:
         stamps = [values.measured_at(number) for number in shown]
         return since.trusted and any(at is not None and at > since.wall for at in stamps)
 
-    def _is_under_way(self, charger_id: str, limits: Mapping[int, float]) -> bool:
-        """Return whether a command that moves the same limit waits or is in progress."""
+    def _is_under_way(
+        self, charger_id: str, limits: Mapping[int, float], step: Command | None
+    ) -> bool:
+        """Return whether a command that moves the same limit waits or is in progress.
+
+        The command that sends it again does not count while it waits: a newer limit that is shown
+        meanwhile ends both.
+        """
         if charger_id in self._commands.guided:
             return True
         return any(
             charger_id in command.devices and not limits.keys().isdisjoint(command.spec.moves)
             for command in self._commands.live
+            if command is not step or command.state is not State.WAITING
         )
 
     def _send_again(self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp) -> None:
+        if held.step is not None:  # it waits for its turn
+            held.due_s = now.mono_s + REVIEW_AFTER_S
+            return
         left = math.inf if held.ends_s == math.inf else (held.ends_s - now.mono_s) // 60
         if left < 1:
             return  # the vendor's own time for it is over as well

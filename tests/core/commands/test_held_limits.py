@@ -325,3 +325,19 @@ def test_a_limit_that_the_effect_of_a_resume_overwrote_is_sent_again(garage):
     garage.values.held[48] = (32.0, shown_at)
 
     assert is_sent_again(garage, garage.wait(20))
+
+
+def test_one_that_waits_for_its_turn_is_not_sent_against_a_newer_limit(garage):
+    """Another controller sets a limit while the charger has not answered an earlier command."""
+    hold(garage)
+    (busy,) = calls_of(garage.send("led_strip_brightness", b"40"))
+    for shows in FORGETS["plug-in"]:
+        garage.mono_s += 5
+        garage.show(shows)
+    effects = garage.wait(LONG_S)
+    assert calls_of(effects) == []  # it waits
+    garage.mono_s += 1
+    effects = garage.show({48: 10.0}) + garage.wait(LONG_S)
+    assert told(effects) == [None]
+    effects = garage.fail(busy, CloudUnavailable("gone")) + garage.wait(60)
+    assert SENT not in [call.request.body for call in calls_of(effects)]
