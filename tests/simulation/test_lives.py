@@ -37,7 +37,7 @@ def test_promises_hold_for_hours_and_days(seed, hours, rarer):
 
 def test_promises_hold_for_a_hundred_days():
     """A hundred days, in which rows of the first are removed and none of the last is."""
-    simulation = played(5, DAYS * 24.0, 3000)
+    simulation = played(22, DAYS * 24.0, 3000)
     now, held = simulation.timeline.wall, simulation.disk.rows.reports
     forgotten = [
         one.report.ended_at for key, one in simulation.oracle.accepted.items() if key not in held
