@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 # Libraries that take what they find: structlog takes rich for tracebacks on a terminal, httpx takes
-# click and rich for a command of its own, msgspec takes typing_extensions where it does with typing.
+# click and rich for a command of its own, msgspec takes typing_extensions though typing is enough.
 # `demo` uses rich, and imports it when it does.
 IMPORTS_EXTRAS: Final = ("structlog", "httpx", "msgspec")
 BLOCKED_EXTRAS: Final = ("click", "rich", "typing_extensions")

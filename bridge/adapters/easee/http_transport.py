@@ -98,7 +98,6 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         self._keep_idle_s = keep_idle_s
         self._mono_s = mono_s or _loop_s
-        self._tls = tls_context()
         self._room = asyncio.Semaphore(most)
         # The one used last at the end: so the others grow old.
         self._idle: list[_Connection] = []
@@ -176,7 +175,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def _opened(self, key: _Key) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         scheme, host, port = key
-        tls = self._tls if scheme == "https" else None
+        tls = tls_context() if scheme == "https" else None
         return await asyncio.open_connection(
             host,
             port,

@@ -8,7 +8,7 @@ import struct
 import httpx
 import pytest
 
-from bridge.adapters.easee.http_transport import DeadlineExceeded, Transport
+from bridge.adapters.easee.http_transport import DeadlineExceeded, Transport, tls_context
 
 pytestmark = pytest.mark.anyio
 
@@ -279,7 +279,7 @@ async def test_a_connection_leaves_no_farewell(transport):
 
 def test_the_certificate_is_checked():
     """Names and authorities both, whatever the environment says."""
-    tls = Transport(most=1, keep_idle_s=1.0)._tls
+    tls = tls_context()
 
     assert tls.check_hostname
     assert tls.verify_mode is ssl.CERT_REQUIRED
