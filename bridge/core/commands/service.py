@@ -96,6 +96,8 @@ RESUMED_S: Final = 5.0
 # A long queue takes longer: while it comes without a pause of this length, up to that time.
 PAUSE_S: Final = 1.0
 MAX_RESUMED_S: Final = 60.0
+# A broker counts the expiry of what waits in whole seconds: what is left may be less by one.
+EXPIRY_STEP_S: Final = 1.0
 CANNOT_JUDGE: Final = "expires_at was not judged: this machine's clock is not set"
 # Another command between two limits may be what the first of them was for.
 LIMIT_BARRIER: Final = "control"
@@ -421,7 +423,7 @@ class CommandService:
         )
         seq = commands.next_seq()
         key = f"{round(now.wall.timestamp() * 1000)}-{seq}-{charger_id}"
-        left_s = request.ttl_s if request.dated_s is not None else request.ttl_s - (waited_s or 0.0)
+        left_s = request.ttl_s if waited_s is None else _left_s(request, message, waited_s)
         command = Command(request, now, now.mono_s + left_s - held_s, [reply_to], key, seq)
         command.caveat = CANNOT_JUDGE if request.is_timeless else None
         command.message_id = message.ack_token.message_id
@@ -756,6 +758,15 @@ class CommandService:
             self._switches.advance(effects, now)
             self._dispatcher.dispatch(effects, now)
             again = self._switches.has_ended_step
+
+
+def _left_s(request: CommandRequest, message: MqttMessage, waited_s: float) -> float:
+    """Return how long a command lives that may have waited at the broker for so long."""
+    if request.dated_s is None:
+        return request.ttl_s - waited_s
+    if message.expiry_s is None:
+        return request.ttl_s
+    return min(request.ttl_s, message.expiry_s - EXPIRY_STEP_S)
 
 
 def _await_row(command: Command | None, message: MqttMessage, effects: list[Output]) -> None:

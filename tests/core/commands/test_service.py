@@ -925,6 +925,14 @@ def test_a_short_absence_is_taken_off_the_life(bench):
     assert states(bench.pass_s(10)) == ["expired"]
 
 
+@pytest.mark.parametrize(("later_s", "left_s"), [(0.0, 9.0), (60.0, 10.0)])
+def test_an_expiry_of_what_waited_is_a_second_shorter(bench, later_s, left_s):
+    """The broker counts whole seconds: 10 that are left may be 9, unless it did not wait."""
+    bench.journal.connected(bench.now, session_present=True, waited_s=20.0)
+    bench.mono_s += later_s
+    assert call_of(bench.send("stop", expiry_s=10)).within_s == left_s
+
+
 def test_a_long_queue_is_old_to_its_end(bench):
     """What the broker hands over without a pause has waited; after a pause it is new."""
     bench.journal.connected(bench.now, session_present=True, waited_s=36_000.0)
