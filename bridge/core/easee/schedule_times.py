@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from bridge.core.easee.schedules import HOUR_MIN, KINDS, Period, Schedule, Schedules
 
@@ -55,6 +54,8 @@ def zone(name: str) -> tzinfo | None:
     """Return the rules of a time zone; None where this machine does not know it."""
     if len(name) > MAX_NAME_LENGTH or _NAME.fullmatch(name) is None:
         return None
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - 0.3 MB that most do not need
+
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
