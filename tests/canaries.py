@@ -46,7 +46,10 @@ OTHERS: Final = {
     "a plant": "CanaryPlant",
 }
 _ANY_OTHER: Final = re.compile(
-    rb"canar|fugl|47114[789]|471150|" + PHONE[1:].encode() + b"|" + TAG.encode(),
+    rb"canar|fugl|(?<![\d.])(?:47114[789]|471150)(?!\d)|"
+    + PHONE[1:].encode()
+    + b"|"
+    + TAG.encode(),
     re.IGNORECASE,
 )
 _ACCOUNT: Final = (PASSWORD, BROKER_PASSWORD, STORE_PASSWORD, FEED_PASSWORD)

@@ -50,7 +50,8 @@ class Alerts:
         self._names = dict(names)
         # Neither a level of a topic nor the beginning of a session's key.
         serials = "|".join(map(re.escape, self._names))
-        self._serial = re.compile(rf"(?<![\w/-])(?:{serials})(?![\w/-])") if serials else None
+        # As text: a compiled expression is no state that a record can hold.
+        self._serial = rf"(?<![\w/-])(?:{serials})(?![\w/-])" if serials else ""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -94,9 +95,9 @@ class Alerts:
 
     def _named(self, message: str) -> str:
         """Write the name of each charger before its serial."""
-        if self._serial is None:
+        if not self._serial:
             return message
-        return self._serial.sub(lambda found: f"{self._names[found[0]]} ({found[0]})", message)
+        return re.sub(self._serial, lambda found: f"{self._names[found[0]]} ({found[0]})", message)
 
     def clear(self, kind: str) -> Iterator[Effect]:
         """Close an alert; does nothing when it is not open."""
