@@ -385,15 +385,16 @@ class HeldLimits:
     ) -> bool:
         """Return whether a command that moves the same limit waits or is in progress.
 
-        The command that sends it again does not count while it waits: a newer limit that is shown
-        meanwhile ends both.
+        While the command that sends it again waits, it and others that wait do not count: they
+        cannot have caused what is shown, and a newer limit that is shown ends the hold.
         """
+        is_waiting = step is not None and step.state is State.WAITING
         if charger_id in self._commands.guided:
             return True
         return any(
             charger_id in command.devices and not limits.keys().isdisjoint(command.spec.moves)
             for command in self._commands.live
-            if command is not step or command.state is not State.WAITING
+            if not (is_waiting and command.state is State.WAITING)
         )
 
     def _send_again(self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp) -> None:

@@ -327,7 +327,8 @@ def test_a_limit_that_the_effect_of_a_resume_overwrote_is_sent_again(garage):
     assert is_sent_again(garage, garage.wait(20))
 
 
-def test_one_that_waits_for_its_turn_is_not_sent_against_a_newer_limit(garage):
+@pytest.mark.parametrize("behind", [None, b'{"phases":1,"amps":10}'])
+def test_one_that_waits_for_its_turn_is_not_sent_against_a_newer_limit(garage, behind):
     """Another controller sets a limit while the charger has not answered an earlier command."""
     hold(garage)
     (busy,) = calls_of(garage.send("led_strip_brightness", b"40"))
@@ -336,6 +337,8 @@ def test_one_that_waits_for_its_turn_is_not_sent_against_a_newer_limit(garage):
         garage.show(shows)
     effects = garage.wait(LONG_S)
     assert calls_of(effects) == []  # it waits
+    if behind is not None:
+        garage.send("phases", behind)
     garage.mono_s += 1
     effects = garage.show({48: 10.0}) + garage.wait(LONG_S)
     assert told(effects) == [None]
